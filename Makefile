@@ -1,0 +1,48 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+MESSAGES := serving/api/messages
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/train.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "RockstarTF needs Python 3.11 to 3.13, %s is %d.%d: make PYTHON=python3.12 …" % (sys.executable, *v))'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing RockstarTF with TensorFlow into .venv (about a minute)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train]'
+	@touch $@
+
+.venv/dev.stamp: .venv/train.stamp
+	@echo "Installing the development tools into .venv"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	@touch $@
+
+demo: .venv/train.stamp  ## train three models on real digits, serve them, ask them (ONCE=1: then stop)
+	@$(BIN)/python examples/demo.py --workdir demo $(if $(ONCE),--once)
+
+test: .venv/dev.stamp  ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/dev.stamp  ## format, lint, types, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@rm -rf build/generated && mkdir -p build/generated
+	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=build/generated --pyi_out=build/generated $(MESSAGES)/*.proto
+	@for f in build/generated/$(MESSAGES)/*; do cmp $$f $(MESSAGES)/$$(basename $$f) || { echo "Generated code is stale: make generate"; exit 1; }; done
+
+format: .venv/dev.stamp  ## format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: .venv/dev.stamp  ## regenerate the message classes from their .proto files
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. $(MESSAGES)/*.proto
+
+lock:  ## pin every dependency again (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml --output-file constraints.txt
+
+clean:  ## remove what was made here
+	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: help demo test check format generate lock clean

@@ -1,0 +1,1 @@
+"""Clients for the gateway (HTTP) and for TensorFlow Serving (gRPC), without TensorFlow."""

@@ -1,0 +1,1 @@
+"""TensorFlow Serving's API on the wire, without TensorFlow."""

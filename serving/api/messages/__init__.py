@@ -1,0 +1,1 @@
+"""Generated message classes, wire-compatible with TensorFlow Serving's by field number."""

@@ -1,0 +1,63 @@
+"""TensorFlow Serving's gRPC methods: their official paths with our message classes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from serving.api.messages import model_status_pb2, prediction_pb2
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+
+# Type of the SignatureDefMap that GetModelMetadata answers inside a google.protobuf.Any.
+SIGNATURE_DEF_MAP_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+
+# Message sizes in bytes go up to what TensorFlow Serving sets on its own server.
+MAX_MESSAGE_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Method(Generic[Request, Response]):
+    """A unary method: the service and name it is called by, and its message classes."""
+
+    service: str
+    name: str
+    request: type[Request]
+    response: type[Response]
+
+    @property
+    def path(self) -> str:
+        """The HTTP/2 path of a call."""
+        return f"/{self.service}/{self.name}"
+
+    @property
+    def parse_request(self) -> Callable[[bytes], Request]:
+        """Deserializer of a request."""
+        return self.request.FromString
+
+    @property
+    def parse_response(self) -> Callable[[bytes], Response]:
+        """Deserializer of a response."""
+        return self.response.FromString
+
+
+PREDICT = Method(
+    PREDICTION_SERVICE, "Predict", prediction_pb2.PredictRequest, prediction_pb2.PredictResponse
+)
+GET_MODEL_METADATA = Method(
+    PREDICTION_SERVICE,
+    "GetModelMetadata",
+    prediction_pb2.GetModelMetadataRequest,
+    prediction_pb2.GetModelMetadataResponse,
+)
+GET_MODEL_STATUS = Method(
+    MODEL_SERVICE,
+    "GetModelStatus",
+    model_status_pb2.GetModelStatusRequest,
+    model_status_pb2.GetModelStatusResponse,
+)

@@ -1,0 +1,187 @@
+"""TensorProto to NumPy and back, as TensorFlow's `make_tensor_proto` and `make_ndarray` do it.
+
+Strings are arrays of dtype object that hold bytes.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.api.messages import tensor_pb2
+from serving.api.messages.tensor_pb2 import TensorProto, TensorShapeProto
+
+# A short list of values may stand for a large tensor (its last value is repeated): how large that
+# may grow, in bytes, so that a small message cannot claim the machine's memory.
+MAX_FILLED_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class WireType:
+    """How one dtype travels: its number, its NumPy dtype and the typed field that holds it."""
+
+    number: "tensor_pb2.DataType"
+    dtype: np.dtype[Any]
+    field: str
+
+    @property
+    def name(self) -> str:
+        """TensorFlow's name of the dtype, for example "DT_FLOAT"."""
+        return tensor_pb2.DataType.Name(self.number)
+
+
+_TYPES = [
+    WireType(tensor_pb2.DT_FLOAT, np.dtype(np.float32), "float_val"),
+    WireType(tensor_pb2.DT_DOUBLE, np.dtype(np.float64), "double_val"),
+    WireType(tensor_pb2.DT_INT32, np.dtype(np.int32), "int_val"),
+    WireType(tensor_pb2.DT_UINT8, np.dtype(np.uint8), "int_val"),
+    WireType(tensor_pb2.DT_INT16, np.dtype(np.int16), "int_val"),
+    WireType(tensor_pb2.DT_INT8, np.dtype(np.int8), "int_val"),
+    WireType(tensor_pb2.DT_STRING, np.dtype(object), "string_val"),
+    WireType(tensor_pb2.DT_COMPLEX64, np.dtype(np.complex64), "scomplex_val"),
+    WireType(tensor_pb2.DT_INT64, np.dtype(np.int64), "int64_val"),
+    WireType(tensor_pb2.DT_BOOL, np.dtype(np.bool_), "bool_val"),
+    WireType(tensor_pb2.DT_BFLOAT16, np.dtype(ml_dtypes.bfloat16), "half_val"),
+    WireType(tensor_pb2.DT_UINT16, np.dtype(np.uint16), "int_val"),
+    WireType(tensor_pb2.DT_COMPLEX128, np.dtype(np.complex128), "dcomplex_val"),
+    WireType(tensor_pb2.DT_HALF, np.dtype(np.float16), "half_val"),
+    WireType(tensor_pb2.DT_UINT32, np.dtype(np.uint32), "uint32_val"),
+    WireType(tensor_pb2.DT_UINT64, np.dtype(np.uint64), "uint64_val"),
+]
+WIRE_TYPES = {int(wire.number): wire for wire in _TYPES}
+_BY_DTYPE = {wire.dtype: wire for wire in _TYPES}
+
+
+def wire_type(dtype: np.dtype[Any] | type) -> WireType:
+    """The wire type of a NumPy dtype; byte and text strings count as DT_STRING.
+
+    Raises:
+        ValueError: the dtype has no wire type.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind in "SU":
+        dtype = np.dtype(object)
+    try:
+        return _BY_DTYPE[dtype.newbyteorder("=")]
+    except KeyError:
+        raise ValueError(f"dtype {dtype} cannot be sent in a TensorProto") from None
+
+
+def to_proto(array: NDArray[Any], *, as_content: bool = False) -> TensorProto:
+    """The message that holds an array of any shape.
+
+    Args:
+        array: values; strings as bytes or str (sent as UTF-8).
+        as_content: send the raw bytes (`tensor_content`) instead of the typed field; strings always
+            travel in their typed field.
+
+    Raises:
+        ValueError: the dtype has no wire type.
+    """
+    array = np.asarray(array)
+    wire = wire_type(array.dtype)
+    proto = TensorProto(dtype=wire.number, tensor_shape=shape_proto(array.shape))
+    if wire.field == "string_val":
+        proto.string_val.extend(_as_bytes(value) for value in array.ravel().tolist())
+    elif as_content:
+        native = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        proto.tensor_content = native.tobytes()
+    else:
+        getattr(proto, wire.field).extend(_typed_values(array.ravel(), wire))
+    return proto
+
+
+def to_array(proto: TensorProto) -> NDArray[Any]:
+    """The array that a message holds; it may be read-only.
+
+    Typed fields may hold fewer values than the shape asks for: the last one (or zero) is repeated.
+
+    Raises:
+        ValueError: unknown dtype, a negative dimension, or values that do not fit the shape.
+    """
+    wire = WIRE_TYPES.get(proto.dtype)
+    if wire is None:
+        raise ValueError(f"unsupported tensor dtype number {int(proto.dtype)}")
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise ValueError(f"a tensor's shape must be known, got {_shape_text(proto)}")
+    if proto.tensor_content:
+        return _from_content(proto.tensor_content, wire, shape)
+    return _filled(_from_typed(getattr(proto, wire.field), wire), wire, shape)
+
+
+def shape_proto(shape: tuple[int, ...]) -> TensorShapeProto:
+    """The message for a shape; -1 stands for any size."""
+    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in shape])
+
+
+def _typed_values(flat: NDArray[Any], wire: WireType) -> list[Any]:
+    if wire.field == "half_val":
+        flat = flat.view(np.uint16)
+    elif wire.field in ("scomplex_val", "dcomplex_val"):
+        flat = flat.view(flat.real.dtype)
+    values: list[Any] = flat.tolist()
+    return values
+
+
+def _from_typed(field: Any, wire: WireType) -> NDArray[Any]:
+    if wire.field == "string_val":
+        values = np.empty(len(field), dtype=object)
+        values[:] = field
+        return values
+    if wire.field == "half_val":
+        return np.array(field, dtype=np.int32).astype(np.uint16).view(wire.dtype)
+    if wire.field in ("scomplex_val", "dcomplex_val"):
+        if len(field) % 2:
+            raise ValueError(f"{wire.name} needs pairs of values, got {len(field)}")
+        parts = np.float32 if wire.field == "scomplex_val" else np.float64
+        return np.array(field, dtype=parts).view(wire.dtype)
+    if wire.field == "int_val":
+        return np.array(field, dtype=np.int32).astype(wire.dtype)
+    return np.array(field, dtype=wire.dtype)
+
+
+def _from_content(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
+    if wire.field == "string_val":
+        raise ValueError("DT_STRING cannot be sent as tensor_content")
+    expected = prod(shape) * wire.dtype.itemsize
+    if len(content) != expected:
+        raise ValueError(
+            f"tensor_content has {len(content)} bytes, "
+            f"{wire.name} of shape {list(shape)} needs {expected}"
+        )
+    little = np.frombuffer(content, dtype=wire.dtype.newbyteorder("<")).reshape(shape)
+    return little.astype(wire.dtype, copy=False)
+
+
+def _filled(values: NDArray[Any], wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
+    size = prod(shape)
+    if len(values) == size:
+        return values.reshape(shape)
+    if len(values) > size:
+        raise ValueError(
+            f"{wire.field} holds {len(values)} values, shape {list(shape)} needs {size}"
+        )
+    if size * max(wire.dtype.itemsize, 1) > MAX_FILLED_BYTES:
+        raise ValueError(f"shape {list(shape)} is too large to fill from {len(values)} values")
+    zero: Any = b"" if wire.field == "string_val" else wire.dtype.type(0)
+    full = np.full(size, values[-1] if len(values) else zero, dtype=wire.dtype)
+    full[: len(values)] = values
+    return full.reshape(shape)
+
+
+def _as_bytes(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    raise ValueError(f"a string tensor holds bytes or str, got {type(value).__name__}")
+
+
+def _shape_text(proto: TensorProto) -> str:
+    if proto.tensor_shape.unknown_rank:
+        return "unknown rank"
+    return str([dim.size for dim in proto.tensor_shape.dim])

@@ -1,0 +1,140 @@
+"""What a model promises: the JSON document that every export carries in its `contract` signature.
+
+Whoever serves or calls a model learns from it how inputs are prepared and what outputs mean.
+Reading is strict: an unknown field, a missing one or one of the wrong type is an error that names
+its place.
+"""
+
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+import msgspec
+
+from serving.preprocessing import Step
+
+SCHEMA_VERSION = 1
+# Where the document lies inside a version folder, besides the signature.
+CONTRACT_FILE = PurePosixPath("assets.extra/contract.json")
+# Names of the signature that answers it.
+CONTRACT_SIGNATURE = "contract"
+CONTRACT_INPUT = "query"
+CONTRACT_OUTPUT = "contract"
+# Names of the signature that predicts.
+PREDICT_SIGNATURE = "serving_default"
+PREDICT_OUTPUT = "probabilities"
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class ContractError(ValueError):
+    """A contract that cannot be read."""
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the parts of a contract."""
+
+
+class Input(Record, frozen=True):
+    """What the model takes.
+
+    Attributes:
+        name: the input of `serving_default`.
+        kind: what a user sends.
+        dtype: of the tensor.
+        shape: of one example, without the batch: [h, w, c].
+        range: smallest and largest value.
+        preprocessing: from what a user sends to the tensor.
+    """
+
+    name: str
+    kind: Literal["image"]
+    dtype: Literal["float32"]
+    shape: tuple[Positive, ...]
+    range: tuple[float, float]
+    preprocessing: tuple[Step, ...]
+
+
+class DataSet(Record, frozen=True):
+    """The data that the model was trained and tested on; the hash is over examples and labels."""
+
+    name: str
+    examples: Positive
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Statistics(Record, frozen=True):
+    """Of the training inputs after preprocessing: what drift is measured against.
+
+    Attributes:
+        examples: how many they are of.
+        mean: of all values.
+        std: of all values (population).
+        minimum: of all values.
+        maximum: of all values.
+        histogram: share of the values in equal bins over the input's range; sums to 1.
+        label_share: share of each label, in the order of the labels.
+    """
+
+    examples: Positive
+    mean: float
+    std: float
+    minimum: float
+    maximum: float
+    histogram: tuple[float, ...]
+    label_share: tuple[float, ...]
+
+
+class Contract(Record, frozen=True):
+    """The document."""
+
+    schema_version: int
+    model: Name
+    version: Positive
+    task: Literal["classification"]
+    input: Input
+    labels: tuple[str, ...]
+    metrics: dict[str, float]
+    data_set: DataSet
+    statistics: Statistics
+    created: datetime
+    producer: str
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must be two or more different names")
+        if self.created.tzinfo is None:
+            raise ValueError("created must have a time zone")
+
+    def to_json(self) -> str:
+        """The document as JSON."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, document: str | bytes) -> "Contract":
+        """Read a document.
+
+        Raises:
+            ContractError: not JSON, of another schema version, or with a field that is unknown,
+                missing or of the wrong type.
+        """
+        try:
+            version = msgspec.json.decode(document, type=_Version).schema_version
+            if version != SCHEMA_VERSION:
+                raise ContractError(
+                    f"this contract has schema version {version}, this release of RockstarTF reads "
+                    f"{SCHEMA_VERSION}: export the model again or use another release"
+                )
+            return msgspec.json.decode(document, type=cls)
+        except msgspec.MsgspecError as error:
+            raise ContractError(f"not a contract: {error}") from error
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def utc_now() -> datetime:
+    """The current time in whole seconds, as contracts write it."""
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,88 @@
+"""Encoded images to pixels, with the size refused before anything is decoded."""
+
+import io
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from serving.errors import InvalidInputError, TooLargeError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+DEFAULT_MAX_PIXELS = 16 * 2**20
+
+
+def decode_image(
+    data: bytes, field: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """The pixels of an encoded image, upright as its EXIF orientation says.
+
+    Args:
+        data: a whole file in one of FORMATS; of an animation the first frame counts.
+        field: what errors call it.
+        max_pixels: largest width x height that is decoded.
+
+    Returns:
+        uint8 [h, w, 1] for a grey image, [h, w, 3] for colour; transparency is laid on white.
+
+    Raises:
+        InvalidInputError: empty, not an image, cut off or damaged.
+        TooLargeError: its header declares more than max_pixels.
+    """
+    if not data:
+        raise InvalidInputError(
+            field, expected="an image", got="0 bytes", hint="send the file's bytes"
+        )
+    with warnings.catch_warnings():
+        # Pillow warns of sizes that we judge ourselves, and of damaged metadata that we do not use.
+        warnings.simplefilter("ignore")
+        image = _open(data, field)
+        if image.width * image.height > max_pixels:
+            raise TooLargeError(
+                field,
+                expected=f"at most {max_pixels:,} pixels",
+                got=f"{image.width} x {image.height}",
+                hint="scale the image down",
+            )
+        try:
+            image = ImageOps.exif_transpose(image)
+            pixels = np.asarray(_plain(image), dtype=np.uint8)
+        except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+            raise InvalidInputError(
+                field,
+                expected="a whole image",
+                got=f"a damaged or cut off {image.format or 'image'} ({len(data)} bytes)",
+                hint="check that the upload is complete",
+            ) from error
+    return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+
+
+def _open(data: bytes, field: str) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(
+            field, expected="an image of a usual size", got=str(error), hint="scale the image down"
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InvalidInputError(
+            field,
+            expected=f"an image ({', '.join(FORMATS)})",
+            got=f"{len(data)} bytes that start with {data[:8]!r}",
+        ) from error
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image as 8-bit grey ("L") or colour ("RGB")."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    if image.mode == "1":
+        return image.convert("L")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")

@@ -1,0 +1,45 @@
+"""Probabilities to labels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Score:
+    """A label and the probability that the model gives it."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest label of one example, its probability, and the likeliest labels in order."""
+
+    label: str
+    score: float
+    top: tuple[Score, ...]
+
+
+def predictions(
+    probabilities: NDArray[Any], labels: tuple[str, ...], top: int = 3
+) -> list[Prediction]:
+    """Name what a model answered.
+
+    Args:
+        probabilities: float [n, classes].
+        labels: of the classes, in order.
+        top: how many labels to list; fewer where the model has fewer.
+
+    Returns:
+        One prediction for each row. Of equal probabilities the first class wins.
+    """
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top, len(labels))]
+    answers = []
+    for row, classes in zip(probabilities, order, strict=True):
+        scores = tuple(Score(labels[c], float(row[c])) for c in classes)
+        answers.append(Prediction(scores[0].label, scores[0].score, scores))
+    return answers

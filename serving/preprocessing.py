@@ -1,0 +1,183 @@
+"""Preprocessing: pixels to the tensor that a model was trained on.
+
+Training and serving run this one module, driven by the ordered steps that a contract names, so that
+there is nothing to drift apart. Pure NumPy and Pillow; a step is a small frozen record with its
+parameters, written in a contract as {"step": name, parameter: value, …}.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+
+class StepBase(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag_field="step",
+    tag=lambda name: "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_"),
+):
+    """What all steps share: their name in JSON is the class name in snake case."""
+
+
+class Grey(StepBase, frozen=True):
+    """uint8 [h, w, 1 or 3] to uint8 [h, w, 1]: luma as in ITU-R BT.601."""
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        if image.shape[2] == 1:
+            return image
+        return np.asarray(Image.fromarray(image).convert("L"))[:, :, np.newaxis]
+
+
+class Scale(StepBase, frozen=True):
+    """uint8 to float32: 0…maximum becomes 0…1."""
+
+    maximum: float = 255.0
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        return image.astype(np.float32) / np.float32(self.maximum)
+
+
+class StretchContrast(StepBase, frozen=True):
+    """The darkest value becomes 0 and the lightest 1; an even image stays as it is."""
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        low, high = image.min(), image.max()
+        return image if high == low else (image - low) / (high - low)
+
+
+class InvertIfLight(StepBase, frozen=True):
+    """Light on dark, whichever way round it came: the border's median tells the background."""
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+        return np.float32(1) - image if np.median(border) > 0.5 else image
+
+
+class SuppressBackground(StepBase, frozen=True):
+    """Values up to `level` become 0 and the rest is spread over 0…1 again: paper grain goes."""
+
+    level: Fraction
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        level = np.float32(self.level)
+        return np.maximum(image - level, 0) / (1 - level)
+
+
+class CropToContent(StepBase, frozen=True):
+    """The smallest box that holds every value above `threshold`; all of it where there is none."""
+
+    threshold: Fraction
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        content: NDArray[np.bool_] = np.any(image > self.threshold, axis=2)
+        rows, columns = np.flatnonzero(content.any(axis=1)), np.flatnonzero(content.any(axis=0))
+        if not rows.size:
+            return image
+        return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+class Fit(StepBase, frozen=True):
+    """Resized, aspect kept, to the largest size within height x width (antialiased)."""
+
+    height: Size
+    width: Size
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        factor = min(self.height / image.shape[0], self.width / image.shape[1])
+        height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+        return _resized(image, min(height, self.height), min(width, self.width))
+
+
+class Resize(StepBase, frozen=True):
+    """Resized to height x width, whatever that does to the aspect (antialiased)."""
+
+    height: Size
+    width: Size
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        return _resized(image, self.height, self.width)
+
+
+class Centre(StepBase, frozen=True):
+    """Onto a dark canvas of height x width, the centre of mass as near to the middle as fits."""
+
+    height: Size
+    width: Size
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        height, width, channels = image.shape
+        mass = image.sum(axis=2, dtype=np.float64)
+        top = _offset(mass.sum(axis=1), self.height)
+        left = _offset(mass.sum(axis=0), self.width)
+        canvas = np.zeros((self.height, self.width, channels), dtype=np.float32)
+        canvas[top : top + height, left : left + width] = image
+        return canvas
+
+
+Step = (
+    Grey
+    | Scale
+    | StretchContrast
+    | InvertIfLight
+    | SuppressBackground
+    | CropToContent
+    | Fit
+    | Resize
+    | Centre
+)
+
+
+def preprocess(pixels: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.float32]:
+    """The tensor that a model takes for one image.
+
+    Args:
+        pixels: uint8 [h, w, 1 or 3].
+        steps: what to do, in order.
+
+    Returns:
+        float32 [h', w', c], for the usual steps in 0…1.
+    """
+    image: NDArray[Any] = pixels
+    for step in steps:
+        image = step(image)
+    return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def _resized(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    if image.shape[:2] == (height, width):
+        return image
+    channels = [
+        Image.fromarray(np.ascontiguousarray(image[:, :, c])).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
+        for c in range(image.shape[2])
+    ]
+    resized = np.stack([np.asarray(channel, dtype=np.float32) for channel in channels], axis=2)
+    return np.clip(resized, np.float32(0), np.float32(1))
+
+
+def _offset(mass: NDArray[np.float64], size: int) -> int:
+    """Where a profile of mass starts on an axis of `size` to have its centre in the middle."""
+    room = size - len(mass)
+    if room < 0:
+        raise ValueError(f"content of {len(mass)} cells does not fit a canvas of {size}")
+    total = mass.sum()
+    centre = (mass * np.arange(len(mass))).sum() / total if total > 0 else (len(mass) - 1) / 2
+    return min(max(round((size - 1) / 2 - float(centre)), 0), room)
