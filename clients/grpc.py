@@ -1,0 +1,80 @@
+"""The gRPC client: images straight to any TensorFlow Serving, prepared and labelled here."""
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.answer import Answer
+from clients.classify import Classifier
+from clients.examples import ExampleLike, read_examples
+from clients.tfserving import DEFAULT_TIMEOUT_S, TFServingClient
+from serving.contract import Input
+from serving.inputs import prepare
+from serving.labels import predictions
+
+
+class GrpcClient:
+    """Classifies with models that carry a contract; thread-safe, and a context manager."""
+
+    def __init__(self, address: str = "127.0.0.1:8500") -> None:
+        """Connect when first used.
+
+        Args:
+            address: "host:port" of the server's gRPC API.
+        """
+        self._server = TFServingClient(address)
+        self._classifier = Classifier(self._server)
+
+    def predict(
+        self,
+        model: str,
+        inputs: ExampleLike | Iterable[ExampleLike],
+        *,
+        version: int | None = None,
+        top: int = 3,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> Answer:
+        """Classify one or several inputs.
+
+        Args:
+            model: name.
+            inputs: image files (paths or bytes), or arrays that are the model's input.
+            version: None is the newest.
+            top: how many labels to list for each.
+            timeout: seconds for everything together.
+
+        Raises:
+            CallError: the call failed.
+            InvalidInputError: an input cannot be used.
+        """
+        examples = read_examples(inputs)
+
+        def batch(spec: Input) -> NDArray[Any]:
+            return np.stack(
+                [
+                    prepare(example, spec, field=f"inputs[{index}]")
+                    for index, example in enumerate(examples)
+                ]
+            )
+
+        answer = self._classifier.classify(model, batch, version=version, timeout=timeout)
+        named = predictions(answer.probabilities, answer.contract.labels, top)
+        return Answer(model, answer.contract.version, tuple(named))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

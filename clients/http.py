@@ -1,0 +1,133 @@
+"""The HTTP client: images to the gateway, labels back."""
+
+import base64
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import msgspec
+import numpy as np
+import requests
+from numpy.typing import NDArray
+
+from clients.answer import Answer
+from clients.errors import CallError, UnavailableError, call_error
+from clients.examples import ExampleLike, read_examples
+from serving.api.status import HTTP_STATUS, Code
+
+DEFAULT_TIMEOUT_S = 10.0
+
+# The first code of each HTTP status; where several share one, the general one comes first.
+_CODES = {status: code for code, status in reversed(HTTP_STATUS.items())}
+
+
+class HttpClient:
+    """Calls a gateway over one kept-alive session; a context manager."""
+
+    def __init__(self, url: str = "http://127.0.0.1:8080") -> None:
+        """Connect when first used.
+
+        Args:
+            url: of the gateway.
+        """
+        self._url = url.rstrip("/")
+        self._session = requests.Session()
+
+    def predict(
+        self,
+        model: str,
+        inputs: ExampleLike | Iterable[ExampleLike],
+        *,
+        version: int | None = None,
+        top: int = 3,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> Answer:
+        """Classify one or several inputs.
+
+        Args:
+            model: name.
+            inputs: image files (paths or bytes), or arrays that are the model's input.
+            version: None is the newest.
+            top: how many labels to list for each.
+            timeout: seconds that the gateway may be silent.
+
+        Raises:
+            CallError: the call failed.
+            InvalidInputError: an input cannot be read.
+        """
+        instances = [_instance(example) for example in read_examples(inputs)]
+        response = self._request(
+            "POST",
+            f"/predict/{quote(model, safe='')}",
+            params={"top": top} | ({} if version is None else {"version": version}),
+            json={"instances": instances},
+            timeout=timeout,
+        )
+        return msgspec.convert(response, Answer)
+
+    def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> list[dict[str, Any]]:
+        """The models that the gateway serves, with versions, states, labels and input."""
+        models: list[dict[str, Any]] = self._request("GET", "/v1/models", timeout=timeout)["models"]
+        return models
+
+    def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
+        """Whether every model answers; False also where the gateway cannot be reached."""
+        try:
+            self._request("GET", "/readyz", timeout=timeout)
+        except CallError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the session."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _request(self, method: str, path: str, *, timeout: float, **arguments: Any) -> Any:
+        try:
+            response = self._session.request(method, self._url + path, timeout=timeout, **arguments)
+        except requests.Timeout as error:
+            raise call_error(
+                Code.DEADLINE_EXCEEDED, f"no answer from {self._url} within {timeout:g} s"
+            ) from error
+        except requests.RequestException as error:
+            raise UnavailableError(
+                Code.UNAVAILABLE, f"cannot reach a gateway at {self._url}: is it running there?"
+            ) from error
+        if not response.ok:
+            raise _problem(response)
+        try:
+            return response.json()
+        except ValueError as error:
+            raise call_error(
+                Code.UNKNOWN, f"{self._url} is not a gateway: it did not answer JSON"
+            ) from error
+
+
+def _instance(example: bytes | NDArray[Any]) -> Any:
+    if isinstance(example, bytes):
+        return {"b64": base64.b64encode(example).decode()}
+    return np.asarray(example).tolist()
+
+
+def _problem(response: requests.Response) -> CallError:
+    """The error that a problem document (RFC 9457) describes."""
+    status = response.status_code
+    code = _CODES.get(status, Code.INVALID_ARGUMENT if status < 500 else Code.UNKNOWN)
+    try:
+        problem = response.json()
+        message = problem.get("detail") or problem.get("title") or response.reason
+    except (ValueError, AttributeError):
+        problem, message = {}, f"{status} {response.reason}"
+    return call_error(code, message, problem.get("request_id"))
