@@ -1,0 +1,1 @@
+"""The gateway: HTTP in, TensorFlow Serving's gRPC out."""

@@ -1,0 +1,207 @@
+"""`rockstar serve`: the embedded model server and the gateway, or the gateway alone."""
+
+import contextlib
+import errno
+import http.client
+import json
+import logging
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.model_folder import ModelFolderError, find_models, model_config
+from serving.supervisor import Child, ServeError, Supervisor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What to serve and where.
+
+    Attributes:
+        models: folder of models, `<model>/<version>/`.
+        only: names of the models to serve; none is all in the folder.
+        host: address to listen on.
+        port: of the gateway; 0 picks a free one, here as below.
+        grpc_port: of the model server.
+        rest_port: of the model server.
+        workers: processes of the gateway.
+        tfserving: "host:port" of a TensorFlow Serving to use instead of the embedded server.
+    """
+
+    models: Path
+    only: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8080
+    grpc_port: int = 8500
+    rest_port: int = 8501
+    workers: int = 2
+    tfserving: str | None = None
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a running service answers; `rest` is None with a TensorFlow Serving elsewhere."""
+
+    http: str
+    grpc: str
+    rest: str | None
+    models: tuple[str, ...]
+
+
+def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        options: what and where.
+        on_ready: told the addresses when every model answers.
+
+    Raises:
+        ServeError: it cannot start or go on.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rockstar-")))
+        listener = stack.enter_context(_listener(options.host, options.port))
+        host, port = listener.getsockname()[:2]
+        if options.tfserving is None:
+            models = _models_to_serve(options)
+            model_server = _ModelServer(options, models, folder)
+            upstream: Callable[[], str] = model_server.grpc_address
+            children = [Child("model server", model_server.command, model_server.is_ready)]
+        else:
+            address = options.tfserving
+            models = _models_elsewhere(options)
+            upstream, children = lambda: address, []
+        # The listener is ours and outlives a worker: while the gateway is restarted, callers wait.
+        gateway = Child(
+            "gateway",
+            lambda: _gateway_command(listener.fileno(), upstream(), tuple(models), options),
+            # A TensorFlow Serving elsewhere may come later: until then the gateway says so.
+            lambda: _answers(host, port, "/livez" if options.tfserving else "/readyz"),
+            pass_fds=(listener.fileno(),),
+        )
+        supervisor = Supervisor([*children, gateway])
+        with supervisor.signals():
+            try:
+                if supervisor.start():
+                    rest = None if options.tfserving else model_server.addresses()["rest"]
+                    url = f"http://{_in_url(host)}:{port}"
+                    on_ready(Addresses(url, upstream(), rest, tuple(models)))
+                    if not _answers(host, port, "/readyz"):
+                        log.warning("not every model answers yet: see %s/readyz", url)
+                    supervisor.watch()
+            finally:
+                supervisor.shut_down()
+
+
+class _ModelServer:
+    """The embedded model server as a child: its files, its command, its addresses."""
+
+    def __init__(self, options: ServeOptions, models: dict[str, Path], folder: Path) -> None:
+        self._options = options
+        self._addresses = folder / "addresses.json"
+        self._config = folder / "models.config"
+        self._config.write_text(model_config(models))
+        self._known: dict[str, str] = {}
+
+    def command(self) -> list[str]:
+        """Ports that were picked once are kept: callers know them."""
+        grpc = self._options.grpc_port or _port(self.addresses().get("grpc"))
+        rest = self._options.rest_port or _port(self.addresses().get("rest"))
+        self._addresses.unlink(missing_ok=True)
+        return [
+            *(sys.executable, "-m", "serving.model_server"),
+            f"--model_config_file={self._config}",
+            f"--host={self._options.host}",
+            f"--port={grpc}",
+            f"--rest_api_port={rest}",
+            f"--address_file={self._addresses}",
+        ]
+
+    def is_ready(self) -> bool:
+        """The server writes its addresses when it is ready."""
+        return self._addresses.exists()
+
+    def grpc_address(self) -> str:
+        """Where this machine reaches the gRPC API."""
+        host, _, port = self.addresses()["grpc"].rpartition(":")
+        return f"{_reachable(host)}:{port}"
+
+    def addresses(self) -> dict[str, str]:
+        """The last known host:port of "grpc" and "rest"; empty until it is ready."""
+        with contextlib.suppress(FileNotFoundError):
+            self._known = json.loads(self._addresses.read_text())
+        return self._known
+
+
+def _gateway_command(
+    listener: int, upstream: str, models: tuple[str, ...], options: ServeOptions
+) -> list[str]:
+    return [
+        *(sys.executable, "-m", "serving.gateway"),
+        f"--bind=fd://{listener}",
+        f"--upstream={upstream}",
+        f"--workers={options.workers}",
+        *(f"--model={model}" for model in models),
+    ]
+
+
+def _models_to_serve(options: ServeOptions) -> dict[str, Path]:
+    try:
+        models = find_models(options.models)
+    except ModelFolderError as error:
+        raise ServeError(str(error)) from error
+    missing = sorted(set(options.only) - set(models))
+    if missing:
+        raise ServeError(
+            f"{options.models} holds no model {', '.join(missing)}; it holds {', '.join(models)}"
+        )
+    return {name: path for name, path in models.items() if not options.only or name in options.only}
+
+
+def _models_elsewhere(options: ServeOptions) -> dict[str, Path]:
+    """The names to list; TensorFlow Serving has no call that would tell them."""
+    if options.only:
+        return dict.fromkeys(options.only, options.models)
+    try:
+        return find_models(options.models)
+    except ModelFolderError as error:
+        raise ServeError(
+            f"name the models that {options.tfserving} hosts with --model ({error})"
+        ) from error
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=2048)
+    except OSError as error:
+        why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        raise ServeError(f"{host}:{port} {why}; choose another with --port") from error
+
+
+def _answers(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(_reachable(host), port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _port(address: str | None) -> str:
+    return "auto" if address is None else address.rpartition(":")[2]
+
+
+def _reachable(host: str) -> str:
+    """An address that reaches a listener on this machine, also where it listens everywhere."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
