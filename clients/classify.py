@@ -95,9 +95,11 @@ class Classifier:
                 response = self._backend.predict(
                     model, {contract.input.name: batch}, version=version, timeout=_left(deadline)
                 )
-            except (InvalidInputError, InvalidRequestError):
+            except (InvalidInputError, InvalidRequestError) as error:
                 # Perhaps right for a version that came since.
-                newest = contract if version else self._refreshed(model, deadline)
+                newest = contract
+                if version is None:
+                    newest = self._refreshed(model, deadline, isinstance(error, InvalidInputError))
                 if newest.version == contract.version:
                     raise
                 contract = newest
@@ -116,9 +118,10 @@ class Classifier:
         known = self._contracts.get((model, version)) if version is not None else None
         return known or self._read(model, version, deadline)
 
-    def _refreshed(self, model: str, deadline: float) -> Contract:
+    def _refreshed(self, model: str, deadline: float, may_trust: bool) -> Contract:
+        """The newest contract; a fresh one may be trusted, so that bad inputs cost no call each."""
         version, learnt = self._newest[model]
-        if time.monotonic() - learnt < _TRUSTED_S:
+        if may_trust and time.monotonic() - learnt < _TRUSTED_S:
             return self._contracts[model, version]
         return self._read(model, None, deadline)
 

@@ -1,0 +1,40 @@
+"""Images for tests."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+
+def png(pixels: np.ndarray, **options) -> bytes:
+    """A PNG file of uint8 pixels [h, w] or [h, w, 3 or 4]."""
+    return encoded(pixels, "PNG", **options)
+
+
+def encoded(pixels: np.ndarray, format: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def stroke(size: int = 12) -> np.ndarray:
+    """White on black, uint8 [size, size]: a bar that is not in the middle."""
+    pixels = np.zeros((size, size), np.uint8)
+    pixels[2 : size - 3, 3:5] = 255
+    return pixels
+
+
+def bomb(width: int = 100_000, height: int = 100_000) -> bytes:
+    """A small PNG that declares a huge size; its data would unpack to 10 MB before it ends."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = zlib.compress(bytes(10_000_000), 9)
+    signature = b"\x89PNG\r\n\x1a\n"
+    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")

@@ -1,0 +1,83 @@
+import threading
+
+import numpy as np
+import pytest
+
+from clients.errors import call_error
+from clients.tfserving import TensorResponse, VersionStatus
+from serving.api.status import Code
+from serving.contract import Contract
+from serving.gateway.app import create_app
+from serving.gateway.config import GatewayConfig
+from tests.contracts import make_contract
+
+
+class FakeServer:
+    """A model server of one toy model, behind the gateway's backend seam.
+
+    It answers with a distribution that depends on the input, so that mixing up rows is seen.
+    """
+
+    def __init__(self) -> None:
+        self.versions: dict[int, Contract] = {1: make_contract()}
+        self.failure: Exception | None = None
+        self.batches: list[np.ndarray] = []
+        self.contract_reads = 0
+        self.lock = threading.Lock()
+
+    def _version(self, model: str, version: int | None) -> int:
+        if self.failure:
+            raise self.failure
+        if model != "toy":
+            raise call_error(Code.NOT_FOUND, f"Servable not found for request: Latest({model})")
+        if version is not None and version not in self.versions:
+            raise call_error(Code.NOT_FOUND, f"Servable not found for request: Specific({version})")
+        return max(self.versions) if version is None else version
+
+    def predict(self, model, inputs, *, version=None, timeout=None):
+        version = self._version(model, version)
+        contract = self.versions[version]
+        batch = inputs.get(contract.input.name)
+        if batch is None or batch.shape[1:] != contract.input.shape:
+            raise call_error(Code.INVALID_ARGUMENT, "input does not match signature")
+        with self.lock:
+            self.batches.append(batch)
+        return TensorResponse({"probabilities": toy_probabilities(batch, contract)}, version)
+
+    def contract(self, model, version=None, *, timeout=None):
+        self.contract_reads += 1
+        return self.versions[self._version(model, version)]
+
+    def status(self, model, *, timeout=None):
+        self._version(model, None)
+        return [VersionStatus(v, "AVAILABLE", "") for v in sorted(self.versions, reverse=True)]
+
+    def close(self) -> None:
+        pass
+
+
+def toy_probabilities(batch: np.ndarray, contract: Contract) -> np.ndarray:
+    share = batch.reshape(len(batch), -1).mean(axis=1, keepdims=True)
+    rest = (1 - share) / (len(contract.labels) - 1)
+    return np.concatenate([share] + [rest] * (len(contract.labels) - 1), axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer()
+
+
+@pytest.fixture
+def config() -> GatewayConfig:
+    return GatewayConfig(
+        upstream="unused",
+        models=("toy",),
+        max_body_bytes=200_000,
+        max_pixels=1_000_000,
+        max_instances=8,
+    )
+
+
+@pytest.fixture
+def http(server, config):
+    return create_app(config, server).test_client()

@@ -1,0 +1,143 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+
+from serving.contract import Input
+from serving.preprocessing import preprocess
+from tests.contracts import LABELS, STEPS, make_contract
+from tests.images import encoded, png, stroke
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def test_raw_image(http, server):
+    response = http.post("/predict/toy", data=png(stroke()), content_type="image/png")
+    assert response.status_code == 200
+    answer = response.get_json()
+    assert (answer["model"], answer["version"]) == ("toy", 1)
+    (prediction,) = answer["predictions"]
+    assert prediction["label"] == prediction["top"][0]["label"]
+    assert prediction["score"] == prediction["top"][0]["score"]
+    assert len(prediction["top"]) == 3
+    expected = preprocess(stroke()[:, :, np.newaxis], STEPS)
+    np.testing.assert_array_equal(server.batches[0], expected[np.newaxis])
+
+
+def test_multipart_with_several_files_keeps_their_order(http, server):
+    first, second = png(stroke(12)), png(np.full((9, 9), 200, np.uint8))
+    files = {"image": [(io.BytesIO(first), "a.png"), (io.BytesIO(second), "b.png")]}
+    response = http.post("/predict/toy", data=files)
+    assert response.status_code == 200
+    assert len(response.get_json()["predictions"]) == 2
+    assert server.batches[0].shape == (2, 8, 8, 1)
+    alone = http.post("/predict/toy", data=second, content_type="image/png").get_json()
+    assert response.get_json()["predictions"][1] == alone["predictions"][0]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        b64,
+        lambda data: {"b64": b64(data)},
+        lambda data: base64.urlsafe_b64encode(data).decode().rstrip("="),
+        lambda data: base64.encodebytes(data).decode(),
+    ],
+    ids=["text", "object", "url-safe", "wrapped"],
+)
+def test_json_images(http, wrap):
+    data = png(stroke())
+    response = http.post("/predict/toy", json={"instances": [wrap(data)]})
+    raw = http.post("/predict/toy", data=data, content_type="image/png")
+    assert response.get_json() == raw.get_json()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1)])
+def test_json_arrays_are_the_model_input(http, server, shape):
+    values = np.linspace(0, 1, 64).reshape(shape)
+    response = http.post("/predict/toy", json={"instances": [values.tolist()]})
+    assert response.status_code == 200
+    np.testing.assert_allclose(server.batches[0][0], values.reshape(8, 8, 1), rtol=1e-6)
+
+
+def test_images_and_arrays_mix(http):
+    instances = [b64(png(stroke())), np.zeros((8, 8)).tolist()]
+    response = http.post("/predict/toy", json={"instances": instances})
+    assert [len(p["top"]) for p in response.get_json()["predictions"]] == [3, 3]
+
+
+def test_top_is_ordered_and_bounded_by_the_labels(http):
+    url = "/predict/toy?top=100"
+    response = http.post(url, data=png(stroke()), content_type="image/png")
+    top = response.get_json()["predictions"][0]["top"]
+    assert sorted(score["label"] for score in top) == sorted(LABELS)
+    scores = [score["score"] for score in top]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_ink_on_paper_and_its_negative_are_the_same_to_the_model(http, server):
+    for pixels in (stroke(), 255 - stroke()):
+        http.post("/predict/toy", data=png(pixels), content_type="image/png")
+    np.testing.assert_allclose(server.batches[0], server.batches[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_other_image_formats(http, format):
+    data = encoded(stroke(), format)
+    response = http.post("/predict/toy", data=data, content_type=f"image/{format.lower()}")
+    assert response.status_code == 200
+
+
+def test_a_version_can_be_picked(http, server):
+    server.versions[2] = make_contract(version=2, labels=("a", "b", "c", "d"))
+    for version, labels in ((1, set(LABELS)), (2, set("abcd"))):
+        url = f"/predict/toy?version={version}&top=4"
+        answer = http.post(url, data=png(stroke()), content_type="image/png").get_json()
+        assert answer["version"] == version
+        assert {score["label"] for score in answer["predictions"][0]["top"]} == labels
+
+
+def test_a_new_version_is_labelled_by_its_own_contract(http, server):
+    def ask():
+        return http.post("/predict/toy?top=4", data=png(stroke()), content_type="image/png")
+
+    assert ask().get_json()["version"] == 1
+    server.versions = {2: make_contract(version=2, labels=("a", "b", "c", "d"))}
+    answer = ask().get_json()
+    assert answer["version"] == 2
+    assert {score["label"] for score in answer["predictions"][0]["top"]} == set("abcd")
+
+
+def test_a_new_version_with_another_input_is_prepared_anew(http, server):
+    image = png(stroke())
+    assert http.post("/predict/toy", data=image, content_type="image/png").status_code == 200
+    spec = Input(
+        name="picture",
+        kind="image",
+        dtype="float32",
+        shape=(10, 10, 1),
+        range=(0.0, 1.0),
+        preprocessing=(*STEPS[:-1], type(STEPS[-1])(height=10, width=10)),
+    )
+    server.versions = {2: make_contract(version=2, input=spec)}
+    answer = http.post("/predict/toy", data=image, content_type="image/png")
+    assert (answer.status_code, answer.get_json()["version"]) == (200, 2)
+    assert server.batches[-1].shape == (1, 10, 10, 1)
+
+
+def test_contracts_are_read_once(http, server):
+    for _ in range(3):
+        http.post("/predict/toy", data=png(stroke()), content_type="image/png")
+    assert server.contract_reads == 1
+
+
+def test_request_id_is_kept_or_made(http):
+    kept = http.get("/livez", headers={"X-Request-ID": "abc-123"})
+    assert kept.headers["X-Request-ID"] == "abc-123"
+    for unusable in ("x" * 100, "a b", "é"):
+        made = http.get("/livez", headers={"X-Request-ID": unusable}).headers["X-Request-ID"]
+        assert made != unusable
+        assert len(made) == 32
