@@ -1,0 +1,85 @@
+"""What a signature takes and gives, in plain Python, and as TensorFlow's SignatureDef."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serving.api.messages import prediction_pb2, signature_pb2
+from serving.api.tensors import shape_proto, wire_type
+
+DEFAULT_SIGNATURE = "serving_default"
+PREDICT_METHOD = "tensorflow/serving/predict"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output.
+
+    Attributes:
+        tensor: name of the tensor in the model's graph.
+        dtype: NumPy dtype; object for strings.
+        shape: sizes with -1 for any size, or None where even the rank is unknown.
+    """
+
+    tensor: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] | None
+
+    def __str__(self) -> str:
+        return f"{dtype_name(self.dtype)} of shape {shape_text(self.shape)}"
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor of this shape may be fed."""
+        if self.shape is None:
+            return True
+        return len(shape) == len(self.shape) and all(
+            wanted in (-1, size) for wanted, size in zip(self.shape, shape, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The named inputs and outputs of one function of a model."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    method_name: str = PREDICT_METHOD
+
+
+def signature_def(signature: Signature) -> signature_pb2.SignatureDef:
+    """The message that describes a signature."""
+    return signature_pb2.SignatureDef(
+        inputs={name: _tensor_info(spec) for name, spec in signature.inputs.items()},
+        outputs={name: _tensor_info(spec) for name, spec in signature.outputs.items()},
+        method_name=signature.method_name,
+    )
+
+
+def signature_def_map(signatures: Mapping[str, Signature]) -> prediction_pb2.SignatureDefMap:
+    """The message that describes all signatures of a model, as GetModelMetadata answers it."""
+    return prediction_pb2.SignatureDefMap(
+        signature_def={name: signature_def(each) for name, each in signatures.items()}
+    )
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """What messages call a dtype: NumPy's name, and "string" for bytes and text."""
+    return "string" if dtype.kind in "OSU" else dtype.name
+
+
+def shape_text(shape: tuple[int, ...] | None) -> str:
+    """A shape for messages, with ? for any size."""
+    if shape is None:
+        return "?"
+    return "[" + ", ".join("?" if size < 0 else str(size) for size in shape) + "]"
+
+
+def _tensor_info(spec: TensorSpec) -> signature_pb2.TensorInfo:
+    info = signature_pb2.TensorInfo(name=spec.tensor, dtype=wire_type(spec.dtype).number)
+    if spec.shape is None:
+        info.tensor_shape.unknown_rank = True
+    else:
+        info.tensor_shape.CopyFrom(shape_proto(spec.shape))
+    return info

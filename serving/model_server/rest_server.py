@@ -1,0 +1,82 @@
+"""The HTTP server under the REST API: waitress, with a stop that lets requests finish."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from waitress.server import create_server
+
+# Larger bodies get 413 before they are read.
+MAX_BODY_BYTES = 64 * 2**20
+_POLL_SECONDS = 0.02
+
+
+class RestServer:
+    """Serves a WSGI application on a bound socket, in threads of its own."""
+
+    def __init__(self, app: Callable[..., Any], listener: socket.socket, threads: int) -> None:
+        self.port: int = listener.getsockname()[1]
+        self._server: Any = create_server(
+            app,
+            sockets=[listener],
+            threads=threads,
+            max_request_body_size=MAX_BODY_BYTES,
+            asyncore_use_poll=True,
+            ident="RockstarTF",
+        )
+        self._thread = threading.Thread(target=self._server.run, name="rest", daemon=True)
+
+    def start(self) -> None:
+        """Answer requests."""
+        self._thread.start()
+
+    def stop(self, grace: float) -> None:
+        """Take no more connections, wait until requests are answered, close.
+
+        Args:
+            grace: seconds to wait.
+        """
+        deadline = time.monotonic() + grace
+        # Everything that touches sockets runs in the server's own thread.
+        self._in_loop(self._stop_listening)
+        while self._busy() and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        self._server.task_dispatcher.shutdown(timeout=max(0.5, deadline - time.monotonic()))
+        self._in_loop(self._close_all)
+        self._thread.join(timeout=grace)
+
+    def _in_loop(self, action: Callable[[], None]) -> None:
+        self._server.trigger.pull_trigger(action)
+
+    def _stop_listening(self) -> None:
+        # Not the server's own close(), which would also close the trigger that wakes the loop.
+        self._server.asyncore.dispatcher.close(self._server)
+
+    def _close_all(self) -> None:
+        self._server.asyncore.close_all(self._server._map, ignore_all=True)
+
+    def _busy(self) -> bool:
+        channels = list(self._server.active_channels.values())
+        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to an address; port 0 picks a free one.
+
+    Raises:
+        OSError: taken, not allowed, or no such host.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener

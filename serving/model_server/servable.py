@@ -1,0 +1,122 @@
+"""One version of a model through its life, and what is told of it."""
+
+import logging
+import threading
+from dataclasses import dataclass
+from enum import IntEnum
+
+from serving.api.status import Code
+from serving.model_server.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+class State(IntEnum):
+    """Numbers are those of ModelVersionStatus.State."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """The state of a version, and the error that ended it, if one did."""
+
+    version: int
+    state: State
+    code: Code = Code.OK
+    message: str = ""
+
+
+class Servable:
+    """A version with its engine.
+
+    Requests hold a reference while they run. Once it is retired nobody gets a new one, and whoever
+    gives back the last one closes the engine, so a swap never takes an engine from under a request.
+    """
+
+    def __init__(self, model: str, version: int, lock: threading.RLock) -> None:
+        """Make one that is about to be loaded.
+
+        Args:
+            model: its name.
+            version: its number.
+            lock: held while a state changes; shared by the versions of a model, so that its holder
+                sees all of them at one moment.
+        """
+        self.model = model
+        self.version = version
+        self._lock = lock
+        self._engine: Engine | None = None
+        self._references = 0
+        self._status = VersionStatus(version, State.START)
+
+    @property
+    def status(self) -> VersionStatus:
+        """Where it is in its life."""
+        return self._status
+
+    @property
+    def available(self) -> bool:
+        """Whether requests may use it."""
+        return self._status.state == State.AVAILABLE
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended with an error."""
+        return self._status.code != Code.OK
+
+    @property
+    def engine(self) -> Engine:
+        """What runs it; only for those who retain it."""
+        if self._engine is None:
+            raise RuntimeError(f"model {self.model} version {self.version} is not loaded")
+        return self._engine
+
+    def loading(self) -> None:
+        """Loading has begun."""
+        self._status = VersionStatus(self.version, State.LOADING)
+
+    def loaded(self, engine: Engine) -> None:
+        """Make it available."""
+        with self._lock:
+            self._engine = engine
+            self._status = VersionStatus(self.version, State.AVAILABLE)
+
+    def fail(self, code: Code, message: str) -> None:
+        """It could not be loaded."""
+        self._status = VersionStatus(self.version, State.END, code, message)
+
+    def retain(self) -> bool:
+        """Take a reference, if it is available; give it back with release()."""
+        with self._lock:
+            if not self.available:
+                return False
+            self._references += 1
+            return True
+
+    def release(self) -> None:
+        """Give a reference back."""
+        with self._lock:
+            self._references -= 1
+        self._close_if_unused()
+
+    def retire(self) -> None:
+        """Unload it as soon as no request uses it."""
+        with self._lock:
+            if not self.available:
+                return
+            self._status = VersionStatus(self.version, State.UNLOADING)
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        with self._lock:
+            if self._status.state != State.UNLOADING or self._references or self._engine is None:
+                return
+            engine, self._engine = self._engine, None
+        engine.close()
+        self._status = VersionStatus(self.version, State.END)
+        log.info("model %s version %d is unloaded", self.model, self.version)

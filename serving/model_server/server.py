@@ -1,0 +1,191 @@
+"""The server as an object: start, real ports, stop."""
+
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import TypeVar
+
+import grpc
+
+from serving.api.services import MAX_MESSAGE_BYTES
+from serving.model_server.config import ModelConfig
+from serving.model_server.core import Core
+from serving.model_server.engine import Loader
+from serving.model_server.grpc_service import handlers
+from serving.model_server.litert_engine import LiteRTEngine
+from serving.model_server.manager import Manager, StartError
+from serving.model_server.rest_server import RestServer, bind
+from serving.model_server.rest_service import RestService
+
+log = logging.getLogger(__name__)
+
+Bound = TypeVar("Bound")
+
+ANY_PORT = 0
+GRACE_SECONDS = 10.0
+
+
+def _four_per_core() -> int:
+    return 4 * (os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What a server is made of.
+
+    Attributes:
+        models: what to serve.
+        host: address to listen on.
+        grpc_port: None: off; ANY_PORT: a free one.
+        rest_port: likewise.
+        poll_seconds: between looks at the models' folders; 0: only once.
+        engine_threads: of one interpreter.
+        grpc_threads: gRPC requests handled at once.
+        rest_threads: REST requests handled at once.
+    """
+
+    models: tuple[ModelConfig, ...]
+    host: str = "127.0.0.1"
+    grpc_port: int | None = ANY_PORT
+    rest_port: int | None = ANY_PORT
+    poll_seconds: float = 1.0
+    engine_threads: int = 1
+    grpc_threads: int = field(default_factory=_four_per_core)
+    rest_threads: int = field(default_factory=_four_per_core)
+
+
+class ModelServer:
+    """A model server; as a context manager it runs within the block.
+
+    Attributes:
+        grpc_port: the real port after start(), None where off.
+        rest_port: likewise.
+    """
+
+    def __init__(self, options: ServerOptions, load: Loader | None = None) -> None:
+        """Make a server; start() does the work.
+
+        Args:
+            options: what it serves, and where.
+            load: makes engines of version folders; none: LiteRT.
+        """
+        self._options = options
+        load = load or partial(LiteRTEngine, threads=options.engine_threads)
+        self._manager = Manager(options.models, load, options.poll_seconds)
+        self._core = Core(self._manager)
+        self._grpc: grpc.Server | None = None
+        self._rest: RestServer | None = None
+        self.grpc_port: int | None = None
+        self.rest_port: int | None = None
+
+    def start(self) -> None:
+        """Load all models, then bind the ports and answer.
+
+        Raises:
+            StartError: a model has no version that loads, or a port cannot be bound.
+        """
+        self._manager.start()
+        try:
+            self._bind()
+        except StartError:
+            self.stop(grace=0)
+            raise
+        for server in (self._grpc, self._rest):
+            if server is not None:
+                server.start()
+        log.info("ready: gRPC on %s, REST on %s", self.grpc_address, self.rest_address)
+
+    def stop(self, grace: float = GRACE_SECONDS) -> bool:
+        """Take no more requests, let those in flight finish, unload the models.
+
+        Args:
+            grace: seconds that requests in flight have.
+
+        Returns:
+            Whether all of them finished.
+        """
+        stopped = self._grpc.stop(grace) if self._grpc else None
+        if self._rest:
+            self._rest.stop(grace)
+        finished = stopped is None or stopped.wait(grace + 1)
+        self._manager.stop()
+        self._grpc = self._rest = None
+        return finished
+
+    @property
+    def grpc_address(self) -> str | None:
+        """Where clients on this machine reach gRPC."""
+        return self._address(self.grpc_port)
+
+    @property
+    def rest_address(self) -> str | None:
+        """Where clients on this machine reach REST."""
+        return self._address(self.rest_port)
+
+    def __enter__(self) -> "ModelServer":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _bind(self) -> None:
+        options = self._options
+        if options.grpc_port is not None:
+            self._grpc = _grpc_server(self._core, options.grpc_threads)
+            self.grpc_port = _bound(
+                "--port", options.host, options.grpc_port, partial(_bind_grpc, self._grpc)
+            )
+        if options.rest_port is not None:
+            listener = _bound("--rest_api_port", options.host, options.rest_port, bind)
+            self._rest = RestServer(RestService(self._core), listener, options.rest_threads)
+            self.rest_port = self._rest.port
+
+    def _address(self, port: int | None) -> str | None:
+        if port is None:
+            return None
+        host = self._options.host
+        return _join("127.0.0.1" if host in ("0.0.0.0", "::") else host, port)  # noqa: S104
+
+
+def _grpc_server(core: Core, threads: int) -> grpc.Server:
+    return grpc.server(
+        ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+        handlers=list(handlers(core)),
+        options=[
+            # Without this, a second server would share the port instead of failing.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ],
+    )
+
+
+def _bind_grpc(server: grpc.Server, host: str, port: int) -> int:
+    try:
+        return server.add_insecure_port(_join(host, port))
+    except RuntimeError as error:
+        # gRPC does not say why; a plain socket does.
+        bind(host, port).close()
+        raise OSError(None, str(error)) from error
+
+
+def _bound(flag: str, host: str, port: int, bind_to: Callable[[str, int], Bound]) -> Bound:
+    try:
+        return bind_to(host, port)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StartError(f"cannot listen on {_join(host, port)} ({flag}): {reason}") from error
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
