@@ -1,0 +1,66 @@
+"""The arrows of the architecture, and that TensorFlow stays offline."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+# Which of our rooms a room may import.
+ALLOWED = {
+    "training": {"training", "serving.contract", "serving.preprocessing", "serving.inputs"},
+    "clients": {
+        "clients",
+        "serving.api",
+        "serving.contract",
+        "serving.errors",
+        "serving.inputs",
+        "serving.labels",
+    },
+    "serving/gateway": {"serving", "clients"},
+    "serving/model_server": {"serving.api", "serving.model_server"},
+    "serving/api": {"serving.api"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return {name for name in found if name.split(".")[0] in ("training", "serving", "clients")}
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_arrows(room):
+    for path in (ROOT / room).rglob("*.py"):
+        for name in imports(path):
+            allowed = any(f"{name}.".startswith(f"{prefix}.") for prefix in ALLOWED[room])
+            assert allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_nothing_that_serves_or_asks_imports_training():
+    for path in [*(ROOT / "serving").rglob("*.py"), *(ROOT / "clients").rglob("*.py")]:
+        assert not {name for name in imports(path) if name.startswith("training")}, path
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "serving.gateway.app, serving.gateway.server, serving.gateway.__main__",
+        "serving.model_server.server, serving.model_server.__main__",
+        "clients.http, clients.grpc",
+        "serving.serve, rockstar",
+        "training.config, training.datasets",
+    ],
+)
+def test_tensorflow_stays_out(modules):
+    heavy = "{'tensorflow', 'keras'} & set(sys.modules)"
+    code = f"import {modules}, sys; print({heavy} or 'light')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("light\n", "")

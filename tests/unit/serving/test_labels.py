@@ -1,0 +1,16 @@
+import numpy as np
+
+from serving.labels import Score, predictions
+
+
+def test_labels_come_in_order_of_probability():
+    first, second = predictions(
+        np.array([[0.1, 0.7, 0.2], [0.4, 0.3, 0.3]], np.float32), ("a", "b", "c"), top=2
+    )
+    assert (first.label, [score.label for score in first.top]) == ("b", ["b", "c"])
+    assert second.top == (Score("a", second.score), Score("b", second.top[1].score))
+
+
+def test_no_more_labels_than_there_are():
+    (only,) = predictions(np.array([[0.5, 0.5]]), ("a", "b"), top=9)
+    assert [score.label for score in only.top] == ["a", "b"]

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from serving.preprocessing import (
+    Centre,
+    CropToContent,
+    Fit,
+    Grey,
+    InvertIfLight,
+    Resize,
+    Scale,
+    StretchContrast,
+    SuppressBackground,
+    preprocess,
+)
+from tests.contracts import STEPS
+from tests.images import stroke
+
+PIXELS = st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3])).flatmap(
+    lambda shape: arrays(np.uint8, shape)
+)
+
+
+@given(PIXELS)
+@settings(max_examples=100, deadline=None)
+def test_any_image_becomes_the_tensor_that_the_model_takes(pixels):
+    tensor = preprocess(pixels, STEPS)
+    assert tensor.shape == (8, 8, 1)
+    assert tensor.dtype == np.float32
+    assert tensor.min() >= 0
+    assert tensor.max() <= 1
+
+
+def test_a_photo_of_ink_on_paper_is_like_white_on_black():
+    """Grainy, unevenly lit paper with grey ink, larger than the original."""
+    steps = (Grey(), Scale(), StretchContrast(), InvertIfLight(), SuppressBackground(level=0.3))
+    steps += (CropToContent(threshold=0.3), Fit(height=6, width=6), Centre(height=8, width=8))
+    clean = stroke(16)
+    large = np.kron(clean, np.ones((10, 10)))
+    light = np.linspace(200, 230, large.shape[1])[np.newaxis]
+    grain = np.random.default_rng(0).normal(0, 4, large.shape)
+    photo = np.clip(light - large * (150 / 255) + grain, 0, 255).astype(np.uint8)
+    colour = np.stack([photo] * 3, axis=2)
+    expected = preprocess(clean[:, :, np.newaxis], steps)
+    np.testing.assert_allclose(preprocess(colour, steps), expected, atol=0.35)
+
+
+def test_where_and_how_large_it_was_drawn_does_not_matter():
+    small = np.zeros((40, 40, 1), np.uint8)
+    small[5:15, 5:9] = 255
+    large = np.zeros((90, 70, 1), np.uint8)
+    large[30:80, 20:40] = 255
+    np.testing.assert_allclose(preprocess(small, STEPS), preprocess(large, STEPS), atol=0.02)
+
+
+def test_grey_is_the_luma_of_bt_601():
+    red = np.zeros((1, 1, 3), np.uint8)
+    red[..., 0] = 255
+    assert Grey()(red)[0, 0, 0] == 76  # 0.299 x 255
+
+
+def test_an_even_image_stays_even():
+    for value in (0, 128, 255):
+        tensor = preprocess(np.full((9, 9, 1), value, np.uint8), STEPS)
+        assert np.isfinite(tensor).all()
+
+
+def test_crop_keeps_what_is_above_the_threshold():
+    image = np.zeros((6, 6, 1), np.float32)
+    image[1, 2] = image[3, 4] = 0.5
+    image[5, 5] = 0.05
+    assert CropToContent(threshold=0.1)(image).shape == (3, 3, 1)
+
+
+def test_fit_keeps_the_aspect():
+    assert Fit(height=10, width=10)(np.ones((40, 20, 1), np.float32)).shape == (10, 5, 1)
+    assert Fit(height=10, width=10)(np.ones((1, 500, 1), np.float32)).shape == (1, 10, 1)
+
+
+def test_resize_does_not():
+    assert Resize(height=4, width=6)(np.ones((9, 5, 3), np.float32)).shape == (4, 6, 3)
+
+
+def test_centre_puts_the_mass_in_the_middle_but_keeps_all_of_it():
+    image = np.zeros((5, 5, 1), np.float32)
+    image[:, 0] = 1
+    centred = Centre(height=9, width=9)(image)
+    assert centred.sum() == image.sum()
+    assert np.flatnonzero(centred.any(axis=(0, 2))).tolist() == [4]
+
+
+def test_content_larger_than_the_canvas_is_an_error():
+    with pytest.raises(ValueError, match="does not fit"):
+        Centre(height=4, width=4)(np.ones((5, 5, 1), np.float32))

@@ -1,0 +1,81 @@
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from serving.supervisor import Child, ServeError, Supervisor
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def until(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        pause.wait(0.02)
+
+
+SLEEPER = "import time; time.sleep(60)"
+
+
+def test_a_child_that_dies_is_started_again(caplog):
+    child = Child("sleeper", lambda: python(SLEEPER), lambda: True)
+    supervisor = Supervisor([child])
+    assert supervisor.start()
+    watcher = threading.Thread(target=supervisor.watch)
+    watcher.start()
+    try:
+        first = child.process
+        assert first is not None
+        os.kill(first.pid, signal.SIGKILL)
+        until(lambda: child.process is not first)
+        assert "the sleeper ended (signal SIGKILL): starting it again" in caplog.text
+    finally:
+        supervisor.stop()
+        watcher.join()
+        supervisor.shut_down()
+    assert child.exit_code == -signal.SIGTERM
+
+
+def test_a_child_that_ends_before_it_is_ready_is_an_error():
+    supervisor = Supervisor([Child("failer", lambda: python("raise SystemExit(3)"), lambda: False)])
+    with pytest.raises(ServeError, match=r"the failer did not start \(exit code 3\)"):
+        supervisor.start()
+
+
+def test_a_child_that_always_dies_is_given_up(monkeypatch):
+    monkeypatch.setattr("serving.supervisor.MAX_QUICK_DEATHS", 2)
+    supervisor = Supervisor([Child("failer", lambda: python("pass"), lambda: True)])
+    supervisor.start()
+    with pytest.raises(ServeError, match="the failer ended 2 times in a row"):
+        supervisor.watch()
+
+
+def test_a_child_that_does_not_listen_is_killed(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr("serving.supervisor.STOP_TIMEOUT_S", 0.2)
+    deaf = tmp_path / "deaf"
+    code = (
+        "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        f"pathlib.Path({str(deaf)!r}).touch(); time.sleep(60)"
+    )
+    child = Child("deaf one", lambda: python(code), deaf.exists)
+    supervisor = Supervisor([child])
+    supervisor.start()
+    supervisor.shut_down()
+    assert child.exit_code == -signal.SIGKILL
+    assert "killed" in caplog.text
+
+
+def test_a_stop_while_starting_ends_the_start():
+    child = Child("slow one", lambda: python(SLEEPER), lambda: False)
+    supervisor = Supervisor([child])
+    supervisor.stop()
+    assert not supervisor.start()
+    supervisor.shut_down()
+    assert child.exit_code is not None
