@@ -1,0 +1,118 @@
+"""Publishing a version of a model: all of it or nothing, never over another one.
+
+A version is written aside, under a name that is no number so that no server loads it, brought to
+disk and then renamed. Publishers of one model take turns, which is why a version's number is known
+while it is still being written.
+"""
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.errors import ExportError
+
+_INCOMING = ".incoming-"
+_LOCK = ".lock"
+# As servers read names: leading zeros do not make another version.
+_VERSION = re.compile(r"[0-9]+")
+_LAST_VERSION = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A version in the making.
+
+    Attributes:
+        folder: empty, to be filled.
+        version: what it will be published as.
+        target: where it will then lie.
+    """
+
+    folder: Path
+    version: int
+    target: Path
+
+
+@contextmanager
+def publication(model_folder: Path) -> Iterator[Incoming]:
+    """Publish what the body writes as the next version; nothing where the body raises.
+
+    Args:
+        model_folder: holds the versions of one model; made where there is none.
+
+    Yields:
+        The folder to fill. Other publishers of this model wait until the body is done.
+
+    Raises:
+        ExportError: the disk is full, the folder is not writable, and the like.
+    """
+    try:
+        model_folder.mkdir(parents=True, exist_ok=True)
+        with _turn(model_folder):
+            _remove_leftovers(model_folder)
+            incoming = _incoming(model_folder)
+            try:
+                yield incoming
+                _reveal(incoming)
+            except BaseException:
+                shutil.rmtree(incoming.folder, ignore_errors=True)
+                raise
+    except OSError as error:
+        raise ExportError(f"cannot publish in {model_folder}: {error}") from error
+
+
+def versions(model_folder: Path) -> list[int]:
+    """Numbers that are taken in a model's folder, ascending."""
+    return sorted(
+        int(entry.name) for entry in model_folder.iterdir() if _VERSION.fullmatch(entry.name)
+    )
+
+
+@contextmanager
+def _turn(model_folder: Path) -> Iterator[None]:
+    # The lock goes with the process that holds it, even when that is killed. The file stays: were
+    # it removed, two publishers could hold locks on two files of the same name.
+    with (model_folder / _LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_leftovers(model_folder: Path) -> None:
+    """Remove what dead publishers left; a living one would hold the lock."""
+    for leftover in model_folder.glob(f"{_INCOMING}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _incoming(model_folder: Path) -> Incoming:
+    version = max(versions(model_folder), default=0) + 1
+    if version > _LAST_VERSION:
+        raise ExportError(f"{model_folder} has version {_LAST_VERSION}, the last one there can be")
+    # Not tempfile: its folders are closed to everyone else, such as the user a server runs as.
+    folder = model_folder / f"{_INCOMING}{secrets.token_hex(8)}"
+    folder.mkdir()
+    return Incoming(folder, version, model_folder / str(version))
+
+
+def _reveal(incoming: Incoming) -> None:
+    for path in incoming.folder.rglob("*"):
+        _bring_to_disk(path)
+    _bring_to_disk(incoming.folder)
+    # A rename would silently replace an empty folder that someone made without taking turns.
+    if incoming.target.exists():
+        raise ExportError(f"{incoming.target} appeared while it was being published: try again")
+    incoming.folder.rename(incoming.target)
+    _bring_to_disk(incoming.target.parent)
+
+
+def _bring_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,58 @@
+"""The record of a run: what was asked for, what came out, and what was said of each test image."""
+
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from serving.contract import Contract
+from training.config import TrainConfig
+from training.errors import TrainingError
+from training.evaluation import TestPredictions
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.json"
+PREDICTIONS_FILE = "test_predictions.csv"
+
+
+def write_record(
+    runs: Path, config: TrainConfig, contract: Contract, test: TestPredictions
+) -> Path:
+    """Write runs/<name>-<version>/, over a record of the same version if its model is gone.
+
+    Returns:
+        The folder. Its test_predictions.csv has a row for each held-out image: its index in the
+        data set, the names of its label and of the predicted one, and the latter's probability.
+
+    Raises:
+        TrainingError: it cannot be written; the model is published all the same.
+    """
+    folder = runs / f"{contract.model}-{contract.version}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_json(folder / CONFIG_FILE, asdict(config))
+        _write_json(folder / METRICS_FILE, contract.metrics)
+        _write_predictions(folder / PREDICTIONS_FILE, contract.labels, test)
+    except OSError as error:
+        raise TrainingError(
+            f"{contract.model} version {contract.version} is published, but the record of its run "
+            f"cannot be written to {folder}: {error}"
+        ) from error
+    return folder
+
+
+def _write_json(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_predictions(path: Path, labels: tuple[str, ...], test: TestPredictions) -> None:
+    predicted = test.probabilities.argmax(axis=1)
+    scores = test.probabilities.max(axis=1)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["index", "label", "predicted", "score"])
+        for index, true, guess, score in zip(
+            test.indices, test.truth, predicted, scores, strict=True
+        ):
+            # Nine digits bring a float32 back as it was.
+            writer.writerow([index, labels[true], labels[guess], f"{score:.9g}"])
