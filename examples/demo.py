@@ -1,0 +1,185 @@
+"""The main job from end to end, on real handwriting: train three models, serve them, ask them.
+
+The held-out images go through HTTP as PNG files, some also through gRPC; what the service answers is
+compared with what training measured, image by image. Then the service goes on, to be tried.
+"""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clients.answer import Answer
+from clients.grpc import GrpcClient
+from clients.http import HttpClient
+from serving.serve import Addresses, ServeOptions, serve
+from serving.supervisor import ServeError
+from training.config import MODELS
+from training.datasets import load
+
+BATCH = 40
+OVER_GRPC = 40
+DRAWN = 5
+SHADES = " ░▒▓█"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out images of a run as PNG files, and what training said of them."""
+
+    images: list[bytes]
+    labels: list[str]
+    predicted: list[str]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that training saw predicted right."""
+        return float(np.mean(np.array(self.labels) == np.array(self.predicted)))
+
+
+@click.command()
+@click.option("--workdir", default="demo", type=click.Path(path_type=Path), help="Gets all files.")
+@click.option("--once", is_flag=True, help="Stop after the comparison.")
+@click.option("--port", default=8080, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option("--grpc-port", default=8500, type=click.IntRange(0, 65535))
+@click.option("--rest-port", default=8501, type=click.IntRange(0, 65535))
+def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -> None:
+    """Train, serve, ask."""
+    for model in MODELS:
+        train(model, workdir)
+    outcomes: list[bool] = []
+
+    def on_ready(addresses: Addresses) -> None:
+        outcomes.append(ask(addresses, workdir))
+        if once or not outcomes[-1]:
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            invite(addresses, workdir)
+
+    heading("Serving the three")
+    options = ServeOptions(
+        workdir / "models", MODELS, port=port, grpc_port=grpc_port, rest_port=rest_port
+    )
+    try:
+        serve(options, on_ready)
+    except ServeError as error:
+        raise click.ClickException(str(error)) from error
+    if outcomes == [False]:
+        raise click.ClickException("the service does not answer as the models did in training")
+
+
+def train(model: str, workdir: Path) -> None:
+    """Train a model as a user would, unless an earlier demo did."""
+    heading(f"rockstar train {model} --data digits --workdir {workdir}")
+    if (workdir / "models" / model / "1").is_dir():
+        click.echo(f"Trained before; rm -r {workdir} starts over.")
+        return
+    command = [sys.executable, "-m", "rockstar", "train", model, "--workdir", str(workdir)]
+    done = subprocess.run(command, check=False)
+    if done.returncode:
+        raise click.ClickException(f"training the {model} model failed")
+
+
+def ask(addresses: Addresses, workdir: Path) -> bool:
+    """Send the held-out images and compare; whether all answers are those of training."""
+    heading("The held-out images as PNG files through the service")
+    click.echo(f"{'model':<10}{'images':>8}{'at training':>13}{'over HTTP':>12}   same answers")
+    same = True
+    with HttpClient(addresses.http) as http, GrpcClient(addresses.grpc) as grpc:
+        for model in MODELS:
+            version = http.predict(model, png(np.zeros((8, 8), np.uint8))).version
+            held_out = read_held_out(workdir / "runs" / f"{model}-{version}")
+            answers = [label for label in in_batches(http, model, held_out.images)]
+            direct = labels(grpc.predict(model, held_out.images[:OVER_GRPC]))
+            over_http = float(np.mean(np.array(answers) == np.array(held_out.labels)))
+            alike = answers == held_out.predicted and direct == answers[:OVER_GRPC]
+            same &= alike
+            verdict = f"all {len(answers)} (HTTP) and {OVER_GRPC} (gRPC)" if alike else "NO"
+            click.echo(
+                f"{model:<10}{len(answers):>8}{held_out.accuracy:>13.4f}{over_http:>12.4f}"
+                f"   {verdict}"
+            )
+        draw(http.predict("cnn", held_out.images[:DRAWN]), held_out)
+    save_samples(held_out, workdir / "samples")
+    return same
+
+
+def read_held_out(run: Path) -> HeldOut:
+    """The held-out images of a training run, from its record and the data set."""
+    data = load(json.loads((run / "config.json").read_text())["data"])
+    with (run / "test_predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    images = [png(data.images[int(row["index"])][:, :, 0]) for row in rows]
+    return HeldOut(images, [row["label"] for row in rows], [row["predicted"] for row in rows])
+
+
+def in_batches(client: HttpClient, model: str, images: list[bytes]) -> Iterator[str]:
+    """The label of each image, asked for in several requests."""
+    for start in range(0, len(images), BATCH):
+        yield from labels(client.predict(model, images[start : start + BATCH]))
+
+
+def labels(answer: Answer) -> list[str]:
+    """The likeliest labels."""
+    return [prediction.label for prediction in answer.predictions]
+
+
+def draw(answer: Answer, held_out: HeldOut) -> None:
+    """Show images in the terminal, each with its answer."""
+    heading(f"Some answers of {answer.model} version {answer.version}")
+    pictures = [sketch(np.asarray(Image.open(io.BytesIO(i)))) for i in held_out.images[:DRAWN]]
+    for lines in zip(*pictures, strict=True):
+        click.echo("   ".join(lines))
+    said = [f"{p.label} ({p.score:.4f})" for p in answer.predictions]
+    click.echo("   ".join(f"{text:<16}" for text in said))
+
+
+def sketch(pixels: NDArray[np.uint8]) -> list[str]:
+    """A grey image in characters, two for each pixel, so that it is about as wide as high."""
+    shades = pixels.astype(int) * (len(SHADES) - 1) // 255
+    return ["".join(SHADES[shade] * 2 for shade in row) for row in shades]
+
+
+def save_samples(held_out: HeldOut, folder: Path) -> None:
+    """One PNG file for each label, to try the service with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for label in sorted(set(held_out.labels)):
+        (folder / f"{label}.png").write_bytes(held_out.images[held_out.labels.index(label)])
+
+
+def invite(addresses: Addresses, workdir: Path) -> None:
+    """Say what to try."""
+    heading("It goes on until Ctrl-C. Try in another terminal")
+    url, sample = addresses.http, workdir / "samples" / "7.png"
+    click.echo(f"curl -F image=@{sample} {url}/predict/cnn")
+    click.echo(f"curl {url}/v1/models")
+    click.echo(f".venv/bin/rockstar predict --model cnn --url {url} {workdir}/samples/*.png")
+    click.echo(f".venv/bin/rockstar predict --model mlp --grpc {addresses.grpc} {sample}")
+    if addresses.rest:
+        click.echo(f"curl http://{addresses.rest}/v1/models/cnn/metadata")
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG file of grey pixels."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def heading(text: str) -> None:
+    """Set a new part off."""
+    click.echo(f"\n== {text}")
+
+
+if __name__ == "__main__":
+    main()
