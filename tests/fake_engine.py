@@ -1,0 +1,90 @@
+"""An engine for tests of what is around engines."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.api.signature import Signature, TensorSpec
+from serving.model_server.engine import LoadError
+
+
+def spec(dtype: Any, *shape: int) -> TensorSpec:
+    return TensorSpec("tensor:0", np.dtype(dtype), shape)
+
+
+DOUBLE = Signature(inputs={"x": spec(np.float32, -1, 2)}, outputs={"y": spec(np.float32, -1, 2)})
+SUM = Signature(
+    inputs={"a": spec(np.int32, -1), "b": spec(np.int32, -1)},
+    outputs={"sum": spec(np.int32, -1), "difference": spec(np.int32, -1)},
+)
+ECHO = Signature(
+    inputs={"text": spec(object, -1)},
+    outputs={"text": spec(object, -1), "text_bytes": spec(object, -1)},
+)
+FAIL = Signature(inputs={"x": spec(np.float32, -1)}, outputs={"y": spec(np.float32, -1)})
+
+
+class FakeEngine:
+    """Computes a few signatures in NumPy; may be told to wait inside run()."""
+
+    name = "fake"
+    signatures: Mapping[str, Signature] = {
+        "serving_default": DOUBLE,
+        "sum": SUM,
+        "echo": ECHO,
+        "fail": FAIL,
+    }
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.entered = threading.Event()
+        self.proceed = threading.Event()
+        self.proceed.set()
+
+    def run(
+        self, signature: str, feeds: Mapping[str, Any], fetches: Sequence[str]
+    ) -> dict[str, Any]:
+        assert not self.closed
+        self.entered.set()
+        assert self.proceed.wait(30)
+        assert not self.closed
+        outputs = self._outputs(signature, feeds)
+        return {name: outputs[name] for name in fetches}
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _outputs(self, signature: str, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        if signature == "serving_default":
+            return {"y": feeds["x"] * 2}
+        if signature == "sum":
+            return {"sum": feeds["a"] + feeds["b"], "difference": feeds["a"] - feeds["b"]}
+        if signature == "echo":
+            return {"text": feeds["text"], "text_bytes": feeds["text"]}
+        raise RuntimeError("secret of the engine room")
+
+
+class FakeLoader:
+    """Loads folders that hold a file `ok`; keeps its engines by version number."""
+
+    def __init__(self) -> None:
+        self.engines: dict[int, FakeEngine] = {}
+        self.attempts: list[int] = []
+
+    def __call__(self, folder: Path) -> FakeEngine:
+        self.attempts.append(int(folder.name))
+        if not (folder / "ok").exists():
+            raise LoadError(f"{folder}/ok is missing")
+        self.engines[int(folder.name)] = FakeEngine()
+        return self.engines[int(folder.name)]
+
+
+def add_version(base_path: Path, version: int | str, *, ok: bool = True) -> Path:
+    folder = base_path / str(version)
+    folder.mkdir(parents=True, exist_ok=True)
+    if ok:
+        (folder / "ok").touch()
+    return folder

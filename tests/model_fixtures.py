@@ -1,0 +1,68 @@
+"""A tiny LiteRT model with two signatures, made once in a test session."""
+
+import functools
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SIDE, CLASSES = 4, 3
+# The `contract` signature answers this; versions differ in the number only.
+_DOCUMENT = "toy-0000"
+
+
+def toy_model(number: int = 0) -> bytes:
+    """A model.tflite whose `contract` signature answers `toy-<number>`."""
+    return _toy_model().replace(_DOCUMENT.encode(), document(number).encode())
+
+
+def document(number: int) -> str:
+    """What the `contract` signature of toy_model(number) answers."""
+    return f"toy-{number:04}"
+
+
+def write_version(base_path: Path, version: int, content: bytes | None = None) -> Path:
+    """A version folder, published in one step."""
+    aside = base_path / f"tmp.{version}"
+    aside.mkdir(parents=True)
+    (aside / "model.tflite").write_bytes(toy_model(version) if content is None else content)
+    return aside.rename(base_path / str(version))
+
+
+def probabilities(images: Any) -> Any:
+    """What the toy model should answer."""
+    logits = np.reshape(images, (len(images), SIDE * SIDE)) @ _weights()
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def _weights() -> Any:
+    return np.random.default_rng(0).normal(size=(SIDE * SIDE, CLASSES)).astype(np.float32)
+
+
+@functools.cache
+def _toy_model() -> bytes:
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")  # TensorFlow's own
+        import tensorflow as tf
+
+        weights = tf.constant(_weights())
+
+        @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, 1], name="image")])
+        def predict(image: Any) -> Any:
+            logits = tf.reshape(image, [-1, SIDE * SIDE]) @ weights
+            return {"probabilities": tf.nn.softmax(logits)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="query")])
+        def contract(query: Any) -> Any:
+            return {"contract": tf.fill(tf.shape(query), tf.constant(_DOCUMENT))}
+
+        signatures = {"serving_default": predict, "contract": contract}
+        tf.saved_model.save(tf.Module(), folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=list(signatures)
+        )
+        content: bytes = converter.convert()
+        return content

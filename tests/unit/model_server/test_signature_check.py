@@ -1,0 +1,90 @@
+"""Requests that do not match a signature."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.api.signature import Signature, TensorSpec
+from serving.api.status import Code, StatusError
+from serving.model_server.signature_check import check_feeds, check_fetches
+from tests.fake_engine import DOUBLE, ECHO, SUM, spec
+
+INTS = np.zeros(3, np.int32)
+
+
+def test_what_fits_passes() -> None:
+    check_feeds({"x": np.zeros((0, 2), np.float32)}, DOUBLE)
+    check_feeds({"a": INTS, "b": INTS}, SUM)
+    check_feeds({"text": np.array([b"x"], object)}, ECHO)
+    anything = Signature({"x": TensorSpec("t", np.dtype(np.int8), None)}, {})
+    check_feeds({"x": np.zeros((1, 2, 3), np.int8)}, anything)
+    check_feeds({"x": np.int8(1)[...]}, Signature({"x": spec(np.int8)}, {}))
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        (
+            {"a": INTS},
+            "input size does not match signature: 1!=2 len({a}) != len({a,b}). "
+            "Sent extra: {}. Missing but required: {b}.",
+        ),
+        (
+            {"a": INTS, "b": INTS, "c": INTS},
+            "input size does not match signature: 3!=2 len({a,b,c}) != len({a,b}). "
+            "Sent extra: {c}. Missing but required: {}.",
+        ),
+        (
+            {"a": INTS, "z": INTS},
+            "input tensor alias not found in signature: z. Inputs expected to be in the set {a,b}.",
+        ),
+        (
+            {"a": INTS, "b": INTS.astype(np.int64)},
+            "input 'b': expected int32 of shape [?], got int64 of shape [3]",
+        ),
+        (
+            {"a": INTS, "b": INTS[np.newaxis]},
+            "input 'b': expected int32 of shape [?], got int32 of shape [1, 3]",
+        ),
+    ],
+)
+def test_feeds_that_do_not_fit(feeds: dict[str, Any], message: str) -> None:
+    with pytest.raises(StatusError) as caught:
+        check_feeds(feeds, SUM)
+    assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)
+
+
+@pytest.mark.parametrize(
+    ("array", "got"),
+    [
+        (np.zeros((1, 3), np.float32), "float32 of shape [1, 3]"),
+        (np.array([b"x"], object), "string of shape [1]"),
+    ],
+)
+def test_a_fixed_size_is_checked(array: Any, got: str) -> None:
+    with pytest.raises(StatusError, match=r"expected float32 of shape \[\?, 2\]") as caught:
+        check_feeds({"x": array}, DOUBLE)
+    assert caught.value.message.endswith(f"got {got}")
+
+
+def test_fetches() -> None:
+    assert check_fetches([], SUM) == ["sum", "difference"]
+    assert check_fetches(["difference"], SUM) == ["difference"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["product"],
+            "output tensor alias not found in signature: product "
+            "Outputs expected to be in the set {difference,sum}.",
+        ),
+        (["sum", "sum"], "duplicate output tensor alias: sum"),
+    ],
+)
+def test_fetches_that_are_not_there(names: list[str], message: str) -> None:
+    with pytest.raises(StatusError) as caught:
+        check_fetches(names, SUM)
+    assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)
