@@ -1,16 +1,14 @@
-"""Waiting for what other threads and processes do."""
+"""Waiting for a condition instead of for time."""
 
 import threading
 import time
 from collections.abc import Callable
 
-DEADLINE = 30.0
 
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Return as soon as the condition holds; fail after a generous while."""
-    deadline = time.monotonic() + DEADLINE
+def until(condition: Callable[[], object], seconds: float = 30.0, what: str = "it") -> None:
+    """Return when the condition holds; fail after some seconds."""
+    deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        pause.wait(0.01)
+        assert time.monotonic() < deadline, f"{what} did not come about within {seconds:g} s"
+        pause.wait(0.02)

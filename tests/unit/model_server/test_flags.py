@@ -20,7 +20,16 @@ def test_defaults_are_those_of_tensorflow_serving() -> None:
 
 def test_the_command_line_of_the_container() -> None:
     options = parse_flags(
-        ["--port=8500", "--rest_api_port=8501", "--model_name=cnn", "--model_base_path=/models/cnn", "--prefer_tflite_model", "--grpc_max_threads", "3", "--tensorflow_intra_op_parallelism=2"]
+        [
+            "--port=8500",
+            "--rest_api_port=8501",
+            "--model_name=cnn",
+            "--model_base_path=/models/cnn",
+            "--prefer_tflite_model",
+            "--grpc_max_threads",
+            "3",
+            "--tensorflow_intra_op_parallelism=2",
+        ]
     ).options
     assert (options.grpc_port, options.rest_port) == (8500, 8501)
     assert (options.grpc_threads, options.engine_threads) == (3, 2)

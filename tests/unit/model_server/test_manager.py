@@ -9,7 +9,7 @@ from serving.api.status import Code, StatusError
 from serving.model_server.config import All, ModelConfig
 from serving.model_server.manager import Manager, ModelRef, StartError
 from tests.fake_engine import FakeLoader, add_version
-from tests.waiting import wait_until
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_polling_finds_new_versions(manager: Manager, tmp_path: Path) -> None:
         with manager.servable(ModelRef("m")) as servable:
             return servable.version
 
-    wait_until(lambda: newest() == 3, "version 3 is served")
+    until(lambda: newest() == 3, what="version 3 is served")
 
 
 def test_start_reports_every_model_that_cannot_be_served(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""A server in this process with a toy model in LiteRT, and one as a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.model_server.config import All, ModelConfig
+from serving.model_server.server import ModelServer, ServerOptions
+from tests.model_fixtures import write_version
+from tests.waiting import until
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
+    base_path = tmp_path_factory.mktemp("models") / "toy"
+    for version in (1, 2):
+        write_version(base_path, version)
+    write_version(base_path, 3, b"\0\0\0\0TFL3 but nothing more")
+    config = ModelConfig("toy", base_path, All(), {"stable": 1})
+    with ModelServer(ServerOptions(models=(config,))) as server:
+        yield server
+
+
+def http(address: str | None, path: str, body: Any = None) -> tuple[int, Any]:
+    """Status and JSON of one request."""
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", data, timeout=30) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+@dataclass
+class Process:
+    """A running `python -m serving.model_server`."""
+
+    popen: "subprocess.Popen[str]"
+    address_file: Path
+
+    def address(self) -> dict[str, Any]:
+        until(lambda: self.address_file.exists() or self.popen.poll() is not None, what="it starts")
+        assert self.popen.poll() is None, self.popen.communicate()[1]
+        address: dict[str, Any] = json.loads(self.address_file.read_text())
+        return address
+
+    def finish(self) -> tuple[int, str]:
+        """Exit status and what it logged."""
+        error = self.popen.communicate(timeout=30)[1]
+        return self.popen.returncode, error
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    with ExitStack() as stack:
+
+        def start(*flags: str, module: str = "serving.model_server") -> Process:
+            address_file = tmp_path / "address.json"
+            popen = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", module, "--host=127.0.0.1"),
+                    *(f"--address_file={address_file}", *flags),
+                ],
+                cwd=Path(__file__).parents[3],
+                env={**os.environ, "PYTHONPATH": "."},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(popen)
+            stack.callback(popen.kill)
+            return Process(popen, address_file)
+
+        yield start

@@ -1,0 +1,33 @@
+"""The model server with an engine that waits for a file `proceed` beside the address file."""
+
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from serving.model_server import __main__ as program
+from serving.model_server import server
+from serving.model_server.flags import parse_flags
+from serving.model_server.litert_engine import LiteRTEngine
+from tests.waiting import until
+
+
+def main() -> int:
+    address_file = parse_flags(sys.argv[1:]).address_file
+    assert address_file is not None
+    folder = address_file.parent
+
+    class SlowEngine(LiteRTEngine):
+        def run(
+            self, signature: str, feeds: Mapping[str, Any], fetches: Sequence[str]
+        ) -> dict[str, Any]:
+            folder.joinpath(f"entered.{threading.get_ident()}").touch()
+            until(lambda: (folder / "proceed").exists(), what="the test lets it proceed")
+            return super().run(signature, feeds, fetches)
+
+    server.LiteRTEngine = SlowEngine  # type: ignore[misc, attr-defined]
+    return program.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""The server as a process: start, failing to start, stop."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.model_server.conftest import Start, http
+from tests.model_fixtures import write_version
+from tests.waiting import until
+
+
+@pytest.fixture
+def base_path(tmp_path: Path) -> Path:
+    base_path = tmp_path / "toy"
+    write_version(base_path, 1)
+    return base_path
+
+
+def test_start_and_stop(start: Start, base_path: Path) -> None:
+    process = start(
+        *("--model_name=toy", f"--model_base_path={base_path}", "--port=auto"),
+        "--rest_api_port=auto",
+    )
+    address = process.address()
+    assert address["pid"] == process.popen.pid
+    assert address["grpc"].startswith("127.0.0.1:")
+    assert http(address["rest"], "/v1/models/toy")[0] == 200
+    process.popen.send_signal(signal.SIGTERM)
+    code, log = process.finish()
+    assert code == 0
+    assert "INFO model_server: model toy version 1 is available (LiteRT, " in log
+    assert "Traceback" not in log
+    assert not process.address_file.exists()
+
+
+def test_one_protocol_only(start: Start, base_path: Path) -> None:
+    process = start(f"--model_base_path={base_path}", "--port=auto")
+    assert process.address()["rest"] is None
+    process.popen.send_signal(signal.SIGINT)
+    assert process.finish()[0] == 0
+
+
+def test_a_config_file(start: Start, base_path: Path, tmp_path: Path) -> None:
+    config = tmp_path / "models.config"
+    write_version(tmp_path / "other", 4)
+    config.write_text(
+        f"""model_config_list {{
+          config {{ name: "a" base_path: "{base_path}" model_platform: "tensorflow" }}
+          config {{
+            name: "b" base_path: "{tmp_path}/other"
+            version_labels {{ key: "stable" value: 4 }}
+          }}
+        }}"""
+    )
+    process = start(f"--model_config_file={config}", "--port=0", "--rest_api_port=auto")
+    address = process.address()
+    assert address["grpc"] is None
+    for path in ("a", "b", "b/labels/stable"):
+        assert http(address["rest"], f"/v1/models/{path}")[0] == 200
+
+
+def test_a_corrupt_newest_version_falls_back(start: Start, base_path: Path) -> None:
+    write_version(base_path, 2, b"half a model")
+    process = start(f"--model_base_path={base_path}", "--port=0", "--rest_api_port=auto")
+    status, answer = http(process.address()["rest"], "/v1/models/default")
+    assert status == 200
+    assert [(v["version"], v["state"]) for v in answer["model_version_status"]] == [
+        ("2", "END"),
+        ("1", "AVAILABLE"),
+    ]
+    process.popen.terminate()
+    log = process.finish()[1]
+    assert "model default serves version 1, because version 2 does not load" in log
+
+
+def failure(start: Start, *flags: str) -> list[str]:
+    process = start(*flags)
+    code, log = process.finish()
+    assert code == 1
+    assert not process.address_file.exists()
+    return [line for line in log.splitlines() if " ERROR " in line]
+
+
+def test_no_base_path(start: Start, tmp_path: Path) -> None:
+    (line,) = failure(start, "--model_name=toy", f"--model_base_path={tmp_path}/none")
+    assert line.endswith(
+        f"cannot start: model 'toy' ({tmp_path}/none): the base path cannot be read: "
+        "No such file or directory"
+    )
+
+
+def test_no_version(start: Start, tmp_path: Path) -> None:
+    (line,) = failure(start, f"--model_base_path={tmp_path}")
+    assert line.endswith("no version folder, such as 1, in the base path")
+
+
+def test_no_version_that_loads(start: Start, tmp_path: Path) -> None:
+    write_version(tmp_path / "m", 1, b"garbage").joinpath("model.tflite").unlink()
+    write_version(tmp_path / "m", 2, b"garbage")
+    lines = failure(start, f"--model_base_path={tmp_path}/m")
+    assert "no version loads" in lines[-1]
+    assert "m/1/model.tflite is missing" in lines[-1]
+    assert "m/2/model.tflite is no LiteRT model" in lines[-1]
+
+
+@pytest.mark.parametrize("flag", ["port", "rest_api_port"])
+def test_a_taken_port(start: Start, base_path: Path, flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        other = "rest_api_port" if flag == "port" else "port"
+        lines = failure(
+            start, f"--model_base_path={base_path}", f"--{flag}={port}", f"--{other}=auto"
+        )
+    assert lines[-1].endswith(
+        f"cannot listen on 127.0.0.1:{port} (--{flag}): Address already in use"
+    )
+
+
+def test_two_servers_do_not_share_a_port(start: Start, base_path: Path) -> None:
+    first = start(f"--model_base_path={base_path}", "--port=auto")
+    port = first.address()["grpc"].rsplit(":")[-1]
+    lines = [
+        *(sys.executable, "-m", "serving.model_server", f"--model_base_path={base_path}"),
+        *("--host=127.0.0.1", f"--port={port}"),
+    ]
+    second = subprocess.run(lines, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 1
+    assert f"127.0.0.1:{port} (--port): Address already in use" in second.stderr
+
+
+def test_wrong_flags(start: Start) -> None:
+    process = start("--port=many")
+    code, log = process.finish()
+    assert code == 2
+    assert log.startswith("model_server: argument --port: expected 0 to 65535 or auto")
+    assert "Traceback" not in log
+
+
+def test_a_config_file_that_is_wrong(start: Start, tmp_path: Path) -> None:
+    config = tmp_path / "models.config"
+    config.write_text("nonsense")
+    (line,) = failure(start, f"--model_config_file={config}")
+    assert f"cannot start: model config file {config}: 1:1" in line
+
+
+def test_tensorflow_is_not_imported(base_path: Path) -> None:
+    code = """
+import json, sys
+from pathlib import Path
+import serving.model_server.__main__
+from serving.model_server.config import ModelConfig
+from serving.model_server.server import ModelServer, ServerOptions
+with ModelServer(ServerOptions((ModelConfig("m", Path(sys.argv[1])),))):
+    print(json.dumps([name for name in sys.modules if name.split(".")[0] == "tensorflow"]))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(base_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": "."},
+        cwd=Path(__file__).parents[3],
+        timeout=60,
+    )
+    assert json.loads(run.stdout.splitlines()[-1]) == []
+
+
+def test_sigterm_lets_requests_finish(start: Start, base_path: Path, tmp_path: Path) -> None:
+    """A request is in the engine when SIGTERM comes, and is answered all the same."""
+    process = start(
+        *(f"--model_base_path={base_path}", "--port=auto", "--rest_api_port=auto"),
+        module="tests.integration.model_server.slow_server",
+    )
+    address = process.address()
+    clients = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, address[protocol]],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[3],
+            env={**os.environ, "PYTHONPATH": "."},
+        )
+        for protocol, code in (("rest", REST_CLIENT), ("grpc", GRPC_CLIENT))
+    ]
+    folder = process.address_file.parent
+    until(lambda: len(list(folder.glob("entered.*"))) == 2, what="both requests are in the engine")
+    process.popen.send_signal(signal.SIGTERM)
+    port = int(address["rest"].rsplit(":")[-1])
+    until(lambda: refused(port), what="new connections are refused")
+    (folder / "proceed").touch()
+    for client in clients:
+        assert client.communicate(timeout=60)[0].strip() == "answered"
+        assert client.returncode == 0
+    assert process.finish()[0] == 0
+
+
+def refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+REST_CLIENT = """
+import sys
+from tests.integration.model_server.conftest import http
+body = {"signature_name": "contract", "instances": [0]}
+status, _ = http(sys.argv[1], "/v1/models/default:predict", body)
+assert status == 200
+print("answered")
+"""
+GRPC_CLIENT = """
+import sys, grpc, numpy
+from serving.api.services import PREDICT
+from serving.api.tensors import to_proto
+request = PREDICT.request()
+request.model_spec.name, request.model_spec.signature_name = "default", "contract"
+request.inputs["query"].CopyFrom(to_proto(numpy.zeros(1, numpy.int32)))
+with grpc.insecure_channel(sys.argv[1]) as channel:
+    channel.unary_unary(PREDICT.path, lambda m: m.SerializeToString())(request, timeout=60)
+print("answered")
+"""

@@ -1,0 +1,71 @@
+"""Versions change under load, and nobody notices."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+
+from serving.api import services
+from serving.api.messages.prediction_pb2 import PredictRequest
+from serving.api.tensors import to_array, to_proto
+from serving.model_server.config import ModelConfig
+from serving.model_server.server import ModelServer, ServerOptions
+from tests.integration.model_server.conftest import http
+from tests.model_fixtures import document, write_version
+from tests.waiting import until
+
+LAST = 8
+
+
+def test_no_request_fails_while_versions_come_and_go(tmp_path: Path) -> None:
+    base_path = tmp_path / "toy"
+    write_version(base_path, 1)
+    options = ServerOptions((ModelConfig("toy", base_path),), poll_seconds=0.01)
+    stop, seen = threading.Event(), set()
+
+    def grpc_load() -> int:
+        import numpy as np
+
+        count = 0
+        request = PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = "toy", "contract"
+        request.inputs["query"].CopyFrom(to_proto(np.zeros(1, np.int32)))
+        with grpc.insecure_channel(str(server.grpc_address)) as channel:
+            predict = channel.unary_unary(
+                services.PREDICT.path,
+                request_serializer=PredictRequest.SerializeToString,
+                response_deserializer=services.PREDICT.parse_response,
+            )
+            while not stop.is_set():
+                response = predict(request, timeout=30)
+                version = response.model_spec.version.value
+                answer = to_array(response.outputs["contract"]).tolist()
+                # The version that is named is the one that answered.
+                assert answer == [document(version).encode()]
+                seen.add(version)
+                count += 1
+        return count
+
+    def rest_load() -> int:
+        count = 0
+        body = {"signature_name": "contract", "instances": [0]}
+        while not stop.is_set():
+            status, answer = http(server.rest_address, "/v1/models/toy:predict", body)
+            assert status == 200, answer
+            count += 1
+        return count
+
+    with ModelServer(options) as server, ThreadPoolExecutor(4) as pool:
+        loads = [pool.submit(load) for load in (grpc_load, grpc_load, grpc_load, rest_load)]
+        try:
+            for version in range(2, LAST + 1):
+                write_version(base_path, version)
+                until(
+                    lambda version=version: version in seen or any(f.done() for f in loads),
+                    what=f"version {version}",
+                )
+        finally:
+            stop.set()
+        assert all(load.result() > 0 for load in loads)
+    assert seen >= set(range(2, LAST + 1))

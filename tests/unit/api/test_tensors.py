@@ -1,0 +1,138 @@
+"""Our tensors against TensorFlow's own."""
+
+import warnings
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as stnp
+
+from serving.api.messages.tensor_pb2 import DT_FLOAT, DT_INT64, TensorProto
+from serving.api.tensors import WIRE_TYPES, shape_proto, to_array, to_proto, wire_type
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # TensorFlow's own
+    import tensorflow as tf
+    from tensorflow.core.framework import tensor_pb2 as official
+
+DTYPES = [wire.dtype for wire in WIRE_TYPES.values()]
+SHAPES = stnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def arrays(dtype: np.dtype[Any]) -> st.SearchStrategy[Any]:
+    if dtype.kind == "O":
+        return stnp.arrays(dtype, SHAPES, elements=st.binary(max_size=5), fill=st.nothing())
+    if dtype == ml_dtypes.bfloat16:
+        return stnp.arrays(np.uint16, SHAPES).map(lambda bits: bits.view(ml_dtypes.bfloat16))
+    return stnp.arrays(dtype, SHAPES)
+
+
+def same(left: Any, right: Any) -> None:
+    assert left.dtype == right.dtype
+    assert left.shape == right.shape
+    if left.dtype == object:
+        assert left.tolist() == right.tolist()
+    else:
+        nan_left, nan_right = left != left, right != right
+        np.testing.assert_array_equal(nan_left, nan_right)
+        assert np.where(nan_left, 0, left).tobytes() == np.where(nan_right, 0, right).tobytes()
+
+
+def official_array(proto: TensorProto) -> Any:
+    theirs = official.TensorProto.FromString(proto.SerializeToString())
+    return tf.make_ndarray(theirs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("as_content", [False, True], ids=["typed", "content"])
+@quick
+@given(data=st.data())
+def test_round_trip_and_tensorflow_reads_ours(
+    dtype: np.dtype[Any], as_content: bool, data: st.DataObject
+) -> None:
+    array = data.draw(arrays(dtype))
+    proto = to_proto(array, as_content=as_content)
+    same(to_array(TensorProto.FromString(proto.SerializeToString())), array)
+    same(official_array(proto), array)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@quick
+@given(data=st.data())
+def test_we_read_tensorflows(dtype: np.dtype[Any], data: st.DataObject) -> None:
+    array = data.draw(arrays(dtype))
+    theirs = tf.make_tensor_proto(array, dtype=int(wire_type(dtype).number), shape=array.shape)
+    same(to_array(TensorProto.FromString(theirs.SerializeToString())), array)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_bytes_are_those_of_tensorflow(dtype: np.dtype[Any]) -> None:
+    values = [b"a", b"", b"\xff"] if dtype.kind == "O" else [1, 0, 1]
+    array = np.array(values, dtype=dtype).reshape(1, 3, 1)
+    theirs = tf.make_tensor_proto(array, dtype=int(wire_type(dtype).number))
+    # Which of the two forms TensorFlow chooses depends on the dtype.
+    as_content = bool(theirs.tensor_content)
+    ours = to_proto(array, as_content=as_content).SerializeToString(deterministic=True)
+    assert ours == theirs.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
+def test_special_values(dtype: Any) -> None:
+    array = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0], dtype)
+    for as_content in (False, True):
+        proto = to_proto(array, as_content=as_content)
+        same(to_array(proto), array)
+        same(official_array(proto), array)
+
+
+def test_text_is_sent_as_utf8() -> None:
+    assert to_proto(np.array(["é", "x"])).string_val == ["é".encode(), b"x"]
+
+
+def test_a_short_list_of_values_is_filled_as_tensorflow_does() -> None:
+    proto = TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((2, 2)), float_val=[1, 2])
+    np.testing.assert_array_equal(to_array(proto), [[1, 2], [2, 2]])
+    same(to_array(proto), official_array(proto))
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        (TensorProto(dtype=99), "unsupported tensor dtype number 99"),  # type: ignore[arg-type]
+        (TensorProto(), "unsupported tensor dtype number 0"),
+        (
+            TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((-1, 2)), float_val=[1]),
+            r"a tensor's shape must be known, got \[-1, 2\]",
+        ),
+        (
+            TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((1,)), float_val=[1, 2]),
+            r"float_val holds 2 values, shape \[1\] needs 1",
+        ),
+        (
+            TensorProto(dtype=DT_INT64, tensor_shape=shape_proto((2,)), tensor_content=b"12345678"),
+            r"tensor_content has 8 bytes, DT_INT64 of shape \[2\] needs 16",
+        ),
+        (
+            TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((2**40,)), float_val=[1]),
+            "too large to fill from 1 values",
+        ),
+    ],
+)
+def test_messages_that_are_no_tensor(proto: TensorProto, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        to_array(proto)
+
+
+@pytest.mark.parametrize("array", [np.array("2020-01-01", "M8[D]"), np.zeros(1, "V3")], ids=str)
+def test_dtypes_that_cannot_travel(array: Any) -> None:
+    with pytest.raises(ValueError, match="cannot be sent in a TensorProto"):
+        to_proto(array)
+
+
+def test_objects_that_are_no_strings() -> None:
+    with pytest.raises(ValueError, match="holds bytes or str, got int"):
+        to_proto(np.array([1], dtype=object))
