@@ -25,8 +25,8 @@ class Defaults:
 
 DEFAULTS = {
     "logistic": Defaults(epochs=40, batch_size=32, learning_rate=0.005, augmentation=0.0),
-    "mlp": Defaults(epochs=40, batch_size=64, learning_rate=0.002, augmentation=1.0),
-    "cnn": Defaults(epochs=40, batch_size=64, learning_rate=0.003, augmentation=1.0),
+    "mlp": Defaults(epochs=50, batch_size=64, learning_rate=0.003, augmentation=0.6),
+    "cnn": Defaults(epochs=40, batch_size=64, learning_rate=0.004, augmentation=0.6),
 }
 MODELS = tuple(DEFAULTS)
 

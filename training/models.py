@@ -57,13 +57,13 @@ def _mlp() -> list[Any]:
 
 def _cnn() -> list[Any]:
     return [
-        layers.Conv2D(16, 3, activation="relu"),
+        layers.Conv2D(24, 3, activation="relu"),
         layers.MaxPooling2D(),
-        layers.Conv2D(32, 3, activation="relu"),
+        layers.Conv2D(48, 3, activation="relu"),
         layers.MaxPooling2D(),
         layers.Flatten(),
-        layers.Dropout(0.3),
-        layers.Dense(64, activation="relu"),
+        layers.Dropout(0.4),
+        layers.Dense(96, activation="relu"),
     ]
 
 

@@ -19,7 +19,8 @@ from serving.preprocessing import (
 HISTOGRAM_BINS = 10
 
 # Whatever a digit is written with and however large, it comes out light on dark, 16 cells high or
-# wide, its centre of mass in the middle of 20 x 20.
+# wide, its centre of mass in the middle of 20 x 20. The crop's threshold lies between two of the
+# sixteen shades, so that a little more or less contrast does not move the box.
 _DIGITS = Input(
     name="image",
     kind="image",
@@ -32,7 +33,7 @@ _DIGITS = Input(
         StretchContrast(),
         InvertIfLight(),
         SuppressBackground(level=0.1),
-        CropToContent(threshold=0.1),
+        CropToContent(threshold=0.13),
         Fit(height=16, width=16),
         Centre(height=20, width=20),
     ),

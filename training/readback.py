@@ -121,9 +121,11 @@ def _require_answers(
         answer = run(PREDICT_SIGNATURE, {contract.input.name: batch})[PREDICT_OUTPUT]
         finite = bool(np.isfinite(expected).all() and np.isfinite(answer).all())
         _require(finite, f"{what} or the model itself answers NaN or infinity for {size} images")
+        shape = (size, len(contract.labels))
         _require(
-            answer.shape == expected.shape,
-            f"{what} answers {answer.shape} for {size} images, the model itself {expected.shape}",
+            answer.shape == expected.shape == shape,
+            f"for {size} images {what} answers {answer.shape} and the model itself "
+            f"{expected.shape}, expected {shape}",
         )
         difference = float(np.abs(answer - expected).max())
         _require(

@@ -1,0 +1,32 @@
+"""Fixtures that more than one room's tests share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from training.train import TrainingResult
+
+
+@dataclass(frozen=True)
+class TrainedModels:
+    """The default models, trained once for all tests: a work folder, and results by name."""
+
+    workdir: Path
+    results: "Mapping[str, TrainingResult]"
+
+
+@pytest.fixture(scope="session")
+def trained_models(tmp_path_factory: pytest.TempPathFactory) -> TrainedModels:
+    """Logistic, mlp and cnn with their default configuration: about half a minute, once."""
+    # TensorFlow is imported only by who asks for this.
+    from training.config import MODELS, config_for
+    from training.train import train_and_evaluate
+
+    workdir = tmp_path_factory.mktemp("trained")
+    return TrainedModels(
+        workdir, {model: train_and_evaluate(config_for(model), workdir) for model in MODELS}
+    )

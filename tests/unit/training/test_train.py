@@ -1,0 +1,116 @@
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from training import datasets
+from training.config import MODELS, config_for
+from training.errors import TrainingError
+from training.preparation import prepare_images
+from training.progress import Epoch
+from training.summary import summarize
+from training.train import train_and_evaluate
+
+TINY = config_for("logistic", name="tiny", epochs=1, augmentation=0.5)
+TRAIN_TINY = """
+import sys
+from pathlib import Path
+from training.config import config_for
+from training.train import train_and_evaluate
+train_and_evaluate(config_for("mlp", epochs=1), Path(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    epochs: list[Epoch] = []
+    workdir = tmp_path_factory.mktemp("work")
+    return train_and_evaluate(TINY, workdir, epochs.append), epochs, workdir
+
+
+def test_one_epoch_end_to_end(tiny):
+    result, epochs, workdir = tiny
+    assert result.folder == workdir / "models" / "tiny" / "1"
+    assert (result.folder / "saved_model.pb").is_file()
+    assert [(epoch.number, epoch.epochs) for epoch in epochs] == [(1, 1)]
+    assert set(result.metrics) == {"test_accuracy", "test_loss", "train_accuracy"}
+    assert result.test.probabilities.shape == (360, 10)
+    assert result.seconds > 0
+
+
+def test_contract_tells_of_the_run(tiny):
+    contract = tiny[0].contract
+    assert (contract.model, contract.version, contract.metrics) == ("tiny", 1, tiny[0].metrics)
+    assert contract.labels == tuple("0123456789")
+    assert contract.data_set.examples == 1797
+    assert contract.statistics.examples == 1437
+    assert sum(contract.statistics.histogram) == pytest.approx(1)
+    assert sum(contract.statistics.label_share) == pytest.approx(1)
+    assert contract.producer.startswith("rockstartf")
+    assert ", tensorflow 2." in contract.producer
+
+
+def test_record_of_the_run(tiny):
+    result, _, workdir = tiny
+    assert result.run_folder == workdir / "runs" / "tiny-1"
+    assert json.loads((result.run_folder / "config.json").read_text()) == dataclasses.asdict(TINY)
+    assert json.loads((result.run_folder / "metrics.json").read_text()) == result.metrics
+    with (result.run_folder / "test_predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["index"]) for row in rows] == result.test.indices.tolist()
+    right = np.mean([row["label"] == row["predicted"] for row in rows])
+    assert right == pytest.approx(result.metrics["test_accuracy"])
+    scores = np.array([row["score"] for row in rows], dtype=np.float32)
+    np.testing.assert_array_equal(scores, result.test.probabilities.max(axis=1))
+
+
+def test_same_seed_same_model_in_another_version(tiny):
+    first, _, workdir = tiny
+    again = train_and_evaluate(TINY, workdir)
+    np.testing.assert_array_equal(again.test.probabilities, first.test.probabilities)
+    assert (first.contract.version, again.contract.version) == (1, 2)
+
+
+def test_summary(tiny):
+    text = summarize(tiny[0])
+    assert text.startswith("tiny version 1 in ")
+    assert "of 360 held-out images" in text
+    assert str(tiny[0].folder) in text
+
+
+def test_a_workdir_that_cannot_be_written_is_told_before_training(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="cannot write to"):
+        train_and_evaluate(TINY, tmp_path / "file")
+
+
+def test_tensorflow_says_nothing_on_the_terminal(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN_TINY, tmp_path], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(("model", "least"), [("logistic", 0.95), ("mlp", 0.97), ("cnn", 0.98)])
+def test_accuracy_of_the_default_models(trained_models, model, least):
+    result = trained_models.results[model]
+    assert result.metrics["test_accuracy"] >= least
+    assert result.contract.metrics == result.metrics
+    assert result.seconds < 60
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_ink_on_white_gets_the_same_labels(trained_models, model):
+    result = trained_models.results[model]
+    images = 255 - datasets.load("digits").images[result.test.indices]
+    tensors = prepare_images(images, result.contract.input)
+    interpreter = Interpreter(model_path=str(result.folder / "model.tflite"))
+    answers = interpreter.get_signature_runner("serving_default")(image=tensors)
+    np.testing.assert_array_equal(
+        answers["probabilities"].argmax(axis=1), result.test.probabilities.argmax(axis=1)
+    )

@@ -1,0 +1,51 @@
+"""A toy model and its contract, small enough to export in a second."""
+
+from typing import Any
+
+import numpy as np
+
+from serving.contract import SCHEMA_VERSION, Contract, DataSet, utc_now
+from training import datasets
+from training.preparation import input_for, prepare_images, statistics
+from training.readback import Golden
+
+SPEC = input_for("digits")
+CLASSES = 10
+
+
+def golden(count: int = 5) -> Golden:
+    """The first digits, raw and prepared."""
+    images = datasets.load("digits").images[:count]
+    return Golden(images, prepare_images(images, SPEC))
+
+
+def draft(model: str = "toy") -> Contract:
+    """A contract for a toy model."""
+    dataset = datasets.load("digits")
+    tensors = prepare_images(dataset.images[:20], SPEC)
+    return Contract(
+        schema_version=SCHEMA_VERSION,
+        model=model,
+        version=1,
+        task="classification",
+        input=SPEC,
+        labels=dataset.label_names,
+        metrics={"test_accuracy": 0.5},
+        data_set=DataSet(name="digits", examples=1797, sha256=dataset.sha256),
+        statistics=statistics(tensors, dataset.labels[:20], CLASSES, SPEC),
+        created=utc_now(),
+        producer="tests",
+    )
+
+
+def plain_model(seed: int = 0) -> tuple[Any, list[Any]]:
+    """Softmax regression in plain TensorFlow, and its variables."""
+    from training.tensorflow_setup import tf
+
+    weights = np.random.default_rng(seed).normal(size=(400, CLASSES)).astype(np.float32)
+    variable = tf.Variable(weights, name="weights")
+
+    def predict(image: Any) -> Any:
+        return tf.nn.softmax(tf.reshape(image, [-1, 400]) @ variable)
+
+    return predict, [variable]
