@@ -50,12 +50,12 @@ def _toy_model() -> bytes:
 
         weights = tf.constant(_weights())
 
-        @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, 1], name="image")])
+        @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, 1], name="image")])  # type: ignore[untyped-decorator]
         def predict(image: Any) -> Any:
             logits = tf.reshape(image, [-1, SIDE * SIDE]) @ weights
             return {"probabilities": tf.nn.softmax(logits)}
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="query")])
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="query")])  # type: ignore[untyped-decorator]
         def contract(query: Any) -> Any:
             return {"contract": tf.fill(tf.shape(query), tf.constant(_DOCUMENT))}
 

@@ -47,11 +47,9 @@ class LiteRTEngine:
         self._threads = threads
         self._idle: list[_Runners] = []
         self._room = threading.Semaphore(interpreters or os.cpu_count() or 1)
-        first = self._new_runners()
-        self.signatures: Mapping[str, Signature] = first.describe()
+        self.signatures: Mapping[str, Signature] = self._load()
         if not self.signatures:
             raise LoadError(f"{self._path} has no signatures: convert it from a SavedModel")
-        self._idle.append(first)
 
     def run(
         self, signature: str, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str]
@@ -61,7 +59,7 @@ class LiteRTEngine:
             try:
                 runners = self._idle.pop()
             except IndexError:
-                runners = self._new_runners()
+                runners = _Runners(self._content, self._threads)
             outputs = runners.run(signature, feeds)
             # After a failure an interpreter's state is unknown, so only a healthy one goes back.
             self._idle.append(runners)
@@ -72,13 +70,16 @@ class LiteRTEngine:
         self._idle.clear()
         self._content = b""
 
-    def _new_runners(self) -> "_Runners":
+    def _load(self) -> dict[str, Signature]:
         try:
-            return _Runners(self._content, self._threads)
-        except Exception as error:  # LiteRT raises ValueError, RuntimeError and others
+            first = _Runners(self._content, self._threads)
+            signatures = first.describe()
+        except Exception as error:  # LiteRT raises ValueError, RuntimeError, UnicodeError and more
             raise LoadError(
-                f"{self._path} is damaged or of an unknown format ({error}): export it again"
+                f"{self._path} is damaged or holds what LiteRT cannot run ({error}): export it again"
             ) from error
+        self._idle.append(first)
+        return signatures
 
 
 class _Runners:
@@ -86,6 +87,7 @@ class _Runners:
 
     def __init__(self, content: bytes, threads: int) -> None:
         interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()  # fails now, not at a request, on an operation it lacks
         self._runners = {
             name: interpreter.get_signature_runner(name)
             for name in interpreter.get_signature_list()

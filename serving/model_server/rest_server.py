@@ -32,20 +32,25 @@ class RestServer:
         """Answer requests."""
         self._thread.start()
 
-    def stop(self, grace: float) -> None:
+    def stop(self, grace: float) -> bool:
         """Take no more connections, wait until requests are answered, close.
 
         Args:
             grace: seconds to wait.
+
+        Returns:
+            Whether all requests were answered.
         """
         deadline = time.monotonic() + grace
         # Everything that touches sockets runs in the server's own thread.
         self._in_loop(self._stop_listening)
         while self._busy() and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
+        finished = not self._busy()
         self._server.task_dispatcher.shutdown(timeout=max(0.5, deadline - time.monotonic()))
         self._in_loop(self._close_all)
         self._thread.join(timeout=grace)
+        return finished
 
     def _in_loop(self, action: Callable[[], None]) -> None:
         self._server.trigger.pull_trigger(action)
@@ -59,7 +64,8 @@ class RestServer:
 
     def _busy(self) -> bool:
         channels = list(self._server.active_channels.values())
-        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+        # Queued or running, half received, or half sent.
+        return any(c.requests or c.request or c.total_outbufs_len for c in channels)
 
 
 def bind(host: str, port: int) -> socket.socket:

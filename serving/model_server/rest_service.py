@@ -48,7 +48,7 @@ class RestService:
             raise StatusError(Code.NOT_FOUND, f"Not found: {method} {path}")
         if method == "POST" and (match := _INFERENCE.fullmatch(path)):
             return self._predict(match, request.get_data())
-        if method in ("GET", "HEAD"):
+        if method == "GET":
             if path.lower() == "/v1/models":
                 raise StatusError(Code.INVALID_ARGUMENT, "Missing model name in request.")
             if match := _DESCRIPTION.fullmatch(path):

@@ -109,9 +109,9 @@ class ModelServer:
             Whether all of them finished.
         """
         stopped = self._grpc.stop(grace) if self._grpc else None
-        if self._rest:
-            self._rest.stop(grace)
-        finished = stopped is None or stopped.wait(grace + 1)
+        finished = self._rest.stop(grace) if self._rest else True
+        if stopped is not None:
+            finished = stopped.wait(grace) and finished
         self._manager.stop()
         self._grpc = self._rest = None
         return finished

@@ -25,7 +25,7 @@ def main() -> int:
             until(lambda: (folder / "proceed").exists(), what="the test lets it proceed")
             return super().run(signature, feeds, fetches)
 
-    server.LiteRTEngine = SlowEngine  # type: ignore[misc, attr-defined]
+    server.LiteRTEngine = SlowEngine  # type: ignore[attr-defined]
     return program.main()
 
 

@@ -28,7 +28,7 @@ QUERY = np.zeros(1, np.int32)
 
 @pytest.fixture(scope="module")
 def channel(server: ModelServer) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(server.grpc_address) as channel:
+    with grpc.insecure_channel(str(server.grpc_address)) as channel:
         yield channel
 
 

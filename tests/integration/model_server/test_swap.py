@@ -2,9 +2,11 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import grpc
+import numpy as np
 
 from serving.api import services
 from serving.api.messages.prediction_pb2 import PredictRequest
@@ -22,11 +24,13 @@ def test_no_request_fails_while_versions_come_and_go(tmp_path: Path) -> None:
     base_path = tmp_path / "toy"
     write_version(base_path, 1)
     options = ServerOptions((ModelConfig("toy", base_path),), poll_seconds=0.01)
-    stop, seen = threading.Event(), set()
+    stop = threading.Event()
+    seen: set[int] = set()
+
+    def answered(version: int) -> bool:
+        return version in seen or any(load.done() for load in loads)
 
     def grpc_load() -> int:
-        import numpy as np
-
         count = 0
         request = PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = "toy", "contract"
@@ -61,10 +65,7 @@ def test_no_request_fails_while_versions_come_and_go(tmp_path: Path) -> None:
         try:
             for version in range(2, LAST + 1):
                 write_version(base_path, version)
-                until(
-                    lambda version=version: version in seen or any(f.done() for f in loads),
-                    what=f"version {version}",
-                )
+                until(partial(answered, version), what=f"version {version}")
         finally:
             stop.set()
         assert all(load.result() > 0 for load in loads)

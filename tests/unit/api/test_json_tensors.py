@@ -112,7 +112,7 @@ ROWS = np.array([[0.2, 1], [3, 4]], np.float32)
             '{"predictions": [{"y": [0.2, 1.0], "n": 1}, {"y": [3.0, 4.0], "n": 2}]}',
         ),
         (
-            {"y": ROWS, "s": np.float64(0.1)[...]},
+            {"y": ROWS, "s": np.array(0.1)},
             False,
             '{"outputs": {"y": [[0.2, 1.0], [3.0, 4.0]], "s": 0.1}}',
         ),
@@ -135,7 +135,7 @@ def test_responses(outputs: dict[str, Any], by_row: bool, expected: str) -> None
     ("outputs", "message"),
     [
         ({"y": ROWS, "z": ROWS[:1]}, "y: [2, 2], z: [1, 2]; ask with 'inputs'"),
-        ({"y": np.float32(1)[...]}, "y: []; ask with 'inputs'"),
+        ({"y": np.array(1.0)}, "y: []; ask with 'inputs'"),
         ({"t": np.array([b"\xff"], object)}, "output 't' is not UTF-8 text"),
     ],
 )

@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def engine(tmp_path: Path) -> LiteRTEngine:
     return LiteRTEngine(write_version(tmp_path, 5), interpreters=2)
 
 
-def shapes(specs: dict[str, TensorSpec]) -> dict[str, tuple[np.dtype, tuple[int, ...] | None]]:
+def shapes(specs: dict[str, TensorSpec]) -> Any:
     return {name: (spec.dtype, spec.shape) for name, spec in specs.items()}
 
 

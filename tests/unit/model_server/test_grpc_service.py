@@ -1,0 +1,61 @@
+"""What the gRPC layer does around a call."""
+
+from typing import Any
+
+import grpc
+import pytest
+
+from serving.api.status import Code, StatusError
+from serving.model_server.grpc_service import _guard
+
+
+class Aborted(Exception):
+    pass
+
+
+class Context:
+    def __init__(self, *, active: bool = True) -> None:
+        self._active = active
+        self.aborted: tuple[grpc.StatusCode, str] | None = None
+
+    def is_active(self) -> bool:
+        return self._active
+
+    def abort(self, code: grpc.StatusCode, details: str) -> None:
+        self.aborted = code, details
+        raise Aborted
+
+
+def call(behaviour: Any, context: Any) -> Any:
+    return _guard(behaviour)("request", context)  # type: ignore[arg-type]
+
+
+def test_nothing_starts_for_a_caller_that_is_gone() -> None:
+    context, started = Context(active=False), []
+    with pytest.raises(Aborted):
+        call(started.append, context)
+    assert not started
+    assert context.aborted is not None
+    assert context.aborted[0] == grpc.StatusCode.CANCELLED
+
+
+@pytest.mark.parametrize("code", [code for code in Code if code != Code.OK])
+def test_every_code_has_its_grpc_status(code: Code) -> None:
+    def fail(_: object) -> None:
+        raise StatusError(code, "why")
+
+    context = Context()
+    with pytest.raises(Aborted):
+        call(fail, context)
+    assert context.aborted == (grpc.StatusCode[code.name], "why")
+
+
+def test_an_internal_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("secret")
+
+    context = Context()
+    with pytest.raises(Aborted):
+        call(fail, context)
+    assert context.aborted == (grpc.StatusCode.INTERNAL, "internal error")
+    assert "secret" in caplog.text
