@@ -1,4 +1,4 @@
-"""JSON to tensors and back, as TensorFlow Serving's REST API does it (`json_tensor.cc`).
+"""JSON to tensors, as TensorFlow Serving's REST API does it (`json_tensor.cc`).
 
 A predict body holds `instances`, one element for each example (answered by `predictions`), or
 `inputs`, whole tensors (answered by `outputs`).
@@ -7,7 +7,7 @@ A predict body holds `instances`, one element for each example (answered by `pre
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from serving.api.signature import Signature, TensorSpec, dtype_name
 from serving.api.status import Code, StatusError
 
-BYTES_SUFFIX = "_bytes"
 # NumPy kinds that JSON numbers may have for a tensor of the kind named first.
 _KINDS = {"f": "iuf", "V": "iuf", "i": "iu", "u": "iu", "b": "b"}
 
@@ -79,39 +78,6 @@ def feeds(request: JsonRequest, signature: Signature) -> dict[str, NDArray[Any]]
     """
     columns = _rows(request.value, signature) if request.by_row else _columns(request, signature)
     return {name: _tensor(name, value, signature.inputs[name]) for name, value in columns.items()}
-
-
-def response(outputs: Mapping[str, NDArray[Any]], *, by_row: bool) -> bytes:
-    """The JSON document that answers a request.
-
-    Args:
-        outputs: arrays, strings as bytes in arrays of dtype object.
-        by_row: answer `predictions`, else `outputs`.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, rows asked for and outputs of different or no batch size, or
-            text that is not UTF-8 in an output whose name does not end in `_bytes`.
-    """
-    values = {name: _plain(name, array) for name, array in outputs.items()}
-    if not by_row:
-        return encode({"outputs": _single(values)})
-    sizes = {array.shape[:1] for array in outputs.values()}
-    if len(sizes) != 1 or sizes == {()}:
-        raise _invalid(
-            "Tensors of one batch size are needed for 'predictions', got shapes "
-            + ", ".join(f"{name}: {list(array.shape)}" for name, array in sorted(outputs.items()))
-            + "; ask with 'inputs' for whole tensors"
-        )
-    if len(values) == 1:
-        return encode({"predictions": _single(values)})
-    rows = zip(*values.values(), strict=True)
-    return encode({"predictions": [dict(zip(values, row, strict=True)) for row in rows]})
-
-
-def encode(document: Any) -> bytes:
-    """A document as JSON, with the tokens NaN, Infinity and -Infinity as TensorFlow Serving."""
-    text = json.dumps(document, separators=(", ", ": "), ensure_ascii=False)
-    return text.encode("utf-8", "replace")  # a request's lone surrogates may be in an error's text
 
 
 def _parse(body: bytes) -> Any:
@@ -241,33 +207,6 @@ def _string(value: Any) -> bytes:
         raise _invalid("Unable to base64 decode") from error
 
 
-def _plain(name: str, array: NDArray[Any]) -> Any:
-    """Nested lists of what JSON has."""
-    if array.dtype.kind in "OSU":
-        texts = np.empty(array.size, dtype=object)
-        texts[:] = [_text(name, value) for value in array.ravel().tolist()]
-        return texts.reshape(array.shape).tolist()
-    if _kind(array.dtype) in "fV" and array.dtype != np.float64:
-        # Through the shortest text that reads back the same: 0.2 and not 0.20000000298023224.
-        return array.astype(np.float32).astype("U32").astype(np.float64).tolist()
-    if array.dtype.kind == "c":
-        raise StatusError(Code.UNIMPLEMENTED, f"output {name!r}: complex numbers have no JSON")
-    return array.tolist()
-
-
-def _text(name: str, value: bytes | str) -> Any:
-    data = value.encode() if isinstance(value, str) else value
-    if name.endswith(BYTES_SUFFIX):
-        return {"b64": base64.b64encode(data).decode()}
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise _invalid(
-            f"output {name!r} is not UTF-8 text; binary outputs need a name that ends in "
-            f"{BYTES_SUFFIX!r}, or ask over gRPC"
-        ) from error
-
-
 def _kind(dtype: np.dtype[Any]) -> str:
     return "V" if dtype == ml_dtypes.bfloat16 else dtype.kind
 
@@ -275,10 +214,6 @@ def _kind(dtype: np.dtype[Any]) -> str:
 def _json_kind(array: NDArray[Any]) -> str:
     names = {"b": "boolean", "U": "string", "O": "mixed", "f": "decimal"}
     return names.get(array.dtype.kind, dtype_name(array.dtype))
-
-
-def _single(values: dict[str, Any]) -> Any:
-    return next(iter(values.values())) if len(values) == 1 else values
 
 
 def _is_base64(value: Any) -> bool:

@@ -76,7 +76,8 @@ class LiteRTEngine:
             signatures = first.describe()
         except Exception as error:  # LiteRT raises ValueError, RuntimeError, UnicodeError and more
             raise LoadError(
-                f"{self._path} is damaged or holds what LiteRT cannot run ({error}): export it again"
+                f"{self._path} is damaged or holds what LiteRT cannot run ({error}): "
+                "export it again"
             ) from error
         self._idle.append(first)
         return signatures

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf import json_format
 from werkzeug.wrappers import Request, Response
 
-from serving.api import json_tensors
+from serving.api import json_response, json_tensors
 from serving.api.signature import signature_def_map
 from serving.api.status import HTTP_STATUS, Code, StatusError
 from serving.model_server.core import Core, SignatureNotFoundError
@@ -72,10 +72,10 @@ class RestService:
                 Code.INVALID_ARGUMENT,
                 f'Serving signature name: "{error.signature_name}" not found in signature def',
             ) from error
-        return json_tensors.response(prediction.outputs, by_row=request.by_row)
+        return json_response.response(prediction.outputs, by_row=request.by_row)
 
     def _status(self, match: re.Match[str]) -> bytes:
-        return json_tensors.encode(
+        return json_response.encode(
             {
                 "model_version_status": [
                     {
@@ -98,7 +98,7 @@ class RestService:
             preserving_proto_field_name=True,
             always_print_fields_with_no_presence=True,
         )
-        return json_tensors.encode(
+        return json_response.encode(
             {
                 "model_spec": {
                     "name": match["name"],
@@ -121,4 +121,4 @@ def _ref(match: re.Match[str]) -> ModelRef:
 
 
 def _error(message: str) -> bytes:
-    return json_tensors.encode({"error": message})
+    return json_response.encode({"error": message})

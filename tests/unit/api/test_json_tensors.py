@@ -7,7 +7,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from serving.api.json_tensors import feeds, parse_request, response
+from serving.api.json_response import response
+from serving.api.json_tensors import feeds, parse_request
 from serving.api.signature import Signature
 from serving.api.status import Code, StatusError
 from tests.fake_engine import DOUBLE, ECHO, SUM, spec

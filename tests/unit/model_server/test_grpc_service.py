@@ -9,7 +9,7 @@ from serving.api.status import Code, StatusError
 from serving.model_server.grpc_service import _guard
 
 
-class Aborted(Exception):
+class AbortedError(Exception):
     pass
 
 
@@ -23,16 +23,17 @@ class Context:
 
     def abort(self, code: grpc.StatusCode, details: str) -> None:
         self.aborted = code, details
-        raise Aborted
+        raise AbortedError
 
 
 def call(behaviour: Any, context: Any) -> Any:
-    return _guard(behaviour)("request", context)  # type: ignore[arg-type]
+    return _guard(behaviour)("request", context)
 
 
 def test_nothing_starts_for_a_caller_that_is_gone() -> None:
-    context, started = Context(active=False), []
-    with pytest.raises(Aborted):
+    context = Context(active=False)
+    started: list[object] = []
+    with pytest.raises(AbortedError):
         call(started.append, context)
     assert not started
     assert context.aborted is not None
@@ -45,7 +46,7 @@ def test_every_code_has_its_grpc_status(code: Code) -> None:
         raise StatusError(code, "why")
 
     context = Context()
-    with pytest.raises(Aborted):
+    with pytest.raises(AbortedError):
         call(fail, context)
     assert context.aborted == (grpc.StatusCode[code.name], "why")
 
@@ -55,7 +56,7 @@ def test_an_internal_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixtu
         raise RuntimeError("secret")
 
     context = Context()
-    with pytest.raises(Aborted):
+    with pytest.raises(AbortedError):
         call(fail, context)
     assert context.aborted == (grpc.StatusCode.INTERNAL, "internal error")
     assert "secret" in caplog.text
