@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from training.config import DATA_SETS, MODELS
+
 if TYPE_CHECKING:
     from clients.answer import Answer
     from serving.serve import Addresses
 
-MODELS = ("logistic", "mlp", "cnn")
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
@@ -27,7 +28,7 @@ def cli() -> None:
 
 @cli.command(epilog="Example: rockstar train cnn --data digits")
 @click.argument("model", type=click.Choice(MODELS))
-@click.option("--data", default="digits", help="Data set to train on.")
+@click.option("--data", type=click.Choice(DATA_SETS), default=DATA_SETS[0], help="To train on.")
 @click.option("--name", help="Publish under this name.  [default: MODEL]")
 @click.option(
     "--workdir", default=".", type=click.Path(path_type=Path), help="Gets models/, runs/."
@@ -45,6 +46,7 @@ def train(model: str, data: str, workdir: Path, **settings: Any) -> None:
     """
     from training.config import config_for
     from training.errors import TrainingError
+    from training.progress import shown
 
     given = {name: value for name, value in settings.items() if value is not None}
     try:
@@ -56,7 +58,9 @@ def train(model: str, data: str, workdir: Path, **settings: Any) -> None:
             raise click.ClickException(
                 f"training needs {error.name}: pip install 'rockstartf[train]'"
             ) from error
-        click.echo(summarize(train_and_evaluate(config, workdir)))
+        with shown(f"Training {config.name}", config.epochs) as progress:
+            result = train_and_evaluate(config, workdir, progress)
+        click.echo(summarize(result))
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
 

@@ -1,7 +1,7 @@
 """The main job from end to end, on real handwriting: train three models, serve them, ask them.
 
-The held-out images go through HTTP as PNG files, some also through gRPC; what the service answers is
-compared with what training measured, image by image. Then the service goes on, to be tried.
+The held-out images go through HTTP as PNG files, some also through gRPC; what the service answers
+is compared with what training measured, image by image. Then the service goes on, to be tried.
 """
 
 import csv
@@ -99,7 +99,7 @@ def ask(addresses: Addresses, workdir: Path) -> bool:
         for model in MODELS:
             version = http.predict(model, png(np.zeros((8, 8), np.uint8))).version
             held_out = read_held_out(workdir / "runs" / f"{model}-{version}")
-            answers = [label for label in in_batches(http, model, held_out.images)]
+            answers = list(in_batches(http, model, held_out.images))
             direct = labels(grpc.predict(model, held_out.images[:OVER_GRPC]))
             over_http = float(np.mean(np.array(answers) == np.array(held_out.labels)))
             alike = answers == held_out.predicted and direct == answers[:OVER_GRPC]

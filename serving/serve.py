@@ -65,10 +65,13 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rockstar-")))
-        listener = stack.enter_context(_listener(options.host, options.port))
+        listener = stack.enter_context(_listener(options.host, options.port, "--port"))
         host, port = listener.getsockname()[:2]
         if options.tfserving is None:
             models = _models_to_serve(options)
+            # The model server binds these itself; now they can be named as the user knows them.
+            _listener(options.host, options.grpc_port, "--grpc-port").close()
+            _listener(options.host, options.rest_port, "--rest-port").close()
             model_server = _ModelServer(options, models, folder)
             upstream: Callable[[], str] = model_server.grpc_address
             children = [Child("model server", model_server.command, model_server.is_ready)]
@@ -175,12 +178,15 @@ def _models_elsewhere(options: ServeOptions) -> dict[str, Path]:
         ) from error
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def _listener(host: str, port: int, flag: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-        raise ServeError(f"{host}:{port} {why}; choose another with --port") from error
+        if error.errno == errno.EADDRINUSE:
+            raise ServeError(f"{host}:{port} is taken; choose another with {flag}") from error
+        why = (error.strerror or str(error)).partition(" (")[0]
+        raise ServeError(f"cannot listen on {host}:{port}: {why}; see --host, {flag}") from error
 
 
 def _answers(host: str, port: int, path: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from serving.errors import InvalidInputError, TooLargeError
 from serving.gateway.config import GatewayConfig
@@ -32,14 +32,15 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
         InvalidInputError: the body cannot be read.
         TooLargeError: more examples than config.max_instances.
         UnsupportedMediaType: another content type than the three.
+        RequestEntityTooLarge: a body over config.max_body_bytes.
     """
     mimetype = request.mimetype
     if mimetype.startswith(_RAW_TYPES):
-        examples = [NamedExample("body", request.get_data(cache=False))]
+        examples = [NamedExample("body", _body(request, config))]
     elif mimetype == "multipart/form-data":
         examples = _files(request)
     elif mimetype == "application/json":
-        examples = _instances(request.get_data(cache=False))
+        examples = _instances(_body(request, config))
     else:
         raise UnsupportedMediaType(
             "Expected Content-Type image/*, multipart/form-data or application/json, "
@@ -53,6 +54,14 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
             hint="send several requests",
         )
     return examples
+
+
+def _body(request: Request, config: GatewayConfig) -> bytes:
+    body = request.get_data(cache=False)
+    # A chunked body does not say its length beforehand: Werkzeug stops at the limit, silently.
+    if request.content_length is None and len(body) >= config.max_body_bytes:
+        raise RequestEntityTooLarge
+    return body
 
 
 def _files(request: Request) -> list[NamedExample]:

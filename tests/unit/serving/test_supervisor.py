@@ -2,23 +2,15 @@ import os
 import signal
 import sys
 import threading
-import time
 
 import pytest
 
 from serving.supervisor import Child, ServeError, Supervisor
+from tests.waiting import until
 
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
-
-
-def until(condition, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        pause.wait(0.02)
 
 
 SLEEPER = "import time; time.sleep(60)"

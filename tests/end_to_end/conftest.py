@@ -1,0 +1,84 @@
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Service:
+    """A running `rockstar serve`."""
+
+    process: subprocess.Popen
+    log: Path
+    http: str
+    grpc: str
+    rest: str
+
+    def tree(self) -> dict[int, str]:
+        """Its processes and their command lines."""
+        return tree(self.process.pid)
+
+    def pid_of(self, module: str) -> int:
+        """The first process that runs a module: for the gateway, gunicorn's arbiter."""
+        return next(pid for pid, command in self.tree().items() if module in command)
+
+
+def tree(pid: int) -> dict[int, str]:
+    found = {pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        found |= tree(int(child))
+    return found
+
+
+def rockstar(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run the command to its end."""
+    command = [sys.executable, "-m", "rockstar", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.fixture
+def start_service(tmp_path) -> Iterator:
+    """Starts services on free ports, and stops them at the end."""
+    services = []
+
+    def start(models: Path, *arguments: str) -> Service:
+        log = tmp_path / f"serve-{len(services)}.log"
+        ports = ["--port=0", "--grpc-port=0", "--rest-port=0"]
+        command = [sys.executable, "-m", "rockstar", "serve", f"--models={models}", *ports]
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                [*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=file, text=True
+            )
+        services.append(process)
+        assert process.stdout is not None
+        said = ""
+        # Ends with the last line that `rockstar serve` prints when it is ready, or with its end.
+        while "Ctrl-C" not in said:
+            line = process.stdout.readline()
+            assert line, f"the service ended: {log.read_text()}"
+            said += line
+        rest = re.search(r"REST +http://(\S+)", said)
+        return Service(
+            process,
+            log,
+            http=re.search(r"HTTP +(\S+)", said)[1],
+            grpc=re.search(r"gRPC +(\S+)", said)[1],
+            rest=rest[1] if rest else "",
+        )
+
+    yield start
+    for process in services:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        finally:
+            process.kill()
+            process.stdout.close()

@@ -1,0 +1,155 @@
+"""The whole path in one process: a trained model, the model server, the gateway."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.classify import Classifier
+from clients.grpc import GrpcClient
+from clients.tfserving import TFServingClient
+from serving.gateway.app import create_app
+from serving.gateway.config import GatewayConfig
+from serving.inputs import prepare
+from serving.model_server.config import ModelConfig
+from serving.model_server.server import ModelServer, ServerOptions
+from tests.end_to_end.heldout import held_out
+from tests.images import encoded, png
+from training.config import MODELS
+from training.datasets import load
+
+
+@pytest.fixture(scope="module")
+def model_server(trained_models):
+    models = tuple(ModelConfig(name, trained_models.workdir / "models" / name) for name in MODELS)
+    with ModelServer(ServerOptions(models)) as server:
+        yield server
+
+
+@pytest.fixture
+def http(model_server):
+    with TFServingClient(model_server.grpc_address) as upstream:
+        config = GatewayConfig(upstream=model_server.grpc_address, models=MODELS)
+        yield create_app(config, upstream).test_client()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_answers_are_those_of_training(http, trained_models, model):
+    files, predicted, scores = held_out(trained_models.workdir / "runs" / f"{model}-1")
+    for index in range(0, len(files), 7):
+        response = http.post(f"/predict/{model}", data=files[index], content_type="image/png")
+        (prediction,) = response.get_json()["predictions"]
+        assert prediction["label"] == predicted[index]
+        assert prediction["score"] == pytest.approx(scores[index], abs=1e-4)
+
+
+def test_the_contract_tells_the_gateway_labels_and_input(http):
+    (model, *_) = http.get("/v1/models").get_json()["models"]
+    assert model["labels"] == list("0123456789")
+    assert model["versions"] == [{"version": 1, "state": "AVAILABLE"}]
+    assert http.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_ink_on_white_paper_is_the_same_digit_as_white_on_black(http, model):
+    digits = load("digits").images[:50, :, :, 0]
+    for pixels in digits:
+        answers = [
+            http.post(f"/predict/{model}", data=data, content_type="image/png").get_json()
+            for data in (png(pixels), png(255 - pixels))
+        ]
+        first, second = (answer["predictions"][0] for answer in answers)
+        assert first["label"] == second["label"]
+        assert first["score"] == pytest.approx(second["score"], abs=1e-3)
+
+
+def test_a_photo_of_ink_on_paper_is_the_same_digit(http):
+    """Larger, grey ink, uneven light, grain, and JPEG on top of it."""
+    generator = np.random.default_rng(0)
+    labels = load("digits").labels[:40]
+    right = 0
+    for pixels, label in zip(load("digits").images[:40, :, :, 0], labels, strict=True):
+        large = np.kron(np.pad(pixels, 2), np.ones((20, 20)))
+        light = np.linspace(200, 240, large.shape[1])[np.newaxis]
+        photo = light - large * (140 / 255) + generator.normal(0, 3, large.shape)
+        data = encoded(photo.clip(0, 255).astype(np.uint8), "JPEG")
+        response = http.post("/predict/cnn", data=data, content_type="image/jpeg")
+        right += response.get_json()["predictions"][0]["label"] == str(label)
+    assert right >= 34
+
+
+def test_a_deadline_that_passes_is_a_504_and_the_next_request_is_answered(model_server):
+    with TFServingClient(model_server.grpc_address) as upstream:
+        config = GatewayConfig(
+            upstream=model_server.grpc_address, models=MODELS, request_timeout_s=1e-6
+        )
+        late = create_app(config, upstream).test_client()
+        image = png(load("digits").images[0, :, :, 0])
+        response = late.post("/predict/cnn", data=image, content_type="image/png")
+        assert response.status_code == 504
+        assert response.get_json()["title"] == "Gateway Timeout"
+        in_time = create_app(GatewayConfig(model_server.grpc_address, MODELS), upstream)
+        response = in_time.test_client().post("/predict/cnn", data=image, content_type="image/png")
+        assert response.status_code == 200
+
+
+def test_the_model_server_goes_and_comes_back(trained_models, tmp_path):
+    models = (ModelConfig("cnn", trained_models.workdir / "models" / "cnn"),)
+    image = png(load("digits").images[0, :, :, 0])
+    with ModelServer(ServerOptions(models)) as first:
+        port = first.grpc_port
+        upstream = TFServingClient(first.grpc_address)
+        http = create_app(GatewayConfig(first.grpc_address, ("cnn",)), upstream).test_client()
+
+        def ask():
+            return http.post("/predict/cnn", data=image, content_type="image/png")
+
+        before = ask()
+        assert before.status_code == 200
+    down = ask()
+    assert down.status_code == 503
+    assert down.headers["Retry-After"]
+    assert http.get("/readyz").status_code == 503
+    with ModelServer(ServerOptions(models, grpc_port=port)):
+        # gRPC waits a moment before it connects again.
+        from tests.waiting import until
+
+        until(lambda: ask().status_code == 200, what="recovery")
+        assert ask().get_json() == before.get_json()
+    upstream.close()
+
+
+def test_the_grpc_client_answers_like_the_gateway(model_server, http, trained_models):
+    files, predicted, _ = held_out(trained_models.workdir / "runs" / "cnn-1")
+    with GrpcClient(model_server.grpc_address) as client:
+        answer = client.predict("cnn", files[:20], top=2)
+    assert [p.label for p in answer.predictions] == predicted[:20]
+    response = http.post("/predict/cnn?top=2", data=files[0], content_type="image/png").get_json()
+    (over_http,) = response["predictions"]
+    assert over_http["label"] == answer.predictions[0].label
+    assert [s["label"] for s in over_http["top"]] == [s.label for s in answer.predictions[0].top]
+
+
+def test_a_client_of_tensors_gets_probabilities(model_server, trained_models):
+    files, _, _ = held_out(trained_models.workdir / "runs" / "cnn-1")
+    with TFServingClient(model_server.grpc_address) as client:
+        spec = client.contract("cnn").input
+        batch = np.stack([prepare(file, spec, field="image") for file in files[:3]])
+        response = client.predict("cnn", {"image": batch})
+        assert response.version == 1
+        np.testing.assert_allclose(response.outputs["probabilities"].sum(axis=1), 1, rtol=1e-5)
+        answer = Classifier(client).classify("cnn", lambda _: batch, timeout=5)
+        np.testing.assert_array_equal(answer.probabilities, response.outputs["probabilities"])
+
+
+def test_a_renamed_version_folder_is_known_by_its_new_number(trained_models, tmp_path):
+    base: Path = tmp_path / "cnn"
+    base.mkdir()
+    (base / "7").symlink_to(trained_models.workdir / "models" / "cnn" / "1")
+    with (
+        ModelServer(ServerOptions((ModelConfig("cnn", base),))) as server,
+        GrpcClient(server.grpc_address) as client,
+    ):
+        files, predicted, _ = held_out(trained_models.workdir / "runs" / "cnn-1")
+        answer = client.predict("cnn", files[0])
+        assert (answer.version, answer.predictions[0].label) == (7, predicted[0])

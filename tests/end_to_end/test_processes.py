@@ -1,0 +1,254 @@
+"""The whole path as processes: `rockstar serve`, `rockstar predict`, and what may befall them."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+
+from clients.errors import CallError
+from clients.grpc import GrpcClient
+from clients.http import HttpClient
+from tests.end_to_end.conftest import ROOT, rockstar
+from tests.end_to_end.heldout import held_out
+from tests.images import bomb, png
+from tests.waiting import until
+from training.config import MODELS
+from training.datasets import load
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="looks at processes through /proc (Linux)"
+)
+IMAGE = png(load("digits").images[0, :, :, 0])
+
+
+@pytest.fixture
+def models(trained_models) -> Path:
+    return trained_models.workdir / "models"
+
+
+def post(service, data: bytes, content_type: str = "image/png") -> requests.Response:
+    headers = {"Content-Type": content_type}
+    return requests.post(f"{service.http}/predict/cnn", data=data, headers=headers, timeout=20)
+
+
+def test_served_answers_are_those_of_training_image_by_image(start_service, models, trained_models):
+    service = start_service(models)
+    with HttpClient(service.http) as http, GrpcClient(service.grpc) as grpc:
+        for model in MODELS:
+            files, predicted, scores = held_out(trained_models.workdir / "runs" / f"{model}-1")
+            answers = [
+                p
+                for i in range(0, len(files), 60)
+                for p in http.predict(model, files[i : i + 60]).predictions
+            ]
+            assert [p.label for p in answers] == predicted
+            assert [p.score for p in answers] == pytest.approx(scores, abs=1e-4)
+            direct = grpc.predict(model, files[:60]).predictions
+            assert [p.label for p in direct] == predicted[:60]
+    metadata = requests.get(f"http://{service.rest}/v1/models/cnn/metadata", timeout=20).json()
+    signatures = metadata["metadata"]["signature_def"]["signature_def"]
+    assert set(signatures) == {"serving_default", "contract"}
+
+
+def test_no_process_maps_tensorflow(start_service, models):
+    service = start_service(models)
+    assert post(service, IMAGE).status_code == 200
+    processes = service.tree()
+    assert len(processes) == 5  # supervisor, model server, gunicorn and two workers
+    for pid, command in processes.items():
+        mapped = Path(f"/proc/{pid}/maps").read_text()
+        assert "site-packages/tensorflow/" not in mapped, command
+
+
+def test_bad_input_through_a_real_server(start_service, models):
+    service = start_service(models)
+    for data, status in [
+        (b"no image", 400),
+        (IMAGE[: len(IMAGE) // 2], 400),
+        (b"", 400),
+        (bomb(), 413),
+        (b"x" * (17 * 2**20), 413),
+    ]:
+        response = post(service, data)
+        assert response.status_code == status
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert response.json()["expected"]
+    chunked = requests.post(f"{service.http}/predict/cnn", data=iter([b"x" * 2**20] * 17), headers={"Content-Type": "image/png"}, timeout=20)  # fmt: skip
+    assert chunked.status_code == 413
+    assert requests.get(f"{service.http}/predict/cnn", timeout=20).status_code == 405
+    assert post(service, IMAGE, "text/plain").status_code == 415
+    assert requests.post(f"{service.http}/predict/nose", data=IMAGE, headers={"Content-Type": "image/png"}, timeout=20).status_code == 404  # fmt: skip
+    assert post(service, IMAGE).status_code == 200
+
+
+@pytest.mark.parametrize("module", ["serving.model_server", "serving.gateway"])
+def test_a_child_that_dies_is_restarted_and_the_service_recovers(start_service, models, module):
+    service = start_service(models)
+    before = post(service, IMAGE).json()
+    killed = service.pid_of(module)
+    os.kill(killed, signal.SIGKILL)
+
+    def recovered() -> bool:
+        try:
+            response = post(service, IMAGE)
+        except requests.ConnectionError:  # was with a worker that lost its parent
+            return False
+        assert response.status_code in (200, 503), response.text
+        return response.status_code == 200 and "starting it again" in service.log.read_text()
+
+    until(recovered, what="recovery")
+    assert post(service, IMAGE).json() == before
+    with GrpcClient(service.grpc) as grpc:
+        assert grpc.predict("cnn", IMAGE).predictions[0].label == before["predictions"][0]["label"]
+
+
+def test_a_new_version_is_picked_up_and_no_request_fails(start_service, models, tmp_path):
+    shutil.copytree(models / "cnn", tmp_path / "models" / "cnn")
+    service = start_service(tmp_path / "models")
+    answered, failures = set(), []
+    done = threading.Event()
+
+    def ask() -> None:
+        with HttpClient(service.http) as client:
+            while not done.is_set():
+                try:
+                    answered.add(client.predict("cnn", IMAGE).version)
+                except CallError as error:
+                    failures.append(error)
+
+    callers = [threading.Thread(target=ask) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    try:
+        until(lambda: answered == {1})
+        for version in (2, 3):
+            aside = tmp_path / "models" / "cnn" / f".incoming-{version}"
+            shutil.copytree(models / "cnn" / "1", aside)
+            aside.rename(aside.with_name(str(version)))
+            until(lambda version=version: version in answered, what=f"version {version}")
+    finally:
+        done.set()
+        for caller in callers:
+            caller.join()
+    assert failures == []
+    (listed,) = requests.get(f"{service.http}/v1/models", timeout=20).json()["models"]
+    assert {"version": 3, "state": "AVAILABLE"} in listed["versions"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_everything_in_time(start_service, models, number):
+    service = start_service(models)
+    pids = list(service.tree())
+    service.process.send_signal(number)
+    assert service.process.wait(10) == 0
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    assert "Traceback" not in service.log.read_text()
+
+
+def refused(*arguments: str, naming: str, code: int = 1) -> None:
+    ports = ["--port=0", "--grpc-port=0", "--rest-port=0"]
+    done = rockstar("serve", *ports, *arguments)
+    assert done.returncode == code
+    assert naming in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_what_cannot_be_served_is_said(models, tmp_path):
+    refused(f"--models={tmp_path}", naming="holds no model")
+    refused(f"--models={tmp_path}/absent", naming="does not exist")
+    refused(f"--models={models}", "--model=nose", naming="cnn, logistic, mlp")
+    refused(f"--models={models}", "--port=99999", naming="99999", code=2)
+    refused(f"--models={models}", "--host=192.0.2.1", naming="192.0.2.1")
+    broken = tmp_path / "cnn" / "1"
+    broken.mkdir(parents=True)
+    content = (models / "cnn" / "1" / "model.tflite").read_bytes()
+    (broken / "model.tflite").write_bytes(content[: len(content) // 2])
+    refused(f"--models={tmp_path}", naming=f"{broken}/model.tflite is damaged")
+
+
+@pytest.mark.parametrize("flag", ["--port", "--grpc-port", "--rest-port"])
+def test_a_taken_port_is_said_with_its_flag(models, flag):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused(
+            f"--models={models}",
+            f"{flag}={port}",
+            naming=f"{port} is taken; choose another with {flag}",
+        )
+
+
+def test_only_a_gateway_in_front_of_another_server(start_service, models):
+    """The embedded server stands in for TensorFlow Serving: the gateway cannot tell."""
+    upstream = start_service(models)
+    service = start_service(models, f"--tfserving={upstream.grpc}", "--model=cnn")
+    assert "serving.model_server" not in " ".join(service.tree().values())
+    assert post(service, IMAGE).json() == post(upstream, IMAGE).json()
+
+
+def test_a_gateway_waits_for_a_server_that_is_not_there_yet(start_service, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+    service = start_service(tmp_path, f"--tfserving={address}", "--model=cnn")
+    response = post(service, IMAGE)
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
+    assert requests.get(f"{service.http}/livez", timeout=20).status_code == 200
+    assert requests.get(f"{service.http}/readyz", timeout=20).status_code == 503
+
+
+def test_predict_prints_answers(start_service, models, tmp_path):
+    service = start_service(models)
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    first.write_bytes(IMAGE)
+    second.write_bytes(png(load("digits").images[1, :, :, 0]))
+    done = rockstar("predict", "--url", service.http, "--model", "cnn", str(first), str(second))
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        [str(first), "0"],
+        [str(second), "1"],
+    ]
+    direct = rockstar("predict", "--grpc", service.grpc, "--model", "cnn", str(first), str(second))
+    assert direct.stdout == done.stdout
+    document = json.loads(rockstar("predict", "--url", service.http, "--model", "cnn", "--json", str(first)).stdout)  # fmt: skip
+    assert document["predictions"][0]["label"] == "0"
+
+
+def test_predict_says_what_is_wrong(start_service, models, tmp_path):
+    service = start_service(models)
+    image, text = tmp_path / "a.png", tmp_path / "a.txt"
+    image.write_bytes(IMAGE)
+    text.write_text("no image")
+    for arguments, naming in [
+        (["--model", "cnn", f"{tmp_path}/absent.png"], "No such file"),
+        (["--model", "cnn", str(text)], "PNG"),
+        (["--model", "nose", str(image)], "cnn, logistic, mlp"),
+        (["--model", "cnn", "--version", "9", str(image)], "no version 9"),
+        ([str(image)], "--model cnn | logistic | mlp"),
+    ]:
+        done = rockstar("predict", "--url", service.http, *arguments)
+        assert done.returncode != 0
+        assert naming in done.stderr
+        assert "Traceback" not in done.stderr
+    nobody = rockstar("predict", "--url", "http://127.0.0.1:1", "--model", "cnn", str(image))
+    assert "is it running there?" in nobody.stderr
+    nobody = rockstar("predict", "--grpc", "127.0.0.1:1", "--model", "cnn", str(image))
+    assert nobody.returncode == 1
+    assert "127.0.0.1:1" in nobody.stderr
+
+
+def test_the_demo_answers_as_training_did(trained_models, tmp_path):
+    for room in ("models", "runs"):
+        (tmp_path / room).symlink_to(trained_models.workdir / room)
+    command = [sys.executable, "examples/demo.py", "--workdir", str(tmp_path), "--once"]
+    ports = ["--port=0", "--grpc-port=0", "--rest-port=0"]
+    done = subprocess.run([*command, *ports], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("all 360 (HTTP) and 40 (gRPC)") == 3
+    assert (tmp_path / "samples" / "7.png").exists()
