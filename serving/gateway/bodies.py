@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from serving.errors import InvalidInputError, TooLargeError
 from serving.gateway.config import GatewayConfig
+from serving.gateway.errors import UnsupportedTypeError
 from serving.inputs import Example
 
 HINT = "curl -F image=@seven.png sends a file; curl -H 'Content-Type: image/png' --data-binary too"
@@ -31,7 +32,7 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
     Raises:
         InvalidInputError: the body cannot be read.
         TooLargeError: more examples than config.max_instances.
-        UnsupportedMediaType: another content type than the three.
+        UnsupportedTypeError: another content type than the three.
         RequestEntityTooLarge: a body over config.max_body_bytes.
     """
     mimetype = request.mimetype
@@ -42,9 +43,11 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
     elif mimetype == "application/json":
         examples = _instances(_body(request, config))
     else:
-        raise UnsupportedMediaType(
-            "Expected Content-Type image/*, multipart/form-data or application/json, "
-            f"got {mimetype or 'none'}; {HINT}."
+        raise UnsupportedTypeError(
+            "Content-Type",
+            expected="image/*, multipart/form-data or application/json",
+            got=mimetype or "none",
+            hint=HINT,
         )
     if len(examples) > config.max_instances:
         raise TooLargeError(

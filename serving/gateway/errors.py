@@ -17,6 +17,14 @@ RETRY_AFTER_S = 1
 log = logging.getLogger(__name__)
 
 
+class UnsupportedTypeError(InvalidInputError):
+    """A content type that is not taken."""
+
+
+class UnknownNameError(InvalidInputError):
+    """A model or version that is not served."""
+
+
 def init_app(app: Flask) -> None:
     """Answer every error of an application as a problem document."""
     app.register_error_handler(InvalidInputError, _invalid_input)
@@ -24,6 +32,13 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(RequestEntityTooLarge, _body_too_large)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _internal_error)
+
+
+_STATUS = {
+    TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnsupportedTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    UnknownNameError: HTTPStatus.NOT_FOUND,
+}
 
 
 def problem(status: int, detail: str, **members: Any) -> Response:
@@ -48,9 +63,8 @@ def problem(status: int, detail: str, **members: Any) -> Response:
 
 
 def _invalid_input(error: InvalidInputError) -> Response:
-    too_large = isinstance(error, TooLargeError)
     return problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_large else HTTPStatus.BAD_REQUEST,
+        _STATUS.get(type(error), HTTPStatus.BAD_REQUEST),
         str(error),
         field=error.field,
         expected=error.expected,
@@ -75,8 +89,6 @@ def _call_error(error: CallError) -> Response:
             f"There was no answer within {seconds:g} s.",
             hint="Send fewer or smaller inputs, or try again later.",
         )
-    if error.code is Code.NOT_FOUND:
-        return problem(status, str(error), hint="GET /v1/models lists what is served")
     # Requests are checked before they go upstream: what fails there is not the caller's doing.
     log.error("request %s: the model server answered %s: %s", g.request_id, error.code.name, error)
     return problem(HTTPStatus.BAD_GATEWAY, "The model server could not answer this request.")

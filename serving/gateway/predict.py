@@ -7,11 +7,11 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from numpy.typing import NDArray
 
-from clients.errors import CallError, NotFoundError
-from serving.api.status import Code
+from clients.errors import NotFoundError
 from serving.contract import Input
 from serving.errors import InvalidInputError
 from serving.gateway.bodies import read_examples
+from serving.gateway.errors import UnknownNameError
 from serving.gateway.state import gateway
 from serving.inputs import prepare
 from serving.labels import predictions
@@ -60,16 +60,16 @@ def _positive(name: str) -> int | None:
     return int(text)
 
 
-def _not_found(model: str, version: int | None) -> CallError:
+def _not_found(model: str, version: int | None) -> UnknownNameError:
     """Says whether it is the model or the version that is not there, and what is."""
-    served = ", ".join(gateway().config.models) or "none"
+    state = gateway()
     try:
-        states = gateway().backend.status(model)
+        states = state.backend.status(model, timeout=state.config.request_timeout_s)
     except NotFoundError:
-        return NotFoundError(Code.NOT_FOUND, f"There is no model {model!r}; served: {served}.")
-    available = [str(state.version) for state in states if state.state == "AVAILABLE"]
-    listed = ", ".join(available) or "none"
-    asked = "" if version is None else f" {version}"
-    return NotFoundError(
-        Code.NOT_FOUND, f"Model {model!r} has no version{asked} available; available: {listed}."
+        served = ", ".join(state.config.models)
+        return UnknownNameError("model", expected=f"a served model ({served})", got=repr(model))
+    available = ", ".join(str(s.version) for s in states if s.state == "AVAILABLE") or "none"
+    got = "the newest" if version is None else str(version)
+    return UnknownNameError(
+        "version", expected=f"an available version of {model} ({available})", got=got
     )

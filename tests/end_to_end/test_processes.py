@@ -229,7 +229,7 @@ def test_predict_says_what_is_wrong(start_service, models, tmp_path):
         (["--model", "cnn", f"{tmp_path}/absent.png"], "No such file"),
         (["--model", "cnn", str(text)], "PNG"),
         (["--model", "nose", str(image)], "cnn, logistic, mlp"),
-        (["--model", "cnn", "--version", "9", str(image)], "no version 9"),
+        (["--model", "cnn", "--version", "9", str(image)], "available version of cnn (1), got 9"),
         ([str(image)], "--model cnn | logistic | mlp"),
     ]:
         done = rockstar("predict", "--url", service.http, *arguments)

@@ -112,7 +112,9 @@ def test_bad_query(http, query, field):
 def test_wrong_content_type_says_how_to_send(http, content_type):
     response = http.post("/predict/toy", data=b"x", content_type=content_type)
     assert response.status_code == 415
-    assert "curl" in response.get_json()["detail"]
+    problem = response.get_json()
+    assert problem["field"] == "Content-Type"
+    assert "curl" in problem["hint"]
 
 
 def test_wrong_method_names_the_right_one(http):
@@ -132,14 +134,17 @@ def test_unknown_path_says_what_there_is(http):
 def test_unknown_model_names_the_known_ones(http):
     response = http.post("/predict/tou", **image(png(stroke())))
     assert response.status_code == 404
-    assert "'tou'" in response.get_json()["detail"]
-    assert "toy" in response.get_json()["detail"]
+    problem = response.get_json()
+    assert (problem["field"], problem["got"]) == ("model", "'tou'")
+    assert "toy" in problem["expected"]
 
 
 def test_unknown_version_names_the_available_ones(http):
     response = http.post("/predict/toy?version=7", **image(png(stroke())))
     assert response.status_code == 404
-    assert response.get_json()["detail"] == "Model 'toy' has no version 7 available; available: 1."
+    problem = response.get_json()
+    assert (problem["field"], problem["got"]) == ("version", "7")
+    assert "(1)" in problem["expected"]
 
 
 def test_model_server_down_then_back(http, server):
