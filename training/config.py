@@ -24,7 +24,7 @@ class Defaults:
 
 
 DEFAULTS = {
-    "logistic": Defaults(epochs=40, batch_size=32, learning_rate=0.005, augmentation=0.0),
+    "logistic": Defaults(epochs=40, batch_size=64, learning_rate=0.03, augmentation=0.0),
     "mlp": Defaults(epochs=50, batch_size=64, learning_rate=0.003, augmentation=0.6),
     "cnn": Defaults(epochs=40, batch_size=64, learning_rate=0.004, augmentation=0.6),
 }
