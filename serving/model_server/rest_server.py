@@ -6,11 +6,29 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from waitress.channel import HTTPChannel
 from waitress.server import create_server
+from waitress.task import WSGITask
 
 # Larger bodies get 413 before they are read.
 MAX_BODY_BYTES = 64 * 2**20
 _POLL_SECONDS = 0.02
+# How long no request may have been seen before kept-alive connections are closed.
+_QUIET_SECONDS = 0.1
+
+
+class _Task(WSGITask):
+    """One request; while the server stops, its answer says that the connection closes."""
+
+    def build_response_header(self) -> bytes:
+        if not self.channel.server.accepting:
+            request: Any = self.request
+            request.headers["CONNECTION"] = "close"
+        return super().build_response_header()
+
+
+class _Channel(HTTPChannel):
+    task_class = _Task
 
 
 class RestServer:
@@ -18,7 +36,7 @@ class RestServer:
 
     def __init__(self, app: Callable[..., Any], listener: socket.socket, threads: int) -> None:
         self.port: int = listener.getsockname()[1]
-        self._server: Any = create_server(
+        server: Any = create_server(
             app,
             sockets=[listener],
             threads=threads,
@@ -26,6 +44,8 @@ class RestServer:
             asyncore_use_poll=True,
             ident="RockstarTF",
         )
+        server.channel_class = _Channel
+        self._server = server
         self._thread = threading.Thread(target=self._server.run, name="rest", daemon=True)
 
     def start(self) -> None:
@@ -44,7 +64,10 @@ class RestServer:
         deadline = time.monotonic() + grace
         # Everything that touches sockets runs in the server's own thread.
         self._in_loop(self._stop_listening)
-        while self._busy() and time.monotonic() < deadline:
+        last_busy = time.monotonic()
+        while (now := time.monotonic()) < min(deadline, last_busy + _QUIET_SECONDS):
+            if self._busy():
+                last_busy = now
             time.sleep(_POLL_SECONDS)
         finished = not self._busy()
         self._server.task_dispatcher.shutdown(timeout=max(0.5, deadline - time.monotonic()))

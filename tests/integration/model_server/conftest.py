@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -31,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
         yield server
 
 
-def http(address: str | None, path: str, body: Any = None) -> tuple[int, Any]:
+def ask(address: str | None, path: str, body: Any = None) -> tuple[int, Any]:
     """Status and JSON of one request."""
     data = None if body is None else json.dumps(body).encode()
     try:
@@ -40,6 +41,15 @@ def http(address: str | None, path: str, body: Any = None) -> tuple[int, Any]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)
+
+
+def refused(port: int) -> bool:
+    """Whether nobody listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.model_server.conftest import Start, http
+from tests.integration.model_server.conftest import Start, ask, refused
 from tests.model_fixtures import write_version
 from tests.waiting import until
 
@@ -30,7 +30,7 @@ def test_start_and_stop(start: Start, base_path: Path) -> None:
     address = process.address()
     assert address["pid"] == process.popen.pid
     assert address["grpc"].startswith("127.0.0.1:")
-    assert http(address["rest"], "/v1/models/toy")[0] == 200
+    assert ask(address["rest"], "/v1/models/toy")[0] == 200
     process.popen.send_signal(signal.SIGTERM)
     code, log = process.finish()
     assert code == 0
@@ -62,13 +62,13 @@ def test_a_config_file(start: Start, base_path: Path, tmp_path: Path) -> None:
     address = process.address()
     assert address["grpc"] is None
     for path in ("a", "b", "b/labels/stable"):
-        assert http(address["rest"], f"/v1/models/{path}")[0] == 200
+        assert ask(address["rest"], f"/v1/models/{path}")[0] == 200
 
 
 def test_a_corrupt_newest_version_falls_back(start: Start, base_path: Path) -> None:
     write_version(base_path, 2, b"half a model")
     process = start(f"--model_base_path={base_path}", "--port=0", "--rest_api_port=auto")
-    status, answer = http(process.address()["rest"], "/v1/models/default")
+    status, answer = ask(process.address()["rest"], "/v1/models/default")
     assert status == 200
     assert [(v["version"], v["state"]) for v in answer["model_version_status"]] == [
         ("2", "END"),
@@ -200,19 +200,11 @@ def test_sigterm_lets_requests_finish(start: Start, base_path: Path, tmp_path: P
     assert process.finish()[0] == 0
 
 
-def refused(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 REST_CLIENT = """
 import sys
-from tests.integration.model_server.conftest import http
+from tests.integration.model_server.conftest import ask
 body = {"signature_name": "contract", "instances": [0]}
-status, _ = http(sys.argv[1], "/v1/models/default:predict", body)
+status, _ = ask(sys.argv[1], "/v1/models/default:predict", body)
 assert status == 200
 print("answered")
 """

@@ -1,41 +1,48 @@
 """REST over a real socket."""
 
+import http.client
+import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from serving.model_server.config import ModelConfig
 from serving.model_server.rest_server import MAX_BODY_BYTES
-from serving.model_server.server import ModelServer
-from tests.integration.model_server.conftest import http
+from serving.model_server.server import ModelServer, ServerOptions
+from tests.fake_engine import FakeLoader, add_version
+from tests.integration.model_server.conftest import ask, refused
 from tests.model_fixtures import SIDE, document, probabilities
+from tests.waiting import until
 
 IMAGES = np.random.default_rng(3).random((2, SIDE, SIDE, 1), np.float32)
 
 
 @pytest.mark.parametrize(("form", "key"), [("instances", "predictions"), ("inputs", "outputs")])
 def test_predict(server: ModelServer, form: str, key: str) -> None:
-    status, answer = http(server.rest_address, "/v1/models/toy:predict", {form: IMAGES.tolist()})
+    status, answer = ask(server.rest_address, "/v1/models/toy:predict", {form: IMAGES.tolist()})
     assert status == 200
     np.testing.assert_allclose(answer[key], probabilities(IMAGES), rtol=1e-5)
 
 
 def test_contract(server: ModelServer) -> None:
     body = {"signature_name": "contract", "instances": [0]}
-    assert http(server.rest_address, "/v1/models/toy/labels/stable:predict", body) == (
+    assert ask(server.rest_address, "/v1/models/toy/labels/stable:predict", body) == (
         200,
         {"predictions": [document(1)]},
     )
 
 
 def test_status_and_metadata(server: ModelServer) -> None:
-    status, answer = http(server.rest_address, "/v1/models/toy")
+    status, answer = ask(server.rest_address, "/v1/models/toy")
     assert status == 200
     assert [each["state"] for each in answer["model_version_status"]] == [
         *("END", "AVAILABLE", "AVAILABLE")
     ]
-    status, answer = http(server.rest_address, "/v1/models/toy/versions/1/metadata")
+    status, answer = ask(server.rest_address, "/v1/models/toy/versions/1/metadata")
     assert (status, answer["model_spec"]["version"]) == (200, "1")
 
 
@@ -48,7 +55,7 @@ def test_status_and_metadata(server: ModelServer) -> None:
     ],
 )
 def test_errors(server: ModelServer, path: str, body: Any, status: int, error: str) -> None:
-    got, answer = http(server.rest_address, path, body)
+    got, answer = ask(server.rest_address, path, body)
     assert got == status
     assert answer["error"].startswith(error)
 
@@ -61,3 +68,29 @@ def test_a_body_that_is_too_large_is_refused_unread(server: ModelServer) -> None
     with socket.create_connection(("127.0.0.1", server.rest_port or 0), timeout=30) as connection:
         connection.sendall(head.encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_kept_connection_is_told_that_it_closes(tmp_path: Path) -> None:
+    add_version(tmp_path / "m", 1)
+    loader = FakeLoader()
+    options = ServerOptions((ModelConfig("m", tmp_path / "m"),), grpc_port=None)
+    with ModelServer(options, loader) as server, ThreadPoolExecutor(2) as pool:
+        port = server.rest_port or 0
+        engine = loader.engines[1]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        engine.proceed.clear()
+        answer = pool.submit(predict, connection)
+        assert engine.entered.wait(30)
+        stopped = pool.submit(server.stop)
+        until(lambda: refused(port), what="refusal of new connections")
+        engine.proceed.set()
+        assert answer.result() == (200, "close")
+        assert stopped.result()
+        connection.close()
+
+
+def predict(connection: http.client.HTTPConnection) -> tuple[int, str | None]:
+    connection.request("POST", "/v1/models/m:predict", json.dumps({"inputs": [[1, 2]]}))
+    response = connection.getresponse()
+    response.read()
+    return response.status, response.getheader("Connection")

@@ -13,7 +13,7 @@ from serving.api.messages.prediction_pb2 import PredictRequest
 from serving.api.tensors import to_array, to_proto
 from serving.model_server.config import ModelConfig
 from serving.model_server.server import ModelServer, ServerOptions
-from tests.integration.model_server.conftest import http
+from tests.integration.model_server.conftest import ask
 from tests.model_fixtures import document, write_version
 from tests.waiting import until
 
@@ -55,7 +55,7 @@ def test_no_request_fails_while_versions_come_and_go(tmp_path: Path) -> None:
         count = 0
         body = {"signature_name": "contract", "instances": [0]}
         while not stop.is_set():
-            status, answer = http(server.rest_address, "/v1/models/toy:predict", body)
+            status, answer = ask(server.rest_address, "/v1/models/toy:predict", body)
             assert status == 200, answer
             count += 1
         return count
