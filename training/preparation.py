@@ -32,7 +32,7 @@ _DIGITS = Input(
         Scale(),
         StretchContrast(),
         InvertIfLight(),
-        SuppressBackground(level=0.1),
+        SuppressBackground(level=0.25),
         CropToContent(threshold=0.13),
         Fit(height=16, width=16),
         Centre(height=20, width=20),
