@@ -46,7 +46,7 @@ def rockstar(*arguments: str, **options) -> subprocess.CompletedProcess:
 @pytest.fixture
 def start_service(tmp_path) -> Iterator:
     """Starts services on free ports, and stops them at the end."""
-    services = []
+    services: list[subprocess.Popen] = []
 
     def start(models: Path, *arguments: str) -> Service:
         log = tmp_path / f"serve-{len(services)}.log"
@@ -64,14 +64,9 @@ def start_service(tmp_path) -> Iterator:
             line = process.stdout.readline()
             assert line, f"the service ended: {log.read_text()}"
             said += line
-        rest = re.search(r"REST +http://(\S+)", said)
-        return Service(
-            process,
-            log,
-            http=re.search(r"HTTP +(\S+)", said)[1],
-            grpc=re.search(r"gRPC +(\S+)", said)[1],
-            rest=rest[1] if rest else "",
-        )
+        address = dict(re.findall(r"(HTTP|gRPC|REST) +(\S+)", said))
+        rest = address.get("REST", "").removeprefix("http://")
+        return Service(process, log, http=address["HTTP"], grpc=address["gRPC"], rest=rest)
 
     yield start
     for process in services:
@@ -81,4 +76,5 @@ def start_service(tmp_path) -> Iterator:
             process.wait(15)
         finally:
             process.kill()
-            process.stdout.close()
+            if process.stdout:
+                process.stdout.close()

@@ -30,7 +30,7 @@ IMAGE = png(load("digits").images[0, :, :, 0])
 
 
 @pytest.fixture
-def models(trained_models) -> Path:
+def models(trained_models):
     return trained_models.workdir / "models"
 
 

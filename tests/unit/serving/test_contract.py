@@ -7,7 +7,7 @@ from serving.preprocessing import Resize
 from tests.contracts import make_contract
 
 
-def document(**changes) -> dict:
+def document(**changes):
     return json.loads(make_contract().to_json()) | changes
 
 
