@@ -56,7 +56,7 @@ def problem(status: int, detail: str, **members: Any) -> Response:
     document = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     document |= {name: value for name, value in members.items() if value}
     document["request_id"] = g.request_id
-    response = Response(json.dumps(document), status, mimetype="application/problem+json")
+    response = Response(json.dumps(document) + "\n", status, mimetype="application/problem+json")
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
