@@ -55,7 +55,7 @@ def test_nothing_that_serves_or_asks_imports_training():
         "serving.gateway.app, serving.gateway.server, serving.gateway.__main__",
         "serving.model_server.server, serving.model_server.__main__",
         "clients.http, clients.grpc",
-        "serving.serve, rockstar",
+        "serving.serve, commandline.serve, commandline.predict, commandline.train, rockstar",
         "training.config, training.datasets",
     ],
 )

@@ -1,0 +1,1 @@
+"""The command `rockstar`: a file for each of its commands. Flags in, words out."""
