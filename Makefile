@@ -19,7 +19,7 @@ help:  ## what can be made
 	@touch $@
 
 demo: .venv/train.stamp  ## train three models on real digits, serve them, ask them (ONCE=1: then stop)
-	@$(BIN)/python examples/demo.py --workdir demo $(if $(ONCE),--once)
+	@$(BIN)/python examples/demo.py --workdir demo $(if $(ONCE),--once) $(ARGS)
 
 test: .venv/dev.stamp  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -31,7 +32,11 @@ def serve(
     tfserving: str | None,
 ) -> None:
     """Serve the models of a folder over HTTP and gRPC until Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s serve: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s serve: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
     options = ServeOptions(models, only, host, port, grpc_port, rest_port, workers, tfserving)
     try:
         run(options, _print_addresses)
@@ -40,7 +45,7 @@ def serve(
     click.echo("Stopped.")
 
 
-def _print_addresses(addresses: Addresses) -> None:
+def _print_addresses(addresses: Addresses, _stopping: Callable[[], bool]) -> None:
     click.echo(f"Serving {', '.join(addresses.models)}")
     click.echo(f"  HTTP  {addresses.http}  (gateway)")
     click.echo(f"  gRPC  {addresses.grpc}  (TensorFlow Serving API)")

@@ -38,7 +38,7 @@ def train(model: str, data: str, workdir: Path, **settings: Any) -> None:
             from training.train import train_and_evaluate
         except ModuleNotFoundError as error:
             raise click.ClickException(
-                f"training needs {error.name}: pip install 'rockstartf[train]'"
+                f"training needs {error.name}: in a checkout, pip install '.[train]'"
             ) from error
         with shown(f"Training {config.name}", config.epochs) as progress:
             result = train_and_evaluate(config, workdir, progress)

@@ -4,13 +4,14 @@ The held-out images go through HTTP as PNG files, some also through gRPC; what t
 is compared with what training measured, image by image. Then the service goes on, to be tried.
 """
 
+import contextlib
 import csv
 import io
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from PIL import Image
 from clients.answer import Answer
 from clients.grpc import GrpcClient
 from clients.http import HttpClient
-from serving.serve import Addresses, ServeOptions, serve
+from serving.serve import Addresses, ServeOptions, require_free_ports, serve
 from serving.supervisor import ServeError
 from training.config import MODELS
 from training.datasets import load
@@ -31,6 +32,10 @@ BATCH = 40
 OVER_GRPC = 40
 DRAWN = 5
 SHADES = " ░▒▓█"
+
+
+class Stopped(Exception):  # noqa: N818
+    """Ctrl-C came."""
 
 
 @dataclass(frozen=True)
@@ -55,25 +60,28 @@ class HeldOut:
 @click.option("--rest-port", default=8501, type=click.IntRange(0, 65535))
 def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -> None:
     """Train, serve, ask."""
-    for model in MODELS:
-        train(model, workdir)
-    outcomes: list[bool] = []
-
-    def on_ready(addresses: Addresses) -> None:
-        outcomes.append(ask(addresses, workdir))
-        if once or not outcomes[-1]:
-            signal.raise_signal(signal.SIGTERM)
-        else:
-            invite(addresses, workdir)
-
-    heading("Serving the three")
     options = ServeOptions(
         workdir / "models", MODELS, port=port, grpc_port=grpc_port, rest_port=rest_port
     )
+    outcomes: list[bool] = []
+
+    def on_ready(addresses: Addresses, stopping: Callable[[], bool]) -> None:
+        with contextlib.suppress(Stopped):
+            outcomes.append(ask(addresses, workdir, stopping))
+            if once or not outcomes[-1]:
+                signal.raise_signal(signal.SIGTERM)
+            else:
+                invite(addresses, workdir)
+
     try:
+        # Before minutes of training, not after.
+        require_free_ports(options)
+        for model in MODELS:
+            train(model, workdir)
+        heading("Serving the three")
         serve(options, on_ready)
     except ServeError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(f"{error} (make demo ARGS='--port 8090 …')") from error
     if outcomes == [False]:
         raise click.ClickException("the service does not answer as the models did in training")
 
@@ -90,8 +98,12 @@ def train(model: str, workdir: Path) -> None:
         raise click.ClickException(f"training the {model} model failed")
 
 
-def ask(addresses: Addresses, workdir: Path) -> bool:
-    """Send the held-out images and compare; whether all answers are those of training."""
+def ask(addresses: Addresses, workdir: Path, stopping: Callable[[], bool]) -> bool:
+    """Send the held-out images and compare; whether all answers are those of training.
+
+    Raises:
+        Stopped: it was told to stop meanwhile.
+    """
     heading("The held-out images as PNG files through the service")
     click.echo(f"{'model':<10}{'images':>8}{'at training':>13}{'over HTTP':>12}   same answers")
     same = True
@@ -99,7 +111,7 @@ def ask(addresses: Addresses, workdir: Path) -> bool:
         for model in MODELS:
             version = http.predict(model, png(np.zeros((8, 8), np.uint8))).version
             held_out = read_held_out(workdir / "runs" / f"{model}-{version}")
-            answers = list(in_batches(http, model, held_out.images))
+            answers = list(in_batches(http, model, held_out.images, stopping))
             direct = labels(grpc.predict(model, held_out.images[:OVER_GRPC]))
             over_http = float(np.mean(np.array(answers) == np.array(held_out.labels)))
             alike = answers == held_out.predicted and direct == answers[:OVER_GRPC]
@@ -123,9 +135,13 @@ def read_held_out(run: Path) -> HeldOut:
     return HeldOut(images, [row["label"] for row in rows], [row["predicted"] for row in rows])
 
 
-def in_batches(client: HttpClient, model: str, images: list[bytes]) -> Iterator[str]:
+def in_batches(
+    client: HttpClient, model: str, images: list[bytes], stopping: Callable[[], bool]
+) -> Iterator[str]:
     """The label of each image, asked for in several requests."""
     for start in range(0, len(images), BATCH):
+        if stopping():
+            raise Stopped
         yield from labels(client.predict(model, images[start : start + BATCH]))
 
 

@@ -63,7 +63,10 @@ def _open(data: bytes, field: str) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise TooLargeError(
-            field, expected="an image of a usual size", got=str(error), hint="scale the image down"
+            field,
+            expected="an image of a usual size",
+            got="one whose header declares a gigantic size",
+            hint="scale the image down",
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise InvalidInputError(

@@ -1,17 +1,16 @@
 """`rockstar serve`: the embedded model server and the gateway, or the gateway alone."""
 
 import contextlib
-import errno
 import http.client
 import json
 import logging
-import socket
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.listening import host_and_port, in_url, listener, reachable, require_free
 from serving.model_folder import ModelFolderError, find_models, model_config
 from serving.supervisor import Child, ServeError, Supervisor
 
@@ -53,52 +52,65 @@ class Addresses:
     models: tuple[str, ...]
 
 
-def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
+def serve(options: ServeOptions, on_ready: Callable[[Addresses, Callable[[], bool]], None]) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         options: what and where.
-        on_ready: told the addresses when every model answers.
+        on_ready: told the addresses when every model answers, and given a function that says
+            whether to stop by now.
 
     Raises:
         ServeError: it cannot start or go on.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rockstar-")))
-        listener = stack.enter_context(_listener(options.host, options.port, "--port"))
-        host, port = listener.getsockname()[:2]
+        listening = stack.enter_context(listener(options.host, options.port, "--port"))
+        host, port = listening.getsockname()[:2]
         if options.tfserving is None:
             models = _models_to_serve(options)
-            # The model server binds these itself; now they can be named as the user knows them.
-            _listener(options.host, options.grpc_port, "--grpc-port").close()
-            _listener(options.host, options.rest_port, "--rest-port").close()
+            require_free(options.host, options.grpc_port, "--grpc-port")
+            require_free(options.host, options.rest_port, "--rest-port")
             model_server = _ModelServer(options, models, folder)
             upstream: Callable[[], str] = model_server.grpc_address
             children = [Child("model server", model_server.command, model_server.is_ready)]
         else:
-            address = options.tfserving
+            address = host_and_port(options.tfserving)
             models = _models_elsewhere(options)
             upstream, children = lambda: address, []
         # The listener is ours and outlives a worker: while the gateway is restarted, callers wait.
         gateway = Child(
             "gateway",
-            lambda: _gateway_command(listener.fileno(), upstream(), tuple(models), options),
+            lambda: _gateway_command(listening.fileno(), upstream(), tuple(models), options),
             # A TensorFlow Serving elsewhere may come later: until then the gateway says so.
             lambda: _answers(host, port, "/livez" if options.tfserving else "/readyz"),
-            pass_fds=(listener.fileno(),),
+            pass_fds=(listening.fileno(),),
         )
         supervisor = Supervisor([*children, gateway])
         with supervisor.signals():
             try:
                 if supervisor.start():
                     rest = None if options.tfserving else model_server.addresses()["rest"]
-                    url = f"http://{_in_url(host)}:{port}"
-                    on_ready(Addresses(url, upstream(), rest, tuple(models)))
-                    if not _answers(host, port, "/readyz"):
-                        log.warning("not every model answers yet: see %s/readyz", url)
+                    url = f"http://{in_url(host)}:{port}"
+                    addresses = Addresses(url, upstream(), rest, tuple(models))
+                    on_ready(addresses, lambda: supervisor.stopping)
+                    _warn_of_silent_models(host, port)
                     supervisor.watch()
             finally:
+                # Were it open here, callers would wait in its queue for nobody.
+                listening.close()
                 supervisor.shut_down()
+
+
+def require_free_ports(options: ServeOptions) -> None:
+    """Check beforehand that the embedded server and the gateway will find their ports free.
+
+    Raises:
+        ServeError: one is taken, or the host is not one of this machine; it names the flag.
+    """
+    require_free(options.host, options.port, "--port")
+    require_free(options.host, options.grpc_port, "--grpc-port")
+    require_free(options.host, options.rest_port, "--rest-port")
 
 
 class _ModelServer:
@@ -110,12 +122,15 @@ class _ModelServer:
         self._config = folder / "models.config"
         self._config.write_text(model_config(models))
         self._known: dict[str, str] = {}
+        self._started = False
 
     def command(self) -> list[str]:
         """Ports that were picked once are kept: callers know them."""
         grpc = self._options.grpc_port or _port(self.addresses().get("grpc"))
         rest = self._options.rest_port or _port(self.addresses().get("rest"))
         self._addresses.unlink(missing_ok=True)
+        # Once in service, a model that was damaged meanwhile must not take the others down.
+        strict, self._started = not self._started, True
         return [
             *(sys.executable, "-m", "serving.model_server"),
             f"--model_config_file={self._config}",
@@ -123,6 +138,7 @@ class _ModelServer:
             f"--port={grpc}",
             f"--rest_api_port={rest}",
             f"--address_file={self._addresses}",
+            f"--require_all_models={str(strict).lower()}",
         ]
 
     def is_ready(self) -> bool:
@@ -132,7 +148,7 @@ class _ModelServer:
     def grpc_address(self) -> str:
         """Where this machine reaches the gRPC API."""
         host, _, port = self.addresses()["grpc"].rpartition(":")
-        return f"{_reachable(host)}:{port}"
+        return f"{reachable(host)}:{port}"
 
     def addresses(self) -> dict[str, str]:
         """The last known host:port of "grpc" and "rest"; empty until it is ready."""
@@ -178,36 +194,30 @@ def _models_elsewhere(options: ServeOptions) -> dict[str, Path]:
         ) from error
 
 
-def _listener(host: str, port: int, flag: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ServeError(f"{host}:{port} is taken; choose another with {flag}") from error
-        why = (error.strerror or str(error)).partition(" (")[0]
-        raise ServeError(f"cannot listen on {host}:{port}: {why}; see --host, {flag}") from error
-
-
 def _answers(host: str, port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection(_reachable(host), port, timeout=5)
     try:
-        connection.request("GET", path)
-        return connection.getresponse().status == http.HTTPStatus.OK
+        return _get(host, port, path)[0] == http.HTTPStatus.OK
     except OSError:
         return False
+
+
+def _warn_of_silent_models(host: str, port: int) -> None:
+    """Say which models do not answer, and why; behind a TensorFlow Serving they may come later."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        for model, state in json.loads(_get(host, port, "/readyz")[1])["models"].items():
+            if not state["ready"]:
+                log.warning("model %s does not answer yet: %s", model, state["reason"])
+
+
+def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(reachable(host), port, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()
 
 
 def _port(address: str | None) -> str:
     return "auto" if address is None else address.rpartition(":")[2]
-
-
-def _reachable(host: str) -> str:
-    """An address that reaches a listener on this machine, also where it listens everywhere."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -1,9 +1,11 @@
 """Child processes that belong together: start in order, restart what dies, stop in reverse."""
 
 import contextlib
+import ctypes
 import logging
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -43,6 +45,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started: float = field(default=0.0, init=False)
     quick_deaths: int = field(default=0, init=False)
+    restarted: bool = field(default=False, init=False)
 
     def start(self) -> None:
         """Start the process, in a session of its own so that Ctrl-C reaches only the supervisor."""
@@ -52,6 +55,7 @@ class Child:
             pass_fds=self.pass_fds,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
+            preexec_fn=_end_with_parent() if sys.platform == "linux" else None,
         )
 
     def stop(self) -> None:
@@ -78,6 +82,11 @@ class Supervisor:
     def __init__(self, children: list[Child]) -> None:
         self._children = children
         self._stopping = Event()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
@@ -122,6 +131,9 @@ class Supervisor:
             for child in self._children:
                 if child.exit_code is not None:
                     self._restart(child)
+                elif child.restarted and child.is_ready():
+                    child.restarted = False
+                    log.info("the %s is back", child.name)
 
     def shut_down(self) -> None:
         """Stop the children, the last one first, so that requests in flight can finish."""
@@ -151,6 +163,13 @@ class Supervisor:
         if self._stopping.wait(0.2 * 2**child.quick_deaths if quick else 0):
             return
         child.start()
+        child.restarted = True
+
+
+def _end_with_parent() -> Callable[[], object]:
+    """What makes a child end when its parent is gone, even by SIGKILL: prctl(2), Linux only."""
+    prctl, set_parent_death_signal = ctypes.CDLL(None).prctl, 1
+    return lambda: prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def _how(code: int) -> str:

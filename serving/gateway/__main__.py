@@ -33,7 +33,11 @@ def main(
 
     Every option can be set as an environment variable ROCKSTAR_<OPTION>.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s gateway: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s gateway: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
     config = GatewayConfig(
         upstream=upstream,
         models=models,

@@ -50,6 +50,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
         engine_threads=given.tensorflow_intra_op_parallelism or 1,
         grpc_threads=given.grpc_max_threads,
         rest_threads=given.rest_api_num_threads,
+        require_all_models=given.require_all_models,
     )
     return Flags(options, given.address_file)
 
@@ -70,8 +71,8 @@ def _parser() -> _Parser:
         prog=PROGRAM,
         allow_abbrev=False,
         description="Serve models over TensorFlow Serving's gRPC and REST API.",
-        epilog="Flags are those of tensorflow_model_server, except --host, --address_file and "
-        "the port 'auto'.",
+        epilog="Flags are those of tensorflow_model_server, except --host, --address_file, "
+        "--require_all_models and the port 'auto'.",
     )
     _add_network_flags(parser)
     _add_model_flags(parser)
@@ -102,6 +103,14 @@ def _add_network_flags(parser: _Parser) -> None:
 
 def _add_model_flags(parser: _Parser) -> None:
     add = parser.add_argument
+    add(
+        "--require_all_models",
+        type=_boolean,
+        nargs="?",
+        const=True,
+        default=True,
+        help="whether a model of which no version loads keeps the server from starting (true)",
+    )
     add("--model_name", default="default", help="(%(default)s)")
     add("--model_base_path", help="folder that holds version folders, such as models/cnn")
     add("--model_config_file", type=Path, metavar="PATH", help="several models, as text protobuf")

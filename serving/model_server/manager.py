@@ -32,7 +32,11 @@ class Manager:
     """Keeps models loaded and hands out their servables."""
 
     def __init__(
-        self, configs: Sequence[ModelConfig], load: Loader, poll_seconds: float = 1.0
+        self,
+        configs: Sequence[ModelConfig],
+        load: Loader,
+        poll_seconds: float = 1.0,
+        require_all: bool = True,
     ) -> None:
         """Make a manager; start() loads the models.
 
@@ -40,9 +44,11 @@ class Manager:
             configs: the models.
             load: makes the engine of a version folder.
             poll_seconds: between looks at the base paths; 0 looks only once.
+            require_all: whether a model of which no version loads keeps the others from starting.
         """
         self._models = {config.name: Model(config, load) for config in configs}
         self._poll_seconds = poll_seconds
+        self._require_all = require_all
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -50,12 +56,13 @@ class Manager:
         """Load all models, then watch their folders.
 
         Raises:
-            StartError: of some model no version could be loaded.
+            StartError: of some model, or of every one where not all are required, no version could
+                be loaded.
         """
         for model in self._models.values():
             model.reconcile()
         troubles = [m.trouble() for m in self._models.values() if not m.available()]
-        if troubles:
+        if troubles and (self._require_all or len(troubles) == len(self._models)):
             self.stop()
             raise StartError("\n".join(troubles))
         self._check_labels()

@@ -97,7 +97,7 @@ class Model:
             if not self._path_warned:
                 self._path_warned = True
                 log.warning(
-                    "model %s: base path %s cannot be read (%s); what is loaded stays",
+                    "model %s: base path %s cannot be read (%s); what may be loaded stays",
                     *(self.config.name, self.config.base_path, error.strerror),
                 )
             return None

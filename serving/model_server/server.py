@@ -46,6 +46,8 @@ class ServerOptions:
         engine_threads: of one interpreter.
         grpc_threads: gRPC requests handled at once.
         rest_threads: REST requests handled at once.
+        require_all_models: whether a model of which no version loads keeps the server from
+            starting; where not, that model is reported and the others are served.
     """
 
     models: tuple[ModelConfig, ...]
@@ -56,6 +58,7 @@ class ServerOptions:
     engine_threads: int = 1
     grpc_threads: int = field(default_factory=_four_per_core)
     rest_threads: int = field(default_factory=_four_per_core)
+    require_all_models: bool = True
 
 
 class ModelServer:
@@ -75,7 +78,9 @@ class ModelServer:
         """
         self._options = options
         load = load or partial(LiteRTEngine, threads=options.engine_threads)
-        self._manager = Manager(options.models, load, options.poll_seconds)
+        self._manager = Manager(
+            options.models, load, options.poll_seconds, options.require_all_models
+        )
         self._core = Core(self._manager)
         self._grpc: grpc.Server | None = None
         self._rest: RestServer | None = None

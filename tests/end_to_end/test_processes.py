@@ -110,6 +110,32 @@ def test_a_child_that_dies_is_restarted_and_the_service_recovers(start_service, 
         assert grpc.predict("cnn", IMAGE).predictions[0].label == before["predictions"][0]["label"]
 
 
+def test_a_model_that_was_damaged_meanwhile_does_not_take_the_others_down(
+    start_service, models, tmp_path
+):
+    shutil.copytree(models, tmp_path / "models")
+    service = start_service(tmp_path / "models")
+    (tmp_path / "models" / "mlp" / "1" / "model.tflite").write_bytes(b"damaged")
+    os.kill(service.pid_of("serving.model_server"), signal.SIGKILL)
+    until(lambda: "the model server is back" in service.log.read_text())
+
+    def states() -> dict[str, bool]:
+        models = requests.get(f"{service.http}/readyz", timeout=20).json()["models"]
+        return {model: state["ready"] for model, state in models.items()}
+
+    until(lambda: states() == {"cnn": True, "logistic": True, "mlp": False}, what="recovery")
+    # The other worker connects again at most a second later.
+    until(lambda: post(service, IMAGE).status_code == 200, what="recovery")
+
+
+def test_no_child_outlives_a_killed_parent(start_service, models):
+    service = start_service(models)
+    pids = list(service.tree())
+    service.process.kill()
+    service.process.wait(10)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), what="their end")
+
+
 def test_a_new_version_is_picked_up_and_no_request_fails(start_service, models, tmp_path):
     shutil.copytree(models / "cnn", tmp_path / "models" / "cnn")
     service = start_service(tmp_path / "models")
@@ -167,6 +193,7 @@ def test_what_cannot_be_served_is_said(models, tmp_path):
     refused(f"--models={models}", "--model=nose", naming="cnn, logistic, mlp")
     refused(f"--models={models}", "--port=99999", naming="99999", code=2)
     refused(f"--models={models}", "--host=192.0.2.1", naming="192.0.2.1")
+    refused("--tfserving=somewhere", "--model=cnn", naming="expected HOST:PORT")
     broken = tmp_path / "cnn" / "1"
     broken.mkdir(parents=True)
     content = (models / "cnn" / "1" / "model.tflite").read_bytes()

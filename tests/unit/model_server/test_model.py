@@ -150,7 +150,7 @@ def test_a_base_path_that_goes_keeps_what_is_served(
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert warnings == [
         f"model m: base path {base_path} cannot be read (No such file or directory); "
-        "what is loaded stays"
+        "what may be loaded stays"
     ]
     aside.rename(base_path)
     add_version(base_path, 2)
