@@ -11,7 +11,13 @@ ROOT = Path(__file__).parents[3]
 
 # Which of our rooms a room may import.
 ALLOWED = {
-    "training": {"training", "serving.contract", "serving.preprocessing", "serving.inputs"},
+    "training": {
+        "training",
+        "serving.contract",
+        "serving.inputs",
+        "serving.manifest",
+        "serving.preprocessing",
+    },
     "clients": {
         "clients",
         "serving.api",
