@@ -1,8 +1,9 @@
 """Publishing a version of a model: all of it or nothing, never over another one.
 
 A version is written aside, under a name that is no number so that no server loads it, gets the
-manifest of its files, is brought to disk and then renamed: whatever has a number is whole. Publishers
-of one model take turns, which is why a version's number is known while it is still being written.
+manifest of its files, is brought to disk and then renamed: whatever has a number is whole.
+Publishers of one model take turns, which is why a version's number is known while it is still being
+written.
 """
 
 import fcntl
