@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.model_folder import ModelFolderError, find_models, model_config
+from serving.models_config import declared
 from serving.supervisor import Child, ServeError, Supervisor
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ class ServeOptions:
     """What to serve and where.
 
     Attributes:
-        models: folder of models, `<model>/<version>/`.
+        models: folder of models, `<model>/<version>/`; labels are those of its models.config.
         only: names of the models to serve; none is all in the folder.
         host: address to listen on.
         port: of the gateway; 0 picks a free one, here as below.
@@ -68,11 +69,11 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
         listener = stack.enter_context(_listener(options.host, options.port, "--port"))
         host, port = listener.getsockname()[:2]
         if options.tfserving is None:
-            models = _models_to_serve(options)
+            models, config = _models_to_serve(options)
             # The model server binds these itself; now they can be named as the user knows them.
             _listener(options.host, options.grpc_port, "--grpc-port").close()
             _listener(options.host, options.rest_port, "--rest-port").close()
-            model_server = _ModelServer(options, models, folder)
+            model_server = _ModelServer(options, config, folder)
             upstream: Callable[[], str] = model_server.grpc_address
             children = [Child("model server", model_server.command, model_server.is_ready)]
         else:
@@ -104,11 +105,11 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
 class _ModelServer:
     """The embedded model server as a child: its files, its command, its addresses."""
 
-    def __init__(self, options: ServeOptions, models: dict[str, Path], folder: Path) -> None:
+    def __init__(self, options: ServeOptions, config: str, folder: Path) -> None:
         self._options = options
         self._addresses = folder / "addresses.json"
         self._config = folder / "models.config"
-        self._config.write_text(model_config(models))
+        self._config.write_text(config)
         self._known: dict[str, str] = {}
 
     def command(self) -> list[str]:
@@ -153,9 +154,11 @@ def _gateway_command(
     ]
 
 
-def _models_to_serve(options: ServeOptions) -> dict[str, Path]:
+def _models_to_serve(options: ServeOptions) -> tuple[dict[str, Path], str]:
+    """The folders of the models by name, and the model server's configuration."""
     try:
         models = find_models(options.models)
+        labelled = declared(options.models)
     except ModelFolderError as error:
         raise ServeError(str(error)) from error
     missing = sorted(set(options.only) - set(models))
@@ -163,7 +166,8 @@ def _models_to_serve(options: ServeOptions) -> dict[str, Path]:
         raise ServeError(
             f"{options.models} holds no model {', '.join(missing)}; it holds {', '.join(models)}"
         )
-    return {name: path for name, path in models.items() if not options.only or name in options.only}
+    chosen = {n: path for n, path in models.items() if not options.only or n in options.only}
+    return chosen, model_config(chosen, labelled)
 
 
 def _models_elsewhere(options: ServeOptions) -> dict[str, Path]:
