@@ -31,8 +31,8 @@ class Quantization:
     """How a quantised model is judged.
 
     Attributes:
-        metric: the contract's figure that it is held against, such as "test_accuracy": a share,
-            where 1 is perfect.
+        metric: the figure in the contract's metrics that it is held against, "test_accuracy" or
+            another share of which 1 is the best.
         score: the same figure of any model, on the same held-out examples.
     """
 

@@ -10,7 +10,11 @@
 A model has `classify` or `regress`, as its task is. Their tf.Examples have one feature, named as
 the input of `serving_default`: a float list, the same tensor flattened row by row. It is the tensor
 and not an image file because preprocessing is the caller's, by the contract, and must not exist
-twice. LiteRT cannot parse a tf.Example, so its file has only the first two.
+twice. LiteRT cannot parse a tf.Example, so its file has only the first two. Over REST:
+
+    POST /v1/models/cnn:classify  {"examples": [{"image": [0.0, 0.5, …]}]}
+
+with a decimal point in every number: TensorFlow Serving takes others for integers and refuses them.
 """
 
 from collections.abc import Callable

@@ -18,6 +18,8 @@ from training.tensorflow_setup import PredictionLog, PredictLog, PredictRequest,
 WARMUP_FILE = PurePosixPath("assets.extra/tf_serving_warmup_requests")
 # Up to the number of samples: each size has buffers and kernels that the first request prepares.
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+# Of all batches together, so that large photographs do not make a version large; one always fits.
+_MOST_BYTES = 8 * 2**20
 
 
 def write_warmup(folder: Path, contract: Contract, samples: NDArray[np.float32]) -> None:
@@ -35,10 +37,15 @@ def write_warmup(folder: Path, contract: Contract, samples: NDArray[np.float32])
 
 
 def _requests(contract: Contract, samples: NDArray[np.float32]) -> Iterator[PredictRequest]:
-    for size in _BATCH_SIZES:
-        if size <= len(samples):
-            yield _request(contract, PREDICT_SIGNATURE, contract.input.name, samples[:size])
+    for size in _batch_sizes(samples):
+        yield _request(contract, PREDICT_SIGNATURE, contract.input.name, samples[:size])
     yield _request(contract, CONTRACT_SIGNATURE, CONTRACT_INPUT, np.zeros(1, dtype=np.int32))
+
+
+def _batch_sizes(samples: NDArray[np.float32]) -> list[int]:
+    sizes = [size for size in _BATCH_SIZES if size <= len(samples)]
+    room = _MOST_BYTES // samples[0].nbytes
+    return [size for n, size in enumerate(sizes) if n == 0 or sum(sizes[: n + 1]) <= room]
 
 
 def _request(

@@ -5,6 +5,7 @@ from tests.unit.training import toys
 from training.export import export
 from training.opening import open_saved_model
 from training.tensorflow_setup import PredictionLog, tf
+from training.warmup import write_warmup
 
 GOLDEN = toys.golden(9)
 
@@ -15,12 +16,16 @@ def exported(tmp_path_factory):
     return export(predict, variables, toys.draft(), GOLDEN, tmp_path_factory.mktemp("models"))
 
 
-@pytest.fixture(scope="module")
-def requests(exported):
-    file = exported.folder / "assets.extra" / "tf_serving_warmup_requests"
+def read(folder):
+    file = folder / "assets.extra" / "tf_serving_warmup_requests"
     logs = [PredictionLog.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(file))]
     assert all(log.WhichOneof("log_type") == "predict_log" for log in logs)
     return [log.predict_log.request for log in logs]
+
+
+@pytest.fixture(scope="module")
+def requests(exported):
+    return read(exported.folder)
 
 
 def test_requests_name_the_model_and_signatures_that_both_files_have(requests):
@@ -44,3 +49,12 @@ def test_the_model_answers_every_request(exported, requests):
         feeds = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
         (answer,) = run(request.model_spec.signature_name, feeds).values()
         assert len(answer) == len(next(iter(feeds.values())))
+
+
+def test_large_examples_make_fewer_batches(tmp_path):
+    (tmp_path / "assets.extra").mkdir()
+    photographs = np.zeros((8, 512, 512, 3), dtype=np.float32)
+    write_warmup(tmp_path, toys.draft(), photographs)
+    assert (tmp_path / "assets.extra" / "tf_serving_warmup_requests").stat().st_size < 8 * 2**20
+    sizes = [len(tf.make_ndarray(r.inputs["image"])) for r in read(tmp_path)[:-1]]
+    assert sizes == [1]
