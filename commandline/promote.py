@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from serving import registry
+from serving import promotion
 from serving.model_folder import ModelFolderError
 from serving.models_config import CONFIG_FILE
 
@@ -25,7 +25,7 @@ def promote(model: str, version: int, label: str, models: Path, base_path: str |
     needs --allow_version_labels_for_unavailable_models.
     """
     try:
-        before = registry.promote(models, model, version, label, base_path)
+        before = promotion.promote(models, model, version, label, base_path)
     except ModelFolderError as error:
         raise click.ClickException(str(error)) from error
     was = {None: "", version: ", as before"}.get(before, f", before that version {before}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from serving import registry
+from serving import promotion
 from serving.model_folder import ModelFolderError
 from serving.models_config import CONFIG_FILE
 
@@ -19,7 +19,7 @@ def rollback(model: str, label: str, models: Path) -> None:
     Versions that were removed meanwhile are passed over.
     """
     try:
-        before, now = registry.rollback(models, model, label)
+        before, now = promotion.rollback(models, model, label)
     except ModelFolderError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{model} {label} is version {now} again, not {before} ({models / CONFIG_FILE})")

@@ -1,10 +1,8 @@
 """The registry: which versions a folder of models holds, what they are, and which have a label.
 
-Everything is read from the folder itself: contracts, manifests and `models.config`. Without
-TensorFlow.
+Everything is read from the folder itself: contracts, manifests and `models.config`.
 """
 
-import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -13,13 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from serving.contract import CONTRACT_FILE, Contract, ContractError
-from serving.manifest import ManifestError, MissingManifestError, check_manifest
+from serving.manifest import ManifestError, check_manifest
 from serving.model_folder import ModelFolderError, find_models
 from serving.model_server.versions import scan
 from serving.models_config import LabelBook, edit_labels, read_labels
 
-# As they stand in URLs: /v1/models/cnn/labels/stable:predict
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _REMOVED = ".removed-"
 _Name = TypeVar("_Name", int, str)
 
@@ -71,71 +67,8 @@ def list_versions(models: Path, model: str | None = None) -> list[Version]:
     book = read_labels(models)
     return [
         _described(name, number, folder, book)
-        for name, number, folder in _chosen(models, model, None)
+        for name, number, folder in chosen(models, model, None)
     ]
-
-
-def promote(
-    models: Path, model: str, version: int, label: str, base_path: str | None = None
-) -> int | None:
-    """Point a label to a version; `rollback` takes it back.
-
-    Args:
-        models: the folder of models.
-        model: its name.
-        version: exists, and is what its manifest says, where it has one.
-        label: such as "stable" or "canary".
-        base_path: where TensorFlow Serving sees the folder of models, from now on.
-
-    Returns:
-        The version that had the label before, or None.
-
-    Raises:
-        RegistryError: no such model or version, a damaged version, or a name that cannot be.
-        ModelFolderError: no such folder, or it cannot be changed.
-    """
-    if not _LABEL.fullmatch(label):
-        raise RegistryError(f"label: expected letters, digits, _ . -, got {label!r}")
-    if base_path is not None and not (base_path.startswith("/") or "://" in base_path):
-        raise RegistryError(f"base path: expected an absolute path or a URI, got {base_path!r}")
-    with edit_labels(models) as book:
-        ((_, _, folder),) = _chosen(models, model, version)
-        _require_undamaged(folder)
-        if base_path is not None:
-            book.serve_from(base_path)
-        before = book.labels(model).get(label)
-        if before != version:
-            earlier = book.earlier(model, label)
-            book.move(model, label, version, earlier + ([] if before is None else [before]))
-    return before
-
-
-def rollback(models: Path, model: str, label: str) -> tuple[int, int]:
-    """Point a label to the version that had it before, if that still exists, or to one before it.
-
-    Returns:
-        The version that had the label, and the one that has it now.
-
-    Raises:
-        RegistryError: no such model or label, or nothing to go back to.
-        ModelFolderError: no such folder, or it cannot be changed.
-    """
-    with edit_labels(models) as book:
-        existing = {number for _, number, _ in _chosen(models, model, None)}
-        now = book.labels(model).get(label)
-        if now is None:
-            has = _listed(book.labels(model)) or "none"
-            raise RegistryError(f"{model} has no label {label}; its labels are: {has}")
-        earlier = book.earlier(model, label)
-        while earlier:
-            before = earlier.pop()
-            if before in existing and before != now:
-                book.move(model, label, before, earlier)
-                return now, before
-        raise RegistryError(
-            f"no earlier version of {model} that had the label {label} is there any more; it has "
-            f"the versions {_listed(existing)}: rockstar promote {model} VERSION --label {label}"
-        )
 
 
 def prune(models: Path, model: str, keep: int, *, dry_run: bool = False) -> list[Version]:
@@ -190,7 +123,7 @@ def verify(
         ModelFolderError: no such folder, or nothing in it.
     """
     verdicts = []
-    for name, number, folder in _chosen(models, model, version):
+    for name, number, folder in chosen(models, model, version):
         try:
             verdict = Verdict(name, number, len(check_manifest(folder).files), "")
         except ManifestError as error:
@@ -210,28 +143,36 @@ def dangling_labels(models: Path) -> list[str]:
     book = read_labels(models)
     return [
         f"{name} has the label {label} on version {number}, which is missing; "
-        f"it has the versions {_listed(folders)}"
+        f"it has the versions {listed(folders)}"
         for name, path in find_models(models).items()
         for label, number in book.labels(name).items()
         if number not in (folders := scan(path))
     ]
 
 
-def _chosen(
-    models: Path, model: str | None, version: int | None
-) -> Iterator[tuple[str, int, Path]]:
-    """Name, number and folder of the versions asked for."""
+def chosen(models: Path, model: str | None, version: int | None) -> Iterator[tuple[str, int, Path]]:
+    """Name, number and folder of the versions asked for: one, those of a model, or all.
+
+    Raises:
+        RegistryError: no such model or version.
+        ModelFolderError: no such folder, or nothing in it.
+    """
     found = find_models(models)
     if model is not None and model not in found:
         raise RegistryError(f"{models} holds no model {model}; it holds {', '.join(found)}")
     for name, path in found.items():
         folders = scan(path)
         if model in (None, name) and version is not None and version not in folders:
-            has = _listed(folders)
+            has = listed(folders)
             raise RegistryError(f"{name} has no version {version}; it has the versions {has}")
         for number in sorted(folders):
             if model in (None, name) and version in (None, number):
                 yield name, number, folders[number]
+
+
+def listed(names: Iterable[_Name]) -> str:
+    """Names or numbers in order, as messages list them."""
+    return ", ".join(map(str, sorted(names)))
 
 
 def _described(model: str, number: int, folder: Path, book: LabelBook) -> Version:
@@ -248,18 +189,5 @@ def _described(model: str, number: int, folder: Path, book: LabelBook) -> Versio
 
 
 def _to_remove(models: Path, model: str, keep: int, book: LabelBook) -> list[Version]:
-    versions = [_described(*chosen, book) for chosen in _chosen(models, model, None)]
+    versions = [_described(*chosen, book) for chosen in chosen(models, model, None)]
     return [version for version in versions[:-keep] if not version.labels]
-
-
-def _require_undamaged(folder: Path) -> None:
-    try:
-        check_manifest(folder)
-    except MissingManifestError:
-        return  # published elsewhere: nothing is known against it
-    except ManifestError as error:
-        raise RegistryError(f"{error}; it gets no label") from error
-
-
-def _listed(names: Iterable[_Name]) -> str:
-    return ", ".join(map(str, sorted(names)))
