@@ -9,6 +9,11 @@ COMMANDS = {
     "train": "Train a model and publish it as the next version.",
     "serve": "Serve the models of a folder over HTTP and gRPC.",
     "predict": "Ask a running service what images show.",
+    "models": "List models, their versions and labels.",
+    "promote": "Give a version a label, such as stable or canary.",
+    "rollback": "Give a label back to the version that had it before.",
+    "prune": "Remove old versions that have no label.",
+    "verify": "Compare versions with the hashes of their manifests.",
 }
 
 

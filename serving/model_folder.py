@@ -1,5 +1,6 @@
 """Which models a folder holds: `<folder>/<model>/<version>/`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -12,7 +13,7 @@ from serving.api.messages.model_server_config_pb2 import (
 
 
 class ModelFolderError(Exception):
-    """A folder without anything to serve; the message says what to do."""
+    """A folder that cannot be used, or has nothing to serve; the message says what to do."""
 
 
 def find_models(folder: Path) -> dict[str, Path]:
@@ -34,14 +35,22 @@ def find_models(folder: Path) -> dict[str, Path]:
     return models
 
 
-def model_config(models: dict[str, Path]) -> str:
-    """A --model_config_file for models, in protobuf's text format."""
-    configs = [
-        ModelConfig(name=name, base_path=str(path.resolve()), model_platform="tensorflow")
-        for name, path in models.items()
-    ]
-    config = ModelServerConfig(model_config_list=ModelConfigList(config=configs))
-    return text_format.MessageToString(config)
+def model_config(models: dict[str, Path], declared: Mapping[str, ModelConfig]) -> str:
+    """A --model_config_file for models, in protobuf's text format.
+
+    Args:
+        models: their folders by name.
+        declared: what a models.config says of them: labels, and which versions are served.
+    """
+    configs = []
+    for name, path in models.items():
+        config = ModelConfig()
+        config.CopyFrom(declared.get(name, config))
+        config.name, config.base_path = name, str(path.resolve())
+        config.model_platform = "tensorflow"
+        configs.append(config)
+    document = ModelServerConfig(model_config_list=ModelConfigList(config=configs))
+    return text_format.MessageToString(document)
 
 
 def _has_version(path: Path) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from serving.listening import host_and_port, in_url, listener, reachable, require_free
 from serving.model_folder import ModelFolderError, find_models, model_config
+from serving.models_config import declared
 from serving.supervisor import Child, ServeError, Supervisor
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ class ServeOptions:
     """What to serve and where.
 
     Attributes:
-        models: folder of models, `<model>/<version>/`.
+        models: folder of models, `<model>/<version>/`; labels are those of its models.config.
         only: names of the models to serve; none is all in the folder.
         host: address to listen on.
         port: of the gateway; 0 picks a free one, here as below.
@@ -68,10 +69,10 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses, Callable[[], boo
         listening = stack.enter_context(listener(options.host, options.port, "--port"))
         host, port = listening.getsockname()[:2]
         if options.tfserving is None:
-            models = _models_to_serve(options)
+            models, config = _models_to_serve(options)
             require_free(options.host, options.grpc_port, "--grpc-port")
             require_free(options.host, options.rest_port, "--rest-port")
-            model_server = _ModelServer(options, models, folder)
+            model_server = _ModelServer(options, config, folder)
             upstream: Callable[[], str] = model_server.grpc_address
             children = [Child("model server", model_server.command, model_server.is_ready)]
         else:
@@ -116,11 +117,11 @@ def require_free_ports(options: ServeOptions) -> None:
 class _ModelServer:
     """The embedded model server as a child: its files, its command, its addresses."""
 
-    def __init__(self, options: ServeOptions, models: dict[str, Path], folder: Path) -> None:
+    def __init__(self, options: ServeOptions, config: str, folder: Path) -> None:
         self._options = options
         self._addresses = folder / "addresses.json"
         self._config = folder / "models.config"
-        self._config.write_text(model_config(models))
+        self._config.write_text(config)
         self._known: dict[str, str] = {}
         self._started = False
 
@@ -169,9 +170,11 @@ def _gateway_command(
     ]
 
 
-def _models_to_serve(options: ServeOptions) -> dict[str, Path]:
+def _models_to_serve(options: ServeOptions) -> tuple[dict[str, Path], str]:
+    """The folders of the models by name, and the model server's configuration."""
     try:
         models = find_models(options.models)
+        labelled = declared(options.models)
     except ModelFolderError as error:
         raise ServeError(str(error)) from error
     missing = sorted(set(options.only) - set(models))
@@ -179,7 +182,8 @@ def _models_to_serve(options: ServeOptions) -> dict[str, Path]:
         raise ServeError(
             f"{options.models} holds no model {', '.join(missing)}; it holds {', '.join(models)}"
         )
-    return {name: path for name, path in models.items() if not options.only or name in options.only}
+    chosen = {n: path for n, path in models.items() if not options.only or n in options.only}
+    return chosen, model_config(chosen, labelled)
 
 
 def _models_elsewhere(options: ServeOptions) -> dict[str, Path]:

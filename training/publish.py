@@ -1,8 +1,9 @@
 """Publishing a version of a model: all of it or nothing, never over another one.
 
-A version is written aside, under a name that is no number so that no server loads it, brought to
-disk and then renamed. Publishers of one model take turns, which is why a version's number is known
-while it is still being written.
+A version is written aside, under a name that is no number so that no server loads it, gets the
+manifest of its files, is brought to disk and then renamed: whatever has a number is whole.
+Publishers of one model take turns, which is why a version's number is known while it is still being
+written.
 """
 
 import fcntl
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.manifest import write_manifest
 from training.errors import ExportError
 
 _INCOMING = ".incoming-"
@@ -41,7 +43,7 @@ class Incoming:
 
 @contextmanager
 def publication(model_folder: Path) -> Iterator[Incoming]:
-    """Publish what the body writes as the next version; nothing where the body raises.
+    """Publish what the body writes as the next version, with its manifest; nothing if it raises.
 
     Args:
         model_folder: holds the versions of one model; made where there is none.
@@ -100,6 +102,7 @@ def _incoming(model_folder: Path) -> Incoming:
 
 
 def _reveal(incoming: Incoming) -> None:
+    write_manifest(incoming.folder)
     for path in incoming.folder.rglob("*"):
         _bring_to_disk(path)
     _bring_to_disk(incoming.folder)

@@ -1,17 +1,16 @@
 """Reading an export back before anyone else can: each file must promise and answer the same.
 
-Compared are the signatures, the contract, and golden samples through three paths: the function that
-was exported, the SavedModel and the LiteRT file.
+Compared are the signatures, the contract, and golden samples through every path: the function that
+was exported, the SavedModel, by tensor and by tf.Example, and the LiteRT file.
 """
 
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,13 +19,29 @@ from serving.contract import (
     CONTRACT_INPUT,
     CONTRACT_OUTPUT,
     CONTRACT_SIGNATURE,
-    PREDICT_OUTPUT,
     PREDICT_SIGNATURE,
     Contract,
 )
 from serving.inputs import prepare
 from training.errors import ExportError
-from training.tensorflow_setup import Tensor, tf
+from training.opening import Run, open_litert, open_saved_model, saved_methods
+from training.quantization import Answer
+from training.signatures import (
+    CLASSES,
+    CLASSIFY_SIGNATURE,
+    EXAMPLES_INPUT,
+    LITERT_SIGNATURES,
+    REGRESS_OUTPUT,
+    SCORES,
+    Predict,
+    Signatures,
+    example_signature,
+    expected,
+    methods,
+    predict_output,
+    width,
+)
+from training.tensorflow_setup import tf
 
 LITERT_FILE = "model.tflite"
 TOLERANCE = 1e-4
@@ -45,21 +60,12 @@ class Golden:
     tensors: NDArray[np.float32]
 
 
-class TensorInfo(NamedTuple):
-    """What a signature says of a tensor; -1 is the batch, of any size."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-# Signature to its inputs and outputs, each by name.
-Signatures = dict[str, tuple[dict[str, TensorInfo], dict[str, TensorInfo]]]
-# Signature and its one input to its outputs.
-Run = Callable[[str, dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
-
-
 def verify(
-    folder: Path, predict: Callable[[Tensor], Tensor], contract: Contract, golden: Golden
+    folder: Path,
+    predict: Predict,
+    contract: Contract,
+    golden: Golden,
+    quantized: Answer | None = None,
 ) -> None:
     """Check that what lies in a version's folder is what was meant.
 
@@ -68,21 +74,46 @@ def verify(
         predict: the function that was exported.
         contract: that was written.
         golden: samples.
+        quantized: what the LiteRT file must answer, where its weights were quantised.
 
     Raises:
         ExportError: the first difference, in a sentence.
     """
-    document = contract.to_json()
-    _require((folder / CONTRACT_FILE).read_text("utf-8") == document, f"{CONTRACT_FILE} differs")
+    _require(
+        (folder / CONTRACT_FILE).read_text("utf-8") == contract.to_json(),
+        f"{CONTRACT_FILE} differs",
+    )
     _require_same_preprocessing(contract, golden)
-    for what, opened in (("the SavedModel", _saved_model), ("the LiteRT file", _litert)):
-        try:
-            signatures, run = opened(folder)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ExportError(f"{what} cannot be read back: {error}") from error
-        _require_signatures(what, signatures, _expected(contract))
-        _require_contract(what, run, document)
-        _require_answers(what, run, predict, contract, golden)
+
+    def itself(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(predict(tf.constant(batch)))
+
+    saved, litert = "the SavedModel", "the LiteRT file"
+    names = tuple(methods(contract))
+    run = _opened(saved, lambda: open_saved_model(folder), contract, names)
+    _require_methods(folder, contract)
+    _require_answers(saved, _by_tensor(run, contract), itself, contract, golden)
+    by_example = _by_example(run, contract)
+    _require_answers(f"{names[-1]} in {saved}", by_example, itself, contract, golden)
+    content = (folder / LITERT_FILE).read_bytes()
+    run = _opened(litert, lambda: open_litert(content), contract, LITERT_SIGNATURES)
+    _require_answers(litert, _by_tensor(run, contract), quantized or itself, contract, golden)
+
+
+def _opened(
+    what: str,
+    opening: Callable[[], tuple[Signatures, Run]],
+    contract: Contract,
+    names: tuple[str, ...],
+) -> Run:
+    """What runs a file, once its signatures and its contract are right."""
+    try:
+        signatures, run = opening()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ExportError(f"{what} cannot be read back: {error}") from error
+    _require_signatures(what, signatures, expected(contract, names))
+    _require_contract(what, run, contract.to_json())
+    return run
 
 
 def _require_same_preprocessing(contract: Contract, golden: Golden) -> None:
@@ -94,14 +125,14 @@ def _require_same_preprocessing(contract: Contract, golden: Golden) -> None:
         )
 
 
-def _require_signatures(what: str, got: Signatures, expected: Signatures) -> None:
+def _require_signatures(what: str, got: Signatures, wanted: Signatures) -> None:
     _require(
-        got.keys() == expected.keys(), f"{what} has the signatures {sorted(got)}, not {[*expected]}"
+        got.keys() == wanted.keys(), f"{what} has the signatures {sorted(got)}, not {[*wanted]}"
     )
-    for name, sides in expected.items():
-        for side, tensors, wanted in zip(("inputs", "outputs"), got[name], sides, strict=True):
+    for name, sides in wanted.items():
+        for side, tensors, right in zip(("inputs", "outputs"), got[name], sides, strict=True):
             _require(
-                tensors == wanted, f"{side} of {name} in {what} are {tensors}, expected {wanted}"
+                tensors == right, f"{side} of {name} in {what} are {tensors}, expected {right}"
             )
 
 
@@ -112,80 +143,63 @@ def _require_contract(what: str, run: Run, document: str) -> None:
     _require(same, f"the contract that {what} answers is not the one that was written")
 
 
+def _require_methods(folder: Path, contract: Contract) -> None:
+    try:
+        got = saved_methods(folder)
+    except (OSError, ValueError, DecodeError) as error:
+        raise ExportError(f"the SavedModel cannot be read back: {error}") from error
+    wanted = methods(contract)
+    _require(got == wanted, f"the methods of the SavedModel are {got}, expected {wanted}")
+
+
+def _by_tensor(run: Run, contract: Contract) -> Answer:
+    name, output = contract.input.name, predict_output(contract)
+    return lambda batch: run(PREDICT_SIGNATURE, {name: batch})[output]
+
+
+def _by_example(run: Run, contract: Contract) -> Answer:
+    signature = example_signature(contract)
+
+    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Not NumPy's own strings, which lose zeros at the end.
+        examples = np.array([_tf_example(contract.input.name, t) for t in batch], dtype=object)
+        outputs = run(signature, {EXAMPLES_INPUT: examples})
+        if signature != CLASSIFY_SIGNATURE:
+            return outputs[REGRESS_OUTPUT]
+        labels = [label.encode() for label in contract.labels]
+        right = outputs[CLASSES].tolist() == [labels] * len(batch)
+        _require(right, f"the classes that {signature} answers are not the labels {[*labels]}")
+        return outputs[SCORES]
+
+    return answer
+
+
+def _tf_example(name: str, tensor: NDArray[np.float32]) -> bytes:
+    feature = tf.train.Feature(float_list=tf.train.FloatList(value=tensor.ravel()))
+    features = tf.train.Features(feature={name: feature})
+    message: bytes = tf.train.Example(features=features).SerializeToString()
+    return message
+
+
 def _require_answers(
-    what: str, run: Run, predict: Callable[[Tensor], Tensor], contract: Contract, golden: Golden
+    what: str, answer: Answer, reference: Answer, contract: Contract, golden: Golden
 ) -> None:
     for size in (1, 3, len(golden.tensors)):
         batch = golden.tensors[:size]
-        expected = np.asarray(predict(tf.constant(batch)))
-        answer = run(PREDICT_SIGNATURE, {contract.input.name: batch})[PREDICT_OUTPUT]
-        finite = bool(np.isfinite(expected).all() and np.isfinite(answer).all())
-        _require(finite, f"{what} or the model itself answers NaN or infinity for {size} images")
-        shape = (size, len(contract.labels))
+        wanted, got = reference(batch), answer(batch)
+        finite = bool(np.isfinite(wanted).all() and np.isfinite(got).all())
+        _require(finite, f"{what} or the model itself answers NaN or infinity for {size} examples")
+        shape = (size, width(contract))
         _require(
-            answer.shape == expected.shape == shape,
-            f"for {size} images {what} answers {answer.shape} and the model itself "
-            f"{expected.shape}, expected {shape}",
+            got.shape == wanted.shape == shape,
+            f"for {size} examples {what} answers {got.shape} and the model itself "
+            f"{wanted.shape}, expected {shape}",
         )
-        difference = float(np.abs(answer - expected).max())
+        difference = float(np.abs(got - wanted).max())
         _require(
             difference <= TOLERANCE,
-            f"{what} answers differ from the model's own by {difference:.2g} for {size} images",
+            f"{what} answers differ from the model's own by {difference:.2g} for {size} examples",
         )
-
-
-def _expected(contract: Contract) -> Signatures:
-    image = TensorInfo("float32", (-1, *contract.input.shape))
-    probabilities = TensorInfo("float32", (-1, len(contract.labels)))
-    query, answer = TensorInfo("int32", (-1,)), TensorInfo("string", (-1,))
-    return {
-        PREDICT_SIGNATURE: ({contract.input.name: image}, {PREDICT_OUTPUT: probabilities}),
-        CONTRACT_SIGNATURE: ({CONTRACT_INPUT: query}, {CONTRACT_OUTPUT: answer}),
-    }
-
-
-def _saved_model(folder: Path) -> tuple[Signatures, Run]:
-    loaded = tf.saved_model.load(str(folder))
-
-    def infos(specs: dict[str, Any]) -> dict[str, TensorInfo]:
-        return {
-            name: TensorInfo(spec.dtype.name, tuple(-1 if d is None else d for d in spec.shape))
-            for name, spec in specs.items()
-        }
-
-    def run(signature: str, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        tensors = {name: tf.constant(value) for name, value in inputs.items()}
-        return {k: v.numpy() for k, v in loaded.signatures[signature](**tensors).items()}
-
-    signatures = {
-        name: (infos(function.structured_input_signature[1]), infos(function.structured_outputs))
-        for name, function in loaded.signatures.items()
-    }
-    return signatures, run
-
-
-def _litert(folder: Path) -> tuple[Signatures, Run]:
-    interpreter = Interpreter(model_path=str(folder / LITERT_FILE), num_threads=1)
-    names = interpreter.get_signature_list()
-    runners = {name: interpreter.get_signature_runner(name) for name in names}
-
-    def infos(details: dict[str, dict[str, Any]]) -> dict[str, TensorInfo]:
-        return {
-            name: TensorInfo(_dtype(detail), tuple(int(d) for d in detail["shape_signature"]))
-            for name, detail in details.items()
-        }
-
-    signatures = {
-        name: (infos(runner.get_input_details()), infos(runner.get_output_details()))
-        for name, runner in runners.items()
-    }
-    return signatures, lambda signature, inputs: runners[signature](**inputs)
-
-
-def _dtype(detail: dict[str, Any]) -> str:
-    # Strings are bytes to NumPy.
-    name = np.dtype(detail["dtype"]).name
-    return "string" if name.startswith("bytes") else name
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

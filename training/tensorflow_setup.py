@@ -18,10 +18,14 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel  # noqa: E402
 from tensorflow.lite.python.convert_phase import ConverterError  # noqa: E402
 from tensorflow.python.framework.convert_to_constants import (  # noqa: E402
     convert_variables_to_constants_v2 as freeze,
 )
+from tensorflow.python.saved_model.fingerprinting_utils import write_fingerprint  # noqa: E402
+from tensorflow_serving.apis.predict_pb2 import PredictRequest  # noqa: E402
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog  # noqa: E402
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -31,12 +35,17 @@ Tensor = Any
 
 __all__ = [
     "ConverterError",
+    "PredictLog",
+    "PredictRequest",
+    "PredictionLog",
+    "SavedModel",
     "Tensor",
     "freeze",
     "keras",
     "make_repeatable",
     "quiet_native_log",
     "tf",
+    "write_fingerprint",
 ]
 
 

@@ -1,7 +1,7 @@
 import pytest
 from google.protobuf import text_format
 
-from serving.api.messages.model_server_config_pb2 import ModelServerConfig
+from serving.api.messages.model_server_config_pb2 import ModelConfig, ModelServerConfig
 from serving.model_folder import ModelFolderError, find_models, model_config
 
 
@@ -22,8 +22,25 @@ def test_what_holds_no_model_says_what_to_do(tmp_path):
         find_models(file)
 
 
+def read(text):
+    return text_format.Parse(text, ModelServerConfig()).model_config_list.config
+
+
 def test_the_config_names_models_and_paths(tmp_path):
     (tmp_path / "a b" / "1").mkdir(parents=True)
-    text = model_config(find_models(tmp_path))
-    (config,) = text_format.Parse(text, ModelServerConfig()).model_config_list.config
+    (config,) = read(model_config(find_models(tmp_path), {}))
     assert (config.name, config.base_path) == ("a b", str(tmp_path / "a b"))
+
+
+def test_the_config_takes_labels_but_no_paths_from_what_is_declared(tmp_path):
+    (tmp_path / "cnn" / "1").mkdir(parents=True)
+    declared = ModelConfig(name="cnn", base_path="/models/cnn", version_labels={"stable": 1})
+    declared.model_version_policy.all.SetInParent()
+    others = ModelConfig(name="mlp", base_path="/models/mlp")
+    text = model_config(find_models(tmp_path), {"cnn": declared, "mlp": others})
+    (config,) = read(text)
+    assert (config.base_path, dict(config.version_labels)) == (
+        str(tmp_path / "cnn"),
+        {"stable": 1},
+    )
+    assert config.model_version_policy.WhichOneof("policy_choice") == "all"

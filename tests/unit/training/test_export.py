@@ -7,6 +7,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from serving.contract import Contract
+from serving.manifest import check_manifest
 from tests.unit.training import toys
 from training import export as exporting
 from training import readback
@@ -31,19 +32,23 @@ print(exported.contract.version)
 def exported(tmp_path_factory):
     predict, variables = toys.plain_model()
     models = tmp_path_factory.mktemp("models")
-    return export(predict, variables, toys.draft(), toys.golden(), models)
+    return export(
+        predict, variables, toys.draft(), toys.golden(), models, documents=toys.model_card
+    )
 
 
 def test_layout(exported):
     names = {str(path.relative_to(exported.folder)) for path in exported.folder.rglob("*")}
-    assert {"saved_model.pb", "variables", "model.tflite", "assets.extra/contract.json"} <= names
+    assert {"saved_model.pb", "variables", "model.tflite", "manifest.json"} <= names
+    extra = {"contract.json", "model_card.md", "tf_serving_warmup_requests"}
+    assert {f"assets.extra/{name}" for name in extra} <= names
     assert not any("frozen" in name for name in names)
     assert exported.folder.parts[-2:] == ("toy", "1")
 
 
 def test_saved_model_signatures(exported):
     loaded = tf.saved_model.load(str(exported.folder))
-    assert set(loaded.signatures) == {"serving_default", "contract"}
+    assert set(loaded.signatures) == {"serving_default", "contract", "classify"}
     predict, contract = loaded.signatures["serving_default"], loaded.signatures["contract"]
     image = predict.structured_input_signature[1]["image"]
     assert (image.dtype, image.shape.as_list()) == (tf.float32, [None, 20, 20, 1])
@@ -77,6 +82,19 @@ def test_every_copy_of_the_contract_is_the_same_and_knows_its_version(exported):
     assert answers.tolist() == [document.encode()] * 3
 
 
+def test_the_manifest_covers_everything(exported):
+    names = {
+        path.relative_to(exported.folder).as_posix()
+        for path in exported.folder.rglob("*")
+        if path.is_file()
+    }
+    assert check_manifest(exported.folder).files.keys() == names - {"manifest.json"}
+
+
+def test_further_documents_know_the_version(exported):
+    assert (exported.folder / "assets.extra/model_card.md").read_text() == "# toy 1\n"
+
+
 def test_a_model_that_answers_nan_is_not_published(tmp_path):
     def predict(image):
         return tf.reshape(image, [-1, 400])[:, :10] * np.float32("nan")
@@ -99,7 +117,7 @@ def test_a_model_for_one_batch_size_only_is_not_published(tmp_path):
     def predict(image):
         return tf.nn.softmax(tf.reshape(image, [-1, 400])[:1, :10])
 
-    with pytest.raises(ExportError, match=r"for 3 images the SavedModel answers \(1, 10\)"):
+    with pytest.raises(ExportError, match=r"for 3 examples the SavedModel answers \(1, 10\)"):
         export(predict, [], toys.draft(), toys.golden(), tmp_path)
     assert versions(tmp_path / "toy") == []
 
@@ -128,17 +146,17 @@ def test_a_damaged_litert_file_is_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("method", "message"),
+    ("opener", "message"),
     [
-        ("_saved_model", "the contract that the SavedModel answers is not the one"),
-        ("_litert", "the contract that the LiteRT file answers is not the one"),
+        ("open_saved_model", "the contract that the SavedModel answers is not the one"),
+        ("open_litert", "the contract that the LiteRT file answers is not the one"),
     ],
 )
-def test_another_contract_in_either_file_is_found(exported, monkeypatch, method, message):
-    opened = getattr(readback, method)
+def test_another_contract_in_either_file_is_found(exported, monkeypatch, opener, message):
+    opened = getattr(readback, opener)
 
-    def forged(folder):
-        signatures, run = opened(folder)
+    def forged(file):
+        signatures, run = opened(file)
 
         def answer(signature, inputs):
             answers = run(signature, inputs)
@@ -146,7 +164,7 @@ def test_another_contract_in_either_file_is_found(exported, monkeypatch, method,
 
         return signatures, answer
 
-    monkeypatch.setattr(readback, method, forged)
+    monkeypatch.setattr(readback, opener, forged)
     with pytest.raises(ExportError, match=message):
         verify(exported.folder, toys.plain_model()[0], exported.contract, toys.golden())
 

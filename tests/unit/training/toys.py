@@ -1,5 +1,6 @@
 """A toy model and its contract, small enough to export in a second."""
 
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -47,5 +48,24 @@ def plain_model(seed: int = 0) -> tuple[Any, list[Any]]:
 
     def predict(image: Any) -> Any:
         return tf.nn.softmax(tf.reshape(image, [-1, 400]) @ variable)
+
+    return predict, [variable]
+
+
+def model_card(contract: Contract) -> dict[PurePath, str]:
+    """A document that goes with a toy model."""
+    path = PurePath("assets.extra/model_card.md")
+    return {path: f"# {contract.model} {contract.version}\n"}
+
+
+def one_number(seed: int = 0) -> tuple[Any, list[Any]]:
+    """Linear regression in plain TensorFlow, and its variables."""
+    from training.tensorflow_setup import tf
+
+    weights = np.random.default_rng(seed).normal(size=(400, 1)).astype(np.float32)
+    variable = tf.Variable(weights, name="weights")
+
+    def predict(image: Any) -> Any:
+        return tf.reshape(image, [-1, 400]) @ variable
 
     return predict, [variable]

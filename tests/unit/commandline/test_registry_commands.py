@@ -1,0 +1,108 @@
+"""`rockstar models`, `promote`, `rollback`, `prune` and `verify`, as a user sees them."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from click.testing import CliRunner
+
+from rockstar import cli
+from tests.registries import add_version
+
+CREATED = datetime(2026, 5, 4, 3, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+def models(tmp_path):
+    folder = tmp_path / "models"
+    for version in (1, 2, 3):
+        metrics = {"test_accuracy": 0.9 + version / 100, "train_accuracy": 1.0}
+        add_version(folder, "cnn", version, metrics=metrics, created=CREATED)
+    return folder
+
+
+@pytest.fixture
+def rockstar(models):
+    def run(*arguments: str, status: int = 0) -> str:
+        result = CliRunner().invoke(cli, [*arguments, "--models", str(models)])
+        assert result.exit_code == status, result.output
+        return result.output
+
+    return run
+
+
+def test_a_table_of_models(rockstar):
+    rockstar("promote", "cnn", "2")
+    rockstar("promote", "cnn", "3", "--label", "canary")
+    lines = rockstar("models").splitlines()
+    assert lines[0].split() == ["MODEL", "VERSION", "LABELS", "SIZE", "CREATED", "METRICS"]
+    assert lines[2].split("  ")[0] == "cnn"
+    assert "stable" in lines[2]
+    assert "canary" in lines[3]
+    assert lines[3].endswith("2026-05-04 03:02  test_accuracy 0.9300")
+
+
+def test_models_as_json(rockstar, models):
+    rockstar("promote", "cnn", "2")
+    first, second, _ = json.loads(rockstar("models", "cnn", "--json"))
+    assert second["labels"] == ["stable"]
+    assert first["metrics"] == {"test_accuracy": 0.91, "train_accuracy": 1.0}
+    assert first["created"] == "2026-05-04T03:02:00+00:00"
+    assert first["path"] == str(models / "cnn" / "1")
+    assert first["bytes"] > 2048
+
+
+def test_a_version_without_a_contract_shows_why(rockstar, models):
+    (models / "cnn" / "1" / "assets.extra" / "contract.json").unlink()
+    assert "has no assets.extra/contract.json" in rockstar("models")
+    assert json.loads(rockstar("models", "--json"))[0]["metrics"] is None
+
+
+def test_promote_and_rollback_say_what_they_did(rockstar):
+    assert rockstar("promote", "cnn", "1").startswith("cnn stable is version 1 (")
+    assert "is version 2, before that version 1" in rockstar("promote", "cnn", "2")
+    assert "is version 2, as before" in rockstar("promote", "cnn", "2")
+    assert "is version 1 again, not 2" in rockstar("rollback", "cnn")
+
+
+def test_prune_says_what_it_removed(rockstar, models):
+    rockstar("promote", "cnn", "1")
+    assert "cnn version 2 would be removed" in rockstar("prune", "cnn", "--keep", "1", "--dry-run")
+    assert (models / "cnn" / "2").exists()
+    assert "cnn version 2 removed" in rockstar("prune", "cnn", "--keep", "1")
+    assert sorted(path.name for path in (models / "cnn").iterdir()) == ["1", "3"]
+    assert "Nothing to remove" in rockstar("prune", "cnn", "--keep", "1")
+
+
+def test_verify_ends_with_status_1_where_something_differs(rockstar, models):
+    assert rockstar("verify").count("all 2 files are as published") == 3
+    (models / "cnn" / "2" / "model.tflite").write_bytes(b"")
+    said = rockstar("verify", status=1)
+    assert "cnn version 2: " in said
+    assert "model.tflite has 0 bytes, not 2048" in said
+    assert "1 of 3 versions cannot be trusted" in said
+    assert "version 2" not in rockstar("verify", "cnn/3")
+
+
+def test_a_label_on_nothing_is_told(rockstar, models):
+    rockstar("promote", "cnn", "2")
+    (models / "cnn" / "2").rename(models / "cnn" / ".2")
+    assert "label stable on version 2, which is missing" in rockstar("verify", status=1)
+    assert "Warning: cnn has the label stable on version 2" in rockstar("models")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("models", "rnn"), 1, "holds no model rnn; it holds cnn"),
+        (("promote", "cnn", "9"), 1, "cnn has no version 9; it has the versions 1, 2, 3"),
+        (("rollback", "cnn", "--label", "x"), 1, "cnn has no label x; its labels are: none"),
+        (("prune", "cnn", "--keep", "0"), 2, "0 is not in the range x>=1"),
+        (("verify", "cnn/x"), 2, "expected MODEL or MODEL/VERSION"),
+        (("verify", "cnn/9"), 1, "cnn has no version 9"),
+    ],
+)
+def test_wrong_arguments_get_one_sentence(rockstar, arguments, status, message):
+    said = rockstar(*arguments, status=status)
+    assert message in said
+    assert "Traceback" not in said

@@ -1,0 +1,187 @@
+import pytest
+
+from serving.model_folder import ModelFolderError
+from serving.models_config import edit_labels, read_labels
+from serving.promotion import promote, rollback
+from serving.registry import RegistryError, dangling_labels, list_versions, prune, verify
+from tests.registries import add_version
+
+
+@pytest.fixture
+def models(tmp_path):
+    for version in (1, 2, 3, 10):
+        add_version(tmp_path, "cnn", version)
+    add_version(tmp_path, "mlp", 1, metrics={"test_accuracy": 0.9})
+    return tmp_path
+
+
+def numbers(models, model="cnn"):
+    return [version.number for version in list_versions(models, model)]
+
+
+def stable(models):
+    return read_labels(models).labels("cnn").get("stable")
+
+
+def test_versions_are_listed_with_what_they_are(models):
+    promote(models, "cnn", 2, "stable")
+    promote(models, "cnn", 2, "canary")
+    versions = list_versions(models)
+    assert [(v.model, v.number) for v in versions] == [
+        *(("cnn", number) for number in (1, 2, 3, 10)),
+        ("mlp", 1),
+    ]
+    assert [v.labels for v in versions] == [(), ("canary", "stable"), (), (), ()]
+    assert versions[-1].contract.metrics == {"test_accuracy": 0.9}
+    assert versions[0].bytes > 2048
+
+
+def test_a_version_without_a_usable_contract_is_listed_with_its_problem(models):
+    (models / "cnn" / "1" / "assets.extra" / "contract.json").unlink()
+    (models / "cnn" / "2" / "assets.extra" / "contract.json").write_text("{}")
+    first, second, third, _ = list_versions(models, "cnn")
+    assert (first.contract, first.problem) == (None, "has no assets.extra/contract.json")
+    assert second.problem.startswith("assets.extra/contract.json cannot be read: ")
+    assert third.problem == ""
+
+
+def test_a_label_moves_and_goes_back_step_by_step(models):
+    assert promote(models, "cnn", 1, "stable") is None
+    assert promote(models, "cnn", 2, "stable") == 1
+    assert promote(models, "cnn", 3, "stable") == 2
+    assert rollback(models, "cnn", "stable") == (3, 2)
+    assert rollback(models, "cnn", "stable") == (2, 1)
+    assert stable(models) == 1
+    with pytest.raises(RegistryError, match=r"before version 1; .* 1, 2, 3, 10: rockstar"):
+        rollback(models, "cnn", "stable")
+    assert stable(models) == 1
+
+
+def test_labels_go_back_each_on_its_own(models):
+    promote(models, "cnn", 1, "stable")
+    promote(models, "cnn", 3, "canary")
+    promote(models, "cnn", 10, "canary")
+    assert rollback(models, "cnn", "canary") == (10, 3)
+    assert stable(models) == 1
+
+
+def test_the_same_version_again_is_no_step_to_go_back(models):
+    for version in (1, 2, 2):
+        promote(models, "cnn", version, "stable")
+    assert rollback(models, "cnn", "stable") == (2, 1)
+
+
+def test_rollback_passes_over_versions_that_were_removed(models):
+    for version in (1, 2, 3, 10):
+        promote(models, "cnn", version, "stable")
+    promote(models, "cnn", 1, "keep")
+    assert [version.number for version in prune(models, "cnn", 1)] == [2, 3]
+    assert rollback(models, "cnn", "stable") == (10, 1)
+
+
+def test_a_crash_between_the_two_files_costs_nothing(models):
+    promote(models, "cnn", 1, "stable")
+    promote(models, "cnn", 2, "stable")
+    before = (models / "models.config").read_bytes()
+    promote(models, "cnn", 3, "stable")
+    (models / "models.config").write_bytes(before)
+    assert rollback(models, "cnn", "stable") == (2, 1)
+
+
+def test_a_damaged_version_gets_no_label(models):
+    (models / "cnn" / "2" / "model.tflite").write_bytes(b"y" * 2048)
+    with pytest.raises(RegistryError, match=r"model\.tflite has another content; it gets no label"):
+        promote(models, "cnn", 2, "stable")
+    assert stable(models) is None
+
+
+def test_a_version_that_was_published_elsewhere_may_have_a_label(models):
+    (models / "cnn" / "2" / "manifest.json").unlink()
+    promote(models, "cnn", 2, "stable")
+    assert stable(models) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rnn", 1, "stable"), "holds no model rnn; it holds cnn, mlp$"),
+        (("cnn", 4, "stable"), "cnn has no version 4; it has the versions 1, 2, 3, 10$"),
+        (("cnn", 1, "a/b"), "label: expected letters, digits, _ . -, got 'a/b'"),
+        (("cnn", 1, ""), "label: expected"),
+        (("cnn", 1, "stable", "models"), "base path: expected an absolute path or a URI"),
+    ],
+)
+def test_labels_that_cannot_be_given(models, arguments, message):
+    with pytest.raises(RegistryError, match=message):
+        promote(models, *arguments)
+    assert not (models / "models.config").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rnn", "stable"), "holds no model rnn; it holds cnn, mlp$"),
+        (("mlp", "stable"), "mlp has no label stable; its labels are: none$"),
+        (("cnn", "canary"), "cnn has no label canary; its labels are: stable$"),
+        (("cnn", "stable"), "cnn has no version left that had the label stable before version 1"),
+    ],
+)
+def test_labels_that_cannot_go_back(models, arguments, message):
+    promote(models, "cnn", 1, "stable")
+    with pytest.raises(RegistryError, match=message):
+        rollback(models, *arguments)
+
+
+def test_old_versions_without_a_label_are_removed(models):
+    promote(models, "cnn", 1, "stable")
+    assert [version.number for version in prune(models, "cnn", 2)] == [2]
+    assert numbers(models) == [1, 3, 10]
+    assert {entry.name for entry in (models / "cnn").iterdir()} == {"1", "3", "10"}
+    assert prune(models, "cnn", 2) == []
+
+
+def test_a_dry_run_removes_nothing(models):
+    assert [version.number for version in prune(models, "cnn", 1, dry_run=True)] == [1, 2, 3]
+    assert numbers(models) == [1, 2, 3, 10]
+
+
+def test_what_a_dead_prune_left_is_removed(models):
+    (models / "cnn" / ".removed-0" / "variables").mkdir(parents=True)
+    prune(models, "cnn", 4)
+    assert not (models / "cnn" / ".removed-0").exists()
+
+
+def test_the_newest_version_always_stays(models):
+    with pytest.raises(RegistryError, match="keep: expected at least 1, got 0"):
+        prune(models, "cnn", 0)
+    with pytest.raises(RegistryError, match="holds no model rnn"):
+        prune(models, "rnn", 1)
+
+
+def test_verdicts(models):
+    (models / "cnn" / "2" / "model.tflite").unlink()
+    (models / "cnn" / "3" / "manifest.json").unlink()
+    seen = []
+    verdicts = verify(models, seen=seen.append)
+    assert verdicts == seen
+    assert [bool(verdict.problem) for verdict in verdicts] == [False, True, True, False, False]
+    assert "model.tflite is missing" in verdicts[1].problem
+    assert "has no manifest.json" in verdicts[2].problem
+    assert verdicts[0].files == 2
+    assert [verdict.number for verdict in verify(models, "cnn", 10)] == [10]
+
+
+def test_labels_that_point_to_nothing(models):
+    promote(models, "cnn", 1, "stable")
+    assert dangling_labels(models) == []
+    with edit_labels(models) as book:
+        book.move("cnn", "canary", 7, [])
+    (sentence,) = dangling_labels(models)
+    assert sentence.startswith("cnn has the label canary on version 7, which is missing")
+
+
+@pytest.mark.parametrize("use", [list_versions, verify, lambda m: promote(m, "cnn", 1, "stable")])
+def test_an_empty_folder_says_what_to_do(tmp_path, use):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(ModelFolderError, match="rockstar train"):
+            use(folder)

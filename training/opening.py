@@ -1,0 +1,87 @@
+"""The two files of an export, opened to be looked at and run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from training.signatures import Signatures, TensorInfo
+from training.tensorflow_setup import SavedModel, tf
+
+# Signature and its one input to its outputs.
+Run = Callable[[str, dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
+
+
+def open_saved_model(folder: Path) -> tuple[Signatures, Run]:
+    """What a SavedModel promises, and a function that runs it.
+
+    Raises:
+        OSError, ValueError, RuntimeError: it cannot be loaded.
+    """
+    loaded = tf.saved_model.load(str(folder))
+
+    def infos(specs: dict[str, Any]) -> dict[str, TensorInfo]:
+        return {
+            name: TensorInfo(spec.dtype.name, tuple(-1 if d is None else d for d in spec.shape))
+            for name, spec in specs.items()
+        }
+
+    def run(signature: str, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        tensors = {name: tf.constant(value) for name, value in inputs.items()}
+        return {k: v.numpy() for k, v in loaded.signatures[signature](**tensors).items()}
+
+    signatures = {
+        name: (infos(function.structured_input_signature[1]), infos(function.structured_outputs))
+        for name, function in loaded.signatures.items()
+    }
+    return signatures, run
+
+
+def open_litert(content: bytes) -> tuple[Signatures, Run]:
+    """What a LiteRT file promises, and a function that runs it.
+
+    Raises:
+        ValueError, RuntimeError: it cannot be loaded.
+    """
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    names = interpreter.get_signature_list()
+    runners = {name: interpreter.get_signature_runner(name) for name in names}
+
+    def infos(details: dict[str, dict[str, Any]]) -> dict[str, TensorInfo]:
+        return {
+            name: TensorInfo(_dtype(detail), tuple(int(d) for d in detail["shape_signature"]))
+            for name, detail in details.items()
+        }
+
+    signatures = {
+        name: (infos(runner.get_input_details()), infos(runner.get_output_details()))
+        for name, runner in runners.items()
+    }
+    return signatures, lambda signature, inputs: runners[signature](**inputs)
+
+
+def saved_methods(folder: Path) -> dict[str, str]:
+    """The method that each signature of a SavedModel names for TensorFlow Serving.
+
+    Raises:
+        OSError: the file cannot be read.
+        google.protobuf.message.DecodeError: it is damaged.
+    """
+    saved = SavedModel()
+    saved.ParseFromString((folder / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes())
+    (graph,) = saved.meta_graphs
+    return {
+        name: signature.method_name
+        for name, signature in graph.signature_def.items()
+        # What tf.saved_model.load runs at the start; no signature that anyone calls.
+        if not name.startswith("__saved_model_")
+    }
+
+
+def _dtype(detail: dict[str, Any]) -> str:
+    # Strings are bytes to NumPy.
+    name = np.dtype(detail["dtype"]).name
+    return "string" if name.startswith("bytes") else name
