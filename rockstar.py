@@ -4,11 +4,13 @@ import importlib
 
 import click
 
-# Each command is a function of the same name in commandline/<name>.py.
+# Each command is a function of the same name, - written _, in commandline/<name>.py.
 COMMANDS = {
     "train": "Train a model and publish it as the next version.",
     "serve": "Serve the models of a folder over HTTP and gRPC.",
     "predict": "Ask a running service what images show.",
+    "runs": "Compare training runs in a table.",
+    "learning-rates": "Draw what very high, high, good and low learning rates do.",
 }
 
 

@@ -21,8 +21,13 @@ _PANELS = (
 )
 
 
-def section(history: Sequence[EpochRecord]) -> Section | None:
-    """The curves of a run; None where nothing was measured."""
+def section(history: Sequence[EpochRecord], loss: str) -> Section | None:
+    """The curves of a run; None where nothing was measured.
+
+    Args:
+        history: of the run.
+        loss: what the loss is, with its unit.
+    """
     panels = [
         (title, tuple(name for name in fields if np.isfinite(_values(history, name)).any()))
         for title, fields in _PANELS
@@ -34,8 +39,8 @@ def section(history: Sequence[EpochRecord]) -> Section | None:
         key="learning_curves",
         title="Learning curves",
         text=(
-            "Training figures are means over the epoch, with augmentation and dropout where there "
-            "are any; validation is measured at the end of the epoch, on examples that were not "
+            f"The loss is the {loss}. Training figures are means over the epoch, with augmentation "
+            "and dropout where there are any; validation is measured at the end of the epoch, on examples that were not "
             "trained on. Curves that part tell of overfitting."
         ),
         alt=_alt(history),

@@ -122,6 +122,6 @@ def _draw_residuals(theme: Theme, outcome: Regressed) -> Figure:
     )
     target = plain(outcome.target, 30)
     axes.set_xlabel(f"predicted {target}")
-    axes.set_ylabel("true - predicted")
+    axes.set_ylabel("true − predicted")
     dress(axes, theme)
     return figure

@@ -60,7 +60,7 @@ def sections(data: ReportData) -> list[Section]:
         found += linear.sections(data.outcome)
         if data.outcome.descent is not None:
             found.append(surface.section(data.outcome.descent))
-    found.append(curves.section(data.history))
+    found.append(curves.section(data.history, _loss(data.outcome)))
     if isinstance(data.outcome, Classified):
         found += [
             confusion.section(data.outcome, labels),
@@ -72,6 +72,10 @@ def sections(data: ReportData) -> list[Section]:
     if data.weights.first_filters is not None:
         found.append(weights.filters_section(data.weights.first_filters))
     return [section for section in found if section is not None]
+
+
+def _loss(outcome: Classified | Regressed) -> str:
+    return "cross-entropy, in nats" if isinstance(outcome, Classified) else "mean squared error"
 
 
 def _show(section: Section, folder: Path) -> _Shown:

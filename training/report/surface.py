@@ -47,11 +47,11 @@ def section(descent: Descent) -> Section:
 
 
 def _draw(theme: Theme, descent: Descent) -> Figure:
-    figure = new_figure(theme, 7.8)
+    figure = new_figure(theme, 7.2)
     slopes, intercepts = _window(descent)
     errors = mean_squared_error(descent, slopes, intercepts)
     path_errors = mean_squared_error(descent, descent.path[:, 0], descent.path[:, 1])
-    places = figure.add_gridspec(2, 1, height_ratios=(1.15, 1))
+    places = figure.add_gridspec(2, 1, height_ratios=(0.95, 1))
     _draw_bowl(
         figure.add_subplot(places[0], projection="3d"),
         theme,
@@ -91,11 +91,12 @@ def _draw_bowl(
         slopes,
         intercepts,
         errors,
-        cmap=theme.sequential,
-        alpha=0.75,
-        linewidth=0,
-        rcount=40,
-        ccount=40,
+        cmap=theme.terrain,
+        alpha=0.8,
+        edgecolor=theme.muted,
+        linewidth=0.15,
+        rcount=30,
+        ccount=30,
         zorder=1,
     )
     path = descent.path
@@ -107,7 +108,9 @@ def _draw_bowl(
     axes.set_xlabel("W", color=theme.ink)
     axes.set_ylabel("b", color=theme.ink)
     axes.set_zlabel("mean squared error", color=theme.ink, fontsize=SMALL)
-    axes.view_init(elev=32, azim=-60)
+    axes.view_init(elev=30, azim=-60)
+    # Smaller than its place, which would cut the label of the vertical axis.
+    axes.set_box_aspect(None, zoom=1.05)
     axes.set_facecolor(theme.paper)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color(theme.paper)
@@ -127,7 +130,7 @@ def _draw_contours(
         intercepts,
         errors,
         np.r_[0, roots**2, errors.max()],
-        cmap=theme.sequential,
+        cmap=theme.terrain,
         alpha=0.75,
     )
     axes.contour(slopes, intercepts, errors, roots**2, colors=theme.muted, linewidths=0.6)

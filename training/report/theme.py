@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap
@@ -54,6 +55,12 @@ class Theme:
         return LinearSegmentedColormap.from_list(f"{self.name}-0", [self.paper, self.first])
 
     @cached_property
+    def terrain(self) -> Colormap:
+        """As `sequential`, but never quite the paper: for what has a shape of its own."""
+        colours = self.sequential(np.linspace(0.2, 1, 9))
+        return LinearSegmentedColormap.from_list(f"{self.name}-2", list(colours))
+
+    @cached_property
     def diverging(self) -> Colormap:
         """From the main colour through paper at the middle to the second one."""
         colours = [self.first, self.paper, self.second]
@@ -88,9 +95,10 @@ def dress(axes: Axes, theme: Theme, *, grid: bool = True) -> None:
 
 def legend(axes: Axes, theme: Theme, **where: Any) -> None:
     """A legend on paper, without a frame."""
-    axes.legend(
+    drawn = axes.legend(
         fontsize=SMALL, labelcolor=theme.ink, facecolor=theme.paper, edgecolor="none", **where
     )
+    drawn.get_title().set(color=theme.ink, fontsize=SMALL)
 
 
 def plain(text: str, length: int = LABEL_LENGTH) -> str:
