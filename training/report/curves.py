@@ -40,8 +40,8 @@ def section(history: Sequence[EpochRecord], loss: str) -> Section | None:
         title="Learning curves",
         text=(
             f"The loss is the {loss}. Training figures are means over the epoch, with augmentation "
-            "and dropout where there are any; validation is measured at the end of the epoch, on examples that were not "
-            "trained on. Curves that part tell of overfitting."
+            "and dropout where there are any; validation is measured at the end of the epoch, on "
+            "examples that were not trained on. Curves that part tell of overfitting."
         ),
         alt=_alt(history),
         draw=lambda theme: _draw(theme, history, panels),

@@ -78,7 +78,7 @@ class Descent:
 
 @dataclass(frozen=True, eq=False)
 class Regressed:
-    """What a linear model says of the held-out rows.
+    """What a linear model says of rows, which it was not trained on unless `held_out` is false.
 
     Attributes:
         truth: float64 [n].
@@ -87,6 +87,7 @@ class Regressed:
         feature_names: of the columns.
         target: name of what is predicted.
         descent: how it was trained, where there is one feature.
+        held_out: whether these rows were kept from training; a handful of points may be too few.
     """
 
     truth: NDArray[np.float64]
@@ -95,6 +96,7 @@ class Regressed:
     feature_names: tuple[str, ...]
     target: str
     descent: Descent | None = None
+    held_out: bool = True
 
 
 @dataclass(frozen=True, eq=False)

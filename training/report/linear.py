@@ -41,7 +41,7 @@ def sections(outcome: Regressed) -> list[Section]:
         key="fit",
         title="Fit",
         text=(
-            f"{told} on {len(outcome.truth)} examples."
+            f"{told} on {len(outcome.truth)} {rows_of(outcome)}."
             + ("" if _one(outcome) else " On the dashed line predictions are exact.")
         ),
         alt=f"Predictions of {outcome.target} for {len(outcome.truth)} examples; {told}.",
@@ -60,6 +60,11 @@ def sections(outcome: Regressed) -> list[Section]:
         table=Table(("Figure", "Value"), key_figures(outcome)),
     )
     return [fit, rest]
+
+
+def rows_of(outcome: Regressed) -> str:
+    """What the figures are of."""
+    return "held-out examples" if outcome.held_out else "examples, the ones that it was trained on"
 
 
 def _one(outcome: Regressed) -> bool:
@@ -96,7 +101,7 @@ def _draw_against(theme: Theme, outcome: Regressed) -> Figure:
         markersize=4,
         alpha=0.6,
         markeredgewidth=0,
-        label="held-out examples",
+        label="examples",
     )
     target = plain(outcome.target, 30)
     axes.set_xlabel(f"true {target}")

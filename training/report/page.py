@@ -1,7 +1,6 @@
 """The report of a run: one HTML file that needs nothing else, and its figures as PNG files."""
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,13 +101,14 @@ def _page(data: ReportData, shown: list[_Shown]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["data_url"] = data_url
-    contract = data.contract
+    contract, outcome = data.contract, data.outcome
     return environment.get_template(_TEMPLATE).render(
         contract=contract,
         shown=shown,
         key_figures=key_figures(data),
+        rows=linear.rows_of(outcome) if isinstance(outcome, Regressed) else "held-out examples",
         origin=_origin(contract),
-        config={name: _setting(value) for name, value in _flat(data.config).items()},
+        config={name.replace("_", " "): _setting(value) for name, value in data.config.items()},
         light=LIGHT,
         dark=DARK,
     )
@@ -151,10 +151,6 @@ def _origin(contract: Contract) -> list[tuple[str, str]]:
         ("Created", f"{contract.created:%Y-%m-%d %H:%M} UTC"),
         ("Made by", contract.producer),
     ]
-
-
-def _flat(config: Mapping[str, object]) -> Mapping[str, object]:
-    return {name.replace("_", " "): value for name, value in config.items()}
 
 
 def _setting(value: object) -> str:
