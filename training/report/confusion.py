@@ -16,6 +16,8 @@ from training.report.theme import SMALL, WIDTH, Theme, dress, new_figure, plain
 
 # Above these, counts and names of classes would run into each other.
 _MOST_COUNTED, _MOST_NAMED = 16, 40
+# Letters in all column names together that fit side by side.
+_UPRIGHT = 36
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,8 @@ def _name(axes: Axes, labels: tuple[str, ...]) -> None:
     if len(labels) > _MOST_NAMED:
         return
     names = [plain(label) for label in labels]
-    long = max(map(len, names)) > 3
+    # Upright names of all columns side by side would need more room than there is.
+    long = len(names) * max(map(len, names)) > _UPRIGHT
     size = SMALL if len(labels) <= 20 else SMALL * 0.7
     axes.set_xticks(range(len(names)), names, rotation=90 if long else 0, fontsize=size)
     axes.set_yticks(range(len(names)), names, fontsize=size)
@@ -135,14 +138,20 @@ def _write_counts(
 
 def _write_margins(axes: Axes, theme: Theme, found: ClassScores) -> None:
     """Recall to the right of the rows, precision above the columns, in per cent."""
-    end = len(found.recall) - 0.25
-    style: dict[str, Any] = {"fontsize": SMALL, "color": theme.ink, "clip_on": False}
+    style: dict[str, Any] = {
+        "textcoords": "offset points",
+        "fontsize": SMALL,
+        "color": theme.ink,
+        "annotation_clip": False,
+    }
+    right = {**style, "xycoords": axes.get_yaxis_transform(), "ha": "left", "va": "center"}
+    above = {**style, "xycoords": axes.get_xaxis_transform(), "ha": "center", "va": "bottom"}
     for place, (recall, precision) in enumerate(zip(found.recall, found.precision, strict=True)):
-        axes.text(end, place, _percent(recall), ha="left", va="center", **style)
-        axes.text(place, -0.75, _percent(precision), ha="center", va="bottom", rotation=0, **style)
-    muted = {**style, "color": theme.muted}
-    axes.text(end, -0.75, "recall %", ha="left", va="bottom", **muted)
-    axes.text(-0.5, -1.45, "precision %", ha="left", va="bottom", **muted)
+        axes.annotate(_percent(recall), (1, place), (6, 0), **right)
+        axes.annotate(_percent(precision), (place, 1), (0, 6), **above)
+    names = {**style, "xycoords": axes.transAxes, "va": "bottom", "color": theme.muted}
+    axes.annotate("recall %", (1, 1), (6, 6), **names)
+    axes.annotate("precision %", (0, 1), (0, 20), **names)
 
 
 def _percent(value: float) -> str:
