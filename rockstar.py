@@ -4,7 +4,7 @@ import importlib
 
 import click
 
-# Each command is a function of the same name in commandline/<name>.py.
+# Each command is a function of the same name, - written _, in commandline/<name>.py.
 COMMANDS = {
     "train": "Train a model and publish it as the next version.",
     "serve": "Serve the models of a folder over HTTP and gRPC.",
@@ -14,6 +14,8 @@ COMMANDS = {
     "rollback": "Give a label back to the version that had it before.",
     "prune": "Remove old versions that have no label.",
     "verify": "Compare versions with the hashes of their manifests.",
+    "runs": "Compare training runs in a table.",
+    "learning-rates": "Draw what very high, high, good and low learning rates do.",
 }
 
 

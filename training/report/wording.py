@@ -1,0 +1,38 @@
+"""Preprocessing steps in words, for people who will never read the contract's JSON."""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+# What each step of serving.preprocessing does; the names in braces are its parameters.
+_WORDS = {
+    "grey": "Colours become grey (luma as in ITU-R BT.601).",
+    "scale": "Pixel values of 0 to {maximum:g} become 0 to 1.",
+    "stretch_contrast": "The contrast is stretched: the darkest value becomes 0, the lightest 1.",
+    "invert_if_light": "A light background is turned into a dark one, so that ink is light on "
+    "dark whichever way it came; the border tells the background.",
+    "suppress_background": "Values up to {level:g} become background, and the rest is spread over "
+    "0 to 1 again.",
+    "crop_to_content": "The image is cropped to the smallest box that holds every value above "
+    "{threshold:g}.",
+    "fit": "It is resized, keeping its aspect, to fit within {height} x {width}.",
+    "resize": "It is resized to {height} x {width}, whatever its aspect.",
+    "centre": "It is placed on a dark canvas of {height} x {width}, its centre of mass in the "
+    "middle.",
+}
+
+
+def in_words(steps: Sequence[msgspec.Struct]) -> list[str]:
+    """A sentence for each step, in order; of a step that has none, its name and parameters."""
+    return [_sentence(step) for step in steps]
+
+
+def _sentence(step: msgspec.Struct) -> str:
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(step).__name__).lower()
+    parameters = msgspec.structs.asdict(step)
+    try:
+        return _WORDS[name].format(**parameters)
+    except KeyError:
+        told = ", ".join(f"{key} {value}" for key, value in parameters.items())
+        return f"{name.replace('_', ' ').capitalize()}{f' ({told})' if told else ''}."
