@@ -11,14 +11,25 @@ ROOT = Path(__file__).parents[3]
 
 # Which of our rooms a room may import.
 ALLOWED = {
-    "training": {"training", "serving.contract", "serving.preprocessing", "serving.inputs"},
+    "training": {
+        "training",
+        "serving.contract",
+        "serving.csv_rows",
+        "serving.errors",
+        "serving.images",
+        "serving.inputs",
+        "serving.preprocessing",
+        "serving.tables",
+    },
     "clients": {
         "clients",
         "serving.api",
         "serving.contract",
+        "serving.csv_rows",
         "serving.errors",
         "serving.inputs",
         "serving.labels",
+        "serving.tables",
     },
     "serving/gateway": {"serving", "clients"},
     "serving/model_server": {"serving.api", "serving.model_server"},
