@@ -11,7 +11,7 @@ from clients.examples import Example, read_examples
 from clients.grpc import GrpcClient
 from clients.http import HttpClient
 from serving.errors import InvalidInputError
-from serving.labels import Prediction
+from serving.labels import Prediction, Value
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -71,14 +71,14 @@ def _only_model(served: list[str]) -> str:
 
 
 def _print_answer(names: list[str], answer: Answer, as_json: bool) -> None:
-    results = answer.predictions or answer.values
+    results: tuple[Prediction | Value, ...] = answer.predictions or answer.values
     if as_json:
         document = {"model": answer.model, "version": answer.version, "predictions": results}
         click.echo(msgspec.json.encode(document))
         return
     width = max(map(len, names))
     for name, result in zip(names, results, strict=True):
-        text = f"{result.value:g}" if not isinstance(result, Prediction) else _labels(result)
+        text = f"{result.value:g}" if isinstance(result, Value) else _labels(result)
         click.echo(f"{name:{width}}  {text}")
 
 

@@ -131,9 +131,11 @@ def _encoded(values: Sequence[Any] | NDArray[Any], column: Column) -> NDArray[np
 def _checked(row: Row, column: Column, field: str) -> float | str:
     field = f"{field}.{column.name}"
     value = row.get(column.name)
+    if isinstance(row, TextRow) and isinstance(value, str):
+        value = value.strip()
     if isinstance(column, NumericColumn):
         if isinstance(row, TextRow) and isinstance(value, str):
-            value = _parsed(value.strip(), field)
+            value = _parsed(value, field)
         return _number(value, column, field)
     if not isinstance(value, str) or value not in column.categories:
         raise InvalidInputError(
@@ -172,4 +174,5 @@ def _what(value: object) -> str:
         return f"the boolean {str(value).lower()}"
     if isinstance(value, Real):
         return "NaN" if value != value else f"the number {value}"[:40]
-    return {dict: "an object", list: "a list"}.get(type(value), type(value).__name__)
+    names: dict[type, str] = {dict: "an object", list: "a list"}
+    return names.get(type(value), type(value).__name__)
