@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from serving.csv_rows import read_rows
 from serving.errors import InvalidInputError
-from serving.tables import Row
+from serving.tables import Row, TextRow
 
 # A path (or its text) of an image file or of a CSV file, the bytes of an image file, an array that
 # is the model's input, or a row of a table.
@@ -43,6 +43,8 @@ def _read(example: ExampleLike, field: str) -> list[Example]:
         if path.suffix.lower() == ".csv":
             return [*read_rows(content, f"{field} ({path.name})")]
         return [content]
+    if isinstance(example, TextRow):
+        return [example]
     if isinstance(example, Mapping):
         return [{name: _plain(value) for name, value in example.items()}]
     if isinstance(example, (bytes, np.ndarray)):

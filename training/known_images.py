@@ -66,7 +66,7 @@ def load_arrays(
 
 def _read(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             first, second, third, fourth = (arrays[key] for key in _ARRAYS)
     except KeyError as error:
         raise DataError(
