@@ -25,32 +25,10 @@ def read_table(data: bytes, field: str) -> tuple[list[str], list[list[str]], lis
         InvalidInputError: not text, no header, names that are empty or there twice, or a row of
             another length than the header; it names the line.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidInputError(
-            field,
-            expected="a CSV file in UTF-8",
-            got=f"byte {error.object[error.start]:#x} in line {line}",
-        ) from error
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
-    rows, lines = [], []
-    try:
-        for row in reader:
-            if row:
-                rows.append(row)
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise InvalidInputError(
-            field, expected="a CSV file", got=f"line {reader.line_num}: {error}"
-        ) from error
-    if not rows:
-        raise InvalidInputError(field, expected="a header row with column names", got="no rows")
-    header, *rows = rows
-    names = [name.strip() for name in header]
+    header, *rows = _records(_text(data, field), field)
+    names = [name.strip() for name in header[1]]
     _require_names(names, field)
-    for row, line in zip(rows, lines[1:], strict=True):
+    for line, row in rows:
         if len(row) != len(names):
             raise InvalidInputError(
                 field,
@@ -58,7 +36,7 @@ def read_table(data: bytes, field: str) -> tuple[list[str], list[list[str]], lis
                 got=f"{len(row)} in line {line}",
                 hint="a value with the delimiter in it goes between double quotes",
             )
-    return names, rows, lines[1:]
+    return names, [row for _, row in rows], [line for line, _ in rows]
 
 
 def read_rows(data: bytes, field: str) -> list[TextRow]:
@@ -85,6 +63,32 @@ def write_rows(rows: Sequence[TextRow]) -> bytes:
 
 def _all_names(rows: Iterable[TextRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _text(data: bytes, field: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidInputError(
+            field,
+            expected="a CSV file in UTF-8",
+            got=f"byte {error.object[error.start]:#x} in line {line}",
+        ) from error
+
+
+def _records(text: str, field: str) -> list[tuple[int, list[str]]]:
+    """The lines that are not empty, split, and the number of each; one or more."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    try:
+        records = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise InvalidInputError(
+            field, expected="a CSV file", got=f"line {reader.line_num}: {error}"
+        ) from error
+    if not records:
+        raise InvalidInputError(field, expected="a header row with column names", got="no rows")
+    return records
 
 
 def _delimiter(text: str) -> str:

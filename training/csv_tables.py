@@ -96,23 +96,11 @@ def read_csv(
     Raises:
         DataError: it cannot be read, a column is not there, or its values cannot be trained on.
     """
-    try:
-        data = path.read_bytes()
-        names, rows, lines = read_table(data, str(path))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except InvalidInputError as error:
-        raise DataError(str(error)) from error
-    if not rows:
-        raise DataError(f"{path}: expected rows below the header, got none")
+    data, names, texts, lines = _read(path)
     if target is None:
         raise DataError(f"{path}: name the column to predict (--target), one of {listed(names)}")
     for name in (target, *ignore):
         _require_known(name, names, path)
-    texts = {
-        name: [value.strip() for value in column]
-        for name, column in zip(names, zip(*rows, strict=True), strict=True)
-    }
     columns = {
         name: _Column(path, name, texts[name], lines).values()
         for name in names
@@ -143,6 +131,21 @@ def fit_columns(table: Table, places: Index) -> tuple[Column, ...]:
         else:
             columns.append(CategoricalColumn(name=name, categories=tuple(sorted(set(values)))))
     return tuple(columns)
+
+
+def _read(path: Path) -> tuple[bytes, list[str], dict[str, list[str]], list[int]]:
+    """The file, the names of its columns, their texts, and the line that each row ends on."""
+    try:
+        data = path.read_bytes()
+        names, rows, lines = read_table(data, str(path))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except InvalidInputError as error:
+        raise DataError(str(error)) from error
+    if not rows:
+        raise DataError(f"{path}: expected rows below the header, got none")
+    columns = zip(names, zip(*rows, strict=True), strict=True)
+    return data, names, {name: [text.strip() for text in found] for name, found in columns}, lines
 
 
 @dataclass(frozen=True)

@@ -209,9 +209,15 @@ def _look(path: Path) -> _Seen:
         return _Seen(problem=f"cannot be read ({error.strerror})")
     except InvalidInputError as error:
         return _Seen(problem=f"expected {error.expected}, got {error.got}")
-    spread = int(np.ptp(pixels, axis=2).max()) if pixels.shape[2] == 3 else 0
-    colour = spread > _COLOUR_DIFFERENCE
-    return _Seen(hashlib.sha256(data).digest(), colour, max(pixels.shape[:2]))
+    return _Seen(hashlib.sha256(data).digest(), _is_colour(pixels), max(pixels.shape[:2]))
+
+
+def _is_colour(pixels: NDArray[np.uint8]) -> bool:
+    if pixels.shape[2] == 1:
+        return False
+    red, green, blue = (pixels[:, :, channel] for channel in range(3))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return bool(spread.max() > _COLOUR_DIFFERENCE)
 
 
 def _first(skipped: Iterable[str], folder: Path) -> str:

@@ -67,7 +67,7 @@ def test_nothing_that_serves_or_asks_imports_training():
         "serving.model_server.server, serving.model_server.__main__",
         "clients.http, clients.grpc",
         "serving.serve, commandline.serve, commandline.predict, commandline.train, rockstar",
-        "training.config, training.datasets",
+        "training.config, training.datasets, training.data_spec, training.prepare",
     ],
 )
 def test_tensorflow_stays_out(modules):
