@@ -10,7 +10,7 @@ from PIL import Image
 
 from serving.contract import TABLE_INPUT, TableInput, Task
 from serving.preprocessing import preprocess
-from training.csv_tables import TableExamples, fit_columns, read_csv
+from training.csv_tables import Table, TableExamples, fit_columns, read_csv
 from training.data_spec import DataSpec, parse_data
 from training.datasets import load, split
 from training.image_folders import FolderExamples, scan_folder
@@ -24,6 +24,8 @@ DEFAULT_VALIDATION_FRACTION = 0.1
 STATISTICS_SAMPLE = 1000
 # Files that cannot be used are named up to this many.
 _NAMED = 10
+# A target with no more different whole numbers than this may mean classes.
+_CLASSES_AT_MOST = 20
 
 
 def prepare(
@@ -117,12 +119,25 @@ def _csv(
         target=table.target,
         targets=table.targets,
         sha256=table.sha256,
+        notes=() if task else _doubts(table),
     )
     division = divide(source, fractions)
     columns = fit_columns(table, division.train)
     width = sum(column.width for column in columns)
     wanted = TableInput(name=TABLE_INPUT, dtype="float32", shape=(width,), columns=columns)
     return assemble(source, division, wanted, TableExamples(table, columns))
+
+
+def _doubts(table: Table) -> tuple[str, ...]:
+    """Where a target of numbers looks as if classes were meant."""
+    values = np.unique(table.targets).tolist()
+    whole = all(float(value).is_integer() for value in values)
+    if table.task == "classification" or not whole or len(values) > _CLASSES_AT_MOST:
+        return ()
+    return (
+        f"{table.target} is a number, so this is a regression; its {len(values)} values are "
+        "classes where a classification is asked for",
+    )
 
 
 def _skipped(problems: Sequence[str]) -> tuple[str, ...]:

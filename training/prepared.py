@@ -78,7 +78,7 @@ class Prepared:
         test: to be looked at once.
         statistics: of `train`, or of a sample of it.
         golden: some of `train`.
-        notes: sentences for the person: files that were skipped.
+        notes: sentences for the person: files that were skipped, doubts about the target.
     """
 
     name: str
