@@ -2,13 +2,21 @@
 
 from dataclasses import dataclass
 
-from serving.labels import Prediction
+from serving.labels import Prediction, Value
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Predictions in the order of the inputs, and the model version that made them."""
+    """What a model said of the inputs, in their order.
+
+    Attributes:
+        model: its name.
+        version: the one that answered.
+        predictions: of a classification; empty for a regression.
+        values: of a regression; empty for a classification.
+    """
 
     model: str
     version: int
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[Prediction, ...] = ()
+    values: tuple[Value, ...] = ()

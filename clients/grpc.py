@@ -1,4 +1,4 @@
-"""The gRPC client: images straight to any TensorFlow Serving, prepared and labelled here."""
+"""The gRPC client: examples straight to any TensorFlow Serving, prepared and labelled here."""
 
 from collections.abc import Iterable
 from types import TracebackType
@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.answer import Answer
-from clients.classify import Classifier
 from clients.examples import ExampleLike, read_examples
+from clients.predictor import Predictor
 from clients.tfserving import DEFAULT_TIMEOUT_S, TFServingClient
 from serving.contract import Input
 from serving.inputs import prepare
-from serving.labels import predictions
+from serving.labels import predictions, values
 
 
 class GrpcClient:
-    """Classifies with models that carry a contract; thread-safe, and a context manager."""
+    """Predicts with models that carry a contract; thread-safe, and a context manager."""
 
     def __init__(self, address: str = "127.0.0.1:8500") -> None:
         """Connect when first used.
@@ -26,7 +26,7 @@ class GrpcClient:
             address: "host:port" of the server's gRPC API.
         """
         self._server = TFServingClient(address)
-        self._classifier = Classifier(self._server)
+        self._predictor = Predictor(self._server)
 
     def predict(
         self,
@@ -37,11 +37,12 @@ class GrpcClient:
         top: int = 3,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> Answer:
-        """Classify one or several inputs.
+        """Predict one or several inputs.
 
         Args:
             model: name.
-            inputs: image files (paths or bytes), or arrays that are the model's input.
+            inputs: image files (paths or bytes), rows (dicts, or the path of a CSV file), or arrays
+                that are the model's input.
             version: None is the newest.
             top: how many labels to list for each.
             timeout: seconds for everything together.
@@ -60,9 +61,12 @@ class GrpcClient:
                 ]
             )
 
-        answer = self._classifier.classify(model, batch, version=version, timeout=timeout)
-        named = predictions(answer.probabilities, answer.contract.labels, top)
-        return Answer(model, answer.contract.version, tuple(named))
+        answer = self._predictor.predict(model, batch, version=version, timeout=timeout)
+        contract = answer.contract
+        if contract.task == "regression":
+            return Answer(model, contract.version, values=tuple(values(answer.outputs)))
+        named = predictions(answer.outputs, contract.labels, top)
+        return Answer(model, contract.version, tuple(named))
 
     def close(self) -> None:
         """Close the connection."""

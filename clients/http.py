@@ -1,7 +1,8 @@
-"""The HTTP client: images to the gateway, labels back."""
+"""The HTTP client: examples to the gateway, labels or numbers back."""
 
 import base64
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -9,12 +10,14 @@ from urllib.parse import quote
 import msgspec
 import numpy as np
 import requests
-from numpy.typing import NDArray
 
 from clients.answer import Answer
 from clients.errors import CallError, UnavailableError, call_error
-from clients.examples import ExampleLike, read_examples
+from clients.examples import Example, ExampleLike, read_examples
 from serving.api.status import HTTP_STATUS, Code
+from serving.csv_rows import write_rows
+from serving.errors import InvalidInputError
+from serving.tables import TextRow
 
 DEFAULT_TIMEOUT_S = 10.0
 
@@ -43,11 +46,12 @@ class HttpClient:
         top: int = 3,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> Answer:
-        """Classify one or several inputs.
+        """Predict one or several inputs.
 
         Args:
             model: name.
-            inputs: image files (paths or bytes), or arrays that are the model's input.
+            inputs: image files (paths or bytes), rows (dicts, or the path of a CSV file), or arrays
+                that are the model's input; CSV files not together with others.
             version: None is the newest.
             top: how many labels to list for each.
             timeout: seconds that the gateway may be silent.
@@ -56,15 +60,16 @@ class HttpClient:
             CallError: the call failed.
             InvalidInputError: an input cannot be read.
         """
-        instances = [_instance(example) for example in read_examples(inputs)]
+        content_type, body = _body(read_examples(inputs))
         response = self._request(
             "POST",
             f"/predict/{quote(model, safe='')}",
             params={"top": top} | ({} if version is None else {"version": version}),
-            json={"instances": instances},
+            data=body,
+            headers={"Content-Type": content_type},
             timeout=timeout,
         )
-        return msgspec.convert(response, Answer)
+        return _answer(response)
 
     def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> list[dict[str, Any]]:
         """The models that the gateway serves, with versions, states, labels and input."""
@@ -115,10 +120,31 @@ class HttpClient:
             ) from error
 
 
-def _instance(example: bytes | NDArray[Any]) -> Any:
+def _body(examples: list[Example]) -> tuple[str, bytes]:
+    """A content type and a body for it."""
+    rows = [example for example in examples if isinstance(example, TextRow)]
+    if not rows:
+        # Also what is no JSON, NaN and infinity: the gateway says where they are.
+        return "application/json", json.dumps({"instances": [*map(_instance, examples)]}).encode()
+    if len(rows) != len(examples):
+        raise InvalidInputError(
+            "inputs", expected="only CSV files or none", got="both", hint="send them one by one"
+        )
+    return "text/csv", write_rows(rows)
+
+
+def _instance(example: Example) -> Any:
     if isinstance(example, bytes):
         return {"b64": base64.b64encode(example).decode()}
-    return np.asarray(example).tolist()
+    return example if isinstance(example, Mapping) else np.asarray(example).tolist()
+
+
+def _answer(document: dict[str, Any]) -> Answer:
+    """A regression's predictions have a value, a classification's have labels."""
+    answers = document["predictions"]
+    if answers and "value" in answers[0]:
+        document = document | {"predictions": [], "values": answers}
+    return msgspec.convert(document, Answer)
 
 
 def _problem(response: requests.Response) -> CallError:

@@ -7,15 +7,19 @@ import msgspec
 
 from clients.answer import Answer
 from clients.errors import CallError
+from clients.examples import Example, read_examples
 from clients.grpc import GrpcClient
 from clients.http import HttpClient
 from serving.errors import InvalidInputError
+from serving.labels import Prediction, Value
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
-@click.command(epilog="Example: rockstar predict --model cnn seven.png")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.command(
+    epilog="Examples: rockstar predict --model cnn seven.png; rockstar predict flowers.csv"
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", help="Name of the model; needed where several are served.")
 @click.option("--url", default=DEFAULT_URL, help="The gateway.")
 @click.option("--grpc", metavar="HOST:PORT", help="Ask this TensorFlow Serving directly instead.")
@@ -23,7 +27,7 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 @click.option("--top", default=3, type=click.IntRange(1), help="How many labels to list.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def predict(
-    images: tuple[Path, ...],
+    files: tuple[Path, ...],
     model: str | None,
     url: str,
     grpc: str | None,
@@ -31,20 +35,33 @@ def predict(
     top: int,
     as_json: bool,
 ) -> None:
-    """Ask a running service what IMAGES show."""
+    """Ask a running service about FILES: images, or CSV files with a header for tables."""
     try:
+        names, examples = _read(files)
         if grpc is not None:
             if model is None:
                 raise click.UsageError("--grpc needs --model: that API cannot list models.")
             with GrpcClient(grpc) as direct:
-                answer = direct.predict(model, images, version=version, top=top)
+                answer = direct.predict(model, examples, version=version, top=top)
         else:
             with HttpClient(url) as client:
                 model = model or _only_model([served["model"] for served in client.models()])
-                answer = client.predict(model, images, version=version, top=top)
+                answer = client.predict(model, examples, version=version, top=top)
     except (CallError, InvalidInputError) as error:
         raise click.ClickException(str(error)) from error
-    _print_answer(images, answer, as_json)
+    _print_answer(names, answer, as_json)
+
+
+def _read(files: tuple[Path, ...]) -> tuple[list[str], list[Example]]:
+    """The examples in the files, and what each is called: its file, for CSV also its row."""
+    names: list[str] = []
+    examples: list[Example] = []
+    for file in files:
+        found = read_examples(file)
+        rows = file.suffix.lower() == ".csv"
+        names += [f"{file}:{row + 1}" if rows else str(file) for row in range(len(found))]
+        examples += found
+    return names, examples
 
 
 def _only_model(served: list[str]) -> str:
@@ -53,11 +70,18 @@ def _only_model(served: list[str]) -> str:
     return served[0]
 
 
-def _print_answer(images: tuple[Path, ...], answer: Answer, as_json: bool) -> None:
+def _print_answer(names: list[str], answer: Answer, as_json: bool) -> None:
+    results: tuple[Prediction | Value, ...] = answer.predictions or answer.values
     if as_json:
-        click.echo(msgspec.json.encode(answer))
+        document = {"model": answer.model, "version": answer.version, "predictions": results}
+        click.echo(msgspec.json.encode(document))
         return
-    width = max(len(str(image)) for image in images)
-    for image, prediction in zip(images, answer.predictions, strict=True):
-        others = "  ".join(f"{score.label} {score.score:.4f}" for score in prediction.top)
-        click.echo(f"{image!s:{width}}  {prediction.label}  ({others})")
+    width = max(map(len, names))
+    for name, result in zip(names, results, strict=True):
+        text = f"{result.value:g}" if isinstance(result, Value) else _labels(result)
+        click.echo(f"{name:{width}}  {text}")
+
+
+def _labels(prediction: Prediction) -> str:
+    scores = "  ".join(f"{score.label} {score.score:.4f}" for score in prediction.top)
+    return f"{prediction.label}  ({scores})"

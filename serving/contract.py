@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from serving.preprocessing import Step
+from serving.tables import Column
 
 SCHEMA_VERSION = 1
 # Where the document lies inside a version folder, besides the signature.
@@ -23,7 +24,12 @@ CONTRACT_OUTPUT = "contract"
 # Names of the signature that predicts.
 PREDICT_SIGNATURE = "serving_default"
 PREDICT_OUTPUT = "probabilities"
+REGRESSION_OUTPUT = "prediction"
+# Names of its input, by what a user sends.
+IMAGE_INPUT = "image"
+TABLE_INPUT = "features"
 
+Task = Literal["classification", "regression"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
@@ -36,24 +42,49 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Base of the parts of a contract."""
 
 
-class Input(Record, frozen=True):
-    """What the model takes.
+class ImageInput(Record, frozen=True, tag_field="kind", tag="image"):
+    """A model takes an image.
 
     Attributes:
         name: the input of `serving_default`.
-        kind: what a user sends.
         dtype: of the tensor.
         shape: of one example, without the batch: [h, w, c].
         range: smallest and largest value.
-        preprocessing: from what a user sends to the tensor.
+        preprocessing: from pixels to the tensor.
     """
 
     name: str
-    kind: Literal["image"]
     dtype: Literal["float32"]
     shape: tuple[Positive, ...]
     range: tuple[float, float]
     preprocessing: tuple[Step, ...]
+
+
+class TableInput(Record, frozen=True, tag_field="kind", tag="table"):
+    """A model takes a row of a table.
+
+    Attributes:
+        name: the input of `serving_default`.
+        dtype: of the tensor.
+        shape: of one example, without the batch: [width], the sum of the columns' widths.
+        columns: from a row to the tensor, in its order.
+    """
+
+    name: str
+    dtype: Literal["float32"]
+    shape: tuple[Positive]
+    columns: tuple[Column, ...]
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        if len(set(names)) != len(names):
+            raise ValueError("columns must have different names")
+        width = sum(column.width for column in self.columns)
+        if self.shape != (width,):
+            raise ValueError(f"shape must be [{width}], the width of the columns together")
+
+
+Input = ImageInput | TableInput
 
 
 class DataSet(Record, frozen=True):
@@ -62,6 +93,15 @@ class DataSet(Record, frozen=True):
     name: str
     examples: Positive
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class TargetStatistics(Record, frozen=True):
+    """Of the numbers that a regression was trained on; `std` is the population's."""
+
+    mean: float
+    std: float
+    minimum: float
+    maximum: float
 
 
 class Statistics(Record, frozen=True):
@@ -73,8 +113,10 @@ class Statistics(Record, frozen=True):
         std: of all values (population).
         minimum: of all values.
         maximum: of all values.
-        histogram: share of the values in equal bins over the input's range; sums to 1.
-        label_share: share of each label, in the order of the labels.
+        histogram: share of the values in equal bins over an image's range, for tables from minimum
+            to maximum; sums to 1.
+        label_share: share of each label, in the order of the labels; empty for a regression.
+        target: of the target, for a regression.
     """
 
     examples: Positive
@@ -84,15 +126,31 @@ class Statistics(Record, frozen=True):
     maximum: float
     histogram: tuple[float, ...]
     label_share: tuple[float, ...]
+    target: TargetStatistics | None = None
 
 
 class Contract(Record, frozen=True):
-    """The document."""
+    """The document.
+
+    Attributes:
+        schema_version: SCHEMA_VERSION.
+        model: its name.
+        version: its number.
+        task: what it answers: the probability of each label, or a number.
+        input: what it takes.
+        labels: of a classification, in order; empty for a regression.
+        metrics: by name, of the held-out examples unless the name says otherwise.
+        data_set: what it was trained and tested on.
+        statistics: of the training examples.
+        created: when, with a time zone.
+        producer: the software that made it.
+        target: what is predicted, where the data names it: a column.
+    """
 
     schema_version: int
     model: Name
     version: Positive
-    task: Literal["classification"]
+    task: Task
     input: Input
     labels: tuple[str, ...]
     metrics: dict[str, float]
@@ -100,12 +158,28 @@ class Contract(Record, frozen=True):
     statistics: Statistics
     created: datetime
     producer: str
+    target: str | None = None
 
     def __post_init__(self) -> None:
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+        if self.task == "regression":
+            if self.labels:
+                raise ValueError("labels must be empty for a regression")
+            if not self.target or self.statistics.target is None:
+                raise ValueError("a regression needs target and statistics.target")
+        elif len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be two or more different names")
         if self.created.tzinfo is None:
             raise ValueError("created must have a time zone")
+
+    @property
+    def output(self) -> str:
+        """The name of the output of `serving_default`."""
+        return REGRESSION_OUTPUT if self.task == "regression" else PREDICT_OUTPUT
+
+    @property
+    def output_width(self) -> int:
+        """How many values it has for one example: one for each label, or the number."""
+        return 1 if self.task == "regression" else len(self.labels)
 
     def to_json(self) -> str:
         """The document as JSON."""

@@ -1,18 +1,20 @@
 """One example, in any form that callers send, to the tensor that a contract asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.contract import Input
+from serving.contract import ImageInput, Input, TableInput
 from serving.errors import InvalidInputError
 from serving.images import DEFAULT_MAX_PIXELS, decode_image
 from serving.preprocessing import preprocess
+from serving.tables import Row, encode_row, listed
 
-# An encoded image, or an array that already is what the model takes.
-Example = bytes | NDArray[Any] | Sequence[Any]
+# An encoded image, a row of a table, or an array that already is what the model takes.
+Example = bytes | Row | NDArray[Any] | Sequence[Any]
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def prepare(
@@ -21,9 +23,9 @@ def prepare(
     """The model's input for one example.
 
     Args:
-        example: bytes of an image file, which go through the contract's preprocessing; or numbers,
-            nested or as an array, which must be the tensor itself: float [h, w, c], or [h, w] where
-            there is one channel.
+        example: bytes of an image file or a row by column names, which go through the contract's
+            preprocessing; or numbers, nested or as an array, which must be the tensor itself: float
+            [h, w, c], or [h, w] where there is one channel; for tables float [width].
         spec: what the model takes.
         field: what errors call it.
         max_pixels: largest image that is decoded.
@@ -35,13 +37,35 @@ def prepare(
         InvalidInputError: not usable; it says why.
     """
     if isinstance(example, bytes):
-        tensor = preprocess(decode_image(example, field, max_pixels), spec.preprocessing)
-        if tensor.shape != spec.shape:
-            raise InvalidInputError(
-                field, expected=_wanted(spec), got=f"shape {list(tensor.shape)}"
-            )
-        return tensor
+        return _image(example, spec, field, max_pixels)
+    if isinstance(example, Mapping):
+        return _row(example, spec, field)
     return _checked(_numbers(example, spec, field), spec, field)
+
+
+def _image(data: bytes, spec: Input, field: str, max_pixels: int) -> NDArray[np.float32]:
+    if isinstance(spec, TableInput):
+        raise InvalidInputError(
+            field,
+            expected=f"a row with the columns {_columns(spec)}",
+            got="a file or base64 text, as for an image",
+            hint='send {"instances": [{column: value, …}]}, or text/csv with a header',
+        )
+    tensor = preprocess(decode_image(data, field, max_pixels), spec.preprocessing)
+    if tensor.shape != spec.shape:
+        raise InvalidInputError(field, expected=_wanted(spec), got=f"shape {list(tensor.shape)}")
+    return tensor
+
+
+def _row(row: Row, spec: Input, field: str) -> NDArray[np.float32]:
+    if isinstance(spec, ImageInput):
+        raise InvalidInputError(
+            field,
+            expected=f"an image, or an array: {_wanted(spec)}",
+            got=f"a row with the columns {listed([*row])}" if row else "an empty object",
+            hint='send the file, or {"instances": [{"b64": text}]}',
+        )
+    return encode_row(row, spec.columns, field)
 
 
 def _numbers(example: NDArray[Any] | Sequence[Any], spec: Input, field: str) -> NDArray[Any]:
@@ -60,17 +84,19 @@ def _numbers(example: NDArray[Any] | Sequence[Any], spec: Input, field: str) -> 
 
 
 def _checked(array: NDArray[Any], spec: Input, field: str) -> NDArray[np.float32]:
-    shape = array.shape
-    if spec.shape[-1] == 1 and shape == spec.shape[:-1]:
+    shape, image = array.shape, isinstance(spec, ImageInput)
+    if image and spec.shape[-1] == 1 and shape == spec.shape[:-1]:
         array = array[..., np.newaxis]
     if array.shape != spec.shape:
         raise InvalidInputError(
             field,
             expected=_wanted(spec),
             got=f"shape {list(shape)}",
-            hint="an image file is resized for you, an array is taken as it is",
+            hint=f"{'an image file' if image else 'an object of columns'} is prepared for you, an "
+            "array is taken as it is",
         )
-    low, high = spec.range
+    # float32 itself is the limit where there is no other.
+    low, high = spec.range if isinstance(spec, ImageInput) else (-_LARGEST, _LARGEST)
     # Written so that NaN fails too; checked before the cast, which could overflow.
     if not ((array >= low) & (array <= high)).all():
         finite = np.isfinite(array).all()
@@ -78,9 +104,13 @@ def _checked(array: NDArray[Any], spec: Input, field: str) -> NDArray[np.float32
             field,
             expected=f"values from {low:g} to {high:g}",
             got=f"{array.min():g} to {array.max():g}" if finite else "NaN or infinity",
-            hint="divide 8-bit pixels by 255" if finite and array.max() > high else "",
+            hint="divide 8-bit pixels by 255" if image and finite and array.max() > high else "",
         )
     return array.astype(np.float32)
+
+
+def _columns(spec: TableInput) -> str:
+    return listed([column.name for column in spec.columns])
 
 
 def _wanted(spec: Input) -> str:

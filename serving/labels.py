@@ -1,4 +1,4 @@
-"""Probabilities to labels."""
+"""What a model answers, in words and numbers that people read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +24,17 @@ class Prediction:
     top: tuple[Score, ...]
 
 
+@dataclass(frozen=True)
+class Value:
+    """The number that a regression answers for one example."""
+
+    value: float
+
+
 def predictions(
     probabilities: NDArray[Any], labels: tuple[str, ...], top: int = 3
 ) -> list[Prediction]:
-    """Name what a model answered.
+    """Name what a classification answered.
 
     Args:
         probabilities: float [n, classes].
@@ -43,3 +50,8 @@ def predictions(
         scores = tuple(Score(labels[c], float(row[c])) for c in classes)
         answers.append(Prediction(scores[0].label, scores[0].score, scores))
     return answers
+
+
+def values(outputs: NDArray[Any]) -> list[Value]:
+    """What a regression answered, float [n, 1], as one number for each row."""
+    return [Value(float(number)) for number in outputs[:, 0]]

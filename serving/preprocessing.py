@@ -37,6 +37,14 @@ class Grey(StepBase, frozen=True):
         return np.asarray(Image.fromarray(image).convert("L"))[:, :, np.newaxis]
 
 
+class Colour(StepBase, frozen=True):
+    """uint8 [h, w, 1 or 3] to uint8 [h, w, 3]: grey gets three equal channels."""
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
+
+
 class Scale(StepBase, frozen=True):
     """uint8 to float32: 0…maximum becomes 0…1."""
 
@@ -61,8 +69,7 @@ class InvertIfLight(StepBase, frozen=True):
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """Apply the step."""
-        border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-        return np.float32(1) - image if np.median(border) > 0.5 else image
+        return np.float32(1) - image if np.median(_border(image)) > 0.5 else image
 
 
 class SuppressBackground(StepBase, frozen=True):
@@ -74,6 +81,23 @@ class SuppressBackground(StepBase, frozen=True):
         """Apply the step."""
         level = np.float32(self.level)
         return np.maximum(image - level, 0) / (1 - level)
+
+
+class SuppressBorder(StepBase, frozen=True):
+    """What is no lighter than the border goes: nothing where the border is dark, grain on paper.
+
+    The level is `factor` times the border's `quantile`, at most `limit`; values up to it become 0
+    and the rest is spread over 0…1 again.
+    """
+
+    quantile: Fraction
+    factor: Annotated[float, msgspec.Meta(gt=0)]
+    limit: Fraction
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        found = self.factor * float(np.quantile(_border(image), self.quantile))
+        return SuppressBackground(level=min(found, self.limit))(image) if found else image
 
 
 class CropToContent(StepBase, frozen=True):
@@ -122,25 +146,35 @@ class Centre(StepBase, frozen=True):
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """Apply the step."""
-        height, width, channels = image.shape
-        mass = image.sum(axis=2, dtype=np.float64)
-        top = _offset(mass.sum(axis=1), self.height)
-        left = _offset(mass.sum(axis=0), self.width)
-        canvas = np.zeros((self.height, self.width, channels), dtype=np.float32)
-        canvas[top : top + height, left : left + width] = image
-        return canvas
+        middle = ((self.height - 1) / 2, (self.width - 1) / 2)
+        return _placed(image, (self.height, self.width), middle)
+
+
+class CentreOnCell(StepBase, frozen=True):
+    """As `Centre`, but the middle is the cell [height // 2, width // 2], as MNIST has it."""
+
+    height: Size
+    width: Size
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        middle = (self.height // 2, self.width // 2)
+        return _placed(image, (self.height, self.width), middle)
 
 
 Step = (
     Grey
+    | Colour
     | Scale
     | StretchContrast
     | InvertIfLight
     | SuppressBackground
+    | SuppressBorder
     | CropToContent
     | Fit
     | Resize
     | Centre
+    | CentreOnCell
 )
 
 
@@ -173,11 +207,27 @@ def _resized(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     return np.clip(resized, np.float32(0), np.float32(1))
 
 
-def _offset(mass: NDArray[np.float64], size: int) -> int:
-    """Where a profile of mass starts on an axis of `size` to have its centre in the middle."""
+def _border(image: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+
+
+def _placed(
+    image: NDArray[Any], size: tuple[int, int], middle: tuple[float, float]
+) -> NDArray[Any]:
+    """On a dark canvas, the centre of mass as near to `middle` (row, column) as fits."""
+    mass = image.sum(axis=2, dtype=np.float64)
+    top = _offset(mass.sum(axis=1), size[0], middle[0])
+    left = _offset(mass.sum(axis=0), size[1], middle[1])
+    canvas = np.zeros((*size, image.shape[2]), dtype=np.float32)
+    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return canvas
+
+
+def _offset(mass: NDArray[np.float64], size: int, middle: float) -> int:
+    """Where a profile of mass starts on an axis of `size` to have its centre at `middle`."""
     room = size - len(mass)
     if room < 0:
         raise ValueError(f"content of {len(mass)} cells does not fit a canvas of {size}")
     total = mass.sum()
     centre = (mass * np.arange(len(mass))).sum() / total if total > 0 else (len(mass) - 1) / 2
-    return min(max(round((size - 1) / 2 - float(centre)), 0), room)
+    return min(max(round(middle - float(centre)), 0), room)

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from serving.contract import Contract, DataSet, Input, Statistics, utc_now
+from serving.contract import Contract, DataSet, ImageInput, Statistics, utc_now
 from serving.preprocessing import (
     Centre,
     CropToContent,
@@ -34,9 +34,8 @@ def make_contract(**changes: Any) -> Contract:
         model="toy",
         version=1,
         task="classification",
-        input=Input(
+        input=ImageInput(
             name="image",
-            kind="image",
             dtype="float32",
             shape=(8, 8, 1),
             range=(0.0, 1.0),

@@ -1,4 +1,4 @@
-"""Labelled images to train and test on. Imports without TensorFlow.
+"""Known sets of labelled images to train and test on. Imports without TensorFlow.
 
 The images of the held-out split can be sent to a running service, to compare what it answers with
 what training measured.
@@ -7,11 +7,13 @@ what training measured.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import DataError
+from training.known_images import LABEL_NAMES, load_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +26,7 @@ class Dataset:
         labels: int64 [n], indices into the names.
         label_names: of the classes, in order.
         sha256: over images and labels, hexadecimal.
+        test_count: how many at the end are its own test split; 0 where it has none.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Dataset:
     labels: NDArray[np.int64]
     label_names: tuple[str, ...]
     sha256: str
+    test_count: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +45,26 @@ class Split:
     test_index: NDArray[np.int64]
 
 
-def load(name: str) -> Dataset:
+def load(name: str, data_dir: Path | None = None) -> Dataset:
     """Load a data set.
 
+    Args:
+        name: "digits", "mnist" or "fashion_mnist".
+        data_dir: where the files of those that are not bundled may lie; None looks in
+            $ROCKSTAR_DATA_DIR.
+
     Raises:
-        DataError: not a known name.
+        DataError: not a known name, or its data is nowhere to be had.
     """
     if name not in _LOADERS:
         raise DataError(f"no data set {name!r}; known are: {', '.join(_LOADERS)}")
-    return _LOADERS[name]()
+    return _LOADERS[name](data_dir)
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> Split:
     """Hold a share of the images out, the same share of every label; repeatable by its seed.
+
+    A data set with a test split of its own keeps that, whatever fraction and seed.
 
     Args:
         dataset: what to split.
@@ -63,21 +74,47 @@ def split(dataset: Dataset, fraction: float, seed: int) -> Split:
     Raises:
         DataError: one side would not have every label.
     """
+    every = np.arange(len(dataset.labels), dtype=np.int64)
+    if dataset.test_count:
+        return Split(every[: -dataset.test_count], every[-dataset.test_count :])
+    kept, held_out = hold_out(every, dataset.labels, fraction, seed, dataset.name)
+    return Split(kept, held_out)
+
+
+def hold_out(
+    index: NDArray[np.int64],
+    labels: NDArray[np.int64] | None,
+    fraction: float,
+    seed: int,
+    name: str,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Part examples in two.
+
+    Args:
+        index: int64 [n], which examples.
+        labels: int64 [n], theirs, of which both sides get the same share; None does without.
+        fraction: share of the second side, between 0 and 1.
+        seed: the same one gives the same sides.
+        name: what errors call the examples.
+
+    Returns:
+        Both sides, ascending.
+
+    Raises:
+        DataError: one side would not have every label, or nothing.
+    """
     from sklearn.model_selection import train_test_split
 
     try:
-        train_index, test_index = train_test_split(
-            np.arange(len(dataset.labels), dtype=np.int64),
-            test_size=fraction,
-            stratify=dataset.labels,
-            random_state=seed,
+        kept, held_out = train_test_split(
+            index, test_size=fraction, stratify=labels, random_state=seed
         )
     except ValueError as error:
-        raise DataError(f"cannot hold {fraction:g} of {dataset.name} out: {error}") from error
-    return Split(np.sort(train_index), np.sort(test_index))
+        raise DataError(f"cannot hold {fraction:g} of {name} out: {error}") from error
+    return np.sort(kept), np.sort(held_out)
 
 
-def _digits() -> Dataset:
+def _digits(_data_dir: Path | None) -> Dataset:
     """1,797 handwritten digits of 8 x 8 pixels, bundled with scikit-learn."""
     from sklearn.datasets import load_digits
 
@@ -87,14 +124,39 @@ def _digits() -> Dataset:
     return _dataset("digits", images, digits.target, names)
 
 
+def _mnist(data_dir: Path | None) -> Dataset:
+    """70,000 handwritten digits of 28 x 28 pixels, the last 10,000 for testing."""
+    return _known("mnist", data_dir)
+
+
+def _fashion_mnist(data_dir: Path | None) -> Dataset:
+    """70,000 pieces of clothing of 28 x 28 pixels, the last 10,000 for testing."""
+    return _known("fashion_mnist", data_dir)
+
+
+def _known(name: str, data_dir: Path | None) -> Dataset:
+    x_train, y_train, x_test, y_test = load_arrays(name, data_dir)
+    images = np.concatenate([x_train, x_test])[..., np.newaxis]
+    labels = np.concatenate([y_train, y_test])
+    return _dataset(name, images, labels, LABEL_NAMES[name], len(x_test))
+
+
 def _dataset(
-    name: str, images: NDArray[np.uint8], labels: NDArray[np.int64], names: tuple[str, ...]
+    name: str,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    names: tuple[str, ...],
+    test_count: int = 0,
 ) -> Dataset:
     images, labels = np.ascontiguousarray(images), labels.astype(np.int64)
     digest = hashlib.sha256(images.tobytes())
     # Little-endian on every machine, so that the hash is the same everywhere.
     digest.update(labels.astype("<i8").tobytes())
-    return Dataset(name, images, labels, names, digest.hexdigest())
+    return Dataset(name, images, labels, names, digest.hexdigest(), test_count)
 
 
-_LOADERS: dict[str, Callable[[], Dataset]] = {"digits": _digits}
+_LOADERS: dict[str, Callable[[Path | None], Dataset]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "fashion_mnist": _fashion_mnist,
+}

@@ -4,7 +4,7 @@ import uuid
 
 from flask import Flask, Response, g, request
 
-from clients.classify import Backend, Classifier
+from clients.predictor import Backend, Predictor
 from clients.tfserving import TFServingClient
 from serving.gateway import errors, health, models, predict
 from serving.gateway.config import GatewayConfig
@@ -28,7 +28,7 @@ def create_app(config: GatewayConfig, backend: Backend | None = None) -> Flask:
     app.config["MAX_FORM_MEMORY_SIZE"] = 64 * 1024
     app.json.sort_keys = False  # type: ignore[attr-defined]
     backend = backend or TFServingClient(config.upstream)
-    app.extensions["gateway"] = Gateway(config, backend, Classifier(backend))
+    app.extensions["gateway"] = Gateway(config, backend, Predictor(backend))
     app.before_request(_take_request_id)
     app.after_request(_give_request_id)
     errors.init_app(app)

@@ -1,4 +1,4 @@
-"""Request bodies to examples: a raw image, multipart files, or JSON instances."""
+"""Request bodies to examples: a raw image, multipart files, JSON instances, or CSV rows."""
 
 import base64
 import binascii
@@ -9,12 +9,14 @@ from typing import Any
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from serving.csv_rows import read_rows
 from serving.errors import InvalidInputError, TooLargeError
 from serving.gateway.config import GatewayConfig
 from serving.gateway.errors import UnsupportedTypeError
 from serving.inputs import Example
 
 HINT = "curl -F image=@seven.png sends a file; curl -H 'Content-Type: image/png' --data-binary too"
+CSV_TYPE = "text/csv"
 _RAW_TYPES = ("image/", "application/octet-stream")
 
 
@@ -32,7 +34,7 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
     Raises:
         InvalidInputError: the body cannot be read.
         TooLargeError: more examples than config.max_instances.
-        UnsupportedTypeError: another content type than the three.
+        UnsupportedTypeError: another content type than the four.
         RequestEntityTooLarge: a body over config.max_body_bytes.
     """
     mimetype = request.mimetype
@@ -42,10 +44,12 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
         examples = _files(request)
     elif mimetype == "application/json":
         examples = _instances(_body(request, config))
+    elif mimetype == CSV_TYPE:
+        examples = _rows(_body(request, config), "body")
     else:
         raise UnsupportedTypeError(
             "Content-Type",
-            expected="image/*, multipart/form-data or application/json",
+            expected="image/*, multipart/form-data, application/json or text/csv",
             got=mimetype or "none",
             hint=HINT,
         )
@@ -68,14 +72,24 @@ def _body(request: Request, config: GatewayConfig) -> bytes:
 
 
 def _files(request: Request) -> list[NamedExample]:
-    files = [
-        NamedExample(f"{name} ({file.filename})" if file.filename else name, file.read())
-        for name, file in request.files.items(multi=True)
-    ]
+    files: list[NamedExample] = []
+    for name, file in request.files.items(multi=True):
+        field = f"{name} ({file.filename})" if file.filename else name
+        if file.mimetype == CSV_TYPE or (file.filename or "").lower().endswith(".csv"):
+            files += _rows(file.read(), field)
+        else:
+            files.append(NamedExample(field, file.read()))
     if not files:
         got = ", ".join(sorted(request.form)) or "no fields"
         raise InvalidInputError("body", expected="one or more files", got=got, hint=HINT)
     return files
+
+
+def _rows(body: bytes, field: str) -> list[NamedExample]:
+    return [
+        NamedExample(f"{field} row {number}", row)
+        for number, row in enumerate(read_rows(body, field), start=1)
+    ]
 
 
 def _instances(body: bytes) -> list[NamedExample]:
@@ -110,10 +124,12 @@ def _instance(value: Any, field: str) -> NamedExample:
             raise InvalidInputError(field, expected="base64 text", got=_json_type(value))
     if isinstance(value, str):
         return NamedExample(field, _from_base64(value, field))
-    if isinstance(value, list):
+    if isinstance(value, (list, dict)):
         return NamedExample(field, value)
     raise InvalidInputError(
-        field, expected='base64 text, {"b64": text} or an array of numbers', got=_json_type(value)
+        field,
+        expected='base64 text, {"b64": text}, an array of numbers or an object of columns',
+        got=_json_type(value),
     )
 
 

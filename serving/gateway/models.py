@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from clients.errors import NotFoundError
+from serving.contract import Input
 from serving.gateway.state import gateway
 
 blueprint = Blueprint("models", __name__)
@@ -13,7 +15,7 @@ blueprint = Blueprint("models", __name__)
 
 @blueprint.get("/v1/models")
 def list_models() -> ResponseReturnValue:
-    """Every configured model with its versions, their states, and the newest's labels and input."""
+    """Every configured model: its versions, their states, and what the newest takes and answers."""
     return jsonify(models=[_describe(model) for model in gateway().config.models])
 
 
@@ -32,15 +34,18 @@ def _describe(model: str) -> dict[str, Any]:
     if any(state.state == "AVAILABLE" for state in states):
         contract = backend.contract(model, timeout=timeout)
         described |= {
+            "task": contract.task,
             "labels": contract.labels,
-            "input": {
-                "name": contract.input.name,
-                "kind": contract.input.kind,
-                "dtype": contract.input.dtype,
-                "shape": contract.input.shape,
-                "range": contract.input.range,
-            },
+            "target": contract.target,
+            "input": _input(contract.input),
             "metrics": contract.metrics,
             "created": contract.created.isoformat(),
         }
+    return described
+
+
+def _input(spec: Input) -> dict[str, Any]:
+    """What callers need to know: the steps that pixels go through are the gateway's business."""
+    described: dict[str, Any] = msgspec.to_builtins(spec)
+    described.pop("preprocessing", None)
     return described

@@ -1,4 +1,4 @@
-"""`POST /predict/<model>`: examples in, labels out."""
+"""`POST /predict/<model>`: examples in, labels or numbers out."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from serving.gateway.bodies import read_examples
 from serving.gateway.errors import UnknownNameError
 from serving.gateway.state import gateway
 from serving.inputs import prepare
-from serving.labels import predictions
+from serving.labels import Prediction, Value, predictions, values
 
 blueprint = Blueprint("predict", __name__)
 
@@ -24,7 +24,7 @@ _PARAMETERS = ("version", "top")
 
 @blueprint.post("/predict/<model>")
 def predict(model: str) -> ResponseReturnValue:
-    """Classify the examples in the body; `?version=` picks a version, `?top=` how many labels."""
+    """Predict the examples in the body; `?version=` picks a version, `?top=` how many labels."""
     unknown = sorted(set(request.args) - set(_PARAMETERS))
     if unknown:
         raise InvalidInputError(unknown[0], expected=" or ".join(_PARAMETERS), got=unknown[0])
@@ -41,13 +41,18 @@ def predict(model: str) -> ResponseReturnValue:
         )
 
     try:
-        answer = gateway().classifier.classify(
+        answer = gateway().predictor.predict(
             model, batch, version=version, timeout=config.request_timeout_s
         )
     except NotFoundError as error:
         raise _not_found(model, version) from error
-    named = predictions(answer.probabilities, answer.contract.labels, top)
-    return jsonify(model=model, version=answer.contract.version, predictions=named)
+    contract = answer.contract
+    named: list[Prediction] | list[Value]
+    if contract.task == "regression":
+        named = values(answer.outputs)
+    else:
+        named = predictions(answer.outputs, contract.labels, top)
+    return jsonify(model=model, version=contract.version, predictions=named)
 
 
 def _positive(name: str) -> int | None:

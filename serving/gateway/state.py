@@ -4,17 +4,17 @@ from dataclasses import dataclass
 
 from flask import current_app
 
-from clients.classify import Backend, Classifier
+from clients.predictor import Backend, Predictor
 from serving.gateway.config import GatewayConfig
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """Settings, the model server, and the classifier that remembers its contracts."""
+    """Settings, the model server, and the predictor that remembers its contracts."""
 
     config: GatewayConfig
     backend: Backend
-    classifier: Classifier
+    predictor: Predictor
 
 
 def gateway() -> Gateway:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.classify import Classifier
 from clients.grpc import GrpcClient
+from clients.predictor import Predictor
 from clients.tfserving import TFServingClient
 from serving.gateway.app import create_app
 from serving.gateway.config import GatewayConfig
@@ -138,8 +138,8 @@ def test_a_client_of_tensors_gets_probabilities(model_server, trained_models):
         response = client.predict("cnn", {"image": batch})
         assert response.version == 1
         np.testing.assert_allclose(response.outputs["probabilities"].sum(axis=1), 1, rtol=1e-5)
-        answer = Classifier(client).classify("cnn", lambda _: batch, timeout=5)
-        np.testing.assert_array_equal(answer.probabilities, response.outputs["probabilities"])
+        answer = Predictor(client).predict("cnn", lambda _: batch, timeout=5)
+        np.testing.assert_array_equal(answer.outputs, response.outputs["probabilities"])
 
 
 def test_a_renamed_version_folder_is_known_by_its_new_number(trained_models, tmp_path):

@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from serving.contract import Input
+from serving.contract import ImageInput
 from serving.preprocessing import preprocess
 from tests.contracts import LABELS, STEPS, make_contract
 from tests.images import encoded, png, stroke
@@ -114,9 +114,8 @@ def test_a_new_version_is_labelled_by_its_own_contract(http, server):
 def test_a_new_version_with_another_input_is_prepared_anew(http, server):
     image = png(stroke())
     assert http.post("/predict/toy", data=image, content_type="image/png").status_code == 200
-    spec = Input(
+    spec = ImageInput(
         name="picture",
-        kind="image",
         dtype="float32",
         shape=(10, 10, 1),
         range=(0.0, 1.0),

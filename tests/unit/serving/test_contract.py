@@ -5,6 +5,7 @@ import pytest
 from serving.contract import Contract, ContractError
 from serving.preprocessing import Resize
 from tests.contracts import make_contract
+from tests.table_models import regression, table_classifier
 
 
 def document(**changes):
@@ -77,3 +78,47 @@ def test_contracts_cannot_be_changed():
         make_contract().version = 2
     with pytest.raises(AttributeError):
         Resize(height=2, width=2).height = 3
+
+
+@pytest.mark.parametrize("contract", [table_classifier(), regression()])
+def test_contracts_of_tables_survive_json(contract):
+    assert Contract.from_json(contract.to_json()) == contract
+
+
+def test_the_output_follows_from_the_task():
+    assert (make_contract().output, make_contract().output_width) == ("probabilities", 4)
+    assert (regression().output, regression().output_width) == ("prediction", 1)
+
+
+def test_columns_are_tagged_in_json():
+    columns = json.loads(table_classifier().to_json())["input"]["columns"]
+    assert columns[0] == {"kind": "numeric", "name": "petal width", "mean": 1.0, "scale": 0.5}
+    assert columns[1]["kind"] == "categorical"
+
+
+@pytest.mark.parametrize(
+    ("contract", "place", "value", "message"),
+    [
+        (table_classifier(), "input.shape", [5], "shape must be [4]"),
+        (table_classifier(), "input.columns.0.scale", 0, "columns[0].scale"),
+        (table_classifier(), "input.columns.0.kind", "smell", "smell"),
+        (table_classifier(), "input.columns.0.name", "colour", "different names"),
+        (table_classifier(), "input.columns.1.categories", ["a", "a", "b"], "must be different"),
+        (table_classifier(), "input.columns.1.categories", [], "columns[1].categories"),
+        (table_classifier(), "input.range", [0, 1], "unknown field `range`"),
+        (table_classifier(), "labels", [], "labels"),
+        (regression(), "labels", ["a", "b"], "labels must be empty"),
+        (regression(), "target", None, "needs target"),
+        (regression(), "statistics.target", None, "statistics.target"),
+    ],
+)
+def test_what_no_table_has_is_refused(contract, place, value, message):
+    changed = json.loads(contract.to_json())
+    *way, last = place.split(".")
+    within = changed
+    for step in way:
+        within = within[int(step) if step.isdecimal() else step]
+    within[last] = value
+    with pytest.raises(ContractError) as caught:
+        Contract.from_json(json.dumps(changed))
+    assert message in str(caught.value)

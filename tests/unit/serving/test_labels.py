@@ -1,6 +1,6 @@
 import numpy as np
 
-from serving.labels import Score, predictions
+from serving.labels import Score, Value, predictions, values
 
 
 def test_labels_come_in_order_of_probability():
@@ -14,3 +14,7 @@ def test_labels_come_in_order_of_probability():
 def test_no_more_labels_than_there_are():
     (only,) = predictions(np.array([[0.5, 0.5]]), ("a", "b"), top=9)
     assert [score.label for score in only.top] == ["a", "b"]
+
+
+def test_a_regression_answers_a_number_for_each_row():
+    assert values(np.array([[3.25], [-1.0]], np.float32)) == [Value(3.25), Value(-1.0)]

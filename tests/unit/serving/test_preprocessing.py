@@ -6,6 +6,8 @@ from hypothesis.extra.numpy import arrays
 
 from serving.preprocessing import (
     Centre,
+    CentreOnCell,
+    Colour,
     CropToContent,
     Fit,
     Grey,
@@ -14,6 +16,7 @@ from serving.preprocessing import (
     Scale,
     StretchContrast,
     SuppressBackground,
+    SuppressBorder,
     preprocess,
 )
 from tests.contracts import STEPS
@@ -95,3 +98,41 @@ def test_centre_puts_the_mass_in_the_middle_but_keeps_all_of_it():
 def test_content_larger_than_the_canvas_is_an_error():
     with pytest.raises(ValueError, match="does not fit"):
         Centre(height=4, width=4)(np.ones((5, 5, 1), np.float32))
+
+
+def test_colour_of_a_grey_image_is_grey():
+    grey = stroke()[:, :, np.newaxis]
+    colour = Colour()(grey)
+    assert colour.shape == (12, 12, 3)
+    assert (colour == grey).all()
+    assert Colour()(colour) is colour
+
+
+def test_a_dark_border_leaves_everything_as_it_is():
+    step = SuppressBorder(quantile=0.95, factor=1.3, limit=0.6)
+    image = np.zeros((6, 6, 1), np.float32)
+    image[2, 2], image[3, 3] = 0.05, 1
+    np.testing.assert_array_equal(step(image), image)
+
+
+def test_grain_like_that_of_the_border_goes():
+    step = SuppressBorder(quantile=0.95, factor=1.3, limit=0.6)
+    image = np.random.default_rng(0).uniform(0.1, 0.3, (40, 40, 1)).astype(np.float32)
+    image[10:20, 10:20] = 1
+    cleaned = step(image)
+    assert cleaned[10:20, 10:20].min() == 1
+    cleaned[10:20, 10:20] = 0
+    assert cleaned.max() == 0
+
+
+def test_a_stroke_along_the_border_is_not_lost():
+    step = SuppressBorder(quantile=0.95, factor=1.3, limit=0.6)
+    image = np.zeros((10, 10, 1), np.float32)
+    image[:, 0] = 1
+    assert step(image)[:, 0].min() == 1
+
+
+def test_centre_on_cell_puts_the_mass_where_mnist_has_it():
+    image = np.ones((3, 1, 1), np.float32)
+    placed = CentreOnCell(height=28, width=28)(image)
+    assert np.argwhere(placed[..., 0]).tolist() == [[13, 14], [14, 14], [15, 14]]

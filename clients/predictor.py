@@ -1,4 +1,4 @@
-"""Classify examples by a model's own contract, whatever version answers.
+"""Predict examples by a model's own contract, whatever version answers.
 
 The version that answers is known only from the answer: a new one may have come since the contract
 was read. So a call goes to the newest version, and where another one than expected answers, its
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clients.errors import DeadlineExceededError, InvalidRequestError, ServerError, UnavailableError
 from clients.tfserving import TensorResponse, VersionStatus
 from serving.api.status import Code
-from serving.contract import PREDICT_OUTPUT, Contract, Input
+from serving.contract import Contract, Input
 from serving.errors import InvalidInputError
 
 # How often a model may change its version under one call.
@@ -25,7 +25,7 @@ _TRUSTED_S = 1.0
 
 
 class Backend(Protocol):
-    """What a classifier needs of a model server; `TFServingClient` is one."""
+    """What a predictor needs of a model server; `TFServingClient` is one."""
 
     def predict(
         self,
@@ -50,15 +50,20 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True)
-class Classified:
-    """Probabilities, float32 [n, classes], and the contract of the version that gave them."""
+class Predicted:
+    """What a model answered, and the contract of the version that did.
+
+    Attributes:
+        contract: of the version that answered.
+        outputs: float32 [n, classes], probabilities; for a regression [n, 1], the numbers.
+    """
 
     contract: Contract
-    probabilities: NDArray[Any]
+    outputs: NDArray[Any]
 
 
-class Classifier:
-    """Classifies through a backend and remembers contracts; thread-safe."""
+class Predictor:
+    """Predicts through a backend and remembers contracts; thread-safe."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -67,14 +72,14 @@ class Classifier:
         # By model, the newest version and when that was learnt (monotonic seconds).
         self._newest: dict[str, tuple[int, float]] = {}
 
-    def classify(
+    def predict(
         self,
         model: str,
         prepare: Callable[[Input], NDArray[Any]],
         *,
         version: int | None = None,
         timeout: float,
-    ) -> Classified:
+    ) -> Predicted:
         """Ask the model.
 
         Args:
@@ -108,7 +113,7 @@ class Classifier:
             if version is None:
                 self._newest[model] = (response.version, time.monotonic())
             if answered.input == contract.input:
-                return Classified(answered, _probabilities(response, answered))
+                return Predicted(answered, _outputs(response, answered))
             contract = answered
         raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
 
@@ -133,16 +138,16 @@ class Classifier:
         return contract
 
 
-def _probabilities(response: TensorResponse, contract: Contract) -> NDArray[Any]:
-    probabilities = response.outputs.get(PREDICT_OUTPUT)
-    if probabilities is None or probabilities.shape[1:] != (len(contract.labels),):
+def _outputs(response: TensorResponse, contract: Contract) -> NDArray[Any]:
+    outputs = response.outputs.get(contract.output)
+    if outputs is None or outputs.shape[1:] != (contract.output_width,):
         got = {name: list(array.shape) for name, array in response.outputs.items()}
         raise ServerError(
             Code.INTERNAL,
-            f"model {contract.model} version {contract.version} should answer {PREDICT_OUTPUT} of "
-            f"shape [n, {len(contract.labels)}], got {got}",
+            f"model {contract.model} version {contract.version} should answer {contract.output} of "
+            f"shape [n, {contract.output_width}], got {got}",
         )
-    return probabilities
+    return outputs
 
 
 def _left(deadline: float) -> float:

@@ -1,0 +1,113 @@
+"""Models of tables through all processes: `rockstar serve`, both clients, `rockstar predict`."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+
+from clients.errors import InvalidRequestError
+from clients.grpc import GrpcClient
+from clients.http import HttpClient
+from serving.contract import Contract
+from serving.errors import InvalidInputError
+from tests.end_to_end.conftest import rockstar
+from tests.images import png, stroke
+from tests.table_models import ROW, regression, table_classifier
+
+ROWS = [ROW, {"petal width": 0.5, "colour": "blue"}, {"petal width": -1, "colour": "white"}]
+CSV = "colour,petal width\nred,2.0\nblue,0.5\nwhite,-1\n"
+# Of an encoded row: its number, and 0, 1 or 2 for the colour.
+WEIGHTS = np.array([[1.0], [0.0], [1.0], [2.0]], np.float32)
+ARRAYS = [np.array([2, 0, 1, 0]), np.array([-1, 1, 0, 0]), np.array([-4, 0, 0, 1])]
+VALUES = [3.0, -1.0, -2.0]
+
+
+def write_litert(folder: Path, contract: Contract, weights: np.ndarray) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's own
+        import tensorflow as tf
+
+        features = tf.TensorSpec([None, len(weights)], name="features")
+        query = tf.TensorSpec([None], tf.int32, name="query")
+
+        @tf.function(input_signature=[features])  # type: ignore[untyped-decorator]
+        def predict(features: Any) -> Any:
+            outputs = features @ weights
+            softmax = contract.task == "classification"
+            return {contract.output: tf.nn.softmax(outputs) if softmax else outputs}
+
+        @tf.function(input_signature=[query])  # type: ignore[untyped-decorator]
+        def answer(query: Any) -> Any:
+            return {"contract": tf.fill(tf.shape(query), tf.constant(contract.to_json()))}
+
+        aside = folder / "saved"
+        signatures = {"serving_default": predict, "contract": answer}
+        tf.saved_model.save(tf.Module(), str(aside), signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            str(aside), signature_keys=list(signatures)
+        )
+        version = folder / contract.model / "1"
+        version.mkdir(parents=True)
+        (version / "model.tflite").write_bytes(converter.convert())
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    for contract, weights in [
+        (regression(model="price"), WEIGHTS),
+        (table_classifier(model="species"), np.eye(4, dtype=np.float32) * 9),
+    ]:
+        write_litert(folder, contract, weights)
+    return folder
+
+
+def test_rows_over_both_clients(start_service, models, tmp_path):
+    service = start_service(models)
+    file = tmp_path / "rows.csv"
+    file.write_text(CSV)
+    with HttpClient(service.http) as http, GrpcClient(service.grpc) as grpc:
+        for client in (http, grpc):
+            for inputs in (ROWS, file, ARRAYS):
+                answer = client.predict("price", inputs)
+                assert answer.predictions == ()
+                np.testing.assert_allclose([v.value for v in answer.values], VALUES)
+            answer = client.predict("species", ROWS[1:])
+            assert [p.label for p in answer.predictions] == ["one", "three"]
+            assert answer.values == ()
+            with pytest.raises(
+                (InvalidInputError, InvalidRequestError), match=r"colour: .*'green'"
+            ):
+                client.predict("price", ROW | {"colour": "green"})
+            with pytest.raises((InvalidInputError, InvalidRequestError), match="NaN"):
+                client.predict("price", ROW | {"petal width": np.float32("nan")})
+        with pytest.raises(InvalidInputError, match="only CSV files or none"):
+            http.predict("price", [file, ROW])
+    body = {"data": CSV, "headers": {"Content-Type": "text/csv"}, "timeout": 20}
+    answer = requests.post(f"{service.http}/predict/price", **body).json()
+    assert answer["predictions"] == [{"value": value} for value in VALUES]
+
+
+def test_predict_takes_csv_files(start_service, models, tmp_path):
+    service = start_service(models)
+    file, image = tmp_path / "rows.csv", tmp_path / "a.png"
+    file.write_text(CSV)
+    image.write_bytes(png(stroke()))
+    done = rockstar("predict", "--url", service.http, "--model", "price", str(file))
+    assert done.stderr == ""
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        [f"{file}:{row}", f"{value:g}"] for row, value in enumerate(VALUES, start=1)
+    ]
+    direct = rockstar("predict", "--grpc", service.grpc, "--model", "price", str(file))
+    assert direct.stdout == done.stdout
+    document = json.loads(rockstar("predict", "--url", service.http, "--model", "price", "--json", str(file)).stdout)  # fmt: skip
+    assert document["predictions"] == [{"value": value} for value in VALUES]
+    done = rockstar("predict", "--url", service.http, "--model", "species", str(file))
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["zero", "one", "three"]
+    wrong = rockstar("predict", "--url", service.http, "--model", "price", str(image))
+    assert wrong.returncode == 1
+    assert "expected a row with the columns 'petal width', 'colour'" in wrong.stderr

@@ -1,0 +1,36 @@
+"""Contracts of table models for tests that need no trained model."""
+
+import msgspec
+
+from serving.contract import Contract, TableInput, TargetStatistics
+from serving.tables import CategoricalColumn, NumericColumn
+from tests.contracts import make_contract
+
+COLUMNS = (
+    NumericColumn(name="petal width", mean=1.0, scale=0.5),
+    CategoricalColumn(name="colour", categories=("blue", "red", "white")),
+)
+INPUT = TableInput(name="features", dtype="float32", shape=(4,), columns=COLUMNS)
+ROW = {"petal width": 2.0, "colour": "red"}
+# What becomes of it.
+TENSOR = [2.0, 0.0, 1.0, 0.0]
+
+
+def table_classifier(**changes) -> Contract:
+    return make_contract(input=INPUT, target="species", **changes)
+
+
+def regression(**changes) -> Contract:
+    statistics = msgspec.structs.replace(
+        make_contract().statistics,
+        label_share=(),
+        target=TargetStatistics(mean=1.0, std=0.5, minimum=0.0, maximum=2.0),
+    )
+    return make_contract(
+        task="regression",
+        input=INPUT,
+        labels=(),
+        target="price",
+        statistics=statistics,
+        **changes,
+    )

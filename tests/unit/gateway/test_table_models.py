@@ -1,0 +1,149 @@
+"""Rows to models of tables, and numbers from regressions."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from clients.tfserving import TensorResponse
+from tests.images import png, stroke
+from tests.table_models import ROW, TENSOR, regression, table_classifier
+
+CSV = "colour,petal width\nred,2.0\nwhite,1.5\n"
+
+
+@pytest.fixture
+def table(server):
+    server.versions = {1: table_classifier()}
+    return server
+
+
+@pytest.fixture
+def number(server, monkeypatch):
+    """A regression that answers the sum of its input."""
+    server.versions = {1: regression()}
+
+    def predict(model, inputs, *, version=None, timeout=None):
+        (batch,) = inputs.values()
+        return TensorResponse({"prediction": batch.sum(axis=1, keepdims=True)}, 1)
+
+    monkeypatch.setattr(server, "predict", predict)
+    return server
+
+
+def ask(http, *rows):
+    data = json.dumps({"instances": rows})
+    return http.post("/predict/toy", data=data, content_type="application/json")
+
+
+def test_rows_by_column_name(http, table):
+    response = ask(http, ROW, ROW | {"colour": "white", "petal width": 1.5})
+    assert response.status_code == 200
+    assert [len(p["top"]) for p in response.get_json()["predictions"]] == [3, 3]
+    np.testing.assert_array_equal(table.batches[0], [TENSOR, [1, 0, 0, 1]])
+
+
+def test_csv_with_a_header_is_the_same(http, table):
+    as_json = ask(http, ROW, {"colour": "white", "petal width": 1.5}).get_json()
+    body = http.post("/predict/toy", data=CSV, content_type="text/csv; charset=utf-8")
+    assert body.get_json() == as_json
+    form = http.post("/predict/toy", data={"rows": (io.BytesIO(CSV.encode()), "rows.csv")})
+    assert form.get_json() == as_json
+
+
+def test_an_array_is_the_model_input(http, table):
+    assert ask(http, TENSOR, ROW).status_code == 200
+    np.testing.assert_array_equal(table.batches[0], [TENSOR, TENSOR])
+
+
+def test_a_regression_answers_values(http, number):
+    response = ask(http, ROW, TENSOR)
+    assert response.get_json() == {
+        "model": "toy",
+        "version": 1,
+        "predictions": [{"value": 3.0}, {"value": 3.0}],
+    }
+
+
+def test_a_model_server_that_breaks_the_contract_is_to_blame(http, number, monkeypatch):
+    answer = TensorResponse({"prediction": np.zeros((1, 2))}, 1)
+    monkeypatch.setattr(number, "predict", lambda *_, **__: answer)
+    assert ask(http, ROW).status_code == 502
+
+
+def test_models_tell_columns_task_and_target(http, number):
+    (model,) = http.get("/v1/models").get_json()["models"]
+    assert (model["task"], model["target"], model["labels"]) == ("regression", "price", [])
+    assert model["input"]["kind"] == "table"
+    assert [column["name"] for column in model["input"]["columns"]] == ["petal width", "colour"]
+    assert model["input"]["columns"][1]["categories"] == ["blue", "red", "white"]
+
+
+@pytest.mark.parametrize(
+    ("instance", "field", "mentions"),
+    [
+        ({"colour": "red"}, "instances[1].petal width", "nothing"),
+        ({}, "instances[1].petal width", "nothing"),
+        (ROW | {"hue": 1}, "instances[1].hue", "unknown column"),
+        (ROW | {"petal width": "2.0"}, "instances[1].petal width", "text"),
+        (ROW | {"petal width": None}, "instances[1].petal width", "nothing"),
+        (ROW | {"petal width": float("nan")}, "instances[1].petal width", "NaN"),
+        (ROW | {"petal width": float("inf")}, "instances[1].petal width", "inf"),
+        (ROW | {"petal width": {"deep": [1]}}, "instances[1].petal width", "object"),
+        (ROW | {"colour": "green"}, "instances[1].colour", "green"),
+        ([1.0, 2.0], "instances[1]", "[2]"),
+        ([float("nan"), 0, 0, 0], "instances[1]", "NaN"),
+        ([1e39, 0, 0, 0], "instances[1]", "1e+39"),
+        ({"b64": "AAAA"}, "instances[1].b64", "petal width"),
+    ],
+)
+def test_a_bad_row_is_named_by_its_column(http, table, instance, field, mentions):
+    response = ask(http, ROW, instance)
+    assert response.status_code == 400
+    problem = response.get_json()
+    assert problem["field"] == field
+    assert mentions in json.dumps(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "mentions"),
+    [
+        ("colour,petal width\nred,2\nred,wide\n", "body row 2.petal width", "'wide'"),
+        ("colour\nred\n", "body row 1.petal width", "nothing"),
+        ("colour,petal width,species\nred,2,x\n", "body row 1.species", "the target too"),
+        ("colour,petal width\nred\n", "body", "line 2"),
+        ("colour,petal width\n", "body", "no rows"),
+        ("", "body", "no rows"),
+    ],
+)
+def test_a_bad_csv_body_is_named_by_row_and_column(http, table, text, field, mentions):
+    response = http.post("/predict/toy", data=text, content_type="text/csv")
+    assert response.status_code == 400
+    problem = response.get_json()
+    assert problem["field"] == field
+    assert mentions in json.dumps(problem)
+
+
+def test_too_many_rows(http, table):
+    rows = "petal width,colour\n" + "1,red\n" * 9
+    assert http.post("/predict/toy", data=rows, content_type="text/csv").status_code == 413
+
+
+def test_an_image_to_a_table_says_what_to_send(http, table):
+    response = http.post("/predict/toy", data=png(stroke()), content_type="image/png")
+    assert response.status_code == 400
+    problem = response.get_json()
+    assert "petal width" in problem["expected"]
+    assert "image" in problem["got"]
+    assert "text/csv" in problem["hint"]
+
+
+@pytest.mark.parametrize("row", [ROW, {}])
+def test_a_row_to_an_image_model_says_what_to_send(http, server, row):
+    response = ask(http, row)
+    assert response.status_code == 400
+    problem = response.get_json()
+    assert problem["field"] == "instances[0]"
+    assert "image" in problem["expected"]
+    assert "b64" in problem["hint"]

@@ -1,0 +1,197 @@
+import csv
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes, load_iris
+
+from serving.contract import ImageInput, TableInput
+from serving.inputs import prepare as serve
+from serving.tables import TextRow
+from tests.images import png
+from tests.shared_data import shared_data
+from training import datasets
+from training.errors import ConfigError, DataError
+from training.prepare import prepare
+
+SETTINGS = {"seed": 3, "test_fraction": 0.2, "validation_fraction": 0.25}
+
+
+def write_csv(path, names, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([names, *rows])
+    return f"csv:{path}"
+
+
+@pytest.fixture
+def iris(tmp_path):
+    """Four measures as numbers, the sepals' size as text besides, and the species."""
+    found = load_iris()
+    rows = [
+        [*map(float, values), "long" if values[0] > 5.8 else "short", found.target_names[label]]
+        for values, label in zip(found.data, found.target, strict=True)
+    ]
+    return write_csv(tmp_path / "iris.csv", [*found.feature_names, "size", "species"], rows)
+
+
+@pytest.fixture
+def diabetes(tmp_path):
+    found = load_diabetes(scaled=False)
+    rows = [[*map(float, x), float(y)] for x, y in zip(found.data, found.target, strict=True)]
+    return write_csv(tmp_path / "diabetes.csv", [*found.feature_names, "progression"], rows)
+
+
+@pytest.fixture
+def shades(tmp_path):
+    """Dark and light pictures, 30 of each class, one of them damaged."""
+    noise = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("light", 150)):
+        (tmp_path / name).mkdir()
+        for number in range(30):
+            pixels = noise.integers(low, low + 100, (20, 20), dtype=np.uint8)
+            (tmp_path / name / f"{number}.png").write_bytes(png(pixels))
+    (tmp_path / "dark" / "7.png").write_bytes(b"x")
+    return f"folder:{tmp_path}"
+
+
+def require_sound(prepared):
+    """What holds for every data set."""
+    parts = (prepared.train, prepared.validation, prepared.test)
+    places = np.concatenate([part.places for part in parts])
+    assert np.array_equal(np.sort(places), np.arange(prepared.examples))
+    for part in parts:
+        some = np.array([part.count - 1, 0])
+        tensors = part.tensors(some)
+        assert tensors.shape == (2, *prepared.input.shape)
+        assert tensors.dtype == np.float32
+        assert part.count == len(part.targets)
+        for index, tensor in zip(some, tensors, strict=True):
+            again = serve(part.raw(int(index)), prepared.input, field="raw")
+            np.testing.assert_array_equal(again, tensor)
+        batches = list(part.batches(50))
+        assert sum(len(targets) for _, targets in batches) == part.count
+    assert len(prepared.golden.raw) == len(prepared.golden.tensors) == 32
+    for raw, tensor in zip(prepared.golden.raw, prepared.golden.tensors, strict=True):
+        np.testing.assert_array_equal(serve(raw, prepared.input, field="golden"), tensor)
+    assert sum(prepared.statistics.histogram) == pytest.approx(1)
+
+
+def test_digits():
+    prepared = prepare("digits", **SETTINGS)
+    require_sound(prepared)
+    assert isinstance(prepared.input, ImageInput)
+    assert (prepared.name, prepared.task, prepared.target) == ("digits", "classification", None)
+    assert (prepared.train.count, prepared.validation.count, prepared.test.count) == (
+        1077,
+        360,
+        360,
+    )
+    assert prepared.statistics.examples == 1077
+    assert prepared.train.source(0).startswith("digits image ")
+    digits = datasets.load("digits")
+    assert prepared.sha256 == digits.sha256
+    split = datasets.split(digits, 0.2, seed=3)
+    np.testing.assert_array_equal(prepared.test.places, split.test_index)
+
+
+def test_iris(iris):
+    prepared = prepare(iris, target="species", **SETTINGS)
+    require_sound(prepared)
+    assert isinstance(prepared.input, TableInput)
+    assert (prepared.name, prepared.input.name) == ("csv:iris.csv", "features")
+    assert prepared.labels == ("setosa", "versicolor", "virginica")
+    assert (prepared.target, prepared.input.shape) == ("species", (6,))
+    assert np.bincount(prepared.test.targets).tolist() == [10, 10, 10]
+    assert np.bincount(prepared.validation.targets).tolist() == [10, 10, 10]
+    tensors = prepared.train.tensors(np.arange(prepared.train.count))
+    np.testing.assert_allclose(tensors[:, :4].mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(tensors[:, :4].std(axis=0), 1, atol=1e-5)
+    assert prepared.statistics.label_share == pytest.approx((1 / 3,) * 3)
+    assert prepared.train.source(0) == f"iris.csv line {prepared.train.places[0] + 2}"
+
+
+def test_a_line_of_the_file_as_served_is_what_was_trained_on(iris):
+    prepared = prepare(iris, target="species", **SETTINGS)
+    with open(iris.removeprefix("csv:"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    for index in range(5):
+        row = TextRow(rows[prepared.train.places[index]])
+        del row["species"]
+        served = serve(row, prepared.input, field="row")
+        np.testing.assert_array_equal(served, prepared.train.tensors(np.array([index]))[0])
+
+
+def test_diabetes_is_a_regression(diabetes):
+    prepared = prepare(diabetes, target="progression", **SETTINGS)
+    require_sound(prepared)
+    assert (prepared.task, prepared.labels) == ("regression", ())
+    assert prepared.train.targets.dtype == np.float32
+    assert prepared.statistics.label_share == ()
+    assert prepared.statistics.target is not None
+    assert prepared.statistics.target.mean == pytest.approx(prepared.train.targets.mean())
+    assert prepared.statistics.target.maximum == prepared.train.targets.max()
+
+
+def test_whole_numbers_may_mean_classes(tmp_path):
+    data = write_csv(tmp_path / "marks.csv", "xy", [[x, x % 3] for x in range(60)])
+    (note,) = prepare(data, target="y", **SETTINGS).notes
+    assert note.startswith("y is a number, so this is a regression; its 3 values are classes")
+    assert prepare(data, target="y", task="regression", **SETTINGS).notes == ()
+    classes = prepare(data, target="y", task="classification", **SETTINGS)
+    assert (classes.labels, classes.notes) == (("0", "1", "2"), ())
+
+
+def test_a_folder(shades):
+    prepared = prepare(shades, **SETTINGS)
+    require_sound(prepared)
+    assert (prepared.labels, prepared.examples) == (("dark", "light"), 59)
+    assert prepared.input.shape == (20, 20, 1)
+    assert np.bincount(prepared.test.targets).tolist() == [6, 6]
+    (note,) = prepared.notes
+    assert note.startswith("skipped ")
+    assert "7.png" in note
+    assert prepare(shades, image_size=8, **SETTINGS).input.shape == (8, 8, 1)
+
+
+def test_many_damaged_files_are_counted(shades, tmp_path):
+    for number in range(8, 25):
+        (tmp_path / "dark" / f"{number}.png").write_bytes(b"x")
+    notes = prepare(shades, **SETTINGS).notes
+    assert len(notes) == 11
+    assert notes[-1] == "skipped 8 more files, 18 in all"
+
+
+def test_the_shared_folder_of_digits():
+    prepared = prepare(f"folder:{shared_data('digits-png')}", **SETTINGS)
+    require_sound(prepared)
+    assert (prepared.labels, prepared.input.shape) == (tuple("0123456789"), (28, 28, 1))
+    assert prepared.examples == 600
+
+
+@pytest.mark.parametrize("data", ["digits", "iris"])
+def test_the_seed_decides_the_parts(data, iris):
+    text, target = (iris, "species") if data == "iris" else (data, None)
+    first, again, other = (
+        prepare(text, target=target, **(SETTINGS | {"seed": seed})) for seed in (1, 1, 2)
+    )
+    for part in ("train", "validation", "test"):
+        places = getattr(first, part).places
+        np.testing.assert_array_equal(getattr(again, part).places, places)
+        assert not np.array_equal(getattr(other, part).places, places)
+
+
+def test_without_validation(iris):
+    prepared = prepare(iris, target="species", seed=1, test_fraction=0.2, validation_fraction=0)
+    assert prepared.validation.count == 0
+    assert list(prepared.validation.batches(8)) == []
+    assert (prepared.train.count, prepared.test.count) == (120, 30)
+
+
+def test_classes_too_small_to_divide_are_an_error(tmp_path):
+    data = write_csv(tmp_path / "few.csv", "xy", [[1, "a"], [2, "a"], [3, "a"], [4, "b"]])
+    with pytest.raises(DataError, match=r"cannot hold 0.5 of csv:few.csv out"):
+        prepare(data, target="y", seed=1, test_fraction=0.5)
+
+
+def test_what_is_no_data_set_is_refused():
+    with pytest.raises(ConfigError, match="data: expected"):
+        prepare("cifar", **SETTINGS)

@@ -1,0 +1,155 @@
+"""Any data set by its text, ready to train on."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from serving.contract import TABLE_INPUT, TableInput, Task
+from serving.preprocessing import preprocess
+from training.csv_tables import Table, TableExamples, fit_columns, read_csv
+from training.data_spec import DataSpec, parse_data
+from training.datasets import load, split
+from training.image_folders import FolderExamples, scan_folder
+from training.image_inputs import fashion_mnist_input, folder_input, mnist_input
+from training.parts import MemoryExamples
+from training.preparation import input_for
+from training.prepared import Fractions, Prepared, Source, assemble, divide
+
+DEFAULT_VALIDATION_FRACTION = 0.1
+# Statistics are of at most this many examples where they are decoded from files.
+STATISTICS_SAMPLE = 1000
+# Files that cannot be used are named up to this many.
+_NAMED = 10
+# A target with no more different whole numbers than this may mean classes.
+_CLASSES_AT_MOST = 20
+
+
+def prepare(
+    data: DataSpec | str,
+    *,
+    seed: int,
+    test_fraction: float,
+    validation_fraction: float = DEFAULT_VALIDATION_FRACTION,
+    data_dir: Path | None = None,
+    target: str | None = None,
+    task: Task | None = None,
+    ignore: Sequence[str] = (),
+    image_size: int | None = None,
+) -> Prepared:
+    """Load a data set, divide it and describe it.
+
+    Args:
+        data: a name, folder:DIR or csv:FILE.
+        seed: of the division.
+        test_fraction: share that is held out, where the data set has no test split of its own.
+        validation_fraction: share of the rest to validate with; 0 for none.
+        data_dir: where files of known data sets may lie; None looks in $ROCKSTAR_DATA_DIR.
+        target: the column of a CSV file to predict.
+        task: of a CSV file; None lets the target's values decide.
+        ignore: columns of a CSV file to leave out.
+        image_size: side of a folder's images as the model takes them; None lets the images decide.
+
+    Raises:
+        ConfigError: `data` names nothing.
+        DataError: the data is not there or cannot be used; the message says what to do.
+    """
+    spec = parse_data(data) if isinstance(data, str) else data
+    fractions = Fractions(test_fraction, validation_fraction, seed)
+    if spec.kind == "csv":
+        return _csv(spec, fractions, target, task, ignore)
+    if spec.kind == "folder":
+        return _folder(spec, fractions, image_size)
+    return _known(spec, fractions, data_dir)
+
+
+def _known(spec: DataSpec, fractions: Fractions, data_dir: Path | None) -> Prepared:
+    dataset = load(spec.name, data_dir)
+    own = {"mnist": mnist_input, "fashion_mnist": fashion_mnist_input}
+    wanted = own[spec.name]() if spec.name in own else input_for(spec.name)
+    source = Source(
+        name=spec.name,
+        task="classification",
+        labels=dataset.label_names,
+        target=None,
+        targets=dataset.labels,
+        sha256=dataset.sha256,
+    )
+    given = split(dataset, fractions.test, fractions.seed)
+    tensors = np.stack([preprocess(image, wanted.preprocessing) for image in dataset.images])
+    examples = MemoryExamples(
+        tensors,
+        raw=lambda place: _png(dataset.images[place]),
+        source=lambda place: f"{spec.name} image {place}",
+    )
+    return assemble(source, divide(source, fractions, given), wanted, examples)
+
+
+def _folder(spec: DataSpec, fractions: Fractions, image_size: int | None) -> Prepared:
+    folder = scan_folder(spec.location)
+    source = Source(
+        name=spec.name,
+        task="classification",
+        labels=folder.label_names,
+        target=None,
+        targets=folder.labels,
+        sha256=folder.sha256,
+        notes=_skipped(folder.skipped),
+    )
+    wanted = folder_input(image_size or folder.size, folder.channels)
+    examples = FolderExamples(folder, wanted)
+    return assemble(source, divide(source, fractions), wanted, examples, STATISTICS_SAMPLE)
+
+
+def _csv(
+    spec: DataSpec,
+    fractions: Fractions,
+    target: str | None,
+    task: Task | None,
+    ignore: Sequence[str],
+) -> Prepared:
+    table = read_csv(spec.location, target, task, ignore)
+    source = Source(
+        name=spec.name,
+        task=table.task,
+        labels=table.label_names,
+        target=table.target,
+        targets=table.targets,
+        sha256=table.sha256,
+        notes=() if task else _doubts(table),
+    )
+    division = divide(source, fractions)
+    columns = fit_columns(table, division.train)
+    width = sum(column.width for column in columns)
+    wanted = TableInput(name=TABLE_INPUT, dtype="float32", shape=(width,), columns=columns)
+    return assemble(source, division, wanted, TableExamples(table, columns))
+
+
+def _doubts(table: Table) -> tuple[str, ...]:
+    """Where a target of numbers looks as if classes were meant."""
+    values = np.unique(table.targets).tolist()
+    whole = all(float(value).is_integer() for value in values)
+    if table.task == "classification" or not whole or len(values) > _CLASSES_AT_MOST:
+        return ()
+    return (
+        f"{table.target} is a number, so this is a regression; its {len(values)} values are "
+        "classes where a classification is asked for",
+    )
+
+
+def _skipped(problems: Sequence[str]) -> tuple[str, ...]:
+    if not problems:
+        return ()
+    notes = [f"skipped {problem}" for problem in problems[:_NAMED]]
+    if len(problems) > _NAMED:
+        notes.append(f"skipped {len(problems) - _NAMED} more files, {len(problems)} in all")
+    return tuple(notes)
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    return file.getvalue()
