@@ -19,9 +19,10 @@ import msgspec
 
 from serving.contract import CONTRACT_FILE, Contract
 from training.errors import ExportError
+from training.prepared import GoldenSamples
 from training.publish import publication
 from training.quantization import Answer, Quantization, judged, litert_answer
-from training.readback import LITERT_FILE, Golden, verify
+from training.readback import LITERT_FILE, verify
 from training.signatures import (
     LITERT_SIGNATURES,
     Predict,
@@ -51,7 +52,7 @@ def export(
     predict: Predict,
     trackables: Sequence[Any],
     draft: Contract,
-    golden: Golden,
+    golden: GoldenSamples,
     models: Path,
     *,
     quantization: Quantization | None = None,
@@ -63,7 +64,7 @@ def export(
         predict: the model, in TensorFlow operations; takes any number of examples.
         trackables: what owns the variables that it reads: Keras models, tf.Modules, tf.Variables.
         draft: the contract; its version is replaced by the one that is published.
-        golden: raw images and what preprocessing made of them, to compare all paths with.
+        golden: samples as users send them and what preprocessing made of them, to compare all paths with.
         models: the folder above the folders of models.
         quantization: makes the LiteRT file's weights int8, if that costs little enough; the
             contract's metrics then have a figure more.
@@ -105,7 +106,7 @@ def _write(
 
 
 def _write_beside(
-    folder: Path, contract: Contract, golden: Golden, documents: Documents | None
+    folder: Path, contract: Contract, golden: GoldenSamples, documents: Documents | None
 ) -> None:
     texts = {CONTRACT_FILE: contract.to_json(), **(documents(contract) if documents else {})}
     for path, text in texts.items():

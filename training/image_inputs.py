@@ -1,7 +1,11 @@
 """What models of images take, and the steps from pixels to it, for each kind of data."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from serving.contract import IMAGE_INPUT, ImageInput
 from serving.preprocessing import (
+    Centre,
     CentreOnCell,
     Colour,
     CropToContent,
@@ -12,11 +16,40 @@ from serving.preprocessing import (
     Scale,
     Step,
     StretchContrast,
+    SuppressBackground,
     SuppressBorder,
+    preprocess,
 )
 
 # Light on dark, with as much contrast as there is, whatever it was drawn with.
 _LIGHT_ON_DARK = (Grey(), Scale(), StretchContrast(), InvertIfLight())
+
+
+def known_input(name: str) -> ImageInput:
+    """What models of a known set of images take: "digits", "mnist" or "fashion_mnist"."""
+    return _KNOWN[name]()
+
+
+def prepare_images(images: NDArray[np.uint8], spec: ImageInput) -> NDArray[np.float32]:
+    """Raw images, uint8 [n, h, w, c], to tensors, float32 [n, *spec.shape]."""
+    return np.stack([preprocess(image, spec.preprocessing) for image in images])
+
+
+def digits_input() -> ImageInput:
+    """20 x 20: 16 cells high or wide, the centre of mass in the middle, whatever was written with.
+
+    The crop's threshold lies between two of the sixteen shades, so that a little more or less
+    contrast does not move the box.
+    """
+    return _input(
+        20,
+        1,
+        *_LIGHT_ON_DARK,
+        SuppressBackground(level=0.25),
+        CropToContent(threshold=0.13),
+        Fit(height=16, width=16),
+        Centre(height=20, width=20),
+    )
 
 
 def mnist_input() -> ImageInput:
@@ -63,3 +96,6 @@ def _input(size: int, channels: int, *steps: Step) -> ImageInput:
         range=(0.0, 1.0),
         preprocessing=steps,
     )
+
+
+_KNOWN = {"digits": digits_input, "mnist": mnist_input, "fashion_mnist": fashion_mnist_input}

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from training import datasets
 from training.errors import TrainingError
+from training.image_inputs import known_input, prepare_images
 from training.models import Model, build
-from training.preparation import input_for, prepare_images
 from training.tensorflow_setup import Tensor, keras, make_repeatable, tf
 
 DATA = "digits"
@@ -150,7 +150,7 @@ def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
 def _training_data(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     dataset = datasets.load(DATA)
     train = datasets.split(dataset, TEST_FRACTION, seed).train_index
-    return prepare_images(dataset.images[train], input_for(DATA)), dataset.labels[train]
+    return prepare_images(dataset.images[train], known_input(DATA)), dataset.labels[train]
 
 
 def _descent(network: Model, rate: Any) -> tuple[Callable[..., None], Callable[..., Tensor]]:

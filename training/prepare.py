@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.contract import TABLE_INPUT, TableInput, Task
-from serving.preprocessing import preprocess
 from training.csv_tables import Table, TableExamples, fit_columns, read_csv
 from training.data_spec import DataSpec, parse_data
 from training.datasets import load, split
 from training.image_folders import FolderExamples, scan_folder
-from training.image_inputs import fashion_mnist_input, folder_input, mnist_input
+from training.image_inputs import folder_input, known_input, prepare_images
 from training.parts import MemoryExamples
-from training.preparation import input_for
 from training.prepared import Fractions, Prepared, Source, assemble, divide
 
 DEFAULT_VALIDATION_FRACTION = 0.1
@@ -68,8 +66,7 @@ def prepare(
 
 def _known(spec: DataSpec, fractions: Fractions, data_dir: Path | None) -> Prepared:
     dataset = load(spec.name, data_dir)
-    own = {"mnist": mnist_input, "fashion_mnist": fashion_mnist_input}
-    wanted = own[spec.name]() if spec.name in own else input_for(spec.name)
+    wanted = known_input(spec.name)
     source = Source(
         name=spec.name,
         task="classification",
@@ -79,9 +76,8 @@ def _known(spec: DataSpec, fractions: Fractions, data_dir: Path | None) -> Prepa
         sha256=dataset.sha256,
     )
     given = split(dataset, fractions.test, fractions.seed)
-    tensors = np.stack([preprocess(image, wanted.preprocessing) for image in dataset.images])
     examples = MemoryExamples(
-        tensors,
+        prepare_images(dataset.images, wanted),
         raw=lambda place: _png(dataset.images[place]),
         source=lambda place: f"{spec.name} image {place}",
     )

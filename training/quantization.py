@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from serving.contract import PREDICT_SIGNATURE, Contract
 from training.errors import ExportError
 from training.opening import open_litert
-from training.signatures import predict_output
 
 LARGEST_LOSS = 0.003
 # Of decimal fractions in binary: 0.9 - 0.897 is more than 0.003.
@@ -43,7 +42,7 @@ class Quantization:
 def litert_answer(content: bytes, contract: Contract) -> Answer:
     """A LiteRT file as a function."""
     _, run = open_litert(content)
-    name, output = contract.input.name, predict_output(contract)
+    name, output = contract.input.name, contract.output
     return lambda examples: run(PREDICT_SIGNATURE, {name: examples})[output]
 
 

@@ -4,15 +4,12 @@ Compared are the signatures, the contract, and golden samples through every path
 was exported, the SavedModel, by tensor and by tf.Example, and the LiteRT file.
 """
 
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from PIL import Image
 
 from serving.contract import (
     CONTRACT_FILE,
@@ -25,6 +22,7 @@ from serving.contract import (
 from serving.inputs import prepare
 from training.errors import ExportError
 from training.opening import Run, open_litert, open_saved_model, saved_methods
+from training.prepared import GoldenSamples
 from training.quantization import Answer
 from training.signatures import (
     CLASSES,
@@ -38,8 +36,6 @@ from training.signatures import (
     example_signature,
     expected,
     methods,
-    predict_output,
-    width,
 )
 from training.tensorflow_setup import tf
 
@@ -47,24 +43,11 @@ LITERT_FILE = "model.tflite"
 TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True, eq=False)
-class Golden:
-    """Samples that every path must agree on.
-
-    Attributes:
-        images: uint8 [n, h, w, 1 or 3], as a user has them; n is more than 3.
-        tensors: float32 [n, *shape of one example], as training made of them.
-    """
-
-    images: NDArray[np.uint8]
-    tensors: NDArray[np.float32]
-
-
 def verify(
     folder: Path,
     predict: Predict,
     contract: Contract,
-    golden: Golden,
+    golden: GoldenSamples,
     quantized: Answer | None = None,
 ) -> None:
     """Check that what lies in a version's folder is what was meant.
@@ -116,12 +99,12 @@ def _opened(
     return run
 
 
-def _require_same_preprocessing(contract: Contract, golden: Golden) -> None:
-    for number, (pixels, tensor) in enumerate(zip(golden.images, golden.tensors, strict=True)):
-        prepared = prepare(_png(pixels), contract.input, field="a golden image")
+def _require_same_preprocessing(contract: Contract, golden: GoldenSamples) -> None:
+    for number, (raw, tensor) in enumerate(zip(golden.raw, golden.tensors, strict=True)):
+        prepared = prepare(raw, contract.input, field="a golden sample")
         _require(
             np.array_equal(prepared, tensor),
-            f"golden image {number}, sent as PNG, becomes another tensor than in training",
+            f"golden sample {number}, as a user sends it, becomes another tensor than in training",
         )
 
 
@@ -153,7 +136,7 @@ def _require_methods(folder: Path, contract: Contract) -> None:
 
 
 def _by_tensor(run: Run, contract: Contract) -> Answer:
-    name, output = contract.input.name, predict_output(contract)
+    name, output = contract.input.name, contract.output
     return lambda batch: run(PREDICT_SIGNATURE, {name: batch})[output]
 
 
@@ -182,14 +165,14 @@ def _tf_example(name: str, tensor: NDArray[np.float32]) -> bytes:
 
 
 def _require_answers(
-    what: str, answer: Answer, reference: Answer, contract: Contract, golden: Golden
+    what: str, answer: Answer, reference: Answer, contract: Contract, golden: GoldenSamples
 ) -> None:
     for size in (1, 3, len(golden.tensors)):
         batch = golden.tensors[:size]
         wanted, got = reference(batch), answer(batch)
         finite = bool(np.isfinite(wanted).all() and np.isfinite(got).all())
         _require(finite, f"{what} or the model itself answers NaN or infinity for {size} examples")
-        shape = (size, width(contract))
+        shape = (size, contract.output_width)
         _require(
             got.shape == wanted.shape == shape,
             f"for {size} examples {what} answers {got.shape} and the model itself "
@@ -200,12 +183,6 @@ def _require_answers(
             difference <= TOLERANCE,
             f"{what} answers differ from the model's own by {difference:.2g} for {size} examples",
         )
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def _require(right: bool, difference: str) -> None:

@@ -25,7 +25,6 @@ from serving.contract import (
     CONTRACT_INPUT,
     CONTRACT_OUTPUT,
     CONTRACT_SIGNATURE,
-    PREDICT_OUTPUT,
     PREDICT_SIGNATURE,
     Contract,
 )
@@ -37,8 +36,6 @@ EXAMPLES_INPUT: str = tf.saved_model.CLASSIFY_INPUTS
 CLASSES: str = tf.saved_model.CLASSIFY_OUTPUT_CLASSES
 SCORES: str = tf.saved_model.CLASSIFY_OUTPUT_SCORES
 REGRESS_OUTPUT: str = tf.saved_model.REGRESS_OUTPUTS
-# What a regression model's serving_default answers: float32 [n, 1].
-VALUE_OUTPUT = "value"
 LITERT_SIGNATURES = (PREDICT_SIGNATURE, CONTRACT_SIGNATURE)
 
 # float32 [n, *shape of one example] to float32 [n, classes], or [n, 1] for regression.
@@ -56,19 +53,9 @@ class TensorInfo(NamedTuple):
 Signatures = dict[str, tuple[dict[str, TensorInfo], dict[str, TensorInfo]]]
 
 
-def predict_output(contract: Contract) -> str:
-    """The name of what serving_default answers."""
-    return PREDICT_OUTPUT if example_signature(contract) == CLASSIFY_SIGNATURE else VALUE_OUTPUT
-
-
 def example_signature(contract: Contract) -> str:
     """The signature that takes tf.Examples: classify or regress."""
     return {"classification": CLASSIFY_SIGNATURE, "regression": REGRESS_SIGNATURE}[contract.task]
-
-
-def width(contract: Contract) -> int:
-    """How many numbers the model answers for one example."""
-    return len(contract.labels) if example_signature(contract) == CLASSIFY_SIGNATURE else 1
 
 
 def methods(contract: Contract) -> dict[str, str]:
@@ -84,13 +71,13 @@ def methods(contract: Contract) -> dict[str, str]:
 
 def expected(contract: Contract, names: tuple[str, ...]) -> Signatures:
     """What some of a model's signatures must look like, in either file."""
-    answer = TensorInfo("float32", (-1, width(contract)))
+    answer = TensorInfo("float32", (-1, contract.output_width))
     tensor = TensorInfo("float32", (-1, *contract.input.shape))
     strings = TensorInfo("string", (-1,))
     examples = {EXAMPLES_INPUT: strings}
-    classes = TensorInfo("string", (-1, width(contract)))
+    classes = TensorInfo("string", (-1, contract.output_width))
     known: Signatures = {
-        PREDICT_SIGNATURE: ({contract.input.name: tensor}, {predict_output(contract): answer}),
+        PREDICT_SIGNATURE: ({contract.input.name: tensor}, {contract.output: answer}),
         CONTRACT_SIGNATURE: (
             {CONTRACT_INPUT: TensorInfo("int32", (-1,))},
             {CONTRACT_OUTPUT: strings},
@@ -108,7 +95,7 @@ def functions(predict: Predict, contract: Contract, names: tuple[str, ...]) -> d
     feature = tf.io.FixedLenFeature(contract.input.shape, contract.input.dtype)
 
     def serving_default(tensor: Tensor) -> dict[str, Tensor]:
-        return {predict_output(contract): predict(tensor)}
+        return {contract.output: predict(tensor)}
 
     def answer_contract(query: Tensor) -> dict[str, Tensor]:
         return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), tf.constant(document))}

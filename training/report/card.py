@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from serving.contract import Contract
+from serving.contract import Contract, ImageInput, TableInput
+from serving.tables import Column, NumericColumn
 from training.report import calibration, linear
 from training.report.confusion import score_table
 from training.report.data import Classified, Regressed
@@ -92,6 +93,9 @@ def _rows(outcome: Classified | Regressed) -> str:
 
 def _input(contract: Contract) -> str:
     spec = contract.input
+    if isinstance(spec, TableInput):
+        columns = [f"- {_text(column.name)}: {_column(column)}" for column in spec.columns]
+        return "\n".join(["A row with these columns:", "", *columns])
     low, high = spec.range
     steps = [f"{place}. {words}" for place, words in enumerate(in_words(spec.preprocessing), 1)]
     tensor = (
@@ -102,6 +106,12 @@ def _input(contract: Contract) -> str:
         return tensor
     first = "The service makes it from what is sent (training did the same):"
     return "\n".join([f"{tensor} {first}", "", *steps])
+
+
+def _column(column: Column) -> str:
+    if isinstance(column, NumericColumn):
+        return f"a number, standardised with mean {column.mean:.4g} and scale {column.scale:.4g}"
+    return f"one of {', '.join(map(_text, column.categories))}"
 
 
 def _quality(contract: Contract, outcome: Classified | Regressed) -> str:
@@ -161,7 +171,7 @@ def _limits(contract: Contract, outcome: Classified | Regressed) -> list[str]:
             f"{_text(contract.labels[int(np.argmin(shares))])}. Where the classes are distributed "
             "otherwise, so are its mistakes."
         )
-    if contract.input.preprocessing:
+    if isinstance(contract.input, ImageInput) and contract.input.preprocessing:
         known.append(
             "The steps above are assumptions about what is sent: an image for which one of them "
             "goes wrong is likely to be classified wrong, whatever the probability."
@@ -183,11 +193,10 @@ def _range_limit(outcome: Regressed) -> str:
 
 def _call(contract: Contract) -> str:
     url = f"{_GATEWAY}/predict/{contract.model}"
-    # Contracts of other kinds than images may come: they are sent as JSON.
-    if str(contract.input.kind) == "image":
+    if isinstance(contract.input, ImageInput):
         call = f"curl -F image=@example.png {url}"
     else:
-        call = f"curl -H 'Content-Type: application/json' -d '{{\"instances\": [...]}}' {url}"
+        call = f"curl -H 'Content-Type: text/csv' --data-binary @rows.csv {url}"
     return f"With `rockstar serve` running:\n\n```sh\n{call}\n```"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from serving.contract import Contract
+from serving.contract import Contract, ImageInput
 from training.errors import TrainingError
 from training.report import calibration, confusion, curves, linear, mistakes, surface, weights
 from training.report.data import Classified, Regressed, ReportData
@@ -147,7 +147,10 @@ def _origin(contract: Contract) -> list[tuple[str, str]]:
     return [
         ("Data", f"{source.name}, {source.examples} examples"),
         ("SHA-256 of the data", source.sha256),
-        ("Input", f"{contract.input.kind}, {contract.input.dtype} {list(contract.input.shape)}"),
+        (
+            "Input",
+            f"{'image' if isinstance(contract.input, ImageInput) else 'row'}, {contract.input.dtype} {list(contract.input.shape)}",
+        ),
         ("Created", f"{contract.created:%Y-%m-%d %H:%M} UTC"),
         ("Made by", contract.producer),
     ]

@@ -14,10 +14,14 @@ _WORDS = {
     "dark whichever way it came; the border tells the background.",
     "suppress_background": "Values up to {level:g} become background, and the rest is spread over "
     "0 to 1 again.",
+    "colour": "Grey images become colour, all channels alike.",
+    "suppress_border": "What is no lighter than the border usually is becomes background.",
     "crop_to_content": "The image is cropped to the smallest box that holds every value above "
     "{threshold:g}.",
     "fit": "It is resized, keeping its aspect, to fit within {height} x {width}.",
     "resize": "It is resized to {height} x {width}, whatever its aspect.",
+    "centre_on_cell": "It is placed on a dark canvas of {height} x {width}, its centre of mass on the "
+    "cell right below the middle.",
     "centre": "It is placed on a dark canvas of {height} x {width}, its centre of mass in the "
     "middle.",
 }

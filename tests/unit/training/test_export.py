@@ -13,8 +13,9 @@ from training import export as exporting
 from training import readback
 from training.errors import ExportError
 from training.export import export
+from training.prepared import GoldenSamples
 from training.publish import versions
-from training.readback import Golden, verify
+from training.readback import verify
 from training.tensorflow_setup import tf
 
 PUBLISH_ONE = """
@@ -176,7 +177,7 @@ def test_another_contract_beside_the_model_is_found(exported):
 
 def test_training_on_other_tensors_than_servers_make_is_found(exported):
     golden = toys.golden()
-    skewed = Golden(golden.images, golden.tensors + np.float32(1e-6))
+    skewed = GoldenSamples(golden.raw, golden.tensors + np.float32(1e-6))
     with pytest.raises(ExportError, match="golden image 0, sent as PNG, becomes another tensor"):
         verify(exported.folder, toys.plain_model()[0], exported.contract, skewed)
 

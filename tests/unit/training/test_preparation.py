@@ -2,9 +2,10 @@ import numpy as np
 
 from serving.contract import Input
 from training import datasets
-from training.preparation import input_for, prepare_images, statistics
+from training.image_inputs import digits_input, prepare_images
+from training.input_statistics import input_statistics
 
-SPEC = input_for("digits")
+SPEC = digits_input()
 IMAGES = datasets.load("digits").images[:100]
 
 
@@ -35,7 +36,7 @@ def test_statistics_are_of_what_they_are_given():
     spec = Input(
         name="image", kind="image", dtype="float32", shape=(2, 1, 1), range=(0, 1), preprocessing=()
     )
-    found = statistics(tensors, np.array([2, 0]), 3, spec)
+    found = input_statistics(tensors, np.array([2, 0]), 3, spec)
     assert (found.examples, found.minimum, found.maximum) == (2, 0.0, 1.0)
     assert found.mean == 0.3125
     assert found.std == tensors.std(dtype=np.float64)

@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from training import datasets
 from training.config import MODELS, config_for
 from training.errors import TrainingError
-from training.preparation import prepare_images
+from training.image_inputs import prepare_images
 from training.progress import Epoch
 from training.summary import summarize
 from training.train import train_and_evaluate

@@ -6,18 +6,21 @@ from typing import Any
 import numpy as np
 
 from serving.contract import SCHEMA_VERSION, Contract, DataSet, utc_now
+from tests.images import png
 from training import datasets
-from training.preparation import input_for, prepare_images, statistics
-from training.readback import Golden
+from training.image_inputs import digits_input, prepare_images
+from training.input_statistics import input_statistics
+from training.prepared import GoldenSamples
 
-SPEC = input_for("digits")
+SPEC = digits_input()
 CLASSES = 10
 
 
-def golden(count: int = 5) -> Golden:
+def golden(count: int = 5) -> GoldenSamples:
     """The first digits, raw and prepared."""
     images = datasets.load("digits").images[:count]
-    return Golden(images, prepare_images(images, SPEC))
+    raw = tuple(png(image[:, :, 0]) for image in images)
+    return GoldenSamples(raw, prepare_images(images, SPEC))
 
 
 def draft(model: str = "toy") -> Contract:
@@ -33,7 +36,7 @@ def draft(model: str = "toy") -> Contract:
         labels=dataset.label_names,
         metrics={"test_accuracy": 0.5},
         data_set=DataSet(name="digits", examples=1797, sha256=dataset.sha256),
-        statistics=statistics(tensors, dataset.labels[:20], CLASSES, SPEC),
+        statistics=input_statistics(tensors, dataset.labels[:20], CLASSES, SPEC),
         created=utc_now(),
         producer="tests",
     )
