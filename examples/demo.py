@@ -24,8 +24,8 @@ from clients.grpc import GrpcClient
 from clients.http import HttpClient
 from serving.serve import Addresses, ServeOptions, serve
 from serving.supervisor import ServeError
-from training.config import MODELS
 from training.datasets import load
+from training.defaults import CLASSIFIERS
 
 BATCH = 40
 OVER_GRPC = 40
@@ -55,7 +55,7 @@ class HeldOut:
 @click.option("--rest-port", default=8501, type=click.IntRange(0, 65535))
 def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -> None:
     """Train, serve, ask."""
-    for model in MODELS:
+    for model in CLASSIFIERS:
         train(model, workdir)
     outcomes: list[bool] = []
 
@@ -68,7 +68,7 @@ def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -
 
     heading("Serving the three")
     options = ServeOptions(
-        workdir / "models", MODELS, port=port, grpc_port=grpc_port, rest_port=rest_port
+        workdir / "models", CLASSIFIERS, port=port, grpc_port=grpc_port, rest_port=rest_port
     )
     try:
         serve(options, on_ready)
@@ -96,7 +96,7 @@ def ask(addresses: Addresses, workdir: Path) -> bool:
     click.echo(f"{'model':<10}{'images':>8}{'at training':>13}{'over HTTP':>12}   same answers")
     same = True
     with HttpClient(addresses.http) as http, GrpcClient(addresses.grpc) as grpc:
-        for model in MODELS:
+        for model in CLASSIFIERS:
             version = http.predict(model, png(np.zeros((8, 8), np.uint8))).version
             held_out = read_held_out(workdir / "runs" / f"{model}-{version}")
             answers = list(in_batches(http, model, held_out.images))

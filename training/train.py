@@ -10,16 +10,19 @@ from numpy.typing import NDArray
 
 from serving.contract import SCHEMA_VERSION, Contract, DataSet, Input, utc_now
 from training import datasets
+from training.checkpoint import unfinished, unfinished_folder
 from training.config import TrainConfig
+from training.distribution import is_chief, strategy
 from training.errors import TrainingError
 from training.evaluation import TestPredictions, accuracy, cross_entropy
 from training.export import Predict, export
 from training.fit import fit
-from training.models import build
+from training.pipeline import Arrays, Part, hold_back
 from training.preparation import input_for, prepare_images, statistics
-from training.progress import Progress
+from training.progress import Epoch, Progress
 from training.readback import Golden
-from training.record import write_record
+from training.record import LOGS_FOLDER, write_record
+from training.task import Task
 from training.tensorflow_setup import make_repeatable, tf
 
 # Samples that are compared in the read-back, the first of the training images.
@@ -38,6 +41,7 @@ class TrainingResult:
         contract: as published.
         metrics: test_accuracy, test_loss, train_accuracy; losses in nats.
         test: what the model says of the held-out images.
+        history: its epochs.
         seconds: from start to end.
     """
 
@@ -46,6 +50,7 @@ class TrainingResult:
     contract: Contract
     metrics: dict[str, float]
     test: TestPredictions
+    history: list[Epoch]
     seconds: float
 
 
@@ -58,13 +63,35 @@ class _Data:
     spec: Input
     tensors: NDArray[np.float32]
 
+    @property
+    def task(self) -> Task:
+        """What a network is to learn."""
+        return Task(self.spec.shape, len(self.dataset.label_names))
+
+    @property
+    def train(self) -> Part:
+        """What is not held out for the test."""
+        index = self.split.train_index
+        return Arrays(self.tensors[index], self.dataset.labels[index])
+
+    @property
+    def golden(self) -> Golden:
+        """The first training images, raw and prepared."""
+        index = self.split.train_index[:_GOLDEN_SAMPLES]
+        return Golden(self.dataset.images[index], self.tensors[index])
+
+    def parts(self, config: TrainConfig) -> tuple[Part, Part | None]:
+        """What is trained on, and what training is watched with."""
+        return hold_back(self.train, config.validation_fraction, config.seed, stratify=True)
+
 
 def train_and_evaluate(
     config: TrainConfig, workdir: Path, progress: Progress | None = None
 ) -> TrainingResult:
     """Train as configured, test once on the held-out images, and publish the next version.
 
-    The same configuration on the same machine gives the same model.
+    The same configuration on the same machine gives the same model. If it was stopped before, it
+    goes on where it was.
 
     Args:
         config: what to train and how.
@@ -75,28 +102,60 @@ def train_and_evaluate(
         TrainingError: the data cannot be used, the folder cannot be written, or the export does
             not read back; the message says which.
     """
+    if not is_chief():
+        raise TrainingError("this process is not the chief of TF_CONFIG's workers: use take_part")
     started = time.perf_counter()
     _require_writable(workdir)
+    devices = strategy()
     make_repeatable(config.seed)
     data = _data(config)
-    model = build(config.model, data.spec.shape, len(data.dataset.label_names))
-    train = data.split.train_index
-    fit(model, data.tensors[train], data.dataset.labels[train], config, progress)
-
-    def predict(image: object) -> object:
-        return model(image, training=False)
-
-    # The only time that the held-out images are looked at.
-    test = _predictions(predict, data, data.split.test_index)
-    metrics = _metrics(test, _predictions(predict, data, train))
-    golden = Golden(
-        data.dataset.images[train[:_GOLDEN_SAMPLES]], data.tensors[train[:_GOLDEN_SAMPLES]]
-    )
-    draft = _draft(config, data, metrics)
-    exported = export(predict, [model], draft, golden, workdir / "models")
-    run_folder = write_record(workdir / "runs", config, exported.contract, test)
+    with unfinished(workdir / "runs", config, data.train) as folder:
+        fitted = fit(
+            data.task,
+            *data.parts(config),
+            config,
+            progress=progress,
+            folder=folder,
+            strategy=devices,
+        )
+        # The only time that the held-out images are looked at.
+        test = _predictions(fitted.network.predict, data, data.split.test_index)
+        metrics = _metrics(test, _predictions(fitted.network.predict, data, data.split.train_index))
+        draft = _draft(config, data, metrics)
+        network = fitted.network
+        exported = export(
+            network.predict, network.trackables, draft, data.golden, workdir / "models"
+        )
+        run_folder = write_record(
+            workdir / "runs",
+            config,
+            exported.contract,
+            test,
+            fitted.history,
+            folder / LOGS_FOLDER,
+        )
     seconds = time.perf_counter() - started
-    return TrainingResult(exported.folder, run_folder, exported.contract, metrics, test, seconds)
+    return TrainingResult(
+        exported.folder, run_folder, exported.contract, metrics, test, fitted.history, seconds
+    )
+
+
+def take_part(config: TrainConfig, workdir: Path, progress: Progress | None = None) -> None:
+    """Train along with the chief of TF_CONFIG's workers, and publish nothing.
+
+    Args:
+        config: the chief's.
+        workdir: the chief's; a folder that all workers share.
+        progress: called at the end of every epoch.
+
+    Raises:
+        TrainingError: as from train_and_evaluate.
+    """
+    devices = strategy()
+    make_repeatable(config.seed)
+    data = _data(config)
+    folder = unfinished_folder(workdir / "runs", config, data.train)
+    fit(data.task, *data.parts(config), config, progress=progress, folder=folder, strategy=devices)
 
 
 def _require_writable(workdir: Path) -> None:
