@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from training.config import TrainConfig
 
 
-class Sizes(click.ParamType):
+class Sizes(click.ParamType[tuple[int, ...]]):
     """Whole numbers with commas between them."""
 
     name = "n,n,…"

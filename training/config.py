@@ -39,7 +39,8 @@ class TrainConfig:
         api: "keras", or "core" for the networks in plain TensorFlow.
         validation_fraction: share of the training data that training watches itself with; 0 is
             none, and then no early stopping.
-        patience: epochs without a better validation loss after which training stops; 0 never.
+        patience: epochs without a better validation loss after which training stops, and keeps
+            the best epoch's weights; 0 is never, and keeps the last ones.
         data_dir: where files of data sets lie.
         target: the column of a table that is predicted.
         tensorboard: whether the run's folder gets logs for TensorBoard.
@@ -134,7 +135,7 @@ def config_for(model: str, **settings: Any) -> TrainConfig:
         given.setdefault("hidden", hidden_for(data))
     if model == "cnn" and given.get("api") == "core":
         given.setdefault("preset", "lecture")
-    filled = {
+    filled: dict[str, Any] = {
         "name": model,
         "epochs": defaults.epochs,
         "batch_size": defaults.batch_size,

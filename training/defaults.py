@@ -22,7 +22,7 @@ _DIGITS = {
     "linear": _LINEAR,
     "logistic": Defaults(40, 64, 0.03, validation_fraction=0.05),
     "mlp": Defaults(50, 64, 0.003, augmentation=0.6, validation_fraction=0.05),
-    "cnn": Defaults(30, 64, 0.004, augmentation=0.6, validation_fraction=0.05),
+    "cnn": Defaults(20, 64, 0.004, augmentation=0.6, validation_fraction=0.05),
 }
 _IMAGES = {
     "linear": _LINEAR,

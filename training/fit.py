@@ -47,9 +47,9 @@ def fit(
     Args:
         task: what it is to learn.
         train: what it learns from.
-        validation: what it is watched with: the weights of the best epoch are kept, and after
-            config.patience epochs without a better one training stops. None keeps the last ones.
-        config: everything else.
+        validation: what it is watched with; None is nothing.
+        config: everything else. Where it has patience, the weights of the best epoch are kept,
+            and after so many epochs without a better one training stops.
         progress: called at the end of every epoch.
         folder: for checkpoints, from which a training that was stopped goes on, and TensorBoard's
             logs; None has neither.
@@ -115,7 +115,7 @@ class _Loop:
                 board.show(epoch)
                 if progress is not None:
                     progress(epoch)
-        if self.validation is not None:
+        if self.best:
             for variable, best in zip(self.network.weights, self.best, strict=True):
                 variable.assign(best)
 
@@ -157,7 +157,7 @@ class _Loop:
         score = self.runner.evaluate(iter(data), steps)
         if score.loss < self.best_loss:
             self.best_loss, self.waited = score.loss, 0
-            for best, variable in zip(self.best, self.network.weights, strict=True):
+            for best, variable in zip(self.best, self._watched(), strict=True):
                 best.assign(variable.numpy())
         else:
             self.waited += 1
@@ -167,7 +167,8 @@ class _Loop:
         return 0 < self.config.patience <= self.waited
 
     def _watched(self) -> list[Any]:
-        return [] if self.validation is None else self.network.weights
+        stops_early = self.config.patience and self.validation is not None
+        return self.network.weights if stops_early else []
 
     def _logs(self) -> Path | None:
         wanted = self.config.tensorboard and self.folder is not None and is_chief()

@@ -81,7 +81,7 @@ class FullyConnected:
             x = x @ w + b
             x = prelu(x, *slope) if slope else ACTIVATIONS[self.activation](x)
             if seed is not None and w.shape[1] >= 128:
-                x = tf.nn.experimental.stateless_dropout(x, 0.3, seed + [0, number])
+                x = tf.nn.experimental.stateless_dropout(x, 0.3, seed + tf.constant([0, number], seed.dtype))
         return x @ self.w + self.b
 
 
@@ -108,7 +108,11 @@ class Convolutional:
         return x @ self.w4 + self.b4
 
 
-def network(config: TrainConfig, task: Task, weights: Weights) -> Linear:
+# A network of this module.
+Core = Linear | FullyConnected | Convolutional
+
+
+def network(config: TrainConfig, task: Task, weights: Weights) -> Core:
     """The network that a configuration names, with fresh weights.
 
     Raises:

@@ -61,10 +61,10 @@ def multiply_adds(model: Model) -> int:
 
 def _layer_multiply_adds(layer: Layer) -> int:
     if isinstance(layer, layers.Dense):
-        return prod(layer.output.shape[1:]) * int(layer.kernel.shape[0])
+        return int(prod(layer.output.shape[1:]) * layer.kernel.shape[0])
     if isinstance(layer, layers.Conv2D):
         height, width, channels = layer.kernel.shape[:3]
-        return prod(layer.output.shape[1:]) * int(height) * int(width) * int(channels)
+        return int(prod(layer.output.shape[1:]) * height * width * channels)
     return 0
 
 

@@ -40,8 +40,9 @@ def write_record(
         logs: TensorBoard's, which are moved there; None or a missing folder is none.
 
     Returns:
-        The folder. Its history.json has a list of epochs. Its test_predictions.csv has a row for each held-out image: its index in the
-        data set, the names of its label and of the predicted one, and the latter's probability.
+        The folder. Its history.json has a list of epochs. Its test_predictions.csv has a row for
+        each held-out image: its index in the data set, the names of its label and of the predicted
+        one, and the latter's probability.
 
     Raises:
         TrainingError: it cannot be written; the model is published all the same.
