@@ -20,7 +20,7 @@ def augment(images: Tensor, numbers: Tensor, strength: float) -> Tensor:
     grey = images.shape[-1] == 1
     if grey:
         images = _stroke(images, numbers[:, 6], strength)
-    return tf.raw_ops.ImageProjectiveTransformV3(
+    changed = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=_transforms(tf.shape(images), numbers, strength),
         output_shape=tf.shape(images)[1:3],
@@ -29,6 +29,7 @@ def augment(images: Tensor, numbers: Tensor, strength: float) -> Tensor:
         fill_mode="CONSTANT" if grey else "REFLECT",
         fill_value=0.0,
     )
+    return tf.ensure_shape(changed, images.shape)
 
 
 def _transforms(shape: Tensor, numbers: Tensor, strength: float) -> Tensor:

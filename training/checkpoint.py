@@ -70,16 +70,13 @@ class Checkpoints:
         folder: where they lie.
         variables: everything that training changes.
         writes: whether this process saves; all of a training's workers read.
-        seconds: time between two checkpoints at least.
     """
 
-    def __init__(
-        self, folder: Path, variables: list[Any], writes: bool, seconds: float = SECONDS_BETWEEN
-    ) -> None:
+    def __init__(self, folder: Path, variables: list[Any], writes: bool) -> None:
         self._notes = tf.Variable("", dtype=tf.string, trainable=False)
         checkpoint = tf.train.Checkpoint(notes=self._notes, variables=variables)
         self._manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1)
-        self._writes, self._seconds = writes, seconds
+        self._writes = writes
         self._last = time.monotonic()
 
     def restore(self) -> dict[str, Any] | None:
@@ -97,7 +94,7 @@ class Checkpoints:
         try:
             self._manager.checkpoint.restore(newest).assert_existing_objects_matched()
             notes: dict[str, Any] = json.loads(self._notes.numpy())
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except (tf.errors.OpError, LookupError, AssertionError, ValueError) as error:
             folder = Path(newest).parent
             raise TrainingError(
                 f"the checkpoint {newest} cannot be read ({type(error).__name__}): remove the "
@@ -111,7 +108,7 @@ class Checkpoints:
         Raises:
             TrainingError: the disk is full, and the like.
         """
-        if not self._writes or time.monotonic() - self._last < self._seconds:
+        if not self._writes or time.monotonic() - self._last < SECONDS_BETWEEN:
             return False
         self._notes.assign(json.dumps(notes))
         try:

@@ -83,7 +83,7 @@ class _Loop:
     ) -> None:
         self.config, self.strategy, self.folder = config, strategy, folder
         self.train = train
-        self.validation = in_memory(validation) if validation and validation.count else None
+        self.validation = self._validation(validation)
         self.steps = steps_per_epoch(train.count, config.batch_size)
         self.rate = schedule(config, height(config, train), self.steps)
         with strategy.scope():
@@ -98,6 +98,14 @@ class _Loop:
         if folder is not None:
             variables = [*self.network.state, *optimizer.state, *self.best]
             self.checkpoints = Checkpoints(folder, variables, is_chief())
+
+    def _validation(self, part: Part | None) -> tuple[Any, int] | None:
+        """Batches of the validation data, made once for all epochs, and how many they are."""
+        if part is None:
+            return None
+        steps = steps_per_epoch(part.count, _VALIDATION_BATCH)
+        order = Order(_VALIDATION_BATCH)
+        return batches(in_memory(part), order, 0, steps, self.strategy), steps
 
     def run(self, progress: Progress | None) -> None:
         """All epochs that are left."""
@@ -152,8 +160,7 @@ class _Loop:
         """Score the validation data and keep the weights if they are the best so far."""
         if self.validation is None:
             return None
-        steps = steps_per_epoch(self.validation.count, _VALIDATION_BATCH)
-        data = batches(self.validation, Order(_VALIDATION_BATCH), 0, steps, self.strategy)
+        data, steps = self.validation
         score = self.runner.evaluate(iter(data), steps)
         if score.loss < self.best_loss:
             self.best_loss, self.waited = score.loss, 0

@@ -81,7 +81,9 @@ class FullyConnected:
             x = x @ w + b
             x = prelu(x, *slope) if slope else ACTIVATIONS[self.activation](x)
             if seed is not None and w.shape[1] >= 128:
-                x = tf.nn.experimental.stateless_dropout(x, 0.3, seed + tf.constant([0, number], seed.dtype))
+                x = tf.nn.experimental.stateless_dropout(
+                    x, 0.3, seed + tf.constant([0, number], seed.dtype)
+                )
         return x @ self.w + self.b
 
 

@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import json
 import subprocess
 import sys
@@ -9,7 +8,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from training import datasets
-from training.config import MODELS, config_for
+from training.config import config_for
+from training.config_file import read_config
+from training.defaults import CLASSIFIERS
 from training.errors import TrainingError
 from training.preparation import prepare_images
 from training.progress import Epoch
@@ -58,7 +59,10 @@ def test_contract_tells_of_the_run(tiny):
 def test_record_of_the_run(tiny):
     result, _, workdir = tiny
     assert result.run_folder == workdir / "runs" / "tiny-1"
-    assert json.loads((result.run_folder / "config.json").read_text()) == dataclasses.asdict(TINY)
+    assert read_config(result.run_folder / "config.json") == TINY
+    history = json.loads((result.run_folder / "history.json").read_text())
+    assert [epoch["number"] for epoch in history] == [1]
+    assert history[0]["val_loss"] == result.history[0].val_loss > 0
     assert json.loads((result.run_folder / "metrics.json").read_text()) == result.metrics
     with (result.run_folder / "test_predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -104,7 +108,7 @@ def test_accuracy_of_the_default_models(trained_models, model, least):
     assert result.seconds < 60
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", CLASSIFIERS)
 def test_ink_on_white_gets_the_same_labels(trained_models, model):
     result = trained_models.results[model]
     images = 255 - datasets.load("digits").images[result.test.indices]
