@@ -1,47 +1,104 @@
 """`rockstar train`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from training.config import DATA_SETS, MODELS
+from training.config import ACTIVATIONS, APIS, DEFAULT_DATA, MIXED_PRECISION, PRESETS, TASKS
+from training.data_spec import SYNTAX
+from training.defaults import MODELS
+
+if TYPE_CHECKING:
+    from training.config import TrainConfig
+
+
+class Sizes(click.ParamType[tuple[int, ...]]):
+    """Whole numbers with commas between them."""
+
+    name = "n,n,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """The numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(size) for size in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of sizes such as 512,256", param, ctx)
 
 
 @click.command(epilog="Example: rockstar train cnn --data digits")
-@click.argument("model", type=click.Choice(MODELS))
-@click.option("--data", type=click.Choice(DATA_SETS), default=DATA_SETS[0], help="To train on.")
+@click.argument("model", type=click.Choice(MODELS), required=False)
+@click.option("--config", type=click.Path(path_type=Path), help="Settings: a run's config.json.")
+@click.option("--data", help=f"{SYNTAX}.  [default: {DEFAULT_DATA}]")
+@click.option("--data-dir", help="Where files of data sets lie.")
+@click.option("--target", help="The column of a table that is predicted.")
+@click.option("--task", type=click.Choice(TASKS), help="Of a table.  [default: by the target]")
+@click.option("--image-size", type=int, help="Side of a folder's images for the model.")
 @click.option("--name", help="Publish under this name.  [default: MODEL]")
 @click.option(
     "--workdir", default=".", type=click.Path(path_type=Path), help="Gets models/, runs/."
 )
-@click.option("--epochs", type=int, help="How often the training data is seen.")
+@click.option("--api", type=click.Choice(APIS), help="Keras, or plain TensorFlow.")
+@click.option("--preset", type=click.Choice(PRESETS), help="Architecture of the cnn.")
+@click.option("--hidden", type=Sizes(), help="Sizes of an mlp's hidden layers.")
+@click.option("--activation", type=click.Choice(ACTIVATIONS), help="Of these layers.")
+@click.option("--epochs", type=int, help="How often the training data is seen, at most.")
 @click.option("--batch-size", type=int, help="Examples in one step.")
-@click.option("--learning-rate", type=float, help="At the start.")
+@click.option("--learning-rate", type=float, help="At its height.")
 @click.option("--augmentation", type=float, help="Strength of random changes; 0 is none.")
+@click.option("--validation-fraction", type=float, help="Share of the training data; 0 is none.")
+@click.option("--patience", type=int, help="Epochs without progress; 0 never stops early.")
+@click.option("--mixed-precision", type=click.Choice(MIXED_PRECISION), help="bfloat16.")
+@click.option("--quantize/--no-quantize", default=None, help="int8 weights in the LiteRT file.")
+@click.option("--tensorboard/--no-tensorboard", default=None, help="Write logs into the run.")
 @click.option("--seed", type=int, help="The same seed, the same model.")
 @click.option("--test-fraction", type=float, help="Share of the data that is held out.")
-def train(model: str, data: str, workdir: Path, **settings: Any) -> None:
+def train(model: str | None, config: Path | None, workdir: Path, **settings: Any) -> None:
     """Train a MODEL, test it on held-out examples, and publish it as the next version.
 
-    What is not given has a default that suits the model.
+    What is not given has a default that suits the model. Stopped and started again with the same
+    settings, training goes on where it was.
     """
-    from training.config import config_for
-    from training.errors import TrainingError
-    from training.progress import shown
+    from training.errors import StoppedError, TrainingError
 
-    given = {name: value for name, value in settings.items() if value is not None}
     try:
-        config = config_for(model, data=data, **given)
-        try:
-            from training.summary import summarize
-            from training.train import train_and_evaluate
-        except ModuleNotFoundError as error:
-            raise click.ClickException(
-                f"training needs {error.name}: in a checkout, pip install '.[train]'"
-            ) from error
-        with shown(f"Training {config.name}", config.epochs) as progress:
-            result = train_and_evaluate(config, workdir, progress)
-        click.echo(summarize(result))
+        _run(_config(model, config, settings), workdir)
+    except StoppedError as error:
+        click.echo(f"\n{error}", err=True)
+        raise click.exceptions.Exit(130) from error
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _config(model: str | None, file: Path | None, settings: dict[str, Any]) -> "TrainConfig":
+    from training.config import config_for
+    from training.config_file import read_config
+
+    if file is not None:
+        return read_config(file, model=model, **settings)
+    if model is None:
+        raise click.UsageError(f"say which model: {', '.join(MODELS)}; or give --config FILE")
+    return config_for(model, **settings)
+
+
+def _run(config: "TrainConfig", workdir: Path) -> None:
+    from training.distribution import is_chief
+    from training.progress import shown
+
+    try:
+        from training.summary import summarize
+        from training.train import take_part, train_and_evaluate
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"training needs {error.name}: in a checkout, pip install '.[train]'"
+        ) from error
+    with shown(f"Training {config.name}", config.epochs) as progress:
+        if not is_chief():
+            take_part(config, workdir, progress)
+            return
+        result = train_and_evaluate(config, workdir, progress)
+    click.echo(summarize(result))

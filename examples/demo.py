@@ -25,8 +25,8 @@ from clients.grpc import GrpcClient
 from clients.http import HttpClient
 from serving.serve import Addresses, ServeOptions, require_free_ports, serve
 from serving.supervisor import ServeError
-from training.config import MODELS
 from training.datasets import load
+from training.defaults import CLASSIFIERS
 
 BATCH = 40
 OVER_GRPC = 40
@@ -61,7 +61,7 @@ class HeldOut:
 def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -> None:
     """Train, serve, ask."""
     options = ServeOptions(
-        workdir / "models", MODELS, port=port, grpc_port=grpc_port, rest_port=rest_port
+        workdir / "models", CLASSIFIERS, port=port, grpc_port=grpc_port, rest_port=rest_port
     )
     outcomes: list[bool] = []
 
@@ -76,7 +76,7 @@ def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -
     try:
         # Before minutes of training, not after.
         require_free_ports(options)
-        for model in MODELS:
+        for model in CLASSIFIERS:
             train(model, workdir)
         heading("Serving the three")
         serve(options, on_ready)
@@ -108,7 +108,7 @@ def ask(addresses: Addresses, workdir: Path, stopping: Callable[[], bool]) -> bo
     click.echo(f"{'model':<10}{'images':>8}{'at training':>13}{'over HTTP':>12}   same answers")
     same = True
     with HttpClient(addresses.http) as http, GrpcClient(addresses.grpc) as grpc:
-        for model in MODELS:
+        for model in CLASSIFIERS:
             version = http.predict(model, png(np.zeros((8, 8), np.uint8))).version
             held_out = read_held_out(workdir / "runs" / f"{model}-{version}")
             answers = list(in_batches(http, model, held_out.images, stopping))

@@ -23,10 +23,11 @@ class TrainedModels:
 def trained_models(tmp_path_factory: pytest.TempPathFactory) -> TrainedModels:
     """Logistic, mlp and cnn with their default configuration: about half a minute, once."""
     # TensorFlow is imported only by who asks for this.
-    from training.config import MODELS, config_for
+    from training.config import config_for
+    from training.defaults import CLASSIFIERS
     from training.train import train_and_evaluate
 
     workdir = tmp_path_factory.mktemp("trained")
     return TrainedModels(
-        workdir, {model: train_and_evaluate(config_for(model), workdir) for model in MODELS}
+        workdir, {model: train_and_evaluate(config_for(model), workdir) for model in CLASSIFIERS}
     )

@@ -1,51 +1,57 @@
-"""What to train, and how: settings with defaults for each model. Imports nothing heavy."""
+"""What to train, and how: every setting of a run, checked. Imports nothing heavy."""
 
 import math
 import re
 from dataclasses import dataclass
+from typing import Any, Literal
 
+from training.data_spec import parse_data
+from training.defaults import MODELS, defaults_for, hidden_for
 from training.errors import ConfigError
 
-DATA_SETS = ("digits",)
+DEFAULT_DATA = "digits"
 DEFAULT_SEED = 1
 DEFAULT_TEST_FRACTION = 0.2
+ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "softsign", "prelu", "arctan")
+PRESETS = ("default", "lecture")
+APIS = ("keras", "core")
+MIXED_PRECISION = ("auto", "on", "off")
+TASKS = ("classification", "regression")
 # As the contract demands of a model's name, which is also the name of a folder.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Defaults:
-    """How a model is trained where nothing else is asked for."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    augmentation: float
-
-
-DEFAULTS = {
-    "logistic": Defaults(epochs=40, batch_size=64, learning_rate=0.03, augmentation=0.0),
-    "mlp": Defaults(epochs=50, batch_size=64, learning_rate=0.003, augmentation=0.6),
-    "cnn": Defaults(epochs=40, batch_size=64, learning_rate=0.004, augmentation=0.6),
-}
-MODELS = tuple(DEFAULTS)
-
-
-@dataclass(frozen=True)
 class TrainConfig:
-    """One training run; `config_for` fills in a model's defaults.
+    """One training run; `config_for` fills in what suits a model.
 
     Attributes:
         name: the model is published under it; a letter or digit, then also "_", "." and "-".
         model: which network, one of MODELS.
-        data: which data set, one of DATA_SETS.
-        epochs: how often the training images are seen.
-        batch_size: images in one step.
-        learning_rate: of Adam, at the start; it decays to zero along a cosine.
-        augmentation: how far training images are turned, moved and zoomed at random: 0 not at
-            all, 1 up to 10 degrees, 8 % and 10 %.
-        seed: of the split, the initial weights, the shuffling and the augmentation.
-        test_fraction: share of the images that is held out.
+        data: which data set, such as "digits", "mnist", "folder:photos" or "csv:houses.csv".
+        epochs: how often the training data is seen, at most.
+        batch_size: examples in one step, over all devices and workers together.
+        learning_rate: at its height; None, for the linear model alone, takes as large a one as
+            gradient descent surely converges with.
+        augmentation: how far training images are changed at random: 0 not at all, 1 up to 10
+            degrees, 8 % of the side and 10 % of the size.
+        activation: of an mlp's hidden layers, one of ACTIVATIONS.
+        hidden: sizes of an mlp's hidden layers.
+        preset: of the cnn: "default", or "lecture" for 5x5x32, pool, 5x5x64, pool, 1024.
+        api: "keras", or "core" for the networks in plain TensorFlow.
+        validation_fraction: share of the training data that training watches itself with; 0 is
+            none, and then no early stopping.
+        patience: epochs without a better validation loss after which training stops, and keeps
+            the best epoch's weights; 0 is never, and keeps the last ones.
+        data_dir: where files of data sets lie.
+        target: the column of a table that is predicted.
+        task: of a table, one of TASKS; None lets the target's values decide.
+        image_size: side of a folder's images as the model takes them; None lets them decide.
+        quantize: whether the LiteRT file's weights are int8, if that costs little enough.
+        tensorboard: whether the run's folder gets logs for TensorBoard.
+        mixed_precision: bfloat16 in the layers: "auto" where a GPU is made for it.
+        seed: of the splits, the initial weights, the shuffling, augmentation and dropout.
+        test_fraction: share of the data that is held out.
 
     Raises:
         ConfigError: a value that cannot be; the message starts with the field.
@@ -56,54 +62,102 @@ class TrainConfig:
     data: str
     epochs: int
     batch_size: int
-    learning_rate: float
-    augmentation: float
+    learning_rate: float | None
+    augmentation: float = 0.0
+    activation: str = "relu"
+    hidden: tuple[int, ...] = ()
+    preset: str = "default"
+    api: Literal["keras", "core"] = "keras"
+    validation_fraction: float = 0.0
+    patience: int = 0
+    data_dir: str | None = None
+    target: str | None = None
+    task: Literal["classification", "regression"] | None = None
+    image_size: int | None = None
+    quantize: bool = False
+    tensorboard: bool = False
+    mixed_precision: Literal["auto", "on", "off"] = "auto"
     seed: int = DEFAULT_SEED
     test_fraction: float = DEFAULT_TEST_FRACTION
 
     def __post_init__(self) -> None:
         _require(bool(_NAME.fullmatch(self.name)), "name", self.name, "letters, digits, _ . -")
         _require_one_of(self.model, "model", MODELS)
-        _require_one_of(self.data, "data", DATA_SETS)
-        _require(1 <= self.epochs <= 10_000, "epochs", self.epochs, "1 to 10000")
+        parse_data(self.data)
+        _require_one_of(self.activation, "activation", ACTIVATIONS)
+        _require_one_of(self.preset, "preset", PRESETS)
+        _require_one_of(self.api, "api", APIS)
+        _require_one_of(self.mixed_precision, "mixed_precision", MIXED_PRECISION)
+        if self.task is not None:
+            _require_one_of(self.task, "task", TASKS)
+        self._require_numbers()
+        self._require_fit()
+
+    def _require_numbers(self) -> None:
+        _require(1 <= self.epochs <= 100_000, "epochs", self.epochs, "1 to 100000")
         _require(1 <= self.batch_size <= 65_536, "batch_size", self.batch_size, "1 to 65536")
         rate = self.learning_rate
-        _require(0 < rate <= 10, "learning_rate", rate, "more than 0 and at most 10")
+        if rate is not None:
+            _require(0 < rate <= 10, "learning_rate", rate, "more than 0 and at most 10")
         _require(0 <= self.augmentation <= 3, "augmentation", self.augmentation, "0 to 3")
+        for size in self.hidden:
+            _require(1 <= size <= 65_536, "hidden", size, "sizes of 1 to 65536")
+        size = self.image_size
+        if size is not None:
+            _require(4 <= size <= 1024, "image_size", size, "4 to 1024")
+        fraction = self.validation_fraction
+        _require(0 <= fraction < 1, "validation_fraction", fraction, "0 to less than 1")
+        _require(self.patience >= 0, "patience", self.patience, "0 or more epochs")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "between 0 and 1")
 
+    def _require_fit(self) -> None:
+        """Settings that are for some models only."""
+        linear = self.model == "linear"
+        _require(linear or self.learning_rate is not None, "learning_rate", None, "a number")
+        if self.model == "mlp":
+            _require(bool(self.hidden), "hidden", self.hidden, "at least one size, such as 512,256")
+        else:
+            _require(not self.hidden, "hidden", self.hidden, f"none with model {self.model}")
+        if self.model != "cnn":
+            _require(self.preset == "default", "preset", self.preset, "default unless model is cnn")
+        elif self.api == "core":
+            _require(self.preset == "lecture", "preset", self.preset, "lecture with api core")
+        if self.api == "core":
+            _require(
+                self.mixed_precision != "on", "mixed_precision", "on", "auto or off with api core"
+            )
 
-def config_for(
-    model: str,
-    *,
-    data: str = DATA_SETS[0],
-    name: str | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    augmentation: float | None = None,
-    seed: int = DEFAULT_SEED,
-    test_fraction: float = DEFAULT_TEST_FRACTION,
-) -> TrainConfig:
-    """The configuration for a model; None stands for the model's default, and for its name.
+
+def config_for(model: str, **settings: Any) -> TrainConfig:
+    """The configuration for a model; what is missing or None has the default that suits it.
+
+    Args:
+        model: one of MODELS.
+        settings: any other field of TrainConfig.
 
     Raises:
         ConfigError: a value that cannot be; the message starts with the field.
+        TypeError: not a field.
     """
     _require_one_of(model, "model", MODELS)
-    defaults = DEFAULTS[model]
-    return TrainConfig(
-        name=model if name is None else name,
-        model=model,
-        data=data,
-        epochs=defaults.epochs if epochs is None else epochs,
-        batch_size=defaults.batch_size if batch_size is None else batch_size,
-        learning_rate=defaults.learning_rate if learning_rate is None else learning_rate,
-        augmentation=defaults.augmentation if augmentation is None else augmentation,
-        seed=seed,
-        test_fraction=test_fraction,
-    )
+    given = {field: value for field, value in settings.items() if value is not None}
+    data = given.setdefault("data", DEFAULT_DATA)
+    defaults = defaults_for(model, data)
+    if model == "mlp":
+        given.setdefault("hidden", hidden_for(data))
+    if model == "cnn" and given.get("api") == "core":
+        given.setdefault("preset", "lecture")
+    filled: dict[str, Any] = {
+        "name": model,
+        "epochs": defaults.epochs,
+        "batch_size": defaults.batch_size,
+        "learning_rate": defaults.learning_rate,
+        "augmentation": defaults.augmentation,
+        "validation_fraction": defaults.validation_fraction,
+        "patience": defaults.patience,
+    }
+    return TrainConfig(model=model, **(filled | given))
 
 
 def _require_one_of(value: str, field: str, known: tuple[str, ...]) -> None:

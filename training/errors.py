@@ -3,6 +3,7 @@
 TrainingError
  ├── ConfigError      a setting that cannot be (also a ValueError)
  ├── DataError        data that is not known or cannot be used
+ ├── StoppedError     somebody pressed Ctrl-C
  └── ExportError      a model that could not be written, checked or published
 """
 
@@ -17,6 +18,10 @@ class ConfigError(TrainingError, ValueError):
 
 class DataError(TrainingError):
     """Data that is not known or cannot be used."""
+
+
+class StoppedError(TrainingError):
+    """Somebody pressed Ctrl-C; the message says from where the same training goes on."""
 
 
 class ExportError(TrainingError):

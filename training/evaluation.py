@@ -1,26 +1,64 @@
-"""What probabilities are worth against the truth."""
+"""What answers are worth against the truth."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.parts import Part
+
+# Examples in one call of the model while it is evaluated.
+_BATCH = 256
+
+# float32 [n, *shape of one example] to float32 [n, classes], or [n, 1].
+Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
 
 @dataclass(frozen=True, eq=False)
 class TestPredictions:
-    """What a model says of the held-out images.
+    """What a model says of the held-out examples.
 
     Attributes:
-        indices: int64 [n], of the images in the data set.
-        truth: int64 [n], their labels.
-        probabilities: float32 [n, classes].
+        indices: int64 [n], of the examples in the data set.
+        truth: int64 labels, or float32 values for a regression, [n].
+        outputs: float32: probabilities [n, classes], or values [n, 1].
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
 
     indices: NDArray[np.int64]
-    truth: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
+    truth: NDArray[Any]
+    outputs: NDArray[np.float32]
+
+
+def answers(answer: Answer, part: Part) -> NDArray[np.float32]:
+    """What a model says of all examples of a part, in their order."""
+    return np.concatenate([answer(tensors) for tensors, _ in part.batches(_BATCH)])
+
+
+def classification_metrics(
+    test: NDArray[np.float32], truth: NDArray[np.int64], prefix: str = "test"
+) -> dict[str, float]:
+    """Accuracy and cross-entropy of probabilities, [n, classes]."""
+    return {
+        f"{prefix}_accuracy": accuracy(test, truth),
+        f"{prefix}_loss": cross_entropy(test, truth),
+    }
+
+
+def regression_metrics(
+    test: NDArray[np.float32], truth: NDArray[np.float32], prefix: str = "test"
+) -> dict[str, float]:
+    """Mean squared error of values, [n, 1], its root, and R² where the truth varies."""
+    errors = truth.astype(np.float64) - test[:, 0]
+    loss = float(np.mean(errors**2))
+    metrics = {f"{prefix}_loss": loss, f"{prefix}_rmse": loss**0.5}
+    variance = float(np.var(truth.astype(np.float64)))
+    if variance > 0:
+        metrics[f"{prefix}_r2"] = 1 - loss / variance
+    return metrics
 
 
 def accuracy(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> float:

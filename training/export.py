@@ -19,9 +19,10 @@ import msgspec
 
 from serving.contract import CONTRACT_FILE, Contract
 from training.errors import ExportError
+from training.evaluation import Answer
 from training.prepared import GoldenSamples
 from training.publish import publication
-from training.quantization import Answer, Quantization, judged, litert_answer
+from training.quantization import Quantization, judged, litert_answer
 from training.readback import LITERT_FILE, verify
 from training.signatures import (
     LITERT_SIGNATURES,

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training import datasets
+from training.config import config_for
 from training.errors import TrainingError
 from training.image_inputs import known_input, prepare_images
 from training.models import Model, build
+from training.task import Task
 from training.tensorflow_setup import Tensor, keras, make_repeatable, tf
 
 DATA = "digits"
@@ -128,7 +130,7 @@ def _learned(curve: Curve) -> bool:
 def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
     make_repeatable(seed)
     images, labels = _training_data(seed)
-    network = build(model, images.shape[1:], int(labels.max()) + 1)
+    network = build(config_for(model), Task(images.shape[1:], int(labels.max()) + 1))
     initial = network.get_weights()
     rate = tf.Variable(0.0)
     descend, loss_of = _descent(network, rate)

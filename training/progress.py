@@ -20,16 +20,32 @@ class Epoch:
         number: of the epoch, from 1.
         epochs: how many there will be.
         loss: mean over the epoch's training batches.
-        accuracy: the same; augmented images count as trained.
+        accuracy: the same; augmented images count as trained. None for a regression.
+        val_loss: of the validation data, at the end; None where there is none.
+        val_accuracy: likewise.
+        learning_rate: of the last step.
+        seconds: that it took, validation included.
+        last: whether training ends with it, as planned or early.
     """
 
     number: int
     epochs: int
     loss: float
-    accuracy: float
+    accuracy: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    learning_rate: float = 0.0
+    seconds: float = 0.0
+    last: bool = False
 
     def __str__(self) -> str:
-        return f"loss {self.loss:.3f}, accuracy {self.accuracy:.3f}"
+        parts = [
+            ("loss", self.loss),
+            ("accuracy", self.accuracy),
+            ("validation loss", self.val_loss),
+            ("validation accuracy", self.val_accuracy),
+        ]
+        return ", ".join(f"{name} {value:.3f}" for name, value in parts if value is not None)
 
 
 # Called at the end of every epoch.
@@ -61,7 +77,8 @@ def shown(label: str, epochs: int, stream: TextIO | None = None) -> Iterator[Pro
         width=24,
     )
     with bar:
-        yield lambda epoch: bar.update(1, epoch)
+        # From where it is: a training that goes on starts with a later epoch.
+        yield lambda epoch: bar.update(epoch.number - bar.pos, epoch)
 
 
 def _text(epoch: Epoch | None) -> str:
@@ -71,7 +88,7 @@ def _text(epoch: Epoch | None) -> str:
 def _plain(label: str, stream: TextIO) -> Progress:
     def show(epoch: Epoch) -> None:
         every = max(1, epoch.epochs // PLAIN_LINES)
-        if epoch.number % every == 0 or epoch.number == epoch.epochs:
+        if epoch.number % every == 0 or epoch.last:
             click.echo(f"{label}: epoch {epoch.number} of {epoch.epochs}, {epoch}", file=stream)
 
     return show

@@ -9,20 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from serving.contract import PREDICT_SIGNATURE, Contract
 from training.errors import ExportError
+from training.evaluation import Answer
 from training.opening import open_litert
 
 LARGEST_LOSS = 0.003
 # Of decimal fractions in binary: 0.9 - 0.897 is more than 0.003.
 _ROUNDING = 1e-9
 PREFIX = "quantized_"
-
-# float32 [n, *shape of one example] to float32 [n, classes], or [n, 1]; any n.
-Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from serving.contract import (
 )
 from serving.inputs import prepare
 from training.errors import ExportError
+from training.evaluation import Answer
 from training.opening import Run, open_litert, open_saved_model, saved_methods
 from training.prepared import GoldenSamples
-from training.quantization import Answer
 from training.signatures import (
     CLASSES,
     CLASSIFY_SIGNATURE,

@@ -7,17 +7,32 @@ from training.train import TrainingResult
 
 def summarize(result: TrainingResult) -> str:
     """What was trained, how good it is, where it lies, how large and how long; without colours."""
-    contract, metrics = result.contract, result.metrics
-    count = len(result.test.truth)
-    right = round(metrics["test_accuracy"] * count)
+    contract = result.contract
     return "\n".join(
         [
+            *result.notes,
             f"{contract.model} version {contract.version} in {result.seconds:.1f} s",
-            f"  accuracy  {metrics['test_accuracy']:.4f} ({right} of {count} held-out images)",
+            *_quality(result),
             f"  model     {result.folder} ({_size(result.folder)})",
-            f"  record    {result.run_folder}",
+            f"  report    {result.run_folder / 'report.html'}",
         ]
     )
+
+
+def _quality(result: TrainingResult) -> list[str]:
+    metrics, count = result.metrics, len(result.test.truth)
+    if result.contract.task == "classification":
+        right = round(metrics["test_accuracy"] * count)
+        share = f"{metrics['test_accuracy']:.4f}"
+        lines = [f"  accuracy  {share} ({right} of {count} held-out examples)"]
+        if "quantized_test_accuracy" in metrics:
+            lines.append(f"  in int8   {metrics['quantized_test_accuracy']:.4f}")
+        return lines
+    r2 = f"R² {metrics['test_r2']:.4f}, " if "test_r2" in metrics else ""
+    lines = [f"  fit       {r2}RMSE {metrics['test_rmse']:.6g} ({count} held-out examples)"]
+    if result.line is not None:
+        lines.append(f"  line      W = {result.line[0]:.8f}, b = {result.line[1]:.8f}")
+    return lines
 
 
 def _size(folder: Path) -> str:

@@ -1,31 +1,41 @@
 """Train a model, test it once on what was held out, and publish it with a record of the run."""
 
 import time
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.contract import SCHEMA_VERSION, Contract, DataSet, Input, utc_now
-from training import datasets
+from serving.contract import Contract
+from training.checkpoint import unfinished, unfinished_folder
 from training.config import TrainConfig
+from training.descent import DescentPath, path_of
+from training.distribution import is_chief, strategy
+from training.draft import draft
 from training.errors import TrainingError
-from training.evaluation import TestPredictions, accuracy, cross_entropy
-from training.export import Predict, export
-from training.fit import fit
-from training.models import build
-from training.preparation import input_for, prepare_images, statistics
-from training.progress import Progress
-from training.readback import Golden
-from training.record import write_record
+from training.evaluation import (
+    Answer,
+    TestPredictions,
+    accuracy,
+    answers,
+    classification_metrics,
+    regression_metrics,
+)
+from training.export import Exported, export
+from training.fit import Fitted, fit
+from training.network import Network
+from training.prepare import prepare
+from training.prepared import Prepared
+from training.progress import Epoch, Progress
+from training.quantization import Quantization
+from training.record import LOGS_FOLDER, write_record
+from training.report.card import CARD_FILE, model_card
+from training.report.page import write_report
+from training.showing import outcome_of, report_data
+from training.task import Task
 from training.tensorflow_setup import make_repeatable, tf
-
-# Samples that are compared in the read-back, the first of the training images.
-_GOLDEN_SAMPLES = 32
-# Examples in one call of the model while it is evaluated.
-_EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +44,14 @@ class TrainingResult:
 
     Attributes:
         folder: of the published version, models/<name>/<version>.
-        run_folder: with the record, runs/<name>-<version>.
+        run_folder: with the record and the report, runs/<name>-<version>.
         contract: as published.
-        metrics: test_accuracy, test_loss, train_accuracy; losses in nats.
-        test: what the model says of the held-out images.
+        metrics: those of the contract: test_accuracy, test_loss, train_accuracy for a
+            classification, test_r2, test_rmse, test_loss, train_r2 for a regression.
+        test: what the model says of the held-out examples.
+        history: its epochs.
+        notes: sentences about the data.
+        line: W and b of a linear model of one number; else None.
         seconds: from start to end.
     """
 
@@ -46,25 +60,19 @@ class TrainingResult:
     contract: Contract
     metrics: dict[str, float]
     test: TestPredictions
+    history: list[Epoch]
+    notes: tuple[str, ...]
+    line: tuple[float, float] | None
     seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Data:
-    """A data set as a model takes it: tensors float32 [n, *spec.shape]."""
-
-    dataset: datasets.Dataset
-    split: datasets.Split
-    spec: Input
-    tensors: NDArray[np.float32]
 
 
 def train_and_evaluate(
     config: TrainConfig, workdir: Path, progress: Progress | None = None
 ) -> TrainingResult:
-    """Train as configured, test once on the held-out images, and publish the next version.
+    """Train as configured, test once on the held-out examples, and publish the next version.
 
-    The same configuration on the same machine gives the same model.
+    The same configuration on the same machine gives the same model. If it was stopped before, it
+    goes on where it was.
 
     Args:
         config: what to train and how.
@@ -75,28 +83,71 @@ def train_and_evaluate(
         TrainingError: the data cannot be used, the folder cannot be written, or the export does
             not read back; the message says which.
     """
+    if not is_chief():
+        raise TrainingError("this process is not the chief of TF_CONFIG's workers: use take_part")
     started = time.perf_counter()
     _require_writable(workdir)
+    devices = strategy()
     make_repeatable(config.seed)
     data = _data(config)
-    model = build(config.model, data.spec.shape, len(data.dataset.label_names))
-    train = data.split.train_index
-    fit(model, data.tensors[train], data.dataset.labels[train], config, progress)
-
-    def predict(image: object) -> object:
-        return model(image, training=False)
-
-    # The only time that the held-out images are looked at.
-    test = _predictions(predict, data, data.split.test_index)
-    metrics = _metrics(test, _predictions(predict, data, train))
-    golden = Golden(
-        data.dataset.images[train[:_GOLDEN_SAMPLES]], data.tensors[train[:_GOLDEN_SAMPLES]]
+    path = path_of(config, data)
+    with unfinished(workdir / "runs", config, data.train) as folder:
+        fitted = fit(
+            _task(data),
+            data.train,
+            data.validation,
+            config,
+            progress=progress,
+            folder=folder,
+            strategy=devices,
+            watch=path.watch if path else None,
+        )
+        answer = _answer(fitted.network)
+        # The only time that the held-out examples are looked at.
+        test = TestPredictions(data.test.places, data.test.targets, answers(answer, data.test))
+        exported = _export(config, data, fitted, test, path, workdir / "models")
+        contract = exported.contract
+        logs = folder / LOGS_FOLDER
+        run = write_record(workdir / "runs", config, contract, test, fitted.history, logs)
+    outcome = outcome_of(data, test, path)
+    write_report(report_data(config, contract, outcome, fitted.history, fitted.network), run)
+    return TrainingResult(
+        folder=exported.folder,
+        run_folder=run,
+        contract=contract,
+        metrics=contract.metrics,
+        test=test,
+        history=fitted.history,
+        notes=data.notes,
+        line=path.points[-1] if path else None,
+        seconds=time.perf_counter() - started,
     )
-    draft = _draft(config, data, metrics)
-    exported = export(predict, [model], draft, golden, workdir / "models")
-    run_folder = write_record(workdir / "runs", config, exported.contract, test)
-    seconds = time.perf_counter() - started
-    return TrainingResult(exported.folder, run_folder, exported.contract, metrics, test, seconds)
+
+
+def take_part(config: TrainConfig, workdir: Path, progress: Progress | None = None) -> None:
+    """Train along with the chief of TF_CONFIG's workers, and publish nothing.
+
+    Args:
+        config: the chief's.
+        workdir: the chief's; a folder that all workers share.
+        progress: called at the end of every epoch.
+
+    Raises:
+        TrainingError: as from train_and_evaluate.
+    """
+    devices = strategy()
+    make_repeatable(config.seed)
+    data = _data(config)
+    folder = unfinished_folder(workdir / "runs", config, data.train)
+    fit(
+        _task(data),
+        data.train,
+        data.validation,
+        config,
+        progress=progress,
+        folder=folder,
+        strategy=devices,
+    )
 
 
 def _require_writable(workdir: Path) -> None:
@@ -111,49 +162,79 @@ def _require_writable(workdir: Path) -> None:
         raise TrainingError(f"cannot write to {workdir}: {error}") from error
 
 
-def _data(config: TrainConfig) -> _Data:
-    dataset = datasets.load(config.data)
-    split = datasets.split(dataset, config.test_fraction, config.seed)
-    spec = input_for(config.data)
-    return _Data(dataset, split, spec, prepare_images(dataset.images, spec))
-
-
-def _predictions(predict: Predict, data: _Data, indices: NDArray[np.int64]) -> TestPredictions:
-    probabilities = [
-        np.asarray(predict(tf.constant(data.tensors[indices[i : i + _EVALUATION_BATCH]])))
-        for i in range(0, len(indices), _EVALUATION_BATCH)
-    ]
-    return TestPredictions(indices, data.dataset.labels[indices], np.concatenate(probabilities))
-
-
-def _metrics(test: TestPredictions, train: TestPredictions) -> dict[str, float]:
-    return {
-        "test_accuracy": accuracy(test.probabilities, test.truth),
-        "test_loss": cross_entropy(test.probabilities, test.truth),
-        "train_accuracy": accuracy(train.probabilities, train.truth),
-    }
-
-
-def _draft(config: TrainConfig, data: _Data, metrics: dict[str, float]) -> Contract:
-    dataset, train = data.dataset, data.split.train_index
-    names = dataset.label_names
-    return Contract(
-        schema_version=SCHEMA_VERSION,
-        model=config.name,
-        version=1,
-        task="classification",
-        input=data.spec,
-        labels=names,
-        metrics=metrics,
-        data_set=DataSet(name=dataset.name, examples=len(dataset.labels), sha256=dataset.sha256),
-        statistics=statistics(data.tensors[train], dataset.labels[train], len(names), data.spec),
-        created=utc_now(),
-        producer=", ".join(map(_release, ("rockstartf", "tensorflow", "keras"))),
+def _data(config: TrainConfig) -> Prepared:
+    return prepare(
+        config.data,
+        seed=config.seed,
+        test_fraction=config.test_fraction,
+        validation_fraction=config.validation_fraction,
+        data_dir=Path(config.data_dir) if config.data_dir else None,
+        target=config.target,
+        task=config.task,
+        image_size=config.image_size,
     )
 
 
-def _release(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return package
+def _task(data: Prepared) -> Task:
+    shape = tuple(data.input.shape)
+    if data.task == "classification":
+        return Task(shape, len(data.labels))
+    target = data.statistics.target
+    mean, std = (target.mean, target.std) if target else (0.0, 1.0)
+    return Task(shape, None, mean, std or 1.0)
+
+
+def _answer(network: Network) -> Answer:
+    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(network.predict(tf.constant(batch)))
+
+    return answer
+
+
+def _export(
+    config: TrainConfig,
+    data: Prepared,
+    fitted: Fitted,
+    test: TestPredictions,
+    path: DescentPath | None,
+    models: Path,
+) -> Exported:
+    network = fitted.network
+
+    def documents(contract: Contract) -> Mapping[PurePath, str]:
+        card = model_card(contract, outcome_of(data, test, path), asdict(config))
+        return {PurePath(CARD_FILE): card}
+
+    return export(
+        network.predict,
+        network.trackables,
+        draft(config.name, data, _metrics(data, test, _answer(network))),
+        data.golden,
+        models,
+        quantization=_quantization(data) if config.quantize else None,
+        documents=documents,
+    )
+
+
+def _metrics(data: Prepared, test: TestPredictions, answer: Answer) -> dict[str, float]:
+    train = answers(answer, data.train)
+    if data.task == "regression":
+        own = regression_metrics(train, data.train.targets, "train")
+        return regression_metrics(test.outputs, test.truth) | own
+    return classification_metrics(test.outputs, test.truth) | {
+        "train_accuracy": accuracy(train, data.train.targets)
+    }
+
+
+def _quantization(data: Prepared) -> Quantization:
+    if data.task == "regression":
+        return Quantization(
+            "test_r2",
+            lambda answer: regression_metrics(answers(answer, data.test), data.test.targets).get(
+                "test_r2", float("nan")
+            ),
+        )
+    return Quantization(
+        "test_accuracy",
+        lambda answer: accuracy(answers(answer, data.test), data.test.targets),
+    )

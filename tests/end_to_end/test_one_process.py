@@ -15,13 +15,15 @@ from serving.model_server.config import ModelConfig
 from serving.model_server.server import ModelServer, ServerOptions
 from tests.end_to_end.heldout import held_out
 from tests.images import encoded, png
-from training.config import MODELS
 from training.datasets import load
+from training.defaults import CLASSIFIERS
 
 
 @pytest.fixture(scope="module")
 def model_server(trained_models):
-    models = tuple(ModelConfig(name, trained_models.workdir / "models" / name) for name in MODELS)
+    models = tuple(
+        ModelConfig(name, trained_models.workdir / "models" / name) for name in CLASSIFIERS
+    )
     with ModelServer(ServerOptions(models)) as server:
         yield server
 
@@ -29,11 +31,11 @@ def model_server(trained_models):
 @pytest.fixture
 def http(model_server):
     with TFServingClient(model_server.grpc_address) as upstream:
-        config = GatewayConfig(upstream=model_server.grpc_address, models=MODELS)
+        config = GatewayConfig(upstream=model_server.grpc_address, models=CLASSIFIERS)
         yield create_app(config, upstream).test_client()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", CLASSIFIERS)
 def test_answers_are_those_of_training(http, trained_models, model):
     files, predicted, scores = held_out(trained_models.workdir / "runs" / f"{model}-1")
     for index in range(0, len(files), 7):
@@ -50,7 +52,7 @@ def test_the_contract_tells_the_gateway_labels_and_input(http):
     assert http.get("/readyz").status_code == 200
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", CLASSIFIERS)
 def test_ink_on_white_paper_is_the_same_digit_as_white_on_black(http, model):
     digits = load("digits").images[:50, :, :, 0]
     for pixels in digits:
@@ -81,14 +83,14 @@ def test_a_photo_of_ink_on_paper_is_the_same_digit(http):
 def test_a_deadline_that_passes_is_a_504_and_the_next_request_is_answered(model_server):
     with TFServingClient(model_server.grpc_address) as upstream:
         config = GatewayConfig(
-            upstream=model_server.grpc_address, models=MODELS, request_timeout_s=1e-6
+            upstream=model_server.grpc_address, models=CLASSIFIERS, request_timeout_s=1e-6
         )
         late = create_app(config, upstream).test_client()
         image = png(load("digits").images[0, :, :, 0])
         response = late.post("/predict/cnn", data=image, content_type="image/png")
         assert response.status_code == 504
         assert response.get_json()["title"] == "Gateway Timeout"
-        in_time = create_app(GatewayConfig(model_server.grpc_address, MODELS), upstream)
+        in_time = create_app(GatewayConfig(model_server.grpc_address, CLASSIFIERS), upstream)
         response = in_time.test_client().post("/predict/cnn", data=image, content_type="image/png")
         assert response.status_code == 200
 

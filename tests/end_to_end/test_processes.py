@@ -20,8 +20,8 @@ from tests.end_to_end.conftest import ROOT, rockstar
 from tests.end_to_end.heldout import held_out
 from tests.images import bomb, png
 from tests.waiting import until
-from training.config import MODELS
 from training.datasets import load
+from training.defaults import CLASSIFIERS
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="looks at processes through /proc (Linux)"
@@ -42,7 +42,7 @@ def post(service, data: bytes, content_type: str = "image/png") -> requests.Resp
 def test_served_answers_are_those_of_training_image_by_image(start_service, models, trained_models):
     service = start_service(models)
     with HttpClient(service.http) as http, GrpcClient(service.grpc) as grpc:
-        for model in MODELS:
+        for model in CLASSIFIERS:
             files, predicted, scores = held_out(trained_models.workdir / "runs" / f"{model}-1")
             answers = [
                 p

@@ -2,33 +2,56 @@ import dataclasses
 
 import pytest
 
-from training.config import DEFAULTS, MODELS, config_for
+from training.config import TrainConfig, config_for
+from training.defaults import MODELS, defaults_for
 from training.errors import ConfigError, TrainingError
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_defaults_of_each_model(model):
     config = config_for(model)
+    defaults = defaults_for(model, "digits")
     assert config.name == config.model == model
-    assert config.epochs == DEFAULTS[model].epochs
-    assert config.learning_rate == DEFAULTS[model].learning_rate
+    assert config.data == "digits"
+    assert (config.epochs, config.learning_rate) == (defaults.epochs, defaults.learning_rate)
     assert config.test_fraction == 0.2
 
 
 def test_what_is_given_replaces_the_default():
     config = config_for("cnn", name="nets-1.0", epochs=3, augmentation=0.0)
     assert (config.name, config.epochs, config.augmentation) == ("nets-1.0", 3, 0.0)
-    assert config.batch_size == DEFAULTS["cnn"].batch_size
+    assert config.batch_size == defaults_for("cnn", "digits").batch_size
+
+
+def test_defaults_follow_the_data():
+    assert config_for("mlp").hidden == (256,)
+    assert config_for("mlp", data="mnist").hidden == (512, 256)
+    assert config_for("mlp", data="csv:rows.csv").augmentation == 0
+
+
+def test_the_core_api_has_the_net_of_the_lecture():
+    assert config_for("cnn", api="core").preset == "lecture"
+    assert config_for("cnn").preset == "default"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "rnn"}, "model: expected one of logistic, mlp, cnn, got 'rnn'"),
-        ({"data": "cifar"}, "data: expected one of digits, got 'cifar'"),
+        ({"model": "rnn"}, "model: expected one of linear, logistic, mlp, cnn, got 'rnn'"),
+        ({"data": " "}, "data: expected the name of a data set, got ' '"),
+        ({"activation": "step"}, "activation: expected one of relu, .*, got 'step'"),
+        ({"hidden": ()}, "hidden: expected at least one size, such as 512,256"),
+        ({"hidden": (64, 0)}, "hidden: expected sizes of 1 to 65536, got 0"),
+        ({"preset": "lecture"}, "preset: expected default unless model is cnn, got 'lecture'"),
+        ({"api": "jax"}, "api: expected one of keras, core, got 'jax'"),
+        ({"api": "core", "mixed_precision": "on"}, "mixed_precision: expected auto or off"),
+        ({"mixed_precision": "yes"}, "mixed_precision: expected one of auto, on, off, got 'yes'"),
+        ({"validation_fraction": 1.0}, "validation_fraction: expected 0 to less than 1, got 1.0"),
+        ({"patience": -1}, "patience: expected 0 or more epochs, got -1"),
+        ({"learning_rate": None}, "learning_rate: expected a number, got None"),
         ({"name": "../x"}, "name: expected letters, digits, _ . -, got '../x'"),
         ({"name": ""}, "name: expected letters, digits, _ . -, got ''"),
-        ({"epochs": 0}, "epochs: expected 1 to 10000, got 0"),
+        ({"epochs": 0}, "epochs: expected 1 to 100000, got 0"),
         ({"batch_size": 0}, "batch_size: expected 1 to 65536, got 0"),
         ({"learning_rate": 0.0}, "learning_rate: expected more than 0 and at most 10, got 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate: .* got nan"),
@@ -47,3 +70,26 @@ def test_bad_values_name_their_field(changes, message):
 def test_unknown_model_is_refused_before_its_defaults_are_looked_up():
     with pytest.raises(ConfigError, match="model: expected one of"):
         config_for("rnn")
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "message"),
+    [
+        ("logistic", {"hidden": (8,)}, "hidden: expected none with model logistic, got"),
+        ("cnn", {"api": "core", "preset": "default"}, "preset: expected lecture with api core"),
+    ],
+)
+def test_settings_that_a_model_does_not_have(model, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        config_for(model, **settings)
+
+
+def test_a_field_that_there_is_not_is_a_mistake_of_the_caller():
+    with pytest.raises(TypeError, match="epoch"):
+        config_for("mlp", epoch=3)
+
+
+def test_configurations_cannot_be_changed():
+    config: TrainConfig = config_for("mlp")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.epochs = 3  # type: ignore[misc]

@@ -11,7 +11,15 @@ class Terminal(io.StringIO):
 def run(stream, epochs):
     with shown("cnn", epochs, stream) as progress:
         for number in range(1, epochs + 1):
-            progress(Epoch(number, epochs, loss=1 / number, accuracy=1 - 1 / (number + 1)))
+            progress(
+                Epoch(
+                    number,
+                    epochs,
+                    loss=1 / number,
+                    accuracy=1 - 1 / (number + 1),
+                    last=number == epochs,
+                )
+            )
     return stream.getvalue()
 
 
@@ -32,3 +40,24 @@ def test_a_terminal_sees_one_line_that_updates_itself():
     assert shown_text.count("\n") == 1
     assert shown_text.count("\r") >= 4
     assert "loss 0.250, accuracy 0.800" in shown_text
+
+
+def test_an_early_end_is_told():
+    stream = io.StringIO()
+    with shown("cnn", 40, stream) as progress:
+        progress(Epoch(3, 40, loss=0.5, accuracy=0.75, val_loss=0.25, val_accuracy=1.0, last=True))
+    assert stream.getvalue() == (
+        "cnn: epoch 3 of 40, loss 0.500, accuracy 0.750, "
+        "validation loss 0.250, validation accuracy 1.000\n"
+    )
+
+
+def test_a_regression_has_no_accuracy():
+    assert str(Epoch(1, 1, loss=0.5)) == "loss 0.500"
+
+
+def test_a_training_that_goes_on_starts_its_bar_there():
+    stream = Terminal()
+    with shown("cnn", 4, stream) as progress:
+        progress(Epoch(4, 4, loss=1.0, accuracy=0.5, last=True))
+    assert "4/4" in stream.getvalue()

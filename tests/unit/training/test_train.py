@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import json
 import subprocess
 import sys
@@ -9,7 +8,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from training import datasets
-from training.config import MODELS, config_for
+from training.config import config_for
+from training.config_file import read_config
+from training.defaults import CLASSIFIERS
 from training.errors import TrainingError
 from training.image_inputs import prepare_images
 from training.progress import Epoch
@@ -39,7 +40,7 @@ def test_one_epoch_end_to_end(tiny):
     assert (result.folder / "saved_model.pb").is_file()
     assert [(epoch.number, epoch.epochs) for epoch in epochs] == [(1, 1)]
     assert set(result.metrics) == {"test_accuracy", "test_loss", "train_accuracy"}
-    assert result.test.probabilities.shape == (360, 10)
+    assert result.test.outputs.shape == (360, 10)
     assert result.seconds > 0
 
 
@@ -58,7 +59,10 @@ def test_contract_tells_of_the_run(tiny):
 def test_record_of_the_run(tiny):
     result, _, workdir = tiny
     assert result.run_folder == workdir / "runs" / "tiny-1"
-    assert json.loads((result.run_folder / "config.json").read_text()) == dataclasses.asdict(TINY)
+    assert read_config(result.run_folder / "config.json") == TINY
+    history = json.loads((result.run_folder / "history.json").read_text())
+    assert [epoch["number"] for epoch in history] == [1]
+    assert history[0]["val_loss"] == result.history[0].val_loss > 0
     assert json.loads((result.run_folder / "metrics.json").read_text()) == result.metrics
     with (result.run_folder / "test_predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -66,13 +70,13 @@ def test_record_of_the_run(tiny):
     right = np.mean([row["label"] == row["predicted"] for row in rows])
     assert right == pytest.approx(result.metrics["test_accuracy"])
     scores = np.array([row["score"] for row in rows], dtype=np.float32)
-    np.testing.assert_array_equal(scores, result.test.probabilities.max(axis=1))
+    np.testing.assert_array_equal(scores, result.test.outputs.max(axis=1))
 
 
 def test_same_seed_same_model_in_another_version(tiny):
     first, _, workdir = tiny
     again = train_and_evaluate(TINY, workdir)
-    np.testing.assert_array_equal(again.test.probabilities, first.test.probabilities)
+    np.testing.assert_array_equal(again.test.outputs, first.test.outputs)
     assert (first.contract.version, again.contract.version) == (1, 2)
 
 
@@ -104,7 +108,7 @@ def test_accuracy_of_the_default_models(trained_models, model, least):
     assert result.seconds < 60
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", CLASSIFIERS)
 def test_ink_on_white_gets_the_same_labels(trained_models, model):
     result = trained_models.results[model]
     images = 255 - datasets.load("digits").images[result.test.indices]
@@ -112,5 +116,5 @@ def test_ink_on_white_gets_the_same_labels(trained_models, model):
     interpreter = Interpreter(model_path=str(result.folder / "model.tflite"))
     answers = interpreter.get_signature_runner("serving_default")(image=tensors)
     np.testing.assert_array_equal(
-        answers["probabilities"].argmax(axis=1), result.test.probabilities.argmax(axis=1)
+        answers["probabilities"].argmax(axis=1), result.test.outputs.argmax(axis=1)
     )

@@ -1,0 +1,130 @@
+"""A finished run as its report and its model card take it."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.contract import Contract, ImageInput, TableInput
+from serving.images import decode_image
+from serving.tables import NumericColumn
+from training.config import TrainConfig
+from training.descent import DescentPath
+from training.evaluation import TestPredictions
+from training.network import KerasNetwork, Network
+from training.parts import Part
+from training.prepared import Prepared
+from training.progress import Epoch
+from training.report.data import Classified, Descent, EpochRecord, Regressed, ReportData, Weights
+
+# Rows of a regression that are plotted.
+_PLOTTED = 5000
+
+
+def report_data(
+    config: TrainConfig,
+    contract: Contract,
+    outcome: Classified | Regressed,
+    history: Sequence[Epoch],
+    network: Network,
+) -> ReportData:
+    """Everything that the report of a run shows."""
+    return ReportData(
+        contract=contract,
+        config=dataclasses.asdict(config),
+        outcome=outcome,
+        history=[_record(epoch) for epoch in history],
+        weights=_weights(config, contract, network),
+    )
+
+
+def outcome_of(
+    data: Prepared, test: TestPredictions, path: DescentPath | None = None
+) -> Classified | Regressed:
+    """What a model says of the held-out examples.
+
+    Args:
+        data: that it was trained and tested on.
+        test: its answers.
+        path: how a linear model came to its weights, if that was watched.
+    """
+    if data.task == "classification":
+        image = (
+            (lambda row: _pixels(data.test, row)) if isinstance(data.input, ImageInput) else None
+        )
+        return Classified(test.truth, test.outputs, image)
+    rows = np.arange(min(data.test.count, _PLOTTED))
+    features = data.test.tensors(rows).astype(np.float64)
+    names = _feature_names(data)
+    scale, mean = _units(data, features.shape[1])
+    return Regressed(
+        truth=test.truth[rows].astype(np.float64),
+        predicted=test.outputs[rows, 0].astype(np.float64),
+        features=features * scale + mean,
+        feature_names=names,
+        target=data.target or "target",
+        descent=None if path is None else _descent(data, path),
+    )
+
+
+def _pixels(part: Part, row: int) -> NDArray[np.uint8]:
+    raw = part.raw(row)
+    assert isinstance(raw, bytes)  # noqa: S101 - what parts of images hold
+    return decode_image(raw)
+
+
+def _record(epoch: Epoch) -> EpochRecord:
+    return EpochRecord(
+        epoch=epoch.number,
+        loss=epoch.loss,
+        accuracy=epoch.accuracy,
+        val_loss=epoch.val_loss,
+        val_accuracy=epoch.val_accuracy,
+        learning_rate=epoch.learning_rate,
+        seconds=epoch.seconds,
+    )
+
+
+def _weights(config: TrainConfig, contract: Contract, network: Network) -> Weights:
+    if not isinstance(contract.input, ImageInput):
+        return Weights()
+    kernel = np.asarray(_first_kernel(network))
+    if config.model == "logistic":
+        return Weights(logistic=kernel.reshape(*contract.input.shape, len(contract.labels)))
+    return Weights(first_filters=kernel) if config.model == "cnn" else Weights()
+
+
+def _first_kernel(network: Network) -> Any:
+    """The first weights; both APIs have them in the order of the layers."""
+    weights = network.model.weights if isinstance(network, KerasNetwork) else network.weights
+    return weights[0].numpy()
+
+
+def _feature_names(data: Prepared) -> tuple[str, ...]:
+    """A name for each value of the tensor."""
+    assert isinstance(data.input, TableInput)  # noqa: S101 - regressions are of tables
+    names: list[str] = []
+    for column in data.input.columns:
+        if isinstance(column, NumericColumn):
+            names.append(column.name)
+        else:
+            names += [f"{column.name} = {category}" for category in column.categories]
+    return tuple(names)
+
+
+def _units(data: Prepared, width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What turns the tensor's values back into the columns' own: value * scale + mean."""
+    scale, mean, place = np.ones(width), np.zeros(width), 0
+    assert isinstance(data.input, TableInput)  # noqa: S101 - regressions are of tables
+    for column in data.input.columns:
+        if isinstance(column, NumericColumn):
+            scale[place], mean[place] = column.scale, column.mean
+        place += column.width
+    return scale, mean
+
+
+def _descent(data: Prepared, path: DescentPath) -> Descent:
+    x = data.train.tensors(np.arange(data.train.count)).astype(np.float64)[:, 0]
+    return Descent(x=x, y=data.train.targets.astype(np.float64), path=np.array(path.points))

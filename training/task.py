@@ -1,0 +1,49 @@
+"""What a network is to learn: the shape of its input, and what it answers."""
+
+from dataclasses import dataclass
+
+from training.config import TrainConfig
+from training.errors import ConfigError
+
+_REGRESSION = ("linear", "mlp")
+_CLASSIFICATION = ("logistic", "mlp", "cnn")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is to learn.
+
+    Attributes:
+        shape: of one example, [h, w, c] or [width].
+        classes: how many probabilities are answered; None for a regression, which answers one
+            value.
+        target_mean: of a regression's targets in the training data.
+        target_std: likewise; more than 0.
+    """
+
+    shape: tuple[int, ...]
+    classes: int | None
+    target_mean: float = 0.0
+    target_std: float = 1.0
+
+    @property
+    def outputs(self) -> int:
+        """Width of the answer."""
+        return 1 if self.classes is None else self.classes
+
+
+def require_suitable(config: TrainConfig, task: Task) -> None:
+    """Refuse a model that cannot learn the task.
+
+    Raises:
+        ConfigError: it says which models can.
+    """
+    kind, able = ("labels are", _CLASSIFICATION) if task.classes else ("a number is", _REGRESSION)
+    if config.model not in able:
+        raise ConfigError(
+            f"model: expected {' or '.join(able)} where {kind} to be predicted, "
+            f"got {config.model!r}"
+        )
+    if len(task.shape) != 3 and (config.model == "cnn" or config.augmentation):
+        field = "model" if config.model == "cnn" else "augmentation"
+        raise ConfigError(f"{field}: cnn and augmentation are for images, the data are rows")
