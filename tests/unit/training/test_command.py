@@ -1,0 +1,88 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from rockstar import cli
+
+SMALL = ["--epochs", "2", "--batch-size", "256"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, ["train", *map(str, arguments)])
+
+
+def test_a_run_can_be_repeated_from_its_own_file(tmp_path):
+    first = run("logistic", "--workdir", tmp_path, "--seed", 5, "--tensorboard", *SMALL)
+    assert first.exit_code == 0, first.output
+    record = tmp_path / "runs" / "logistic-1"
+    assert (record / "tensorboard").is_dir()
+    again = run("--config", record / "config.json", "--workdir", tmp_path)
+    assert again.exit_code == 0, again.output
+    assert "logistic version 2 in " in again.output
+    for name in ("config.json", "metrics.json", "test_predictions.csv"):
+        second = (tmp_path / "runs" / "logistic-2" / name).read_text()
+        assert second == (record / name).read_text()
+    assert list((tmp_path / "runs" / ".unfinished").iterdir()) == []
+
+
+def test_flags_come_before_the_file(tmp_path):
+    (tmp_path / "mine.json").write_text('{"model": "mlp", "epochs": 40, "seed": 3}')
+    done = run(
+        "--config",
+        tmp_path / "mine.json",
+        "--workdir",
+        tmp_path,
+        "--epochs",
+        "1",
+        "--hidden",
+        "16,8",
+        "--activation",
+        "prelu",
+        "--api",
+        "core",
+    )
+    assert done.exit_code == 0, done.output
+    config = json.loads((tmp_path / "runs" / "mlp-1" / "config.json").read_text())
+    assert (config["epochs"], config["hidden"], config["seed"]) == (1, [16, 8], 3)
+    assert (config["activation"], config["api"]) == ("prelu", "core")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "say which model: linear, logistic, mlp, cnn; or give --config FILE"),
+        (["mlp", "--hidden", "a"], "'a' is not a list of sizes such as 512,256"),
+        (["cnn", "--hidden", "8"], "hidden: expected none with model cnn"),
+        (["logistic", "--epochs", "0"], "epochs: expected 1 to 100000, got 0"),
+        (["--config", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["linear"], "model: expected logistic or mlp or cnn where labels are to be predicted"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(tmp_path, arguments, message):
+    done = run(*arguments, "--workdir", tmp_path)
+    assert done.exit_code in (1, 2)
+    assert message in done.output
+    assert "Traceback" not in done.output
+
+
+def test_ctrl_c_ends_it_with_a_sentence_and_the_usual_status(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.steps.Steps.train", interrupted)
+    done = run("logistic", "--workdir", tmp_path, *SMALL)
+    assert done.exit_code == 130
+    assert "Training stopped in epoch 1 of 2; nothing was published" in done.output
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_the_same_training_twice_at_once_is_refused(tmp_path, monkeypatch):
+    def at_once(*_):
+        done = run("logistic", "--workdir", tmp_path, *SMALL)
+        assert done.exit_code == 1
+        assert "the very same training of logistic is running already" in done.output
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.steps.Steps.train", at_once)
+    assert run("logistic", "--workdir", tmp_path, *SMALL).exit_code == 130

@@ -1,0 +1,131 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.training.worker import save, train
+from training.distribution import dtype_policy, is_chief, strategy
+from training.errors import ConfigError
+from training.tensorflow_setup import tf
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module", params=["keras", "core"])
+def alone(request, tmp_path_factory):
+    """The API, and what one process with one device learns."""
+    file = tmp_path_factory.mktemp("alone") / "alone.npz"
+    save(train(request.param, "logistic", tf.distribute.get_strategy()), file)
+    return request.param, np.load(file)
+
+
+def free_ports(count):
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for own in sockets:
+            own.bind(("127.0.0.1", 0))
+        return [own.getsockname()[1] for own in sockets]
+
+
+def start(arguments, tf_config=None):
+    environment = os.environ | ({"TF_CONFIG": json.dumps(tf_config)} if tf_config else {})
+    command = [sys.executable, "-m", "tests.unit.training.worker", *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def finish(*processes):
+    try:
+        for process in processes:
+            output = process.communicate(timeout=180)[0]
+            assert process.returncode == 0, output.decode()
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def require_same(file, expected):
+    got = np.load(file)
+    for name in expected.files:
+        np.testing.assert_allclose(got[name], expected[name], atol=1e-6, err_msg=name)
+
+
+def test_two_worker_processes_learn_what_one_does(alone, tmp_path):
+    api, expected = alone
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    files = [tmp_path / f"{index}.npz" for index in range(2)]
+    finish(
+        *(
+            start(
+                [api, "logistic", file],
+                {"cluster": cluster, "task": {"type": "worker", "index": index}},
+            )
+            for index, file in enumerate(files)
+        )
+    )
+    for file in files:
+        require_same(file, expected)
+
+
+def test_two_devices_learn_what_one_does(alone, tmp_path):
+    api, expected = alone
+    finish(start([api, "logistic", tmp_path / "two.npz", 2]))
+    require_same(tmp_path / "two.npz", expected)
+
+
+def test_dropout_and_batch_normalization_work_on_two_devices(tmp_path):
+    finish(start(["keras", "cnn", tmp_path / "two.npz", 2]))
+    assert np.isfinite(np.load(tmp_path / "two.npz")["losses"]).all()
+
+
+WORKERS = {"worker": ["a:1", "b:1"]}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "kind", "index", "chief"),
+    [
+        (WORKERS, "worker", 0, True),
+        (WORKERS, "worker", 1, False),
+        (WORKERS | {"chief": ["c:1"]}, "worker", 0, False),
+        (WORKERS | {"chief": ["c:1"]}, "chief", 0, True),
+    ],
+)
+def test_one_of_the_workers_publishes(monkeypatch, cluster, kind, index, chief):
+    task = {"type": kind, "index": index}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    assert is_chief() is chief
+
+
+def test_who_trains_alone_publishes(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert is_chief()
+    assert strategy().num_replicas_in_sync == 1
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "{",
+        "[]",
+        '{"cluster": {}}',
+        '{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_a_tf_config_that_cannot_be_understood_is_told(monkeypatch, document):
+    monkeypatch.setenv("TF_CONFIG", document)
+    with pytest.raises(ConfigError, match="TF_CONFIG: expected"):
+        is_chief()
+
+
+def test_mixed_precision_is_for_gpus_unless_it_is_asked_for():
+    assert dtype_policy("on") == "mixed_bfloat16"
+    assert dtype_policy("off") == "float32"
+    if not tf.config.list_physical_devices("GPU"):
+        assert dtype_policy("auto") == "float32"

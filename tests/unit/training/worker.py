@@ -1,0 +1,46 @@
+"""One of the processes that train together; what it learnt goes into a file.
+
+python -m tests.unit.training.worker API MODEL FILE [REPLICAS]
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests.unit.training.blobs import TASK, blobs
+from training.config import config_for
+from training.fit import Fitted, fit
+from training.tensorflow_setup import make_repeatable, tf
+
+
+def train(api: str, model: str, strategy: object) -> Fitted:
+    """Batches of 7, so that they cannot be shared out evenly."""
+    config = config_for(model, api=api, epochs=3, batch_size=7, augmentation=0.5, patience=3)
+    make_repeatable(config.seed)
+    return fit(TASK, blobs(39), blobs(9, 1), config, strategy=strategy)
+
+
+def save(fitted: Fitted, file: Path) -> None:
+    """Weights, and the losses of all epochs."""
+    weights = {f"w{n}": variable.numpy() for n, variable in enumerate(fitted.network.weights)}
+    losses = [(epoch.loss, epoch.val_loss) for epoch in fitted.history]
+    np.savez(file, losses=np.array(losses), **weights)
+
+
+def main(api: str, model: str, file: str, replicas: str = "") -> None:
+    """Train where TF_CONFIG says, or on so many devices of this process."""
+    from training.distribution import strategy
+
+    if replicas:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(int(replicas))]
+        tf.config.set_logical_device_configuration(cpu, parts)
+        chosen = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(int(replicas))])
+    else:
+        chosen = strategy()
+    save(train(api, model, chosen), Path(file))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
