@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from training.config import DEFAULT_SEED, MODELS
+from training.config import DEFAULT_SEED
+from training.defaults import CLASSIFIERS
 
 if TYPE_CHECKING:
     from training.learning_rates import FourCurves
@@ -16,7 +17,7 @@ DEFAULT_EPOCHS = 15
 
 
 @click.command(name="learning-rates", epilog="Example: rockstar learning-rates --model mlp")
-@click.option("--model", type=click.Choice(MODELS), default="logistic", help="To train.")
+@click.option("--model", type=click.Choice(CLASSIFIERS), default="logistic", help="To train.")
 @click.option(
     "--out", default=DEFAULT_OUT, type=click.Path(dir_okay=False, path_type=Path), help="PNG."
 )

@@ -102,9 +102,8 @@ class TrainConfig:
         _require(0 <= self.augmentation <= 3, "augmentation", self.augmentation, "0 to 3")
         for size in self.hidden:
             _require(1 <= size <= 65_536, "hidden", size, "sizes of 1 to 65536")
-        size = self.image_size
-        if size is not None:
-            _require(4 <= size <= 1024, "image_size", size, "4 to 1024")
+        if self.image_size is not None:
+            _require(4 <= self.image_size <= 1024, "image_size", self.image_size, "4 to 1024")
         fraction = self.validation_fraction
         _require(0 <= fraction < 1, "validation_fraction", fraction, "0 to less than 1")
         _require(self.patience >= 0, "patience", self.patience, "0 or more epochs")

@@ -65,7 +65,7 @@ def export(
         predict: the model, in TensorFlow operations; takes any number of examples.
         trackables: what owns the variables that it reads: Keras models, tf.Modules, tf.Variables.
         draft: the contract; its version is replaced by the one that is published.
-        golden: samples as users send them and what preprocessing made of them, to compare all paths with.
+        golden: samples as users send them, and what preprocessing made of them.
         models: the folder above the folders of models.
         quantization: makes the LiteRT file's weights int8, if that costs little enough; the
             contract's metrics then have a figure more.

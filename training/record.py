@@ -15,6 +15,7 @@ from training.evaluation import TestPredictions
 from training.progress import Epoch
 
 CONFIG_FILE = "config.json"
+CONTRACT_FILE = "contract.json"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.json"
 LOGS_FOLDER = "tensorboard"
@@ -51,6 +52,7 @@ def write_record(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(to_json(config), encoding="utf-8")
+        (folder / CONTRACT_FILE).write_text(contract.to_json() + "\n", encoding="utf-8")
         _write_json(folder / METRICS_FILE, contract.metrics)
         _write_json(folder / HISTORY_FILE, [asdict(epoch) for epoch in history])
         _write_predictions(folder / PREDICTIONS_FILE, contract, test)

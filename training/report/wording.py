@@ -20,8 +20,8 @@ _WORDS = {
     "{threshold:g}.",
     "fit": "It is resized, keeping its aspect, to fit within {height} x {width}.",
     "resize": "It is resized to {height} x {width}, whatever its aspect.",
-    "centre_on_cell": "It is placed on a dark canvas of {height} x {width}, its centre of mass on the "
-    "cell right below the middle.",
+    "centre_on_cell": "It is placed on a dark canvas of {height} x {width}, its centre of mass in "
+    "the cell right below the middle.",
     "centre": "It is placed on a dark canvas of {height} x {width}, its centre of mass in the "
     "middle.",
 }
