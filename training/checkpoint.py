@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,15 +102,18 @@ class Checkpoints:
             ) from error
         return notes
 
-    def save(self, notes: dict[str, Any]) -> bool:
+    def save(self, notes: Callable[[], dict[str, Any]]) -> bool:
         """Save all variables and notes, unless that was just done; whether it did.
+
+        Args:
+            notes: makes what json can write; asked only if it is needed.
 
         Raises:
             TrainingError: the disk is full, and the like.
         """
         if not self._writes or time.monotonic() - self._last < SECONDS_BETWEEN:
             return False
-        self._notes.assign(json.dumps(notes))
+        self._notes.assign(json.dumps(notes()))
         try:
             self._manager.save()
         except tf.errors.OpError as error:

@@ -33,8 +33,8 @@ class TrainConfig:
         batch_size: examples in one step, over all devices and workers together.
         learning_rate: at its height; None, for the linear model alone, takes as large a one as
             gradient descent surely converges with.
-        augmentation: how far training images are changed at random: 0 not at all, 1 up to 10
-            degrees, 8 % of the side and 10 % of the size.
+        augmentation: how far training images are changed at random: 0 not at all, 1 as suits the
+            data, see training.augmentation.
         activation: of an mlp's hidden layers, one of ACTIVATIONS.
         hidden: sizes of an mlp's hidden layers.
         preset: of the cnn: "default", or "lecture" for 5x5x32, pool, 5x5x64, pool, 1024.

@@ -21,14 +21,14 @@ _LINEAR = Defaults(2000, 65_536, learning_rate=None, validation_fraction=0.0)
 _DIGITS = {
     "linear": _LINEAR,
     "logistic": Defaults(40, 64, 0.03, validation_fraction=0.05),
-    "mlp": Defaults(50, 64, 0.003, augmentation=0.6, validation_fraction=0.05),
-    "cnn": Defaults(20, 64, 0.004, augmentation=0.6, validation_fraction=0.05),
+    "mlp": Defaults(50, 64, 0.003, augmentation=0.4, validation_fraction=0.05),
+    "cnn": Defaults(40, 64, 0.003, augmentation=1.0, validation_fraction=0.05),
 }
 _IMAGES = {
     "linear": _LINEAR,
     "logistic": Defaults(30, 256, 0.003, patience=8),
     "mlp": Defaults(20, 128, 0.001, patience=6),
-    "cnn": Defaults(10, 128, 0.002, augmentation=0.5, validation_fraction=0.05, patience=5),
+    "cnn": Defaults(8, 128, 0.004, augmentation=1.0, validation_fraction=0.02),
 }
 _TABLES = {
     "linear": _LINEAR,

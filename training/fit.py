@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.augmentation import augmentation_for
 from training.checkpoint import Checkpoints
 from training.config import TrainConfig
 from training.distribution import dtype_policy, is_chief
@@ -104,7 +105,7 @@ class _Loop:
 
     def _validation(self, part: Part | None) -> tuple[Any, int] | None:
         """Batches of the validation data, made once for all epochs, and how many they are."""
-        if part is None:
+        if part is None or not part.count:
             return None
         steps = steps_per_epoch(part.count, _VALIDATION_BATCH)
         order = Order(_VALIDATION_BATCH)
@@ -118,7 +119,11 @@ class _Loop:
         if watch is not None:
             watch(self.network)
         first, config = len(self.history), self.config
-        order = Order(config.batch_size, config.seed, config.augmentation)
+        order = Order(
+            config.batch_size,
+            config.seed,
+            augmentation_for(config.data, config.augmentation),
+        )
         last_step = config.epochs * self.steps
         data = batches(self.train, order, first * self.steps, last_step, self.strategy)
         iterator = iter(data)
@@ -193,13 +198,15 @@ class _Loop:
     def _save(self) -> None:
         if self.checkpoints is None:
             return
-        notes = {
+        if self.checkpoints.save(self._notes):
+            self.saved = len(self.history)
+
+    def _notes(self) -> dict[str, Any]:
+        return {
             "history": [dataclasses.asdict(epoch) for epoch in self.history],
             "best_loss": self.best_loss,
             "waited": self.waited,
         }
-        if self.checkpoints.save(notes):
-            self.saved = len(self.history)
 
     def _resume(self) -> None:
         notes = None if self.checkpoints is None else self.checkpoints.restore()

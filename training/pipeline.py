@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from training.augmentation import NUMBERS, augment
+from training.augmentation import NUMBERS, Augmentation, augment
 from training.tensorflow_setup import Tensor, tf
 
 # Data that takes at most this much is kept in memory.
@@ -85,12 +85,12 @@ class Order:
     Attributes:
         batch_size: over all devices.
         seed: of the shuffling and all else that is random; None leaves the order as it is.
-        augmentation: strength of random changes of images.
+        augmentation: random changes of images; None is none.
     """
 
     batch_size: int
     seed: int | None = None
-    augmentation: float = 0.0
+    augmentation: Augmentation | None = None
 
 
 def in_memory(part: Part) -> Part:
@@ -160,7 +160,7 @@ def _batch(
         indices = tf.random.experimental.index_shuffle(indices, [order.seed, epoch], count - 1)
         seed = tf.stack([tf.constant(order.seed, tf.int64), step])
     inputs, targets = read(indices)
-    if order.augmentation:
+    if order.augmentation is not None:
         numbers = tf.random.stateless_uniform([order.batch_size, NUMBERS], seed, -1.0, 1.0)
         inputs = augment(inputs, tf.gather(numbers, places), order.augmentation)
     apart = tf.stack([tf.zeros([], tf.int64), replica * 2**32])

@@ -93,7 +93,7 @@ def train_and_evaluate(
     path = path_of(config, data)
     with unfinished(workdir / "runs", config, data.train) as folder:
         fitted = fit(
-            _task(data),
+            _task(config, data),
             data.train,
             data.validation,
             config,
@@ -140,7 +140,7 @@ def take_part(config: TrainConfig, workdir: Path, progress: Progress | None = No
     data = _data(config)
     folder = unfinished_folder(workdir / "runs", config, data.train)
     fit(
-        _task(data),
+        _task(config, data),
         data.train,
         data.validation,
         config,
@@ -175,13 +175,15 @@ def _data(config: TrainConfig) -> Prepared:
     )
 
 
-def _task(data: Prepared) -> Task:
+def _task(config: TrainConfig, data: Prepared) -> Task:
     shape = tuple(data.input.shape)
     if data.task == "classification":
         return Task(shape, len(data.labels))
     target = data.statistics.target
-    mean, std = (target.mean, target.std) if target else (0.0, 1.0)
-    return Task(shape, None, mean, std or 1.0)
+    # The linear model's weights are to be read as they are: it learns the values themselves.
+    if target is None or config.model == "linear":
+        return Task(shape, None)
+    return Task(shape, None, target.mean, target.std or 1.0)
 
 
 def _answer(network: Network) -> Answer:

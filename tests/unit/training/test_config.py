@@ -38,7 +38,7 @@ def test_the_core_api_has_the_net_of_the_lecture():
     ("changes", "message"),
     [
         ({"model": "rnn"}, "model: expected one of linear, logistic, mlp, cnn, got 'rnn'"),
-        ({"data": " "}, "data: expected the name of a data set, got ' '"),
+        ({"data": " "}, "data: expected digits, mnist"),
         ({"activation": "step"}, "activation: expected one of relu, .*, got 'step'"),
         ({"hidden": ()}, "hidden: expected at least one size, such as 512,256"),
         ({"hidden": (64, 0)}, "hidden: expected sizes of 1 to 65536, got 0"),

@@ -178,7 +178,7 @@ def test_another_contract_beside_the_model_is_found(exported):
 def test_training_on_other_tensors_than_servers_make_is_found(exported):
     golden = toys.golden()
     skewed = GoldenSamples(golden.raw, golden.tensors + np.float32(1e-6))
-    with pytest.raises(ExportError, match="golden image 0, sent as PNG, becomes another tensor"):
+    with pytest.raises(ExportError, match="golden sample 0, as a user sends it, becomes another"):
         verify(exported.folder, toys.plain_model()[0], exported.contract, skewed)
 
 

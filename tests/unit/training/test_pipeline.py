@@ -2,9 +2,11 @@ from itertools import chain
 
 import numpy as np
 
+from training.augmentation import augmentation_for
 from training.pipeline import Arrays, Order, batches, in_memory
 from training.tensorflow_setup import tf
 
+STRONG = augmentation_for("digits", 1.0)
 STRATEGY = tf.distribute.get_strategy()
 
 
@@ -38,7 +40,7 @@ def test_without_a_seed_examples_come_as_they_lie():
 
 
 def test_a_later_start_gives_what_would_have_come_there():
-    order = Order(4, seed=7, augmentation=1.0)
+    order = Order(4, seed=7, augmentation=STRONG)
     part = in_memory(Streamed())
     whole = list(batches(part, order, 0, 9, STRATEGY))
     rest = list(batches(part, order, 5, 9, STRATEGY))
@@ -71,7 +73,7 @@ def test_augmentation_changes_images_and_keeps_their_range():
     images = np.zeros((6, 20, 20, 1), np.float32)
     images[:, 5:15, 8:12] = 1
     part = Arrays(images, np.arange(6))
-    (batch,) = batches(part, Order(6, seed=1, augmentation=1.0), 0, 1, STRATEGY)
+    (batch,) = batches(part, Order(6, seed=1, augmentation=STRONG), 0, 1, STRATEGY)
     changed = batch.inputs.numpy()
     assert changed.shape == images.shape
     assert 0 <= changed.min() <= changed.max() <= 1
@@ -82,6 +84,6 @@ def test_augmentation_changes_images_and_keeps_their_range():
 def test_colour_is_augmented_too():
     images = np.random.default_rng(1).uniform(size=(2, 8, 8, 3)).astype(np.float32)
     part = Arrays(images, np.arange(2))
-    (batch,) = batches(part, Order(2, seed=1, augmentation=1.0), 0, 1, STRATEGY)
+    (batch,) = batches(part, Order(2, seed=1, augmentation=STRONG), 0, 1, STRATEGY)
     assert batch.inputs.shape == (2, 8, 8, 3)
     assert np.abs(batch.inputs - images).max() > 0

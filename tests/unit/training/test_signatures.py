@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from serving.contract import TargetStatistics
 from tests.unit.training import toys
 from training import export as exporting
 from training import readback
@@ -29,7 +30,15 @@ def classifier(tmp_path_factory):
 @pytest.fixture(scope="module")
 def regressor(tmp_path_factory):
     predict, variables = toys.one_number()
-    draft = msgspec.structs.replace(toys.draft(), task="regression")
+    draft = toys.draft()
+    target = TargetStatistics(mean=0.0, std=1.0, minimum=-1.0, maximum=1.0)
+    draft = msgspec.structs.replace(
+        draft,
+        task="regression",
+        labels=(),
+        target="y",
+        statistics=msgspec.structs.replace(draft.statistics, label_share=(), target=target),
+    )
     return export(predict, variables, draft, GOLDEN, tmp_path_factory.mktemp("regressor"))
 
 

@@ -49,7 +49,7 @@ def test_contract_tells_of_the_run(tiny):
     assert (contract.model, contract.version, contract.metrics) == ("tiny", 1, tiny[0].metrics)
     assert contract.labels == tuple("0123456789")
     assert contract.data_set.examples == 1797
-    assert contract.statistics.examples == 1437
+    assert contract.statistics.examples == 1365
     assert sum(contract.statistics.histogram) == pytest.approx(1)
     assert sum(contract.statistics.label_share) == pytest.approx(1)
     assert contract.producer.startswith("rockstartf")
@@ -83,7 +83,7 @@ def test_same_seed_same_model_in_another_version(tiny):
 def test_summary(tiny):
     text = summarize(tiny[0])
     assert text.startswith("tiny version 1 in ")
-    assert "of 360 held-out images" in text
+    assert "of 360 held-out examples" in text
     assert str(tiny[0].folder) in text
 
 

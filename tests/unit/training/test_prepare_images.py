@@ -1,6 +1,6 @@
 import numpy as np
 
-from serving.contract import Input
+from serving.contract import ImageInput
 from training import datasets
 from training.image_inputs import digits_input, prepare_images
 from training.input_statistics import input_statistics
@@ -33,8 +33,8 @@ def test_a_larger_canvas_and_less_contrast_hardly_matter():
 
 def test_statistics_are_of_what_they_are_given():
     tensors = np.array([0.0, 0.0, 0.25, 1.0], dtype=np.float32).reshape(2, 2, 1, 1)
-    spec = Input(
-        name="image", kind="image", dtype="float32", shape=(2, 1, 1), range=(0, 1), preprocessing=()
+    spec = ImageInput(
+        name="image", dtype="float32", shape=(2, 1, 1), range=(0, 1), preprocessing=()
     )
     found = input_statistics(tensors, np.array([2, 0]), 3, spec)
     assert (found.examples, found.minimum, found.maximum) == (2, 0.0, 1.0)
