@@ -142,11 +142,11 @@ def config_for(model: str, **settings: Any) -> TrainConfig:
     _require_one_of(model, "model", MODELS)
     given = {field: value for field, value in settings.items() if value is not None}
     data = given.setdefault("data", DEFAULT_DATA)
-    defaults = defaults_for(model, data)
     if model == "mlp":
         given.setdefault("hidden", hidden_for(data))
     if model == "cnn" and given.get("api") == "core":
         given.setdefault("preset", "lecture")
+    defaults = defaults_for(model, data, given.get("preset", "default"))
     filled: dict[str, Any] = {
         "name": model,
         "epochs": defaults.epochs,
