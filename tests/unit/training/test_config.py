@@ -92,4 +92,4 @@ def test_a_field_that_there_is_not_is_a_mistake_of_the_caller():
 def test_configurations_cannot_be_changed():
     config: TrainConfig = config_for("mlp")
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config.epochs = 3  # type: ignore[misc]
+        config.epochs = 3

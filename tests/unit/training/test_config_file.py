@@ -52,7 +52,7 @@ def test_bad_files_are_named_with_the_field(tmp_path, document, message):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="missing.json: cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"missing.json: cannot be read: No such file"):
         read_config(tmp_path / "missing.json")
 
 

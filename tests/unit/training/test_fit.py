@@ -103,7 +103,7 @@ def test_the_rate_rises_and_then_falls_to_zero():
 
 
 def test_a_rate_that_is_far_too_high_is_told():
-    with pytest.raises(TrainingError, match="epoch .* try a --learning-rate below 3"):
+    with pytest.raises(TrainingError, match=r"epoch .* try a --learning-rate below 3"):
         fit(Task((1,), None), line(), None, config_for("linear", learning_rate=3.0))
 
 
@@ -115,7 +115,7 @@ def test_ctrl_c_stops_it_with_a_sentence(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     config = config_for("mlp", **DROPOUT)
-    with pytest.raises(StoppedError, match="stopped in epoch 3 of 6; .* goes on after epoch 2"):
+    with pytest.raises(StoppedError, match=r"stopped in epoch 3 of 6; .* goes on after epoch 2"):
         trained(config, tmp_path, interrupt)
     with pytest.raises(StoppedError, match="no checkpoint was due yet"):
         trained(config, None, interrupt)
@@ -161,7 +161,7 @@ def test_a_checkpoint_that_cannot_be_read_is_told(tmp_path, monkeypatch):
     trained(config, tmp_path)
     for path in tmp_path.glob("ckpt*.data*"):
         os.truncate(path, 10)
-    with pytest.raises(TrainingError, match="cannot be read .*: remove the folder"):
+    with pytest.raises(TrainingError, match=r"cannot be read .*: remove the folder"):
         trained(config, tmp_path)
 
 
