@@ -1,6 +1,6 @@
-"""One of the processes that train together; what it learnt goes into a file.
+"""One of the processes that train together; what they learn goes into files of a folder.
 
-python -m tests.unit.training.worker API MODEL FILE [REPLICAS]
+python -m tests.unit.training.worker FOLDER REPLICAS API:MODEL …
 """
 
 import sys
@@ -28,18 +28,20 @@ def save(fitted: Fitted, file: Path) -> None:
     np.savez(file, losses=np.array(losses), **weights)
 
 
-def main(api: str, model: str, file: str, replicas: str = "") -> None:
+def main(folder: str, replicas: str, *jobs: str) -> None:
     """Train where TF_CONFIG says, or on so many devices of this process."""
     from training.distribution import strategy
 
-    if replicas:
+    if int(replicas) > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(int(replicas))]
         tf.config.set_logical_device_configuration(cpu, parts)
         chosen = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(int(replicas))])
     else:
         chosen = strategy()
-    save(train(api, model, chosen), Path(file))
+    for job in jobs:
+        api, model = job.split(":")
+        save(train(api, model, chosen), Path(folder) / f"{api}-{model}.npz")
 
 
 if __name__ == "__main__":
