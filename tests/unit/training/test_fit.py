@@ -172,7 +172,7 @@ def test_tensorboard_gets_the_curves(tmp_path):
 
 
 def test_mixed_precision_trains_and_answers_in_float32():
-    config = config_for("cnn", epochs=6, batch_size=8, mixed_precision="on")
+    config = config_for("cnn", epochs=12, batch_size=8, augmentation=0.2, mixed_precision="on")
     fitted = trained(config)
     answers = np.asarray(fitted.network.predict(blobs(30, 1).inputs))
     assert (answers.argmax(axis=1) == blobs(30, 1).targets).all()

@@ -77,7 +77,7 @@ def test_regress_answers_the_value_of_serving_default(regressor):
     assert method == "tensorflow/serving/regress"
     assert answer["outputs"].shape == (5, 1)
     _, by_tensor = served(regressor.folder, "serving_default", {"image": GOLDEN.tensors})
-    np.testing.assert_allclose(answer["outputs"], by_tensor["value"], atol=1e-5)
+    np.testing.assert_allclose(answer["outputs"], by_tensor["prediction"], atol=1e-5)
 
 
 def test_each_task_has_its_signature_and_no_other(classifier, regressor):
