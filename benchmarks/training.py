@@ -1,6 +1,6 @@
 """Every model of the lecture, trained here on the lecture's data, beside the lecture's figures.
 
-    python benchmarks/training.py [--data-dir DIR] [--only cnn …]
+    python -m benchmarks.training [--data-dir DIR] [--only cnn …]
 
 MNIST comes from DIR (or $ROCKSTAR_DATA_DIR) where mnist.npz lies there, else through Keras. Each
 row is one training with the default settings of `rockstar train`: its time runs from the data on

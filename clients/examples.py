@@ -21,13 +21,15 @@ def read_examples(inputs: ExampleLike | Iterable[ExampleLike]) -> list[Example]:
     """One or several inputs as a list; a CSV file is as many examples as it has rows.
 
     Raises:
-        InvalidInputError: a file that cannot be read, or an input of another type.
+        InvalidInputError: none, a file that cannot be read, or an input of another type.
     """
     if isinstance(inputs, (str, Path, bytes, np.ndarray, Mapping)):
         inputs = [inputs]
     examples: list[Example] = []
     for index, example in enumerate(inputs):
         examples += _read(example, f"inputs[{index}]")
+    if not examples:
+        raise InvalidInputError("inputs", expected="one or more examples", got="none")
     return examples
 
 

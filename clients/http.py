@@ -24,6 +24,9 @@ DEFAULT_TIMEOUT_S = 10.0
 # The first code of each HTTP status; where several share one, the general one comes first.
 _CODES = {status: code for code, status in reversed(HTTP_STATUS.items())}
 
+# What a gateway's proxy answers where the gateway does not.
+_FROM_PROXIES = (502, 503, 504)
+
 
 class HttpClient:
     """Calls a gateway over one kept-alive session; a context manager."""
@@ -33,7 +36,14 @@ class HttpClient:
 
         Args:
             url: of the gateway.
+
+        Raises:
+            InvalidInputError: it is no URL of HTTP.
         """
+        if not url.startswith(("http://", "https://")):
+            raise InvalidInputError(
+                "url", expected="http://… or https://…", got=repr(url), hint=f"try http://{url}"
+            )
         self._url = url.rstrip("/")
         self._session = requests.Session()
 
@@ -106,6 +116,10 @@ class HttpClient:
             raise call_error(
                 Code.DEADLINE_EXCEEDED, f"no answer from {self._url} within {timeout:g} s"
             ) from error
+        except requests.exceptions.SSLError as error:
+            raise UnavailableError(
+                Code.UNAVAILABLE, f"{self._url} does not speak TLS as expected: try http://"
+            ) from error
         except requests.RequestException as error:
             raise UnavailableError(
                 Code.UNAVAILABLE, f"cannot reach a gateway at {self._url}: is it running there?"
@@ -151,9 +165,10 @@ def _problem(response: requests.Response) -> CallError:
     """The error that a problem document (RFC 9457) describes."""
     status = response.status_code
     code = _CODES.get(status, Code.INVALID_ARGUMENT if status < 500 else Code.UNKNOWN)
-    try:
-        problem = response.json()
-        message = problem.get("detail") or problem.get("title") or response.reason
-    except (ValueError, AttributeError):
-        problem, message = {}, f"{status} {response.reason}"
-    return call_error(code, message, problem.get("request_id"))
+    if response.headers.get("Content-Type", "").partition(";")[0] != "application/problem+json":
+        # /readyz has a document of its own, and a proxy in between may say that nobody is there.
+        place = response.url.split("?")[0]
+        hint = "" if status in _FROM_PROXIES else ": is that a RockstarTF gateway?"
+        return call_error(code, f"{place} answered {status} {response.reason}{hint}")
+    problem = response.json()
+    return call_error(code, problem["detail"], problem.get("request_id"))

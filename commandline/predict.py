@@ -1,5 +1,6 @@
 """`rockstar predict`."""
 
+import re
 from pathlib import Path
 
 import click
@@ -36,6 +37,7 @@ def predict(
     as_json: bool,
 ) -> None:
     """Ask a running service about FILES: images, or CSV files with a header for tables."""
+    names: list[str] = []
     try:
         names, examples = _read(files)
         if grpc is not None:
@@ -48,7 +50,7 @@ def predict(
                 model = model or _only_model([served["model"] for served in client.models()])
                 answer = client.predict(model, examples, version=version, top=top)
     except (CallError, InvalidInputError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(_by_name(str(error), names)) from error
     _print_answer(names, answer, as_json)
 
 
@@ -57,11 +59,24 @@ def _read(files: tuple[Path, ...]) -> tuple[list[str], list[Example]]:
     names: list[str] = []
     examples: list[Example] = []
     for file in files:
-        found = read_examples(file)
+        try:
+            found = read_examples(file)
+        except InvalidInputError as error:
+            raise InvalidInputError(
+                str(file), expected=error.expected, got=error.got, hint=error.hint
+            ) from error
         rows = file.suffix.lower() == ".csv"
         names += [f"{file}:{row + 1}" if rows else str(file) for row in range(len(found))]
         examples += found
     return names, examples
+
+
+def _by_name(message: str, names: list[str]) -> str:
+    """An error with the file's name where it has the example's place."""
+    place = re.match(r"(?:inputs|instances)\[(\d+)\](?:\.b64)?", message)
+    if place is None or int(place[1]) >= len(names):
+        return message
+    return names[int(place[1])] + message[place.end() :]
 
 
 def _only_model(served: list[str]) -> str:

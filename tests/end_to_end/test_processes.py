@@ -255,7 +255,7 @@ def test_predict_says_what_is_wrong(start_service, models, tmp_path):
     text.write_text("no image")
     for arguments, naming in [
         (["--model", "cnn", f"{tmp_path}/absent.png"], "No such file"),
-        (["--model", "cnn", str(text)], "PNG"),
+        (["--model", "cnn", str(image), str(text)], f"{text}: expected an image"),
         (["--model", "nose", str(image)], "cnn, logistic, mlp"),
         (["--model", "cnn", "--version", "9", str(image)], "available version of cnn (1), got 9"),
         ([str(image)], "--model cnn | logistic | mlp"),
@@ -266,6 +266,15 @@ def test_predict_says_what_is_wrong(start_service, models, tmp_path):
         assert "Traceback" not in done.stderr
     nobody = rockstar("predict", "--url", "http://127.0.0.1:1", "--model", "cnn", str(image))
     assert "is it running there?" in nobody.stderr
+    other = rockstar("predict", "--url", f"http://{service.rest}", "--model", "cnn", str(image))
+    assert "is that a RockstarTF gateway?" in other.stderr
+    no_scheme = rockstar("predict", "--url", "127.0.0.1:8080", "--model", "cnn", str(image))
+    assert "try http://127.0.0.1:8080" in no_scheme.stderr
+    tls = service.http.replace("http", "https")
+    assert (
+        "does not speak TLS"
+        in rockstar("predict", "--url", tls, "--model", "cnn", str(image)).stderr
+    )
     nobody = rockstar("predict", "--grpc", "127.0.0.1:1", "--model", "cnn", str(image))
     assert nobody.returncode == 1
     assert "127.0.0.1:1" in nobody.stderr
