@@ -11,10 +11,10 @@ from training.prepared import Prepared
 
 @dataclass
 class DescentPath:
-    """W and b of y = W x + b after each epoch, in the units of the data.
+    """W and b of y = W x + b after each epoch, for x as the network takes it: standardised.
 
     Attributes:
-        column: x, which the network takes standardised.
+        column: x, with its mean and scale.
         points: W and b, from where training began.
     """
 
@@ -24,8 +24,14 @@ class DescentPath:
     def watch(self, network: Network) -> None:
         """Note where the network is."""
         weight, bias = (float(variable.numpy().reshape(-1)[0]) for variable in network.weights)
+        self.points.append((weight, bias))
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """W and b in the end, in the data's own units."""
+        weight, bias = self.points[-1]
         slope = weight / self.column.scale
-        self.points.append((slope, bias - slope * self.column.mean))
+        return slope, bias - slope * self.column.mean
 
 
 def path_of(config: TrainConfig, data: Prepared) -> DescentPath | None:

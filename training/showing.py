@@ -12,15 +12,18 @@ from serving.images import decode_image
 from serving.tables import NumericColumn
 from training.config import TrainConfig
 from training.descent import DescentPath
-from training.evaluation import TestPredictions
+from training.evaluation import Answer, TestPredictions, answers
 from training.network import KerasNetwork, Network
 from training.parts import Part
 from training.prepared import Prepared
 from training.progress import Epoch
 from training.report.data import Classified, Descent, EpochRecord, Regressed, ReportData, Weights
 
+Column64 = NDArray[np.float64]
 # Rows of a regression that are plotted.
 _PLOTTED = 5000
+# With fewer held-out rows than this a regression is shown on all that there are.
+_FEW = 10
 
 
 def report_data(
@@ -41,13 +44,14 @@ def report_data(
 
 
 def outcome_of(
-    data: Prepared, test: TestPredictions, path: DescentPath | None = None
+    data: Prepared, test: TestPredictions, answer: Answer, path: DescentPath | None = None
 ) -> Classified | Regressed:
-    """What a model says of the held-out examples.
+    """What a model says of the held-out examples; of all where a regression has next to none.
 
     Args:
         data: that it was trained and tested on.
         test: its answers.
+        answer: the model.
         path: how a linear model came to its weights, if that was watched.
     """
     if data.task == "classification":
@@ -55,18 +59,30 @@ def outcome_of(
             (lambda row: _pixels(data.test, row)) if isinstance(data.input, ImageInput) else None
         )
         return Classified(test.truth, test.outputs, image)
-    rows = np.arange(min(data.test.count, _PLOTTED))
-    features = data.test.tensors(rows).astype(np.float64)
-    names = _feature_names(data)
-    scale, mean = _units(data, features.shape[1])
+    held_out = data.test.count >= _FEW
+    truth, predicted, tensors = _rows(data.test, test.outputs)
+    if not held_out:
+        more = _rows(data.train, answers(answer, data.train))
+        truth, predicted, tensors = (
+            np.concatenate(pair) for pair in zip((truth, predicted, tensors), more, strict=True)
+        )
+    scale, mean = _units(data, tensors.shape[1])
     return Regressed(
-        truth=test.truth[rows].astype(np.float64),
-        predicted=test.outputs[rows, 0].astype(np.float64),
-        features=features * scale + mean,
-        feature_names=names,
+        truth=truth,
+        predicted=predicted,
+        features=tensors * scale + mean,
+        feature_names=_feature_names(data),
         target=data.target or "target",
         descent=None if path is None else _descent(data, path),
+        held_out=held_out,
     )
+
+
+def _rows(part: Part, outputs: NDArray[np.float32]) -> tuple[Column64, Column64, Column64]:
+    """True and predicted values and the tensors, as many as are plotted."""
+    rows = np.arange(min(part.count, _PLOTTED))
+    tensors = part.tensors(rows).astype(np.float64)
+    return part.targets[rows].astype(np.float64), outputs[rows, 0].astype(np.float64), tensors
 
 
 def _pixels(part: Part, row: int) -> NDArray[np.uint8]:
@@ -127,4 +143,10 @@ def _units(data: Prepared, width: int) -> tuple[NDArray[np.float64], NDArray[np.
 
 def _descent(data: Prepared, path: DescentPath) -> Descent:
     x = data.train.tensors(np.arange(data.train.count)).astype(np.float64)[:, 0]
-    return Descent(x=x, y=data.train.targets.astype(np.float64), path=np.array(path.points))
+    return Descent(
+        x=x,
+        y=data.train.targets.astype(np.float64),
+        path=np.array(path.points),
+        mean=path.column.mean,
+        scale=path.column.scale,
+    )

@@ -109,7 +109,7 @@ def train_and_evaluate(
         contract = exported.contract
         logs = folder / LOGS_FOLDER
         run = write_record(workdir / "runs", config, contract, test, fitted.history, logs)
-    outcome = outcome_of(data, test, path)
+    outcome = outcome_of(data, test, answer, path)
     write_report(report_data(config, contract, outcome, fitted.history, fitted.network), run)
     return TrainingResult(
         folder=exported.folder,
@@ -119,7 +119,7 @@ def train_and_evaluate(
         test=test,
         history=fitted.history,
         notes=data.notes,
-        line=path.points[-1] if path else None,
+        line=path.line if path else None,
         seconds=time.perf_counter() - started,
     )
 
@@ -202,15 +202,16 @@ def _export(
     models: Path,
 ) -> Exported:
     network = fitted.network
+    answer = _answer(network)
 
     def documents(contract: Contract) -> Mapping[PurePath, str]:
-        card = model_card(contract, outcome_of(data, test, path), asdict(config))
+        card = model_card(contract, outcome_of(data, test, answer, path), asdict(config))
         return {PurePath(CARD_FILE): card}
 
     return export(
         network.predict,
         network.trackables,
-        draft(config.name, data, _metrics(data, test, _answer(network))),
+        draft(config.name, data, _metrics(data, test, answer)),
         data.golden,
         models,
         quantization=_quantization(data) if config.quantize else None,

@@ -69,11 +69,21 @@ class Descent:
         x: float64 [n], of the training data, as the steps were taken on it.
         y: float64 [n].
         path: float64 [steps + 1, 2], W and b at the start and after each step.
+        mean: that was taken from x before training.
+        scale: that x was then divided by.
     """
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     path: NDArray[np.float64]
+    mean: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """W and b in the end, in the data's own units."""
+        slope = float(self.path[-1, 0]) / self.scale
+        return slope, float(self.path[-1, 1]) - slope * self.mean
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ def key_figures(outcome: Regressed) -> tuple[tuple[str, str], ...]:
         ("Mean absolute error", f"{np.abs(residuals).mean():.6g}"),
     ]
     if outcome.descent is not None:
-        slope, intercept = outcome.descent.path[-1]
+        slope, intercept = outcome.descent.line
         figures += [("W", f"{slope:.8f}"), ("b", f"{intercept:.8f}")]
     return tuple(figures)
 

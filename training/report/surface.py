@@ -36,13 +36,24 @@ def section(descent: Descent) -> Section:
             "The mean squared error of the training data for every W and b is a bowl. Gradient "
             f"descent starts at W = {start[0]:.4g}, b = {start[1]:.4g} and goes downhill, at right "
             f"angles to the contours: {steps} steps to W = {end[0]:.8g}, b = {end[1]:.8g}. Where "
-            "the valley is long and narrow, most steps go along it."
+            f"the valley is long and narrow, most steps go along it.{_in_own_units(descent)}"
         ),
         alt=(
             f"A bowl over W and b, and a path of {steps} steps from "
             f"({start[0]:.3g}, {start[1]:.3g}) down to ({end[0]:.3g}, {end[1]:.3g})."
         ),
         draw=lambda theme: _draw(theme, descent),
+    )
+
+
+def _in_own_units(descent: Descent) -> str:
+    if (descent.mean, descent.scale) == (0.0, 1.0):
+        return ""
+    slope, intercept = descent.line
+    return (
+        f" Training takes x standardised, less {descent.mean:.4g} and divided by "
+        f"{descent.scale:.4g}; in the data's own units that is W = {slope:.8g}, "
+        f"b = {intercept:.8g}."
     )
 
 
