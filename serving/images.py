@@ -65,7 +65,7 @@ def _open(data: bytes, field: str) -> Image.Image:
         raise TooLargeError(
             field,
             expected="an image of a usual size",
-            got="one whose header declares a gigantic size",
+            got="one whose header declares a gigantic number of pixels",
             hint="scale the image down",
         ) from error
     except (OSError, SyntaxError, ValueError) as error:

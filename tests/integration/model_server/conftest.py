@@ -47,7 +47,7 @@ def refused(port: int) -> bool:
     """Whether nobody listens there."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):
         return True
     return False
 
