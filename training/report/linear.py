@@ -64,7 +64,9 @@ def sections(outcome: Regressed) -> list[Section]:
 
 def rows_of(outcome: Regressed) -> str:
     """What the figures are of."""
-    return "held-out examples" if outcome.held_out else "examples, those it was trained on among them"
+    return (
+        "held-out examples" if outcome.held_out else "examples, those it was trained on among them"
+    )
 
 
 def _one(outcome: Regressed) -> bool:
