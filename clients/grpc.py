@@ -1,13 +1,13 @@
 """The gRPC client: examples straight to any TensorFlow Serving, prepared and labelled here."""
 
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clients.answer import Answer
+from clients.connection import Connection
 from clients.examples import ExampleLike, read_examples
 from clients.predictor import Predictor
 from clients.tfserving import DEFAULT_TIMEOUT_S, TFServingClient
@@ -16,7 +16,7 @@ from serving.inputs import prepare
 from serving.labels import predictions, values
 
 
-class GrpcClient:
+class GrpcClient(Connection):
     """Predicts with models that carry a contract; thread-safe, and a context manager."""
 
     def __init__(self, address: str = "127.0.0.1:8500") -> None:
@@ -71,14 +71,3 @@ class GrpcClient:
     def close(self) -> None:
         """Close the connection."""
         self._server.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -3,8 +3,7 @@
 import base64
 import json
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -12,6 +11,7 @@ import numpy as np
 import requests
 
 from clients.answer import Answer
+from clients.connection import Connection
 from clients.errors import CallError, UnavailableError, call_error
 from clients.examples import Example, ExampleLike, read_examples
 from serving.api.status import HTTP_STATUS, Code
@@ -28,7 +28,7 @@ _CODES = {status: code for code, status in reversed(HTTP_STATUS.items())}
 _FROM_PROXIES = (502, 503, 504)
 
 
-class HttpClient:
+class HttpClient(Connection):
     """Calls a gateway over one kept-alive session; a context manager."""
 
     def __init__(self, url: str = "http://127.0.0.1:8080") -> None:
@@ -97,17 +97,6 @@ class HttpClient:
     def close(self) -> None:
         """Close the session."""
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _request(self, method: str, path: str, *, timeout: float, **arguments: Any) -> Any:
         try:

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 import msgspec
@@ -11,6 +10,7 @@ import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from clients.connection import Connection
 from clients.errors import InvalidRequestError, ServerError, call_error
 from serving import contract as contracts
 from serving.api.messages.model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
@@ -52,7 +52,7 @@ class VersionStatus:
     error: str
 
 
-class TFServingClient:
+class TFServingClient(Connection):
     """A connection to a server; thread-safe, and a context manager.
 
     Every call raises a `clients.errors.CallError` when it fails.
@@ -137,17 +137,6 @@ class TFServingClient:
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _callable(self, method: Method[Request, Response]) -> Callable[..., Response]:
         stub = self._channel.unary_unary(

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,21 +88,11 @@ def train_and_evaluate(
         raise TrainingError("this process is not the chief of TF_CONFIG's workers: use take_part")
     started = time.perf_counter()
     _require_writable(workdir)
-    devices = strategy()
-    make_repeatable(config.seed)
+    devices = _devices(config)
     data = _data(config)
     path = path_of(config, data)
     with unfinished(workdir / "runs", config, data.train) as folder:
-        fitted = fit(
-            _task(config, data),
-            data.train,
-            data.validation,
-            config,
-            progress=progress,
-            folder=folder,
-            strategy=devices,
-            watch=path.watch if path else None,
-        )
+        fitted = _fit(config, data, devices, folder, progress, path)
         answer = _answer(fitted.network)
         # The only time that the held-out examples are looked at.
         test = TestPredictions(data.test.places, data.test.targets, answers(answer, data.test))
@@ -135,19 +126,10 @@ def take_part(config: TrainConfig, workdir: Path, progress: Progress | None = No
     Raises:
         TrainingError: as from train_and_evaluate.
     """
-    devices = strategy()
-    make_repeatable(config.seed)
+    devices = _devices(config)
     data = _data(config)
     folder = unfinished_folder(workdir / "runs", config, data.train)
-    fit(
-        _task(config, data),
-        data.train,
-        data.validation,
-        config,
-        progress=progress,
-        folder=folder,
-        strategy=devices,
-    )
+    _fit(config, data, devices, folder, progress)
 
 
 def _require_writable(workdir: Path) -> None:
@@ -162,6 +144,13 @@ def _require_writable(workdir: Path) -> None:
         raise TrainingError(f"cannot write to {workdir}: {error}") from error
 
 
+def _devices(config: TrainConfig) -> Any:
+    """The tf.distribute.Strategy; it must be made before TensorFlow does anything else."""
+    devices = strategy()
+    make_repeatable(config.seed)
+    return devices
+
+
 def _data(config: TrainConfig) -> Prepared:
     return prepare(
         config.data,
@@ -172,6 +161,26 @@ def _data(config: TrainConfig) -> Prepared:
         target=config.target,
         task=config.task,
         image_size=config.image_size,
+    )
+
+
+def _fit(
+    config: TrainConfig,
+    data: Prepared,
+    devices: Any,
+    folder: Path,
+    progress: Progress | None,
+    path: DescentPath | None = None,
+) -> Fitted:
+    return fit(
+        _task(config, data),
+        data.train,
+        data.validation,
+        config,
+        progress=progress,
+        folder=folder,
+        strategy=devices,
+        watch=path.watch if path else None,
     )
 
 
