@@ -30,6 +30,12 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
             range; the message starts with the path.
     """
     settings = _settings(path)
+    asked, written = overrides.get("model"), settings.get("model")
+    if asked and written and asked != written:
+        raise ConfigError(
+            f"{path}: these are settings of a {written}, and {asked} was asked for: leave MODEL "
+            "out, or give settings without --config"
+        )
     settings |= {field: value for field, value in overrides.items() if value is not None}
     if "model" not in settings:
         raise ConfigError(f"{path}: model is missing: give one there or on the command line")

@@ -161,9 +161,7 @@ class _Column:
         """Its numbers or categories; each is there, and not all are the same."""
         values = self.numbers() if self.is_numeric() else self.categories()
         if len(set(values)) == 1:
-            raise self.error(
-                f"the same value in all rows ({self.texts[0]!r})", "remove or ignore it"
-            )
+            raise self.error(f"the same value in all rows ({self.texts[0]!r})", "remove it")
         return values
 
     def is_numeric(self) -> bool:
@@ -189,7 +187,7 @@ class _Column:
         if count > MAX_CATEGORIES or (count > _NAMES_FROM and count > rows / 2):
             raise self.error(
                 f"{count} different texts in {rows} rows, such as {self.texts[0][:40]!r}",
-                "a name of each row says nothing about the next one: remove or ignore the column; "
+                "a name of each row says nothing about the next one: remove the column; "
                 "if it should be numbers, mend those that are not",
             )
         return self.texts
@@ -205,7 +203,7 @@ class _Column:
                 f" and {len(absent) - 1} more" if len(absent) > 1 else ""
             )
             raise self.error(
-                f"no value in {where}", "fill it in, leave such rows out, or ignore the column"
+                f"no value in {where}", "fill it in, leave such rows out, or remove the column"
             )
 
     def error(self, what: str, hint: str) -> DataError:

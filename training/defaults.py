@@ -30,6 +30,13 @@ _IMAGES = {
     "mlp": Defaults(20, 128, 0.001, patience=6),
     "cnn": Defaults(8, 128, 0.004, augmentation=1.0, validation_fraction=0.02),
 }
+# A folder may hold a few hundred images: small batches, and epochs until nothing gets better.
+_FOLDERS = {
+    "linear": _LINEAR,
+    "logistic": Defaults(60, 32, 0.003, patience=12),
+    "mlp": Defaults(60, 32, 0.001, patience=12),
+    "cnn": Defaults(60, 32, 0.003, augmentation=0.5, patience=15),
+}
 # The lecture's net is twice as dear as ours and has nothing to normalize it: fewer, gentler steps.
 _LECTURE = Defaults(4, 128, 0.0015, augmentation=0.5, validation_fraction=0.02)
 _TABLES = {
@@ -45,6 +52,8 @@ CLASSIFIERS = ("logistic", "mlp", "cnn")
 
 def defaults_for(model: str, data: str, preset: str = "default") -> Defaults:
     """What suits a model on a data set."""
+    if data.startswith("folder:"):
+        return _FOLDERS[model]
     if preset == "lecture" and data != "digits":
         return _LECTURE
     if data == "digits":

@@ -28,10 +28,17 @@ _VALIDATION_BATCH = 512
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained network, ready to be evaluated and exported, and what its epochs were like."""
+    """A trained network, ready to be evaluated and exported.
+
+    Attributes:
+        network: trained.
+        history: what its epochs were like.
+        notes: sentences about how it went: resumed, or stopped early.
+    """
 
     network: Network
     history: list[Epoch]
+    notes: tuple[str, ...] = ()
 
 
 def fit(
@@ -70,7 +77,7 @@ def fit(
         loop.run(progress, watch)
     except KeyboardInterrupt as error:
         raise StoppedError(loop.interruption()) from error
-    return Fitted(detached(loop.network, config), loop.history)
+    return Fitted(detached(loop.network, config), loop.history, loop.notes())
 
 
 class _Loop:
@@ -96,6 +103,7 @@ class _Loop:
             optimizer = self.network.optimizer(self.rate)
         self.runner = Steps(self.network, optimizer, strategy)
         self.history: list[Epoch] = []
+        self.resumed = 0
         self.best_loss, self.waited, self.saved = math.inf, 0, 0
         self.best = [tf.Variable(v.numpy(), trainable=False) for v in self._watched()]
         self.checkpoints: Checkpoints | None = None
@@ -140,6 +148,18 @@ class _Loop:
         if self.best:
             for variable, best in zip(self.network.weights, self.best, strict=True):
                 variable.assign(best)
+
+    def notes(self) -> tuple[str, ...]:
+        """How it went, where that is not as usual."""
+        notes = []
+        if self.resumed:
+            notes.append(f"Training was stopped before; it went on after epoch {self.resumed}.")
+        if self._had_enough() and len(self.history) < self.config.epochs:
+            notes.append(
+                f"Training ended after epoch {len(self.history)} of {self.config.epochs}: the "
+                f"validation loss was no better for {self.waited} epochs. The best one was kept."
+            )
+        return tuple(notes)
 
     def interruption(self) -> str:
         """What to say after Ctrl-C."""
@@ -213,7 +233,7 @@ class _Loop:
         if notes is not None:
             self.history = [Epoch(**epoch) for epoch in notes["history"]]
             self.best_loss, self.waited = notes["best_loss"], notes["waited"]
-            self.saved = len(self.history)
+            self.saved = self.resumed = len(self.history)
         self._agree()
 
     def _agree(self) -> None:

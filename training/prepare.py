@@ -131,8 +131,8 @@ def _doubts(table: Table) -> tuple[str, ...]:
     if table.task == "classification" or not whole or len(values) > _CLASSES_AT_MOST:
         return ()
     return (
-        f"{table.target} is a number, so this is a regression; its {len(values)} values are "
-        "classes where a classification is asked for",
+        f"{table.target} is a number, so this is a regression; to tell its {len(values)} values "
+        "apart as classes, give --task classification",
     )
 
 

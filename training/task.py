@@ -40,9 +40,10 @@ def require_suitable(config: TrainConfig, task: Task) -> None:
     """
     kind, able = ("labels are", _CLASSIFICATION) if task.classes else ("a number is", _REGRESSION)
     if config.model not in able:
+        rows = "; linear takes --data csv:FILE --target COLUMN, a column of numbers"
         raise ConfigError(
             f"model: expected {' or '.join(able)} where {kind} to be predicted, "
-            f"got {config.model!r}"
+            f"got {config.model!r}{rows if config.model == 'linear' else ''}"
         )
     if len(task.shape) != 3 and (config.model == "cnn" or config.augmentation):
         field = "model" if config.model == "cnn" else "augmentation"

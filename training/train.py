@@ -16,26 +16,19 @@ from training.descent import DescentPath, path_of
 from training.distribution import is_chief, strategy
 from training.draft import draft
 from training.errors import TrainingError
-from training.evaluation import (
-    Answer,
-    TestPredictions,
-    accuracy,
-    answers,
-    classification_metrics,
-    regression_metrics,
-)
+from training.evaluation import Answer, TestPredictions, answers
 from training.export import Exported, export
 from training.fit import Fitted, fit
+from training.metrics import judged_by, metrics_of
 from training.network import Network
 from training.prepare import prepare
 from training.prepared import Prepared
 from training.progress import Epoch, Progress
-from training.quantization import Quantization
 from training.record import LOGS_FOLDER, write_record
 from training.report.card import CARD_FILE, model_card
 from training.report.page import write_report
 from training.showing import outcome_of, report_data
-from training.task import Task
+from training.task import Task, require_suitable
 from training.tensorflow_setup import make_repeatable, tf
 
 
@@ -51,7 +44,7 @@ class TrainingResult:
             classification, test_r2, test_rmse, test_loss, train_r2 for a regression.
         test: what the model says of the held-out examples.
         history: its epochs.
-        notes: sentences about the data.
+        notes: sentences about the data and how training went.
         line: W and b of a linear model of one number; else None.
         seconds: from start to end.
     """
@@ -90,6 +83,8 @@ def train_and_evaluate(
     _require_writable(workdir)
     devices = _devices(config)
     data = _data(config)
+    # Before anything is left behind on disk.
+    require_suitable(config, _task(config, data))
     path = path_of(config, data)
     with unfinished(workdir / "runs", config, data.train) as folder:
         fitted = _fit(config, data, devices, folder, progress, path)
@@ -109,7 +104,7 @@ def train_and_evaluate(
         metrics=contract.metrics,
         test=test,
         history=fitted.history,
-        notes=data.notes,
+        notes=(*data.notes, *fitted.notes),
         line=path.line if path else None,
         seconds=time.perf_counter() - started,
     )
@@ -220,33 +215,9 @@ def _export(
     return export(
         network.predict,
         network.trackables,
-        draft(config.name, data, _metrics(data, test, answer)),
+        draft(config.name, data, metrics_of(data, test, answer)),
         data.golden,
         models,
-        quantization=_quantization(data) if config.quantize else None,
+        quantization=judged_by(data) if config.quantize else None,
         documents=documents,
-    )
-
-
-def _metrics(data: Prepared, test: TestPredictions, answer: Answer) -> dict[str, float]:
-    train = answers(answer, data.train)
-    if data.task == "regression":
-        own = regression_metrics(train, data.train.targets, "train")
-        return regression_metrics(test.outputs, test.truth) | own
-    return classification_metrics(test.outputs, test.truth) | {
-        "train_accuracy": accuracy(train, data.train.targets)
-    }
-
-
-def _quantization(data: Prepared) -> Quantization:
-    if data.task == "regression":
-        return Quantization(
-            "test_r2",
-            lambda answer: regression_metrics(answers(answer, data.test), data.test.targets).get(
-                "test_r2", float("nan")
-            ),
-        )
-    return Quantization(
-        "test_accuracy",
-        lambda answer: accuracy(answers(answer, data.test), data.test.targets),
     )

@@ -60,3 +60,10 @@ def test_json_has_a_line_for_each_setting():
     lines = to_json(config_for("mlp")).splitlines()
     assert '  "activation": "relu",' in lines
     assert json.loads("\n".join(lines))["hidden"] == [256]
+
+
+def test_settings_of_another_model_are_refused(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(to_json(config_for("logistic")))
+    with pytest.raises(ConfigError, match=r"settings of a logistic, and cnn was asked for"):
+        read_config(path, model="cnn")

@@ -134,7 +134,7 @@ def test_diabetes_is_a_regression(diabetes):
 def test_whole_numbers_may_mean_classes(tmp_path):
     data = write_csv(tmp_path / "marks.csv", "xy", [[x, x % 3] for x in range(60)])
     (note,) = prepare(data, target="y", **SETTINGS).notes
-    assert note.startswith("y is a number, so this is a regression; its 3 values are classes")
+    assert note.endswith("to tell its 3 values apart as classes, give --task classification")
     assert prepare(data, target="y", task="regression", **SETTINGS).notes == ()
     classes = prepare(data, target="y", task="classification", **SETTINGS)
     assert (classes.labels, classes.notes) == (("0", "1", "2"), ())
