@@ -73,10 +73,12 @@ def _read(files: tuple[Path, ...]) -> tuple[list[str], list[Example]]:
 
 def _by_name(message: str, names: list[str]) -> str:
     """An error with the file's name where it has the example's place."""
-    place = re.match(r"(?:inputs|instances)\[(\d+)\](?:\.b64)?", message)
-    if place is None or int(place[1]) >= len(names):
+    place = re.match(r"(?:inputs|instances)\[(\d+)\](?:\.b64)?|body row (\d+)", message)
+    if place is None:
         return message
-    return names[int(place[1])] + message[place.end() :]
+    # Rows of a CSV body are counted from 1.
+    index = int(place[1]) if place[1] else int(place[2]) - 1
+    return names[index] + message[place.end() :] if index < len(names) else message
 
 
 def _only_model(served: list[str]) -> str:

@@ -111,3 +111,8 @@ def test_predict_takes_csv_files(start_service, models, tmp_path):
     wrong = rockstar("predict", "--url", service.http, "--model", "price", str(image))
     assert wrong.returncode == 1
     assert "expected a row with the columns 'petal width', 'colour'" in wrong.stderr
+    second = tmp_path / "more.csv"
+    second.write_text("colour,petal width\nred,1\ngreen,2\n")
+    for place in (["--url", service.http], ["--grpc", service.grpc]):
+        wrong = rockstar("predict", *place, "--model", "price", str(file), str(second))
+        assert f"{second}:2.colour: expected one of" in wrong.stderr
