@@ -1,0 +1,45 @@
+"""How much of MNIST a model of the bundled digits knows, though it never saw an image of it.
+
+    python -m benchmarks.transfer --version-folder demo/models/cnn/1 [--data-dir DIR]
+
+Every test image goes through the preprocessing of the model's own contract and through its LiteRT
+file, as it would in the service.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from serving.contract import CONTRACT_FILE, PREDICT_SIGNATURE, Contract, ImageInput
+from serving.model_server.litert_engine import LiteRTEngine
+from serving.preprocessing import preprocess
+from training.known_images import load_arrays
+
+BATCH = 500
+
+
+@click.command()
+@click.option("--version-folder", default="demo/models/cnn/1", type=click.Path(path_type=Path))
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where mnist.npz lies.")
+def main(version_folder: Path, data_dir: Path | None) -> None:
+    """Print the share of MNIST's test images that the model gets right, and that of each digit."""
+    contract = Contract.from_json((version_folder / CONTRACT_FILE).read_bytes())
+    spec = contract.input
+    if not isinstance(spec, ImageInput):
+        raise click.ClickException(f"{version_folder} is no model of images")
+    _, _, images, labels = load_arrays("mnist", data_dir)
+    engine = LiteRTEngine(version_folder)
+    answers = []
+    for start in range(0, len(images), BATCH):
+        batch = [preprocess(i[..., np.newaxis], spec.preprocessing) for i in images[start:][:BATCH]]
+        feeds = {spec.name: np.stack(batch)}
+        outputs = engine.run(PREDICT_SIGNATURE, feeds, [contract.output])
+        answers.append(outputs[contract.output].argmax(axis=1))
+    right = np.concatenate(answers) == labels
+    click.echo(f"{contract.model} of {contract.data_set.name}: {right.mean():.4f} of MNIST's test")
+    click.echo("  ".join(f"{digit}: {right[labels == digit].mean():.2f}" for digit in range(10)))
+
+
+if __name__ == "__main__":
+    main()
