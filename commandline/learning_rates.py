@@ -40,7 +40,7 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int) -> None:
             from training.report.theme import png
         except ModuleNotFoundError as error:
             raise click.ClickException(
-                f"training needs {error.name}: pip install 'rockstartf[train]'"
+                f"training needs {error.name}: in a checkout, pip install '.[train]'"
             ) from error
         with click.progressbar(
             length=len(LADDER), label="Learning rates", file=sys.stderr, width=24, show_pos=True
