@@ -89,7 +89,7 @@ def train_and_evaluate(
     with unfinished(workdir / "runs", config, data.train) as folder:
         fitted = _fit(config, data, devices, folder, progress, path)
         answer = _answer(fitted.network)
-        # The only time that the held-out examples are looked at.
+        # Held-out examples are looked at from here on only: nothing is chosen by them any more.
         test = TestPredictions(data.test.places, data.test.targets, answers(answer, data.test))
         exported = _export(config, data, fitted, test, path, workdir / "models")
         contract = exported.contract
