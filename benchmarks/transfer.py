@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from serving.contract import CONTRACT_FILE, PREDICT_SIGNATURE, Contract, ImageInput
-from serving.model_server.litert_engine import LiteRTEngine
+from serving.model_server.engines.litert import LiteRTEngine
 from serving.preprocessing import preprocess
 from training.known_images import load_arrays
 

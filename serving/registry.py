@@ -13,7 +13,7 @@ from typing import TypeVar
 from serving.contract import CONTRACT_FILE, Contract, ContractError
 from serving.manifest import ManifestError, check_manifest
 from serving.model_folder import ModelFolderError, find_models
-from serving.model_server.versions import scan
+from serving.model_server.models.versions import scan
 from serving.models_config import LabelBook, edit_labels, read_labels
 
 _REMOVED = ".removed-"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from serving.api.signature import Signature, TensorSpec
-from serving.model_server.engine import LoadError
+from serving.model_server.deadline import NO_DEADLINE, Deadline
+from serving.model_server.engines.engine import LoadError, ServableId
 
 
 def spec(dtype: Any, *shape: int) -> TensorSpec:
@@ -45,7 +46,11 @@ class FakeEngine:
         self.proceed.set()
 
     def run(
-        self, signature: str, feeds: Mapping[str, Any], fetches: Sequence[str]
+        self,
+        signature: str,
+        feeds: Mapping[str, Any],
+        fetches: Sequence[str],
+        deadline: Deadline = NO_DEADLINE,
     ) -> dict[str, Any]:
         assert not self.closed
         self.entered.set()
@@ -74,7 +79,7 @@ class FakeLoader:
         self.engines: dict[int, FakeEngine] = {}
         self.attempts: list[int] = []
 
-    def __call__(self, folder: Path) -> FakeEngine:
+    def __call__(self, servable_id: ServableId, folder: Path) -> FakeEngine:
         self.attempts.append(int(folder.name))
         if not (folder / "ok").exists():
             raise LoadError(f"{folder}/ok is missing")

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from serving.model_server.config import ModelConfig, local_path, read_config_file
-from serving.model_server.server import ANY_PORT, ServerOptions
+from serving.model_server.models.config import ModelConfig, local_path, read_config_file
+from serving.model_server.options import (
+    ANY_PORT,
+    EngineOptions,
+    GrpcOptions,
+    LoadOptions,
+    RestOptions,
+    ServerOptions,
+)
 
 PROGRAM = "model_server"
 
@@ -44,13 +51,10 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
     options = ServerOptions(
         models=_models(given, parser),
         host=given.host,
-        grpc_port=given.port,
-        rest_port=given.rest_api_port,
-        poll_seconds=given.file_system_poll_wait_seconds,
-        engine_threads=given.tensorflow_intra_op_parallelism or 1,
-        grpc_threads=given.grpc_max_threads,
-        rest_threads=given.rest_api_num_threads,
-        require_all_models=given.require_all_models,
+        grpc=GrpcOptions(given.port, given.grpc_max_threads),
+        rest=RestOptions(given.rest_api_port, given.rest_api_num_threads),
+        load=LoadOptions(given.file_system_poll_wait_seconds, given.require_all_models),
+        engine=EngineOptions(given.tensorflow_intra_op_parallelism),
     )
     return Flags(options, given.address_file)
 

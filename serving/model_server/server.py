@@ -1,10 +1,8 @@
 """The server as an object: start, real ports, stop."""
 
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import TypeVar
@@ -12,53 +10,20 @@ from typing import TypeVar
 import grpc
 
 from serving.api.services import MAX_MESSAGE_BYTES
-from serving.model_server.config import ModelConfig
-from serving.model_server.core import Core
-from serving.model_server.engine import Loader
-from serving.model_server.grpc_service import handlers
-from serving.model_server.litert_engine import LiteRTEngine
-from serving.model_server.manager import Manager, StartError
-from serving.model_server.rest_server import RestServer, bind
-from serving.model_server.rest_service import RestService
+from serving.model_server.engines.engine import Loader
+from serving.model_server.grpc_api.service import handlers
+from serving.model_server.inference.core import Core
+from serving.model_server.loading import EngineLoader
+from serving.model_server.models.manager import Manager, StartError
+from serving.model_server.options import ServerOptions
+from serving.model_server.rest_api.server import RestServer, bind
+from serving.model_server.rest_api.service import RestService
 
 log = logging.getLogger(__name__)
 
 Bound = TypeVar("Bound")
 
-ANY_PORT = 0
 GRACE_SECONDS = 10.0
-
-
-def _four_per_core() -> int:
-    return 4 * (os.cpu_count() or 1)
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """What a server is made of.
-
-    Attributes:
-        models: what to serve.
-        host: address to listen on.
-        grpc_port: None: off; ANY_PORT: a free one.
-        rest_port: likewise.
-        poll_seconds: between looks at the models' folders; 0: only once.
-        engine_threads: of one interpreter.
-        grpc_threads: gRPC requests handled at once.
-        rest_threads: REST requests handled at once.
-        require_all_models: whether a model of which no version loads keeps the server from
-            starting; where not, that model is reported and the others are served.
-    """
-
-    models: tuple[ModelConfig, ...]
-    host: str = "127.0.0.1"
-    grpc_port: int | None = ANY_PORT
-    rest_port: int | None = ANY_PORT
-    poll_seconds: float = 1.0
-    engine_threads: int = 1
-    grpc_threads: int = field(default_factory=_four_per_core)
-    rest_threads: int = field(default_factory=_four_per_core)
-    require_all_models: bool = True
 
 
 class ModelServer:
@@ -74,13 +39,10 @@ class ModelServer:
 
         Args:
             options: what it serves, and where.
-            load: makes engines of version folders; none: LiteRT.
+            load: makes engines of version folders; none: as the options say.
         """
         self._options = options
-        load = load or partial(LiteRTEngine, threads=options.engine_threads)
-        self._manager = Manager(
-            options.models, load, options.poll_seconds, options.require_all_models
-        )
+        self._manager = Manager(options.models, load or EngineLoader(options.engine), options.load)
         self._core = Core(self._manager)
         self._grpc: grpc.Server | None = None
         self._rest: RestServer | None = None
@@ -145,14 +107,14 @@ class ModelServer:
 
     def _bind(self) -> None:
         options = self._options
-        if options.grpc_port is not None:
-            self._grpc = _grpc_server(self._core, options.grpc_threads)
+        if options.grpc.port is not None:
+            self._grpc = _grpc_server(self._core, options.grpc.threads)
             self.grpc_port = _bound(
-                "--port", options.host, options.grpc_port, partial(_bind_grpc, self._grpc)
+                "--port", options.host, options.grpc.port, partial(_bind_grpc, self._grpc)
             )
-        if options.rest_port is not None:
-            listener = _bound("--rest_api_port", options.host, options.rest_port, bind)
-            self._rest = RestServer(RestService(self._core), listener, options.rest_threads)
+        if options.rest.port is not None:
+            listener = _bound("--rest_api_port", options.host, options.rest.port, bind)
+            self._rest = RestServer(RestService(self._core), listener, options.rest.threads)
             self.rest_port = self._rest.port
 
     def _address(self, port: int | None) -> str | None:

@@ -11,8 +11,9 @@ from clients.tfserving import TFServingClient
 from serving.gateway.app import create_app
 from serving.gateway.config import GatewayConfig
 from serving.inputs import prepare
-from serving.model_server.config import ModelConfig
-from serving.model_server.server import ModelServer, ServerOptions
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.options import GrpcOptions, ServerOptions
+from serving.model_server.server import ModelServer
 from tests.end_to_end.heldout import held_out
 from tests.images import encoded, png
 from training.datasets import load
@@ -112,7 +113,7 @@ def test_the_model_server_goes_and_comes_back(trained_models, tmp_path):
     assert down.status_code == 503
     assert down.headers["Retry-After"]
     assert http.get("/readyz").status_code == 503
-    with ModelServer(ServerOptions(models, grpc_port=port)):
+    with ModelServer(ServerOptions(models, grpc=GrpcOptions(port))):
         # gRPC waits a moment before it connects again.
         from tests.waiting import until
 

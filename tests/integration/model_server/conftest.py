@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from serving.model_server.config import All, ModelConfig
-from serving.model_server.server import ModelServer, ServerOptions
+from serving.model_server.models.config import All, ModelConfig
+from serving.model_server.options import ServerOptions
+from serving.model_server.server import ModelServer
 from tests.model_fixtures import write_version
 from tests.waiting import until
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving.model_server import __main__ as program
-from serving.model_server import server
+from serving.model_server import loading
+from serving.model_server.deadline import NO_DEADLINE, Deadline
+from serving.model_server.engines.litert import LiteRTEngine
 from serving.model_server.flags import parse_flags
-from serving.model_server.litert_engine import LiteRTEngine
 from tests.waiting import until
 
 
@@ -19,13 +20,17 @@ def main() -> int:
 
     class SlowEngine(LiteRTEngine):
         def run(
-            self, signature: str, feeds: Mapping[str, Any], fetches: Sequence[str]
+            self,
+            signature: str,
+            feeds: Mapping[str, Any],
+            fetches: Sequence[str],
+            deadline: Deadline = NO_DEADLINE,
         ) -> dict[str, Any]:
             folder.joinpath(f"entered.{threading.get_ident()}").touch()
             until(lambda: (folder / "proceed").exists(), what="the test lets it proceed")
-            return super().run(signature, feeds, fetches)
+            return super().run(signature, feeds, fetches, deadline)
 
-    server.LiteRTEngine = SlowEngine  # type: ignore[attr-defined]
+    loading.LiteRTEngine = SlowEngine  # type: ignore[attr-defined]
     return program.main()
 
 

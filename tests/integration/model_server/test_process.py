@@ -154,8 +154,9 @@ def test_tensorflow_is_not_imported(base_path: Path) -> None:
 import json, sys
 from pathlib import Path
 import serving.model_server.__main__
-from serving.model_server.config import ModelConfig
-from serving.model_server.server import ModelServer, ServerOptions
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.options import ServerOptions
+from serving.model_server.server import ModelServer
 with ModelServer(ServerOptions((ModelConfig("m", Path(sys.argv[1])),))):
     print(json.dumps([name for name in sys.modules if name.split(".")[0] == "tensorflow"]))
 """

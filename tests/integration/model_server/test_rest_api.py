@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.model_server.config import ModelConfig
-from serving.model_server.rest_server import MAX_BODY_BYTES
-from serving.model_server.server import ModelServer, ServerOptions
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.options import GrpcOptions, ServerOptions
+from serving.model_server.rest_api.server import MAX_BODY_BYTES
+from serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
 from tests.integration.model_server.conftest import ask, refused
 from tests.model_fixtures import SIDE, document, probabilities
@@ -73,7 +74,7 @@ def test_a_body_that_is_too_large_is_refused_unread(server: ModelServer) -> None
 def test_a_kept_connection_is_told_that_it_closes(tmp_path: Path) -> None:
     add_version(tmp_path / "m", 1)
     loader = FakeLoader()
-    options = ServerOptions((ModelConfig("m", tmp_path / "m"),), grpc_port=None)
+    options = ServerOptions((ModelConfig("m", tmp_path / "m"),), grpc=GrpcOptions(port=None))
     with ModelServer(options, loader) as server, ThreadPoolExecutor(2) as pool:
         port = server.rest_port or 0
         engine = loader.engines[1]

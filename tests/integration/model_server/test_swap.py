@@ -11,8 +11,9 @@ import numpy as np
 from serving.api import services
 from serving.api.messages.prediction_pb2 import PredictRequest
 from serving.api.tensors import to_array, to_proto
-from serving.model_server.config import ModelConfig
-from serving.model_server.server import ModelServer, ServerOptions
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.options import LoadOptions, ServerOptions
+from serving.model_server.server import ModelServer
 from tests.integration.model_server.conftest import ask
 from tests.model_fixtures import document, write_version
 from tests.waiting import until
@@ -23,7 +24,7 @@ LAST = 8
 def test_no_request_fails_while_versions_come_and_go(tmp_path: Path) -> None:
     base_path = tmp_path / "toy"
     write_version(base_path, 1)
-    options = ServerOptions((ModelConfig("toy", base_path),), poll_seconds=0.01)
+    options = ServerOptions((ModelConfig("toy", base_path),), load=LoadOptions(poll_seconds=0.01))
     stop = threading.Event()
     seen: set[int] = set()
 

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from serving.model_server.config import ConfigError
 from serving.model_server.flags import parse_flags
-from serving.model_server.server import ANY_PORT
+from serving.model_server.models.config import ConfigError
+from serving.model_server.options import ANY_PORT
 
 MODEL = "--model_base_path=/models/m"
 
 
 def test_defaults_are_those_of_tensorflow_serving() -> None:
     options = parse_flags([MODEL]).options
-    assert (options.host, options.grpc_port, options.rest_port) == ("0.0.0.0", 8500, None)
+    assert (options.host, options.grpc.port, options.rest.port) == ("0.0.0.0", 8500, None)
     assert [(m.name, m.base_path) for m in options.models] == [("default", Path("/models/m"))]
-    assert options.poll_seconds == 1
+    assert options.load.poll_seconds == 1
 
 
 def test_the_command_line_of_the_container() -> None:
@@ -31,13 +31,13 @@ def test_the_command_line_of_the_container() -> None:
             "--tensorflow_intra_op_parallelism=2",
         ]
     ).options
-    assert (options.grpc_port, options.rest_port) == (8500, 8501)
-    assert (options.grpc_threads, options.engine_threads) == (3, 2)
+    assert (options.grpc.port, options.rest.port) == (8500, 8501)
+    assert (options.grpc.threads, options.engine.intra_op_threads) == (3, 2)
 
 
 def test_ports_off_and_automatic() -> None:
     options = parse_flags([MODEL, "--port=0", "--rest_api_port=auto"]).options
-    assert (options.grpc_port, options.rest_port) == (None, ANY_PORT)
+    assert (options.grpc.port, options.rest.port) == (None, ANY_PORT)
 
 
 @pytest.mark.parametrize("text", ["true", "false", "True", "1", "0"])

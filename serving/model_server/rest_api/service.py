@@ -11,9 +11,10 @@ from werkzeug.wrappers import Request, Response
 from serving.api import json_response, json_tensors
 from serving.api.signature import signature_def_map
 from serving.api.status import HTTP_STATUS, Code, StatusError
-from serving.model_server.core import Core, SignatureNotFoundError
-from serving.model_server.manager import ModelRef
-from serving.model_server.versions import MAX_VERSION
+from serving.model_server.inference.core import Core
+from serving.model_server.inference.predict import PredictQuery, SignatureNotFoundError
+from serving.model_server.models.manager import ModelRef
+from serving.model_server.models.versions import MAX_VERSION
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +63,12 @@ class RestService:
             )
         request = json_tensors.parse_request(body)
         try:
-            prediction = self._core.predict(
+            _, prediction = self._core.predict(
                 _ref(match),
-                request.signature_name,
-                lambda signature: json_tensors.feeds(request, signature),
+                PredictQuery(
+                    lambda signature: json_tensors.feeds(request, signature),
+                    request.signature_name,
+                ),
             )
         except SignatureNotFoundError as error:
             raise StatusError(

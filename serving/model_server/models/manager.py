@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from serving.api.status import Code, StatusError
-from serving.model_server.config import ModelConfig
-from serving.model_server.engine import Loader
-from serving.model_server.model import Model
-from serving.model_server.servable import Servable, VersionStatus
+from serving.model_server.engines.engine import Loader
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.models.model import Model
+from serving.model_server.models.servable import Servable, VersionStatus
+from serving.model_server.options import LoadOptions
 
 log = logging.getLogger(__name__)
 
@@ -35,20 +36,17 @@ class Manager:
         self,
         configs: Sequence[ModelConfig],
         load: Loader,
-        poll_seconds: float = 1.0,
-        require_all: bool = True,
+        options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
     ) -> None:
         """Make a manager; start() loads the models.
 
         Args:
             configs: the models.
             load: makes the engine of a version folder.
-            poll_seconds: between looks at the base paths; 0 looks only once.
-            require_all: whether a model of which no version loads keeps the others from starting.
+            options: when.
         """
         self._models = {config.name: Model(config, load) for config in configs}
-        self._poll_seconds = poll_seconds
-        self._require_all = require_all
+        self._options = options
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -62,11 +60,11 @@ class Manager:
         for model in self._models.values():
             model.reconcile()
         troubles = [m.trouble() for m in self._models.values() if not m.available()]
-        if troubles and (self._require_all or len(troubles) == len(self._models)):
+        if troubles and (self._options.require_all_models or len(troubles) == len(self._models)):
             self.stop()
             raise StartError("\n".join(troubles))
         self._check_labels()
-        if self._poll_seconds > 0:
+        if self._options.poll_seconds > 0:
             self._thread = threading.Thread(target=self._poll, name="poll", daemon=True)
             self._thread.start()
 
@@ -142,7 +140,7 @@ class Manager:
                     )
 
     def _poll(self) -> None:
-        while not self._stopping.wait(self._poll_seconds):
+        while not self._stopping.wait(self._options.poll_seconds):
             for model in self._models.values():
                 try:
                     model.reconcile()

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from serving.api.status import Code, StatusError
-from serving.model_server.config import All, ModelConfig
-from serving.model_server.manager import Manager, ModelRef, StartError
+from serving.model_server.models.config import All, ModelConfig
+from serving.model_server.models.manager import Manager, ModelRef, StartError
+from serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeLoader, add_version
 from tests.waiting import until
 
@@ -17,7 +18,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     for version in (1, 2):
         add_version(tmp_path / "m", version)
     config = ModelConfig("m", tmp_path / "m", All(), {"stable": 1, "lost": 9})
-    manager = Manager([config], FakeLoader(), poll_seconds=0.01)
+    manager = Manager([config], FakeLoader(), LoadOptions(poll_seconds=0.01))
     manager.start()
     yield manager
     manager.stop()
@@ -33,7 +34,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 )
 def test_servable(manager: Manager, ref: ModelRef, version: int) -> None:
     with manager.servable(ref) as servable:
-        assert servable.version == version
+        assert servable.id.version == version
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_polling_finds_new_versions(manager: Manager, tmp_path: Path) -> None:
 
     def newest() -> int:
         with manager.servable(ModelRef("m")) as servable:
-            return servable.version
+            return servable.id.version
 
     until(lambda: newest() == 3, what="version 3 is served")
 

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from serving.api.status import Code, StatusError
-from serving.model_server.grpc_service import _guard
+from serving.model_server.grpc_api.service import _guard
 
 
 class AbortedError(Exception):
@@ -21,6 +21,9 @@ class Context:
     def is_active(self) -> bool:
         return self._active
 
+    def time_remaining(self) -> float | None:
+        return None
+
     def abort(self, code: grpc.StatusCode, details: str) -> None:
         self.aborted = code, details
         raise AbortedError
@@ -33,8 +36,12 @@ def call(behaviour: Any, context: Any) -> Any:
 def test_nothing_starts_for_a_caller_that_is_gone() -> None:
     context = Context(active=False)
     started: list[object] = []
+
+    def begin(*arguments: object) -> None:
+        started.append(arguments)
+
     with pytest.raises(AbortedError):
-        call(started.append, context)
+        call(begin, context)
     assert not started
     assert context.aborted is not None
     assert context.aborted[0] == grpc.StatusCode.CANCELLED
@@ -42,7 +49,7 @@ def test_nothing_starts_for_a_caller_that_is_gone() -> None:
 
 @pytest.mark.parametrize("code", [code for code in Code if code != Code.OK])
 def test_every_code_has_its_grpc_status(code: Code) -> None:
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise StatusError(code, "why")
 
     context = Context()
@@ -52,7 +59,7 @@ def test_every_code_has_its_grpc_status(code: Code) -> None:
 
 
 def test_an_internal_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
     context = Context()

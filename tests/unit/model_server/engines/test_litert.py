@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from serving.api.signature import Signature, TensorSpec
-from serving.model_server.engine import LoadError
-from serving.model_server.litert_engine import LiteRTEngine
+from serving.model_server.engines.engine import LoadError
+from serving.model_server.engines.litert import LiteRTEngine
 from tests.model_fixtures import CLASSES, SIDE, document, probabilities, toy_model, write_version
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from serving.api.signature import Signature, TensorSpec
 from serving.api.status import Code, StatusError
-from serving.model_server.signature_check import check_feeds, check_fetches
+from serving.model_server.inference.signature_check import check_feeds, check_fetches
 from tests.fake_engine import DOUBLE, ECHO, SUM, spec
 
 INTS = np.zeros(3, np.int32)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from serving.api.status import Code
-from serving.model_server.config import All, Latest, ModelConfig, Specific, VersionPolicy
-from serving.model_server.model import Model
-from serving.model_server.servable import State
+from serving.model_server.engines.engine import ServableId
+from serving.model_server.models.config import All, Latest, ModelConfig, Specific, VersionPolicy
+from serving.model_server.models.model import Model
+from serving.model_server.models.servable import State
 from tests.fake_engine import FakeLoader, add_version
 
 
@@ -116,7 +117,7 @@ def test_an_unexpected_error_is_logged_and_not_told(
 ) -> None:
     add_version(base_path, 1)
 
-    def load(folder: Path) -> FakeLoader:
+    def load(servable_id: ServableId, folder: Path) -> FakeLoader:
         raise RuntimeError("deep inside")
 
     model = Model(ModelConfig("m", base_path), load)  # type: ignore[arg-type]

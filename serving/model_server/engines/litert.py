@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from serving.api.signature import Signature, TensorSpec
 from serving.api.tensors import wire_type
-from serving.model_server.engine import LoadError
+from serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
+from serving.model_server.engines.engine import LoadError
 
 MODEL_FILE = "model.tflite"
 _IDENTIFIER = b"TFL3"  # of the FlatBuffers schema, at bytes 4 to 8
@@ -52,10 +53,17 @@ class LiteRTEngine:
             raise LoadError(f"{self._path} has no signatures: convert it from a SavedModel")
 
     def run(
-        self, signature: str, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str]
+        self,
+        signature: str,
+        feeds: Mapping[str, NDArray[Any]],
+        fetches: Sequence[str],
+        deadline: Deadline = NO_DEADLINE,
     ) -> dict[str, NDArray[Any]]:
         """Run a signature; see Engine."""
-        with self._room:
+        if not self._room.acquire(timeout=deadline.remaining()):
+            raise DeadlineExceededError
+        try:
+            deadline.check()
             try:
                 runners = self._idle.pop()
             except IndexError:
@@ -63,6 +71,8 @@ class LiteRTEngine:
             outputs = runners.run(signature, feeds)
             # After a failure an interpreter's state is unknown, so only a healthy one goes back.
             self._idle.append(runners)
+        finally:
+            self._room.release()
         return {name: outputs[name] for name in fetches}
 
     def close(self) -> None:

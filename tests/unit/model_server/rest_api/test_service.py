@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from serving.model_server.config import All, ModelConfig
-from serving.model_server.core import Core
-from serving.model_server.manager import Manager
-from serving.model_server.rest_service import RestService
+from serving.model_server.inference.core import Core
+from serving.model_server.models.config import All, ModelConfig
+from serving.model_server.models.manager import Manager
+from serving.model_server.options import LoadOptions
+from serving.model_server.rest_api.service import RestService
 from tests.fake_engine import FakeLoader, add_version
 
 
@@ -21,7 +22,9 @@ def client(tmp_path: Path) -> Iterator[Client]:
         add_version(tmp_path / "m", version)
     add_version(tmp_path / "m", 3, ok=False)
     manager = Manager(
-        [ModelConfig("m", tmp_path / "m", All(), {"stable": 1})], FakeLoader(), poll_seconds=0
+        [ModelConfig("m", tmp_path / "m", All(), {"stable": 1})],
+        FakeLoader(),
+        LoadOptions(poll_seconds=0),
     )
     manager.start()
     yield Client(RestService(Core(manager)))

@@ -1,12 +1,14 @@
 """What runs one version of a model: the seam between the server and a runtime."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from serving.api.signature import Signature
+from serving.model_server.deadline import NO_DEADLINE, Deadline
 
 
 class LoadError(Exception):
@@ -27,7 +29,11 @@ class Engine(Protocol):
         ...
 
     def run(
-        self, signature: str, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str]
+        self,
+        signature: str,
+        feeds: Mapping[str, NDArray[Any]],
+        fetches: Sequence[str],
+        deadline: Deadline = NO_DEADLINE,
     ) -> dict[str, NDArray[Any]]:
         """Run a signature.
 
@@ -35,9 +41,13 @@ class Engine(Protocol):
             signature: a name in `signatures`.
             feeds: all inputs, already of the right dtypes and of shapes that fit.
             fetches: names of the outputs wanted.
+            deadline: what has not begun by then is not begun.
 
         Returns:
             The outputs, owned by the caller; strings as bytes in arrays of dtype object.
+
+        Raises:
+            StatusError: DEADLINE_EXCEEDED, or what the runtime found wrong with the feeds.
         """
         ...
 
@@ -46,5 +56,16 @@ class Engine(Protocol):
         ...
 
 
-# From a version folder to what runs it; raises LoadError.
-Loader = Callable[[Path], Engine]
+@dataclass(frozen=True)
+class ServableId:
+    """A version of a model."""
+
+    model: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"model {self.model} version {self.version}"
+
+
+# From a version and its folder to what runs it; raises LoadError.
+Loader = Callable[[ServableId, Path], Engine]

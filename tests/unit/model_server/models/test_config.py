@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.model_server.config import (
+from serving.model_server.models.config import (
     All,
     ConfigError,
     Latest,

@@ -14,9 +14,11 @@ from serving.api.messages import model_status_pb2, prediction_pb2
 from serving.api.signature import signature_def_map
 from serving.api.status import Code, StatusError
 from serving.api.tensors import to_array, to_proto
-from serving.model_server.core import Core, Metadata
-from serving.model_server.manager import ModelRef
-from serving.model_server.servable import VersionStatus
+from serving.model_server.deadline import Deadline
+from serving.model_server.inference.core import Core, Metadata
+from serving.model_server.inference.predict import PredictQuery
+from serving.model_server.models.manager import ModelRef
+from serving.model_server.models.servable import VersionStatus
 
 log = logging.getLogger(__name__)
 
@@ -50,24 +52,29 @@ class _Service:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def predict(self, request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+    def predict(
+        self, request: prediction_pb2.PredictRequest, deadline: Deadline
+    ) -> prediction_pb2.PredictResponse:
         spec = request.model_spec
-        prediction = self._core.predict(
+        version, prediction = self._core.predict(
             _ref(request),
-            spec.signature_name,
-            lambda _: _feeds(request),
-            list(request.output_filter),
+            PredictQuery(
+                lambda _: _feeds(request),
+                spec.signature_name,
+                list(request.output_filter),
+                deadline,
+            ),
         )
         response = prediction_pb2.PredictResponse(
             outputs={name: to_proto(array) for name, array in prediction.outputs.items()}
         )
         response.model_spec.name = spec.name
-        response.model_spec.version.value = prediction.version
+        response.model_spec.version.value = version
         response.model_spec.signature_name = prediction.signature_name
         return response
 
     def get_model_metadata(
-        self, request: prediction_pb2.GetModelMetadataRequest
+        self, request: prediction_pb2.GetModelMetadataRequest, _: Deadline
     ) -> prediction_pb2.GetModelMetadataResponse:
         ref = _ref(request)
         if not request.metadata_field:
@@ -81,7 +88,7 @@ class _Service:
         return metadata_message(request.model_spec.name, self._core.metadata(ref))
 
     def get_model_status(
-        self, request: model_status_pb2.GetModelStatusRequest
+        self, request: model_status_pb2.GetModelStatusRequest, _: Deadline
     ) -> model_status_pb2.GetModelStatusResponse:
         return status_message(self._core.status(_ref(request)))
 
@@ -113,7 +120,7 @@ def metadata_message(name: str, metadata: Metadata) -> prediction_pb2.GetModelMe
 
 
 def _guard(
-    behaviour: Callable[[Request], Response],
+    behaviour: Callable[[Request, Deadline], Response],
 ) -> Callable[[Request, grpc.ServicerContext], Response]:
     """A call with its errors turned into statuses, not started when nobody waits for it."""
 
@@ -121,7 +128,7 @@ def _guard(
         if not context.is_active():
             _abort(context, grpc.StatusCode.CANCELLED, "the caller is gone or its deadline passed")
         try:
-            return behaviour(request)
+            return behaviour(request, Deadline.after(context.time_remaining()))
         except StatusError as error:
             code, message = _GRPC_CODES[int(error.code)], error.message
         except Exception:

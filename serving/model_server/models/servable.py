@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from serving.api.status import Code
-from serving.model_server.engine import Engine
+from serving.model_server.engines.engine import Engine, ServableId
 
 log = logging.getLogger(__name__)
 
@@ -38,21 +38,19 @@ class Servable:
     gives back the last one closes the engine, so a swap never takes an engine from under a request.
     """
 
-    def __init__(self, model: str, version: int, lock: threading.RLock) -> None:
+    def __init__(self, servable_id: ServableId, lock: threading.RLock) -> None:
         """Make one that is about to be loaded.
 
         Args:
-            model: its name.
-            version: its number.
+            servable_id: its model and version.
             lock: held while a state changes; shared by the versions of a model, so that its holder
                 sees all of them at one moment.
         """
-        self.model = model
-        self.version = version
+        self.id = servable_id
         self._lock = lock
         self._engine: Engine | None = None
         self._references = 0
-        self._status = VersionStatus(version, State.START)
+        self._status = VersionStatus(servable_id.version, State.START)
 
     @property
     def status(self) -> VersionStatus:
@@ -73,22 +71,22 @@ class Servable:
     def engine(self) -> Engine:
         """What runs it; only for those who retain it."""
         if self._engine is None:
-            raise RuntimeError(f"model {self.model} version {self.version} is not loaded")
+            raise RuntimeError(f"{self.id} is not loaded")
         return self._engine
 
     def loading(self) -> None:
         """Loading has begun."""
-        self._status = VersionStatus(self.version, State.LOADING)
+        self._status = VersionStatus(self.id.version, State.LOADING)
 
     def loaded(self, engine: Engine) -> None:
         """Make it available."""
         with self._lock:
             self._engine = engine
-            self._status = VersionStatus(self.version, State.AVAILABLE)
+            self._status = VersionStatus(self.id.version, State.AVAILABLE)
 
     def fail(self, code: Code, message: str) -> None:
         """It could not be loaded."""
-        self._status = VersionStatus(self.version, State.END, code, message)
+        self._status = VersionStatus(self.id.version, State.END, code, message)
 
     def retain(self) -> bool:
         """Take a reference, if it is available; give it back with release()."""
@@ -109,7 +107,7 @@ class Servable:
         with self._lock:
             if not self.available:
                 return
-            self._status = VersionStatus(self.version, State.UNLOADING)
+            self._status = VersionStatus(self.id.version, State.UNLOADING)
         self._close_if_unused()
 
     def _close_if_unused(self) -> None:
@@ -118,5 +116,5 @@ class Servable:
                 return
             engine, self._engine = self._engine, None
         engine.close()
-        self._status = VersionStatus(self.version, State.END)
-        log.info("model %s version %d is unloaded", self.model, self.version)
+        self._status = VersionStatus(self.id.version, State.END)
+        log.info("%s is unloaded", self.id)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serving.api.status import Code
-from serving.model_server.config import ModelConfig
-from serving.model_server.engine import Engine, Loader, LoadError
-from serving.model_server.servable import Servable, VersionStatus
-from serving.model_server.versions import Fingerprint, fingerprint, scan
+from serving.model_server.engines.engine import Engine, Loader, LoadError, ServableId
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.models.servable import Servable, VersionStatus
+from serving.model_server.models.versions import Fingerprint, fingerprint, scan
 
 log = logging.getLogger(__name__)
 
@@ -110,40 +110,37 @@ class Model:
                 del self._broken[version]
 
     def _bring_up(self, version: int, folder: Path) -> None:
-        servable = Servable(self.config.name, version, self._lock)
+        servable = Servable(ServableId(self.config.name, version), self._lock)
         self._servables = {**self._servables, version: servable}
         servable.loading()
         # Before loading: a file that changes meanwhile counts as a change.
         before = fingerprint(folder)
         started = time.monotonic()
         try:
-            engine = self._load(folder)
+            engine = self._load(servable.id, folder)
         except Exception as error:  # whatever a runtime raises must not end the polling
             self._broken[version] = before
             self._report(servable, error)
             return
         servable.loaded(engine)
-        self._announce(version, engine, time.monotonic() - started)
+        self._announce(servable, engine, time.monotonic() - started)
 
     def _report(self, servable: Servable, error: Exception) -> None:
         if isinstance(error, LoadError):
             servable.fail(Code.FAILED_PRECONDITION, str(error))
         else:
-            log.exception("model %s version %d", servable.model, servable.version)
+            log.exception("%s", servable.id)
             servable.fail(Code.INTERNAL, "internal error while loading")
-        log.error(
-            "model %s version %d does not load: %s",
-            *(servable.model, servable.version, servable.status.message),
-        )
+        log.error("%s does not load: %s", servable.id, servable.status.message)
 
-    def _announce(self, version: int, engine: Engine, seconds: float) -> None:
+    def _announce(self, servable: Servable, engine: Engine, seconds: float) -> None:
         log.info(
-            "model %s version %d is available (%s, %d ms)",
-            *(self.config.name, version, engine.name, round(seconds * 1000)),
+            "%s is available (%s, %d ms)",
+            *(servable.id, engine.name, round(seconds * 1000)),
         )
-        newer = [v for v in self._broken if v > version]
+        newer = [v for v in self._broken if v > servable.id.version]
         if newer:
             log.warning(
                 "model %s serves version %d, because version %s does not load",
-                *(self.config.name, version, ", ".join(map(str, sorted(newer)))),
+                *(self.config.name, servable.id.version, ", ".join(map(str, sorted(newer)))),
             )

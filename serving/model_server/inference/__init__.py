@@ -1,0 +1,1 @@
+"""What requests ask of a model, whatever the protocol."""
