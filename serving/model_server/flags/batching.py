@@ -63,5 +63,7 @@ def batching_options(given: argparse.Namespace, parser: argparse.ArgumentParser)
             "server_options.enable_batching to true. Add --enable_batching."
         )
     if per_model and not given.enable_batching:
-        log.warning("--enable_per_model_batching_parameters is without effect: no --enable_batching")
+        log.warning(
+            "--enable_per_model_batching_parameters is without effect: no --enable_batching"
+        )
     return BatchingOptions(given.enable_batching, parameters, per_model)
