@@ -28,8 +28,8 @@ def main() -> None:
     ask.inputs["query"].CopyFrom(ndarray_to_tensor_proto(np.array([0], np.int32)))
     with grpc.insecure_channel(sys.argv[1]) as channel:
         by_signature = PredictionServiceStub(channel).Predict(ask, timeout=30)
-    contract = tensor_proto_to_ndarray(by_signature.outputs["contract"]).tolist()
-    answers["contract of version 1"] = [text.decode() for text in contract]
+    contract = tensor_proto_to_ndarray(by_signature.outputs["contract"])
+    answers["contract of version 1"] = contract.tolist()
     try:
         client.predict_request("nobody", {"image": images}, timeout=30)
     except grpc.RpcError as error:
