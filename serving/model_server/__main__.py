@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 from serving.model_server.address_file import write_address_file
-from serving.model_server.flags import PROGRAM, Flags, parse_flags
+from serving.model_server.flags.parser import PROGRAM, Flags, parse_flags
 from serving.model_server.models.config import ConfigError
 from serving.model_server.models.manager import StartError
 from serving.model_server.server import ModelServer

@@ -9,7 +9,7 @@ from serving.model_server import __main__ as program
 from serving.model_server import loading
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.litert import LiteRTEngine
-from serving.model_server.flags import parse_flags
+from serving.model_server.flags.parser import parse_flags
 from tests.waiting import until
 
 

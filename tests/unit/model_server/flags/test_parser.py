@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.model_server.flags import parse_flags
+from serving.model_server.flags.parser import parse_flags
 from serving.model_server.models.config import ConfigError
 from serving.model_server.options import ANY_PORT
 
