@@ -37,7 +37,14 @@ def python(request: pytest.FixtureRequest) -> Path:
     installed = folder / "installed"
     if not installed.exists():
         venv.create(folder, with_pip=True, clear=True)
-        command = [str(interpreter), "-m", "pip", "install", "--quiet", *REQUIREMENTS[request.param]]
+        command = [
+            str(interpreter),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            *REQUIREMENTS[request.param],
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
