@@ -1,0 +1,79 @@
+"""TensorFlow Serving clients that others published, each in an environment of its own.
+
+They carry message classes of their own, older than ours and generated from the official sources, and
+cannot live beside TensorFlow: so each runs as a program, in `public_clients/`, and prints JSON.
+"""
+
+import json
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.model_server.server import ModelServer
+from tests.model_fixtures import SIDE, document, probabilities
+
+PROGRAMS = Path(__file__).parent / "public_clients"
+# Their generated code is refused by newer protobufs.
+REQUIREMENTS = {
+    "min_tfs_client": ["min-tfs-client==1.0.2", "protobuf==3.20.3", "numpy", "setuptools<80"],
+    "tensorflow_serving_client_grpc": [
+        "tensorflow-serving-client-grpc==2.3.0",
+        "protobuf==3.20.3",
+        "setuptools<80",
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def python(request: pytest.FixtureRequest) -> Path:
+    """The interpreter of the environment that holds a client; kept between test runs."""
+    folder = request.config.cache.mkdir(f"client-{request.param}-{sys.version_info[1]}")
+    interpreter = folder / "bin" / "python"
+    installed = folder / "installed"
+    if not installed.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        command = [
+            str(interpreter),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            *REQUIREMENTS[request.param],
+        ]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+        installed.touch()
+    return interpreter
+
+
+def run(python: Path, client: str, server: ModelServer, request: Any) -> Any:
+    """What a client's program prints when it is given a request."""
+    assert server.grpc_address is not None
+    done = subprocess.run(
+        [python, PROGRAMS / f"ask_{client}.py", server.grpc_address],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("python", "client"), [(name, name) for name in REQUIREMENTS], indirect=["python"]
+)
+def test_client(python: Path, client: str, server: ModelServer) -> None:
+    images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)
+    answers = run(python, client, server, {"model": "toy", "images": images.tolist()})
+    np.testing.assert_allclose(answers["probabilities"], probabilities(images), rtol=1e-5)
+    assert answers["version"] == 2
+    assert answers["contract of version 1"] == [document(1)]
+    assert answers["error"] == ["NOT_FOUND", "Servable not found for request: Latest(nobody)"]
+    assert answers.get("states", {"2": "AVAILABLE"})["2"] == "AVAILABLE"
