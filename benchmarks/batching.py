@@ -160,7 +160,7 @@ def _server(version: Path, parameters: Path | None) -> Iterator[Ask]:
                     raise click.ClickException(f"{' '.join(command)} ended")
                 time.sleep(0.01)
             with grpc.insecure_channel(json.loads(address_file.read_text())["grpc"]) as channel:
-                predict = channel.unary_unary(
+                predict: Callable[..., Any] = channel.unary_unary(
                     PREDICT.path, request_serializer=PREDICT.request.SerializeToString
                 )
                 yield lambda: predict(request, timeout=60)

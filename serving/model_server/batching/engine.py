@@ -111,7 +111,7 @@ class BatchingEngine:
     def _run_together(self, signature: str, tasks: Sequence[Task]) -> None:
         rows = sum(task.rows for task in tasks)
         padding = self._parameters.padded(rows) - rows
-        self._observer.padding_size(padding)
+        self._observer.padding_size(padding, rows + padding)
         self._observer.processed_batch_size(rows + padding)
         if len(tasks) == 1 and not padding:
             self._run_alone(signature, tasks[0])

@@ -22,8 +22,13 @@ class BatchingObserver(Protocol):
         """A batch of so many rows, padding included, is run."""
         ...
 
-    def padding_size(self, rows: int) -> None:
-        """So many rows of that batch are padding."""
+    def padding_size(self, rows: int, execution_batch_size: int) -> None:
+        """So many rows of a batch are padding.
+
+        Args:
+            rows: of padding.
+            execution_batch_size: of the batch, padding included.
+        """
         ...
 
 
@@ -39,5 +44,5 @@ class NoObserver:
     def processed_batch_size(self, rows: int) -> None:
         """See BatchingObserver."""
 
-    def padding_size(self, rows: int) -> None:
+    def padding_size(self, rows: int, execution_batch_size: int) -> None:
         """See BatchingObserver."""

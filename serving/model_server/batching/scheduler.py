@@ -91,12 +91,12 @@ class Scheduler:
                 self._waiting.append(queue)
             found = self._take() if alone else None
             if found is None:
-                self._work.notify(news)
+                self._wake(news)
         if found is not None:
             self._run(*found)
             with self._lock:
                 if self._waiting:
-                    self._work.notify()
+                    self._wake(1)
         return parts
 
     def _serve(self, pool: _Pool) -> None:
@@ -128,9 +128,14 @@ class Scheduler:
                 queue.running += 1
                 if self._waiting:
                     # Who takes it may have been the one that kept an eye on the clock.
-                    self._work.notify()
+                    self._wake(1)
                 return queue, batch
         return None
+
+    def _wake(self, threads: int) -> None:
+        # While all are busy there is nothing to wake for: who gets done looks around.
+        if self._running < self._threads:
+            self._work.notify(threads)
 
     def _run(self, queue: BatchQueue, batch: Batch) -> None:
         try:

@@ -180,7 +180,7 @@ class Measurements(NoObserver):
     def __init__(self) -> None:
         self.inputs: list[int] = []
         self.batches: list[int] = []
-        self.paddings: list[int] = []
+        self.paddings: list[tuple[int, int]] = []
         self.latencies: list[float] = []
 
     def input_batch_size(self, rows: int) -> None:
@@ -189,8 +189,8 @@ class Measurements(NoObserver):
     def processed_batch_size(self, rows: int) -> None:
         self.batches.append(rows)
 
-    def padding_size(self, rows: int) -> None:
-        self.paddings.append(rows)
+    def padding_size(self, rows: int, execution_batch_size: int) -> None:
+        self.paddings.append((rows, execution_batch_size))
 
     def queuing_latency(self, microseconds: float) -> None:
         self.latencies.append(microseconds)
@@ -211,7 +211,7 @@ def test_batches_are_padded_to_the_sizes_allowed() -> None:
         ]
         assert bench.inner.runs[1][1]["x"][:, 0].tolist() == [1, 2, 3, 4, 5, 2, 2, 2]
     assert (measurements.inputs, measurements.batches) == ([1, 1, 4], [1, 8])
-    assert measurements.paddings == [0, 3]
+    assert measurements.paddings == [(0, 1), (3, 8)]
     assert len(measurements.latencies) == 3
     assert min(measurements.latencies) >= 0
 
@@ -434,7 +434,7 @@ def test_threads_are_shared_and_live_as_long_as_an_engine() -> None:
 
 def test_an_observer_that_fails_leaves_nobody_waiting() -> None:
     class Broken(NoObserver):
-        def padding_size(self, rows: int) -> None:
+        def padding_size(self, rows: int, execution_batch_size: int) -> None:
             raise RuntimeError("no disk")
 
     with Bench(observer=Broken()) as bench:
