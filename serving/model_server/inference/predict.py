@@ -6,7 +6,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from serving.api.signature import DEFAULT_SIGNATURE, Signature
+from serving.api.signature import (
+    CLASSIFY_METHOD,
+    DEFAULT_SIGNATURE,
+    PREDICT_METHOD,
+    REGRESS_METHOD,
+    Signature,
+)
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import Engine
@@ -50,18 +56,35 @@ class Prediction:
     signature_name: str
 
 
-def predict(engine: Engine, query: PredictQuery) -> Prediction:
+def predict(engine: Engine, query: PredictQuery, *, check_method: bool = False) -> Prediction:
     """Run a signature of a loaded version.
 
+    Args:
+        engine: of the version.
+        query: what to run.
+        check_method: whether only signatures of a method of TensorFlow Serving will do.
+
     Raises:
-        StatusError: FAILED_PRECONDITION (no such signature), INVALID_ARGUMENT (feeds or filter do
-            not match the signature) or DEADLINE_EXCEEDED.
+        StatusError: FAILED_PRECONDITION (no such signature), INTERNAL (of no known method),
+            INVALID_ARGUMENT (feeds or filter do not match the signature) or DEADLINE_EXCEEDED.
     """
     name = query.signature_name or DEFAULT_SIGNATURE
     signature = engine.signatures.get(name)
     if signature is None:
         raise SignatureNotFoundError(name)
+    if check_method:
+        _check_known_method(signature)
     fetches = check_fetches(query.output_filter, signature)
     feeds = query.read(signature)
     check_feeds(feeds, signature)
     return Prediction(engine.run(name, feeds, fetches, query.deadline), name)
+
+
+def _check_known_method(signature: Signature) -> None:
+    known = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+    if signature.method_name not in known:
+        raise StatusError(
+            Code.INTERNAL,
+            f"Expected prediction signature method_name to be one of {{{', '.join(known)}}}. "
+            f"Was: {signature.method_name}",
+        )
