@@ -21,8 +21,7 @@ from serving.model_server.grpc_api.results import (
     result_message,
 )
 from serving.model_server.inference.core import Core, Metadata
-from serving.model_server.inference.examples import ExamplesQuery, examples_of
-from serving.model_server.inference.multi_inference import MultiInferenceQuery, Task
+from serving.model_server.inference.examples_request import examples_query, multi_inference_query
 from serving.model_server.inference.predict import PredictQuery
 from serving.model_server.models.manager import ModelRef
 from serving.model_server.models.servable import VersionStatus
@@ -84,7 +83,7 @@ class _Service:
     def classify(
         self, request: inference_pb2.ClassificationRequest, deadline: Deadline
     ) -> inference_pb2.ClassificationResponse:
-        version, found = self._core.classify(_ref(request), _examples_query(request, deadline))
+        version, found = self._core.classify(_ref(request), examples_query(request, deadline))
         return inference_pb2.ClassificationResponse(
             result=classification_message(found),
             model_spec=_answered_by(request.model_spec, version, found.signature_name),
@@ -93,7 +92,7 @@ class _Service:
     def regress(
         self, request: inference_pb2.RegressionRequest, deadline: Deadline
     ) -> inference_pb2.RegressionResponse:
-        version, found = self._core.regress(_ref(request), _examples_query(request, deadline))
+        version, found = self._core.regress(_ref(request), examples_query(request, deadline))
         return inference_pb2.RegressionResponse(
             result=regression_message(found),
             model_spec=_answered_by(request.model_spec, version, found.signature_name),
@@ -104,12 +103,8 @@ class _Service:
     ) -> inference_pb2.MultiInferenceResponse:
         # The first task says which version answers for all, as in TensorFlow Serving.
         first = request.tasks[0].model_spec if request.tasks else prediction_pb2.ModelSpec()
-        tasks = [
-            Task(task.model_spec.name, task.method_name, task.model_spec.signature_name)
-            for task in request.tasks
-        ]
         version, results = self._core.multi_inference(
-            _ref_of(first), MultiInferenceQuery(tasks, examples_of(request.input), deadline)
+            _ref_of(first), multi_inference_query(request, deadline)
         )
         response = inference_pb2.MultiInferenceResponse()
         for task, found in zip(request.tasks, results, strict=True):
@@ -217,13 +212,6 @@ def _answered_by(
     spec = prediction_pb2.ModelSpec(name=asked.name, signature_name=signature_name)
     spec.version.value = version
     return spec
-
-
-def _examples_query(
-    request: inference_pb2.ClassificationRequest | inference_pb2.RegressionRequest,
-    deadline: Deadline,
-) -> ExamplesQuery:
-    return ExamplesQuery(examples_of(request.input), request.model_spec.signature_name, deadline)
 
 
 def _feeds(request: prediction_pb2.PredictRequest) -> dict[str, NDArray[Any]]:

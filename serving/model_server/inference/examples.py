@@ -1,4 +1,4 @@
-"""tf.Examples as requests send them, and the signatures that take them."""
+"""Signatures that take tf.Examples, and running them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ import numpy as np
 from google.protobuf import text_format
 from numpy.typing import NDArray
 
-from serving.api.messages.inference_pb2 import Input
 from serving.api.signature import DEFAULT_SIGNATURE, Signature, signature_def
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import Engine
+from serving.model_server.inference.predict import SignatureNotFoundError
 from serving.model_server.inference.signature_check import check_feeds
 
 # What TensorFlow calls the input of signatures that take tf.Examples.
@@ -36,28 +36,18 @@ class ExamplesQuery:
     deadline: Deadline = NO_DEADLINE
 
 
-def examples_of(message: Input) -> list[bytes]:
-    """The serialized tf.Examples of a request, with the features of its context where it has one.
-
-    A feature that an example has itself wins over the context's: that is what reading one message
-    right after the other comes to, and so does TensorFlow Serving.
-    """
-    if message.WhichOneof("kind") == "example_list_with_context":
-        listed = message.example_list_with_context
-        return [listed.context + example for example in listed.examples]
-    return list(message.example_list.examples)
-
-
 def find_signature(engine: Engine, name: str) -> tuple[str, Signature]:
     """A signature with its name; "" is serving_default.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, there is none.
+        SignatureNotFoundError: INVALID_ARGUMENT, there is none.
     """
     name = name or DEFAULT_SIGNATURE
     signature = engine.signatures.get(name)
     if signature is None:
-        raise _invalid(f"No signature was found with the name: {name}")
+        raise SignatureNotFoundError(
+            name, Code.INVALID_ARGUMENT, "No signature was found with the name: {}"
+        )
     return name, signature
 
 

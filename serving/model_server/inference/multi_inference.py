@@ -14,6 +14,7 @@ from serving.model_server.inference.classify import (
     classification_fetches,
 )
 from serving.model_server.inference.examples import Outputs, run_on_examples
+from serving.model_server.inference.predict import SignatureNotFoundError
 from serving.model_server.inference.regress import Regression, regression, regression_fetches
 
 Result = Classification | Regression
@@ -103,7 +104,11 @@ def _check_model(task: Task, first: Task) -> None:
 def _fetches(engine: Engine, name: str, method_name: str, *, check_method: bool) -> list[str]:
     signature = engine.signatures.get(name)
     if signature is None:
-        raise _invalid(f"Requested signature not found in model graph: {name}")
+        raise SignatureNotFoundError(
+            name,
+            Code.INVALID_ARGUMENT,
+            "Requested signature not found in model graph: {}",
+        )
     method = _METHODS.get(method_name)
     if method is None:
         raise StatusError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {method_name}")

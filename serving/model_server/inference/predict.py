@@ -22,12 +22,15 @@ Feeds = Mapping[str, NDArray[Any]]
 
 
 class SignatureNotFoundError(StatusError):
-    """A signature that the model lacks; the message is the one of gRPC, REST has another."""
+    """A signature that the model lacks; other calls than Predict have another code and message."""
 
-    def __init__(self, signature_name: str) -> None:
-        super().__init__(
-            Code.FAILED_PRECONDITION, f'Serving signature key "{signature_name}" not found.'
-        )
+    def __init__(
+        self,
+        signature_name: str,
+        code: Code = Code.FAILED_PRECONDITION,
+        message: str = 'Serving signature key "{}" not found.',
+    ) -> None:
+        super().__init__(code, message.format(signature_name))
         self.signature_name = signature_name
 
 

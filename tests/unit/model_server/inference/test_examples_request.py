@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.api.messages.inference_pb2 import ExampleList, ExampleListWithContext, Input
-from serving.model_server.inference.examples import examples_of
+from serving.model_server.inference.examples_request import examples_of
 from tests.examples_engine import example
 
 with warnings.catch_warnings():
