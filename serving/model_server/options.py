@@ -64,6 +64,18 @@ class LoadOptions:
 
 
 @dataclass(frozen=True)
+class InferenceOptions:
+    """What requests may ask of a model.
+
+    Attributes:
+        check_methods: whether a signature is refused where its method_name is another than the
+            request's. TensorFlow 2 names all signatures for Predict.
+    """
+
+    check_methods: bool = False
+
+
+@dataclass(frozen=True)
 class ServerOptions:
     """All of a server.
 
@@ -78,3 +90,4 @@ class ServerOptions:
     rest: RestOptions = RestOptions()
     load: LoadOptions = LoadOptions()
     engine: EngineOptions = EngineOptions()
+    inference: InferenceOptions = InferenceOptions()

@@ -43,7 +43,7 @@ class ModelServer:
         """
         self._options = options
         self._manager = Manager(options.models, load or EngineLoader(options.engine), options.load)
-        self._core = Core(self._manager)
+        self._core = Core(self._manager, options.inference)
         self._grpc: grpc.Server | None = None
         self._rest: RestServer | None = None
         self.grpc_port: int | None = None

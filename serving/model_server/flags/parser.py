@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from serving.model_server.flags import models, network, runtime
+from serving.model_server.flags import inference, models, network, runtime
 from serving.model_server.options import ServerOptions
 
 PROGRAM = "model_server"
@@ -46,6 +46,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
         rest=network.rest_options(given),
         load=models.load_options(given),
         engine=runtime.engine_options(given),
+        inference=inference.inference_options(given),
     )
     return Flags(options, given.address_file)
 
@@ -58,6 +59,6 @@ def _parser() -> _Parser:
         epilog="Flags are those of tensorflow_model_server, except --host, --address_file, "
         "--require_all_models and the port 'auto'.",
     )
-    for group in (network, models, runtime):
+    for group in (network, models, runtime, inference):
         group.add(parser)
     return parser

@@ -15,6 +15,7 @@ from serving.model_server.inference.predict import Prediction, PredictQuery, pre
 from serving.model_server.inference.regress import Regression, regress
 from serving.model_server.models.manager import Manager, ModelRef
 from serving.model_server.models.servable import VersionStatus
+from serving.model_server.options import InferenceOptions
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,13 @@ class Metadata:
 class Core:
     """Answers requests out of the models that a manager keeps."""
 
-    def __init__(self, manager: Manager, *, check_methods: bool = False) -> None:
-        """Answer for the models of a manager.
-
-        Args:
-            manager: of the models.
-            check_methods: whether a signature is refused for another method than its own, as
-                models of TensorFlow 1 name them; TensorFlow 2 names all signatures for Predict.
-        """
+    def __init__(
+        self,
+        manager: Manager,
+        options: InferenceOptions = InferenceOptions(),  # noqa: B008 (frozen)
+    ) -> None:
         self._manager = manager
-        self._check_methods = check_methods
+        self._check_methods = options.check_methods
 
     def predict(self, ref: ModelRef, query: PredictQuery) -> tuple[int, Prediction]:
         """Run a signature of a model.
