@@ -1,18 +1,28 @@
 """What Classify, Regress and MultiInference found, as messages."""
 
 from serving.api.messages import inference_pb2
+from serving.api.status import Code, StatusError
 from serving.model_server.inference.classify import Classification
 from serving.model_server.inference.multi_inference import Result
 from serving.model_server.inference.regress import Regression
 
 
 def classification_message(found: Classification) -> inference_pb2.ClassificationResult:
-    """The classes of each example."""
+    """The classes of each example.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, a label is no text.
+    """
     message = inference_pb2.ClassificationResult()
     for labels, scores in zip(found.labels, found.scores.tolist(), strict=True):
         classes = message.classifications.add().classes
         for label, score in zip(labels, scores, strict=True):
-            classes.add(label=label, score=score)
+            try:
+                classes.add(label=label, score=score)
+            except UnicodeEncodeError as error:
+                raise StatusError(
+                    Code.INVALID_ARGUMENT, f"the model's label {label!r} is no UTF-8 text"
+                ) from error
     return message
 
 

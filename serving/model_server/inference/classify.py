@@ -33,7 +33,8 @@ class Classification:
     """What a classifier says of n examples and k classes.
 
     Attributes:
-        labels: n lists of k; empty texts where the signature gives scores only.
+        labels: n lists of k; empty texts where the signature gives scores only. Bytes that are no
+            UTF-8 are in there as Python's "surrogateescape" has them.
         scores: float32 [n, k]; zeros where the signature gives labels only.
         signature_name: what gave them.
     """
@@ -100,7 +101,8 @@ def classification(signature_name: str, outputs: Outputs, examples: int) -> Clas
             "Tensors class and score should match in dim_size(1). "
             f"Got {labels.shape[1]} vs. {scores.shape[1]}"
         )
-    return Classification(_texts(labels), scores, signature_name)
+    texts = [[label.decode("utf-8", "surrogateescape") for label in row] for row in labels.tolist()]
+    return Classification(texts, scores, signature_name)
 
 
 def _check(name: str, array: NDArray[Any], examples: int) -> None:
@@ -114,15 +116,6 @@ def _check(name: str, array: NDArray[Any], examples: int) -> None:
         raise _invalid(f"Expected {name} Tensor of {wanted}. Got: {got}")
     if len(array) != examples:
         raise _invalid(f"Expected {name} output batch size of {examples}. Got: {len(array)}")
-
-
-def _texts(labels: NDArray[Any]) -> list[list[str]]:
-    try:
-        return [[label.decode() for label in row] for row in labels.tolist()]
-    except UnicodeDecodeError as error:
-        raise _invalid(
-            f"the model's output {CLASSES!r} holds a label that is no UTF-8 text: {error.object!r}"
-        ) from error
 
 
 def _invalid(message: str) -> StatusError:
