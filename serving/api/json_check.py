@@ -100,6 +100,22 @@ def show(value: Any) -> str:
     return "".join(pieces)
 
 
+def read_bytes(value: str | dict[str, Any]) -> bytes:
+    """The bytes that a text or an object with base64 stands for.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, it stands for none.
+    """
+    if isinstance(value, dict) and not is_base64(value):
+        raise invalid(f"JSON Value: {show(value)} not formatted correctly for base64 data")
+    try:
+        return to_bytes(value)
+    except UnicodeEncodeError as error:
+        raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from error
+    except ValueError as error:
+        raise invalid("Unable to base64 decode") from error
+
+
 def invalid(message: str) -> StatusError:
     """A request that is wrong."""
     return StatusError(Code.INVALID_ARGUMENT, message)
@@ -150,28 +166,18 @@ def _check_value(value: Any, dtype: np.dtype[Any]) -> None:
             f"Conversion of JSON Value: {show(value)} to type: {tensorflow_name(dtype)}",
         )
     if kind == "O" and isinstance(value, (str, dict)):
-        _check_bytes(value)
+        read_bytes(value)
     elif type(value) not in _TAKES[kind] or (kind in "iu" and not in_range(value, value, dtype)):
         raise invalid(
-            f"JSON Value: {show(value)} Type: {_json_type(value)} is not of expected type: "
+            f"JSON Value: {show(value)} Type: {type_name(value)} is not of expected type: "
             f"{tensorflow_name(dtype)}"
         )
-
-
-def _check_bytes(value: str | dict[str, Any]) -> None:
-    if isinstance(value, dict) and not is_base64(value):
-        raise invalid(f"JSON Value: {show(value)} not formatted correctly for base64 data")
-    try:
-        to_bytes(value)
-    except UnicodeEncodeError as error:
-        raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from error
-    except ValueError as error:
-        raise invalid("Unable to base64 decode") from error
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
-def _json_type(value: Any) -> str:
+def type_name(value: Any) -> str:
+    """What TensorFlow Serving calls the type of a JSON value."""
     return str(value) if isinstance(value, bool) else _JSON_TYPES[type(value)]

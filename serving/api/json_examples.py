@@ -10,22 +10,20 @@ values of one kind:
     "text", {"b64": "<base64>"}       bytes
 """
 
-import base64
-import binascii
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from serving.api.json_check import invalid, read_bytes, show, type_name
 from serving.api.json_document import parse, plain
-from serving.api.json_values import is_base64, show
+from serving.api.json_values import is_base64
 from serving.api.messages.example_pb2 import Example, Feature
 from serving.api.messages.inference_pb2 import ExampleList, ExampleListWithContext, Input
-from serving.api.status import Code, StatusError
+from serving.api.status import StatusError
 
 _INT64_MAX = 2**63 - 1
 _FLOAT_MAX = float(np.finfo(np.float32).max)
-_TYPES = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,13 @@ def parse_request(body: bytes) -> ExamplesRequest:
         StatusError: INVALID_ARGUMENT, not JSON, without a list of examples, or with a feature that
             is none.
     """
-    document = plain(parse(body))
+    try:
+        return _request(plain(parse(body)))
+    except RecursionError as error:
+        raise invalid("JSON Parse error: Nested too deeply at offset: 0") from error
+
+
+def _request(document: Any) -> ExamplesRequest:
     if not isinstance(document, dict):
         raise _malformed(document, "Is not object")
     name = document.get("signature_name", "")
@@ -80,13 +84,13 @@ def _listed(document: dict[str, Any]) -> list[Any]:
 
 def _example(value: Any) -> bytes:
     if not isinstance(value, dict):
-        raise _invalid(f"Example must be JSON object but got JSON {_type_name(value)}")
+        raise invalid(f"Example must be JSON object but got JSON {type_name(value)}")
     example = Example()
     for name, content in value.items():
         try:
             feature = example.features.feature[name]
         except ValueError as error:
-            raise _invalid(f"Feature: {show(name)} has a name that is no UTF-8 text") from error
+            raise invalid(f"Feature: {show(name)} has a name that is no UTF-8 text") from error
         _fill(feature, name, content if isinstance(content, list) else [content])
     return example.SerializeToString()
 
@@ -96,26 +100,20 @@ def _fill(feature: Feature, name: str, values: list[Any]) -> None:
         _check_floats(values)
         feature.float_list.value.extend(values)
         return
-    for each in values:
-        value = _number(each) if type(each) is int else each
+    for value in values:
         kind = _kind(name, value)
         if feature.WhichOneof("kind") not in (None, kind):
             was = str(feature.WhichOneof("kind")).removesuffix("_list")
-            raise _invalid(f"Unexpected element type in feature: {name} expecting type: {was}")
+            raise invalid(f"Unexpected element type in feature: {name} expecting type: {was}")
         if kind == "bytes_list":
-            feature.bytes_list.value.append(_bytes(name, value))
+            feature.bytes_list.value.append(read_bytes(value))
         elif kind == "float_list":
             _check_floats([value])
             feature.float_list.value.append(value)
         elif value > _INT64_MAX:
-            raise _invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
         else:
             feature.int64_list.value.append(int(value))
-
-
-def _number(value: int) -> int | float:
-    """An integer as TensorFlow Serving's parser reads it: beyond 64 bits it is a decimal."""
-    return value if -_INT64_MAX - 1 <= value <= 2 * _INT64_MAX + 1 else float(value)
 
 
 def _kind(name: str, value: Any) -> str:
@@ -126,40 +124,18 @@ def _kind(name: str, value: Any) -> str:
         return "float_list"
     if isinstance(value, str) or is_base64(value):
         return "bytes_list"
-    raise _invalid(f"Feature: {name} has element with unexpected JSON type: {_type_name(value)}")
+    raise invalid(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
 
 
 def _check_floats(values: list[float]) -> None:
     array = np.array(values)
     too_large = np.isfinite(array) & (np.abs(array) > _FLOAT_MAX)
     if too_large.any():
-        raise _invalid(
+        raise invalid(
             f"Cannot convert JSON value: {show(float(array[too_large][0]))} to float "
             "without loss of precision."
         )
 
 
-def _bytes(name: str, value: Any) -> bytes:
-    try:
-        if isinstance(value, str):
-            return value.encode("utf-8", "surrogateescape")
-        return base64.b64decode(value["b64"], validate=True)
-    except UnicodeEncodeError as error:
-        raise _invalid(f"Feature: {name} has text that is no Unicode: {show(value)}") from error
-    except (binascii.Error, ValueError) as error:
-        raise _invalid("Unable to base64 decode") from error
-
-
-def _type_name(value: Any) -> str:
-    """What TensorFlow Serving calls the type of a JSON value."""
-    if value is None:
-        return "Null"
-    return str(value) if isinstance(value, bool) else _TYPES[type(value)]
-
-
 def _malformed(value: Any, what: str) -> StatusError:
-    return _invalid(f"JSON Value: {show(value)} {what}")
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(Code.INVALID_ARGUMENT, message)
+    return invalid(f"JSON Value: {show(value)} {what}")

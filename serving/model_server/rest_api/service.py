@@ -16,6 +16,7 @@ from serving.model_server.options import RestOptions
 from serving.model_server.rest_api.answers import error_json, metadata_json, status_json
 from serving.model_server.rest_api.bodies import BodyTooLargeError, read_body
 from serving.model_server.rest_api.cors import CORS_HEADERS, check_preflight
+from serving.model_server.rest_api.examples import classify, regress
 from serving.model_server.rest_api.routes import Action, Route, path_of, route
 from serving.model_server.rest_api.time_limit import TimeLimit
 
@@ -83,11 +84,11 @@ class RestService:
         )
 
     def _infer(self, asked: Route, body: bytes, deadline: Deadline) -> bytes:
-        if asked.action is Action.PREDICT:
-            return self._predict(asked.ref, body, deadline)
-        raise StatusError(
-            Code.UNIMPLEMENTED, f"{asked.action.value} is not implemented by this server"
-        )
+        if asked.action is Action.CLASSIFY:
+            return classify(self._core, asked.ref, body, deadline)
+        if asked.action is Action.REGRESS:
+            return regress(self._core, asked.ref, body, deadline)
+        return self._predict(asked.ref, body, deadline)
 
     def _predict(self, ref: ModelRef, body: bytes, deadline: Deadline) -> bytes:
         request = json_tensors.parse_request(body)

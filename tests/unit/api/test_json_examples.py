@@ -94,6 +94,7 @@ TYPE = "has element with unexpected JSON type:"
     [
         ("", "JSON Parse error: The document is empty"),
         ("[1]", " Is not object"),
+        ('{"x": ' + "[" * 900 + "]" * 900 + "}", "and was not found"),
         ('{"signature_name": 1, "examples": [{}]}', "'signature_name' key must be a string value."),
         ("{}", "When method is classify, key 'examples' is expected and was not found"),
         ('{"instances": [{}]}', "key 'examples' is expected and was not found"),
@@ -135,7 +136,7 @@ def test_bodies_that_are_refused(body: str, message: str) -> None:
         ("[0.0, 1e300]", "Cannot convert JSON value: 1e+300 to float without loss of precision."),
         ("-1e39", "Cannot convert JSON value: -1e+39 to float without loss of precision."),
         ('{"b64": "?"}', "Unable to base64 decode"),
-        (r'"\ud800"', r"Feature: f has text that is no Unicode: "),
+        (r'"\ud800"', "JSON Parse error: The surrogate pair in string is invalid."),
     ],
 )
 def test_features_that_are_refused(value: str, message: str) -> None:

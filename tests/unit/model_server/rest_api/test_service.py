@@ -161,13 +161,6 @@ def test_metadata(client: Client) -> None:
             500,
             "internal error",
         ),
-        (
-            "POST",
-            "/v1/models/m:classify",
-            {"examples": []},
-            501,
-            "classify is not implemented by this server",
-        ),
     ],
 )
 def test_errors(client: Client, method: str, path: str, body: Any, status: int, error: str) -> None:
