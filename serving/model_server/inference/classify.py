@@ -14,12 +14,12 @@ from serving.model_server.inference.examples import (
     ExamplesQuery,
     Outputs,
     check_input_name,
+    check_method_name,
     check_one_input,
     find_signature,
     run_on_examples,
     signature_text,
 )
-from serving.model_server.inference.signature_check import check_method_name
 
 CLASSES = "classes"
 SCORES = "scores"

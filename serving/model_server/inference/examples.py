@@ -51,6 +51,23 @@ def find_signature(engine: Engine, name: str) -> tuple[str, Signature]:
     return name, signature
 
 
+def check_method_name(signature: Signature, wanted: str, kind: str) -> None:
+    """Pass a signature that was made for a method.
+
+    Args:
+        signature: of a model.
+        wanted: name of the method.
+        kind: "classification" or "regression", for the message.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
+    if signature.method_name != wanted:
+        raise _invalid(
+            f"Expected {kind} signature method_name to be {wanted}. Was: {signature.method_name}"
+        )
+
+
 def check_one_input(signature: Signature) -> None:
     """Pass a signature with a single input.
 

@@ -53,23 +53,6 @@ def check_fetches(output_filter: Sequence[str], signature: Signature) -> list[st
     return list(output_filter or signature.outputs)
 
 
-def check_method_name(signature: Signature, wanted: str, kind: str) -> None:
-    """Pass a signature that was made for a method.
-
-    Args:
-        signature: of a model.
-        wanted: name of the method.
-        kind: what it is called in the message.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT.
-    """
-    if signature.method_name != wanted:
-        raise _invalid(
-            f"Expected {kind} signature method_name to be {wanted}. Was: {signature.method_name}"
-        )
-
-
 def _set(names: Iterable[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
 
