@@ -1,7 +1,7 @@
 """Every call of TensorFlow Serving's official client stubs against a running server of ours.
 
-It has two models: `toy` in LiteRT, and `flowers`, a SavedModel of TensorFlow 1 (make_tf1) whose
-scores of the features x are [s, -s] with s = x[0] + 2 x[1].
+It has three models: `toy` in LiteRT, `flowers`, a SavedModel of TensorFlow 1 (make_tf1) whose scores
+of the features x are [s, -s] with s = x[0] + 2 x[1], and `shapes`, one of TensorFlow 2 (make_shapes).
 """
 
 import warnings
@@ -12,16 +12,21 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf import json_format
 
+from serving.api.messages.inference_pb2 import ClassificationRequest, ExampleList, Input
+from serving.api.services import CLASSIFY
 from serving.model_server.models.config import All, ModelConfig
 from serving.model_server.options import InferenceOptions, ServerOptions
 from serving.model_server.server import ModelServer
+from tests.integration.model_server.conftest import ask
 from tests.model_fixtures import CLASSES, SIDE, document, probabilities, write_version
-from tests.saved_models import SPECIES, SavedModels, make_tf1
+from tests.saved_models import SPECIES, SavedModels, make_shapes, make_tf1
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own
     import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow_serving.apis import (
         classification_pb2,
         get_model_metadata_pb2,
@@ -45,8 +50,11 @@ def configs(
     for version in (1, 2):
         write_version(toys, version)
     write_version(toys, 3, b"\0\0\0\0TFL3 but nothing more")
-    flowers = saved_models.version(make_tf1).parent
-    return ModelConfig("toy", toys, All(), {"stable": 1}), ModelConfig("flowers", flowers)
+    return (
+        ModelConfig("toy", toys, All(), {"stable": 1}),
+        ModelConfig("flowers", saved_models.version(make_tf1).parent),
+        ModelConfig("shapes", saved_models.version(make_shapes).parent),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -324,6 +332,17 @@ def test_what_classify_and_regress_both_refuse(prediction: Any, call: str, make:
         assert details in found
 
 
+def test_bytes_that_are_no_example(channel: grpc.Channel) -> None:
+    # The official messages cannot hold them, so these are ours.
+    request = ClassificationRequest(input=Input(example_list=ExampleList(examples=[b"\xff"])))
+    request.model_spec.name = "flowers"
+    request.model_spec.signature_name = "classify"
+    call = channel.unary_unary(CLASSIFY.path, request_serializer=CLASSIFY.request.SerializeToString)
+    code, details = failure(call, request)
+    assert code == "INVALID_ARGUMENT"
+    assert "Could not parse example input" in details
+
+
 def test_signatures_for_something_else(prediction: Any) -> None:
     assert failure(prediction.Classify, classify_request("regress"))[0] == "INVALID_ARGUMENT"
     assert failure(prediction.Regress, regress_request("classify")) == (
@@ -411,7 +430,7 @@ def test_multi_inference_errors(prediction: Any, request_: Any, code: str, detai
 
 
 def test_method_names_are_checked_where_that_is_asked_for(configs: Any) -> None:
-    options = ServerOptions(configs[1:], inference=InferenceOptions(check_methods=True))
+    options = ServerOptions(configs[1:2], inference=InferenceOptions(check_methods=True))
     with ModelServer(options) as server, grpc.insecure_channel(str(server.grpc_address)) as channel:
         prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         assert prediction.Classify(classify_request("classify"), timeout=30).result
@@ -441,6 +460,39 @@ def test_metadata(prediction: Any) -> None:
     assert tf.TensorShape(image.tensor_shape).as_list() == [None, SIDE, SIDE, 1]
     contract = signatures.signature_def["contract"]
     assert tf.as_dtype(contract.outputs["contract"].dtype) == tf.string
+
+
+@pytest.mark.parametrize(("name", "make"), [("flowers", make_tf1), ("shapes", make_shapes)])
+def test_metadata_is_what_the_saved_model_holds(
+    prediction: Any, saved_models: SavedModels, name: str, make: Any
+) -> None:
+    response = prediction.GetModelMetadata(metadata_request(name, "signature_def"), timeout=30)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert response.metadata["signature_def"].Unpack(signatures)
+    file = saved_models.version(make) / "saved_model.pb"
+    (graph,) = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs
+    assert dict(signatures.signature_def) == dict(graph.signature_def)
+
+
+@pytest.mark.parametrize("name", ["toy", "flowers", "shapes"])
+def test_metadata_over_rest_is_the_json_of_the_official_messages(
+    prediction: Any, server: ModelServer, name: str
+) -> None:
+    response = prediction.GetModelMetadata(metadata_request(name, "signature_def"), timeout=30)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert response.metadata["signature_def"].Unpack(signatures)
+    as_json = partial(
+        json_format.MessageToDict,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
+    assert ask(server.rest_address, f"/v1/models/{name}/metadata") == (
+        200,
+        {
+            "model_spec": as_json(response.model_spec),
+            "metadata": {"signature_def": as_json(signatures)},
+        },
+    )
 
 
 @pytest.mark.parametrize(
