@@ -337,7 +337,9 @@ def test_bytes_that_are_no_example(channel: grpc.Channel) -> None:
     request = ClassificationRequest(input=Input(example_list=ExampleList(examples=[b"\xff"])))
     request.model_spec.name = "flowers"
     request.model_spec.signature_name = "classify"
-    call = channel.unary_unary(CLASSIFY.path, request_serializer=CLASSIFY.request.SerializeToString)
+    call: Any = channel.unary_unary(
+        CLASSIFY.path, request_serializer=CLASSIFY.request.SerializeToString
+    )
     code, details = failure(call, request)
     assert code == "INVALID_ARGUMENT"
     assert "Could not parse example input" in details
