@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from serving.api.messages import model_status_pb2, prediction_pb2
+from serving.api.messages import inference_pb2, model_status_pb2, prediction_pb2
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -51,6 +51,24 @@ class Method(Generic[Request, Response]):
 
 PREDICT = Method(
     PREDICTION_SERVICE, "Predict", prediction_pb2.PredictRequest, prediction_pb2.PredictResponse
+)
+CLASSIFY = Method(
+    PREDICTION_SERVICE,
+    "Classify",
+    inference_pb2.ClassificationRequest,
+    inference_pb2.ClassificationResponse,
+)
+REGRESS = Method(
+    PREDICTION_SERVICE,
+    "Regress",
+    inference_pb2.RegressionRequest,
+    inference_pb2.RegressionResponse,
+)
+MULTI_INFERENCE = Method(
+    PREDICTION_SERVICE,
+    "MultiInference",
+    inference_pb2.MultiInferenceRequest,
+    inference_pb2.MultiInferenceResponse,
 )
 GET_MODEL_METADATA = Method(
     PREDICTION_SERVICE,

@@ -11,6 +11,8 @@ from serving.api.tensors import shape_proto, wire_type
 
 DEFAULT_SIGNATURE = "serving_default"
 PREDICT_METHOD = "tensorflow/serving/predict"
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+REGRESS_METHOD = "tensorflow/serving/regress"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ def signature_def_map(signatures: Mapping[str, Signature]) -> prediction_pb2.Sig
 def dtype_name(dtype: np.dtype[Any]) -> str:
     """What messages call a dtype: NumPy's name, and "string" for bytes and text."""
     return "string" if dtype.kind in "OSU" else dtype.name
+
+
+def tensorflow_name(dtype: np.dtype[Any]) -> str:
+    """What TensorFlow calls a dtype, for example "float" or "string"."""
+    name = dtype_name(dtype)
+    return {"float16": "half", "float32": "float", "float64": "double"}.get(name, name)
 
 
 def shape_text(shape: tuple[int, ...] | None) -> str:

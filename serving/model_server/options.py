@@ -59,10 +59,16 @@ class RestOptions:
     Attributes:
         port: None: off; ANY_PORT: a free one.
         threads: requests handled at once.
+        timeout_seconds: of one request; None: no limit.
+        max_body_bytes: of a request, also when it is inflated.
+        cors: whether pages of other origins may use it.
     """
 
     port: int | None = ANY_PORT
     threads: int = field(default_factory=_four_per_core)
+    timeout_seconds: float | None = 30.0
+    max_body_bytes: int = 128 * 2**20
+    cors: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,18 @@ class BatchingOptions:
 
 
 @dataclass(frozen=True)
+class InferenceOptions:
+    """What requests may ask of a model.
+
+    Attributes:
+        check_methods: whether a signature is refused where its method_name is another than the
+            request's. TensorFlow 2 names all signatures for Predict.
+    """
+
+    check_methods: bool = False
+
+
+@dataclass(frozen=True)
 class ServerOptions:
     """All of a server.
 
@@ -110,3 +128,4 @@ class ServerOptions:
     load: LoadOptions = LoadOptions()
     engine: EngineOptions = EngineOptions()
     batching: BatchingOptions = field(default_factory=BatchingOptions)
+    inference: InferenceOptions = InferenceOptions()

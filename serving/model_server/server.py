@@ -45,9 +45,10 @@ class ModelServer:
         self._options = options
         load = load or EngineLoader(options.engine, options.batching)
         self._manager = Manager(options.models, load, options.load)
-        self._core = Core(self._manager)
+        self._core = Core(self._manager, options.inference)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
+        self._rest_service: RestService | None = None
         self.grpc_port: int | None = None
         self.rest_port: int | None = None
 
@@ -81,6 +82,8 @@ class ModelServer:
         until = time.monotonic() + grace
         stopped = self._grpc.stop(grace) if self._grpc else None
         finished = self._rest.stop(grace) if self._rest else True
+        if self._rest_service:
+            finished = self._rest_service.close() and finished
         if stopped is not None:
             finished = stopped.wait(max(0.0, until - time.monotonic())) and finished
         self._manager.stop()
@@ -134,7 +137,8 @@ class ModelServer:
         if options.port is not None:
             where = join(host, options.port)
             listener = _bound("--rest_api_port", where, partial(bind, host, options.port))
-            self._rest = RestServer(RestService(self._core), listener, options.threads)
+            self._rest_service = RestService(self._core, options)
+            self._rest = RestServer(self._rest_service, listener, options)
             self.rest_port = self._rest.port
 
     def _bind_grpc(self, options: GrpcOptions, host: str) -> GrpcServer | None:

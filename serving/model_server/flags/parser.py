@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from serving.model_server.flags import batching, ignored, logging, models, network, runtime, version
+from serving.model_server.flags import (
+    batching,
+    ignored,
+    inference,
+    logging,
+    models,
+    network,
+    runtime,
+    version,
+)
 from serving.model_server.options import ServerOptions
 
 PROGRAM = "model_server"
@@ -67,6 +76,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
         load=models.load_options(given),
         engine=runtime.engine_options(given),
         batching=batching.batching_options(given, parser),
+        inference=inference.inference_options(given),
     )
     return Flags(options, given.address_file)
 
@@ -78,9 +88,9 @@ def _parser() -> _Parser:
         usage="%(prog)s --model_base_path=FOLDER [--flag=value …]",
         description="Serve models over TensorFlow Serving's gRPC and REST API.",
         epilog="Flags are those of tensorflow_model_server, except --host, --address_file, "
-        "--require_all_models, --enable_grpc_reflection, --log_format and the port 'auto'. "
-        "In parentheses: what a flag is where it is not given.",
+        "--rest_api_max_body_bytes, --require_all_models, --enable_grpc_reflection, --log_format "
+        "and the port 'auto'. In parentheses: what a flag is where it is not given.",
     )
-    for group in (version, network, models, runtime, batching, logging, ignored):
+    for group in (version, network, models, runtime, batching, inference, logging, ignored):
         group.add(parser)
     return parser

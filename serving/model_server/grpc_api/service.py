@@ -10,12 +10,18 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from serving.api import services
-from serving.api.messages import model_status_pb2, prediction_pb2
+from serving.api.messages import inference_pb2, model_status_pb2, prediction_pb2
 from serving.api.signature import signature_def_map
 from serving.api.status import Code, StatusError
 from serving.api.tensors import to_array, to_proto
 from serving.model_server.deadline import Deadline
+from serving.model_server.grpc_api.results import (
+    classification_message,
+    regression_message,
+    result_message,
+)
 from serving.model_server.inference.core import Core, Metadata
+from serving.model_server.inference.examples_request import examples_query, multi_inference_query
 from serving.model_server.inference.predict import PredictQuery
 from serving.model_server.models.manager import ModelRef
 from serving.model_server.models.servable import VersionStatus
@@ -40,6 +46,9 @@ def handlers(core: Core, *, tensor_content: bool = False) -> tuple[grpc.GenericR
     methods: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
     for method, behaviour in (
         (services.PREDICT, _guard(service.predict)),
+        (services.CLASSIFY, _guard(service.classify)),
+        (services.REGRESS, _guard(service.regress)),
+        (services.MULTI_INFERENCE, _guard(service.multi_inference)),
         (services.GET_MODEL_METADATA, _guard(service.get_model_metadata)),
         (services.GET_MODEL_STATUS, _guard(service.get_model_status)),
     ):
@@ -77,9 +86,40 @@ class _Service:
                 for name, array in prediction.outputs.items()
             }
         )
-        response.model_spec.name = spec.name
-        response.model_spec.version.value = version
-        response.model_spec.signature_name = prediction.signature_name
+        response.model_spec.CopyFrom(_answered_by(spec, version, prediction.signature_name))
+        return response
+
+    def classify(
+        self, request: inference_pb2.ClassificationRequest, deadline: Deadline
+    ) -> inference_pb2.ClassificationResponse:
+        version, found = self._core.classify(_ref(request), examples_query(request, deadline))
+        return inference_pb2.ClassificationResponse(
+            result=classification_message(found),
+            model_spec=_answered_by(request.model_spec, version, found.signature_name),
+        )
+
+    def regress(
+        self, request: inference_pb2.RegressionRequest, deadline: Deadline
+    ) -> inference_pb2.RegressionResponse:
+        version, found = self._core.regress(_ref(request), examples_query(request, deadline))
+        return inference_pb2.RegressionResponse(
+            result=regression_message(found),
+            model_spec=_answered_by(request.model_spec, version, found.signature_name),
+        )
+
+    def multi_inference(
+        self, request: inference_pb2.MultiInferenceRequest, deadline: Deadline
+    ) -> inference_pb2.MultiInferenceResponse:
+        # The first task says which version answers for all, as in TensorFlow Serving.
+        first = request.tasks[0].model_spec if request.tasks else prediction_pb2.ModelSpec()
+        version, results = self._core.multi_inference(
+            _ref_of(first), multi_inference_query(request, deadline)
+        )
+        response = inference_pb2.MultiInferenceResponse()
+        for task, found in zip(request.tasks, results, strict=True):
+            result = response.results.add()
+            result.CopyFrom(result_message(found))
+            result.model_spec.CopyFrom(_answered_by(task.model_spec, version, found.signature_name))
         return response
 
     def get_model_metadata(
@@ -157,11 +197,16 @@ def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -
 def _ref(
     request: prediction_pb2.PredictRequest
     | prediction_pb2.GetModelMetadataRequest
+    | inference_pb2.ClassificationRequest
+    | inference_pb2.RegressionRequest
     | model_status_pb2.GetModelStatusRequest,
 ) -> ModelRef:
     if not request.HasField("model_spec"):
         raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
-    spec = request.model_spec
+    return _ref_of(request.model_spec)
+
+
+def _ref_of(spec: prediction_pb2.ModelSpec) -> ModelRef:
     match spec.WhichOneof("version_choice"):
         case "version":
             return ModelRef(spec.name, version=spec.version.value)
@@ -169,6 +214,14 @@ def _ref(
             return ModelRef(spec.name, label=spec.version_label)
         case _:
             return ModelRef(spec.name)
+
+
+def _answered_by(
+    asked: prediction_pb2.ModelSpec, version: int, signature_name: str
+) -> prediction_pb2.ModelSpec:
+    spec = prediction_pb2.ModelSpec(name=asked.name, signature_name=signature_name)
+    spec.version.value = version
+    return spec
 
 
 def _feeds(request: prediction_pb2.PredictRequest) -> dict[str, NDArray[Any]]:

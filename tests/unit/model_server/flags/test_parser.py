@@ -38,6 +38,12 @@ def test_the_command_line_of_the_container() -> None:
     assert (options.grpc.threads, options.engine.intra_op_threads) == (3, 2)
 
 
+def test_the_check_of_method_names() -> None:
+    assert not parse_flags([MODEL]).options.inference.check_methods
+    flag = "--enable_signature_method_name_check"
+    assert parse_flags([MODEL, flag]).options.inference.check_methods
+
+
 def test_ports_off_and_automatic() -> None:
     options = parse_flags([MODEL, "--port=0", "--rest_api_port=auto"]).options
     assert (options.grpc.port, options.rest.port) == (None, ANY_PORT)
