@@ -6,7 +6,12 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from serving.api.messages import inference_pb2, model_status_pb2, prediction_pb2
+from serving.api.messages import (
+    inference_pb2,
+    model_management_pb2,
+    model_status_pb2,
+    prediction_pb2,
+)
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -81,6 +86,12 @@ GET_MODEL_STATUS = Method(
     "GetModelStatus",
     model_status_pb2.GetModelStatusRequest,
     model_status_pb2.GetModelStatusResponse,
+)
+RELOAD_CONFIG = Method(
+    MODEL_SERVICE,
+    "HandleReloadConfigRequest",
+    model_management_pb2.ReloadConfigRequest,
+    model_management_pb2.ReloadConfigResponse,
 )
 
 

@@ -13,9 +13,10 @@ from serving.model_server.grpc_api.service import handlers
 from serving.model_server.grpc_api.unix_socket import make_room
 from serving.model_server.inference.core import Core
 from serving.model_server.listening import bind, join, reachable
-from serving.model_server.loading import EngineLoader
+from serving.model_server.loading import EngineLoader, verifying
+from serving.model_server.models.config_file import ConfigFileWatcher
 from serving.model_server.models.manager import Manager, StartError
-from serving.model_server.options import GrpcOptions, ServerOptions
+from serving.model_server.options import GrpcOptions, LoadOptions, ServerOptions
 from serving.model_server.rest_api.server import RestServer
 from serving.model_server.rest_api.service import RestService
 
@@ -43,8 +44,9 @@ class ModelServer:
             load: makes engines of version folders; none: as the options say.
         """
         self._options = options
-        load = load or EngineLoader(options.engine, options.batching)
+        load = load or verifying(EngineLoader(options.engine, options.batching))
         self._manager = Manager(options.models, load, options.load)
+        self._watcher = _watcher(self._manager, options.load)
         self._core = Core(self._manager, options.inference)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
@@ -60,6 +62,8 @@ class ModelServer:
         """
         self._check_addresses()
         self._manager.start()
+        if self._watcher is not None:
+            self._watcher.start()
         try:
             self._bind()
         except StartError:
@@ -77,7 +81,7 @@ class ModelServer:
             grace: seconds that requests in flight have.
 
         Returns:
-            Whether all of them finished.
+            Whether all of them finished, and nothing is being loaded any more.
         """
         until = time.monotonic() + grace
         stopped = self._grpc.stop(grace) if self._grpc else None
@@ -86,7 +90,9 @@ class ModelServer:
             finished = self._rest_service.close() and finished
         if stopped is not None:
             finished = stopped.wait(max(0.0, until - time.monotonic())) and finished
-        self._manager.stop()
+        if self._watcher is not None:
+            self._watcher.stop()
+        finished = self._manager.stop() and finished
         self._grpc = self._rest = None
         return finished
 
@@ -154,6 +160,12 @@ class ModelServer:
 
     def _address(self, port: int | None) -> str | None:
         return None if port is None else reachable(self._options.host, port)
+
+
+def _watcher(manager: Manager, options: LoadOptions) -> ConfigFileWatcher | None:
+    if options.config_file is None or not options.config_poll_seconds:
+        return None
+    return ConfigFileWatcher(options.config_file, manager, options.config_poll_seconds)
 
 
 def _bound(flag: str, where: object, bind_to: Callable[[], Bound]) -> Bound:

@@ -10,11 +10,13 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from serving.api import services
-from serving.api.messages import inference_pb2, model_status_pb2, prediction_pb2
+from serving.api.messages import inference_pb2, prediction_pb2
 from serving.api.signature import signature_def_map
 from serving.api.status import Code, StatusError
 from serving.api.tensors import to_array, to_proto
 from serving.model_server.deadline import Deadline
+from serving.model_server.grpc_api.model_ref import model_ref, named_by
+from serving.model_server.grpc_api.model_service import ModelService
 from serving.model_server.grpc_api.results import (
     classification_message,
     regression_message,
@@ -23,8 +25,6 @@ from serving.model_server.grpc_api.results import (
 from serving.model_server.inference.core import Core, Metadata
 from serving.model_server.inference.examples_request import examples_query, multi_inference_query
 from serving.model_server.inference.predict import PredictQuery
-from serving.model_server.models.manager import ModelRef
-from serving.model_server.models.servable import VersionStatus
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def handlers(core: Core, *, tensor_content: bool = False) -> tuple[grpc.GenericR
         core: answers them.
         tensor_content: whether Predict answers tensors as bytes instead of in their typed fields.
     """
-    service = _Service(core, tensor_content)
+    service, models = _Service(core, tensor_content), ModelService(core)
     methods: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
     for method, behaviour in (
         (services.PREDICT, _guard(service.predict)),
@@ -50,7 +50,8 @@ def handlers(core: Core, *, tensor_content: bool = False) -> tuple[grpc.GenericR
         (services.REGRESS, _guard(service.regress)),
         (services.MULTI_INFERENCE, _guard(service.multi_inference)),
         (services.GET_MODEL_METADATA, _guard(service.get_model_metadata)),
-        (services.GET_MODEL_STATUS, _guard(service.get_model_status)),
+        (services.GET_MODEL_STATUS, _guard(models.get_model_status)),
+        (services.RELOAD_CONFIG, _guard(models.handle_reload_config_request)),
     ):
         methods.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
             behaviour,
@@ -72,7 +73,7 @@ class _Service:
     ) -> prediction_pb2.PredictResponse:
         spec = request.model_spec
         version, prediction = self._core.predict(
-            _ref(request),
+            model_ref(request),
             PredictQuery(
                 lambda _: _feeds(request),
                 spec.signature_name,
@@ -92,7 +93,7 @@ class _Service:
     def classify(
         self, request: inference_pb2.ClassificationRequest, deadline: Deadline
     ) -> inference_pb2.ClassificationResponse:
-        version, found = self._core.classify(_ref(request), examples_query(request, deadline))
+        version, found = self._core.classify(model_ref(request), examples_query(request, deadline))
         return inference_pb2.ClassificationResponse(
             result=classification_message(found),
             model_spec=_answered_by(request.model_spec, version, found.signature_name),
@@ -101,7 +102,7 @@ class _Service:
     def regress(
         self, request: inference_pb2.RegressionRequest, deadline: Deadline
     ) -> inference_pb2.RegressionResponse:
-        version, found = self._core.regress(_ref(request), examples_query(request, deadline))
+        version, found = self._core.regress(model_ref(request), examples_query(request, deadline))
         return inference_pb2.RegressionResponse(
             result=regression_message(found),
             model_spec=_answered_by(request.model_spec, version, found.signature_name),
@@ -113,7 +114,7 @@ class _Service:
         # The first task says which version answers for all, as in TensorFlow Serving.
         first = request.tasks[0].model_spec if request.tasks else prediction_pb2.ModelSpec()
         version, results = self._core.multi_inference(
-            _ref_of(first), multi_inference_query(request, deadline)
+            named_by(first), multi_inference_query(request, deadline)
         )
         response = inference_pb2.MultiInferenceResponse()
         for task, found in zip(request.tasks, results, strict=True):
@@ -125,7 +126,7 @@ class _Service:
     def get_model_metadata(
         self, request: prediction_pb2.GetModelMetadataRequest, _: Deadline
     ) -> prediction_pb2.GetModelMetadataResponse:
-        ref = _ref(request)
+        ref = model_ref(request)
         if not request.metadata_field:
             raise StatusError(
                 Code.INVALID_ARGUMENT,
@@ -135,25 +136,6 @@ class _Service:
             if field != SIGNATURE_FIELD:
                 raise StatusError(Code.INVALID_ARGUMENT, f"Metadata field {field} is not supported")
         return metadata_message(request.model_spec.name, self._core.metadata(ref))
-
-    def get_model_status(
-        self, request: model_status_pb2.GetModelStatusRequest, _: Deadline
-    ) -> model_status_pb2.GetModelStatusResponse:
-        return status_message(self._core.status(_ref(request)))
-
-
-def status_message(statuses: list[VersionStatus]) -> model_status_pb2.GetModelStatusResponse:
-    """The answer to GetModelStatus."""
-    response = model_status_pb2.GetModelStatusResponse()
-    for status in statuses:
-        response.model_version_status.add(
-            version=status.version,
-            state=status.state.name,
-            status=model_status_pb2.StatusProto(
-                error_code=int(status.code), error_message=status.message
-            ),
-        )
-    return response
 
 
 def metadata_message(name: str, metadata: Metadata) -> prediction_pb2.GetModelMetadataResponse:
@@ -192,28 +174,6 @@ def _guard(
 
 def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> NoReturn:
     context.abort(code, message)
-
-
-def _ref(
-    request: prediction_pb2.PredictRequest
-    | prediction_pb2.GetModelMetadataRequest
-    | inference_pb2.ClassificationRequest
-    | inference_pb2.RegressionRequest
-    | model_status_pb2.GetModelStatusRequest,
-) -> ModelRef:
-    if not request.HasField("model_spec"):
-        raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
-    return _ref_of(request.model_spec)
-
-
-def _ref_of(spec: prediction_pb2.ModelSpec) -> ModelRef:
-    match spec.WhichOneof("version_choice"):
-        case "version":
-            return ModelRef(spec.name, version=spec.version.value)
-        case "version_label":
-            return ModelRef(spec.name, label=spec.version_label)
-        case _:
-            return ModelRef(spec.name)
 
 
 def _answered_by(

@@ -31,7 +31,7 @@ def core(tmp_path: Path, loader: FakeLoader) -> Iterator[Core]:
     manager = Manager(
         [ModelConfig("m", tmp_path / "m", All(), {"stable": 1})],
         loader,
-        LoadOptions(poll_seconds=0),
+        LoadOptions(poll_seconds=0, settle_seconds=0, allow_labels_for_unavailable=True),
     )
     manager.start()
     yield Core(manager)
