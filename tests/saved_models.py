@@ -5,7 +5,9 @@ fixture `saved_models` makes what a test asks for, once in a session:
 `saved_models.version(make_tf1)` is the folder, its parent the base path.
 """
 
+import functools
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,12 @@ NUMBERS = (
     *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
 )
+# Those of make_both() and of make_casts(), which LiteRT has.
 LITERT_NUMBERS = ("float32", "int32", "int64")
+LITERT_DTYPES = (
+    *("float16", "bfloat16", "float32", "float64", "complex64", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"),
+)
 WORDS = ("ash", "birch", "cedar")
 SPECIES = (b"setosa", b"virginica")
 
@@ -214,6 +221,21 @@ def make_vocabulary(folder: Path) -> None:
     file.unlink()
 
 
+def make_defaults(folder: Path) -> None:
+    """A signature whose input `scale` may be left out; then it is 2: y = scale x, float32 [?]."""
+    import tensorflow as tf
+
+    class Scaled(tf.Module):  # type: ignore[misc]
+        @tf.function(  # type: ignore[untyped-decorator]
+            input_signature=[tf.TensorSpec([None], name="x"), tf.TensorSpec([], name="scale")]
+        )
+        def scaled(self, x: Any, scale: Any = tf.constant(2.0)) -> Any:  # noqa: B008
+            return {"y": x * scale}
+
+    module = Scaled()
+    tf.saved_model.save(module, str(folder), signatures=module.scaled)
+
+
 def make_composite(folder: Path) -> None:
     """TensorFlow 1: a signature that takes a sparse tensor and gives a ragged one, and a plain one.
 
@@ -241,48 +263,60 @@ def make_composite(folder: Path) -> None:
         builder.save()
 
 
-def make_litert(folder: Path) -> None:
-    """A LiteRT file alone, with several signatures; nothing but model.tflite is in the folder.
+def make_both(folder: Path) -> None:
+    """A SavedModel and the LiteRT file of it, with signatures that LiteRT can run too.
 
     - `serving_default`: two inputs, of which the second, a scalar, scales the first; two outputs
-    - `twice_<dtype>`: 2 x, for LITERT_NUMBERS
-    - `reversed`: strings in and out, in the opposite order
+    - `linear`: y = x @ [[1], [2]] (a variable), float32 [?, 2] in
+    - `convolved`: float32 [?, 4, 4, 1] in and out; LiteRT's kernel needs an example
+    - `twice_<dtype>` for LITERT_NUMBERS, and `any_rank`: 2 x
+    - `reversed`: strings in and out, in the opposite order; `word`: one string in, [1] out
     - `as_rows`: reshaped to rows of 3, an error where the number of values does not allow that
+    - `constant`: nothing in, [1, 2, 3] out
     """
+    _save_both(folder)
+    (folder / "model.tflite").write_bytes(_litert_of_both())
+
+
+def make_casts(folder: Path) -> None:
+    """A SavedModel and its LiteRT file: `from_<dtype>` to float32, `to_<dtype>` from it, [?]."""
     import tensorflow as tf
 
-    def twice(x: Any) -> Any:
-        return {"y": x + x}
+    signatures = {}
+    for dtype in LITERT_DTYPES:
+        signatures[f"from_{dtype}"] = _function(
+            lambda x: {"y": tf.cast(x, tf.float32)}, x=tf.TensorSpec([None], dtype)
+        )
+        signatures[f"to_{dtype}"] = _function(
+            lambda x, dtype=dtype: {"y": tf.cast(x, dtype)}, x=tf.TensorSpec([None])
+        )
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+    (folder / "model.tflite").write_bytes(_converted(folder, list(signatures)))
 
-    signatures = {
-        "serving_default": _function(
-            lambda x, scale: {"scaled": x * scale, "total": tf.reduce_sum(x * scale, axis=1)},
-            x=tf.TensorSpec([None, 3]),
-            scale=tf.TensorSpec([]),
-        ),
-        "reversed": _function(
-            lambda text: {"text": tf.gather(text, tf.range(tf.size(text) - 1, -1, -1))},
-            text=tf.TensorSpec([None], tf.string),
-        ),
-        "as_rows": _function(
-            lambda x: {"rows": tf.reshape(x, [-1, 3])}, x=tf.TensorSpec([None], tf.int32)
-        ),
-        **{f"twice_{n}": _function(twice, x=tf.TensorSpec([None, 2], n)) for n in LITERT_NUMBERS},
-    }
-    saved_model = folder.with_name(f"{folder.name}.saved_model")
-    tf.saved_model.save(tf.Module(), str(saved_model), signatures=signatures)
+
+def make_litert(folder: Path) -> None:
+    """The LiteRT file of make_both() alone: nothing but model.tflite is in the folder."""
     folder.mkdir()
-    (folder / "model.tflite").write_bytes(_converted(saved_model, list(signatures)))
-    shutil.rmtree(saved_model)
+    (folder / "model.tflite").write_bytes(_litert_of_both())
 
 
-def make_both(folder: Path) -> None:
-    """A SavedModel and the LiteRT file of it, in one folder: y = x @ [[1], [2]] of float32 [?, 2]."""
+def make_nameless(folder: Path) -> None:
+    """A LiteRT file without signatures, as old converters wrote them: y = 2 x, float32 [?, 2]."""
+    import tensorflow as tf
+
+    function = _function(lambda x: x + x, x=tf.TensorSpec([None, 2]))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    folder.mkdir()
+    (folder / "model.tflite").write_bytes(converter.convert())
+
+
+def make_heavy(folder: Path) -> None:
+    """A SavedModel and its LiteRT file, of 8 MB of weights: y = x @ weights, float32 [?, 1000]."""
     import tensorflow as tf
 
     module = tf.Module()
-    module.weights = tf.Variable([[1.0], [2.0]])
-    signature = _function(lambda x: {"y": x @ module.weights}, x=tf.TensorSpec([None, 2]))
+    module.weights = tf.Variable(np.ones((1000, 2000), np.float32))
+    signature = _function(lambda x: {"y": x @ module.weights}, x=tf.TensorSpec([None, 1000]))
     tf.saved_model.save(module, str(folder), signatures=signature)
     (folder / "model.tflite").write_bytes(_converted(folder, ["serving_default"]))
 
@@ -329,6 +363,50 @@ def example(**features: Sequence[float] | Sequence[int] | Sequence[bytes]) -> by
         features=tf.train.Features(feature=made)
     ).SerializeToString()
     return serialized
+
+
+def _save_both(folder: Path) -> list[str]:
+    import tensorflow as tf
+
+    def twice(x: Any) -> Any:
+        return {"y": x + x}
+
+    module = tf.Module()
+    module.weights = tf.Variable([[1.0], [2.0]])
+    kernel = np.linspace(-1, 1, 9, dtype=np.float32).reshape(3, 3, 1, 1)
+    signatures = {
+        "serving_default": _function(
+            lambda x, scale: {"scaled": x * scale, "total": tf.reduce_sum(x * scale, axis=1)},
+            x=tf.TensorSpec([None, 3]),
+            scale=tf.TensorSpec([]),
+        ),
+        "linear": _function(lambda x: {"y": x @ module.weights}, x=tf.TensorSpec([None, 2])),
+        "convolved": _function(
+            lambda image: {"y": tf.nn.conv2d(image, kernel, 1, "SAME")},
+            image=tf.TensorSpec([None, 4, 4, 1]),
+        ),
+        **{f"twice_{n}": _function(twice, x=tf.TensorSpec([None, 2], n)) for n in LITERT_NUMBERS},
+        "any_rank": _function(twice, x=tf.TensorSpec(None)),
+        "reversed": _function(
+            lambda text: {"text": tf.gather(text, tf.range(tf.size(text) - 1, -1, -1))},
+            text=tf.TensorSpec([None], tf.string),
+        ),
+        "word": _function(
+            lambda word: {"words": tf.reshape(word, [1])}, word=tf.TensorSpec([], tf.string)
+        ),
+        "as_rows": _function(
+            lambda x: {"rows": tf.reshape(x, [-1, 3])}, x=tf.TensorSpec([None], tf.int32)
+        ),
+        "constant": _function(lambda: {"y": tf.constant([1.0, 2.0, 3.0])}),
+    }
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return list(signatures)
+
+
+@functools.cache
+def _litert_of_both() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return _converted(Path(folder), _save_both(Path(folder)))
 
 
 def _function(function: Callable[..., Any], **specs: Any) -> Any:
