@@ -97,6 +97,7 @@ def test_metadata(client: Client) -> None:
         "inputs": {"x": info},
         "outputs": {"y": info},
         "method_name": "tensorflow/serving/predict",
+        "defaults": {},
     }
 
 
