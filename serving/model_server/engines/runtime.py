@@ -38,7 +38,9 @@ class Runtime:
     @property
     def installed(self) -> bool:
         """Whether Python would find it; it is not imported for that."""
-        return importlib.util.find_spec(self.package) is not None
+        spec = importlib.util.find_spec(self.package)
+        # Any folder of that name is found too; it has no origin.
+        return spec is not None and spec.origin is not None
 
     def file_in(self, folder: Path) -> str | None:
         """What of a version folder it would load, if anything."""
