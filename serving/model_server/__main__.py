@@ -7,6 +7,7 @@ from functools import partial
 
 from serving import logs
 from serving.model_server.address_file import write_address_file
+from serving.model_server.engines.choice import find_runtimes, in_words
 from serving.model_server.flags.logging import log_format
 from serving.model_server.flags.parser import PROGRAM, Flags, parse_flags
 from serving.model_server.models.config import ConfigError
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(flags: Flags, signals: Signals) -> int:
-    log.info("the engine is LiteRT: each version folder needs a model.tflite")
+    log.info("engine of a version: %s", in_words(flags.options.engine, find_runtimes()))
     server = ModelServer(flags.options)
     server.start()
     signals.serving(partial(_remove_traces, flags))

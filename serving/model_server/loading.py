@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-from serving.manifest import ManifestError, MissingManifestError, check_readable
 from serving.model_server.batching.batcher import Batcher
-from serving.model_server.engines.engine import Engine, Loader, LoadError, ServableId
-from serving.model_server.engines.litert import MODEL_FILE, LiteRTEngine
+from serving.model_server.engines.choice import choose_runtime, find_runtimes
+from serving.model_server.engines.engine import Engine, ServableId
 from serving.model_server.options import BatchingOptions, EngineOptions
-
-# Holds warmup requests.
-_EXTRA_ASSETS = "assets.extra/"
+from serving.model_server.verification import verify
 
 
 class EngineLoader:
@@ -18,6 +15,7 @@ class EngineLoader:
     def __init__(self, engine: EngineOptions, batching: BatchingOptions) -> None:
         self._engine = engine
         self._batcher = Batcher(batching)
+        self._runtimes = find_runtimes()
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:  # noqa: ARG002
         """Load a version.
@@ -25,33 +23,7 @@ class EngineLoader:
         Raises:
             LoadError: it cannot be loaded.
         """
+        runtime = choose_runtime(folder, self._engine, self._runtimes)
+        verify(folder, runtime.reads)
         batching = self._batcher.parameters(folder)
-        engine = LiteRTEngine(folder, threads=self._engine.intra_op_threads or 1)
-        return self._batcher.wrap(engine, batching)
-
-
-def verifying(load: Loader) -> Loader:
-    """A Loader that refuses versions that are not what their manifest says.
-
-    All files must be there with their sizes. Hashed are those that are read, which is what costs:
-    the LiteRT model, but not the SavedModel beside it, which is as large. A version without a
-    manifest was published by other means, and is loaded as it is.
-    """
-
-    def verify_and_load(servable_id: ServableId, folder: Path) -> Engine:
-        try:
-            check_readable(folder, _is_read)
-        except MissingManifestError:
-            pass
-        except ManifestError as error:
-            raise LoadError(
-                f"{error}: copy it again from where it was published, or publish a new version "
-                "(rockstar verify compares all files)"
-            ) from error
-        return load(servable_id, folder)
-
-    return verify_and_load
-
-
-def _is_read(path: str) -> bool:
-    return path == MODEL_FILE or path.startswith(_EXTRA_ASSETS)
+        return self._batcher.wrap(runtime.load(folder, self._engine), batching)

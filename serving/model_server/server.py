@@ -13,7 +13,7 @@ from serving.model_server.grpc_api.service import handlers
 from serving.model_server.grpc_api.unix_socket import make_room
 from serving.model_server.inference.core import Core
 from serving.model_server.listening import bind, join, reachable
-from serving.model_server.loading import EngineLoader, verifying
+from serving.model_server.loading import EngineLoader
 from serving.model_server.models.config_file import ConfigFileWatcher
 from serving.model_server.models.manager import Manager, StartError
 from serving.model_server.options import GrpcOptions, LoadOptions, ServerOptions
@@ -44,7 +44,7 @@ class ModelServer:
             load: makes engines of version folders; none: as the options say.
         """
         self._options = options
-        load = load or verifying(EngineLoader(options.engine, options.batching))
+        load = load or EngineLoader(options.engine, options.batching)
         self._manager = Manager(options.models, load, options.load)
         self._watcher = _watcher(self._manager, options.load)
         self._core = Core(self._manager, options.inference)

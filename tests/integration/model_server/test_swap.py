@@ -20,7 +20,7 @@ from serving.api.tensors import to_array, to_proto
 from serving.model_server.engines.engine import Engine, ServableId
 from serving.model_server.engines.litert import LiteRTEngine
 from serving.model_server.models.config import All, ModelConfig
-from serving.model_server.options import LoadOptions, ServerOptions
+from serving.model_server.options import BatchingOptions, LoadOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests.integration.model_server.conftest import ask
 from tests.model_fixtures import document, write_version
@@ -91,6 +91,15 @@ class Load:
         return count
 
 
+def coming_and_going(base_path: Path, server: ModelServer) -> None:
+    load = Load(server)
+    with load.running():
+        for version in range(2, LAST + 1):
+            write_version(base_path, version)
+            load.until_answered(version)
+    assert load.seen >= set(range(2, LAST + 1))
+
+
 class Counting:
     """Loads with LiteRT, and knows which engines are still somewhere in memory."""
 
@@ -117,28 +126,19 @@ def test_versions_come_and_go(tmp_path: Path, threads: int) -> None:
     engines = Counting()
     options = ServerOptions((ModelConfig("toy", base_path),), load=loading)
     with ModelServer(options, engines) as server:
-        load = Load(server)
-        with load.running():
-            for version in range(2, LAST + 1):
-                write_version(base_path, version)
-                load.until_answered(version)
-        assert load.seen >= set(range(2, LAST + 1))
+        coming_and_going(base_path, server)
         until(lambda: engines.alive() == 1, what="only the last version is in memory")
 
 
-def test_versions_come_and_go_with_batching(tmp_path: Path) -> None:
-    base_path = tmp_path / "toy"
-    write_version(base_path, 1)
-    loading = LoadOptions(poll_seconds=0.01, settle_seconds=0)
+def test_versions_come_and_go_under_batching(tmp_path: Path) -> None:
+    write_version(tmp_path / "toy", 1)
     options = ServerOptions(
-        (ModelConfig("toy", base_path),), load=loading, batching=BatchingOptions(enabled=True)
+        (ModelConfig("toy", tmp_path / "toy"),),
+        load=LoadOptions(poll_seconds=0.01, settle_seconds=0),
+        batching=BatchingOptions(enabled=True),
     )
     with ModelServer(options) as server:
-        load = Load(server)
-        with load.running():
-            for version in range(2, LAST + 1):
-                write_version(base_path, version)
-                load.until_answered(version)
+        coming_and_going(tmp_path / "toy", server)
 
 
 def configure(server: ModelServer) -> Callable[[ReloadConfigRequest], None]:

@@ -5,11 +5,9 @@ from pathlib import Path
 import pytest
 
 from serving.manifest import MANIFEST_FILE, write_manifest
-from serving.model_server.engines.engine import LoadError, ServableId
-from serving.model_server.loading import verifying
-from tests.fake_engine import FakeLoader, add_version
-
-ID = ServableId("m", 3)
+from serving.model_server.engines.engine import LoadError
+from serving.model_server.verification import verify
+from tests.fake_engine import add_version
 
 
 @pytest.fixture
@@ -23,19 +21,17 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def load(folder: Path) -> list[int]:
-    loader = FakeLoader()
-    verifying(loader)(ID, folder)
-    return loader.attempts
+def load(folder: Path) -> None:
+    verify(folder, ["model.tflite"])
 
 
-def test_what_is_as_published_is_loaded(folder: Path) -> None:
-    assert load(folder) == [3]
+def test_what_is_as_published_passes(folder: Path) -> None:
+    load(folder)
 
 
-def test_without_a_manifest_it_is_loaded_as_it_is(folder: Path) -> None:
+def test_without_a_manifest_it_passes_as_it_is(folder: Path) -> None:
     (folder / MANIFEST_FILE).unlink()
-    assert load(folder) == [3]
+    load(folder)
 
 
 @pytest.mark.parametrize(
@@ -70,4 +66,10 @@ def test_a_difference_refuses_the_version(
 def test_what_is_not_read_is_not_hashed(folder: Path) -> None:
     (folder / "saved_model.pb").write_bytes(b"grapf")
     (folder / ".DS_Store").touch()
-    assert load(folder) == [3]
+    load(folder)
+
+
+def test_what_another_engine_reads_is_hashed_for_that_one(folder: Path) -> None:
+    (folder / "saved_model.pb").write_bytes(b"grapf")
+    with pytest.raises(LoadError, match=r"saved_model\.pb has another content"):
+        verify(folder, ["saved_model.", "variables/"])
