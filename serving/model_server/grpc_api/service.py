@@ -10,15 +10,15 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from serving.api import services
-from serving.api.messages import model_status_pb2, prediction_pb2
+from serving.api.messages import prediction_pb2
 from serving.api.signature import signature_def_map
 from serving.api.status import Code, StatusError
 from serving.api.tensors import to_array, to_proto
 from serving.model_server.deadline import Deadline
+from serving.model_server.grpc_api.model_ref import model_ref as _ref
+from serving.model_server.grpc_api.model_service import ModelService
 from serving.model_server.inference.core import Core, Metadata
 from serving.model_server.inference.predict import PredictQuery
-from serving.model_server.models.manager import ModelRef
-from serving.model_server.models.servable import VersionStatus
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +31,12 @@ _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 def handlers(core: Core) -> tuple[grpc.GenericRpcHandler, ...]:
     """What a grpc.Server needs to answer TensorFlow Serving's calls."""
-    service = _Service(core)
+    service, models = _Service(core), ModelService(core)
     methods: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
     for method, behaviour in (
         (services.PREDICT, _guard(service.predict)),
         (services.GET_MODEL_METADATA, _guard(service.get_model_metadata)),
-        (services.GET_MODEL_STATUS, _guard(service.get_model_status)),
+        (services.GET_MODEL_STATUS, _guard(models.get_model_status)),
     ):
         methods.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
             behaviour,
@@ -87,25 +87,6 @@ class _Service:
                 raise StatusError(Code.INVALID_ARGUMENT, f"Metadata field {field} is not supported")
         return metadata_message(request.model_spec.name, self._core.metadata(ref))
 
-    def get_model_status(
-        self, request: model_status_pb2.GetModelStatusRequest, _: Deadline
-    ) -> model_status_pb2.GetModelStatusResponse:
-        return status_message(self._core.status(_ref(request)))
-
-
-def status_message(statuses: list[VersionStatus]) -> model_status_pb2.GetModelStatusResponse:
-    """The answer to GetModelStatus."""
-    response = model_status_pb2.GetModelStatusResponse()
-    for status in statuses:
-        response.model_version_status.add(
-            version=status.version,
-            state=status.state.name,
-            status=model_status_pb2.StatusProto(
-                error_code=int(status.code), error_message=status.message
-            ),
-        )
-    return response
-
 
 def metadata_message(name: str, metadata: Metadata) -> prediction_pb2.GetModelMetadataResponse:
     """The answer to GetModelMetadata."""
@@ -142,23 +123,6 @@ def _guard(
 
 def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> NoReturn:
     context.abort(code, message)
-
-
-def _ref(
-    request: prediction_pb2.PredictRequest
-    | prediction_pb2.GetModelMetadataRequest
-    | model_status_pb2.GetModelStatusRequest,
-) -> ModelRef:
-    if not request.HasField("model_spec"):
-        raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
-    spec = request.model_spec
-    match spec.WhichOneof("version_choice"):
-        case "version":
-            return ModelRef(spec.name, version=spec.version.value)
-        case "version_label":
-            return ModelRef(spec.name, label=spec.version_label)
-        case _:
-            return ModelRef(spec.name)
 
 
 def _feeds(request: prediction_pb2.PredictRequest) -> dict[str, NDArray[Any]]:
