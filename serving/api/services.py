@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from serving.api.messages import model_status_pb2, prediction_pb2
+from serving.api.messages import model_management_pb2, model_status_pb2, prediction_pb2
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -60,4 +60,10 @@ GET_MODEL_STATUS = Method(
     "GetModelStatus",
     model_status_pb2.GetModelStatusRequest,
     model_status_pb2.GetModelStatusResponse,
+)
+RELOAD_CONFIG = Method(
+    MODEL_SERVICE,
+    "HandleReloadConfigRequest",
+    model_management_pb2.ReloadConfigRequest,
+    model_management_pb2.ReloadConfigResponse,
 )

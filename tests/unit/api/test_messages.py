@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from serving.api.messages import (
+    model_management_pb2,
     model_server_config_pb2,
     model_status_pb2,
     prediction_pb2,
@@ -26,7 +27,12 @@ with warnings.catch_warnings():
         predict_pb2,
         status_pb2,
     )
+    from tensorflow_serving.apis import (
+        model_management_pb2 as tfs_management,
+    )
     from tensorflow_serving.config import file_system_storage_path_source_pb2 as tfs_source
+    from tensorflow_serving.config import log_collector_config_pb2 as tfs_collector
+    from tensorflow_serving.config import logging_config_pb2 as tfs_logging
     from tensorflow_serving.config import model_server_config_pb2 as tfs_config
 
 VersionPolicy = tfs_source.FileSystemStoragePathSourceConfig.ServableVersionPolicy
@@ -52,6 +58,13 @@ PAIRS = [
     (model_server_config_pb2.ServableVersionPolicy, VersionPolicy),
     (model_server_config_pb2.ServableVersionPolicy.Latest, VersionPolicy.Latest),
     (model_server_config_pb2.ServableVersionPolicy.Specific, VersionPolicy.Specific),
+    (model_server_config_pb2.LoggingConfig, tfs_logging.LoggingConfig),
+    (model_server_config_pb2.SamplingConfig, tfs_logging.SamplingConfig),
+    (model_server_config_pb2.PerTaskSamplingConfig, tfs_logging.PerTaskSamplingConfig),
+    (model_server_config_pb2.LogCollectorConfig, tfs_collector.LogCollectorConfig),
+    (model_management_pb2.ReloadConfigRequest, tfs_management.ReloadConfigRequest),
+    (model_management_pb2.ReloadConfigResponse, tfs_management.ReloadConfigResponse),
+    (model_management_pb2.Metric, tfs_management.Metric),
 ]
 ENUMS = [
     (tensor_pb2.DataType, tf_types.DataType),
@@ -59,6 +72,7 @@ ENUMS = [
         model_status_pb2.ModelVersionStatus.State,
         get_model_status_pb2.ModelVersionStatus.State,
     ),
+    (model_server_config_pb2.ModelConfig.ModelType, tfs_config.ModelType),
 ]
 
 
