@@ -140,6 +140,7 @@ class _ModelServer:
             f"--rest_api_port={rest}",
             f"--address_file={self._addresses}",
             f"--require_all_models={str(strict).lower()}",
+            "--allow_version_labels_for_unavailable_models",
         ]
 
     def is_ready(self) -> bool:

@@ -78,10 +78,11 @@ class FakeLoader:
     def __init__(self) -> None:
         self.engines: dict[int, FakeEngine] = {}
         self.attempts: list[int] = []
+        self.fails: set[int] = set()
 
     def __call__(self, servable_id: ServableId, folder: Path) -> FakeEngine:
         self.attempts.append(int(folder.name))
-        if not (folder / "ok").exists():
+        if not (folder / "ok").exists() or int(folder.name) in self.fails:
             raise LoadError(f"{folder}/ok is missing")
         self.engines[int(folder.name)] = FakeEngine()
         return self.engines[int(folder.name)]

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.models.config import ModelConfig
@@ -58,10 +59,27 @@ class LoadOptions:
         poll_seconds: between looks at the models' folders; 0: only once.
         require_all_models: whether a model of which no version loads keeps the server from
             starting; where not, that model is reported and the others are served.
+        config_file: to be watched for other models, if any.
+        config_poll_seconds: between looks at that file; 0: it is not watched.
+        allow_labels_for_unavailable: whether a label that is new may stand for a version that is
+            not loaded.
+        load_threads: that load versions after the start; 0: the thread that looks at the folders.
+        unload_threads: that unload them; 0: likewise.
+        max_load_retries: of a version that does not load, while its folder stays as it is.
+        retry_seconds: between them.
+        settle_seconds: without a change, after which a folder counts as written; 0: it always does.
     """
 
     poll_seconds: float = 1.0
     require_all_models: bool = True
+    config_file: Path | None = None
+    config_poll_seconds: float = 0.0
+    allow_labels_for_unavailable: bool = False
+    load_threads: int = 0
+    unload_threads: int = 0
+    max_load_retries: int = 5
+    retry_seconds: float = 60.0
+    settle_seconds: float = 0.25
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from serving.api.services import MAX_MESSAGE_BYTES
 from serving.model_server.engines.engine import Loader
 from serving.model_server.grpc_api.service import handlers
 from serving.model_server.inference.core import Core
-from serving.model_server.loading import EngineLoader
+from serving.model_server.loading import EngineLoader, verifying
+from serving.model_server.models.config_file import ConfigFileWatcher
 from serving.model_server.models.manager import Manager, StartError
-from serving.model_server.options import ServerOptions
+from serving.model_server.options import LoadOptions, ServerOptions
 from serving.model_server.rest_api.server import RestServer, bind
 from serving.model_server.rest_api.service import RestService
 
@@ -42,8 +43,9 @@ class ModelServer:
             load: makes engines of version folders; none: as the options say.
         """
         self._options = options
-        load = load or EngineLoader(options.engine, options.batching)
+        load = load or verifying(EngineLoader(options.engine, options.batching))
         self._manager = Manager(options.models, load, options.load)
+        self._watcher = _watcher(self._manager, options.load)
         self._core = Core(self._manager)
         self._grpc: grpc.Server | None = None
         self._rest: RestServer | None = None
@@ -57,6 +59,8 @@ class ModelServer:
             StartError: a model has no version that loads, or a port cannot be bound.
         """
         self._manager.start()
+        if self._watcher is not None:
+            self._watcher.start()
         try:
             self._bind()
         except StartError:
@@ -74,13 +78,15 @@ class ModelServer:
             grace: seconds that requests in flight have.
 
         Returns:
-            Whether all of them finished.
+            Whether all of them finished, and nothing is being loaded any more.
         """
         stopped = self._grpc.stop(grace) if self._grpc else None
         finished = self._rest.stop(grace) if self._rest else True
         if stopped is not None:
             finished = stopped.wait(grace) and finished
-        self._manager.stop()
+        if self._watcher is not None:
+            self._watcher.stop()
+        finished = self._manager.stop() and finished
         self._grpc = self._rest = None
         return finished
 
@@ -123,6 +129,12 @@ class ModelServer:
             return None
         host = self._options.host
         return _join("127.0.0.1" if host in ("0.0.0.0", "::") else host, port)  # noqa: S104
+
+
+def _watcher(manager: Manager, options: LoadOptions) -> ConfigFileWatcher | None:
+    if options.config_file is None or not options.config_poll_seconds:
+        return None
+    return ConfigFileWatcher(options.config_file, manager, options.config_poll_seconds)
 
 
 def _grpc_server(core: Core, threads: int) -> grpc.Server:

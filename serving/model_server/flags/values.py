@@ -29,6 +29,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def micros(text: str) -> float:
+    """Whole microseconds, as seconds; less than 0 is 0, as in TensorFlow Serving."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected whole microseconds, got {text!r}")
+    return max(0, int(text)) / 1e6
+
+
 def seconds(text: str) -> float:
     """A time in seconds, at least 0."""
     try:

@@ -37,6 +37,7 @@ def handlers(core: Core) -> tuple[grpc.GenericRpcHandler, ...]:
         (services.PREDICT, _guard(service.predict)),
         (services.GET_MODEL_METADATA, _guard(service.get_model_metadata)),
         (services.GET_MODEL_STATUS, _guard(models.get_model_status)),
+        (services.RELOAD_CONFIG, _guard(models.handle_reload_config_request)),
     ):
         methods.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
             behaviour,

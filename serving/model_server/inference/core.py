@@ -1,10 +1,12 @@
 """What the server does, whatever the protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.api.signature import Signature
+from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.inference.predict import Prediction, PredictQuery, predict
+from serving.model_server.models.config import ModelConfig
 from serving.model_server.models.manager import Manager, ModelRef
 from serving.model_server.models.servable import VersionStatus
 
@@ -42,6 +44,14 @@ class Core:
             StatusError: NOT_FOUND or INVALID_ARGUMENT.
         """
         return self._manager.statuses(ref)
+
+    def reload(self, configs: Sequence[ModelConfig], deadline: Deadline = NO_DEADLINE) -> None:
+        """Serve other models from now on.
+
+        Raises:
+            StatusError: as Manager.reload().
+        """
+        self._manager.reload(configs, deadline)
 
     def metadata(self, ref: ModelRef) -> Metadata:
         """The signatures of a model.

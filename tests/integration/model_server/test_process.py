@@ -53,12 +53,15 @@ def test_a_config_file(start: Start, base_path: Path, tmp_path: Path) -> None:
         f"""model_config_list {{
           config {{ name: "a" base_path: "{base_path}" model_platform: "tensorflow" }}
           config {{
-            name: "b" base_path: "{tmp_path}/other"
+            name: "b" base_path: "{tmp_path}/other" model_platform: "tensorflow"
             version_labels {{ key: "stable" value: 4 }}
           }}
         }}"""
     )
-    process = start(f"--model_config_file={config}", "--port=0", "--rest_api_port=auto")
+    process = start(
+        *(f"--model_config_file={config}", "--port=0", "--rest_api_port=auto"),
+        "--allow_version_labels_for_unavailable_models",
+    )
     address = process.address()
     assert address["grpc"] is None
     for path in ("a", "b", "b/labels/stable"):
@@ -140,6 +143,21 @@ def test_wrong_flags(start: Start) -> None:
     assert code == 2
     assert log.startswith("model_server: argument --port: expected 0 to 65535 or auto")
     assert "Traceback" not in log
+
+
+def test_labels_in_the_config_file_need_a_flag(start: Start, base_path: Path) -> None:
+    config = base_path.parent / "models.config"
+    config.write_text(
+        f'''model_config_list {{ config {{
+          name: "m" base_path: "{base_path}" model_platform: "tensorflow"
+          version_labels {{ key: "stable" value: 1 }} }} }}'''
+    )
+    (line,) = failure(start, f"--model_config_file={config}")
+    assert line.endswith(
+        "cannot start: Request to assign label to version 1 of model m, which is not currently "
+        "available for inference: labels can be given at the start only with "
+        "--allow_version_labels_for_unavailable_models"
+    )
 
 
 def test_a_config_file_that_is_wrong(start: Start, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ ALLOWED = {
         "serving.tables",
     },
     "serving/gateway": {"serving", "clients"},
-    "serving/model_server": {"serving.api", "serving.model_server"},
+    "serving/model_server": {"serving.api", "serving.manifest", "serving.model_server"},
     "serving/api": {"serving.api"},
 }
 

@@ -24,7 +24,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
     manager = Manager(
         [ModelConfig("m", tmp_path / "m", All(), {"stable": 1})],
         FakeLoader(),
-        LoadOptions(poll_seconds=0),
+        LoadOptions(poll_seconds=0, settle_seconds=0, allow_labels_for_unavailable=True),
     )
     manager.start()
     yield Client(RestService(Core(manager)))
