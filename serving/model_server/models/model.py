@@ -100,8 +100,7 @@ class Model:
         """
         with self._lock:
             config, folders, stale = self._config, self._folders, self._stale
-        self._next = NEVER
-        self._waits = False
+        self._next, self._waits, self._seen = NEVER, False, {}
         plan = Plan()
         if folders is None:
             folders = {}

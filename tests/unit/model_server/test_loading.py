@@ -1,0 +1,73 @@
+"""Versions are compared with their manifests before they are loaded."""
+
+from pathlib import Path
+
+import pytest
+
+from serving.manifest import MANIFEST_FILE, write_manifest
+from serving.model_server.engines.engine import LoadError, ServableId
+from serving.model_server.loading import verifying
+from tests.fake_engine import FakeLoader, add_version
+
+ID = ServableId("m", 3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = add_version(tmp_path, 3)
+    (folder / "model.tflite").write_bytes(b"model")
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"requests")
+    write_manifest(folder)
+    return folder
+
+
+def load(folder: Path) -> list[int]:
+    loader = FakeLoader()
+    verifying(loader)(ID, folder)
+    return loader.attempts
+
+
+def test_what_is_as_published_is_loaded(folder: Path) -> None:
+    assert load(folder) == [3]
+
+
+def test_without_a_manifest_it_is_loaded_as_it_is(folder: Path) -> None:
+    (folder / MANIFEST_FILE).unlink()
+    assert load(folder) == [3]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "difference"),
+    [
+        ("model.tflite", b"mOdel", "model.tflite has another content"),
+        ("model.tflite", b"mod", "model.tflite has 3 bytes, not 5"),
+        ("model.tflite", None, "model.tflite is missing"),
+        ("saved_model.pb", b"", "saved_model.pb has 0 bytes, not 5"),
+        (
+            "assets.extra/tf_serving_warmup_requests",
+            b"REQUESTS",
+            "assets.extra/tf_serving_warmup_requests has another content",
+        ),
+        ("assets.extra/more", b"", "assets.extra/more was added"),
+        (MANIFEST_FILE, b"{", "manifest.json is damaged"),
+    ],
+)
+def test_a_difference_refuses_the_version(
+    folder: Path, path: str, content: bytes | None, difference: str
+) -> None:
+    if content is None:
+        (folder / path).unlink()
+    else:
+        (folder / path).write_bytes(content)
+    with pytest.raises(LoadError) as caught:
+        load(folder)
+    assert difference in str(caught.value)
+    assert "copy it again from where it was published" in str(caught.value)
+
+
+def test_what_is_not_read_is_not_hashed(folder: Path) -> None:
+    (folder / "saved_model.pb").write_bytes(b"grapf")
+    (folder / ".DS_Store").touch()
+    assert load(folder) == [3]
