@@ -91,6 +91,7 @@ class FakeLoader:
 def add_version(base_path: Path, version: int | str, *, ok: bool = True) -> Path:
     folder = base_path / str(version)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.tflite").touch()
     if ok:
         (folder / "ok").touch()
     return folder

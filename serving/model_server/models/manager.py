@@ -113,6 +113,7 @@ class Manager:
             new = [model for model in self._configure(configs) if model.name not in known]
         # Not in the lock: a version that loads slowly holds up no other reload.
         self._keeper.wait(new, deadline)
+        self._warn_of_labels()
         unavailable = [model for model in new if not model.shelf.available()]
         if unavailable:
             for model in unavailable:

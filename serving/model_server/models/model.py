@@ -15,6 +15,7 @@ from serving.model_server.models.plan import Fitness, Plan, Versions, make_plan
 from serving.model_server.models.servable import Servable, Task
 from serving.model_server.models.settling import Settling
 from serving.model_server.models.shelf import Shelf
+from serving.model_server.models.trouble import absence, trouble
 from serving.model_server.models.versions import Fingerprint, fingerprint, scan
 from serving.model_server.options import LoadOptions
 
@@ -62,6 +63,7 @@ class Model:
         self._folders: dict[int, Path] | None = None
         self._stale = True
         self._path_warned = False
+        self._absent = ""
         # Of the last plan: what was looked at, when to plan next, and whether a folder stirs.
         self._seen: dict[int, Fingerprint] = {}
         self._next = NEVER
@@ -120,20 +122,7 @@ class Model:
         """Why no version is available."""
         if self._config is None:
             return f"model {self.name!r}: was removed"
-        where = f"model {self.name!r} ({self._config.base_path})"
-        try:
-            folders = scan(self._config.base_path)
-        except OSError as error:
-            return f"{where}: the base path cannot be read: {error.strerror}"
-        errors = [s for s in self.shelf.statuses() if s.code != Code.OK]
-        if errors:
-            reasons = "; ".join(f"version {s.version}: {s.message}" for s in errors)
-            return f"{where}: no version loads: {reasons}"
-        if not folders:
-            return f"{where}: no version folder, such as 1, in the base path"
-        if self._waits:
-            return f"{where}: the files of its version are still being written"
-        return f"{where}: its policy matches none of the versions {sorted(folders)}"
+        return trouble(self._config, self.shelf.statuses(), unsettled=self._waits)
 
     def _scan(self, config: ModelConfig) -> dict[int, Path] | None:
         try:
@@ -147,6 +136,10 @@ class Model:
                 )
             return None
         self._path_warned = False
+        absent = absence(config, folders)
+        if absent not in ("", self._absent):
+            log.warning("model %s (%s): %s", config.name, config.base_path, absent)
+        self._absent = absent
         return folders
 
     def _forget_gone(self, folders: dict[int, Path]) -> None:

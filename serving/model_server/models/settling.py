@@ -6,10 +6,12 @@ name such as `.model.tflite.Xy12Ab` until it is whole, or over a network. How th
 - A manifest whose files are all there with their sizes: settled, at once.
 - Otherwise nothing in the folder may have changed for a quiet period. Where the last change is that
   long ago, as with nearly every folder at start-up, that is known at the first look.
-- A folder that is known to be incomplete (files of its manifest are missing or short, or rsync is
-  at work) must be quiet for longer; then it is loaded all the same, so that its error is told.
+- A folder that is known to be incomplete (files of its manifest are missing or short, rsync is at
+  work, or there is no model yet) must be quiet for longer; then it is loaded all the same, so that
+  its error is told.
 
-What is quiet too early, such as a copy that stalls, fails to load and is tried again as it changes.
+What is quiet too early, such as a copy that stalls, fails to load and is tried again as it changes,
+after a quiet period that doubles each time.
 """
 
 import os
@@ -28,6 +30,8 @@ from serving.model_server.models.versions import Fingerprint, changed_at
 INCOMPLETE, LONGEST = 8, 40
 SOON, HOPELESS = 4, 40
 _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}")
+# One of these is in every version that is whole.
+_MODEL = re.compile(r"model\.tflite|saved_model\..+")
 
 
 @dataclass
@@ -81,12 +85,15 @@ class Settling:
             seen: what it looks like now.
             failures: how often it has changed and failed to load; each doubles the quiet period.
         """
-        complete = None if failures else _complete(folder, seen)
-        times = min(INCOMPLETE if complete is False else 2**failures, LONGEST)
-        quiet = self._quiet * times
         age = self._wall_clock() - changed_at(seen)
         # A change in the future means that clocks differ: then only what is seen here counts.
-        if complete or not quiet or age >= quiet:
+        if age >= self._quiet * LONGEST:
+            complete, quiet = None, 0.0
+        else:
+            complete = _complete(folder, seen)
+            times = max(INCOMPLETE if complete is False else 1, 2**failures)
+            quiet = self._quiet * min(times, LONGEST)
+        if (complete and not failures) or not quiet or age >= quiet:
             self._sights.pop(folder, None)
             return None
         now = self._clock()
@@ -108,7 +115,8 @@ class Settling:
 
 def _complete(folder: Path, seen: Fingerprint) -> bool | None:
     """Whether everything is there; None where nothing says what should be."""
-    if any(_RSYNC.fullmatch(os.path.basename(entry[0])) for entry in seen):
+    names = [os.path.basename(entry[0]) for entry in seen]
+    if any(map(_RSYNC.fullmatch, names)) or not any(map(_MODEL.fullmatch, names)):
         return False
     try:
         check_readable(folder, lambda _: False)

@@ -25,7 +25,7 @@ class Shelf:
         self._model = model
         self._dispose = dispose
         self._lock = threading.RLock()
-        self._servables: Mapping[int, Servable] = {}
+        self._servables: Mapping[int, Servable] = {}  # the highest first
         self._loading: Mapping[int, Servable] = {}
         self._closed = False
 
@@ -33,12 +33,10 @@ class Shelf:
         """The available servable of a version, or the highest available one; retained."""
         # Under the lock, so that no swap falls between asking for the new one and for the old one.
         with self._lock:
-            numbers = sorted(self._servables, reverse=True) if version is None else [version]
-            for number in numbers:
-                servable = self._servables.get(number)
-                if servable is not None and servable.retain():
-                    return servable
-        return None
+            if version is None:
+                return next((s for s in self._servables.values() if s.retain()), None)
+            servable = self._servables.get(version)
+            return servable if servable is not None and servable.retain() else None
 
     def statuses(self) -> list[VersionStatus]:
         """Of all versions ever seen, the highest first."""
@@ -71,7 +69,7 @@ class Shelf:
         with self._lock:
             servable.loaded(engine)
             before = self._servables.get(version)
-            self._servables = {**self._servables, version: servable}
+            self._place(servable)
             self._no_longer_loading(version)
             late = self._closed
         if before is not None:
@@ -85,7 +83,7 @@ class Shelf:
         with self._lock:
             servable.fail(code, message)
             if version not in self.available():
-                self._servables = {**self._servables, version: servable}
+                self._place(servable)
             self._no_longer_loading(version)
 
     def retire(self, version: int) -> None:
@@ -98,6 +96,10 @@ class Shelf:
             self._closed = True
         for servable in self._servables.values():
             servable.retire()
+
+    def _place(self, servable: Servable) -> None:
+        version = servable.id.version
+        self._servables = dict(sorted({**self._servables, version: servable}.items(), reverse=True))
 
     def _no_longer_loading(self, version: int) -> None:
         self._loading = {v: s for v, s in self._loading.items() if v != version}

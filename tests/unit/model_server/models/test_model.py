@@ -337,6 +337,19 @@ def test_a_folder_that_is_being_written_is_not_touched(base_path: Path) -> None:
     assert available(model) == [2]
 
 
+def test_a_version_that_is_asked_for_and_not_there_is_told_once(
+    base_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_version(base_path, 1)
+    model, _ = make_model(base_path, Specific(frozenset({1, 2})))
+    reconcile(model)
+    reconcile(model)
+    assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
+        f"model m ({base_path}): its policy asks for the versions [2], which are not in the base "
+        "path"
+    ]
+
+
 @pytest.mark.parametrize(
     ("versions", "policy", "trouble"),
     [

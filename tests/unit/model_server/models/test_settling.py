@@ -38,6 +38,7 @@ def watch(tmp_path: Path) -> Watch:
     folder = tmp_path / "3"
     (folder / "variables").mkdir(parents=True)
     (folder / "variables" / "weights").write_bytes(b"12345678")
+    (folder / "saved_model.pb").touch()
     return Watch(folder)
 
 
@@ -75,7 +76,7 @@ def test_every_change_begins_the_wait_anew(watch: Watch, change: str) -> None:
 
 
 def test_a_copy_that_keeps_its_times_is_new_all_the_same(watch: Watch, tmp_path: Path) -> None:
-    for path in (watch.folder / "variables" / "weights", watch.folder / "variables", watch.folder):
+    for path in (*watch.folder.rglob("*"), watch.folder):
         os.utime(path, (0, 0))
     copy = shutil.copytree(watch.folder, tmp_path / "4")
     assert copy.stat().st_mtime == 0
@@ -95,13 +96,15 @@ def test_a_whole_manifest_says_that_it_has_settled(watch: Watch) -> None:
     assert watch.wait() == 0
 
 
-@pytest.mark.parametrize("what", ["manifest", "rsync"])
+@pytest.mark.parametrize("what", ["manifest", "rsync", "model"])
 def test_what_is_known_to_be_incomplete_is_waited_for_longer(watch: Watch, what: str) -> None:
     if what == "manifest":
         write_manifest(watch.folder)
         (watch.folder / "variables" / "weights").write_bytes(b"1234")
-    else:
+    elif what == "rsync":
         (watch.folder / ".model.tflite.Xy12Ab").touch()
+    else:
+        (watch.folder / "saved_model.pb").unlink()
     assert watch.wait() == 8
     watch.age = 8
     assert watch.wait() == 0
