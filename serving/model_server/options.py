@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, field
 
+from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.models.config import ModelConfig
 
 ANY_PORT = 0
@@ -82,6 +83,21 @@ class InferenceOptions:
 
 
 @dataclass(frozen=True)
+class BatchingOptions:
+    """How requests are batched.
+
+    Attributes:
+        enabled: whether they are.
+        parameters: how; with per_model only the threads of it.
+        per_model: whether each version says for itself, in a file of its folder.
+    """
+
+    enabled: bool = False
+    parameters: BatchingParameters = field(default_factory=BatchingParameters)
+    per_model: bool = False
+
+
+@dataclass(frozen=True)
 class ServerOptions:
     """All of a server.
 
@@ -97,3 +113,4 @@ class ServerOptions:
     load: LoadOptions = LoadOptions()
     engine: EngineOptions = EngineOptions()
     inference: InferenceOptions = InferenceOptions()
+    batching: BatchingOptions = field(default_factory=BatchingOptions)

@@ -42,7 +42,8 @@ class ModelServer:
             load: makes engines of version folders; none: as the options say.
         """
         self._options = options
-        self._manager = Manager(options.models, load or EngineLoader(options.engine), options.load)
+        load = load or EngineLoader(options.engine, options.batching)
+        self._manager = Manager(options.models, load, options.load)
         self._core = Core(self._manager, options.inference)
         self._grpc: grpc.Server | None = None
         self._rest: RestServer | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from serving.model_server.flags import inference, models, network, runtime
+from serving.model_server.flags import batching, inference, models, network, runtime
 from serving.model_server.options import ServerOptions
 
 PROGRAM = "model_server"
@@ -34,7 +34,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
     """Read a command line; wrong flags end the process with status 2 and a message.
 
     Raises:
-        ConfigError: the model config file or a base path cannot be used.
+        ConfigError: a file that a flag names or a base path cannot be used.
     """
     parser = _parser()
     given = parser.parse_args(arguments)
@@ -47,6 +47,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
         load=models.load_options(given),
         engine=runtime.engine_options(given),
         inference=inference.inference_options(given),
+        batching=batching.batching_options(given, parser),
     )
     return Flags(options, given.address_file)
 
@@ -59,6 +60,6 @@ def _parser() -> _Parser:
         epilog="Flags are those of tensorflow_model_server, except --host, --address_file, "
         "--rest_api_max_body_bytes, --require_all_models and the port 'auto'.",
     )
-    for group in (network, models, runtime, inference):
+    for group in (network, models, runtime, inference, batching):
         group.add(parser)
     return parser

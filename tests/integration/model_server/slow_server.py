@@ -1,4 +1,7 @@
-"""The model server with an engine that waits for a file `proceed` beside the address file."""
+"""The model server with an engine that waits for a file `proceed` beside the address file.
+
+It writes how many rows each run has, a line for each, into a file `rows` there.
+"""
 
 import sys
 import threading
@@ -26,6 +29,8 @@ def main() -> int:
             fetches: Sequence[str],
             deadline: Deadline = NO_DEADLINE,
         ) -> dict[str, Any]:
+            with folder.joinpath("rows").open("a") as file:
+                file.write(f"{len(next(iter(feeds.values())))}\n")
             folder.joinpath(f"entered.{threading.get_ident()}").touch()
             until(lambda: (folder / "proceed").exists(), what="the test lets it proceed")
             return super().run(signature, feeds, fetches, deadline)

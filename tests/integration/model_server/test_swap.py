@@ -7,12 +7,13 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pytest
 
 from serving.api import services
 from serving.api.messages.prediction_pb2 import PredictRequest
 from serving.api.tensors import to_array, to_proto
 from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import LoadOptions, ServerOptions
+from serving.model_server.options import BatchingOptions, LoadOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests.integration.model_server.conftest import ask
 from tests.model_fixtures import document, write_version
@@ -21,10 +22,15 @@ from tests.waiting import until
 LAST = 8
 
 
-def test_no_request_fails_while_versions_come_and_go(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batching", [False, True])
+def test_no_request_fails_while_versions_come_and_go(tmp_path: Path, batching: bool) -> None:
     base_path = tmp_path / "toy"
     write_version(base_path, 1)
-    options = ServerOptions((ModelConfig("toy", base_path),), load=LoadOptions(poll_seconds=0.01))
+    options = ServerOptions(
+        (ModelConfig("toy", base_path),),
+        load=LoadOptions(poll_seconds=0.01),
+        batching=BatchingOptions(batching),
+    )
     stop = threading.Event()
     seen: set[int] = set()
 
