@@ -135,6 +135,7 @@ class _ModelServer:
         return [
             *(sys.executable, "-m", "serving.model_server"),
             f"--model_config_file={self._config}",
+            "--prefer_tflite_model=true",
             f"--host={self._options.host}",
             f"--port={grpc}",
             f"--rest_api_port={rest}",

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 
 from serving.model_server.address_file import write_address_file
+from serving.model_server.engines.choice import find_runtimes, in_words
 from serving.model_server.flags.parser import PROGRAM, Flags, parse_flags
 from serving.model_server.models.config import ConfigError
 from serving.model_server.models.manager import StartError
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(flags: Flags, stopping: threading.Event) -> int:
-    log.info("the engine is LiteRT: each version folder needs a model.tflite")
+    log.info("engine of a version: %s", in_words(flags.options.engine, find_runtimes()))
     server = ModelServer(flags.options)
     server.start()
     if flags.address_file is not None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from serving.model_server.batching.batcher import Batcher
+from serving.model_server.engines.choice import find_runtimes, load_engine
 from serving.model_server.engines.engine import Engine, ServableId
-from serving.model_server.engines.litert import LiteRTEngine
 from serving.model_server.options import BatchingOptions, EngineOptions
 
 
@@ -14,6 +14,7 @@ class EngineLoader:
     def __init__(self, engine: EngineOptions, batching: BatchingOptions) -> None:
         self._engine = engine
         self._batcher = Batcher(batching)
+        self._runtimes = find_runtimes()
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:  # noqa: ARG002
         """Load a version.
@@ -22,5 +23,5 @@ class EngineLoader:
             LoadError: it cannot be loaded.
         """
         batching = self._batcher.parameters(folder)
-        engine = LiteRTEngine(folder, threads=self._engine.intra_op_threads or 1)
+        engine = load_engine(folder, self._engine, self._runtimes)
         return self._batcher.wrap(engine, batching)

@@ -18,10 +18,23 @@ class EngineOptions:
     """How versions are run.
 
     Attributes:
-        intra_op_threads: of one request; 0: as the engine likes.
+        prefer_tflite: whether LiteRT runs what has a model.tflite; else TensorFlow runs what has a
+            SavedModel.
+        intra_op_threads: of one operation; 0: as the engine likes. LiteRT: of one request.
+        inter_op_threads: for operations that do not depend on each other; 0: as the engine likes.
+        saved_model_tags: of the graph in a SavedModel that is loaded.
+        gpu_memory_fraction: of a GPU's memory that TensorFlow takes; 0: as TensorFlow likes.
+        litert_pools: requests that LiteRT runs at once for a version; 0: one for each core.
+        litert_interpreters: for each of these, which multiplies them.
     """
 
+    prefer_tflite: bool = False
     intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    saved_model_tags: frozenset[str] = frozenset({"serve"})
+    gpu_memory_fraction: float = 0.0
+    litert_pools: int = 0
+    litert_interpreters: int = 1
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
         grpc=network.grpc_options(given),
         rest=network.rest_options(given),
         load=models.load_options(given),
-        engine=runtime.engine_options(given),
+        engine=runtime.engine_options(given, parser),
         inference=inference.inference_options(given),
         batching=batching.batching_options(given, parser),
     )

@@ -40,6 +40,25 @@ def seconds(text: str) -> float:
     return value
 
 
+def fraction(text: str) -> float:
+    """A share, from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1, got {text!r}")
+    return value
+
+
+def names(text: str) -> frozenset[str]:
+    """Names with commas between them; at least one."""
+    found = frozenset(name.strip() for name in text.split(",")) - {""}
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
+    return found
+
+
 def boolean(text: str) -> bool:
     """True or false, in the spellings that TensorFlow Serving takes."""
     values = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}

@@ -80,6 +80,8 @@ def predict(engine: Engine, query: PredictQuery, *, check_method: bool = False) 
     fetches = check_fetches(query.output_filter, signature)
     feeds = query.read(signature)
     check_feeds(feeds, signature)
+    if signature.defaults:
+        feeds = {**signature.defaults, **feeds}
     return Prediction(engine.run(name, feeds, fetches, query.deadline), name)
 
 

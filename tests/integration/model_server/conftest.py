@@ -60,8 +60,13 @@ class Process:
     popen: "subprocess.Popen[str]"
     address_file: Path
 
-    def address(self) -> dict[str, Any]:
-        until(lambda: self.address_file.exists() or self.popen.poll() is not None, what="it starts")
+    def address(self, seconds: float = 30) -> dict[str, Any]:
+        """Where it listens; TensorFlow takes its time to be imported."""
+        until(
+            lambda: self.address_file.exists() or self.popen.poll() is not None,
+            seconds,
+            what="it starts",
+        )
         assert self.popen.poll() is None, self.popen.communicate()[1]
         address: dict[str, Any] = json.loads(self.address_file.read_text())
         return address

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving.model_server import __main__ as program
-from serving.model_server import loading
 from serving.model_server.deadline import NO_DEADLINE, Deadline
+from serving.model_server.engines import litert
 from serving.model_server.engines.litert import LiteRTEngine
 from serving.model_server.flags.parser import parse_flags
 from tests.waiting import until
@@ -35,7 +35,7 @@ def main() -> int:
             until(lambda: (folder / "proceed").exists(), what="the test lets it proceed")
             return super().run(signature, feeds, fetches, deadline)
 
-    loading.LiteRTEngine = SlowEngine  # type: ignore[attr-defined]
+    litert.LiteRTEngine = SlowEngine  # type: ignore[misc]
     return program.main()
 
 
