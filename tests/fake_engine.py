@@ -41,6 +41,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.closed = False
+        self.runs: list[str] = []
         self.entered = threading.Event()
         self.proceed = threading.Event()
         self.proceed.set()
@@ -53,6 +54,7 @@ class FakeEngine:
         deadline: Deadline = NO_DEADLINE,
     ) -> dict[str, Any]:
         assert not self.closed
+        self.runs.append(signature)
         self.entered.set()
         assert self.proceed.wait(30)
         assert not self.closed

@@ -125,10 +125,11 @@ def _guard(
     """A call with its errors turned into statuses, not started when nobody waits for it."""
 
     def guarded(request: Request, context: grpc.ServicerContext) -> Response:
-        if not context.is_active():
-            _abort(context, grpc.StatusCode.CANCELLED, "the caller is gone or its deadline passed")
+        deadline = Deadline.after(context.time_remaining(), lambda: not context.is_active())
         try:
-            return behaviour(request, Deadline.after(context.time_remaining()))
+            # It may have waited for a thread longer than its caller for the answer.
+            deadline.check()
+            return behaviour(request, deadline)
         except StatusError as error:
             code, message = _GRPC_CODES[int(error.code)], error.message
         except Exception:
