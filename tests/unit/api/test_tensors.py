@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
-from serving.api.messages.tensor_pb2 import DT_FLOAT, DT_INT64, TensorProto
+from serving.api.messages.tensor_pb2 import DT_BOOL, DT_FLOAT, DT_INT64, TensorProto
 from serving.api.tensors import WIRE_TYPES, shape_proto, to_array, to_proto, wire_type
 
 with warnings.catch_warnings():
@@ -136,3 +136,49 @@ def test_dtypes_that_cannot_travel(array: Any) -> None:
 def test_objects_that_are_no_strings() -> None:
     with pytest.raises(ValueError, match="holds bytes or str, got int"):
         to_proto(np.array([1], dtype=object))
+
+
+def encoded(field: str, *chunks: Any, dtype: Any) -> TensorProto:
+    """A message whose typed field came in several pieces, as protobuf allows on the wire."""
+    shape = shape_proto((sum(len(chunk) for chunk in chunks),))
+    proto = TensorProto(dtype=wire_type(dtype).number, tensor_shape=shape)
+    pieces = [TensorProto(**{field: chunk}).SerializeToString() for chunk in chunks]
+    return TensorProto.FromString(proto.SerializeToString() + b"".join(pieces))
+
+
+@pytest.mark.parametrize(
+    ("field", "dtype"), [("float_val", np.float32), ("double_val", np.float64), ("bool_val", bool)]
+)
+def test_fields_that_come_in_pieces(field: str, dtype: Any) -> None:
+    proto = encoded(field, [1, 0], [1], dtype=dtype)
+    np.testing.assert_array_equal(to_array(proto), np.array([1, 0, 1], dtype))
+
+
+def test_values_that_are_not_packed() -> None:
+    one = b"\x2d" + np.float32(1.5).tobytes()  # field 5 (float_val), four bytes
+    proto = TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((2,)))
+    unpacked = TensorProto.FromString(proto.SerializeToString() + one + one)
+    np.testing.assert_array_equal(to_array(unpacked), np.float32([1.5, 1.5]))
+
+
+def test_any_number_is_a_true_boolean() -> None:
+    proto = TensorProto(dtype=DT_BOOL, tensor_shape=shape_proto((3,)))
+    numbers = b"\x5a\x04\x00\x07\x80\x01"  # field 11 (bool_val), varints 0, 7 and 128
+    read = TensorProto.FromString(proto.SerializeToString() + numbers)
+    assert to_array(read).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(("number", "field"), [(8, "scomplex_val"), (18, "dcomplex_val")])
+def test_half_a_complex_value(number: Any, field: str) -> None:
+    proto = TensorProto(dtype=number, tensor_shape=shape_proto((2,)), **{field: [1, 2, 3]})
+    with pytest.raises(ValueError, match="needs pairs of values, got 3"):
+        to_array(proto)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<c16", ">c16", ">i8"])
+def test_byte_order_and_strides_do_not_matter(dtype: str) -> None:
+    array = np.arange(200, dtype=dtype).reshape(10, 20)[::-3, 1::2]
+    for as_content in (False, True):
+        proto = to_proto(array, as_content=as_content)
+        np.testing.assert_array_equal(to_array(proto), array)
+        np.testing.assert_array_equal(official_array(proto), array)
