@@ -2,8 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serving.api.status import Code, StatusError
@@ -76,9 +75,8 @@ class Manager:
         for model in self._models.values():
             model.retire()
 
-    @contextmanager
-    def servable(self, ref: ModelRef) -> Iterator[Servable]:
-        """The servable that answers a request, kept loaded meanwhile.
+    def servable(self, ref: ModelRef) -> Servable:
+        """The servable that answers a request, kept loaded until the end of a with block.
 
         Raises:
             StatusError: NOT_FOUND, no such model or version is available; INVALID_ARGUMENT, an
@@ -92,10 +90,7 @@ class Manager:
                 f"Latest({ref.name})" if version is None else f"Specific({ref.name}, {version})"
             )
             raise StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
-        try:
-            yield servable
-        finally:
-            servable.release()
+        return servable
 
     def statuses(self, ref: ModelRef) -> list[VersionStatus]:
         """Of the versions of a model, or of the one asked for; the highest first.

@@ -4,6 +4,7 @@ import logging
 import threading
 from dataclasses import dataclass
 from enum import IntEnum
+from types import TracebackType
 
 from serving.api.status import Code
 from serving.model_server.engines.engine import Engine, ServableId
@@ -34,8 +35,9 @@ class VersionStatus:
 class Servable:
     """A version with its engine.
 
-    Requests hold a reference while they run. Once it is retired nobody gets a new one, and whoever
-    gives back the last one closes the engine, so a swap never takes an engine from under a request.
+    Requests hold a reference while they run; a with block gives it back. Once it is retired nobody
+    gets a new one, and whoever gives back the last one closes the engine, so a swap never takes an
+    engine from under a request.
     """
 
     def __init__(self, servable_id: ServableId, lock: threading.RLock) -> None:
@@ -101,6 +103,17 @@ class Servable:
         with self._lock:
             self._references -= 1
         self._close_if_unused()
+
+    def __enter__(self) -> "Servable":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
 
     def retire(self) -> None:
         """Unload it as soon as no request uses it."""
