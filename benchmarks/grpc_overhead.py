@@ -116,7 +116,7 @@ def _ask_together(address: str, path: str, request: bytes, calls: int, callers: 
 @contextmanager
 def _caller(address: str, path: str) -> Iterator[Callable[[bytes], bytes]]:
     with grpc.insecure_channel(address) as channel:
-        method = channel.unary_unary(path)
+        method: Any = channel.unary_unary(path)
         yield lambda request: method(request, timeout=60)
 
 
@@ -161,7 +161,7 @@ def _echo_server() -> Iterator[str]:
 
 
 def _serve_echo(pipe: Any) -> None:
-    echo = grpc.unary_unary_rpc_method_handler(lambda request, _: request)
+    echo: Any = grpc.unary_unary_rpc_method_handler(lambda request, _: request)
     handler = grpc.method_handlers_generic_handler("echo", {"Echo": echo})
     server = new_server(GrpcOptions(), [handler])
     pipe.send(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")

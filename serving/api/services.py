@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
@@ -13,6 +13,9 @@ Response = TypeVar("Response", bound=Message)
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
+
+# The one whose API this is.
+TENSORFLOW_SERVING_VERSION = "2.20"
 
 # Type of the SignatureDefMap that GetModelMetadata answers inside a google.protobuf.Any.
 SIGNATURE_DEF_MAP_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
@@ -61,3 +64,8 @@ GET_MODEL_STATUS = Method(
     model_status_pb2.GetModelStatusRequest,
     model_status_pb2.GetModelStatusResponse,
 )
+
+
+def methods() -> list[Method[Any, Any]]:
+    """All of these methods."""
+    return [value for value in globals().values() if isinstance(value, Method)]

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.api.messages import tensor_pb2
-from serving.api.messages.tensor_pb2 import PackedTensorProto, TensorProto, TensorShapeProto
+from serving.api.messages.packed_tensor_pb2 import PackedTensorProto
+from serving.api.messages.tensor_pb2 import TensorProto, TensorShapeProto
 
 # A short list of values may stand for a large tensor (its last value is repeated): how large that
 # may grow, in bytes, so that a small message cannot claim the machine's memory.

@@ -1,10 +1,13 @@
 """What a server is made of."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.models.config import ModelConfig
+from serving.model_server.tls import Tls
 
 ANY_PORT = 0
 
@@ -31,10 +34,22 @@ class GrpcOptions:
     Attributes:
         port: None: off; ANY_PORT: a free one.
         threads: requests handled at once.
+        socket_path: of a UNIX socket beside the port, or instead of it.
+        tls: None: without.
+        channel_arguments: of gRPC itself, by name.
+        health: whether grpc.health.v1 is answered.
+        reflection: whether clients may ask for the services and their messages.
+        tensor_content: whether Predict answers tensors as bytes instead of in their typed fields.
     """
 
     port: int | None = ANY_PORT
     threads: int = field(default_factory=_four_per_core)
+    socket_path: Path | None = None
+    tls: Tls | None = None
+    channel_arguments: Mapping[str, int | str] = field(default_factory=dict)
+    health: bool = False
+    reflection: bool = False
+    tensor_content: bool = False
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def seconds(text: str) -> float:
 
 
 def boolean(text: str) -> bool:
-    """True or false, in the spellings that TensorFlow Serving takes."""
+    """True or false, in any of the usual spellings."""
     values = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
     try:
         return values[text.lower()]
@@ -49,6 +49,22 @@ def boolean(text: str) -> bool:
         raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}") from None
 
 
+def channel_arguments(text: str) -> dict[str, int | str]:
+    """Arguments of a gRPC channel: `name=value,name=value`; values that are numbers are such."""
+    found: dict[str, int | str] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not name or not equals:
+            raise argparse.ArgumentTypeError(f"expected name=value,name=value, got {part!r}")
+        found[name] = int(value) if _is_int32(value) else value
+    return found
+
+
 def path(text: str) -> Path | None:
     """A path; None for an empty text, with which scripts say that there is none."""
     return Path(text) if text else None
+
+
+def _is_int32(text: str) -> bool:
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and -(2**31) <= int(text) < 2**31

@@ -29,9 +29,14 @@ SIGNATURE_FIELD = "signature_def"
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def handlers(core: Core) -> tuple[grpc.GenericRpcHandler, ...]:
-    """What a grpc.Server needs to answer TensorFlow Serving's calls."""
-    service = _Service(core)
+def handlers(core: Core, *, tensor_content: bool = False) -> tuple[grpc.GenericRpcHandler, ...]:
+    """What a grpc.Server needs to answer TensorFlow Serving's calls.
+
+    Args:
+        core: answers them.
+        tensor_content: whether Predict answers tensors as bytes instead of in their typed fields.
+    """
+    service = _Service(core, tensor_content)
     methods: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
     for method, behaviour in (
         (services.PREDICT, _guard(service.predict)),
@@ -49,8 +54,9 @@ def handlers(core: Core) -> tuple[grpc.GenericRpcHandler, ...]:
 
 
 class _Service:
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, tensor_content: bool) -> None:
         self._core = core
+        self._tensor_content = tensor_content
 
     def predict(
         self, request: prediction_pb2.PredictRequest, deadline: Deadline
@@ -66,7 +72,10 @@ class _Service:
             ),
         )
         response = prediction_pb2.PredictResponse(
-            outputs={name: to_proto(array) for name, array in prediction.outputs.items()}
+            outputs={
+                name: to_proto(array, as_content=self._tensor_content)
+                for name, array in prediction.outputs.items()
+            }
         )
         response.model_spec.name = spec.name
         response.model_spec.version.value = version

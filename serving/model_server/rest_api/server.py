@@ -89,23 +89,3 @@ class RestServer:
         channels = list(self._server.active_channels.values())
         # Queued or running, half received, or half sent.
         return any(c.requests or c.request or c.total_outbufs_len for c in channels)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to an address; port 0 picks a free one.
-
-    Raises:
-        OSError: taken, not allowed, or no such host.
-    """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen()
-    except OSError:
-        listener.close()
-        raise
-    return listener

@@ -89,7 +89,8 @@ def test_calls_that_were_cancelled_in_the_queue(channel: grpc.Channel, engine: F
     for call in queued:
         call.cancel()
     # Refused without a thread of the pool, after what came before it on the same connection.
+    unknown: Any = channel.unary_unary("/none/None")
     with pytest.raises(grpc.RpcError, match="Method not found"):
-        channel.unary_unary("/none/None")(b"", timeout=60)
+        unknown(b"", timeout=60)
     let_go(predict, engine, slow)
     assert len(engine.runs) == 2

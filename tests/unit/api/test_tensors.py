@@ -158,7 +158,7 @@ def test_values_that_are_not_packed() -> None:
     one = b"\x2d" + np.float32(1.5).tobytes()  # field 5 (float_val), four bytes
     proto = TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((2,)))
     unpacked = TensorProto.FromString(proto.SerializeToString() + one + one)
-    np.testing.assert_array_equal(to_array(unpacked), np.float32([1.5, 1.5]))
+    np.testing.assert_array_equal(to_array(unpacked), [1.5, 1.5])
 
 
 def test_any_number_is_a_true_boolean() -> None:
@@ -170,7 +170,8 @@ def test_any_number_is_a_true_boolean() -> None:
 
 @pytest.mark.parametrize(("number", "field"), [(8, "scomplex_val"), (18, "dcomplex_val")])
 def test_half_a_complex_value(number: Any, field: str) -> None:
-    proto = TensorProto(dtype=number, tensor_shape=shape_proto((2,)), **{field: [1, 2, 3]})
+    values: dict[str, Any] = {field: [1, 2, 3]}
+    proto = TensorProto(dtype=number, tensor_shape=shape_proto((2,)), **values)
     with pytest.raises(ValueError, match="needs pairs of values, got 3"):
         to_array(proto)
 

@@ -33,7 +33,7 @@ ALLOWED = {
         "serving.tables",
     },
     "serving/gateway": {"serving", "clients"},
-    "serving/model_server": {"serving.api", "serving.model_server"},
+    "serving/model_server": {"serving.api", "serving.logs", "serving.model_server"},
     "serving/api": {"serving.api"},
 }
 
