@@ -31,5 +31,6 @@ class Health(health.HealthServicer):  # type: ignore[misc]
 
     def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:  # noqa: N802
         """Tell a service's status now and whenever it changes."""
-        self._streams.add(context)
+        # Not by cancelling: then the caller might not read the last status any more.
+        self._streams.add(context, lambda: send_response_callback(None))
         return super().Watch(request, context, send_response_callback)

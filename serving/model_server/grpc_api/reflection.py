@@ -61,7 +61,7 @@ class _Reflection(reflection.ReflectionServicer):  # type: ignore[misc]
         self._streams = streams
 
     def ServerReflectionInfo(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
-        self._streams.add(context)
+        self._streams.add(context, context.cancel)
         return super().ServerReflectionInfo(request_iterator, context)
 
 

@@ -91,7 +91,7 @@ class GrpcServer:
         if self._health is not None:
             self._health.stop()
         stopped = self._server.stop(grace)
-        self._streams.cancel()
+        self._streams.end()
         return stopped
 
     def _add(self, address: str) -> int:

@@ -1,6 +1,7 @@
 """Calls that last as long as their callers like."""
 
 import threading
+from collections.abc import Callable
 
 import grpc
 
@@ -10,22 +11,27 @@ class OpenStreams:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._contexts: set[grpc.ServicerContext] = set()
+        self._ends: dict[grpc.ServicerContext, Callable[[], None]] = {}
 
-    def add(self, context: grpc.ServicerContext) -> None:
-        """Remember a stream until it ends."""
+    def add(self, context: grpc.ServicerContext, end: Callable[[], None]) -> None:
+        """Remember a stream until it ends.
+
+        Args:
+            context: of the call.
+            end: ends it.
+        """
         with self._lock:
-            self._contexts.add(context)
+            self._ends[context] = end
         if not context.add_callback(lambda: self._forget(context)):
             self._forget(context)  # it has ended already
 
-    def cancel(self) -> None:
+    def end(self) -> None:
         """End all of them."""
         with self._lock:
-            contexts = list(self._contexts)
-        for context in contexts:
-            context.cancel()
+            ends = list(self._ends.values())
+        for end in ends:
+            end()
 
     def _forget(self, context: grpc.ServicerContext) -> None:
         with self._lock:
-            self._contexts.discard(context)
+            self._ends.pop(context, None)
