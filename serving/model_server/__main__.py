@@ -48,7 +48,7 @@ def _serve(flags: Flags, signals: Signals) -> int:
         except OSError as error:
             server.stop(grace=0)
             raise StartError(f"--address_file {flags.address_file}: {error.strerror}") from error
-    signals.stopping.wait()
+    signals.wait()
     finished = server.stop()
     _remove_traces(flags)
     log.info("stopped" if finished else "stopped, though some requests had not finished")

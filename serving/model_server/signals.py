@@ -3,22 +3,21 @@
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from types import FrameType
 
 log = logging.getLogger(__name__)
 
 
 class Signals:
-    """The first one asks a server that runs to stop; the next one ends the process at once.
-
-    Attributes:
-        stopping: set when the server shall stop.
-    """
+    """The first one asks a server that runs to stop; the next one ends the process at once."""
 
     def __init__(self) -> None:
-        self.stopping = threading.Event()
+        # A handler may use it whatever it interrupts; for the lock of an Event it might wait for
+        # ever, where it interrupts who holds it.
+        self._received: SimpleQueue[int] = SimpleQueue()
+        self._stopping = False
         self._clean_up: Callable[[], None] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
@@ -31,18 +30,23 @@ class Signals:
         """
         self._clean_up = clean_up
 
+    def wait(self) -> None:
+        """Return when the server shall stop."""
+        name = signal.Signals(self._received.get()).name
+        log.info("%s: stopping, requests in flight finish", name)
+
     def _handle(self, number: int, _: FrameType | None) -> None:
         name = signal.Signals(number).name
         if self._clean_up is None:
             log.info("%s while starting: stopped", name)
             exit_now(0)
-        elif self.stopping.is_set():
+        elif self._stopping:
             log.warning("%s again: stopped at once", name)
             self._clean_up()
             exit_now(128 + number)
         else:
-            log.info("%s: stopping, requests in flight finish", name)
-            self.stopping.set()
+            self._stopping = True
+            self._received.put(number)
 
 
 def exit_now(status: int) -> None:

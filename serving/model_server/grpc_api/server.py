@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 
 from serving.api.services import MAX_MESSAGE_BYTES
+from serving.model_server.grpc_api.admission import PATIENCE_SECONDS, Admission
 from serving.model_server.grpc_api.streams import OpenStreams
 from serving.model_server.grpc_api.unix_socket import make_room
 from serving.model_server.listening import bind, join
@@ -35,7 +36,8 @@ class GrpcServer:
     """Answers on a TCP port, a UNIX socket, or both."""
 
     def __init__(self, handlers: Sequence[grpc.GenericRpcHandler], options: GrpcOptions) -> None:
-        self._server = new_server(options, handlers)
+        self._admission = Admission(handlers)
+        self._server = new_server(options, [self._admission])
         self._credentials = _credentials(options)
         self._streams = OpenStreams()
         # What few ask for is imported where it is asked for, so that the start is quick.
@@ -80,7 +82,7 @@ class GrpcServer:
         self._server.start()
 
     def stop(self, grace: float) -> threading.Event:
-        """Say NOT_SERVING and take no more calls.
+        """Say NOT_SERVING and let no more calls in; returns when none comes any more.
 
         Args:
             grace: seconds that those in flight have.
@@ -90,6 +92,7 @@ class GrpcServer:
         """
         if self._health is not None:
             self._health.stop()
+        self._admission.close(min(grace, PATIENCE_SECONDS))
         stopped = self._server.stop(grace)
         self._streams.end()
         return stopped

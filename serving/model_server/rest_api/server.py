@@ -79,6 +79,11 @@ class RestServer:
         self._server.trigger.pull_trigger(action)
 
     def _stop_listening(self) -> None:
+        # Connections that wait to be taken would be reset.
+        known = -1
+        while known < len(self._server.active_channels):
+            known = len(self._server.active_channels)
+            self._server.handle_accept()
         # Not the server's own close(), which would also close the trigger that wakes the loop.
         self._server.asyncore.dispatcher.close(self._server)
 

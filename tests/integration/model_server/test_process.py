@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
 from tests.integration.model_server.conftest import Start, ask, refused
 from tests.model_fixtures import write_version
 from tests.waiting import until
@@ -132,6 +135,63 @@ def test_two_servers_do_not_share_a_port(start: Start, base_path: Path) -> None:
     second = subprocess.run(lines, capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 1
     assert f"127.0.0.1:{port} (--port): Address already in use" in second.stderr
+
+
+def test_grpc_flags_together(start: Start, base_path: Path, tmp_path: Path) -> None:
+    """TLS on a UNIX socket alone, with health."""
+    certificate = issued("localhost")
+    ssl_config = write_ssl_config(
+        tmp_path / "ssl.config", server_key=key_of(certificate), server_cert=chain_of(certificate)
+    )
+    process = start(
+        *(f"--model_base_path={base_path}", "--port=0", f"--grpc_socket_path={tmp_path}/m.sock"),
+        *(f"--ssl_config_file={ssl_config}", "--enable_grpc_healthcheck_service"),
+        *("--grpc_channel_arguments=grpc.max_connection_age_ms=60000", "--enable_profiler"),
+    )
+    address = process.address()
+    assert address["grpc"] is address["rest"] is None
+    credentials = grpc.ssl_channel_credentials(AUTHORITY().cert_pem.bytes())
+    name = ("grpc.ssl_target_name_override", "localhost")
+    with grpc.secure_channel(f"unix:{tmp_path}/m.sock", credentials, [name]) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        answer = health.Check(health_pb2.HealthCheckRequest(service="ModelService"), timeout=30)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    process.popen.terminate()
+    code, log = process.finish()
+    assert code == 0
+    assert f"ready: gRPC with TLS on unix:{tmp_path}/m.sock" in log
+    assert log.count("--enable_profiler (there is no profiler service)") == 1
+    assert not (tmp_path / "m.sock").exists()
+
+
+def test_a_wrong_ssl_config(start: Start, base_path: Path, tmp_path: Path) -> None:
+    ssl_config = write_ssl_config(tmp_path / "ssl.config", server_key="/etc/key.pem")
+    (line,) = failure(
+        start, f"--model_base_path={base_path}", "--port=auto", f"--ssl_config_file={ssl_config}"
+    )
+    assert f"cannot start: SSL config file {ssl_config}: server_key: expected the text" in line
+
+
+def test_json_logs(start: Start, base_path: Path) -> None:
+    process = start(f"--model_base_path={base_path}", "--port=auto", "--log_format=json")
+    address = process.address()["grpc"]
+    process.popen.terminate()
+    entries = [json.loads(line) for line in process.finish()[1].splitlines() if line[0] == "{"]
+    assert {"timestamp", "level", "logger", "message"} == set().union(*entries)
+    assert f"ready: gRPC on {address}" in [entry["message"] for entry in entries]
+
+
+def test_version() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "serving.model_server", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[1] == "API of TensorFlow Serving: 2.20"
+    assert not done.stderr
 
 
 def test_wrong_flags(start: Start) -> None:
