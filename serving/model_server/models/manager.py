@@ -3,7 +3,8 @@
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from serving.api.status import Code, StatusError
 from serving.model_server.engines.engine import Loader
@@ -19,8 +20,7 @@ class StartError(Exception):
     """The server cannot start; the message says why."""
 
 
-@dataclass(frozen=True)
-class ModelRef:
+class ModelRef(msgspec.Struct, frozen=True):
     """What a request asks for: a model, and perhaps a version or a label, never both."""
 
     name: str
