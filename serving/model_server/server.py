@@ -20,7 +20,6 @@ from serving.model_server.options import GrpcOptions, LoadOptions, RestOptions, 
 
 if TYPE_CHECKING:
     from serving.model_server.rest_api.server import RestServer
-    from serving.model_server.rest_api.service import RestService
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,6 @@ class ModelServer:
         self._core = Core(self._manager, options.inference)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
-        self._rest_service: RestService | None = None
         self.grpc_port: int | None = None
         self.rest_port: int | None = None
 
@@ -88,8 +86,6 @@ class ModelServer:
         until = time.monotonic() + grace
         stopped = self._grpc.stop(grace) if self._grpc else None
         finished = self._rest.stop(grace) if self._rest else True
-        if self._rest_service:
-            finished = self._rest_service.close() and finished
         if stopped is not None:
             finished = stopped.wait(max(0.0, until - time.monotonic())) and finished
         if self._watcher is not None:
@@ -163,8 +159,7 @@ class ModelServer:
 
         where = join(host, options.port)
         listener = _bound("--rest_api_port", where, partial(bind, host, options.port))
-        self._rest_service = RestService(self._core, options)
-        server = RestServer(self._rest_service, listener, options)
+        server = RestServer(RestService(self._core, options), listener, options)
         self.rest_port = server.port
         return server
 
