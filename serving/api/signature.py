@@ -69,6 +69,12 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     return "string" if dtype.kind in "OSU" else dtype.name
 
 
+def tensorflow_name(dtype: np.dtype[Any]) -> str:
+    """What TensorFlow calls a dtype, for example "float" or "string"."""
+    name = dtype_name(dtype)
+    return {"float16": "half", "float32": "float", "float64": "double"}.get(name, name)
+
+
 def shape_text(shape: tuple[int, ...] | None) -> str:
     """A shape for messages, with ? for any size."""
     if shape is None:

@@ -44,10 +44,16 @@ class RestOptions:
     Attributes:
         port: None: off; ANY_PORT: a free one.
         threads: requests handled at once.
+        timeout_seconds: of one request; None: no limit.
+        max_body_bytes: of a request, also when it is inflated.
+        cors: whether pages of other origins may use it.
     """
 
     port: int | None = ANY_PORT
     threads: int = field(default_factory=_four_per_core)
+    timeout_seconds: float | None = 30.0
+    max_body_bytes: int = 128 * 2**20
+    cors: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,29 @@ def add(parser: argparse.ArgumentParser) -> None:
     add("--grpc_max_threads", type=values.positive, default=threads, help="(%(default)s)")
     add("--rest_api_num_threads", type=values.positive, default=threads, help="(%(default)s)")
     add(
+        "--rest_api_timeout_in_ms",
+        type=values.count,
+        default=30_000,
+        metavar="MS",
+        help="after which a request is answered with 504; 0: no limit (%(default)s)",
+    )
+    add(
+        "--rest_api_enable_cors_support",
+        type=values.boolean,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="BOOL",
+        help="whether web pages of other origins may use REST (false)",
+    )
+    add(
+        "--rest_api_max_body_bytes",
+        type=values.positive,
+        default=RestOptions.max_body_bytes,
+        metavar="N",
+        help="larger bodies are refused; reading one takes up to ten times its size (%(default)s)",
+    )
+    add(
         "--address_file",
         type=values.path,
         metavar="PATH",
@@ -37,7 +60,13 @@ def grpc_options(given: argparse.Namespace) -> GrpcOptions:
 
 def rest_options(given: argparse.Namespace) -> RestOptions:
     """What the flags say of REST."""
-    return RestOptions(given.rest_api_port, given.rest_api_num_threads)
+    return RestOptions(
+        given.rest_api_port,
+        given.rest_api_num_threads,
+        timeout_seconds=given.rest_api_timeout_in_ms / 1000 or None,
+        max_body_bytes=given.rest_api_max_body_bytes,
+        cors=given.rest_api_enable_cors_support,
+    )
 
 
 def check(given: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

@@ -57,7 +57,7 @@ def _parser() -> _Parser:
         allow_abbrev=False,
         description="Serve models over TensorFlow Serving's gRPC and REST API.",
         epilog="Flags are those of tensorflow_model_server, except --host, --address_file, "
-        "--require_all_models and the port 'auto'.",
+        "--rest_api_max_body_bytes, --require_all_models and the port 'auto'.",
     )
     for group in (network, models, runtime, batching):
         group.add(parser)
