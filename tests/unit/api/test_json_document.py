@@ -20,18 +20,11 @@ from serving.api.status import Code, StatusError
         ('{"a": 18446744073709551615}', {"a": 2**64 - 1}),
         ('{"a": [18446744073709551616, 1, 0.5]}', {"a": [2.0**64, 1, 0.5]}),
         ('{"a": "\udcff"}', {"a": "\udcff"}),
-        ("[" * 1100 + "]" * 1100, None),
     ],
-    ids=map(str, range(8)),
+    ids=map(str, range(7)),
 )
 def test_documents(body: str, document: Any) -> None:
-    try:
-        found = plain(parse(body.encode("utf-8", "surrogateescape")))
-    except StatusError as error:  # how deep documents may be depends on the version of Python
-        assert document is None
-        assert error.message.startswith("JSON Parse error: Nested too deeply")
-    else:
-        assert document is None or found == document
+    assert plain(parse(body.encode("utf-8", "surrogateescape"))) == document
 
 
 @pytest.mark.parametrize("token", ["NaN", "-NaN"])

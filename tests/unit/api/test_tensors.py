@@ -6,40 +6,17 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as stnp
 
 from serving.api.messages.tensor_pb2 import DT_FLOAT, DT_INT64, TensorProto
-from serving.api.tensors import WIRE_TYPES, shape_proto, to_array, to_proto, wire_type
+from serving.api.tensors import shape_proto, to_array, to_proto, wire_type
+from tests.unit.api.arrays import DTYPES, arrays, quick, same
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own
     import tensorflow as tf
     from tensorflow.core.framework import tensor_pb2 as official
-
-DTYPES = [wire.dtype for wire in WIRE_TYPES.values()]
-SHAPES = stnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
-quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def arrays(dtype: np.dtype[Any]) -> st.SearchStrategy[Any]:
-    if dtype.kind == "O":
-        return stnp.arrays(dtype, SHAPES, elements=st.binary(max_size=5), fill=st.nothing())
-    if dtype == ml_dtypes.bfloat16:
-        return stnp.arrays(np.uint16, SHAPES).map(lambda bits: bits.view(ml_dtypes.bfloat16))
-    return stnp.arrays(dtype, SHAPES)
-
-
-def same(left: Any, right: Any) -> None:
-    assert left.dtype == right.dtype
-    assert left.shape == right.shape
-    if left.dtype == object:
-        assert left.tolist() == right.tolist()
-    else:
-        nan_left, nan_right = left != left, right != right
-        np.testing.assert_array_equal(nan_left, nan_right)
-        assert np.where(nan_left, 0, left).tobytes() == np.where(nan_right, 0, right).tobytes()
 
 
 def official_array(proto: TensorProto) -> Any:
@@ -96,6 +73,17 @@ def test_text_is_sent_as_utf8() -> None:
 def test_a_short_list_of_values_is_filled_as_tensorflow_does() -> None:
     proto = TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((2, 2)), float_val=[1, 2])
     np.testing.assert_array_equal(to_array(proto), [[1, 2], [2, 2]])
+    same(to_array(proto), official_array(proto))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@quick
+@given(data=st.data())
+def test_any_short_list_of_values_is_filled(dtype: np.dtype[Any], data: st.DataObject) -> None:
+    values = data.draw(arrays(dtype, st.tuples(st.integers(1, 6))))
+    proto = to_proto(values)
+    size = len(values) + data.draw(st.integers(0, 6))
+    proto.tensor_shape.CopyFrom(shape_proto(data.draw(st.sampled_from([(size,), (1, size, 1)]))))
     same(to_array(proto), official_array(proto))
 
 
