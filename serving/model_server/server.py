@@ -47,7 +47,6 @@ class ModelServer:
         self._core = Core(self._manager)
         self._grpc: grpc.Server | None = None
         self._rest: RestServer | None = None
-        self._rest_service: RestService | None = None
         self.grpc_port: int | None = None
         self.rest_port: int | None = None
 
@@ -79,8 +78,6 @@ class ModelServer:
         """
         stopped = self._grpc.stop(grace) if self._grpc else None
         finished = self._rest.stop(grace) if self._rest else True
-        if self._rest_service:
-            finished = self._rest_service.close() and finished
         if stopped is not None:
             finished = stopped.wait(grace) and finished
         self._manager.stop()
@@ -118,8 +115,8 @@ class ModelServer:
             )
         if options.rest.port is not None:
             listener = _bound("--rest_api_port", options.host, options.rest.port, bind)
-            self._rest_service = RestService(self._core, options.rest)
-            self._rest = RestServer(self._rest_service, listener, options.rest)
+            service = RestService(self._core, options.rest)
+            self._rest = RestServer(service, listener, options.rest)
             self.rest_port = self._rest.port
 
     def _address(self, port: int | None) -> str | None:

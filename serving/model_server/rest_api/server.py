@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from waitress.server import create_server
 
 from serving.model_server.options import RestOptions
 from serving.model_server.rest_api.channel import Channel
+from serving.model_server.rest_api.cors import CORS_HEADERS
+from serving.model_server.rest_api.watch import Entry, Watch
 
 # How long no request may have been seen before kept-alive connections are closed.
 _QUIET_SECONDS = 0.1
@@ -17,6 +20,8 @@ _QUIET_SECONDS = 0.1
 _RECEIVED_BYTES = 256 * 2**10
 _CONNECTIONS = 1000
 _NEVER = 2**62
+# How long threads that have nothing to do any more may take to notice that.
+_END_SECONDS = 0.5
 
 
 class RestServer:
@@ -42,11 +47,17 @@ class RestServer:
         server.channel_class = Channel
         server.stopping = False
         server.changes = threading.Condition()
+        server.error_headers = CORS_HEADERS if options.cors else []
         self._server = server
+        self._seconds = options.timeout_seconds
+        if self._seconds is not None:
+            server.add_task = self._add_task
+        self._watch = Watch()
         self._thread = threading.Thread(target=self._server.run, name="rest", daemon=True)
 
     def start(self) -> None:
         """Answer requests."""
+        self._watch.start()
         self._thread.start()
 
     def stop(self, grace: float) -> bool:
@@ -56,17 +67,38 @@ class RestServer:
             grace: seconds to wait.
 
         Returns:
-            Whether all requests were answered.
+            Whether all requests were answered, and no model runs any more for one that took too
+            long.
         """
         deadline = time.monotonic() + grace
         self._server.stopping = True
         # Everything that touches sockets runs in the server's own thread.
         self._in_loop(self._stop_listening)
         finished = self._wait_until_quiet(deadline)
-        self._server.task_dispatcher.shutdown(timeout=max(0.5, deadline - time.monotonic()))
+        dispatcher = self._server.task_dispatcher
+        dispatcher.shutdown(timeout=_END_SECONDS)
+        self._watch.stop()
         self._in_loop(self._close_all)
-        self._thread.join(timeout=grace)
-        return finished
+        self._thread.join(timeout=_END_SECONDS)
+        return finished and not dispatcher.threads
+
+    def _add_task(self, channel: Any) -> None:
+        """Let the next request of a channel be answered: by a thread, or when it is late."""
+        seconds = self._seconds or 0.0
+        # Weak, so that requests which were answered long ago are not kept by one that was not.
+        late, sender = weakref.ref(channel.requests[0]), weakref.ref(channel)
+
+        def done() -> bool:
+            request = late()
+            return request is None or request.claimed
+
+        def expire() -> None:
+            request, sender_still_there = late(), sender()
+            if request is not None and sender_still_there is not None:
+                sender_still_there.expire(request, seconds)
+
+        self._watch.add(Entry(time.monotonic() + seconds, done, expire))
+        self._server.task_dispatcher.add_task(channel)
 
     def _wait_until_quiet(self, deadline: float) -> bool:
         """Wait until no request is seen for a while; whether that came about in time."""
