@@ -63,8 +63,9 @@ def _by_request(stages: Stages, profile: TextIO) -> None:
         return bool(receive(channel, data))
 
     def service_with_profile(channel: Any) -> None:
+        arrived = first  # which the next request sets anew
         serve(channel)
-        total = time.process_time() - first
+        total = time.process_time() - arrived
         seconds = {**stages.seconds, "total": total}
         stages.seconds.clear()
         line = {stage: round(spent * 1000, 3) for stage, spent in seconds.items()}

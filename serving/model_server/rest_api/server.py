@@ -3,8 +3,8 @@
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from waitress.server import create_server
@@ -12,7 +12,7 @@ from waitress.server import create_server
 from serving.model_server.options import RestOptions
 from serving.model_server.rest_api.channel import Channel
 from serving.model_server.rest_api.cors import CORS_HEADERS
-from serving.model_server.rest_api.watch import Entry, Watch
+from serving.model_server.rest_api.watch import Watch
 
 # How long no request may have been seen before kept-alive connections are closed.
 _QUIET_SECONDS = 0.1
@@ -49,15 +49,15 @@ class RestServer:
         server.changes = threading.Condition()
         server.error_headers = CORS_HEADERS if options.cors else []
         self._server = server
-        self._seconds = options.timeout_seconds
-        if self._seconds is not None:
-            server.add_task = self._add_task
-        self._watch = Watch()
+        self._watch = Watch(options.timeout_seconds) if options.timeout_seconds else None
+        if self._watch is not None:
+            server.add_task = partial(_add_task, server.task_dispatcher, self._watch)
         self._thread = threading.Thread(target=self._server.run, name="rest", daemon=True)
 
     def start(self) -> None:
         """Answer requests."""
-        self._watch.start()
+        if self._watch is not None:
+            self._watch.start()
         self._thread.start()
 
     def stop(self, grace: float) -> bool:
@@ -77,28 +77,11 @@ class RestServer:
         finished = self._wait_until_quiet(deadline)
         dispatcher = self._server.task_dispatcher
         dispatcher.shutdown(timeout=_END_SECONDS)
-        self._watch.stop()
+        if self._watch is not None:
+            self._watch.stop()
         self._in_loop(self._close_all)
         self._thread.join(timeout=_END_SECONDS)
         return finished and not dispatcher.threads
-
-    def _add_task(self, channel: Any) -> None:
-        """Let the next request of a channel be answered: by a thread, or when it is late."""
-        seconds = self._seconds or 0.0
-        # Weak, so that requests which were answered long ago are not kept by one that was not.
-        late, sender = weakref.ref(channel.requests[0]), weakref.ref(channel)
-
-        def done() -> bool:
-            request = late()
-            return request is None or request.claimed
-
-        def expire() -> None:
-            request, sender_still_there = late(), sender()
-            if request is not None and sender_still_there is not None:
-                sender_still_there.expire(request, seconds)
-
-        self._watch.add(Entry(time.monotonic() + seconds, done, expire))
-        self._server.task_dispatcher.add_task(channel)
 
     def _wait_until_quiet(self, deadline: float) -> bool:
         """Wait until no request is seen for a while; whether that came about in time."""
@@ -122,6 +105,12 @@ class RestServer:
 
     def _busy(self) -> bool:
         return any(channel.busy for channel in list(self._server.active_channels.values()))
+
+
+def _add_task(dispatcher: Any, watch: Watch, channel: Any) -> None:
+    """Let the next request of a channel be answered: by a thread, or when it is late."""
+    watch.add(channel.requests[0], channel)
+    dispatcher.add_task(channel)
 
 
 def bind(host: str, port: int) -> socket.socket:

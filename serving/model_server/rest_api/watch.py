@@ -2,24 +2,38 @@
 
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A request that is waited for.
+class Request(Protocol):
+    """What is waited for."""
 
-    Attributes:
-        until: on the clock of time.monotonic().
-        done: whether it is answered.
-        expire: answers it for who should have.
-    """
+    @property
+    def claimed(self) -> bool:
+        """Whether somebody answers it."""
+        ...
 
-    until: float
-    done: Callable[[], bool]
-    expire: Callable[[], None]
+
+class Sender(Protocol):
+    """Where it came from."""
+
+    def expire(self, request: Any, seconds: float) -> None:
+        """Answer it for who should have."""
+        ...
+
+
+class _Entry(NamedTuple):
+    # The references are weak, so that what was answered long ago is not kept by what was not.
+    until: float  # on the clock of time.monotonic()
+    request: "weakref.ref[Request]"
+    sender: "weakref.ref[Sender]"
+
+    @property
+    def done(self) -> bool:
+        request = self.request()
+        return request is None or request.claimed
 
 
 class Watch:
@@ -29,10 +43,16 @@ class Watch:
     when it comes, is dropped; until then it keeps its thread, of which there is a fixed number.
     """
 
-    def __init__(self) -> None:
-        self._entries: deque[Entry] = deque()
-        self._changed = threading.Condition()
-        self._stopped = False
+    def __init__(self, seconds: float) -> None:
+        """Make a watch.
+
+        Args:
+            seconds: that each request has.
+        """
+        self._seconds = seconds
+        self._entries: deque[_Entry] = deque()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rest-watch", daemon=True)
 
     def start(self) -> None:
@@ -41,36 +61,34 @@ class Watch:
 
     def stop(self) -> None:
         """Look after nothing any more."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
+        self._stopped.set()
         self._thread.join()
 
-    def add(self, entry: Entry) -> None:
-        """Look after one more, which is not over before those that were added before."""
-        with self._changed:
+    def add(self, request: Request, sender: Sender) -> None:
+        """Look after one more."""
+        until = time.monotonic() + self._seconds
+        with self._lock:
             self._forget_done()
-            self._entries.append(entry)
-            if len(self._entries) == 1:
-                self._changed.notify()
+            self._entries.append(_Entry(until, weakref.ref(request), weakref.ref(sender)))
 
     def _run(self) -> None:
-        while (late := self._next()) is not None:
-            late.expire()
-
-    def _next(self) -> Entry | None:
-        """The next that is late; None after the end."""
-        with self._changed:
-            while not self._stopped:
+        # What is added while this sleeps is not late before it wakes: nobody needs to wake it.
+        while not self._stopped.wait(self._time_to_next()):
+            with self._lock:
                 self._forget_done()
-                if not self._entries:
-                    self._changed.wait()
-                elif (left := self._entries[0].until - time.monotonic()) > 0:
-                    self._changed.wait(left)
-                else:
-                    return self._entries.popleft()
-            return None
+                late = bool(self._entries) and self._entries[0].until <= time.monotonic()
+                entry = self._entries.popleft() if late else None
+            if entry is not None:
+                request, sender = entry.request(), entry.sender()
+                if request is not None and sender is not None:
+                    sender.expire(request, self._seconds)
+
+    def _time_to_next(self) -> float:
+        with self._lock:
+            if not self._entries:
+                return self._seconds
+            return max(0.0, self._entries[0].until - time.monotonic())
 
     def _forget_done(self) -> None:
-        while self._entries and self._entries[0].done():
+        while self._entries and self._entries[0].done:
             self._entries.popleft()
