@@ -1,0 +1,36 @@
+"""The golden REST requests, sent to the embedded server and, where there is one, to TF Serving."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from serving.model_server.models.config import read_config_file
+from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from serving.model_server.server import ModelServer
+from tests import rest_cases
+from tests.rest_models import write_models
+
+REAL = os.environ.get("ROCKSTAR_TFSERVING_REST", "")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    config = write_models(tmp_path_factory.mktemp("golden"))
+    options = ServerOptions(
+        read_config_file(config), grpc=GrpcOptions(port=None), rest=RestOptions(cors=True)
+    )
+    with ModelServer(options) as server:
+        yield server.rest_address or ""
+
+
+@pytest.mark.parametrize("name", rest_cases.names())
+def test_embedded_server(address: str, name: str) -> None:
+    assert rest_cases.replay(name, address, embedded=True) == []
+
+
+@pytest.mark.tfserving
+@pytest.mark.skipif(not REAL, reason="set ROCKSTAR_TFSERVING_REST, see tests/replay_rest.py")
+def test_tensorflow_serving() -> None:
+    found = {name: rest_cases.replay(name, REAL, embedded=False) for name in rest_cases.names()}
+    assert {name: differences for name, differences in found.items() if differences} == {}
