@@ -75,6 +75,12 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
+def differs(name: str) -> bool:
+    """Whether the embedded server's answer can be told from TensorFlow Serving's."""
+    case = _read(name)
+    return case.embedded is not None and not case.answer.anything
+
+
 def replay(name: str, address: str, *, embedded: bool) -> list[str]:
     """Send a case's request to a server.
 
@@ -86,7 +92,7 @@ def replay(name: str, address: str, *, embedded: bool) -> list[str]:
     Returns:
         Where the answer differs from what is expected; empty where it does not.
     """
-    case = msgspec.json.decode((FOLDER / f"{name}.json").read_bytes(), type=Case)
+    case = _read(name)
     expected = case.embedded if embedded and case.embedded else case.answer
     connection = http.client.HTTPConnection(address, timeout=60)
     try:
@@ -98,6 +104,10 @@ def replay(name: str, address: str, *, embedded: bool) -> list[str]:
     finally:
         connection.close()
     return list(_differences(expected, response, body))
+
+
+def _read(name: str) -> Case:
+    return msgspec.json.decode((FOLDER / f"{name}.json").read_bytes(), type=Case)
 
 
 def _differences(

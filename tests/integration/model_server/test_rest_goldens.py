@@ -29,6 +29,12 @@ def test_embedded_server(address: str, name: str) -> None:
     assert rest_cases.replay(name, address, embedded=True) == []
 
 
+def test_what_is_said_to_differ_does(address: str) -> None:
+    meant = {name for name in rest_cases.names() if rest_cases.differs(name)}
+    found = {n for n in rest_cases.names() if rest_cases.replay(n, address, embedded=False)}
+    assert found == meant
+
+
 @pytest.mark.tfserving
 @pytest.mark.skipif(not REAL, reason="set ROCKSTAR_TFSERVING_REST, see tests/replay_rest.py")
 def test_tensorflow_serving() -> None:
