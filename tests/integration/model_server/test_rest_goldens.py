@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.model_server.models.config import read_config_file
-from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from serving.model_server.models.config_file import read_config_file
+from serving.model_server.options import GrpcOptions, LoadOptions, RestOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests import rest_cases
 from tests.rest_models import write_models
@@ -18,7 +18,10 @@ REAL = os.environ.get("ROCKSTAR_TFSERVING_REST", "")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     config = write_models(tmp_path_factory.mktemp("golden"))
     options = ServerOptions(
-        read_config_file(config), grpc=GrpcOptions(port=None), rest=RestOptions(cors=True)
+        read_config_file(config),
+        grpc=GrpcOptions(port=None),
+        rest=RestOptions(cors=True),
+        load=LoadOptions(allow_labels_for_unavailable=True),
     )
     with ModelServer(options) as server:
         yield server.rest_address or ""
