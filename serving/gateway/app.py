@@ -1,19 +1,38 @@
 """The Flask application."""
 
-import uuid
+from collections.abc import Sequence
 
 from flask import Flask, Response, g, request
 
-from clients.predictor import Backend, Predictor
+from clients.backend import Backend
+from clients.predictor import Predictor
 from clients.tfserving import TFServingClient
-from serving.gateway import errors, health, models, predict
+from serving.gateway import errors, ops, predict
+from serving.gateway.api import Api, api_of
 from serving.gateway.config import GatewayConfig
-from serving.gateway.state import Gateway
+from serving.gateway.context import (
+    TIMEOUT_HEADER,
+    RequestContext,
+    context,
+    request_id,
+    request_timeout,
+)
+from serving.gateway.observer import Observer, Observers
+from serving.gateway.state import Gateway, gateway
 
-_MAX_REQUEST_ID = 64
+# One line for each API. What fits none of them is answered in the manner of the first.
+APIS = (
+    predict.API,
+    ops.API,
+)
 
 
-def create_app(config: GatewayConfig, backend: Backend | None = None) -> Flask:
+def create_app(
+    config: GatewayConfig,
+    backend: Backend | None = None,
+    observers: Sequence[Observer] = (),
+    apis: tuple[Api, ...] = APIS,
+) -> Flask:
     """The gateway as a WSGI application.
 
     Call it in the process that serves: gRPC connections do not survive a fork.
@@ -21,6 +40,8 @@ def create_app(config: GatewayConfig, backend: Backend | None = None) -> Flask:
     Args:
         config: settings.
         backend: the model server; None connects to config.upstream.
+        observers: told what happens.
+        apis: what it consists of.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
@@ -28,23 +49,28 @@ def create_app(config: GatewayConfig, backend: Backend | None = None) -> Flask:
     app.config["MAX_FORM_MEMORY_SIZE"] = 64 * 1024
     app.json.sort_keys = False  # type: ignore[attr-defined]
     backend = backend or TFServingClient(config.upstream)
-    app.extensions["gateway"] = Gateway(config, backend, Predictor(backend))
-    app.before_request(_take_request_id)
-    app.after_request(_give_request_id)
-    errors.init_app(app)
-    app.register_blueprint(predict.blueprint)
-    app.register_blueprint(models.blueprint)
-    app.register_blueprint(health.blueprint)
+    app.extensions["gateway"] = Gateway(config, backend, Predictor(backend), Observers(observers))
+    app.before_request(lambda: _open_context(apis))
+    app.after_request(_close_context)
+    errors.init_app(app, apis)
+    for api in apis:
+        app.register_blueprint(api.blueprint)
     return app
 
 
-def _take_request_id() -> None:
-    """The caller's request id where it is safe to log, else a new one."""
-    given = request.headers.get("X-Request-ID", "")
-    usable = 0 < len(given) <= _MAX_REQUEST_ID and given.replace("-", "").isalnum()
-    g.request_id = given if usable and given.isascii() else uuid.uuid4().hex
+def _open_context(apis: tuple[Api, ...]) -> None:
+    config = gateway().config
+    api = api_of(request.path, request.blueprint, apis)
+    # First without the header: if that is wrong, the error needs a context too.
+    g.context = RequestContext(
+        request_id(request.headers.get("X-Request-ID")), api.name, config.request_timeout
+    )
+    g.context.timeout = request_timeout(
+        request.headers.get(TIMEOUT_HEADER), config.request_timeout, config.max_request_timeout
+    )
 
 
-def _give_request_id(response: Response) -> Response:
-    response.headers["X-Request-ID"] = g.request_id
+def _close_context(response: Response) -> Response:
+    response.headers["X-Request-ID"] = context().request_id
+    gateway().observer.answered(context(), response.status_code)
     return response

@@ -1,26 +1,46 @@
-"""What can be set of a gateway."""
+"""What can be set of a gateway: each setting with its type, limits, meaning and default.
+
+A setting `max_pixels` is the environment variable ROCKSTAR_MAX_PIXELS and the option --max-pixels;
+`serving.gateway.settings` reads and checks them.
+"""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 from serving.images import DEFAULT_MAX_PIXELS
+
+MIB = 2**20
 
 
 @dataclass(frozen=True)
 class GatewayConfig:
-    """Settings of one gateway; passed in, never read from the environment on the way.
+    """Settings of one gateway; passed in, never read from the environment on the way."""
 
-    Attributes:
-        upstream: address of the model server's gRPC API, "host:port" or "unix:/path".
-        models: names that `/v1/models` lists and `/readyz` asks for.
-        request_timeout_s: for everything that a request does, preprocessing and model together.
-        max_body_bytes: largest request body.
-        max_pixels: largest image, judged by its header.
-        max_instances: most examples in one request.
-    """
+    upstream: Annotated[
+        str, Meta(description="The model server's gRPC API: HOST:PORT, or unix:/PATH.")
+    ] = "127.0.0.1:8500"
+    models: Annotated[
+        tuple[str, ...],
+        Meta(description="Models to list and to be ready for.", extra={"option": "--model"}),
+    ] = ()
 
-    upstream: str
-    models: tuple[str, ...]
-    request_timeout_s: float = 10.0
-    max_body_bytes: int = 16 * 2**20
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    max_instances: int = 256
+    bind: Annotated[str, Meta(description="HOST:PORT, unix:PATH or fd://N.")] = "127.0.0.1:8080"
+    workers: Annotated[int, Meta(ge=1, description="Processes.")] = 2
+    threads: Annotated[int, Meta(ge=1, description="Requests at a time in each process.")] = 8
+    grace: Annotated[
+        int, Meta(ge=0, description="Seconds that requests in flight have when it stops.")
+    ] = 5
+
+    request_timeout: Annotated[
+        float, Meta(gt=0, description="Seconds for a request that does not say X-Request-Timeout.")
+    ] = 10.0
+    max_request_timeout: Annotated[
+        float, Meta(gt=0, description="The most seconds that X-Request-Timeout may ask for.")
+    ] = 60.0
+    max_body_bytes: Annotated[int, Meta(ge=1, description="Largest request body.")] = 16 * MIB
+    max_pixels: Annotated[
+        int, Meta(ge=1, description="Largest image, width x height, judged by its header.")
+    ] = DEFAULT_MAX_PIXELS
+    max_instances: Annotated[int, Meta(ge=1, description="Most examples in one request.")] = 256

@@ -4,17 +4,20 @@ from dataclasses import dataclass
 
 from flask import current_app
 
-from clients.predictor import Backend, Predictor
+from clients.backend import Backend
+from clients.predictor import Predictor
 from serving.gateway.config import GatewayConfig
+from serving.gateway.observer import Observer
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """Settings, the model server, and the predictor that remembers its contracts."""
+    """Settings, the model server, the predictor that remembers its contracts, and who looks on."""
 
     config: GatewayConfig
     backend: Backend
     predictor: Predictor
+    observer: Observer
 
 
 def gateway() -> Gateway:

@@ -100,6 +100,8 @@ def test_bad_body(http, request_, status, field, mentions):
         ("top=1.5", "top"),
         ("top=" + "9" * 5000, "top"),
         ("verson=1", "verson"),
+        ("label=", "label"),
+        ("label=stable&version=1", "label"),
     ],
 )
 def test_bad_query(http, query, field):
@@ -145,6 +147,14 @@ def test_unknown_version_names_the_available_ones(http):
     problem = response.get_json()
     assert (problem["field"], problem["got"]) == ("version", "7")
     assert "(1)" in problem["expected"]
+
+
+def test_unknown_label_is_named(http, server):
+    server.labels = {"stable": 1}
+    response = http.post("/predict/toy?label=stale", **image(png(stroke())))
+    assert response.status_code == 404
+    problem = response.get_json()
+    assert (problem["field"], problem["got"]) == ("label", "'stale'")
 
 
 def test_model_server_down_then_back(http, server):

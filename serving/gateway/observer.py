@@ -1,0 +1,90 @@
+"""What happens in a gateway, told to whoever counts, logs or traces it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from clients.predictor import Predicted
+from serving.api.status import Code
+from serving.gateway.context import RequestContext
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call to the model server.
+
+    Attributes:
+        model: name.
+        signature: that was run.
+        requests: how many requests went up in it together.
+        rows: of its batch.
+        seconds: how long it took.
+        code: OK, or how it failed.
+    """
+
+    model: str
+    signature: str
+    requests: int
+    rows: int
+    seconds: float
+    code: Code
+
+
+class Observer:
+    """Told what happens; a subclass overrides what it wants to know.
+
+    Called in the threads that serve requests: be quick, and safe in several at once. What it raises
+    is logged and does no harm.
+    """
+
+    def answered(self, context: RequestContext, status: int) -> None:
+        """A request was answered, whether well or with an error."""
+
+    def called(self, call: Call) -> None:
+        """The model server was called, perhaps for several requests together."""
+
+    def predicted(self, model: str, predicted: Predicted) -> None:
+        """A model with a contract answered: its inputs and outputs, and what they mean."""
+
+    def in_flight(self, requests: int) -> None:
+        """How many requests this worker has now, those that wait for a thread included."""
+
+    def refused(self, why: Literal["queue", "key", "rate", "circuit"]) -> None:
+        """A request was refused before anything was done for it."""
+
+
+class Observers(Observer):
+    """Tells several."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+
+    def answered(self, context: RequestContext, status: int) -> None:
+        """See Observer."""
+        self._tell("answered", context, status)
+
+    def called(self, call: Call) -> None:
+        """See Observer."""
+        self._tell("called", call)
+
+    def predicted(self, model: str, predicted: Predicted) -> None:
+        """See Observer."""
+        self._tell("predicted", model, predicted)
+
+    def in_flight(self, requests: int) -> None:
+        """See Observer."""
+        self._tell("in_flight", requests)
+
+    def refused(self, why: Literal["queue", "key", "rate", "circuit"]) -> None:
+        """See Observer."""
+        self._tell("refused", why)
+
+    def _tell(self, event: str, *arguments: object) -> None:
+        for observer in self._observers:
+            try:
+                getattr(observer, event)(*arguments)
+            except Exception:
+                log.exception("%s could not take note of %s", type(observer).__name__, event)
