@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from clients.backend import Metadata, TensorResponse, VersionStatus
+from clients.channel import connect
 from clients.connection import Connection
 from clients.errors import InvalidRequestError, NotFoundError, ServerError, call_error
 from serving import contract as contracts
@@ -23,7 +24,6 @@ from serving.api.messages.prediction_pb2 import (
 from serving.api.services import (
     GET_MODEL_METADATA,
     GET_MODEL_STATUS,
-    MAX_MESSAGE_BYTES,
     PREDICT,
     Method,
 )
@@ -38,15 +38,6 @@ DEFAULT_TIMEOUT_S = 10.0
 _NO_LABEL = "Unrecognized servable version label"
 # The only field of GetModelMetadata that there is.
 _SIGNATURES = "signature_def"
-
-_CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # A server that comes back is found within about a second, not after gRPC's two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -67,7 +58,7 @@ class TFServingClient(Connection):
         """
         self.address = address
         self._timeout = timeout
-        self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._channel = connect(address)
         self._predict = self._callable(PREDICT)
         self._metadata = self._callable(GET_MODEL_METADATA)
         self._status = self._callable(GET_MODEL_STATUS)
