@@ -22,7 +22,8 @@ _SERVICE_CONFIG = {
             },
         }
     ],
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 1},
+    # gRPC reads a ratio without a decimal point as thousandths.
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.5},
 }
 _OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -41,5 +42,5 @@ _OPTIONS = [
 
 
 def connect(address: str) -> grpc.Channel:
-    """A channel to "host:port" or "unix:/path"; it connects when first used, and again by itself."""
+    """A channel to "host:port" or "unix:/path" that connects when first used, and again."""
     return grpc.insecure_channel(address, options=_OPTIONS)
