@@ -19,6 +19,10 @@ from serving.gateway.context import (
 )
 from serving.gateway.observer import Observer, Observers
 from serving.gateway.state import Gateway, gateway
+from serving.gateway.upstream.circuit import Circuit
+from serving.gateway.upstream.coalescing import Coalescing
+from serving.gateway.upstream.reported import Reported
+from serving.gateway.upstream.timed import Timed
 
 # One line for each API. What fits none of them is answered in the manner of the first.
 APIS = (
@@ -48,14 +52,22 @@ def create_app(
     # A multipart field that is not a file has nothing to say here: keep it small.
     app.config["MAX_FORM_MEMORY_SIZE"] = 64 * 1024
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    backend = backend or TFServingClient(config.upstream)
-    app.extensions["gateway"] = Gateway(config, backend, Predictor(backend), Observers(observers))
+    app.extensions["gateway"] = _gateway(
+        config, backend or TFServingClient(config.upstream), Observers(observers)
+    )
     app.before_request(lambda: _open_context(apis))
     app.after_request(_close_context)
     errors.init_app(app, apis)
     for api in apis:
         app.register_blueprint(api.blueprint)
     return app
+
+
+def _gateway(config: GatewayConfig, backend: Backend, observer: Observer) -> Gateway:
+    """Lays the layers of calls to the model server one around the other."""
+    guarded = Circuit(Reported(backend, observer), observer)
+    shared = Coalescing(guarded, config.max_batch, observer)
+    return Gateway(config, Timed(guarded), Predictor(Timed(shared)), observer)
 
 
 def _open_context(apis: tuple[Api, ...]) -> None:

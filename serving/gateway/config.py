@@ -39,6 +39,9 @@ class GatewayConfig:
     max_request_timeout: Annotated[
         float, Meta(gt=0, description="The most seconds that X-Request-Timeout may ask for.")
     ] = 60.0
+    max_batch: Annotated[
+        int, Meta(ge=1, description="Most examples of several requests in one call; 1: never join.")
+    ] = 64
     max_body_bytes: Annotated[int, Meta(ge=1, description="Largest request body.")] = 16 * MIB
     max_pixels: Annotated[
         int, Meta(ge=1, description="Largest image, width x height, judged by its header.")

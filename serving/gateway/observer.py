@@ -17,17 +17,15 @@ class Call:
     """One call to the model server.
 
     Attributes:
+        method: "predict", "contract", "metadata" or "status".
         model: name.
-        signature: that was run.
-        requests: how many requests went up in it together.
-        rows: of its batch.
+        rows: of the batch of a predict.
         seconds: how long it took.
         code: OK, or how it failed.
     """
 
+    method: str
     model: str
-    signature: str
-    requests: int
     rows: int
     seconds: float
     code: Code
@@ -44,7 +42,10 @@ class Observer:
         """A request was answered, whether well or with an error."""
 
     def called(self, call: Call) -> None:
-        """The model server was called, perhaps for several requests together."""
+        """The model server was called."""
+
+    def joined(self, model: str, requests: int) -> None:
+        """Several requests go to the model server in one call; `called` follows."""
 
     def predicted(self, model: str, predicted: Predicted) -> None:
         """A model with a contract answered: its inputs and outputs, and what they mean."""
@@ -69,6 +70,10 @@ class Observers(Observer):
     def called(self, call: Call) -> None:
         """See Observer."""
         self._tell("called", call)
+
+    def joined(self, model: str, requests: int) -> None:
+        """See Observer."""
+        self._tell("joined", model, requests)
 
     def predicted(self, model: str, predicted: Predicted) -> None:
         """See Observer."""
