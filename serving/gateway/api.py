@@ -18,7 +18,8 @@ class Api:
         render: makes the answer of an error; its status and headers are set by whoever calls it.
         prefix: unknown paths under it, such as "/v2/", are its errors too.
         relays: its inputs go upstream as they come, so what the model server says of them is told.
-        open: it needs no API key, and is answered when the gateway is full: probes and metrics.
+        open: it needs no API key, and its paths without variables are answered when the gateway is
+            full: probes and metrics.
     """
 
     name: str

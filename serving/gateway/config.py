@@ -28,7 +28,10 @@ class GatewayConfig:
 
     bind: Annotated[str, Meta(description="HOST:PORT, unix:PATH or fd://N.")] = "127.0.0.1:8080"
     workers: Annotated[int, Meta(ge=1, description="Processes.")] = 2
-    threads: Annotated[int, Meta(ge=1, description="Requests at a time in each process.")] = 8
+    threads: Annotated[int, Meta(ge=1, description="Requests at a time in each process.")] = 32
+    queue: Annotated[
+        int, Meta(ge=0, description="Requests that wait in each process; then it answers 429.")
+    ] = 64
     grace: Annotated[
         int, Meta(ge=0, description="Seconds that requests in flight have when it stops.")
     ] = 5

@@ -50,7 +50,7 @@ class RequestContext:
     request_id: str
     api: str
     timeout: float
-    started: float = field(default_factory=time.monotonic)
+    started: float
     model: str = ""
     version: int | None = None
     instances: int = 0

@@ -21,6 +21,14 @@ _CALLERS = {400, 401, 403, 404, 409, 429, 501}
 log = logging.getLogger(__name__)
 
 
+class ProblemError(Exception):
+    """A problem that is known as such where it arises."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
 class UnsupportedTypeError(InvalidInputError):
     """A content type that is not taken."""
 
@@ -51,6 +59,8 @@ def init_app(app: Flask, apis: tuple[Api, ...]) -> None:
 
 
 def _problem(error: Exception, api: Api) -> Problem:
+    if isinstance(error, ProblemError):
+        return error.problem
     if isinstance(error, InvalidInputError):
         return _invalid_input(error)
     if isinstance(error, CallError):

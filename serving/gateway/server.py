@@ -6,6 +6,9 @@ from gunicorn.app.base import BaseApplication
 
 from serving.gateway.config import GatewayConfig
 
+# For what is refused, and for probes: neither has to wait for room.
+_SPARE_THREADS = 4
+
 
 class GatewayServer(BaseApplication):  # type: ignore[misc]
     """gunicorn with threaded workers, each with an application and a connection of its own."""
@@ -20,7 +23,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         options: dict[str, Any] = {
             "bind": config.bind,
             "workers": config.workers,
-            "threads": config.threads,
+            "threads": config.threads + config.queue + _SPARE_THREADS,
             "worker_class": "gthread",
             "graceful_timeout": config.grace,
             "timeout": max(30, int(config.max_request_timeout + config.grace)),

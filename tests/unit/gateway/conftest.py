@@ -26,6 +26,9 @@ class FakeServer:
         self.timeouts: list[float] = []
         self.contract_reads = 0
         self.lock = threading.Lock()
+        self.proceed = threading.Event()
+        self.proceed.set()
+        self.entered = 0
 
     def _version(self, model: str, version: int | None, label: str | None = None) -> int:
         if self.failure:
@@ -49,6 +52,8 @@ class FakeServer:
         with self.lock:
             self.batches.append(batch)
             self.timeouts.append(timeout)
+            self.entered += 1
+        assert self.proceed.wait(30)
         return TensorResponse({"probabilities": toy_probabilities(batch, contract)}, version)
 
     def contract(self, model, version=None, *, label=None, timeout=None):
