@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clients.backend import Metadata, TensorResponse, VersionStatus
 from clients.channel import connect
 from clients.connection import Connection
-from clients.errors import InvalidRequestError, NotFoundError, ServerError, call_error
+from clients.errors import CallError, InvalidRequestError, NotFoundError, ServerError, call_error
 from serving import contract as contracts
 from serving.api.messages.model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
 from serving.api.messages.prediction_pb2 import (
@@ -116,7 +116,7 @@ class TFServingClient(Connection):
             )
             contract = Contract.from_json(response.outputs[contracts.CONTRACT_OUTPUT][0])
         except (InvalidRequestError, ContractError, KeyError, IndexError) as error:
-            if isinstance(error, InvalidRequestError) and error.message.startswith(_NO_LABEL):
+            if isinstance(error, InvalidRequestError) and is_not_there(error):
                 raise NotFoundError(Code.NOT_FOUND, error.message) from error
             raise ServerError(
                 Code.INTERNAL, f"model {model} carries no contract that can be read: {error}"
@@ -193,6 +193,13 @@ class TFServingClient(Connection):
             if code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
                 detail = f"the model server at {self.address}: {detail}"
             raise call_error(code, detail) from error
+
+
+def is_not_there(error: CallError) -> bool:
+    """Whether a call failed because there is no such model, version or label."""
+    return isinstance(error, NotFoundError) or (
+        error.code is Code.INVALID_ARGUMENT and error.message.startswith(_NO_LABEL)
+    )
 
 
 def _spec(model: str, version: int | None, label: str | None, signature: str = "") -> ModelSpec:

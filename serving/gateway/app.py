@@ -10,11 +10,16 @@ from clients.tfserving import TFServingClient
 from serving.gateway import entry, errors, ops, predict
 from serving.gateway.api import Api
 from serving.gateway.config import GatewayConfig
+from serving.gateway.files import Files, read_files
 from serving.gateway.observer import Observer, Observers
+from serving.gateway.predicting import GatewayPredictor
 from serving.gateway.state import Gateway
+from serving.gateway.traffic.routing import Router
+from serving.gateway.traffic.shadowing import Shadows
 from serving.gateway.upstream.circuit import Circuit
 from serving.gateway.upstream.coalescing import Coalescing
 from serving.gateway.upstream.reported import Reported
+from serving.gateway.upstream.routed import Routed
 from serving.gateway.upstream.timed import Timed
 
 # One line for each API. What fits none of them is answered in the manner of the first.
@@ -29,6 +34,7 @@ def create_app(
     backend: Backend | None = None,
     observers: Sequence[Observer] = (),
     apis: tuple[Api, ...] = APIS,
+    files: Files | None = None,
 ) -> Flask:
     """The gateway as a WSGI application.
 
@@ -39,6 +45,7 @@ def create_app(
         backend: the model server; None connects to config.upstream.
         observers: told what happens.
         apis: what it consists of.
+        files: what the files say that the settings name; None reads them.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
@@ -47,7 +54,7 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     observer = Observers(observers)
     backend = backend or TFServingClient(config.upstream)
-    app.extensions["gateway"] = _gateway(config, backend, observer)
+    app.extensions["gateway"] = _gateway(config, files or read_files(config), backend, observer)
     for api in apis:
         app.register_blueprint(api.blueprint)
     errors.init_app(app, apis)
@@ -55,8 +62,17 @@ def create_app(
     return app
 
 
-def _gateway(config: GatewayConfig, backend: Backend, observer: Observer) -> Gateway:
+def _gateway(config: GatewayConfig, files: Files, backend: Backend, observer: Observer) -> Gateway:
     """Lays the layers of calls to the model server one around the other."""
+
+    def max_batch(model: str) -> int:
+        route = files.routes.models.get(model)
+        return (route.max_batch if route else None) or config.max_batch
+
     guarded = Circuit(Reported(backend, observer), observer)
-    shared = Coalescing(guarded, config.max_batch, observer)
-    return Gateway(config, Timed(guarded), Predictor(Timed(shared)), observer)
+    shared = Coalescing(guarded, max_batch, observer)
+    router, shadows = Router(files.routes), Shadows(observer)
+    predictor = GatewayPredictor(
+        Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer
+    )
+    return Gateway(config, Routed(Timed(guarded), guarded, router, shadows), predictor, observer)

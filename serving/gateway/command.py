@@ -8,6 +8,7 @@ import click
 
 from serving.gateway.server import GatewayServer
 from serving.gateway.settings import SettingError, config_of, read_settings, settings, shown
+from serving.gateway.traffic.routes import RoutesError
 
 _METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 
@@ -57,6 +58,6 @@ def gateway(print_config: bool, **options: Any) -> None:
             click.echo(shown(effective))
             return
         server = GatewayServer(config_of(effective))
-    except SettingError as error:
+    except (SettingError, RoutesError) as error:
         raise click.UsageError(str(error)) from error
     server.run()

@@ -26,6 +26,10 @@ class GatewayConfig:
         Meta(description="Models to list and to be ready for.", extra={"option": "--model"}),
     ] = ()
 
+    routes: Annotated[
+        str, Meta(description="Routes file; read again on SIGHUP. See rockstar check.")
+    ] = ""
+
     bind: Annotated[str, Meta(description="HOST:PORT, unix:PATH or fd://N.")] = "127.0.0.1:8080"
     workers: Annotated[int, Meta(ge=1, description="Processes.")] = 2
     threads: Annotated[int, Meta(ge=1, description="Requests at a time in each process.")] = 32

@@ -6,12 +6,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from flask import g
 
 from clients.errors import DeadlineExceededError
 from serving.api.status import Code
 from serving.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from serving.gateway.traffic.routes import Arm
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 _MAX_REQUEST_ID = 64
@@ -45,6 +49,7 @@ class RequestContext:
         version: the one that answered; None until then.
         instances: how many examples it had.
         phases: in the order in which they ended.
+        arms: by model, which version of a split the request goes to.
     """
 
     request_id: str
@@ -55,6 +60,7 @@ class RequestContext:
     version: int | None = None
     instances: int = 0
     phases: list[Phase] = field(default_factory=list)
+    arms: "dict[str, Arm]" = field(default_factory=dict)
 
     def time_left(self) -> float:
         """Seconds until the deadline: what a call upstream may take.

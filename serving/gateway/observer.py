@@ -31,6 +31,26 @@ class Call:
     code: Code
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Two versions' answers to the same inputs.
+
+    Attributes:
+        model: name.
+        code: OK where they were compared; RESOURCE_EXHAUSTED where there was too much to do for a
+            copy; FAILED_PRECONDITION where they cannot be compared; else how the copy failed.
+        rows: that were compared.
+        agreed: those of them that say the same.
+        difference: the largest between two numbers.
+    """
+
+    model: str
+    code: Code
+    rows: int = 0
+    agreed: int = 0
+    difference: float = 0.0
+
+
 class Observer:
     """Told what happens; a subclass overrides what it wants to know.
 
@@ -49,6 +69,9 @@ class Observer:
 
     def predicted(self, model: str, predicted: Predicted) -> None:
         """A model with a contract answered: its inputs and outputs, and what they mean."""
+
+    def shadowed(self, comparison: Comparison) -> None:
+        """A copy of a request was made, or should have been."""
 
     def in_flight(self, requests: int) -> None:
         """How many requests this worker has now, those that wait for a thread included."""
@@ -78,6 +101,10 @@ class Observers(Observer):
     def predicted(self, model: str, predicted: Predicted) -> None:
         """See Observer."""
         self._tell("predicted", model, predicted)
+
+    def shadowed(self, comparison: Comparison) -> None:
+        """See Observer."""
+        self._tell("shadowed", comparison)
 
     def in_flight(self, requests: int) -> None:
         """See Observer."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from flask import current_app
 
 from clients.backend import Backend
-from clients.predictor import Predictor
 from serving.gateway.config import GatewayConfig
 from serving.gateway.observer import Observer
+from serving.gateway.predicting import GatewayPredictor
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Gateway:
 
     config: GatewayConfig
     backend: Backend
-    predictor: Predictor
+    predictor: GatewayPredictor
     observer: Observer
 
 

@@ -7,7 +7,7 @@ one of those that wait makes the next one for all, and each goes on with its sha
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from clients.backend import Backend, TensorResponse
@@ -36,7 +36,16 @@ class Coalescing(Wrapped):
     For signatures that treat each row by itself, such as those that a contract describes.
     """
 
-    def __init__(self, backend: Backend, max_batch: int, observer: Observer) -> None:
+    def __init__(
+        self, backend: Backend, max_batch: Callable[[str], int], observer: Observer
+    ) -> None:
+        """Wrap a backend.
+
+        Args:
+            backend: makes the calls.
+            max_batch: the most rows of several requests in one call, by model.
+            observer: told of shared calls.
+        """
         super().__init__(backend)
         self._max_batch = max_batch
         self._observer = observer
@@ -58,7 +67,7 @@ class Coalescing(Wrapped):
         """See Backend; without a timeout the call is not shared."""
         lane = (model, version, label, signature, tuple(outputs))
         rows = rows_of(inputs)
-        if timeout is None or rows is None or rows >= self._max_batch:
+        if timeout is None or rows is None or rows >= self._max_batch(model):
             return self._send(lane, inputs, timeout)
         passenger = Passenger(inputs, rows, timeout)
         with self._lock:
@@ -67,7 +76,7 @@ class Coalescing(Wrapped):
             if traffic is None:
                 traffic = self._lanes[lane] = Traffic()
             traffic.waiting.append(passenger)
-            driver = traffic.board(self._max_batch, only_full=only_full)
+            driver = traffic.board(self._max_batch(model), only_full=only_full)
         if driver is not passenger:
             if driver is not None:
                 driver.wake()
@@ -111,7 +120,7 @@ class Coalescing(Wrapped):
         with self._lock:
             traffic = self._lanes[lane]
             traffic.calls -= 1
-            driver = traffic.board(self._max_batch)
+            driver = traffic.board(self._max_batch(lane[0]))
             if not traffic.calls:
                 del self._lanes[lane]
         if driver is not None:

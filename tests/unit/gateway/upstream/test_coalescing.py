@@ -35,7 +35,7 @@ def notes():
 
 @pytest.fixture
 def callers(gated, notes):
-    callers = Callers(Coalescing(gated, 8, notes), gated)
+    callers = Callers(Coalescing(gated, lambda _: 8, notes), gated)
     yield callers
     gated.gate.set()
     callers.pool.shutdown()
@@ -212,7 +212,7 @@ def test_rows_that_do_not_agree_are_left_as_they_are(callers, gated):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(2, 8))
 def test_everyone_gets_their_own(sizes, largest):
     gated = GatedBackend()
-    callers = Callers(Coalescing(gated, largest, Observer()), gated)
+    callers = Callers(Coalescing(gated, lambda _: largest, Observer()), gated)
     try:
         futures = [
             callers.send(np.full((size, 1), index, np.float32)) for index, size in enumerate(sizes)
