@@ -1,6 +1,6 @@
 """The Flask application."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flask import Flask
 
@@ -35,6 +35,7 @@ def create_app(
     observers: Sequence[Observer] = (),
     apis: tuple[Api, ...] = APIS,
     files: Files | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Flask:
     """The gateway as a WSGI application.
 
@@ -46,6 +47,7 @@ def create_app(
         observers: told what happens.
         apis: what it consists of.
         files: what the files say that the settings name; None reads them.
+        stopping: whether the gateway is about to stop, and so is not ready any more.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
@@ -54,7 +56,9 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     observer = Observers(observers)
     backend = backend or TFServingClient(config.upstream)
-    app.extensions["gateway"] = _gateway(config, files or read_files(config), backend, observer)
+    app.extensions["gateway"] = _gateway(
+        config, files or read_files(config), backend, observer, stopping
+    )
     for api in apis:
         app.register_blueprint(api.blueprint)
     errors.init_app(app, apis)
@@ -62,7 +66,13 @@ def create_app(
     return app
 
 
-def _gateway(config: GatewayConfig, files: Files, backend: Backend, observer: Observer) -> Gateway:
+def _gateway(
+    config: GatewayConfig,
+    files: Files,
+    backend: Backend,
+    observer: Observer,
+    stopping: Callable[[], bool],
+) -> Gateway:
     """Lays the layers of calls to the model server one around the other."""
 
     def max_batch(model: str) -> int:
@@ -75,4 +85,5 @@ def _gateway(config: GatewayConfig, files: Files, backend: Backend, observer: Ob
     predictor = GatewayPredictor(
         Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer
     )
-    return Gateway(config, Routed(Timed(guarded), guarded, router, shadows), predictor, observer)
+    routed = Routed(Timed(guarded), guarded, router, shadows)
+    return Gateway(config, routed, predictor, observer, stopping)

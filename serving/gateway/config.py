@@ -36,6 +36,10 @@ class GatewayConfig:
     queue: Annotated[
         int, Meta(ge=0, description="Requests that wait in each process; then it answers 429.")
     ] = 64
+    drain: Annotated[
+        float,
+        Meta(ge=0, description="Seconds between SIGTERM, when /readyz fails, and its end of work."),
+    ] = 0.0
     grace: Annotated[
         int, Meta(ge=0, description="Seconds that requests in flight have when it stops.")
     ] = 5

@@ -1,5 +1,6 @@
 """What every request of one application shares."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import current_app
@@ -12,12 +13,21 @@ from serving.gateway.predicting import GatewayPredictor
 
 @dataclass(frozen=True)
 class Gateway:
-    """Settings, the model server, the predictor that remembers its contracts, and who looks on."""
+    """Settings, the model server, the predictor that remembers its contracts, and who looks on.
+
+    Attributes:
+        config: settings.
+        backend: the model server, for tensors as they are.
+        predictor: predicts by a model's contract.
+        observer: told what happens.
+        stopping: whether the gateway is about to stop.
+    """
 
     config: GatewayConfig
     backend: Backend
     predictor: GatewayPredictor
     observer: Observer
+    stopping: Callable[[], bool]
 
 
 def gateway() -> Gateway:

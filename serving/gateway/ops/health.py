@@ -1,4 +1,4 @@
-"""`/livez`: this process works. `/readyz`: every configured model answers."""
+"""`/livez`: this process works. `/readyz`: every model answers, and the gateway will stay."""
 
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +21,8 @@ def live() -> ResponseReturnValue:
 
 def ready() -> ResponseReturnValue:
     """Asks each model for its contract, which only a loaded model answers."""
+    if gateway().stopping():
+        return jsonify(status="stopping"), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER
     models = {model: _probe(model) for model in gateway().config.models}
     if all(state["ready"] for state in models.values()):
         return jsonify(status="ready", models=models)
