@@ -1,7 +1,7 @@
 """What the gateway is made of: APIs, each a blueprint with a manner of its own of saying errors."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from flask import Blueprint, Response
 
@@ -19,7 +19,8 @@ class Api:
         prefix: unknown paths under it, such as "/v2/", are its errors too.
         relays: its inputs go upstream as they come, so what the model server says of them is told.
         open: it needs no API key, and its paths without variables are answered when the gateway is
-            full: probes and metrics.
+            full: probes, metrics and pages.
+        headers: for all of its answers, such as browsers.PAGE_HEADERS.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Api:
     prefix: str = ""
     relays: bool = False
     open: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def api_of(path: str, blueprint: str | None, apis: tuple[Api, ...]) -> Api:

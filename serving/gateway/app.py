@@ -7,7 +7,7 @@ from flask import Flask
 from clients.backend import Backend
 from clients.predictor import Predictor
 from clients.tfserving import TFServingClient
-from serving.gateway import entry, errors, ops, predict
+from serving.gateway import access, browsers, entry, errors, ops, predict
 from serving.gateway.api import Api
 from serving.gateway.config import GatewayConfig
 from serving.gateway.files import Files, read_files
@@ -54,15 +54,15 @@ def create_app(
     # A multipart field that is not a file has nothing to say here: keep it small.
     app.config["MAX_FORM_MEMORY_SIZE"] = 64 * 1024
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    observer = Observers(observers)
+    observer, files = Observers(observers), files or read_files(config)
     backend = backend or TFServingClient(config.upstream)
-    app.extensions["gateway"] = _gateway(
-        config, files or read_files(config), backend, observer, stopping
-    )
+    app.extensions["gateway"] = _gateway(config, files, backend, observer, stopping)
     for api in apis:
         app.register_blueprint(api.blueprint)
     errors.init_app(app, apis)
     entry.init_app(app, config, apis, observer)
+    access.init_app(app, files.keys, apis)
+    browsers.init_app(app, config.cors_origins, apis)
     return app
 
 

@@ -30,6 +30,19 @@ class GatewayConfig:
         str, Meta(description="Routes file; read again on SIGHUP. See rockstar check.")
     ] = ""
 
+    api_keys_file: Annotated[
+        str, Meta(description="Who may ask; read again on SIGHUP. --make-key makes entries.")
+    ] = ""
+    api_keys: Annotated[
+        tuple[str, ...], Meta(description="Likewise: NAME:SHA256.", extra={"secret": True})
+    ] = ()
+    rate_limit: Annotated[
+        str, Meta(description="Of keys without one of their own, such as 100/minute.")
+    ] = ""
+    cors_origins: Annotated[
+        tuple[str, ...], Meta(description="Sites whose pages may ask, https://HOST; * is all.")
+    ] = ()
+
     bind: Annotated[str, Meta(description="HOST:PORT, unix:PATH or fd://N.")] = "127.0.0.1:8080"
     workers: Annotated[int, Meta(ge=1, description="Processes.")] = 2
     threads: Annotated[int, Meta(ge=1, description="Requests at a time in each process.")] = 32

@@ -45,6 +45,7 @@ class RequestContext:
         api: the name of the API that it came to.
         timeout: seconds that it may take.
         started: when it came, in monotonic seconds.
+        caller: whose API key it came with; empty without keys.
         model: the model that was asked for, in the caller's words; empty where there is none.
         version: the one that answered; None until then.
         instances: how many examples it had.
@@ -56,6 +57,7 @@ class RequestContext:
     api: str
     timeout: float
     started: float
+    caller: str = ""
     model: str = ""
     version: int | None = None
     instances: int = 0

@@ -66,6 +66,10 @@ def _open_context(apis: tuple[Api, ...]) -> None:
     g.context.timeout = request_timeout(
         request.headers.get(TIMEOUT_HEADER), config.request_timeout, config.max_request_timeout
     )
+    connection = request.environ.get("gunicorn.socket")
+    if connection is not None:
+        # Who stops in the middle of a body does not keep its place for ever.
+        connection.settimeout(g.context.timeout)
 
 
 def _require_admission() -> None:

@@ -4,7 +4,13 @@ import logging
 from http import HTTPStatus
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+)
 
 from clients.errors import CallError
 from serving.api.status import HTTP_STATUS, Code
@@ -159,6 +165,12 @@ def _http_error(error: HTTPException) -> Problem:
         for name, value in error.get_headers()
         if name.lower() in ("allow", "retry-after", "location")
     }
+    if isinstance(error, ClientDisconnected):
+        return Problem(
+            HTTPStatus.REQUEST_TIMEOUT,
+            f"The body did not arrive within {context().timeout:g} s.",
+            Code.DEADLINE_EXCEEDED,
+        )
     if isinstance(error, NotFound):
         return Problem(
             status,

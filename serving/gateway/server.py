@@ -1,8 +1,10 @@
 """The gateway under gunicorn: how it starts, reads its files again, and stops."""
 
+import ipaddress
 import logging
 import mmap
 import os
+import socket
 import time
 from typing import Any
 
@@ -11,8 +13,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
 from serving.gateway.config import GatewayConfig
-from serving.gateway.files import read_files
-from serving.gateway.traffic.routes import RoutesError
+from serving.gateway.files import FilesError, read_files
 
 # For what is refused, and for probes: neither has to wait for room.
 _SPARE_THREADS = 4
@@ -28,7 +29,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         """Read the files that the settings name.
 
         Raises:
-            RoutesError: the routes cannot be used.
+            FilesError: one cannot be used.
         """
         self.config = config
         self._files = read_files(config)
@@ -74,13 +75,32 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         try:
             self._files = read_files(self.config)
             log.info("the files were read again")
-        except RoutesError as error:
+        except FilesError as error:
             log.error("what was read before stays in force: %s", error)
         super().reload()
 
     def run(self) -> None:
         """Serve until a signal; does not return."""
+        if not self._files.keys and not _is_local(self.config.bind):
+            log.warning(
+                "whoever reaches %s may ask: there are no API keys (rockstar gateway --make-key)",
+                self.config.bind,
+            )
         _Arbiter(self).run()
+
+
+def _is_local(bind: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if bind.startswith("unix:"):
+        return True
+    host = bind.rpartition(":")[0].strip("[]")
+    if bind.startswith("fd://"):
+        with socket.socket(fileno=os.dup(int(bind.removeprefix("fd://")))) as listener:
+            host = listener.getsockname()[0]
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # the path of a socket, or a name
+        return "/" in host
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]

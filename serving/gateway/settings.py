@@ -15,15 +15,17 @@ import flask
 import msgspec
 
 from serving.gateway.config import GatewayConfig
+from serving.gateway.traffic.rates import Rate
 
 PREFIX = "ROCKSTAR"
 # Variables of the other rooms: known, though not to a gateway.
-_OTHERS = ("DATA_DIR",)
+_OTHERS = ("API_KEY", "DATA_DIR")
 # What Kubernetes sets in every container for a service whose name starts with "rockstar", as in
 # ROCKSTAR_GATEWAY_SERVICE_HOST=10.0.0.1 and ROCKSTAR_GATEWAY_PORT=tcp://10.0.0.1:8080.
 _SERVICE_LINK = re.compile(
     r"(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=.*|PORT=\w+://.*|PORT_\d+_(TCP|UDP|SCTP)\w*=.*)"
 )
+_ORIGIN = re.compile(r"\*|https?://[^/?#\s]+")
 _HIDDEN = "(hidden)"
 
 
@@ -149,6 +151,17 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
             f"ROCKSTAR_REQUEST_TIMEOUT: expected at most ROCKSTAR_MAX_REQUEST_TIMEOUT, "
             f"{config.max_request_timeout:g}, got {config.request_timeout:g}"
         )
+    for origin in config.cors_origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise SettingError(
+                "ROCKSTAR_CORS_ORIGINS: expected sites such as https://example.org, without a "
+                f"path, or *, got {origin!r}"
+            )
+    try:
+        if config.rate_limit:
+            Rate.parse(config.rate_limit)
+    except ValueError as error:
+        raise SettingError(f"ROCKSTAR_RATE_LIMIT: {error}") from error
     return config
 
 
