@@ -128,10 +128,11 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Listen or not; when it stops, for good."""
-        if not enabled and not self.alive:
+        at_the_end = not enabled and not self.alive
+        if at_the_end and self._accepting:
             self._accept_the_rest()
         super().set_accept_enabled(enabled)
-        if not self.alive:
+        if at_the_end:
             # Left open, the kernel would go on to take in connections for nobody.
             for listener in self.sockets:
                 listener.close()
