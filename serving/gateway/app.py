@@ -11,6 +11,7 @@ from serving.gateway import access, browsers, entry, errors, ops, predict
 from serving.gateway.api import Api
 from serving.gateway.config import GatewayConfig
 from serving.gateway.files import Files, read_files
+from serving.gateway.json_answers import MsgspecProvider
 from serving.gateway.observer import Observer, Observers
 from serving.gateway.predicting import GatewayPredictor
 from serving.gateway.state import Gateway
@@ -53,7 +54,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     # A multipart field that is not a file has nothing to say here: keep it small.
     app.config["MAX_FORM_MEMORY_SIZE"] = 64 * 1024
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json = MsgspecProvider(app)
     observer, files = Observers(observers), files or read_files(config)
     backend = backend or TFServingClient(config.upstream)
     app.extensions["gateway"] = _gateway(config, files, backend, observer, stopping)
