@@ -1,5 +1,6 @@
 """The Flask application."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 from flask import Flask
@@ -14,6 +15,7 @@ from serving.gateway.files import Files, read_files
 from serving.gateway.json_answers import MsgspecProvider
 from serving.gateway.observer import Observer, Observers
 from serving.gateway.predicting import GatewayPredictor
+from serving.gateway.seldom import Seldom
 from serving.gateway.state import Gateway
 from serving.gateway.traffic.routing import Router
 from serving.gateway.traffic.shadowing import Shadows
@@ -22,6 +24,8 @@ from serving.gateway.upstream.coalescing import Coalescing
 from serving.gateway.upstream.reported import Reported
 from serving.gateway.upstream.routed import Routed
 from serving.gateway.upstream.timed import Timed
+
+log = logging.getLogger(__name__)
 
 # One line for each API. What fits none of them is answered in the manner of the first.
 APIS = (
@@ -87,4 +91,4 @@ def _gateway(
         Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer
     )
     routed = Routed(Timed(guarded), guarded, router, shadows)
-    return Gateway(config, routed, predictor, observer, stopping)
+    return Gateway(config, routed, predictor, observer, stopping, Seldom(log))

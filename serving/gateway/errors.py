@@ -104,7 +104,7 @@ def _invalid_input(error: InvalidInputError) -> Problem:
 def _failed_call(error: CallError, api: Api) -> Problem:
     status = HTTP_STATUS[error.code]
     if error.code is Code.UNAVAILABLE:
-        log.warning("request %s: %s", context().request_id, error)
+        gateway().outages.warn("request %s: %s", context().request_id, error)
         return Problem(
             status,
             "The model server cannot be reached.",

@@ -9,6 +9,7 @@ from clients.backend import Backend
 from serving.gateway.config import GatewayConfig
 from serving.gateway.observer import Observer
 from serving.gateway.predicting import GatewayPredictor
+from serving.gateway.seldom import Seldom
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Gateway:
         predictor: predicts by a model's contract.
         observer: told what happens.
         stopping: whether the gateway is about to stop.
+        outages: logs that the model server cannot be reached.
     """
 
     config: GatewayConfig
@@ -28,6 +30,7 @@ class Gateway:
     predictor: GatewayPredictor
     observer: Observer
     stopping: Callable[[], bool]
+    outages: Seldom
 
 
 def gateway() -> Gateway:

@@ -167,6 +167,13 @@ def test_model_server_down_then_back(http, server):
     assert http.post("/predict/toy", **image(png(stroke()))).status_code == 200
 
 
+def test_an_outage_does_not_fill_the_log(http, server, caplog):
+    server.failure = call_error(Code.UNAVAILABLE, "refused")
+    for _ in range(10):
+        assert http.post("/predict/toy", **image(png(stroke()))).status_code == 503
+    assert caplog.text.count("refused") == 1
+
+
 def test_deadline_passed(http, server):
     server.failure = call_error(Code.DEADLINE_EXCEEDED, "late")
     response = http.post("/predict/toy", **image(png(stroke())))
