@@ -84,11 +84,13 @@ def _gateway(
         route = files.routes.models.get(model)
         return (route.max_batch if route else None) or config.max_batch
 
-    guarded = Circuit(Reported(backend, observer), observer)
-    shared = Coalescing(guarded, max_batch, observer)
+    # Part of the time of a request goes before its call.
+    enough = min(1.0, config.request_timeout / 2)
+    guarded = Circuit(Reported(backend, observer), observer, enough)
+    shared = Coalescing(guarded, max_batch, config.max_calls, observer)
     router, shadows = Router(files.routes), Shadows(observer)
     predictor = GatewayPredictor(
-        Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer
+        Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer, config.preparing
     )
     routed = Routed(Timed(guarded), guarded, router, shadows)
     return Gateway(config, routed, predictor, observer, stopping, Seldom(log))

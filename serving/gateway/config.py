@@ -57,6 +57,10 @@ class GatewayConfig:
         int, Meta(ge=0, description="Seconds that requests in flight have when it stops.")
     ] = 5
 
+    preparing: Annotated[
+        int, Meta(ge=1, description="Requests at a time that prepare their inputs; bounds memory.")
+    ] = 4
+
     request_timeout: Annotated[
         float, Meta(gt=0, description="Seconds for a request that does not say X-Request-Timeout.")
     ] = 10.0
@@ -66,6 +70,10 @@ class GatewayConfig:
     max_batch: Annotated[
         int, Meta(ge=1, description="Most examples of several requests in one call; 1: never join.")
     ] = 64
+    max_calls: Annotated[
+        int,
+        Meta(ge=1, description="Calls of a model at a time, of each process; then requests join."),
+    ] = 1
     max_body_bytes: Annotated[int, Meta(ge=1, description="Largest request body.")] = 16 * MIB
     max_pixels: Annotated[
         int, Meta(ge=1, description="Largest image, width x height, judged by its header.")

@@ -1,5 +1,6 @@
 """Predictions by a model's contract, routed, copied to shadows and told to the observers."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ class GatewayPredictor:
         router: Router,
         shadows: Shadows,
         observer: Observer,
+        preparing: int,
     ) -> None:
         """Lay it around predictors.
 
@@ -34,12 +36,15 @@ class GatewayPredictor:
             router: decides where they go.
             shadows: makes copies.
             observer: told of every answer.
+            preparing: how many requests may prepare their inputs at a time. More would not be
+                faster, and decoded images are large.
         """
         self._predictor = predictor
         self._behind = behind
         self._router = router
         self._shadows = shadows
         self._observer = observer
+        self._preparing = threading.Semaphore(preparing)
 
     def predict(
         self,
@@ -52,9 +57,13 @@ class GatewayPredictor:
     ) -> Predicted:
         """Ask a model; see clients.predictor.Predictor, and model may be an alias."""
 
+        def prepare_in_turn(spec: Input) -> NDArray[Any]:
+            with self._preparing:
+                return prepare(spec)
+
         def call(to: Destination) -> Predicted:
             predicted = self._predictor.predict(
-                to.model, prepare, version=to.version, label=to.label, timeout=timeout
+                to.model, prepare_in_turn, version=to.version, label=to.label, timeout=timeout
             )
             context().version = predicted.contract.version
             self._observer.predicted(to.model, predicted)

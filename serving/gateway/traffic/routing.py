@@ -47,6 +47,15 @@ class Router:
         # Versions that were not there, and until when they get nothing (monotonic seconds).
         self._absent: dict[tuple[str, Arm], float] = {}
 
+    def named(self, model: str, version: int | None, label: str | None) -> Destination:
+        """What a name stands for, its alias followed; what the caller names goes before that."""
+        alias = self._routes.aliases.get(model)
+        if alias is None:
+            return Destination(model, version, label)
+        if version is None and label is None:
+            version, label = alias.version, alias.label
+        return Destination(alias.model, version, label)
+
     def follow(
         self,
         model: str,
@@ -65,14 +74,11 @@ class Router:
             label: likewise.
             call: makes it.
         """
-        alias = self._routes.aliases.get(model)
-        if alias is not None:
-            model = alias.model
-            if version is None and label is None:
-                version, label = alias.version, alias.label
+        named = self.named(model, version, label)
+        model = named.model
         route = self._routes.models.get(model)
-        if route is None or version is not None or label is not None:
-            return call(Destination(model, version, label))
+        if route is None or named.version is not None or named.label is not None:
+            return call(named)
         shadow = _sampled(model, route.shadow)
         decided = context().arms
         arms = [decided[model]] if model in decided else self._in_order(model)

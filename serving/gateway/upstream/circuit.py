@@ -20,8 +20,6 @@ from serving.gateway.upstream.wrapped import Answer, Wrapped
 
 # Calls in a row without an answer that open the circuit.
 FAILURES = 5
-# A call that was given less time, in seconds, says nothing about the server.
-ENOUGH_S = 1.0
 # How long, in seconds, after a try in vain the next one may come.
 PAUSE_S = 1.0
 
@@ -37,9 +35,17 @@ class _Silence:
 class Circuit(Wrapped):
     """A backend that is spared calls to models that do not answer; thread-safe."""
 
-    def __init__(self, backend: Backend, observer: Observer) -> None:
+    def __init__(self, backend: Backend, observer: Observer, enough: float) -> None:
+        """Wrap a backend.
+
+        Args:
+            backend: makes the calls.
+            observer: told of refusals.
+            enough: a call that was given fewer seconds says nothing about the server.
+        """
         super().__init__(backend)
         self._observer = observer
+        self._enough = enough
         self._lock = threading.Lock()
         # Only models that were silent just now are in it: as a rule it is empty.
         self._silent: dict[str, _Silence] = {}
@@ -53,7 +59,7 @@ class Circuit(Wrapped):
         try:
             answer = method(model, *arguments, **options)
         except DeadlineExceededError:
-            if options.get("timeout") is None or options["timeout"] >= ENOUGH_S:
+            if options.get("timeout") is None or options["timeout"] >= self._enough:
                 self._note_silence(model)
             raise
         except CallError:

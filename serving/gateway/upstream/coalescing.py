@@ -1,9 +1,10 @@
 """Requests that wait for the same model go to the model server together.
 
 At rest a request goes straight through. While a call for the same model, version and signature is
-on its way, what arrives waits, and goes with the next call: up to the largest batch, one Predict
-for all of them. A batch that is full goes at once. No thread is kept for this: when a call is over,
-one of those that wait makes the next one for all, and each goes on with its share.
+on its way (or as many as are allowed at a time), what arrives waits, and goes with the next call:
+up to the largest batch, one Predict for all of them. A batch that is full goes at once. No thread
+is kept for this: when a call is over, one of those that wait makes the next one for all, and each
+goes on with its share.
 """
 
 import threading
@@ -37,17 +38,23 @@ class Coalescing(Wrapped):
     """
 
     def __init__(
-        self, backend: Backend, max_batch: Callable[[str], int], observer: Observer
+        self,
+        backend: Backend,
+        max_batch: Callable[[str], int],
+        max_calls: int,
+        observer: Observer,
     ) -> None:
         """Wrap a backend.
 
         Args:
             backend: makes the calls.
             max_batch: the most rows of several requests in one call, by model.
+            max_calls: calls of a lane at a time; while there are fewer, nobody waits.
             observer: told of shared calls.
         """
         super().__init__(backend)
         self._max_batch = max_batch
+        self._max_calls = max_calls
         self._observer = observer
         self._lock = threading.Lock()
         # A lane is there while calls of it are on their way.
@@ -71,11 +78,9 @@ class Coalescing(Wrapped):
             return self._send(lane, inputs, timeout)
         passenger = Passenger(inputs, rows, timeout)
         with self._lock:
-            traffic = self._lanes.get(lane)
-            only_full = traffic is not None
-            if traffic is None:
-                traffic = self._lanes[lane] = Traffic()
+            traffic = self._lanes.setdefault(lane, Traffic())
             traffic.waiting.append(passenger)
+            only_full = traffic.calls >= self._max_calls
             driver = traffic.board(self._max_batch(model), only_full=only_full)
         if driver is not passenger:
             if driver is not None:

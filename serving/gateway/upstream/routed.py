@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from clients.backend import Backend, TensorResponse
+from clients.backend import Backend, TensorResponse, VersionStatus
 from serving.api.signature import DEFAULT_SIGNATURE
 from serving.gateway.context import context
 from serving.gateway.observer import Comparison
@@ -39,6 +39,18 @@ class Routed(Wrapped):
             return method(to.model, *arguments, **(options | where))
 
         return self._router.follow(model, options["version"], options["label"], call)
+
+    def status(
+        self,
+        model: str,
+        version: int | None = None,
+        *,
+        label: str | None = None,
+        timeout: float | None = None,
+    ) -> list[VersionStatus]:
+        """See Backend; a split does not hide the other versions of a model."""
+        to = self._router.named(model, version, label)
+        return self._backend.status(to.model, to.version, label=to.label, timeout=timeout)
 
     def predict(
         self,

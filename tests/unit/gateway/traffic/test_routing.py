@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -147,6 +148,26 @@ def test_an_alias_of_a_split_is_split(routed, server):
     server.labels = {"canary": 2}
     http = routed("[aliases]\nnumbers = 'toy'\n" + SPLIT)
     assert {answered(http, "/predict/numbers") for _ in range(60)} == {1, 2}
+
+
+def test_a_split_hides_no_version(routed, server):
+    http = routed(SPLIT)
+    (model,) = http.get("/v1/models").get_json()["models"]
+    assert [version["version"] for version in model["versions"]] == [3, 2, 1]
+    missing = http.post("/predict/toy?version=9", **IMAGE).get_json()
+    assert "(3, 2, 1)" in missing["expected"]
+
+
+def test_the_largest_batch_of_a_model(routed, server):
+    http = routed("[models.toy]\nmax_batch = 2\n")
+    server.hold = {3}
+    server.proceed.clear()
+    with ThreadPoolExecutor(6) as pool:
+        answers = [pool.submit(answered, http.application.test_client()) for _ in range(6)]
+        until(lambda: server.entered == 3)
+        server.proceed.set()
+        assert [answer.result() for answer in answers] == [3] * 6
+    assert sorted(len(batch) for batch in server.batches) in ([1, 1, 2, 2], [1, 2, 2, 1])
 
 
 SHADOW = "[models.toy]\nshadow = { version = 1 }\n"

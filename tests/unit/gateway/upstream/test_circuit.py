@@ -47,7 +47,7 @@ def notes():
 
 @pytest.fixture
 def backend(server, notes):
-    return Circuit(server, notes)
+    return Circuit(server, notes, enough=1.0)
 
 
 def ask(backend, times=1, failure=None, model="toy", timeout=10.0) -> None:

@@ -35,7 +35,7 @@ def notes():
 
 @pytest.fixture
 def callers(gated, notes):
-    callers = Callers(Coalescing(gated, lambda _: 8, notes), gated)
+    callers = Callers(Coalescing(gated, lambda _: 8, 1, notes), gated)
     yield callers
     gated.gate.set()
     callers.pool.shutdown()
@@ -84,6 +84,16 @@ def test_a_full_batch_does_not_wait(callers, gated):
     for n, future in enumerate([*waiting, full]):
         assert answer(future) == [2 * n]
     answer(first)
+
+
+def test_as_many_calls_as_are_allowed_go_at_a_time(gated, notes):
+    callers = Callers(Coalescing(gated, lambda _: 8, 2, notes), gated)
+    first, second = callers.hold(rows(0)), callers.hold(rows(1))
+    others = [callers.queue(rows(n)) for n in (2, 3)]
+    callers.release()
+    assert [answer(future) for future in (first, second, *others)] == [[0], [2], [4], [6]]
+    assert sorted(gated.sizes) == [1, 1, 2]
+    callers.pool.shutdown()
 
 
 def test_what_is_as_large_as_a_batch_goes_by_itself(callers, gated):
@@ -212,7 +222,7 @@ def test_rows_that_do_not_agree_are_left_as_they_are(callers, gated):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(2, 8))
 def test_everyone_gets_their_own(sizes, largest):
     gated = GatedBackend()
-    callers = Callers(Coalescing(gated, lambda _: largest, Observer()), gated)
+    callers = Callers(Coalescing(gated, lambda _: largest, 1, Observer()), gated)
     try:
         futures = [
             callers.send(np.full((size, 1), index, np.float32)) for index, size in enumerate(sizes)
