@@ -3,15 +3,19 @@
 from collections.abc import Callable, Sequence
 
 from flask import Flask
+from prometheus_client import CollectorRegistry
 
 from clients.backend import Backend
 from clients.predictor import Predictor
 from clients.tfserving import TFServingClient
-from serving.gateway import entry, errors, ops, predict
+from serving.gateway import entry, errors, explain, metrics, oip, ops, pages, predict
 from serving.gateway.api import Api
 from serving.gateway.config import GatewayConfig
+from serving.gateway.context import trace_headers
 from serving.gateway.files import Files, read_files
+from serving.gateway.metrics.observer import MetricsObserver
 from serving.gateway.observer import Observer, Observers
+from serving.gateway.observing.chosen import observers_for
 from serving.gateway.predicting import GatewayPredictor
 from serving.gateway.state import Gateway
 from serving.gateway.traffic.routing import Router
@@ -25,7 +29,12 @@ from serving.gateway.upstream.timed import Timed
 # One line for each API. What fits none of them is answered in the manner of the first.
 APIS = (
     predict.API,
+    explain.API,
+    oip.API,
+    oip.HEALTH,
     ops.API,
+    metrics.API,
+    pages.API,
 )
 
 
@@ -49,13 +58,14 @@ def create_app(
         files: what the files say that the settings name; None reads them.
         stopping: whether the gateway is about to stop, and so is not ready any more.
     """
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     # A multipart field that is not a file has nothing to say here: keep it small.
     app.config["MAX_FORM_MEMORY_SIZE"] = 64 * 1024
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    observer = Observers(observers)
-    backend = backend or TFServingClient(config.upstream)
+    app.extensions["metrics"] = registry = CollectorRegistry()
+    observer = Observers((*observers, MetricsObserver(config, registry), *observers_for(config)))
+    backend = backend or TFServingClient(config.upstream, headers=trace_headers)
     app.extensions["gateway"] = _gateway(
         config, files or read_files(config), backend, observer, stopping
     )

@@ -4,6 +4,7 @@ Flask's own loader reads the environment; an option of the command line goes bef
 """
 
 import difflib
+import importlib.util
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -149,7 +150,21 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
             f"ROCKSTAR_REQUEST_TIMEOUT: expected at most ROCKSTAR_MAX_REQUEST_TIMEOUT, "
             f"{config.max_request_timeout:g}, got {config.request_timeout:g}"
         )
+    _check_observing(config)
     return config
+
+
+def _check_observing(config: GatewayConfig) -> None:
+    """Before a worker stumbles on it."""
+    if config.tracing and importlib.util.find_spec("opentelemetry") is None:
+        raise SettingError("ROCKSTAR_TRACING: needs pip install 'rockstartf[otel]'")
+    if config.payload_log:
+        try:
+            Path(config.payload_log).touch(mode=0o600)
+        except OSError as error:
+            raise SettingError(
+                f"ROCKSTAR_PAYLOAD_LOG: {config.payload_log} cannot be written: {error.strerror}"
+            ) from error
 
 
 def shown(effective: list[Effective]) -> str:
