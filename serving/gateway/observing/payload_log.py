@@ -5,11 +5,10 @@ of tables are written as they came.
 """
 
 import hashlib
-import logging
+import os
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,17 @@ from serving.gateway.observer import Observer
 
 
 class PayloadLog(Observer):
-    """Appends samples to a file, which may be rotated under it."""
+    """Appends samples to a file, which may be rotated under it; several workers may share it."""
 
     def __init__(self, path: Path, share: float) -> None:
-        """Open the file.
+        """Make a log.
 
         Args:
             path: of the file; made if it is not there, for its owner's eyes only.
             share: of the requests, 0 to 1.
-
-        Raises:
-            OSError: it cannot be written.
         """
-        path.touch(mode=0o600)
+        self._path = path
         self._share = share
-        # Whole lines are appended, so several workers may share the file.
-        self._file = logging.Logger("payload")  # of its own, not in the tree: no formatting
-        self._file.addHandler(WatchedFileHandler(path, encoding="utf-8"))
 
     def judged(
         self, context: RequestContext, examples: Sequence[Any], predicted: Predicted
@@ -55,7 +48,10 @@ class PayloadLog(Observer):
             "examples": [_trace_of(example) for example in examples],
             "answers": _answers(predicted),
         }
-        self._file.info("%s", msgspec.json.encode(document).decode())
+        # Opened for each sample, they are few; a line that is appended at once stays whole.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with open(descriptor, "wb", buffering=0) as file:
+            file.write(msgspec.json.encode(document) + b"\n")
 
 
 def _trace_of(example: Any) -> Any:

@@ -98,8 +98,8 @@ def payload_app(server, path, **settings):
 def test_payloads_are_sampled_with_images_by_hash(server, tmp_path):
     path = tmp_path / "payloads.jsonl"
     http = payload_app(server, path)
-    assert path.stat().st_mode & 0o077 == 0
     ask(http, **{"X-Request-ID": "abc-2"})
+    assert path.stat().st_mode & 0o077 == 0
     http.post("/predict/toy?partial=true", json={"instances": [[[0.5] * 8] * 8, "!"]})
     image, array = map(json.loads, path.read_text().splitlines())
     assert (image["request_id"], image["model"], image["version"]) == ("abc-2", "toy", 1)
