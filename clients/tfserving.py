@@ -39,6 +39,8 @@ _NO_LABEL = "Unrecognized servable version label"
 # The only field of GetModelMetadata that there is.
 _SIGNATURES = "signature_def"
 
+Headers = tuple[tuple[str, str], ...]
+
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
@@ -49,15 +51,23 @@ class TFServingClient(Connection):
     Every call raises a `clients.errors.CallError` when it fails.
     """
 
-    def __init__(self, address: str, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        headers: Callable[[], Headers] = tuple,
+    ) -> None:
         """Connect when first used.
 
         Args:
             address: "host:port", or "unix:/path" of a socket.
             timeout: seconds that a call may take where it does not say itself.
+            headers: gives what each call says in addition (gRPC metadata), such as traceparent.
         """
         self.address = address
         self._timeout = timeout
+        self._headers = headers
         self._channel = connect(address)
         self._predict = self._callable(PREDICT)
         self._metadata = self._callable(GET_MODEL_METADATA)
@@ -186,7 +196,11 @@ class TFServingClient(Connection):
         self, method: Callable[..., Response], request: Message, timeout: float | None
     ) -> Response:
         try:
-            return method(request, timeout=self._timeout if timeout is None else timeout)
+            return method(
+                request,
+                timeout=self._timeout if timeout is None else timeout,
+                metadata=self._headers(),
+            )
         except grpc.RpcError as error:
             code = Code(error.code().value[0])
             detail = error.details() or code.name

@@ -4,16 +4,31 @@ import logging
 from collections.abc import Callable, Sequence
 
 from flask import Flask
+from prometheus_client import CollectorRegistry
 
 from clients.backend import Backend
 from clients.predictor import Predictor
 from clients.tfserving import TFServingClient
-from serving.gateway import access, browsers, entry, errors, ops, predict
+from serving.gateway import (
+    access,
+    browsers,
+    entry,
+    errors,
+    explain,
+    metrics,
+    oip,
+    ops,
+    pages,
+    predict,
+)
 from serving.gateway.api import Api
 from serving.gateway.config import GatewayConfig
+from serving.gateway.context import trace_headers
 from serving.gateway.files import Files, read_files
 from serving.gateway.json_answers import MsgspecProvider
+from serving.gateway.metrics.observer import MetricsObserver
 from serving.gateway.observer import Observer, Observers
+from serving.gateway.observing.chosen import observers_for
 from serving.gateway.predicting import GatewayPredictor
 from serving.gateway.seldom import Seldom
 from serving.gateway.state import Gateway
@@ -30,7 +45,12 @@ log = logging.getLogger(__name__)
 # One line for each API. What fits none of them is answered in the manner of the first.
 APIS = (
     predict.API,
+    explain.API,
+    oip.API,
+    oip.HEALTH,
     ops.API,
+    metrics.API,
+    pages.API,
 )
 
 
@@ -54,13 +74,15 @@ def create_app(
         files: what the files say that the settings name; None reads them.
         stopping: whether the gateway is about to stop, and so is not ready any more.
     """
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     # A multipart field that is not a file has nothing to say here: keep it small.
     app.config["MAX_FORM_MEMORY_SIZE"] = 64 * 1024
     app.json = MsgspecProvider(app)
-    observer, files = Observers(observers), files or read_files(config)
-    backend = backend or TFServingClient(config.upstream)
+    app.extensions["metrics"] = registry = CollectorRegistry()
+    observer = Observers((*observers, MetricsObserver(config, registry), *observers_for(config)))
+    files = files or read_files(config)
+    backend = backend or TFServingClient(config.upstream, headers=trace_headers)
     app.extensions["gateway"] = _gateway(config, files, backend, observer, stopping)
     for api in apis:
         app.register_blueprint(api.blueprint)

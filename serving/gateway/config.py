@@ -61,6 +61,20 @@ class GatewayConfig:
         int, Meta(ge=1, description="Requests at a time that prepare their inputs; bounds memory.")
     ] = 4
 
+    log_format: Annotated[
+        str, Meta(pattern="^(text|json)$", description="text, or json with an object a line.")
+    ] = "text"
+    access_log: Annotated[bool, Meta(description="Log each request.")] = True
+    payload_log: Annotated[
+        str, Meta(description="File for a sample of requests and answers, images by hash.")
+    ] = ""
+    payload_share: Annotated[
+        float, Meta(gt=0, le=1, description="Share of the requests in the payload log.")
+    ] = 0.01
+    tracing: Annotated[
+        bool, Meta(description="Send OpenTelemetry spans, as the variables OTEL_… say.")
+    ] = False
+
     request_timeout: Annotated[
         float, Meta(gt=0, description="Seconds for a request that does not say X-Request-Timeout.")
     ] = 10.0

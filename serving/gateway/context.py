@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flask import g
+from flask import g, has_request_context
 
 from clients.errors import DeadlineExceededError
 from serving.api.status import Code
 from serving.errors import InvalidInputError
+from serving.gateway.trace_context import TraceContext, trace_context
 
 if TYPE_CHECKING:
     from serving.gateway.traffic.routes import Arm
@@ -51,6 +52,7 @@ class RequestContext:
         instances: how many examples it had.
         phases: in the order in which they ended.
         arms: by model, which version of a split the request goes to.
+        trace: its place in a distributed trace.
     """
 
     request_id: str
@@ -63,6 +65,7 @@ class RequestContext:
     instances: int = 0
     phases: list[Phase] = field(default_factory=list)
     arms: "dict[str, Arm]" = field(default_factory=dict)
+    trace: TraceContext = field(default_factory=lambda: trace_context(None, None))
 
     def time_left(self) -> float:
         """Seconds until the deadline: what a call upstream may take.
@@ -91,6 +94,11 @@ def context() -> RequestContext:
     """Of the current request."""
     current: RequestContext = g.context
     return current
+
+
+def trace_headers() -> tuple[tuple[str, str], ...]:
+    """What a call upstream says of its place in a trace; nothing outside of a request."""
+    return context().trace.metadata if has_request_context() else ()
 
 
 def request_id(given: str | None) -> str:

@@ -21,6 +21,7 @@ from serving.gateway.errors import RETRY_AFTER, ProblemError
 from serving.gateway.observer import Observer
 from serving.gateway.problem import Problem
 from serving.gateway.state import gateway
+from serving.gateway.trace_context import HEADER, STATE_HEADER, trace_context
 from serving.gateway.traffic.admission import Admission, arrived, verdict
 
 
@@ -62,6 +63,7 @@ def _open_context(apis: tuple[Api, ...]) -> None:
         api.name,
         config.request_timeout,
         arrived(request.environ),
+        trace=trace_context(request.headers.get(HEADER), request.headers.get(STATE_HEADER)),
     )
     g.context.timeout = request_timeout(
         request.headers.get(TIMEOUT_HEADER), config.request_timeout, config.max_request_timeout

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from clients.predictor import Predicted
 from serving.api.status import Code
@@ -70,6 +70,11 @@ class Observer:
     def predicted(self, model: str, predicted: Predicted) -> None:
         """A model with a contract answered: its inputs and outputs, and what they mean."""
 
+    def judged(
+        self, context: RequestContext, examples: Sequence[Any], predicted: Predicted
+    ) -> None:
+        """The examples of a request, as they came, were answered."""
+
     def shadowed(self, comparison: Comparison) -> None:
         """A copy of a request was made, or should have been."""
 
@@ -101,6 +106,12 @@ class Observers(Observer):
     def predicted(self, model: str, predicted: Predicted) -> None:
         """See Observer."""
         self._tell("predicted", model, predicted)
+
+    def judged(
+        self, context: RequestContext, examples: Sequence[Any], predicted: Predicted
+    ) -> None:
+        """See Observer."""
+        self._tell("judged", context, examples, predicted)
 
     def shadowed(self, comparison: Comparison) -> None:
         """See Observer."""

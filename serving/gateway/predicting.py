@@ -54,8 +54,12 @@ class GatewayPredictor:
         version: int | None = None,
         label: str | None = None,
         timeout: float,
+        made_up: bool = False,
     ) -> Predicted:
-        """Ask a model; see clients.predictor.Predictor, and model may be an alias."""
+        """Ask a model; see clients.predictor.Predictor, and model may be an alias.
+
+        Of examples that are made up, that nobody sent, shadows and observers learn nothing.
+        """
 
         def prepare_in_turn(spec: Input) -> NDArray[Any]:
             with self._preparing:
@@ -66,6 +70,8 @@ class GatewayPredictor:
                 to.model, prepare_in_turn, version=to.version, label=to.label, timeout=timeout
             )
             context().version = predicted.contract.version
+            if made_up:
+                return predicted
             self._observer.predicted(to.model, predicted)
             if (shadow := to.shadow) is not None:
                 self._shadows.offer(to.model, lambda: self._compared(predicted, shadow, prepare))

@@ -4,6 +4,7 @@ Flask's own loader reads the environment; an option of the command line goes bef
 """
 
 import difflib
+import importlib.util
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -151,6 +152,25 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
             f"ROCKSTAR_REQUEST_TIMEOUT: expected at most ROCKSTAR_MAX_REQUEST_TIMEOUT, "
             f"{config.max_request_timeout:g}, got {config.request_timeout:g}"
         )
+    _check_access(config)
+    _check_observing(config)
+    return config
+
+
+def _check_observing(config: GatewayConfig) -> None:
+    """Before a worker stumbles on it."""
+    if config.tracing and importlib.util.find_spec("opentelemetry") is None:
+        raise SettingError("ROCKSTAR_TRACING: needs pip install 'rockstartf[otel]'")
+    if config.payload_log:
+        try:
+            Path(config.payload_log).touch(mode=0o600)
+        except OSError as error:
+            raise SettingError(
+                f"ROCKSTAR_PAYLOAD_LOG: {config.payload_log} cannot be written: {error.strerror}"
+            ) from error
+
+
+def _check_access(config: GatewayConfig) -> None:
     for origin in config.cors_origins:
         if not _ORIGIN.fullmatch(origin):
             raise SettingError(
@@ -162,7 +182,6 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
             Rate.parse(config.rate_limit)
     except ValueError as error:
         raise SettingError(f"ROCKSTAR_RATE_LIMIT: {error}") from error
-    return config
 
 
 def shown(effective: list[Effective]) -> str:

@@ -50,6 +50,9 @@ def test_the_contract_tells_the_gateway_labels_and_input(http):
     (model, *_) = http.get("/v1/models").get_json()["models"]
     assert model["labels"] == list("0123456789")
     assert model["versions"] == [{"version": 1, "state": "AVAILABLE"}]
+    counts = np.array(model["confusion"])
+    assert counts.sum() == 360
+    assert counts.trace() / 360 == pytest.approx(model["metrics"]["test_accuracy"])
     assert http.get("/readyz").status_code == 200
 
 

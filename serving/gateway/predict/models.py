@@ -37,6 +37,7 @@ def _describe(model: str) -> dict[str, Any]:
             "target": contract.target,
             "input": _input(contract.input),
             "metrics": contract.metrics,
+            "confusion": contract.confusion,
             "created": contract.created.isoformat(),
         }
     return described

@@ -1,80 +1,72 @@
 """`POST /predict/<model>`: examples in, labels or numbers out."""
 
-from typing import Any
-
 import numpy as np
-from flask import jsonify, request
-from flask.typing import ResponseReturnValue
+from flask import Response, request
 from numpy.typing import NDArray
 
 from clients.errors import NotFoundError
-from serving.contract import Input
-from serving.errors import InvalidInputError
+from serving.contract import Contract, Input
+from serving.gateway.arguments import flag, only, positive, share, version_or_label
 from serving.gateway.context import context
 from serving.gateway.names import not_found
+from serving.gateway.predict.answers import (
+    CSV,
+    NPY,
+    TYPES,
+    Judgement,
+    as_csv,
+    as_json,
+    as_npy,
+    judge,
+)
+from serving.gateway.predict.batch import Batch
 from serving.gateway.predict.bodies import read_examples
 from serving.gateway.state import gateway
-from serving.inputs import prepare
-from serving.labels import Prediction, Value, predictions, values
 
 DEFAULT_TOP = 3
-_PARAMETERS = ("version", "label", "top")
 
 
-def predict(model: str) -> ResponseReturnValue:
+def predict(model: str) -> Response:
     """Predict the examples in the body.
 
-    `?version=` or `?label=` picks a version, `?top=` says how many labels.
+    `?version=` or `?label=` picks a version, `?top=` says how many labels are listed, `?threshold=`
+    what score an answer must have, `?partial=true` that bad examples are answered as errors beside
+    the good ones. `Accept` picks JSON, CSV or .npy.
     """
-    unknown = sorted(set(request.args) - set(_PARAMETERS))
-    if unknown:
-        raise InvalidInputError(unknown[0], expected=" or ".join(_PARAMETERS), got=unknown[0])
-    version, label, top = _positive("version"), _label(), _positive("top") or DEFAULT_TOP
+    only("version", "label", "top", "threshold", "partial")
+    version, label = version_or_label()
+    top, threshold, partial = positive("top"), share("threshold"), flag("partial")
+    accepted = request.accept_mimetypes.best_match(TYPES)
+    # A table has one column for each label listed: the likeliest alone, unless more are asked for.
+    top = top or (1 if accepted == CSV else DEFAULT_TOP)
     config, current = gateway().config, context()
     current.model = model
     with current.phase("preprocess"):
-        examples = read_examples(request, config)
-    current.instances = len(examples)
+        batch = Batch(read_examples(request, config), config, partial=partial)
 
-    def batch(spec: Input) -> NDArray[Any]:
+    def prepared(spec: Input) -> NDArray[np.float32]:
         with current.phase("preprocess"):
-            return np.stack(
-                [
-                    prepare(named.example, spec, field=named.field, max_pixels=config.max_pixels)
-                    for named in examples
-                ]
-            )
+            return batch.prepare(spec)
 
     try:
         answer = gateway().predictor.predict(
-            model, batch, version=version, label=label, timeout=current.time_left()
+            model, prepared, version=version, label=label, timeout=current.time_left()
         )
     except NotFoundError as error:
         raise not_found(model, version, label) from error
+    current.instances = batch.size
     contract = answer.contract
+    gateway().observer.judged(current, batch.originals, answer)
     with current.phase("postprocess"):
-        named: list[Prediction] | list[Value]
-        if contract.task == "regression":
-            named = values(answer.outputs)
-        else:
-            named = predictions(answer.outputs, contract.labels, top)
-        return jsonify(model=model, version=contract.version, predictions=named)
+        if accepted == NPY:
+            return _versioned(as_npy(answer.outputs, batch.problems), contract)
+        items = judge(contract, answer.outputs, batch.problems, Judgement(top, threshold))
+        if accepted == CSV:
+            return _versioned(as_csv(contract, items, top), contract)
+        return as_json(model, contract.version, items)
 
 
-def _positive(name: str) -> int | None:
-    text = request.args.get(name)
-    if text is None:
-        return None
-    # isdecimal alone would let other scripts' digits by; a version is an int64 on the wire.
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and 1 <= int(text) < 2**63):
-        raise InvalidInputError(name, expected="a whole number from 1", got=repr(text[:40]))
-    return int(text)
-
-
-def _label() -> str | None:
-    label = request.args.get("label")
-    if label == "":
-        raise InvalidInputError("label", expected="the name of a label", got="nothing")
-    if label is not None and "version" in request.args:
-        raise InvalidInputError("label", expected="a version or a label", got="both")
-    return label
+def _versioned(response: Response, contract: Contract) -> Response:
+    """Say in a header which version answered, where the body has no place for it."""
+    response.headers["X-Model-Version"] = str(contract.version)
+    return response

@@ -3,8 +3,9 @@ import threading
 import numpy as np
 import pytest
 
-from clients.backend import TensorResponse, VersionStatus
+from clients.backend import Metadata, TensorResponse, VersionStatus
 from clients.errors import call_error
+from serving.api.signature import Signature, TensorSpec, signature_def
 from serving.api.status import Code
 from serving.contract import Contract
 from serving.gateway.app import create_app
@@ -67,6 +68,15 @@ class FakeServer:
         self._version(model, None)
         return [VersionStatus(v, "AVAILABLE", "") for v in sorted(self.versions, reverse=True)]
 
+    def metadata(self, model, version=None, *, label=None, timeout=None):
+        version = self._version(model, version, label)
+        spec = self.versions[version].input
+        signature = Signature(
+            {spec.name: TensorSpec("image:0", np.dtype(np.float32), (-1, *spec.shape))},
+            {"probabilities": TensorSpec("p:0", np.dtype(np.float32), (-1, 4))},
+        )
+        return Metadata(version, {"serving_default": signature_def(signature)})
+
     def close(self) -> None:
         pass
 
@@ -96,3 +106,11 @@ def config() -> GatewayConfig:
 @pytest.fixture
 def http(server, config):
     return create_app(config, server).test_client()
+
+
+@pytest.fixture(scope="module")
+def http_forever():
+    """One client for all examples of a property, with the limits of `config`."""
+    limits = {"max_body_bytes": 200_000, "max_pixels": 1_000_000, "max_instances": 8}
+    config = GatewayConfig(upstream="unused", models=("toy",), **limits)
+    return create_app(config, FakeServer()).test_client()

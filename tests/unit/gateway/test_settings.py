@@ -24,6 +24,9 @@ def test_defaults_environment_and_options_in_rising_order(monkeypatch):
 @pytest.mark.parametrize(
     ("variable", "value", "says"),
     [
+        ("ROCKSTAR_LOG_FORMAT", "xml", "ROCKSTAR_LOG_FORMAT"),
+        ("ROCKSTAR_PAYLOAD_LOG", "/no/such/folder/log", "/no/such/folder/log cannot be written: No such"),
+        ("ROCKSTAR_PAYLOAD_SHARE", "2", "ROCKSTAR_PAYLOAD_SHARE"),
         ("ROCKSTAR_WORKERS", "x", "ROCKSTAR_WORKERS: expected a whole number from 1, got 'x'"),
         ("ROCKSTAR_WORKERS", "0", "from 1"),
         ("ROCKSTAR_REQUEST_TIMEOUT", "0", "ROCKSTAR_REQUEST_TIMEOUT: expected a number above 0"),
