@@ -5,6 +5,7 @@ names, sizes or times.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +51,8 @@ def write_manifest(folder: Path) -> None:
     Raises:
         OSError: a file cannot be read, or the manifest not be written.
     """
-    document = msgspec.json.format(msgspec.json.encode(Manifest(files=_entries(folder))), indent=2)
+    entries = {name: _entry(path) for name, path in _files(folder).items()}
+    document = msgspec.json.format(msgspec.json.encode(Manifest(files=entries)), indent=2)
     (folder / MANIFEST_FILE).write_bytes(document + b"\n")
 
 
@@ -65,20 +67,29 @@ def check_manifest(folder: Path) -> Manifest:
         ManifestError: it cannot be read, or files are missing, added or changed.
     """
     manifest = _read(folder)
-    try:
-        found = _entries(folder)
-    except OSError as error:
-        raise ManifestError(f"{folder} cannot be read: {error}") from error
-    differences = [
-        difference
-        for path in sorted(manifest.files.keys() | found.keys())
-        if (difference := _difference(path, manifest.files.get(path), found.get(path)))
-    ]
-    if differences:
-        more = len(differences) - _NAMED
-        named = "; ".join(differences[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
-        raise ManifestError(f"{folder} is not what was published: {named}")
+    _compare(folder, manifest, _every)
     return manifest
+
+
+def check_readable(folder: Path, reads: Callable[[str], bool]) -> None:
+    """Compare a version's folder with its manifest as far as somebody will read it.
+
+    All files of the manifest must be there with their sizes; only of those that are read the
+    content is hashed, and only among those an addition matters.
+
+    Args:
+        folder: of the version.
+        reads: whether a file is read, by its path within the folder.
+
+    Raises:
+        MissingManifestError: there is no manifest.
+        ManifestError: it cannot be read, or files are missing, added or changed.
+    """
+    _compare(folder, _read(folder), reads)
+
+
+def _every(_: str) -> bool:
+    return True
 
 
 def _read(folder: Path) -> Manifest:
@@ -101,27 +112,50 @@ def _read(folder: Path) -> Manifest:
     return manifest
 
 
-def _entries(folder: Path) -> dict[str, FileEntry]:
+def _compare(folder: Path, manifest: Manifest, reads: Callable[[str], bool]) -> None:
+    try:
+        found = _files(folder)
+        differences = [
+            difference
+            for path in sorted(manifest.files.keys() | found.keys())
+            if (
+                difference := _difference(
+                    path, manifest.files.get(path), found.get(path), reads=reads(path)
+                )
+            )
+        ]
+    except OSError as error:
+        raise ManifestError(f"{folder} cannot be read: {error}") from error
+    if differences:
+        more = len(differences) - _NAMED
+        named = "; ".join(differences[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        raise ManifestError(f"{folder} is not what was published: {named}")
+
+
+def _difference(path: str, expected: FileEntry | None, got: Path | None, *, reads: bool) -> str:
+    if expected is None:
+        return f"{path} was added" if reads else ""
+    if got is None:
+        return f"{path} is missing"
+    size = got.stat().st_size
+    if size != expected.bytes:
+        return f"{path} has {size} bytes, not {expected.bytes}"
+    if reads and _entry(got).sha256 != expected.sha256:
+        return f"{path} has another content"
+    return ""
+
+
+def _files(folder: Path) -> dict[str, Path]:
     files = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
     files.pop(MANIFEST_FILE, None)
-    return {name: _entry(path) for name, path in files.items()}
+    return files
 
 
 def _entry(path: Path) -> FileEntry:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return FileEntry(file.tell(), digest)
-
-
-def _difference(path: str, expected: FileEntry | None, got: FileEntry | None) -> str:
-    if expected is None:
-        return f"{path} was added"
-    if got is None:
-        return f"{path} is missing"
-    if got.bytes != expected.bytes:
-        return f"{path} has {got.bytes} bytes, not {expected.bytes}"
-    return f"{path} has another content" if got.sha256 != expected.sha256 else ""

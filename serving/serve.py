@@ -140,11 +140,13 @@ class _ModelServer:
         return [
             *(sys.executable, "-m", "serving.model_server"),
             f"--model_config_file={self._config}",
+            "--prefer_tflite_model=true",
             f"--host={self._options.host}",
             f"--port={grpc}",
             f"--rest_api_port={rest}",
             f"--address_file={self._addresses}",
             f"--require_all_models={str(strict).lower()}",
+            "--allow_version_labels_for_unavailable_models",
         ]
 
     def is_ready(self) -> bool:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.saved_models import SavedModels
+
 if TYPE_CHECKING:
     from training.train import TrainingResult
 
@@ -31,3 +33,9 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory) -> TrainedModels:
     return TrainedModels(
         workdir, {model: train_and_evaluate(config_for(model), workdir) for model in CLASSIFIERS}
     )
+
+
+@pytest.fixture(scope="session")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> SavedModels:
+    """SavedModels and LiteRT files of many kinds, each made when it is first asked for."""
+    return SavedModels(tmp_path_factory.mktemp("saved-models"))

@@ -41,6 +41,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.closed = False
+        self.runs: list[str] = []
         self.entered = threading.Event()
         self.proceed = threading.Event()
         self.proceed.set()
@@ -53,6 +54,7 @@ class FakeEngine:
         deadline: Deadline = NO_DEADLINE,
     ) -> dict[str, Any]:
         assert not self.closed
+        self.runs.append(signature)
         self.entered.set()
         assert self.proceed.wait(30)
         assert not self.closed
@@ -78,10 +80,11 @@ class FakeLoader:
     def __init__(self) -> None:
         self.engines: dict[int, FakeEngine] = {}
         self.attempts: list[int] = []
+        self.fails: set[int] = set()
 
     def __call__(self, servable_id: ServableId, folder: Path) -> FakeEngine:
         self.attempts.append(int(folder.name))
-        if not (folder / "ok").exists():
+        if not (folder / "ok").exists() or int(folder.name) in self.fails:
             raise LoadError(f"{folder}/ok is missing")
         self.engines[int(folder.name)] = FakeEngine()
         return self.engines[int(folder.name)]
@@ -90,6 +93,7 @@ class FakeLoader:
 def add_version(base_path: Path, version: int | str, *, ok: bool = True) -> Path:
     folder = base_path / str(version)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.tflite").touch()
     if ok:
         (folder / "ok").touch()
     return folder

@@ -63,7 +63,8 @@ def export(
 
     Args:
         predict: the model, in TensorFlow operations; takes any number of examples.
-        trackables: what owns the variables that it reads: Keras models, tf.Modules, tf.Variables.
+        trackables: what owns the variables that it reads: tf.Variables or tf.Modules. Not Keras
+            models: copies of their variables would be saved, which no function reads.
         draft: the contract; its version is replaced by the one that is published.
         golden: samples as users send them, and what preprocessing made of them.
         models: the folder above the folders of models.

@@ -95,7 +95,8 @@ class KerasNetwork:
         self.trainable = [variable.value for variable in model.trainable_variables]
         self.weights = [variable.value for variable in model.weights]
         self.state = [variable.value for variable in model.variables]
-        self.trackables = [model]
+        # Not the model: then copies of its variables would be saved, which no function reads.
+        self.trackables = self.state
 
     def scores(self, x: Tensor, seed: Tensor | None = None) -> Tensor:
         """See Network; dropout draws on seeds of Keras's own, which are part of the state."""

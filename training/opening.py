@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from training.signatures import Signatures, TensorInfo
 from training.tensorflow_setup import SavedModel, tf
 
+# Of what runs when a SavedModel is loaded; no signature that anyone calls.
+_INTERNAL = "__saved_model_"
+
 # Signature and its one input to its outputs.
 Run = Callable[[str, dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 
@@ -18,25 +21,34 @@ Run = Callable[[str, dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 def open_saved_model(folder: Path) -> tuple[Signatures, Run]:
     """What a SavedModel promises, and a function that runs it.
 
+    It is loaded as TensorFlow Serving loads it, into a session: tf.saved_model.load also finds
+    variables that a session does not restore.
+
     Raises:
         OSError, ValueError, RuntimeError: it cannot be loaded.
     """
-    loaded = tf.saved_model.load(str(folder))
+    graph = tf.Graph()
+    session = tf.compat.v1.Session(graph=graph)
+    with graph.as_default():
+        loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
+    definitions = {n: d for n, d in loaded.signature_def.items() if not n.startswith(_INTERNAL)}
 
-    def infos(specs: dict[str, Any]) -> dict[str, TensorInfo]:
+    def infos(tensors: Any) -> dict[str, TensorInfo]:
         return {
-            name: TensorInfo(spec.dtype.name, tuple(-1 if d is None else d for d in spec.shape))
-            for name, spec in specs.items()
+            name: TensorInfo(
+                tf.as_dtype(info.dtype).name, tuple(dim.size for dim in info.tensor_shape.dim)
+            )
+            for name, info in tensors.items()
         }
 
     def run(signature: str, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        tensors = {name: tf.constant(value) for name, value in inputs.items()}
-        return {k: v.numpy() for k, v in loaded.signatures[signature](**tensors).items()}
+        definition = definitions[signature]
+        feeds = {definition.inputs[name].name: value for name, value in inputs.items()}
+        fetches = {name: info.name for name, info in definition.outputs.items()}
+        outputs: dict[str, NDArray[Any]] = session.run(fetches, feeds)
+        return outputs
 
-    signatures = {
-        name: (infos(function.structured_input_signature[1]), infos(function.structured_outputs))
-        for name, function in loaded.signatures.items()
-    }
+    signatures = {name: (infos(d.inputs), infos(d.outputs)) for name, d in definitions.items()}
     return signatures, run
 
 
@@ -76,8 +88,7 @@ def saved_methods(folder: Path) -> dict[str, str]:
     return {
         name: signature.method_name
         for name, signature in graph.signature_def.items()
-        # What tf.saved_model.load runs at the start; no signature that anyone calls.
-        if not name.startswith("__saved_model_")
+        if not name.startswith(_INTERNAL)
     }
 
 

@@ -2,17 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from serving.api.messages import model_status_pb2, prediction_pb2
+from serving.api.messages import (
+    inference_pb2,
+    model_management_pb2,
+    model_status_pb2,
+    prediction_pb2,
+)
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
+
+# The one whose API this is.
+TENSORFLOW_SERVING_VERSION = "2.20"
 
 # Type of the SignatureDefMap that GetModelMetadata answers inside a google.protobuf.Any.
 SIGNATURE_DEF_MAP_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
@@ -49,6 +57,24 @@ class Method(Generic[Request, Response]):
 PREDICT = Method(
     PREDICTION_SERVICE, "Predict", prediction_pb2.PredictRequest, prediction_pb2.PredictResponse
 )
+CLASSIFY = Method(
+    PREDICTION_SERVICE,
+    "Classify",
+    inference_pb2.ClassificationRequest,
+    inference_pb2.ClassificationResponse,
+)
+REGRESS = Method(
+    PREDICTION_SERVICE,
+    "Regress",
+    inference_pb2.RegressionRequest,
+    inference_pb2.RegressionResponse,
+)
+MULTI_INFERENCE = Method(
+    PREDICTION_SERVICE,
+    "MultiInference",
+    inference_pb2.MultiInferenceRequest,
+    inference_pb2.MultiInferenceResponse,
+)
 GET_MODEL_METADATA = Method(
     PREDICTION_SERVICE,
     "GetModelMetadata",
@@ -61,3 +87,14 @@ GET_MODEL_STATUS = Method(
     model_status_pb2.GetModelStatusRequest,
     model_status_pb2.GetModelStatusResponse,
 )
+RELOAD_CONFIG = Method(
+    MODEL_SERVICE,
+    "HandleReloadConfigRequest",
+    model_management_pb2.ReloadConfigRequest,
+    model_management_pb2.ReloadConfigResponse,
+)
+
+
+def methods() -> list[Method[Any, Any]]:
+    """All of these methods."""
+    return [value for value in globals().values() if isinstance(value, Method)]

@@ -3,6 +3,7 @@
 Strings are arrays of dtype object that hold bytes.
 """
 
+import functools
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.api.messages import tensor_pb2
+from serving.api.messages.packed_tensor_pb2 import PackedTensorProto
 from serving.api.messages.tensor_pb2 import TensorProto, TensorShapeProto
 
 # A short list of values may stand for a large tensor (its last value is repeated): how large that
@@ -26,6 +28,11 @@ class WireType:
     number: "tensor_pb2.DataType"
     dtype: np.dtype[Any]
     field: str
+
+    @functools.cached_property
+    def little_endian(self) -> np.dtype[Any]:
+        """The NumPy dtype of its values as bytes on the wire."""
+        return self.dtype.newbyteorder("<")
 
     @property
     def name(self) -> str:
@@ -53,6 +60,11 @@ _TYPES = [
 ]
 WIRE_TYPES = {int(wire.number): wire for wire in _TYPES}
 _BY_DTYPE = {wire.dtype: wire for wire in _TYPES}
+
+# Typed fields whose values have a fixed width on the wire, so that they can be moved as bytes
+# instead of one by one: by way of a message that has the same field as bytes. For 784 floats that
+# takes a microsecond instead of forty. The other fields hold varints, or strings.
+_PACKED_FIELDS = frozenset(PackedTensorProto.DESCRIPTOR.fields_by_name) - {"dtype", "tensor_shape"}
 
 
 def wire_type(dtype: np.dtype[Any] | type) -> WireType:
@@ -83,14 +95,18 @@ def to_proto(array: NDArray[Any], *, as_content: bool = False) -> TensorProto:
     """
     array = np.asarray(array)
     wire = wire_type(array.dtype)
-    proto = TensorProto(dtype=wire.number, tensor_shape=shape_proto(array.shape))
+    shape = shape_proto(array.shape)
+    if wire.field in _PACKED_FIELDS and not as_content:
+        packed = PackedTensorProto(dtype=wire.number, tensor_shape=shape)
+        setattr(packed, wire.field, _to_bytes(array, wire))
+        return TensorProto.FromString(packed.SerializeToString())
+    proto = TensorProto(dtype=wire.number, tensor_shape=shape)
     if wire.field == "string_val":
         proto.string_val.extend(_as_bytes(value) for value in array.ravel().tolist())
     elif as_content:
-        native = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        proto.tensor_content = native.tobytes()
+        proto.tensor_content = _to_bytes(array, wire)
     else:
-        getattr(proto, wire.field).extend(_typed_values(array.ravel(), wire))
+        getattr(proto, wire.field).extend(_varint_values(array.ravel(), wire))
     return proto
 
 
@@ -105,43 +121,57 @@ def to_array(proto: TensorProto) -> NDArray[Any]:
     wire = WIRE_TYPES.get(proto.dtype)
     if wire is None:
         raise ValueError(f"unsupported tensor dtype number {int(proto.dtype)}")
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+    wire_shape = proto.tensor_shape
+    shape = tuple([dim.size for dim in wire_shape.dim])
+    if wire_shape.unknown_rank or min(shape, default=0) < 0:
         raise ValueError(f"a tensor's shape must be known, got {_shape_text(proto)}")
-    if proto.tensor_content:
-        return _from_content(proto.tensor_content, wire, shape)
-    return _filled(_from_typed(getattr(proto, wire.field), wire), wire, shape)
+    if content := proto.tensor_content:
+        return _from_content(content, wire, shape)
+    return _filled(_from_typed(proto, wire), wire, shape)
 
 
 def shape_proto(shape: tuple[int, ...]) -> TensorShapeProto:
     """The message for a shape; -1 stands for any size."""
-    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in shape])
+    proto = TensorShapeProto()
+    for size in shape:
+        proto.dim.add(size=size)
+    return proto
 
 
-def _typed_values(flat: NDArray[Any], wire: WireType) -> list[Any]:
-    if wire.field == "half_val":
-        flat = flat.view(np.uint16)
-    elif wire.field in ("scomplex_val", "dcomplex_val"):
-        flat = flat.view(flat.real.dtype)
-    values: list[Any] = flat.tolist()
+def _to_bytes(array: NDArray[Any], wire: WireType) -> bytes:
+    return array.astype(wire.little_endian, copy=False).tobytes()
+
+
+def _varint_values(flat: NDArray[Any], wire: WireType) -> list[Any]:
+    values: list[Any] = (flat.view(np.uint16) if wire.field == "half_val" else flat).tolist()
     return values
 
 
-def _from_typed(field: Any, wire: WireType) -> NDArray[Any]:
+def _from_typed(proto: TensorProto, wire: WireType) -> NDArray[Any]:
+    if wire.field in _PACKED_FIELDS:
+        packed = PackedTensorProto.FromString(proto.SerializeToString())
+        return _from_packed(getattr(packed, wire.field), wire)
+    field = getattr(proto, wire.field)
     if wire.field == "string_val":
         values = np.empty(len(field), dtype=object)
         values[:] = field
         return values
     if wire.field == "half_val":
-        return np.array(field, dtype=np.int32).astype(np.uint16).view(wire.dtype)
-    if wire.field in ("scomplex_val", "dcomplex_val"):
-        if len(field) % 2:
-            raise ValueError(f"{wire.name} needs pairs of values, got {len(field)}")
-        parts = np.float32 if wire.field == "scomplex_val" else np.float64
-        return np.array(field, dtype=parts).view(wire.dtype)
+        return np.fromiter(field, np.int32, len(field)).astype(np.uint16).view(wire.dtype)
     if wire.field == "int_val":
-        return np.array(field, dtype=np.int32).astype(wire.dtype)
-    return np.array(field, dtype=wire.dtype)
+        return np.fromiter(field, np.int32, len(field)).astype(wire.dtype, copy=False)
+    return np.fromiter(field, wire.dtype, len(field))
+
+
+def _from_packed(content: bytes, wire: WireType) -> NDArray[Any]:
+    if len(content) % wire.dtype.itemsize:  # only complex values are two on the wire
+        count = 2 * len(content) // wire.dtype.itemsize
+        raise ValueError(f"{wire.name} needs pairs of values, got {count}")
+    return _from_bytes(content, wire)
+
+
+def _from_bytes(content: bytes, wire: WireType) -> NDArray[Any]:
+    return np.frombuffer(content, wire.little_endian).astype(wire.dtype, copy=False)
 
 
 def _from_content(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -153,8 +183,7 @@ def _from_content(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDA
             f"tensor_content has {len(content)} bytes, "
             f"{wire.name} of shape {list(shape)} needs {expected}"
         )
-    little = np.frombuffer(content, dtype=wire.dtype.newbyteorder("<")).reshape(shape)
-    return little.astype(wire.dtype, copy=False)
+    return _from_bytes(content, wire).reshape(shape)
 
 
 def _filled(values: NDArray[Any], wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -1,1 +1,1 @@
-"""The embedded model server: TensorFlow Serving's flags, folders, gRPC and REST API on LiteRT."""
+"""The embedded model server: TensorFlow Serving's flags, folders and APIs, without TF Serving."""

@@ -1,48 +1,46 @@
 """`python -m serving.model_server --model_name=cnn --model_base_path=models/cnn`."""
 
 import logging
-import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
+from functools import partial
 
+from serving import logs
 from serving.model_server.address_file import write_address_file
+from serving.model_server.engines.choice import find_runtimes, in_words
+from serving.model_server.flags.logging import log_format
 from serving.model_server.flags.parser import PROGRAM, Flags, parse_flags
 from serving.model_server.models.config import ConfigError
 from serving.model_server.models.manager import StartError
 from serving.model_server.server import ModelServer
+from serving.model_server.signals import Signals, exit_now
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("serving.model_server")  # not "__main__"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Returns:
-        The exit status: 0 after a stop, 1 when it cannot start (2 comes from the flags).
+        The exit status: 0 after a stop, 1 when it cannot start. Others end the process elsewhere: 2
+        for wrong flags, 128 and the signal's number for a signal while it stops.
     """
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    logging.basicConfig(
-        level=logging.INFO,
-        format=f"%(asctime)s %(levelname)s {PROGRAM}: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
+    arguments = sys.argv[1:] if arguments is None else arguments
+    logs.configure(log_format(arguments), PROGRAM)
+    signals = Signals()
     try:
-        flags = parse_flags(sys.argv[1:] if arguments is None else arguments)
-        return _serve(flags, stopping)
+        return _serve(parse_flags(arguments), signals)
     except (ConfigError, StartError) as error:
         for line in str(error).splitlines():
             log.error("cannot start: %s", line)
         return 1
 
 
-def _serve(flags: Flags, stopping: threading.Event) -> int:
-    log.info("the engine is LiteRT: each version folder needs a model.tflite")
+def _serve(flags: Flags, signals: Signals) -> int:
+    log.info("engine of a version: %s", in_words(flags.options.engine, find_runtimes()))
     server = ModelServer(flags.options)
     server.start()
+    signals.serving(partial(_remove_traces, flags))
     if flags.address_file is not None:
         try:
             write_address_file(
@@ -51,17 +49,19 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
         except OSError as error:
             server.stop(grace=0)
             raise StartError(f"--address_file {flags.address_file}: {error.strerror}") from error
-    stopping.wait()
-    log.info("stopping: requests in flight finish")
+    signals.wait()
     finished = server.stop()
-    if flags.address_file is not None:
-        flags.address_file.unlink(missing_ok=True)
-    log.info("stopped")
+    _remove_traces(flags)
+    log.info("stopped" if finished else "stopped, though some requests had not finished")
     if not finished:
-        # The interpreter would wait at its exit for the threads of requests that never end.
-        logging.shutdown()
-        os._exit(0)
+        exit_now(0)
     return 0
+
+
+def _remove_traces(flags: Flags) -> None:
+    for path in (flags.address_file, flags.options.grpc.socket_path):
+        if path is not None:
+            path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """What a server is made of."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.models.config import ModelConfig
+from serving.model_server.tls import Tls
 
 ANY_PORT = 0
 
@@ -17,10 +21,23 @@ class EngineOptions:
     """How versions are run.
 
     Attributes:
-        intra_op_threads: of one request; 0: as the engine likes.
+        prefer_tflite: whether LiteRT runs what has a model.tflite; else TensorFlow runs what has a
+            SavedModel.
+        intra_op_threads: of one operation; 0: as the engine likes. LiteRT: of one request.
+        inter_op_threads: for operations that do not depend on each other; 0: as the engine likes.
+        saved_model_tags: of the graph in a SavedModel that is loaded.
+        gpu_memory_fraction: of a GPU's memory that TensorFlow takes; 0: as TensorFlow likes.
+        litert_pools: requests that LiteRT runs at once for a version; 0: one for each core.
+        litert_interpreters: for each of these, which multiplies them.
     """
 
+    prefer_tflite: bool = False
     intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    saved_model_tags: frozenset[str] = frozenset({"serve"})
+    gpu_memory_fraction: float = 0.0
+    litert_pools: int = 0
+    litert_interpreters: int = 1
 
 
 @dataclass(frozen=True)
@@ -30,10 +47,22 @@ class GrpcOptions:
     Attributes:
         port: None: off; ANY_PORT: a free one.
         threads: requests handled at once.
+        socket_path: of a UNIX socket beside the port, or instead of it.
+        tls: None: without.
+        channel_arguments: of gRPC itself, by name.
+        health: whether grpc.health.v1 is answered.
+        reflection: whether clients may ask for the services and their messages.
+        tensor_content: whether Predict answers tensors as bytes instead of in their typed fields.
     """
 
     port: int | None = ANY_PORT
     threads: int = field(default_factory=_four_per_core)
+    socket_path: Path | None = None
+    tls: Tls | None = None
+    channel_arguments: Mapping[str, int | str] = field(default_factory=dict)
+    health: bool = False
+    reflection: bool = False
+    tensor_content: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,10 +72,16 @@ class RestOptions:
     Attributes:
         port: None: off; ANY_PORT: a free one.
         threads: requests handled at once.
+        timeout_seconds: of one request; None: no limit.
+        max_body_bytes: of a request, also when it is inflated.
+        cors: whether pages of other origins may use it.
     """
 
     port: int | None = ANY_PORT
     threads: int = field(default_factory=_four_per_core)
+    timeout_seconds: float | None = 30.0
+    max_body_bytes: int = 128 * 2**20
+    cors: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,10 +92,54 @@ class LoadOptions:
         poll_seconds: between looks at the models' folders; 0: only once.
         require_all_models: whether a model of which no version loads keeps the server from
             starting; where not, that model is reported and the others are served.
+        config_file: to be watched for other models, if any.
+        config_poll_seconds: between looks at that file; 0: it is not watched.
+        allow_labels_for_unavailable: whether a label that is new may stand for a version that is
+            not loaded.
+        load_threads: that load versions after the start; 0: the thread that looks at the folders.
+        unload_threads: that unload them; 0: likewise.
+        max_load_retries: of a version that does not load, while its folder stays as it is.
+        retry_seconds: between them.
+        settle_seconds: without a change, after which a folder counts as written; 0: it always does.
     """
 
     poll_seconds: float = 1.0
     require_all_models: bool = True
+    config_file: Path | None = None
+    config_poll_seconds: float = 0.0
+    allow_labels_for_unavailable: bool = False
+    load_threads: int = 0
+    unload_threads: int = 0
+    max_load_retries: int = 5
+    retry_seconds: float = 60.0
+    settle_seconds: float = 0.25
+
+
+@dataclass(frozen=True)
+class BatchingOptions:
+    """How requests are batched.
+
+    Attributes:
+        enabled: whether they are.
+        parameters: how; with per_model only the threads of it.
+        per_model: whether each version says for itself, in a file of its folder.
+    """
+
+    enabled: bool = False
+    parameters: BatchingParameters = field(default_factory=BatchingParameters)
+    per_model: bool = False
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """What requests may ask of a model.
+
+    Attributes:
+        check_methods: whether a signature is refused where its method_name is another than the
+            request's. TensorFlow 2 names all signatures for Predict.
+    """
+
+    check_methods: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,3 +157,5 @@ class ServerOptions:
     rest: RestOptions = RestOptions()
     load: LoadOptions = LoadOptions()
     engine: EngineOptions = EngineOptions()
+    batching: BatchingOptions = field(default_factory=BatchingOptions)
+    inference: InferenceOptions = InferenceOptions()

@@ -1,22 +1,23 @@
 """The server as an object: start, real ports, stop."""
 
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
-import grpc
-
-from serving.api.services import MAX_MESSAGE_BYTES
 from serving.model_server.engines.engine import Loader
+from serving.model_server.grpc_api.server import GrpcServer
 from serving.model_server.grpc_api.service import handlers
+from serving.model_server.grpc_api.unix_socket import make_room
 from serving.model_server.inference.core import Core
+from serving.model_server.listening import bind, join, reachable
 from serving.model_server.loading import EngineLoader
+from serving.model_server.models.config_file import ConfigFileWatcher
 from serving.model_server.models.manager import Manager, StartError
-from serving.model_server.options import ServerOptions
-from serving.model_server.rest_api.server import RestServer, bind
+from serving.model_server.options import GrpcOptions, LoadOptions, ServerOptions
+from serving.model_server.rest_api.server import RestServer
 from serving.model_server.rest_api.service import RestService
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 Bound = TypeVar("Bound")
 
 GRACE_SECONDS = 10.0
+SOCKET_FLAG = "--grpc_socket_path"
 
 
 class ModelServer:
@@ -42,10 +44,13 @@ class ModelServer:
             load: makes engines of version folders; none: as the options say.
         """
         self._options = options
-        self._manager = Manager(options.models, load or EngineLoader(options.engine), options.load)
-        self._core = Core(self._manager)
-        self._grpc: grpc.Server | None = None
+        load = load or EngineLoader(options.engine, options.batching)
+        self._manager = Manager(options.models, load, options.load)
+        self._watcher = _watcher(self._manager, options.load)
+        self._core = Core(self._manager, options.inference)
+        self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
+        self._rest_service: RestService | None = None
         self.grpc_port: int | None = None
         self.rest_port: int | None = None
 
@@ -55,7 +60,10 @@ class ModelServer:
         Raises:
             StartError: a model has no version that loads, or a port cannot be bound.
         """
+        self._check_addresses()
         self._manager.start()
+        if self._watcher is not None:
+            self._watcher.start()
         try:
             self._bind()
         except StartError:
@@ -64,7 +72,7 @@ class ModelServer:
         for server in (self._grpc, self._rest):
             if server is not None:
                 server.start()
-        log.info("ready: gRPC on %s, REST on %s", self.grpc_address, self.rest_address)
+        log.info("ready: %s", ", ".join(self._where()))
 
     def stop(self, grace: float = GRACE_SECONDS) -> bool:
         """Take no more requests, let those in flight finish, unload the models.
@@ -73,13 +81,18 @@ class ModelServer:
             grace: seconds that requests in flight have.
 
         Returns:
-            Whether all of them finished.
+            Whether all of them finished, and nothing is being loaded any more.
         """
+        until = time.monotonic() + grace
         stopped = self._grpc.stop(grace) if self._grpc else None
         finished = self._rest.stop(grace) if self._rest else True
+        if self._rest_service:
+            finished = self._rest_service.close() and finished
         if stopped is not None:
-            finished = stopped.wait(grace) and finished
-        self._manager.stop()
+            finished = stopped.wait(max(0.0, until - time.monotonic())) and finished
+        if self._watcher is not None:
+            self._watcher.stop()
+        finished = self._manager.stop() and finished
         self._grpc = self._rest = None
         return finished
 
@@ -105,54 +118,59 @@ class ModelServer:
     ) -> None:
         self.stop()
 
-    def _bind(self) -> None:
+    def _where(self) -> Iterator[str]:
+        grpc = self._options.grpc
+        name = "gRPC with TLS" if grpc.tls else "gRPC"
+        if self.grpc_address:
+            yield f"{name} on {self.grpc_address}"
+        if grpc.socket_path:
+            yield f"{name} on unix:{grpc.socket_path}"
+        if self.rest_address:
+            yield f"REST on {self.rest_address}"
+
+    def _check_addresses(self) -> None:
+        """Find out what cannot be bound before models are loaded, which may take long."""
         options = self._options
-        if options.grpc.port is not None:
-            self._grpc = _grpc_server(self._core, options.grpc.threads)
-            self.grpc_port = _bound(
-                "--port", options.host, options.grpc.port, partial(_bind_grpc, self._grpc)
-            )
-        if options.rest.port is not None:
-            listener = _bound("--rest_api_port", options.host, options.rest.port, bind)
-            self._rest = RestServer(RestService(self._core), listener, options.rest.threads)
+        for flag, port in (("--port", options.grpc.port), ("--rest_api_port", options.rest.port)):
+            if port:
+                _bound(flag, join(options.host, port), partial(bind, options.host, port)).close()
+        if path := options.grpc.socket_path:
+            _bound(SOCKET_FLAG, path, partial(make_room, path))
+
+    def _bind(self) -> None:
+        self._grpc = self._bind_grpc(self._options.grpc, self._options.host)
+        options, host = self._options.rest, self._options.host
+        if options.port is not None:
+            where = join(host, options.port)
+            listener = _bound("--rest_api_port", where, partial(bind, host, options.port))
+            self._rest_service = RestService(self._core, options)
+            self._rest = RestServer(self._rest_service, listener, options)
             self.rest_port = self._rest.port
 
-    def _address(self, port: int | None) -> str | None:
-        if port is None:
+    def _bind_grpc(self, options: GrpcOptions, host: str) -> GrpcServer | None:
+        if options.port is None and options.socket_path is None:
             return None
-        host = self._options.host
-        return _join("127.0.0.1" if host in ("0.0.0.0", "::") else host, port)  # noqa: S104
+        server = GrpcServer(handlers(self._core, tensor_content=options.tensor_content), options)
+        if options.port is not None:
+            where = join(host, options.port)
+            self.grpc_port = _bound("--port", where, partial(server.listen, host, options.port))
+        if path := options.socket_path:
+            _bound(SOCKET_FLAG, path, partial(server.listen_at, path))
+        return server
+
+    def _address(self, port: int | None) -> str | None:
+        return None if port is None else reachable(self._options.host, port)
 
 
-def _grpc_server(core: Core, threads: int) -> grpc.Server:
-    return grpc.server(
-        ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
-        handlers=list(handlers(core)),
-        options=[
-            # Without this, a second server would share the port instead of failing.
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ],
-    )
+def _watcher(manager: Manager, options: LoadOptions) -> ConfigFileWatcher | None:
+    if options.config_file is None or not options.config_poll_seconds:
+        return None
+    return ConfigFileWatcher(options.config_file, manager, options.config_poll_seconds)
 
 
-def _bind_grpc(server: grpc.Server, host: str, port: int) -> int:
+def _bound(flag: str, where: object, bind_to: Callable[[], Bound]) -> Bound:
     try:
-        return server.add_insecure_port(_join(host, port))
-    except RuntimeError as error:
-        # gRPC does not say why; a plain socket does.
-        bind(host, port).close()
-        raise OSError(None, str(error)) from error
-
-
-def _bound(flag: str, host: str, port: int, bind_to: Callable[[str, int], Bound]) -> Bound:
-    try:
-        return bind_to(host, port)
+        return bind_to()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise StartError(f"cannot listen on {_join(host, port)} ({flag}): {reason}") from error
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise StartError(f"cannot listen on {where} ({flag}): {reason}") from error

@@ -12,20 +12,23 @@ from serving.gateway.app import create_app
 from serving.gateway.config import GatewayConfig
 from serving.inputs import prepare
 from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import GrpcOptions, ServerOptions
+from serving.model_server.options import EngineOptions, GrpcOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests.end_to_end.heldout import held_out
 from tests.images import encoded, png
 from training.datasets import load
 from training.defaults import CLASSIFIERS
 
+LITERT = EngineOptions(prefer_tflite=True)
 
-@pytest.fixture(scope="module")
-def model_server(trained_models):
+
+@pytest.fixture(scope="module", params=[True, False], ids=["LiteRT", "TensorFlow"])
+def model_server(trained_models, request):
     models = tuple(
         ModelConfig(name, trained_models.workdir / "models" / name) for name in CLASSIFIERS
     )
-    with ModelServer(ServerOptions(models)) as server:
+    options = ServerOptions(models, engine=EngineOptions(prefer_tflite=request.param))
+    with ModelServer(options) as server:
         yield server
 
 
@@ -102,7 +105,7 @@ def test_a_deadline_that_passes_is_a_504_and_the_next_request_is_answered(model_
 def test_the_model_server_goes_and_comes_back(trained_models, tmp_path):
     models = (ModelConfig("cnn", trained_models.workdir / "models" / "cnn"),)
     image = png(load("digits").images[0, :, :, 0])
-    with ModelServer(ServerOptions(models)) as first:
+    with ModelServer(ServerOptions(models, engine=LITERT)) as first:
         port = first.grpc_port
         upstream = TFServingClient(first.grpc_address)
         http = create_app(GatewayConfig(first.grpc_address, ("cnn",)), upstream).test_client()
@@ -116,7 +119,7 @@ def test_the_model_server_goes_and_comes_back(trained_models, tmp_path):
     assert down.status_code == 503
     assert down.headers["Retry-After"]
     assert http.get("/readyz").status_code == 503
-    with ModelServer(ServerOptions(models, grpc=GrpcOptions(port))):
+    with ModelServer(ServerOptions(models, grpc=GrpcOptions(port), engine=LITERT)):
         # gRPC waits a moment before it connects again.
         from tests.waiting import until
 
@@ -153,7 +156,7 @@ def test_a_renamed_version_folder_is_known_by_its_new_number(trained_models, tmp
     base.mkdir()
     (base / "7").symlink_to(trained_models.workdir / "models" / "cnn" / "1")
     with (
-        ModelServer(ServerOptions((ModelConfig("cnn", base),))) as server,
+        ModelServer(ServerOptions((ModelConfig("cnn", base),), engine=LITERT)) as server,
         GrpcClient(server.grpc_address) as client,
     ):
         files, predicted, _ = held_out(trained_models.workdir / "runs" / "cnn-1")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from serving.api.messages import tensor_pb2 as serving_dot_api_dot_messages_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$serving/api/messages/signature.proto\x12\x0erockstartf.api\x1a!serving/api/messages/tensor.proto\"{\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x05\x64type\x18\x02 \x01(\x0e\x32\x18.rockstartf.api.DataType\x12\x36\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32 .rockstartf.api.TensorShapeProto\"\xb0\x02\n\x0cSignatureDef\x12\x38\n\x06inputs\x18\x01 \x03(\x0b\x32(.rockstartf.api.SignatureDef.InputsEntry\x12:\n\x07outputs\x18\x02 \x03(\x0b\x32).rockstartf.api.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aI\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.rockstartf.api.TensorInfo:\x02\x38\x01\x1aJ\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.rockstartf.api.TensorInfo:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$serving/api/messages/signature.proto\x12\x0erockstartf.api\x1a!serving/api/messages/tensor.proto\"\xac\x02\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12:\n\ncoo_sparse\x18\x04 \x01(\x0b\x32$.rockstartf.api.TensorInfo.CooSparseH\x00\x12\'\n\x05\x64type\x18\x02 \x01(\x0e\x32\x18.rockstartf.api.DataType\x12\x36\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32 .rockstartf.api.TensorShapeProto\x1a\x65\n\tCooSparse\x12\x1a\n\x12values_tensor_name\x18\x01 \x01(\t\x12\x1b\n\x13indices_tensor_name\x18\x02 \x01(\t\x12\x1f\n\x17\x64\x65nse_shape_tensor_name\x18\x03 \x01(\tB\n\n\x08\x65ncoding\"\xbc\x03\n\x0cSignatureDef\x12\x38\n\x06inputs\x18\x01 \x03(\x0b\x32(.rockstartf.api.SignatureDef.InputsEntry\x12:\n\x07outputs\x18\x02 \x03(\x0b\x32).rockstartf.api.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x12<\n\x08\x64\x65\x66\x61ults\x18\x04 \x03(\x0b\x32*.rockstartf.api.SignatureDef.DefaultsEntry\x1aI\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.rockstartf.api.TensorInfo:\x02\x38\x01\x1aJ\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.rockstartf.api.TensorInfo:\x02\x38\x01\x1aL\n\rDefaultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.rockstartf.api.TensorProto:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +36,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_options = b'8\001'
   _globals['_SIGNATUREDEF_OUTPUTSENTRY']._loaded_options = None
   _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_options = b'8\001'
-  _globals['_TENSORINFO']._serialized_start=91
-  _globals['_TENSORINFO']._serialized_end=214
-  _globals['_SIGNATUREDEF']._serialized_start=217
-  _globals['_SIGNATUREDEF']._serialized_end=521
-  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=372
-  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=445
-  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=447
-  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=521
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._loaded_options = None
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._serialized_options = b'8\001'
+  _globals['_TENSORINFO']._serialized_start=92
+  _globals['_TENSORINFO']._serialized_end=392
+  _globals['_TENSORINFO_COOSPARSE']._serialized_start=279
+  _globals['_TENSORINFO_COOSPARSE']._serialized_end=380
+  _globals['_SIGNATUREDEF']._serialized_start=395
+  _globals['_SIGNATUREDEF']._serialized_end=839
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=612
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=685
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=687
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=761
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._serialized_start=763
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._serialized_end=839
 # @@protoc_insertion_point(module_scope)

@@ -1,30 +1,31 @@
-"""LiteRT as the engine: `model.tflite` of a version folder."""
+"""LiteRT as an engine: `model.tflite` of a version folder."""
 
 import os
-import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from serving.api.signature import Signature, TensorSpec
-from serving.api.tensors import wire_type
-from serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
+from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import LoadError
+from serving.model_server.engines.litert_interpreter import Feeds, LiteRTInterpreter, Shapes
+from serving.model_server.engines.litert_pool import Pool
+from serving.model_server.engines.litert_signatures import describe
+from serving.model_server.engines.runtime import Runtime
+from serving.model_server.options import EngineOptions
 
 MODEL_FILE = "model.tflite"
 _IDENTIFIER = b"TFL3"  # of the FlatBuffers schema, at bytes 4 to 8
+# An interpreter for another shape takes about as much memory again as the model.
+_FOR_SHAPES, _SMALL_MODEL_BYTES = 4, 16 * 2**20
 
 
 class LiteRTEngine:
-    """One version in LiteRT.
-
-    An interpreter is not safe to share between threads, so there is a pool: made when needed, up to
-    `interpreters`; beyond that callers wait for a free one.
-    """
+    """One version in LiteRT."""
 
     name = "LiteRT"
 
@@ -39,95 +40,100 @@ class LiteRTEngine:
             interpreters: how many requests run at once; none: one for each core.
 
         Raises:
-            LoadError: no model.tflite, not readable, damaged, or without signatures.
+            LoadError: no model.tflite, not readable, or damaged.
         """
-        self._path = version_folder / MODEL_FILE
+        path = version_folder / MODEL_FILE
         # Read whole: an interpreter made later still finds the model when the folder is gone, and
         # a file that is overwritten in place cannot pull mapped memory from under a request.
-        self._content = _read(self._path)
-        self._threads = threads
-        self._idle: list[_Runners] = []
-        self._room = threading.Semaphore(interpreters or os.cpu_count() or 1)
-        self.signatures: Mapping[str, Signature] = self._load()
-        if not self.signatures:
-            raise LoadError(f"{self._path} has no signatures: convert it from a SavedModel")
+        content = _read(path)
+        make = partial(LiteRTInterpreter, content, threads)
+        try:
+            first = make()
+            self.signatures: Mapping[str, Signature] = describe(content, first.runners)
+        except Exception as error:  # LiteRT raises ValueError, RuntimeError, UnicodeError and more
+            raise LoadError(
+                f"{path} is damaged or holds what LiteRT cannot run ({error}): export it again"
+            ) from error
+        self._pool = Pool(
+            make,
+            first,
+            at_once=interpreters or os.cpu_count() or 1,
+            for_shapes=_FOR_SHAPES if len(content) <= _SMALL_MODEL_BYTES else 1,
+        )
 
     def run(
         self,
         signature: str,
-        feeds: Mapping[str, NDArray[Any]],
+        feeds: Feeds,
         fetches: Sequence[str],
         deadline: Deadline = NO_DEADLINE,
     ) -> dict[str, NDArray[Any]]:
         """Run a signature; see Engine."""
-        if not self._room.acquire(timeout=deadline.remaining()):
-            raise DeadlineExceededError
-        try:
-            deadline.check()
-            try:
-                runners = self._idle.pop()
-            except IndexError:
-                runners = _Runners(self._content, self._threads)
-            outputs = runners.run(signature, feeds)
-            # After a failure an interpreter's state is unknown, so only a healthy one goes back.
-            self._idle.append(runners)
-        finally:
-            self._room.release()
+        # Requests name inputs in any order.
+        shapes = tuple([feeds[name].shape for name in self.signatures[signature].inputs])
+        run = self._run
+        for shape in shapes:
+            if 0 in shape:
+                run = self._run_empty
+        outputs = run(signature, feeds, shapes, deadline)
         return {name: outputs[name] for name in fetches}
 
     def close(self) -> None:
         """Free the interpreters and the model."""
-        self._idle.clear()
-        self._content = b""
+        self._pool.close()
 
-    def _load(self) -> dict[str, Signature]:
+    def _run(
+        self, signature: str, feeds: Feeds, shapes: Shapes, deadline: Deadline
+    ) -> dict[str, NDArray[Any]]:
+        interpreter = self._pool.take(signature, shapes, deadline)
+        healthy = None
         try:
-            first = _Runners(self._content, self._threads)
-            signatures = first.describe()
-        except Exception as error:  # LiteRT raises ValueError, RuntimeError, UnicodeError and more
-            raise LoadError(
-                f"{self._path} is damaged or holds what LiteRT cannot run ({error}): "
-                "export it again"
-            ) from error
-        self._idle.append(first)
-        return signatures
-
-
-class _Runners:
-    """An interpreter with a runner for each of its signatures."""
-
-    def __init__(self, content: bytes, threads: int) -> None:
-        interpreter = Interpreter(model_content=content, num_threads=threads)
-        interpreter.allocate_tensors()  # fails now, not at a request, on an operation it lacks
-        self._runners = {
-            name: interpreter.get_signature_runner(name)
-            for name in interpreter.get_signature_list()
-        }
-
-    def describe(self) -> dict[str, Signature]:
-        """The signatures, by name."""
-        return {
-            name: Signature(
-                inputs=_specs(runner.get_input_details()),
-                outputs=_specs(runner.get_output_details()),
-            )
-            for name, runner in self._runners.items()
-        }
-
-    def run(self, signature: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """All outputs. LiteRT returns copies and skips the resizing where shapes stay the same."""
-        outputs: dict[str, NDArray[Any]] = self._runners[signature](**feeds)
+            outputs = interpreter.run(signature, feeds, shapes)
+            # After a failure an interpreter's state is unknown.
+            healthy = interpreter
+        finally:
+            self._pool.give_back(healthy)
         return outputs
+
+    def _run_empty(
+        self, signature: str, feeds: Feeds, shapes: Shapes, deadline: Deadline
+    ) -> dict[str, NDArray[Any]]:
+        """Run a signature with a feed that has no value, such as a batch of no example.
+
+        Many kernels of LiteRT fail at that or make up shapes. So an example of zeros stands in, and
+        is cut off the outputs again.
+        """
+        one = {name: _one_example(feed) for name, feed in feeds.items()}
+        one_shapes = tuple((1, *shape[1:]) if shape[:1] == (0,) else shape for shape in shapes)
+        outputs = self._run(signature, one, one_shapes, deadline)
+        if one_shapes == shapes:
+            return outputs
+        specs = self.signatures[signature].outputs
+        return {
+            name: output[:0] if _is_batch(specs[name], output) else output
+            for name, output in outputs.items()
+        }
+
+
+def load(folder: Path, options: EngineOptions) -> LiteRTEngine:
+    """Load a version.
+
+    Raises:
+        LoadError: it cannot be loaded.
+    """
+    pools = options.litert_pools or os.cpu_count() or 1
+    return LiteRTEngine(
+        folder,
+        threads=options.intra_op_threads or 1,
+        interpreters=pools * options.litert_interpreters,
+    )
 
 
 def _read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise LoadError(
-            f"{path} is missing: export the model with its LiteRT file (rockstar train does), or "
-            "serve the SavedModel with TensorFlow Serving"
-        ) from None
+        raise LoadError(f"{path} is missing: export the model with its LiteRT file") from None
     except OSError as error:
         raise LoadError(f"{path} cannot be read: {error.strerror}") from error
     if len(content) < 8 or content[4:8] != _IDENTIFIER:
@@ -138,16 +144,24 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _specs(details: Mapping[str, Any]) -> dict[str, TensorSpec]:
-    return {name: _spec(detail) for name, detail in details.items()}
+def _one_example(feed: NDArray[Any]) -> NDArray[Any]:
+    if feed.shape[:1] != (0,):
+        return feed
+    blank: Any = b"" if feed.dtype == object else 0
+    return np.full((1, *feed.shape[1:]), blank, feed.dtype)
 
 
-def _spec(detail: Mapping[str, Any]) -> TensorSpec:
-    dtype = np.dtype(detail["dtype"])
-    if dtype.kind in "SU":
-        dtype = np.dtype(object)
-    wire_type(dtype)  # a dtype that cannot travel is found at load, not at the first request
-    shape = detail["shape_signature"]
-    if not len(shape):
-        shape = detail["shape"]
-    return TensorSpec(detail["name"], dtype, tuple(int(size) for size in shape))
+def _is_batch(spec: TensorSpec, output: NDArray[Any]) -> bool:
+    return output.ndim > 0 and (spec.shape is None or spec.shape[0] == -1)
+
+
+RUNTIME = Runtime(
+    name=LiteRTEngine.name,
+    package="ai_edge_litert",
+    install="pip install ai-edge-litert",
+    files=(MODEL_FILE,),
+    reads=(MODEL_FILE,),
+    export="export the model with its LiteRT file, as rockstar train does",
+    rank=lambda options: 0 if options.prefer_tflite else 20,
+    load=load,
+)

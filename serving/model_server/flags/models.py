@@ -1,9 +1,12 @@
 """Flags of which models are served, and when they are loaded."""
 
 import argparse
+from collections.abc import Callable
 
 from serving.model_server.flags import values
-from serving.model_server.models.config import ModelConfig, local_path, read_config_file
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.models.config_file import read_config_file
+from serving.model_server.models.config_message import local_path
 from serving.model_server.options import LoadOptions
 
 
@@ -26,12 +29,61 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="whether a model of which no version loads keeps the server from starting (true)",
     )
+    _add_loading(add)
+
+
+def _add_loading(add: Callable[..., argparse.Action]) -> None:
     add(
         "--file_system_poll_wait_seconds",
         type=values.seconds,
         default=1.0,
         metavar="SECONDS",
         help="between looks for new versions; 0: only at the start (1)",
+    )
+    add(
+        "--model_config_file_poll_wait_seconds",
+        type=values.seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="between looks at the model config file; 0: only at the start (0)",
+    )
+    add(
+        "--allow_version_labels_for_unavailable_models",
+        type=values.boolean,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="BOOL",
+        help="whether a new label may stand for a version before it is loaded, which labels in the "
+        "file that the server starts with need (false)",
+    )
+    add(
+        "--num_load_threads",
+        type=values.count,
+        default=0,
+        metavar="N",
+        help="threads that load versions after the start; 0: the one that looks for them (0)",
+    )
+    add(
+        "--num_unload_threads",
+        type=values.count,
+        default=0,
+        metavar="N",
+        help="threads that unload versions; 0: likewise (0)",
+    )
+    add(
+        "--max_num_load_retries",
+        type=values.count,
+        default=5,
+        metavar="N",
+        help="of a version that does not load, while its folder stays as it is (%(default)s)",
+    )
+    add(
+        "--load_retry_interval_micros",
+        type=values.micros,
+        default=60.0,
+        metavar="MICROSECONDS",
+        help="between these (60000000)",
     )
 
 
@@ -55,4 +107,14 @@ def model_configs(
 
 def load_options(given: argparse.Namespace) -> LoadOptions:
     """When they are loaded."""
-    return LoadOptions(given.file_system_poll_wait_seconds, given.require_all_models)
+    return LoadOptions(
+        poll_seconds=given.file_system_poll_wait_seconds,
+        require_all_models=given.require_all_models,
+        config_file=given.model_config_file,
+        config_poll_seconds=given.model_config_file_poll_wait_seconds,
+        allow_labels_for_unavailable=given.allow_version_labels_for_unavailable_models,
+        load_threads=given.num_load_threads,
+        unload_threads=given.num_unload_threads,
+        max_load_retries=given.max_num_load_retries,
+        retry_seconds=given.load_retry_interval_micros,
+    )

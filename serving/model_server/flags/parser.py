@@ -1,12 +1,23 @@
 """The command line as a whole."""
 
 import argparse
+import difflib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from serving.model_server.flags import models, network, runtime
+from serving.model_server.flags import (
+    batching,
+    ignored,
+    inference,
+    logging,
+    models,
+    network,
+    runtime,
+    version,
+)
 from serving.model_server.options import ServerOptions
 
 PROGRAM = "model_server"
@@ -29,23 +40,43 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{PROGRAM}: {message}\n{PROGRAM}: --help lists the flags\n")
 
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """End the process because of arguments that are no flags; each with the nearest flag."""
+        self.error("; ".join(map(self._unknown, unknown)))
+
+    def _unknown(self, argument: str) -> str:
+        if not argument.startswith("-"):
+            return f"expected a flag, got {argument!r}"
+        name = argument.partition("=")[0]  # what follows may be a secret
+        known = [option.lstrip("-") for option in self._option_string_actions]
+        near = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), known, n=1)
+        return f"unknown flag {name}" + (f": did you mean --{near[0]}?" if near else "")
+
 
 def parse_flags(arguments: Sequence[str]) -> Flags:
     """Read a command line; wrong flags end the process with status 2 and a message.
 
     Raises:
-        ConfigError: the model config file or a base path cannot be used.
+        ConfigError: a file that a flag names or a base path cannot be used.
     """
     parser = _parser()
-    given = parser.parse_args(arguments)
+    given, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.refuse(unknown)
+    if given.version:
+        sys.stdout.write(version.text())
+        parser.exit()
+    ignored.warn(given)
     network.check(given, parser)
     options = ServerOptions(
         models=models.model_configs(given, parser),
-        host=given.host,
+        host=network.host(given),
         grpc=network.grpc_options(given),
         rest=network.rest_options(given),
         load=models.load_options(given),
-        engine=runtime.engine_options(given),
+        engine=runtime.engine_options(given, parser),
+        batching=batching.batching_options(given, parser),
+        inference=inference.inference_options(given),
     )
     return Flags(options, given.address_file)
 
@@ -54,10 +85,12 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog=PROGRAM,
         allow_abbrev=False,
+        usage="%(prog)s --model_base_path=FOLDER [--flag=value …]",
         description="Serve models over TensorFlow Serving's gRPC and REST API.",
         epilog="Flags are those of tensorflow_model_server, except --host, --address_file, "
-        "--require_all_models and the port 'auto'.",
+        "--rest_api_max_body_bytes, --require_all_models, --enable_grpc_reflection, --log_format "
+        "and the port 'auto'. In parentheses: what a flag is where it is not given.",
     )
-    for group in (network, models, runtime):
+    for group in (version, network, models, runtime, batching, inference, logging, ignored):
         group.add(parser)
     return parser

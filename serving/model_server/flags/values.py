@@ -29,6 +29,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def micros(text: str) -> float:
+    """Whole microseconds, as seconds; less than 0 is 0, as in TensorFlow Serving."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected whole microseconds, got {text!r}")
+    return max(0, int(text)) / 1e6
+
+
 def seconds(text: str) -> float:
     """A time in seconds, at least 0."""
     try:
@@ -40,8 +48,27 @@ def seconds(text: str) -> float:
     return value
 
 
+def fraction(text: str) -> float:
+    """A share, from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1, got {text!r}")
+    return value
+
+
+def names(text: str) -> frozenset[str]:
+    """Names with commas between them; at least one."""
+    found = frozenset(name.strip() for name in text.split(",")) - {""}
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
+    return found
+
+
 def boolean(text: str) -> bool:
-    """True or false, in the spellings that TensorFlow Serving takes."""
+    """True or false, in any of the usual spellings."""
     values = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
     try:
         return values[text.lower()]
@@ -49,6 +76,22 @@ def boolean(text: str) -> bool:
         raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}") from None
 
 
+def channel_arguments(text: str) -> dict[str, int | str]:
+    """Arguments of a gRPC channel: `name=value,name=value`; values that are numbers are such."""
+    found: dict[str, int | str] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not name or not equals:
+            raise argparse.ArgumentTypeError(f"expected name=value,name=value, got {part!r}")
+        found[name] = int(value) if _is_int32(value) else value
+    return found
+
+
 def path(text: str) -> Path | None:
     """A path; None for an empty text, with which scripts say that there is none."""
     return Path(text) if text else None
+
+
+def _is_int32(text: str) -> bool:
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and -(2**31) <= int(text) < 2**31

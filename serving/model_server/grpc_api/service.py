@@ -10,15 +10,21 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from serving.api import services
-from serving.api.messages import model_status_pb2, prediction_pb2
+from serving.api.messages import inference_pb2, prediction_pb2
 from serving.api.signature import signature_def_map
 from serving.api.status import Code, StatusError
 from serving.api.tensors import to_array, to_proto
 from serving.model_server.deadline import Deadline
+from serving.model_server.grpc_api.model_ref import model_ref, named_by
+from serving.model_server.grpc_api.model_service import ModelService
+from serving.model_server.grpc_api.results import (
+    classification_message,
+    regression_message,
+    result_message,
+)
 from serving.model_server.inference.core import Core, Metadata
+from serving.model_server.inference.examples_request import examples_query, multi_inference_query
 from serving.model_server.inference.predict import PredictQuery
-from serving.model_server.models.manager import ModelRef
-from serving.model_server.models.servable import VersionStatus
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +35,23 @@ SIGNATURE_FIELD = "signature_def"
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def handlers(core: Core) -> tuple[grpc.GenericRpcHandler, ...]:
-    """What a grpc.Server needs to answer TensorFlow Serving's calls."""
-    service = _Service(core)
+def handlers(core: Core, *, tensor_content: bool = False) -> tuple[grpc.GenericRpcHandler, ...]:
+    """What a grpc.Server needs to answer TensorFlow Serving's calls.
+
+    Args:
+        core: answers them.
+        tensor_content: whether Predict answers tensors as bytes instead of in their typed fields.
+    """
+    service, models = _Service(core, tensor_content), ModelService(core)
     methods: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
     for method, behaviour in (
         (services.PREDICT, _guard(service.predict)),
+        (services.CLASSIFY, _guard(service.classify)),
+        (services.REGRESS, _guard(service.regress)),
+        (services.MULTI_INFERENCE, _guard(service.multi_inference)),
         (services.GET_MODEL_METADATA, _guard(service.get_model_metadata)),
-        (services.GET_MODEL_STATUS, _guard(service.get_model_status)),
+        (services.GET_MODEL_STATUS, _guard(models.get_model_status)),
+        (services.RELOAD_CONFIG, _guard(models.handle_reload_config_request)),
     ):
         methods.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
             behaviour,
@@ -49,15 +64,16 @@ def handlers(core: Core) -> tuple[grpc.GenericRpcHandler, ...]:
 
 
 class _Service:
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, tensor_content: bool) -> None:
         self._core = core
+        self._tensor_content = tensor_content
 
     def predict(
         self, request: prediction_pb2.PredictRequest, deadline: Deadline
     ) -> prediction_pb2.PredictResponse:
         spec = request.model_spec
         version, prediction = self._core.predict(
-            _ref(request),
+            model_ref(request),
             PredictQuery(
                 lambda _: _feeds(request),
                 spec.signature_name,
@@ -66,17 +82,51 @@ class _Service:
             ),
         )
         response = prediction_pb2.PredictResponse(
-            outputs={name: to_proto(array) for name, array in prediction.outputs.items()}
+            outputs={
+                name: to_proto(array, as_content=self._tensor_content)
+                for name, array in prediction.outputs.items()
+            }
         )
-        response.model_spec.name = spec.name
-        response.model_spec.version.value = version
-        response.model_spec.signature_name = prediction.signature_name
+        response.model_spec.CopyFrom(_answered_by(spec, version, prediction.signature_name))
+        return response
+
+    def classify(
+        self, request: inference_pb2.ClassificationRequest, deadline: Deadline
+    ) -> inference_pb2.ClassificationResponse:
+        version, found = self._core.classify(model_ref(request), examples_query(request, deadline))
+        return inference_pb2.ClassificationResponse(
+            result=classification_message(found),
+            model_spec=_answered_by(request.model_spec, version, found.signature_name),
+        )
+
+    def regress(
+        self, request: inference_pb2.RegressionRequest, deadline: Deadline
+    ) -> inference_pb2.RegressionResponse:
+        version, found = self._core.regress(model_ref(request), examples_query(request, deadline))
+        return inference_pb2.RegressionResponse(
+            result=regression_message(found),
+            model_spec=_answered_by(request.model_spec, version, found.signature_name),
+        )
+
+    def multi_inference(
+        self, request: inference_pb2.MultiInferenceRequest, deadline: Deadline
+    ) -> inference_pb2.MultiInferenceResponse:
+        # The first task says which version answers for all, as in TensorFlow Serving.
+        first = request.tasks[0].model_spec if request.tasks else prediction_pb2.ModelSpec()
+        version, results = self._core.multi_inference(
+            named_by(first), multi_inference_query(request, deadline)
+        )
+        response = inference_pb2.MultiInferenceResponse()
+        for task, found in zip(request.tasks, results, strict=True):
+            result = response.results.add()
+            result.CopyFrom(result_message(found))
+            result.model_spec.CopyFrom(_answered_by(task.model_spec, version, found.signature_name))
         return response
 
     def get_model_metadata(
         self, request: prediction_pb2.GetModelMetadataRequest, _: Deadline
     ) -> prediction_pb2.GetModelMetadataResponse:
-        ref = _ref(request)
+        ref = model_ref(request)
         if not request.metadata_field:
             raise StatusError(
                 Code.INVALID_ARGUMENT,
@@ -86,25 +136,6 @@ class _Service:
             if field != SIGNATURE_FIELD:
                 raise StatusError(Code.INVALID_ARGUMENT, f"Metadata field {field} is not supported")
         return metadata_message(request.model_spec.name, self._core.metadata(ref))
-
-    def get_model_status(
-        self, request: model_status_pb2.GetModelStatusRequest, _: Deadline
-    ) -> model_status_pb2.GetModelStatusResponse:
-        return status_message(self._core.status(_ref(request)))
-
-
-def status_message(statuses: list[VersionStatus]) -> model_status_pb2.GetModelStatusResponse:
-    """The answer to GetModelStatus."""
-    response = model_status_pb2.GetModelStatusResponse()
-    for status in statuses:
-        response.model_version_status.add(
-            version=status.version,
-            state=status.state.name,
-            status=model_status_pb2.StatusProto(
-                error_code=int(status.code), error_message=status.message
-            ),
-        )
-    return response
 
 
 def metadata_message(name: str, metadata: Metadata) -> prediction_pb2.GetModelMetadataResponse:
@@ -125,10 +156,11 @@ def _guard(
     """A call with its errors turned into statuses, not started when nobody waits for it."""
 
     def guarded(request: Request, context: grpc.ServicerContext) -> Response:
-        if not context.is_active():
-            _abort(context, grpc.StatusCode.CANCELLED, "the caller is gone or its deadline passed")
+        deadline = Deadline.after(context.time_remaining(), lambda: not context.is_active())
         try:
-            return behaviour(request, Deadline.after(context.time_remaining()))
+            # It may have waited for a thread longer than its caller for the answer.
+            deadline.check()
+            return behaviour(request, deadline)
         except StatusError as error:
             code, message = _GRPC_CODES[int(error.code)], error.message
         except Exception:
@@ -144,21 +176,12 @@ def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -
     context.abort(code, message)
 
 
-def _ref(
-    request: prediction_pb2.PredictRequest
-    | prediction_pb2.GetModelMetadataRequest
-    | model_status_pb2.GetModelStatusRequest,
-) -> ModelRef:
-    if not request.HasField("model_spec"):
-        raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
-    spec = request.model_spec
-    match spec.WhichOneof("version_choice"):
-        case "version":
-            return ModelRef(spec.name, version=spec.version.value)
-        case "version_label":
-            return ModelRef(spec.name, label=spec.version_label)
-        case _:
-            return ModelRef(spec.name)
+def _answered_by(
+    asked: prediction_pb2.ModelSpec, version: int, signature_name: str
+) -> prediction_pb2.ModelSpec:
+    spec = prediction_pb2.ModelSpec(name=asked.name, signature_name=signature_name)
+    spec.version.value = version
+    return spec
 
 
 def _feeds(request: prediction_pb2.PredictRequest) -> dict[str, NDArray[Any]]:

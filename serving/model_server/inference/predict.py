@@ -6,7 +6,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from serving.api.signature import DEFAULT_SIGNATURE, Signature
+from serving.api.signature import (
+    CLASSIFY_METHOD,
+    DEFAULT_SIGNATURE,
+    PREDICT_METHOD,
+    REGRESS_METHOD,
+    Signature,
+)
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import Engine
@@ -16,12 +22,15 @@ Feeds = Mapping[str, NDArray[Any]]
 
 
 class SignatureNotFoundError(StatusError):
-    """A signature that the model lacks; the message is the one of gRPC, REST has another."""
+    """A signature that the model lacks; other calls than Predict have another code and message."""
 
-    def __init__(self, signature_name: str) -> None:
-        super().__init__(
-            Code.FAILED_PRECONDITION, f'Serving signature key "{signature_name}" not found.'
-        )
+    def __init__(
+        self,
+        signature_name: str,
+        code: Code = Code.FAILED_PRECONDITION,
+        message: str = 'Serving signature key "{}" not found.',
+    ) -> None:
+        super().__init__(code, message.format(signature_name))
         self.signature_name = signature_name
 
 
@@ -50,18 +59,37 @@ class Prediction:
     signature_name: str
 
 
-def predict(engine: Engine, query: PredictQuery) -> Prediction:
+def predict(engine: Engine, query: PredictQuery, *, check_method: bool = False) -> Prediction:
     """Run a signature of a loaded version.
 
+    Args:
+        engine: of the version.
+        query: what to run.
+        check_method: whether only signatures of a method of TensorFlow Serving will do.
+
     Raises:
-        StatusError: FAILED_PRECONDITION (no such signature), INVALID_ARGUMENT (feeds or filter do
-            not match the signature) or DEADLINE_EXCEEDED.
+        StatusError: FAILED_PRECONDITION (no such signature), INTERNAL (of no known method),
+            INVALID_ARGUMENT (feeds or filter do not match the signature) or DEADLINE_EXCEEDED.
     """
     name = query.signature_name or DEFAULT_SIGNATURE
     signature = engine.signatures.get(name)
     if signature is None:
         raise SignatureNotFoundError(name)
+    if check_method:
+        _check_known_method(signature)
     fetches = check_fetches(query.output_filter, signature)
     feeds = query.read(signature)
     check_feeds(feeds, signature)
+    if signature.defaults:
+        feeds = {**signature.defaults, **feeds}
     return Prediction(engine.run(name, feeds, fetches, query.deadline), name)
+
+
+def _check_known_method(signature: Signature) -> None:
+    known = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+    if signature.method_name not in known:
+        raise StatusError(
+            Code.INTERNAL,
+            f"Expected prediction signature method_name to be one of {{{', '.join(known)}}}. "
+            f"Was: {signature.method_name}",
+        )

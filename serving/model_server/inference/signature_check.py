@@ -15,18 +15,7 @@ def check_feeds(feeds: Mapping[str, NDArray[Any]], signature: Signature) -> None
     Raises:
         StatusError: INVALID_ARGUMENT, with the input, what was expected and what came.
     """
-    sent, wanted = set(feeds), set(signature.inputs)
-    if len(sent) != len(wanted):
-        raise _invalid(
-            f"input size does not match signature: {len(sent)}!={len(wanted)} "
-            f"len({_set(sent)}) != len({_set(wanted)}). Sent extra: {_set(sent - wanted)}. "
-            f"Missing but required: {_set(wanted - sent)}."
-        )
-    for name in sorted(sent - wanted):
-        raise _invalid(
-            f"input tensor alias not found in signature: {name}. "
-            f"Inputs expected to be in the set {_set(wanted)}."
-        )
+    _check_names(feeds, signature)
     for name, array in feeds.items():
         spec = signature.inputs[name]
         if array.dtype != spec.dtype or not spec.fits(array.shape):
@@ -51,6 +40,28 @@ def check_fetches(output_filter: Sequence[str], signature: Signature) -> list[st
         if output_filter.count(name) > 1:
             raise _invalid(f"duplicate output tensor alias: {name}")
     return list(output_filter or signature.outputs)
+
+
+def _check_names(feeds: Mapping[str, NDArray[Any]], signature: Signature) -> None:
+    """Pass feeds of all inputs but those that have defaults; texts as in TensorFlow Serving."""
+    sent, wanted, optional = set(feeds), set(signature.inputs), set(signature.defaults)
+    if len(sent) > len(wanted) or (len(sent) < len(wanted) and not optional):
+        raise _invalid(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} "
+            f"len({_set(sent)}) != len({_set(wanted)}). Sent extra: {_set(sent - wanted)}. "
+            f"Missing but required: {_set(wanted - sent)}."
+        )
+    for name in sorted(wanted - sent - optional):
+        raise _invalid(
+            f"Signature input alias: {name}(feed name: {signature.inputs[name].tensor}) not found "
+            "in request and no default value provided. Inputs expected to be in the request "
+            f"{_set(sent)}, or default input alias set: {','.join(sorted(optional))}"
+        )
+    if sent - wanted:
+        raise _invalid(
+            "Inputs contains invalid name. Used request inputs: "
+            f"{','.join(sorted(sent & wanted))}, request input: {','.join(sorted(sent))}"
+        )
 
 
 def _set(names: Iterable[str]) -> str:

@@ -1,19 +1,25 @@
-"""All models: start-up, polling of their folders, and the servable for a request."""
+"""All models: start-up, reloading, and the servable for a request."""
 
 import logging
+import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.api.status import Code, StatusError
+from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import Loader
 from serving.model_server.models.config import ModelConfig
+from serving.model_server.models.keeper import Keeper
+from serving.model_server.models.labels import Labels
 from serving.model_server.models.model import Model
 from serving.model_server.models.servable import Servable, VersionStatus
 from serving.model_server.options import LoadOptions
 
 log = logging.getLogger(__name__)
+
+# As many as TensorFlow Serving has for the first load (num_initial_load_threads).
+_INITIAL_LOAD_THREADS = 4 * (os.cpu_count() or 1)
 
 
 class StartError(Exception):
@@ -45,57 +51,96 @@ class Manager:
             load: makes the engine of a version folder.
             options: when.
         """
-        self._models = {config.name: Model(config, load) for config in configs}
+        self._configs = tuple(configs)
+        self._load = load
         self._options = options
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._labels = Labels(allow_unavailable=options.allow_labels_for_unavailable)
+        self._keeper = Keeper(options, _INITIAL_LOAD_THREADS)
+        self._reloading = threading.Lock()
+        # Models that were removed stay, because their versions can be asked for their states.
+        self._models: Mapping[str, Model] = {}
+
+    @property
+    def configs(self) -> tuple[ModelConfig, ...]:
+        """What is served."""
+        return self._configs
 
     def start(self) -> None:
         """Load all models, then watch their folders.
 
         Raises:
             StartError: of some model, or of every one where not all are required, no version could
-                be loaded.
+                be loaded; or a label stands for a version before it is loaded.
         """
-        for model in self._models.values():
-            model.reconcile()
-        troubles = [m.trouble() for m in self._models.values() if not m.available()]
-        if troubles and (self._options.require_all_models or len(troubles) == len(self._models)):
+        try:
+            self._labels.assign(self._configs, lambda _: ())
+        except StatusError as error:
+            raise StartError(
+                f"{error.message}: labels can be given at the start only with "
+                "--allow_version_labels_for_unavailable_models"
+            ) from error
+        models = self._configure(self._configs)
+        self._keeper.start()
+        self._keeper.wait(models)
+        self._keeper.loaded_first()
+        troubles = [model.trouble() for model in models if not model.shelf.available()]
+        if troubles and (self._options.require_all_models or len(troubles) == len(models)):
             self.stop()
             raise StartError("\n".join(troubles))
-        self._check_labels()
-        if self._options.poll_seconds > 0:
-            self._thread = threading.Thread(target=self._poll, name="poll", daemon=True)
-            self._thread.start()
+        self._warn_of_labels()
 
-    def stop(self) -> None:
-        """Stop watching and unload everything."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+    def reload(self, configs: Sequence[ModelConfig], deadline: Deadline = NO_DEADLINE) -> None:
+        """Serve these models instead, as TensorFlow Serving's ReloadConfig does.
+
+        Labels change at once. Models that are new are waited for; those that were served before
+        change behind: what they served stays until the versions now asked for are loaded.
+
+        Args:
+            configs: all models from now on.
+            deadline: until when the caller waits.
+
+        Raises:
+            StatusError: FAILED_PRECONDITION, a label stands for a version that is not available,
+                and nothing has changed; UNKNOWN, a new model has no version that loads, and the
+                others are served, as the new one will be when it does; DEADLINE_EXCEEDED.
+        """
+        with self._reloading:
+            self._labels.assign(configs, self._available)
+            known = {config.name for config in self._configs}
+            self._configs = tuple(configs)
+            log.info("serving from now on: %s", ", ".join(c.name for c in configs) or "no model")
+            new = [model for model in self._configure(configs) if model.name not in known]
+        # Not in the lock: a version that loads slowly holds up no other reload.
+        self._keeper.wait(new, deadline)
+        self._warn_of_labels()
+        unavailable = [model for model in new if not model.shelf.available()]
+        if unavailable:
+            for model in unavailable:
+                log.error("%s", model.trouble())
+            raise StatusError(Code.UNKNOWN, _not_available(unavailable))
+
+    def stop(self) -> bool:
+        """Stop watching and unload everything.
+
+        Returns:
+            Whether nothing is being loaded any more.
+        """
+        finished = self._keeper.stop()
         for model in self._models.values():
-            model.retire()
+            model.shelf.close()
+        self._keeper.close()
+        return finished
 
-    @contextmanager
-    def servable(self, ref: ModelRef) -> Iterator[Servable]:
-        """The servable that answers a request, kept loaded meanwhile.
+    def servable(self, ref: ModelRef) -> Servable:
+        """The servable that answers a request, kept loaded until the end of a with block.
 
         Raises:
             StatusError: NOT_FOUND, no such model or version is available; INVALID_ARGUMENT, an
                 unknown label.
         """
-        version = self._resolve(ref)
-        model = self._models.get(ref.name)
-        servable = model.find(version) if model else None
-        if servable is None:
-            wanted = (
-                f"Latest({ref.name})" if version is None else f"Specific({ref.name}, {version})"
-            )
-            raise StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
-        try:
-            yield servable
-        finally:
-            servable.release()
+        if not ref.name:
+            raise StatusError(Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
+        return self._find(ref)
 
     def statuses(self, ref: ModelRef) -> list[VersionStatus]:
         """Of the versions of a model, or of the one asked for; the highest first.
@@ -105,45 +150,68 @@ class Manager:
         """
         version = self._resolve(ref)
         model = self._models.get(ref.name)
-        statuses = model.statuses() if model else []
+        statuses = model.shelf.statuses() if model else []
+        if version is not None:
+            statuses = [status for status in statuses if status.version == version]
+            if not statuses:
+                raise StatusError(
+                    Code.NOT_FOUND, f"Could not find version {version} of model {ref.name}"
+                )
         if not statuses:
             raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {ref.name}")
-        if version is None:
-            return statuses
-        statuses = [status for status in statuses if status.version == version]
-        if not statuses:
-            raise StatusError(
-                Code.NOT_FOUND, f"Could not find version {version} of model {ref.name}"
-            )
         return statuses
 
-    def _resolve(self, ref: ModelRef) -> int | None:
-        if not ref.name:
-            raise StatusError(Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
-        if ref.label is None:
-            return ref.version
-        model = self._models.get(ref.name)
-        version = model.config.labels.get(ref.label) if model else None
-        if version is None:
-            raise StatusError(
-                Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {ref.label}"
-            )
-        return version
+    def _find(self, ref: ModelRef) -> Servable:
+        while True:
+            version = self._resolve(ref)
+            model = self._models.get(ref.name)
+            servable = model.shelf.find(version) if model else None
+            if servable is not None:
+                return servable
+            # A label may have moved while its version was looked for, and that version gone.
+            if ref.label is None or self._resolve(ref) == version:
+                break
+        wanted = f"Latest({ref.name})" if version is None else f"Specific({ref.name}, {version})"
+        raise StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
 
-    def _check_labels(self) -> None:
-        for name, model in self._models.items():
-            for label, version in model.config.labels.items():
-                if version not in model.available():
+    def _resolve(self, ref: ModelRef) -> int | None:
+        return ref.version if ref.label is None else self._labels.version(ref.name, ref.label)
+
+    def _configure(self, configs: Iterable[ModelConfig]) -> list[Model]:
+        """Tell all models what they are to serve from now on; gives those that are to serve."""
+        wanted = {config.name: config for config in configs}
+        models = dict(self._models)
+        for name, model in models.items():
+            if model.config != wanted.get(name):
+                model.configure(wanted.get(name))
+        for name in wanted.keys() - models.keys():
+            models[name] = Model(wanted[name], self._load, self._options, self._keeper.unload)
+        self._models = models
+        self._keeper.keep(models.values())
+        return [models[name] for name in wanted]
+
+    def _available(self, name: str) -> Collection[int]:
+        model = self._models.get(name)
+        return model.shelf.available() if model else ()
+
+    def _warn_of_labels(self) -> None:
+        for config in self._configs:
+            for label, version in config.labels.items():
+                if version not in self._available(config.name):
                     log.warning(
-                        "model %s: label %r points to version %d, which is not loaded",
-                        *(name, label, version),
+                        "model %s: label %r stands for version %d, which is not loaded",
+                        *(config.name, label, version),
                     )
 
-    def _poll(self) -> None:
-        while not self._stopping.wait(self._options.poll_seconds):
-            for model in self._models.values():
-                try:
-                    model.reconcile()
-                except Exception:
-                    # Watching must go on, whatever one look ran into.
-                    log.exception("model %s: looking for versions failed", model.config.name)
+
+def _not_available(models: Sequence[Model]) -> str:
+    """In the words of TensorFlow Serving (WaitUntilModelsAvailable in server_core.cc)."""
+    parts = []
+    for model in models:
+        errors = [status for status in model.shelf.statuses() if status.code != Code.OK]
+        parts += [
+            f"{{{{name: {model.name} version: {status.version}}} due to error: "
+            f"{status.code.name}: {status.message}}}, "
+            for status in errors
+        ] or [f"{{{{name: {model.name}}} due to error: NOT_FOUND: {model.trouble()}}}, "]
+    return f"{len(models)} model(s) did not become available: {{{''.join(parts)}}}"

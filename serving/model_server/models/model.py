@@ -1,146 +1,220 @@
-"""One model: keeps the versions that its policy asks for loaded, as its folder changes."""
+"""One model: which versions its folder holds, and which are to be loaded and unloaded next."""
 
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from serving.api.status import Code
-from serving.model_server.engines.engine import Engine, Loader, LoadError, ServableId
+from serving.model_server.engines.engine import Engine, Loader, LoadError
 from serving.model_server.models.config import ModelConfig
-from serving.model_server.models.servable import Servable, VersionStatus
+from serving.model_server.models.failures import NEVER, Failure, Failures
+from serving.model_server.models.plan import Fitness, Plan, Versions, make_plan
+from serving.model_server.models.servable import Servable, Task
+from serving.model_server.models.settling import Settling
+from serving.model_server.models.shelf import Shelf
+from serving.model_server.models.trouble import absence, trouble
 from serving.model_server.models.versions import Fingerprint, fingerprint, scan
+from serving.model_server.options import LoadOptions
 
 log = logging.getLogger(__name__)
 
+Clock = Callable[[], float]
+
 
 class Model:
-    """The versions of one model.
+    """Keeps the versions that its policy asks for loaded.
 
-    reconcile() is for one thread; find() and statuses() are for any: they see a dictionary that is
-    replaced, never changed.
+    look() and plan() are for one thread, the manager's; the rest is for any.
+
+    Attributes:
+        shelf: its versions.
+        decided: whether there is nothing more to wait for: what can be served is.
     """
 
-    def __init__(self, config: ModelConfig, load: Loader) -> None:
-        self.config = config
-        self._load = load
-        self._servables: Mapping[int, Servable] = {}
-        self._lock = threading.RLock()
-        self._broken: dict[int, Fingerprint] = {}
-        self._path_warned = False
+    def __init__(
+        self,
+        config: ModelConfig,
+        load: Loader,
+        options: LoadOptions,
+        dispose: Callable[[Task], None],
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Make one of which nothing is loaded.
 
-    def find(self, version: int | None) -> Servable | None:
-        """The available servable of a version, or the highest available one; retained."""
-        # Under the lock, so that no swap falls between asking for the new one and for the old one.
-        with self._lock:
-            numbers = sorted(self._servables, reverse=True) if version is None else [version]
-            for number in numbers:
-                servable = self._servables.get(number)
-                if servable is not None and servable.retain():
-                    return servable
-        return None
-
-    def statuses(self) -> list[VersionStatus]:
-        """Of all versions ever seen, the highest first."""
-        servables = self._servables
-        return [servables[version].status for version in sorted(servables, reverse=True)]
-
-    def available(self) -> list[int]:
-        """The versions that answer requests."""
-        return sorted(v for v, servable in self._servables.items() if servable.available)
-
-    def reconcile(self) -> None:
-        """Load what the policy asks for and is not loaded, then unload what it no longer does.
-
-        A version that does not load leaves the choice to the others, until its folder changes.
+        Args:
+            config: which versions, and where.
+            load: makes the engine of a version.
+            options: when.
+            dispose: runs what closes engines.
+            clock: in seconds.
         """
-        folders = self._folders()
-        if folders is None:
-            return
-        self._forget_mended(folders)
-        while True:
-            wanted = self.config.policy.choose(folders.keys() - self._broken.keys())
-            missing = sorted(wanted - set(self.available()))
-            # The highest first: what it takes over is needed only if it fails.
-            if not missing:
-                break
-            self._bring_up(missing[-1], folders[missing[-1]])
-        for version in self.available():
-            if version not in wanted:
-                self._servables[version].retire()
+        self.name = config.name
+        self.shelf = Shelf(config.name, dispose)
+        self.decided = False
+        self._config: ModelConfig | None = config
+        self._load = load
+        self._clock = clock
+        self._settling = Settling(options.settle_seconds, clock)
+        self._failures = Failures(options.max_load_retries, options.retry_seconds)
+        self._lock = threading.Lock()
+        self._folders: dict[int, Path] | None = None
+        self._stale = True
+        self._path_warned = False
+        self._absent = ""
+        # Of the last plan: what was looked at, when to plan next, and whether a folder stirs.
+        self._seen: dict[int, Fingerprint] = {}
+        self._next = NEVER
+        self._waits = False
 
-    def retire(self) -> None:
-        """Unload everything as soon as no request uses it."""
-        for version in self.available():
-            self._servables[version].retire()
+    @property
+    def config(self) -> ModelConfig | None:
+        """Which versions are to be served; None where the model was removed."""
+        return self._config
+
+    @property
+    def stale(self) -> bool:
+        """Whether it is configured anew, and nobody has looked since."""
+        return self._stale
+
+    def configure(self, config: ModelConfig | None) -> None:
+        """Serve other versions from now on; None: no more."""
+        with self._lock:
+            self._config, self._folders = config, {} if config is None else None
+            self._stale, self._path_warned, self.decided = True, False, False
+
+    def look(self) -> None:
+        """See which versions there are; where the base path cannot be read, all stays as it is."""
+        with self._lock:
+            config, self._stale = self._config, False
+        folders = {} if config is None else self._scan(config)
+        with self._lock:
+            if folders is not None and not self._stale:
+                self._folders = folders
+
+    def plan(self) -> tuple[list[Task], float]:
+        """Begin to unload what is not needed any more, and say what to load.
+
+        Returns:
+            A task for each version to load, and for how many seconds nothing else is to be done.
+        """
+        with self._lock:
+            config, folders, stale = self._config, self._folders, self._stale
+        self._next, self._waits, self._seen = NEVER, False, {}
+        plan = Plan()
+        if folders is None:
+            folders = {}
+        else:
+            self._forget_gone(folders)
+            plan = self._make_plan(config, folders)
+        for version in plan.unload:
+            self.shelf.retire(version)
+        tasks = [self._begin(version, folders[version]) for version in plan.load]
+        busy = tasks or plan.awaited or self.shelf.loading()
+        with self._lock:
+            patient = self._waits and not self.shelf.available()
+            self.decided = not (busy or patient or stale or self._stale)
+        return tasks, max(0.0, self._next - self._clock())
 
     def trouble(self) -> str:
         """Why no version is available."""
-        where = f"model {self.config.name!r} ({self.config.base_path})"
-        try:
-            folders = scan(self.config.base_path)
-        except OSError as error:
-            return f"{where}: the base path cannot be read: {error.strerror}"
-        errors = [s for s in self.statuses() if s.code != Code.OK]
-        if errors:
-            reasons = "; ".join(f"version {s.version}: {s.message}" for s in errors)
-            return f"{where}: no version loads: {reasons}"
-        if not folders:
-            return f"{where}: no version folder, such as 1, in the base path"
-        return f"{where}: its policy matches none of the versions {sorted(folders)}"
+        if self._config is None:
+            return f"model {self.name!r}: was removed"
+        return trouble(self._config, self.shelf.statuses(), unsettled=self._waits)
 
-    def _folders(self) -> dict[int, Path] | None:
+    def _scan(self, config: ModelConfig) -> dict[int, Path] | None:
         try:
-            folders = scan(self.config.base_path)
+            folders = scan(config.base_path)
         except OSError as error:
             if not self._path_warned:
                 self._path_warned = True
                 log.warning(
                     "model %s: base path %s cannot be read (%s); what may be loaded stays",
-                    *(self.config.name, self.config.base_path, error.strerror),
+                    *(self.name, config.base_path, error.strerror),
                 )
             return None
         self._path_warned = False
+        absent = absence(config, folders)
+        if absent not in ("", self._absent):
+            log.warning("model %s (%s): %s", config.name, config.base_path, absent)
+        self._absent = absent
         return folders
 
-    def _forget_mended(self, folders: Mapping[int, Path]) -> None:
-        for version, seen in list(self._broken.items()):
-            if version not in folders or fingerprint(folders[version]) != seen:
-                del self._broken[version]
+    def _forget_gone(self, folders: dict[int, Path]) -> None:
+        for version in self._failures.versions():
+            if version not in folders:
+                self._failures.forget(version)
+        self._settling.keep(folders.values())
 
-    def _bring_up(self, version: int, folder: Path) -> None:
-        servable = Servable(ServableId(self.config.name, version), self._lock)
-        self._servables = {**self._servables, version: servable}
+    def _make_plan(self, config: ModelConfig | None, folders: dict[int, Path]) -> Plan:
+        available = self.shelf.available()
+        if config is None:
+            return Plan(unload=tuple(available))
+        versions = Versions(
+            found=folders.keys(),
+            serving={v for v, folder in available.items() if folders.get(v) == folder},
+            loading=self.shelf.loading(),
+            available=available.keys(),
+        )
+        return make_plan(config.policy, versions, lambda v: self._fitness(v, folders[v]))
+
+    def _fitness(self, version: int, folder: Path) -> Fitness:
+        seen = self._seen[version] = fingerprint(folder)
+        failure, now = self._failures.find(version), self._clock()
+        if failure is not None and failure.fingerprint == seen and now < failure.retry_at:
+            self._next = min(self._next, failure.retry_at)
+            return Fitness.UNFIT
+        unsettled = self._settling.look(folder, seen, failure.changes + 1 if failure else 0)
+        if unsettled is None:
+            return Fitness.READY
+        self._next = min(self._next, now + unsettled.wait)
+        if unsettled.soon and failure is None:
+            return Fitness.SOON
+        self._waits = self._waits or not unsettled.hopeless
+        return Fitness.UNFIT
+
+    def _begin(self, version: int, folder: Path) -> Task:
+        servable = self.shelf.begin(version, folder)
+        return partial(self._bring_up, servable, self._seen[version])
+
+    def _bring_up(self, servable: Servable, seen: Fingerprint) -> None:
         servable.loading()
-        # Before loading: a file that changes meanwhile counts as a change.
-        before = fingerprint(folder)
-        started = time.monotonic()
+        started = self._clock()
         try:
-            engine = self._load(servable.id, folder)
-        except Exception as error:  # whatever a runtime raises must not end the polling
-            self._broken[version] = before
-            self._report(servable, error)
+            engine = self._load(servable.id, servable.folder)
+        except Exception as error:  # whatever a runtime raises must not end the thread
+            # What was seen before loading: a file that changes meanwhile counts as a change.
+            failure = self._failures.record(servable.id.version, seen, self._clock())
+            self._report(servable, error, failure)
             return
-        servable.loaded(engine)
-        self._announce(servable, engine, time.monotonic() - started)
+        self._failures.forget(servable.id.version)
+        self.shelf.loaded(servable, engine)
+        self._announce(servable, engine, self._clock() - started)
 
-    def _report(self, servable: Servable, error: Exception) -> None:
+    def _report(self, servable: Servable, error: Exception, failure: Failure) -> None:
         if isinstance(error, LoadError):
-            servable.fail(Code.FAILED_PRECONDITION, str(error))
+            self.shelf.failed(servable, Code.FAILED_PRECONDITION, str(error))
         else:
-            log.exception("%s", servable.id)
-            servable.fail(Code.INTERNAL, "internal error while loading")
-        log.error("%s does not load: %s", servable.id, servable.status.message)
+            log.error("%s", servable.id, exc_info=error)
+            self.shelf.failed(servable, Code.INTERNAL, "internal error while loading")
+        again = "it is tried again"
+        if failure.retry_at < NEVER:
+            again += f" in {failure.retry_at - self._clock():.0f} s (retry {failure.tries}), or"
+        log.error(
+            "%s does not load: %s; %s as soon as its folder changes",
+            *(servable.id, servable.status.message, again),
+        )
 
     def _announce(self, servable: Servable, engine: Engine, seconds: float) -> None:
         log.info(
             "%s is available (%s, %d ms)",
             *(servable.id, engine.name, round(seconds * 1000)),
         )
-        newer = [v for v in self._broken if v > servable.id.version]
+        newer = [v for v in self._failures.versions() if v > servable.id.version]
         if newer:
             log.warning(
                 "model %s serves version %d, because version %s does not load",
-                *(self.config.name, servable.id.version, ", ".join(map(str, sorted(newer)))),
+                *(self.name, servable.id.version, ", ".join(map(str, newer))),
             )

@@ -2,13 +2,19 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
+from pathlib import Path
+from types import TracebackType
 
 from serving.api.status import Code
 from serving.model_server.engines.engine import Engine, ServableId
 
 log = logging.getLogger(__name__)
+
+Task = Callable[[], None]
 
 
 class State(IntEnum):
@@ -34,20 +40,32 @@ class VersionStatus:
 class Servable:
     """A version with its engine.
 
-    Requests hold a reference while they run. Once it is retired nobody gets a new one, and whoever
-    gives back the last one closes the engine, so a swap never takes an engine from under a request.
+    Requests hold a reference while they run; a with block gives it back. Once it is retired nobody
+    gets a new one, and when the last one is given back the engine is closed, so a swap never takes
+    an engine from under a request.
     """
 
-    def __init__(self, servable_id: ServableId, lock: threading.RLock) -> None:
+    def __init__(
+        self,
+        servable_id: ServableId,
+        folder: Path,
+        lock: threading.RLock,
+        dispose: Callable[[Task], None],
+    ) -> None:
         """Make one that is about to be loaded.
 
         Args:
             servable_id: its model and version.
+            folder: it is loaded from.
             lock: held while a state changes; shared by the versions of a model, so that its holder
                 sees all of them at one moment.
+            dispose: runs what closes the engine; not here, because it may take long, and those who
+                give back a reference have requests to answer.
         """
         self.id = servable_id
+        self.folder = folder
         self._lock = lock
+        self._dispose = dispose
         self._engine: Engine | None = None
         self._references = 0
         self._status = VersionStatus(servable_id.version, State.START)
@@ -61,11 +79,6 @@ class Servable:
     def available(self) -> bool:
         """Whether requests may use it."""
         return self._status.state == State.AVAILABLE
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended with an error."""
-        return self._status.code != Code.OK
 
     @property
     def engine(self) -> Engine:
@@ -100,7 +113,18 @@ class Servable:
         """Give a reference back."""
         with self._lock:
             self._references -= 1
-        self._close_if_unused()
+        self._dispose_if_unused()
+
+    def __enter__(self) -> "Servable":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
 
     def retire(self) -> None:
         """Unload it as soon as no request uses it."""
@@ -108,13 +132,20 @@ class Servable:
             if not self.available:
                 return
             self._status = VersionStatus(self.id.version, State.UNLOADING)
-        self._close_if_unused()
+        self._dispose_if_unused()
 
-    def _close_if_unused(self) -> None:
+    def _dispose_if_unused(self) -> None:
         with self._lock:
             if self._status.state != State.UNLOADING or self._references or self._engine is None:
                 return
             engine, self._engine = self._engine, None
-        engine.close()
+        self._dispose(partial(self._close, engine))
+
+    def _close(self, engine: Engine) -> None:
+        try:
+            engine.close()
+        except Exception:
+            # Whatever a runtime raises, the version is gone.
+            log.exception("%s: closing its engine failed", self.id)
         self._status = VersionStatus(self.id.version, State.END)
         log.info("%s is unloaded", self.id)

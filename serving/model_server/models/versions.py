@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 MAX_VERSION = 2**63 - 1
-Fingerprint = frozenset[tuple[str, int, int]]
+# Of each file and folder: path, size, and the times at which its content and its entry changed.
+Fingerprint = frozenset[tuple[str, int, int, int]]
 
 
 def scan(base_path: Path) -> dict[int, Path]:
@@ -25,16 +26,23 @@ def scan(base_path: Path) -> dict[int, Path]:
 
 
 def fingerprint(folder: Path) -> Fingerprint:
-    """What changes when a file in a folder does: paths, sizes and times of change."""
-    return frozenset(_files(folder))
+    """What changes when something in a folder does."""
+    return frozenset(_entries(folder))
 
 
-def _files(folder: Path) -> Iterable[tuple[str, int, int]]:
+def changed_at(seen: Fingerprint) -> float:
+    """When something changed last, on the clock of time.time(); 0.0 for what is not there."""
+    return max((max(entry[2], entry[3]) for entry in seen), default=0) / 1e9
+
+
+def _entries(folder: Path) -> Iterable[tuple[str, int, int, int]]:
     for root, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(root, name)
+        # The folder's own time of change of its entry is left out: renaming it, which is how a
+        # version is published in one step, changes that.
+        for path in (root, *(os.path.join(root, name) for name in names)):
             try:
                 stat = os.stat(path)
             except OSError:
                 continue  # gone between the listing and now
-            yield path, stat.st_size, stat.st_mtime_ns
+            entry = 0 if path == root else stat.st_ctime_ns
+            yield path, stat.st_size, stat.st_mtime_ns, entry

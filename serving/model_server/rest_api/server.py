@@ -6,45 +6,42 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from waitress.channel import HTTPChannel
 from waitress.server import create_server
-from waitress.task import WSGITask
 
-# Larger bodies get 413 before they are read.
-MAX_BODY_BYTES = 64 * 2**20
-_POLL_SECONDS = 0.02
+from serving.model_server.options import RestOptions
+from serving.model_server.rest_api.channel import Channel
+
 # How long no request may have been seen before kept-alive connections are closed.
 _QUIET_SECONDS = 0.1
-
-
-class _Task(WSGITask):
-    """One request; while the server stops, its answer says that the connection closes."""
-
-    def build_response_header(self) -> bytes:
-        if not self.channel.server.accepting:
-            request: Any = self.request
-            request.headers["CONNECTION"] = "close"
-        return super().build_response_header()
-
-
-class _Channel(HTTPChannel):
-    task_class = _Task
+# Bytes that are received at once, and connections (waitress's own limit is 100).
+_RECEIVED_BYTES = 256 * 2**10
+_CONNECTIONS = 1000
+_NEVER = 2**62
 
 
 class RestServer:
     """Serves a WSGI application on a bound socket, in threads of its own."""
 
-    def __init__(self, app: Callable[..., Any], listener: socket.socket, threads: int) -> None:
+    def __init__(
+        self, app: Callable[..., Any], listener: socket.socket, options: RestOptions
+    ) -> None:
         self.port: int = listener.getsockname()[1]
         server: Any = create_server(
             app,
             sockets=[listener],
-            threads=threads,
-            max_request_body_size=MAX_BODY_BYTES,
+            threads=options.threads,
+            max_request_body_size=options.max_body_bytes + 1,  # waitress refuses this size itself
+            # Bodies and answers stay in memory, where they are needed whole, not in files.
+            inbuf_overflow=_NEVER,
+            outbuf_overflow=_NEVER,
+            recv_bytes=_RECEIVED_BYTES,
+            connection_limit=_CONNECTIONS,
             asyncore_use_poll=True,
             ident="RockstarTF",
         )
-        server.channel_class = _Channel
+        server.channel_class = Channel
+        server.stopping = False
+        server.changes = threading.Condition()
         self._server = server
         self._thread = threading.Thread(target=self._server.run, name="rest", daemon=True)
 
@@ -62,23 +59,34 @@ class RestServer:
             Whether all requests were answered.
         """
         deadline = time.monotonic() + grace
+        self._server.stopping = True
         # Everything that touches sockets runs in the server's own thread.
         self._in_loop(self._stop_listening)
-        last_busy = time.monotonic()
-        while (now := time.monotonic()) < min(deadline, last_busy + _QUIET_SECONDS):
-            if self._busy():
-                last_busy = now
-            time.sleep(_POLL_SECONDS)
-        finished = not self._busy()
+        finished = self._wait_until_quiet(deadline)
         self._server.task_dispatcher.shutdown(timeout=max(0.5, deadline - time.monotonic()))
         self._in_loop(self._close_all)
         self._thread.join(timeout=grace)
         return finished
 
+    def _wait_until_quiet(self, deadline: float) -> bool:
+        """Wait until no request is seen for a while; whether that came about in time."""
+        changes = self._server.changes
+        with changes:
+            while changes.wait_for(lambda: not self._busy(), deadline - time.monotonic()):
+                quiet = min(_QUIET_SECONDS, max(0.0, deadline - time.monotonic()))
+                if not changes.wait_for(self._busy, quiet):
+                    return True
+        return False
+
     def _in_loop(self, action: Callable[[], None]) -> None:
         self._server.trigger.pull_trigger(action)
 
     def _stop_listening(self) -> None:
+        # Connections that wait to be taken would be reset.
+        known = -1
+        while known < len(self._server.active_channels):
+            known = len(self._server.active_channels)
+            self._server.handle_accept()
         # Not the server's own close(), which would also close the trigger that wakes the loop.
         self._server.asyncore.dispatcher.close(self._server)
 
@@ -86,26 +94,4 @@ class RestServer:
         self._server.asyncore.close_all(self._server._map, ignore_all=True)
 
     def _busy(self) -> bool:
-        channels = list(self._server.active_channels.values())
-        # Queued or running, half received, or half sent.
-        return any(c.requests or c.request or c.total_outbufs_len for c in channels)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to an address; port 0 picks a free one.
-
-    Raises:
-        OSError: taken, not allowed, or no such host.
-    """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen()
-    except OSError:
-        listener.close()
-        raise
-    return listener
+        return any(channel.busy for channel in list(self._server.active_channels.values()))

@@ -1,127 +1,107 @@
 """REST to the core: translation only."""
 
 import logging
-import re
+import time
 from collections.abc import Callable, Iterable
+from http.client import responses
 from typing import Any
 
-from google.protobuf import json_format
-from werkzeug.wrappers import Request, Response
-
 from serving.api import json_response, json_tensors
-from serving.api.signature import signature_def_map
 from serving.api.status import HTTP_STATUS, Code, StatusError
+from serving.model_server.deadline import Deadline
 from serving.model_server.inference.core import Core
 from serving.model_server.inference.predict import PredictQuery, SignatureNotFoundError
 from serving.model_server.models.manager import ModelRef
-from serving.model_server.models.versions import MAX_VERSION
+from serving.model_server.options import RestOptions
+from serving.model_server.rest_api.answers import error_json, metadata_json, status_json
+from serving.model_server.rest_api.bodies import BodyTooLargeError, read_body
+from serving.model_server.rest_api.cors import CORS_HEADERS, check_preflight
+from serving.model_server.rest_api.examples import classify, regress
+from serving.model_server.rest_api.routes import Action, Route, path_of, route
+from serving.model_server.rest_api.time_limit import TimeLimit
 
 log = logging.getLogger(__name__)
 
-_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-_INFERENCE = re.compile(_MODEL + r":(?P<method>classify|regress|predict)", re.IGNORECASE)
-_DESCRIPTION = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
-
 StartResponse = Callable[..., Any]
+
+# Under this key a server may leave when it had received a request, on time.monotonic()'s clock.
+RECEIVED_KEY = "rockstartf.received"
+_STATUS_LINES = {number: f"{number} {phrase}" for number, phrase in responses.items()}
+_STATUS_LINES[HTTP_STATUS[Code.CANCELLED]] = "499 Client Closed Request"  # not in the standard
+_JSON = ("Content-Type", "application/json")
 
 
 class RestService:
     """A WSGI application."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, options: RestOptions = RestOptions()) -> None:  # noqa: B008
         self._core = core
+        self._max_body_bytes = options.max_body_bytes
+        self._cors_headers = CORS_HEADERS if options.cors else []
+        self._time_limit = TimeLimit(options.timeout_seconds, options.threads)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
+        method, path = environ["REQUEST_METHOD"], path_of(environ["REQUEST_URI"])
+        headers = [_JSON, *self._cors_headers]
         try:
-            body, status = self._answer(Request(environ)), 200
+            if method == "OPTIONS" and path.lower().startswith("/v1/"):
+                check_preflight(environ.get("HTTP_ORIGIN", ""))
+                body, headers = b"", self._cors_headers
+            else:
+                body = self._answer(method, path, environ)
+            code, status = Code.OK, 200
         except StatusError as error:
-            body, status = _error(error.message), HTTP_STATUS[error.code]
+            body, code, status = error_json(error.message), error.code, HTTP_STATUS[error.code]
+            if isinstance(error, BodyTooLargeError):
+                status = 413
         except Exception:
-            log.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
-            body, status = _error("internal error"), HTTP_STATUS[Code.INTERNAL]
-        response = Response(body, status, content_type="application/json")
-        return response(environ, start_response)
+            log.exception("%s %s failed", method, path)
+            body, code = error_json("internal error"), Code.INTERNAL
+            status = HTTP_STATUS[code]
+        headers = [*headers, ("Content-Length", str(len(body)))]
+        start_response(_STATUS_LINES[status], headers)
+        return [] if method == "HEAD" else [body]
 
-    def _answer(self, request: Request) -> bytes:
-        method, path = request.method, request.path
-        if not path.lower().startswith("/v1/"):
-            raise StatusError(Code.NOT_FOUND, f"Not found: {method} {path}")
-        if method == "POST" and (match := _INFERENCE.fullmatch(path)):
-            return self._predict(match, request.get_data())
-        if method == "GET":
-            if path.lower() == "/v1/models":
-                raise StatusError(Code.INVALID_ARGUMENT, "Missing model name in request.")
-            if match := _DESCRIPTION.fullmatch(path):
-                return self._metadata(match) if match["metadata"] else self._status(match)
-        raise StatusError(Code.INVALID_ARGUMENT, f"Malformed request: {method} {path}")
+    def close(self) -> bool:
+        """Take no more requests.
 
-    def _predict(self, match: re.Match[str], body: bytes) -> bytes:
-        if match["method"].lower() != "predict":
-            raise StatusError(
-                Code.UNIMPLEMENTED, f"{match['method']} is not implemented by this server"
-            )
+        Returns:
+            Whether no model runs any more for a request that took too long.
+        """
+        return self._time_limit.close()
+
+    def _answer(self, method: str, path: str, environ: dict[str, Any]) -> bytes:
+        asked = route(method, path)
+        if asked.action is Action.STATUS:
+            return status_json(self._core.status(asked.ref))
+        if asked.action is Action.METADATA:
+            return metadata_json(asked.ref.name, self._core.metadata(asked.ref))
+        body = read_body(environ, self._max_body_bytes)
+        return self._time_limit.run(
+            lambda deadline: self._infer(asked, body, deadline),
+            environ.get(RECEIVED_KEY) or time.monotonic(),
+        )
+
+    def _infer(self, asked: Route, body: bytes, deadline: Deadline) -> bytes:
+        if asked.action is Action.CLASSIFY:
+            return classify(self._core, asked.ref, body, deadline)
+        if asked.action is Action.REGRESS:
+            return regress(self._core, asked.ref, body, deadline)
+        return self._predict(asked.ref, body, deadline)
+
+    def _predict(self, ref: ModelRef, body: bytes, deadline: Deadline) -> bytes:
         request = json_tensors.parse_request(body)
+        query = PredictQuery(
+            lambda signature: json_tensors.feeds(request, signature),
+            request.signature_name,
+            deadline=deadline,
+        )
         try:
-            _, prediction = self._core.predict(
-                _ref(match),
-                PredictQuery(
-                    lambda signature: json_tensors.feeds(request, signature),
-                    request.signature_name,
-                ),
-            )
+            _, prediction = self._core.predict(ref, query)
         except SignatureNotFoundError as error:
             raise StatusError(
                 Code.INVALID_ARGUMENT,
                 f'Serving signature name: "{error.signature_name}" not found in signature def',
             ) from error
         return json_response.response(prediction.outputs, by_row=request.by_row)
-
-    def _status(self, match: re.Match[str]) -> bytes:
-        return json_response.encode(
-            {
-                "model_version_status": [
-                    {
-                        "version": str(status.version),
-                        "state": status.state.name,
-                        "status": {
-                            "error_code": status.code.name,
-                            "error_message": status.message,
-                        },
-                    }
-                    for status in self._core.status(_ref(match))
-                ]
-            }
-        )
-
-    def _metadata(self, match: re.Match[str]) -> bytes:
-        metadata = self._core.metadata(_ref(match))
-        signatures = json_format.MessageToDict(
-            signature_def_map(metadata.signatures),
-            preserving_proto_field_name=True,
-            always_print_fields_with_no_presence=True,
-        )
-        return json_response.encode(
-            {
-                "model_spec": {
-                    "name": match["name"],
-                    "signature_name": "",
-                    "version": str(metadata.version),
-                },
-                "metadata": {"signature_def": signatures},
-            }
-        )
-
-
-def _ref(match: re.Match[str]) -> ModelRef:
-    if match["version"] is None:
-        return ModelRef(match["name"], label=match["label"])
-    # Digits of any script match \d, and int() reads them; more than an int64 is no version.
-    digits = match["version"]
-    if len(digits) > 64 or int(digits) > MAX_VERSION:
-        raise StatusError(Code.INVALID_ARGUMENT, f"Failed to convert version: {digits} to numeric.")
-    return ModelRef(match["name"], version=int(digits))
-
-
-def _error(message: str) -> bytes:
-    return json_response.encode({"error": message})

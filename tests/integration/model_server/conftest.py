@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from serving.model_server.models.config import All, ModelConfig
-from serving.model_server.options import ServerOptions
+from serving.model_server.options import LoadOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests.model_fixtures import write_version
 from tests.waiting import until
@@ -29,7 +29,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
         write_version(base_path, version)
     write_version(base_path, 3, b"\0\0\0\0TFL3 but nothing more")
     config = ModelConfig("toy", base_path, All(), {"stable": 1})
-    with ModelServer(ServerOptions(models=(config,))) as server:
+    labels = LoadOptions(allow_labels_for_unavailable=True)
+    with ModelServer(ServerOptions(models=(config,), load=labels)) as server:
         yield server
 
 
@@ -60,8 +61,13 @@ class Process:
     popen: "subprocess.Popen[str]"
     address_file: Path
 
-    def address(self) -> dict[str, Any]:
-        until(lambda: self.address_file.exists() or self.popen.poll() is not None, what="it starts")
+    def address(self, seconds: float = 30) -> dict[str, Any]:
+        """Where it listens; TensorFlow takes its time to be imported."""
+        until(
+            lambda: self.address_file.exists() or self.popen.poll() is not None,
+            seconds,
+            what="it starts",
+        )
         assert self.popen.poll() is None, self.popen.communicate()[1]
         address: dict[str, Any] = json.loads(self.address_file.read_text())
         return address

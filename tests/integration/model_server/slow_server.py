@@ -1,4 +1,7 @@
-"""The model server with an engine that waits for a file `proceed` beside the address file."""
+"""The model server with an engine that waits for a file `proceed` beside the address file.
+
+It writes how many rows each run has, a line for each, into a file `rows` there.
+"""
 
 import sys
 import threading
@@ -6,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving.model_server import __main__ as program
-from serving.model_server import loading
 from serving.model_server.deadline import NO_DEADLINE, Deadline
+from serving.model_server.engines import litert
 from serving.model_server.engines.litert import LiteRTEngine
 from serving.model_server.flags.parser import parse_flags
 from tests.waiting import until
@@ -26,11 +29,13 @@ def main() -> int:
             fetches: Sequence[str],
             deadline: Deadline = NO_DEADLINE,
         ) -> dict[str, Any]:
+            with folder.joinpath("rows").open("a") as file:
+                file.write(f"{len(next(iter(feeds.values())))}\n")
             folder.joinpath(f"entered.{threading.get_ident()}").touch()
             until(lambda: (folder / "proceed").exists(), what="the test lets it proceed")
             return super().run(signature, feeds, fetches, deadline)
 
-    loading.LiteRTEngine = SlowEngine  # type: ignore[attr-defined]
+    litert.LiteRTEngine = SlowEngine  # type: ignore[misc]
     return program.main()
 
 

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
 from tests.integration.model_server.conftest import Start, ask, refused
 from tests.model_fixtures import write_version
 from tests.waiting import until
@@ -34,6 +37,7 @@ def test_start_and_stop(start: Start, base_path: Path) -> None:
     process.popen.send_signal(signal.SIGTERM)
     code, log = process.finish()
     assert code == 0
+    assert "INFO model_server: engine of a version: " in log
     assert "INFO model_server: model toy version 1 is available (LiteRT, " in log
     assert "Traceback" not in log
     assert not process.address_file.exists()
@@ -53,12 +57,15 @@ def test_a_config_file(start: Start, base_path: Path, tmp_path: Path) -> None:
         f"""model_config_list {{
           config {{ name: "a" base_path: "{base_path}" model_platform: "tensorflow" }}
           config {{
-            name: "b" base_path: "{tmp_path}/other"
+            name: "b" base_path: "{tmp_path}/other" model_platform: "tensorflow"
             version_labels {{ key: "stable" value: 4 }}
           }}
         }}"""
     )
-    process = start(f"--model_config_file={config}", "--port=0", "--rest_api_port=auto")
+    process = start(
+        *(f"--model_config_file={config}", "--port=0", "--rest_api_port=auto"),
+        "--allow_version_labels_for_unavailable_models",
+    )
     address = process.address()
     assert address["grpc"] is None
     for path in ("a", "b", "b/labels/stable"):
@@ -105,7 +112,8 @@ def test_no_version_that_loads(start: Start, tmp_path: Path) -> None:
     write_version(tmp_path / "m", 2, b"garbage")
     lines = failure(start, f"--model_base_path={tmp_path}/m")
     assert "no version loads" in lines[-1]
-    assert "m/1/model.tflite is missing" in lines[-1]
+    assert "m/1 holds nothing that can be loaded: no saved_model.pb or" in lines[-1]
+    assert "; no model.tflite for LiteRT (export the model with its LiteRT file" in lines[-1]
     assert "m/2/model.tflite is no LiteRT model" in lines[-1]
 
 
@@ -134,6 +142,63 @@ def test_two_servers_do_not_share_a_port(start: Start, base_path: Path) -> None:
     assert f"127.0.0.1:{port} (--port): Address already in use" in second.stderr
 
 
+def test_grpc_flags_together(start: Start, base_path: Path, tmp_path: Path) -> None:
+    """TLS on a UNIX socket alone, with health."""
+    certificate = issued("localhost")
+    ssl_config = write_ssl_config(
+        tmp_path / "ssl.config", server_key=key_of(certificate), server_cert=chain_of(certificate)
+    )
+    process = start(
+        *(f"--model_base_path={base_path}", "--port=0", f"--grpc_socket_path={tmp_path}/m.sock"),
+        *(f"--ssl_config_file={ssl_config}", "--enable_grpc_healthcheck_service"),
+        *("--grpc_channel_arguments=grpc.max_connection_age_ms=60000", "--enable_profiler"),
+    )
+    address = process.address()
+    assert address["grpc"] is address["rest"] is None
+    credentials = grpc.ssl_channel_credentials(AUTHORITY().cert_pem.bytes())
+    name = ("grpc.ssl_target_name_override", "localhost")
+    with grpc.secure_channel(f"unix:{tmp_path}/m.sock", credentials, [name]) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        answer = health.Check(health_pb2.HealthCheckRequest(service="ModelService"), timeout=30)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    process.popen.terminate()
+    code, log = process.finish()
+    assert code == 0
+    assert f"ready: gRPC with TLS on unix:{tmp_path}/m.sock" in log
+    assert log.count("--enable_profiler (there is no profiler service)") == 1
+    assert not (tmp_path / "m.sock").exists()
+
+
+def test_a_wrong_ssl_config(start: Start, base_path: Path, tmp_path: Path) -> None:
+    ssl_config = write_ssl_config(tmp_path / "ssl.config", server_key="/etc/key.pem")
+    (line,) = failure(
+        start, f"--model_base_path={base_path}", "--port=auto", f"--ssl_config_file={ssl_config}"
+    )
+    assert f"cannot start: SSL config file {ssl_config}: server_key: expected the text" in line
+
+
+def test_json_logs(start: Start, base_path: Path) -> None:
+    process = start(f"--model_base_path={base_path}", "--port=auto", "--log_format=json")
+    address = process.address()["grpc"]
+    process.popen.terminate()
+    entries = [json.loads(line) for line in process.finish()[1].splitlines() if line[0] == "{"]
+    assert {"timestamp", "level", "logger", "message"} == set().union(*entries)
+    assert f"ready: gRPC on {address}" in [entry["message"] for entry in entries]
+
+
+def test_version() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "serving.model_server", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[1] == "API of TensorFlow Serving: 2.20"
+    assert not done.stderr
+
+
 def test_wrong_flags(start: Start) -> None:
     process = start("--port=many")
     code, log = process.finish()
@@ -142,34 +207,26 @@ def test_wrong_flags(start: Start) -> None:
     assert "Traceback" not in log
 
 
+def test_labels_in_the_config_file_need_a_flag(start: Start, base_path: Path) -> None:
+    config = base_path.parent / "models.config"
+    config.write_text(
+        f'''model_config_list {{ config {{
+          name: "m" base_path: "{base_path}" model_platform: "tensorflow"
+          version_labels {{ key: "stable" value: 1 }} }} }}'''
+    )
+    (line,) = failure(start, f"--model_config_file={config}")
+    assert line.endswith(
+        "cannot start: Request to assign label to version 1 of model m, which is not currently "
+        "available for inference: labels can be given at the start only with "
+        "--allow_version_labels_for_unavailable_models"
+    )
+
+
 def test_a_config_file_that_is_wrong(start: Start, tmp_path: Path) -> None:
     config = tmp_path / "models.config"
     config.write_text("nonsense")
     (line,) = failure(start, f"--model_config_file={config}")
     assert f"cannot start: model config file {config}: 1:1" in line
-
-
-def test_tensorflow_is_not_imported(base_path: Path) -> None:
-    code = """
-import json, sys
-from pathlib import Path
-import serving.model_server.__main__
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import ServerOptions
-from serving.model_server.server import ModelServer
-with ModelServer(ServerOptions((ModelConfig("m", Path(sys.argv[1])),))):
-    print(json.dumps([name for name in sys.modules if name.split(".")[0] == "tensorflow"]))
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", code, str(base_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": "."},
-        cwd=Path(__file__).parents[3],
-        timeout=60,
-    )
-    assert json.loads(run.stdout.splitlines()[-1]) == []
 
 
 def test_sigterm_lets_requests_finish(start: Start, base_path: Path, tmp_path: Path) -> None:

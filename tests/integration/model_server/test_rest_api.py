@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 
 from serving.model_server.models.config import ModelConfig
 from serving.model_server.options import GrpcOptions, ServerOptions
-from serving.model_server.rest_api.server import MAX_BODY_BYTES
 from serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
 from tests.integration.model_server.conftest import ask, refused
@@ -59,16 +57,6 @@ def test_errors(server: ModelServer, path: str, body: Any, status: int, error: s
     got, answer = ask(server.rest_address, path, body)
     assert got == status
     assert answer["error"].startswith(error)
-
-
-def test_a_body_that_is_too_large_is_refused_unread(server: ModelServer) -> None:
-    head = (
-        "POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\n"
-        f"Content-Length: {MAX_BODY_BYTES + 1}\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", server.rest_port or 0), timeout=30) as connection:
-        connection.sendall(head.encode())
-        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_kept_connection_is_told_that_it_closes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The REST API's JSON."""
+"""The REST API's JSON on its way in."""
 
 import json
 from typing import Any
@@ -7,11 +7,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from serving.api.json_response import response
 from serving.api.json_tensors import feeds, parse_request
 from serving.api.signature import Signature
 from serving.api.status import Code, StatusError
 from tests.fake_engine import DOUBLE, ECHO, SUM, spec
+
+BYTES = Signature(inputs={"s": spec(object, -1), "n": spec(np.int8, -1)}, outputs={})
+FLAGS = Signature(inputs={"x": spec(np.bool_, -1)}, outputs={})
 
 
 def read(body: str, signature: Signature) -> dict[str, Any]:
@@ -26,16 +28,34 @@ def read(body: str, signature: Signature) -> dict[str, Any]:
     [
         (DOUBLE, '{"instances": [[1, 2.5], [3, 4]]}', {"x": [[1, 2.5], [3, 4]]}),
         (DOUBLE, '{"instances": [{"x": [1, 2]}]}', {"x": [[1, 2]]}),
+        (DOUBLE, '{"instances": [{"x": 1}, {"x": 2.5}]}', {"x": [1, 2.5]}),
+        (DOUBLE, '{"instances": [1, 2]}', {"x": [1, 2]}),
+        (
+            DOUBLE,
+            '{"instances": [[[[1], [2]]], [[[3], [4]]]]}',
+            {"x": [[[[1], [2]]], [[[3], [4]]]]},
+        ),
         (DOUBLE, '{"inputs": [[1, 2]]}', {"x": [[1, 2]]}),
-        (DOUBLE, '{"inputs": {"x": [[1, 2]]}, "extra": null}', {"x": [[1, 2]]}),
+        (DOUBLE, '{"inputs": 1}', {"x": 1}),
+        (DOUBLE, '{"inputs": {"x": [[1, 2]], "y": [[0]]}, "extra": null}', {"x": [[1, 2]]}),
+        (DOUBLE, '{"inputs": [1, 2], "comment": "[["}', {"x": [1, 2]}),
         (DOUBLE, '{"inputs": []}', {"x": []}),
+        (DOUBLE, '{"instances": [[], []]}', {"x": [[], []]}),
         (DOUBLE, '{"inputs": [Infinity, -Infinity]}', {"x": [np.inf, -np.inf]}),
+        (DOUBLE, '{"inputs": [1e39, 16777217]}', {"x": [np.inf, 16777216]}),
+        (DOUBLE, '{"inputs": [100000000000000000000]}', {"x": [np.float32(1e20)]}),
         (SUM, '{"instances": [{"a": 1, "b": 2}, {"b": 4, "a": 3}]}', {"a": [1, 3], "b": [2, 4]}),
+        (SUM, '{"instances": [{"a": [1], "b": 2}]}', {"a": [[1]], "b": [2]}),
         (SUM, '{"inputs": {"a": [1], "b": [2]}}', {"a": [1], "b": [2]}),
         (ECHO, '{"instances": ["é", {"b64": "/w=="}]}', {"text": ["é".encode(), b"\xff"]}),
+        (ECHO, '{"instances": [{"text": {"b64": "/w=="}}]}', {"text": [b"\xff"]}),
         (ECHO, '{"inputs": {"b64": "YQ=="}}', {"text": b"a"}),
-        (ECHO, '{"inputs": [["a", "b"], ["c", "d"]]}', {"text": [[b"a", b"b"], [b"c", b"d"]]}),
+        (ECHO, '{"inputs": [{"b64": "YQ"}, {"b64": " Y\\nQ.. "}]}', {"text": [b"a", b"a"]}),
+        (ECHO, '{"inputs": [["a", "b"], ["c", "["]]}', {"text": [[b"a", b"b"], [b"c", b"["]]}),
+        (FLAGS, '{"inputs": [true, false]}', {"x": [True, False]}),
+        (BYTES, '{"inputs": {"s": ["a"], "n": [-128, 127]}}', {"s": [b"a"], "n": [-128, 127]}),
     ],
+    ids=map(str, range(24)),
 )
 def test_feeds(signature: Signature, body: str, expected: dict[str, Any]) -> None:
     assert read(body, signature) == expected
@@ -45,8 +65,15 @@ def test_nan_is_read() -> None:
     assert np.isnan(read('{"inputs": [NaN]}', DOUBLE)["x"][0])
 
 
+def test_text_that_is_not_utf8_passes_through() -> None:
+    array = feeds(parse_request(b'{"inputs": "\xff\xe9"}'), ECHO)["text"]
+    assert array.tolist() == b"\xff\xe9"
+
+
 @pytest.mark.parametrize(
-    "dtype", [np.float16, np.float64, ml_dtypes.bfloat16, np.int8, np.uint64, np.int64], ids=str
+    "dtype",
+    [np.float16, np.float64, ml_dtypes.bfloat16, np.int8, np.uint16, np.uint64, np.int64],
+    ids=str,
 )
 def test_feeds_have_the_signatures_dtype(dtype: Any) -> None:
     signature = Signature({"x": spec(dtype, -1)}, {})
@@ -55,99 +82,174 @@ def test_feeds_have_the_signatures_dtype(dtype: Any) -> None:
     assert array.tolist() == [1, 2]
 
 
-def test_booleans() -> None:
-    signature = Signature({"x": spec(np.bool_, -1)}, {})
-    assert read('{"inputs": [true, false]}', signature) == {"x": [True, False]}
+def test_the_largest_integers() -> None:
+    wide = Signature({"i": spec(np.int64, -1), "u": spec(np.uint64, -1)}, {})
+    body = json.dumps({"inputs": {"i": [-(2**63), 2**63 - 1], "u": [0, 2**64 - 1]}})
+    assert read(body, wide) == {"i": [-(2**63), 2**63 - 1], "u": [0, 2**64 - 1]}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1.5, 2.0], [3.0, 4.0]],
+        [[[1.5], [2.0], [2.5]], [[3.0], [4.0], [4.5]]],
+        [[[[float(v)] for v in range(9)]] * 8] * 3,
+        [[]] * 3,
+    ],
+    ids=["matrix", "thin", "many lists", "empty"],
+)
+@pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
+@pytest.mark.parametrize("form", ["instances", "inputs"])
+def test_arrays_of_any_shape(rows: Any, named: bool, form: str) -> None:
+    value: Any = rows
+    if named:
+        value = [{"x": row} for row in rows] if form == "instances" else {"x": rows}
+    array = feeds(parse_request(json.dumps({form: value}).encode()), DOUBLE)["x"]
+    np.testing.assert_array_equal(array, np.array(rows, np.float32))
+
+
+ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARGUMENT: "
 
 
 @pytest.mark.parametrize(
     ("signature", "body", "message"),
     [
-        (DOUBLE, "", "JSON Parse error: The document is empty at offset: 0"),
-        (DOUBLE, '{"instances": [1,}', "JSON Parse error: Expecting value at offset: 17"),
-        (DOUBLE, '{"inputs": "\udcff"}', "JSON Parse error: Invalid encoding in string at offset"),
-        (DOUBLE, "[" * 100_000, "JSON Parse error: Nested too deeply"),
-        (DOUBLE, "[1]", "JSON Value: [1] Is not object"),
+        (DOUBLE, "", "JSON Parse error: The document is empty"),
+        (DOUBLE, '{"instances": [1,}', "JSON Parse error: Invalid value. at offset: 17"),
+        (DOUBLE, "[1]", "JSON Value: [\n    1\n] Is not object"),
         (DOUBLE, "{}", "Missing 'inputs' or 'instances' key"),
-        (DOUBLE, '{"instances": [1], "inputs": [1]}', "expecting only one of 'inputs' or"),
-        (DOUBLE, '{"signature_name": 1, "inputs": []}', "'signature_name' key must be a string"),
-        (DOUBLE, '{"instances": 1}', "'instances' to be an list/array"),
+        (
+            DOUBLE,
+            '{"instances": [1], "inputs": [1]}',
+            "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ",
+        ),
+        (
+            DOUBLE,
+            '{"signature_name": 1, "inputs": []}',
+            "not formatted correctly. 'signature_name' key must be a string value.",
+        ),
+        (
+            DOUBLE,
+            '{"instances": 1}',
+            "JSON Value: {\n    \"instances\": 1\n} Excepting 'instances' to be an list/array",
+        ),
         (DOUBLE, '{"instances": []}', "No values in 'instances' array"),
-        (DOUBLE, '{"instances": [[1, 2], [3]]}', "a ragged or mixed array: [[1, 2], [3]]"),
-        (DOUBLE, '{"instances": ["1"]}', "expected float32 of shape [?, 2], got string values"),
-        (DOUBLE, '{"instances": [null]}', "got mixed values"),
-        (DOUBLE, '{"instances": [true]}', "got boolean values"),
-        (DOUBLE, '{"inputs": [1e300]}', "Cannot convert JSON value: 1e+300 to float32"),
-        (SUM, '{"inputs": {"a": [2147483648], "b": [1]}}', "2147483648 to int32 without loss"),
-        (SUM, '{"inputs": {"a": [1.5], "b": [1]}}', "input 'a': expected int32 of shape [?], got"),
+        (
+            DOUBLE,
+            '{"instances": [[1, 2], [3]]}',
+            ELEMENT.format(1) + "Expecting tensor size: 2 but got: 1",
+        ),
+        (
+            DOUBLE,
+            '{"instances": [[1, 2], [[3, 4]]]}',
+            ELEMENT.format(1) + "Expecting shape [2] but got: [1,2]",
+        ),
+        (
+            DOUBLE,
+            '{"instances": [[1, 2], [3, [4]]]}',
+            ELEMENT.format(1) + "Encountered list at unexpected level: 1 expected < 1",
+        ),
+        (
+            DOUBLE,
+            '{"instances": [[1, 2], 3]}',
+            ELEMENT.format(1) + "Expecting tensor size: 2 but got: 1",
+        ),
+        (
+            DOUBLE,
+            '{"instances": ["1"]}',
+            ELEMENT.format(0) + 'JSON Value: "1" Type: String is not of expected type: float',
+        ),
+        (
+            DOUBLE,
+            '{"instances": [{"b64": "YQ=="}]}',
+            ELEMENT.format(0)
+            + 'JSON Value: {\n    "b64": "YQ=="\n} Type: Object is not of expected type: float',
+        ),
+        (
+            DOUBLE,
+            '{"inputs": [null]}',
+            "JSON Value: null Type: Null is not of expected type: float",
+        ),
+        (DOUBLE, '{"inputs": true}', "JSON Value: true Type: True is not of expected type: float"),
+        (
+            DOUBLE,
+            '{"inputs": [[1], [2, 3]]}',
+            "Encountered list at unexpected size: 2 at level: 1 expected size: 1",
+        ),
+        (
+            DOUBLE,
+            '{"inputs": [[1], 2]}',
+            "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
+        ),
+        (
+            SUM,
+            '{"inputs": {"a": [1.5], "b": [1]}}',
+            "JSON Value: 1.5 Type: Number is not of expected type: int32 (input 'a')",
+        ),
+        (
+            SUM,
+            '{"inputs": {"a": [1], "b": [2147483648]}}',
+            "JSON Value: 2147483648 Type: Number is not of expected type: int32 (input 'b')",
+        ),
+        (
+            BYTES,
+            '{"inputs": {"s": ["a"], "n": [128]}}',
+            "JSON Value: 128 Type: Number is not of expected type: int8",
+        ),
         (SUM, '{"inputs": [1]}', "inputs is a plain value/list, but expecting an object"),
         (SUM, '{"inputs": {"a": [1]}}', "Missing named input: b in 'inputs' object."),
         (SUM, '{"instances": [1]}', "instances is a plain list, but expecting list of objects"),
         (SUM, '{"instances": [{"a": 1, "b": 1}, 2]}', "Expecting object but got list at item 1"),
-        (SUM, '{"instances": [{"a": 1}]}', "keys must be equal to: a,b"),
+        (
+            SUM,
+            '{"instances": [{"a": 1}]}',
+            "Failed to process element: 0 of 'instances' list. "
+            'JSON object: {\n    "a": 1\n} keys must be equal to: a,b',
+        ),
+        (
+            SUM,
+            '{"instances": [{"a": 1, "b": 2, "c": 3}]}',
+            ELEMENT.format("0 key: c") + "JSON object: does not have named input: c",
+        ),
+        (
+            SUM,
+            '{"instances": [{"a": 1, "b": 2}, {"a": 1, "b": [2]}]}',
+            ELEMENT.format("1 key: b") + "Expecting shape [] but got: [1]",
+        ),
         (DOUBLE, '{"instances": [1, {"x": 1}]}', "Expecting value/list but got object at item 1"),
-        (ECHO, '{"instances": [1]}', "input 'text': expected string of shape [?], got"),
-        (ECHO, '{"instances": [{"b64": "?"}]}', "Unable to base64 decode"),
-        (ECHO, '{"inputs": [["a"], "b"]}', "a ragged or mixed array"),
+        (FLAGS, '{"inputs": [1]}', "JSON Value: 1 Type: Number is not of expected type: bool"),
+        (ECHO, '{"inputs": [1]}', "JSON Value: 1 Type: Number is not of expected type: string"),
+        (
+            ECHO,
+            '{"inputs": [{"b64": 1}]}',
+            'JSON Value: {\n    "b64": 1\n} not formatted correctly for base64 data',
+        ),
+        (ECHO, '{"inputs": [{"b64": "?"}]}', "Unable to base64 decode"),
+        (ECHO, '{"inputs": [{"b64": "YQ="}]}', "Unable to base64 decode"),
+        (ECHO, '{"inputs": "\\ud800"}', "The surrogate pair in string is invalid."),
+        (ECHO, '{"inputs": [["a"], "b"]}', 'JSON Value: "b" found at incorrect level: 2'),
     ],
+    ids=map(str, range(36)),
 )
 def test_bad_requests(signature: Signature, body: str, message: str) -> None:
     with pytest.raises(StatusError) as caught:
-        feeds(parse_request(body.encode("utf-8", "surrogateescape")), signature)
+        feeds(parse_request(body.encode()), signature)
     assert caught.value.code == Code.INVALID_ARGUMENT
     assert message in caught.value.message
     assert len(caught.value.message) < 400
 
 
-ROWS = np.array([[0.2, 1], [3, 4]], np.float32)
+def test_a_large_value_is_not_shown_whole() -> None:
+    body = json.dumps({"instances": {"x": [1.5] * 100_000}})
+    with pytest.raises(StatusError, match=r"\.\.\. Excepting 'instances'") as caught:
+        feeds(parse_request(body.encode()), DOUBLE)
+    assert len(caught.value.message) < 200
 
 
-@pytest.mark.parametrize(
-    ("outputs", "by_row", "expected"),
-    [
-        ({"y": ROWS}, True, '{"predictions": [[0.2, 1.0], [3.0, 4.0]]}'),
-        ({"y": ROWS}, False, '{"outputs": [[0.2, 1.0], [3.0, 4.0]]}'),
-        (
-            {"y": ROWS, "n": np.array([1, 2], np.int64)},
-            True,
-            '{"predictions": [{"y": [0.2, 1.0], "n": 1}, {"y": [3.0, 4.0], "n": 2}]}',
-        ),
-        (
-            {"y": ROWS, "s": np.array(0.1)},
-            False,
-            '{"outputs": {"y": [[0.2, 1.0], [3.0, 4.0]], "s": 0.1}}',
-        ),
-        (
-            {"y": np.array([np.nan, np.inf, -np.inf], np.float32)},
-            False,
-            '{"outputs": [NaN, Infinity, -Infinity]}',
-        ),
-        ({"t": np.array(["é".encode()], object)}, True, '{"predictions": ["é"]}'),
-        ({"t_bytes": np.array([b"\xff"], object)}, True, '{"predictions": [{"b64": "/w=="}]}'),
-        ({"b": np.array([True])}, True, '{"predictions": [true]}'),
-        ({"h": np.array([0.1], ml_dtypes.bfloat16)}, True, '{"predictions": [0.100097656]}'),
-    ],
-)
-def test_responses(outputs: dict[str, Any], by_row: bool, expected: str) -> None:
-    assert response(outputs, by_row=by_row).decode() == expected
-
-
-@pytest.mark.parametrize(
-    ("outputs", "message"),
-    [
-        ({"y": ROWS, "z": ROWS[:1]}, "y: [2, 2], z: [1, 2]; ask with 'inputs'"),
-        ({"y": np.array(1.0)}, "y: []; ask with 'inputs'"),
-        ({"t": np.array([b"\xff"], object)}, "output 't' is not UTF-8 text"),
-    ],
-)
-def test_responses_that_json_cannot_hold(outputs: dict[str, Any], message: str) -> None:
-    with pytest.raises(StatusError) as caught:
-        response(outputs, by_row=True)
-    assert message in caught.value.message
-
-
-def test_float32_survives() -> None:
-    values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
-    values[:3] = np.finfo(np.float32).tiny, np.finfo(np.float32).max, 1e-45
-    back = json.loads(response({"y": values}, by_row=False))["outputs"]
-    np.testing.assert_array_equal(np.array(back, np.float32), values)
+def test_numbers_that_json_has_no_words_for() -> None:
+    signature = Signature({"x": spec(np.complex64, -1)}, {})
+    with pytest.raises(
+        StatusError, match="Conversion of JSON Value: 1 to type: complex64"
+    ) as caught:
+        read('{"inputs": [1]}', signature)
+    assert caught.value.code == Code.UNIMPLEMENTED

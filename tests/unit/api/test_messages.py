@@ -1,11 +1,16 @@
-"""Our messages have the fields of the official ones: number, type and label."""
+"""Our messages are the official ones on the wire: the same fields, the same bytes."""
 
 import warnings
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from serving.api.messages import (
+    example_pb2,
+    inference_pb2,
+    model_management_pb2,
     model_server_config_pb2,
     model_status_pb2,
     prediction_pb2,
@@ -15,18 +20,29 @@ from serving.api.messages import (
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own
+    from tensorflow.core.example import example_pb2 as tf_example
+    from tensorflow.core.example import feature_pb2 as tf_feature
     from tensorflow.core.framework import tensor_pb2 as tf_tensor
     from tensorflow.core.framework import tensor_shape_pb2 as tf_shape
     from tensorflow.core.framework import types_pb2 as tf_types
     from tensorflow.core.protobuf import meta_graph_pb2 as tf_meta_graph
     from tensorflow_serving.apis import (
+        classification_pb2,
         get_model_metadata_pb2,
         get_model_status_pb2,
+        input_pb2,
         model_pb2,
         predict_pb2,
+        regression_pb2,
         status_pb2,
     )
+    from tensorflow_serving.apis import inference_pb2 as tfs_inference
+    from tensorflow_serving.apis import (
+        model_management_pb2 as tfs_management,
+    )
     from tensorflow_serving.config import file_system_storage_path_source_pb2 as tfs_source
+    from tensorflow_serving.config import log_collector_config_pb2 as tfs_collector
+    from tensorflow_serving.config import logging_config_pb2 as tfs_logging
     from tensorflow_serving.config import model_server_config_pb2 as tfs_config
 
 VersionPolicy = tfs_source.FileSystemStoragePathSourceConfig.ServableVersionPolicy
@@ -42,6 +58,28 @@ PAIRS = [
     (prediction_pb2.GetModelMetadataRequest, get_model_metadata_pb2.GetModelMetadataRequest),
     (prediction_pb2.GetModelMetadataResponse, get_model_metadata_pb2.GetModelMetadataResponse),
     (prediction_pb2.SignatureDefMap, get_model_metadata_pb2.SignatureDefMap),
+    (example_pb2.Example, tf_example.Example),
+    (example_pb2.Features, tf_feature.Features),
+    (example_pb2.Feature, tf_feature.Feature),
+    (example_pb2.BytesList, tf_feature.BytesList),
+    (example_pb2.FloatList, tf_feature.FloatList),
+    (example_pb2.Int64List, tf_feature.Int64List),
+    (inference_pb2.Input, input_pb2.Input),
+    (inference_pb2.ExampleList, input_pb2.ExampleList),
+    (inference_pb2.ExampleListWithContext, input_pb2.ExampleListWithContext),
+    (inference_pb2.Class, classification_pb2.Class),
+    (inference_pb2.Classifications, classification_pb2.Classifications),
+    (inference_pb2.ClassificationResult, classification_pb2.ClassificationResult),
+    (inference_pb2.ClassificationRequest, classification_pb2.ClassificationRequest),
+    (inference_pb2.ClassificationResponse, classification_pb2.ClassificationResponse),
+    (inference_pb2.Regression, regression_pb2.Regression),
+    (inference_pb2.RegressionResult, regression_pb2.RegressionResult),
+    (inference_pb2.RegressionRequest, regression_pb2.RegressionRequest),
+    (inference_pb2.RegressionResponse, regression_pb2.RegressionResponse),
+    (inference_pb2.InferenceTask, tfs_inference.InferenceTask),
+    (inference_pb2.InferenceResult, tfs_inference.InferenceResult),
+    (inference_pb2.MultiInferenceRequest, tfs_inference.MultiInferenceRequest),
+    (inference_pb2.MultiInferenceResponse, tfs_inference.MultiInferenceResponse),
     (model_status_pb2.StatusProto, status_pb2.StatusProto),
     (model_status_pb2.ModelVersionStatus, get_model_status_pb2.ModelVersionStatus),
     (model_status_pb2.GetModelStatusRequest, get_model_status_pb2.GetModelStatusRequest),
@@ -52,6 +90,13 @@ PAIRS = [
     (model_server_config_pb2.ServableVersionPolicy, VersionPolicy),
     (model_server_config_pb2.ServableVersionPolicy.Latest, VersionPolicy.Latest),
     (model_server_config_pb2.ServableVersionPolicy.Specific, VersionPolicy.Specific),
+    (model_server_config_pb2.LoggingConfig, tfs_logging.LoggingConfig),
+    (model_server_config_pb2.SamplingConfig, tfs_logging.SamplingConfig),
+    (model_server_config_pb2.PerTaskSamplingConfig, tfs_logging.PerTaskSamplingConfig),
+    (model_server_config_pb2.LogCollectorConfig, tfs_collector.LogCollectorConfig),
+    (model_management_pb2.ReloadConfigRequest, tfs_management.ReloadConfigRequest),
+    (model_management_pb2.ReloadConfigResponse, tfs_management.ReloadConfigResponse),
+    (model_management_pb2.Metric, tfs_management.Metric),
 ]
 ENUMS = [
     (tensor_pb2.DataType, tf_types.DataType),
@@ -59,12 +104,20 @@ ENUMS = [
         model_status_pb2.ModelVersionStatus.State,
         get_model_status_pb2.ModelVersionStatus.State,
     ),
+    (model_server_config_pb2.ModelConfig.ModelType, tfs_config.ModelType),
 ]
 
 
 def interchangeable(field: Any) -> Any:
     # On the wire, and in the text format of what we read, an enum is an int32 (StatusProto.code).
-    return field.TYPE_INT32 if field.type == field.TYPE_ENUM else field.type
+    if field.type == field.TYPE_ENUM:
+        return field.TYPE_INT32
+    return field.TYPE_BYTES if stays_bytes(field) else field.type
+
+
+def stays_bytes(theirs: Any) -> bool:
+    """Whether we do not parse what is a message in the official one: an Example in a request."""
+    return theirs.message_type is not None and theirs.message_type.name == "Example"
 
 
 @pytest.mark.parametrize(("ours", "official"), PAIRS, ids=lambda m: m.DESCRIPTOR.full_name)
@@ -84,3 +137,69 @@ def test_fields_agree(ours: Any, official: Any) -> None:
 @pytest.mark.parametrize(("ours", "official"), ENUMS)
 def test_enum_values_agree(ours: Any, official: Any) -> None:
     assert dict(ours.items()).items() <= dict(official.items()).items()
+
+
+def values(ours: Any, theirs: Any) -> st.SearchStrategy[Any]:
+    """Of a field that is no message."""
+    if theirs.type == theirs.TYPE_ENUM:
+        known = (ours.enum_type or theirs.enum_type).values
+        return st.sampled_from([value.number for value in known])
+    bits = {theirs.TYPE_INT32: 32, theirs.TYPE_INT64: 64}
+    if theirs.type in bits:
+        half = 2 ** (bits[theirs.type] - 1)
+        return st.integers(-half, half - 1)
+    return {
+        theirs.TYPE_STRING: st.text(max_size=5),
+        theirs.TYPE_BYTES: st.binary(max_size=5),
+        theirs.TYPE_BOOL: st.booleans(),
+        theirs.TYPE_UINT32: st.integers(0, 2**32 - 1),
+        theirs.TYPE_UINT64: st.integers(0, 2**64 - 1),
+        theirs.TYPE_FLOAT: st.floats(width=32, allow_nan=False),
+        theirs.TYPE_DOUBLE: st.floats(allow_nan=False),
+    }[theirs.type]
+
+
+def fill(data: st.DataObject, message: Any, ours: Any) -> Any:
+    """An official message with values in fields that we have."""
+    for field in ours.fields:
+        theirs = message.DESCRIPTOR.fields_by_number[field.number]
+        oneof = theirs.containing_oneof
+        if (oneof and message.WhichOneof(oneof.name)) or not data.draw(st.booleans()):
+            continue
+        target = getattr(message, field.name)
+        if theirs.message_type and theirs.message_type.GetOptions().map_entry:
+            fill_map(data, target, field.message_type, theirs.message_type)
+        elif theirs.message_type:
+            schema = example_pb2.Example.DESCRIPTOR if stays_bytes(theirs) else field.message_type
+            if theirs.is_repeated:
+                for _ in range(data.draw(st.integers(0, 2))):
+                    fill(data, target.add(), schema)
+            else:
+                fill(data, target, schema)
+                # An empty message that we keep as bytes leaves no trace, and means the same.
+                if target.ByteSize() or not stays_bytes(theirs):
+                    target.SetInParent()
+        elif theirs.is_repeated:
+            target.extend(data.draw(st.lists(values(field, theirs), max_size=3)))
+        else:
+            setattr(message, field.name, data.draw(values(field, theirs)))
+    return message
+
+
+def fill_map(data: st.DataObject, target: Any, ours: Any, theirs: Any) -> None:
+    key, value = (theirs.fields_by_name[name] for name in ("key", "value"))
+    for each in data.draw(st.sets(values(key, key), max_size=2)):
+        if value.message_type:
+            fill(data, target[each], ours.fields_by_name["value"].message_type)
+        else:
+            target[each] = data.draw(values(value, value))
+
+
+@pytest.mark.parametrize(("ours", "official"), PAIRS, ids=lambda m: m.DESCRIPTOR.full_name)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_bytes_agree(ours: Any, official: Any, data: st.DataObject) -> None:
+    theirs = fill(data, official(), ours.DESCRIPTOR).SerializeToString(deterministic=True)
+    parsed = ours.FromString(theirs)
+    parsed.DiscardUnknownFields()  # nothing may be left to that
+    assert parsed.SerializeToString(deterministic=True) == theirs

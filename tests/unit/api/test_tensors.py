@@ -6,40 +6,17 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as stnp
 
-from serving.api.messages.tensor_pb2 import DT_FLOAT, DT_INT64, TensorProto
-from serving.api.tensors import WIRE_TYPES, shape_proto, to_array, to_proto, wire_type
+from serving.api.messages.tensor_pb2 import DT_BOOL, DT_FLOAT, DT_INT64, TensorProto
+from serving.api.tensors import shape_proto, to_array, to_proto, wire_type
+from tests.unit.api.arrays import DTYPES, arrays, quick, same
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own
     import tensorflow as tf
     from tensorflow.core.framework import tensor_pb2 as official
-
-DTYPES = [wire.dtype for wire in WIRE_TYPES.values()]
-SHAPES = stnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
-quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def arrays(dtype: np.dtype[Any]) -> st.SearchStrategy[Any]:
-    if dtype.kind == "O":
-        return stnp.arrays(dtype, SHAPES, elements=st.binary(max_size=5), fill=st.nothing())
-    if dtype == ml_dtypes.bfloat16:
-        return stnp.arrays(np.uint16, SHAPES).map(lambda bits: bits.view(ml_dtypes.bfloat16))
-    return stnp.arrays(dtype, SHAPES)
-
-
-def same(left: Any, right: Any) -> None:
-    assert left.dtype == right.dtype
-    assert left.shape == right.shape
-    if left.dtype == object:
-        assert left.tolist() == right.tolist()
-    else:
-        nan_left, nan_right = left != left, right != right
-        np.testing.assert_array_equal(nan_left, nan_right)
-        assert np.where(nan_left, 0, left).tobytes() == np.where(nan_right, 0, right).tobytes()
 
 
 def official_array(proto: TensorProto) -> Any:
@@ -99,6 +76,17 @@ def test_a_short_list_of_values_is_filled_as_tensorflow_does() -> None:
     same(to_array(proto), official_array(proto))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@quick
+@given(data=st.data())
+def test_any_short_list_of_values_is_filled(dtype: np.dtype[Any], data: st.DataObject) -> None:
+    values = data.draw(arrays(dtype, st.tuples(st.integers(1, 6))))
+    proto = to_proto(values)
+    size = len(values) + data.draw(st.integers(0, 6))
+    proto.tensor_shape.CopyFrom(shape_proto(data.draw(st.sampled_from([(size,), (1, size, 1)]))))
+    same(to_array(proto), official_array(proto))
+
+
 @pytest.mark.parametrize(
     ("proto", "message"),
     [
@@ -136,3 +124,50 @@ def test_dtypes_that_cannot_travel(array: Any) -> None:
 def test_objects_that_are_no_strings() -> None:
     with pytest.raises(ValueError, match="holds bytes or str, got int"):
         to_proto(np.array([1], dtype=object))
+
+
+def encoded(field: str, *chunks: Any, dtype: Any) -> TensorProto:
+    """A message whose typed field came in several pieces, as protobuf allows on the wire."""
+    shape = shape_proto((sum(len(chunk) for chunk in chunks),))
+    proto = TensorProto(dtype=wire_type(dtype).number, tensor_shape=shape)
+    pieces = [TensorProto(**{field: chunk}).SerializeToString() for chunk in chunks]
+    return TensorProto.FromString(proto.SerializeToString() + b"".join(pieces))
+
+
+@pytest.mark.parametrize(
+    ("field", "dtype"), [("float_val", np.float32), ("double_val", np.float64), ("bool_val", bool)]
+)
+def test_fields_that_come_in_pieces(field: str, dtype: Any) -> None:
+    proto = encoded(field, [1, 0], [1], dtype=dtype)
+    np.testing.assert_array_equal(to_array(proto), np.array([1, 0, 1], dtype))
+
+
+def test_values_that_are_not_packed() -> None:
+    one = b"\x2d" + np.float32(1.5).tobytes()  # field 5 (float_val), four bytes
+    proto = TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((2,)))
+    unpacked = TensorProto.FromString(proto.SerializeToString() + one + one)
+    np.testing.assert_array_equal(to_array(unpacked), [1.5, 1.5])
+
+
+def test_any_number_is_a_true_boolean() -> None:
+    proto = TensorProto(dtype=DT_BOOL, tensor_shape=shape_proto((3,)))
+    numbers = b"\x5a\x04\x00\x07\x80\x01"  # field 11 (bool_val), varints 0, 7 and 128
+    read = TensorProto.FromString(proto.SerializeToString() + numbers)
+    assert to_array(read).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(("number", "field"), [(8, "scomplex_val"), (18, "dcomplex_val")])
+def test_half_a_complex_value(number: Any, field: str) -> None:
+    values: dict[str, Any] = {field: [1, 2, 3]}
+    proto = TensorProto(dtype=number, tensor_shape=shape_proto((2,)), **values)
+    with pytest.raises(ValueError, match="needs pairs of values, got 3"):
+        to_array(proto)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<c16", ">c16", ">i8"])
+def test_byte_order_and_strides_do_not_matter(dtype: str) -> None:
+    array = np.arange(200, dtype=dtype).reshape(10, 20)[::-3, 1::2]
+    for as_content in (False, True):
+        proto = to_proto(array, as_content=as_content)
+        np.testing.assert_array_equal(to_array(proto), array)
+        np.testing.assert_array_equal(official_array(proto), array)

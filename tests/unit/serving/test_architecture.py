@@ -33,7 +33,12 @@ ALLOWED = {
         "serving.tables",
     },
     "serving/gateway": {"serving", "clients"},
-    "serving/model_server": {"serving.api", "serving.model_server"},
+    "serving/model_server": {
+        "serving.api",
+        "serving.logs",
+        "serving.manifest",
+        "serving.model_server",
+    },
     "serving/api": {"serving.api"},
 }
 

@@ -7,6 +7,7 @@ from serving.manifest import (
     ManifestError,
     MissingManifestError,
     check_manifest,
+    check_readable,
     write_manifest,
 )
 
@@ -58,6 +59,30 @@ def add(version):
 def test_every_difference_is_named(version, damage, difference):
     damage(version)
     with pytest.raises(ManifestError, match=f"3 is not what was published: {difference}$"):
+        check_manifest(version)
+
+
+def reads_the_graph(path):
+    return path == "saved_model.pb"
+
+
+def change_weights(version):
+    (version / "variables" / "weights").write_bytes(b"\1" * 100)
+
+
+@pytest.mark.parametrize("damage", [change, shorten, remove])
+def test_what_a_reader_would_notice_is_named(version, damage):
+    check_readable(version, reads_the_graph)
+    damage(version)
+    with pytest.raises(ManifestError, match="3 is not what was published"):
+        check_readable(version, reads_the_graph)
+
+
+@pytest.mark.parametrize("damage", [add, change_weights])
+def test_what_no_reader_would_notice_is_passed_over(version, damage):
+    damage(version)
+    check_readable(version, reads_the_graph)
+    with pytest.raises(ManifestError):
         check_manifest(version)
 
 

@@ -8,7 +8,8 @@ import pytest
 from google.protobuf import text_format
 
 from serving.model_folder import ModelFolderError
-from serving.model_server.models.config import All, read_config_file
+from serving.model_server.models.config import All
+from serving.model_server.models.config_file import read_config_file
 from serving.models_config import edit_labels, read_labels
 from tests.registries import add_version, written
 

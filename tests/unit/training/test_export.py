@@ -16,7 +16,7 @@ from training.export import export
 from training.prepared import GoldenSamples
 from training.publish import versions
 from training.readback import verify
-from training.tensorflow_setup import tf
+from training.tensorflow_setup import keras, tf
 
 PUBLISH_ONE = """
 import sys
@@ -94,6 +94,19 @@ def test_the_manifest_covers_everything(exported):
 
 def test_further_documents_know_the_version(exported):
     assert (exported.folder / "assets.extra/model_card.md").read_text() == "# toy 1\n"
+
+
+def test_a_model_whose_variables_are_not_restored_is_not_published(tmp_path):
+    """TensorFlow Serving finds only variables that are saved as what the functions read."""
+    weights = keras.Variable(np.ones((400, 10), np.float32))
+
+    def predict(image):
+        return tf.nn.softmax(tf.reshape(image, [-1, 400]) @ weights.value)
+
+    with pytest.raises(ExportError, match="Could not find variable"):
+        export(predict, [weights], toys.draft(), toys.golden(), tmp_path)
+    assert versions(tmp_path / "toy") == []
+    export(predict, [weights.value], toys.draft(), toys.golden(), tmp_path)
 
 
 def test_a_model_that_answers_nan_is_not_published(tmp_path):

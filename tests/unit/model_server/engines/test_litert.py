@@ -9,9 +9,19 @@ import numpy as np
 import pytest
 
 from serving.api.signature import Signature, TensorSpec
+from serving.api.status import Code, StatusError
+from serving.model_server.deadline import Deadline
 from serving.model_server.engines.engine import LoadError
 from serving.model_server.engines.litert import LiteRTEngine
+from tests.memory import resident_mb
 from tests.model_fixtures import CLASSES, SIDE, document, probabilities, toy_model, write_version
+from tests.saved_models import (
+    SavedModels,
+    make_heavy,
+    make_litert,
+    make_nameless,
+    make_quantized,
+)
 
 
 @pytest.fixture
@@ -70,19 +80,114 @@ def test_threads_do_not_disturb_each_other(engine: LiteRTEngine) -> None:
         list(pool.map(call, range(4)))
 
 
-def test_a_failed_run_does_not_use_the_pool_up(engine: LiteRTEngine) -> None:
-    for _ in range(3):
-        with pytest.raises(ValueError, match="number of inputs"):
-            engine.run("serving_default", {}, ["probabilities"])
-    assert engine.run("contract", {"query": np.zeros(1, np.int32)}, ["contract"])
+@pytest.fixture(scope="module")
+def several(saved_models: SavedModels) -> LiteRTEngine:
+    return LiteRTEngine(saved_models.version(make_litert), interpreters=2)
+
+
+def test_a_failed_run_does_not_use_the_pool_up(several: LiteRTEngine) -> None:
+    for _ in range(5):
+        with pytest.raises(StatusError) as caught:
+            several.run("as_rows", {"x": np.zeros(4, np.int32)}, ["rows"])
+        assert caught.value.code == Code.INVALID_ARGUMENT
+        assert caught.value.message.startswith(
+            'LiteRT cannot run the signature "as_rows" on these inputs (x: int32 of shape [4]): '
+        )
+        assert caught.value.message.count("(4 != 3)") == 1
+    rows = several.run("as_rows", {"x": np.arange(6, dtype=np.int32)}, ["rows"])["rows"]
+    assert rows.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("word", [b"word", b"", b"\0", b"ends in \0\0", b"\xff" * 1000])
+def test_one_string(several: LiteRTEngine, word: bytes) -> None:
+    outputs = several.run("word", {"word": np.array(word, object)}, ["words"])
+    assert outputs["words"].tolist() == [word]
+
+
+def test_any_rank(several: LiteRTEngine) -> None:
+    signature = several.signatures["any_rank"]
+    assert signature.inputs["x"].shape is signature.outputs["y"].shape is None
+    assert several.signatures["serving_default"].inputs["scale"].shape == ()
+    for shape in ((), (3,), (2, 1, 2)):
+        ones = np.ones(shape, np.float32)
+        y = several.run("any_rank", {"x": ones}, ["y"])["y"]
+        np.testing.assert_array_equal(y, ones * 2)
+        assert y.shape == shape
+
+
+def test_no_example_where_a_kernel_needs_one(several: LiteRTEngine) -> None:
+    for size in (0, 2, 0):
+        images = np.ones((size, 4, 4, 1), np.float32)
+        assert several.run("convolved", {"image": images}, ["y"])["y"].shape == images.shape
+    for shape in ((0,), (0, 3)):
+        x = np.ones(shape, np.float32)
+        assert several.run("any_rank", {"x": x}, ["y"])["y"].shape == shape
+    assert several.run("constant", {}, ["y"])["y"].shape == (3,)
+
+
+def test_inputs_in_any_order_and_memory_layout(several: LiteRTEngine) -> None:
+    x, scale = np.arange(12, dtype=np.float32).reshape(3, 4).T[::2], np.array(2, np.float32)
+    x.setflags(write=False)
+    for feeds in ({"x": x, "scale": scale}, {"scale": scale, "x": x}):
+        outputs = several.run("serving_default", feeds, ["total", "scaled"])
+        assert list(outputs) == ["total", "scaled"]
+        np.testing.assert_array_equal(outputs["scaled"], x * 2)
+
+
+def test_a_quantized_model(saved_models: SavedModels) -> None:
+    engine = LiteRTEngine(saved_models.version(make_quantized))
+    signature = engine.signatures["serving_default"]
+    assert shapes(dict(signature.inputs)) == {"x": (np.int8, (-1, 4))}
+    assert shapes(dict(signature.outputs)) == {"y": (np.int8, (-1, 2))}
+    low, high = np.full((1, 4), -128, np.int8), np.full((1, 4), 127, np.int8)
+    for x in (low, high):
+        assert engine.run("serving_default", {"x": x}, ["y"])["y"].dtype == np.int8
+    answers = [engine.run("serving_default", {"x": x}, ["y"])["y"] for x in (low, high)]
+    assert not np.array_equal(answers[0], answers[1])
+
+
+def test_a_model_without_signatures(saved_models: SavedModels) -> None:
+    """As in TensorFlow Serving, the tensors of its graph name the inputs and outputs."""
+    engine = LiteRTEngine(saved_models.version(make_nameless))
+    signature = engine.signatures["serving_default"]
+    assert shapes(dict(signature.inputs)) == {"x": (np.float32, (-1, 2))}
+    (output,) = signature.outputs
+    for size in (1, 3, 0):
+        ones = np.ones((size, 2), np.float32)
+        outputs = engine.run("serving_default", {"x": ones}, [output])
+        np.testing.assert_array_equal(outputs[output], ones * 2)
+
+
+def test_a_deadline_that_has_passed_starts_nothing(engine: LiteRTEngine) -> None:
+    with pytest.raises(StatusError) as caught:
+        engine.run("contract", {"query": np.zeros(1, np.int32)}, ["contract"], Deadline.after(-1))
+    assert caught.value.code == Code.DEADLINE_EXCEEDED
+
+
+def test_what_is_closed_is_freed(saved_models: SavedModels) -> None:
+    """8 MB of weights, so that ten engines that stayed would be seen."""
+    folder = saved_models.version(make_heavy)
+
+    def load_and_run() -> None:
+        engine = LiteRTEngine(folder)
+        for size in (1, 2):
+            engine.run("serving_default", {"x": np.ones((size, 1000), np.float32)}, ["y"])
+        engine.close()
+
+    for _ in range(5):
+        load_and_run()
+    before = resident_mb()
+    for _ in range(20):
+        load_and_run()
+    assert resident_mb() - before < 80
 
 
 def test_the_model_outlives_its_folder(tmp_path: Path) -> None:
     folder = write_version(tmp_path, 5)
     engine = LiteRTEngine(folder, interpreters=2)
     (folder / "model.tflite").write_bytes(b"")
-    engine._idle.clear()  # as if all interpreters were busy
-    assert engine.run("contract", {"query": np.zeros(1, np.int32)}, ["contract"])
+    for size in range(1, 4):  # each makes an interpreter
+        assert engine.run("contract", {"query": np.zeros(size, np.int32)}, ["contract"])
 
 
 def test_no_model_file(tmp_path: Path) -> None:

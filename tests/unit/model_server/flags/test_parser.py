@@ -1,9 +1,12 @@
 """The command line."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from serving.api.services import TENSORFLOW_SERVING_VERSION
+from serving.model_server.flags.logging import log_format
 from serving.model_server.flags.parser import parse_flags
 from serving.model_server.models.config import ConfigError
 from serving.model_server.options import ANY_PORT
@@ -35,6 +38,12 @@ def test_the_command_line_of_the_container() -> None:
     assert (options.grpc.threads, options.engine.intra_op_threads) == (3, 2)
 
 
+def test_the_check_of_method_names() -> None:
+    assert not parse_flags([MODEL]).options.inference.check_methods
+    flag = "--enable_signature_method_name_check"
+    assert parse_flags([MODEL, flag]).options.inference.check_methods
+
+
 def test_ports_off_and_automatic() -> None:
     options = parse_flags([MODEL, "--port=0", "--rest_api_port=auto"]).options
     assert (options.grpc.port, options.rest.port) == (None, ANY_PORT)
@@ -51,7 +60,17 @@ def test_booleans(text: str) -> None:
         ([], "--model_base_path or --model_config_file is needed"),
         ([MODEL, "--port=eight"], "argument --port: expected 0 to 65535 or auto, got 'eight'"),
         ([MODEL, "--port=65536"], "argument --port: expected 0 to 65535 or auto, got '65536'"),
-        ([MODEL, "--port=0"], "--port and --rest_api_port are both 0 (off): nothing to listen on"),
+        (
+            [MODEL, "--port=0"],
+            "--port and --rest_api_port are both 0 (off), and there is no --grpc",
+        ),
+        ([MODEL, "--port=7", "--rest_api_port=7"], "--port and --rest_api_port are both 7: they"),
+        ([MODEL, "--use_alts_credentials"], "--use_alts_credentials: there is no ALTS here; use"),
+        (
+            [MODEL, "--grpc_channel_arguments=grpc.x=1,grpc.y"],
+            "argument --grpc_channel_arguments: expected name=value,name=value, got 'grpc.y'",
+        ),
+        ([MODEL, "--log_format=xml"], "argument --log_format: invalid choice: 'xml'"),
         ([MODEL, "--grpc_max_threads=0"], "argument --grpc_max_threads: expected at least 1"),
         ([MODEL, "--model_name=a/b"], "--model_name must be a name without '/' and ':'"),
         (
@@ -62,7 +81,14 @@ def test_booleans(text: str) -> None:
             [MODEL, "--prefer_tflite_model=perhaps"],
             "argument --prefer_tflite_model: expected true or false, got 'perhaps'",
         ),
-        ([MODEL, "--no_such_flag"], "unrecognized arguments: --no_such_flag"),
+        ([MODEL, "--no_such_flag"], "unknown flag --no_such_flag\n"),
+        (
+            ["--modle_base_path=m"],
+            "unknown flag --modle_base_path: did you mean --model_base_path?",
+        ),
+        ([MODEL, "--model-name=m"], "unknown flag --model-name: did you mean --model_name?"),
+        ([MODEL, "-port=1"], "unknown flag -port: did you mean --port?"),
+        ([MODEL, "serve"], "expected a flag, got 'serve'"),
     ],
 )
 def test_wrong_flags(
@@ -86,3 +112,94 @@ def test_the_config_file_wins(tmp_path: Path) -> None:
 def test_other_file_systems_are_refused() -> None:
     with pytest.raises(ConfigError, match="only local folders can be served, not gs://"):
         parse_flags(["--model_base_path=gs://bucket/m"])
+
+
+def test_an_unknown_flag_is_named_without_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_flags([MODEL, "--token=secret"])
+    assert "secret" not in capsys.readouterr().err
+
+
+def test_an_empty_path_is_none() -> None:
+    options = parse_flags([MODEL, "--model_config_file=", "--grpc_socket_path="]).options
+    assert [model.name for model in options.models] == ["default"]
+    assert options.grpc.socket_path is None
+
+
+def test_grpc() -> None:
+    grpc = parse_flags(
+        [
+            MODEL,
+            "--port=0",
+            "--grpc_socket_path=/run/m.sock",
+            "--grpc_channel_arguments=grpc.max_connection_age_ms=2000, grpc.name=a=b,grpc.big=2147483648",
+            "--enable_grpc_healthcheck_service",
+            "--enable_grpc_reflection=true",
+        ]
+    ).options.grpc
+    assert (grpc.port, grpc.socket_path) == (None, Path("/run/m.sock"))
+    assert grpc.channel_arguments == {
+        "grpc.max_connection_age_ms": 2000,
+        "grpc.name": "a=b",
+        "grpc.big": "2147483648",
+    }
+    assert grpc.health
+    assert grpc.reflection
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_host(host: str) -> None:
+    assert parse_flags([MODEL, f"--host={host}"]).options.host == "::1"
+
+
+def test_the_last_one_counts() -> None:
+    assert parse_flags([MODEL, "--port=1", "--port=2"]).options.grpc.port == 2
+
+
+def test_flags_without_effect_get_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    parse_flags([MODEL, "--enable_profiler", "--mixed_precision=bfloat16"])
+    (record,) = caplog.records
+    assert "--enable_profiler (there is no profiler service)" in record.message
+    assert "--mixed_precision (" in record.message
+
+
+def test_without_them_there_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    parse_flags([MODEL])
+    assert not caplog.records
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_flags(["--version"])
+    assert not caught.value.code
+    ours, api = capsys.readouterr().out.splitlines()
+    assert ours.startswith("RockstarTF model server: ")
+    assert api == "API of TensorFlow Serving: 2.20"
+
+
+def test_the_api_is_of_the_version_that_is_tested_against() -> None:
+    pins = tomllib.loads(Path(__file__).parents[4].joinpath("pyproject.toml").read_text())
+    training = pins["project"]["optional-dependencies"]["train"]
+    assert f"tensorflow-serving-api=={TENSORFLOW_SERVING_VERSION}.*" in training
+
+
+def test_help_has_groups_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_flags(["--help"])
+    assert not caught.value.code
+    out = capsys.readouterr().out
+    for group in ("gRPC:", "REST:", "models:", "runtime:", "taken without effect:"):
+        assert f"\n{group}\n" in out
+    assert "(8500)" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "text"),
+        (["--log_format=json", "--no_such_flag"], "json"),
+        (["--log_format=xml"], "text"),
+    ],
+)
+def test_how_log_lines_look_is_known_first(arguments: list[str], expected: str) -> None:
+    assert log_format(arguments) == expected

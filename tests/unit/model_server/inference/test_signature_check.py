@@ -1,5 +1,6 @@
 """Requests that do not match a signature."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ def test_what_fits_passes() -> None:
         ),
         (
             {"a": INTS, "z": INTS},
-            "input tensor alias not found in signature: z. Inputs expected to be in the set {a,b}.",
+            "Signature input alias: b(feed name: tensor:0) not found in request and no default "
+            "value provided. Inputs expected to be in the request {a,z}, or default input alias "
+            "set: ",
         ),
         (
             {"a": INTS, "b": INTS.astype(np.int64)},
@@ -52,6 +55,37 @@ def test_what_fits_passes() -> None:
 def test_feeds_that_do_not_fit(feeds: dict[str, Any], message: str) -> None:
     with pytest.raises(StatusError) as caught:
         check_feeds(feeds, SUM)
+    assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)
+
+
+OPTIONAL = replace(SUM, defaults={"b": INTS})
+
+
+def test_what_has_a_default_may_be_left_out() -> None:
+    check_feeds({"a": INTS}, OPTIONAL)
+    check_feeds({"a": INTS, "b": INTS}, OPTIONAL)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        (
+            {"b": INTS},
+            "Signature input alias: a(feed name: tensor:0) not found in request and no default "
+            "value provided. Inputs expected to be in the request {b}, or default input alias "
+            "set: b",
+        ),
+        (
+            {"a": INTS, "z": INTS},
+            "Inputs contains invalid name. Used request inputs: a, request input: a,z",
+        ),
+    ],
+)
+def test_names_that_do_not_fit_where_there_are_defaults(
+    feeds: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(StatusError) as caught:
+        check_feeds(feeds, OPTIONAL)
     assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)
 
 

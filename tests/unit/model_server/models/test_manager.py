@@ -1,16 +1,41 @@
-"""Models and their servables by name, version and label."""
+"""Models and their servables by name, version and label; other models while it runs."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from serving.api.status import Code, StatusError
-from serving.model_server.models.config import All, ModelConfig
+from serving.model_server.deadline import Deadline, DeadlineExceededError
+from serving.model_server.engines.engine import ServableId
+from serving.model_server.models.config import All, Latest, ModelConfig, Specific
 from serving.model_server.models.manager import Manager, ModelRef, StartError
+from serving.model_server.models.servable import State
 from serving.model_server.options import LoadOptions
-from tests.fake_engine import FakeLoader, add_version
+from tests.fake_engine import FakeEngine, FakeLoader, add_version
 from tests.waiting import until
+
+OFTEN = LoadOptions(poll_seconds=0.01, settle_seconds=0)
+LABELS = LoadOptions(poll_seconds=0.01, settle_seconds=0, allow_labels_for_unavailable=True)
+
+Run = Callable[..., AbstractContextManager[Manager]]
+
+
+@contextmanager
+def running(
+    *configs: ModelConfig,
+    load: Callable[[ServableId, Path], FakeEngine] | None = None,
+    options: LoadOptions = OFTEN,
+) -> Iterator[Manager]:
+    manager = Manager(configs, load or FakeLoader(), options)
+    manager.start()
+    try:
+        yield manager
+    finally:
+        manager.stop()
 
 
 @pytest.fixture
@@ -18,10 +43,21 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     for version in (1, 2):
         add_version(tmp_path / "m", version)
     config = ModelConfig("m", tmp_path / "m", All(), {"stable": 1, "lost": 9})
-    manager = Manager([config], FakeLoader(), LoadOptions(poll_seconds=0.01))
-    manager.start()
-    yield manager
-    manager.stop()
+    with running(config, options=LABELS) as manager:
+        yield manager
+
+
+def served(manager: Manager, name: str, **which: str | int) -> int | None:
+    """The version that answers, if one does."""
+    try:
+        with manager.servable(ModelRef(name, **which)) as servable:  # type: ignore[arg-type]
+            return servable.id.version
+    except StatusError:
+        return None
+
+
+def states(manager: Manager, name: str) -> dict[int, State]:
+    return {status.version: status.state for status in manager.statuses(ModelRef(name))}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +101,9 @@ def test_no_servable(manager: Manager, ref: ModelRef, code: Code, message: str) 
     ("ref", "message"),
     [
         (ModelRef("x"), "Could not find any versions of model x"),
+        (ModelRef(""), "Could not find any versions of model "),
         (ModelRef("m", 7), "Could not find version 7 of model m"),
+        (ModelRef("x", 7), "Could not find version 7 of model x"),
     ],
 )
 def test_no_status(manager: Manager, ref: ModelRef, message: str) -> None:
@@ -74,21 +112,35 @@ def test_no_status(manager: Manager, ref: ModelRef, message: str) -> None:
     assert (caught.value.code, caught.value.message) == (Code.NOT_FOUND, message)
 
 
-def test_a_label_to_nowhere_is_warned_of(
-    manager: Manager, caplog: pytest.LogCaptureFixture
-) -> None:
-    manager._check_labels()
-    assert "label 'lost' points to version 9, which is not loaded" in caplog.text
+def test_a_label_to_nowhere_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add_version(tmp_path / "m", 1)
+    with running(ModelConfig("m", tmp_path / "m", labels={"lost": 9}), options=LABELS):
+        assert "label 'lost' stands for version 9, which is not loaded" in caplog.text
+
+
+def test_labels_at_the_start_need_the_flag(tmp_path: Path) -> None:
+    add_version(tmp_path / "m", 1)
+    manager = Manager([ModelConfig("m", tmp_path / "m", labels={"stable": 1})], FakeLoader(), OFTEN)
+    with pytest.raises(
+        StartError, match=r"^Request to assign label to version 1 of model m, which "
+    ):
+        manager.start()
 
 
 def test_polling_finds_new_versions(manager: Manager, tmp_path: Path) -> None:
     add_version(tmp_path / "m", 3)
+    until(lambda: served(manager, "m") == 3, what="version 3 is served")
 
-    def newest() -> int:
-        with manager.servable(ModelRef("m")) as servable:
-            return servable.id.version
 
-    until(lambda: newest() == 3, what="version 3 is served")
+def test_without_polling_there_is_one_look(tmp_path: Path) -> None:
+    add_version(tmp_path / "m", 1)
+    once = LoadOptions(poll_seconds=0, settle_seconds=0)
+    with running(ModelConfig("m", tmp_path / "m"), options=once) as manager:
+        add_version(tmp_path / "m", 2)
+        add_version(tmp_path / "n", 1)
+        # A reload looks, but only at what it changes.
+        manager.reload([ModelConfig("m", tmp_path / "m"), ModelConfig("n", tmp_path / "n")])
+        assert (served(manager, "m"), served(manager, "n")) == (1, 1)
 
 
 def test_start_reports_every_model_that_cannot_be_served(tmp_path: Path) -> None:
@@ -100,3 +152,196 @@ def test_start_reports_every_model_that_cannot_be_served(tmp_path: Path) -> None
     lines = str(caught.value).splitlines()
     assert [line.split()[1] for line in lines] == ["'bad'", "'worse'"]
     assert loader.engines[1].closed
+
+
+def test_reload_replaces_the_whole_set(tmp_path: Path) -> None:
+    for name in ("stays", "goes", "comes"):
+        add_version(tmp_path / name, 1)
+    configs = {name: ModelConfig(name, tmp_path / name) for name in ("stays", "goes", "comes")}
+    with running(configs["stays"], configs["goes"]) as manager:
+        manager.reload([configs["stays"], configs["comes"]])
+        assert served(manager, "comes") == 1
+        assert served(manager, "stays") == 1
+        until(lambda: served(manager, "goes") is None, what="it goes")
+        until(lambda: states(manager, "goes") == {1: State.END}, what="it is unloaded")
+        assert manager.configs == (configs["stays"], configs["comes"])
+        manager.reload([])
+        until(lambda: served(manager, "stays") is None, what="they all go")
+        manager.reload([configs["goes"]])
+        assert served(manager, "goes") == 1
+
+
+def test_reload_changes_policies_behind(tmp_path: Path) -> None:
+    for version in (1, 2, 3):
+        add_version(tmp_path / "m", version)
+    with running(ModelConfig("m", tmp_path / "m")) as manager:
+        assert states(manager, "m") == {3: State.AVAILABLE}
+        manager.reload([ModelConfig("m", tmp_path / "m", Latest(2))])
+        until(lambda: served(manager, "m", version=2) == 2, what="version 2 comes")
+        manager.reload([ModelConfig("m", tmp_path / "m", Specific(frozenset({1})))])
+        until(lambda: served(manager, "m") == 1, what="only version 1 stays")
+
+
+def test_reload_moves_labels_at_once(manager: Manager, tmp_path: Path) -> None:
+    manager.reload([ModelConfig("m", tmp_path / "m", All(), {"stable": 2, "old": 1})])
+    assert served(manager, "m", label="stable") == 2
+    assert served(manager, "m", label="old") == 1
+    assert served(manager, "m", label="lost") is None
+
+
+def test_a_label_to_a_version_that_is_not_loaded_changes_nothing(tmp_path: Path) -> None:
+    add_version(tmp_path / "m", 1)
+    add_version(tmp_path / "n", 1)
+    config = ModelConfig("m", tmp_path / "m")
+    with running(config) as manager:
+        manager.reload([ModelConfig("m", tmp_path / "m", labels={"stable": 1})])
+        before = manager.configs
+        with pytest.raises(StatusError) as caught:
+            manager.reload(
+                [
+                    ModelConfig("m", tmp_path / "m", labels={"stable": 2}),
+                    ModelConfig("n", tmp_path / "n"),
+                ]
+            )
+        assert caught.value.code == Code.FAILED_PRECONDITION
+        assert caught.value.message == (
+            "Request to assign label to version 2 of model m, which is not currently available "
+            "for inference"
+        )
+        assert manager.configs == before
+        assert served(manager, "m", label="stable") == 1
+        assert served(manager, "n") is None
+
+
+def test_reload_of_a_new_model_that_does_not_load(tmp_path: Path) -> None:
+    add_version(tmp_path / "m", 1)
+    add_version(tmp_path / "bad", 4, ok=False)
+    m, bad = ModelConfig("m", tmp_path / "m"), ModelConfig("bad", tmp_path / "bad")
+    with running(m) as manager:
+        with pytest.raises(StatusError) as caught:
+            manager.reload([m, bad, ModelConfig("none", tmp_path / "none")])
+        assert caught.value.code == Code.UNKNOWN
+        assert caught.value.message == (
+            "2 model(s) did not become available: {{{name: bad version: 4} due to error: "
+            f"FAILED_PRECONDITION: {tmp_path}/bad/4/ok is missing}}, "
+            "{{name: none} due to error: NOT_FOUND: "
+            f"model 'none' ({tmp_path}/none): the base path cannot be read: "
+            "No such file or directory}, }"
+        )
+        # As in TensorFlow Serving it is served as soon as it can be.
+        assert served(manager, "m") == 1
+        add_version(tmp_path / "bad", 4)
+        until(lambda: served(manager, "bad") == 4, what="the mended version is served")
+
+
+class Gate:
+    """A Loader that waits, for some models, until it may load."""
+
+    def __init__(self, *held: str) -> None:
+        self.loader = FakeLoader()
+        self.entered: set[str] = set()
+        self._open = {name: threading.Event() for name in held}
+
+    def __call__(self, servable_id: ServableId, folder: Path) -> FakeEngine:
+        self.entered.add(f"{servable_id.model}/{servable_id.version}")
+        if gate := self._open.get(f"{servable_id.model}/{servable_id.version}"):
+            assert gate.wait(30)
+        return self.loader(servable_id, folder)
+
+    def open(self, name: str) -> None:
+        self._open[name].set()
+
+
+def test_models_load_side_by_side_at_the_start(tmp_path: Path) -> None:
+    configs = [ModelConfig(name, tmp_path / name) for name in "abc"]
+    for config in configs:
+        add_version(config.base_path, 1)
+    together = threading.Barrier(3)
+
+    def load(servable_id: ServableId, folder: Path) -> FakeEngine:
+        together.wait(30)
+        return FakeEngine()
+
+    with running(*configs, load=load) as manager:
+        assert [served(manager, name) for name in "abc"] == [1, 1, 1]
+
+
+def test_a_slow_load_holds_up_no_other_where_there_are_threads(tmp_path: Path) -> None:
+    gate = Gate("slow/2")
+    configs = [ModelConfig(name, tmp_path / name) for name in ("slow", "quick")]
+    for config in configs:
+        add_version(config.base_path, 1)
+    options = LoadOptions(poll_seconds=0.01, settle_seconds=0, load_threads=2, unload_threads=1)
+    with running(*configs, load=gate, options=options) as manager:
+        add_version(tmp_path / "slow", 2)
+        until(lambda: "slow/2" in gate.entered, what="the slow load begins")
+        add_version(tmp_path / "quick", 2)
+        until(lambda: served(manager, "quick") == 2, what="the other one is loaded")
+        until(lambda: states(manager, "quick")[1] == State.END, what="its predecessor is unloaded")
+        assert served(manager, "slow") == 1
+        assert states(manager, "slow")[2] == State.LOADING
+        gate.open("slow/2")
+        until(lambda: served(manager, "slow") == 2, what="the slow one is loaded")
+
+
+def test_a_slow_load_holds_up_no_request_even_without_threads(tmp_path: Path) -> None:
+    gate = Gate("m/2")
+    add_version(tmp_path / "m", 1)
+    with running(ModelConfig("m", tmp_path / "m"), load=gate) as manager:
+        add_version(tmp_path / "m", 2)
+        until(lambda: "m/2" in gate.entered, what="the slow load begins")
+        assert served(manager, "m") == 1
+        gate.open("m/2")
+        until(lambda: served(manager, "m") == 2, what="it is loaded")
+
+
+def test_a_caller_of_reload_waits_no_longer_than_it_says(tmp_path: Path) -> None:
+    gate = Gate("slow/1")
+    for name in ("slow", "quick"):
+        add_version(tmp_path / name, 1)
+    options = LoadOptions(poll_seconds=0.01, settle_seconds=0, load_threads=2)
+    slow, quick = (ModelConfig(name, tmp_path / name) for name in ("slow", "quick"))
+    with running(options=options, load=gate) as manager, ThreadPoolExecutor(1) as pool:
+        with pytest.raises(DeadlineExceededError):
+            manager.reload([slow], Deadline.after(0.01))
+        waiting = pool.submit(manager.reload, [slow, quick])
+        until(lambda: served(manager, "quick") == 1, what="the other reload is not held up")
+        waiting.result(30)
+        gate.open("slow/1")
+        until(lambda: served(manager, "slow") == 1, what="it is loaded all the same")
+
+
+def test_a_stop_ends_a_reload_that_waits(tmp_path: Path) -> None:
+    gate = Gate("slow/1")
+    add_version(tmp_path / "slow", 1)
+    options = LoadOptions(load_threads=1)
+    with running(options=options, load=gate) as manager, ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(manager.reload, [ModelConfig("slow", tmp_path / "slow")])
+        until(lambda: "slow/1" in gate.entered, what="the slow load begins")
+        stopped = pool.submit(manager.stop)
+        with pytest.raises(StatusError, match="the server is stopping"):
+            waiting.result(30)
+        assert stopped.result(30) is False  # something is still being loaded
+        gate.open("slow/1")
+        until(lambda: 1 in gate.loader.engines, what="it is loaded")
+        until(lambda: gate.loader.engines[1].closed, what="and closed")
+
+
+def test_a_label_that_moves_while_its_version_goes_is_asked_again(tmp_path: Path) -> None:
+    """Between reading what a label stands for and taking that version lies a moment."""
+    for version in (1, 2):
+        add_version(tmp_path / "m", version)
+    config = ModelConfig("m", tmp_path / "m", All(), {"stable": 1})
+    with running(config, options=LABELS) as manager:
+        find = manager._models["m"].shelf.find
+
+        def move_first(version: int | None) -> object:
+            manager._models["m"].shelf.find = find  # type: ignore[method-assign]
+            policy = Specific(frozenset({2}))
+            manager.reload([ModelConfig("m", tmp_path / "m", policy, {"stable": 2})])
+            until(lambda: states(manager, "m")[1] == State.END, what="version 1 goes")
+            return find(version)
+
+        manager._models["m"].shelf.find = move_first  # type: ignore[assignment, method-assign]
+        with manager.servable(ModelRef("m", label="stable")) as servable:
+            assert servable.id.version == 2

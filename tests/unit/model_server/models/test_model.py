@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from serving.model_server.engines.engine import ServableId
 from serving.model_server.models.config import All, Latest, ModelConfig, Specific, VersionPolicy
 from serving.model_server.models.model import Model
 from serving.model_server.models.servable import State
+from serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeLoader, add_version
 
 
@@ -19,13 +21,47 @@ def base_path(tmp_path: Path) -> Path:
     return tmp_path / "m"
 
 
-def make_model(base_path: Path, policy: VersionPolicy | None = None) -> tuple[Model, FakeLoader]:
+class Clock:
+    """Tells the time that it is set to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+WRITTEN = LoadOptions(settle_seconds=0)
+
+
+def make_model(
+    base_path: Path,
+    policy: VersionPolicy | None = None,
+    options: LoadOptions = WRITTEN,
+    clock: Callable[[], float] | None = None,
+) -> tuple[Model, FakeLoader]:
     loader = FakeLoader()
-    return Model(ModelConfig("m", base_path, policy or Latest()), loader), loader
+    config = ModelConfig("m", base_path, policy or Latest())
+    return Model(config, loader, options, lambda task: task(), clock or Clock()), loader
+
+
+def reconcile(model: Model) -> float:
+    """Look at the folder and do what there is to do; the seconds until there is more."""
+    model.look()
+    while True:
+        tasks, seconds = model.plan()
+        if not tasks:
+            return seconds
+        for task in tasks:
+            task()
+
+
+def available(model: Model) -> list[int]:
+    return list(model.shelf.available())
 
 
 @pytest.mark.parametrize(
-    ("policy", "available"),
+    ("policy", "expected"),
     [
         (Latest(), [12]),
         (Latest(2), [3, 12]),
@@ -33,43 +69,60 @@ def make_model(base_path: Path, policy: VersionPolicy | None = None) -> tuple[Mo
         (Specific(frozenset({1, 12, 99})), [1, 12]),
     ],
 )
-def test_policies(base_path: Path, policy: VersionPolicy, available: list[int]) -> None:
+def test_policies(base_path: Path, policy: VersionPolicy, expected: list[int]) -> None:
     for version in (1, "003", 12, "notes", "-4", "1.5"):
         add_version(base_path, version)
     (base_path / "77").write_text("a file is no version")
     model, _ = make_model(base_path, policy)
-    model.reconcile()
-    assert model.available() == available
+    reconcile(model)
+    assert available(model) == expected
+    assert model.decided
 
 
 def test_a_new_version_replaces_the_old_one(base_path: Path) -> None:
     add_version(base_path, 1)
     model, loader = make_model(base_path)
-    model.reconcile()
+    reconcile(model)
     add_version(base_path, 2)
-    model.reconcile()
-    assert model.available() == [2]
+    reconcile(model)
+    assert available(model) == [2]
     assert loader.engines[1].closed
-    assert [(s.version, s.state) for s in model.statuses()] == [
+    assert [(s.version, s.state) for s in model.shelf.statuses()] == [
         (2, State.AVAILABLE),
         (1, State.END),
     ]
 
 
+def test_the_old_version_answers_until_the_new_one_is_loaded(base_path: Path) -> None:
+    add_version(base_path, 1)
+    model, _ = make_model(base_path)
+    reconcile(model)
+    add_version(base_path, 2)
+    model.look()
+    (load,), _ = model.plan()
+    assert [s.state for s in model.shelf.statuses()] == [State.START, State.AVAILABLE]
+    assert model.plan()[0] == []  # it is loaded once
+    assert not model.decided
+    assert available(model) == [1]
+    load()
+    model.plan()
+    assert available(model) == [2]
+
+
 def test_a_version_in_use_is_closed_only_afterwards(base_path: Path) -> None:
     add_version(base_path, 1)
     model, loader = make_model(base_path)
-    model.reconcile()
-    servable = model.find(None)
+    reconcile(model)
+    servable = model.shelf.find(None)
     assert servable is not None
     add_version(base_path, 2)
-    model.reconcile()
+    reconcile(model)
     assert not loader.engines[1].closed
-    assert model.statuses()[1].state == State.UNLOADING
-    assert model.find(1) is None
+    assert model.shelf.statuses()[1].state == State.UNLOADING
+    assert model.shelf.find(1) is None
     servable.release()
     assert loader.engines[1].closed
-    assert model.statuses()[1].state == State.END
+    assert model.shelf.statuses()[1].state == State.END
 
 
 def test_a_broken_version_leaves_the_working_one(
@@ -77,17 +130,30 @@ def test_a_broken_version_leaves_the_working_one(
 ) -> None:
     add_version(base_path, 1)
     model, loader = make_model(base_path)
-    model.reconcile()
+    reconcile(model)
     add_version(base_path, 2, ok=False)
-    model.reconcile()
-    model.reconcile()
-    assert model.available() == [1]
+    reconcile(model)
+    reconcile(model)
+    assert available(model) == [1]
     assert loader.attempts == [1, 2]  # not tried again while nothing changed
     assert not loader.engines[1].closed
-    status = model.statuses()[0]
+    status = model.shelf.statuses()[0]
     assert (status.version, status.state, status.code) == (2, State.END, Code.FAILED_PRECONDITION)
     assert status.message == f"{base_path}/2/ok is missing"
     assert "model m version 2 does not load" in caplog.text
+
+
+def test_a_broken_version_that_alone_is_asked_for_leaves_the_working_one(base_path: Path) -> None:
+    add_version(base_path, 1)
+    add_version(base_path, 2, ok=False)
+    model, _ = make_model(base_path, Specific(frozenset({1})))
+    reconcile(model)
+    model.configure(ModelConfig("m", base_path, Specific(frozenset({2}))))
+    reconcile(model)
+    assert available(model) == [1]
+    add_version(base_path, 2)
+    reconcile(model)
+    assert available(model) == [2]
 
 
 def test_a_broken_newest_version_falls_back_at_start(
@@ -97,19 +163,65 @@ def test_a_broken_newest_version_falls_back_at_start(
     add_version(base_path, 2)
     add_version(base_path, 3, ok=False)
     model, _ = make_model(base_path)
-    model.reconcile()
-    assert model.available() == [2]
+    reconcile(model)
+    assert available(model) == [2]
     assert "model m serves version 2, because version 3 does not load" in caplog.text
 
 
-def test_a_mended_version_is_tried_again(base_path: Path) -> None:
+def test_a_mended_version_is_tried_again_at_once(base_path: Path) -> None:
     add_version(base_path, 1)
     add_version(base_path, 2, ok=False)
     model, _ = make_model(base_path)
-    model.reconcile()
+    reconcile(model)
     add_version(base_path, 2)
-    model.reconcile()
-    assert model.available() == [2]
+    reconcile(model)
+    assert available(model) == [2]
+
+
+def test_a_broken_version_is_retried_as_often_as_the_options_say(
+    base_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_version(base_path, 1)
+    add_version(base_path, 2, ok=False)
+    clock = Clock()
+    options = LoadOptions(settle_seconds=0, max_load_retries=2, retry_seconds=60)
+    model, loader = make_model(base_path, options=options, clock=clock)
+    assert reconcile(model) == 60
+    assert "it is tried again in 60 s (retry 1), or as soon as its folder changes" in caplog.text
+    for tries in (2, 3):
+        clock.now += 59
+        assert reconcile(model) == 1
+        clock.now += 1
+        reconcile(model)
+        assert loader.attempts == [2, 1] + [2] * (tries - 1)
+    assert reconcile(model) == float("inf")
+    clock.now += 1000
+    reconcile(model)
+    assert loader.attempts == [2, 1, 2, 2]
+    assert caplog.messages[-1].endswith("it is tried again as soon as its folder changes")
+    assert available(model) == [1]
+    assert model.shelf.statuses()[0].state == State.END
+
+
+def test_a_retry_that_works_takes_over(base_path: Path) -> None:
+    add_version(base_path, 1)
+    add_version(base_path, 2)
+    clock = Clock()
+    model, loader = make_model(base_path, clock=clock)
+    loader.fails = {2}
+    reconcile(model)
+    assert available(model) == [1]
+    loader.fails = set()
+    reconcile(model)
+    assert available(model) == [1]  # its time has not come
+    clock.now += 60
+    model.look()
+    (retry,), _ = model.plan()
+    assert [s.state for s in model.shelf.statuses()] == [State.START, State.AVAILABLE]
+    retry()
+    model.plan()
+    assert available(model) == [2]
+    assert loader.engines[1].closed
 
 
 def test_an_unexpected_error_is_logged_and_not_told(
@@ -120,9 +232,9 @@ def test_an_unexpected_error_is_logged_and_not_told(
     def load(servable_id: ServableId, folder: Path) -> FakeLoader:
         raise RuntimeError("deep inside")
 
-    model = Model(ModelConfig("m", base_path), load)  # type: ignore[arg-type]
-    model.reconcile()
-    status = model.statuses()[0]
+    model = Model(ModelConfig("m", base_path), load, WRITTEN, lambda task: task())  # type: ignore[arg-type]
+    reconcile(model)
+    status = model.shelf.statuses()[0]
     assert (status.code, status.message) == (Code.INTERNAL, "internal error while loading")
     assert "deep inside" in caplog.text
 
@@ -131,10 +243,10 @@ def test_a_folder_that_goes_is_unloaded(base_path: Path) -> None:
     add_version(base_path, 1)
     add_version(base_path, 2)
     model, loader = make_model(base_path)
-    model.reconcile()
+    reconcile(model)
     shutil.rmtree(base_path / "2")
-    model.reconcile()
-    assert model.available() == [1]
+    reconcile(model)
+    assert available(model) == [1]
     assert loader.engines[2].closed
 
 
@@ -143,11 +255,11 @@ def test_a_base_path_that_goes_keeps_what_is_served(
 ) -> None:
     add_version(base_path, 1)
     model, _ = make_model(base_path)
-    model.reconcile()
+    reconcile(model)
     aside = base_path.rename(base_path.with_name("aside"))
-    model.reconcile()
-    model.reconcile()
-    assert model.available() == [1]
+    reconcile(model)
+    reconcile(model)
+    assert available(model) == [1]
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert warnings == [
         f"model m: base path {base_path} cannot be read (No such file or directory); "
@@ -155,8 +267,87 @@ def test_a_base_path_that_goes_keeps_what_is_served(
     ]
     aside.rename(base_path)
     add_version(base_path, 2)
-    model.reconcile()
-    assert model.available() == [2]
+    reconcile(model)
+    assert available(model) == [2]
+
+
+def test_another_base_path_is_served_without_a_gap(base_path: Path, tmp_path: Path) -> None:
+    add_version(base_path, 1)
+    add_version(tmp_path / "other", 1)
+    model, loader = make_model(base_path)
+    reconcile(model)
+    old = loader.engines[1]
+    model.configure(ModelConfig("m", tmp_path / "other"))
+    model.look()
+    (load,), _ = model.plan()
+    assert [s.state for s in model.shelf.statuses()] == [State.AVAILABLE]
+    load()
+    assert loader.engines[1] is not old
+    assert old.closed
+    assert list(model.shelf.available().values()) == [tmp_path / "other" / "1"]
+    model.configure(ModelConfig("m", tmp_path / "none"))
+    reconcile(model)
+    assert list(model.shelf.available().values()) == [tmp_path / "other" / "1"]
+
+
+def test_a_model_that_is_removed_is_unloaded_and_remembered(base_path: Path) -> None:
+    add_version(base_path, 1)
+    model, loader = make_model(base_path)
+    reconcile(model)
+    model.configure(None)
+    reconcile(model)
+    assert loader.engines[1].closed
+    assert [s.state for s in model.shelf.statuses()] == [State.END]
+    model.configure(ModelConfig("m", base_path))
+    reconcile(model)
+    assert available(model) == [1]
+
+
+def test_what_is_loaded_too_late_is_closed(base_path: Path) -> None:
+    add_version(base_path, 1)
+    model, loader = make_model(base_path)
+    model.look()
+    (load,), _ = model.plan()
+    model.shelf.close()
+    load()
+    assert loader.engines[1].closed
+
+
+def test_a_folder_that_is_being_written_is_not_touched(base_path: Path) -> None:
+    add_version(base_path, 1)
+    clock = Clock()
+    model, loader = make_model(base_path, options=LoadOptions(settle_seconds=1000), clock=clock)
+    assert 0 < reconcile(model) <= 1000
+    assert not model.decided
+    clock.now += 1000
+    reconcile(model)
+    assert model.decided
+    folder = add_version(base_path, 2, ok=False)
+    for size in range(5):
+        (folder / "weights").write_bytes(b"." * size)
+        clock.now += 900
+        assert 0 < reconcile(model) <= 1000
+        assert loader.attempts == [1]
+        assert available(model) == [1]
+    (folder / "ok").touch()
+    reconcile(model)
+    clock.now += 1000
+    reconcile(model)
+    assert loader.attempts == [1, 2]
+    assert available(model) == [2]
+
+
+def test_a_version_that_is_asked_for_and_not_there_is_told_once(
+    base_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_version(base_path, 1)
+    model, _ = make_model(base_path, Specific(frozenset({1, 2})))
+    reconcile(model)
+    reconcile(model)
+    assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
+        f"model m ({base_path}): its policy asks for the versions [2], which are not in the base "
+        "path"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -175,14 +366,15 @@ def test_trouble_names_model_path_and_reason(
         for version in versions:
             add_version(base_path, version)
     model, _ = make_model(base_path, policy)
-    model.reconcile()
+    reconcile(model)
+    assert model.decided
     assert model.trouble() == f"model 'm' ({base_path}): {trouble}"
 
 
 def test_trouble_of_broken_versions(base_path: Path) -> None:
     add_version(base_path, 1, ok=False)
     model, _ = make_model(base_path)
-    model.reconcile()
+    reconcile(model)
     assert model.trouble() == (
         f"model 'm' ({base_path}): no version loads: version 1: {base_path}/1/ok is missing"
     )

@@ -1,5 +1,6 @@
-"""REST goldens: what is asked, what is answered."""
+"""REST: what is asked, what is answered."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,24 +12,35 @@ from werkzeug.test import Client
 from serving.model_server.inference.core import Core
 from serving.model_server.models.config import All, ModelConfig
 from serving.model_server.models.manager import Manager
-from serving.model_server.options import LoadOptions
+from serving.model_server.options import LoadOptions, RestOptions
 from serving.model_server.rest_api.service import RestService
 from tests.fake_engine import FakeLoader, add_version
+from tests.waiting import until
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
+def loader() -> FakeLoader:
+    return FakeLoader()
+
+
+@pytest.fixture
+def core(tmp_path: Path, loader: FakeLoader) -> Iterator[Core]:
     for version in (1, 2):
         add_version(tmp_path / "m", version)
     add_version(tmp_path / "m", 3, ok=False)
     manager = Manager(
         [ModelConfig("m", tmp_path / "m", All(), {"stable": 1})],
-        FakeLoader(),
-        LoadOptions(poll_seconds=0),
+        loader,
+        LoadOptions(poll_seconds=0, settle_seconds=0, allow_labels_for_unavailable=True),
     )
     manager.start()
-    yield Client(RestService(Core(manager)))
+    yield Core(manager)
     manager.stop()
+
+
+@pytest.fixture
+def client(core: Core) -> Client:
+    return Client(RestService(core))
 
 
 @pytest.mark.parametrize(
@@ -97,6 +109,7 @@ def test_metadata(client: Client) -> None:
         "inputs": {"x": info},
         "outputs": {"y": info},
         "method_name": "tensorflow/serving/predict",
+        "defaults": {},
     }
 
 
@@ -153,19 +166,28 @@ def test_metadata(client: Client) -> None:
             400,
             "input 'x': expected float32 of shape [?, 2], got float32 of shape [1, 3]",
         ),
+        # In this order, as TensorFlow Serving: JSON, model, signature, values.
+        ("POST", "/v1/models/x:predict", [], 400, "JSON Value: [] Is not object"),
+        (
+            "POST",
+            "/v1/models/x:predict",
+            {"signature_name": "s"},
+            404,
+            "Servable not found for request: Latest(x)",
+        ),
+        (
+            "POST",
+            "/v1/models/m:predict",
+            {"signature_name": "s"},
+            400,
+            'Serving signature name: "s" not found in signature def',
+        ),
         (
             "POST",
             "/v1/models/m:predict",
             {"signature_name": "fail", "inputs": [1]},
             500,
             "internal error",
-        ),
-        (
-            "POST",
-            "/v1/models/m:classify",
-            {"examples": []},
-            501,
-            "classify is not implemented by this server",
         ),
     ],
 )
@@ -178,3 +200,91 @@ def test_errors(client: Client, method: str, path: str, body: Any, status: int, 
 def test_an_internal_error_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     client.post("/v1/models/m:predict", json={"signature_name": "fail", "inputs": [1]})
     assert "secret of the engine room" in caplog.text
+
+
+def test_answers_look_as_tensorflow_servings(client: Client) -> None:
+    assert client.get("/v1/models/m/versions/1").text == (
+        '{\n "model_version_status": [\n  {\n   "version": "1",\n   "state": "AVAILABLE",\n'
+        '   "status": {\n    "error_code": "OK",\n    "error_message": ""\n   }\n  }\n ]\n}\n'
+    )
+    assert client.get("/v1/models").text == ('{\n    "error": "Missing model name in request."\n}')
+    metadata = client.get("/v1/models/m/metadata").text
+    assert metadata.startswith('{\n"model_spec":{\n "name": "m",\n "signature_name": "",\n')
+    assert '\n,\n"metadata": {"signature_def": {\n "signature_def": {\n  "' in metadata
+    assert metadata.endswith("}\n}\n}\n")
+
+
+def test_head_is_answered_without_a_body(client: Client) -> None:
+    response = client.head("/v1/models/m")
+    assert (response.status_code, response.data) == (400, b"")
+    assert int(response.headers["Content-Length"]) > 0
+
+
+def test_names_in_urls_are_decoded(client: Client) -> None:
+    assert client.get("/v1/models/%6D").status_code == 200
+    response = client.post("/v1/models/%C3%A9%2F:predict", data=b"{}")
+    assert response.json == {"error": "Servable not found for request: Latest(é/)"}
+
+
+def test_gzip(client: Client) -> None:
+    body = gzip.compress(b'{"instances": [[1, 2]]}')
+    response = client.post("/v1/models/m:predict", data=body, headers={"Content-Encoding": "gzip"})
+    assert response.json == {"predictions": [[2, 4]]}
+    assert "Content-Encoding" not in response.headers
+
+
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+
+
+@pytest.mark.parametrize(("cors", "expected"), [(False, {}), (True, CORS)])
+@pytest.mark.parametrize(
+    ("method", "path", "origin", "status"),
+    [
+        ("OPTIONS", "/v1/models/m:predict", "https://page.example", 200),
+        ("OPTIONS", "/v1/models/m:predict", "null", 400),
+        ("OPTIONS", "/v1/models/m:predict", "", 400),
+        ("GET", "/v1/models/m", "https://page.example", 200),
+        ("GET", "/v1/models/x", "", 404),
+    ],
+)
+def test_pages_of_other_origins(
+    core: Core, cors: bool, expected: Any, method: str, path: str, origin: str, status: int
+) -> None:
+    client = Client(RestService(core, RestOptions(cors=cors)))
+    response = client.open(path, method=method, headers={"Origin": origin} if origin else {})
+    assert response.status_code == status
+    found = {name: value for name, value in response.headers if name.startswith("Access-Control")}
+    assert found == expected
+    if status == 200:
+        assert bool(response.data) == (method == "GET")
+    else:
+        assert "error" in (response.json or {})
+
+
+def test_a_request_that_takes_too_long(core: Core, loader: FakeLoader) -> None:
+    service = RestService(core, RestOptions(timeout_seconds=0.3, threads=1))
+    engine = loader.engines[2]
+    engine.proceed.clear()
+    response = Client(service).post("/v1/models/m:predict", json={"inputs": [[1, 2]]})
+    assert response.status_code == 504
+    assert response.json == {
+        "error": "the model was still running after 300 ms (--rest_api_timeout_in_ms)"
+    }
+    assert not service.close()
+    engine.proceed.set()
+    until(service.close, what="the abandoned run ends")
+
+
+def test_a_body_that_is_too_large_when_inflated(core: Core) -> None:
+    client = Client(RestService(core, RestOptions(max_body_bytes=10)))
+    response = client.post(
+        "/v1/models/m:predict",
+        data=gzip.compress(b"[" * 11),
+        headers={"Content-Encoding": "gzip"},
+    )
+    assert response.status_code == 413
+    assert "longer than 10 bytes" in (response.json or {})["error"]

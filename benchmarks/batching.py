@@ -1,0 +1,186 @@
+"""Whether batching pays: throughput and latency of a model with and without it.
+
+    python -m benchmarks.batching --models demo/models [--model cnn] [--callers 16 …] [--rounds 5]
+
+Each caller asks for one example after the other, without a pause, over gRPC; model servers with the
+settings below run side by side, and are asked in turn, so that all see the same machine. With
+--engine the callers are threads that call the engine itself: what batching gains and costs without
+the network. Callers and server share the machine's cores, so figures compare the settings; they do
+not say how fast either could be alone.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import grpc
+import numpy as np
+
+from serving.api.services import PREDICT
+from serving.api.signature import DEFAULT_SIGNATURE
+from serving.api.tensors import to_proto
+from serving.model_server.batching.batcher import Batcher
+from serving.model_server.batching.parameters import read_parameters
+from serving.model_server.engines.litert import LiteRTEngine
+from serving.model_server.models.versions import scan
+from serving.model_server.options import BatchingOptions
+
+Ask = Callable[[], object]
+
+# The text of --batching_parameters_file; None for a server without batching.
+WITHOUT = "without"
+SETTINGS: Mapping[str, str | None] = {
+    WITHOUT: None,
+    "defaults": "",
+    "one thread": "num_batch_threads { value: 1 }",
+    "one thread, few sizes": "num_batch_threads { value: 1 } max_batch_size { value: 64 } "
+    "allowed_batch_sizes: [1, 2, 4, 8, 16, 32, 64]",
+    "one thread, 1 ms": "num_batch_threads { value: 1 } batch_timeout_micros { value: 1000 }",
+}
+
+
+@dataclass
+class Figures:
+    """Of one setting with so many callers: requests per second by round, latencies in seconds."""
+
+    throughputs: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+
+    def cells(self, without: "Figures") -> str:
+        """For a table: median throughput and its spread, its ratio to `without`, latencies.
+
+        The ratio is of the same rounds, which see the same machine.
+        """
+        p50, p99 = np.percentile(self.latencies, [50, 99]) * 1e3
+        low, high = min(self.throughputs), max(self.throughputs)
+        middle = statistics.median(self.throughputs)
+        ratio = statistics.median(
+            ours / theirs
+            for ours, theirs in zip(self.throughputs, without.throughputs, strict=True)
+        )
+        return f"{middle:.0f} ({low:.0f} to {high:.0f}) | {ratio:.2f} | {p50:.2f} | {p99:.2f}"
+
+
+@click.command()
+@click.option("--models", default="demo/models", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", default="cnn")
+@click.option("--callers", multiple=True, type=click.IntRange(1), default=(1, 4, 16, 64))
+@click.option("--rounds", default=5, type=click.IntRange(1))
+@click.option("--seconds", default=1.0, help="That each setting is asked in each round.")
+@click.option("--engine", is_flag=True, help="Ask the engine itself instead of a server.")
+def main(
+    models: Path, model: str, callers: Sequence[int], rounds: int, seconds: float, engine: bool
+) -> None:
+    """Measure and print a Markdown table."""
+    base_path = (models / model).absolute()
+    version = max(scan(base_path).items())[1]
+    serve = _engine if engine else _server
+    figures: dict[tuple[int, str], Figures] = defaultdict(Figures)
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        asks = {}
+        for name, text in SETTINGS.items():
+            file = Path(folder) / f"{name}.pbtxt"
+            file.write_text(text or "")
+            asks[name] = stack.enter_context(serve(version, None if text is None else file))
+        for _ in range(rounds):
+            for count in callers:
+                for name, ask in asks.items():
+                    _measure(ask, count, seconds, figures[count, name])
+    click.echo("| callers | batching | requests per second | ratio | p50, ms | p99, ms |")
+    click.echo("| --: | --- | --: | --: | --: | --: |")
+    for (count, name), each in sorted(figures.items(), key=lambda item: item[0][0]):
+        click.echo(f"| {count} | {name} | {each.cells(figures[count, WITHOUT])} |")
+
+
+def _measure(ask: Ask, callers: int, seconds: float, figures: Figures) -> None:
+    ask()
+    latencies: list[float] = []
+    end = time.perf_counter() + seconds
+
+    def call() -> None:
+        mine = []
+        while (started := time.perf_counter()) < end:
+            ask()
+            mine.append(time.perf_counter() - started)
+        latencies.extend(mine)
+
+    threads = [threading.Thread(target=call) for _ in range(callers)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    figures.throughputs.append(len(latencies) / (time.perf_counter() - started))
+    figures.latencies += latencies
+
+
+@contextmanager
+def _engine(version: Path, parameters: Path | None) -> Iterator[Ask]:
+    options = BatchingOptions()
+    if parameters is not None:
+        options = BatchingOptions(enabled=True, parameters=read_parameters(parameters))
+    batcher = Batcher(options)
+    engine = batcher.wrap(LiteRTEngine(version), batcher.parameters(version))
+    feeds, fetches = _example(version)
+    yield lambda: engine.run(DEFAULT_SIGNATURE, feeds, fetches)
+    engine.close()
+
+
+@contextmanager
+def _server(version: Path, parameters: Path | None) -> Iterator[Ask]:
+    request = PREDICT.request()
+    request.model_spec.name = "default"
+    for name, array in _example(version)[0].items():
+        request.inputs[name].CopyFrom(to_proto(array))
+    flags = [f"--model_base_path={version.parent}", "--host=127.0.0.1", "--port=auto"]
+    if parameters is not None:
+        flags += ["--enable_batching", f"--batching_parameters_file={parameters}"]
+        # Only what the server has taken up can go together.
+        flags.append("--grpc_max_threads=64")
+    with tempfile.TemporaryDirectory() as folder:
+        address_file = Path(folder) / "address.json"
+        command = [sys.executable, "-m", "serving.model_server", *flags]
+        process = subprocess.Popen(
+            [*command, f"--address_file={address_file}"], stderr=subprocess.DEVNULL
+        )
+        try:
+            while not address_file.exists():
+                if process.poll() is not None:
+                    raise click.ClickException(f"{' '.join(command)} ended")
+                time.sleep(0.01)
+            with grpc.insecure_channel(json.loads(address_file.read_text())["grpc"]) as channel:
+                predict: Callable[..., Any] = channel.unary_unary(
+                    PREDICT.path, request_serializer=PREDICT.request.SerializeToString
+                )
+                yield lambda: predict(request, timeout=60)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _example(version: Path) -> tuple[dict[str, Any], list[str]]:
+    """Feeds of one random example, and what to fetch."""
+    engine = LiteRTEngine(version)
+    signature = engine.signatures[DEFAULT_SIGNATURE]
+    engine.close()
+    random = np.random.default_rng(0)
+    feeds = {
+        name: random.random([max(1, size) for size in spec.shape or ()]).astype(spec.dtype)
+        for name, spec in signature.inputs.items()
+    }
+    return feeds, list(signature.outputs)
+
+
+if __name__ == "__main__":
+    main()

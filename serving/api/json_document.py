@@ -1,0 +1,171 @@
+"""Bodies of requests as JSON, read as TensorFlow Serving's parser (RapidJSON) reads them.
+
+simdjson reads what is JSON: values stay in its own memory until they are asked for, and an array of
+numbers becomes a buffer without a Python object for each. What it refuses the standard library
+reads: NaN and Infinity, which TensorFlow Serving allows, and integers of more than 64 bits.
+"""
+
+import json
+import re
+from typing import Any, NoReturn
+
+import simdjson
+
+from serving.api.status import Code, StatusError
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# A parser keeps the memory that its largest document took. So only a few are kept, none of them
+# after a document of more bytes than this.
+_KEPT_BYTES = 16 * 2**20
+_KEPT_PARSERS = 8
+_parsers: list[simdjson.Parser] = []
+
+# How simdjson's errors begin where a number is more than 64 bits hold, or a decimal of 64 bits.
+_OF_NUMBERS = ("NUMBER_ERROR", "BIGINT_ERROR")
+
+# RapidJSON's words for what the standard library finds wrong.
+_WORDS = {
+    "Expecting value": "Invalid value.",
+    "Illegal trailing comma before end of array": "Invalid value.",
+    "Extra data": "The document root must not be followed by other values.",
+    "Expecting property name": "Missing a name for object member.",
+    "Illegal trailing comma before end of object": "Missing a name for object member.",
+    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
+    "Unterminated string": "Missing a closing quotation mark in string.",
+    "Invalid control character": "Invalid encoding in string.",
+    "Invalid \\uXXXX": "Incorrect hex digit after \\u escape in string.",
+    "Invalid \\escape": "Invalid escape character in string.",
+}
+_STRING = r'"(?:[^"\\]|\\.)*"?'
+_BRACKETS = re.compile(rf"{_STRING}|[\[\]{{}}]", re.DOTALL)
+_SHORT_TOKENS = re.compile(rf"{_STRING}|-NaN|Inf(?!inity)", re.DOTALL)
+
+
+def parse(body: bytes) -> Any:
+    """Read a document.
+
+    Returns:
+        Its root: what `json.loads` makes of it, or simdjson's Object or Array in the place of a
+        dictionary or a list; for these see is_object(), is_list() and plain().
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, not JSON.
+    """
+    if not body:
+        raise _invalid("JSON Parse error: The document is empty")
+    body = body.removeprefix(_BYTE_ORDER_MARK)
+    try:
+        return _parse_quickly(body)
+    except (ValueError, RuntimeError) as error:  # no JSON, or nested too deeply
+        return _parse_leniently(body, numbers=str(error).startswith(_OF_NUMBERS))
+
+
+def is_list(value: Any) -> bool:
+    """Whether it is an array."""
+    return isinstance(value, (list, simdjson.Array))
+
+
+def is_object(value: Any) -> bool:
+    """Whether it is an object."""
+    return isinstance(value, (dict, simdjson.Object))
+
+
+def plain(value: Any) -> Any:
+    """A value in Python's own types, all through."""
+    if isinstance(value, simdjson.Array):
+        return value.as_list()
+    if isinstance(value, simdjson.Object):
+        return value.as_dict()
+    return value
+
+
+def _parse_quickly(body: bytes) -> Any:
+    if len(body) > _KEPT_BYTES:
+        return simdjson.Parser().parse(body)
+    for parser in tuple(_parsers):
+        try:
+            return parser.parse(body)
+        except RuntimeError as error:
+            if "re-use" not in str(error):  # a document of this parser is still in use
+                raise
+    parser = simdjson.Parser()
+    document = parser.parse(body)
+    if len(_parsers) < _KEPT_PARSERS:
+        _parsers.append(parser)
+    return document
+
+
+def _parse_leniently(body: bytes, *, numbers: bool) -> Any:
+    # TensorFlow Serving does not look whether text is UTF-8; bytes that are not pass through.
+    text = body.decode("utf-8", "surrogateescape")
+    loads = _loads_numbers if numbers else json.loads
+    try:
+        try:
+            return loads(text)
+        except json.JSONDecodeError as error:
+            if "Inf" not in text and "-NaN" not in text:
+                _refuse(text, error)
+        return loads(_SHORT_TOKENS.sub(_long_token, text))
+    except json.JSONDecodeError as error:
+        _refuse(error.doc, error)
+    except (RecursionError, ValueError) as error:
+        raise _invalid(
+            "JSON Parse error: Nested too deeply or a number too long at offset: 0"
+        ) from error
+
+
+def _loads_numbers(text: str) -> Any:
+    """Integers of more than 64 bits become decimals; what no decimal can hold is refused."""
+
+    def decimal(token: str) -> float:
+        value = float(token)
+        if value in (float("inf"), float("-inf")):
+            raise _error("Number too big to be stored in double.", text[: text.find(token)])
+        return value
+
+    def integer(token: str) -> int | float:
+        value = int(token) if len(token) <= 20 else 2**64
+        return value if -(2**63) <= value < 2**64 else decimal(token)
+
+    return json.loads(text, parse_float=decimal, parse_int=integer)
+
+
+def _long_token(match: re.Match[str]) -> str:
+    return {"Inf": "Infinity", "-NaN": "NaN"}.get(match[0], match[0])
+
+
+def _refuse(text: str, error: json.JSONDecodeError) -> NoReturn:
+    raise _error(_words(text, error), text[: error.pos]) from error
+
+
+def _words(text: str, error: json.JSONDecodeError) -> str:
+    if not text.strip():
+        return "The document is empty."
+    for start, words in _WORDS.items():
+        if error.msg.startswith(start):
+            return words
+    if _innermost(text[: error.pos]) == "[":
+        return "Missing a comma or ] after an array element."
+    return "Missing a comma or } after an object member."
+
+
+def _innermost(text: str) -> str:
+    """The bracket that is open where a text ends."""
+    closed = 0
+    for bracket in reversed(_BRACKETS.findall(text)):
+        if bracket in "]}":
+            closed += 1
+        elif bracket in "[{":
+            if not closed:
+                return str(bracket)
+            closed -= 1
+    return "{"
+
+
+def _error(words: str, before: str) -> StatusError:
+    offset = len(before.encode("utf-8", "surrogateescape"))
+    return _invalid(f"JSON Parse error: {words} at offset: {offset}")
+
+
+def _invalid(message: str) -> StatusError:
+    return StatusError(Code.INVALID_ARGUMENT, message)

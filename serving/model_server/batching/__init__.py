@@ -1,0 +1,1 @@
+"""Requests that wait for the same signature of a version run together."""

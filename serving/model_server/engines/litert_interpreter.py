@@ -1,0 +1,109 @@
+"""One interpreter of LiteRT."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.api.signature import DEFAULT_SIGNATURE, dtype_name, shape_text
+from serving.api.status import Code, StatusError
+
+Feeds = Mapping[str, NDArray[Any]]
+# Of the inputs of a signature, in their order there.
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class LiteRTInterpreter:
+    """An interpreter with a runner for each signature; for one thread at a time.
+
+    Attributes:
+        runners: by name of the signature.
+        shapes: on which each signature ran last; running it on the same again is cheapest.
+    """
+
+    def __init__(self, content: bytes, threads: int) -> None:
+        """Make one of the content of a model.tflite; raises what LiteRT raises."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()  # fails now, not at a request, on an operation it lacks
+        names = interpreter.get_signature_list()
+        self.runners: dict[str, Any] = {
+            name: interpreter.get_signature_runner(name) for name in names
+        } or {DEFAULT_SIGNATURE: _MainGraph(interpreter)}
+        self.shapes: dict[str, Shapes] = {}
+
+    def run(self, signature: str, feeds: Feeds, shapes: Shapes) -> dict[str, NDArray[Any]]:
+        """Run a signature.
+
+        Returns:
+            All outputs, copied.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT; use the interpreter no more.
+        """
+        try:
+            # LiteRT itself skips the resizing where shapes stay the same.
+            outputs: dict[str, NDArray[Any]] = self.runners[signature](
+                **{name: _readable(feed) for name, feed in feeds.items()}
+            )
+        except (RuntimeError, ValueError) as error:
+            raise _failure(signature, feeds, error) from error
+        self.shapes[signature] = shapes
+        return outputs
+
+
+class _MainGraph:
+    """The main graph of a model without signatures, called like one; tensors name themselves."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        self._inputs = _by_name(interpreter.get_input_details())
+        self._outputs = _by_name(interpreter.get_output_details())
+
+    def get_input_details(self) -> dict[str, Any]:
+        return self._inputs
+
+    def get_output_details(self) -> dict[str, Any]:
+        return self._outputs
+
+    def __call__(self, **feeds: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        indices = {name: detail["index"] for name, detail in self._inputs.items()}
+        for name, feed in feeds.items():
+            self._interpreter.resize_tensor_input(indices[name], feed.shape)
+        self._interpreter.allocate_tensors()
+        for name, feed in feeds.items():
+            self._interpreter.set_tensor(indices[name], feed)
+        self._interpreter.invoke()
+        return {
+            name: self._interpreter.get_tensor(detail["index"])
+            for name, detail in self._outputs.items()
+        }
+
+
+def _failure(signature: str, feeds: Feeds, error: Exception) -> StatusError:
+    given = ", ".join(
+        f"{name}: {dtype_name(feed.dtype)} of shape {shape_text(feed.shape)}"
+        for name, feed in feeds.items()
+    )
+    # LiteRT strings its sentences together without a sign between them.
+    text = str(error).replace("Node number", "; node number")
+    return StatusError(
+        Code.INVALID_ARGUMENT,
+        f'LiteRT cannot run the signature "{signature}" on these inputs ({given}): {text}',
+    )
+
+
+def _by_name(details: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    named = {detail["name"]: detail for detail in details}
+    if len(named) < len(details):
+        raise ValueError("two tensors have the same name")
+    return named
+
+
+def _readable(feed: NDArray[Any]) -> NDArray[Any]:
+    """What LiteRT can read: of a string without dimensions it would take the address for it."""
+    if feed.dtype == object and not feed.ndim:
+        return np.ndarray((), f"S{len(feed[()])}", feed[()])
+    return feed

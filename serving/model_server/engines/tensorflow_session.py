@@ -1,0 +1,132 @@
+"""A SavedModel in a session of TensorFlow, as TensorFlow Serving loads and runs it."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from serving.api.messages.signature_pb2 import SignatureDef
+from serving.api.status import Code, StatusError
+from serving.model_server.deadline import Deadline
+from serving.model_server.engines.engine import LoadError
+from serving.model_server.options import EngineOptions
+
+# A tensor of the graph as the session takes it.
+GraphTensor = Any
+
+
+class TensorFlowSession:
+    """A loaded SavedModel; safe to run from several threads."""
+
+    def __init__(self, folder: Path, options: EngineOptions) -> None:
+        """Load a SavedModel: graph, variables, tables, assets and what initializes them.
+
+        Raises:
+            LoadError: it cannot be loaded.
+        """
+        tf = _tensorflow()
+        self._graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=self._graph, config=_config(tf, options))
+        try:
+            with self._graph.as_default():
+                loaded = tf.compat.v1.saved_model.load(
+                    self._session, sorted(options.saved_model_tags), str(folder)
+                )
+        # What loads it raises RuntimeError (tags), OSError, ValueError and errors of operations.
+        except Exception as error:
+            self.close()
+            raise LoadError(_reason(folder, error, options)) from error
+        self.signatures: Mapping[str, SignatureDef] = {
+            name: SignatureDef.FromString(definition.SerializeToString())
+            for name, definition in sorted(loaded.signature_def.items())
+        }
+
+    def tensor(self, name: str) -> GraphTensor:
+        """A tensor of the graph; ValueError or KeyError where it has none of the name."""
+        return self._graph.get_tensor_by_name(name)._as_tf_output()
+
+    def run(
+        self,
+        feeds: Mapping[GraphTensor, NDArray[Any]],
+        fetches: Sequence[GraphTensor],
+        deadline: Deadline,
+    ) -> list[Any]:
+        """Run the part of the graph that the fetches need.
+
+        Session.run does the same, but takes 0.2 ms more for what is settled here beforehand.
+
+        Returns:
+            A value for each fetch: an array, or of one without dimensions a NumPy scalar or bytes.
+
+        Raises:
+            StatusError: of the operation that failed, or DEADLINE_EXCEEDED.
+        """
+        from tensorflow.errors import OpError
+        from tensorflow.python.client import pywrap_tf_session as native
+
+        limit = _run_options(deadline)
+        buffer = native.TF_NewBufferFromString(limit) if limit else None
+        try:
+            values: list[Any] = native.TF_SessionRun_wrapper(
+                self._session._session, buffer, feeds, fetches, [], None
+            )
+        except OpError as error:
+            raise StatusError(Code(error.error_code), error.message) from error
+        finally:
+            if buffer is not None:
+                native.TF_DeleteBuffer(buffer)
+        return values
+
+    def close(self) -> None:
+        """Free the graph and all that it holds."""
+        self._session.close()
+        self._session = self._graph = None
+
+
+def _tensorflow() -> Any:
+    """TensorFlow, imported quietly; whoever sets TF_CPP_MIN_LOG_LEVEL sees as much as they ask for.
+
+    Raises:
+        LoadError: it cannot be imported.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise LoadError(f"TensorFlow is installed, but cannot be imported: {error}") from error
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return tf
+
+
+def _config(tf: Any, options: EngineOptions) -> Any:
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=options.intra_op_threads,
+        inter_op_parallelism_threads=options.inter_op_threads,
+    )
+    config.gpu_options.per_process_gpu_memory_fraction = options.gpu_memory_fraction
+    return config
+
+
+def _run_options(deadline: Deadline) -> bytes | None:
+    """A message for the session; none without a deadline."""
+    seconds = deadline.remaining()
+    if seconds is None:
+        return None
+    from tensorflow.core.protobuf.config_pb2 import RunOptions
+
+    # 0 would be no limit.
+    limit: bytes = RunOptions(timeout_in_ms=max(1, math.ceil(seconds * 1000))).SerializeToString()
+    return limit
+
+
+def _reason(folder: Path, error: Exception, options: EngineOptions) -> str:
+    text = str(getattr(error, "message", error)).strip()
+    if isinstance(error, RuntimeError) and "MetaGraphDef associated with tags" in text:
+        tags = ",".join(sorted(options.saved_model_tags))
+        return f"{folder} has no graph for --saved_model_tags={tags}: {text}"
+    return f"{folder} cannot be loaded by TensorFlow: {text}"

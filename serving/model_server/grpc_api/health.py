@@ -1,0 +1,36 @@
+"""grpc.health.v1: whether the server takes requests."""
+
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from serving.api.services import MODEL_SERVICE, PREDICTION_SERVICE
+from serving.model_server.grpc_api.streams import OpenStreams
+
+# TensorFlow Serving (server.cc) leaves out the package; gRPC's own clients ask by the full name.
+SERVICES = ("ModelService", "PredictionService", MODEL_SERVICE, PREDICTION_SERVICE)
+
+
+class Health(health.HealthServicer):  # type: ignore[misc]
+    """Answers SERVING for the server as a whole ("") and its services, until it stops."""
+
+    def __init__(self, streams: OpenStreams) -> None:
+        super().__init__()
+        self._streams = streams
+        for service in SERVICES:
+            self.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    def add_to(self, server: grpc.Server) -> None:
+        """Answer on a server that is not started yet."""
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
+
+    def stop(self) -> None:
+        """Answer NOT_SERVING from now on, also to those that watch."""
+        self.enter_graceful_shutdown()
+
+    def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:  # noqa: N802
+        """Tell a service's status now and whenever it changes."""
+        # Not by cancelling: then the caller might not read the last status any more.
+        self._streams.add(context, lambda: send_response_callback(None))
+        return super().Watch(request, context, send_response_callback)

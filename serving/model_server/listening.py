@@ -1,0 +1,35 @@
+"""TCP addresses to listen on."""
+
+import socket
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address; port 0 picks a free one.
+
+    Raises:
+        OSError: taken, not allowed, or no such host.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def join(host: str, port: int) -> str:
+    """Host and port as one text, as clients write it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reachable(host: str, port: int) -> str:
+    """Where clients on this machine reach a listener, also one that listens everywhere."""
+    return join(_EVERYWHERE.get(host, host), port)

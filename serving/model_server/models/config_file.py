@@ -1,0 +1,116 @@
+"""The model config file: ModelServerConfig in protobuf's text format, read once or watched."""
+
+import logging
+import threading
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from serving.api.messages.model_server_config_pb2 import ModelServerConfig
+from serving.api.status import StatusError
+from serving.model_server.models.config import ConfigError, ModelConfig
+from serving.model_server.models.config_message import model_configs
+from serving.model_server.models.manager import Manager
+
+log = logging.getLogger(__name__)
+
+
+def read_config_file(path: Path) -> tuple[ModelConfig, ...]:
+    """The models of a file; none where it holds an empty model_config_list.
+
+    Raises:
+        ConfigError: not readable, not in that format, or with a model that cannot be served.
+    """
+    return _parse(_read(path), path)
+
+
+class ConfigFileWatcher:
+    """Has a manager serve what a file says, as it changes.
+
+    What the file says wins over what requests have set meanwhile, as in TensorFlow Serving. While
+    it cannot be used, what was served before stays.
+    """
+
+    def __init__(self, path: Path, manager: Manager, seconds: float) -> None:
+        """Make one; start() begins.
+
+        Args:
+            path: of the file.
+            manager: is told what to serve.
+            seconds: between looks.
+        """
+        self._path = path
+        self._manager = manager
+        self._seconds = seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="config file", daemon=True)
+        self._text: str | None = None
+        self._configs: tuple[ModelConfig, ...] | None = None
+        self._trouble = ""
+
+    def start(self) -> None:
+        """Watch from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; a reload that waits for its models ends with the manager."""
+        self._stopping.set()
+
+    def look(self) -> None:
+        """Read the file once, and reload where it says something else than what is served."""
+        try:
+            text = _read(self._path)
+            if text != self._text:
+                self._text, self._configs = text, None
+                self._configs = _parse(text, self._path)
+            if self._configs is None:
+                return  # still wrong, as reported
+            if self._configs != self._manager.configs:
+                self._manager.reload(self._configs)
+        except ConfigError as error:
+            self._report(f"{error}; what was served before stays")
+        except StatusError as error:
+            self._report(f"model config file {self._path}: {error.message}")
+        else:
+            self._trouble = ""
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(self._seconds):
+            try:
+                self.look()
+            except Exception:
+                # Watching must go on, whatever one look ran into.
+                log.exception("model config file %s: reloading failed", self._path)
+
+    def _report(self, trouble: str) -> None:
+        """Once for each trouble, not at each look."""
+        if trouble != self._trouble and not self._stopping.is_set():
+            log.error("%s", trouble)
+        self._trouble = trouble
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"model config file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"model config file {path}: {error}") from error
+
+
+def _parse(text: str, path: Path) -> tuple[ModelConfig, ...]:
+    try:
+        message = text_format.Parse(text, ModelServerConfig())
+    except text_format.ParseError as error:
+        raise ConfigError(f"model config file {path}: {error}") from error
+    if message.WhichOneof("config") != "model_config_list":
+        got = message.WhichOneof("config") or "nothing"
+        raise ConfigError(
+            f"model config file {path} names no model: expected model_config_list {{ config {{ "
+            'name: "…" base_path: "/…" model_platform: "tensorflow" } }, or an empty '
+            f"model_config_list {{}} to begin without models; got {got}"
+        )
+    try:
+        return model_configs(message.model_config_list)
+    except ConfigError as error:
+        raise ConfigError(f"model config file {path}: {error}") from error

@@ -1,0 +1,131 @@
+"""From a ModelServerConfig, as files and requests carry it, to the models to serve."""
+
+import logging
+from pathlib import Path, PurePath
+
+from serving.api.messages.model_server_config_pb2 import (
+    ModelConfig as ModelMessage,
+)
+from serving.api.messages.model_server_config_pb2 import (
+    ModelConfigList,
+    ServableVersionPolicy,
+)
+from serving.model_server.models.config import (
+    All,
+    ConfigError,
+    Latest,
+    ModelConfig,
+    Specific,
+    VersionPolicy,
+)
+
+log = logging.getLogger(__name__)
+
+PLATFORM = "tensorflow"
+
+
+def model_configs(message: ModelConfigList) -> tuple[ModelConfig, ...]:
+    """The models of a list.
+
+    Where TensorFlow Serving refuses a list too, the message begins with its words (server_core.cc).
+
+    Raises:
+        ConfigError: a model cannot be served, or is named twice; it names model, field, what was
+            expected and what came.
+    """
+    models = tuple(_model(entry, number) for number, entry in enumerate(message.config, start=1))
+    names = [model.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"Illegal to list model {name} multiple times in config list")
+    return models
+
+
+def local_path(text: str) -> Path:
+    """A base path as flags and config files write it; `file://` is understood.
+
+    Raises:
+        ConfigError: on another file system.
+    """
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme != "file":
+        raise ConfigError(f"base path {text}: only local folders can be served, not {scheme}://")
+    return Path(rest if separator else text).expanduser().absolute()
+
+
+def _model(entry: ModelMessage, number: int) -> ModelConfig:
+    name = entry.name
+    if not name or "/" in name or ":" in name:
+        raise ConfigError(
+            f"model {number} in the list: name: expected a name without '/' and ':', got {name!r}"
+        )
+    _check_platform(entry)
+    if entry.HasField("logging_config"):
+        log.warning("model %s: logging_config has no effect: requests are not sampled", name)
+    return ModelConfig(
+        name=name,
+        base_path=_base_path(entry),
+        policy=_policy(entry.model_version_policy, name),
+        labels=_labels(entry),
+    )
+
+
+def _check_platform(entry: ModelMessage) -> None:
+    if entry.model_type and entry.model_platform:
+        raise ConfigError(
+            f"model {entry.name}: Illegal setting both ModelServerConfig::model_type (deprecated) "
+            "and ModelServerConfig::model_platform."
+        )
+    if entry.model_type not in (ModelMessage.MODEL_TYPE_UNSPECIFIED, ModelMessage.TENSORFLOW):
+        raise ConfigError(
+            f"model {entry.name}: ModelServerConfig::model_type choice {entry.model_type} not "
+            f'supported: write model_platform: "{PLATFORM}"'
+        )
+    if entry.model_platform not in ("", PLATFORM):
+        raise ConfigError(
+            f"Model {entry.name} requests unsupported platform {entry.model_platform}: "
+            f'model_platform: expected "{PLATFORM}"'
+        )
+    if not entry.model_type and not entry.model_platform:
+        log.warning(
+            'model %s: TensorFlow Serving would refuse it without model_platform: "%s"',
+            *(entry.name, PLATFORM),
+        )
+
+
+def _base_path(entry: ModelMessage) -> Path:
+    text = entry.base_path
+    if "://" not in text and not PurePath(text).is_absolute():
+        raise ConfigError(
+            f"Expected model {entry.name} to have an absolute path or URI; got base_path()={text}"
+        )
+    try:
+        return local_path(text)
+    except ConfigError as error:
+        raise ConfigError(f"model {entry.name}: {error}") from error
+
+
+def _labels(entry: ModelMessage) -> dict[str, int]:
+    for label, version in entry.version_labels.items():
+        if not label or version < 0:
+            raise ConfigError(
+                f"model {entry.name}: version_labels: expected a label and a version of at least "
+                f"0, got {label!r} and {version}"
+            )
+    return dict(entry.version_labels)
+
+
+def _policy(policy: ServableVersionPolicy, model: str) -> VersionPolicy:
+    match policy.WhichOneof("policy_choice"):
+        case "all":
+            return All()
+        case "specific":
+            versions = list(policy.specific.versions)
+            if not versions or min(versions) < 0:
+                raise ConfigError(
+                    f"model {model}: model_version_policy.specific.versions: expected versions of "
+                    f"at least 0, got {', '.join(map(str, versions)) or 'none'}"
+                )
+            return Specific(frozenset(versions))
+        case _:
+            return Latest(policy.latest.num_versions or 1)

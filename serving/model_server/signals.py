@@ -1,0 +1,55 @@
+"""SIGTERM and SIGINT."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from queue import SimpleQueue
+from types import FrameType
+
+log = logging.getLogger(__name__)
+
+
+class Signals:
+    """The first one asks a server that runs to stop; the next one ends the process at once."""
+
+    def __init__(self) -> None:
+        # A handler may use it whatever it interrupts; for the lock of an Event it might wait for
+        # ever, where it interrupts who holds it.
+        self._received: SimpleQueue[int] = SimpleQueue()
+        self._stopping = False
+        self._clean_up: Callable[[], None] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def serving(self, clean_up: Callable[[], None]) -> None:
+        """There may be requests to finish from now on; until now a signal ended the process.
+
+        Args:
+            clean_up: called before the process ends at once.
+        """
+        self._clean_up = clean_up
+
+    def wait(self) -> None:
+        """Return when the server shall stop."""
+        name = signal.Signals(self._received.get()).name
+        log.info("%s: stopping, requests in flight finish", name)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self._clean_up is None:
+            log.info("%s while starting: stopped", name)
+            exit_now(0)
+        elif self._stopping:
+            log.warning("%s again: stopped at once", name)
+            self._clean_up()
+            exit_now(128 + number)
+        else:
+            self._stopping = True
+            self._received.put(number)
+
+
+def exit_now(status: int) -> None:
+    """End the process without waiting for its threads, some of which may never end."""
+    logging.shutdown()
+    os._exit(status)

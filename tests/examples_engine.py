@@ -1,0 +1,98 @@
+"""An engine whose signatures take tf.Examples, for tests of what is around engines."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.api.messages.example_pb2 import Example
+from serving.api.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, Signature
+from serving.api.status import Code, StatusError
+from serving.model_server.deadline import NO_DEADLINE, Deadline
+from serving.model_server.engines.engine import ServableId
+from tests.fake_engine import DOUBLE, spec
+
+EXAMPLES = {"inputs": spec(object, -1)}
+CLASSES = {"classes": spec(object, -1, -1)}
+SCORES = {"scores": spec(np.float32, -1, -1)}
+REGRESSION = {"outputs": spec(np.float32, -1, 1)}
+LABELS = ("cold", "warm")
+
+
+def example(**features: float | Sequence[float]) -> bytes:
+    """A serialized tf.Example of float features."""
+    message = Example()
+    for name, values in features.items():
+        listed = [values] if isinstance(values, float) else values
+        message.features.feature[name].float_list.value.extend(listed)
+    return message.SerializeToString()
+
+
+class ExamplesEngine:
+    """Of the float feature `x` the scores [-x, x] for LABELS, or x itself; counts its runs."""
+
+    name = "fake"
+    signatures: Mapping[str, Signature] = {
+        "serving_default": Signature(EXAMPLES, CLASSES | SCORES, CLASSIFY_METHOD),
+        "labels": Signature(EXAMPLES, CLASSES, CLASSIFY_METHOD),
+        "scores": Signature(EXAMPLES, SCORES, CLASSIFY_METHOD),
+        "regress": Signature(EXAMPLES, REGRESSION, REGRESS_METHOD),
+        # As TensorFlow 2 saves it.
+        "classify_by_predict": Signature(EXAMPLES, CLASSES | SCORES, PREDICT_METHOD),
+        "regress_by_predict": Signature(EXAMPLES, REGRESSION, PREDICT_METHOD),
+        "double": DOUBLE,
+    }
+
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+
+    def run(
+        self,
+        signature: str,
+        feeds: Mapping[str, Any],
+        fetches: Sequence[str],
+        deadline: Deadline = NO_DEADLINE,
+    ) -> dict[str, Any]:
+        deadline.check()
+        self.runs.append(signature)
+        x = np.array([_x(serialized) for serialized in feeds["inputs"]], np.float32)[:, np.newaxis]
+        labels = np.empty((len(x), len(LABELS)), object)
+        labels[:] = [label.encode() for label in LABELS]
+        outputs = {"classes": labels, "scores": np.hstack([-x, x]), "outputs": x}
+        return {name: outputs[name] for name in fetches}
+
+    def close(self) -> None: ...
+
+
+def load_examples_engine(servable_id: ServableId, folder: Path) -> ExamplesEngine:
+    """A Loader."""
+    return ExamplesEngine()
+
+
+def _x(serialized: bytes) -> float:
+    values = Example.FromString(serialized).features.feature["x"].float_list.value
+    if len(values) != 1:
+        raise StatusError(Code.INVALID_ARGUMENT, f"feature x has {len(values)} values")
+    return values[0]
+
+
+class GivenEngine:
+    """Has one signature, and answers what it was given."""
+
+    name = "given"
+
+    def __init__(self, signature: Signature, **outputs: Any) -> None:
+        self.signatures: Mapping[str, Signature] = {"serving_default": signature}
+        self._outputs = outputs
+
+    def run(
+        self,
+        signature: str,
+        feeds: Mapping[str, Any],
+        fetches: Sequence[str],
+        deadline: Deadline = NO_DEADLINE,
+    ) -> dict[str, Any]:
+        return {name: self._outputs[name] for name in fetches}
+
+    def close(self) -> None: ...

@@ -1,0 +1,27 @@
+"""The model server while it loads models, which takes for ever; `loading` beside the address file."""
+
+import sys
+import threading
+from typing import Any
+
+from serving.model_server import __main__ as program
+from serving.model_server.flags.parser import parse_flags
+from serving.model_server.models.manager import Manager
+
+
+def main() -> int:
+    address_file = parse_flags(sys.argv[1:]).address_file
+    assert address_file is not None
+    folder = address_file.parent
+
+    def load(_: Any) -> None:
+        folder.joinpath("loading").touch()
+        threading.Event().wait()
+
+    manager: Any = Manager
+    manager.start = load
+    return program.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

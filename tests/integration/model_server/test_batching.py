@@ -1,0 +1,159 @@
+"""Batching in a real process, asked by many at once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from serving.api import services
+from serving.api.tensors import to_array, to_proto
+from tests.integration.model_server.conftest import Start, ask
+from tests.model_fixtures import document, write_version
+from tests.waiting import until
+
+SIZE = 4
+
+
+@pytest.fixture
+def base_path(tmp_path: Path) -> Path:
+    base_path = tmp_path / "toy"
+    write_version(base_path, 1)
+    return base_path
+
+
+@pytest.fixture
+def flags(base_path: Path, tmp_path: Path) -> list[str]:
+    file = tmp_path / "batching.pbtxt"
+    file.write_text(
+        f"max_batch_size {{ value: {SIZE} }} max_enqueued_batches {{ value: 1 }} "
+        "num_batch_threads { value: 1 }"
+    )
+    return [
+        *("--model_name=toy", f"--model_base_path={base_path}"),
+        *("--port=auto", "--rest_api_port=auto", "--grpc_max_threads=32"),
+        *("--enable_batching", f"--batching_parameters_file={file}"),
+    ]
+
+
+class Caller:
+    """Asks for the `contract` of the toy model, as many times at once as one likes."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._predict = channel.unary_unary(
+            services.PREDICT.path,
+            request_serializer=services.PREDICT.request.SerializeToString,
+            response_deserializer=services.PREDICT.parse_response,
+        )
+
+    def __call__(self, rows: int = 1, timeout: float = 60) -> Any:
+        request = services.PREDICT.request()
+        request.model_spec.name, request.model_spec.signature_name = "toy", "contract"
+        request.inputs["query"].CopyFrom(to_proto(np.zeros(rows, np.int32)))
+        return self._predict.future(request, timeout=timeout)
+
+
+class Batched:
+    """A server whose only batch thread is held by a request, until proceed() is called."""
+
+    def __init__(self, start: Start, flags: list[str]) -> None:
+        process = start(*flags, module="tests.integration.model_server.slow_server")
+        self._folder = process.address_file.parent
+        self.address = process.address()
+        self.channel = grpc.insecure_channel(self.address["grpc"])
+        self.call = Caller(self.channel)
+        self.first = self.call()
+        until(self.rows, what="the first request runs")
+
+    def rows(self) -> list[int]:
+        """Of each run that has begun."""
+        file = self._folder / "rows"
+        return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+    def proceed(self) -> None:
+        (self._folder / "proceed").touch()
+
+
+@pytest.fixture
+def batched(start: Start, flags: list[str]) -> Iterator[Batched]:
+    server = Batched(start, flags)
+    yield server
+    server.channel.close()
+
+
+def answer(future: Any) -> Any:
+    return to_array(future.result(60).outputs["contract"]).tolist()
+
+
+def test_what_waits_runs_together_and_a_full_queue_refuses(batched: Batched) -> None:
+    others = [batched.call() for _ in range(2 * SIZE)]
+    until(lambda: sum(each.done() for each in others) == SIZE, what="what has no room is refused")
+    refused = [each for each in others if each.done()]
+    full = (
+        "The batch scheduling queue to which this task was submitted is full; currently 1 batches "
+        "enqueued and max_enqueued_batches is 1"
+    )
+    assert {(each.code(), each.details()) for each in refused} == {
+        (grpc.StatusCode.UNAVAILABLE, full)
+    }
+    body = {"signature_name": "contract", "instances": [0]}
+    assert ask(batched.address["rest"], "/v1/models/toy:predict", body) == (503, {"error": full})
+    batched.proceed()
+    for each in [batched.first, *(each for each in others if each not in refused)]:
+        assert answer(each) == [document(1).encode()]
+    assert batched.rows() == [1, SIZE]
+
+
+def test_too_large_and_too_late(batched: Batched) -> None:
+    large = batched.call(rows=SIZE + 1)
+    assert large.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert large.details() == "Task size 5 is larger than maximum input batch size 4"
+    late = batched.call(timeout=0.5)
+    patient = batched.call(rows=2)
+    assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    batched.proceed()
+    assert len(answer(patient)) == 2
+    assert len(answer(batched.call(rows=3))) == 3
+    assert batched.rows() == [1, 2, 3]
+
+
+def test_each_version_as_it_says_itself(start: Start, flags: list[str], base_path: Path) -> None:
+    for version, text in ((2, "max_batch_size { value: 1 }"), (3, "max_batch_size: 1")):
+        folder = write_version(base_path, version)
+        (folder / "batching_params.pbtxt").write_text(text)
+    config = base_path.parent / "models.config"
+    config.write_text(
+        f"""model_config_list {{ config {{ name: "toy" base_path: "{base_path}"
+          model_version_policy {{ all {{}} }} }} }}"""
+    )
+    process = start(
+        *flags, "--enable_per_model_batching_parameters", f"--model_config_file={config}"
+    )
+    rest = process.address()["rest"]
+    body = {"signature_name": "contract", "instances": [0, 0]}
+    assert ask(rest, "/v1/models/toy/versions/1:predict", body)[0] == 200
+    assert ask(rest, "/v1/models/toy/versions/2:predict", body) == (
+        400,
+        {"error": "Task size 2 is larger than maximum input batch size 1"},
+    )
+    versions = ask(rest, "/v1/models/toy")[1]["model_version_status"]
+    broken = next(each for each in versions if each["version"] == "3")
+    assert broken["state"] == "END"
+    assert "batching_params.pbtxt: 1:17" in broken["status"]["error_message"]
+    process.popen.terminate()
+    log = process.finish()[1]
+    assert "without effect here: max_batch_size, max_enqueued_batches" in log
+    assert "model toy version 1 is available (LiteRT, " in log
+    assert "model toy version 2 is available (LiteRT with batching, " in log
+
+
+def test_a_wrong_file_keeps_the_server_from_starting(
+    start: Start, flags: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "batching.pbtxt").write_text("num_batch_threads { value: 0 }")
+    code, log = start(*flags).finish()
+    assert code == 1
+    assert "batching.pbtxt: num_batch_threads must be positive; was 0" in log
+    assert "Traceback" not in log

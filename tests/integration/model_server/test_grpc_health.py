@@ -1,0 +1,84 @@
+"""grpc.health.v1, asked by its public client."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from serving.model_server.server import ModelServer
+from tests.fake_engine import FakeLoader, add_version
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def new_server(folder: Path, *, health: bool) -> ModelServer:
+    add_version(folder / "m", 1)
+    options = ServerOptions(
+        models=(ModelConfig("m", folder / "m"),),
+        grpc=GrpcOptions(health=health),
+        rest=RestOptions(port=None),
+    )
+    return ModelServer(options, load=FakeLoader())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ModelServer]:
+    with new_server(tmp_path, health=True) as server:
+        yield server
+
+
+@pytest.fixture
+def health(server: ModelServer) -> Iterator[Any]:
+    with grpc.insecure_channel(str(server.grpc_address)) as channel:
+        yield health_pb2_grpc.HealthStub(channel)
+
+
+# TensorFlow Serving reports the first three.
+@pytest.mark.parametrize(
+    "service",
+    [
+        "",
+        "ModelService",
+        "PredictionService",
+        "tensorflow.serving.ModelService",
+        "tensorflow.serving.PredictionService",
+    ],
+)
+def test_check(health: Any, service: str) -> None:
+    answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=30)
+    assert answer.status == SERVING
+
+
+def test_a_service_that_is_not_there(health: Any) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        health.Check(health_pb2.HealthCheckRequest(service="Nonsense"), timeout=30)
+    error: Any = caught.value
+    assert error.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_who_watches_is_told_of_the_stop_and_does_not_hold_it_up(
+    server: ModelServer, health: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+    assert next(watch).status == SERVING
+    assert server.stop(grace=60)  # with a watcher that was waited for: not all had finished
+    assert next(watch).status == NOT_SERVING
+    assert not list(watch)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_it_is_off_without_the_flag(tmp_path: Path) -> None:
+    with (
+        new_server(tmp_path, health=False) as server,
+        grpc.insecure_channel(str(server.grpc_address)) as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+    error: Any = caught.value
+    assert error.code() == grpc.StatusCode.UNIMPLEMENTED

@@ -1,0 +1,98 @@
+"""TLS and mutual TLS, with gRPC's own client."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+
+from serving.api.services import GET_MODEL_STATUS
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from serving.model_server.server import ModelServer
+from serving.model_server.tls import read_ssl_config
+from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
+from tests.fake_engine import FakeLoader, add_version
+
+CA = AUTHORITY().cert_pem.bytes()
+
+
+@contextmanager
+def new_server(folder: Path, **fields: str | bool) -> Iterator[ModelServer]:
+    add_version(folder / "m", 1)
+    server = issued("localhost")
+    config = write_ssl_config(
+        folder / "ssl.config", server_key=key_of(server), server_cert=chain_of(server), **fields
+    )
+    options = ServerOptions(
+        models=(ModelConfig("m", folder / "m"),),
+        grpc=GrpcOptions(tls=read_ssl_config(config), socket_path=folder / "m.sock"),
+        rest=RestOptions(port=None),
+    )
+    with ModelServer(options, load=FakeLoader()) as running:
+        yield running
+
+
+def ask(address: str, credentials: grpc.ChannelCredentials | None, *options: Any) -> int:
+    """The state of the only version."""
+    request = GET_MODEL_STATUS.request()
+    request.model_spec.name = "m"
+    channel: Any = (
+        grpc.secure_channel(address, credentials, options)
+        if credentials
+        else grpc.insecure_channel(address, options)
+    )
+    with channel:
+        call = channel.unary_unary(
+            GET_MODEL_STATUS.path,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=GET_MODEL_STATUS.parse_response,
+        )
+        state: int = call(request, timeout=30).model_version_status[0].state
+        return state
+
+
+def client(certificate: trustme.LeafCert) -> grpc.ChannelCredentials:
+    """Credentials of a client that shows a certificate."""
+    return grpc.ssl_channel_credentials(
+        CA, key_of(certificate).encode(), chain_of(certificate).encode()
+    )
+
+
+TRUSTING = grpc.ssl_channel_credentials(CA)
+
+
+def test_tls(tmp_path: Path) -> None:
+    with new_server(tmp_path) as server:
+        assert ask(f"localhost:{server.grpc_port}", TRUSTING) == 30
+        name = ("grpc.ssl_target_name_override", "localhost")
+        assert ask(f"unix:{tmp_path}/m.sock", TRUSTING, name) == 30
+
+
+def test_others_are_not_answered(tmp_path: Path) -> None:
+    strangers = grpc.ssl_channel_credentials(trustme.CA().cert_pem.bytes())
+    with new_server(tmp_path) as server:
+        address = f"localhost:{server.grpc_port}"
+        for credentials in (None, strangers):
+            with pytest.raises(grpc.RpcError) as caught:
+                ask(address, credentials)
+            error: Any = caught.value
+            assert error.code() == grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.RpcError):
+            ask(f"unix:{tmp_path}/m.sock", None)
+
+
+def test_mutual_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    custom_ca = authority.cert_pem.bytes().decode()
+    with new_server(tmp_path, custom_ca=custom_ca, client_verify=True) as server:
+        address = f"localhost:{server.grpc_port}"
+        assert ask(address, client(authority.issue_cert("client.example"))) == 30
+        for refused in (TRUSTING, client(issued("client.example"))):
+            with pytest.raises(grpc.RpcError) as caught:
+                ask(address, refused)
+            error: Any = caught.value
+            assert error.code() == grpc.StatusCode.UNAVAILABLE

@@ -1,0 +1,176 @@
+"""REST as HTTP: what clients, proxies and browsers send, over a real socket."""
+
+import gzip
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from serving.model_server.server import ModelServer
+from tests.fake_engine import FakeLoader, add_version
+
+LIMIT = 100_000
+PATH = "/v1/models/m:predict"
+BODY = b'{"instances": [[1, 2]]}'
+ANSWER = {"predictions": [[2, 4]]}
+TOO_LARGE = (
+    f"the body is longer than {LIMIT} bytes: send fewer instances at once, or start the server "
+    "with a larger --rest_api_max_body_bytes"
+)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    base_path = tmp_path_factory.mktemp("models") / "m"
+    add_version(base_path, 1)
+    options = ServerOptions(
+        (ModelConfig("m", base_path),),
+        grpc=GrpcOptions(port=None),
+        rest=RestOptions(max_body_bytes=LIMIT),
+    )
+    with ModelServer(options, FakeLoader()) as server:
+        yield server.rest_port or 0
+
+
+@pytest.fixture
+def connection(port: int) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def raw(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
+        yield raw
+
+
+def answer(raw: socket.socket) -> tuple[int, Any, http.client.HTTPResponse]:
+    """Status and JSON of the next answer."""
+    response = http.client.HTTPResponse(raw)
+    response.begin()
+    text = response.read()
+    assert response.getheader("Content-Type") == "application/json"
+    return response.status, json.loads(text), response
+
+
+def request(*lines: str, body: bytes = b"") -> bytes:
+    return "\r\n".join([*lines, "Host: x", "", ""]).encode("latin-1") + body
+
+
+def test_a_connection_is_kept(connection: http.client.HTTPConnection) -> None:
+    sockets = set()
+    for body in (BODY, b"{", gzip.compress(BODY), BODY):
+        encoding = {"Content-Encoding": "gzip"} if body[:1] == b"\x1f" else {}
+        connection.request("POST", PATH, body, encoding)
+        response = connection.getresponse()
+        assert json.loads(response.read()).keys() <= {"predictions", "error"}
+        assert response.status == (400 if body == b"{" else 200)
+        sockets.add(connection.sock)
+    assert len(sockets) == 1
+
+
+def test_requests_in_a_row_are_answered_in_a_row(raw: socket.socket) -> None:
+    length = f"Content-Length: {len(BODY)}"
+    one = request(f"POST {PATH} HTTP/1.1", length, body=BODY)
+    other = request("GET /v1/models/x HTTP/1.1")
+    raw.sendall(one + other + one)
+    file = raw.makefile("rb")
+    statuses = []
+    for _ in range(3):
+        statuses.append(int(file.readline().split()[1]))
+        headers = http.client.parse_headers(file)
+        file.read(int(headers["Content-Length"]))
+    assert statuses == [200, 404, 200]
+
+
+def test_a_body_in_chunks(connection: http.client.HTTPConnection) -> None:
+    chunks = (BODY[start : start + 5] for start in range(0, len(BODY), 5))
+    connection.request("POST", PATH, chunks, encode_chunked=True)
+    assert json.loads(connection.getresponse().read()) == ANSWER
+
+
+def test_a_client_that_waits_for_continue(raw: socket.socket) -> None:
+    raw.sendall(
+        request(f"POST {PATH} HTTP/1.1", "Expect: 100-continue", f"Content-Length: {len(BODY)}")
+    )
+    assert raw.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    raw.sendall(BODY)
+    assert answer(raw)[:2] == (200, ANSWER)
+
+
+def test_head(connection: http.client.HTTPConnection) -> None:
+    connection.request("HEAD", "/v1/models/m")
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (400, b"")
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_uri_that_names_the_host(raw: socket.socket, version: str) -> None:
+    raw.sendall(request(f"GET http://x/v1/models/m HTTP/{version}"))
+    status, document, _ = answer(raw)
+    assert (status, list(document)) == (200, ["model_version_status"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "error"),
+    [
+        (["nonsense"], 400, "Bad Request: Start line is invalid"),
+        ([f"POST {PATH} HTTP/1.1", "Content-Length: x"], 400, "Bad Request: Content-Length is"),
+        ([f"POST {PATH} HTTP/1.1", "no header"], 400, "Bad Request: Invalid header"),
+        ([f"POST {PATH} HTTP/1.1", "Transfer-Encoding: br"], 501, "Not Implemented: Transfer-"),
+        ([f"GET /{'x' * 300_000} HTTP/1.1"], 431, "Request Header Fields Too Large: exceeds"),
+        (["BREW /v1/models/m HTTP/1.1"], 400, "Malformed request: BREW /v1/models/m"),
+        (["GET / HTTP/1.1"], 404, "Not found: GET /"),
+        (["OPTIONS * HTTP/1.1"], 404, "Not found: OPTIONS *"),
+        ([f"POST {PATH} HTTP/1.1", f"Content-Length: {LIMIT + 1}"], 413, TOO_LARGE),
+        (
+            [f"POST {PATH} HTTP/1.1", "Expect: 100-continue", f"Content-Length: {LIMIT + 1}"],
+            413,
+            TOO_LARGE,
+        ),
+    ],
+    ids=map(str, range(10)),
+)
+def test_whatever_is_wrong_is_said_in_json(
+    raw: socket.socket, lines: list[str], status: int, error: str
+) -> None:
+    raw.sendall(request(*lines))
+    got, document, _ = answer(raw)
+    assert got == status
+    assert document["error"].startswith(error)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_who_sends_too_much_is_told_after_sending_it(
+    connection: http.client.HTTPConnection, chunked: bool
+) -> None:
+    # More than buffers on the way hold: an answer before the end of the body would not be seen.
+    body = b"x" * 20_000_000
+    connection.request("POST", PATH, iter([body]) if chunked else body, encode_chunked=chunked)
+    response = connection.getresponse()
+    assert (response.status, json.loads(response.read())) == (413, {"error": TOO_LARGE})
+    assert response.getheader("Connection") == "close"
+
+
+def test_a_body_as_large_as_the_limit(connection: http.client.HTTPConnection) -> None:
+    connection.request("POST", PATH, BODY + b" " * (LIMIT - len(BODY)))
+    assert json.loads(connection.getresponse().read()) == ANSWER
+
+
+def test_many_connections(port: int) -> None:
+    connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(150)]
+    try:
+        for connection in connections:
+            connection.request("GET", "/v1/models/m")
+            response = connection.getresponse()
+            response.read()
+            assert response.status == 200
+    finally:
+        for connection in connections:
+            connection.close()

@@ -1,0 +1,435 @@
+"""Tiny SavedModels as people make them, in every way that TensorFlow offers, and LiteRT files.
+
+Nothing here is shaped to the needs of this project. Each maker writes one version folder; the
+fixture `saved_models` makes what a test asks for, once in a session:
+`saved_models.version(make_tf1)` is the folder, its parent the base path.
+"""
+
+import functools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# The dtypes of the signatures `twice_<dtype>` of make_dtypes().
+NUMBERS = (
+    *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
+# Those of make_both() and of make_casts(), which LiteRT has.
+LITERT_NUMBERS = ("float32", "int32", "int64")
+LITERT_DTYPES = (
+    *("float16", "bfloat16", "float32", "float64", "complex64", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"),
+)
+WORDS = ("ash", "birch", "cedar")
+SPECIES = (b"setosa", b"virginica")
+
+
+class SavedModels:
+    """Version folders, `<folder>/<model>/1`, made when they are first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def version(self, make: Callable[[Path], None]) -> Path:
+        """The version folder that a maker writes; its parent is the base path."""
+        name = make.__name__.removeprefix("make_")
+        version = self._folder / name / "1"
+        if not version.exists():
+            aside = self._folder / f".{name}"
+            with _quiet():
+                make(aside)
+            version.parent.mkdir()
+            aside.rename(version)
+        return version
+
+
+def make_dtypes(folder: Path) -> None:
+    """A tf.Module with a signature for each dtype: `twice_<dtype>`, `negated`, `shouted`."""
+    import tensorflow as tf
+
+    def twice(x: Any) -> Any:
+        return {"y": x + x}
+
+    signatures = {f"twice_{n}": _function(twice, x=tf.TensorSpec([None, 2], n)) for n in NUMBERS}
+    signatures["negated"] = _function(
+        lambda x: {"y": tf.logical_not(x)}, x=tf.TensorSpec([None], tf.bool)
+    )
+    signatures["shouted"] = _function(
+        lambda text: {"text_bytes": tf.strings.upper(text), "length": tf.strings.length(text)},
+        text=tf.TensorSpec([None, None], tf.string),
+    )
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+
+
+def make_shapes(folder: Path) -> None:
+    """Signatures by shape, and some that fail.
+
+    - `serving_default`: two inputs of which the second, a scalar, scales the first; two outputs
+    - `scalar` and `any_rank`: 2 x
+    - `constant`: nothing in, [1, 2, 3] out
+    - `divided`: a // b of int32, an error where b is 0
+    - `as_rows`: reshaped to rows of 3, an error where the number of values does not allow that
+    - `checked`: x, an error of tf.debugging where it is negative
+    - `slow`: adds 1 as often as told
+    """
+    import tensorflow as tf
+
+    def twice(x: Any) -> Any:
+        return {"y": x + x}
+
+    def count(times: Any) -> Any:
+        return {"y": tf.while_loop(lambda n: n < times, lambda n: (n + 1,), (0,))[0]}
+
+    def checked(x: Any) -> Any:
+        with tf.control_dependencies(
+            [tf.debugging.assert_non_negative(x, "x must not be below 0")]
+        ):
+            return {"y": tf.identity(x)}
+
+    signatures = {
+        "serving_default": _function(
+            lambda x, scale: {"scaled": x * scale, "total": tf.reduce_sum(x * scale, axis=1)},
+            x=tf.TensorSpec([None, 3]),
+            scale=tf.TensorSpec([]),
+        ),
+        "scalar": _function(twice, x=tf.TensorSpec([])),
+        "any_rank": _function(twice, x=tf.TensorSpec(None)),
+        "constant": _function(lambda: {"y": tf.constant([1.0, 2.0, 3.0])}),
+        "divided": _function(
+            lambda a, b: {"y": a // b},
+            a=tf.TensorSpec([None], tf.int32),
+            b=tf.TensorSpec([None], tf.int32),
+        ),
+        "as_rows": _function(
+            lambda x: {"rows": tf.reshape(x, [-1, 3])}, x=tf.TensorSpec([None], tf.int32)
+        ),
+        "checked": _function(checked, x=tf.TensorSpec([None])),
+        "slow": _function(count, times=tf.TensorSpec([], tf.int32)),
+    }
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+
+
+def make_keras(folder: Path) -> None:
+    """A Keras model as `Model.export` writes it: float32 [?, 4] in, float32 [?, 2] out."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,), name="measurements")
+    hidden = keras.layers.Dense(5, activation="relu")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="class")(hidden))
+    model.export(folder, verbose=False)
+
+
+def make_tf1(folder: Path) -> None:
+    """As TensorFlow 1 wrote them: a graph, a builder, signatures by signature_def_utils.
+
+    Of two features `x` the model makes the scores x @ [[1, -1], [2, -2]] (a variable).
+
+    - `serving_default`: predict, float32 `x` [?, 2] in, `scores` [?, 2] out
+    - `classify`: tf.Example in; the SPECIES and the scores out, [?, 2]
+    - `classify_scores`, `classify_classes`: only one of these outputs
+    - `regress`: tf.Example in, the first score out, [?, 1]
+    """
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    utils, tensor_info = v1.saved_model.signature_def_utils, v1.saved_model.utils.build_tensor_info
+    with tf.Graph().as_default(), v1.Session() as session:
+        weights = v1.get_variable("weights", initializer=tf.constant([[1.0, -1.0], [2.0, -2.0]]))
+        x = v1.placeholder(tf.float32, [None, 2], "x")
+        examples = v1.placeholder(tf.string, [None], "tf_example")
+        parsed = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([2], tf.float32)})
+        scores = tf.matmul(parsed["x"], weights, name="scores")
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant([0, 1], tf.int64), tf.constant(SPECIES)
+            ),
+            "unknown",
+        )
+        classes = table.lookup(tf.tile(tf.constant([[0, 1]], tf.int64), [tf.shape(scores)[0], 1]))
+        signatures = {
+            "serving_default": utils.build_signature_def(
+                {"x": tensor_info(x)},
+                {"scores": tensor_info(tf.matmul(x, weights))},
+                tf.saved_model.PREDICT_METHOD_NAME,
+            ),
+            "classify": utils.classification_signature_def(examples, classes, scores),
+            "classify_scores": utils.classification_signature_def(examples, None, scores),
+            "classify_classes": utils.classification_signature_def(examples, classes, None),
+            "regress": utils.regression_signature_def(examples, scores[:, :1]),
+        }
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(
+            session, [tf.saved_model.SERVING], signatures, main_op=v1.tables_initializer()
+        )
+        builder.save()
+
+
+def make_examples(folder: Path) -> None:
+    """TensorFlow 2, tf.Example parsed in the graph; all signatures are of the predict method.
+
+    - `serving_default`: `examples` string [?] in; of the features x (float [2]), word (string, with
+      a default) and ids (int64, any number) the outputs `total`, `word` and `sum_of_ids`
+    """
+    import tensorflow as tf
+
+    features = {
+        "x": tf.io.FixedLenFeature([2], tf.float32),
+        "word": tf.io.FixedLenFeature([], tf.string, "none"),
+        "ids": tf.io.VarLenFeature(tf.int64),
+    }
+
+    def parse(examples: Any) -> Any:
+        parsed = tf.io.parse_example(examples, features)
+        return {
+            "total": tf.reduce_sum(parsed["x"], axis=1),
+            "word": parsed["word"],
+            "sum_of_ids": tf.sparse.reduce_sum(parsed["ids"], axis=1),
+        }
+
+    signature = _function(parse, examples=tf.TensorSpec([None], tf.string))
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signature)
+
+
+def make_vocabulary(folder: Path) -> None:
+    """Words to numbers through a table whose vocabulary is an asset; unknown words: 3."""
+    import tensorflow as tf
+
+    file = folder.with_name(f"{folder.name}.vocabulary.txt")
+    file.write_text("".join(f"{word}\n" for word in WORDS))
+    module = tf.Module()
+    module.table = tf.lookup.StaticVocabularyTable(
+        tf.lookup.TextFileInitializer(
+            str(file),
+            *(tf.string, tf.lookup.TextFileIndex.WHOLE_LINE),
+            *(tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER),
+        ),
+        num_oov_buckets=1,
+    )
+    signature = _function(
+        lambda words: {"ids": module.table.lookup(words)}, words=tf.TensorSpec([None], tf.string)
+    )
+    tf.saved_model.save(module, str(folder), signatures=signature)
+    file.unlink()
+
+
+def make_defaults(folder: Path) -> None:
+    """A signature whose input `scale` may be left out; then it is 2: y = scale x, float32 [?]."""
+    import tensorflow as tf
+
+    class Scaled(tf.Module):  # type: ignore[misc]
+        @tf.function(  # type: ignore[untyped-decorator]
+            input_signature=[tf.TensorSpec([None], name="x"), tf.TensorSpec([], name="scale")]
+        )
+        def scaled(self, x: Any, scale: Any = tf.constant(2.0)) -> Any:  # noqa: B008
+            return {"y": x * scale}
+
+    module = Scaled()
+    tf.saved_model.save(module, str(folder), signatures=module.scaled)
+
+
+def make_composite(folder: Path) -> None:
+    """TensorFlow 1: a signature that takes a sparse tensor and gives a ragged one, and a plain one.
+
+    - `serving_default`: float32 `x` [?] in, twice that out
+    - `sparse`: `x` in as a SparseTensor, its `rows` out as a RaggedTensor
+    """
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    tensor_info = v1.saved_model.utils.build_tensor_info
+    with tf.Graph().as_default(), v1.Session() as session:
+        plain = v1.placeholder(tf.float32, [None])
+        sparse = v1.sparse_placeholder(tf.float32, [None, None])
+        rows = tf.RaggedTensor.from_sparse(sparse)
+        build = v1.saved_model.signature_def_utils.build_signature_def
+        predict = tf.saved_model.PREDICT_METHOD_NAME
+        signatures = {
+            "serving_default": build(
+                {"x": tensor_info(plain)}, {"y": tensor_info(plain + plain)}, predict
+            ),
+            "sparse": build({"x": tensor_info(sparse)}, {"rows": tensor_info(rows)}, predict),
+        }
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], signatures)
+        builder.save()
+
+
+def make_both(folder: Path) -> None:
+    """A SavedModel and the LiteRT file of it, with signatures that LiteRT can run too.
+
+    - `serving_default`: two inputs, of which the second, a scalar, scales the first; two outputs
+    - `linear`: y = x @ [[1], [2]] (a variable), float32 [?, 2] in
+    - `convolved`: float32 [?, 4, 4, 1] in and out; LiteRT's kernel needs an example
+    - `twice_<dtype>` for LITERT_NUMBERS, and `any_rank`: 2 x
+    - `reversed`: strings in and out, in the opposite order; `word`: one string in, [1] out
+    - `as_rows`: reshaped to rows of 3, an error where the number of values does not allow that
+    - `constant`: nothing in, [1, 2, 3] out
+    """
+    _save_both(folder)
+    (folder / "model.tflite").write_bytes(_litert_of_both())
+
+
+def make_casts(folder: Path) -> None:
+    """A SavedModel and its LiteRT file: `from_<dtype>` to float32, `to_<dtype>` from it, [?]."""
+    import tensorflow as tf
+
+    signatures = {}
+    for dtype in LITERT_DTYPES:
+        signatures[f"from_{dtype}"] = _function(
+            lambda x: {"y": tf.cast(x, tf.float32)}, x=tf.TensorSpec([None], dtype)
+        )
+        signatures[f"to_{dtype}"] = _function(
+            lambda x, dtype=dtype: {"y": tf.cast(x, dtype)}, x=tf.TensorSpec([None])
+        )
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+    (folder / "model.tflite").write_bytes(_converted(folder, list(signatures)))
+
+
+def make_litert(folder: Path) -> None:
+    """The LiteRT file of make_both() alone: nothing but model.tflite is in the folder."""
+    folder.mkdir()
+    (folder / "model.tflite").write_bytes(_litert_of_both())
+
+
+def make_nameless(folder: Path) -> None:
+    """A LiteRT file without signatures, as old converters wrote them: y = 2 x, float32 [?, 2]."""
+    import tensorflow as tf
+
+    function = _function(lambda x: x + x, x=tf.TensorSpec([None, 2]))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    folder.mkdir()
+    (folder / "model.tflite").write_bytes(converter.convert())
+
+
+def make_heavy(folder: Path) -> None:
+    """A SavedModel and its LiteRT file, of 8 MB of weights: y = x @ weights, float32 [?, 1000]."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = tf.Variable(np.ones((1000, 2000), np.float32))
+    signature = _function(lambda x: {"y": x @ module.weights}, x=tf.TensorSpec([None, 1000]))
+    tf.saved_model.save(module, str(folder), signatures=signature)
+    (folder / "model.tflite").write_bytes(_converted(folder, ["serving_default"]))
+
+
+def make_quantized(folder: Path) -> None:
+    """A LiteRT file whose input and output are int8: quantized in full, `x` [?, 4], `y` [?, 2]."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = tf.Variable(np.linspace(-1, 1, 8, dtype=np.float32).reshape(4, 2))
+    signature = _function(
+        lambda x: {"y": tf.nn.relu(x @ module.weights)}, x=tf.TensorSpec([None, 4])
+    )
+    saved_model = folder.with_name(f"{folder.name}.saved_model")
+    tf.saved_model.save(module, str(saved_model), signatures=signature)
+
+    def samples() -> Iterator[dict[str, Any]]:
+        for _ in range(20):
+            yield {"x": np.linspace(-1, 1, 4, dtype=np.float32)[None]}
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = samples
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    folder.mkdir()
+    (folder / "model.tflite").write_bytes(converter.convert())
+    shutil.rmtree(saved_model)
+
+
+def example(**features: Sequence[float] | Sequence[int] | Sequence[bytes]) -> bytes:
+    """A serialized tf.Example; lists of float, int or bytes."""
+    import tensorflow as tf
+
+    made = {}
+    for name, values in features.items():
+        if isinstance(values[0], bytes):
+            made[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+        elif isinstance(values[0], float):
+            made[name] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
+        else:
+            made[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+    serialized: bytes = tf.train.Example(
+        features=tf.train.Features(feature=made)
+    ).SerializeToString()
+    return serialized
+
+
+def _save_both(folder: Path) -> list[str]:
+    import tensorflow as tf
+
+    def twice(x: Any) -> Any:
+        return {"y": x + x}
+
+    module = tf.Module()
+    module.weights = tf.Variable([[1.0], [2.0]])
+    kernel = np.linspace(-1, 1, 9, dtype=np.float32).reshape(3, 3, 1, 1)
+    signatures = {
+        "serving_default": _function(
+            lambda x, scale: {"scaled": x * scale, "total": tf.reduce_sum(x * scale, axis=1)},
+            x=tf.TensorSpec([None, 3]),
+            scale=tf.TensorSpec([]),
+        ),
+        "linear": _function(lambda x: {"y": x @ module.weights}, x=tf.TensorSpec([None, 2])),
+        "convolved": _function(
+            lambda image: {"y": tf.nn.conv2d(image, kernel, 1, "SAME")},
+            image=tf.TensorSpec([None, 4, 4, 1]),
+        ),
+        **{f"twice_{n}": _function(twice, x=tf.TensorSpec([None, 2], n)) for n in LITERT_NUMBERS},
+        "any_rank": _function(twice, x=tf.TensorSpec(None)),
+        "reversed": _function(
+            lambda text: {"text": tf.gather(text, tf.range(tf.size(text) - 1, -1, -1))},
+            text=tf.TensorSpec([None], tf.string),
+        ),
+        "word": _function(
+            lambda word: {"words": tf.reshape(word, [1])}, word=tf.TensorSpec([], tf.string)
+        ),
+        "as_rows": _function(
+            lambda x: {"rows": tf.reshape(x, [-1, 3])}, x=tf.TensorSpec([None], tf.int32)
+        ),
+        "constant": _function(lambda: {"y": tf.constant([1.0, 2.0, 3.0])}),
+    }
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return list(signatures)
+
+
+@functools.cache
+def _litert_of_both() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return _converted(Path(folder), _save_both(Path(folder)))
+
+
+def _function(function: Callable[..., Any], **specs: Any) -> Any:
+    """A concrete function whose inputs are named as the parameters."""
+    import tensorflow as tf
+
+    named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
+    return tf.function(function).get_concrete_function(**named)
+
+
+def _converted(saved_model: Path, signatures: list[str]) -> bytes:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(saved_model), signature_keys=signatures
+    )
+    content: bytes = converter.convert()
+    return content
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Warnings that TensorFlow raises about itself do not fail the tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

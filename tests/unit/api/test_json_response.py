@@ -1,0 +1,150 @@
+"""The REST API's JSON on its way out."""
+
+import json
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from serving.api.json_decimals import decimals
+from serving.api.json_response import SMALL, response
+from serving.api.status import Code, StatusError
+
+ROWS = np.array([[0.2, 1], [3, 4]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "by_row", "expected"),
+    [
+        (
+            {"y": ROWS},
+            True,
+            '{\n    "predictions": [[0.2, 1.0], [3.0, 4.0]\n    ]\n}',
+        ),
+        (
+            {"y": ROWS[:1]},
+            False,
+            '{\n    "outputs": [\n        [\n            0.2,\n            1.0\n        ]\n    ]\n}',
+        ),
+        (
+            {"y": ROWS[:1], "n": np.array([1], np.int64)},
+            True,
+            '{\n    "predictions": [\n        {\n            "y": [0.2, 1.0],\n'
+            '            "n": 1\n        }\n    ]\n}',
+        ),
+        (
+            {"y": ROWS[0, :1], "s": np.array(0.1)},
+            False,
+            '{\n    "outputs": {\n        "y": [\n            0.2\n        ],\n        "s": 0.1\n    }\n}',
+        ),
+        ({"y": np.zeros((0, 2))}, True, '{\n    "predictions": []\n}'),
+        ({"y": np.zeros(0), "z": np.zeros((0, 2))}, True, '{\n    "predictions": []\n}'),
+    ],
+    ids=map(str, range(6)),
+)
+def test_small_answers_look_as_tensorflow_servings(
+    outputs: dict[str, Any], by_row: bool, expected: str
+) -> None:
+    assert response(outputs, by_row=by_row).decode() == expected
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.array([np.nan, np.inf, -np.inf, -0.0], np.float32), "[NaN, Infinity, -Infinity, -0.0]"),
+        (np.array([np.nan, 0.1], np.float64), "[NaN, 0.1]"),
+        (np.array([-(2**63), 2**63 - 1], np.int64), "[-9223372036854775808, 9223372036854775807]"),
+        (np.array([2**64 - 1], np.uint64), "[18446744073709551615]"),
+        (np.array([True, False]), "[true, false]"),
+        (np.array([0.1], ml_dtypes.bfloat16), "[0.100097656]"),
+        (np.array([0.1], np.float16), "[0.0999755859]"),
+        (np.array(["é".encode(), b'"\n'], object), '["é", "\\"\\n"]'),
+        (np.array(["é"]), '["é"]'),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("times", [1, SMALL], ids=["small", "large"])
+def test_values(array: Any, expected: str, times: int) -> None:
+    text = response({"y": np.tile(array, times)}, by_row=True).decode()
+    values = expected[1:-1].split(", ")
+    assert "".join(text.split()) == '{"predictions":[' + ",".join(values * times) + "]}"
+
+
+@pytest.mark.parametrize("times", [1, SMALL], ids=["small", "large"])
+def test_bytes(times: int) -> None:
+    data = np.array([b"\xff"] * times, object)
+    outputs = {"t_bytes": data, "t": data}
+    answer = response(outputs, by_row=True).decode("latin-1")
+    assert json.loads(answer) == {
+        "predictions": [{"t_bytes": {"b64": "/w=="}, "t": "\xff"}] * times
+    }
+
+
+@pytest.mark.parametrize("by_row", [True, False])
+def test_large_answers_of_several_outputs(by_row: bool) -> None:
+    size = SMALL
+    numbers = np.arange(size * 2, dtype=np.float32).reshape(size, 2)
+    outputs = {"y": numbers, "k": np.arange(size), "t": np.array([b"a"] * size, object)}
+    for names in (["y", "k"], ["y", "k", "t"], ["y"]):
+        some: dict[str, Any] = {name: outputs[name] for name in names}
+        document = json.loads(response(some, by_row=by_row))["predictions" if by_row else "outputs"]
+        texts: dict[str, Any] = {
+            name: ["a"] * size if name == "t" else array.tolist() for name, array in some.items()
+        }
+        if by_row:
+            rows = zip(*texts.values(), strict=True)
+            expected: Any = [dict(zip(texts, row, strict=True)) for row in rows]
+            expected = texts["y"] if names == ["y"] else expected
+        else:
+            expected = texts["y"] if names == ["y"] else texts
+        assert document == expected
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({}, "Cannot convert empty tensor map to JSON"),
+        (
+            {"y": ROWS, "z": ROWS[:1]},
+            "Tensor name: z has inconsistent batch size: 1 expecting: 2; ask with 'inputs'",
+        ),
+        ({"y": np.array(1.0)}, "Tensor name: y has no shape information ; ask with 'inputs'"),
+        ({"c": np.array([1j])}, "Failed to write JSON value for tensor type: complex128"),
+    ],
+)
+def test_outputs_that_json_cannot_hold(outputs: dict[str, Any], message: str) -> None:
+    with pytest.raises(StatusError, match=message) as caught:
+        response(outputs, by_row=True)
+    assert caught.value.code == Code.INVALID_ARGUMENT
+
+
+def as_tensorflow_serving(value: float) -> float:
+    """Six digits where they suffice, else nine."""
+    short = float(f"{value:.6g}")
+    return short if np.float32(short) == value else float(f"{value:.9g}")
+
+
+@pytest.mark.parametrize("size", [1, 40, 1000, 100_000])
+def test_decimals_of_any_float32(size: int) -> None:
+    bits = np.random.default_rng(size).integers(0, 2**32, size, np.uint32)
+    values = bits.view(np.float32)
+    values = values[np.isfinite(values)]
+    found = decimals(values)
+    assert found.tolist() == [as_tensorflow_serving(value) for value in values.tolist()]
+    np.testing.assert_array_equal(found.astype(np.float32), values)
+
+
+def test_special_decimals() -> None:
+    limits = np.finfo(np.float32)
+    values = np.array(
+        [0.0, -0.0, 1e-45, limits.tiny, limits.max, -limits.max, 9e6, 555557.5, 3e-5, 16777217] * 9
+        + [np.inf, -np.inf, np.nan],
+        np.float32,
+    )
+    found = decimals(values)
+    np.testing.assert_array_equal(
+        found[:-3], [as_tensorflow_serving(v) for v in values.tolist()[:-3]]
+    )
+    np.testing.assert_array_equal(np.signbit(found[:-1]), np.signbit(values[:-1]))
+    np.testing.assert_array_equal(found[-3:], [np.inf, -np.inf, np.nan])

@@ -1,0 +1,135 @@
+"""Any tensor through the REST API's JSON, with TensorFlow's own conversions as the oracle."""
+
+import json
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as stnp
+
+from serving.api.json_response import SMALL, response
+from serving.api.json_tensors import feeds, parse_request
+from serving.api.signature import Signature
+from serving.api.status import StatusError
+from serving.api.tensors import wire_type
+from tests.fake_engine import spec
+from tests.unit.api.arrays import DTYPES, arrays, quick, same
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # TensorFlow's own
+    import tensorflow as tf
+
+JSON_DTYPES = [dtype for dtype in DTYPES if dtype.kind != "c"]
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5).map(str.encode)
+# Repeated so often, an answer is large, and written in another way.
+TIMES = pytest.mark.parametrize("times", [1, SMALL + 1], ids=["small", "large"])
+
+
+def as_json(array: Any) -> Any:
+    """An array without the dimensions behind one of size 0: nested lists do not have them."""
+    known = array.shape.index(0) + 1 if 0 in array.shape else array.ndim
+    return array.reshape(array.shape[:known])
+
+
+def tensor(value: Any, dtype: np.dtype[Any], form: str = "inputs", **more: Any) -> Any:
+    """What the server makes of a request for one input."""
+    body = json.dumps({form: value, **more}).encode()
+    return feeds(parse_request(body), Signature({"x": spec(dtype)}, {}))["x"]
+
+
+def values_of(outputs: Any, *, by_row: bool) -> Any:
+    return json.loads(response(outputs, by_row=by_row))["predictions" if by_row else "outputs"]
+
+
+@TIMES
+@pytest.mark.parametrize("dtype", JSON_DTYPES, ids=str)
+@quick
+@given(data=st.data())
+def test_what_is_answered_can_be_sent_again(
+    dtype: np.dtype[Any], times: int, data: st.DataObject
+) -> None:
+    array = np.stack([data.draw(arrays(dtype))] * times)
+    for by_row, form in ((True, "instances"), (False, "inputs")):
+        value = values_of({"x_bytes": array}, by_row=by_row)
+        same(tensor(value, dtype, form), as_json(array))
+
+
+@quick
+@given(data=st.data())
+def test_text_can_be_sent_again(data: st.DataObject) -> None:
+    array = data.draw(arrays(np.dtype(object), strings=TEXTS))
+    same(tensor(values_of({"x": array}, by_row=False), array.dtype), as_json(array))
+
+
+@pytest.mark.parametrize("dtype", JSON_DTYPES, ids=str)
+@quick
+@given(data=st.data())
+def test_values_are_read_as_tensorflow_reads_them(
+    dtype: np.dtype[Any], data: st.DataObject
+) -> None:
+    array = data.draw(arrays(dtype, strings=TEXTS))
+    # Floats as Python has them: a double for each, which is rounded to the tensor's dtype.
+    wide = dtype.kind in "fV"
+    value = array.astype(np.float64).tolist() if wide else array.tolist()
+    if dtype.kind == "O":
+        value = np.vectorize(bytes.decode, otypes=[object])(array).tolist() if array.size else value
+    # A list of large and small integers is a list of doubles to TensorFlow.
+    theirs = array if dtype.kind in "iu" else value
+    proto = tf.make_tensor_proto(theirs, int(wire_type(dtype).number), array.shape)
+    same(tensor(value, dtype), as_json(tf.make_ndarray(proto)))
+
+
+@quick
+@given(value=st.floats(allow_nan=False), dtype=st.sampled_from([np.float32, np.float64]))
+def test_any_decimal_is_rounded_as_tensorflow_rounds_it(value: float, dtype: Any) -> None:
+    with np.errstate(over="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        oracle = tf.make_ndarray(tf.make_tensor_proto(value, dtype))
+    same(tensor(value, np.dtype(dtype)), oracle)
+
+
+@TIMES
+@quick
+@given(data=st.data())
+def test_rows_of_several_outputs_can_be_sent_again(times: int, data: st.DataObject) -> None:
+    shape = data.draw(stnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=2))
+    dtypes = data.draw(st.lists(st.sampled_from(JSON_DTYPES), min_size=2, max_size=4))
+    outputs = {
+        f"{index}_bytes": np.stack([data.draw(arrays(dtype, st.just(shape)))] * times)
+        for index, dtype in enumerate(dtypes)
+    }
+    body = json.dumps({"instances": values_of(outputs, by_row=True)}).encode()
+    signature = Signature({name: spec(array.dtype) for name, array in outputs.items()}, {})
+    found = feeds(parse_request(body), signature)
+    assert found.keys() == outputs.keys()
+    for name, array in outputs.items():
+        same(found[name], as_json(array))
+
+
+NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@quick
+@given(value=st.recursive(NUMBERS, lambda inner: st.lists(inner, max_size=3), max_leaves=9))
+def test_lists_are_read_quickly_as_they_are_read_slowly(value: Any) -> None:
+    def outcome(form: str, **more: Any) -> Any:
+        try:
+            return tensor(value, np.dtype(np.float64), form, **more).tolist()
+        except StatusError as error:
+            return error.message
+
+    for form in ("inputs", "instances"):
+        if form == "inputs" or (isinstance(value, list) and value):
+            # A bracket in a text makes the server look at each value.
+            assert outcome(form) == outcome(form, comment="[")
+
+
+def test_special_values() -> None:
+    values = [math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.7976931348623157e308]
+    oracle = tf.make_ndarray(tf.make_tensor_proto(values, tf.float64))
+    same(tensor(values, np.dtype(np.float64)), oracle)
+    same(np.array(values_of({"x": oracle}, by_row=False)), oracle)

@@ -1,0 +1,184 @@
+"""An engine that records what it runs and may be held, and a scheduler that counts."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from serving.api.signature import Signature, TensorSpec
+from serving.api.status import Code, StatusError
+from serving.model_server.batching.batch_queue import BatchQueue
+from serving.model_server.batching.engine import BatchingEngine
+from serving.model_server.batching.observer import BatchingObserver, NoObserver
+from serving.model_server.batching.parameters import QueueParameters
+from serving.model_server.batching.scheduler import Scheduler
+from serving.model_server.batching.task import Task
+from serving.model_server.deadline import NO_DEADLINE, Deadline
+from tests.fake_engine import spec
+from tests.waiting import until
+
+
+def unknown(dtype: Any) -> TensorSpec:
+    return TensorSpec("tensor:0", np.dtype(dtype), None)
+
+
+ROWS = spec(np.float32, -1, -1)
+SIGNATURES = {
+    # Row by row, so that it does not matter to a row what else is in its batch.
+    "double": Signature({"x": ROWS}, {"y": ROWS, "first": spec(np.float32, -1)}),
+    "join": Signature(
+        {"left": spec(object, -1), "right": spec(object, -1)}, {"text": spec(object, -1)}
+    ),
+    "scalar": Signature({"x": spec(np.float32)}, {"y": spec(np.float32)}),
+    "fixed": Signature({"x": spec(np.float32, 1, 2)}, {"y": spec(np.float32, 1, 2)}),
+    "total": Signature({"x": ROWS}, {"y": ROWS, "total": spec(np.float32)}),
+    "constant": Signature({}, {"y": spec(np.float32, -1)}),
+    "anything": Signature({"x": unknown(np.float32)}, {"y": unknown(np.float32)}),
+    "half": Signature({"x": ROWS, "any": unknown(np.float32)}, {"y": ROWS}),
+    "filter": Signature({"x": ROWS}, {"positive": spec(np.float32, -1, -1)}),
+}
+
+
+class RecordingEngine:
+    """Refuses rows that hold NaN; while it is held, a run waits inside."""
+
+    name = "recording"
+    signatures: Mapping[str, Signature] = SIGNATURES
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[str, dict[str, Any]]] = []
+        self.deadlines: list[Deadline] = []
+        self.closed = False
+        self.open = threading.Event()
+        self.open.set()
+
+    def run(
+        self,
+        signature: str,
+        feeds: Mapping[str, Any],
+        fetches: Sequence[str],
+        deadline: Deadline = NO_DEADLINE,
+    ) -> dict[str, Any]:
+        assert not self.closed
+        deadline.check()
+        self.runs.append((signature, dict(feeds)))
+        self.deadlines.append(deadline)
+        assert self.open.wait(30)
+        outputs = self._outputs(signature, feeds)
+        return {name: outputs[name] for name in fetches}
+
+    def close(self) -> None:
+        assert not self.closed
+        self.closed = True
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each run."""
+        return [len(next(iter(feeds.values()))) for _, feeds in self.runs]
+
+    def _outputs(self, signature: str, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        if signature == "join":
+            return {"text": feeds["left"] + feeds["right"]}
+        if signature == "constant":
+            return {"y": np.ones(3, np.float32)}
+        x = feeds["x"]
+        if np.isnan(x).any():
+            raise StatusError(Code.INVALID_ARGUMENT, "x is not a number")
+        if signature == "double":
+            return {"y": x * 2, "first": x[:, 0]}
+        if signature == "filter":
+            return {"positive": x[x[:, 0] > 0]}
+        return {"y": x * 2, "total": x.sum()}
+
+
+class CountingScheduler(Scheduler):
+    """Tells how many tasks went into queues and did not run at once in their callers' threads."""
+
+    def __init__(self, threads: int = 1) -> None:
+        super().__init__(threads, "test_batch_threads")
+        self.submitted = 0
+
+    def submit(self, queue: BatchQueue, task: Task) -> list[Task]:
+        parts = super().submit(queue, task)
+        self.submitted += 1
+        return parts
+
+
+@dataclass
+class Bench:
+    """A batching engine around a recording one, with one thread, and callers."""
+
+    parameters: QueueParameters = field(default_factory=QueueParameters)
+    observer: BatchingObserver = field(default_factory=NoObserver)
+    inner: RecordingEngine = field(default_factory=RecordingEngine)
+    scheduler: CountingScheduler = field(default_factory=CountingScheduler)
+    engine: BatchingEngine = field(init=False)
+    callers: list[threading.Thread] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.engine = BatchingEngine(self.inner, self.scheduler, self.parameters, self.observer)
+
+    def __enter__(self) -> "Bench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.inner.open.set()
+        for caller in self.callers:
+            caller.join(30)
+        if not self.inner.closed:
+            self.engine.close()
+
+    def hold(self) -> "Future[dict[str, Any]]":
+        """Keep the only thread busy with a request of one row, until inner.open is set."""
+        self.inner.open.clear()
+        before = len(self.inner.runs)
+        future = self.call("double", x=rows(0))
+        until(lambda: len(self.inner.runs) > before, what="the first request runs")
+        return future
+
+    def wait_in_queue(
+        self, signature: str = "double", fetches: Sequence[str] | None = None, **more: Any
+    ) -> "Future[dict[str, Any]]":
+        """Ask while the thread is held; returns when the request waits."""
+        before = self.scheduler.submitted
+        future = self.call(signature, fetches, **more)
+        until(lambda: future.done() or self.scheduler.submitted > before, what="the request waits")
+        return future
+
+    def call(
+        self,
+        signature: str,
+        fetches: Sequence[str] | None = None,
+        deadline: Deadline = NO_DEADLINE,
+        **feeds: Any,
+    ) -> "Future[dict[str, Any]]":
+        """Ask in a thread of its own."""
+        names = fetches or list(SIGNATURES[signature].outputs)
+        return self._start(lambda: self.engine.run(signature, feeds, names, deadline))
+
+    def _start(self, ask: Callable[[], dict[str, Any]]) -> "Future[dict[str, Any]]":
+        future: Future[dict[str, Any]] = Future()
+
+        def answer() -> None:
+            try:
+                future.set_result(ask())
+            except Exception as error:
+                future.set_exception(error)
+
+        self.callers.append(threading.Thread(target=answer))
+        self.callers[-1].start()
+        return future
+
+
+def rows(*first: float, width: int = 2) -> Any:
+    """An array with a row for each number, which fills it."""
+    return np.repeat(np.array(first, np.float32)[:, np.newaxis], width, axis=1)
+
+
+def texts(*values: bytes) -> Any:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array

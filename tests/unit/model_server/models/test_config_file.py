@@ -1,0 +1,256 @@
+"""The model config file, read once or watched."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.model_server.models.config import All, ConfigError, Latest, ModelConfig, Specific
+from serving.model_server.models.config_file import ConfigFileWatcher, read_config_file
+from serving.model_server.models.manager import Manager, ModelRef
+from serving.model_server.models.servable import State
+from serving.model_server.options import LoadOptions
+from tests.fake_engine import FakeLoader, add_version
+from tests.waiting import until
+
+GOOD = """
+# comments are allowed
+model_config_list {
+  config {
+    name: "cnn"
+    base_path: "/models/cnn"
+    model_platform: "tensorflow"
+    model_version_policy { specific { versions: 2 versions: 3 } }
+    version_labels { key: "stable" value: 2 }
+    version_labels { key: "canary" value: 3 }
+  }
+  config { name: "mlp" base_path: "file:///models/mlp" model_version_policy { all {} } }
+  config: {
+    name: "linear",
+    base_path: "/models/linear",
+    model_version_policy: { latest: { num_versions: 2 } }
+  }
+  config { name: "plain" base_path: "/models/plain" model_type: TENSORFLOW }
+  config {
+    name: "logged" base_path: "/models/logged" model_platform: "tensorflow"
+    logging_config {
+      log_collector_config { type: "kafka" filename_prefix: "requests" }
+      sampling_config { sampling_rate: 0.01 }
+    }
+  }
+}
+"""
+
+
+def test_a_config_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(GOOD)
+    labels = {"stable": 2, "canary": 3}
+    assert read_config_file(file) == (
+        ModelConfig("cnn", Path("/models/cnn"), Specific(frozenset({2, 3})), labels),
+        ModelConfig("mlp", Path("/models/mlp"), All()),
+        ModelConfig("linear", Path("/models/linear"), Latest(2)),
+        ModelConfig("plain", Path("/models/plain"), Latest(1)),
+        ModelConfig("logged", Path("/models/logged"), Latest(1)),
+    )
+    assert caplog.messages == [
+        'model mlp: TensorFlow Serving would refuse it without model_platform: "tensorflow"',
+        'model linear: TensorFlow Serving would refuse it without model_platform: "tensorflow"',
+        "model logged: logging_config has no effect: requests are not sampled",
+    ]
+
+
+def test_an_empty_list_is_a_choice(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text("model_config_list {}")
+    assert read_config_file(file) == ()
+
+
+def one(fields: str) -> str:
+    return f"model_config_list {{ config {{ {fields} }} }}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no model: expected model_config_list { config { name:"),
+        ("custom_model_config {}", "got custom_model_config"),
+        ("model_config_list { config { name: 3 } }", "1:36"),
+        (one("nom: 'm'"), 'no field named "nom"'),
+        (
+            one("name: 'm'"),
+            "Expected model m to have an absolute path or URI; got base_path()=",
+        ),
+        (
+            one("name: 'm' base_path: 'models/m'"),
+            "Expected model m to have an absolute path or URI; got base_path()=models/m",
+        ),
+        (
+            one("name: 'm' base_path: 'gs://bucket/m'"),
+            "model m: base path gs://bucket/m: only local folders can be served, not gs://",
+        ),
+        (
+            one("base_path: '/m'"),
+            "model 1 in the list: name: expected a name without '/' and ':', got ''",
+        ),
+        (
+            one("name: 'm' base_path: '/m' model_platform: 'onnx'"),
+            'Model m requests unsupported platform onnx: model_platform: expected "tensorflow"',
+        ),
+        (
+            one("name: 'm' base_path: '/m' model_platform: 'tensorflow' model_type: TENSORFLOW"),
+            "model m: Illegal setting both ModelServerConfig::model_type (deprecated) and "
+            "ModelServerConfig::model_platform.",
+        ),
+        (
+            one("name: 'm' base_path: '/m' model_type: OTHER"),
+            "model m: ModelServerConfig::model_type choice 2 not supported",
+        ),
+        (
+            "model_config_list { config { name: 'm' base_path: '/m' } "
+            "config { name: 'm' base_path: '/n' } }",
+            "Illegal to list model m multiple times in config list",
+        ),
+        (
+            one("name: 'm' base_path: '/m' model_version_policy { specific {} }"),
+            "model m: model_version_policy.specific.versions: expected versions of at least 0, "
+            "got none",
+        ),
+        (
+            one("name: 'm' base_path: '/m' model_version_policy { specific { versions: -1 } }"),
+            "model m: model_version_policy.specific.versions: expected versions of at least 0, "
+            "got -1",
+        ),
+        (
+            one("name: 'm' base_path: '/m' version_labels { key: 'stable' value: -1 }"),
+            "model m: version_labels: expected a label and a version of at least 0, got 'stable' "
+            "and -1",
+        ),
+    ],
+)
+def test_wrong_config_files(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_config_file(file)
+    assert str(file) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_missing_config_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
+        read_config_file(tmp_path / "none")
+
+
+class Watched:
+    """A file, what serves it, and what watches it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "models.config"
+        for name in "ab":
+            add_version(folder / name, 1)
+        self.write("a")
+        self.manager = Manager(
+            read_config_file(self.file), FakeLoader(), LoadOptions(settle_seconds=0)
+        )
+        self.manager.start()
+        self.watcher = ConfigFileWatcher(self.file, self.manager, 0.01)
+
+    def write(self, *names: str, more: str = "") -> None:
+        entries = (
+            f'config {{ name: "{name}" base_path: "{self.folder}/{name}" '
+            f'model_platform: "tensorflow" {more} }}'
+            for name in names
+        )
+        self.file.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+
+    def state(self, name: str) -> State:
+        return self.manager.statuses(ModelRef(name))[0].state
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    watched = Watched(tmp_path)
+    yield watched
+    watched.watcher.stop()
+    watched.manager.stop()
+
+
+def test_the_watcher_serves_what_the_file_says(watched: Watched) -> None:
+    watched.watcher.start()
+    watched.write("b")
+    until(lambda: [c.name for c in watched.manager.configs] == ["b"], what="the new file is read")
+    until(lambda: watched.state("b") == State.AVAILABLE, what="its model is loaded")
+    until(lambda: watched.state("a") == State.END, what="the other one is unloaded")
+
+
+def test_the_file_wins_over_requests(watched: Watched) -> None:
+    watched.manager.reload([])
+    watched.watcher.look()
+    assert [config.name for config in watched.manager.configs] == ["a"]
+
+
+def remove(watched: Watched) -> None:
+    watched.file.unlink()
+
+
+def empty(watched: Watched) -> None:
+    watched.file.write_text("")
+
+
+def garble(watched: Watched) -> None:
+    watched.file.write_text("model_config_list { confi")
+
+
+def misplace_a_label(watched: Watched) -> None:
+    watched.write("b", more='version_labels { key: "stable" value: 2 }')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (remove, "cannot be read: No such file or directory; what was served before stays"),
+        (empty, "names no model"),
+        (garble, "1:21"),
+        (misplace_a_label, "Request to assign label to version 2 of model b"),
+    ],
+)
+def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(
+    watched: Watched,
+    caplog: pytest.LogCaptureFixture,
+    spoil: Callable[[Watched], None],
+    message: str,
+) -> None:
+    def errors() -> list[str]:
+        return [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+
+    before = watched.manager.configs
+    spoil(watched)
+    for _ in range(3):
+        watched.watcher.look()
+    assert watched.manager.configs == before
+    assert watched.state("a") == State.AVAILABLE
+    (error,) = errors()
+    assert message in error
+    assert str(watched.file) in error
+    watched.write("a")
+    watched.watcher.look()
+    spoil(watched)
+    watched.watcher.look()
+    assert len(errors()) == 2  # it is another trouble by now
+
+
+def test_a_label_that_came_too_early_is_given_as_soon_as_it_can_be(watched: Watched) -> None:
+    label = 'version_labels { key: "stable" value: 2 } model_version_policy { all {} }'
+    watched.write("a", more=label)
+    watched.watcher.look()
+    add_version(watched.folder / "a", 2)
+    until(lambda: watched.state("a") == State.AVAILABLE, what="version 2 is loaded")
+
+    def labelled() -> bool:
+        watched.watcher.look()
+        return bool(watched.manager.configs[0].labels)
+
+    until(labelled, what="the label is given")
