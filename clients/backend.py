@@ -6,6 +6,11 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from serving.api.messages.inference_pb2 import (
+    ClassificationResponse,
+    Input,
+    RegressionResponse,
+)
 from serving.api.messages.signature_pb2 import SignatureDef
 from serving.api.signature import DEFAULT_SIGNATURE
 from serving.api.status import Code
@@ -65,6 +70,30 @@ class Backend(Protocol):
         timeout: float | None = None,
     ) -> TensorResponse:
         """Run a signature; `outputs` names the ones to send back, none is all."""
+
+    def classify(
+        self,
+        model: str,
+        examples: Input,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "",
+        timeout: float | None = None,
+    ) -> ClassificationResponse:
+        """The classes of tf.Examples; an empty signature is the server's default one."""
+
+    def regress(
+        self,
+        model: str,
+        examples: Input,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "",
+        timeout: float | None = None,
+    ) -> RegressionResponse:
+        """The numbers for tf.Examples; an empty signature is the server's default one."""
 
     def contract(
         self,

@@ -14,6 +14,13 @@ from clients.channel import connect
 from clients.connection import Connection
 from clients.errors import CallError, InvalidRequestError, NotFoundError, ServerError, call_error
 from serving import contract as contracts
+from serving.api.messages.inference_pb2 import (
+    ClassificationRequest,
+    ClassificationResponse,
+    Input,
+    RegressionRequest,
+    RegressionResponse,
+)
 from serving.api.messages.model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
 from serving.api.messages.prediction_pb2 import (
     GetModelMetadataRequest,
@@ -22,9 +29,11 @@ from serving.api.messages.prediction_pb2 import (
     SignatureDefMap,
 )
 from serving.api.services import (
+    CLASSIFY,
     GET_MODEL_METADATA,
     GET_MODEL_STATUS,
     PREDICT,
+    REGRESS,
     Method,
 )
 from serving.api.signature import DEFAULT_SIGNATURE
@@ -70,6 +79,8 @@ class TFServingClient(Connection):
         self._headers = headers
         self._channel = connect(address)
         self._predict = self._callable(PREDICT)
+        self._classify = self._callable(CLASSIFY)
+        self._regress = self._callable(REGRESS)
         self._metadata = self._callable(GET_MODEL_METADATA)
         self._status = self._callable(GET_MODEL_STATUS)
 
@@ -103,6 +114,36 @@ class TFServingClient(Connection):
         response = self._call(self._predict, request, timeout)
         arrays = {name: to_array(tensor) for name, tensor in response.outputs.items()}
         return TensorResponse(arrays, response.model_spec.version.value)
+
+    def classify(
+        self,
+        model: str,
+        examples: Input,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "",
+        timeout: float | None = None,
+    ) -> ClassificationResponse:
+        """The classes of tf.Examples, by a signature that classifies; see `predict`."""
+        spec = _spec(model, version, label, signature)
+        request = ClassificationRequest(model_spec=spec, input=examples)
+        return self._call(self._classify, request, timeout)
+
+    def regress(
+        self,
+        model: str,
+        examples: Input,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "",
+        timeout: float | None = None,
+    ) -> RegressionResponse:
+        """The numbers for tf.Examples, by a signature that regresses; see `predict`."""
+        spec = _spec(model, version, label, signature)
+        request = RegressionRequest(model_spec=spec, input=examples)
+        return self._call(self._regress, request, timeout)
 
     def contract(
         self,

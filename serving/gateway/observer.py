@@ -17,9 +17,9 @@ class Call:
     """One call to the model server.
 
     Attributes:
-        method: "predict", "contract", "metadata" or "status".
+        method: of the backend, such as "predict" or "contract".
         model: name.
-        rows: of the batch of a predict.
+        rows: examples in it; 0 where the method takes none.
         seconds: how long it took.
         code: OK, or how it failed.
     """

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from clients.backend import Backend
 from clients.errors import CallError
+from serving.api.messages.inference_pb2 import Input
 from serving.api.status import Code
 from serving.gateway.observer import Call, Observer
 from serving.gateway.upstream.wrapped import Answer, Wrapped
@@ -35,7 +36,10 @@ class Reported(Wrapped):
             self._observer.called(Call(method.__name__, model, rows, seconds, code))
 
 
-def _rows(inputs: Mapping[str, NDArray[Any]]) -> int:
-    """Of the first input; a scalar is one."""
+def _rows(inputs: Mapping[str, NDArray[Any]] | Input) -> int:
+    """Examples in the inputs; of a predict the rows of its first one, and a scalar is one."""
+    if isinstance(inputs, Input):
+        lists = (inputs.example_list, inputs.example_list_with_context)
+        return sum(len(each.examples) for each in lists)
     first = next(iter(inputs.values()), None)
     return len(first) if first is not None and first.ndim else 1

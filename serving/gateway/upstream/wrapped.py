@@ -6,6 +6,11 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from clients.backend import Backend, Metadata, TensorResponse, VersionStatus
+from serving.api.messages.inference_pb2 import (
+    ClassificationResponse,
+    Input,
+    RegressionResponse,
+)
 from serving.api.signature import DEFAULT_SIGNATURE
 from serving.contract import Contract
 
@@ -26,7 +31,7 @@ class Wrapped:
         Args:
             method: of the other backend.
             model: its first argument.
-            arguments: those that follow: none, or the inputs.
+            arguments: those that follow: none, or the inputs or examples.
             options: its keyword arguments, all of them.
         """
         return method(model, *arguments, **options)
@@ -53,6 +58,34 @@ class Wrapped:
             outputs=outputs,
             timeout=timeout,
         )
+
+    def classify(
+        self,
+        model: str,
+        examples: Input,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "",
+        timeout: float | None = None,
+    ) -> ClassificationResponse:
+        """See Backend."""
+        where = {"version": version, "label": label, "signature": signature}
+        return self._run(self._backend.classify, model, examples, **where, timeout=timeout)
+
+    def regress(
+        self,
+        model: str,
+        examples: Input,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "",
+        timeout: float | None = None,
+    ) -> RegressionResponse:
+        """See Backend."""
+        where = {"version": version, "label": label, "signature": signature}
+        return self._run(self._backend.regress, model, examples, **where, timeout=timeout)
 
     def contract(
         self,

@@ -13,7 +13,6 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf import json_format
-from tests.saved_models import SPECIES, SavedModels, make_shapes, make_tf1
 
 from serving.api.messages.inference_pb2 import ClassificationRequest, ExampleList, Input
 from serving.api.services import CLASSIFY
@@ -22,6 +21,7 @@ from serving.model_server.options import InferenceOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests.integration.model_server.conftest import ask
 from tests.model_fixtures import CLASSES, SIDE, document, probabilities, write_version
+from tests.saved_models import SPECIES, SavedModels, make_shapes, make_tf1
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own
