@@ -103,13 +103,14 @@ def _invalid_input(error: InvalidInputError) -> Problem:
 
 def _failed_call(error: CallError, api: Api) -> Problem:
     status = HTTP_STATUS[error.code]
-    if error.code is Code.UNAVAILABLE:
+    overloaded = error.code is Code.RESOURCE_EXHAUSTED and not api.relays
+    if error.code is Code.UNAVAILABLE or overloaded:
         gateway().outages.warn("request %s: %s", context().request_id, error)
         return Problem(
-            status,
-            "The model server cannot be reached.",
-            error.code,
-            hint="It is starting or down: try again in a moment.",
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "The model server cannot be reached, or has too much to do.",
+            Code.UNAVAILABLE,
+            hint="Try again in a moment.",
             headers=RETRY_AFTER,
         )
     if error.code is Code.DEADLINE_EXCEEDED:

@@ -174,6 +174,12 @@ def test_an_outage_does_not_fill_the_log(http, server, caplog):
     assert caplog.text.count("refused") == 1
 
 
+def test_a_model_server_with_too_much_to_do(http, server):
+    server.failure = call_error(Code.RESOURCE_EXHAUSTED, "full")
+    response = http.post("/predict/toy", **image(png(stroke())))
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+
+
 def test_deadline_passed(http, server):
     server.failure = call_error(Code.DEADLINE_EXCEEDED, "late")
     response = http.post("/predict/toy", **image(png(stroke())))
