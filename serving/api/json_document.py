@@ -41,7 +41,7 @@ _BRACKETS = re.compile(rf"{_STRING}|[\[\]{{}}]", re.DOTALL)
 _SHORT_TOKENS = re.compile(rf"{_STRING}|-NaN|Inf(?!inity)", re.DOTALL)
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes | memoryview) -> Any:
     """Read a document.
 
     Returns:
@@ -53,7 +53,8 @@ def parse(body: bytes) -> Any:
     """
     if not body:
         raise _invalid("JSON Parse error: The document is empty")
-    body = body.removeprefix(_BYTE_ORDER_MARK)
+    if body[:3] == _BYTE_ORDER_MARK:
+        body = body[3:]
     try:
         return _parse_quickly(body)
     except (ValueError, RuntimeError) as error:  # no JSON, or nested too deeply
@@ -79,7 +80,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _parse_quickly(body: bytes) -> Any:
+def _parse_quickly(body: bytes | memoryview) -> Any:
     if len(body) > _KEPT_BYTES:
         return simdjson.Parser().parse(body)
     for parser in tuple(_parsers):
@@ -95,9 +96,9 @@ def _parse_quickly(body: bytes) -> Any:
     return document
 
 
-def _parse_leniently(body: bytes, *, numbers: bool) -> Any:
+def _parse_leniently(body: bytes | memoryview, *, numbers: bool) -> Any:
     # TensorFlow Serving does not look whether text is UTF-8; bytes that are not pass through.
-    text = body.decode("utf-8", "surrogateescape")
+    text = bytes(body).decode("utf-8", "surrogateescape")
     loads = _loads_numbers if numbers else json.loads
     try:
         try:

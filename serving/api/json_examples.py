@@ -39,7 +39,7 @@ class ExamplesRequest:
     input: Input
 
 
-def parse_request(body: bytes) -> ExamplesRequest:
+def parse_request(body: bytes | memoryview) -> ExamplesRequest:
     """Read the body of a classify or regress request.
 
     Raises:

@@ -35,7 +35,7 @@ _TAKES = {
 
 
 def to_array(
-    value: Any, dtype: np.dtype[Any], *, quick: bool = True, body: bytes | None = None
+    value: Any, dtype: np.dtype[Any], *, quick: bool = True, body: bytes | memoryview | None = None
 ) -> NDArray[Any] | None:
     """The tensor that a value describes.
 
@@ -114,11 +114,11 @@ def in_range(low: int, high: int, dtype: np.dtype[Any]) -> bool:
 
 
 def _from_buffers(
-    arrays: list[simdjson.Array], dtype: np.dtype[Any], body: bytes | None
+    arrays: list[simdjson.Array], dtype: np.dtype[Any], body: bytes | memoryview | None
 ) -> NDArray[Any] | None:
     kind = kind_of(dtype)
     try:
-        buffers = [array.as_buffer(of_type=_CODES[kind]) for array in arrays]
+        buffers = _buffers(arrays, kind)
     except (TypeError, ValueError):  # not only such numbers
         return None
     flat = np.frombuffer(buffers[0] if len(buffers) == 1 else b"".join(buffers), _WIDE[kind])
@@ -127,10 +127,14 @@ def _from_buffers(
     if prod(whole) != len(flat):
         return None
     if body is not None and list_count(whole) * _FEW > len(flat):
-        regular = body.translate(None, _NUMBERS).count(_skeleton(shape)) == len(arrays)
+        regular = bytes(body).translate(None, _NUMBERS).count(_skeleton(shape)) == len(arrays)
     else:
         regular = _is_regular(arrays, shape)
     return _cast(flat.reshape(whole), dtype) if regular else None
+
+
+def _buffers(arrays: list[simdjson.Array], kind: str) -> list[Any]:
+    return [array.as_buffer(of_type=_CODES[kind]) for array in arrays]
 
 
 def _shape(array: simdjson.Array) -> tuple[int, ...]:

@@ -74,6 +74,8 @@ def wire_type(dtype: np.dtype[Any] | type) -> WireType:
         ValueError: the dtype has no wire type.
     """
     dtype = np.dtype(dtype)
+    if found := _BY_DTYPE.get(dtype):
+        return found
     if dtype.kind in "SU":
         dtype = np.dtype(object)
     try:

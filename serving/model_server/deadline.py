@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from serving.api.status import Code, StatusError
 
@@ -27,8 +28,7 @@ def _never() -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class Deadline:
+class Deadline(msgspec.Struct, frozen=True):
     """A moment after which nobody waits for an answer any more.
 
     Attributes:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.models.config import ModelConfig
-from serving.model_server.tls import Tls
 
 ANY_PORT = 0
 
@@ -41,6 +40,21 @@ class EngineOptions:
 
 
 @dataclass(frozen=True)
+class TlsOptions:
+    """Certificates as PEM.
+
+    Attributes:
+        key: private, of the server.
+        certificate: of the server, with those in between that lead to its authority.
+        authority: whose certificates clients must show; None: they need none.
+    """
+
+    key: bytes = field(repr=False)
+    certificate: bytes
+    authority: bytes | None = None
+
+
+@dataclass(frozen=True)
 class GrpcOptions:
     """How gRPC is served.
 
@@ -58,7 +72,7 @@ class GrpcOptions:
     port: int | None = ANY_PORT
     threads: int = field(default_factory=_four_per_core)
     socket_path: Path | None = None
-    tls: Tls | None = None
+    tls: TlsOptions | None = None
     channel_arguments: Mapping[str, int | str] = field(default_factory=dict)
     health: bool = False
     reflection: bool = False

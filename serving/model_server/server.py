@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from serving.model_server.engines.engine import Loader
 from serving.model_server.grpc_api.server import GrpcServer
@@ -16,9 +16,10 @@ from serving.model_server.listening import bind, join, reachable
 from serving.model_server.loading import EngineLoader
 from serving.model_server.models.config_file import ConfigFileWatcher
 from serving.model_server.models.manager import Manager, StartError
-from serving.model_server.options import GrpcOptions, LoadOptions, ServerOptions
-from serving.model_server.rest_api.server import RestServer
-from serving.model_server.rest_api.service import RestService
+from serving.model_server.options import GrpcOptions, LoadOptions, RestOptions, ServerOptions
+
+if TYPE_CHECKING:
+    from serving.model_server.rest_api.server import RestServer
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,6 @@ class ModelServer:
         self._core = Core(self._manager, options.inference)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
-        self._rest_service: RestService | None = None
         self.grpc_port: int | None = None
         self.rest_port: int | None = None
 
@@ -86,8 +86,6 @@ class ModelServer:
         until = time.monotonic() + grace
         stopped = self._grpc.stop(grace) if self._grpc else None
         finished = self._rest.stop(grace) if self._rest else True
-        if self._rest_service:
-            finished = self._rest_service.close() and finished
         if stopped is not None:
             finished = stopped.wait(max(0.0, until - time.monotonic())) and finished
         if self._watcher is not None:
@@ -139,13 +137,7 @@ class ModelServer:
 
     def _bind(self) -> None:
         self._grpc = self._bind_grpc(self._options.grpc, self._options.host)
-        options, host = self._options.rest, self._options.host
-        if options.port is not None:
-            where = join(host, options.port)
-            listener = _bound("--rest_api_port", where, partial(bind, host, options.port))
-            self._rest_service = RestService(self._core, options)
-            self._rest = RestServer(self._rest_service, listener, options)
-            self.rest_port = self._rest.port
+        self._rest = self._bind_rest(self._options.rest, self._options.host)
 
     def _bind_grpc(self, options: GrpcOptions, host: str) -> GrpcServer | None:
         if options.port is None and options.socket_path is None:
@@ -156,6 +148,19 @@ class ModelServer:
             self.grpc_port = _bound("--port", where, partial(server.listen, host, options.port))
         if path := options.socket_path:
             _bound(SOCKET_FLAG, path, partial(server.listen_at, path))
+        return server
+
+    def _bind_rest(self, options: RestOptions, host: str) -> "RestServer | None":
+        if options.port is None:
+            return None
+        # Not for every server: its libraries take a sixth of the start.
+        from serving.model_server.rest_api.server import RestServer
+        from serving.model_server.rest_api.service import RestService
+
+        where = join(host, options.port)
+        listener = _bound("--rest_api_port", where, partial(bind, host, options.port))
+        server = RestServer(RestService(self._core, options), listener, options)
+        self.rest_port = server.port
         return server
 
     def _address(self, port: int | None) -> str | None:

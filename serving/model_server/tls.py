@@ -2,31 +2,16 @@
 
 import ssl
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from google.protobuf import text_format
 
 from serving.api.messages.ssl_config_pb2 import SSLConfig
 from serving.model_server.models.config import ConfigError
+from serving.model_server.options import TlsOptions
 
 
-@dataclass(frozen=True)
-class Tls:
-    """Certificates as PEM.
-
-    Attributes:
-        key: private, of the server.
-        certificate: of the server, with those in between that lead to its authority.
-        authority: whose certificates clients must show; None: they need none.
-    """
-
-    key: bytes = field(repr=False)
-    certificate: bytes
-    authority: bytes | None = None
-
-
-def read_ssl_config(file: Path) -> Tls:
+def read_ssl_config(file: Path) -> TlsOptions:
     """The certificates that a file holds.
 
     Args:
@@ -52,7 +37,7 @@ def read_ssl_config(file: Path) -> Tls:
     if message.client_verify and not message.custom_ca:
         raise ConfigError(f"{where}: client_verify needs custom_ca, whose clients are let in")
     _check_pair(message, where)
-    return Tls(
+    return TlsOptions(
         message.server_key.encode(),
         message.server_cert.encode(),
         message.custom_ca.encode() if message.client_verify else None,

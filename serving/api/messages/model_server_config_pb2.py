@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.serving/api/messages/model_server_config.proto\x12\x0erockstartf.api\x1a\x19google/protobuf/any.proto\"\xab\x02\n\x15ServableVersionPolicy\x12>\n\x06latest\x18\x64 \x01(\x0b\x32,.rockstartf.api.ServableVersionPolicy.LatestH\x00\x12\x38\n\x03\x61ll\x18\x65 \x01(\x0b\x32).rockstartf.api.ServableVersionPolicy.AllH\x00\x12\x42\n\x08specific\x18\x66 \x01(\x0b\x32..rockstartf.api.ServableVersionPolicy.SpecificH\x00\x1a\x1e\n\x06Latest\x12\x14\n\x0cnum_versions\x18\x01 \x01(\r\x1a\x05\n\x03\x41ll\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\x42\x0f\n\rpolicy_choice\";\n\x12LogCollectorConfig\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x17\n\x0f\x66ilename_prefix\x18\x02 \x01(\t\"N\n\x15PerTaskSamplingConfig\x12\n\n\x02\x64\x63\x18\x01 \x01(\t\x12\x12\n\ntask_index\x18\x02 \x01(\x05\x12\x15\n\rsampling_rate\x18\x03 \x01(\x01\"\x85\x01\n\x0eSamplingConfig\x12\x15\n\rsampling_rate\x18\x01 \x01(\x01\x12\x12\n\nattributes\x18\x02 \x01(\x05\x12H\n\x19per_task_sampling_configs\x18\x03 \x03(\x0b\x32%.rockstartf.api.PerTaskSamplingConfig\"\xbf\x01\n\rLoggingConfig\x12@\n\x14log_collector_config\x18\x01 \x01(\x0b\x32\".rockstartf.api.LogCollectorConfig\x12\x37\n\x0fsampling_config\x18\x02 \x01(\x0b\x32\x1e.rockstartf.api.SamplingConfig\x12\x33\n\x15\x63ustom_logging_config\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\"\xbf\x03\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x39\n\nmodel_type\x18\x03 \x01(\x0e\x32%.rockstartf.api.ModelConfig.ModelType\x12\x16\n\x0emodel_platform\x18\x04 \x01(\t\x12\x35\n\x0elogging_config\x18\x06 \x01(\x0b\x32\x1d.rockstartf.api.LoggingConfig\x12\x43\n\x14model_version_policy\x18\x07 \x01(\x0b\x32%.rockstartf.api.ServableVersionPolicy\x12\x46\n\x0eversion_labels\x18\x08 \x03(\x0b\x32..rockstartf.api.ModelConfig.VersionLabelsEntry\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"B\n\tModelType\x12\x1a\n\x16MODEL_TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nTENSORFLOW\x10\x01\x12\t\n\x05OTHER\x10\x02\">\n\x0fModelConfigList\x12+\n\x06\x63onfig\x18\x01 \x03(\x0b\x32\x1b.rockstartf.api.ModelConfig\"\x90\x01\n\x11ModelServerConfig\x12<\n\x11model_config_list\x18\x01 \x01(\x0b\x32\x1f.rockstartf.api.ModelConfigListH\x00\x12\x33\n\x13\x63ustom_model_config\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x42\x08\n\x06\x63onfigb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.serving/api/messages/model_server_config.proto\x12\x0erockstartf.api\x1a\x19google/protobuf/any.proto\"\xab\x02\n\x15ServableVersionPolicy\x12>\n\x06latest\x18\x64 \x01(\x0b\x32,.rockstartf.api.ServableVersionPolicy.LatestH\x00\x12\x38\n\x03\x61ll\x18\x65 \x01(\x0b\x32).rockstartf.api.ServableVersionPolicy.AllH\x00\x12\x42\n\x08specific\x18\x66 \x01(\x0b\x32..rockstartf.api.ServableVersionPolicy.SpecificH\x00\x1a\x1e\n\x06Latest\x12\x14\n\x0cnum_versions\x18\x01 \x01(\r\x1a\x05\n\x03\x41ll\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\x42\x0f\n\rpolicy_choice\";\n\x12LogCollectorConfig\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x17\n\x0f\x66ilename_prefix\x18\x02 \x01(\t\"b\n\x15PerTaskSamplingConfig\x12\n\n\x02\x64\x63\x18\x01 \x01(\t\x12\x17\n\ntask_index\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\rsampling_rate\x18\x03 \x01(\x01\x42\r\n\x0b_task_index\"\x85\x01\n\x0eSamplingConfig\x12\x15\n\rsampling_rate\x18\x01 \x01(\x01\x12\x12\n\nattributes\x18\x02 \x01(\x05\x12H\n\x19per_task_sampling_configs\x18\x03 \x03(\x0b\x32%.rockstartf.api.PerTaskSamplingConfig\"\xbf\x01\n\rLoggingConfig\x12@\n\x14log_collector_config\x18\x01 \x01(\x0b\x32\".rockstartf.api.LogCollectorConfig\x12\x37\n\x0fsampling_config\x18\x02 \x01(\x0b\x32\x1e.rockstartf.api.SamplingConfig\x12\x33\n\x15\x63ustom_logging_config\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\"\xbf\x03\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x39\n\nmodel_type\x18\x03 \x01(\x0e\x32%.rockstartf.api.ModelConfig.ModelType\x12\x16\n\x0emodel_platform\x18\x04 \x01(\t\x12\x35\n\x0elogging_config\x18\x06 \x01(\x0b\x32\x1d.rockstartf.api.LoggingConfig\x12\x43\n\x14model_version_policy\x18\x07 \x01(\x0b\x32%.rockstartf.api.ServableVersionPolicy\x12\x46\n\x0eversion_labels\x18\x08 \x03(\x0b\x32..rockstartf.api.ModelConfig.VersionLabelsEntry\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"B\n\tModelType\x12\x1a\n\x16MODEL_TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nTENSORFLOW\x10\x01\x12\t\n\x05OTHER\x10\x02\">\n\x0fModelConfigList\x12+\n\x06\x63onfig\x18\x01 \x03(\x0b\x32\x1b.rockstartf.api.ModelConfig\"\x90\x01\n\x11ModelServerConfig\x12<\n\x11model_config_list\x18\x01 \x01(\x0b\x32\x1f.rockstartf.api.ModelConfigListH\x00\x12\x33\n\x13\x63ustom_model_config\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x42\x08\n\x06\x63onfigb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,19 +45,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGCOLLECTORCONFIG']._serialized_start=395
   _globals['_LOGCOLLECTORCONFIG']._serialized_end=454
   _globals['_PERTASKSAMPLINGCONFIG']._serialized_start=456
-  _globals['_PERTASKSAMPLINGCONFIG']._serialized_end=534
-  _globals['_SAMPLINGCONFIG']._serialized_start=537
-  _globals['_SAMPLINGCONFIG']._serialized_end=670
-  _globals['_LOGGINGCONFIG']._serialized_start=673
-  _globals['_LOGGINGCONFIG']._serialized_end=864
-  _globals['_MODELCONFIG']._serialized_start=867
-  _globals['_MODELCONFIG']._serialized_end=1314
-  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_start=1194
-  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_end=1246
-  _globals['_MODELCONFIG_MODELTYPE']._serialized_start=1248
-  _globals['_MODELCONFIG_MODELTYPE']._serialized_end=1314
-  _globals['_MODELCONFIGLIST']._serialized_start=1316
-  _globals['_MODELCONFIGLIST']._serialized_end=1378
-  _globals['_MODELSERVERCONFIG']._serialized_start=1381
-  _globals['_MODELSERVERCONFIG']._serialized_end=1525
+  _globals['_PERTASKSAMPLINGCONFIG']._serialized_end=554
+  _globals['_SAMPLINGCONFIG']._serialized_start=557
+  _globals['_SAMPLINGCONFIG']._serialized_end=690
+  _globals['_LOGGINGCONFIG']._serialized_start=693
+  _globals['_LOGGINGCONFIG']._serialized_end=884
+  _globals['_MODELCONFIG']._serialized_start=887
+  _globals['_MODELCONFIG']._serialized_end=1334
+  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_start=1214
+  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_end=1266
+  _globals['_MODELCONFIG_MODELTYPE']._serialized_start=1268
+  _globals['_MODELCONFIG_MODELTYPE']._serialized_end=1334
+  _globals['_MODELCONFIGLIST']._serialized_start=1336
+  _globals['_MODELCONFIGLIST']._serialized_end=1398
+  _globals['_MODELSERVERCONFIG']._serialized_start=1401
+  _globals['_MODELSERVERCONFIG']._serialized_end=1545
 # @@protoc_insertion_point(module_scope)

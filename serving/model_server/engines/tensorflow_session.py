@@ -76,6 +76,10 @@ class TensorFlowSession:
             )
         except OpError as error:
             raise StatusError(Code(error.error_code), error.message) from error
+        except UnicodeDecodeError as error:
+            # A message that quotes bytes of the request, such as those that are no tf.Example.
+            message = error.object.decode("utf-8", "backslashreplace")
+            raise StatusError(Code.INVALID_ARGUMENT, message) from error
         finally:
             if buffer is not None:
                 native.TF_DeleteBuffer(buffer)

@@ -3,10 +3,10 @@
 import argparse
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from serving.model_server.flags import values
-from serving.model_server.options import GrpcOptions, RestOptions
-from serving.model_server.tls import read_ssl_config
+from serving.model_server.options import GrpcOptions, RestOptions, TlsOptions
 
 Add = Callable[..., argparse.Action]
 
@@ -150,7 +150,7 @@ def grpc_options(given: argparse.Namespace) -> GrpcOptions:
         port=given.port,
         threads=given.grpc_max_threads,
         socket_path=given.grpc_socket_path,
-        tls=read_ssl_config(given.ssl_config_file) if given.ssl_config_file else None,
+        tls=_tls(given.ssl_config_file) if given.ssl_config_file else None,
         channel_arguments=given.grpc_channel_arguments,
         health=given.enable_grpc_healthcheck_service,
         reflection=given.enable_grpc_reflection,
@@ -167,3 +167,9 @@ def rest_options(given: argparse.Namespace) -> RestOptions:
         max_body_bytes=given.rest_api_max_body_bytes,
         cors=given.rest_api_enable_cors_support,
     )
+
+
+def _tls(file: Path) -> TlsOptions:
+    from serving.model_server.tls import read_ssl_config  # OpenSSL is not loaded without TLS
+
+    return read_ssl_config(file)

@@ -1,5 +1,7 @@
 """grpc.health.v1: whether the server takes requests."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -7,6 +9,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from serving.api.services import MODEL_SERVICE, PREDICTION_SERVICE
 from serving.model_server.grpc_api.streams import OpenStreams
+from serving.model_server.grpc_api.threads import with_threads
 
 # TensorFlow Serving (server.cc) leaves out the package; gRPC's own clients ask by the full name.
 SERVICES = ("ModelService", "PredictionService", MODEL_SERVICE, PREDICTION_SERVICE)
@@ -18,6 +21,10 @@ class Health(health.HealthServicer):  # type: ignore[misc]
     def __init__(self, streams: OpenStreams) -> None:
         super().__init__()
         self._streams = streams
+        # Who kills servers that do not answer in time must not be kept waiting by slow models.
+        pool = ThreadPoolExecutor(2, thread_name_prefix="health")
+        self.Check = with_threads(super().Check, pool)
+        self.Watch = with_threads(self._watch, pool, non_blocking=True)
         for service in SERVICES:
             self.set(service, health_pb2.HealthCheckResponse.SERVING)
 
@@ -29,8 +36,7 @@ class Health(health.HealthServicer):  # type: ignore[misc]
         """Answer NOT_SERVING from now on, also to those that watch."""
         self.enter_graceful_shutdown()
 
-    def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:  # noqa: N802
-        """Tell a service's status now and whenever it changes."""
+    def _watch(self, request: Any, context: Any, send_response: Callable[[Any], None]) -> None:
         # Not by cancelling: then the caller might not read the last status any more.
-        self._streams.add(context, lambda: send_response_callback(None))
-        return super().Watch(request, context, send_response_callback)
+        self._streams.add(context, lambda: send_response(None))
+        super().Watch(request, context, send_response)

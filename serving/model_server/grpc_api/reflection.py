@@ -4,6 +4,7 @@ Our messages live in a proto package of their own; here they are told by TensorF
 """
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 
 from serving.api import services
 from serving.model_server.grpc_api.streams import OpenStreams
+from serving.model_server.grpc_api.threads import with_threads
 
 _OURS = "rockstartf.api"
 _SERVING = "tensorflow.serving"
@@ -59,10 +61,13 @@ class _Reflection(reflection.ReflectionServicer):  # type: ignore[misc]
     def __init__(self, names: Iterable[str], pool: DescriptorPool, streams: OpenStreams) -> None:
         super().__init__(names, pool)
         self._streams = streams
+        # Each caller holds one for as long as it likes.
+        threads = ThreadPoolExecutor(2, thread_name_prefix="reflection")
+        self.ServerReflectionInfo = with_threads(self._answer, threads)
 
-    def ServerReflectionInfo(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+    def _answer(self, requests: Any, context: Any) -> Any:
         self._streams.add(context, context.cancel)
-        return super().ServerReflectionInfo(request_iterator, context)
+        return super().ServerReflectionInfo(requests, context)
 
 
 def _message_files() -> list[FileDescriptor]:

@@ -56,7 +56,7 @@ def handlers(core: Core, *, tensor_content: bool = False) -> tuple[grpc.GenericR
         methods.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
             behaviour,
             request_deserializer=method.parse_request,
-            response_serializer=_serialize,
+            response_serializer=method.response.SerializeToString,
         )
     return tuple(
         grpc.method_handlers_generic_handler(service, group) for service, group in methods.items()
@@ -186,13 +186,10 @@ def _answered_by(
 
 def _feeds(request: prediction_pb2.PredictRequest) -> dict[str, NDArray[Any]]:
     feeds = {}
-    for name, proto in request.inputs.items():
+    inputs = request.inputs
+    for name in inputs:  # the items() of a protobuf map take three times as long
         try:
-            feeds[name] = to_array(proto)
+            feeds[name] = to_array(inputs[name])
         except ValueError as error:
             raise StatusError(Code.INVALID_ARGUMENT, f"input {name!r}: {error}") from error
     return feeds
-
-
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()

@@ -1,9 +1,9 @@
 """Predict: run a signature on tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from numpy.typing import NDArray
 
 from serving.api.signature import (
@@ -34,8 +34,7 @@ class SignatureNotFoundError(StatusError):
         self.signature_name = signature_name
 
 
-@dataclass(frozen=True)
-class PredictQuery:
+class PredictQuery(msgspec.Struct, frozen=True):
     """What a predict request asks of a model.
 
     Attributes:
@@ -51,8 +50,7 @@ class PredictQuery:
     deadline: Deadline = NO_DEADLINE
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True):
     """Outputs, and the signature that gave them."""
 
     outputs: dict[str, NDArray[Any]]

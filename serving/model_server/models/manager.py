@@ -4,7 +4,8 @@ import logging
 import os
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline
@@ -26,8 +27,7 @@ class StartError(Exception):
     """The server cannot start; the message says why."""
 
 
-@dataclass(frozen=True)
-class ModelRef:
+class ModelRef(msgspec.Struct, frozen=True):
     """What a request asks for: a model, and perhaps a version or a label, never both."""
 
     name: str

@@ -4,6 +4,7 @@ import zlib
 from typing import Any
 
 from serving.api.status import Code, StatusError
+from serving.model_server.rest_api.large_body import LargeBody
 
 
 class BodyTooLargeError(StatusError):
@@ -16,7 +17,7 @@ class BodyTooLargeError(StatusError):
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def read_body(environ: dict[str, Any], max_bytes: int) -> bytes:
+def read_body(environ: dict[str, Any], max_bytes: int) -> bytes | memoryview:
     """The body of a request, inflated where it came as gzip.
 
     Args:
@@ -27,7 +28,11 @@ def read_body(environ: dict[str, Any], max_bytes: int) -> bytes:
         BodyTooLargeError: it is longer.
         StatusError: INVALID_ARGUMENT, it is no gzip, though its header says so.
     """
-    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    stream = environ["wsgi.input"]
+    if isinstance(stream, LargeBody):
+        body: bytes | memoryview = stream.getbuffer()
+    else:
+        body = stream.read(int(environ.get("CONTENT_LENGTH") or 0))
     encoding = environ.get("HTTP_CONTENT_ENCODING", "")
     # As in TensorFlow Serving, which looks for the word in the header, and for no other encoding.
     return _inflated(body, max_bytes) if "gzip" in encoding else body
@@ -41,7 +46,7 @@ def too_large(max_bytes: int) -> str:
     )
 
 
-def _inflated(body: bytes, max_bytes: int) -> bytes:
+def _inflated(body: bytes | memoryview, max_bytes: int) -> bytes:
     inflater = zlib.decompressobj(_GZIP)
     try:
         inflated = inflater.decompress(body, max_bytes + 1)

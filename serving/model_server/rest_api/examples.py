@@ -9,7 +9,9 @@ from serving.model_server.inference.examples_request import examples_of
 from serving.model_server.models.manager import ModelRef
 
 
-def classify(core: Core, ref: ModelRef, body: bytes, deadline: Deadline = NO_DEADLINE) -> bytes:
+def classify(
+    core: Core, ref: ModelRef, body: bytes | memoryview, deadline: Deadline = NO_DEADLINE
+) -> bytes:
     """Answer `:classify`.
 
     Raises:
@@ -19,7 +21,9 @@ def classify(core: Core, ref: ModelRef, body: bytes, deadline: Deadline = NO_DEA
     return json_results.classification(found.labels, found.scores)
 
 
-def regress(core: Core, ref: ModelRef, body: bytes, deadline: Deadline = NO_DEADLINE) -> bytes:
+def regress(
+    core: Core, ref: ModelRef, body: bytes | memoryview, deadline: Deadline = NO_DEADLINE
+) -> bytes:
     """Answer `:regress`.
 
     Raises:

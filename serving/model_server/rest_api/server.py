@@ -4,12 +4,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from waitress.server import create_server
 
 from serving.model_server.options import RestOptions
 from serving.model_server.rest_api.channel import Channel
+from serving.model_server.rest_api.cors import CORS_HEADERS
+from serving.model_server.rest_api.watch import Watch
 
 # How long no request may have been seen before kept-alive connections are closed.
 _QUIET_SECONDS = 0.1
@@ -17,6 +20,8 @@ _QUIET_SECONDS = 0.1
 _RECEIVED_BYTES = 256 * 2**10
 _CONNECTIONS = 1000
 _NEVER = 2**62
+# How long threads that have nothing to do any more may take to notice that.
+_END_SECONDS = 0.5
 
 
 class RestServer:
@@ -42,11 +47,17 @@ class RestServer:
         server.channel_class = Channel
         server.stopping = False
         server.changes = threading.Condition()
+        server.error_headers = CORS_HEADERS if options.cors else []
         self._server = server
+        self._watch = Watch(options.timeout_seconds) if options.timeout_seconds else None
+        if self._watch is not None:
+            server.add_task = partial(_add_task, server.task_dispatcher, self._watch)
         self._thread = threading.Thread(target=self._server.run, name="rest", daemon=True)
 
     def start(self) -> None:
         """Answer requests."""
+        if self._watch is not None:
+            self._watch.start()
         self._thread.start()
 
     def stop(self, grace: float) -> bool:
@@ -56,17 +67,21 @@ class RestServer:
             grace: seconds to wait.
 
         Returns:
-            Whether all requests were answered.
+            Whether all requests were answered, and no model runs any more for one that took too
+            long.
         """
         deadline = time.monotonic() + grace
         self._server.stopping = True
         # Everything that touches sockets runs in the server's own thread.
         self._in_loop(self._stop_listening)
         finished = self._wait_until_quiet(deadline)
-        self._server.task_dispatcher.shutdown(timeout=max(0.5, deadline - time.monotonic()))
+        dispatcher = self._server.task_dispatcher
+        dispatcher.shutdown(timeout=_END_SECONDS)
+        if self._watch is not None:
+            self._watch.stop()
         self._in_loop(self._close_all)
-        self._thread.join(timeout=grace)
-        return finished
+        self._thread.join(timeout=_END_SECONDS)
+        return finished and not dispatcher.threads
 
     def _wait_until_quiet(self, deadline: float) -> bool:
         """Wait until no request is seen for a while; whether that came about in time."""
@@ -95,3 +110,9 @@ class RestServer:
 
     def _busy(self) -> bool:
         return any(channel.busy for channel in list(self._server.active_channels.values()))
+
+
+def _add_task(dispatcher: Any, watch: Watch, channel: Any) -> None:
+    """Let the next request of a channel be answered: by a thread, or when it is late."""
+    watch.add(channel.requests[0], channel)
+    dispatcher.add_task(channel)

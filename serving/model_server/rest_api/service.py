@@ -8,7 +8,7 @@ from typing import Any
 
 from serving.api import json_response, json_tensors
 from serving.api.status import HTTP_STATUS, Code, StatusError
-from serving.model_server.deadline import Deadline
+from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.inference.core import Core
 from serving.model_server.inference.predict import PredictQuery, SignatureNotFoundError
 from serving.model_server.models.manager import ModelRef
@@ -17,8 +17,7 @@ from serving.model_server.rest_api.answers import error_json, metadata_json, sta
 from serving.model_server.rest_api.bodies import BodyTooLargeError, read_body
 from serving.model_server.rest_api.cors import CORS_HEADERS, check_preflight
 from serving.model_server.rest_api.examples import classify, regress
-from serving.model_server.rest_api.routes import Action, Route, path_of, route
-from serving.model_server.rest_api.time_limit import TimeLimit
+from serving.model_server.rest_api.routes import Action, path_of, route
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class RestService:
         self._core = core
         self._max_body_bytes = options.max_body_bytes
         self._cors_headers = CORS_HEADERS if options.cors else []
-        self._time_limit = TimeLimit(options.timeout_seconds, options.threads)
+        self._timeout_seconds = options.timeout_seconds
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -63,14 +62,6 @@ class RestService:
         start_response(_STATUS_LINES[status], headers)
         return [] if method == "HEAD" else [body]
 
-    def close(self) -> bool:
-        """Take no more requests.
-
-        Returns:
-            Whether no model runs any more for a request that took too long.
-        """
-        return self._time_limit.close()
-
     def _answer(self, method: str, path: str, environ: dict[str, Any]) -> bytes:
         asked = route(method, path)
         if asked.action is Action.STATUS:
@@ -78,19 +69,20 @@ class RestService:
         if asked.action is Action.METADATA:
             return metadata_json(asked.ref.name, self._core.metadata(asked.ref))
         body = read_body(environ, self._max_body_bytes)
-        return self._time_limit.run(
-            lambda deadline: self._infer(asked, body, deadline),
-            environ.get(RECEIVED_KEY) or time.monotonic(),
-        )
-
-    def _infer(self, asked: Route, body: bytes, deadline: Deadline) -> bytes:
+        deadline = self._deadline(environ)
+        deadline.check()
         if asked.action is Action.CLASSIFY:
             return classify(self._core, asked.ref, body, deadline)
         if asked.action is Action.REGRESS:
             return regress(self._core, asked.ref, body, deadline)
         return self._predict(asked.ref, body, deadline)
 
-    def _predict(self, ref: ModelRef, body: bytes, deadline: Deadline) -> bytes:
+    def _deadline(self, environ: dict[str, Any]) -> Deadline:
+        if self._timeout_seconds is None:
+            return NO_DEADLINE
+        return Deadline(environ.get(RECEIVED_KEY, time.monotonic()) + self._timeout_seconds)
+
+    def _predict(self, ref: ModelRef, body: bytes | memoryview, deadline: Deadline) -> bytes:
         request = json_tensors.parse_request(body)
         query = PredictQuery(
             lambda signature: json_tensors.feeds(request, signature),

@@ -10,15 +10,9 @@ from typing import Any
 import pytest
 
 from tests.integration.model_server.conftest import Start, ask
+from tests.litert_models import make_both, make_litert
 from tests.model_fixtures import write_version
-from tests.saved_models import (
-    SavedModels,
-    make_both,
-    make_examples,
-    make_litert,
-    make_tf1,
-    make_vocabulary,
-)
+from tests.saved_models import SavedModels, make_examples, make_tf1, make_vocabulary
 
 SERVE = """
 import json, sys

@@ -5,31 +5,37 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from serving.api.services import PREDICT
+from serving.api.tensors import to_proto
 from serving.model_server.models.config import ModelConfig
 from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
+from tests.waiting import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-def new_server(folder: Path, *, health: bool) -> ModelServer:
+def new_server(
+    folder: Path, loader: FakeLoader | None = None, *, health: bool = True, threads: int = 4
+) -> ModelServer:
     add_version(folder / "m", 1)
     options = ServerOptions(
         models=(ModelConfig("m", folder / "m"),),
-        grpc=GrpcOptions(health=health),
+        grpc=GrpcOptions(health=health, threads=threads),
         rest=RestOptions(port=None),
     )
-    return ModelServer(options, load=FakeLoader())
+    return ModelServer(options, load=loader or FakeLoader())
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ModelServer]:
-    with new_server(tmp_path, health=True) as server:
+    with new_server(tmp_path) as server:
         yield server
 
 
@@ -71,6 +77,27 @@ def test_who_watches_is_told_of_the_stop_and_does_not_hold_it_up(
     assert next(watch).status == NOT_SERVING
     assert not list(watch)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_it_does_not_wait_behind_predictions(tmp_path: Path) -> None:
+    loader = FakeLoader()
+    with (
+        new_server(tmp_path, loader, threads=1) as server,
+        grpc.insecure_channel(str(server.grpc_address)) as channel,
+    ):
+        engine = loader.engines[1]
+        engine.proceed.clear()
+        request = PREDICT.request()
+        request.model_spec.name = "m"
+        request.inputs["x"].CopyFrom(to_proto(np.ones((1, 2), np.float32)))
+        call: Any = channel.unary_unary(PREDICT.path)
+        slow = call.future(request.SerializeToString(), timeout=60)
+        until(engine.entered.is_set, what="the only thread is busy")
+        health = health_pb2_grpc.HealthStub(channel)
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=30).status == SERVING
+        assert next(health.Watch(health_pb2.HealthCheckRequest(), timeout=30)).status == SERVING
+        engine.proceed.set()
+        assert slow.result()
 
 
 def test_it_is_off_without_the_flag(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from serving.api.messages.inference_pb2 import ClassificationRequest, ExampleList, Input
 from serving.api.services import CLASSIFY
 from serving.model_server.models.config import All, ModelConfig
-from serving.model_server.options import InferenceOptions, ServerOptions
+from serving.model_server.options import InferenceOptions, LoadOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests.integration.model_server.conftest import ask
 from tests.model_fixtures import CLASSES, SIDE, document, probabilities, write_version
@@ -59,7 +59,8 @@ def configs(
 
 @pytest.fixture(scope="module")
 def server(configs: tuple[ModelConfig, ...]) -> Iterator[ModelServer]:
-    with ModelServer(ServerOptions(configs)) as server:
+    labels = LoadOptions(allow_labels_for_unavailable=True)
+    with ModelServer(ServerOptions(configs, load=labels)) as server:
         yield server
 
 

@@ -71,6 +71,8 @@ def test_nothing_that_serves_or_asks_imports_training():
     [
         "serving.gateway.app, serving.gateway.server, serving.gateway.__main__",
         "serving.model_server.server, serving.model_server.__main__",
+        "serving.model_server.grpc_api.health, serving.model_server.grpc_api.reflection",
+        "serving.model_server.tls, serving.logs",
         "clients.http, clients.grpc",
         "serving.serve, commandline.serve, commandline.predict, commandline.train, rockstar",
         "commandline.check, commandline.gateway, commandline.models, commandline.promote, commandline.rollback",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import force_setattr
 
 from serving.api.status import Code, StatusError
 from serving.model_server.batching.observer import NoObserver
@@ -349,7 +350,7 @@ def test_a_batch_may_take_until_the_last_of_its_deadlines() -> None:
 def test_who_runs_is_waited_for_past_the_deadline() -> None:
     asked = threading.Event()
 
-    class PassesDuringTheRun(Deadline):
+    class PassesDuringTheRun(Deadline, frozen=True):
         def remaining(self) -> float:
             until(lambda: bench.inner.runs, what="the request runs")
             asked.set()
@@ -364,7 +365,7 @@ def test_who_runs_is_waited_for_past_the_deadline() -> None:
 
 
 def expire(deadline: Deadline) -> None:
-    object.__setattr__(deadline, "moment", time.monotonic() - 1)
+    force_setattr(deadline, "moment", time.monotonic() - 1)
 
 
 def test_a_large_request_fails_when_a_part_of_it_is_too_late() -> None:

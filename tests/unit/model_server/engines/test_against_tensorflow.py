@@ -12,13 +12,11 @@ from serving.api.signature import Signature, TensorSpec
 from serving.model_server.engines.engine import Engine
 from serving.model_server.engines.litert import LiteRTEngine
 from serving.model_server.engines.tensorflow import TensorFlowEngine
+from tests.litert_models import LITERT_DTYPES, make_both, make_casts
 from tests.saved_models import (
-    LITERT_DTYPES,
     NUMBERS,
     SavedModels,
     example,
-    make_both,
-    make_casts,
     make_defaults,
     make_dtypes,
     make_examples,

@@ -13,15 +13,10 @@ from serving.api.status import Code, StatusError
 from serving.model_server.deadline import Deadline
 from serving.model_server.engines.engine import LoadError
 from serving.model_server.engines.litert import LiteRTEngine
+from tests.litert_models import make_heavy, make_litert, make_nameless, make_quantized
 from tests.memory import resident_mb
 from tests.model_fixtures import CLASSES, SIDE, document, probabilities, toy_model, write_version
-from tests.saved_models import (
-    SavedModels,
-    make_heavy,
-    make_litert,
-    make_nameless,
-    make_quantized,
-)
+from tests.saved_models import SavedModels
 
 
 @pytest.fixture

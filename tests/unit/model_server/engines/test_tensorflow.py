@@ -18,15 +18,14 @@ from serving.model_server.engines.engine import LoadError
 from serving.model_server.engines.tensorflow import TensorFlowEngine
 from serving.model_server.inference.predict import PredictQuery, predict
 from serving.model_server.options import EngineOptions
+from tests.litert_models import make_both, make_heavy
 from tests.memory import resident_mb
 from tests.saved_models import (
     SavedModels,
     example,
-    make_both,
     make_composite,
     make_defaults,
     make_dtypes,
-    make_heavy,
     make_shapes,
     make_tf1,
 )

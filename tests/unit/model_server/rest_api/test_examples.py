@@ -20,7 +20,11 @@ from tests.fake_engine import add_version
 def client(tmp_path: Path) -> Iterator[Client]:
     add_version(tmp_path / "m", 1)
     config = ModelConfig("m", tmp_path / "m", labels={"stable": 1})
-    manager = Manager([config], load_examples_engine, LoadOptions(poll_seconds=0))
+    manager = Manager(
+        [config],
+        load_examples_engine,
+        LoadOptions(poll_seconds=0, allow_labels_for_unavailable=True),
+    )
     manager.start()
     yield Client(RestService(Core(manager)))
     manager.stop()

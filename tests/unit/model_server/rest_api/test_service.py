@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
+from serving.model_server.deadline import Deadline
 from serving.model_server.inference.core import Core
 from serving.model_server.models.config import All, ModelConfig
 from serving.model_server.models.manager import Manager
 from serving.model_server.options import LoadOptions, RestOptions
-from serving.model_server.rest_api.service import RestService
+from serving.model_server.rest_api.service import RECEIVED_KEY, RestService
 from tests.fake_engine import FakeLoader, add_version
-from tests.waiting import until
 
 
 @pytest.fixture
@@ -265,18 +265,15 @@ def test_pages_of_other_origins(
         assert "error" in (response.json or {})
 
 
-def test_a_request_that_takes_too_long(core: Core, loader: FakeLoader) -> None:
-    service = RestService(core, RestOptions(timeout_seconds=0.3, threads=1))
-    engine = loader.engines[2]
-    engine.proceed.clear()
-    response = Client(service).post("/v1/models/m:predict", json={"inputs": [[1, 2]]})
+def test_a_request_that_waited_too_long_is_not_begun(core: Core, loader: FakeLoader) -> None:
+    client = Client(RestService(core, RestOptions(timeout_seconds=30.0)))
+    long_ago = {RECEIVED_KEY: Deadline.after(-31).moment}
+    response = client.post(
+        "/v1/models/m:predict", json={"inputs": [[1, 2]]}, environ_overrides=long_ago
+    )
     assert response.status_code == 504
-    assert response.json == {
-        "error": "the model was still running after 300 ms (--rest_api_timeout_in_ms)"
-    }
-    assert not service.close()
-    engine.proceed.set()
-    until(service.close, what="the abandoned run ends")
+    assert response.json == {"error": "the deadline passed before the model was run"}
+    assert not loader.engines[2].entered.is_set()
 
 
 def test_a_body_that_is_too_large_when_inflated(core: Core) -> None:

@@ -1,0 +1,84 @@
+"""How long the embedded model server takes from a cold start to its first Predict over gRPC.
+
+    python -m benchmarks.model_server_startup
+
+Starts it with a logistic model in LiteRT; the time runs from the start of the process to the answer
+of the first Predict, asked by a client that runs already. Beside it, in turns: what a Python takes
+that only imports gRPC, NumPy and LiteRT, below which no server of these can start.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import click
+import grpc
+import numpy as np
+
+from benchmarks.logistic import INPUT, PIXELS, make_logistic
+from serving.api.services import PREDICT
+from serving.api.tensors import to_proto
+
+IMPORTS = "import grpc, numpy, ai_edge_litert.interpreter, google.protobuf.any_pb2"
+
+
+@click.command()
+@click.option("--rounds", default=15, type=click.IntRange(1))
+def main(rounds: int) -> None:
+    """Measure and print medians."""
+    times: dict[str, list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        base_path = Path(folder) / "logistic"
+        make_logistic(base_path)
+        for measured in range(-1, rounds):
+            first_predict = _first_predict(base_path)
+            imports = _imports()
+            if measured >= 0:  # the first round brings files into the system's cache
+                times["first Predict"].append(first_predict)
+                times["imports alone"].append(imports)
+    for name, values in times.items():
+        click.echo(
+            f"{name}: {statistics.median(values):.3f} s "
+            f"({min(values):.3f} to {max(values):.3f}, {len(values)} starts)"
+        )
+
+
+def _first_predict(base_path: Path) -> float:
+    request = PREDICT.request()
+    request.model_spec.name = "default"
+    request.inputs[INPUT].CopyFrom(to_proto(np.zeros((1, PIXELS), np.float32)))
+    # A socket appears at once where a port would have to be told first.
+    socket_path = base_path.parent / "server.sock"
+    command = [
+        *(sys.executable, "-m", "serving.model_server", f"--model_base_path={base_path}"),
+        *("--port=0", f"--grpc_socket_path={socket_path}"),
+    ]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        while not socket_path.exists():
+            if process.poll() is not None:
+                raise click.ClickException("the model server did not start")
+            time.sleep(0.001)
+        with grpc.insecure_channel(f"unix:{socket_path}") as channel:
+            call: Any = channel.unary_unary(PREDICT.path)
+            call(request.SerializeToString(), timeout=60, wait_for_ready=True)
+        return time.perf_counter() - started
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _imports() -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", IMPORTS], check=True)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""`python -m serving.model_server`, with a file that says where the time of each request went.
+
+    python -m benchmarks.rest_profile PROFILE [flags of the model server]
+
+PROFILE gets one JSON document a line for each request: milliseconds of processor time by stage, and
+`total`, what the whole process took from the arrival of the request's first bytes until its answer
+was handed to the kernel. It is for one client that sends one request after the other.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TextIO
+
+import orjson
+
+from benchmarks.stages import Stages
+from serving.api import json_document, json_response, json_tensors, json_values
+from serving.model_server import __main__ as program
+from serving.model_server.engines.litert import LiteRTEngine
+from serving.model_server.rest_api import service
+from serving.model_server.rest_api.channel import Channel
+
+LIBRARY = "JSON library"
+MODEL = "model"
+
+
+def main() -> int:
+    """Serve, and write the profile."""
+    with Path(sys.argv[1]).open("w", buffering=1, encoding="utf-8") as profile:
+        _measure(profile)
+        return program.main(sys.argv[2:])
+
+
+def _measure(profile: TextIO) -> None:
+    stages = Stages()
+    stages.wrap(Channel, "handle_read", "receive")
+    stages.wrap(service, "read_body", "receive")
+    # These two do nothing but call simdjson.
+    stages.wrap(json_document, "_parse_quickly", LIBRARY)
+    stages.wrap(json_values, "_buffers", LIBRARY)
+    stages.wrap(json_tensors, "feeds", "check and cast")
+    stages.wrap(LiteRTEngine, "run", MODEL)
+    stages.wrap(json_response, "response", "round and frame")
+    writer = SimpleNamespace(**vars(orjson))
+    stages.wrap(writer, "dumps", LIBRARY)
+    vars(json_response)["orjson"] = writer
+    stages.wrap(Channel, "write_soon", "send")
+    _by_request(stages, profile)
+
+
+def _by_request(stages: Stages, profile: TextIO) -> None:
+    channel_class: Any = Channel
+    receive, serve = channel_class.received, channel_class.service
+    first = 0.0
+
+    def received(channel: Any, data: bytes) -> bool:
+        nonlocal first
+        if not channel.request:
+            first = time.process_time()
+        return bool(receive(channel, data))
+
+    def service_with_profile(channel: Any) -> None:
+        arrived = first  # which the next request sets anew
+        serve(channel)
+        total = time.process_time() - arrived
+        seconds = {**stages.seconds, "total": total}
+        stages.seconds.clear()
+        line = {stage: round(spent * 1000, 3) for stage, spent in seconds.items()}
+        profile.write(json.dumps(line) + "\n")
+
+    channel_class.received, channel_class.service = received, service_with_profile
+
+
+if __name__ == "__main__":
+    sys.exit(main())
