@@ -8,6 +8,8 @@ import click
 COMMANDS = {
     "train": "Train a model and publish it as the next version.",
     "serve": "Serve the models of a folder over HTTP and gRPC.",
+    "gateway": "Serve over HTTP in front of a model server that runs elsewhere.",
+    "check": "Check a routes file of the gateway.",
     "predict": "Ask a running service what images show.",
     "models": "List models, their versions and labels.",
     "promote": "Give a version a label, such as stable or canary.",

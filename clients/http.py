@@ -31,11 +31,12 @@ _FROM_PROXIES = (502, 503, 504)
 class HttpClient(Connection):
     """Calls a gateway over one kept-alive session; a context manager."""
 
-    def __init__(self, url: str = "http://127.0.0.1:8080") -> None:
+    def __init__(self, url: str = "http://127.0.0.1:8080", *, api_key: str | None = None) -> None:
         """Connect when first used.
 
         Args:
             url: of the gateway.
+            api_key: where it asks for one.
 
         Raises:
             InvalidInputError: it is no URL of HTTP.
@@ -46,6 +47,8 @@ class HttpClient(Connection):
             )
         self._url = url.rstrip("/")
         self._session = requests.Session()
+        if api_key:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
 
     def predict(
         self,

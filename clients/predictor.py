@@ -1,19 +1,20 @@
 """Predict examples by a model's own contract, whatever version answers.
 
 The version that answers is known only from the answer: a new one may have come since the contract
-was read. So a call goes to the newest version, and where another one than expected answers, its
-contract is read and, if it takes other inputs, the examples are prepared anew.
+was read, or a label may have moved. So a call goes to the newest version, or to the label, and
+where another one than expected answers, its contract is read and, if it takes other inputs, the
+examples are prepared anew.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 
+from clients.backend import Backend, TensorResponse
 from clients.errors import DeadlineExceededError, InvalidRequestError, ServerError, UnavailableError
-from clients.tfserving import TensorResponse, VersionStatus
 from serving.api.status import Code
 from serving.contract import Contract, Input
 from serving.errors import InvalidInputError
@@ -24,41 +25,18 @@ _ATTEMPTS = 3
 _TRUSTED_S = 1.0
 
 
-class Backend(Protocol):
-    """What a predictor needs of a model server; `TFServingClient` is one."""
-
-    def predict(
-        self,
-        model: str,
-        inputs: dict[str, NDArray[Any]],
-        *,
-        version: int | None = None,
-        timeout: float | None = None,
-    ) -> TensorResponse:
-        """Run `serving_default`."""
-
-    def contract(
-        self, model: str, version: int | None = None, *, timeout: float | None = None
-    ) -> Contract:
-        """The contract of a version, or of the newest."""
-
-    def status(self, model: str, *, timeout: float | None = None) -> list[VersionStatus]:
-        """The versions of a model, newest first."""
-
-    def close(self) -> None:
-        """Let go of the server."""
-
-
 @dataclass(frozen=True)
 class Predicted:
     """What a model answered, and the contract of the version that did.
 
     Attributes:
         contract: of the version that answered.
+        inputs: float32 [n, *shape], as they were sent.
         outputs: float32 [n, classes], probabilities; for a regression [n, 1], the numbers.
     """
 
     contract: Contract
+    inputs: NDArray[Any]
     outputs: NDArray[Any]
 
 
@@ -69,8 +47,8 @@ class Predictor:
         self._backend = backend
         # By model and version. A contract never changes and is small: at worst an unused one stays.
         self._contracts: dict[tuple[str, int], Contract] = {}
-        # By model, the newest version and when that was learnt (monotonic seconds).
-        self._newest: dict[str, tuple[int, float]] = {}
+        # By model and label (None: the newest), the version and when that was learnt (monotonic).
+        self._current: dict[tuple[str, str | None], tuple[int, float]] = {}
 
     def predict(
         self,
@@ -78,6 +56,7 @@ class Predictor:
         prepare: Callable[[Input], NDArray[Any]],
         *,
         version: int | None = None,
+        label: str | None = None,
         timeout: float,
     ) -> Predicted:
         """Ask the model.
@@ -86,6 +65,7 @@ class Predictor:
             model: name.
             prepare: makes the batch, float32 [n, *shape], for what a contract says of the input.
             version: None is the newest.
+            label: picks the version instead.
             timeout: seconds for everything together.
 
         Raises:
@@ -93,48 +73,60 @@ class Predictor:
             InvalidInputError: raised by `prepare`.
         """
         deadline = time.monotonic() + timeout
-        contract = self._contract(model, version, deadline)
+        contract = self._contract(model, version, label, deadline)
         for _ in range(_ATTEMPTS):
             try:
                 batch = prepare(contract.input)
                 response = self._backend.predict(
-                    model, {contract.input.name: batch}, version=version, timeout=_left(deadline)
+                    model,
+                    {contract.input.name: batch},
+                    version=version,
+                    label=label,
+                    timeout=_left(deadline),
                 )
             except (InvalidInputError, InvalidRequestError) as error:
                 # Perhaps right for a version that came since.
-                newest = contract
+                current = contract
                 if version is None:
-                    newest = self._refreshed(model, deadline, isinstance(error, InvalidInputError))
-                if newest.version == contract.version:
+                    may_trust = isinstance(error, InvalidInputError)
+                    current = self._refreshed(model, label, deadline, may_trust)
+                if current.version == contract.version:
                     raise
-                contract = newest
+                contract = current
                 continue
-            answered = self._contract(model, response.version, deadline)
+            answered = self._contract(model, response.version, None, deadline)
             if version is None:
-                self._newest[model] = (response.version, time.monotonic())
+                self._current[model, label] = (response.version, time.monotonic())
             if answered.input == contract.input:
-                return Predicted(answered, _outputs(response, answered))
+                return Predicted(answered, batch, _outputs(response, answered))
             contract = answered
         raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
 
-    def _contract(self, model: str, version: int | None, deadline: float) -> Contract:
-        if version is None and model in self._newest:
-            version = self._newest[model][0]
+    def _contract(
+        self, model: str, version: int | None, label: str | None, deadline: float
+    ) -> Contract:
+        if version is None and (model, label) in self._current:
+            version = self._current[model, label][0]
         known = self._contracts.get((model, version)) if version is not None else None
-        return known or self._read(model, version, deadline)
+        return known or self._read(model, version, label, deadline)
 
-    def _refreshed(self, model: str, deadline: float, may_trust: bool) -> Contract:
-        """The newest contract; a fresh one may be trusted, so that bad inputs cost no call each."""
-        version, learnt = self._newest[model]
+    def _refreshed(
+        self, model: str, label: str | None, deadline: float, may_trust: bool
+    ) -> Contract:
+        """The current contract; a fresh one may be trusted: bad inputs then cost no call each."""
+        version, learnt = self._current[model, label]
         if may_trust and time.monotonic() - learnt < _TRUSTED_S:
             return self._contracts[model, version]
-        return self._read(model, None, deadline)
+        return self._read(model, None, label, deadline)
 
-    def _read(self, model: str, version: int | None, deadline: float) -> Contract:
-        contract = self._backend.contract(model, version, timeout=_left(deadline))
+    def _read(
+        self, model: str, version: int | None, label: str | None, deadline: float
+    ) -> Contract:
+        label = label if version is None else None
+        contract = self._backend.contract(model, version, label=label, timeout=_left(deadline))
         self._contracts[model, contract.version] = contract
         if version is None:
-            self._newest[model] = (contract.version, time.monotonic())
+            self._current[model, label] = (contract.version, time.monotonic())
         return contract
 
 

@@ -23,6 +23,7 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", help="Name of the model; needed where several are served.")
 @click.option("--url", default=DEFAULT_URL, help="The gateway.")
+@click.option("--api-key", envvar="ROCKSTAR_API_KEY", help="Where it asks for one.")
 @click.option("--grpc", metavar="HOST:PORT", help="Ask this TensorFlow Serving directly instead.")
 @click.option("--version", type=click.IntRange(1), help="Version; else the newest.")
 @click.option("--top", default=3, type=click.IntRange(1), help="How many labels to list.")
@@ -31,6 +32,7 @@ def predict(
     files: tuple[Path, ...],
     model: str | None,
     url: str,
+    api_key: str | None,
     grpc: str | None,
     version: int | None,
     top: int,
@@ -46,7 +48,7 @@ def predict(
             with GrpcClient(grpc) as direct:
                 answer = direct.predict(model, examples, version=version, top=top)
         else:
-            with HttpClient(url) as client:
+            with HttpClient(url, api_key=api_key) as client:
                 model = model or _only_model([served["model"] for served in client.models()])
                 answer = client.predict(model, examples, version=version, top=top)
     except (CallError, InvalidInputError) as error:

@@ -145,6 +145,8 @@ class Contract(Record, frozen=True):
         created: when, with a time zone.
         producer: the software that made it.
         target: what is predicted, where the data names it: a column.
+        confusion: of a classification, how many held-out examples of each label (rows) were taken
+            for each (columns), in the order of the labels; empty where there are too many labels.
     """
 
     schema_version: int
@@ -159,8 +161,12 @@ class Contract(Record, frozen=True):
     created: datetime
     producer: str
     target: str | None = None
+    confusion: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        sizes = {len(self.confusion), *map(len, self.confusion)}
+        if self.confusion and sizes != {len(self.labels)}:
+            raise ValueError("confusion must have a row and a column for each label, or be empty")
         if self.task == "regression":
             if self.labels:
                 raise ValueError("labels must be empty for a regression")

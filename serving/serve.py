@@ -15,6 +15,9 @@ from serving.model_folder import ModelFolderError, find_models, model_config
 from serving.models_config import declared
 from serving.supervisor import Child, ServeError, Supervisor
 
+# The gateway ends by itself, after its settings ROCKSTAR_DRAIN and ROCKSTAR_GRACE.
+GATEWAY_STOP_TIMEOUT_S = 120.0
+
 log = logging.getLogger(__name__)
 
 
@@ -86,6 +89,8 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses, Callable[[], boo
             # A TensorFlow Serving elsewhere may come later: until then the gateway says so.
             lambda: _answers(host, port, "/livez" if options.tfserving else "/readyz"),
             pass_fds=(listening.fileno(),),
+            stop_timeout=GATEWAY_STOP_TIMEOUT_S,
+            reloads=True,
         )
         supervisor = Supervisor([*children, gateway])
         with supervisor.signals():

@@ -36,12 +36,16 @@ class Child:
         command: gives the arguments of the process, at each start.
         is_ready: asked repeatedly until it says yes.
         pass_fds: file descriptors that the process inherits.
+        stop_timeout: seconds it may take to stop before it is killed.
+        reloads: whether it gets the SIGHUPs that the supervisor gets.
     """
 
     name: str
     command: Callable[[], list[str]]
     is_ready: Callable[[], bool]
     pass_fds: tuple[int, ...] = ()
+    stop_timeout: float = STOP_TIMEOUT_S
+    reloads: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started: float = field(default=0.0, init=False)
     quick_deaths: int = field(default=0, init=False)
@@ -64,11 +68,16 @@ class Child:
             return
         self.process.terminate()
         try:
-            self.process.wait(STOP_TIMEOUT_S)
+            self.process.wait(self.stop_timeout)
         except subprocess.TimeoutExpired:
-            log.warning("%s did not stop within %g s: killed", self.name, STOP_TIMEOUT_S)
+            log.warning("%s did not stop within %g s: killed", self.name, self.stop_timeout)
             self.process.kill()
             self.process.wait()
+
+    def reload(self) -> None:
+        """Ask the process to read its files again, if it does such a thing."""
+        if self.reloads and self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGHUP)
 
     @property
     def exit_code(self) -> int | None:
@@ -90,12 +99,17 @@ class Supervisor:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """While this context lasts, SIGINT and SIGTERM stop the supervisor."""
+        """While this context lasts, SIGINT and SIGTERM stop the supervisor; SIGHUP is passed on."""
 
         def stop(_number: int, _frame: FrameType | None) -> None:
             self.stop()
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        def reload(_number: int, _frame: FrameType | None) -> None:
+            for child in self._children:
+                child.reload()
+
+        handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:

@@ -3,17 +3,23 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from serving.contract import SCHEMA_VERSION, Contract, DataSet, utc_now
+from training.evaluation import TestPredictions, confusion_matrix
 from training.prepared import Prepared
 
+# More labels make a matrix that nobody reads, and a contract that every server carries around.
+MAX_CONFUSED = 50
 
-def draft(name: str, data: Prepared, metrics: dict[str, float]) -> Contract:
+
+def draft(name: str, data: Prepared, metrics: dict[str, float], test: TestPredictions) -> Contract:
     """What a model of this data promises; the version is a placeholder that publishing replaces.
 
     Args:
         name: of the model.
         data: that it was trained on.
         metrics: by name.
+        test: what the model says of the held-out examples.
     """
+    countable = data.task == "classification" and len(data.labels) <= MAX_CONFUSED
     return Contract(
         schema_version=SCHEMA_VERSION,
         model=name,
@@ -27,6 +33,7 @@ def draft(name: str, data: Prepared, metrics: dict[str, float]) -> Contract:
         created=utc_now(),
         producer=", ".join(map(_release, ("rockstartf", "tensorflow", "keras"))),
         target=data.target,
+        confusion=confusion_matrix(test, len(data.labels)) if countable else (),
     )
 
 

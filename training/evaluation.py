@@ -38,6 +38,13 @@ def answers(answer: Answer, part: Part) -> NDArray[np.float32]:
     return np.concatenate([answer(tensors) for tensors, _ in part.batches(_BATCH)])
 
 
+def confusion_matrix(test: TestPredictions, labels: int) -> tuple[tuple[int, ...], ...]:
+    """How many examples of each label (rows) were taken for each (columns)."""
+    counts = np.zeros((labels, labels), np.int64)
+    np.add.at(counts, (test.truth, test.outputs.argmax(axis=1)), 1)
+    return tuple(map(tuple, counts.tolist()))
+
+
 def classification_metrics(
     test: NDArray[np.float32], truth: NDArray[np.int64], prefix: str = "test"
 ) -> dict[str, float]:

@@ -215,7 +215,7 @@ def _export(
     return export(
         network.predict,
         network.trackables,
-        draft(config.name, data, metrics_of(data, test, answer)),
+        draft(config.name, data, metrics_of(data, test, answer), test),
         data.golden,
         models,
         quantization=judged_by(data) if config.quantize else None,

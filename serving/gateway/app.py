@@ -1,19 +1,67 @@
 """The Flask application."""
 
-import uuid
+import logging
+from collections.abc import Callable, Sequence
 
-from flask import Flask, Response, g, request
+from flask import Flask
+from prometheus_client import CollectorRegistry
 
-from clients.predictor import Backend, Predictor
+from clients.backend import Backend
+from clients.predictor import Predictor
 from clients.tfserving import TFServingClient
-from serving.gateway import errors, health, models, predict
+from serving.gateway import (
+    access,
+    browsers,
+    entry,
+    errors,
+    explain,
+    metrics,
+    oip,
+    ops,
+    pages,
+    predict,
+)
+from serving.gateway.api import Api
 from serving.gateway.config import GatewayConfig
+from serving.gateway.context import trace_headers
+from serving.gateway.files import Files, read_files
+from serving.gateway.json_answers import MsgspecProvider
+from serving.gateway.metrics.observer import MetricsObserver
+from serving.gateway.observer import Observer, Observers
+from serving.gateway.observing.chosen import observers_for
+from serving.gateway.predicting import GatewayPredictor
+from serving.gateway.seldom import Seldom
 from serving.gateway.state import Gateway
+from serving.gateway.traffic.routing import Router
+from serving.gateway.traffic.shadowing import Shadows
+from serving.gateway.upstream.circuit import Circuit
+from serving.gateway.upstream.coalescing import Coalescing
+from serving.gateway.upstream.reported import Reported
+from serving.gateway.upstream.routed import Routed
+from serving.gateway.upstream.timed import Timed
 
-_MAX_REQUEST_ID = 64
+log = logging.getLogger(__name__)
+
+# One line for each API. What fits none of them is answered in the manner of the first.
+APIS = (
+    predict.API,
+    explain.API,
+    oip.API,
+    oip.HEALTH,
+    ops.API,
+    metrics.API,
+    pages.API,
+)
 
 
-def create_app(config: GatewayConfig, backend: Backend | None = None) -> Flask:
+def create_app(
+    config: GatewayConfig,
+    backend: Backend | None = None,
+    observers: Sequence[Observer] = (),
+    apis: tuple[Api, ...] = APIS,
+    files: Files | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Flask:
     """The gateway as a WSGI application.
 
     Call it in the process that serves: gRPC connections do not survive a fork.
@@ -21,30 +69,50 @@ def create_app(config: GatewayConfig, backend: Backend | None = None) -> Flask:
     Args:
         config: settings.
         backend: the model server; None connects to config.upstream.
+        observers: told what happens.
+        apis: what it consists of.
+        files: what the files say that the settings name; None reads them.
+        stopping: whether the gateway is about to stop, and so is not ready any more.
     """
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     # A multipart field that is not a file has nothing to say here: keep it small.
     app.config["MAX_FORM_MEMORY_SIZE"] = 64 * 1024
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    backend = backend or TFServingClient(config.upstream)
-    app.extensions["gateway"] = Gateway(config, backend, Predictor(backend))
-    app.before_request(_take_request_id)
-    app.after_request(_give_request_id)
-    errors.init_app(app)
-    app.register_blueprint(predict.blueprint)
-    app.register_blueprint(models.blueprint)
-    app.register_blueprint(health.blueprint)
+    app.json = MsgspecProvider(app)
+    app.extensions["metrics"] = registry = CollectorRegistry()
+    observer = Observers((*observers, MetricsObserver(config, registry), *observers_for(config)))
+    files = files or read_files(config)
+    backend = backend or TFServingClient(config.upstream, headers=trace_headers)
+    app.extensions["gateway"] = _gateway(config, files, backend, observer, stopping)
+    for api in apis:
+        app.register_blueprint(api.blueprint)
+    errors.init_app(app, apis)
+    entry.init_app(app, config, apis, observer)
+    access.init_app(app, files.keys, apis)
+    browsers.init_app(app, config.cors_origins, apis)
     return app
 
 
-def _take_request_id() -> None:
-    """The caller's request id where it is safe to log, else a new one."""
-    given = request.headers.get("X-Request-ID", "")
-    usable = 0 < len(given) <= _MAX_REQUEST_ID and given.replace("-", "").isalnum()
-    g.request_id = given if usable and given.isascii() else uuid.uuid4().hex
+def _gateway(
+    config: GatewayConfig,
+    files: Files,
+    backend: Backend,
+    observer: Observer,
+    stopping: Callable[[], bool],
+) -> Gateway:
+    """Lays the layers of calls to the model server one around the other."""
 
+    def max_batch(model: str) -> int:
+        route = files.routes.models.get(model)
+        return (route.max_batch if route else None) or config.max_batch
 
-def _give_request_id(response: Response) -> Response:
-    response.headers["X-Request-ID"] = g.request_id
-    return response
+    # Part of the time of a request goes before its call.
+    enough = min(1.0, config.request_timeout / 2)
+    guarded = Circuit(Reported(backend, observer), observer, enough)
+    shared = Coalescing(guarded, max_batch, config.max_calls, observer)
+    router, shadows = Router(files.routes), Shadows(observer)
+    predictor = GatewayPredictor(
+        Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer, config.preparing
+    )
+    routed = Routed(Timed(guarded), guarded, router, shadows)
+    return Gateway(config, routed, predictor, observer, stopping, Seldom(log))

@@ -1,26 +1,95 @@
-"""What can be set of a gateway."""
+"""What can be set of a gateway: each setting with its type, limits, meaning and default.
+
+A setting `max_pixels` is the environment variable ROCKSTAR_MAX_PIXELS and the option --max-pixels;
+`serving.gateway.settings` reads and checks them.
+"""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 from serving.images import DEFAULT_MAX_PIXELS
+
+MIB = 2**20
 
 
 @dataclass(frozen=True)
 class GatewayConfig:
-    """Settings of one gateway; passed in, never read from the environment on the way.
+    """Settings of one gateway; passed in, never read from the environment on the way."""
 
-    Attributes:
-        upstream: address of the model server's gRPC API, "host:port" or "unix:/path".
-        models: names that `/v1/models` lists and `/readyz` asks for.
-        request_timeout_s: for everything that a request does, preprocessing and model together.
-        max_body_bytes: largest request body.
-        max_pixels: largest image, judged by its header.
-        max_instances: most examples in one request.
-    """
+    upstream: Annotated[
+        str, Meta(description="The model server's gRPC API: HOST:PORT, or unix:/PATH.")
+    ] = "127.0.0.1:8500"
+    models: Annotated[
+        tuple[str, ...],
+        Meta(description="Models to list and to be ready for.", extra={"option": "--model"}),
+    ] = ()
 
-    upstream: str
-    models: tuple[str, ...]
-    request_timeout_s: float = 10.0
-    max_body_bytes: int = 16 * 2**20
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    max_instances: int = 256
+    routes: Annotated[
+        str, Meta(description="Routes file; read again on SIGHUP. See rockstar check.")
+    ] = ""
+
+    api_keys_file: Annotated[
+        str, Meta(description="Who may ask; read again on SIGHUP. --make-key makes entries.")
+    ] = ""
+    api_keys: Annotated[
+        tuple[str, ...], Meta(description="Likewise: NAME:SHA256.", extra={"secret": True})
+    ] = ()
+    rate_limit: Annotated[
+        str, Meta(description="Of keys without one of their own, such as 100/minute.")
+    ] = ""
+    cors_origins: Annotated[
+        tuple[str, ...], Meta(description="Sites whose pages may ask, https://HOST; * is all.")
+    ] = ()
+
+    bind: Annotated[str, Meta(description="HOST:PORT, unix:PATH or fd://N.")] = "127.0.0.1:8080"
+    workers: Annotated[int, Meta(ge=1, description="Processes.")] = 2
+    threads: Annotated[int, Meta(ge=1, description="Requests at a time in each process.")] = 32
+    queue: Annotated[
+        int, Meta(ge=0, description="Requests that wait in each process; then it answers 429.")
+    ] = 64
+    drain: Annotated[
+        float,
+        Meta(ge=0, description="Seconds between SIGTERM, when /readyz fails, and its end of work."),
+    ] = 0.0
+    grace: Annotated[
+        int, Meta(ge=0, description="Seconds that requests in flight have when it stops.")
+    ] = 5
+
+    preparing: Annotated[
+        int, Meta(ge=1, description="Requests at a time that prepare their inputs; bounds memory.")
+    ] = 4
+
+    log_format: Annotated[
+        str, Meta(pattern="^(text|json)$", description="text, or json with an object a line.")
+    ] = "text"
+    access_log: Annotated[bool, Meta(description="Log each request.")] = True
+    payload_log: Annotated[
+        str, Meta(description="File for a sample of requests and answers, images by hash.")
+    ] = ""
+    payload_share: Annotated[
+        float, Meta(gt=0, le=1, description="Share of the requests in the payload log.")
+    ] = 0.01
+    tracing: Annotated[
+        bool, Meta(description="Send OpenTelemetry spans, as the variables OTEL_… say.")
+    ] = False
+
+    request_timeout: Annotated[
+        float, Meta(gt=0, description="Seconds for a request that does not say X-Request-Timeout.")
+    ] = 10.0
+    max_request_timeout: Annotated[
+        float, Meta(gt=0, description="The most seconds that X-Request-Timeout may ask for.")
+    ] = 60.0
+    max_batch: Annotated[
+        int, Meta(ge=1, description="Most examples of several requests in one call; 1: never join.")
+    ] = 64
+    max_calls: Annotated[
+        int,
+        Meta(ge=1, description="Calls of a model at a time, of each process; then requests join."),
+    ] = 1
+    max_body_bytes: Annotated[int, Meta(ge=1, description="Largest request body.")] = 16 * MIB
+    max_pixels: Annotated[
+        int, Meta(ge=1, description="Largest image, width x height, judged by its header.")
+    ] = DEFAULT_MAX_PIXELS
+    max_instances: Annotated[int, Meta(ge=1, description="Most examples in one request.")] = 256

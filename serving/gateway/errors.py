@@ -1,20 +1,38 @@
-"""Errors as problem documents (RFC 9457), with what is wrong and how to mend it."""
+"""Exceptions to problems, said as the API does that the request came to."""
 
 import logging
 from http import HTTPStatus
-from typing import Any
 
-from flask import Flask, Response, g, json, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from flask import Flask, Response, request
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+)
 
 from clients.errors import CallError
 from serving.api.status import HTTP_STATUS, Code
 from serving.errors import InvalidInputError, TooLargeError
+from serving.gateway.api import Api
+from serving.gateway.context import context
+from serving.gateway.problem import Problem
 from serving.gateway.state import gateway
 
-RETRY_AFTER_S = 1
+RETRY_AFTER = {"Retry-After": "1"}
+# What a caller's own request can be the reason of.
+_CALLERS = {400, 401, 403, 404, 409, 429, 501}
 
 log = logging.getLogger(__name__)
+
+
+class ProblemError(Exception):
+    """A problem that is known as such where it arises."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
 
 
 class UnsupportedTypeError(InvalidInputError):
@@ -25,15 +43,6 @@ class UnknownNameError(InvalidInputError):
     """A model or version that is not served."""
 
 
-def init_app(app: Flask) -> None:
-    """Answer every error of an application as a problem document."""
-    app.register_error_handler(InvalidInputError, _invalid_input)
-    app.register_error_handler(CallError, _call_error)
-    app.register_error_handler(RequestEntityTooLarge, _body_too_large)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _internal_error)
-
-
 _STATUS = {
     TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -41,31 +50,50 @@ _STATUS = {
 }
 
 
-def problem(status: int, detail: str, **members: Any) -> Response:
-    """A problem document.
+def init_app(app: Flask, apis: tuple[Api, ...]) -> None:
+    """Answer every error of an application in the manner of its API."""
 
-    Args:
-        status: HTTP status.
-        detail: what went wrong, for a person.
-        members: further members; empty ones are left out.
-    """
-    try:
-        title = HTTPStatus(status).phrase
-    except ValueError:
-        title = "Client Closed Request" if status == HTTP_STATUS[Code.CANCELLED] else "Error"
-    document = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    document |= {name: value for name, value in members.items() if value}
-    document["request_id"] = g.request_id
-    response = Response(json.dumps(document) + "\n", status, mimetype="application/problem+json")
-    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
-    return response
+    def answer(error: Exception) -> Response:
+        api = next(api for api in apis if api.name == context().api)
+        problem = _problem(error, api)
+        response = api.render(problem)
+        response.status_code = problem.status
+        response.headers.update(problem.headers)
+        return response
+
+    app.register_error_handler(Exception, answer)
 
 
-def _invalid_input(error: InvalidInputError) -> Response:
-    return problem(
+def _problem(error: Exception, api: Api) -> Problem:
+    if isinstance(error, ProblemError):
+        return error.problem
+    if isinstance(error, InvalidInputError):
+        return _invalid_input(error)
+    if isinstance(error, CallError):
+        return _failed_call(error, api)
+    if isinstance(error, RequestEntityTooLarge):
+        return _body_too_large()
+    if isinstance(error, HTTPException):
+        return _http_error(error)
+    log.error(
+        "request %s: %s %s failed",
+        context().request_id,
+        request.method,
+        request.path,
+        exc_info=error,
+    )
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "The gateway failed; its log has the details under this request id.",
+        Code.INTERNAL,
+    )
+
+
+def _invalid_input(error: InvalidInputError) -> Problem:
+    return Problem(
         _STATUS.get(type(error), HTTPStatus.BAD_REQUEST),
         str(error),
+        Code.INVALID_ARGUMENT,
         field=error.field,
         expected=error.expected,
         got=error.got,
@@ -73,66 +101,92 @@ def _invalid_input(error: InvalidInputError) -> Response:
     )
 
 
-def _call_error(error: CallError) -> Response:
+def _failed_call(error: CallError, api: Api) -> Problem:
     status = HTTP_STATUS[error.code]
-    if error.code is Code.UNAVAILABLE:
-        log.warning("request %s: %s", g.request_id, error)
-        return problem(
-            status,
-            "The model server cannot be reached.",
-            hint="It is starting or down: try again in a moment.",
+    overloaded = error.code is Code.RESOURCE_EXHAUSTED and not api.relays
+    if error.code is Code.UNAVAILABLE or overloaded:
+        gateway().outages.warn("request %s: %s", context().request_id, error)
+        return Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "The model server cannot be reached, or has too much to do.",
+            Code.UNAVAILABLE,
+            hint="Try again in a moment.",
+            headers=RETRY_AFTER,
         )
     if error.code is Code.DEADLINE_EXCEEDED:
-        seconds = gateway().config.request_timeout_s
-        return problem(
+        return Problem(
             status,
-            f"There was no answer within {seconds:g} s.",
+            f"There was no answer within {context().timeout:g} s.",
+            error.code,
             hint="Send fewer or smaller inputs, or try again later.",
         )
-    # Requests are checked before they go upstream: what fails there is not the caller's doing.
-    log.error("request %s: the model server answered %s: %s", g.request_id, error.code.name, error)
-    return problem(HTTPStatus.BAD_GATEWAY, "The model server could not answer this request.")
+    if api.relays and status in _CALLERS:
+        headers = RETRY_AFTER if status == HTTPStatus.TOO_MANY_REQUESTS else {}
+        return Problem(status, error.message, error.code, headers=headers)
+    # Other APIs check requests before they go upstream: what fails there is not the caller's doing.
+    log.error(
+        "request %s: the model server answered %s: %s",
+        context().request_id,
+        error.code.name,
+        error,
+    )
+    return Problem(
+        status if api.relays else HTTPStatus.BAD_GATEWAY,
+        "The model server could not answer this request.",
+        error.code,
+    )
 
 
-def _body_too_large(_error: RequestEntityTooLarge) -> Response:
+def _body_too_large() -> Problem:
     limit = gateway().config.max_body_bytes
+    status, code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.INVALID_ARGUMENT
     if request.content_length is not None and request.content_length <= limit:
-        return problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        return Problem(
+            status,
             "The form has too many parts, or a large part that is not a file.",
+            code,
             field="body",
             hint="Send files (curl -F image=@seven.png), fewer in one request.",
         )
-    return problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    return Problem(
+        status,
         f"The body is larger than {limit:,} bytes.",
+        code,
         field="body",
         expected=f"at most {limit:,} bytes",
         got=f"{request.content_length:,} bytes" if request.content_length else "more",
-        hint="Send fewer or smaller images.",
+        hint="Send fewer or smaller inputs.",
     )
 
 
-def _http_error(error: HTTPException) -> Response:
-    status = error.code or 500
-    detail, members = error.description or "", {}
+def _http_error(error: HTTPException) -> Problem:
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    headers = {
+        name: value
+        for name, value in error.get_headers()
+        if name.lower() in ("allow", "retry-after", "location")
+    }
+    if isinstance(error, ClientDisconnected):
+        return Problem(
+            HTTPStatus.REQUEST_TIMEOUT,
+            f"The body did not arrive within {context().timeout:g} s.",
+            Code.DEADLINE_EXCEEDED,
+        )
     if isinstance(error, NotFound):
-        detail = f"There is nothing at {request.path}."
-        members["hint"] = "POST /predict/<model> predicts, GET /v1/models lists what is served."
-    elif isinstance(error, MethodNotAllowed):
-        allowed = ", ".join(sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"}))
-        detail = f"{request.path} does not take {request.method}."
-        members = {"field": "method", "expected": allowed, "got": request.method}
-    response = problem(status, detail, **members)
-    for name, value in error.get_headers():
-        if name.lower() in ("allow", "retry-after"):
-            response.headers[name] = value
-    return response
-
-
-def _internal_error(_error: Exception) -> Response:
-    log.exception("request %s: %s %s failed", g.request_id, request.method, request.path)
-    return problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        "The gateway failed; its log has the details under this request id.",
-    )
+        return Problem(
+            status,
+            f"There is nothing at {request.path}.",
+            Code.NOT_FOUND,
+            hint="POST /predict/<model> predicts, GET /v1/models lists what is served.",
+        )
+    if isinstance(error, MethodNotAllowed):
+        return Problem(
+            status,
+            f"{request.path} does not take {request.method}.",
+            Code.UNIMPLEMENTED,
+            field="method",
+            expected=", ".join(sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"})),
+            got=request.method,
+            headers=headers,
+        )
+    return Problem(status, error.description or "", headers=headers)

@@ -1,20 +1,36 @@
 """What every request of one application shares."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import current_app
 
-from clients.predictor import Backend, Predictor
+from clients.backend import Backend
 from serving.gateway.config import GatewayConfig
+from serving.gateway.observer import Observer
+from serving.gateway.predicting import GatewayPredictor
+from serving.gateway.seldom import Seldom
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """Settings, the model server, and the predictor that remembers its contracts."""
+    """Settings, the model server, the predictor that remembers its contracts, and who looks on.
+
+    Attributes:
+        config: settings.
+        backend: the model server, for tensors as they are.
+        predictor: predicts by a model's contract.
+        observer: told what happens.
+        stopping: whether the gateway is about to stop.
+        outages: logs that the model server cannot be reached.
+    """
 
     config: GatewayConfig
     backend: Backend
-    predictor: Predictor
+    predictor: GatewayPredictor
+    observer: Observer
+    stopping: Callable[[], bool]
+    outages: Seldom
 
 
 def gateway() -> Gateway:

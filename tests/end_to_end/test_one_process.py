@@ -53,6 +53,9 @@ def test_the_contract_tells_the_gateway_labels_and_input(http):
     (model, *_) = http.get("/v1/models").get_json()["models"]
     assert model["labels"] == list("0123456789")
     assert model["versions"] == [{"version": 1, "state": "AVAILABLE"}]
+    counts = np.array(model["confusion"])
+    assert counts.sum() == 360
+    assert counts.trace() / 360 == pytest.approx(model["metrics"]["test_accuracy"])
     assert http.get("/readyz").status_code == 200
 
 
@@ -87,7 +90,7 @@ def test_a_photo_of_ink_on_paper_is_the_same_digit(http):
 def test_a_deadline_that_passes_is_a_504_and_the_next_request_is_answered(model_server):
     with TFServingClient(model_server.grpc_address) as upstream:
         config = GatewayConfig(
-            upstream=model_server.grpc_address, models=CLASSIFIERS, request_timeout_s=1e-6
+            upstream=model_server.grpc_address, models=CLASSIFIERS, request_timeout=1e-6
         )
         late = create_app(config, upstream).test_client()
         image = png(load("digits").images[0, :, :, 0])

@@ -6,8 +6,6 @@ cannot live beside TensorFlow: so each runs as a program, in `public_clients/`, 
 
 import json
 import subprocess
-import sys
-import venv
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 
 from serving.model_server.server import ModelServer
+from tests.environments import environment
 from tests.model_fixtures import SIDE, document, probabilities
 
 PROGRAMS = Path(__file__).parent / "public_clients"
@@ -31,25 +30,8 @@ REQUIREMENTS = {
 
 @pytest.fixture(scope="module")
 def python(request: pytest.FixtureRequest) -> Path:
-    """The interpreter of the environment that holds a client; kept between test runs."""
-    folder = request.config.cache.mkdir(f"client-{request.param}-{sys.version_info[1]}")
-    interpreter = folder / "bin" / "python"
-    installed = folder / "installed"
-    if not installed.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        command = [
-            str(interpreter),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            *REQUIREMENTS[request.param],
-        ]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
-        installed.touch()
-    return interpreter
+    """The interpreter of the environment that holds a client."""
+    return environment(request.config, f"client-{request.param}", REQUIREMENTS[request.param])
 
 
 def run(python: Path, client: str, server: ModelServer, request: Any) -> Any:

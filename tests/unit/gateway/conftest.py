@@ -3,8 +3,9 @@ import threading
 import numpy as np
 import pytest
 
+from clients.backend import Metadata, TensorResponse, VersionStatus
 from clients.errors import call_error
-from clients.tfserving import TensorResponse, VersionStatus
+from serving.api.signature import Signature, TensorSpec, signature_def
 from serving.api.status import Code
 from serving.contract import Contract
 from serving.gateway.app import create_app
@@ -20,37 +21,61 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.versions: dict[int, Contract] = {1: make_contract()}
+        self.labels: dict[str, int] = {}
         self.failure: Exception | None = None
         self.batches: list[np.ndarray] = []
+        self.timeouts: list[float] = []
         self.contract_reads = 0
         self.lock = threading.Lock()
+        self.proceed = threading.Event()
+        self.proceed.set()
+        # Versions that answer only when they may proceed.
+        self.hold = {1}
+        self.entered = 0
 
-    def _version(self, model: str, version: int | None) -> int:
+    def _version(self, model: str, version: int | None, label: str | None = None) -> int:
         if self.failure:
             raise self.failure
         if model != "toy":
             raise call_error(Code.NOT_FOUND, f"Servable not found for request: Latest({model})")
+        if label is not None:
+            if label not in self.labels:
+                raise call_error(Code.NOT_FOUND, f"Unrecognized servable version label: {label}")
+            version = self.labels[label]
         if version is not None and version not in self.versions:
             raise call_error(Code.NOT_FOUND, f"Servable not found for request: Specific({version})")
         return max(self.versions) if version is None else version
 
-    def predict(self, model, inputs, *, version=None, timeout=None):
-        version = self._version(model, version)
+    def predict(self, model, inputs, *, version=None, label=None, timeout=None, **_):
+        version = self._version(model, version, label)
         contract = self.versions[version]
         batch = inputs.get(contract.input.name)
         if batch is None or batch.shape[1:] != contract.input.shape:
             raise call_error(Code.INVALID_ARGUMENT, "input does not match signature")
         with self.lock:
             self.batches.append(batch)
+            self.timeouts.append(timeout)
+            self.entered += 1
+        if version in self.hold:
+            assert self.proceed.wait(30)
         return TensorResponse({"probabilities": toy_probabilities(batch, contract)}, version)
 
-    def contract(self, model, version=None, *, timeout=None):
+    def contract(self, model, version=None, *, label=None, timeout=None):
         self.contract_reads += 1
-        return self.versions[self._version(model, version)]
+        return self.versions[self._version(model, version, label)]
 
-    def status(self, model, *, timeout=None):
+    def status(self, model, version=None, *, label=None, timeout=None):
         self._version(model, None)
         return [VersionStatus(v, "AVAILABLE", "") for v in sorted(self.versions, reverse=True)]
+
+    def metadata(self, model, version=None, *, label=None, timeout=None):
+        version = self._version(model, version, label)
+        spec = self.versions[version].input
+        signature = Signature(
+            {spec.name: TensorSpec("image:0", np.dtype(np.float32), (-1, *spec.shape))},
+            {"probabilities": TensorSpec("p:0", np.dtype(np.float32), (-1, 4))},
+        )
+        return Metadata(version, {"serving_default": signature_def(signature)})
 
     def close(self) -> None:
         pass
@@ -81,3 +106,11 @@ def config() -> GatewayConfig:
 @pytest.fixture
 def http(server, config):
     return create_app(config, server).test_client()
+
+
+@pytest.fixture(scope="module")
+def http_forever():
+    """One client for all examples of a property, with the limits of `config`."""
+    limits = {"max_body_bytes": 200_000, "max_pixels": 1_000_000, "max_instances": 8}
+    config = GatewayConfig(upstream="unused", models=("toy",), **limits)
+    return create_app(config, FakeServer()).test_client()

@@ -100,6 +100,8 @@ def test_bad_body(http, request_, status, field, mentions):
         ("top=1.5", "top"),
         ("top=" + "9" * 5000, "top"),
         ("verson=1", "verson"),
+        ("label=", "label"),
+        ("label=stable&version=1", "label"),
     ],
 )
 def test_bad_query(http, query, field):
@@ -147,6 +149,14 @@ def test_unknown_version_names_the_available_ones(http):
     assert "(1)" in problem["expected"]
 
 
+def test_unknown_label_is_named(http, server):
+    server.labels = {"stable": 1}
+    response = http.post("/predict/toy?label=stale", **image(png(stroke())))
+    assert response.status_code == 404
+    problem = response.get_json()
+    assert (problem["field"], problem["got"]) == ("label", "'stale'")
+
+
 def test_model_server_down_then_back(http, server):
     server.failure = call_error(Code.UNAVAILABLE, "secret address refused")
     response = http.post("/predict/toy", **image(png(stroke())))
@@ -155,6 +165,19 @@ def test_model_server_down_then_back(http, server):
     assert "secret" not in response.get_data(as_text=True)
     server.failure = None
     assert http.post("/predict/toy", **image(png(stroke()))).status_code == 200
+
+
+def test_an_outage_does_not_fill_the_log(http, server, caplog):
+    server.failure = call_error(Code.UNAVAILABLE, "refused")
+    for _ in range(10):
+        assert http.post("/predict/toy", **image(png(stroke()))).status_code == 503
+    assert caplog.text.count("refused") == 1
+
+
+def test_a_model_server_with_too_much_to_do(http, server):
+    server.failure = call_error(Code.RESOURCE_EXHAUSTED, "full")
+    response = http.post("/predict/toy", **image(png(stroke())))
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
 
 
 def test_deadline_passed(http, server):

@@ -100,6 +100,17 @@ def test_a_version_can_be_picked(http, server):
         assert {score["label"] for score in answer["predictions"][0]["top"]} == labels
 
 
+def test_a_label_can_be_picked(http, server):
+    server.versions[2] = make_contract(version=2, labels=("a", "b", "c", "d"))
+    server.labels = {"stable": 1}
+    url = "/predict/toy?label=stable"
+    answer = http.post(url, data=png(stroke()), content_type="image/png").get_json()
+    assert (answer["version"], answer["predictions"][0]["label"] in LABELS) == (1, True)
+    server.labels = {"stable": 2}
+    answer = http.post(url, data=png(stroke()), content_type="image/png").get_json()
+    assert (answer["version"], answer["predictions"][0]["label"] in "abcd") == (2, True)
+
+
 def test_a_new_version_is_labelled_by_its_own_contract(http, server):
     def ask():
         return http.post("/predict/toy?top=4", data=png(stroke()), content_type="image/png")

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from clients.tfserving import TensorResponse
+from clients.backend import TensorResponse
 from tests.images import png, stroke
 from tests.table_models import ROW, TENSOR, regression, table_classifier
 
@@ -24,7 +24,7 @@ def number(server, monkeypatch):
     """A regression that answers the sum of its input."""
     server.versions = {1: regression()}
 
-    def predict(model, inputs, *, version=None, timeout=None):
+    def predict(model, inputs, **_):
         (batch,) = inputs.values()
         return TensorResponse({"prediction": batch.sum(axis=1, keepdims=True)}, 1)
 

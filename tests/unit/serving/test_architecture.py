@@ -75,7 +75,7 @@ def test_nothing_that_serves_or_asks_imports_training():
         "serving.model_server.tls, serving.logs",
         "clients.http, clients.grpc",
         "serving.serve, commandline.serve, commandline.predict, commandline.train, rockstar",
-        "commandline.models, commandline.promote, commandline.rollback",
+        "commandline.check, commandline.gateway, commandline.models, commandline.promote, commandline.rollback",
         "commandline.prune, commandline.verify",
         "training.config, training.datasets, training.data_spec, training.prepare",
     ],

@@ -49,14 +49,13 @@ def test_a_child_that_always_dies_is_given_up(monkeypatch):
         supervisor.watch()
 
 
-def test_a_child_that_does_not_listen_is_killed(monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr("serving.supervisor.STOP_TIMEOUT_S", 0.2)
+def test_a_child_that_does_not_listen_is_killed(tmp_path, caplog):
     deaf = tmp_path / "deaf"
     code = (
         "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         f"pathlib.Path({str(deaf)!r}).touch(); time.sleep(60)"
     )
-    child = Child("deaf one", lambda: python(code), deaf.exists)
+    child = Child("deaf one", lambda: python(code), deaf.exists, stop_timeout=0.2)
     supervisor = Supervisor([child])
     supervisor.start()
     supervisor.shut_down()
@@ -71,3 +70,23 @@ def test_a_stop_while_starting_ends_the_start():
     assert not supervisor.start()
     supervisor.shut_down()
     assert child.exit_code is not None
+
+
+def test_a_hangup_is_passed_on_to_who_reads_files_again(tmp_path):
+    ready, heard = tmp_path / "ready", tmp_path / "heard"
+    code = (
+        "import pathlib, signal, time;"
+        f"signal.signal(signal.SIGHUP, lambda *_: pathlib.Path({str(heard)!r}).touch());"
+        f"pathlib.Path({str(ready)!r}).touch(); time.sleep(60)"
+    )
+    sleeper = Child("sleeper", lambda: python(SLEEPER), lambda: True)
+    reader = Child("reader", lambda: python(code), ready.exists, reloads=True)
+    supervisor = Supervisor([sleeper, reader])
+    with supervisor.signals():
+        assert supervisor.start()
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+            until(heard.exists)
+            assert sleeper.exit_code is None
+        finally:
+            supervisor.shut_down()

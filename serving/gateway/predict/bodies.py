@@ -1,4 +1,4 @@
-"""Request bodies to examples: a raw image, multipart files, JSON instances, or CSV rows."""
+"""Request bodies to examples: a raw image or array, multipart files, JSON instances, CSV rows."""
 
 import base64
 import binascii
@@ -13,19 +13,36 @@ from serving.csv_rows import read_rows
 from serving.errors import InvalidInputError, TooLargeError
 from serving.gateway.config import GatewayConfig
 from serving.gateway.errors import UnsupportedTypeError
+from serving.gateway.predict.arrays import is_array_file, read_arrays
 from serving.inputs import Example
 
+TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
 HINT = "curl -F image=@seven.png sends a file; curl -H 'Content-Type: image/png' --data-binary too"
 CSV_TYPE = "text/csv"
-_RAW_TYPES = ("image/", "application/octet-stream")
+_RAW_TYPES = ("image/", "application/octet-stream", "application/x-npy", "application/x-npz")
 
 
 @dataclass(frozen=True)
 class NamedExample:
-    """One example, and what errors call the place where it was found."""
+    """One example, and what errors call the place where it was found.
+
+    Attributes:
+        field: the place.
+        example: as it came, or what was wrong with it at first sight.
+    """
 
     field: str
-    example: Example
+    example: Example | InvalidInputError
+
+    def get(self) -> Example:
+        """The example.
+
+        Raises:
+            InvalidInputError: it is bad.
+        """
+        if isinstance(self.example, InvalidInputError):
+            raise self.example
+        return self.example
 
 
 def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]:
@@ -34,14 +51,14 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
     Raises:
         InvalidInputError: the body cannot be read.
         TooLargeError: more examples than config.max_instances.
-        UnsupportedTypeError: another content type than the four.
+        UnsupportedTypeError: another content type.
         RequestEntityTooLarge: a body over config.max_body_bytes.
     """
     mimetype = request.mimetype
     if mimetype.startswith(_RAW_TYPES):
-        examples = [NamedExample("body", _body(request, config))]
+        examples = _raw(_body(request, config), "body", config)
     elif mimetype == "multipart/form-data":
-        examples = _files(request)
+        examples = _files(request, config)
     elif mimetype == "application/json":
         examples = _instances(_body(request, config))
     elif mimetype == CSV_TYPE:
@@ -49,18 +66,27 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
     else:
         raise UnsupportedTypeError(
             "Content-Type",
-            expected="image/*, multipart/form-data, application/json or text/csv",
+            expected=TYPES,
             got=mimetype or "none",
             hint=HINT,
         )
-    if len(examples) > config.max_instances:
+    require_few(len(examples), config)
+    return examples
+
+
+def require_few(examples: int, config: GatewayConfig) -> None:
+    """Check the number of examples in one request.
+
+    Raises:
+        TooLargeError: more than config.max_instances.
+    """
+    if examples > config.max_instances:
         raise TooLargeError(
             "body",
             expected=f"at most {config.max_instances} examples",
-            got=str(len(examples)),
+            got=str(examples),
             hint="send several requests",
         )
-    return examples
 
 
 def _body(request: Request, config: GatewayConfig) -> bytes:
@@ -71,14 +97,22 @@ def _body(request: Request, config: GatewayConfig) -> bytes:
     return body
 
 
-def _files(request: Request) -> list[NamedExample]:
+def _raw(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
+    """A file: an array by its first bytes, else an image."""
+    if not is_array_file(data):
+        return [NamedExample(field, data)]
+    arrays = read_arrays(data, field, config.max_body_bytes)
+    return [NamedExample(name, array) for name, array in arrays.items()]
+
+
+def _files(request: Request, config: GatewayConfig) -> list[NamedExample]:
     files: list[NamedExample] = []
     for name, file in request.files.items(multi=True):
         field = f"{name} ({file.filename})" if file.filename else name
         if file.mimetype == CSV_TYPE or (file.filename or "").lower().endswith(".csv"):
             files += _rows(file.read(), field)
         else:
-            files.append(NamedExample(field, file.read()))
+            files += _raw(file.read(), field, config)
     if not files:
         got = ", ".join(sorted(request.form)) or "no fields"
         raise InvalidInputError("body", expected="one or more files", got=got, hint=HINT)
@@ -118,6 +152,13 @@ def _instances(body: bytes) -> list[NamedExample]:
 
 
 def _instance(value: Any, field: str) -> NamedExample:
+    try:
+        return _example(value, field)
+    except InvalidInputError as error:
+        return NamedExample(field, error)
+
+
+def _example(value: Any, field: str) -> NamedExample:
     if isinstance(value, dict) and set(value) == {"b64"}:
         field, value = f"{field}.b64", value["b64"]
         if not isinstance(value, str):
@@ -134,7 +175,16 @@ def _instance(value: Any, field: str) -> NamedExample:
 
 
 def _from_base64(text: str, field: str) -> bytes:
-    """Bytes of base64, usual or URL-safe (RFC 4648), padded or not, wrapped or not."""
+    """Bytes of base64, usual or URL-safe (RFC 4648), padded or not, wrapped or not.
+
+    It may be the end of a data URL (RFC 2397).
+    """
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise InvalidInputError(
+                field, expected="a data URL with ;base64, before the data", got=repr(head[:40])
+            )
     text = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)

@@ -3,26 +3,24 @@
 from typing import Any
 
 import msgspec
-from flask import Blueprint, jsonify
+from flask import jsonify
 from flask.typing import ResponseReturnValue
 
 from clients.errors import NotFoundError
 from serving.contract import Input
+from serving.gateway.context import context
 from serving.gateway.state import gateway
 
-blueprint = Blueprint("models", __name__)
 
-
-@blueprint.get("/v1/models")
 def list_models() -> ResponseReturnValue:
     """Every configured model: its versions, their states, and what the newest takes and answers."""
     return jsonify(models=[_describe(model) for model in gateway().config.models])
 
 
 def _describe(model: str) -> dict[str, Any]:
-    backend, timeout = gateway().backend, gateway().config.request_timeout_s
+    backend = gateway().backend
     try:
-        states = backend.status(model, timeout=timeout)
+        states = backend.status(model, timeout=context().time_left())
     except NotFoundError:
         return {"model": model, "versions": []}
     versions = [
@@ -32,13 +30,14 @@ def _describe(model: str) -> dict[str, Any]:
     ]
     described: dict[str, Any] = {"model": model, "versions": versions}
     if any(state.state == "AVAILABLE" for state in states):
-        contract = backend.contract(model, timeout=timeout)
+        contract = backend.contract(model, timeout=context().time_left())
         described |= {
             "task": contract.task,
             "labels": contract.labels,
             "target": contract.target,
             "input": _input(contract.input),
             "metrics": contract.metrics,
+            "confusion": contract.confusion,
             "created": contract.created.isoformat(),
         }
     return described

@@ -1,0 +1,5 @@
+"""`rockstar gateway`."""
+
+from serving.gateway.command import gateway
+
+__all__ = ["gateway"]

@@ -1,0 +1,134 @@
+"""What belongs to one request: its id, its deadline, and what is learnt of it on the way."""
+
+import math
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flask import g, has_request_context
+
+from clients.errors import DeadlineExceededError
+from serving.api.status import Code
+from serving.errors import InvalidInputError
+from serving.gateway.trace_context import TraceContext, trace_context
+
+if TYPE_CHECKING:
+    from serving.gateway.traffic.routes import Arm
+
+TIMEOUT_HEADER = "X-Request-Timeout"
+_MAX_REQUEST_ID = 64
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a request: "preprocess", "upstream" or "postprocess".
+
+    Attributes:
+        name: what it is called.
+        start: nanoseconds since the epoch.
+        seconds: how long it took.
+    """
+
+    name: str
+    start: int
+    seconds: float
+
+
+@dataclass
+class RequestContext:
+    """One request; observers read it when it is answered.
+
+    Attributes:
+        request_id: the caller's, or a new one; in the answer's X-Request-ID and in every error.
+        api: the name of the API that it came to.
+        timeout: seconds that it may take.
+        started: when it came, in monotonic seconds.
+        caller: whose API key it came with; empty without keys.
+        model: the model that was asked for, in the caller's words; empty where there is none.
+        version: the one that answered; None until then.
+        instances: how many examples it had.
+        phases: in the order in which they ended.
+        arms: by model, which version of a split the request goes to.
+        trace: its place in a distributed trace.
+    """
+
+    request_id: str
+    api: str
+    timeout: float
+    started: float
+    caller: str = ""
+    model: str = ""
+    version: int | None = None
+    instances: int = 0
+    phases: list[Phase] = field(default_factory=list)
+    arms: "dict[str, Arm]" = field(default_factory=dict)
+    trace: TraceContext = field(default_factory=lambda: trace_context(None, None))
+
+    def time_left(self) -> float:
+        """Seconds until the deadline: what a call upstream may take.
+
+        Raises:
+            DeadlineExceededError: none.
+        """
+        left = self.started + self.timeout - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceededError(
+                Code.DEADLINE_EXCEEDED, f"there was no answer within {self.timeout:g} s"
+            )
+        return left
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measures what is done inside; phases of one name add up."""
+        start, began = time.time_ns(), time.perf_counter()
+        try:
+            yield
+        finally:
+            self.phases.append(Phase(name, start, time.perf_counter() - began))
+
+
+def context() -> RequestContext:
+    """Of the current request."""
+    current: RequestContext = g.context
+    return current
+
+
+def trace_headers() -> tuple[tuple[str, str], ...]:
+    """What a call upstream says of its place in a trace; nothing outside of a request."""
+    return context().trace.metadata if has_request_context() else ()
+
+
+def request_id(given: str | None) -> str:
+    """The caller's id of a request where it is safe to log, else a new one."""
+    usable = given and len(given) <= _MAX_REQUEST_ID and given.replace("-", "").isalnum()
+    return given if given and usable and given.isascii() else uuid.uuid4().hex
+
+
+def request_timeout(given: str | None, default: float, most: float) -> float:
+    """Seconds that a request may take.
+
+    Args:
+        given: the header X-Request-Timeout.
+        default: where there is none.
+        most: what it may ask for.
+
+    Raises:
+        InvalidInputError: it is not a number of seconds, or too large.
+    """
+    if given is None:
+        return default
+    try:
+        # float() alone would take "1_0", other scripts' digits and spaces.
+        seconds = float(given) if given.isascii() and "_" not in given else math.nan
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= most:
+        raise InvalidInputError(
+            TIMEOUT_HEADER,
+            expected=f"seconds above 0, at most {most:g}",
+            got=repr(given[:40]),
+        )
+    return seconds

@@ -1,0 +1,97 @@
+"""What is done with every request, before its API gets it and after."""
+
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from clients.errors import DeadlineExceededError
+from serving.api.status import Code
+from serving.errors import InvalidInputError
+from serving.gateway.api import Api, api_of
+from serving.gateway.config import GatewayConfig
+from serving.gateway.context import (
+    TIMEOUT_HEADER,
+    RequestContext,
+    context,
+    request_id,
+    request_timeout,
+)
+from serving.gateway.errors import RETRY_AFTER, ProblemError
+from serving.gateway.observer import Observer
+from serving.gateway.problem import Problem
+from serving.gateway.state import gateway
+from serving.gateway.trace_context import HEADER, STATE_HEADER, trace_context
+from serving.gateway.traffic.admission import Admission, arrived, verdict
+
+
+def init_app(app: Flask, config: GatewayConfig, apis: tuple[Api, ...], observer: Observer) -> None:
+    """Have every request of an application pass here; register its blueprints before."""
+    app.before_request(lambda: _open_context(apis))
+    app.before_request(_require_admission)
+    app.after_request(_close_context)
+    open_names = {api.blueprint.name for api in apis if api.open}
+    always = {
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.partition(".")[0] in open_names
+    }
+    app.wsgi_app = Admission(  # type: ignore[method-assign]
+        app.wsgi_app,
+        at_once=config.threads,
+        waiting=config.queue,
+        patience=lambda environ: _patience(environ, config),
+        always=always.__contains__,
+        observer=observer,
+    )
+
+
+def _patience(environ: dict[str, Any], config: GatewayConfig) -> float:
+    header = environ.get(f"HTTP_{TIMEOUT_HEADER.upper().replace('-', '_')}")
+    try:
+        return request_timeout(header, config.request_timeout, config.max_request_timeout)
+    except InvalidInputError:  # said in _open_context
+        return config.request_timeout
+
+
+def _open_context(apis: tuple[Api, ...]) -> None:
+    config = gateway().config
+    api = api_of(request.path, request.blueprint, apis)
+    # First without the header: if that is wrong, the error needs a context too.
+    g.context = RequestContext(
+        request_id(request.headers.get("X-Request-ID")),
+        api.name,
+        config.request_timeout,
+        arrived(request.environ),
+        trace=trace_context(request.headers.get(HEADER), request.headers.get(STATE_HEADER)),
+    )
+    g.context.timeout = request_timeout(
+        request.headers.get(TIMEOUT_HEADER), config.request_timeout, config.max_request_timeout
+    )
+    connection = request.environ.get("gunicorn.socket")
+    if connection is not None:
+        # Who stops in the middle of a body does not keep its place for ever.
+        connection.settimeout(g.context.timeout)
+
+
+def _require_admission() -> None:
+    decided = verdict(request.environ)
+    if decided == "late":
+        raise DeadlineExceededError(Code.DEADLINE_EXCEEDED, "its time was over in the queue")
+    if decided == "full":
+        gateway().observer.refused("queue")
+        raise ProblemError(
+            Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "The gateway has as many requests as it can take.",
+                Code.RESOURCE_EXHAUSTED,
+                hint="Try again in a moment, with fewer requests at a time.",
+                headers=RETRY_AFTER,
+            )
+        )
+
+
+def _close_context(response: Response) -> Response:
+    response.headers["X-Request-ID"] = context().request_id
+    gateway().observer.answered(context(), response.status_code)
+    return response

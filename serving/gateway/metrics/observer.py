@@ -1,0 +1,148 @@
+"""Counts what happens in a gateway.
+
+| metric | labels | what |
+| --- | --- | --- |
+| rockstar_requests_total | model, version, route, status | answered requests |
+| rockstar_request_seconds | model, route | from the first byte read to the answer |
+| rockstar_phase_seconds | model, phase | preprocess, upstream, postprocess |
+| rockstar_upstream_seconds | model, method, code | calls to the model server |
+| rockstar_batch_rows | model | examples in one Predict |
+| rockstar_joined_requests | model | requests that went upstream together |
+| rockstar_requests_in_flight | | requests that the gateway holds |
+| rockstar_refused_total | reason | refused before anything was done: queue, key, rate, circuit |
+| rockstar_predictions_total | model, version, label | answers by label |
+| rockstar_shadowed_total | model, code | copies of requests to shadows, by what became of them |
+| rockstar_shadow_rows_total | model, agreed | examples compared with a shadow's answer |
+| rockstar_input_drift | model, version | population stability index of recent inputs |
+| rockstar_label_drift | model, version | of recent answers |
+"""
+
+import time
+from typing import Literal
+
+from flask import request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from clients.predictor import Predicted
+from serving.gateway.config import GatewayConfig
+from serving.gateway.context import RequestContext
+from serving.gateway.observer import Call, Comparison, Observer
+from serving.gateway.observing.drift import Drift
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+# Names that callers make up must not become time series.
+OTHER = "other"
+
+
+class MetricsObserver(Observer):
+    """Keeps Prometheus metrics in a registry."""
+
+    def __init__(self, config: GatewayConfig, registry: CollectorRegistry) -> None:
+        self._models = set(config.models)
+        self._drifts: dict[tuple[str, int], Drift] = {}
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"rockstar_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"rockstar_{name}", text, labels, buckets=buckets, registry=registry)
+
+        # Of several workers the gravest counts: each sees its own share of the examples.
+        def drift(name: str, text: str) -> Gauge:
+            labels = ("model", "version")
+            return Gauge(
+                f"rockstar_{name}", text, labels, registry=registry, multiprocess_mode="livemax"
+            )
+
+        self._requests = counter(
+            "requests", "Answered requests.", "model", "version", "route", "status"
+        )
+        self._seconds = histogram(
+            "request_seconds", "Seconds to an answer.", _SECONDS, "model", "route"
+        )
+        self._phases = histogram(
+            "phase_seconds", "Seconds in a part of requests.", _SECONDS, "model", "phase"
+        )
+        self._upstream = histogram(
+            *("upstream_seconds", "Seconds of calls to the model server.", _SECONDS),
+            *("model", "method", "code"),
+        )
+        self._rows = histogram("batch_rows", "Examples in one Predict.", _SIZES, "model")
+        self._joined = histogram(
+            "joined_requests", "Requests that went upstream together.", _SIZES, "model"
+        )
+        self._in_flight = Gauge(
+            "rockstar_requests_in_flight",
+            "Requests that the gateway holds.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._refused = counter("refused", "Requests refused before any work.", "reason")
+        self._predictions = counter("predictions", "Answers by label.", "model", "version", "label")
+        self._shadowed = counter("shadowed", "Copies of requests to shadows.", "model", "code")
+        self._shadow_rows = counter(
+            "shadow_rows", "Examples compared with a shadow's answer.", "model", "agreed"
+        )
+        self._input_drift = drift("input_drift", "Population stability index of recent inputs.")
+        self._label_drift = drift("label_drift", "Population stability index of recent answers.")
+
+    def answered(self, context: RequestContext, status: int) -> None:
+        """See Observer."""
+        model = self._known(context)
+        version = "" if context.version is None else str(context.version)
+        route = request.url_rule.rule if request.url_rule else OTHER
+        self._requests.labels(model, version, route, str(status)).inc()
+        self._seconds.labels(model, route).observe(time.monotonic() - context.started)
+        for phase in context.phases:
+            self._phases.labels(model, phase.name).observe(phase.seconds)
+
+    def called(self, call: Call) -> None:
+        """See Observer."""
+        model = call.model if call.model in self._models else OTHER
+        self._upstream.labels(model, call.method, call.code.name).observe(call.seconds)
+        if call.method == "predict":
+            self._rows.labels(model).observe(call.rows)
+
+    def joined(self, model: str, requests: int) -> None:
+        """See Observer."""
+        self._joined.labels(model).observe(requests)
+
+    def predicted(self, model: str, predicted: Predicted) -> None:
+        """See Observer."""
+        contract = predicted.contract
+        version = str(contract.version)
+        if contract.labels:
+            for index in predicted.outputs.argmax(axis=1).tolist():
+                self._predictions.labels(model, version, contract.labels[index]).inc()
+        key = (model, contract.version)
+        drift = self._drifts.get(key)
+        if drift is None:
+            drift = self._drifts.setdefault(key, Drift(contract))
+        drift.observe(predicted.inputs, predicted.outputs)
+        for gauge, index in (
+            (self._input_drift, drift.inputs()),
+            (self._label_drift, drift.labels()),
+        ):
+            if index is not None:
+                gauge.labels(model, version).set(index)
+
+    def shadowed(self, comparison: Comparison) -> None:
+        """See Observer."""
+        self._shadowed.labels(comparison.model, comparison.code.name).inc()
+        agreed, rows = comparison.agreed, comparison.rows
+        self._shadow_rows.labels(comparison.model, "true").inc(agreed)
+        self._shadow_rows.labels(comparison.model, "false").inc(rows - agreed)
+
+    def in_flight(self, requests: int) -> None:
+        """See Observer."""
+        self._in_flight.set(requests)
+
+    def refused(self, why: Literal["queue", "key", "rate", "circuit"]) -> None:
+        """See Observer."""
+        self._refused.labels(why).inc()
+
+    def _known(self, context: RequestContext) -> str:
+        if context.model in self._models or context.version is not None:
+            return context.model
+        return OTHER if context.model else ""

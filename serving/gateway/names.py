@@ -1,0 +1,24 @@
+"""Names that the model server does not know: which one, and what there is."""
+
+from clients.errors import NotFoundError
+from serving.gateway.context import context
+from serving.gateway.errors import UnknownNameError
+from serving.gateway.state import gateway
+
+
+def not_found(model: str, version: int | None = None, label: str | None = None) -> UnknownNameError:
+    """Says whether it is the model, the version or the label that is not there, and what is."""
+    try:
+        states = gateway().backend.status(model, timeout=context().time_left())
+    except NotFoundError:
+        served = ", ".join(gateway().config.models)
+        return UnknownNameError("model", expected=f"a served model ({served})", got=repr(model))
+    if label is not None:
+        return UnknownNameError(
+            "label", expected=f"a label that {model} has", got=repr(label), hint="or give ?version="
+        )
+    available = ", ".join(str(s.version) for s in states if s.state == "AVAILABLE") or "none"
+    got = "the newest" if version is None else str(version)
+    return UnknownNameError(
+        "version", expected=f"an available version of {model} ({available})", got=got
+    )

@@ -1,0 +1,59 @@
+"""One log line for each request."""
+
+import logging
+import time
+
+from flask import request
+
+from serving.gateway.context import RequestContext
+from serving.gateway.observer import Observer
+
+log = logging.getLogger(__name__)
+
+
+class AccessLog(Observer):
+    """Logs each request when it is answered; probes and scrapes only where they fail.
+
+    In JSON a line has the fields of `_fields`; in text the most telling of them.
+    """
+
+    def __init__(self, quiet: frozenset[str]) -> None:
+        """Make a log.
+
+        Args:
+            quiet: names of the APIs that are asked so often that success is not worth a line.
+        """
+        self._quiet = quiet
+
+    def answered(self, context: RequestContext, status: int) -> None:
+        """See Observer."""
+        if context.api in self._quiet and status < 500:
+            return
+        fields = _fields(context, status)
+        level = logging.WARNING if status >= 500 else logging.INFO
+        log.log(
+            level,
+            "%s %s %d %.1f ms %s",
+            *(request.method, request.path, status, fields["milliseconds"], context.request_id),
+            extra=fields,
+        )
+
+
+def _fields(context: RequestContext, status: int) -> dict[str, object]:
+    phases: dict[str, float] = {}
+    for phase in context.phases:
+        phases[phase.name] = phases.get(phase.name, 0.0) + phase.seconds * 1000
+    return {
+        "request_id": context.request_id,
+        "trace_id": context.trace.trace_id,
+        "method": request.method,
+        "path": request.path,
+        "status": status,
+        "milliseconds": round((time.monotonic() - context.started) * 1000, 3),
+        **{f"{name}_milliseconds": round(spent, 3) for name, spent in phases.items()},
+        "api": context.api,
+        "model": context.model,
+        "version": context.version,
+        "instances": context.instances,
+        "caller": request.remote_addr,
+    }

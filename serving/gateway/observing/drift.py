@@ -1,0 +1,96 @@
+"""How far what a model is asked now lies from what it was trained on.
+
+The measure is the population stability index over shares of a histogram: the sum of
+(now - then) * ln(now / then). A common reading: under 0.1 is stable, above 0.25 has changed.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.contract import Contract, ImageInput
+
+# Examples that a judgement is of: the last one to two halves of the window.
+_HALF_WINDOW = 500
+# With fewer, chance alone would look like drift.
+LEAST_EXAMPLES = 100
+# Instead of an empty bin, whose logarithm has no value.
+_FLOOR = 1e-4
+
+
+def population_stability(expected: NDArray[Any], counts: NDArray[Any]) -> float:
+    """The index of counts against expected shares, both [bins]; 0 is the same distribution."""
+    then = np.maximum(expected, _FLOOR)
+    now = np.maximum(counts / counts.sum(), _FLOOR)
+    return float(np.sum((now - then) * np.log(now / then)))
+
+
+@dataclass
+class _Counts:
+    """Of some examples: how many values fell into each bin, and how many answers on each label."""
+
+    examples: int
+    values: NDArray[np.intp]
+    labels: NDArray[np.intp]
+
+    def add(self, other: "_Counts") -> "_Counts":
+        return _Counts(
+            self.examples + other.examples,
+            self.values + other.values,
+            self.labels + other.labels,
+        )
+
+
+class Drift:
+    """Of one version of a model: its recent inputs and answers against its contract's statistics.
+
+    Safe in several threads.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        statistics, spec = contract.statistics, contract.input
+        self._values = np.array(statistics.histogram)
+        self._labels = np.array(statistics.label_share)
+        if isinstance(spec, ImageInput):
+            self._low, high = spec.range
+        else:
+            self._low, high = statistics.minimum, statistics.maximum
+        self._scale = len(self._values) / ((high - self._low) or 1.0)
+        self._lock = threading.Lock()
+        self._before, self._now = self._none(), self._none()
+
+    def observe(self, inputs: NDArray[Any], outputs: NDArray[Any]) -> None:
+        """Count a batch: float32 [n, *shape] and what the model answered, [n, width]."""
+        bins = ((inputs.ravel() - self._low) * self._scale).astype(np.intp)
+        np.clip(bins, 0, len(self._values) - 1, out=bins)
+        seen = self._none()
+        seen.examples = len(inputs)
+        seen.values = np.bincount(bins, minlength=len(self._values))
+        if len(self._labels):
+            seen.labels = np.bincount(outputs.argmax(axis=1), minlength=len(self._labels))
+        with self._lock:
+            if self._now.examples >= _HALF_WINDOW:
+                self._before, self._now = self._now, self._none()
+            self._now = self._now.add(seen)
+
+    def inputs(self) -> float | None:
+        """The index of the inputs' values; None until there are enough examples."""
+        recent = self._recent()
+        return None if recent is None else population_stability(self._values, recent.values)
+
+    def labels(self) -> float | None:
+        """The index of the answered labels; None until there are enough examples, or no labels."""
+        recent = self._recent() if len(self._labels) else None
+        return None if recent is None else population_stability(self._labels, recent.labels)
+
+    def _recent(self) -> _Counts | None:
+        with self._lock:
+            recent = self._before.add(self._now)
+        return recent if recent.examples >= LEAST_EXAMPLES else None
+
+    def _none(self) -> _Counts:
+        values, labels = (np.zeros(len(bins), np.intp) for bins in (self._values, self._labels))
+        return _Counts(0, values, labels)

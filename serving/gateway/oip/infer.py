@@ -1,0 +1,153 @@
+"""`POST /v2/models/<model>[/versions/<version>]/infer`: tensors in, tensors out."""
+
+from typing import Any
+
+import msgspec
+from flask import Response, request
+from numpy.typing import NDArray
+
+from clients.backend import TensorResponse
+from serving.api.signature import DEFAULT_SIGNATURE
+from serving.errors import InvalidInputError
+from serving.gateway.context import context
+from serving.gateway.oip import tensors
+from serving.gateway.oip.messages import (
+    InferRequest,
+    InferResponse,
+    InputTensor,
+    OutputTensor,
+    WantedOutput,
+)
+from serving.gateway.oip.paths import version_in_path
+from serving.gateway.state import gateway
+
+# Says how many bytes of the body are JSON; the tensors' bytes follow.
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+def infer(model: str, version: str | None = None) -> Response:
+    """Run `serving_default`, or the signature that `parameters.signature_name` names."""
+    current = context()
+    current.model = model
+    number = version_in_path(version)
+    with current.phase("preprocess"):
+        document, binary = _split(request.get_data(cache=False))
+        asked = _parse(document)
+        inputs = _Inputs(binary).read(asked.inputs)
+        current.instances = max((len(a) for a in inputs.values() if a.ndim), default=1)
+    answer = gateway().backend.predict(
+        model,
+        inputs,
+        version=number,
+        signature=_signature(asked),
+        outputs=[output.name for output in asked.outputs],
+        timeout=current.time_left(),
+    )
+    current.version = answer.version
+    with current.phase("postprocess"):
+        return _response(model, asked, answer)
+
+
+def _split(body: bytes) -> tuple[bytes, bytes]:
+    """The JSON of a body, and the bytes behind it."""
+    text = request.headers.get(HEADER_LENGTH)
+    if text is None:
+        return body, b""
+    if not (text.isascii() and text.isdecimal() and int(text) <= len(body)):
+        raise InvalidInputError(
+            HEADER_LENGTH, expected=f"at most the {len(body)} bytes of the body", got=text[:40]
+        )
+    return body[: int(text)], body[int(text) :]
+
+
+def _parse(document: bytes) -> InferRequest:
+    try:
+        asked = msgspec.json.decode(document, type=InferRequest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInputError(
+            "body",
+            expected='{"inputs": [{"name", "shape", "datatype", "data"}, …]}',
+            got=f"something else ({error})",
+        ) from error
+    if not asked.inputs:
+        raise InvalidInputError("inputs", expected="one or more tensors", got="none")
+    return asked
+
+
+def _signature(asked: InferRequest) -> str:
+    name = asked.parameters.get("signature_name", DEFAULT_SIGNATURE)
+    if not isinstance(name, str):
+        raise InvalidInputError("parameters.signature_name", expected="text", got=repr(name)[:40])
+    return name
+
+
+class _Inputs:
+    """Reads inputs, the bytes of some of them one after the other."""
+
+    def __init__(self, binary: bytes) -> None:
+        self._binary = binary
+        self._used = 0
+
+    def read(self, inputs: list[InputTensor]) -> dict[str, NDArray[Any]]:
+        """All inputs by name.
+
+        Raises:
+            InvalidInputError: one cannot be read, is named twice, or bytes are left over.
+        """
+        arrays = {}
+        for index, tensor in enumerate(inputs):
+            field = f"inputs[{index}]"
+            if tensor.name in arrays:
+                raise InvalidInputError(
+                    f"{field}.name", expected="another name", got=repr(tensor.name)[:40]
+                )
+            arrays[tensor.name] = self._one(tensor, field)
+        if self._used != len(self._binary):
+            raise InvalidInputError(
+                "body",
+                expected=f"{self._used} bytes behind the JSON, as the inputs say",
+                got=str(len(self._binary)),
+            )
+        return arrays
+
+    def _one(self, tensor: InputTensor, field: str) -> NDArray[Any]:
+        size = tensor.parameters.get("binary_data_size")
+        if size is None:
+            if tensor.data is msgspec.UNSET:
+                raise InvalidInputError(
+                    f"{field}.data", expected="values, or parameters.binary_data_size", got="none"
+                )
+            return tensors.from_json(tensor.data, tensor.datatype, tensor.shape, field)
+        left = len(self._binary) - self._used
+        if not isinstance(size, int) or not 0 <= size <= left:
+            raise InvalidInputError(
+                f"{field}.parameters.binary_data_size",
+                expected=f"at most the {left} bytes that follow",
+                got=repr(size)[:40],
+            )
+        data = self._binary[self._used : self._used + size]
+        self._used += size
+        return tensors.from_bytes(data, tensor.datatype, tensor.shape, field)
+
+
+def _response(model: str, asked: InferRequest, answer: TensorResponse) -> Response:
+    by_default = asked.parameters.get("binary_data_output") is True
+    wanted = asked.outputs or [WantedOutput(name) for name in answer.outputs]
+    outputs, binary = [], []
+    for output in wanted:
+        array = answer.outputs[output.name]
+        described = OutputTensor(
+            output.name, tensors.datatype(array.dtype), [int(size) for size in array.shape]
+        )
+        if output.parameters.get("binary_data", by_default) is True:
+            binary.append(tensors.to_bytes(array))
+            described.parameters = {"binary_data_size": len(binary[-1])}
+        else:
+            described.data = tensors.to_json(array, f"output {output.name}")
+        outputs.append(described)
+    document = msgspec.json.encode(InferResponse(model, str(answer.version), outputs, asked.id))
+    if not binary:
+        return Response(document, mimetype="application/json")
+    response = Response(b"".join([document, *binary]), mimetype="application/octet-stream")
+    response.headers[HEADER_LENGTH] = str(len(document))
+    return response

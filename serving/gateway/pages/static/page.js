@@ -1,0 +1,203 @@
+// The page: what is on the sheet goes to every model that takes images.
+
+import { Card, rowForm } from "./cards.js";
+import { Drawing, drawStrokes } from "./drawing.js";
+import { SAMPLES } from "./samples.js";
+import { KeyNeeded, explain, listModels, predict, useKey } from "./service.js";
+
+const find = (id) => document.getElementById(id);
+const message = find("message");
+const photo = find("photo");
+const paper = find("paper");
+
+let cards = []; // of the models that take images
+let file = null; // the chosen image, instead of the drawing
+let asking = new AbortController();
+let explaining = new AbortController();
+let busy = false;
+let again = false;
+
+const drawing = new Drawing(find("canvas"), () => {
+  if (!drawing.empty) forgetFile();
+  changed();
+});
+
+function say(text, error = false) {
+  message.textContent = text;
+  message.classList.toggle("error", error);
+}
+
+// Ask once for what is there now; what changes meanwhile is asked when the answers are in.
+async function changed() {
+  explaining.abort();
+  for (const card of cards) card.hidePicture();
+  if (busy) {
+    again = true;
+    return;
+  }
+  busy = true;
+  try {
+    do {
+      again = false;
+      await askAll();
+    } while (again);
+  } finally {
+    busy = false;
+  }
+}
+
+async function askAll() {
+  const image = await currentImage();
+  if (!image) {
+    for (const card of cards) card.clear();
+    say(cards.length ? "Draw something, or choose an image or a sample." : "");
+    return;
+  }
+  asking = new AbortController();
+  const { signal } = asking;
+  const answers = await Promise.all(
+    cards.map(async (card) => {
+      try {
+        const answer = await predict(card.model.model, image, card.top, signal);
+        if (signal.aborted) return null;
+        card.show(answer);
+        return `${card.model.model} says ${card.answer.textContent}`;
+      } catch (error) {
+        if (error.name === "AbortError") return null;
+        card.fail(error.message);
+        if (error instanceof KeyNeeded) askForKey();
+        return null;
+      }
+    }),
+  );
+  if (!signal.aborted) say(sentence(answers.filter(Boolean)));
+}
+
+function sentence(answers) {
+  return answers.length ? `${answers.join(", ")}.` : "";
+}
+
+async function currentImage() {
+  if (file) return file;
+  return drawing.empty ? null : drawing.png();
+}
+
+async function why(card) {
+  if (card.explained) {
+    card.hidePicture();
+    return;
+  }
+  const image = await currentImage();
+  if (!image) return;
+  explaining = new AbortController();
+  const { signal } = explaining;
+  try {
+    const picture = await explain(card.model.model, image, signal);
+    if (!signal.aborted) card.showPicture(picture);
+  } catch (error) {
+    if (error.name !== "AbortError") say(error.message, true);
+  }
+}
+
+async function askRow(card, row) {
+  const body = new Blob([JSON.stringify({ instances: [row] })], { type: "application/json" });
+  try {
+    card.show(await predict(card.model.model, body, card.top));
+  } catch (error) {
+    card.fail(error.message);
+  }
+}
+
+function choose(image) {
+  if (!image) return;
+  asking.abort();
+  file = image;
+  if (photo.src) URL.revokeObjectURL(photo.src);
+  photo.src = URL.createObjectURL(image);
+  photo.hidden = false;
+  changed();
+}
+
+function forgetFile() {
+  file = null;
+  photo.hidden = true;
+}
+
+function askForKey() {
+  find("access").hidden = false;
+  find("key").focus();
+}
+
+function showModels(models) {
+  const all = models.map((model) => new Card(model, why));
+  cards = all.filter((card) => card.model.input?.kind === "image");
+  for (const card of all) {
+    if (card.model.input?.kind === "table") {
+      card.why.remove();
+      card.answer.after(rowForm(card, askRow));
+    } else if (!card.model.input) {
+      card.fail("This model does not answer yet.");
+    }
+  }
+  find("cards").replaceChildren(...all.map((card) => card.element));
+  if (!all.length) say("This gateway was told of no model; start it with --model NAME.", true);
+}
+
+async function load() {
+  try {
+    showModels(await listModels());
+    find("access").hidden = true;
+    await changed();
+  } catch (error) {
+    say(error.message, true);
+    if (error instanceof KeyNeeded) askForKey();
+  }
+}
+
+function showSamples() {
+  for (const [label, strokes] of Object.entries(SAMPLES)) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("aria-label", `Sample ${label}`);
+    const small = document.createElement("canvas");
+    small.width = small.height = 64;
+    drawStrokes(small, strokes.map((stroke) => stroke.map(([x, y]) => [x / 100, y / 100])));
+    button.append(small);
+    button.addEventListener("click", () => drawing.show(strokes));
+    find("samples").append(button);
+  }
+}
+
+find("clear").addEventListener("click", () => {
+  forgetFile();
+  drawing.clear();
+});
+find("undo").addEventListener("click", () => {
+  forgetFile();
+  drawing.undo();
+});
+find("file").addEventListener("change", (event) => {
+  choose(event.target.files[0]);
+  event.target.value = "";
+});
+find("access").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(find("key").value);
+  load();
+});
+for (const name of ["dragenter", "dragover"]) {
+  paper.addEventListener(name, (event) => {
+    event.preventDefault();
+    paper.classList.add("dropping");
+  });
+}
+for (const name of ["dragleave", "drop"]) {
+  paper.addEventListener(name, () => paper.classList.remove("dropping"));
+}
+paper.addEventListener("drop", (event) => {
+  event.preventDefault();
+  choose(event.dataTransfer.files[0]);
+});
+
+showSamples();
+load();

@@ -1,0 +1,62 @@
+// The service's HTTP API. What fails is an Error whose message is a sentence for a person.
+
+let key = "";
+
+export class KeyNeeded extends Error {}
+
+export function useKey(text) {
+  key = text;
+}
+
+export async function listModels() {
+  return (await (await ask("/v1/models")).json()).models;
+}
+
+// One prediction, with the version that answered and how long it took, in milliseconds.
+export async function predict(model, body, top, signal) {
+  const started = performance.now();
+  const response = await ask(`/predict/${encodeURIComponent(model)}?top=${top}`, body, { signal });
+  const answer = await response.json();
+  return {
+    prediction: answer.predictions[0],
+    version: answer.version,
+    milliseconds: performance.now() - started,
+  };
+}
+
+// A picture of what spoke for and against the answer.
+export async function explain(model, body, signal) {
+  const accept = { Accept: "image/png" };
+  const response = await ask(`/explain/${encodeURIComponent(model)}`, body, { signal, headers: accept });
+  return response.blob();
+}
+
+async function ask(path, body, { signal, headers = {} } = {}) {
+  const options = { signal, headers: { ...headers } };
+  if (key) options.headers.Authorization = `Bearer ${key}`;
+  if (body) {
+    options.method = "POST";
+    options.body = body;
+    options.headers["Content-Type"] = body.type || "application/octet-stream";
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The service cannot be reached. Is it still running?");
+  }
+  if (response.ok) return response;
+  const sentence = await sentenceOf(response);
+  throw response.status === 401 ? new KeyNeeded(sentence) : new Error(sentence);
+}
+
+async function sentenceOf(response) {
+  try {
+    const { detail, hint } = await response.json();
+    const sentence = `${detail[0].toUpperCase()}${detail.slice(1)}`;
+    return hint && !detail.includes(hint) ? `${sentence} ${hint}` : sentence;
+  } catch {
+    return `The service answered ${response.status} ${response.statusText}.`;
+  }
+}

@@ -1,0 +1,145 @@
+"""What a model answered, example by example, as JSON, CSV or NumPy's .npy."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from flask import Response
+from numpy.typing import NDArray
+
+from serving.contract import Contract
+from serving.errors import InvalidInputError
+from serving.labels import Prediction, Score, Value, predictions, values
+
+JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
+TYPES = (JSON, CSV, NPY)
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """An example that could not be judged, and why."""
+
+    error: Mapping[str, str]
+
+
+class Unsure(msgspec.Struct, frozen=True):
+    """No label, because none is likely enough."""
+
+    label: None
+    score: float
+    reason: str
+    top: tuple[Score, ...]
+
+
+Item = Prediction | Value | Unsure | Failed
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How outputs become answers.
+
+    Attributes:
+        top: how many labels to list.
+        threshold: the least score of an answer, if there is one.
+    """
+
+    top: int
+    threshold: float | None = None
+
+
+def judge(
+    contract: Contract,
+    outputs: NDArray[Any],
+    problems: Mapping[int, InvalidInputError],
+    judgement: Judgement,
+) -> list[Item]:
+    """One item for each example, in their order.
+
+    Args:
+        contract: of the version that answered.
+        outputs: float32 [good examples, output width].
+        problems: of the bad examples, by their position.
+        judgement: how.
+    """
+    if contract.task == "regression":
+        if judgement.threshold is not None:
+            raise InvalidInputError("threshold", expected="a classification", got="a regression")
+        good: Sequence[Item] = values(outputs)
+    else:
+        named = predictions(outputs, contract.labels, judgement.top)
+        good = [_sure(prediction, judgement.threshold) for prediction in named]
+    rest = iter(good)
+    return [
+        _failed(problems[index]) if index in problems else next(rest)
+        for index in range(len(good) + len(problems))
+    ]
+
+
+def as_json(model: str, version: int, items: Sequence[Item]) -> Response:
+    """`{"model", "version", "predictions": [item, …]}`."""
+    document = {"model": model, "version": version, "predictions": items}
+    return Response(msgspec.json.encode(document) + b"\n", mimetype=JSON)
+
+
+def as_csv(contract: Contract, items: Sequence[Item], top: int) -> Response:
+    """One row for each example: its number, label and score, or value, or what kept it from one."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    if contract.task == "regression":
+        writer.writerow(["example", "value", "error"])
+        width = 1
+    else:
+        top = min(top, len(contract.labels))
+        more = [name for k in range(2, top + 1) for name in (f"label_{k}", f"score_{k}")]
+        writer.writerow(["example", "label", "score", *more, "error"])
+        width = 2 * top
+    for number, item in enumerate(items, start=1):
+        cells, problem = _cells(item)
+        writer.writerow([number, *cells, *[""] * (width - len(cells)), problem])
+    return Response(stream.getvalue(), mimetype=CSV)
+
+
+def as_npy(outputs: NDArray[Any], problems: Mapping[int, InvalidInputError]) -> Response:
+    """float32 [examples, labels] as the model answered them; NaN for bad examples."""
+    size = len(outputs) + len(problems)
+    whole = np.full((size, outputs.shape[1]), np.nan, np.float32)
+    whole[[index for index in range(size) if index not in problems]] = outputs
+    stream = io.BytesIO()
+    np.save(stream, whole, allow_pickle=False)
+    return Response(stream.getvalue(), mimetype=NPY)
+
+
+def _sure(prediction: Prediction, threshold: float | None) -> Prediction | Unsure:
+    if threshold is None or prediction.score >= threshold:
+        return prediction
+    reason = (
+        f"the likeliest label is {prediction.label} with {prediction.score:.4g}, "
+        f"the threshold is {threshold:g}"
+    )
+    return Unsure(None, prediction.score, reason, prediction.top)
+
+
+def _failed(error: InvalidInputError) -> Failed:
+    members = {
+        "detail": str(error),
+        "field": error.field,
+        "expected": error.expected,
+        "got": error.got,
+        "hint": error.hint,
+    }
+    return Failed({name: text for name, text in members.items() if text})
+
+
+def _cells(item: Item) -> tuple[list[str | float], str]:
+    """What a row holds between the number and the error, and the error."""
+    if isinstance(item, Value):
+        return [item.value], ""
+    if isinstance(item, Failed):
+        return [], item.error["detail"]
+    cells = [cell for score in item.top for cell in (score.label, score.score)]
+    if isinstance(item, Unsure):
+        return ["", *cells[1:]], item.reason
+    return cells, ""

@@ -1,0 +1,83 @@
+"""NumPy's files, .npy and .npz, from people that we do not know: no pickle, no surprise in size."""
+
+import io
+import zipfile
+import zlib
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from serving.errors import InvalidInputError, TooLargeError
+
+_NPY = b"\x93NUMPY"
+_NPZ = (b"PK\x03\x04", b"PK\x05\x06")  # a ZIP archive, an empty one
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_HINT = "numpy.save(file, array) writes one; arrays of numbers only"
+
+
+def is_array_file(data: bytes) -> bool:
+    """Whether a file says of itself that it is .npy or .npz."""
+    return data.startswith((_NPY, *_NPZ))
+
+
+def read_arrays(data: bytes, field: str, max_bytes: int) -> dict[str, NDArray[Any]]:
+    """The arrays of a file, each by what errors call it.
+
+    Args:
+        data: a whole .npy or .npz file.
+        field: what errors call it.
+        max_bytes: of all arrays in a .npz together, unpacked.
+
+    Raises:
+        InvalidInputError: damaged, not of numbers, or without an array.
+        TooLargeError: more than max_bytes.
+    """
+    if data.startswith(_NPY):
+        return {field: _array(data, field)}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            unpacked = sum(member.file_size for member in members)
+            if unpacked > max_bytes:
+                raise TooLargeError(
+                    field, expected=f"at most {max_bytes} bytes unpacked", got=str(unpacked)
+                )
+            # Reading stops at the size that a member declares, so the sum above holds.
+            arrays = {}
+            for member in members:
+                name = f"{field} ({member.filename.removesuffix('.npy')})"
+                arrays[name] = _array(archive.read(member), name)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise InvalidInputError(
+            field, expected="a whole .npz file", got=f"a damaged one ({len(data)} bytes)"
+        ) from error
+    if not arrays:
+        raise InvalidInputError(field, expected="one or more arrays", got="an empty .npz file")
+    return arrays
+
+
+def _array(data: bytes, field: str) -> NDArray[Any]:
+    stream = io.BytesIO(data)
+    try:
+        read_header = _HEADERS[npy.read_magic(stream)]
+        shape, fortran_order, dtype = read_header(stream)
+    except (ValueError, KeyError, EOFError) as error:
+        raise InvalidInputError(
+            field, expected="a .npy file", got="something else or a damaged one", hint=_HINT
+        ) from error
+    # Before anything is allocated: a header may declare what it likes.
+    if dtype.kind not in "iuf":
+        raise InvalidInputError(field, expected="numbers", got=f"dtype {dtype}", hint=_HINT)
+    start = stream.tell()
+    if prod(shape) * dtype.itemsize != len(data) - start:
+        raise InvalidInputError(
+            field,
+            expected=f"{prod(shape) * dtype.itemsize} bytes of data for shape {list(shape)}",
+            got=str(len(data) - start),
+            hint="check that the upload is complete",
+        )
+    values = np.frombuffer(data, dtype, offset=start)
+    return values.reshape(shape, order="F" if fortran_order else "C")

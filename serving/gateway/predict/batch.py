@@ -1,0 +1,92 @@
+"""The examples of a request as one batch for a model; bad ones are set aside where asked."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.contract import Input
+from serving.errors import InvalidInputError
+from serving.gateway.config import GatewayConfig
+from serving.gateway.predict.bodies import NamedExample, require_few
+from serving.inputs import prepare
+
+
+class Batch:
+    """Makes the batch for what a contract says of the input.
+
+    Attributes:
+        problems: what is wrong with an example, by its position; empty unless partial.
+        size: how many examples there are, with the bad ones.
+    """
+
+    def __init__(
+        self, examples: list[NamedExample], config: GatewayConfig, *, partial: bool
+    ) -> None:
+        """Hold the examples of a request.
+
+        Args:
+            examples: as they came.
+            config: limits.
+            partial: set bad examples aside instead of refusing the request.
+        """
+        self._examples = examples
+        self._config = config
+        self._partial = partial
+        self.problems: dict[int, InvalidInputError] = {}
+        self.size = len(examples)
+
+    @property
+    def originals(self) -> list[Any]:
+        """The examples as they came; what was wrong with one at first sight, in its place."""
+        return [named.example for named in self._examples]
+
+    def prepare(self, spec: Input) -> NDArray[np.float32]:
+        """The good examples, float32 [n, *spec.shape]; may be called again with another spec.
+
+        Raises:
+            InvalidInputError: of a bad example; where they may be partial, only if all are bad.
+        """
+        examples = list(self._split(spec))
+        require_few(len(examples), self._config)
+        self.problems, self.size = {}, len(examples)
+        rows = []
+        for index, named in enumerate(examples):
+            try:
+                rows.append(
+                    prepare(
+                        named.get(),
+                        spec,
+                        field=named.field,
+                        max_pixels=self._config.max_pixels,
+                    )
+                )
+            except InvalidInputError as error:
+                if not self._partial:
+                    raise
+                self.problems[index] = error
+        if not rows:
+            raise self.problems[0]
+        return np.stack(rows)
+
+    def _split(self, spec: Input) -> Iterator[NamedExample]:
+        """Arrays from files may be one example or a batch of them: their shape tells."""
+        for named in self._examples:
+            if not isinstance(named.example, np.ndarray) or not _is_batch(named.example, spec):
+                yield named
+                continue
+            if not len(named.example):
+                raise InvalidInputError(
+                    named.field, expected="one or more examples", got="an empty array"
+                )
+            for index, row in enumerate(named.example):
+                yield NamedExample(f"{named.field}[{index}]", row)
+
+
+def _is_batch(array: NDArray[Any], spec: Input) -> bool:
+    if array.shape == spec.shape:
+        return False
+    # The channel may be left out of an image: [n, h, w].
+    without_channel = len(spec.shape) > 1 and array.shape[1:] == spec.shape[:-1]
+    return array.ndim > len(spec.shape) or without_channel

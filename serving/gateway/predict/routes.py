@@ -1,0 +1,72 @@
+"""`POST /predict/<model>`: examples in, labels or numbers out."""
+
+import numpy as np
+from flask import Response, request
+from numpy.typing import NDArray
+
+from clients.errors import NotFoundError
+from serving.contract import Contract, Input
+from serving.gateway.arguments import flag, only, positive, share, version_or_label
+from serving.gateway.context import context
+from serving.gateway.names import not_found
+from serving.gateway.predict.answers import (
+    CSV,
+    NPY,
+    TYPES,
+    Judgement,
+    as_csv,
+    as_json,
+    as_npy,
+    judge,
+)
+from serving.gateway.predict.batch import Batch
+from serving.gateway.predict.bodies import read_examples
+from serving.gateway.state import gateway
+
+DEFAULT_TOP = 3
+
+
+def predict(model: str) -> Response:
+    """Predict the examples in the body.
+
+    `?version=` or `?label=` picks a version, `?top=` says how many labels are listed, `?threshold=`
+    what score an answer must have, `?partial=true` that bad examples are answered as errors beside
+    the good ones. `Accept` picks JSON, CSV or .npy.
+    """
+    only("version", "label", "top", "threshold", "partial")
+    version, label = version_or_label()
+    top, threshold, partial = positive("top"), share("threshold"), flag("partial")
+    accepted = request.accept_mimetypes.best_match(TYPES)
+    # A table has one column for each label listed: the likeliest alone, unless more are asked for.
+    top = top or (1 if accepted == CSV else DEFAULT_TOP)
+    config, current = gateway().config, context()
+    current.model = model
+    with current.phase("preprocess"):
+        batch = Batch(read_examples(request, config), config, partial=partial)
+
+    def prepared(spec: Input) -> NDArray[np.float32]:
+        with current.phase("preprocess"):
+            return batch.prepare(spec)
+
+    try:
+        answer = gateway().predictor.predict(
+            model, prepared, version=version, label=label, timeout=current.time_left()
+        )
+    except NotFoundError as error:
+        raise not_found(model, version, label) from error
+    current.instances = batch.size
+    contract = answer.contract
+    gateway().observer.judged(current, batch.originals, answer)
+    with current.phase("postprocess"):
+        if accepted == NPY:
+            return _versioned(as_npy(answer.outputs, batch.problems), contract)
+        items = judge(contract, answer.outputs, batch.problems, Judgement(top, threshold))
+        if accepted == CSV:
+            return _versioned(as_csv(contract, items, top), contract)
+        return as_json(model, contract.version, items)
+
+
+def _versioned(response: Response, contract: Contract) -> Response:
+    """Say in a header which version answered, where the body has no place for it."""
+    response.headers["X-Model-Version"] = str(contract.version)
+    return response

@@ -1,0 +1,61 @@
+"""A real browser, and a service with trained models for it to look at."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from werkzeug.serving import make_server
+
+from clients.tfserving import TFServingClient
+from serving.gateway.app import create_app
+from serving.gateway.config import GatewayConfig
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.options import ServerOptions
+from serving.model_server.server import ModelServer
+from training.defaults import CLASSIFIERS
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, without a window."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium: apt-get install chromium (.ci/run does)")
+    with sync_playwright() as playwright:
+        # Its sandbox needs privileges that containers lack; it only sees our own page.
+        yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+
+
+@pytest.fixture(scope="module")
+def url(trained_models: Any) -> Iterator[str]:
+    """Where a gateway answers, with the default models behind it."""
+    folder = trained_models.workdir / "models"
+    configs = tuple(ModelConfig(name, folder / name) for name in CLASSIFIERS)
+    with ModelServer(ServerOptions(configs)) as models:
+        assert models.grpc_address is not None
+        with TFServingClient(models.grpc_address) as upstream:
+            config = GatewayConfig(upstream=models.grpc_address, models=CLASSIFIERS)
+            server = make_server("127.0.0.1", 0, create_app(config, upstream), threaded=True)
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            yield f"http://127.0.0.1:{server.port}"
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """The page, loaded; any error in it fails the test."""
+    context = browser.new_context()
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(url)
+    page.get_by_role("heading", name="cnn").wait_for()
+    yield page
+    context.close()
+    assert not errors

@@ -1,0 +1,113 @@
+"""The page at `/`, in a real browser."""
+
+import re
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.shared_data import shared_data
+
+
+def card(page: Page, model: str):
+    return page.locator("article", has=page.get_by_role("heading", name=model, exact=True))
+
+
+def draw(page: Page, pixels: NDArray[np.uint8]) -> None:
+    """Draw the ink of a digit with the mouse, line by line."""
+    box = page.get_by_label("Drawing area").bounding_box()
+    assert box is not None
+    height, width = pixels.shape
+    for row in range(height):
+        ink = np.flatnonzero(np.diff(np.pad(pixels[row] > 160, 1)))
+        for left, right in ink.reshape(-1, 2):
+            y = box["y"] + (row + 0.5) / height * box["height"]
+            page.mouse.move(box["x"] + (left + 0.9) / width * box["width"], y)
+            page.mouse.down()
+            page.mouse.move(box["x"] + (right - 0.9) / width * box["width"], y)
+            page.mouse.up()
+
+
+@pytest.mark.parametrize("digit", ["2", "5", "7"])
+def test_a_drawn_digit_gets_its_label(page: Page, digit: str) -> None:
+    path = sorted((shared_data("digits-png") / digit).iterdir())[0]
+    draw(page, np.asarray(Image.open(path).convert("L")))
+    expect(card(page, "cnn").locator(".answer")).to_have_text(digit)
+    expect(page.get_by_role("status")).to_contain_text(f"cnn says {digit}")
+
+
+def test_every_model_answers_with_bars_version_and_latency(page: Page) -> None:
+    page.get_by_role("button", name="Sample 2").click()
+    for model in ("logistic", "mlp", "cnn"):
+        expect(card(page, model).locator(".answer")).to_have_text("2")
+        expect(card(page, model).locator(".about")).to_have_text(re.compile(r"version 1 · \d+ ms"))
+        bars = card(page, model).get_by_role("rowheader")
+        expect(bars.filter(visible=True)).to_have_text(list("0123456789"))
+        expect(card(page, model).locator(".best th")).to_have_text("2")
+
+
+def test_a_file_is_asked_as_it_is(page: Page) -> None:
+    path = sorted((shared_data("digits-png") / "0").iterdir())[0]
+    page.get_by_label("Choose an image").set_input_files(path)
+    expect(card(page, "cnn").locator(".answer")).to_have_text("0")
+    expect(page.get_by_alt_text("The image that you chose")).to_be_visible()
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_alt_text("The image that you chose")).to_be_hidden()
+    expect(card(page, "cnn").locator(".answer")).to_have_text("–")
+
+
+def test_what_is_no_image_is_said_in_a_sentence(page: Page) -> None:
+    page.get_by_label("Choose an image").set_input_files(
+        {"name": "seven.png", "mimeType": "image/png", "buffer": b"no image at all"}
+    )
+    expect(card(page, "cnn").locator(".problem")).to_contain_text("expected an image")
+
+
+def test_it_works_by_keys_alone(page: Page) -> None:
+    page.get_by_label("Drawing area").focus()
+    page.keyboard.press("Space")
+    for _ in range(20):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    expect(card(page, "cnn").locator(".answer")).to_have_text("1")
+    page.keyboard.press("Escape")
+    expect(card(page, "cnn").locator(".answer")).to_have_text("–")
+
+
+def test_why_shows_a_picture_of_the_explanation(page: Page) -> None:
+    page.get_by_role("button", name="Sample 5").click()
+    cnn = card(page, "cnn")
+    expect(cnn.locator(".answer")).to_have_text("5")
+    why = cnn.get_by_role("button", name="Why does cnn say so?")
+    why.click()
+    picture = cnn.get_by_alt_text("orange spoke for 5")
+    expect(picture).to_be_visible()
+    expect(why).to_have_attribute("aria-pressed", "true")
+    assert picture.evaluate("image => image.naturalWidth") >= 300
+    why.click()
+    expect(picture).to_be_hidden()
+
+
+def test_the_model_card_has_metrics_and_the_confusion_matrix(page: Page) -> None:
+    cnn = card(page, "cnn")
+    cnn.get_by_text("Model card").click()
+    expect(cnn.get_by_role("row", name=re.compile("test accuracy 0.9"))).to_be_visible()
+    expect(cnn.locator(".matrix tbody tr")).to_have_count(10)
+
+
+def test_it_fits_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.get_by_role("button", name="Sample 3").click()
+    expect(card(page, "mlp").locator(".answer")).to_have_text("3")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_nothing_comes_from_elsewhere(page: Page, url: str) -> None:
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.reload()
+    page.get_by_role("heading", name="cnn").wait_for()
+    assert requests
+    assert all(each.startswith((url, "blob:", "data:")) for each in requests)

@@ -1,0 +1,127 @@
+"""Gateways as processes, in front of a model server of a toy that runs in the test."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import requests
+
+from serving.api.messages.prediction_pb2 import PredictRequest, PredictResponse
+from serving.api.tensors import to_array, to_proto
+from tests.contracts import LABELS, make_contract
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[3]
+
+
+class ToyServer:
+    """A model server with one model, `toy`, whose versions 1 and 2 give the first label all."""
+
+    def __init__(self) -> None:
+        self.proceed = threading.Event()
+        self.proceed.set()
+        self.predictions = 0
+        self._lock = threading.Lock()
+        self._server = grpc.server(ThreadPoolExecutor(64))
+        method = grpc.unary_unary_rpc_method_handler(
+            self._predict,
+            request_deserializer=PredictRequest.FromString,
+            response_serializer=PredictResponse.SerializeToString,
+        )
+        service = "tensorflow.serving.PredictionService"
+        handler = grpc.method_handlers_generic_handler(service, {"Predict": method})
+        self._server.add_generic_rpc_handlers((handler,))
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+
+    def _predict(self, request: PredictRequest, _context: grpc.ServicerContext) -> PredictResponse:
+        version = request.model_spec.version.value or 2
+        response = PredictResponse(model_spec={"name": "toy"})
+        response.model_spec.version.value = version
+        if request.model_spec.signature_name == "contract":
+            document = np.array([make_contract(version=version).to_json()], object)
+            response.outputs["contract"].CopyFrom(to_proto(document))
+            return response
+        rows = len(to_array(request.inputs["image"]))
+        with self._lock:
+            self.predictions += rows
+        assert self.proceed.wait(30)
+        probabilities = np.eye(len(LABELS), dtype=np.float32)[np.zeros(rows, int)]
+        response.outputs["probabilities"].CopyFrom(to_proto(probabilities))
+        return response
+
+    def stop(self) -> None:
+        self.proceed.set()
+        self._server.stop(0).wait()
+
+
+@dataclass
+class Gateway:
+    """A running gateway."""
+
+    process: subprocess.Popen
+    url: str
+    log: Path
+
+    def ready(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=20).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def workers(self) -> list[int]:
+        pid = self.process.pid
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.fixture
+def toy_server() -> Iterator[ToyServer]:
+    server = ToyServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def start_gateway(toy_server, tmp_path) -> Iterator:
+    """Starts gateways on free ports, and ends them at the end."""
+    gateways: list[Gateway] = []
+
+    def start(*arguments: str, environment: dict[str, str] | None = None) -> Gateway:
+        log = tmp_path / f"gateway-{len(gateways)}.log"
+        with socket.create_server(("127.0.0.1", 0), backlog=512) as listener, log.open("w") as file:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "serving.gateway", "--model=toy"),
+                    f"--upstream=127.0.0.1:{toy_server.port}",
+                    f"--bind=fd://{listener.fileno()}",
+                    *arguments,
+                ],
+                cwd=ROOT,
+                env=os.environ | (environment or {}),
+                pass_fds=(listener.fileno(),),
+                stdout=file,
+                stderr=file,
+            )
+            gateway = Gateway(process, f"http://127.0.0.1:{listener.getsockname()[1]}", log)
+        gateways.append(gateway)
+        until(gateway.ready, what="a gateway that is ready")
+        return gateway
+
+    yield start
+    for gateway in gateways:
+        if gateway.process.poll() is None:
+            gateway.process.send_signal(signal.SIGQUIT)
+        try:
+            gateway.process.wait(15)
+        finally:
+            gateway.process.kill()

@@ -1,0 +1,59 @@
+"""The Open Inference Protocol, asked by a client that others published."""
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from werkzeug.serving import make_server
+
+from serving.gateway.app import create_app
+from serving.gateway.config import GatewayConfig
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.options import ServerOptions
+from serving.model_server.server import ModelServer
+from tests.environments import environment
+from tests.model_fixtures import SIDE, document, probabilities, write_version
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Where a gateway in front of a toy model answers."""
+    write_version(tmp_path / "toy", 1)
+    with ModelServer(ServerOptions((ModelConfig("toy", tmp_path / "toy"),))) as models:
+        assert models.grpc_address is not None
+        app = create_app(GatewayConfig(upstream=models.grpc_address, models=("toy",)))
+        server = make_server("127.0.0.1", 0, app, threaded=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.port}"
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        app.extensions["gateway"].backend.close()
+
+
+def test_tritonclient(request: pytest.FixtureRequest, address: str) -> None:
+    python = environment(request.config, "tritonclient", ["tritonclient[http]==2.56.0"])
+    images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)
+    done = subprocess.run(
+        [python, Path(__file__).with_name("ask_tritonclient.py"), address],
+        input=json.dumps(images.tolist()),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert [answers[name] for name in ("live", "ready", "model", "version")] == [True] * 4
+    assert answers["nobody"] is False
+    assert "binary_tensor_data" in answers["server"]["extensions"]
+    assert answers["metadata"]["inputs"][0]["shape"] == [-1, SIDE, SIDE, 1]
+    for name in ("binary True", "binary False"):
+        np.testing.assert_allclose(answers[name], probabilities(images), rtol=1e-5)
+    assert answers["id"] == "seven"
+    assert answers["contract"] == [document(1)]
+    assert "Servable not found" in answers["error"]

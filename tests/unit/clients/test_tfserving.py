@@ -1,0 +1,124 @@
+"""What the client of tensors asks for, and what it makes of the answers."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from clients.errors import InvalidRequestError, NotFoundError, ServerError
+from clients.tfserving import TFServingClient
+from serving.api.messages.inference_pb2 import ClassificationResponse, Input, RegressionResponse
+from serving.api.messages.model_status_pb2 import GetModelStatusResponse
+from serving.api.messages.prediction_pb2 import GetModelMetadataResponse, SignatureDefMap
+from serving.api.services import (
+    CLASSIFY,
+    GET_MODEL_METADATA,
+    GET_MODEL_STATUS,
+    PREDICT,
+    REGRESS,
+    SIGNATURE_DEF_MAP_URL,
+)
+from serving.api.status import Code
+
+EXAMPLES = Input(example_list={"examples": [b"first", b"second"]})
+
+
+class Server:
+    """Notes requests, and answers what it is told."""
+
+    def __init__(self) -> None:
+        self.requests: list = []
+        self.answers: dict = {}
+        self.failure: tuple | None = None
+        self.server = grpc.server(ThreadPoolExecutor(2))
+        for method in (PREDICT, CLASSIFY, REGRESS, GET_MODEL_METADATA, GET_MODEL_STATUS):
+            handler = grpc.unary_unary_rpc_method_handler(
+                self.handler(method),
+                request_deserializer=method.request.FromString,
+                response_serializer=method.response.SerializeToString,
+            )
+            generic = grpc.method_handlers_generic_handler(method.service, {method.name: handler})
+            self.server.add_generic_rpc_handlers((generic,))
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.server.start()
+
+    def handler(self, method):
+        def handle(request, context):
+            self.requests.append(request)
+            if self.failure:
+                context.abort(*self.failure)
+            return self.answers[method]
+
+        return handle
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.server.stop(0).wait()
+
+
+@pytest.fixture
+def client(server):
+    with TFServingClient(f"127.0.0.1:{server.port}") as client:
+        yield client
+
+
+def test_classes_and_numbers_of_examples(client, server):
+    classes = {"classifications": [{"classes": [{"label": "a", "score": 0.5}]}]}
+    server.answers[CLASSIFY] = ClassificationResponse(result=classes)
+    server.answers[REGRESS] = RegressionResponse(result={"regressions": [{"value": 1.5}]})
+    found = client.classify("toy", EXAMPLES, label="stable", signature="classes")
+    assert found.result.classifications[0].classes[0].label == "a"
+    assert client.regress("toy", EXAMPLES, version=3).result.regressions[0].value == 1.5
+    classify, regress = server.requests
+    spec = classify.model_spec
+    assert (spec.name, spec.version_label, spec.signature_name) == ("toy", "stable", "classes")
+    assert (regress.model_spec.version.value, regress.model_spec.signature_name) == (3, "")
+    assert classify.input == regress.input == EXAMPLES
+
+
+def test_signatures(client, server):
+    defs = SignatureDefMap(signature_def={"serving_default": {"method_name": "predict"}})
+    response = GetModelMetadataResponse(model_spec={"name": "toy"})
+    response.model_spec.version.value = 7
+    response.metadata["signature_def"].type_url = SIGNATURE_DEF_MAP_URL
+    response.metadata["signature_def"].value = defs.SerializeToString()
+    server.answers[GET_MODEL_METADATA] = response
+    metadata = client.metadata("toy", label="stable")
+    assert metadata.version == 7
+    assert metadata.signatures["serving_default"].method_name == "predict"
+    assert server.requests[0].metadata_field == ["signature_def"]
+    response.metadata["signature_def"].value = b"\xff"
+    with pytest.raises(ServerError, match="the signatures of model toy cannot be read"):
+        client.metadata("toy")
+
+
+def test_states_of_versions_newest_first(client, server):
+    states = [
+        {"version": 1, "state": "AVAILABLE"},
+        {"version": 2, "state": "END", "status": {"error_code": 5, "error_message": "gone"}},
+    ]
+    server.answers[GET_MODEL_STATUS] = GetModelStatusResponse(model_version_status=states)
+    newest, oldest = client.status("toy", 2)
+    assert (newest.version, newest.state, newest.error, newest.code) == (
+        2,
+        "END",
+        "gone",
+        Code.NOT_FOUND,
+    )
+    assert (oldest.version, oldest.state, oldest.code) == (1, "AVAILABLE", Code.OK)
+    assert server.requests[0].model_spec.version.value == 2
+
+
+def test_a_label_that_is_not_known_is_not_found(client, server):
+    """TensorFlow Serving says INVALID_ARGUMENT of it, as of much else."""
+    server.failure = (grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label: x")
+    with pytest.raises(NotFoundError, match="version label: x"):
+        client.contract("toy", label="x")
+    with pytest.raises(InvalidRequestError):
+        client.predict("toy", {}, label="x")
+    server.failure = (grpc.StatusCode.INVALID_ARGUMENT, "no such signature")
+    with pytest.raises(ServerError, match="carries no contract"):
+        client.contract("toy")

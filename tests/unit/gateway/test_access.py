@@ -1,0 +1,255 @@
+"""API keys, rates, other sites' scripts, and what pages may do."""
+
+import dataclasses
+import hashlib
+import tomllib
+
+import pytest
+from click.testing import CliRunner
+from flask import Blueprint
+
+from rockstar import cli
+from serving.gateway.api import Api
+from serving.gateway.app import APIS, create_app
+from serving.gateway.browsers import PAGE_HEADERS
+from serving.gateway.files import FilesError, read_files
+from serving.gateway.observer import Observer
+from serving.gateway.settings import SettingError, config_of, read_settings
+from tests.images import png, stroke
+
+IMAGE = {"data": png(stroke()), "content_type": "image/png"}
+
+
+def digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+KEYS = f"""
+[keys.alice]
+sha256 = "{digest("key of alice")}"
+
+[keys.bob]
+sha256 = "{digest("key of bob").upper()}"
+models = ["other"]
+rate = "2/day"
+"""
+
+
+class Notes(Observer):
+    def __init__(self) -> None:
+        self.refusals: list[str] = []
+        self.callers: list[str] = []
+
+    def refused(self, why):
+        self.refusals.append(why)
+
+    def answered(self, context, status):
+        self.callers.append(context.caller)
+
+
+@pytest.fixture
+def notes():
+    return Notes()
+
+
+@pytest.fixture
+def keyed(config, server, notes, tmp_path):
+    path = tmp_path / "keys.toml"
+    path.write_text(KEYS)
+
+    def keyed(apis=APIS, **settings):
+        changed = dataclasses.replace(config, api_keys_file=str(path), **settings)
+        return create_app(changed, server, observers=[notes], apis=apis).test_client()
+
+    return keyed
+
+
+def ask(http, path="/predict/toy", **headers):
+    return http.post(path, headers={n.replace("_", "-"): v for n, v in headers.items()}, **IMAGE)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer key of alice"},
+        {"Authorization": "bearer  key of alice "},
+        {"X_API_Key": "key of alice"},
+    ],
+)
+def test_a_key_opens(keyed, notes, headers):
+    assert ask(keyed(), **headers).status_code == 200
+    assert notes.callers == ["alice"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer key of mallory"},
+        {"Authorization": "Basic key of alice"},
+        {"X_API_Key": digest("key of alice")},
+        {"X_API_Key": "§"},
+    ],
+)
+def test_without_a_key_that_is_known_nothing_is_done(keyed, server, notes, headers):
+    response = ask(keyed(), **headers)
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    problem = response.get_json()
+    assert "Authorization: Bearer KEY" in problem["hint"]
+    assert not server.batches
+    assert notes.refusals == ["key"]
+
+
+def test_probes_need_no_key(keyed):
+    for path in ("/livez", "/readyz"):
+        assert keyed().get(path).status_code == 200
+
+
+def test_a_key_is_for_its_models(keyed, notes):
+    response = ask(keyed(), X_API_Key="key of bob")
+    assert response.status_code == 403
+    assert "toy" in response.get_json()["detail"]
+    assert notes.refusals == ["key"]
+
+
+def test_a_key_is_good_for_so_many_requests(keyed, notes):
+    http = keyed()
+    bob = {"X-API-Key": "key of bob"}
+    for _ in range(2):
+        assert http.get("/v1/models", headers=bob).status_code == 200
+    response = http.get("/v1/models", headers=bob)
+    assert response.status_code == 429
+    assert 0 < int(response.headers["Retry-After"]) <= 12 * 3600
+    assert notes.refusals == ["rate"]
+    # Others are not concerned.
+    assert ask(http, X_API_Key="key of alice").status_code == 200
+
+
+def test_the_rate_of_who_has_none_is_the_setting(keyed):
+    http = keyed(rate_limit="1/hour")
+    assert ask(http, X_API_Key="key of alice").status_code == 200
+    assert ask(http, X_API_Key="key of alice").status_code == 429
+
+
+def test_keys_in_the_environment(config, server):
+    words = (f"carol:{digest('key of carol')}",)
+    http = create_app(dataclasses.replace(config, api_keys=words), server).test_client()
+    assert ask(http, X_API_Key="key of carol").status_code == 200
+    assert ask(http).status_code == 401
+
+
+def test_a_new_key_and_its_entry_belong_together(config, server, tmp_path):
+    done = CliRunner().invoke(cli, ["gateway", "--make-key", "dave"])
+    key, entry = done.stdout.split("\n\n")[1], done.stdout.split("\n\n", 3)[3]
+    assert tomllib.loads(entry)["keys"]["dave"]["sha256"] == digest(key)
+    path = tmp_path / "keys.toml"
+    path.write_text(entry)
+    http = create_app(dataclasses.replace(config, api_keys_file=str(path)), server).test_client()
+    assert ask(http, X_API_Key=key).status_code == 200
+    refused = CliRunner().invoke(cli, ["gateway", "--make-key", "d e"])
+    assert refused.exit_code == 2
+    assert "letters, digits" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[keys", "is not TOML"),
+        ("keys = 5", "expected only tables"),
+        ("[kyes.a]", "expected only tables"),
+        ("[keys.a]", "keys.a: Object missing required field sha256"),
+        ("[keys.a]\nsha256 = 'secret'", "keys.a: Expected str matching regex"),
+        (f"[keys.a]\nsha256 = '{'0' * 64}'\nrate = '5'", "expected a rate such as 100/minute"),
+        (f"[keys.a]\nsha256 = '{'0' * 64}'\nmodel = 'x'", "unknown field model"),
+    ],
+)
+def test_a_bad_file_of_keys_is_said_without_secrets(config, tmp_path, text, says):
+    path = tmp_path / "keys.toml"
+    path.write_text(text)
+    with pytest.raises(FilesError) as error:
+        read_files(dataclasses.replace(config, api_keys_file=str(path)))
+    assert says in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_bad_keys_in_the_environment_are_not_shown(config):
+    with pytest.raises(FilesError) as error:
+        read_files(dataclasses.replace(config, api_keys=("alice:my-secret",)))
+    assert "ROCKSTAR_API_KEYS: word 1, NAME:HASH" in str(error.value)
+    assert "my-secret" not in str(error.value)
+
+
+def test_printed_settings_hide_keys(monkeypatch):
+    done = CliRunner().invoke(
+        cli, ["gateway", "--print-config"], env={"ROCKSTAR_API_KEYS": f"a:{'0' * 64}"}
+    )
+    assert "ROCKSTAR_API_KEYS=(hidden)" in done.stdout
+    assert "000" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("ROCKSTAR_CORS_ORIGINS", "example.org", "sites such as https://example.org"),
+        ("ROCKSTAR_CORS_ORIGINS", "https://example.org/", "without a path"),
+        ("ROCKSTAR_RATE_LIMIT", "often", "expected a rate such as 100/minute"),
+    ],
+)
+def test_bad_settings_are_named(monkeypatch, variable, value, says):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingError, match=variable) as error:
+        config_of(read_settings({"models": ("cnn",)}))
+    assert says in str(error.value)
+
+
+SITE = "https://example.org"
+
+
+def test_a_site_that_is_named_may_ask(config, server):
+    settings = dataclasses.replace(config, cors_origins=(SITE,))
+    http = create_app(settings, server).test_client()
+    response = ask(http, Origin=SITE)
+    assert response.headers["Access-Control-Allow-Origin"] == SITE
+    assert "X-Request-ID" in response.headers["Access-Control-Expose-Headers"]
+    assert "Origin" in response.headers["Vary"]
+    # Errors are for its scripts too.
+    assert http.post("/predict/toy", headers={"Origin": SITE}).headers[
+        "Access-Control-Allow-Origin"
+    ]
+    for other in ("https://example.com", "null"):
+        assert "Access-Control-Allow-Origin" not in ask(http, Origin=other).headers
+
+
+def test_browsers_ask_beforehand_without_a_key(keyed):
+    http = keyed(cors_origins=(SITE,))
+    headers = {"Origin": SITE, "Access-Control-Request-Method": "POST"}
+    response = http.options("/predict/toy", headers=headers)
+    assert response.status_code == 200
+    assert "POST" in response.headers["Access-Control-Allow-Methods"]
+    assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
+    # A key is needed all the same, and its absence may be read.
+    refused = ask(http, Origin=SITE)
+    assert refused.status_code == 401
+    assert refused.headers["Access-Control-Allow-Origin"] == SITE
+
+
+def test_all_sites_may_ask(config, server):
+    http = create_app(dataclasses.replace(config, cors_origins=("*",)), server).test_client()
+    assert ask(http, Origin=SITE).headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_no_site_may_ask_by_default(http):
+    assert "Access-Control-Allow-Origin" not in ask(http, Origin=SITE).headers
+
+
+def test_pages_have_headers_of_their_own(config, server):
+    blueprint = Blueprint("page", __name__)
+    blueprint.get("/page")(lambda: "<p>hello")
+    page = Api("page", blueprint, open=True, headers=PAGE_HEADERS)
+    http = create_app(config, server, apis=(*APIS, page)).test_client()
+    assert "default-src 'self'" in http.get("/page").headers["Content-Security-Policy"]
+    other = http.get("/livez")
+    assert "Content-Security-Policy" not in other.headers
+    assert other.headers["X-Content-Type-Options"] == "nosniff"

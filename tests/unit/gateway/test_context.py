@@ -1,0 +1,129 @@
+"""Request ids, deadlines, and errors in the manner of each API."""
+
+import dataclasses
+
+import pytest
+from flask import Blueprint, Response, jsonify
+
+from clients.errors import call_error
+from serving.api.status import Code
+from serving.gateway.api import Api
+from serving.gateway.app import APIS, create_app
+from serving.gateway.observer import Observer
+from tests.images import png, stroke
+
+IMAGE = {"data": png(stroke()), "content_type": "image/png"}
+
+
+def ask(http, path="/predict/toy", **headers):
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return http.post(path, headers=names, **IMAGE)
+
+
+def test_what_is_left_of_the_callers_time_goes_upstream(http, server):
+    assert ask(http, X_Request_Timeout="2.5").status_code == 200
+    assert 0 < server.timeouts[-1] <= 2.5
+    assert ask(http).status_code == 200
+    assert 2.5 < server.timeouts[-1] <= 10
+
+
+def test_a_deadline_that_is_over_before_the_model_is_asked(http, server):
+    response = ask(http, X_Request_Timeout="1e-9")
+    assert response.status_code == 504
+    assert "1e-09 s" in response.get_json()["detail"]
+    assert not server.batches
+
+
+@pytest.mark.parametrize(
+    "timeout", ["", "0", "-1", "x", "nan", "inf", "61", "1_0", "٣", "10s", "1e400"]
+)
+def test_a_timeout_that_is_no_time(http, timeout):
+    response = ask(http, X_Request_Timeout=timeout)
+    assert response.status_code == 400
+    problem = response.get_json()
+    assert problem["field"] == "X-Request-Timeout"
+    assert problem["expected"] == "seconds above 0, at most 60"
+    assert problem["request_id"] == response.headers["X-Request-ID"]
+
+
+def terse(problem) -> Response:
+    return jsonify(error=problem.detail, code=problem.code and problem.code.name)
+
+
+class Echo:
+    """An API of a test, which fails as it is told."""
+
+    def __init__(self, **settings) -> None:
+        blueprint = Blueprint("echo", __name__)
+        blueprint.post("/echo/fail")(self.fail)
+        self.api = Api("echo", blueprint, render=terse, prefix="/echo/", **settings)
+        self.failure: Exception = RuntimeError("secret")
+
+    def fail(self):
+        raise self.failure
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "says"),
+    [
+        ("GET", "/echo/fail", {}, 405, "does not take GET"),
+        ("GET", "/echo/nowhere", {}, 404, "nothing at /echo/nowhere"),
+        ("POST", "/echo/fail", {"X-Request-Timeout": "x"}, 400, "X-Request-Timeout"),
+        ("POST", "/echo/fail", {}, 500, "request id"),
+    ],
+)
+def test_each_api_says_errors_in_its_own_manner(
+    config, server, method, path, headers, status, says
+):
+    http = create_app(config, server, apis=(*APIS, Echo().api)).test_client()
+    response = http.open(path, method=method, headers=headers)
+    assert response.status_code == status
+    assert set(response.get_json()) == {"error", "code"}
+    assert says in response.get_json()["error"]
+    assert response.headers["X-Request-ID"]
+    assert "Allow" in response.headers or status != 405
+    # The others keep theirs.
+    assert http.get("/nowhere").mimetype == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("code", "relayed", "kept"),
+    [(Code.INVALID_ARGUMENT, 400, 502), (Code.NOT_FOUND, 404, 502), (Code.INTERNAL, 500, 502)],
+)
+def test_what_the_model_server_says_is_told_by_an_api_that_relays(
+    config, server, code, relayed, kept
+):
+    for relays, status in ((True, relayed), (False, kept)):
+        echo = Echo(relays=relays)
+        echo.failure = call_error(code, "its words")
+        http = create_app(config, server, apis=(*APIS, echo.api)).test_client()
+        response = http.post("/echo/fail")
+        assert response.status_code == status
+        assert ("its words" in response.text) == (status < 500)
+
+
+class Notes(Observer):
+    def __init__(self) -> None:
+        self.answers: list[tuple] = []
+
+    def answered(self, context, status):
+        self.answers.append((dataclasses.replace(context), status))
+
+
+class Broken(Observer):
+    def answered(self, context, status):
+        raise RuntimeError("no room")
+
+
+def test_observers_are_told_of_every_answer_and_do_no_harm(config, server, caplog):
+    notes = Notes()
+    http = create_app(config, server, observers=[Broken(), notes]).test_client()
+    assert ask(http, X_Request_ID="a-1").status_code == 200
+    assert http.get("/nowhere").status_code == 404
+    (context, status), (lost, missing) = notes.answers
+    assert (status, context.request_id, context.api, context.model, context.instances) == (
+        200, "a-1", "predict", "toy", 1,
+    )  # fmt: skip
+    assert {phase.name for phase in context.phases} >= {"preprocess", "postprocess"}
+    assert (missing, lost.model) == (404, "")
+    assert "Broken could not take note of answered" in caplog.text

@@ -1,0 +1,196 @@
+"""What may be sent to /predict, and what may be asked for."""
+
+import base64
+import csv
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.contracts import LABELS
+from tests.images import png
+
+ARRAY = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
+
+
+def npy(array, **kwargs):
+    stream = io.BytesIO()
+    np.save(stream, array, **kwargs)
+    return stream.getvalue()
+
+
+def npz(**arrays):
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
+
+
+def ask(http, body, content_type, query="", **headers):
+    return http.post(f"/predict/toy{query}", data=body, content_type=content_type, headers=headers)
+
+
+def instances(http, values, query="", **headers):
+    return http.post(f"/predict/toy{query}", json={"instances": values}, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        (npy(ARRAY), (1, 8, 8, 1)),
+        (npy(ARRAY[..., 0]), (1, 8, 8, 1)),
+        (npy(np.stack([ARRAY] * 3)), (3, 8, 8, 1)),
+        (npy(np.stack([ARRAY[..., 0]] * 3)), (3, 8, 8, 1)),
+        (npy(np.asfortranarray(ARRAY.astype(np.float64))), (1, 8, 8, 1)),
+        (npy(ARRAY.astype(">f4")), (1, 8, 8, 1)),
+        (npz(a=ARRAY, b=np.stack([ARRAY] * 2)), (3, 8, 8, 1)),
+    ],
+)
+def test_arrays_from_files(http, server, body, shape):
+    response = ask(http, body, "application/x-npy")
+    assert response.status_code == 200, response.text
+    assert len(response.get_json()["predictions"]) == shape[0]
+    assert server.batches[0].shape == shape
+    np.testing.assert_array_equal(server.batches[0][0], ARRAY)
+
+
+def test_an_array_in_a_form(http, server):
+    files = {"image": (io.BytesIO(npy(ARRAY)), "seven.npy")}
+    assert http.post("/predict/toy", data=files).status_code == 200
+    np.testing.assert_array_equal(server.batches[0][0], ARRAY)
+
+
+@pytest.mark.parametrize(
+    ("body", "got"),
+    [
+        (npy(np.array([{}]), allow_pickle=True), "dtype object"),
+        (npy(np.array(["a"])), "dtype <U1"),
+        (npy(ARRAY)[:-1], "255"),
+        (npy(ARRAY)[:40], "something else"),
+        (b"\x93NUMPY", "something else"),
+        (npy(ARRAY).replace(b"(8, 8, 1)", b"(9**99,) "), "something else"),
+        (npy(ARRAY).replace(b"(8, 8, 1)", b"(1<<62,) "), "something else"),
+        (npz(a=ARRAY)[:-30], "a damaged one"),
+        (npz(), "an empty .npz file"),
+        (npz(a=np.array([{}])), "dtype object"),
+        (npy(np.zeros((0, 8, 8, 1))), "an empty array"),
+        (npy(np.zeros((7, 8, 1))), "shape [7, 8, 1]"),
+    ],
+)
+def test_arrays_that_cannot_be_used(http, body, got):
+    response = ask(http, body, "application/x-npy")
+    assert response.status_code == 400
+    assert got in response.get_json()["got"]
+
+
+def test_an_archive_that_unpacks_to_too_much(http, config):
+    response = ask(http, npz(a=np.zeros(config.max_body_bytes, np.uint8)), "application/x-npz")
+    assert response.status_code == 413
+    assert "unpacked" in response.get_json()["expected"]
+
+
+def test_more_examples_in_an_array_than_a_request_may_hold(http, config):
+    many = np.zeros((config.max_instances + 1, 8, 8, 1), np.float32)
+    assert ask(http, npy(many), "application/x-npy").status_code == 413
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_no_damage_makes_a_server_error(http_forever, noise):
+    whole = npz(a=ARRAY)
+    for body in (b"\x93NUMPY" + noise, b"PK\x03\x04" + noise, whole[: len(noise)], whole + noise):
+        assert ask(http_forever, body, "application/x-npy").status_code in (200, 400, 413)
+
+
+def test_a_data_url(http):
+    url = "data:image/png;base64," + base64.b64encode(png(np.eye(8, dtype=np.uint8) * 255)).decode()
+    assert instances(http, [url, {"b64": url}]).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["data:image/png,abc", "data:image/png;base64", "data:"])
+def test_a_data_url_that_is_not_base64(http, url):
+    response = instances(http, [url])
+    assert (response.status_code, response.get_json()["field"]) == (400, "instances[0]")
+
+
+def test_under_the_threshold_there_is_no_label(http):
+    grey = np.full((8, 8, 1), 0.4).tolist()
+    light = np.full((8, 8, 1), 0.9).tolist()
+    unsure, sure = instances(http, [grey, light], "?threshold=0.5").get_json()["predictions"]
+    assert unsure["label"] is None
+    assert "threshold is 0.5" in unsure["reason"]
+    assert unsure["top"][0]["label"] == LABELS[0]
+    assert sure["label"] == LABELS[0]
+    assert "reason" not in sure
+
+
+def test_bad_examples_beside_good_ones(http, server):
+    values = [ARRAY.tolist(), "not base64!", [[1]], ARRAY.tolist(), 5]
+    predictions = instances(http, values, "?partial=true").get_json()["predictions"]
+    assert ["error" in each for each in predictions] == [False, True, True, False, True]
+    assert predictions[1]["error"]["field"] == "instances[1]"
+    assert predictions[2]["error"]["got"] == "shape [1, 1]"
+    assert len(server.batches[0]) == 2
+
+
+def test_without_partial_the_first_bad_example_is_the_answer(http, server):
+    response = instances(http, [ARRAY.tolist(), "not base64!"])
+    assert (response.status_code, response.get_json()["field"]) == (400, "instances[1]")
+    assert not server.batches
+
+
+def test_where_all_are_bad_the_request_is(http):
+    response = instances(http, ["!", "?"], "?partial=true")
+    assert (response.status_code, response.get_json()["field"]) == (400, "instances[0]")
+
+
+def rows(response):
+    return list(csv.DictReader(io.StringIO(response.text)))
+
+
+def test_csv(http):
+    response = instances(http, [ARRAY.tolist(), 5], "?partial=true", Accept="text/csv")
+    assert response.mimetype == "text/csv"
+    assert response.headers["X-Model-Version"] == "1"
+    good, bad = rows(response)
+    assert good["example"] == "1"
+    assert good["label"] in LABELS
+    assert float(good["score"]) == pytest.approx(0.5, abs=0.1)
+    assert good["error"] == ""
+    assert (bad["label"], bad["score"]) == ("", "")
+    assert bad["error"].startswith("instances[1]")
+
+
+def test_csv_with_more_labels(http):
+    (row,) = rows(instances(http, [ARRAY.tolist()], "?top=9&threshold=1", Accept="text/csv"))
+    assert list(row)[:5] == ["example", "label", "score", "label_2", "score_2"]
+    assert {row[f"label_{k}"] for k in range(2, 5)} < set(LABELS)
+    assert row["label"] == ""
+    assert "threshold" in row["error"]
+
+
+def test_npy(http):
+    response = instances(
+        http, [ARRAY.tolist(), 5, ARRAY.tolist()], "?partial=true", Accept="application/x-npy"
+    )
+    array = np.load(io.BytesIO(response.data), allow_pickle=False)
+    assert array.shape == (3, len(LABELS))
+    assert np.isnan(array[1]).all()
+    np.testing.assert_allclose(array[0].sum(), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "accept", ["*/*", "", "image/png", "application/json;q=0.9,text/csv;q=0.5"]
+)
+def test_else_json(http, accept):
+    assert instances(http, [ARRAY.tolist()], Accept=accept).is_json
+
+
+@pytest.mark.parametrize(
+    "query", ["?threshold=2", "?threshold=nan", "?threshold=", "?partial=maybe", "?tpo=3"]
+)
+def test_arguments_that_make_no_sense(http, query):
+    response = instances(http, [ARRAY.tolist()], query)
+    assert response.status_code == 400
+    assert response.get_json()["field"] == query[1:].partition("=")[0]

@@ -1,0 +1,154 @@
+"""Log lines, traces and payload samples of requests."""
+
+import hashlib
+import json
+import logging
+import re
+
+import pytest
+
+from serving.gateway.app import create_app
+from serving.gateway.config import GatewayConfig
+from serving.gateway.context import RequestContext, trace_headers
+from serving.gateway.observing.access_log import AccessLog
+from serving.gateway.trace_context import trace_context
+from tests.images import png, stroke
+
+IMAGE = png(stroke())
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def ask(http, path="/predict/toy", data=IMAGE, **headers):
+    return http.post(path, data=data, content_type="image/png", headers=headers)
+
+
+def lines(caplog):
+    return [r for r in caplog.records if r.name == AccessLog.__module__]
+
+
+def test_one_line_for_each_request(http, caplog):
+    caplog.set_level(logging.INFO)
+    ask(http, **{"X-Request-ID": "abc-1"})
+    ask(http, data=b"nothing")
+    good, bad = lines(caplog)
+    assert re.fullmatch(r"POST /predict/toy 200 \d+\.\d ms abc-1", good.getMessage())
+    assert (good.model, good.version, good.instances, good.status) == ("toy", 1, 1, 200)
+    assert good.milliseconds >= good.upstream_milliseconds > 0
+    assert bad.status == 400
+
+
+def test_probes_are_not_worth_a_line_unless_they_fail(http, server, caplog):
+    caplog.set_level(logging.INFO)
+    for path in ("/livez", "/readyz", "/metrics", "/"):
+        assert http.get(path).status_code == 200
+    assert not lines(caplog)
+    server.versions.clear()
+    server.failure = ValueError("boom")
+    assert http.get("/readyz").status_code >= 500
+    assert [line.levelname for line in lines(caplog)] == ["WARNING"]
+
+
+def test_a_callers_trace_is_continued_upstream(server, config):
+    seen = []
+
+    class Listening(type(server)):
+        def predict(self, *args, **kwargs):
+            seen.append(dict(trace_headers()))
+            return super().predict(*args, **kwargs)
+
+    ask(create_app(config, Listening()).test_client(), traceparent=PARENT, tracestate="a=1")
+    (headers,) = seen
+    version, trace_id, span_id, flags = headers["traceparent"].split("-")
+    assert (version, trace_id, flags) == ("00", PARENT.split("-")[1], "01")
+    assert span_id != PARENT.split("-")[2]
+    assert headers["tracestate"] == "a=1"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "nonsense",
+        PARENT.upper(),
+        PARENT + "-more",
+        "ff" + PARENT[2:],
+        PARENT.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32),
+        PARENT.replace("b7ad6b7169203331", "0" * 16),
+    ],
+)
+def test_a_header_that_makes_no_sense_begins_a_new_trace(header):
+    found = trace_context(header, "a=1")
+    assert found.parent_id == ""
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", found.traceparent)
+    assert found.metadata == (("traceparent", found.traceparent),)
+
+
+def test_a_later_version_of_the_header_is_understood():
+    assert trace_context("01" + PARENT[2:] + "-more", None).trace_id == PARENT.split("-")[1]
+
+
+def payload_app(server, path, **settings):
+    config = GatewayConfig(
+        upstream="unused", models=("toy",), payload_log=str(path), payload_share=1.0, **settings
+    )
+    return create_app(config, server).test_client()
+
+
+def test_payloads_are_sampled_with_images_by_hash(server, tmp_path):
+    path = tmp_path / "payloads.jsonl"
+    http = payload_app(server, path)
+    ask(http, **{"X-Request-ID": "abc-2"})
+    assert path.stat().st_mode & 0o077 == 0
+    http.post("/predict/toy?partial=true", json={"instances": [[[0.5] * 8] * 8, "!"]})
+    image, array = map(json.loads, path.read_text().splitlines())
+    assert (image["request_id"], image["model"], image["version"]) == ("abc-2", "toy", 1)
+    assert image["examples"] == [{"sha256": hashlib.sha256(IMAGE).hexdigest(), "bytes": len(IMAGE)}]
+    assert image["answers"][0]["label"] in ("zero", "one", "two", "three")
+    assert array["examples"][0]["shape"] == [8, 8]
+    assert array["examples"][1]["error"].startswith("instances[1]")
+
+
+def test_no_file_no_sample(http, server, tmp_path):
+    ask(http)
+    assert not list(tmp_path.iterdir())
+
+
+def test_spans_of_a_request_and_its_phases(server, config):
+    export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    from serving.gateway.observing.spans import Spans
+
+    exporter = export.InMemorySpanExporter()
+    spans = Spans(exporter)
+    http = create_app(config, server, observers=[spans]).test_client()
+    ask(http, traceparent=PARENT)
+    spans.close()
+    found = {span.name: span for span in exporter.get_finished_spans()}
+    whole = found.pop("POST /predict/<model>")
+    assert {"preprocess", "upstream", "postprocess"} <= set(found)
+    assert f"{whole.context.trace_id:032x}" == PARENT.split("-")[1]
+    assert f"{whole.parent.span_id:016x}" == PARENT.split("-")[2]
+    assert whole.attributes["rockstar.model"] == "toy"
+    for span in found.values():
+        assert span.parent.span_id == whole.context.span_id
+        assert whole.start_time <= span.start_time <= span.end_time <= whole.end_time
+
+
+def test_the_span_has_the_id_that_calls_upstream_were_told(server, config):
+    export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    from serving.gateway.observer import Observer
+    from serving.gateway.observing.spans import Spans
+
+    contexts: list[RequestContext] = []
+
+    class Remember(Observer):
+        def answered(self, context, status):
+            contexts.append(context)
+
+    exporter = export.InMemorySpanExporter()
+    spans = Spans(exporter)
+    ask(create_app(config, server, observers=[spans, Remember()]).test_client())
+    spans.close()
+    (whole,) = (s for s in exporter.get_finished_spans() if s.parent is None)
+    assert f"{whole.context.span_id:016x}" == contexts[0].trace.span_id
+    assert f"{whole.context.trace_id:032x}" == contexts[0].trace.trace_id

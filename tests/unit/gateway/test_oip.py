@@ -1,0 +1,190 @@
+"""The Open Inference Protocol over a fake model server."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from serving.gateway.oip import tensors
+from serving.gateway.oip.infer import HEADER_LENGTH
+
+IMAGE = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8, 1)
+INPUT = {"name": "image", "shape": [1, 8, 8, 1], "datatype": "FP32"}
+
+
+def infer(http, document, binary=b"", path="/v2/models/toy/infer"):
+    body = json.dumps(document).encode()
+    headers = {HEADER_LENGTH: str(len(body))} if binary else {}
+    return http.post(path, data=body + binary, headers=headers)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_json_in_and_out(http, server, nested):
+    data = (IMAGE if nested else IMAGE.ravel()).tolist()
+    answer = infer(http, {"id": "7", "inputs": [{**INPUT, "data": data}]}).get_json()
+    np.testing.assert_array_equal(server.batches[0], IMAGE)
+    (output,) = answer.pop("outputs")
+    assert answer == {"model_name": "toy", "model_version": "1", "id": "7"}
+    assert (output["name"], output["datatype"], output["shape"]) == (
+        "probabilities",
+        "FP32",
+        [1, 4],
+    )
+    assert sum(output["data"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"parameters": {"binary_data_output": True}},
+        {"outputs": [{"name": "probabilities", "parameters": {"binary_data": True}}]},
+    ],
+)
+def test_bytes_in_and_out(http, server, wish):
+    tensor = {**INPUT, "parameters": {"binary_data_size": IMAGE.nbytes}}
+    response = infer(http, {"inputs": [tensor], **wish}, IMAGE.tobytes())
+    np.testing.assert_array_equal(server.batches[0], IMAGE)
+    length = int(response.headers[HEADER_LENGTH])
+    (output,) = json.loads(response.data[:length])["outputs"]
+    assert output["parameters"] == {"binary_data_size": 16}
+    assert "data" not in output
+    assert np.frombuffer(response.data[length:], "<f4").sum() == pytest.approx(1)
+
+
+def test_a_version(http):
+    answer = infer(
+        http,
+        {"inputs": [{**INPUT, "data": IMAGE.ravel().tolist()}]},
+        path="/v2/models/toy/versions/1/infer",
+    )
+    assert answer.get_json()["model_version"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("document", "binary", "field"),
+    [
+        ([], b"", "body"),
+        ({"inputs": []}, b"", "inputs"),
+        ({"inputs": [{"name": "image"}]}, b"", "body"),
+        ({"inputs": [INPUT]}, b"", "inputs[0].data"),
+        ({"inputs": [{**INPUT, "datatype": "FP33", "data": [1]}]}, b"", "inputs[0].datatype"),
+        ({"inputs": [{**INPUT, "data": [1]}]}, b"", "inputs[0].data"),
+        ({"inputs": [{**INPUT, "data": ["a"] * 64}]}, b"", "inputs[0].data"),
+        ({"inputs": [{**INPUT, "data": [[1], [1, 2]]}]}, b"", "inputs[0].data"),
+        ({"inputs": [{**INPUT, "shape": [-1], "data": [1]}]}, b"", "inputs[0].shape"),
+        ({"inputs": [{**INPUT, "datatype": "UINT8", "data": [300] * 64}]}, b"", "inputs[0].data"),
+        ({"inputs": [{**INPUT, "datatype": "FP16", "data": [1] * 64}]}, b"", "inputs[0].data"),
+        (
+            {"inputs": [{**INPUT, "parameters": {"binary_data_size": 9}}]},
+            b"123",
+            "inputs[0].parameters.binary_data_size",
+        ),
+        (
+            {"inputs": [{**INPUT, "parameters": {"binary_data_size": 3}}]},
+            b"123",
+            "inputs[0].parameters.binary_data_size",
+        ),
+        ({"inputs": [{**INPUT, "data": IMAGE.tolist()}]}, b"left over", "body"),
+        ({"inputs": [{**INPUT, "data": IMAGE.tolist()}] * 2}, b"", "inputs[1].name"),
+        ({"inputs": [], "parameters": {"signature_name": 5}}, b"", "inputs"),
+    ],
+)
+def test_what_cannot_be_read_is_named(http, server, document, binary, field):
+    response = infer(http, document, binary)
+    assert response.status_code == 400
+    assert response.get_json().keys() == {"error"}
+    assert response.get_json()["error"].startswith(f"{field}: expected ")
+    assert not server.batches
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "999999", "1.5"])
+def test_a_header_length_that_makes_no_sense(http, length):
+    response = http.post("/v2/models/toy/infer", data=b"{}", headers={HEADER_LENGTH: length})
+    assert response.status_code == 400
+    assert HEADER_LENGTH in response.get_json()["error"]
+
+
+def test_what_the_model_server_says_of_inputs_is_told(http):
+    response = infer(http, {"inputs": [{**INPUT, "name": "picture", "data": IMAGE.tolist()}]})
+    assert response.status_code == 400
+    assert response.get_json() == {"error": "input does not match signature"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/models/nobody", "/v2/models/nobody/infer", "/v2/models/toy/versions/9", "/v2/x"]
+)
+def test_unknown_names(http, path):
+    document = json.dumps({"inputs": [{**INPUT, "data": IMAGE.tolist()}]})
+    response = http.post(path, data=document) if path.endswith("infer") else http.get(path)
+    assert response.status_code == 404
+    assert response.get_json().keys() == {"error"}
+
+
+def test_metadata(http):
+    assert "binary_tensor_data" in http.get("/v2").get_json()["extensions"]
+    assert http.get("/v2/models/toy").get_json() == {
+        "name": "toy",
+        "versions": ["1"],
+        "platform": "tensorflow",
+        "inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 8, 8, 1]}],
+        "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 4]}],
+    }
+
+
+def test_health(http, server):
+    for path in ("health/live", "health/ready", "models/toy/ready", "models/toy/versions/1/ready"):
+        assert http.get(f"/v2/{path}").status_code == 200, path
+    assert http.get("/v2/models/nobody/ready").status_code == 503
+    server.failure = ConnectionError
+    assert http.get("/v2/health/live").status_code == 200
+
+
+DTYPES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]
+
+
+@given(
+    st.sampled_from([*DTYPES, "float16", "float32", "float64"]).flatmap(
+        lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, min_side=0))
+    )
+)
+def test_bytes_round_trip(array):
+    name = tensors.datatype(array.dtype)
+    again = tensors.from_bytes(tensors.to_bytes(array), name, list(array.shape), "x")
+    assert again.dtype == array.dtype
+    np.testing.assert_array_equal(again, array)
+
+
+@given(
+    st.sampled_from([*DTYPES, "float32", "float64"]).flatmap(
+        lambda dtype: hnp.arrays(
+            dtype,
+            hnp.array_shapes(min_dims=0, min_side=0),
+            elements={"allow_nan": False, "allow_infinity": False} if "f" in dtype else None,
+        )
+    )
+)
+def test_json_round_trip(array):
+    values = json.loads(json.dumps(tensors.to_json(array, "x")))
+    again = tensors.from_json(values, tensors.datatype(array.dtype), list(array.shape), "x")
+    assert again.dtype == array.dtype
+    np.testing.assert_array_equal(again, array)
+
+
+@given(st.lists(st.binary(max_size=20), max_size=5))
+def test_texts_of_bytes_round_trip(values):
+    array = np.empty(len(values), object)
+    array[:] = values
+    again = tensors.from_bytes(tensors.to_bytes(array), "BYTES", [len(values)], "x")
+    assert again.tolist() == values
+
+
+@given(st.binary(max_size=40), st.integers(0, 4))
+def test_damaged_texts_are_refused_or_read(data, count):
+    try:
+        array = tensors.from_bytes(data, "BYTES", [count], "x")
+    except tensors.InvalidInputError:
+        return
+    assert tensors.to_bytes(array) == data

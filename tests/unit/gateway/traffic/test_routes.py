@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from rockstar import cli
+from serving.gateway.traffic import routes
+from serving.gateway.traffic.routes import Alias, Arm, Route, RoutesError, Shadow, read_routes
+
+WHOLE = """
+[aliases]
+digits = "cnn"
+preview = { model = "cnn", label = "canary" }
+
+[models.cnn]
+sticky = "X-User-ID"
+max_batch = 32
+split = [{ label = "stable", weight = 95 }, { version = 7, weight = 5 }]
+shadow = { version = 8, share = 0.1 }
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str | bytes) -> Path:
+        path: Path = tmp_path / "routes.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def test_a_whole_file(write):
+    found = read_routes(write(WHOLE))
+    assert found.aliases["digits"] == Alias(model="cnn")
+    assert found.aliases["preview"] == Alias(model="cnn", label="canary")
+    assert found.models["cnn"] == Route(
+        split=(Arm(label="stable", weight=95), Arm(version=7, weight=5)),
+        sticky="X-User-ID",
+        shadow=Shadow(version=8, share=0.1),
+        max_batch=32,
+    )
+
+
+def test_the_example_in_the_documentation_is_valid(write):
+    assert routes.__doc__
+    example = routes.__doc__.partition("In TOML:")[2]
+    assert read_routes(write(example.replace("\n    ", "\n"))).models
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[models", "is not TOML"),
+        (b"\xff", "is not TOML"),
+        ("[model.cnn]", "model: expected [aliases] or [models.NAME]"),
+        ("models = 5", "models: expected a table"),
+        ("[models]\ncnn = 5", "models.cnn: expected object, got int"),
+        ("[models.cnn]\nspilt = []", "models.cnn: object contains unknown field spilt"),
+        ("[models.cnn]\nsplit = [{ version = 0, weight = 1 }]", "models.cnn.split[0].version: expected int >= 1"),
+        ("[models.cnn]\nsplit = [{ version = 1, weight = 0 }]", "models.cnn.split[0].weight: expected float > 0"),
+        ("[models.cnn]\nsplit = [{ version = 1 }]", "models.cnn.split[0]: object missing required field weight"),
+        ("[models.cnn]\nsplit = [{ weight = 1 }]", "models.cnn.split[0]: give a version or a label"),
+        ("[models.cnn]\nsplit = [{ version = 1, label = 'a', weight = 1 }]", "models.cnn.split[0]: give a version or a label"),
+        ("[models.cnn]\nsplit = [{ version = 1, weight = 1 }, { version = 1, weight = 2 }]", "names a version or label twice"),
+        ("[models.cnn]\nsticky = 'X-User'", "models.cnn: sticky needs a split"),
+        ("[models.cnn]\nsticky = 'X User'\nsplit = [{ version = 1, weight = 1 }]", "models.cnn.sticky: expected str matching regex"),
+        ("[models.cnn]\nshadow = { version = 1, share = 2 }", "models.cnn.shadow.share: expected float <= 1"),
+        ("[models.cnn]\nmax_batch = 0", "models.cnn.max_batch: expected int >= 1"),
+        ("[aliases]\na = 5", "aliases.a: expected object, got int"),
+        ("[aliases]\na = { model = 'cnn', version = 1, label = 'b' }", "aliases.a: give a version or a label, not both"),
+        ("[aliases]\na = 'b'\nb = 'cnn'", "aliases.a: expected the name of a model, got the alias b"),
+        ("[aliases]\ncnn = 'b'\n[models.cnn]", "aliases.cnn: there is a [models.cnn] too"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_its_place(write, text, says):
+    path = write(text)
+    with pytest.raises(RoutesError) as error:
+        read_routes(path)
+    assert says in str(error.value)
+    assert str(error.value).startswith(str(path))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(RoutesError, match=r"absent\.toml cannot be read: No such file"):
+        read_routes(tmp_path / "absent.toml")
+
+
+def check(*arguments: object):
+    return CliRunner().invoke(cli, ["check", *map(str, arguments)])
+
+
+def test_check_says_what_a_file_does(write):
+    done = check(write(WHOLE))
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        "digits is another name of cnn",
+        "preview is another name of cnn label canary",
+        "cnn: label stable 95.0%, version 7 5.0%, the same for the same X-User-ID",
+        "cnn: copies of 10.0% go to version 8",
+        "cnn: at most 32 examples of several requests in one call",
+    ]
+
+
+def test_check_fails_where_the_file_cannot_be_used(write):
+    done = check(write("[models"))
+    assert done.exit_code == 1
+    assert "is not TOML" in done.stderr
+
+
+def test_check_asks_a_model_server(write):
+    done = check(write(WHOLE), "--upstream=127.0.0.1:1")
+    assert done.exit_code == 1
+    assert "cnn version 7 does not answer" in done.stderr
