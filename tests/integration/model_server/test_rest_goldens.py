@@ -2,11 +2,18 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from serving.model_server.models.config_file import read_config_file
-from serving.model_server.options import GrpcOptions, LoadOptions, RestOptions, ServerOptions
+from serving.model_server.options import (
+    EngineOptions,
+    GrpcOptions,
+    LoadOptions,
+    RestOptions,
+    ServerOptions,
+)
 from serving.model_server.server import ModelServer
 from tests import rest_cases
 from tests.rest_models import write_models
@@ -15,13 +22,18 @@ REAL = os.environ.get("ROCKSTAR_TFSERVING_REST", "")
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    config = write_models(tmp_path_factory.mktemp("golden"))
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_models(tmp_path_factory.mktemp("golden"))
+
+
+@pytest.fixture(scope="module", params=["TensorFlow", "LiteRT"])
+def address(config: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     options = ServerOptions(
         read_config_file(config),
         grpc=GrpcOptions(port=None),
         rest=RestOptions(cors=True),
         load=LoadOptions(allow_labels_for_unavailable=True),
+        engine=EngineOptions(prefer_tflite=request.param == "LiteRT"),
     )
     with ModelServer(options) as server:
         yield server.rest_address or ""
