@@ -157,6 +157,17 @@ class InferenceOptions:
 
 
 @dataclass(frozen=True)
+class MonitoringOptions:
+    """What the server tells of itself.
+
+    Attributes:
+        path: below the REST port, where Prometheus finds the metrics; None: off.
+    """
+
+    path: str | None = None
+
+
+@dataclass(frozen=True)
 class ServerOptions:
     """All of a server.
 
@@ -173,3 +184,4 @@ class ServerOptions:
     engine: EngineOptions = EngineOptions()
     batching: BatchingOptions = field(default_factory=BatchingOptions)
     inference: InferenceOptions = InferenceOptions()
+    monitoring: MonitoringOptions = MonitoringOptions()
