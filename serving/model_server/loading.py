@@ -9,6 +9,7 @@ from serving.model_server.measured import MeasuredLoader
 from serving.model_server.observer import Observer
 from serving.model_server.options import BatchingOptions, EngineOptions, ServerOptions
 from serving.model_server.verification import verify
+from serving.model_server.warmup.loader import WarmingLoader
 
 
 def loader(options: ServerOptions, observer: Observer | None = None) -> Loader:
@@ -16,11 +17,16 @@ def loader(options: ServerOptions, observer: Observer | None = None) -> Loader:
 
     Args:
         options: of the server.
-        observer: hears of loads and batches.
+        observer: hears of loads, warmups and batches.
     """
     load: Loader = EngineLoader(options.engine)
     if observer is not None:
         load = MeasuredLoader(load, observer)
+    if options.warmup.enabled:
+        load = WarmingLoader(
+            load, options.warmup, check_method=options.inference.check_methods, observer=observer
+        )
+    # Around the warmup: its requests would wait for company that never comes.
     return BatchingLoader(load, options.batching, observer)
 
 

@@ -157,6 +157,19 @@ class InferenceOptions:
 
 
 @dataclass(frozen=True)
+class WarmupOptions:
+    """How versions are warmed up.
+
+    Attributes:
+        enabled: whether requests that come with a version are replayed before it is available.
+        iterations: how many times each of them.
+    """
+
+    enabled: bool = True
+    iterations: int = 1
+
+
+@dataclass(frozen=True)
 class MonitoringOptions:
     """What the server tells of itself.
 
@@ -184,4 +197,5 @@ class ServerOptions:
     engine: EngineOptions = EngineOptions()
     batching: BatchingOptions = field(default_factory=BatchingOptions)
     inference: InferenceOptions = InferenceOptions()
+    warmup: WarmupOptions = WarmupOptions()
     monitoring: MonitoringOptions = MonitoringOptions()

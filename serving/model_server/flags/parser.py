@@ -78,6 +78,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
         engine=runtime.engine_options(given, parser),
         batching=batching.batching_options(given, parser),
         inference=inference.inference_options(given),
+        warmup=models.warmup_options(given),
         monitoring=monitoring.monitoring_options(given),
     )
     return Flags(options, given.address_file)

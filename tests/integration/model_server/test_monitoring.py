@@ -13,6 +13,7 @@ from tests.integration.model_server.conftest import Process, Start, ask
 from tests.metrics import SAVED_MODEL, SERVING, samples, totals
 from tests.model_fixtures import SIDE, write_version
 from tests.waiting import until
+from tests.warmup_files import predict_log, write_records
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own
@@ -27,7 +28,7 @@ COUNT = f"{SERVING}request_count"
 @pytest.fixture
 def base_path(tmp_path: Path) -> Path:
     base_path = tmp_path / "toy"
-    write_version(base_path, 1)
+    write_records(write_version(base_path, 1), [predict_log({"image": IMAGE})])
     write_version(base_path, 2, b"half a model")
     return base_path
 
@@ -112,12 +113,15 @@ def check_histogram(text: str, name: str, *labels: str) -> None:
     assert 0 < total <= highest * count
 
 
-def test_loads(process: Process, base_path: Path) -> None:
+def test_loads_and_warmups(process: Process, base_path: Path) -> None:
     found = totals(scrape(process))
     attempts = f"{SAVED_MODEL}load_attempt_count"
     assert found[attempts, str(base_path / "1"), "success"] == 1
     assert found[attempts, str(base_path / "2"), "fail"] == 1
     assert found[f"{SAVED_MODEL}load_latency", str(base_path / "1")] > 0
+    assert found[f"{SERVING}model_warmup_latency_count", str(base_path / "1"), "OK"] == 1
+    # Warmup requests are no requests.
+    assert not any(key[0] == COUNT for key in found)
 
 
 def test_the_log_says_where(process: Process) -> None:
@@ -147,7 +151,7 @@ def test_what_took_too_long(start: Start, base_path: Path, config: Path, tmp_pat
     process = start(
         *("--model_name=toy", f"--model_base_path={base_path}", "--port=0"),
         *("--rest_api_port=auto", f"--monitoring_config_file={config}"),
-        "--rest_api_timeout_in_ms=200",
+        *("--rest_api_timeout_in_ms=200", "--enable_model_warmup=false"),
         module="tests.integration.model_server.slow_server",
     )
     body = {"instances": IMAGE.tolist()}

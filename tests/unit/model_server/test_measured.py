@@ -11,15 +11,18 @@ from serving.api.signature import CLASSIFY_METHOD
 from serving.api.status import Code, StatusError
 from serving.model_server.batching.observer import NoObserver
 from serving.model_server.deadline import NO_DEADLINE, Deadline
+from serving.model_server.engines.engine import LoadError, ServableId
 from serving.model_server.inference.core import Core
 from serving.model_server.inference.examples import ExamplesQuery
 from serving.model_server.inference.multi_inference import MultiInferenceQuery, Task
-from serving.model_server.measured import MeasuredEngine, measured_call
+from serving.model_server.measured import MeasuredEngine, MeasuredLoader, measured_call
 from serving.model_server.models.config import ModelConfig
 from serving.model_server.models.manager import Manager, ModelRef
-from serving.model_server.options import LoadOptions
+from serving.model_server.options import LoadOptions, WarmupOptions
+from serving.model_server.warmup.loader import WarmingLoader
 from tests.examples_engine import example, load_examples_engine
-from tests.fake_engine import FakeEngine, add_version
+from tests.fake_engine import FakeEngine, FakeLoader, add_version
+from tests.warmup_files import predict_log, write_records
 
 
 class Listener:
@@ -89,6 +92,27 @@ def test_engines_tell_of_runs_that_succeed(listener: Listener) -> None:
     with pytest.raises(RuntimeError):
         measured.run("fail", {"x": x}, ["y"])
     assert listener.heard == [("run", "m", "Predict", "fake")]
+
+
+def test_loads_and_warmups(listener: Listener, tmp_path: Path) -> None:
+    load = WarmingLoader(MeasuredLoader(FakeLoader(), listener), WarmupOptions(), observer=listener)
+    plain, warm, wrong = (add_version(tmp_path, version) for version in (1, 2, 3))
+    broken = add_version(tmp_path, 4, ok=False)
+    write_records(warm, [predict_log({"x": [[1.0, 2.0]]})])
+    write_records(wrong, [predict_log({"x": [1.0]})])
+    for folder in (plain, warm):
+        load(ServableId("m", int(folder.name)), folder)
+    for folder in (wrong, broken):
+        with pytest.raises(LoadError):
+            load(ServableId("m", int(folder.name)), folder)
+    assert listener.heard == [
+        ("load", plain, True),
+        ("load", warm, True),
+        ("warmup", warm, Code.OK),
+        ("load", wrong, True),
+        ("warmup", wrong, Code.INVALID_ARGUMENT),
+        ("load", broken, False),
+    ]
 
 
 def test_what_a_request_for_each_api_tells(listener: Listener, tmp_path: Path) -> None:

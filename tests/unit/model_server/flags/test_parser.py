@@ -9,7 +9,7 @@ from serving.api.services import TENSORFLOW_SERVING_VERSION
 from serving.model_server.flags.logging import log_format
 from serving.model_server.flags.parser import parse_flags
 from serving.model_server.models.config import ConfigError
-from serving.model_server.options import ANY_PORT
+from serving.model_server.options import ANY_PORT, WarmupOptions
 
 MODEL = "--model_base_path=/models/m"
 
@@ -19,6 +19,7 @@ def test_defaults_are_those_of_tensorflow_serving() -> None:
     assert (options.host, options.grpc.port, options.rest.port) == ("0.0.0.0", 8500, None)
     assert [(m.name, m.base_path) for m in options.models] == [("default", Path("/models/m"))]
     assert options.load.poll_seconds == 1
+    assert options.warmup == WarmupOptions(enabled=True, iterations=1)
     assert options.monitoring.path is None
 
 
@@ -204,6 +205,13 @@ def test_help_has_groups_and_defaults(capsys: pytest.CaptureFixture[str]) -> Non
 )
 def test_how_log_lines_look_is_known_first(arguments: list[str], expected: str) -> None:
     assert log_format(arguments) == expected
+
+
+def test_warmup() -> None:
+    flags = ["--enable_model_warmup=false", "--num_request_iterations_for_warmup=4"]
+    assert parse_flags([MODEL, *flags]).options.warmup == WarmupOptions(enabled=False, iterations=4)
+    flags = ["--enable_model_warmup", "--num_request_iterations_for_warmup=0"]
+    assert parse_flags([MODEL, *flags]).options.warmup == WarmupOptions()
 
 
 def test_monitoring(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
