@@ -107,7 +107,7 @@ class _Warmup:
                     raise _invalid(f"it has more than {MAX_RECORDS} records")
                 self._take(number, data)
         except TFRecordError as error:
-            message = f"{error}; is it an uncompressed TFRecord file?"
+            message = f"{error}; it must be an uncompressed TFRecord file"
             raise StatusError(Code.DATA_LOSS, message) from error
         except OSError as error:
             raise StatusError(Code.UNKNOWN, f"it cannot be read ({error.strerror})") from error

@@ -150,7 +150,7 @@ def test_a_compressed_file_is_told_so(tmp_path: Path) -> None:
     with tf.io.TFRecordWriter(str(tmp_path / FILE), options="GZIP") as writer:
         writer.write(predict_log(X))
     load = WarmingLoader(lambda *_: CountingEngine(), WarmupOptions())
-    with pytest.raises(LoadError, match="is it an uncompressed TFRecord file"):
+    with pytest.raises(LoadError, match="must be an uncompressed TFRecord file"):
         load(ServableId("m", 1), tmp_path)
 
 
