@@ -2,6 +2,7 @@
 
 import logging
 import time
+from urllib.parse import quote
 
 from flask import request
 
@@ -34,9 +35,15 @@ class AccessLog(Observer):
         log.log(
             level,
             "%s %s %d %.1f ms %s",
-            *(request.method, request.path, status, fields["milliseconds"], context.request_id),
+            *(request.method, _safe(request.path), status, fields["milliseconds"]),
+            context.request_id,
             extra=fields,
         )
+
+
+def _safe(path: str) -> str:
+    """A path without characters that would end a line, or do things to a terminal."""
+    return path if path.isprintable() else quote(path)
 
 
 def _fields(context: RequestContext, status: int) -> dict[str, object]:
