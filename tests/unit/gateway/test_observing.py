@@ -52,7 +52,8 @@ def test_probes_are_not_worth_a_line_unless_they_fail(http, server, caplog):
     assert not lines(caplog)
     server.versions.clear()
     server.failure = ValueError("boom")
-    assert http.get("/readyz").status_code >= 500
+    for _ in range(3):  # a failing probe is asked again and again
+        assert http.get("/readyz").status_code >= 500
     assert [line.levelname for line in lines(caplog)] == ["WARNING"]
 
 
