@@ -13,6 +13,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
+from serving import logs
 from serving.gateway.config import GatewayConfig
 from serving.gateway.files import FilesError, read_files
 from serving.gateway.shared_counts import SharedCounts
@@ -81,6 +82,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         """The application; called in each worker, after the fork."""
         from serving.gateway.app import create_app
 
+        logs.write_together()
         return create_app(self.config, files=self._files, stopping=lambda: self.stopping)
 
     def reload(self) -> None:
