@@ -1,12 +1,12 @@
 """`rockstar serve`."""
 
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from serving import logs
 from serving.serve import Addresses, ServeOptions
 from serving.serve import serve as run
 from serving.supervisor import ServeError
@@ -21,6 +21,13 @@ from serving.supervisor import ServeError
 @click.option("--rest-port", default=8501, type=click.IntRange(0, 65535), help="Likewise.")
 @click.option("--workers", default=2, type=click.IntRange(1), help="Gateway processes.")
 @click.option("--tfserving", metavar="HOST:PORT", help="Use this TensorFlow Serving instead.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    envvar="ROCKSTAR_LOG_FORMAT",
+    help="Lines on standard error: text, or json with an object a line.",
+)
 def serve(
     models: Path,
     only: tuple[str, ...],
@@ -30,14 +37,13 @@ def serve(
     rest_port: int,
     workers: int,
     tfserving: str | None,
+    log_format: logs.LogFormat,
 ) -> None:
     """Serve the models of a folder over HTTP and gRPC until Ctrl-C."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s serve: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
+    logs.configure(log_format, "serve")
+    options = ServeOptions(
+        models, only, host, port, grpc_port, rest_port, workers, tfserving, log_format
     )
-    options = ServeOptions(models, only, host, port, grpc_port, rest_port, workers, tfserving)
     try:
         run(options, _print_addresses)
     except ServeError as error:
@@ -46,11 +52,14 @@ def serve(
 
 
 def _print_addresses(addresses: Addresses, _stopping: Callable[[], bool]) -> None:
-    click.echo(f"Serving {', '.join(addresses.models)}")
-    click.echo(f"  HTTP  {addresses.http}  (gateway)")
-    click.echo(f"  gRPC  {addresses.grpc}  (TensorFlow Serving API)")
-    if addresses.rest:
-        click.echo(f"  REST  http://{addresses.rest}  (TensorFlow Serving API)")
-    click.echo(f"Try: curl -F image=@digit.png {addresses.http}/predict/{addresses.models[0]}")
-    click.echo("Ctrl-C stops it.")
+    lines = [
+        f"Serving {', '.join(addresses.models)}",
+        f"  HTTP  {addresses.http}  (gateway)",
+        f"  gRPC  {addresses.grpc}  (TensorFlow Serving API)",
+        *([f"  REST  http://{addresses.rest}  (TensorFlow Serving API)"] if addresses.rest else []),
+        f"Try: curl -F image=@digit.png {addresses.http}/predict/{addresses.models[0]}",
+        "Ctrl-C stops it.",
+    ]
+    # At once: in a terminal, lines of requests that come by now must not be among them.
+    sys.stdout.write("\n".join([*lines, ""]))
     sys.stdout.flush()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.listening import host_and_port, in_url, listener, reachable, require_free
+from serving.logs import LogFormat
 from serving.model_folder import ModelFolderError, find_models, model_config
 from serving.models_config import declared
 from serving.supervisor import Child, ServeError, Supervisor
@@ -34,6 +35,7 @@ class ServeOptions:
         rest_port: of the model server.
         workers: processes of the gateway.
         tfserving: "host:port" of a TensorFlow Serving to use instead of the embedded server.
+        log_format: of both servers.
     """
 
     models: Path
@@ -44,6 +46,7 @@ class ServeOptions:
     rest_port: int = 8501
     workers: int = 2
     tfserving: str | None = None
+    log_format: LogFormat = "text"
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ class _ModelServer:
             f"--rest_api_port={rest}",
             f"--address_file={self._addresses}",
             f"--require_all_models={str(strict).lower()}",
+            f"--log_format={self._options.log_format}",
             "--allow_version_labels_for_unavailable_models",
         ]
 
@@ -173,6 +177,7 @@ def _gateway_command(
         f"--bind=fd://{listener}",
         f"--upstream={upstream}",
         f"--workers={options.workers}",
+        f"--log-format={options.log_format}",
         *(f"--model={model}" for model in models),
     ]
 

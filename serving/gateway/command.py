@@ -1,12 +1,12 @@
 """The command that runs a gateway: `rockstar gateway` and `python -m serving.gateway`."""
 
-import logging
 import re
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from serving import logs
 from serving.gateway.files import FilesError
 from serving.gateway.server import GatewayServer
 from serving.gateway.settings import SettingError, config_of, read_settings, settings, shown
@@ -61,11 +61,6 @@ def gateway(print_config: bool, make_key: str | None, **options: Any) -> None:
     Each option is also an environment variable: --max-pixels is ROCKSTAR_MAX_PIXELS. An option goes
     before a variable.
     """
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s gateway: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
     if make_key is not None:
         click.echo(_new_key(make_key))
         return
@@ -74,7 +69,9 @@ def gateway(print_config: bool, make_key: str | None, **options: Any) -> None:
         if print_config:
             click.echo(shown(effective))
             return
-        server = GatewayServer(config_of(effective))
+        config = config_of(effective)
+        logs.configure("json" if config.log_format == "json" else "text", "gateway")
+        server = GatewayServer(config)
     except (SettingError, FilesError) as error:
         raise click.UsageError(str(error)) from error
     server.run()

@@ -65,6 +65,9 @@ class GatewayConfig:
         str, Meta(pattern="^(text|json)$", description="text, or json with an object a line.")
     ] = "text"
     access_log: Annotated[bool, Meta(description="Log each request.")] = True
+    metrics_dir: Annotated[
+        str, Meta(description="Folder for a folder of the workers' counts; else that of TMPDIR.")
+    ] = ""
     payload_log: Annotated[
         str, Meta(description="File for a sample of requests and answers, images by hash.")
     ] = ""

@@ -10,10 +10,13 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
+from serving import logs
 from serving.gateway.config import GatewayConfig
 from serving.gateway.files import FilesError, read_files
+from serving.gateway.shared_counts import SharedCounts
 
 # For what is refused, and for probes: neither has to wait for room.
 _SPARE_THREADS = 4
@@ -26,13 +29,20 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
     """gunicorn with threaded workers, each with an application and a connection of its own."""
 
     def __init__(self, config: GatewayConfig) -> None:
-        """Read the files that the settings name.
+        """Read the files that the settings name; `run` removes the folder that this makes.
 
         Raises:
-            FilesError: one cannot be used.
+            FilesError: one of them, or the folder for metrics, cannot be used.
         """
         self.config = config
         self._files = read_files(config)
+        try:
+            self._counts = SharedCounts(config.metrics_dir)
+        except OSError as error:
+            raise FilesError(
+                f"ROCKSTAR_METRICS_DIR: expected a folder to write to, got {error.filename or ''}: "
+                f"{error.strerror}"
+            ) from error
         # One byte of memory that the workers share: 1 when the gateway is about to stop.
         self._stopping = mmap.mmap(-1, 1)
         super().__init__()
@@ -57,6 +67,10 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             # The workers end by themselves a second before they would be killed.
             "graceful_timeout": config.grace + 1,
             "timeout": max(30, int(config.max_request_timeout + config.grace)),
+            # Where workers say that they are alive: no other folder must be writable.
+            "worker_tmp_dir": str(self._counts.path),
+            "child_exit": self._worker_ended,
+            "logger_class": _Log,
             "loglevel": "warning",
             "control_socket_disable": True,
             "proc_name": "rockstar-gateway",
@@ -68,6 +82,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         """The application; called in each worker, after the fork."""
         from serving.gateway.app import create_app
 
+        logs.write_together()
         return create_app(self.config, files=self._files, stopping=lambda: self.stopping)
 
     def reload(self) -> None:
@@ -79,8 +94,17 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             log.error("what was read before stays in force: %s", error)
         super().reload()
 
+    def _worker_ended(self, _arbiter: Arbiter, worker: ThreadWorker) -> None:
+        self._counts.worker_ended(worker.pid)
+
     def run(self) -> None:
         """Serve until a signal; does not return."""
+        try:
+            self._serve()
+        finally:
+            self._counts.remove()
+
+    def _serve(self) -> None:
         if not self._files.keys and not _is_local(self.config.bind):
             log.warning(
                 "whoever reaches %s may ask: there are no API keys (rockstar gateway --make-key)",
@@ -101,6 +125,16 @@ def _is_local(bind: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:  # the path of a socket, or a name
         return "/" in host
+
+
+class _Log(Logger):  # type: ignore[misc]
+    """What gunicorn says, among the lines of the gateway."""
+
+    def setup(self, cfg: Any) -> None:
+        """Hand lines to the root logger, instead of writing them in a format of its own."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]

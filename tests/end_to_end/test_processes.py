@@ -68,6 +68,17 @@ def test_no_process_maps_tensorflow(start_service, models):
         assert "site-packages/tensorflow/" not in mapped, command
 
 
+def test_both_servers_log_as_json(start_service, models):
+    service = start_service(models, "--log-format=json")
+    assert post(service, IMAGE).status_code == 200
+    until(lambda: "/predict/cnn" in service.log.read_text())
+    # What the LiteRT runtime says is not ours to change.
+    lines = [each for each in service.log.read_text().splitlines() if "XNNPACK" not in each]
+    loggers = {json.loads(line)["logger"] for line in lines}
+    for server in ("serving.gateway", "serving.model_server"):
+        assert any(logger.startswith(server) for logger in loggers), loggers
+
+
 def test_bad_input_through_a_real_server(start_service, models):
     service = start_service(models)
     for data, status in [

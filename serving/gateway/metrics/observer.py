@@ -18,6 +18,8 @@
 """
 
 import time
+from collections.abc import Callable
+from functools import cache
 from typing import Literal
 
 from flask import request
@@ -42,17 +44,23 @@ class MetricsObserver(Observer):
         self._models = set(config.models)
         self._drifts: dict[tuple[str, int], Drift] = {}
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"rockstar_{name}", text, labels, registry=registry)
+        # labels() takes longer than counting does: what it gave is remembered.
+        def counter(name: str, text: str, *labels: str) -> Callable[..., Counter]:
+            return cache(Counter(f"rockstar_{name}", text, labels, registry=registry).labels)
 
-        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"rockstar_{name}", text, labels, buckets=buckets, registry=registry)
+        def histogram(
+            name: str, text: str, buckets: tuple[float, ...], *labels: str
+        ) -> Callable[..., Histogram]:
+            name = f"rockstar_{name}"
+            return cache(Histogram(name, text, labels, buckets=buckets, registry=registry).labels)
 
         # Of several workers the gravest counts: each sees its own share of the examples.
-        def drift(name: str, text: str) -> Gauge:
+        def drift(name: str, text: str) -> Callable[..., Gauge]:
             labels = ("model", "version")
-            return Gauge(
-                f"rockstar_{name}", text, labels, registry=registry, multiprocess_mode="livemax"
+            return cache(
+                Gauge(
+                    f"rockstar_{name}", text, labels, registry=registry, multiprocess_mode="livemax"
+                ).labels
             )
 
         self._requests = counter(
@@ -90,49 +98,45 @@ class MetricsObserver(Observer):
     def answered(self, context: RequestContext, status: int) -> None:
         """See Observer."""
         model = self._known(context)
-        version = "" if context.version is None else str(context.version)
         route = request.url_rule.rule if request.url_rule else OTHER
-        self._requests.labels(model, version, route, str(status)).inc()
-        self._seconds.labels(model, route).observe(time.monotonic() - context.started)
+        self._requests(model, context.version or "", route, status).inc()
+        self._seconds(model, route).observe(time.monotonic() - context.started)
         for phase in context.phases:
-            self._phases.labels(model, phase.name).observe(phase.seconds)
+            self._phases(model, phase.name).observe(phase.seconds)
 
     def called(self, call: Call) -> None:
         """See Observer."""
         model = call.model if call.model in self._models else OTHER
-        self._upstream.labels(model, call.method, call.code.name).observe(call.seconds)
+        self._upstream(model, call.method, call.code.name).observe(call.seconds)
         if call.method == "predict":
-            self._rows.labels(model).observe(call.rows)
+            self._rows(model).observe(call.rows)
 
     def joined(self, model: str, requests: int) -> None:
         """See Observer."""
-        self._joined.labels(model).observe(requests)
+        self._joined(model).observe(requests)
 
     def predicted(self, model: str, predicted: Predicted) -> None:
         """See Observer."""
         contract = predicted.contract
-        version = str(contract.version)
+        version = contract.version
         if contract.labels:
             for index in predicted.outputs.argmax(axis=1).tolist():
-                self._predictions.labels(model, version, contract.labels[index]).inc()
-        key = (model, contract.version)
-        drift = self._drifts.get(key)
+                self._predictions(model, version, contract.labels[index]).inc()
+        drift = self._drifts.get((model, version))
         if drift is None:
-            drift = self._drifts.setdefault(key, Drift(contract))
-        drift.observe(predicted.inputs, predicted.outputs)
-        for gauge, index in (
-            (self._input_drift, drift.inputs()),
-            (self._label_drift, drift.labels()),
-        ):
-            if index is not None:
-                gauge.labels(model, version).set(index)
+            drift = self._drifts.setdefault((model, version), Drift(contract))
+        indices = drift.observe(predicted.inputs, predicted.outputs)
+        if indices is not None:
+            self._input_drift(model, version).set(indices.inputs)
+            if indices.labels is not None:
+                self._label_drift(model, version).set(indices.labels)
 
     def shadowed(self, comparison: Comparison) -> None:
         """See Observer."""
-        self._shadowed.labels(comparison.model, comparison.code.name).inc()
+        self._shadowed(comparison.model, comparison.code.name).inc()
         agreed, rows = comparison.agreed, comparison.rows
-        self._shadow_rows.labels(comparison.model, "true").inc(agreed)
-        self._shadow_rows.labels(comparison.model, "false").inc(rows - agreed)
+        self._shadow_rows(comparison.model, "true").inc(agreed)
+        self._shadow_rows(comparison.model, "false").inc(rows - agreed)
 
     def in_flight(self, requests: int) -> None:
         """See Observer."""
@@ -140,7 +144,7 @@ class MetricsObserver(Observer):
 
     def refused(self, why: Literal["queue", "key", "rate", "circuit"]) -> None:
         """See Observer."""
-        self._refused.labels(why).inc()
+        self._refused(why).inc()
 
     def _known(self, context: RequestContext) -> str:
         if context.model in self._models or context.version is not None:

@@ -2,17 +2,19 @@
 
 import logging
 import time
+from urllib.parse import quote
 
 from flask import request
 
 from serving.gateway.context import RequestContext
 from serving.gateway.observer import Observer
+from serving.gateway.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
 
 class AccessLog(Observer):
-    """Logs each request when it is answered; probes and scrapes only where they fail.
+    """Logs each request when it is answered; probes and scrapes now and then where they fail.
 
     In JSON a line has the fields of `_fields`; in text the most telling of them.
     """
@@ -24,19 +26,27 @@ class AccessLog(Observer):
             quiet: names of the APIs that are asked so often that success is not worth a line.
         """
         self._quiet = quiet
+        self._failed_probes = Seldom(log)
 
     def answered(self, context: RequestContext, status: int) -> None:
         """See Observer."""
-        if context.api in self._quiet and status < 500:
+        quiet = context.api in self._quiet
+        if quiet and status < 500:
             return
         fields = _fields(context, status)
-        level = logging.WARNING if status >= 500 else logging.INFO
-        log.log(
-            level,
-            "%s %s %d %.1f ms %s",
-            *(request.method, request.path, status, fields["milliseconds"], context.request_id),
-            extra=fields,
-        )
+        text = "%s %s %d %.1f ms %s"
+        method, path, milliseconds = request.method, _safe(request.path), fields["milliseconds"]
+        arguments = (method, path, status, milliseconds, context.request_id)
+        if quiet:
+            self._failed_probes.warn(text, *arguments, extra=fields)
+        else:
+            level = logging.WARNING if status >= 500 else logging.INFO
+            log.log(level, text, *arguments, extra=fields)
+
+
+def _safe(path: str) -> str:
+    """A path without characters that would end a line, or do things to a terminal."""
+    return path if path.isprintable() else quote(path)
 
 
 def _fields(context: RequestContext, status: int) -> dict[str, object]:
@@ -55,5 +65,6 @@ def _fields(context: RequestContext, status: int) -> dict[str, object]:
         "model": context.model,
         "version": context.version,
         "instances": context.instances,
-        "caller": request.remote_addr,
+        "caller": context.caller,
+        "remote_address": request.remote_addr,
     }

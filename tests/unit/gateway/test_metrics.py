@@ -61,7 +61,8 @@ def test_drift_is_told_when_there_are_enough_examples(http):
     for _ in range(12):
         assert value(http, "rockstar_input_drift", **labels) == 0
         http.post("/predict/toy", json={"instances": [[[0.95] * 8] * 8] * 8})
-    http.post("/predict/toy", json={"instances": [[[0.95] * 8] * 8] * 8})
+    for _ in range(3):
+        http.post("/predict/toy", json={"instances": [[[0.95] * 8] * 8] * 8})
     assert value(http, "rockstar_input_drift", **labels) > 0.25
     assert value(http, "rockstar_label_drift", **labels) > 0.25
 
