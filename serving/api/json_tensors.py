@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.api.nested_lists import leaf_types
 from serving.api.signature import Signature, TensorSpec, dtype_name
 from serving.api.status import Code, StatusError
 
@@ -138,6 +139,8 @@ def _rows(instances: list[Any], signature: Signature) -> dict[str, Any]:
 
 
 def _tensor(name: str, value: Any, spec: TensorSpec) -> NDArray[Any]:
+    if spec.dtype != object and str in leaf_types(value):
+        raise _invalid(f"input {name!r}: expected {spec}, got string values: {_brief(value)}")
     try:
         array = _strings(value) if spec.dtype == object else np.asarray(value)
     except (ValueError, OverflowError, RecursionError) as error:

@@ -1,6 +1,7 @@
 """The REST API's JSON."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import ml_dtypes
@@ -144,6 +145,17 @@ def test_responses_that_json_cannot_hold(outputs: dict[str, Any], message: str) 
     with pytest.raises(StatusError) as caught:
         response(outputs, by_row=True)
     assert message in caught.value.message
+
+
+def test_texts_for_numbers_are_refused_before_they_become_an_array() -> None:
+    # As an array each would be as long as the longest.
+    body = json.dumps({"instances": ["a" * 100_000, *["b"] * 10_000]})
+    tracemalloc.start()
+    with pytest.raises(StatusError, match="got string values"):
+        feeds(parse_request(body.encode()), DOUBLE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * len(body)
 
 
 def test_float32_survives() -> None:
