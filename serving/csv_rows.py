@@ -2,7 +2,9 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from serving.errors import InvalidInputError
 from serving.tables import TextRow, listed
@@ -10,12 +12,15 @@ from serving.tables import TextRow, listed
 DELIMITERS = ",;\t|"
 
 
-def read_table(data: bytes, field: str) -> tuple[list[str], list[list[str]], list[int]]:
+def read_table(
+    data: bytes, field: str, most: int | None = None
+) -> tuple[list[str], list[list[str]], list[int]]:
     """A CSV file: UTF-8, the first line names the columns; comma, semicolon, tab or bar between.
 
     Args:
         data: the whole file.
         field: what errors call it.
+        most: rows to read; None is all.
 
     Returns:
         The names of the columns, the rows as texts, and the line that each row ends on. Empty
@@ -25,7 +30,7 @@ def read_table(data: bytes, field: str) -> tuple[list[str], list[list[str]], lis
         InvalidInputError: not text, no header, names that are empty or there twice, or a row of
             another length than the header; it names the line.
     """
-    header, *rows = _records(_text(data, field), field)
+    header, *rows = _records(_text(data, field), field, most)
     names = [name.strip() for name in header[1]]
     _require_names(names, field)
     for line, row in rows:
@@ -39,13 +44,13 @@ def read_table(data: bytes, field: str) -> tuple[list[str], list[list[str]], lis
     return names, [row for _, row in rows], [line for line, _ in rows]
 
 
-def read_rows(data: bytes, field: str) -> list[TextRow]:
-    """The rows of a CSV file, each by column name; one or more.
+def read_rows(data: bytes, field: str, most: int | None = None) -> list[TextRow]:
+    """The rows of a CSV file, each by column name; one or more, and no more than `most`.
 
     Raises:
         InvalidInputError: as `read_table`, or no row but the header.
     """
-    names, rows, _ = read_table(data, field)
+    names, rows, _ = read_table(data, field, most)
     if not rows:
         raise InvalidInputError(field, expected="a header and one or more rows", got="no rows")
     return [TextRow(zip(names, row, strict=True)) for row in rows]
@@ -77,11 +82,12 @@ def _text(data: bytes, field: str) -> str:
         ) from error
 
 
-def _records(text: str, field: str) -> list[tuple[int, list[str]]]:
-    """The lines that are not empty, split, and the number of each; one or more."""
+def _records(text: str, field: str, most: int | None) -> list[tuple[int, list[str]]]:
+    """The header and up to `most` lines that are not empty, split, and the number of each."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     try:
-        records = [(reader.line_num, row) for row in reader if row]
+        filled = ((reader.line_num, row) for row in reader if row)
+        records = list(islice(filled, None if most is None else most + 1))
     except csv.Error as error:
         raise InvalidInputError(
             field, expected="a CSV file", got=f"line {reader.line_num}: {error}"
@@ -103,7 +109,7 @@ def _require_names(names: list[str], field: str) -> None:
         raise InvalidInputError(
             field, expected="a name for every column", got=f"no name for column {place}"
         )
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise InvalidInputError(
             field, expected="columns with different names", got=f"{listed(twice)} more than once"

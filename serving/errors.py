@@ -1,5 +1,8 @@
 """What is wrong with an input, in words that its sender can act on."""
 
+# As much of an input as an error repeats, in characters.
+_LONGEST = 300
+
 
 class InvalidInputError(ValueError):
     """An input that cannot be used.
@@ -12,6 +15,7 @@ class InvalidInputError(ValueError):
     """
 
     def __init__(self, field: str, *, expected: str, got: str, hint: str = "") -> None:
+        field, got = _printable(field), _printable(got)
         super().__init__(f"{field}: expected {expected}, got {got}" + (f"; {hint}" if hint else ""))
         self.field = field
         self.expected = expected
@@ -21,3 +25,9 @@ class InvalidInputError(ValueError):
 
 class TooLargeError(InvalidInputError):
     """An input that is larger than this service takes."""
+
+
+def _printable(text: str) -> str:
+    """A text with what a caller sent in it: not too much, and none that UTF-8 cannot hold."""
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text.encode("utf-8", "backslashreplace").decode()

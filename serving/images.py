@@ -48,7 +48,8 @@ def decode_image(
         try:
             image = ImageOps.exif_transpose(image)
             pixels = np.asarray(_plain(image), dtype=np.uint8)
-        except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+        except Exception as error:
+            # Damage makes Pillow's many decoders stumble in as many ways.
             raise InvalidInputError(
                 field,
                 expected="a whole image",
@@ -68,7 +69,7 @@ def _open(data: bytes, field: str) -> Image.Image:
             got="one whose header declares a gigantic number of pixels",
             hint="scale the image down",
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:
         raise InvalidInputError(
             field,
             expected=f"an image ({', '.join(FORMATS)})",

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.api.nested_lists import leaf_types
 from serving.contract import ImageInput, Input, TableInput
 from serving.errors import InvalidInputError
 from serving.images import DEFAULT_MAX_PIXELS, decode_image
@@ -69,6 +70,8 @@ def _row(row: Row, spec: Input, field: str) -> NDArray[np.float32]:
 
 
 def _numbers(example: NDArray[Any] | Sequence[Any], spec: Input, field: str) -> NDArray[Any]:
+    if str in leaf_types(example):
+        raise InvalidInputError(field, expected=_wanted(spec), got="values of type text")
     try:
         array = np.asarray(example)
     except (ValueError, OverflowError) as error:

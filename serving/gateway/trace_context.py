@@ -51,6 +51,5 @@ def trace_context(traceparent: str | None, tracestate: str | None) -> TraceConte
     if invalid or (version == "00" and rest):
         return TraceContext(secrets.token_hex(16), span_id)
     state = tracestate or ""
-    return TraceContext(
-        trace_id, span_id, parent_id, flags, state if len(state) <= _MAX_STATE else ""
-    )
+    usable = len(state) <= _MAX_STATE and state.isascii() and state.isprintable()
+    return TraceContext(trace_id, span_id, parent_id, flags, state if usable else "")

@@ -8,9 +8,11 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.api.nested_lists import leaf_types
 from serving.errors import InvalidInputError
+from serving.gateway.shapes import POSSIBLE, is_possible
 
-_DTYPES: dict[str, np.dtype[Any]] = {
+DATATYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
     "UINT8": np.dtype(np.uint8),
     "UINT16": np.dtype(np.uint16),
@@ -26,10 +28,12 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype(np.float64),
     "BYTES": np.dtype(object),
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 # JSON has no half floats: the binary extension is their way.
 _BINARY_ONLY = ("FP16", "BF16")
 _LENGTH = struct.Struct("<I")  # before each element of BYTES
+# What JSON values may be for a dtype of a kind.
+_JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 
 
 def datatype(dtype: np.dtype[Any]) -> str:
@@ -63,25 +67,24 @@ def from_json(data: Any, name: str, shape: list[int], field: str) -> NDArray[Any
     _check_shape(shape, field)
     if dtype.kind == "O":
         return _shaped(_texts(data, field), shape, field)
+    others = leaf_types(data) - _JSON_TYPES[dtype.kind]
+    if others:
+        raise InvalidInputError(f"{field}.data", expected=f"{name} values", got=_json_names(others))
     try:
-        values = np.asarray(data)
-    except (ValueError, OverflowError) as error:
+        with np.errstate(over="ignore"):
+            values = np.asarray(data, np.float64 if dtype.kind == "f" else dtype).astype(dtype)
+    except OverflowError as error:
+        limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+        raise InvalidInputError(
+            f"{field}.data",
+            expected=f"values from {limits.min} to {limits.max}",
+            got=f"{min(_flat(data))} to {max(_flat(data))}",
+        ) from error
+    except ValueError as error:
         raise InvalidInputError(
             f"{field}.data", expected="a flat or regularly nested array", got="a ragged one"
         ) from error
-    kinds = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}[dtype.kind]
-    if values.size and values.dtype.kind not in kinds:
-        raise InvalidInputError(f"{field}.data", expected=f"{name} values", got="others")
-    if dtype.kind in "iu" and values.size:
-        limits = np.iinfo(dtype)
-        if int(values.min()) < limits.min or int(values.max()) > limits.max:
-            raise InvalidInputError(
-                f"{field}.data",
-                expected=f"values from {limits.min} to {limits.max}",
-                got=f"{values.min()} to {values.max()}",
-            )
-    with np.errstate(over="ignore"):
-        return _shaped(values.astype(dtype).ravel(), shape, field)
+    return _shaped(values.ravel(), shape, field)
 
 
 def from_bytes(data: bytes, name: str, shape: list[int], field: str) -> NDArray[Any]:
@@ -101,9 +104,9 @@ def from_bytes(data: bytes, name: str, shape: list[int], field: str) -> NDArray[
             got=str(len(data)),
         )
     if dtype == np.bool_:
-        return np.frombuffer(data, np.uint8).astype(np.bool_).reshape(shape)
+        return _shaped(np.frombuffer(data, np.uint8).astype(np.bool_), shape, field)
     little = np.frombuffer(data, dtype.newbyteorder("<"))
-    return little.astype(dtype, copy=False).reshape(shape)
+    return _shaped(little.astype(dtype, copy=False), shape, field)
 
 
 def to_json(array: NDArray[Any], field: str) -> list[Any]:
@@ -117,7 +120,7 @@ def to_json(array: NDArray[Any], field: str) -> list[Any]:
             return [bytes(value).decode() for value in array.ravel()]
         except UnicodeDecodeError:
             _refuse_json(field, "bytes that are no text")
-    if array.dtype in (_DTYPES["FP16"], _DTYPES["BF16"]):
+    if array.dtype in (DATATYPES["FP16"], DATATYPES["BF16"]):
         _refuse_json(field, datatype(array.dtype))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         _refuse_json(field, "NaN or infinity")
@@ -134,16 +137,16 @@ def to_bytes(array: NDArray[Any]) -> bytes:
 
 def _dtype(name: str, field: str) -> np.dtype[Any]:
     try:
-        return _DTYPES[name]
+        return DATATYPES[name]
     except KeyError:
         raise InvalidInputError(
-            f"{field}.datatype", expected=f"one of {', '.join(_DTYPES)}", got=repr(name[:40])
+            f"{field}.datatype", expected=f"one of {', '.join(DATATYPES)}", got=repr(name[:40])
         ) from None
 
 
 def _check_shape(shape: list[int], field: str) -> None:
-    if any(size < 0 for size in shape):
-        raise InvalidInputError(f"{field}.shape", expected="sizes from 0", got=str(shape)[:100])
+    if not is_possible(shape):
+        raise InvalidInputError(f"{field}.shape", expected=POSSIBLE, got=str(shape)[:100])
 
 
 def _shaped(flat: NDArray[Any], shape: list[int], field: str) -> NDArray[Any]:
@@ -154,6 +157,16 @@ def _shaped(flat: NDArray[Any], shape: list[int], field: str) -> NDArray[Any]:
             got=str(flat.size),
         )
     return flat.reshape(shape)
+
+
+def _flat(data: Any) -> list[Any]:
+    flat: list[Any] = np.asarray(data, dtype=object).ravel().tolist()
+    return flat
+
+
+def _json_names(types: set[type]) -> str:
+    names = {bool: "true or false", int: "integers", float: "numbers with a fraction", str: "text"}
+    return ", ".join(sorted(names.get(kind, "null, lists or objects") for kind in types))
 
 
 def _texts(data: Any, field: str) -> NDArray[Any]:

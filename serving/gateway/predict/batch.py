@@ -80,6 +80,8 @@ class Batch:
                 raise InvalidInputError(
                     named.field, expected="one or more examples", got="an empty array"
                 )
+            # A file of a few bytes can hold any number of empty rows.
+            require_few(len(named.example), self._config)
             for index, row in enumerate(named.example):
                 yield NamedExample(f"{named.field}[{index}]", row)
 

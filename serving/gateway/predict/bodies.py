@@ -19,6 +19,8 @@ from serving.inputs import Example
 TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
 HINT = "curl -F image=@seven.png sends a file; curl -H 'Content-Type: image/png' --data-binary too"
 CSV_TYPE = "text/csv"
+# A field of a form whose header gives no name.
+_UNNAMED = "unnamed field"
 _RAW_TYPES = ("image/", "application/octet-stream", "application/x-npy", "application/x-npz")
 
 
@@ -60,9 +62,9 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
     elif mimetype == "multipart/form-data":
         examples = _files(request, config)
     elif mimetype == "application/json":
-        examples = _instances(_body(request, config))
+        examples = _instances(_body(request, config), config)
     elif mimetype == CSV_TYPE:
-        examples = _rows(_body(request, config), "body")
+        examples = _rows(_body(request, config), "body", config)
     else:
         raise UnsupportedTypeError(
             "Content-Type",
@@ -74,8 +76,13 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
     return examples
 
 
-def require_few(examples: int, config: GatewayConfig) -> None:
+def require_few(examples: int, config: GatewayConfig, got: str = "") -> None:
     """Check the number of examples in one request.
+
+    Args:
+        examples: how many there are.
+        config: limits.
+        got: how many there are in words, where they were not counted to the end.
 
     Raises:
         TooLargeError: more than config.max_instances.
@@ -84,7 +91,7 @@ def require_few(examples: int, config: GatewayConfig) -> None:
         raise TooLargeError(
             "body",
             expected=f"at most {config.max_instances} examples",
-            got=str(examples),
+            got=got or str(examples),
             hint="send several requests",
         )
 
@@ -101,32 +108,32 @@ def _raw(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
     """A file: an array by its first bytes, else an image."""
     if not is_array_file(data):
         return [NamedExample(field, data)]
-    arrays = read_arrays(data, field, config.max_body_bytes)
+    arrays = read_arrays(data, field, config.max_instances, config.max_body_bytes)
     return [NamedExample(name, array) for name, array in arrays.items()]
 
 
 def _files(request: Request, config: GatewayConfig) -> list[NamedExample]:
     files: list[NamedExample] = []
     for name, file in request.files.items(multi=True):
+        name = name or _UNNAMED
         field = f"{name} ({file.filename})" if file.filename else name
         if file.mimetype == CSV_TYPE or (file.filename or "").lower().endswith(".csv"):
-            files += _rows(file.read(), field)
+            files += _rows(file.read(), field, config)
         else:
             files += _raw(file.read(), field, config)
     if not files:
-        got = ", ".join(sorted(request.form)) or "no fields"
+        got = ", ".join(sorted(name or _UNNAMED for name in request.form)) or "no fields"
         raise InvalidInputError("body", expected="one or more files", got=got, hint=HINT)
     return files
 
 
-def _rows(body: bytes, field: str) -> list[NamedExample]:
-    return [
-        NamedExample(f"{field} row {number}", row)
-        for number, row in enumerate(read_rows(body, field), start=1)
-    ]
+def _rows(body: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
+    rows = read_rows(body, field, most=config.max_instances + 1)
+    require_few(len(rows), config, got="more rows")
+    return [NamedExample(f"{field} row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
-def _instances(body: bytes) -> list[NamedExample]:
+def _instances(body: bytes, config: GatewayConfig) -> list[NamedExample]:
     if not body:
         raise InvalidInputError("body", expected='{"instances": […]}', got="0 bytes")
     try:
@@ -148,6 +155,7 @@ def _instances(body: bytes) -> list[NamedExample]:
             expected="a list with one or more examples",
             got="an empty list" if instances == [] else _json_type(instances),
         )
+    require_few(len(instances), config)
     return [_instance(value, f"instances[{index}]") for index, value in enumerate(instances)]
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import threading
 
 import numpy as np
@@ -11,16 +12,27 @@ from serving.contract import Contract
 from serving.gateway.app import create_app
 from serving.gateway.config import GatewayConfig
 from tests.contracts import make_contract
+from tests.table_models import regression, table_classifier
+
+LIMITED = GatewayConfig(
+    upstream="unused",
+    models=("toy", "table", "number"),
+    max_body_bytes=200_000,
+    max_pixels=1_000_000,
+    max_instances=8,
+)
 
 
 class FakeServer:
-    """A model server of one toy model, behind the gateway's backend seam.
+    """A model server of a toy model, behind the gateway's backend seam.
 
-    It answers with a distribution that depends on the input, so that mixing up rows is seen.
+    It answers with a distribution that depends on the input, so that mixing up rows is seen; other
+    models may stand beside it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **others: Contract) -> None:
         self.versions: dict[int, Contract] = {1: make_contract()}
+        self.others = others
         self.labels: dict[str, int] = {}
         self.failure: Exception | None = None
         self.batches: list[np.ndarray] = []
@@ -33,47 +45,83 @@ class FakeServer:
         self.hold = {1}
         self.entered = 0
 
+    @classmethod
+    def of_all_kinds(cls) -> "FakeServer":
+        """One that has an image classifier, a table classifier and a regression."""
+        return cls(table=table_classifier(), number=regression())
+
+    def _versions(self, model: str) -> dict[int, Contract]:
+        return {1: self.others[model]} if model in self.others else self.versions
+
     def _version(self, model: str, version: int | None, label: str | None = None) -> int:
         if self.failure:
             raise self.failure
-        if model != "toy":
+        if model not in ("toy", *self.others):
             raise call_error(Code.NOT_FOUND, f"Servable not found for request: Latest({model})")
         if label is not None:
             if label not in self.labels:
                 raise call_error(Code.NOT_FOUND, f"Unrecognized servable version label: {label}")
             version = self.labels[label]
-        if version is not None and version not in self.versions:
+        versions = self._versions(model)
+        if version is not None and version not in versions:
             raise call_error(Code.NOT_FOUND, f"Servable not found for request: Specific({version})")
-        return max(self.versions) if version is None else version
+        return max(versions) if version is None else version
 
-    def predict(self, model, inputs, *, version=None, label=None, timeout=None, **_):
+    def predict(
+        self,
+        model,
+        inputs,
+        *,
+        version=None,
+        label=None,
+        timeout=None,
+        outputs=(),
+        signature="serving_default",
+    ):
         version = self._version(model, version, label)
-        contract = self.versions[version]
+        contract = self._versions(model)[version]
+        if signature != "serving_default":
+            raise call_error(
+                Code.INVALID_ARGUMENT, f'Serving signature name: "{signature}" not found'
+            )
         batch = inputs.get(contract.input.name)
-        if batch is None or batch.shape[1:] != contract.input.shape:
+        if batch is None or batch.dtype != np.float32 or batch.shape[1:] != contract.input.shape:
             raise call_error(Code.INVALID_ARGUMENT, "input does not match signature")
+        if len(inputs) > 1 or set(outputs) - {contract.output} or len(outputs) > 1:
+            raise call_error(Code.INVALID_ARGUMENT, "names do not match signature")
         with self.lock:
             self.batches.append(batch)
             self.timeouts.append(timeout)
             self.entered += 1
         if version in self.hold:
             assert self.proceed.wait(30)
-        return TensorResponse({"probabilities": toy_probabilities(batch, contract)}, version)
+        # Like a model's, its numbers may go beyond all bounds.
+        with np.errstate(all="ignore"):
+            regression = contract.task == "regression"
+            answer = (
+                batch.sum(axis=1, keepdims=True)
+                if regression
+                else toy_probabilities(batch, contract)
+            )
+        return TensorResponse({contract.output: answer}, version)
 
     def contract(self, model, version=None, *, label=None, timeout=None):
         self.contract_reads += 1
-        return self.versions[self._version(model, version, label)]
+        return self._versions(model)[self._version(model, version, label)]
 
     def status(self, model, version=None, *, label=None, timeout=None):
         self._version(model, None)
-        return [VersionStatus(v, "AVAILABLE", "") for v in sorted(self.versions, reverse=True)]
+        return [
+            VersionStatus(v, "AVAILABLE", "") for v in sorted(self._versions(model), reverse=True)
+        ]
 
     def metadata(self, model, version=None, *, label=None, timeout=None):
         version = self._version(model, version, label)
-        spec = self.versions[version].input
+        contract = self._versions(model)[version]
+        spec, float32 = contract.input, np.dtype(np.float32)
         signature = Signature(
-            {spec.name: TensorSpec("image:0", np.dtype(np.float32), (-1, *spec.shape))},
-            {"probabilities": TensorSpec("p:0", np.dtype(np.float32), (-1, 4))},
+            {spec.name: TensorSpec("image:0", float32, (-1, *spec.shape))},
+            {contract.output: TensorSpec("p:0", float32, (-1, contract.output_width))},
         )
         return Metadata(version, {"serving_default": signature_def(signature)})
 
@@ -94,13 +142,7 @@ def server() -> FakeServer:
 
 @pytest.fixture
 def config() -> GatewayConfig:
-    return GatewayConfig(
-        upstream="unused",
-        models=("toy",),
-        max_body_bytes=200_000,
-        max_pixels=1_000_000,
-        max_instances=8,
-    )
+    return dataclasses.replace(LIMITED, models=("toy",))
 
 
 @pytest.fixture
@@ -111,6 +153,4 @@ def http(server, config):
 @pytest.fixture(scope="module")
 def http_forever():
     """One client for all examples of a property, with the limits of `config`."""
-    limits = {"max_body_bytes": 200_000, "max_pixels": 1_000_000, "max_instances": 8}
-    config = GatewayConfig(upstream="unused", models=("toy",), **limits)
-    return create_app(config, FakeServer()).test_client()
+    return create_app(LIMITED, FakeServer.of_all_kinds()).test_client()

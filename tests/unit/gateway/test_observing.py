@@ -93,6 +93,13 @@ def test_a_header_that_makes_no_sense_begins_a_new_trace(header):
     assert found.metadata == (("traceparent", found.traceparent),)
 
 
+@pytest.mark.parametrize("state", ["a=é", "a=\x01", "a" * 600])
+def test_a_state_that_grpc_cannot_pass_on_is_left_out(state):
+    found = trace_context(PARENT, state)
+    assert found.trace_id == PARENT.split("-")[1]
+    assert [name for name, _ in found.metadata] == ["traceparent"]
+
+
 def test_a_later_version_of_the_header_is_understood():
     assert trace_context("01" + PARENT[2:] + "-more", None).trace_id == PARENT.split("-")[1]
 

@@ -29,6 +29,10 @@ def test_what_is_written_reads_back(rows):
     assert read_rows(write_rows(rows), "file") == rows
 
 
+def test_no_more_rows_are_read_than_are_wanted():
+    assert read_rows(b"a\n1\n\n2\n3\n", "file", most=2) == [{"a": "1"}, {"a": "2"}]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

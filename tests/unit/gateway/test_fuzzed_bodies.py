@@ -1,0 +1,289 @@
+"""No body makes the gateway fail, whatever happened to it, or take more memory than its share."""
+
+import io
+import json
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from serving.gateway.oip.infer import HEADER_LENGTH
+from serving.gateway.oip.tensors import DATATYPES
+from tests.images import bomb
+from tests.mutations import damaged
+from tests.table_models import table_classifier
+
+TAKEN_OR_REFUSED = (200, 400, 413)
+MODELS = st.sampled_from(["toy", "table", "number"])
+ARRAY = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
+fuzzed = settings(max_examples=300, deadline=None)
+
+
+def saved(image, kind, **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def images():
+    """Small files of every format, in modes and compressions that have decoders of their own."""
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8)
+    colour = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description"
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF"):
+        yield saved(colour, kind, exif=exif)
+    for kind in ("PNG", "BMP", "GIF", "TIFF"):
+        for mode in ("L", "1", "P"):
+            yield saved(colour.convert(mode), kind)
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
+        yield saved(colour, "TIFF", compression=compression)
+    for mode, kind in (
+        ("CMYK", "JPEG"),
+        ("CMYK", "TIFF"),
+        ("RGBA", "PNG"),
+        ("LA", "PNG"),
+        ("RGBA", "WEBP"),
+    ):
+        yield saved(colour.convert(mode), kind)
+    yield saved(Image.fromarray(pixels[..., 0].astype(np.uint16) * 200), "PNG")
+    yield saved(Image.fromarray(pixels[..., 0].astype(np.float32)), "TIFF")
+
+
+def npy(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def npy_with(header, data=b""):
+    text = header.encode("latin-1", "replace") + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+def header(shape, descr="<f4"):
+    return repr({"descr": descr, "fortran_order": False, "shape": tuple(shape)})
+
+
+def zipped(compression, *arrays):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        for number, array in enumerate(arrays):
+            archive.writestr(f"array{number}.npy", array)
+    return stream.getvalue()
+
+
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+ARCHIVES = [zipped(compression, npy(ARRAY), npy(ARRAY)) for compression in COMPRESSIONS]
+
+
+def predict(http, model, body, content_type):
+    response = http.post(f"/predict/{model}", data=body, content_type=content_type)
+    assert response.status_code in TAKEN_OR_REFUSED, response.text
+    return response
+
+
+@given(MODELS, damaged(list(images())))
+@settings(max_examples=500, deadline=None)
+def test_images(http_forever, model, body):
+    predict(http_forever, model, body, "image/png")
+
+
+@given(
+    st.text(max_size=80)
+    | st.builds(
+        header,
+        st.lists(st.integers(-2, 70) | st.integers() | st.booleans(), max_size=40),
+        st.sampled_from(["<f4", ">f8", "<i8", "|b1", "|O", "<U9", "<f16", "|V5"])
+        | st.text(max_size=5),
+    ),
+    st.sampled_from([b"", bytes(4), bytes(256), bytes(512)]),
+)
+@example("-" * 5000 + "1", b"")
+@example("(" * 5000, b"")
+@example("{[]: 1}", b"")
+@example(header((3_000_000, 0, 0, 0)), b"")
+@example(header((-8, -8, 1)), bytes(256))
+@example(header([1] * 100), bytes(4))
+@example(header([0, *[2**31 - 1] * 3]), b"")
+@fuzzed
+def test_npy_headers(http_forever, text, data):
+    predict(http_forever, "toy", npy_with(text, data), "application/x-npy")
+
+
+@given(
+    MODELS,
+    damaged([npy(ARRAY), npy(ARRAY[..., 0].astype(">i2")), npy(np.zeros((2, 4))), *ARCHIVES]),
+)
+@fuzzed
+def test_npy_and_npz(http_forever, model, body):
+    predict(http_forever, model, body, "application/octet-stream")
+
+
+@given(
+    damaged([b"petal width,colour\n2.0,red\n1.5,white\n", b'"petal width";"colour"\r\n2;"red"\r\n'])
+)
+@fuzzed
+def test_csv(http_forever, body):
+    predict(http_forever, "table", body, "text/csv")
+
+
+# Werkzeug leaves it to the garbage collector to close files of forms that it gives up.
+@pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
+@given(
+    damaged(
+        [
+            b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.csv"\r\n\r\n'
+            b"petal width,colour\r\n2,red\r\n--x--\r\n"
+        ]
+    ),
+    st.sampled_from(["; boundary=x", "; boundary=", "", '; boundary="x', "; boundary=\u00e9"]),
+)
+@fuzzed
+def test_multipart(http_forever, body, boundary):
+    predict(http_forever, "table", body, f"multipart/form-data{boundary}")
+
+
+@pytest.mark.parametrize("more", ["", '; filename="a.png"'])
+def test_a_field_without_a_name(http_forever, more):
+    body = f"--x\r\nContent-Disposition: form-data{more}\r\n\r\nabc\r\n--x--\r\n"
+    response = predict(http_forever, "toy", body, "multipart/form-data; boundary=x")
+    assert "unnamed field" in response.text
+
+
+# With lone surrogates, which JSON can write and UTF-8 cannot.
+TEXT = st.text(st.characters(), max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(MODELS, JSON, st.booleans())
+@example("table", {"\ud800": 1}, True)
+@example("table", {"\ud800": 1}, False)
+@fuzzed
+def test_json_instances(http_forever, model, value, partial):
+    url = f"{model}?partial={str(partial).lower()}"
+    predict(http_forever, url, json.dumps({"instances": [value, [0.0] * 4]}), "application/json")
+
+
+@given(
+    st.text(max_size=40)
+    | st.builds(
+        "data:{};base64,{}".format, st.text(max_size=5), st.text("AZaz09+/-_= \n", max_size=40)
+    )
+)
+@fuzzed
+def test_base64(http_forever, text):
+    for value in (text, {"b64": text}):
+        predict(http_forever, "toy", json.dumps({"instances": [value]}), "application/json")
+
+
+INPUT = {"name": "image", "shape": [1, 8, 8, 1], "datatype": "FP32"}
+
+
+def infer(http, body, length=None):
+    headers = {} if length is None else {HEADER_LENGTH: str(length)}
+    response = http.post("/v2/models/toy/infer", data=body, headers=headers)
+    assert response.status_code in TAKEN_OR_REFUSED, response.text
+    assert response.status_code == 200 or response.get_json().keys() == {"error"}
+
+
+@given(
+    st.lists(st.integers(-1, 9) | st.integers(), max_size=5),
+    st.sampled_from([*DATATYPES, "FP8"]),
+    JSON | st.lists(st.integers(0, 2) | st.integers() | st.floats() | st.booleans()),
+    JSON,
+)
+@example([0, 2**63], "FP32", [], {})
+@example([1] * 100, "FP32", [0], {})
+@example([0, *[2**31 - 1] * 3], "FP32", [], {})
+@example([2], "UINT64", [1, 2**64 - 1], {})
+@example([1], "FP32", [10**400], {})
+@fuzzed
+def test_oip_values(http_forever, shape, datatype, data, more):
+    tensor = {"name": "image", "shape": shape, "datatype": datatype, "data": data}
+    parameters = more if isinstance(more, dict) else {}
+    infer(http_forever, json.dumps({"inputs": [tensor], "parameters": parameters}))
+
+
+@given(
+    damaged([ARRAY.tobytes(), b"\x01\x00\x00\x00a" * 3]),
+    st.sampled_from([*DATATYPES]),
+    st.lists(st.integers(0, 64), max_size=4) | st.just([1, 8, 8, 1]),
+    st.integers(-1, 300),
+    st.integers(-3, 3),
+)
+@fuzzed
+def test_oip_bytes(http_forever, data, datatype, shape, size, beside):
+    parameters = {"binary_data_size": size if size < 250 else len(data)}
+    tensor = {"name": "image", "shape": shape, "datatype": datatype, "parameters": parameters}
+    text = json.dumps({"inputs": [tensor]}).encode()
+    infer(http_forever, text + data, len(text) + beside)
+
+
+@given(damaged([json.dumps({"id": "1", "inputs": [{**INPUT, "data": [0.5] * 64}]}).encode()]))
+@fuzzed
+def test_oip_documents(http_forever, body):
+    infer(http_forever, body)
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "٣", "1e1", ""])
+def test_oip_header_lengths(http_forever, length):
+    infer(http_forever, b"{}", length.encode().decode("latin-1"))
+
+
+def of_json(text):
+    return {"data": text, "content_type": "application/json"}
+
+
+LONG, SHORT = '"' + "a" * 20_000 + '"', ',"b"' * 40_000
+BOMBS = {
+    # NumPy would make each text as long as the longest.
+    "a long text among short ones": ("/predict/toy", of_json(f'{{"instances": [[{LONG}{SHORT}]]}}')),
+    "the same as a tensor": (
+        "/v2/models/toy/infer",
+        of_json(f'{{"inputs": [{{"name": "image", "shape": [1], "datatype": "FP32", "data": [{LONG}{SHORT}]}}]}}'),
+    ),
+    "more examples than there may be": ("/predict/toy", of_json('{"instances": [1' + ",1" * 90_000 + "]}")),
+    "more rows than there may be": ("/predict/table", {"data": "a\n" + "1\n" * 90_000, "content_type": "text/csv"}),
+    "many columns": (
+        "/predict/table",
+        {"data": ",".join(map(str, range(30_000))) + "\n1\n", "content_type": "text/csv"},
+    ),
+    "empty rows in an array": (
+        "/predict/toy",
+        {"data": npy_with(header((2**31 - 1, 0, 0, 0))), "content_type": "application/x-npy"},
+    ),
+    "many arrays in an archive": (
+        "/predict/toy",
+        {"data": zipped(zipfile.ZIP_STORED, *[npy(ARRAY[:1, :1, 0])] * 700), "content_type": "application/x-npz"},
+    ),
+    "an archive that unpacks to much": (
+        "/predict/toy",
+        {"data": zipped(zipfile.ZIP_DEFLATED, bytes(100_000_000)), "content_type": "application/x-npz"},
+    ),
+    "an image of many pixels": ("/predict/toy", {"data": bomb(), "content_type": "image/png"}),
+    "nested lists": ("/predict/toy", of_json('{"instances": ' + "[" * 199_000)),
+    "empty lists": ("/predict/toy", of_json('{"instances": [[[]' + ",[]" * 60_000 + "]]}")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "request_"), BOMBS.values(), ids=BOMBS.keys())
+def test_memory_stays_within_a_multiple_of_the_body(http, server, path, request_):
+    server.others = {"table": table_classifier()}
+    http.get("/livez")  # what is set up once is set up
+    tracemalloc.start()
+    try:
+        response = http.post(path, **request_)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert response.status_code in (400, 413), response.text
+    assert peak < 80 * 200_000
