@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.api.nested_lists import leaf_types
 from serving.contract import ImageInput, Input, TableInput
 from serving.errors import InvalidInputError
 from serving.images import DEFAULT_MAX_PIXELS, decode_image
+from serving.nested_lists import leaf_types
 from serving.preprocessing import preprocess
 from serving.tables import Row, encode_row, listed
 

@@ -50,7 +50,7 @@ class _Together(logging.StreamHandler):  # type: ignore[type-arg]
     """Collects lines for a thread that writes them."""
 
     def __init__(self, stream: object) -> None:
-        super().__init__(stream)  # type: ignore[arg-type]
+        super().__init__(stream)
         self._lines: deque[str] = deque()
         self._some = threading.Event()
         # A signal may come while the main thread writes, and what handles it may log.

@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.api.nested_lists import leaf_types
 from serving.errors import InvalidInputError
 from serving.gateway.shapes import POSSIBLE, is_possible
+from serving.nested_lists import leaf_types
 
 DATATYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
