@@ -1,0 +1,111 @@
+"""The tiny models that the golden REST requests in tests/testdata/rest ask for.
+
+Each version folder holds a SavedModel, which TensorFlow Serving loads, and the same as LiteRT file.
+
+- `half_plus`: float32 `x` [?] in, `y` = x / 2 + 2 out; version 2 adds 3; the label `stable` is on 1
+- `numbers`: `serving_default` doubles float32 `x` [?, 2]; `sums` adds and subtracts int32 `a` and
+  `b` [?]; `texts` answers `text` as it is, also as `text_bytes`; `same_<dtype>` answers `x` [?];
+  `scalar` adds 1 to `x` []; `images` sums pixels [?, 2, 2, 1]; `mean` has an output without a
+  batch; `uneven` has outputs of two batch sizes
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+DTYPES = (
+    *("float64", "float32", "float16", "bfloat16", "complex64", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
+LABELS = {"half_plus": {"stable": 1}, "numbers": {}}
+CONFIG_FILE = "models.config"
+
+
+def write_models(folder: Path, *, seen_as: str | None = None) -> Path:
+    """Write the models, and a configuration file that serves them.
+
+    Args:
+        folder: for `<model>/<version>`; it may have been written before.
+        seen_as: the path under which the server sees it, in its container; none: the same.
+
+    Returns:
+        The configuration file.
+    """
+    for version, addend in ((1, 2.0), (2, 3.0)):
+        _write(folder / "half_plus" / str(version), _half_plus(addend))
+    _write(folder / "numbers" / "1", _numbers())
+    config = folder / CONFIG_FILE
+    config.write_text(_config(seen_as or str(folder.resolve())))
+    return config
+
+
+def _config(base: str) -> str:
+    models = ""
+    for name, labels in LABELS.items():
+        pointers = "".join(
+            f'    version_labels {{ key: "{label}" value: {version} }}\n'
+            for label, version in labels.items()
+        )
+        models += (
+            f'  config {{\n    name: "{name}"\n    base_path: "{base}/{name}"\n'
+            '    model_platform: "tensorflow"\n    model_version_policy { all {} }\n'
+            f"{pointers}  }}\n"
+        )
+    return f"model_config_list {{\n{models}}}\n"
+
+
+def _half_plus(addend: float) -> Mapping[str, Any]:
+    import tensorflow as tf
+
+    return {"serving_default": _signature(lambda x: {"y": x / 2 + addend}, x=tf.TensorSpec([None]))}
+
+
+def _numbers() -> Mapping[str, Any]:
+    import tensorflow as tf
+
+    int32s = tf.TensorSpec([None], tf.int32)
+    signatures = {
+        "serving_default": _signature(lambda x: {"y": x * 2}, x=tf.TensorSpec([None, 2])),
+        "sums": _signature(lambda a, b: {"total": a + b, "difference": a - b}, a=int32s, b=int32s),
+        "texts": _signature(
+            lambda text: {"text": tf.identity(text), "text_bytes": tf.reshape(text, [-1])},
+            text=tf.TensorSpec([None], tf.string),
+        ),
+        "scalar": _signature(lambda x: {"y": x + 1}, x=tf.TensorSpec([])),
+        "images": _signature(
+            lambda image: {"total": tf.reduce_sum(image, axis=[1, 2, 3])},
+            image=tf.TensorSpec([None, 2, 2, 1]),
+        ),
+        "mean": _signature(lambda x: {"mean": tf.reduce_mean(x)}, x=tf.TensorSpec([None])),
+        "uneven": _signature(
+            lambda x: {"first": x[:1] * 1, "second": x * 1}, x=tf.TensorSpec([None])
+        ),
+    }
+    for dtype in DTYPES:
+        spec = tf.TensorSpec([None], dtype)
+        signatures[f"same_{dtype}"] = _signature(lambda x: {"y": tf.identity(x)}, x=spec)
+    return signatures
+
+
+def _signature(function: Any, **specs: Any) -> Any:
+    import tensorflow as tf
+
+    named = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()]
+    return tf.function(function, input_signature=named)
+
+
+def _write(version: Path, signatures: Mapping[str, Any]) -> None:
+    import tensorflow as tf
+
+    if version.exists():
+        return
+    aside = version.with_name(f"tmp.{version.name}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's own
+        tf.saved_model.save(tf.Module(), str(aside), signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            str(aside), signature_keys=[*signatures]
+        )
+        (aside / "model.tflite").write_bytes(converter.convert())
+    aside.rename(version)
