@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,16 +10,14 @@ from serving.model_server.models.config_file import read_config_file
 from serving.model_server.options import GrpcOptions, LoadOptions, RestOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests import rest_cases
-from tests.rest_models import write_models
 
 REAL = os.environ.get("ROCKSTAR_TFSERVING_REST", "")
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    config = write_models(tmp_path_factory.mktemp("golden"))
+def address(golden_models: Path) -> Iterator[str]:
     options = ServerOptions(
-        read_config_file(config),
+        read_config_file(golden_models),
         grpc=GrpcOptions(port=None),
         rest=RestOptions(cors=True),
         load=LoadOptions(allow_labels_for_unavailable=True),
