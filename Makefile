@@ -15,7 +15,7 @@ help:  ## what can be made
 
 .venv/dev.stamp: .venv/train.stamp
 	@echo "Installing the development tools into .venv"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev,otel]'
 	@touch $@
 
 demo: .venv/train.stamp  ## train three models on real digits, serve them, ask them (ONCE=1: then stop)

@@ -17,7 +17,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A parser keeps the memory that its largest document took. So only a few are kept, none of them
 # after a document of more bytes than this.
 _KEPT_BYTES = 16 * 2**20
-_KEPT_PARSERS = 8
+_KEPT_PARSERS = 4
 _parsers: list[simdjson.Parser] = []
 
 # How simdjson's errors begin where a number is more than 64 bits hold, or a decimal of 64 bits.

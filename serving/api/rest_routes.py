@@ -43,8 +43,13 @@ class Route:
 
 
 def path_of(uri: str) -> str:
-    """The path and query of a request's URI, which may name the host too."""
-    return _HOST.sub("", uri, count=1) if _HOST.match(uri) else uri
+    """The path and query of a request's URI, which may name the host too.
+
+    Args:
+        uri: as WSGI has it: its bytes as Latin-1.
+    """
+    text = uri if uri.isascii() else uri.encode("latin-1").decode("utf-8", "replace")
+    return _HOST.sub("", text, count=1) if _HOST.match(text) else text
 
 
 def route(method: str, path: str) -> Route:

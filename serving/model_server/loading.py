@@ -4,17 +4,37 @@ from pathlib import Path
 
 from serving.model_server.batching.batcher import Batcher
 from serving.model_server.engines.choice import choose_runtime, find_runtimes
-from serving.model_server.engines.engine import Engine, ServableId
-from serving.model_server.options import BatchingOptions, EngineOptions
+from serving.model_server.engines.engine import Engine, Loader, ServableId
+from serving.model_server.measured import MeasuredLoader
+from serving.model_server.observer import Observer
+from serving.model_server.options import BatchingOptions, EngineOptions, ServerOptions
 from serving.model_server.verification import verify
+from serving.model_server.warmup.loader import WarmingLoader
+
+
+def loader(options: ServerOptions, observer: Observer | None = None) -> Loader:
+    """What loads versions as a server's options say.
+
+    Args:
+        options: of the server.
+        observer: hears of loads, warmups and batches.
+    """
+    load: Loader = EngineLoader(options.engine)
+    if observer is not None:
+        load = MeasuredLoader(load, observer)
+    if options.warmup.enabled:
+        load = WarmingLoader(
+            load, options.warmup, check_method=options.inference.check_methods, observer=observer
+        )
+    # Around the warmup: its requests would wait for company that never comes.
+    return BatchingLoader(load, options.batching, observer)
 
 
 class EngineLoader:
-    """Loads versions as the options say; a Loader."""
+    """Loads versions into the engine that the options ask for; a Loader."""
 
-    def __init__(self, engine: EngineOptions, batching: BatchingOptions) -> None:
-        self._engine = engine
-        self._batcher = Batcher(batching)
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
         self._runtimes = find_runtimes()
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:  # noqa: ARG002
@@ -23,7 +43,27 @@ class EngineLoader:
         Raises:
             LoadError: it cannot be loaded.
         """
-        runtime = choose_runtime(folder, self._engine, self._runtimes)
+        runtime = choose_runtime(folder, self._options, self._runtimes)
         verify(folder, runtime.reads)
-        batching = self._batcher.parameters(folder)
-        return self._batcher.wrap(runtime.load(folder, self._engine), batching)
+        return runtime.load(folder, self._options)
+
+
+class BatchingLoader:
+    """Puts batching around what another Loader loads, where the options ask for it; a Loader."""
+
+    def __init__(
+        self, load: Loader, options: BatchingOptions, observer: Observer | None = None
+    ) -> None:
+        self._load = load
+        name = options.parameters.thread_pool_name
+        self._batcher = Batcher(options, observer.batching(name) if observer else None)
+
+    def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
+        """Load a version.
+
+        Raises:
+            LoadError: it cannot be loaded, or its parameters cannot be used.
+        """
+        # First, so that nothing is loaded in vain.
+        parameters = self._batcher.parameters(folder)
+        return self._batcher.wrap(self._load(servable_id, folder), parameters)

@@ -157,6 +157,30 @@ class InferenceOptions:
 
 
 @dataclass(frozen=True)
+class WarmupOptions:
+    """How versions are warmed up.
+
+    Attributes:
+        enabled: whether requests that come with a version are replayed before it is available.
+        iterations: how many times each of them.
+    """
+
+    enabled: bool = True
+    iterations: int = 1
+
+
+@dataclass(frozen=True)
+class MonitoringOptions:
+    """What the server tells of itself.
+
+    Attributes:
+        path: below the REST port, where Prometheus finds the metrics; None: off.
+    """
+
+    path: str | None = None
+
+
+@dataclass(frozen=True)
 class ServerOptions:
     """All of a server.
 
@@ -173,3 +197,5 @@ class ServerOptions:
     engine: EngineOptions = EngineOptions()
     batching: BatchingOptions = field(default_factory=BatchingOptions)
     inference: InferenceOptions = InferenceOptions()
+    warmup: WarmupOptions = WarmupOptions()
+    monitoring: MonitoringOptions = MonitoringOptions()

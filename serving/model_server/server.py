@@ -13,12 +13,19 @@ from serving.model_server.grpc_api.service import handlers
 from serving.model_server.grpc_api.unix_socket import make_room
 from serving.model_server.inference.core import Core
 from serving.model_server.listening import bind, join, reachable
-from serving.model_server.loading import EngineLoader
+from serving.model_server.loading import loader
 from serving.model_server.models.config_file import ConfigFileWatcher
 from serving.model_server.models.manager import Manager, StartError
-from serving.model_server.options import GrpcOptions, LoadOptions, RestOptions, ServerOptions
+from serving.model_server.options import (
+    GrpcOptions,
+    LoadOptions,
+    MonitoringOptions,
+    RestOptions,
+    ServerOptions,
+)
 
 if TYPE_CHECKING:
+    from serving.model_server.monitoring.endpoint import Monitoring
     from serving.model_server.rest_api.server import RestServer
 
 log = logging.getLogger(__name__)
@@ -45,10 +52,12 @@ class ModelServer:
             load: makes engines of version folders; none: as the options say.
         """
         self._options = options
-        load = load or EngineLoader(options.engine, options.batching)
+        self._monitoring = _monitoring(options.monitoring, options.rest)
+        self._observer = self._monitoring.metrics if self._monitoring else None
+        load = load or loader(options, self._observer)
         self._manager = Manager(options.models, load, options.load)
         self._watcher = _watcher(self._manager, options.load)
-        self._core = Core(self._manager, options.inference)
+        self._core = Core(self._manager, options.inference, self._observer)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
         self.grpc_port: int | None = None
@@ -125,6 +134,8 @@ class ModelServer:
             yield f"{name} on unix:{grpc.socket_path}"
         if self.rest_address:
             yield f"REST on {self.rest_address}"
+        if self._monitoring and self.rest_address:
+            yield f"metrics on http://{self.rest_address}{self._monitoring.path}"
 
     def _check_addresses(self) -> None:
         """Find out what cannot be bound before models are loaded, which may take long."""
@@ -142,7 +153,8 @@ class ModelServer:
     def _bind_grpc(self, options: GrpcOptions, host: str) -> GrpcServer | None:
         if options.port is None and options.socket_path is None:
             return None
-        server = GrpcServer(handlers(self._core, tensor_content=options.tensor_content), options)
+        calls = handlers(self._core, tensor_content=options.tensor_content, observer=self._observer)
+        server = GrpcServer(calls, options)
         if options.port is not None:
             where = join(host, options.port)
             self.grpc_port = _bound("--port", where, partial(server.listen, host, options.port))
@@ -159,12 +171,23 @@ class ModelServer:
 
         where = join(host, options.port)
         listener = _bound("--rest_api_port", where, partial(bind, host, options.port))
-        server = RestServer(RestService(self._core, options), listener, options)
+        service = RestService(self._core, options)
+        app = self._monitoring.around(service) if self._monitoring else service
+        server = RestServer(app, listener, options)
         self.rest_port = server.port
         return server
 
     def _address(self, port: int | None) -> str | None:
         return None if port is None else reachable(self._options.host, port)
+
+
+def _monitoring(options: MonitoringOptions, rest: RestOptions) -> "Monitoring | None":
+    if options.path is None:
+        return None
+    # Not for every server: its library takes a twentieth of the start.
+    from serving.model_server.monitoring.endpoint import Monitoring
+
+    return Monitoring(options.path, rest.timeout_seconds)
 
 
 def _watcher(manager: Manager, options: LoadOptions) -> ConfigFileWatcher | None:

@@ -7,7 +7,7 @@ from serving.model_server.flags import values
 from serving.model_server.models.config import ModelConfig
 from serving.model_server.models.config_file import read_config_file
 from serving.model_server.models.config_message import local_path
-from serving.model_server.options import LoadOptions
+from serving.model_server.options import LoadOptions, WarmupOptions
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="whether a model of which no version loads keeps the server from starting (true)",
     )
     _add_loading(add)
+    _add_warmup(add)
 
 
 def _add_loading(add: Callable[..., argparse.Action]) -> None:
@@ -87,6 +88,25 @@ def _add_loading(add: Callable[..., argparse.Action]) -> None:
     )
 
 
+def _add_warmup(add: Callable[..., argparse.Action]) -> None:
+    add(
+        "--enable_model_warmup",
+        type=values.boolean,
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="BOOL",
+        help="replay assets.extra/tf_serving_warmup_requests before a version is available (true)",
+    )
+    add(
+        "--num_request_iterations_for_warmup",
+        type=values.count,
+        default=0,
+        metavar="N",
+        help="how many times each warmup request is replayed (0: once)",
+    )
+
+
 def model_configs(
     given: argparse.Namespace, parser: argparse.ArgumentParser
 ) -> tuple[ModelConfig, ...]:
@@ -118,3 +138,8 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
         max_load_retries=given.max_num_load_retries,
         retry_seconds=given.load_retry_interval_micros,
     )
+
+
+def warmup_options(given: argparse.Namespace) -> WarmupOptions:
+    """How they are warmed up."""
+    return WarmupOptions(given.enable_model_warmup, given.num_request_iterations_for_warmup or 1)

@@ -14,6 +14,7 @@ from serving.model_server.flags import (
     inference,
     logging,
     models,
+    monitoring,
     network,
     runtime,
     version,
@@ -77,6 +78,8 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
         engine=runtime.engine_options(given, parser),
         batching=batching.batching_options(given, parser),
         inference=inference.inference_options(given),
+        warmup=models.warmup_options(given),
+        monitoring=monitoring.monitoring_options(given),
     )
     return Flags(options, given.address_file)
 
@@ -91,6 +94,7 @@ def _parser() -> _Parser:
         "--rest_api_max_body_bytes, --require_all_models, --enable_grpc_reflection, --log_format "
         "and the port 'auto'. In parentheses: what a flag is where it is not given.",
     )
-    for group in (version, network, models, runtime, batching, inference, logging, ignored):
+    groups = version, network, models, runtime, batching, inference, monitoring, logging, ignored
+    for group in groups:
         group.add(parser)
     return parser

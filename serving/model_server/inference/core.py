@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from serving.api.model_ref import ModelRef
 from serving.api.signature import Signature
 from serving.model_server.deadline import NO_DEADLINE, Deadline
+from serving.model_server.engines.engine import Engine
 from serving.model_server.inference.classify import Classification, classify
 from serving.model_server.inference.examples import ExamplesQuery
 from serving.model_server.inference.multi_inference import (
@@ -15,9 +16,11 @@ from serving.model_server.inference.multi_inference import (
 )
 from serving.model_server.inference.predict import Prediction, PredictQuery, predict
 from serving.model_server.inference.regress import Regression, regress
+from serving.model_server.measured import MeasuredEngine
 from serving.model_server.models.config import ModelConfig
 from serving.model_server.models.manager import Manager
-from serving.model_server.models.servable import VersionStatus
+from serving.model_server.models.servable import Servable, VersionStatus
+from serving.model_server.observer import Observer
 from serving.model_server.options import InferenceOptions
 
 
@@ -36,9 +39,18 @@ class Core:
         self,
         manager: Manager,
         options: InferenceOptions = InferenceOptions(),  # noqa: B008 (frozen)
+        observer: Observer | None = None,
     ) -> None:
+        """Make a core.
+
+        Args:
+            manager: of the models.
+            options: what requests may ask.
+            observer: hears of what engines run, and of examples.
+        """
         self._manager = manager
         self._check_methods = options.check_methods
+        self._observer = observer
 
     def predict(self, ref: ModelRef, query: PredictQuery) -> tuple[int, Prediction]:
         """Run a signature of a model.
@@ -50,9 +62,9 @@ class Core:
             StatusError: NOT_FOUND, or of predict().
         """
         with self._manager.servable(ref) as servable:
-            return servable.id.version, predict(
-                servable.engine, query, check_method=self._check_methods
-            )
+            engine = self._measured(servable, "Predict")
+            answer = predict(engine, query, check_method=self._check_methods)
+        return servable.id.version, answer
 
     def classify(self, ref: ModelRef, query: ExamplesQuery) -> tuple[int, Classification]:
         """Classify tf.Examples with a model.
@@ -64,9 +76,10 @@ class Core:
             StatusError: NOT_FOUND, or of classify().
         """
         with self._manager.servable(ref) as servable:
-            return servable.id.version, classify(
-                servable.engine, query, check_method=self._check_methods
-            )
+            engine = self._measured(servable, "Classify")
+            answer = classify(engine, query, check_method=self._check_methods)
+        self._count(ref, query)
+        return servable.id.version, answer
 
     def regress(self, ref: ModelRef, query: ExamplesQuery) -> tuple[int, Regression]:
         """Make a number of each tf.Example with a model.
@@ -78,9 +91,10 @@ class Core:
             StatusError: NOT_FOUND, or of regress().
         """
         with self._manager.servable(ref) as servable:
-            return servable.id.version, regress(
-                servable.engine, query, check_method=self._check_methods
-            )
+            engine = self._measured(servable, "Regress")
+            answer = regress(engine, query, check_method=self._check_methods)
+        self._count(ref, query)
+        return servable.id.version, answer
 
     def multi_inference(
         self, ref: ModelRef, query: MultiInferenceQuery
@@ -94,9 +108,9 @@ class Core:
             StatusError: NOT_FOUND, or of multi_inference().
         """
         with self._manager.servable(ref) as servable:
-            return servable.id.version, multi_inference(
-                servable.engine, query, check_method=self._check_methods
-            )
+            answer = multi_inference(servable.engine, query, check_method=self._check_methods)
+        self._count(ref, query)
+        return servable.id.version, answer
 
     def status(self, ref: ModelRef) -> list[VersionStatus]:
         """Of the versions of a model, the highest first.
@@ -122,3 +136,12 @@ class Core:
         """
         with self._manager.servable(ref) as servable:
             return Metadata(servable.id.version, servable.engine.signatures)
+
+    def _measured(self, servable: Servable, api: str) -> Engine:
+        if self._observer is None:
+            return servable.engine
+        return MeasuredEngine(servable.engine, servable.id.model, api, self._observer)
+
+    def _count(self, ref: ModelRef, query: ExamplesQuery | MultiInferenceQuery) -> None:
+        if self._observer is not None:
+            self._observer.examples(ref.name, len(query.examples))

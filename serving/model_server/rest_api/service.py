@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 StartResponse = Callable[..., Any]
 
+# Under these keys of the environment are left, for who measures: the Route, if it is one; the Code.
+ROUTE_KEY, CODE_KEY = "rockstartf.route", "rockstartf.code"
 # Under this key a server may leave when it had received a request, on time.monotonic()'s clock.
 RECEIVED_KEY = "rockstartf.received"
 _STATUS_LINES = {number: f"{number} {phrase}" for number, phrase in responses.items()}
@@ -59,12 +61,13 @@ class RestService:
             log.exception("%s %s failed", method, path)
             body, code = error_json("internal error"), Code.INTERNAL
             status = HTTP_STATUS[code]
+        environ[CODE_KEY] = code
         headers = [*headers, ("Content-Length", str(len(body)))]
         start_response(_STATUS_LINES[status], headers)
         return [] if method == "HEAD" else [body]
 
     def _answer(self, method: str, path: str, environ: dict[str, Any]) -> bytes:
-        asked = route(method, path)
+        asked = environ[ROUTE_KEY] = route(method, path)
         if asked.action is Action.STATUS:
             return status_json(
                 VersionState(each.version, each.state.name, each.code, each.message)

@@ -14,7 +14,7 @@ from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
 
-LIMIT = 100_000
+LIMIT = 2_000_000
 PATH = "/v1/models/m:predict"
 BODY = b'{"instances": [[1, 2]]}'
 ANSWER = {"predictions": [[2, 4]]}
@@ -160,6 +160,41 @@ def test_who_sends_too_much_is_told_after_sending_it(
 
 def test_a_body_as_large_as_the_limit(connection: http.client.HTTPConnection) -> None:
     connection.request("POST", PATH, BODY + b" " * (LIMIT - len(BODY)))
+    assert json.loads(connection.getresponse().read()) == ANSWER
+
+
+LARGE = json.dumps({"instances": [[0.25, 4.0]] * 80_000}).encode()
+LARGE_ANSWER = {"predictions": [[0.5, 8.0]] * 80_000}
+
+
+@pytest.mark.parametrize("encoding", [{}, {"Content-Encoding": "gzip"}], ids=["plain", "gzip"])
+def test_a_large_body(connection: http.client.HTTPConnection, encoding: dict[str, str]) -> None:
+    assert len(LARGE) > 1_000_000
+    for _ in range(3):
+        connection.request("POST", PATH, gzip.compress(LARGE, 1) if encoding else LARGE, encoding)
+        assert json.loads(connection.getresponse().read()) == LARGE_ANSWER
+
+
+def test_a_large_body_in_pieces_and_a_request_right_behind_it(raw: socket.socket) -> None:
+    data = request(f"POST {PATH} HTTP/1.1", f"Content-Length: {len(LARGE)}", body=LARGE)
+    data += request("GET /v1/models/x HTTP/1.1")
+    for start in range(0, len(data), 300_001):
+        raw.sendall(data[start : start + 300_001])
+    file = raw.makefile("rb")
+    assert file.readline().split()[1] == b"200"
+    length = int(http.client.parse_headers(file)["Content-Length"])
+    assert json.loads(file.read(length)) == LARGE_ANSWER
+    assert file.readline().split()[1] == b"404"
+
+
+@pytest.mark.parametrize("sent", [0, len(LARGE) // 2, len(LARGE) - 1])
+def test_a_client_that_goes_away_within_a_large_body(
+    port: int, connection: http.client.HTTPConnection, sent: int
+) -> None:
+    head = request(f"POST {PATH} HTTP/1.1", f"Content-Length: {len(LARGE)}")
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as gone:
+        gone.sendall(head + LARGE[:sent])
+    connection.request("POST", PATH, BODY)
     assert json.loads(connection.getresponse().read()) == ANSWER
 
 

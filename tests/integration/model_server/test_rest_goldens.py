@@ -7,20 +7,27 @@ from pathlib import Path
 import pytest
 
 from serving.model_server.models.config_file import read_config_file
-from serving.model_server.options import GrpcOptions, LoadOptions, RestOptions, ServerOptions
+from serving.model_server.options import (
+    EngineOptions,
+    GrpcOptions,
+    LoadOptions,
+    RestOptions,
+    ServerOptions,
+)
 from serving.model_server.server import ModelServer
 from tests import rest_cases
 
 REAL = os.environ.get("ROCKSTAR_TFSERVING_REST", "")
 
 
-@pytest.fixture(scope="module")
-def address(golden_models: Path) -> Iterator[str]:
+@pytest.fixture(scope="module", params=["TensorFlow", "LiteRT"])
+def address(golden_models: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     options = ServerOptions(
         read_config_file(golden_models),
         grpc=GrpcOptions(port=None),
         rest=RestOptions(cors=True),
         load=LoadOptions(allow_labels_for_unavailable=True),
+        engine=EngineOptions(prefer_tflite=request.param == "LiteRT"),
     )
     with ModelServer(options) as server:
         yield server.rest_address or ""

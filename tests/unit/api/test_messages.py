@@ -13,6 +13,7 @@ from serving.api.messages import (
     model_management_pb2,
     model_server_config_pb2,
     model_status_pb2,
+    prediction_log_pb2,
     prediction_pb2,
     signature_pb2,
     tensor_pb2,
@@ -40,6 +41,7 @@ with warnings.catch_warnings():
     from tensorflow_serving.apis import (
         model_management_pb2 as tfs_management,
     )
+    from tensorflow_serving.apis import prediction_log_pb2 as tfs_prediction_log
     from tensorflow_serving.config import file_system_storage_path_source_pb2 as tfs_source
     from tensorflow_serving.config import log_collector_config_pb2 as tfs_collector
     from tensorflow_serving.config import logging_config_pb2 as tfs_logging
@@ -80,6 +82,11 @@ PAIRS = [
     (inference_pb2.InferenceResult, tfs_inference.InferenceResult),
     (inference_pb2.MultiInferenceRequest, tfs_inference.MultiInferenceRequest),
     (inference_pb2.MultiInferenceResponse, tfs_inference.MultiInferenceResponse),
+    (prediction_log_pb2.ClassifyLog, tfs_prediction_log.ClassifyLog),
+    (prediction_log_pb2.RegressLog, tfs_prediction_log.RegressLog),
+    (prediction_log_pb2.MultiInferenceLog, tfs_prediction_log.MultiInferenceLog),
+    (prediction_log_pb2.PredictLog, tfs_prediction_log.PredictLog),
+    (prediction_log_pb2.PredictionLog, tfs_prediction_log.PredictionLog),
     (model_status_pb2.StatusProto, status_pb2.StatusProto),
     (model_status_pb2.ModelVersionStatus, get_model_status_pb2.ModelVersionStatus),
     (model_status_pb2.GetModelStatusRequest, get_model_status_pb2.GetModelStatusRequest),

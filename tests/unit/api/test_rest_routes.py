@@ -95,6 +95,8 @@ def test_what_is_no_route(method: str, path: str, code: Code, message: str) -> N
         ("http://host:8501/v1/models/m", "/v1/models/m"),
         ("HTTPS://host", ""),
         ("*", "*"),
+        ("/v1/models/Ã©", "/v1/models/é"),
+        ("/v1/models/\xff", "/v1/models/\ufffd"),
     ],
 )
 def test_uris(uri: str, path: Any) -> None:

@@ -85,3 +85,9 @@ def test_tensorflow_stays_out(modules):
     code = f"import {modules}, sys; print({heavy} or 'light')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("light\n", "")
+
+
+def test_a_server_without_metrics_does_not_load_their_library():
+    code = "import serving.model_server.__main__, sys; print('prometheus_client' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("False\n", "")

@@ -9,7 +9,7 @@ from serving.api.services import TENSORFLOW_SERVING_VERSION
 from serving.model_server.flags.logging import log_format
 from serving.model_server.flags.parser import parse_flags
 from serving.model_server.models.config import ConfigError
-from serving.model_server.options import ANY_PORT
+from serving.model_server.options import ANY_PORT, WarmupOptions
 
 MODEL = "--model_base_path=/models/m"
 
@@ -19,6 +19,8 @@ def test_defaults_are_those_of_tensorflow_serving() -> None:
     assert (options.host, options.grpc.port, options.rest.port) == ("0.0.0.0", 8500, None)
     assert [(m.name, m.base_path) for m in options.models] == [("default", Path("/models/m"))]
     assert options.load.poll_seconds == 1
+    assert options.warmup == WarmupOptions(enabled=True, iterations=1)
+    assert options.monitoring.path is None
 
 
 def test_the_command_line_of_the_container() -> None:
@@ -203,3 +205,22 @@ def test_help_has_groups_and_defaults(capsys: pytest.CaptureFixture[str]) -> Non
 )
 def test_how_log_lines_look_is_known_first(arguments: list[str], expected: str) -> None:
     assert log_format(arguments) == expected
+
+
+def test_warmup() -> None:
+    flags = ["--enable_model_warmup=false", "--num_request_iterations_for_warmup=4"]
+    assert parse_flags([MODEL, *flags]).options.warmup == WarmupOptions(enabled=False, iterations=4)
+    flags = ["--enable_model_warmup", "--num_request_iterations_for_warmup=0"]
+    assert parse_flags([MODEL, *flags]).options.warmup == WarmupOptions()
+
+
+def test_monitoring(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "monitoring.config"
+    file.write_text("prometheus_config { enable: true }")
+    flag = f"--monitoring_config_file={file}"
+    options = parse_flags([MODEL, flag, "--rest_api_port=auto"]).options
+    assert options.monitoring.path == "/monitoring/prometheus/metrics"
+    assert not caplog.messages
+    assert parse_flags([MODEL, flag]).options.monitoring.path is None
+    assert caplog.messages == ["--monitoring_config_file is without effect: no --rest_api_port"]
+    assert parse_flags([MODEL, "--monitoring_config_file="]).options.monitoring.path is None

@@ -1,0 +1,1 @@
+"""Warmup: requests that come with a version, replayed before it answers anybody."""

@@ -1,0 +1,139 @@
+"""What engines, loaders and calls tell an observer."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.api.messages.prediction_pb2 import PredictRequest
+from serving.api.model_ref import ModelRef
+from serving.api.signature import CLASSIFY_METHOD
+from serving.api.status import Code, StatusError
+from serving.model_server.batching.observer import NoObserver
+from serving.model_server.deadline import NO_DEADLINE, Deadline
+from serving.model_server.engines.engine import LoadError, ServableId
+from serving.model_server.inference.core import Core
+from serving.model_server.inference.examples import ExamplesQuery
+from serving.model_server.inference.multi_inference import MultiInferenceQuery, Task
+from serving.model_server.measured import MeasuredEngine, MeasuredLoader, measured_call
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.models.manager import Manager
+from serving.model_server.options import LoadOptions, WarmupOptions
+from serving.model_server.warmup.loader import WarmingLoader
+from tests.examples_engine import example, load_examples_engine
+from tests.fake_engine import FakeEngine, FakeLoader, add_version
+from tests.warmup_files import predict_log, write_records
+
+
+class Listener:
+    """An Observer that keeps what it hears, but for the times."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+
+    def request(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
+        assert seconds >= 0
+        self.heard.append(("request", model, api, entrypoint, code))
+
+    def run(self, model: str, api: str, runtime: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.heard.append(("run", model, api, runtime))
+
+    def examples(self, model: str, count: int) -> None:
+        self.heard.append(("examples", model, count))
+
+    def load(self, folder: Path, *, loaded: bool, seconds: float) -> None:
+        assert seconds >= 0
+        self.heard.append(("load", folder, loaded))
+
+    def warmup(self, folder: Path, code: Code, seconds: float) -> None:
+        assert seconds >= 0
+        self.heard.append(("warmup", folder, code))
+
+    def batching(self, thread_pool_name: str) -> NoObserver:
+        self.heard.append(("batching", thread_pool_name))
+        return NoObserver()
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+REQUEST = PredictRequest()
+REQUEST.model_spec.name = "m"
+
+
+def test_calls(listener: Listener) -> None:
+    call = measured_call(lambda request, _: request.model_spec.name, "Predict", listener)
+    assert call(REQUEST, NO_DEADLINE) == "m"
+    assert listener.heard == [("request", "m", "Predict", "GRPC", Code.OK)]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(StatusError(Code.NOT_FOUND, "no"), Code.NOT_FOUND), (RuntimeError("no"), Code.INTERNAL)],
+)
+def test_calls_that_fail(listener: Listener, error: Exception, code: Code) -> None:
+    def fail(request: PredictRequest, deadline: Deadline) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        measured_call(fail, "Predict", listener)(REQUEST, NO_DEADLINE)
+    assert listener.heard == [("request", "m", "Predict", "GRPC", code)]
+
+
+def test_engines_tell_of_runs_that_succeed(listener: Listener) -> None:
+    engine = FakeEngine()
+    measured = MeasuredEngine(engine, "m", "Predict", listener)
+    assert measured.signatures is engine.signatures
+    x = np.ones((1, 2), np.float32)
+    np.testing.assert_array_equal(measured.run("serving_default", {"x": x}, ["y"])["y"], x * 2)
+    with pytest.raises(RuntimeError):
+        measured.run("fail", {"x": x}, ["y"])
+    assert listener.heard == [("run", "m", "Predict", "fake")]
+
+
+def test_loads_and_warmups(listener: Listener, tmp_path: Path) -> None:
+    load = WarmingLoader(MeasuredLoader(FakeLoader(), listener), WarmupOptions(), observer=listener)
+    plain, warm, wrong = (add_version(tmp_path, version) for version in (1, 2, 3))
+    broken = add_version(tmp_path, 4, ok=False)
+    write_records(warm, [predict_log({"x": [[1.0, 2.0]]})])
+    write_records(wrong, [predict_log({"x": [1.0]})])
+    for folder in (plain, warm):
+        load(ServableId("m", int(folder.name)), folder)
+    for folder in (wrong, broken):
+        with pytest.raises(LoadError):
+            load(ServableId("m", int(folder.name)), folder)
+    assert listener.heard == [
+        ("load", plain, True),
+        ("load", warm, True),
+        ("warmup", warm, Code.OK),
+        ("load", wrong, True),
+        ("warmup", wrong, Code.INVALID_ARGUMENT),
+        ("load", broken, False),
+    ]
+
+
+def test_what_a_request_for_each_api_tells(listener: Listener, tmp_path: Path) -> None:
+    add_version(tmp_path, 1)
+    manager = Manager(
+        [ModelConfig("m", tmp_path)], load_examples_engine, LoadOptions(poll_seconds=0)
+    )
+    manager.start()
+    core, ref, two = Core(manager, observer=listener), ModelRef("m"), [example(x=1.0)] * 2
+    core.classify(ref, ExamplesQuery(two))
+    core.regress(ref, ExamplesQuery(two, "regress"))
+    core.multi_inference(ref, MultiInferenceQuery([Task("m", CLASSIFY_METHOD)], two))
+    with pytest.raises(StatusError):
+        core.classify(ref, ExamplesQuery([]))
+    manager.stop()
+    # MultiInference without the time in the engine, as in TensorFlow Serving.
+    assert listener.heard == [
+        ("run", "m", "Classify", "fake"),
+        ("examples", "m", 2),
+        ("run", "m", "Regress", "fake"),
+        ("examples", "m", 2),
+        ("examples", "m", 2),
+    ]

@@ -1,0 +1,243 @@
+"""Warmup: what is replayed, what is skipped, what keeps a version from loading."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from serving.api.signature import CLASSIFY_METHOD, REGRESS_METHOD
+from serving.model_server.engines.engine import LoadError, ServableId
+from serving.model_server.options import WarmupOptions
+from serving.model_server.warmup.loader import MAX_RECORDS, WarmingLoader
+from tests.examples_engine import ExamplesEngine
+from tests.fake_engine import FakeEngine
+from tests.warmup_files import (
+    FILE,
+    PredictionLog,
+    examples_log,
+    multi_inference_log,
+    predict_log,
+    write_records,
+)
+
+X = {"x": [[1.0, 2.0]]}
+
+
+class CountingEngine(FakeEngine):
+    """Keeps what it was asked."""
+
+    def __init__(self, name: str = "fake") -> None:
+        super().__init__()
+        self.name = name
+        self.asked: list[tuple[str, list[str]]] = []
+
+    def run(self, signature: str, feeds: Any, fetches: Any, *rest: Any) -> dict[str, Any]:
+        self.asked.append((signature, list(fetches)))
+        return super().run(signature, feeds, fetches, *rest)
+
+
+Warm = Callable[..., CountingEngine]
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> Warm:
+    """Loads a version with these records."""
+
+    def warm(
+        records: list[bytes], engine: CountingEngine | None = None, iterations: int = 1
+    ) -> CountingEngine:
+        engine = engine or CountingEngine()
+        write_records(tmp_path, records)
+        load = WarmingLoader(lambda *_: engine, WarmupOptions(iterations=iterations))
+        assert load(ServableId("m", 3), tmp_path) is engine
+        return engine
+
+    return warm
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_requests_are_replayed_in_order(warm: Warm, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    engine = warm(
+        [
+            predict_log(X),
+            predict_log({"a": [1], "b": [2]}, "sum", ["difference"]),
+            predict_log({"text": ["ä"]}, "echo"),
+        ]
+    )
+    assert engine.asked == [
+        ("serving_default", ["y"]),
+        ("sum", ["difference"]),
+        ("echo", ["text", "text_bytes"]),
+    ]
+    (message,) = messages(caplog)
+    assert message.startswith("model m version 3: warmed up with 3 requests in ")
+    assert message.endswith(" ms")
+
+
+def test_each_request_is_repeated(warm: Warm, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    engine = warm([predict_log(X), predict_log({"a": [1], "b": [2]}, "sum")], iterations=3)
+    assert [name for name, _ in engine.asked] == ["serving_default"] * 3 + ["sum"] * 3
+    assert "warmed up with 6 requests" in caplog.text
+
+
+def test_a_version_without_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    engine = CountingEngine()
+    load = WarmingLoader(lambda *_: engine, WarmupOptions())
+    assert load(ServableId("m", 1), tmp_path) is engine
+    assert not engine.asked
+    assert not caplog.records
+
+
+def test_an_empty_file(warm: Warm, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    warm([])
+    assert "warmed up with 0 requests" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (
+            predict_log({"x": [1.0]}),
+            r"record 2 \(predict_log\): input 'x': expected float32 of shape \[\?, 2\], got float32 of shape \[1\]",
+        ),
+        (predict_log({}), r"record 2 \(predict_log\): input size does not match signature: 0!=1"),
+        (
+            predict_log(X, "none"),
+            r'record 2 \(predict_log\): Serving signature key "none" not found',
+        ),
+        (predict_log({"x": [1.0]}, "fail"), r"record 2 \(predict_log\): the model fails on it"),
+        (b"\xff\xff", "record 2 is no PredictionLog message"),
+        (
+            PredictionLog(session_run_log={}).SerializeToString(),
+            r"record 2 \(session_run_log\): this kind of record cannot be replayed",
+        ),
+    ],
+)
+def test_a_wrong_record_keeps_the_version_from_loading(
+    warm: Warm, tmp_path: Path, record: bytes, reason: str
+) -> None:
+    engine = CountingEngine()
+    with pytest.raises(LoadError, match=reason) as caught:
+        warm([predict_log(X), record], engine)
+    assert str(caught.value).startswith(f"warmup file {tmp_path / FILE}: ")
+    assert str(caught.value).endswith("serve without it (--enable_model_warmup=false)")
+    assert engine.closed
+
+
+def test_a_damaged_file_keeps_the_version_from_loading(warm: Warm, tmp_path: Path) -> None:
+    engine = CountingEngine()
+    file = write_records(tmp_path, [predict_log(X)] * 2)
+    file.write_bytes(file.read_bytes()[:-1])
+    load = WarmingLoader(lambda *_: engine, WarmupOptions())
+    with pytest.raises(LoadError, match=r"truncated record at byte .*uncompressed TFRecord file"):
+        load(ServableId("m", 1), tmp_path)
+    assert len(engine.asked) == 1
+    assert engine.closed
+
+
+def test_a_compressed_file_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / FILE).parent.mkdir()
+    with tf.io.TFRecordWriter(str(tmp_path / FILE), options="GZIP") as writer:
+        writer.write(predict_log(X))
+    load = WarmingLoader(lambda *_: CountingEngine(), WarmupOptions())
+    with pytest.raises(LoadError, match="is it an uncompressed TFRecord file"):
+        load(ServableId("m", 1), tmp_path)
+
+
+def test_a_thousand_records_and_no_more(warm: Warm) -> None:
+    assert len(warm([predict_log(X)] * MAX_RECORDS).asked) == 1000
+    engine = CountingEngine()
+    with pytest.raises(LoadError, match="it has more than 1000 records"):
+        warm([predict_log(X)] * (MAX_RECORDS + 1), engine)
+    assert len(engine.asked) == 1000
+
+
+def test_litert_skips_signatures_that_its_file_lacks(
+    warm: Warm, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = warm(
+        [predict_log(X, "b"), predict_log(X), predict_log(X, "a"), predict_log(X, "b")],
+        CountingEngine("LiteRT"),
+        iterations=2,
+    )
+    assert len(engine.asked) == 2
+    assert messages(caplog) == [
+        "model m version 3: skipped 3 warmup requests: LiteRT has no signature a, b"
+    ]
+
+
+def test_kinds_that_tensorflow_serving_passes_over(
+    warm: Warm, caplog: pytest.LogCaptureFixture
+) -> None:
+    streamed = PredictionLog()
+    streamed.predict_streamed_log.request.add().model_spec.name = "m"
+    assert len(warm([streamed.SerializeToString(), b"", predict_log(X)]).asked) == 1
+    assert messages(caplog) == [
+        "model m version 3: passed over 2 warmup records of a kind that is not replayed"
+    ]
+
+
+def test_an_engine_that_does_not_load_is_not_warmed_up(tmp_path: Path) -> None:
+    def refuse(*_: Any) -> FakeEngine:
+        raise LoadError("no")
+
+    write_records(tmp_path, [b"damaged"])
+    with pytest.raises(LoadError, match=r"^no$"):
+        WarmingLoader(refuse, WarmupOptions())(ServableId("m", 1), tmp_path)
+
+
+def test_requests_with_examples_are_replayed(tmp_path: Path) -> None:
+    engine = ExamplesEngine()
+    write_records(
+        tmp_path,
+        [
+            examples_log("classify_log", "scores"),
+            examples_log("regress_log", "regress"),
+            multi_inference_log(("", CLASSIFY_METHOD), ("regress", REGRESS_METHOD)),
+        ],
+    )
+    WarmingLoader(lambda *_: engine, WarmupOptions())(ServableId("m", 1), tmp_path)
+    assert engine.runs == ["scores", "regress", "serving_default", "regress"]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (examples_log("classify_log", "none"), "No signature was found with the name: none"),
+        (examples_log("regress_log", "scores"), "No regression outputs found"),
+        (multi_inference_log(("none", CLASSIFY_METHOD)), "signature not found .*: none"),
+    ],
+)
+def test_a_wrong_request_with_examples(tmp_path: Path, record: bytes, reason: str) -> None:
+    write_records(tmp_path, [record])
+    load = WarmingLoader(lambda *_: ExamplesEngine(), WarmupOptions())
+    with pytest.raises(LoadError, match=rf"record 1 \(\w+_log\): .*{reason}"):
+        load(ServableId("m", 1), tmp_path)
+
+
+def test_method_names_are_checked_where_requests_are_checked(tmp_path: Path) -> None:
+    write_records(tmp_path, [examples_log("classify_log", "classify_by_predict")])
+    WarmingLoader(lambda *_: ExamplesEngine(), WarmupOptions())(ServableId("m", 1), tmp_path)
+    load = WarmingLoader(lambda *_: ExamplesEngine(), WarmupOptions(), check_method=True)
+    with pytest.raises(LoadError, match=r"record 1 \(classify_log\): "):
+        load(ServableId("m", 1), tmp_path)
+
+
+def test_litert_skips_a_request_of_which_it_lacks_one_signature(
+    warm: Warm, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = multi_inference_log(("", CLASSIFY_METHOD), ("regress", REGRESS_METHOD))
+    assert not warm([tasks, examples_log("classify_log", "c")], CountingEngine("LiteRT")).asked
+    assert messages(caplog) == [
+        "model m version 3: skipped 2 warmup requests: LiteRT has no signature c, regress"
+    ]
