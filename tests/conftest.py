@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.rest_models import write_models
 from tests.saved_models import SavedModels
 
 if TYPE_CHECKING:
@@ -39,3 +40,9 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory) -> TrainedModels:
 def saved_models(tmp_path_factory: pytest.TempPathFactory) -> SavedModels:
     """SavedModels and LiteRT files of many kinds, each made when it is first asked for."""
     return SavedModels(tmp_path_factory.mktemp("saved-models"))
+
+
+@pytest.fixture(scope="session")
+def golden_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration file that serves the models of the golden REST requests."""
+    return write_models(tmp_path_factory.mktemp("golden"))

@@ -74,6 +74,11 @@ def feeds(request: JsonRequest, signature: Signature) -> Arrays:
         raise invalid("JSON Parse error: Nested too deeply at offset: 0") from error
 
 
+def signature_not_found(name: str) -> StatusError:
+    """What is said of a signature that the model lacks."""
+    return invalid(f'Serving signature name: "{name}" not found in signature def')
+
+
 def _value(request: JsonRequest) -> Any:
     document = request.document
     if not request.by_row:

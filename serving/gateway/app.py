@@ -20,6 +20,7 @@ from serving.gateway import (
     ops,
     pages,
     predict,
+    tfserving,
 )
 from serving.gateway.api import Api
 from serving.gateway.config import GatewayConfig
@@ -48,6 +49,7 @@ APIS = (
     explain.API,
     oip.API,
     oip.HEALTH,
+    tfserving.API,
     ops.API,
     metrics.API,
     pages.API,

@@ -3,8 +3,8 @@
 from typing import Any, Protocol
 
 from serving.api.messages import prediction_pb2
+from serving.api.model_ref import ModelRef
 from serving.api.status import Code, StatusError
-from serving.model_server.models.manager import ModelRef
 
 
 class AsksForModel(Protocol):

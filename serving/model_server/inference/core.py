@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from serving.api.model_ref import ModelRef
 from serving.api.signature import Signature
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import Engine
@@ -17,7 +18,7 @@ from serving.model_server.inference.predict import Prediction, PredictQuery, pre
 from serving.model_server.inference.regress import Regression, regress
 from serving.model_server.measured import MeasuredEngine
 from serving.model_server.models.config import ModelConfig
-from serving.model_server.models.manager import Manager, ModelRef
+from serving.model_server.models.manager import Manager
 from serving.model_server.models.servable import Servable, VersionStatus
 from serving.model_server.observer import Observer
 from serving.model_server.options import InferenceOptions

@@ -5,8 +5,7 @@ import os
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-import msgspec
-
+from serving.api.model_ref import ModelRef
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import Loader
@@ -25,14 +24,6 @@ _INITIAL_LOAD_THREADS = 4 * (os.cpu_count() or 1)
 
 class StartError(Exception):
     """The server cannot start; the message says why."""
-
-
-class ModelRef(msgspec.Struct, frozen=True):
-    """What a request asks for: a model, and perhaps a version or a label, never both."""
-
-    name: str
-    version: int | None = None
-    label: str | None = None
 
 
 class Manager:

@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-MAX_VERSION = 2**63 - 1
+from serving.api.model_ref import MAX_VERSION
+
 # Of each file and folder: path, size, and the times at which its content and its entry changed.
 Fingerprint = frozenset[tuple[str, int, int, int]]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
+from serving.api.rest_routes import Action, Route
 from serving.api.status import Code
 from serving.model_server.monitoring.exposition import CONTENT_TYPE, exposition
 from serving.model_server.monitoring.metrics import ServerMetrics
-from serving.model_server.rest_api.routes import Action, Route
 from serving.model_server.rest_api.service import CODE_KEY, RECEIVED_KEY, ROUTE_KEY
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]

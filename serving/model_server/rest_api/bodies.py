@@ -1,8 +1,8 @@
 """The bodies of requests."""
 
-import zlib
 from typing import Any
 
+from serving.api.gzip_body import inflate, is_gzip
 from serving.api.status import Code, StatusError
 from serving.model_server.rest_api.large_body import LargeBody
 
@@ -12,9 +12,6 @@ class BodyTooLargeError(StatusError):
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(Code.INVALID_ARGUMENT, too_large(max_bytes))
-
-
-_GZIP = 16 + zlib.MAX_WBITS
 
 
 def read_body(environ: dict[str, Any], max_bytes: int) -> bytes | memoryview:
@@ -33,9 +30,12 @@ def read_body(environ: dict[str, Any], max_bytes: int) -> bytes | memoryview:
         body: bytes | memoryview = stream.getbuffer()
     else:
         body = stream.read(int(environ.get("CONTENT_LENGTH") or 0))
-    encoding = environ.get("HTTP_CONTENT_ENCODING", "")
-    # As in TensorFlow Serving, which looks for the word in the header, and for no other encoding.
-    return _inflated(body, max_bytes) if "gzip" in encoding else body
+    if not is_gzip(environ.get("HTTP_CONTENT_ENCODING", "")):
+        return body
+    inflated = inflate(body, max_bytes)
+    if inflated is None:
+        raise BodyTooLargeError(max_bytes)
+    return inflated
 
 
 def too_large(max_bytes: int) -> str:
@@ -44,22 +44,3 @@ def too_large(max_bytes: int) -> str:
         f"the body is longer than {max_bytes} bytes: send fewer instances at once, or start the "
         "server with a larger --rest_api_max_body_bytes"
     )
-
-
-def _inflated(body: bytes | memoryview, max_bytes: int) -> bytes:
-    inflater = zlib.decompressobj(_GZIP)
-    try:
-        inflated = inflater.decompress(body, max_bytes + 1)
-    except zlib.error as error:
-        raise _invalid(
-            f"the header Content-Encoding says gzip, the body is none: {error}"
-        ) from error
-    if len(inflated) > max_bytes:
-        raise BodyTooLargeError(max_bytes)
-    if not inflater.eof:
-        raise _invalid("the header Content-Encoding says gzip, and the body ends too early")
-    return inflated
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(Code.INVALID_ARGUMENT, message)

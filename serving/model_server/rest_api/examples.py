@@ -2,11 +2,11 @@
 
 from serving.api import json_results
 from serving.api.json_examples import ExamplesRequest, parse_request
+from serving.api.model_ref import ModelRef
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.inference.core import Core
 from serving.model_server.inference.examples import ExamplesQuery
 from serving.model_server.inference.examples_request import examples_of
-from serving.model_server.models.manager import ModelRef
 
 
 def classify(

@@ -7,17 +7,18 @@ from http.client import responses
 from typing import Any
 
 from serving.api import json_response, json_tensors
+from serving.api.model_ref import ModelRef
+from serving.api.rest_answers import VersionState, error_json, metadata_json, status_json
+from serving.api.rest_routes import Action, path_of, route
+from serving.api.signature import signature_def_map
 from serving.api.status import HTTP_STATUS, Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.inference.core import Core
 from serving.model_server.inference.predict import PredictQuery, SignatureNotFoundError
-from serving.model_server.models.manager import ModelRef
 from serving.model_server.options import RestOptions
-from serving.model_server.rest_api.answers import error_json, metadata_json, status_json
 from serving.model_server.rest_api.bodies import BodyTooLargeError, read_body
 from serving.model_server.rest_api.cors import CORS_HEADERS, check_preflight
 from serving.model_server.rest_api.examples import classify, regress
-from serving.model_server.rest_api.routes import Action, path_of, route
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +69,14 @@ class RestService:
     def _answer(self, method: str, path: str, environ: dict[str, Any]) -> bytes:
         asked = environ[ROUTE_KEY] = route(method, path)
         if asked.action is Action.STATUS:
-            return status_json(self._core.status(asked.ref))
+            return status_json(
+                VersionState(each.version, each.state.name, each.code, each.message)
+                for each in self._core.status(asked.ref)
+            )
         if asked.action is Action.METADATA:
-            return metadata_json(asked.ref.name, self._core.metadata(asked.ref))
+            metadata = self._core.metadata(asked.ref)
+            signatures = signature_def_map(metadata.signatures)
+            return metadata_json(asked.ref.name, metadata.version, signatures)
         body = read_body(environ, self._max_body_bytes)
         deadline = self._deadline(environ)
         deadline.check()
@@ -95,8 +101,5 @@ class RestService:
         try:
             _, prediction = self._core.predict(ref, query)
         except SignatureNotFoundError as error:
-            raise StatusError(
-                Code.INVALID_ARGUMENT,
-                f'Serving signature name: "{error.signature_name}" not found in signature def',
-            ) from error
+            raise json_tensors.signature_not_found(error.signature_name) from error
         return json_response.response(prediction.outputs, by_row=request.by_row)

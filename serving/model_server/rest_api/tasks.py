@@ -5,8 +5,8 @@ from typing import Any
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error, InternalServerError, RequestEntityTooLarge
 
+from serving.api.rest_answers import error_json
 from serving.api.status import HTTP_STATUS, Code
-from serving.model_server.rest_api.answers import error_json
 from serving.model_server.rest_api.bodies import too_large
 from serving.model_server.rest_api.service import RECEIVED_KEY
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,9 +74,9 @@ class Gateway:
     url: str
     log: Path
 
-    def ready(self) -> bool:
+    def ready(self, path: str = "/readyz") -> bool:
         try:
-            return requests.get(f"{self.url}/readyz", timeout=20).status_code == 200
+            return requests.get(f"{self.url}{path}", timeout=20).status_code == 200
         except requests.RequestException:
             return False
 
@@ -91,37 +92,58 @@ def toy_server() -> Iterator[ToyServer]:
     server.stop()
 
 
+def launch(upstream: int, log: Path, *arguments: str, environment=None) -> Gateway:
+    """Starts a gateway on a free port, in front of the model server at a port."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener, log.open("w") as file:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "serving.gateway"),
+                f"--upstream=127.0.0.1:{upstream}",
+                f"--bind=fd://{listener.fileno()}",
+                *arguments,
+            ],
+            cwd=ROOT,
+            env=os.environ | (environment or {}),
+            pass_fds=(listener.fileno(),),
+            stdout=file,
+            stderr=file,
+        )
+        return Gateway(process, f"http://127.0.0.1:{listener.getsockname()[1]}", log)
+
+
+@contextmanager
+def running(upstream: int, log: Path, *arguments: str) -> Iterator[Gateway]:
+    """A gateway from when it answers until the end."""
+    gateway = launch(upstream, log, *arguments)
+    try:
+        until(lambda: gateway.ready("/livez"), what="a gateway that answers")
+        yield gateway
+    finally:
+        end(gateway)
+
+
+def end(gateway: Gateway) -> None:
+    if gateway.process.poll() is None:
+        gateway.process.send_signal(signal.SIGQUIT)
+    try:
+        gateway.process.wait(15)
+    finally:
+        gateway.process.kill()
+
+
 @pytest.fixture
 def start_gateway(toy_server, tmp_path) -> Iterator:
-    """Starts gateways on free ports, and ends them at the end."""
+    """Starts gateways in front of the toy, and ends them at the end."""
     gateways: list[Gateway] = []
 
     def start(*arguments: str, environment: dict[str, str] | None = None) -> Gateway:
         log = tmp_path / f"gateway-{len(gateways)}.log"
-        with socket.create_server(("127.0.0.1", 0), backlog=512) as listener, log.open("w") as file:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "serving.gateway", "--model=toy"),
-                    f"--upstream=127.0.0.1:{toy_server.port}",
-                    f"--bind=fd://{listener.fileno()}",
-                    *arguments,
-                ],
-                cwd=ROOT,
-                env=os.environ | (environment or {}),
-                pass_fds=(listener.fileno(),),
-                stdout=file,
-                stderr=file,
-            )
-            gateway = Gateway(process, f"http://127.0.0.1:{listener.getsockname()[1]}", log)
+        port = toy_server.port
+        gateway = launch(port, log, "--model=toy", *arguments, environment=environment)
         gateways.append(gateway)
         until(gateway.ready, what="a gateway that is ready")
         return gateway
 
     yield start
     for gateway in gateways:
-        if gateway.process.poll() is None:
-            gateway.process.send_signal(signal.SIGQUIT)
-        try:
-            gateway.process.wait(15)
-        finally:
-            gateway.process.kill()
+        end(gateway)

@@ -16,20 +16,14 @@ from serving.model_server.options import (
 )
 from serving.model_server.server import ModelServer
 from tests import rest_cases
-from tests.rest_models import write_models
 
 REAL = os.environ.get("ROCKSTAR_TFSERVING_REST", "")
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("golden"))
-
-
 @pytest.fixture(scope="module", params=["TensorFlow", "LiteRT"])
-def address(config: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+def address(golden_models: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     options = ServerOptions(
-        read_config_file(config),
+        read_config_file(golden_models),
         grpc=GrpcOptions(port=None),
         rest=RestOptions(cors=True),
         load=LoadOptions(allow_labels_for_unavailable=True),

@@ -6,6 +6,8 @@ import pytest
 
 from clients.backend import Metadata, TensorResponse, VersionStatus
 from clients.errors import call_error
+from serving.api.messages.example_pb2 import Example
+from serving.api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
 from serving.api.signature import Signature, TensorSpec, signature_def
 from serving.api.status import Code
 from serving.contract import Contract
@@ -38,6 +40,7 @@ class FakeServer:
         self.batches: list[np.ndarray] = []
         self.timeouts: list[float] = []
         self.contract_reads = 0
+        self.metadata_reads = 0
         self.lock = threading.Lock()
         self.proceed = threading.Event()
         self.proceed.set()
@@ -115,7 +118,24 @@ class FakeServer:
             VersionStatus(v, "AVAILABLE", "") for v in sorted(self._versions(model), reverse=True)
         ]
 
+    def classify(self, model, examples, *, version=None, label=None, signature="", timeout=None):
+        response = ClassificationResponse()
+        response.model_spec.version.value = self._version(model, version, label)
+        for value in _values(examples):
+            classes = response.result.classifications.add().classes
+            classes.add(label="cold", score=-value)
+            classes.add(label=signature or "warm", score=value)
+        return response
+
+    def regress(self, model, examples, *, version=None, label=None, signature="", timeout=None):
+        response = RegressionResponse()
+        response.model_spec.version.value = self._version(model, version, label)
+        for value in _values(examples):
+            response.result.regressions.add(value=value)
+        return response
+
     def metadata(self, model, version=None, *, label=None, timeout=None):
+        self.metadata_reads += 1
         version = self._version(model, version, label)
         contract = self._versions(model)[version]
         spec, float32 = contract.input, np.dtype(np.float32)
@@ -127,6 +147,14 @@ class FakeServer:
 
     def close(self) -> None:
         pass
+
+
+def _values(examples) -> list[float]:
+    """Of each tf.Example its feature `x`."""
+    listed = getattr(examples, examples.WhichOneof("kind"))
+    context = getattr(listed, "context", b"")
+    parsed = [Example.FromString(context + each) for each in listed.examples]
+    return [each.features.feature["x"].float_list.value[0] for each in parsed]
 
 
 def toy_probabilities(batch: np.ndarray, contract: Contract) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from serving.api.messages.prediction_pb2 import PredictRequest
+from serving.api.model_ref import ModelRef
 from serving.api.signature import CLASSIFY_METHOD
 from serving.api.status import Code, StatusError
 from serving.model_server.batching.observer import NoObserver
@@ -17,7 +18,7 @@ from serving.model_server.inference.examples import ExamplesQuery
 from serving.model_server.inference.multi_inference import MultiInferenceQuery, Task
 from serving.model_server.measured import MeasuredEngine, MeasuredLoader, measured_call
 from serving.model_server.models.config import ModelConfig
-from serving.model_server.models.manager import Manager, ModelRef
+from serving.model_server.models.manager import Manager
 from serving.model_server.options import LoadOptions, WarmupOptions
 from serving.model_server.warmup.loader import WarmingLoader
 from tests.examples_engine import example, load_examples_engine

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from serving.api.model_ref import ModelRef
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import Deadline, DeadlineExceededError
 from serving.model_server.engines.engine import ServableId
 from serving.model_server.models.config import All, Latest, ModelConfig, Specific
-from serving.model_server.models.manager import Manager, ModelRef, StartError
+from serving.model_server.models.manager import Manager, StartError
 from serving.model_server.models.servable import State
 from serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeEngine, FakeLoader, add_version

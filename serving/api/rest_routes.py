@@ -1,4 +1,4 @@
-"""From a request's method and URL to what it asks for.
+"""From the method and URL of a REST request to what it asks for.
 
 The patterns are those of TensorFlow Serving's `http_rest_api_util.cc`. It matches a URL as it was
 sent, with the query, and decodes names afterwards; so does this.
@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote
 
+from serving.api.model_ref import MAX_VERSION, ModelRef
 from serving.api.status import Code, StatusError
-from serving.model_server.models.manager import ModelRef
-from serving.model_server.models.versions import MAX_VERSION
 
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS = re.IGNORECASE | re.ASCII

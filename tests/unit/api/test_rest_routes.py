@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from serving.api.model_ref import ModelRef
+from serving.api.rest_routes import Action, path_of, route
 from serving.api.status import Code, StatusError
-from serving.model_server.models.manager import ModelRef
-from serving.model_server.rest_api.routes import Action, path_of, route
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,160 @@
+"""Views: which call a request asks for, and its answer."""
+
+from typing import Any
+
+import numpy as np
+from flask import Response, request
+
+from clients.errors import CallError
+from serving.api import json_response, json_results, json_tensors
+from serving.api.gzip_body import inflate, is_gzip
+from serving.api.json_examples import parse_request
+from serving.api.messages.prediction_pb2 import SignatureDefMap
+from serving.api.model_ref import ModelRef
+from serving.api.rest_answers import VersionState, metadata_json, status_json
+from serving.api.rest_routes import Action, Route, path_of, route
+from serving.api.status import HTTP_STATUS, StatusError
+from serving.errors import TooLargeError
+from serving.gateway.context import context
+from serving.gateway.errors import ProblemError
+from serving.gateway.problem import Problem
+from serving.gateway.state import gateway
+from serving.gateway.tfserving.predict import predict
+
+
+def find_model(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Replace the variables of the URL, before anything else is done, by what it asks for.
+
+    As elsewhere in the gateway, the model is the variable `model`. A request that asks for nothing
+    that there is has the variable `refused`, the error that says so.
+    """
+    if values is None:
+        return
+    values.clear()
+    # TensorFlow Serving's patterns go for the URL as it was sent.
+    sent = request.environ.get("RAW_URI") or request.environ["REQUEST_URI"]
+    try:
+        asked = route(request.method, path_of(sent))
+    except StatusError as error:
+        values["refused"] = error
+    else:
+        values |= {"asked": asked, "model": asked.ref.name}
+
+
+def answer(
+    asked: Route | None = None, model: str = "", refused: StatusError | None = None
+) -> Response:
+    """Answer a request; what is wrong with it is said in TensorFlow Serving's words."""
+    context().model = model
+    if request.method == "OPTIONS":
+        response = Response()
+        response.allow.update(("GET", "POST"))
+        return response
+    try:
+        if asked is None:
+            raise refused or AssertionError("find_model() says one of the two")
+        return Response(_answer(asked), mimetype="application/json")
+    except CallError:
+        raise
+    except StatusError as error:
+        problem = Problem(HTTP_STATUS[error.code], error.message, error.code)
+        raise ProblemError(problem) from error
+
+
+def _answer(asked: Route) -> bytes:
+    if asked.action is Action.STATUS:
+        return _status(asked.ref)
+    if asked.action is Action.METADATA:
+        return _metadata(asked.ref)
+    with context().phase("preprocess"):
+        body = _body()
+    if asked.action is Action.PREDICT:
+        return _predict(asked.ref, body)
+    return (
+        _classify(asked.ref, body) if asked.action is Action.CLASSIFY else _regress(asked.ref, body)
+    )
+
+
+def _status(ref: ModelRef) -> bytes:
+    states = gateway().backend.status(
+        ref.name, ref.version, label=ref.label, timeout=context().time_left()
+    )
+    return status_json(VersionState(s.version, s.state, s.code, s.error) for s in states)
+
+
+def _metadata(ref: ModelRef) -> bytes:
+    found = gateway().backend.metadata(
+        ref.name, ref.version, label=ref.label, timeout=context().time_left()
+    )
+    return metadata_json(ref.name, found.version, SignatureDefMap(signature_def=found.signatures))
+
+
+def _predict(ref: ModelRef, body: bytes) -> bytes:
+    current = context()
+    with current.phase("preprocess"):
+        asked = json_tensors.parse_request(body)
+    outputs = predict(ref, asked)
+    with current.phase("postprocess"):
+        return json_response.response(outputs, by_row=asked.by_row)
+
+
+def _classify(ref: ModelRef, body: bytes) -> bytes:
+    current = context()
+    with current.phase("preprocess"):
+        asked = parse_request(body)
+    found = gateway().backend.classify(
+        ref.name,
+        asked.input,
+        version=ref.version,
+        label=ref.label,
+        signature=asked.signature_name,
+        timeout=current.time_left(),
+    )
+    current.version = found.model_spec.version.value
+    with current.phase("postprocess"):
+        rows = [example.classes for example in found.result.classifications]
+        current.instances = len(rows)
+        scores = np.array([[each.score for each in row] for row in rows], np.float32)
+        return json_results.classification([[each.label for each in row] for row in rows], scores)
+
+
+def _regress(ref: ModelRef, body: bytes) -> bytes:
+    current = context()
+    with current.phase("preprocess"):
+        asked = parse_request(body)
+    found = gateway().backend.regress(
+        ref.name,
+        asked.input,
+        version=ref.version,
+        label=ref.label,
+        signature=asked.signature_name,
+        timeout=current.time_left(),
+    )
+    current.version = found.model_spec.version.value
+    with current.phase("postprocess"):
+        values = np.array([each.value for each in found.result.regressions], np.float32)
+        current.instances = len(values)
+        return json_results.regression(values)
+
+
+def _body() -> bytes:
+    """The body, inflated where it came as gzip.
+
+    Raises:
+        HTTPException: it is larger than the gateway takes.
+        TooLargeError: it is so when inflated.
+        StatusError: INVALID_ARGUMENT, it is no gzip, though its header says so.
+    """
+    body = request.get_data(cache=False)
+    if not is_gzip(request.headers.get("Content-Encoding", "")):
+        return body
+    limit = gateway().config.max_body_bytes
+    inflated = inflate(body, limit)
+    if inflated is None:
+        raise TooLargeError(
+            "body",
+            expected=f"at most {limit:,} bytes",
+            got="gzip of more",
+            hint="send less at once",
+        )
+    return inflated

@@ -1,0 +1,279 @@
+"""TensorFlow Serving's REST API, answered out of the backend seam."""
+
+import dataclasses
+import gzip
+import hashlib
+import json
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clients.backend import Metadata, TensorResponse
+from clients.errors import call_error
+from serving.api.signature import Signature, TensorSpec, signature_def
+from serving.api.status import Code
+from serving.contract import Contract
+from serving.gateway.app import create_app
+from serving.gateway.observer import Observer
+from tests.contracts import make_contract
+from tests.unit.gateway.conftest import FakeServer, toy_probabilities
+
+IMAGES = np.random.default_rng(0).random((2, 8, 8, 1), dtype=np.float32)
+
+
+def probabilities(contract: Contract) -> np.ndarray:
+    return toy_probabilities(IMAGES, contract)
+
+
+class Notes(Observer):
+    def __init__(self) -> None:
+        self.seen: list[tuple] = []
+        self.phases: list[str] = []
+
+    def answered(self, context, status):
+        self.seen.append((context.model, context.version, context.instances, status))
+        self.phases = [phase.name for phase in context.phases]
+
+
+@pytest.mark.parametrize("where", ["toy", "toy/versions/1", "toy/labels/stable"])
+@pytest.mark.parametrize(
+    ("asked", "answered"), [("instances", "predictions"), ("inputs", "outputs")]
+)
+def test_predict(http, server, where, asked, answered):
+    server.labels = {"stable": 1}
+    response = http.post(f"/v1/models/{where}:predict", json={asked: IMAGES.tolist()})
+    assert (response.status_code, response.mimetype) == (200, "application/json")
+    assert list(response.get_json()) == [answered]
+    np.testing.assert_allclose(
+        response.get_json()[answered], probabilities(server.versions[1]), rtol=1e-5
+    )
+
+
+def test_observers_learn_what_was_asked(config, server):
+    notes = Notes()
+    http = create_app(config, server, observers=[notes]).test_client()
+    http.post("/v1/models/toy:predict", json={"instances": IMAGES.tolist()})
+    assert notes.seen == [("toy", 1, 2, 200)]
+    assert set(notes.phases) == {"preprocess", "upstream", "postprocess"}
+    http.post("/v1/models/toy:regress", json={"examples": [{"x": 1.0}] * 3})
+    assert notes.seen[1] == ("toy", 1, 3, 200)
+
+
+def test_signatures_are_read_once(http, server):
+    for _ in range(3):
+        assert http.post("/v1/models/toy:predict", json={"inputs": IMAGES.tolist()}).status_code == 200  # fmt: skip
+    assert server.metadata_reads == 1
+    server.versions[2] = make_contract(version=2)
+    for _ in range(3):
+        assert http.post("/v1/models/toy:predict", json={"inputs": IMAGES.tolist()}).status_code == 200  # fmt: skip
+    assert server.metadata_reads == 2
+
+
+def test_a_new_version_that_takes_something_else_is_noticed(http, server):
+    body = {"instances": [{"image": image} for image in IMAGES.tolist()]}
+    assert http.post("/v1/models/toy:predict", json=body).status_code == 200
+    contract = server.versions[1]
+    renamed = msgspec.structs.replace(contract.input, name="pixels")
+    server.versions[2] = make_contract(version=2, input=renamed)
+    # Of the JSON for the old version is said what does not fit the new one.
+    old = http.post("/v1/models/toy:predict", json=body)
+    assert (old.status_code, list(old.get_json())) == (400, ["error"])
+    body = {"instances": [{"pixels": image} for image in IMAGES.tolist()]}
+    assert http.post("/v1/models/toy:predict", json=body).status_code == 200
+    # And back.
+    del server.versions[2]
+    body = {"inputs": IMAGES.tolist()}
+    assert http.post("/v1/models/toy:predict", json=body).status_code == 200
+
+
+class Lenient(FakeServer):
+    """Answers its input, whatever dtype it has; odd versions take float32, even ones strings."""
+
+    def metadata(self, model, version=None, *, label=None, timeout=None):
+        version = self._version(model, version, label)
+        dtype = np.dtype(np.float32 if version % 2 else object)
+        spec = {"x": TensorSpec("x:0", dtype, (-1,))}
+        return Metadata(version, {"serving_default": signature_def(Signature(spec, spec))})
+
+    def predict(self, model, inputs, *, version=None, label=None, timeout=None, **_):
+        return TensorResponse({"y": inputs["x"]}, self._version(model, version, label))
+
+
+def test_what_was_read_for_another_version_is_read_again(config):
+    server = Lenient()
+    http = create_app(config, server).test_client()
+
+    def ask(values):
+        return http.post("/v1/models/toy:predict", json={"inputs": values}).get_json()
+
+    assert ask([1.5]) == {"outputs": [1.5]}
+    server.versions[2] = make_contract(version=2)
+    # Nobody can feed 1.5 to version 2, though it would have taken it as the number it is.
+    assert "error" in ask([1.5])
+    assert ask(["a"]) == {"outputs": ["a"]}
+    server.versions[3] = make_contract(version=3)
+    assert ask([2.5]) == {"outputs": [2.5]}
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "results"),
+    [
+        ("classify", {"examples": [{"x": 0.1}]}, [[["cold", -0.1], ["warm", 0.1]]]),
+        (
+            "classify",
+            {"signature_name": "hot", "examples": [{"x": 0.5}, {"x": 2.0}]},
+            [[["cold", -0.5], ["hot", 0.5]], [["cold", -2.0], ["hot", 2.0]]],
+        ),
+        ("regress", {"context": {"x": 7.0}, "examples": [{}, {"x": [0.1]}]}, [7.0, 0.1]),
+    ],
+)
+def test_classify_and_regress(http, method, body, results):
+    response = http.post(f"/v1/models/toy:{method}", json=body)
+    assert (response.status_code, response.get_json()) == (200, {"results": results})
+
+
+def test_status_and_metadata(http, server):
+    fine = {"error_code": "OK", "error_message": ""}
+    available = {"version": "1", "state": "AVAILABLE", "status": fine}
+    assert http.get("/v1/models/toy").get_json() == {"model_version_status": [available]}
+    metadata = http.get("/v1/models/toy/versions/1/metadata").get_json()
+    assert metadata["model_spec"] == {"name": "toy", "signature_name": "", "version": "1"}
+    signatures = metadata["metadata"]["signature_def"]["signature_def"]
+    assert signatures["serving_default"]["inputs"]["image"]["dtype"] == "DT_FLOAT"
+
+
+def test_models_are_listed_by_the_gateway(http):
+    assert http.get("/v1/models").get_json()["models"][0]["model"] == "toy"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "error"),
+    [
+        ("POST", "toy:predict", b"", 400, "JSON Parse error: The document is empty"),
+        ("POST", "toy:predict", b"{}", 400, "Missing 'inputs' or 'instances' key"),
+        ("POST", "none:predict", b"{}", 404, "Servable not found for request: Latest(none)"),
+        (
+            *("POST", "toy:predict", b'{"signature_name": "x", "instances": [1]}', 400),
+            'Serving signature name: "x" not found in signature def',
+        ),
+        ("POST", "toy:predict", b'{"instances": [1]}', 400, "input does not match signature"),
+        ("POST", "toy/versions/7:predict", b"{}", 404, "Servable not found for request: Specific(7)"),
+        (
+            *("POST", "toy:classify", b"{}", 400),
+            "JSON Value: {} When method is classify, key 'examples' is expected and was not found",
+        ),
+        ("POST", "toy:explain", b"{}", 400, "Malformed request: POST /v1/models/toy:explain"),
+        ("DELETE", "toy", b"", 400, "Malformed request: DELETE /v1/models/toy"),
+        ("GET", "toy/", b"", 400, "Malformed request: GET /v1/models/toy/"),
+        ("GET", "none", b"", 404, "Servable not found for request: Latest(none)"),
+        ("GET", "none/metadata", b"", 404, "Servable not found for request: Latest(none)"),
+        ("TRACE", "toy", b"", 405, "/v1/models/toy does not take TRACE."),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_its_shape(http, method, path, body, status, error):
+    for _ in range(2):  # the second time with what was remembered
+        response = http.open(f"/v1/models/{path}", method=method, data=body)
+        assert (response.status_code, response.get_json()) == (status, {"error": error})
+        assert response.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        (Code.INVALID_ARGUMENT, 400, True),
+        (Code.FAILED_PRECONDITION, 400, True),
+        (Code.RESOURCE_EXHAUSTED, 429, True),
+        (Code.UNIMPLEMENTED, 501, True),
+        (Code.UNAVAILABLE, 503, False),
+        (Code.DEADLINE_EXCEEDED, 504, False),
+        (Code.INTERNAL, 500, False),
+    ],
+)
+def test_failures_of_the_model_server(http, server, code, status, said):
+    assert http.post("/v1/models/toy:predict", json={"inputs": IMAGES.tolist()}).status_code == 200
+    server.failure = call_error(code, "what it says")
+    for method, path in (("POST", "toy:predict"), ("POST", "toy:classify"), ("GET", "toy")):
+        body = {"inputs": IMAGES.tolist(), "examples": [{"x": 1.0}]}
+        response = http.open(f"/v1/models/{path}", method=method, json=body)
+        assert response.status_code == status
+        assert list(response.get_json()) == ["error"]
+        assert (response.get_json()["error"] == "what it says") == said
+        assert "what it says" in response.text or not said
+        assert ("Retry-After" in response.headers) == (status in (429, 503))
+
+
+def test_large_bodies(http, config):
+    longest = config.max_body_bytes
+    for body, headers in (
+        (b" " * (longest + 1), {}),
+        (gzip.compress(b" " * (longest + 1)), {"Content-Encoding": "gzip"}),
+    ):
+        response = http.post("/v1/models/toy:predict", data=body, headers=headers)
+        assert response.status_code == 413
+        assert response.get_json()["error"].count("200,000 bytes") == 1
+    fits = gzip.compress(json.dumps({"inputs": IMAGES.tolist()}).encode())
+    headers = {"Content-Encoding": "gzip"}
+    assert http.post("/v1/models/toy:predict", data=fits, headers=headers).status_code == 200
+    response = http.post("/v1/models/toy:predict", data=b"{}", headers=headers)
+    assert (response.status_code, list(response.get_json())) == (400, ["error"])
+
+
+def test_hints_are_said_once(http):
+    response = http.get("/v1/models/toy", headers={"X-Request-Timeout": "soon"})
+    error = "X-Request-Timeout: expected seconds above 0, at most 60, got 'soon'"
+    assert (response.status_code, response.get_json()) == (400, {"error": error})
+
+
+@pytest.mark.parametrize(
+    "path", ["toy:predict", "t%6Fy:predict", "toy/versions/1:predict", "toy/metadata", "toy"]
+)
+def test_a_key_is_for_its_models(config, server, tmp_path, path):
+    keys = tmp_path / "keys.toml"
+    digest = hashlib.sha256(b"key").hexdigest()
+    keys.write_text(f"[keys.bob]\nsha256 = '{digest}'\nmodels = ['other']\n")
+    changed = dataclasses.replace(config, api_keys_file=str(keys))
+    http = create_app(changed, server).test_client()
+    method = "POST" if ":" in path else "GET"
+    for base in ("/v1/models", "/V1/Models"):
+        refused = http.open(f"{base}/{path}", method=method, json={"inputs": []})
+        assert refused.status_code == 401
+        assert refused.get_json()["error"].startswith("An API key is needed. Send the header")
+        headers = {"X-API-Key": "key"}
+        refused = http.open(f"{base}/{path}", method=method, headers=headers, json={"inputs": []})
+        assert refused.status_code == 403
+        assert refused.get_json() == {"error": "This API key is not for the model toy."}
+    assert not server.batches
+    assert not server.metadata_reads
+
+
+def test_routes_are_followed(config, server, tmp_path):
+    server.versions[2] = make_contract(version=2)
+    routes = tmp_path / "routes.toml"
+    routes.write_text("[aliases.old]\nmodel = 'toy'\nversion = 1\n")
+    notes = Notes()
+    changed = dataclasses.replace(config, routes=str(routes))
+    http = create_app(changed, server, observers=[notes]).test_client()
+    for model in ("old", "toy", "old"):
+        body = {"inputs": IMAGES.tolist()}
+        assert http.post(f"/v1/models/{model}:predict", json=body).status_code == 200
+    assert [version for _, version, _, _ in notes.seen] == [1, 2, 1]
+
+
+def test_what_pages_of_other_sites_are_told(config, server):
+    changed = dataclasses.replace(config, cors_origins=("https://page.example",))
+    http = create_app(changed, server).test_client()
+    headers = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST"}
+    response = http.options("/v1/models/toy:predict", headers=headers)
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Methods"] == "GET, POST"
+
+
+@given(st.binary(max_size=200), st.sampled_from(["predict", "classify", "regress"]))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_no_bytes_are_more_than_a_bad_request(http_forever, body, method):
+    response = http_forever.post(f"/v1/models/toy:{method}", data=body)
+    assert response.status_code == 400
+    assert list(response.get_json()) == ["error"]
