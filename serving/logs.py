@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import Literal
+from typing import Literal, TextIO
 
 LogFormat = Literal["text", "json"]
 
@@ -49,7 +49,7 @@ def write_together() -> None:
 class _Together(logging.StreamHandler):  # type: ignore[type-arg]
     """Collects lines for a thread that writes them."""
 
-    def __init__(self, stream: object) -> None:
+    def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._lines: deque[str] = deque()
         self._some = threading.Event()

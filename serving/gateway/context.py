@@ -1,8 +1,8 @@
 """What belongs to one request: its id, its deadline, and what is learnt of it on the way."""
 
 import math
+import secrets
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,7 +104,7 @@ def trace_headers() -> tuple[tuple[str, str], ...]:
 def request_id(given: str | None) -> str:
     """The caller's id of a request where it is safe to log, else a new one."""
     usable = given and len(given) <= _MAX_REQUEST_ID and given.replace("-", "").isalnum()
-    return given if given and usable and given.isascii() else uuid.uuid4().hex
+    return given if given and usable and given.isascii() else secrets.token_hex(16)
 
 
 def request_timeout(given: str | None, default: float, most: float) -> float:

@@ -42,14 +42,16 @@ class TraceContext:
 
 def trace_context(traceparent: str | None, tracestate: str | None) -> TraceContext:
     """Continue the caller's trace, or begin one: without a header, or with one without sense."""
-    span_id = secrets.token_hex(8)
+    # Both from one call: each asks the kernel.
+    fresh = secrets.token_hex(24)
+    span_id, new_trace_id = fresh[:16], fresh[16:]
     match = _PATTERN.fullmatch((traceparent or "").strip())
     if match is None:
-        return TraceContext(secrets.token_hex(16), span_id)
+        return TraceContext(new_trace_id, span_id)
     version, trace_id, parent_id, flags, rest = match.groups()
     invalid = version == "ff" or not int(trace_id, 16) or not int(parent_id, 16)
     if invalid or (version == "00" and rest):
-        return TraceContext(secrets.token_hex(16), span_id)
+        return TraceContext(new_trace_id, span_id)
     state = tracestate or ""
     usable = len(state) <= _MAX_STATE and state.isascii() and state.isprintable()
     return TraceContext(trace_id, span_id, parent_id, flags, state if usable else "")

@@ -37,6 +37,7 @@ def test_what_is_taken_in_is_answered_before_the_end(start_gateway, toy_server):
         toy_server.proceed.set()
         assert [answer.result().status_code for answer in answers] == [200] * 16
     assert gateway.process.wait(20) == 0
+    assert gateway.log.read_text().count("POST /predict/toy 200") == 16
     assert "Traceback" not in gateway.log.read_text()
 
 
