@@ -121,6 +121,9 @@ class BatchingEngine:
         except Exception as error:
             if isinstance(error, RowsError):
                 self._rules[signature].learn(error.output)
+            elif len(tasks) == 1:
+                tasks[0].fail(error)  # padding repeats a row of its own: alone it would fail too
+                return
             log.warning(
                 "signature %s: a batch of %d requests failed, each is run alone: %s",
                 *(signature, len(tasks), repr(error)),

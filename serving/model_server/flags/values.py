@@ -18,7 +18,7 @@ def port(text: str) -> int | None:
 def count(text: str) -> int:
     """A whole number, at least 0."""
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
     return int(text)
 
 

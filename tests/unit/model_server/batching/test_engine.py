@@ -323,6 +323,13 @@ def test_a_bad_request_alone_fails_once() -> None:
         assert bench.inner.sizes == [1]
 
 
+def test_a_bad_request_alone_fails_once_when_it_is_padded_too() -> None:
+    parameters = QueueParameters(max_batch_size=4, execution_batch_size=4, allowed_batch_sizes=(4,))
+    with Bench(parameters) as bench:
+        assert refusal(bench.call("double", x=rows(np.nan)))[0] == Code.INVALID_ARGUMENT
+        assert bench.inner.sizes == [4]
+
+
 def test_who_waits_leaves_at_the_deadline_and_is_never_run() -> None:
     with Bench() as bench:
         first = bench.hold()

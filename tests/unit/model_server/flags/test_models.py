@@ -56,8 +56,8 @@ def test_a_negative_interval_does_not_wait() -> None:
     ("argument", "message"),
     [
         ("--load_retry_interval_micros=1.5", "expected whole microseconds, got '1.5'"),
-        ("--num_load_threads=-1", "expected a whole number, got '-1'"),
-        ("--max_num_load_retries=many", "expected a whole number, got 'many'"),
+        ("--num_load_threads=-1", "expected a whole number from 0, got '-1'"),
+        ("--max_num_load_retries=many", "expected a whole number from 0, got 'many'"),
         ("--model_config_file_poll_wait_seconds=soon", "expected seconds, got 'soon'"),
         ("--allow_version_labels_for_unavailable_models=2", "expected true or false, got '2'"),
     ],

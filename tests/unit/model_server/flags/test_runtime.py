@@ -58,7 +58,7 @@ def test_all_others() -> None:
     ("flags", "message"),
     [
         ([f"{THREADS}=1", f"{INTRA}=1", f"{INTER}=1"], f"{THREADS} cannot be given together with"),
-        ([f"{INTRA}=-1"], f"argument {INTRA}: expected a whole number, got '-1'"),
+        ([f"{INTRA}=-1"], f"argument {INTRA}: expected a whole number from 0, got '-1'"),
         (
             ["--per_process_gpu_memory_fraction=2"],
             "argument --per_process_gpu_memory_fraction: expected 0 to 1, got '2'",
