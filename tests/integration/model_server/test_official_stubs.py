@@ -22,6 +22,7 @@ from serving.model_server.server import ModelServer
 from tests.integration.model_server.conftest import ask
 from tests.model_fixtures import CLASSES, SIDE, document, probabilities, write_version
 from tests.saved_models import SPECIES, SavedModels, make_shapes, make_tf1
+from tests.waiting import until
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own
@@ -32,6 +33,7 @@ with warnings.catch_warnings():
         get_model_metadata_pb2,
         get_model_status_pb2,
         inference_pb2,
+        model_management_pb2,
         model_service_pb2_grpc,
         predict_pb2,
         prediction_service_pb2_grpc,
@@ -557,3 +559,44 @@ def test_status_of_one_version(models: Any) -> None:
 )
 def test_status_errors(models: Any, request_: Any, code: str, details: str) -> None:
     assert failure(models.GetModelStatus, request_) == (code, details)
+
+
+def reload_request(*models: tuple[str, Any]) -> Any:
+    request = model_management_pb2.ReloadConfigRequest()
+    request.config.model_config_list.SetInParent()
+    for name, base_path in models:
+        config = request.config.model_config_list.config.add()
+        config.name, config.base_path, config.model_platform = name, str(base_path), "tensorflow"
+    return request
+
+
+def test_reload_config_replaces_the_whole_set(configs: Any) -> None:
+    toys = configs[0].base_path
+    with (
+        ModelServer(ServerOptions(configs[1:2])) as server,
+        grpc.insecure_channel(str(server.grpc_address)) as channel,
+    ):
+        models = model_service_pb2_grpc.ModelServiceStub(channel)
+        response = models.HandleReloadConfigRequest(reload_request(("toys", toys)), timeout=30)
+        assert (response.status.error_code, response.status.error_message) == (0, "")
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        answer = stub.Predict(predict_request(name="toys", image=IMAGES), timeout=30)
+        assert answer.model_spec.version.value == 2
+        assert failure(models.GetModelStatus, status_request("nobody"))[0] == "NOT_FOUND"
+        # What is no longer asked for is unloaded behind the answer.
+        until(lambda: refused(stub, "flowers"), what="flowers are gone")
+
+
+def refused(stub: Any, model: str) -> bool:
+    request = predict_request(name=model, x=np.zeros((1, 2), np.float32))
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Predict(request, timeout=30)
+    error: Any = caught.value
+    return bool(error.details() == f"Servable not found for request: Latest({model})")
+
+
+def test_reload_config_errors(models: Any) -> None:
+    empty = model_management_pb2.ReloadConfigRequest()
+    assert failure(models.HandleReloadConfigRequest, empty)[0] == "INVALID_ARGUMENT"
+    relative = reload_request(("m", "not/absolute"))
+    assert failure(models.HandleReloadConfigRequest, relative)[0] == "INVALID_ARGUMENT"
