@@ -13,8 +13,9 @@ from serving.api import services
 from serving.api.messages import inference_pb2, prediction_pb2
 from serving.api.signature import signature_def_map
 from serving.api.status import Code, StatusError
-from serving.api.tensors import to_array, to_proto
+from serving.api.tensors import to_array, write_tensor
 from serving.model_server.deadline import Deadline
+from serving.model_server.grpc_api.admission import Handlers
 from serving.model_server.grpc_api.model_ref import model_ref, named_by
 from serving.model_server.grpc_api.model_service import ModelService
 from serving.model_server.grpc_api.results import (
@@ -31,20 +32,21 @@ log = logging.getLogger(__name__)
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
+Behaviour = Callable[[Any, grpc.ServicerContext], Any]
+
 SIGNATURE_FIELD = "signature_def"
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def handlers(core: Core, *, tensor_content: bool = False) -> tuple[grpc.GenericRpcHandler, ...]:
-    """What a grpc.Server needs to answer TensorFlow Serving's calls.
+def handlers(core: Core, *, tensor_content: bool = False) -> Handlers:
+    """What answers TensorFlow Serving's calls.
 
     Args:
         core: answers them.
         tensor_content: whether Predict answers tensors as bytes instead of in their typed fields.
     """
     service, models = _Service(core, tensor_content), ModelService(core)
-    methods: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
-    for method, behaviour in (
+    behaviours: list[tuple[services.Method[Any, Any], Behaviour]] = [
         (services.PREDICT, _guard(service.predict)),
         (services.CLASSIFY, _guard(service.classify)),
         (services.REGRESS, _guard(service.regress)),
@@ -52,15 +54,15 @@ def handlers(core: Core, *, tensor_content: bool = False) -> tuple[grpc.GenericR
         (services.GET_MODEL_METADATA, _guard(service.get_model_metadata)),
         (services.GET_MODEL_STATUS, _guard(models.get_model_status)),
         (services.RELOAD_CONFIG, _guard(models.handle_reload_config_request)),
-    ):
-        methods.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
+    ]
+    return {
+        method.path: grpc.unary_unary_rpc_method_handler(
             behaviour,
             request_deserializer=method.parse_request,
             response_serializer=method.response.SerializeToString,
         )
-    return tuple(
-        grpc.method_handlers_generic_handler(service, group) for service, group in methods.items()
-    )
+        for method, behaviour in behaviours
+    }
 
 
 class _Service:
@@ -81,13 +83,12 @@ class _Service:
                 deadline,
             ),
         )
-        response = prediction_pb2.PredictResponse(
-            outputs={
-                name: to_proto(array, as_content=self._tensor_content)
-                for name, array in prediction.outputs.items()
-            }
-        )
-        response.model_spec.CopyFrom(_answered_by(spec, version, prediction.signature_name))
+        response = prediction_pb2.PredictResponse()
+        for name, array in prediction.outputs.items():
+            write_tensor(response.outputs[name], array, as_content=self._tensor_content)
+        answered_by = response.model_spec
+        answered_by.name, answered_by.signature_name = spec.name, prediction.signature_name
+        answered_by.version.value = version
         return response
 
     def classify(
