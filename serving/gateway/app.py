@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from clients.backend import Backend
 from clients.predictor import Predictor
 from clients.tfserving import TFServingClient
-from serving.gateway import entry, errors, explain, metrics, oip, ops, pages, predict
+from serving.gateway import docs, entry, errors, explain, metrics, oip, ops, pages, predict
 from serving.gateway.api import Api
 from serving.gateway.config import GatewayConfig
 from serving.gateway.context import trace_headers
@@ -34,6 +34,7 @@ APIS = (
     oip.HEALTH,
     ops.API,
     metrics.API,
+    docs.API,
     pages.API,
 )
 
@@ -96,4 +97,5 @@ def _gateway(
         Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer
     )
     routed = Routed(Timed(guarded), guarded, router, shadows)
-    return Gateway(config, routed, predictor, observer, stopping)
+    known = (*config.models, *files.routes.aliases)
+    return Gateway(config, known, routed, predictor, observer, stopping)
