@@ -1,6 +1,7 @@
 """Fixtures that more than one room's tests share."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,3 +47,15 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> SavedModels:
 def golden_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration file that serves the models of the golden REST requests."""
     return write_models(tmp_path_factory.mktemp("golden"))
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """What a program under test sets of the root logger ends with the test."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    for handler in [each for each in root.handlers if each not in handlers]:
+        if not type(handler).__module__.startswith("_pytest"):
+            root.removeHandler(handler)
