@@ -35,7 +35,7 @@ def write_together() -> None:
 
     In a process with many threads a write for each line is dear: it lets another thread run, and
     more lines make their threads wait for one another. Call it after `configure`, in the process
-    that logs: a fork would lose lines.
+    that logs: a fork would lose lines. A process that is killed loses those of its last moment.
     """
     root = logging.getLogger()
     for handler in root.handlers[:]:

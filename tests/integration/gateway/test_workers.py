@@ -129,6 +129,7 @@ def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server):
     good = post(gateway, **{"X-Request-ID": "good-1", "traceparent": traceparent})
     bad = post(gateway, data=b"nothing", **{"X-Request-ID": "bad-1"})
     assert (good.status_code, bad.status_code) == (200, 400)
+    until(lambda: all(name in gateway.log.read_text() for name in ("good-1", "bad-1")))
     # What gunicorn has to say, of a request that is none and of a worker that was killed.
     with socket.create_connection(("127.0.0.1", int(gateway.url.rpartition(":")[2]))) as connection:
         connection.sendall(b"nonsense\r\n\r\n")
