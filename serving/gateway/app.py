@@ -12,6 +12,7 @@ from clients.tfserving import TFServingClient
 from serving.gateway import (
     access,
     browsers,
+    docs,
     entry,
     errors,
     explain,
@@ -52,6 +53,7 @@ APIS = (
     tfserving.API,
     ops.API,
     metrics.API,
+    docs.API,
     pages.API,
 )
 
@@ -117,4 +119,5 @@ def _gateway(
         Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer, config.preparing
     )
     routed = Routed(Timed(guarded), guarded, router, shadows)
-    return Gateway(config, routed, predictor, observer, stopping, Seldom(log))
+    known = (*config.models, *files.routes.aliases)
+    return Gateway(config, known, routed, predictor, observer, stopping, Seldom(log))

@@ -24,6 +24,10 @@ RETRY_AFTER = {"Retry-After": "1"}
 # What a caller's own request can be the reason of.
 _CALLERS = {400, 401, 403, 404, 409, 429, 501}
 
+# Where nothing better is known to help.
+_DESCRIBED = "GET /docs shows what can be sent."
+_LISTED = "GET /v1/models lists what is served."
+
 log = logging.getLogger(__name__)
 
 
@@ -90,14 +94,15 @@ def _problem(error: Exception, api: Api) -> Problem:
 
 
 def _invalid_input(error: InvalidInputError) -> Problem:
+    status = _STATUS.get(type(error), HTTPStatus.BAD_REQUEST)
     return Problem(
-        _STATUS.get(type(error), HTTPStatus.BAD_REQUEST),
+        status,
         str(error),
         Code.INVALID_ARGUMENT,
         field=error.field,
         expected=error.expected,
         got=error.got,
-        hint=error.hint,
+        hint=error.hint or (_LISTED if status == HTTPStatus.NOT_FOUND else _DESCRIBED),
     )
 
 
@@ -138,25 +143,22 @@ def _failed_call(error: CallError, api: Api) -> Problem:
 
 
 def _body_too_large() -> Problem:
-    limit = gateway().config.max_body_bytes
-    status, code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.INVALID_ARGUMENT
-    if request.content_length is not None and request.content_length <= limit:
-        return Problem(
-            status,
-            "The form has too many parts, or a large part that is not a file.",
-            code,
-            field="body",
-            hint="Send files (curl -F image=@seven.png), fewer in one request.",
+    limit, length = gateway().config.max_body_bytes, request.content_length
+    if length is not None and length <= limit:
+        error = TooLargeError(
+            "body",
+            expected="a form of files, not too many",
+            got="too many parts, or a large part that is not a file",
+            hint="send files (curl -F image=@seven.png), fewer in one request",
         )
-    return Problem(
-        status,
-        f"The body is larger than {limit:,} bytes.",
-        code,
-        field="body",
-        expected=f"at most {limit:,} bytes",
-        got=f"{request.content_length:,} bytes" if request.content_length else "more",
-        hint="Send fewer or smaller inputs.",
-    )
+    else:
+        error = TooLargeError(
+            "body",
+            expected=f"at most {limit:,} bytes",
+            got=f"{length:,} bytes" if length else "more",
+            hint="send fewer or smaller inputs",
+        )
+    return _invalid_input(error)
 
 
 def _http_error(error: HTTPException) -> Problem:
@@ -177,7 +179,7 @@ def _http_error(error: HTTPException) -> Problem:
             status,
             f"There is nothing at {request.path}.",
             Code.NOT_FOUND,
-            hint="POST /predict/<model> predicts, GET /v1/models lists what is served.",
+            hint=f"POST /predict/<model> predicts. {_LISTED} {_DESCRIBED}",
         )
     if isinstance(error, MethodNotAllowed):
         return Problem(
@@ -187,6 +189,7 @@ def _http_error(error: HTTPException) -> Problem:
             field="method",
             expected=", ".join(sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"})),
             got=request.method,
+            hint=_DESCRIBED,
             headers=headers,
         )
     return Problem(status, error.description or "", headers=headers)

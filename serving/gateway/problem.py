@@ -38,6 +38,13 @@ class Problem:
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
+    def text(self) -> str:
+        """The detail, and the hint where that does not say it: for APIs that have one text."""
+        if self.hint in self.detail:
+            return self.detail
+        return f"{self.detail}{'' if self.detail.endswith('.') else ';'} {self.hint}"
+
+    @property
     def title(self) -> str:
         """The name of its status."""
         try:
@@ -50,14 +57,18 @@ class Problem:
 
 def problem_document(problem: Problem) -> Response:
     """As a problem document (RFC 9457) with members that say where, what and how to mend it."""
-    document = {
+    body = msgspec.json.encode(members(problem, context().request_id)) + b"\n"
+    return Response(body, mimetype="application/problem+json")
+
+
+def members(problem: Problem, request_id: str) -> dict[str, str | int]:
+    """The members of a problem document; those that have nothing to say are left out."""
+    document: dict[str, str | int] = {
         "type": "about:blank",
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
     }
-    members = {name: getattr(problem, name) for name in _MEMBERS}
-    document |= {name: value for name, value in members.items() if value}
-    document["request_id"] = context().request_id
-    body = msgspec.json.encode(document) + b"\n"
-    return Response(body, mimetype="application/problem+json")
+    where: dict[str, str] = {name: getattr(problem, name) for name in _MEMBERS}
+    document |= {name: value for name, value in where.items() if value}
+    return document | {"request_id": request_id}

@@ -18,6 +18,7 @@ class Gateway:
 
     Attributes:
         config: settings.
+        known_models: names that callers can ask for: configured models, and aliases.
         backend: the model server, for tensors as they are.
         predictor: predicts by a model's contract.
         observer: told what happens.
@@ -26,6 +27,7 @@ class Gateway:
     """
 
     config: GatewayConfig
+    known_models: tuple[str, ...]
     backend: Backend
     predictor: GatewayPredictor
     observer: Observer

@@ -12,8 +12,7 @@ from serving.gateway.problem import Problem
 
 
 def _render(problem: Problem) -> Response:
-    text = problem.detail
-    return Response(msgspec.json.encode({"error": text}), mimetype="application/json")
+    return Response(msgspec.json.encode({"error": problem.text}), mimetype="application/json")
 
 
 _MODEL = "/v2/models/<model>"

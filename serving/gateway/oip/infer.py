@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from clients.backend import TensorResponse
 from serving.api.signature import DEFAULT_SIGNATURE
 from serving.errors import InvalidInputError
+from serving.gateway.body import whole_body
 from serving.gateway.context import context
 from serving.gateway.oip import tensors
 from serving.gateway.oip.messages import (
@@ -31,7 +32,7 @@ def infer(model: str, version: str | None = None) -> Response:
     current.model = model
     number = version_in_path(version)
     with current.phase("preprocess"):
-        document, binary = _split(request.get_data(cache=False))
+        document, binary = _split(whole_body())
         asked = _parse(document)
         inputs = _Inputs(binary).read(asked.inputs)
         current.instances = max((len(a) for a in inputs.values() if a.ndim), default=1)

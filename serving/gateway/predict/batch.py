@@ -78,7 +78,9 @@ class Batch:
                 continue
             if not len(named.example):
                 raise InvalidInputError(
-                    named.field, expected="one or more examples", got="an empty array"
+                    named.field,
+                    expected="one or more examples",
+                    got=f"an empty array of shape {list(named.example.shape)}",
                 )
             # A file of a few bytes can hold any number of empty rows.
             require_few(len(named.example), self._config)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from serving.csv_rows import read_rows
 from serving.errors import InvalidInputError, TooLargeError
+from serving.gateway.body import whole_body
 from serving.gateway.config import GatewayConfig
 from serving.gateway.errors import UnsupportedTypeError
 from serving.gateway.predict.arrays import is_array_file, read_arrays
@@ -58,13 +58,13 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
     """
     mimetype = request.mimetype
     if mimetype.startswith(_RAW_TYPES):
-        examples = _raw(_body(request, config), "body", config)
+        examples = _raw(whole_body(), "body", config)
     elif mimetype == "multipart/form-data":
         examples = _files(request, config)
     elif mimetype == "application/json":
-        examples = _instances(_body(request, config), config)
+        examples = _instances(whole_body(), config)
     elif mimetype == CSV_TYPE:
-        examples = _rows(_body(request, config), "body", config)
+        examples = _rows(whole_body(), "body", config)
     else:
         raise UnsupportedTypeError(
             "Content-Type",
@@ -94,14 +94,6 @@ def require_few(examples: int, config: GatewayConfig, got: str = "") -> None:
             got=got or str(examples),
             hint="send several requests",
         )
-
-
-def _body(request: Request, config: GatewayConfig) -> bytes:
-    body = request.get_data(cache=False)
-    # A chunked body does not say its length beforehand: Werkzeug stops at the limit, silently.
-    if request.content_length is None and len(body) >= config.max_body_bytes:
-        raise RequestEntityTooLarge
-    return body
 
 
 def _raw(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:

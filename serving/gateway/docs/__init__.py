@@ -1,0 +1,20 @@
+"""`/openapi.json`, which describes all APIs, and `/docs`, which shows it and lets people try."""
+
+from flask import Blueprint
+
+from serving.gateway.api import Api
+from serving.gateway.docs.routes import openapi, page, swagger_ui, with_page_headers
+
+_blueprint = Blueprint(
+    "docs",
+    __name__,
+    static_folder="static",
+    static_url_path="/docs/static",
+    template_folder="templates",
+)
+_blueprint.get("/openapi.json")(openapi)
+_blueprint.get("/docs")(page)
+_blueprint.get("/docs/swagger-ui/<name>")(swagger_ui)
+_blueprint.after_request(with_page_headers)
+
+API = Api("docs", _blueprint, open=True)

@@ -1,0 +1,81 @@
+"""`POST /explain/<model>` in the document."""
+
+from serving.gateway.config import GatewayConfig
+from serving.gateway.docs import bodies
+from serving.gateway.docs.failures import ANYWHERE, ASKING, PROBLEM, QUEUED
+from serving.gateway.docs.parts import (
+    Json,
+    Section,
+    answer,
+    array,
+    example,
+    media,
+    obj,
+    operation,
+    parameter,
+    query,
+    schema,
+)
+
+_TEXT = {"type": "string"}
+_EXAMPLE = {
+    "model": "cnn",
+    "version": 1,
+    "label": "7",
+    "score": 0.98,
+    "method": "occlusion",
+    "window": 2,
+    "stride": 1,
+    "heatmap": [[0.0, 0.12], [0.31, -0.02]],
+}
+
+
+def _paths(config: GatewayConfig) -> Json:
+    return {
+        "/explain/{model}": {
+            "parameters": [parameter("Model")],
+            "post": operation(
+                "explain",
+                "Show which pixels made the answer",
+                "One image, of which every part is covered in turn: where that lowers the score of "
+                "the label, the map is positive. `Accept: image/png` draws it over the image.",
+                {"200": _answer()} | PROBLEM.responses(*ANYWHERE, *QUEUED, *ASKING, 413, 415, 502),
+                parameters=[
+                    parameter("Version"),
+                    parameter("Label"),
+                    query("of", "The label to explain; without it the likeliest one.", _TEXT),
+                ],
+                body=bodies.images(config),
+            ),
+        }
+    }
+
+
+def _answer() -> Json:
+    content = {
+        "application/json": media(
+            schema("Explanation"), heatmap=example("Of an image of two by two pixels", _EXAMPLE)
+        ),
+        "image/png": media(bodies.file("image/png")),
+    }
+    return answer("What spoke for the label.", content)
+
+
+_PIXELS = {"type": "integer", "minimum": 1}
+_SCHEMAS = {
+    "Explanation": obj(
+        {
+            "model": _TEXT,
+            "version": schema("Version"),
+            "label": _TEXT | {"description": "The one that is explained."},
+            "score": {"type": "number", "description": "What the model gives it."},
+            "method": {"const": "occlusion"},
+            "window": _PIXELS | {"description": "Side of the covered square, in pixels."},
+            "stride": _PIXELS | {"description": "From one square to the next, in pixels."},
+            "heatmap": array(array({"type": "number"}))
+            | {"description": "For each pixel of the model's input what covering it costs."},
+        }
+    )
+}
+
+SECTION = Section("explain", "Why a model answered what it did.", _paths, _SCHEMAS)

@@ -1,0 +1,130 @@
+"""`GET /v1/models` in the document."""
+
+from serving.gateway.config import GatewayConfig
+from serving.gateway.docs.failures import ANYWHERE, PROBLEM, QUEUED
+from serving.gateway.docs.parts import (
+    Json,
+    Section,
+    answer,
+    array,
+    example,
+    media,
+    obj,
+    operation,
+    schema,
+)
+
+_TEXT = {"type": "string"}
+_NUMBER = {"type": "number"}
+_EXAMPLE = {
+    "models": [
+        {
+            "model": "flowers",
+            "versions": [{"version": 2, "state": "AVAILABLE"}],
+            "task": "classification",
+            "labels": ["rose", "tulip"],
+            "target": "flower",
+            "input": {
+                "name": "features",
+                "dtype": "float32",
+                "shape": [4],
+                "columns": [
+                    {"name": "petal width", "mean": 1.0, "scale": 0.5, "kind": "numeric"},
+                    {
+                        "name": "colour",
+                        "categories": ["blue", "red", "white"],
+                        "kind": "categorical",
+                    },
+                ],
+                "kind": "table",
+            },
+            "metrics": {"test_accuracy": 0.97},
+            "confusion": [[48, 2], [1, 49]],
+            "created": "2026-03-01T12:00:00+00:00",
+        },
+        {"model": "digits", "versions": [{"version": 1, "state": "LOADING"}]},
+    ]
+}
+
+
+def _paths(_: GatewayConfig) -> Json:
+    body = media(
+        schema("Models"), models=example("A model that is ready, one that loads", _EXAMPLE)
+    )
+    return {
+        "/v1/models": {
+            "get": operation(
+                "listModels",
+                "List the models",
+                "The versions of every configured model and their states; of the newest available "
+                "one what it takes and answers, and how well it did on held-out examples.",
+                {"200": answer("The models.", {"application/json": body})}
+                | PROBLEM.responses(*ANYWHERE, *QUEUED, 502, 503),
+            )
+        }
+    }
+
+
+def _input(kind: str, shape: Json, **more: Json) -> Json:
+    return obj(
+        {
+            "kind": {"const": kind},
+            "name": _TEXT | {"description": "Of the model's input."},
+            "dtype": {"const": "float32"},
+            "shape": shape | {"description": "Of one example."},
+            **more,
+        }
+    )
+
+
+def _list(items: Json, size: int) -> Json:
+    return array(items, minItems=size, maxItems=size)
+
+
+_SIZE = {"type": "integer", "minimum": 1}
+_SCHEMAS = {
+    "Models": obj({"models": array(schema("Model"))}),
+    "Model": obj(
+        {
+            "model": _TEXT,
+            "versions": array(schema("VersionState")),
+            "task": {"enum": ["classification", "regression"]},
+            "labels": array(_TEXT) | {"description": "Empty for a regression."},
+            "target": {"type": ["string", "null"], "description": "The column that is predicted."},
+            "input": {"anyOf": [schema("ImageInput"), schema("TableInput")]},
+            "metrics": {"type": "object", "additionalProperties": _NUMBER},
+            "confusion": array(array({"type": "integer", "minimum": 0}))
+            | {"description": "Held-out examples of each label (rows) taken for each (columns)."},
+            "created": {"type": "string", "format": "date-time"},
+        },
+        optional=("task", "labels", "target", "input", "metrics", "confusion", "created"),
+    )
+    | {"description": "All but its name and versions is there when a version is available."},
+    "VersionState": obj(
+        {
+            "version": schema("Version"),
+            "state": {"enum": ["UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END"]},
+            "error": _TEXT | {"description": "Why it is not available."},
+        },
+        optional=["error"],
+    ),
+    "ImageInput": _input("image", array(_SIZE), range=_list(_NUMBER, 2)),
+    "TableInput": _input(
+        "table",
+        _list(_SIZE, 1),
+        columns=array({"anyOf": [schema("NumericColumn"), schema("CategoricalColumn")]}),
+    ),
+    "NumericColumn": obj(
+        {
+            "kind": {"const": "numeric"},
+            "name": _TEXT,
+            "mean": _NUMBER,
+            "scale": {"type": "number", "exclusiveMinimum": 0},
+        }
+    ),
+    "CategoricalColumn": obj(
+        {"kind": {"const": "categorical"}, "name": _TEXT, "categories": array(_TEXT, minItems=1)}
+    ),
+}
+
+SECTION = Section("models", "What is served.", _paths, _SCHEMAS)

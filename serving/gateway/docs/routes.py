@@ -1,0 +1,53 @@
+"""The document, and Swagger UI's files with a page that starts them."""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+from flask import Response, jsonify, render_template, request, send_from_directory
+from werkzeug.exceptions import NotFound
+
+from serving.gateway.docs.document import document
+from serving.gateway.state import gateway
+
+# Its own page has scripts inline, which ours may not.
+_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
+_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+
+
+def openapi() -> Response:
+    """Describe this gateway."""
+    state = gateway()
+    return jsonify(document(state.config, state.known_models, request.root_path.rstrip("/")))
+
+
+def page() -> str:
+    """Swagger UI on the document."""
+    return render_template("docs.html")
+
+
+def swagger_ui(name: str) -> Response:
+    """One of its files."""
+    if name not in _FILES:
+        raise NotFound
+    return send_from_directory(_folder(), name)
+
+
+def with_page_headers(response: Response) -> Response:
+    """Nothing from elsewhere, nothing inline, in nobody's frame."""
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@cache
+def _folder() -> Path:
+    """Where the package has the files; it is not imported, only looked up."""
+    spec = importlib.util.find_spec("flask_swagger_ui")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError("the package flask-swagger-ui is not installed")
+    return Path(spec.submodule_search_locations[0]) / "dist"
