@@ -63,50 +63,6 @@ def test_a_version(http):
     assert answer.get_json()["model_version"] == "1"
 
 
-@pytest.mark.parametrize(
-    ("document", "binary", "field"),
-    [
-        ([], b"", "body"),
-        ({"inputs": []}, b"", "inputs"),
-        ({"inputs": [{"name": "image"}]}, b"", "body"),
-        ({"inputs": [INPUT]}, b"", "inputs[0].data"),
-        ({"inputs": [{**INPUT, "datatype": "FP33", "data": [1]}]}, b"", "inputs[0].datatype"),
-        ({"inputs": [{**INPUT, "data": [1]}]}, b"", "inputs[0].data"),
-        ({"inputs": [{**INPUT, "data": ["a"] * 64}]}, b"", "inputs[0].data"),
-        ({"inputs": [{**INPUT, "data": [[1], [1, 2]]}]}, b"", "inputs[0].data"),
-        ({"inputs": [{**INPUT, "shape": [-1], "data": [1]}]}, b"", "inputs[0].shape"),
-        ({"inputs": [{**INPUT, "datatype": "UINT8", "data": [300] * 64}]}, b"", "inputs[0].data"),
-        ({"inputs": [{**INPUT, "datatype": "FP16", "data": [1] * 64}]}, b"", "inputs[0].data"),
-        (
-            {"inputs": [{**INPUT, "parameters": {"binary_data_size": 9}}]},
-            b"123",
-            "inputs[0].parameters.binary_data_size",
-        ),
-        (
-            {"inputs": [{**INPUT, "parameters": {"binary_data_size": 3}}]},
-            b"123",
-            "inputs[0].parameters.binary_data_size",
-        ),
-        ({"inputs": [{**INPUT, "data": IMAGE.tolist()}]}, b"left over", "body"),
-        ({"inputs": [{**INPUT, "data": IMAGE.tolist()}] * 2}, b"", "inputs[1].name"),
-        ({"inputs": [], "parameters": {"signature_name": 5}}, b"", "inputs"),
-    ],
-)
-def test_what_cannot_be_read_is_named(http, server, document, binary, field):
-    response = infer(http, document, binary)
-    assert response.status_code == 400
-    assert response.get_json().keys() == {"error"}
-    assert response.get_json()["error"].startswith(f"{field}: expected ")
-    assert not server.batches
-
-
-@pytest.mark.parametrize("length", ["-1", "x", "999999", "1.5"])
-def test_a_header_length_that_makes_no_sense(http, length):
-    response = http.post("/v2/models/toy/infer", data=b"{}", headers={HEADER_LENGTH: length})
-    assert response.status_code == 400
-    assert HEADER_LENGTH in response.get_json()["error"]
-
-
 def test_what_the_model_server_says_of_inputs_is_told(http):
     response = infer(http, {"inputs": [{**INPUT, "name": "picture", "data": IMAGE.tolist()}]})
     assert response.status_code == 400

@@ -1,0 +1,84 @@
+"""Swagger UI at `/docs`, in a real browser."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+from werkzeug.serving import make_server
+
+from serving.gateway.app import create_app
+from tests.images import png, stroke
+from tests.unit.gateway.conftest import LIMITED, FakeServer
+
+
+@pytest.fixture(scope="module")
+def docs_url() -> Iterator[str]:
+    """Where a gateway answers, with a fake model server behind it."""
+    server = make_server("127.0.0.1", 0, create_app(LIMITED, FakeServer()), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def docs(browser: Browser, docs_url: str) -> Iterator[Page]:
+    """The page, loaded; an error in it and a request to elsewhere fail the test."""
+    context = browser.new_context()
+    page = context.new_page()
+    errors: list[str] = []
+    asked: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    # What the Content-Security-Policy forbids is said here too.
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{docs_url}/docs")
+    page.get_by_role("heading", name="RockstarTF gateway").wait_for()
+    yield page
+    context.close()
+    assert not errors
+    assert all(url.startswith((docs_url, "data:", "blob:")) for url in asked)
+    assert f"{docs_url}/openapi.json" in asked
+
+
+def operation(page: Page, name: str) -> Locator:
+    return page.locator(f"[id$='-{name}'].opblock")
+
+
+def opened(page: Page, name: str) -> Locator:
+    found = operation(page, name)
+    found.locator(".opblock-summary-control").click()
+    return found
+
+
+def execute(found: Locator) -> Locator:
+    """Sends the request; returns the place of the answer."""
+    found.get_by_role("button", name="Execute").click()
+    answer = found.locator(".live-responses-table")
+    expect(answer.locator(".response-col_status").last).to_have_text("200")
+    return answer
+
+
+def test_it_shows_the_operations(docs: Page) -> None:
+    for name in ("predict", "explain", "listModels", "modelInfer", "metrics", "ready"):
+        expect(operation(docs, name)).to_be_visible()
+
+
+def test_an_example_is_sent_and_answered(docs: Page) -> None:
+    predict = opened(docs, "predict")
+    expect(predict.get_by_role("combobox").first.locator("option")).to_have_text(LIMITED.models)
+    expect(execute(predict)).to_contain_text('"model": "toy"')
+
+
+@pytest.mark.parametrize("name", ["predict", "explain"])
+@pytest.mark.parametrize("media_type", ["image/png", "multipart/form-data"])
+def test_a_file_is_sent_and_answered(docs: Page, name: str, media_type: str) -> None:
+    found = opened(docs, name)
+    found.get_by_label("Request content type").select_option(media_type)
+    found.locator("input[type=file]").set_input_files(
+        {"name": "seven.png", "mimeType": "image/png", "buffer": png(stroke())}
+    )
+    expect(execute(found)).to_contain_text('"model": "toy"')

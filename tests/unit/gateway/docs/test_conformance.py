@@ -1,0 +1,66 @@
+"""The gateway against its own document: Schemathesis sends what that allows, and what it forbids."""
+
+import io
+
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from serving.gateway.app import create_app
+from tests.images import encoded, stroke
+from tests.unit.gateway.conftest import LIMITED, FakeServer
+
+CONFIG = {
+    "checks": {
+        # 504 is right for who asks for an answer within a fraction of a microsecond.
+        "not_a_server_error": {"expected-statuses": ["2xx", "4xx", "504"]},
+        # What an array must be depends on the model, which a schema cannot say.
+        "positive_data_acceptance": {"enabled": False},
+    },
+    "operations": [
+        {
+            "include-path-regex": "/ready",
+            # Here the status is the answer.
+            "checks": {"not_a_server_error": {"expected-statuses": ["2xx", "4xx", "503", "504"]}},
+        }
+    ],
+    # Headers and arguments that nobody knows are nobody's mistake.
+    "generation": {"allow-extra-parameters": False},
+}
+
+
+def load():
+    app = create_app(LIMITED, FakeServer.of_all_kinds())
+    config = schemathesis.Config.from_dict(CONFIG)
+    return schemathesis.openapi.from_wsgi("/openapi.json", app, config=config)
+
+
+def npy():
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((8, 8)))
+    return stream.getvalue()
+
+
+# Without these it would have only noise to send.
+for kind in ("png", "jpeg", "webp", "bmp", "gif", "tiff"):
+    image = st.just(encoded(stroke(), kind.upper())) | st.binary()
+    schemathesis.openapi.media_type(f"image/{kind}", image)
+for kind in ("x-npy", "x-npz"):
+    schemathesis.openapi.media_type(f"application/{kind}", st.just(npy()) | st.binary())
+
+api = load()
+
+
+@api.parametrize()
+@settings(max_examples=50, deadline=None)
+def test_every_answer_is_as_documented(case):
+    case.call_and_validate()
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/x-npy", "image/png"])
+@api.include(path_regex="predict|explain").parametrize()
+@settings(max_examples=15, deadline=None)
+def test_every_form_of_an_answer_is_as_documented(case, accept):
+    case.call_and_validate(headers={"Accept": accept})

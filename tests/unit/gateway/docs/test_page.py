@@ -1,0 +1,43 @@
+"""`/docs`: what a browser gets; tests/browser looks at it in one."""
+
+import re
+
+import pytest
+
+
+def test_the_page_and_all_that_it_names_come_from_here(http):
+    page = http.get("/docs")
+    assert page.mimetype == "text/html"
+    named = re.findall(r'(?:src|href|data-document)="([^"]+)"', page.text)
+    assert len(named) >= 5
+    for path in named:
+        assert path.startswith("/"), path
+        response = http.get(path)
+        assert response.status_code == 200, path
+        response.close()
+
+
+def test_it_allows_nothing_inline_and_nothing_from_elsewhere(http):
+    page = http.get("/docs")
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert not re.search(r"<script>|<style|style=|onload=", page.text)
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_it_works_where_the_gateway_is_mounted(http):
+    page = http.get("/docs", environ_overrides={"SCRIPT_NAME": "/ml"})
+    assert 'data-document="/ml/openapi.json"' in page.text
+
+
+def test_swagger_ui_is_one_that_reads_openapi_3_1(http):
+    with http.get("/docs/swagger-ui/swagger-ui-bundle.js") as response:
+        assert response.mimetype == "text/javascript"
+        assert b"openapi31" in response.data.lower() or b"OpenApi31" in response.data
+
+
+@pytest.mark.parametrize("name", ["index.html", "LICENSE", "..%2f__init__.py", "../__init__.py"])
+def test_other_files_of_its_package_are_not_served(http, name):
+    assert http.get(f"/docs/swagger-ui/{name}").status_code == 404
