@@ -1,0 +1,67 @@
+"""Bodies that are made to hurt, sent to a real gateway: its workers live, and stay small."""
+
+from pathlib import Path
+
+import numpy as np
+import requests
+
+from tests.images import bomb, encoded, png, stroke
+
+LIMIT = 2_000_000
+
+
+def filled(beginning: str, unit: str, end: str) -> bytes:
+    room = LIMIT - len(beginning) - len(end)
+    return (beginning + unit * (room // len(unit)) + end).encode()
+
+
+TENSOR = '{"inputs": [{"name": "image", "shape": [1], "datatype": "FP32", "data": ['
+BODIES = {
+    "/predict/toy": [
+        ("application/json", filled('{"instances": [[[]', ",[]", "]]}")),
+        ("application/json", filled('{"instances": [[{}', ",{}", "]]}")),
+        ("application/json", filled('{"instances": [[' + '"' + "a" * 10**6 + '"', ',"b"', "]]}")),
+        ("application/json", filled('{"instances": [1', ",1", "]}")),
+        ("application/json", filled('{"instances": ', "[", "")),
+        ("text/csv", filled("a\n", "1\n", "")),
+        ("text/csv", filled("", ",", "\n1\n")),
+        ("image/png", bomb()),
+        ("image/png", bomb(8000, 8000)),
+        ("application/x-npy", filled("\x93NUMPY", "x", "")),
+        ("application/x-npz", filled("PK\x03\x04", "x", "")),
+        ("multipart/form-data; boundary=x", filled("", "--x\r\n\r\n\r\n", "--x--")),
+    ],
+    "/v2/models/toy/infer": [
+        ("application/json", filled(TENSOR + "[]", ",[]", "]}]}")),
+        ("application/json", filled(TENSOR + '"' + "a" * 10**6 + '"', ',"b"', "]}]}")),
+        ("application/json", filled('{"inputs": ', "[", "")),
+    ],
+}
+
+
+def peak_megabytes(pid: int) -> float:
+    (line,) = (
+        line
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
+    return int(line.split()[1]) / 1024
+
+
+def test_workers_outlive_hostile_bodies_and_stay_small(start_gateway):
+    gateway = start_gateway(f"--max-body-bytes={LIMIT}", "--workers=1")
+    image = {"data": png(stroke()), "headers": {"Content-Type": "image/png"}}
+    # The largest image that is taken shows what a worker may need anyway.
+    large = encoded(np.zeros((4096, 4096), np.uint8), "PNG")
+    assert requests.post(f"{gateway.url}/predict/toy", **image | {"data": large}, timeout=60).ok
+    workers = gateway.workers()
+    before = [peak_megabytes(pid) for pid in workers]
+    for path, bodies in BODIES.items():
+        for content_type, body in bodies:
+            headers = {"Content-Type": content_type}
+            answer = requests.post(f"{gateway.url}{path}", data=body, headers=headers, timeout=60)
+            assert answer.status_code in (400, 413), (answer.status_code, content_type, body[:60])
+    assert gateway.workers() == workers
+    after = [peak_megabytes(pid) for pid in workers]
+    assert max(after) < max(before) + 60 * LIMIT / 2**20, (before, after)
+    assert requests.post(f"{gateway.url}/predict/toy", **image, timeout=60).ok
