@@ -60,6 +60,12 @@ def _request(document: Any) -> ExamplesRequest:
         raise _malformed(
             document, "not formatted correctly. 'signature_name' key must be a string value."
         )
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        # gRPC cannot ask for it.
+        text = f"Serving signature name: {show(name)} not found in signature def"
+        raise invalid(text) from error
     context = _example(document["context"]) if "context" in document else None
     examples = [_example(value) for value in _listed(document)]
     if context is None:

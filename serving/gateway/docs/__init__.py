@@ -3,7 +3,8 @@
 from flask import Blueprint
 
 from serving.gateway.api import Api
-from serving.gateway.docs.routes import openapi, page, swagger_ui, with_page_headers
+from serving.gateway.browsers import PAGE_HEADERS
+from serving.gateway.docs.routes import openapi, page, swagger_ui
 
 _blueprint = Blueprint(
     "docs",
@@ -15,6 +16,5 @@ _blueprint = Blueprint(
 _blueprint.get("/openapi.json")(openapi)
 _blueprint.get("/docs")(page)
 _blueprint.get("/docs/swagger-ui/<name>")(swagger_ui)
-_blueprint.after_request(with_page_headers)
 
-API = Api("docs", _blueprint, open=True)
+API = Api("docs", _blueprint, open=True, headers=PAGE_HEADERS)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from importlib.metadata import version as release
 
 from serving.gateway.config import GatewayConfig
-from serving.gateway.docs import explain, models, oip, ops, predict, shared
+from serving.gateway.docs import explain, models, oip, ops, predict, shared, tfserving
+from serving.gateway.docs.failures import KEYED
 from serving.gateway.docs.parts import Json, Section
 
 # One line for each API.
@@ -12,6 +13,7 @@ SECTIONS = (
     predict.SECTION,
     models.SECTION,
     explain.SECTION,
+    tfserving.SECTION,
     oip.SECTION,
     ops.SECTION,
 )
@@ -20,7 +22,8 @@ Predictions from TensorFlow models, for people and programs that have images or 
 want labels or numbers.
 
 Every answer bears `X-Request-ID`. Errors are problem documents (RFC 9457) that say what is wrong, \
-where, and how to mend it; under `/v2` they have that protocol's shape."""
+where, and how to mend it; TensorFlow Serving's and the Open Inference Protocol's paths say them \
+in those protocols' shapes."""
 
 
 def document(config: GatewayConfig, known: Sequence[str], root: str) -> Json:
@@ -31,11 +34,12 @@ def document(config: GatewayConfig, known: Sequence[str], root: str) -> Json:
         known: names that models can be asked for by, as far as they are known.
         root: where it is mounted, such as "/ml"; empty where it is not.
     """
+    keyed = bool(config.api_keys_file or config.api_keys)
     paths: Json = {}
     schemas = shared.schemas()
     responses: Json = {}
     for section in SECTIONS:
-        paths |= _with_common(section, section.paths(config))
+        paths |= _with_common(section, section.paths(config), keyed)
         schemas |= section.schemas
         schemas[section.manner.name] = section.manner.schema
         responses |= section.manner.components()
@@ -52,15 +56,17 @@ def document(config: GatewayConfig, known: Sequence[str], root: str) -> Json:
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "responses": responses,
-            "parameters": shared.parameters(config, known),
+            "responses": _used(responses, paths),
+            # This document is open: who has no key does not learn from it what there is.
+            "parameters": shared.parameters(config, () if keyed else known),
             "headers": shared.headers(),
-        },
-    }
+        }
+        | ({"securitySchemes": shared.SECURITY_SCHEMES} if keyed else {}),
+    } | ({"security": [{name: []} for name in shared.SECURITY_SCHEMES]} if keyed else {})
 
 
-def _with_common(section: Section, paths: Json) -> Json:
-    """Paths with what all operations share: headers, and the group of the section.
+def _with_common(section: Section, paths: Json, keyed: bool) -> Json:
+    """Paths with what all operations share: headers, keys, and the group of the section.
 
     Swagger UI overlooks references among the parameters of a path: they go to its operations.
     """
@@ -70,4 +76,19 @@ def _with_common(section: Section, paths: Json) -> Json:
             parameters = operation.get("parameters", [])
             operation["parameters"] = [*where, *parameters, *shared.HEADERS]
             operation["tags"] = [section.tag]
+            if not keyed:
+                operation.pop("security", None)
+            elif "security" not in operation:
+                operation["responses"] |= section.manner.responses(*KEYED)
     return paths
+
+
+def _used(responses: Json, paths: Json) -> Json:
+    """Those that operations refer to."""
+    names = {
+        response.get("$ref", "").rpartition("/")[2]
+        for item in paths.values()
+        for operation in item.values()
+        for response in operation["responses"].values()
+    }
+    return {name: response for name, response in responses.items() if name in names}

@@ -2,7 +2,7 @@
 
 from serving.gateway.config import GatewayConfig
 from serving.gateway.docs import bodies
-from serving.gateway.docs.failures import ANYWHERE, ASKING, PROBLEM, QUEUED
+from serving.gateway.docs.failures import ANYWHERE, ASKING, PROBLEM, QUEUED, READING
 from serving.gateway.docs.parts import (
     Json,
     Section,
@@ -39,7 +39,8 @@ def _paths(config: GatewayConfig) -> Json:
                 "Show which pixels made the answer",
                 "One image, of which every part is covered in turn: where that lowers the score of "
                 "the label, the map is positive. `Accept: image/png` draws it over the image.",
-                {"200": _answer()} | PROBLEM.responses(*ANYWHERE, *QUEUED, *ASKING, 413, 415, 502),
+                {"200": _answer()}
+                | PROBLEM.responses(*ANYWHERE, *QUEUED, *READING, *ASKING, 415, 502),
                 parameters=[
                     parameter("Version"),
                     parameter("Label"),

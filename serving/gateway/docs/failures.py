@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from serving.api.status import HTTP_STATUS
 from serving.gateway.problem import Problem, members
 
 Json = dict[str, Any]
@@ -11,15 +12,22 @@ Json = dict[str, Any]
 # Statuses, by what leads to them.
 ANYWHERE = (400, 500)
 QUEUED = (429, 504)
-# Any call to the model server.
+# Keys are asked for.
+KEYED = (401, 403)
+# A body is read.
+READING = (408, 413)
+# The model server is asked.
 ASKING = (404, 503)
+# What the model server says is passed on, whatever it is.
+RELAYED = tuple(sorted({status for status in HTTP_STATUS.values() if status >= 400}))
 
 _MEANINGS = {
     400: "The request is wrong; the answer says where, what was expected and what came.",
-    401: "The model server wants to know who asks.",
-    403: "The model server refuses.",
+    401: "An API key is needed, or the model server wants to know who asks.",
+    403: "The API key is not for this model, or the model server refuses.",
     404: "There is no such model, version or label; the answer says what there is.",
     409: "The model server's state does not allow it now.",
+    408: "The body did not arrive in the time that the request had.",
     413: "Too large: the body, an image's number of pixels, or the number of examples.",
     415: "A content type that is not taken.",
     429: "There are as many requests as can be taken: come back after `Retry-After` seconds.",
@@ -41,8 +49,12 @@ _EXAMPLES = {
         got="'0'",
         hint="GET /docs shows what can be sent.",
     ),
-    401: Problem(401, "The request does not have valid credentials."),
-    403: Problem(403, "This model is not for you."),
+    401: Problem(
+        401,
+        "An API key is needed.",
+        hint="Send the header Authorization: Bearer KEY, or X-API-Key: KEY.",
+    ),
+    403: Problem(403, "This API key is not for the model cnn."),
     404: Problem(
         404,
         "model: expected a served model (cnn, mlp), got 'ccn'",
@@ -51,6 +63,7 @@ _EXAMPLES = {
         got="'ccn'",
         hint="GET /v1/models lists what is served.",
     ),
+    408: Problem(408, "The body did not arrive within 10 s."),
     409: Problem(409, "The version is about to be unloaded."),
     413: Problem(
         413,
@@ -100,14 +113,12 @@ class Manner:
         media_type: of the body.
         schema: of the body.
         say: the body of a problem.
-        statuses: those that it says.
     """
 
     name: str
     media_type: str
     schema: Json
     say: Callable[[Problem], Json]
-    statuses: tuple[int, ...]
 
     def responses(self, *statuses: int) -> Json:
         """References to the responses of some of its statuses, in order."""
@@ -117,8 +128,8 @@ class Manner:
         }
 
     def components(self) -> Json:
-        """The responses themselves, by name."""
-        return {self._response(status): self._described(status) for status in self.statuses}
+        """All its responses themselves, by name."""
+        return {self._response(status): self._described(status) for status in _MEANINGS}
 
     def _response(self, status: int) -> str:
         return f"{self.name}{status}"
@@ -162,5 +173,4 @@ PROBLEM = Manner(
         "required": ["type", "title", "status", "detail", "request_id"],
     },
     lambda problem: members(problem, "0f8fad5bd9cb469fa16570867728950e"),
-    (400, 404, 413, 415, 429, 500, 502, 503, 504),
 )

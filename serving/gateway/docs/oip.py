@@ -1,10 +1,9 @@
 """`/v2/…`, the Open Inference Protocol, in the document."""
 
-from serving.api.status import HTTP_STATUS
 from serving.gateway.config import GatewayConfig
 from serving.gateway.docs.bodies import file
 from serving.gateway.docs.examples import TENSOR
-from serving.gateway.docs.failures import ANYWHERE, QUEUED, Manner
+from serving.gateway.docs.failures import ANYWHERE, QUEUED, READING, RELAYED, Manner
 from serving.gateway.docs.parts import (
     RETRY_AFTER,
     Json,
@@ -23,15 +22,12 @@ from serving.gateway.oip.tensors import DATATYPES
 from serving.gateway.shapes import MAX_RANK
 
 _TEXT = {"type": "string"}
-# What the model server says is passed on, whatever it is.
-_RELAYED = tuple(status for status in HTTP_STATUS.values() if status >= 400)
 _ERROR = Manner(
     "OipError",
     "application/json",
     obj({"error": _TEXT | {"description": "What went wrong: where, what was expected, what came."}})
     | {"description": "What went wrong, in the protocol's shape."},
     lambda problem: {"error": problem.text},
-    tuple(sorted({*_RELAYED, *ANYWHERE, *QUEUED, 413})),
 )
 
 _REQUEST = {
@@ -103,6 +99,7 @@ def _live() -> Json:
         "Is the server alive?",
         "The status is the answer.",
         {"200": answer("It is.", {"application/json": alive})} | _ERROR.responses(*ANYWHERE),
+        is_open=True,
     )
 
 
@@ -118,6 +115,7 @@ def _ready() -> Json:
         {"200": answer("They are.", body(ready=True))}
         | _ERROR.responses(*ANYWHERE)
         | {"503": answer("One is not.", body(ready=False), RETRY_AFTER)},
+        is_open=True,
     )
 
 
@@ -134,6 +132,7 @@ def _model_ready(name: str) -> Json:
         {"200": answer("It is.", body(ready=True))}
         | _ERROR.responses(*ANYWHERE, *QUEUED)
         | {"503": answer("It is not.", body(ready=False), RETRY_AFTER)},
+        is_open=True,
     )
 
 
@@ -144,7 +143,7 @@ def _metadata(name: str) -> Json:
         "What a model takes and gives",
         "The tensors of `serving_default`.",
         {"200": answer("The model.", {"application/json": body})}
-        | _ERROR.responses(*ANYWHERE, *QUEUED, *_RELAYED),
+        | _ERROR.responses(*ANYWHERE, *QUEUED, *RELAYED),
     )
 
 
@@ -164,7 +163,7 @@ def _infer(name: str) -> Json:
         "Runs `serving_default`, or the signature that `parameters.signature_name` names. Tensors "
         "are JSON values, or bytes behind the JSON (binary tensor data extension).",
         {"200": answer("The outputs.", answered, {HEADER_LENGTH: _LENGTH})}
-        | _ERROR.responses(*ANYWHERE, *QUEUED, *_RELAYED, 413),
+        | _ERROR.responses(*ANYWHERE, *QUEUED, *READING, *RELAYED),
         parameters=[{"name": HEADER_LENGTH, "in": "header", **_LENGTH}],
         body=given,
     )

@@ -37,6 +37,7 @@ def _paths(_: GatewayConfig) -> Json:
                 "Is the process alive?",
                 "Answers as long as it can; for liveness probes.",
                 {"200": answer("It is.", {"application/json": alive})} | failures,
+                is_open=True,
             )
         },
         "/readyz": {
@@ -47,6 +48,7 @@ def _paths(_: GatewayConfig) -> Json:
                 {"200": _readiness("Every model answers.", ready=example("Ready", _READY))}
                 | failures
                 | {"503": _not_ready()},
+                is_open=True,
             )
         },
         "/metrics": {
@@ -55,6 +57,7 @@ def _paths(_: GatewayConfig) -> Json:
                 "Metrics for Prometheus",
                 "Requests, latencies, batches, answers and drift, of all workers together.",
                 {"200": answer("The metrics.", _metrics())} | failures,
+                is_open=True,
             )
         },
         "/openapi.json": {
@@ -63,6 +66,7 @@ def _paths(_: GatewayConfig) -> Json:
                 "This document",
                 "OpenAPI 3.1.",
                 {"200": answer("It.", {"application/json": media({"type": "object"})})} | failures,
+                is_open=True,
             )
         },
     }

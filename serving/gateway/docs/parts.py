@@ -90,6 +90,7 @@ def operation(
     *,
     parameters: Iterable[Json] = (),
     body: Json | None = None,
+    is_open: bool = False,
 ) -> Json:
     """An operation.
 
@@ -100,10 +101,13 @@ def operation(
         responses: by status.
         parameters: in URL and headers; those of every operation come by themselves.
         body: media types of the request's body.
+        is_open: whether it is answered without an API key where others are not.
     """
     described: Json = {"operationId": name, "summary": summary, "description": description}
     if parameters := list(parameters):
         described["parameters"] = parameters
     if body is not None:
         described["requestBody"] = {"required": True, "content": body}
+    if is_open:
+        described["security"] = []
     return described | {"responses": responses}

@@ -2,7 +2,7 @@
 
 from serving.gateway.config import GatewayConfig
 from serving.gateway.docs import bodies
-from serving.gateway.docs.failures import ANYWHERE, ASKING, PROBLEM, QUEUED
+from serving.gateway.docs.failures import ANYWHERE, ASKING, PROBLEM, QUEUED, READING
 from serving.gateway.docs.parts import (
     MODEL_VERSION,
     Json,
@@ -59,7 +59,8 @@ def _paths(config: GatewayConfig) -> Json:
                     bytes=config.max_body_bytes,
                     pixels=config.max_pixels,
                 ),
-                {"200": _answer()} | PROBLEM.responses(*ANYWHERE, *QUEUED, *ASKING, 413, 415, 502),
+                {"200": _answer()}
+                | PROBLEM.responses(*ANYWHERE, *QUEUED, *READING, *ASKING, 415, 502),
                 parameters=_arguments(),
                 body=bodies.examples(config),
             ),

@@ -12,10 +12,6 @@ from serving.gateway.state import gateway
 
 # Its own page has scripts inline, which ours may not.
 _FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
-_POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'"
-)
 
 
 def openapi() -> Response:
@@ -34,14 +30,6 @@ def swagger_ui(name: str) -> Response:
     if name not in _FILES:
         raise NotFound
     return send_from_directory(_folder(), name)
-
-
-def with_page_headers(response: Response) -> Response:
-    """Nothing from elsewhere, nothing inline, in nobody's frame."""
-    response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
 
 
 @cache

@@ -10,6 +10,12 @@ HEADERS = [parameter(name) for name in ("RequestId", "RequestTimeout", "TracePar
 _TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
+SECURITY_SCHEMES: Json = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "Likewise."},
+}
+
+
 def parameters(config: GatewayConfig, models: Sequence[str]) -> Json:
     """The shared parameters by name.
 

@@ -15,10 +15,7 @@ from serving.gateway.tfserving.signatures import EXTENSION, Signatures
 
 
 def _render(problem: Problem) -> Response:
-    text = problem.detail
-    if problem.hint not in text:
-        text += f" {problem.hint}"
-    return Response(error_json(text), mimetype="application/json")
+    return Response(error_json(problem.text), mimetype="application/json")
 
 
 def _remember_signatures(setup: BlueprintSetupState) -> None:

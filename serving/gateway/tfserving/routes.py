@@ -15,6 +15,7 @@ from serving.api.rest_answers import VersionState, metadata_json, status_json
 from serving.api.rest_routes import Action, Route, path_of, route
 from serving.api.status import HTTP_STATUS, StatusError
 from serving.errors import TooLargeError
+from serving.gateway.body import whole_body
 from serving.gateway.context import context
 from serving.gateway.errors import ProblemError
 from serving.gateway.problem import Problem
@@ -145,7 +146,7 @@ def _body() -> bytes:
         TooLargeError: it is so when inflated.
         StatusError: INVALID_ARGUMENT, it is no gzip, though its header says so.
     """
-    body = request.get_data(cache=False)
+    body = whole_body()
     if not is_gzip(request.headers.get("Content-Encoding", "")):
         return body
     limit = gateway().config.max_body_bytes

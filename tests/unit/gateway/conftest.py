@@ -154,7 +154,10 @@ def _values(examples) -> list[float]:
     listed = getattr(examples, examples.WhichOneof("kind"))
     context = getattr(listed, "context", b"")
     parsed = [Example.FromString(context + each) for each in listed.examples]
-    return [each.features.feature["x"].float_list.value[0] for each in parsed]
+    values = [each.features.feature["x"].float_list.value for each in parsed]
+    if not all(values):
+        raise call_error(Code.INVALID_ARGUMENT, "Could not parse example input")
+    return [value[0] for value in values]
 
 
 def toy_probabilities(batch: np.ndarray, contract: Contract) -> np.ndarray:

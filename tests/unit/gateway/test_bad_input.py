@@ -55,13 +55,13 @@ def test_a_bad_timeout_is_named_on_every_route(http, seconds):
     for path, item in paths.items():
         for method in item:
             response = http.open(
-                path.format(model="toy", version=1),
+                path.format(model="toy", version=1, label="stable"),
                 method=method,
                 headers={"X-Request-Timeout": seconds},
             )
             assert response.status_code == 400, path
             error = response.get_json()
-            text = error["error"] if path.startswith("/v2") else error["detail"]
+            text = error["error"] if path.startswith(("/v2", "/v1/models/")) else error["detail"]
             assert text.startswith("X-Request-Timeout: expected seconds above 0, at most 60, got ")
 
 

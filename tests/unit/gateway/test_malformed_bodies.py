@@ -178,6 +178,21 @@ TENSORS = {
 }  # fmt: skip
 
 
+# In TensorFlow Serving's words; clients know them.
+ROWS = {
+    "empty body": ({"data": b""}, 400, "JSON Parse error: The document is empty"),
+    "malformed JSON": ({"data": b"{"}, 400, "JSON Parse error: Missing a name for object member."),
+    "JSON in no known encoding": ({"data": b"\xff\xfe\xfa"}, 400, "JSON Parse error: Invalid value."),
+    "JSON too deep": ({"data": b"[" * 100_000}, 400, "JSON Parse error: Nested too deeply"),
+    "a number of 5,000 digits": ({"data": b'{"instances": [' + b"1" * 5000 + b"]}"}, 400, "Number too big"),
+    "JSON list": ({"data": "[1]"}, 400, "Is not object"),
+    "no examples": ({"data": "{}"}, 400, "key"),
+    "a signature that is no text": ({"json": {"signature_name": 5, "instances": [1]}}, 400, "must be a string value"),
+    "no gzip": ({"data": b"{}", "headers": {"Content-Encoding": "gzip"}}, 400, "Content-Encoding"),
+    "body over the limit": ({"data": b"x" * 200_001}, 413, "at most 200,000 bytes, got 200,001 bytes"),
+}  # fmt: skip
+
+
 def cases():
     """Path, whether errors are problem documents, request, status, field, what is mentioned."""
     for name, case in {**ALONE, **SEVERAL}.items():
@@ -194,6 +209,15 @@ def cases():
             yield pytest.param(path, *case, id=f"infer{version and ' a version'}, {name}")
 
 
+def rest_cases():
+    for which in ("", "/versions/{version}", "/labels/{label}"):
+        for verb in ("predict", "classify", "regress"):
+            for name, case in ROWS.items():
+                yield pytest.param(
+                    f"/v1/models/{{model}}{which}:{verb}", *case, id=f"{verb}{which}, {name}"
+                )
+
+
 @pytest.fixture(scope="module")
 def document(http_forever):
     return Document(http_forever.get("/openapi.json").get_json(), strict=True)
@@ -208,6 +232,19 @@ def test_what_is_wrong_is_named(http, document, path, request_, status, field, m
     check(response, field)
     assert mentions in json.dumps(response.get_json(), ensure_ascii=False)
     assert_documented(document, path.partition("?")[0], response)
+    assert http.post("/predict/toy", **OK_IMAGE).status_code == 200
+
+
+@pytest.mark.parametrize(("path", "request_", "status", "says"), list(rest_cases()))
+def test_what_is_wrong_is_said_as_tensorflow_serving_does(
+    http, server, document, path, request_, status, says
+):
+    server.labels = {"stable": 1}
+    response = http.post(path.format(model="toy", version=1, label="stable"), **request_)
+    assert response.status_code == status, response.text
+    assert response.get_json().keys() == {"error"}
+    assert says in response.get_json()["error"]
+    assert_documented(document, path, response)
     assert http.post("/predict/toy", **OK_IMAGE).status_code == 200
 
 
@@ -235,4 +272,4 @@ def assert_documented(document, path, response):
 
 def test_each_route_that_takes_a_body_is_in_the_table(document):
     taken = {each.path for each in document.operations() if "requestBody" in each.described}
-    assert taken == {case.values[0].partition("?")[0] for case in cases()}
+    assert taken == {case.values[0].partition("?")[0] for case in [*cases(), *rest_cases()]}

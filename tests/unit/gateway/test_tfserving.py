@@ -170,7 +170,11 @@ def test_models_are_listed_by_the_gateway(http):
         ("GET", "toy/", b"", 400, "Malformed request: GET /v1/models/toy/"),
         ("GET", "none", b"", 404, "Servable not found for request: Latest(none)"),
         ("GET", "none/metadata", b"", 404, "Servable not found for request: Latest(none)"),
-        ("TRACE", "toy", b"", 405, "/v1/models/toy does not take TRACE."),
+        ("TRACE", "toy", b"", 405, "/v1/models/toy does not take TRACE. GET /docs shows what can be sent."),
+        (
+            *("POST", "toy:classify", b'{"signature_name": "\\ud800", "examples": [{"x": 1.0}]}', 400),
+            'Serving signature name: "?" not found in signature def',
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_its_shape(http, method, path, body, status, error):
@@ -224,7 +228,8 @@ def test_large_bodies(http, config):
 def test_hints_are_said_once(http):
     response = http.get("/v1/models/toy", headers={"X-Request-Timeout": "soon"})
     error = "X-Request-Timeout: expected seconds above 0, at most 60, got 'soon'"
-    assert (response.status_code, response.get_json()) == (400, {"error": error})
+    hint = "GET /docs shows what can be sent."
+    assert (response.status_code, response.get_json()) == (400, {"error": f"{error}; {hint}"})
 
 
 @pytest.mark.parametrize(

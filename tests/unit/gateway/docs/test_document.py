@@ -1,6 +1,7 @@
 """Is the document valid, whole, and true?"""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import re
@@ -18,6 +19,8 @@ from tests.unit.gateway.docs.openapi_document import Document
 
 # Pages and their files are for browsers.
 PAGES = ("/", "/docs", "/docs/swagger-ui/{name}", "/docs/static/{filename}", "/static/{filename}")
+# Where all else is refused as TensorFlow Serving does it.
+CATCH_ALL = ("/v1/", "/v1/{path}", "/V1/{path}")
 
 
 def test_it_is_valid(document):
@@ -31,7 +34,7 @@ def test_every_route_is_described_and_nothing_else(app, document):
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
     described = {(each.path, each.method) for each in Document(document).operations()}
-    assert described == {route for route in routes if route[0] not in PAGES}
+    assert described == {route for route in routes if route[0] not in PAGES + CATCH_ALL}
 
 
 def test_nothing_is_described_in_vain(document):
@@ -73,6 +76,34 @@ def test_limits_are_those_of_the_settings(document):
     assert "200,000" in text
 
 
+@pytest.fixture
+def keyed(server):
+    keys = (f"alice:{hashlib.sha256(b'a key').hexdigest()}",)
+    return create_app(dataclasses.replace(LIMITED, api_keys=keys), server).test_client()
+
+
+def test_keys_are_described_where_they_are_asked_for(keyed, document):
+    assert "security" not in json.dumps(document)
+    document = Document(keyed.get("/openapi.json").get_json(), strict=True)
+    assert not list(OpenAPIV31SpecValidator(document.document).iter_errors())
+    assert {"bearer": []} in document.document["security"]
+    for operation in document.operations():
+        response = ask(keyed, operation)
+        if operation.described.get("security") == []:
+            assert response.status_code == 200, operation
+        else:
+            assert response.status_code == 401, operation
+            assert_described(document, operation, response, "no key")
+        answered = ask(keyed, operation, headers={"Authorization": "Bearer a key"})
+        assert answered.status_code not in (401, 403), operation
+
+
+def test_who_has_no_key_does_not_learn_the_names_of_models(keyed):
+    text = keyed.get("/openapi.json").text
+    assert "number" in text  # as a type
+    assert '"enum":["toy"' not in text.replace(" ", "")
+
+
 OPERATIONS = [
     "GET /v1/models",
     "POST /predict/{model}",
@@ -84,6 +115,17 @@ OPERATIONS = [
         f"{method} /v2/models/{{model}}{version}{what}"
         for version in ("", "/versions/{version}")
         for method, what in (("GET", ""), ("GET", "/ready"), ("POST", "/infer"))
+    ],
+    *[
+        f"{method} /v1/models/{{model}}{which}{what}"
+        for which in ("", "/versions/{version}", "/labels/{label}")
+        for method, what in (
+            ("GET", ""),
+            ("GET", "/metadata"),
+            ("POST", ":predict"),
+            ("POST", ":classify"),
+            ("POST", ":regress"),
+        )
     ],
     "GET /livez",
     "GET /readyz",
@@ -97,12 +139,11 @@ def test_every_failure_is_described(http, server, document, name):
     """Whatever the model server says, and where the gateway itself fails or is asked badly."""
     document = Document(document, strict=True)
     operation = next(each for each in document.operations() if str(each) == name)
-    path = operation.path.replace("{model}", "toy").replace("{version}", "1")
     failures = [call_error(code, "the model server's words") for code in Code if code]
     headers = {"X-Request-Timeout": "never"}
     for failure, more in [*((each, {}) for each in failures), (OSError("?"), {}), (None, headers)]:
         server.failure = failure
-        response = http.open(path, method=operation.method, headers=more, **body(operation))
+        response = ask(http, operation, headers=more)
         assert_described(document, operation, response, failure)
 
 
@@ -115,16 +156,21 @@ def test_every_refusal_for_want_of_room_is_described(http, document, verdict):
     document = Document(document, strict=True)
     for operation in document.operations():
         if operation.path not in ALWAYS:
-            path = operation.path.replace("{model}", "toy").replace("{version}", "1")
-            environ = {"rockstar.verdict": verdict}
-            response = http.open(path, method=operation.method, environ_overrides=environ)
+            response = ask(http, operation, environ_overrides={"rockstar.verdict": verdict})
             assert response.status_code == {"full": 429, "late": 504}[verdict]
             assert_described(document, operation, response, verdict)
+
+
+def ask(http, operation, **more):
+    path = operation.path.format(model="toy", version=1, label="stable")
+    return http.open(path, method=operation.method, **body(operation), **more)
 
 
 def body(operation):
     if operation.method == "GET":
         return {}
+    if operation.path.endswith(("classify", "regress")):
+        return {"json": {"examples": [{"x": 1.0}]}}
     if operation.path.endswith("/infer"):
         tensor = {"name": "image", "shape": [1, 8, 8, 1], "datatype": "FP32", "data": [0.5] * 64}
         return {"json": {"inputs": [tensor]}}
