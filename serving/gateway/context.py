@@ -1,6 +1,7 @@
 """What belongs to one request: its id, its deadline, and what is learnt of it on the way."""
 
 import math
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 _MAX_REQUEST_ID = 64
+_IN_IDS = re.compile("[-._]")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def trace_headers() -> tuple[tuple[str, str], ...]:
 
 def request_id(given: str | None) -> str:
     """The caller's id of a request where it is safe to log, else a new one."""
-    usable = given and len(given) <= _MAX_REQUEST_ID and given.replace("-", "").isalnum()
+    usable = given and len(given) <= _MAX_REQUEST_ID and _IN_IDS.sub("", given).isalnum()
     return given if given and usable and given.isascii() else secrets.token_hex(16)
 
 

@@ -90,8 +90,9 @@ class Setting:
         Raises:
             SettingError: it is of another type, or over its limits.
         """
-        if self.base == tuple[str, ...] and isinstance(value, str):
-            value = tuple(value.replace(",", " ").split())
+        if self.base == tuple[str, ...]:
+            words = [value] if isinstance(value, str) else value
+            value = tuple(word for text in words for word in text.replace(",", " ").split())
         try:
             converted = msgspec.convert(value, self.type, strict=False)
         except msgspec.ValidationError:

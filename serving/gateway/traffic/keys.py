@@ -92,7 +92,7 @@ def read_keys(path: Path) -> dict[str, Key]:
     """Read a file.
 
     Raises:
-        KeysError: it cannot be read or says something that cannot be.
+        KeysError: it cannot be read, holds no key, or says something that cannot be.
     """
     try:
         document = tomllib.loads(path.read_text("utf-8"))
@@ -103,6 +103,9 @@ def read_keys(path: Path) -> dict[str, Key]:
     tables = document.pop("keys", {})
     if document or not isinstance(tables, dict):
         raise KeysError(f"{path}: expected only tables [keys.NAME]")
+    if not tables:
+        # A file that is being written must not open the gateway to everyone.
+        raise KeysError(f"{path} holds no key: rockstar gateway --make-key NAME makes one")
     return {name: _key(table, f"{path}: keys.{name}") for name, table in tables.items()}
 
 

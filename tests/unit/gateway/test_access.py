@@ -15,6 +15,7 @@ from serving.gateway.browsers import PAGE_HEADERS
 from serving.gateway.files import FilesError, read_files
 from serving.gateway.observer import Observer
 from serving.gateway.settings import SettingError, config_of, read_settings
+from serving.gateway.traffic.keys import KeysError, read_keys
 from tests.images import png, stroke
 
 IMAGE = {"data": png(stroke()), "content_type": "image/png"}
@@ -253,3 +254,10 @@ def test_pages_have_headers_of_their_own(config, server):
     other = http.get("/livez")
     assert "Content-Security-Policy" not in other.headers
     assert other.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_an_empty_file_of_keys_does_not_open_the_gateway(tmp_path):
+    path = tmp_path / "keys.toml"
+    path.write_text("")
+    with pytest.raises(KeysError, match="holds no key"):
+        read_keys(path)

@@ -127,3 +127,13 @@ def test_observers_are_told_of_every_answer_and_do_no_harm(config, server, caplo
     assert {phase.name for phase in context.phases} >= {"preprocess", "postprocess"}
     assert (missing, lost.model) == (404, "")
     assert "Broken could not take note of answered" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["req_1", "my-id.1", "0f8fad5b-d9cb-469f-a165-70867728950e"])
+def test_a_callers_id_is_kept(http, name):
+    assert ask(http, X_Request_ID=name).headers["X-Request-ID"] == name
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\u00e9", "-", "x" * 65, "<script>"])
+def test_an_id_that_could_confuse_a_log_is_replaced(http, name):
+    assert ask(http, X_Request_ID=name).headers["X-Request-ID"] != name

@@ -46,6 +46,14 @@ def test_a_bad_setting_is_named(monkeypatch, variable, value, says):
     assert says in str(error.value)
 
 
+def test_options_take_commas_too():
+    assert config_of(read_settings({"models": ("cnn,mlp", "logistic")})).models == (
+        "cnn",
+        "mlp",
+        "logistic",
+    )
+
+
 def test_no_model_is_said():
     with pytest.raises(SettingError, match="--model NAME"):
         config_of(read_settings({}))
