@@ -4,8 +4,8 @@
 
 The model server serves a logistic model (784 floats to 10) with LiteRT; the echo answers with the
 bytes that it got, through the same server settings. Both run all the time, each in a process of its
-own, and the clients in others; rounds of both take turns, so that what else the machine does hits
-both. Every number is the median over the rounds, with the least and the largest.
+own, and so do the clients. Many short rounds of both take turns, so that what else the machine does
+hits both; a ratio is the median of those of neighbouring rounds.
 """
 
 import json
@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,28 +32,32 @@ from serving.model_server.grpc_api.server import new_server
 from serving.model_server.options import GrpcOptions
 
 ECHO_PATH = "/echo/Echo"
+SPAWN = multiprocessing.get_context("spawn")
+
+Targets = dict[str, tuple[str, str]]  # by name, the address and the path
+# Of one round: by name, and of each process of clients, how long each caller's calls took.
+Round = dict[str, list[list[list[float]]]]
 
 
 @click.command()
-@click.option("--rounds", default=9, type=click.IntRange(1))
-@click.option("--calls", default=2000, type=click.IntRange(1), help="Of one round.")
+@click.option("--rounds", default=60, type=click.IntRange(2), help="Of each server.")
+@click.option("--calls", default=150, type=click.IntRange(1), help="Of one caller in a round.")
 @click.option("--callers", default=16, type=click.IntRange(1), help="In the measure of throughput.")
-@click.option("--processes", default=2, type=click.IntRange(1), help="That the callers run in.")
+@click.option("--processes", default=1, type=click.IntRange(1), help="That the callers run in.")
 def main(rounds: int, calls: int, callers: int, processes: int) -> None:
     """Measure and print medians."""
     with tempfile.TemporaryDirectory() as folder:
         base_path = Path(folder) / "logistic"
         make_logistic(base_path)
         with _model_server(base_path) as predict, _echo_server() as echo:
+            targets = {"echo": (echo, ECHO_PATH), "predict": (predict, PREDICT.path)}
             for name, request in _requests().items():
-                targets = {"echo": (echo, ECHO_PATH), "predict": (predict, PREDICT.path)}
                 click.echo(f"request as {name}, {len(request)} bytes")
-                _report("one caller, median µs", _latencies(targets, request, rounds, calls))
-                rates = _throughputs(targets, request, rounds, calls, callers, processes)
-                _report(f"{callers} callers, calls/s", rates)
-
-
-Targets = dict[str, tuple[str, str]]  # by name, the address and the path
+                with _clients(targets, request, calls, processes=1, threads=1) as clients:
+                    _report("one caller, median µs", map(_latencies, _measure(clients, rounds)))
+                few, threads = max(1, calls // 10), callers // processes
+                with _clients(targets, request, few, processes, threads) as clients:
+                    _report(f"{callers} callers, calls/s", map(_rates, _measure(clients, rounds)))
 
 
 def _requests() -> dict[str, bytes]:
@@ -67,63 +71,72 @@ def _requests() -> dict[str, bytes]:
     return requests
 
 
-def _latencies(targets: Targets, request: bytes, rounds: int, calls: int) -> dict[str, list[float]]:
-    """The median latency of each round in µs."""
-    found: dict[str, list[float]] = {name: [] for name in targets}
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as client:
-        for measured in range(-1, rounds):
-            for name, target in targets.items():
-                seconds = client.submit(_ask, *target, request, calls).result()
-                if measured >= 0:  # the first round warms up
-                    found[name].append(statistics.median(seconds) * 1e6)
-    return found
+def _measure(clients: list[Any], rounds: int) -> list[Round]:
+    found: list[Round] = []
+    for _ in range(rounds + 1):
+        times: Round = {}
+        for name in ("echo", "predict"):
+            for client in clients:
+                client.send(name)
+            times[name] = [client.recv() for client in clients]
+        found.append(times)
+    return found[1:]  # the first round warms up
 
 
-def _throughputs(
-    targets: Targets, request: bytes, rounds: int, calls: int, callers: int, processes: int
-) -> dict[str, list[float]]:
-    """The calls per second of each round."""
-    found: dict[str, list[float]] = {name: [] for name in targets}
-    each = callers // processes
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as clients:
-        for measured in range(-1, rounds):
-            for name, target in targets.items():
-                jobs = [
-                    clients.submit(_ask_together, *target, request, calls // callers, each)
-                    for _ in range(processes)
-                ]
-                rates = [job.result() for job in jobs]
-                if measured >= 0:
-                    found[name].append(sum(rates))
-    return found
+def _latencies(times: Round) -> dict[str, float]:
+    return {
+        name: statistics.median(
+            seconds * 1e6 for process in processes for caller in process for seconds in caller
+        )
+        for name, processes in times.items()
+    }
 
 
-def _ask(address: str, path: str, request: bytes, calls: int) -> list[float]:
-    """How long each of some calls took, one after the other, in seconds."""
-    with _caller(address, path) as call:
-        return [_timed(call, request) for _ in range(calls)]
-
-
-def _ask_together(address: str, path: str, request: bytes, calls: int, callers: int) -> float:
-    """Calls per second of some callers that share a channel, each of which calls so often."""
-    with _caller(address, path) as call, ThreadPoolExecutor(callers) as pool:
-        call(request)
-        started = time.perf_counter()
-        list(pool.map(lambda _: [call(request) for _ in range(calls)], range(callers)))
-        return calls * callers / (time.perf_counter() - started)
+def _rates(times: Round) -> dict[str, float]:
+    # Each caller asks again as soon as it has its answer.
+    return {
+        name: sum(len(caller) / sum(caller) for process in processes for caller in process)
+        for name, processes in times.items()
+    }
 
 
 @contextmanager
-def _caller(address: str, path: str) -> Iterator[Callable[[bytes], bytes]]:
-    with grpc.insecure_channel(address) as channel:
-        method: Any = channel.unary_unary(path)
-        yield lambda request: method(request, timeout=60)
+def _clients(
+    targets: Targets, request: bytes, calls: int, processes: int, threads: int
+) -> Iterator[list[Any]]:
+    """Processes that, when told a server's name, call it, and tell how long each call took."""
+    with ExitStack() as stack:
+        pipes = []
+        for _ in range(processes):
+            ours, theirs = SPAWN.Pipe()
+            arguments = (theirs, targets, request, calls, threads)
+            process = SPAWN.Process(target=_call, args=arguments, daemon=True)
+            process.start()
+            stack.callback(process.join)
+            stack.callback(ours.send, None)
+            pipes.append(ours)
+        yield pipes
 
 
-def _timed(call: Callable[[bytes], Any], request: bytes) -> float:
-    started = time.perf_counter()
-    call(request)
-    return time.perf_counter() - started
+def _call(pipe: Any, targets: Targets, request: bytes, calls: int, threads: int) -> None:
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        methods: dict[str, Any] = {
+            name: stack.enter_context(grpc.insecure_channel(address)).unary_unary(path)
+            for name, (address, path) in targets.items()
+        }
+        while name := pipe.recv():
+            jobs = [pool.submit(_times, methods[name], request, calls) for _ in range(threads)]
+            pipe.send([job.result() for job in jobs])
+
+
+def _times(method: Any, request: bytes, calls: int) -> list[float]:
+    times = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        method(request, timeout=60)
+        times.append(time.perf_counter() - started)
+    return times
 
 
 @contextmanager
@@ -133,6 +146,7 @@ def _model_server(base_path: Path) -> Iterator[str]:
         [
             *(sys.executable, "-m", "serving.model_server", f"--model_base_path={base_path}"),
             *("--host=127.0.0.1", "--port=auto", f"--address_file={address_file}"),
+            "--prefer_tflite_model",
         ],
         stderr=subprocess.DEVNULL,
     )
@@ -149,9 +163,8 @@ def _model_server(base_path: Path) -> Iterator[str]:
 
 @contextmanager
 def _echo_server() -> Iterator[str]:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve_echo, args=(theirs,), daemon=True)
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=_serve_echo, args=(theirs,), daemon=True)
     process.start()
     try:
         yield ours.recv()
@@ -170,12 +183,17 @@ def _serve_echo(pipe: Any) -> None:
     server.stop(0).wait()
 
 
-def _report(what: str, found: dict[str, list[float]]) -> None:
-    ratios = [predict / echo for echo, predict in zip(found["echo"], found["predict"], strict=True)]
-    parts = [f"{name} {statistics.median(values):8.1f}" for name, values in found.items()]
+def _report(what: str, found: Iterator[dict[str, float]]) -> None:
+    rounds = list(found)
+    ratios = [each["predict"] / each["echo"] for each in rounds]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    medians = "  ".join(
+        f"{name} {statistics.median(each[name] for each in rounds):7.0f}"
+        for name in ("echo", "predict")
+    )
     click.echo(
-        f"  {what:<24} {'  '.join(parts)}  "
-        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        f"  {what:<24} {medians}  ratio {statistics.median(ratios):.2f} "
+        f"(half of {len(ratios)} rounds: {low:.2f} to {high:.2f})"
     )
 
 

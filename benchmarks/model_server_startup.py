@@ -56,7 +56,7 @@ def _first_predict(base_path: Path) -> float:
     socket_path = base_path.parent / "server.sock"
     command = [
         *(sys.executable, "-m", "serving.model_server", f"--model_base_path={base_path}"),
-        *("--port=0", f"--grpc_socket_path={socket_path}"),
+        *("--port=0", f"--grpc_socket_path={socket_path}", "--prefer_tflite_model"),
     ]
     started = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)

@@ -95,21 +95,29 @@ def to_proto(array: NDArray[Any], *, as_content: bool = False) -> TensorProto:
     Raises:
         ValueError: the dtype has no wire type.
     """
+    proto = TensorProto()
+    write_tensor(proto, array, as_content=as_content)
+    return proto
+
+
+def write_tensor(proto: TensorProto, array: NDArray[Any], *, as_content: bool = False) -> None:
+    """Write an array into an empty message, such as one inside another; see to_proto."""
     array = np.asarray(array)
     wire = wire_type(array.dtype)
-    shape = shape_proto(array.shape)
     if wire.field in _PACKED_FIELDS and not as_content:
-        packed = PackedTensorProto(dtype=wire.number, tensor_shape=shape)
+        packed = PackedTensorProto(dtype=wire.number)
+        _write_shape(packed.tensor_shape, array.shape)
         setattr(packed, wire.field, _to_bytes(array, wire))
-        return TensorProto.FromString(packed.SerializeToString())
-    proto = TensorProto(dtype=wire.number, tensor_shape=shape)
+        proto.MergeFromString(packed.SerializeToString())
+        return
+    proto.dtype = wire.number
+    _write_shape(proto.tensor_shape, array.shape)
     if wire.field == "string_val":
         proto.string_val.extend(_as_bytes(value) for value in array.ravel().tolist())
     elif as_content:
         proto.tensor_content = _to_bytes(array, wire)
     else:
         getattr(proto, wire.field).extend(_varint_values(array.ravel(), wire))
-    return proto
 
 
 def to_array(proto: TensorProto) -> NDArray[Any]:
@@ -129,15 +137,23 @@ def to_array(proto: TensorProto) -> NDArray[Any]:
         raise ValueError(f"a tensor's shape must be known, got {_shape_text(proto)}")
     if content := proto.tensor_content:
         return _from_content(content, wire, shape)
+    if wire.field in _PACKED_FIELDS:
+        packed = PackedTensorProto.FromString(proto.SerializeToString())
+        return _from_packed(getattr(packed, wire.field), wire, shape)
     return _filled(_from_typed(proto, wire), wire, shape)
 
 
 def shape_proto(shape: tuple[int, ...]) -> TensorShapeProto:
     """The message for a shape; -1 stands for any size."""
     proto = TensorShapeProto()
+    _write_shape(proto, shape)
+    return proto
+
+
+def _write_shape(proto: TensorShapeProto, shape: tuple[int, ...]) -> None:
+    proto.SetInParent()  # also where there is no dimension to add
     for size in shape:
         proto.dim.add(size=size)
-    return proto
 
 
 def _to_bytes(array: NDArray[Any], wire: WireType) -> bytes:
@@ -150,9 +166,6 @@ def _varint_values(flat: NDArray[Any], wire: WireType) -> list[Any]:
 
 
 def _from_typed(proto: TensorProto, wire: WireType) -> NDArray[Any]:
-    if wire.field in _PACKED_FIELDS:
-        packed = PackedTensorProto.FromString(proto.SerializeToString())
-        return _from_packed(getattr(packed, wire.field), wire)
     field = getattr(proto, wire.field)
     if wire.field == "string_val":
         values = np.empty(len(field), dtype=object)
@@ -165,15 +178,19 @@ def _from_typed(proto: TensorProto, wire: WireType) -> NDArray[Any]:
     return np.fromiter(field, wire.dtype, len(field))
 
 
-def _from_packed(content: bytes, wire: WireType) -> NDArray[Any]:
-    if len(content) % wire.dtype.itemsize:  # only complex values are two on the wire
+def _from_packed(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
+    count, odd = divmod(len(content), wire.dtype.itemsize)
+    if odd:  # only complex values are two on the wire
         count = 2 * len(content) // wire.dtype.itemsize
         raise ValueError(f"{wire.name} needs pairs of values, got {count}")
-    return _from_bytes(content, wire)
+    if count == prod(shape):
+        return _from_bytes(content, wire, shape)
+    return _filled(_from_bytes(content, wire, (count,)), wire, shape)
 
 
-def _from_bytes(content: bytes, wire: WireType) -> NDArray[Any]:
-    return np.frombuffer(content, wire.little_endian).astype(wire.dtype, copy=False)
+def _from_bytes(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
+    little: NDArray[Any] = np.ndarray(shape, wire.little_endian, content)
+    return little.astype(wire.dtype, copy=False)
 
 
 def _from_content(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -185,7 +202,7 @@ def _from_content(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDA
             f"tensor_content has {len(content)} bytes, "
             f"{wire.name} of shape {list(shape)} needs {expected}"
         )
-    return _from_bytes(content, wire).reshape(shape)
+    return _from_bytes(content, wire, shape)
 
 
 def _filled(values: NDArray[Any], wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -1,10 +1,13 @@
 """Which calls are let in."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import grpc
+
+# A grpc.RpcMethodHandler for each path, such as /tensorflow.serving.PredictionService/Predict.
+Handlers = Mapping[str, Any]
 
 # How long no call may have come before the server says good-bye, and how long it waits for that.
 _QUIET_SECONDS = 0.1
@@ -18,19 +21,16 @@ class Admission(grpc.GenericRpcHandler):
     cannot tell from their own cancelling. UNAVAILABLE tells them to go elsewhere.
     """
 
-    def __init__(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+    def __init__(self, handlers: Handlers) -> None:
         self._handlers = handlers
         self._closed = False
         self._latest = 0.0
 
-    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
         """What answers a call; None: nothing does."""
         self._latest = time.monotonic()
-        for handler in self._handlers:
-            found = handler.service(details)
-            if found is not None:
-                return _REFUSAL if self._closed else found
-        return None
+        found = self._handlers.get(details.method)
+        return _REFUSAL if self._closed and found else found
 
     def close(self, patience: float) -> None:
         """Let no more calls in, and wait until none has come for a while.
@@ -48,4 +48,4 @@ def _refuse(_: bytes, context: grpc.ServicerContext) -> NoReturn:
     context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
 
 
-_REFUSAL: "grpc.RpcMethodHandler[Any, Any]" = grpc.unary_unary_rpc_method_handler(_refuse)
+_REFUSAL: Any = grpc.unary_unary_rpc_method_handler(_refuse)

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 
 from serving.api.services import MAX_MESSAGE_BYTES
-from serving.model_server.grpc_api.admission import PATIENCE_SECONDS, Admission
+from serving.model_server.grpc_api.admission import PATIENCE_SECONDS, Admission, Handlers
 from serving.model_server.grpc_api.streams import OpenStreams
 from serving.model_server.grpc_api.unix_socket import make_room
 from serving.model_server.listening import bind, join
@@ -35,7 +35,7 @@ def new_server(options: GrpcOptions, handlers: Sequence[grpc.GenericRpcHandler])
 class GrpcServer:
     """Answers on a TCP port, a UNIX socket, or both."""
 
-    def __init__(self, handlers: Sequence[grpc.GenericRpcHandler], options: GrpcOptions) -> None:
+    def __init__(self, handlers: Handlers, options: GrpcOptions) -> None:
         self._admission = Admission(handlers)
         self._server = new_server(options, [self._admission])
         self._credentials = _credentials(options)

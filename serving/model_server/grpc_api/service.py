@@ -12,8 +12,9 @@ from serving.api import services
 from serving.api.messages import inference_pb2, prediction_pb2
 from serving.api.signature import signature_def_map
 from serving.api.status import Code, StatusError
-from serving.api.tensors import to_proto
+from serving.api.tensors import write_tensor
 from serving.model_server.deadline import Deadline
+from serving.model_server.grpc_api.admission import Handlers
 from serving.model_server.grpc_api.model_ref import model_ref, named_by
 from serving.model_server.grpc_api.model_service import ModelService
 from serving.model_server.grpc_api.results import (
@@ -32,14 +33,16 @@ log = logging.getLogger(__name__)
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
+Behaviour = Callable[[Any, grpc.ServicerContext], Any]
+
 SIGNATURE_FIELD = "signature_def"
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def handlers(
     core: Core, *, tensor_content: bool = False, observer: Observer | None = None
-) -> tuple[grpc.GenericRpcHandler, ...]:
-    """What a grpc.Server needs to answer TensorFlow Serving's calls.
+) -> Handlers:
+    """What answers TensorFlow Serving's calls.
 
     Args:
         core: answers them.
@@ -51,8 +54,7 @@ def handlers(
     def measured(call: Call[Any, Response], api: str) -> Call[Any, Response]:
         return call if observer is None else measured_call(call, api, observer)
 
-    methods: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
-    for method, behaviour in (
+    behaviours: list[tuple[services.Method[Any, Any], Behaviour]] = [
         (services.PREDICT, _guard(measured(service.predict, "Predict"))),
         (services.CLASSIFY, _guard(measured(service.classify, "Classify"))),
         (services.REGRESS, _guard(measured(service.regress, "Regress"))),
@@ -60,15 +62,15 @@ def handlers(
         (services.GET_MODEL_METADATA, _guard(service.get_model_metadata)),
         (services.GET_MODEL_STATUS, _guard(models.get_model_status)),
         (services.RELOAD_CONFIG, _guard(models.handle_reload_config_request)),
-    ):
-        methods.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
+    ]
+    return {
+        method.path: grpc.unary_unary_rpc_method_handler(
             behaviour,
             request_deserializer=method.parse_request,
             response_serializer=method.response.SerializeToString,
         )
-    return tuple(
-        grpc.method_handlers_generic_handler(service, group) for service, group in methods.items()
-    )
+        for method, behaviour in behaviours
+    }
 
 
 class _Service:
@@ -83,13 +85,12 @@ class _Service:
         version, prediction = self._core.predict(
             model_ref(request), predict_query(request, deadline)
         )
-        response = prediction_pb2.PredictResponse(
-            outputs={
-                name: to_proto(array, as_content=self._tensor_content)
-                for name, array in prediction.outputs.items()
-            }
-        )
-        response.model_spec.CopyFrom(_answered_by(spec, version, prediction.signature_name))
+        response = prediction_pb2.PredictResponse()
+        for name, array in prediction.outputs.items():
+            write_tensor(response.outputs[name], array, as_content=self._tensor_content)
+        answered_by = response.model_spec
+        answered_by.name, answered_by.signature_name = spec.name, prediction.signature_name
+        answered_by.version.value = version
         return response
 
     def classify(

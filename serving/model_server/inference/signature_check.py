@@ -44,6 +44,8 @@ def check_fetches(output_filter: Sequence[str], signature: Signature) -> list[st
 
 def _check_names(feeds: Mapping[str, NDArray[Any]], signature: Signature) -> None:
     """Pass feeds of all inputs but those that have defaults; texts as in TensorFlow Serving."""
+    if feeds.keys() == signature.inputs.keys():
+        return
     sent, wanted, optional = set(feeds), set(signature.inputs), set(signature.defaults)
     if len(sent) > len(wanted) or (len(sent) < len(wanted) and not optional):
         raise _invalid(
