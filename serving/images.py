@@ -11,6 +11,7 @@ from serving.errors import InvalidInputError, TooLargeError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 DEFAULT_MAX_PIXELS = 16 * 2**20
+_NEARLY_WHITE = 239
 
 
 def decode_image(
@@ -24,7 +25,8 @@ def decode_image(
         max_pixels: largest width x height that is decoded.
 
     Returns:
-        uint8 [h, w, 1] for a grey image, [h, w, 3] for colour; transparency is laid on white.
+        uint8 [h, w, 1] for a grey image, [h, w, 3] for colour; transparency is laid on white,
+            or on black where nothing would be seen on white.
 
     Raises:
         InvalidInputError: empty, not an image, cut off or damaged.
@@ -77,6 +79,11 @@ def _open(data: bytes, field: str) -> Image.Image:
         ) from error
 
 
+def _laid_on(colour: str, image: Image.Image) -> Image.Image:
+    ground = Image.new("RGBA", image.size, colour)
+    return Image.alpha_composite(ground, image).convert("RGB")
+
+
 def _plain(image: Image.Image) -> Image.Image:
     """The image as 8-bit grey ("L") or colour ("RGB")."""
     if image.mode.startswith("I") or image.mode == "F":
@@ -88,8 +95,10 @@ def _plain(image: Image.Image) -> Image.Image:
         return Image.fromarray(values.round(out=values).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        flat = _laid_on("white", image)
+        # White ink without paper would be gone.
+        blank = int(np.asarray(flat).min(initial=255)) > _NEARLY_WHITE
+        return _laid_on("black", image) if blank else flat
     if image.mode == "1":
         return image.convert("L")
     return image if image.mode in ("L", "RGB") else image.convert("RGB")

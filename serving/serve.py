@@ -21,6 +21,8 @@ GATEWAY_STOP_TIMEOUT_S = 120.0
 
 log = logging.getLogger(__name__)
 
+_PROBE_TIMEOUT_S = 3.0
+
 
 @dataclass(frozen=True)
 class ServeOptions:
@@ -226,7 +228,8 @@ def _warn_of_silent_models(host: str, port: int) -> None:
 
 
 def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(reachable(host), port, timeout=10)
+    # The listener is there before the gateway, and stays where that ends: nobody may answer.
+    connection = http.client.HTTPConnection(reachable(host), port, timeout=_PROBE_TIMEOUT_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

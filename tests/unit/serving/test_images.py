@@ -90,3 +90,11 @@ def test_a_damaged_image_is_decoded_or_refused(place, damage, format):
     damaged = data[:place] + damage + data[place + len(damage) :]
     with contextlib.suppress(InvalidInputError):
         assert decode_image(damaged, max_pixels=100_000).dtype == np.uint8
+
+
+def test_white_ink_without_paper_is_seen():
+    ink = np.zeros((8, 8, 4), np.uint8)
+    ink[2:6, 3:5] = 255
+    pixels = decode_image(encoded(ink, "PNG"))
+    assert pixels[3, 3].tolist() == [255, 255, 255]
+    assert pixels[0, 0].tolist() == [0, 0, 0]
