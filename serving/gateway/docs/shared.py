@@ -50,7 +50,7 @@ def parameters(config: GatewayConfig, models: Sequence[str]) -> Json:
         "RequestId": {
             "name": "X-Request-ID",
             "in": "header",
-            "description": "Finds this request in logs: up to 64 letters, digits and hyphens. "
+            "description": "Finds this request in logs: up to 64 letters, digits, `-`, `.`, `_`. "
             "Anything else, or nothing, is replaced.",
             "schema": {"type": "string"},
         },

@@ -113,10 +113,9 @@ class FakeServer:
         return self._versions(model)[self._version(model, version, label)]
 
     def status(self, model, version=None, *, label=None, timeout=None):
-        self._version(model, None)
-        return [
-            VersionStatus(v, "AVAILABLE", "") for v in sorted(self._versions(model), reverse=True)
-        ]
+        picked = self._version(model, version, label)
+        known = self._versions(model) if version is None and label is None else [picked]
+        return [VersionStatus(v, "AVAILABLE", "") for v in sorted(known, reverse=True)]
 
     def classify(self, model, examples, *, version=None, label=None, signature="", timeout=None):
         response = ClassificationResponse()

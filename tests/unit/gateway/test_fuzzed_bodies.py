@@ -1,5 +1,6 @@
 """No body makes the gateway fail, whatever happened to it, or take more memory than its share."""
 
+import gzip
 import io
 import json
 import tracemalloc
@@ -239,6 +240,22 @@ def test_oip_header_lengths(http_forever, length):
     infer(http_forever, b"{}", length.encode().decode("latin-1"))
 
 
+@given(
+    st.sampled_from(["predict", "classify", "regress"]),
+    damaged(
+        [
+            json.dumps({"signature_name": "serving_default", "instances": [[0.5] * 4]}).encode(),
+            json.dumps({"inputs": {"features": [[0.5] * 4]}}).encode(),
+            json.dumps({"context": {"y": "a"}, "examples": [{"x": 1.5}, {"x": [2.5]}]}).encode(),
+        ]
+    ),
+)
+@fuzzed
+def test_rest_documents(http_forever, verb, body):
+    response = http_forever.post(f"/v1/models/table:{verb}", data=body)
+    assert response.status_code in TAKEN_OR_REFUSED, response.text
+
+
 def of_json(text):
     return {"data": text, "content_type": "application/json"}
 
@@ -250,6 +267,14 @@ BOMBS = {
     "the same as a tensor": (
         "/v2/models/toy/infer",
         of_json(f'{{"inputs": [{{"name": "image", "shape": [1], "datatype": "FP32", "data": [{LONG}{SHORT}]}}]}}'),
+    ),
+    "the same for TensorFlow Serving": (
+        "/v1/models/toy:predict",
+        of_json(f'{{"instances": [[{LONG}{SHORT}]]}}'),
+    ),
+    "gzip that unpacks to much": (
+        "/v1/models/toy:predict",
+        {"data": gzip.compress(bytes(100_000_000)), "headers": {"Content-Encoding": "gzip"}},
     ),
     "more examples than there may be": ("/predict/toy", of_json('{"instances": [1' + ",1" * 90_000 + "]}")),
     "more rows than there may be": ("/predict/table", {"data": "a\n" + "1\n" * 90_000, "content_type": "text/csv"}),
