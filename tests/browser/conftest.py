@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from clients.tfserving import TFServingClient
@@ -16,6 +16,9 @@ from serving.model_server.models.config import ModelConfig
 from serving.model_server.options import ServerOptions
 from serving.model_server.server import ModelServer
 from training.defaults import CLASSIFIERS
+
+# A busy machine may take long; nothing here is about speed.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")
