@@ -62,13 +62,13 @@ api = load()
 
 
 @api.parametrize()
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_answer_is_as_documented(case):
     case.call_and_validate()
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/x-npy", "image/png"])
 @api.exclude(path_regex="^/(?!predict|explain)").parametrize()
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_every_form_of_an_answer_is_as_documented(case, accept):
     case.call_and_validate(headers={"Accept": accept})
