@@ -16,6 +16,7 @@ from serving.gateway.docs.parts import (
     operation,
     parameter,
     schema,
+    version_in_path,
 )
 from serving.gateway.oip.infer import HEADER_LENGTH
 from serving.gateway.oip.tensors import DATATYPES
@@ -62,14 +63,7 @@ def _paths(_: GatewayConfig) -> Json:
         "/v2/health/live": {"get": _live()},
         "/v2/health/ready": {"get": _ready()},
     }
-    version = {
-        "name": "version",
-        "in": "path",
-        "required": True,
-        "description": "A version of the model.",
-        "schema": schema("Version"),
-        "example": 1,
-    }
+    version = version_in_path()
     for where, name, path in (
         ([parameter("Model")], "model", "/v2/models/{model}"),
         ([parameter("Model"), version], "modelVersion", "/v2/models/{model}/versions/{version}"),

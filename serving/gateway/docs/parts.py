@@ -47,6 +47,17 @@ def parameter(name: str) -> Json:
     return {"$ref": f"#/components/parameters/{name}"}
 
 
+def in_path(name: str, description: str, kind: Json, value: Any) -> Json:
+    """A part of a path, with an example."""
+    where = {"name": name, "in": "path", "required": True}
+    return where | {"description": description, "schema": kind, "example": value}
+
+
+def version_in_path() -> Json:
+    """The version of a model, as a part of a path."""
+    return in_path("version", "A version of the model.", schema("Version"), 1)
+
+
 def query(name: str, description: str, kind: Json) -> Json:
     """An argument in the URL."""
     return {"name": name, "in": "query", "description": description, "schema": kind}

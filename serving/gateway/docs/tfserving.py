@@ -8,11 +8,13 @@ from serving.gateway.docs.parts import (
     answer,
     array,
     example,
+    in_path,
     media,
     obj,
     operation,
     parameter,
     schema,
+    version_in_path,
 )
 
 _TEXT = {"type": "string"}
@@ -42,22 +44,13 @@ _METADATA = {
 
 def _paths(_: GatewayConfig) -> Json:
     model = parameter("Model")
-    version = {
-        "name": "version",
-        "in": "path",
-        "required": True,
-        "description": "A version of the model.",
-        "schema": schema("Version"),
-        "example": 1,
-    }
-    label = {
-        "name": "label",
-        "in": "path",
-        "required": True,
-        "description": "A label that the model server gives a version.",
-        "schema": {"type": "string", "minLength": 1},
-        "example": "stable",
-    }
+    version = version_in_path()
+    label = in_path(
+        "label",
+        "A label that the model server gives a version.",
+        {"type": "string", "minLength": 1},
+        "stable",
+    )
     paths: Json = {}
     for where, name, path in (
         ([model], "", "/v1/models/{model}"),

@@ -20,11 +20,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("batching").add_argument
     add(
         "--enable_batching",
-        type=values.boolean,
-        nargs="?",
-        const=True,
+        **values.SWITCH,
         default=False,
-        metavar="BOOL",
         help="whether requests for the same signature that wait are run together (false)",
     )
     add(
@@ -35,11 +32,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--enable_per_model_batching_parameters",
-        type=values.boolean,
-        nargs="?",
-        const=True,
+        **values.SWITCH,
         default=False,
-        metavar="BOOL",
         help="whether to batch the versions that have a file batching_params.pbtxt in their "
         "folder, each as it says there, and no others (false)",
     )

@@ -11,11 +11,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("inference").add_argument
     add(
         "--enable_signature_method_name_check",
-        type=values.boolean,
-        nargs="?",
-        const=True,
+        **values.SWITCH,
         default=False,
-        metavar="BOOL",
         help="refuse Classify and Regress to signatures of another method_name (false, because "
         "TensorFlow 2 names all signatures for Predict)",
     )

@@ -23,9 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--require_all_models",
-        type=values.boolean,
-        nargs="?",
-        const=True,
+        **values.SWITCH,
         default=True,
         help="whether a model of which no version loads keeps the server from starting (true)",
     )
@@ -50,11 +48,8 @@ def _add_loading(add: Callable[..., argparse.Action]) -> None:
     )
     add(
         "--allow_version_labels_for_unavailable_models",
-        type=values.boolean,
-        nargs="?",
-        const=True,
+        **values.SWITCH,
         default=False,
-        metavar="BOOL",
         help="whether a new label may stand for a version before it is loaded, which labels in the "
         "file that the server starts with need (false)",
     )
@@ -91,11 +86,8 @@ def _add_loading(add: Callable[..., argparse.Action]) -> None:
 def _add_warmup(add: Callable[..., argparse.Action]) -> None:
     add(
         "--enable_model_warmup",
-        type=values.boolean,
-        nargs="?",
-        const=True,
+        **values.SWITCH,
         default=True,
-        metavar="BOOL",
         help="replay assets.extra/tf_serving_warmup_requests before a version is available (true)",
     )
     add(

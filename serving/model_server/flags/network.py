@@ -93,11 +93,8 @@ def _add_rest(add: Add, threads: int) -> None:
     )
     add(
         "--rest_api_enable_cors_support",
-        type=values.boolean,
-        nargs="?",
-        const=True,
+        **values.SWITCH,
         default=False,
-        metavar="BOOL",
         help="whether web pages of other origins may use REST (false)",
     )
     add(
@@ -112,11 +109,8 @@ def _add_rest(add: Add, threads: int) -> None:
 def _add_switch(add: Add, name: str, what: str) -> None:
     add(
         name,
-        type=values.boolean,
-        nargs="?",
-        const=True,
+        **values.SWITCH,
         default=False,
-        metavar="BOOL",
         help=f"{what} (false)",
     )
 

@@ -11,11 +11,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("runtime").add_argument
     add(
         "--prefer_tflite_model",
-        type=values.boolean,
-        nargs="?",
-        const=True,
+        **values.SWITCH,
         default=False,
-        metavar="BOOL",
         help="run what has a model.tflite in LiteRT, even where TensorFlow could run its "
         "SavedModel (false)",
     )

@@ -1,7 +1,9 @@
 """Types of flag values: from the text to the value, or what was expected and what came."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from serving.model_server.options import ANY_PORT
 
@@ -74,6 +76,10 @@ def boolean(text: str) -> bool:
         return values[text.lower()]
     except KeyError:
         raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}") from None
+
+
+# Of a flag that is true where its name stands alone: arguments of add_argument().
+SWITCH: Mapping[str, Any] = {"type": boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
 
 
 def channel_arguments(text: str) -> dict[str, int | str]:

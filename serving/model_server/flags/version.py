@@ -10,11 +10,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the flag."""
     parser.add_argument(
         "--version",
-        type=values.boolean,
-        nargs="?",
-        const=True,
+        **values.SWITCH,
         default=False,
-        metavar="BOOL",
         help="print the version, and which TensorFlow Serving's API it follows, and exit",
     )
 

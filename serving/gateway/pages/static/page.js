@@ -47,7 +47,7 @@ async function changed() {
 }
 
 async function askAll() {
-  const image = await currentImage();
+  const image = currentImage();
   if (!image) {
     for (const card of cards) card.clear();
     say(cards.length ? "Draw something, or choose an image or a sample." : "");
@@ -77,7 +77,7 @@ function sentence(answers) {
   return answers.length ? `${answers.join(", ")}.` : "";
 }
 
-async function currentImage() {
+function currentImage() {
   if (file) return file;
   return drawing.empty ? null : drawing.png();
 }
@@ -87,7 +87,7 @@ async function why(card) {
     card.hidePicture();
     return;
   }
-  const image = await currentImage();
+  const image = currentImage();
   if (!image) return;
   explaining = new AbortController();
   const { signal } = explaining;
