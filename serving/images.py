@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from serving.errors import InvalidInputError, TooLargeError
 
@@ -48,7 +48,9 @@ def decode_image(
                 hint="scale the image down",
             )
         try:
-            image = ImageOps.exif_transpose(image)
+            # It copies what it does not turn.
+            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+                image = ImageOps.exif_transpose(image)
             pixels = np.asarray(_plain(image), dtype=np.uint8)
         except Exception as error:
             # Damage makes Pillow's many decoders stumble in as many ways.

@@ -90,7 +90,10 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses, Callable[[], boo
         # The listener is ours and outlives a worker: while the gateway is restarted, callers wait.
         gateway = Child(
             "gateway",
-            lambda: _gateway_command(listening.fileno(), upstream(), tuple(models), options),
+            lambda: [
+                *_gateway_command(listening.fileno(), upstream(), tuple(models), options),
+                *([] if options.tfserving else [f"--models-config={model_server.config}"]),
+            ],
             # A TensorFlow Serving elsewhere may come later: until then the gateway says so.
             lambda: _answers(host, port, "/livez" if options.tfserving else "/readyz"),
             pass_fds=(listening.fileno(),),
@@ -130,8 +133,8 @@ class _ModelServer:
     def __init__(self, options: ServeOptions, config: str, folder: Path) -> None:
         self._options = options
         self._addresses = folder / "addresses.json"
-        self._config = folder / "models.config"
-        self._config.write_text(config)
+        self.config = folder / "models.config"
+        self.config.write_text(config)
         self._known: dict[str, str] = {}
         self._started = False
 
@@ -144,7 +147,7 @@ class _ModelServer:
         strict, self._started = not self._started, True
         return [
             *(sys.executable, "-m", "serving.model_server"),
-            f"--model_config_file={self._config}",
+            f"--model_config_file={self.config}",
             "--prefer_tflite_model=true",
             f"--host={self._options.host}",
             f"--port={grpc}",

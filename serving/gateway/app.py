@@ -1,7 +1,9 @@
 """The Flask application."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from flask import Flask
 from prometheus_client import CollectorRegistry
@@ -86,7 +88,7 @@ def create_app(
     app.extensions["metrics"] = registry = CollectorRegistry()
     observer = Observers((*observers, MetricsObserver(config, registry), *observers_for(config)))
     files = files or read_files(config)
-    backend = backend or TFServingClient(config.upstream, headers=trace_headers)
+    backend = backend or _connect(config)
     app.extensions["gateway"] = _gateway(config, files, backend, observer, stopping)
     for api in apis:
         app.register_blueprint(api.blueprint)
@@ -95,6 +97,17 @@ def create_app(
     access.init_app(app, files.keys, apis)
     browsers.init_app(app, config.cors_origins, apis)
     return app
+
+
+def _connect(config: GatewayConfig) -> Backend:
+    server = TFServingClient(config.upstream, headers=trace_headers)
+    if not config.models_config:
+        return server
+    # Not for every gateway: LiteRT need not be installed.
+    from serving.gateway.upstream.in_process import InProcess
+
+    cores = os.cpu_count() or 1
+    return InProcess(server, Path(config.models_config), max(1, cores // config.workers))
 
 
 def _gateway(

@@ -21,6 +21,13 @@ class GatewayConfig:
     upstream: Annotated[
         str, Meta(description="The model server's gRPC API: HOST:PORT, or unix:/PATH.")
     ] = "127.0.0.1:8500"
+    models_config: Annotated[
+        str,
+        Meta(
+            description="A models.config with what upstream serves: each worker runs the LiteRT "
+            "files of these models itself."
+        ),
+    ] = ""
     models: Annotated[
         tuple[str, ...],
         Meta(description="Models to list and to be ready for.", extra={"option": "--model"}),

@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import mmap
 import os
+import select
 import socket
 import time
 from typing import Any
@@ -21,6 +22,7 @@ from serving.gateway.shared_counts import SharedCounts
 # For what is refused, and for probes: neither has to wait for room.
 _SPARE_THREADS = 4
 _POLL_S = 0.05
+_LINGER_MS = 20
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +179,19 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
             while before < self.nr_conns < self.worker_connections:
                 before = self.nr_conns
                 self.accept(listener)
+
+    def handle(self, conn: Any) -> Any:
+        """Answer the requests of a connection as long as the next one comes soon."""
+        while True:
+            again = super().handle(conn)
+            if again is not True or not self.alive:
+                return again
+            if conn.parser.unreader.buf.getvalue():
+                continue
+            waiting = select.poll()
+            waiting.register(conn.sock, select.POLLIN)
+            if not waiting.poll(_LINGER_MS):
+                return True
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Answer a request; near the end, tell the client to connect anew, elsewhere."""

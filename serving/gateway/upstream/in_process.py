@@ -1,0 +1,130 @@
+"""Versions that a worker runs itself: no call, no copy, no other process to wait for."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from clients.backend import Backend, TensorResponse
+from clients.errors import call_error
+from serving.api.model_ref import ModelRef
+from serving.api.signature import DEFAULT_SIGNATURE, Signature
+from serving.api.status import Code, StatusError
+from serving.gateway.upstream.wrapped import Wrapped
+from serving.model_server.deadline import NO_DEADLINE, Deadline
+from serving.model_server.engines.engine import Engine, ServableId
+from serving.model_server.engines.litert import MODEL_FILE
+from serving.model_server.inference.predict import PredictQuery, predict
+from serving.model_server.loading import loader
+from serving.model_server.models.config_file import read_config_file
+from serving.model_server.models.manager import Manager
+from serving.model_server.options import EngineOptions, LoadOptions, ServerOptions
+
+log = logging.getLogger(__name__)
+
+
+class InProcess(Wrapped):
+    """A backend that runs the LiteRT files of models here; all else it leaves to a model server.
+
+    What is not here, or has no LiteRT file, the model server answers, or says why it does not.
+    """
+
+    def __init__(self, backend: Backend, config: Path, interpreters: int) -> None:
+        """Load the models; `close` lets go of them.
+
+        Args:
+            backend: the model server.
+            config: a models.config with what it serves.
+            interpreters: how many requests a version runs at once.
+        """
+        super().__init__(backend)
+        options = ServerOptions(
+            read_config_file(config),
+            load=LoadOptions(require_all_models=False, allow_labels_for_unavailable=True),
+            engine=EngineOptions(prefer_tflite=True, litert_pools=interpreters),
+        )
+        self._manager = Manager(options.models, _Loader(options), options.load)
+        self._manager.start()
+
+    def predict(
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = DEFAULT_SIGNATURE,
+        outputs: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> TensorResponse:
+        """See Backend."""
+        try:
+            servable = self._manager.servable(ModelRef(model, version, label))
+        except StatusError:
+            servable = None
+        if servable is not None:
+            with servable:
+                engine = servable.engine
+                if not isinstance(engine, _Elsewhere):
+                    query = PredictQuery(
+                        lambda _: inputs, signature, outputs, Deadline.after(timeout)
+                    )
+                    return TensorResponse(_run(engine, query), servable.id.version)
+        return super().predict(
+            model,
+            inputs,
+            version=version,
+            label=label,
+            signature=signature,
+            outputs=outputs,
+            timeout=timeout,
+        )
+
+    def close(self) -> None:
+        """See Backend."""
+        self._manager.stop()
+        super().close()
+
+
+def _run(engine: Engine, query: PredictQuery) -> dict[str, NDArray[Any]]:
+    try:
+        return predict(engine, query).outputs
+    except StatusError as error:
+        raise call_error(error.code, error.message) from error
+    except Exception as error:
+        log.exception("a model failed")
+        raise call_error(Code.INTERNAL, "internal error") from error
+
+
+class _Loader:
+    """Loads what LiteRT can run; a Loader."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._load = loader(options)
+
+    def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
+        if not (folder / MODEL_FILE).is_file():
+            return _Elsewhere()
+        return self._load(servable_id, folder)
+
+
+class _Elsewhere:
+    """Stands for a version that only the model server can run; an Engine."""
+
+    name = "the model server"
+    signatures: Mapping[str, Signature] = {}
+
+    def run(
+        self,
+        signature: str,
+        feeds: Mapping[str, NDArray[Any]],
+        fetches: Sequence[str],
+        deadline: Deadline = NO_DEADLINE,
+    ) -> dict[str, NDArray[Any]]:
+        """Never called."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """See Engine."""
