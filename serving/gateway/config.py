@@ -21,6 +21,10 @@ class GatewayConfig:
     upstream: Annotated[
         str, Meta(description="The model server's gRPC API: HOST:PORT, or unix:/PATH.")
     ] = "127.0.0.1:8500"
+    models: Annotated[
+        tuple[str, ...],
+        Meta(description="Models to list and to be ready for.", extra={"option": "--model"}),
+    ] = ()
     models_config: Annotated[
         str,
         Meta(
@@ -28,10 +32,6 @@ class GatewayConfig:
             "files of these models itself."
         ),
     ] = ""
-    models: Annotated[
-        tuple[str, ...],
-        Meta(description="Models to list and to be ready for.", extra={"option": "--model"}),
-    ] = ()
 
     routes: Annotated[
         str, Meta(description="Routes file; read again on SIGHUP. See rockstar check.")

@@ -6,6 +6,7 @@ import mmap
 import os
 import select
 import socket
+import threading
 import time
 from typing import Any
 
@@ -22,7 +23,8 @@ from serving.gateway.shared_counts import SharedCounts
 # For what is refused, and for probes: neither has to wait for room.
 _SPARE_THREADS = 4
 _POLL_S = 0.05
-_LINGER_MS = 20
+# How long a thread waits for the next request of a connection.
+_NEXT_REQUEST_MS = 20
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +158,8 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until a signal."""
+        # So many at most, that threads are left for other connections.
+        self._may_wait = threading.Semaphore(self.app.config.threads)
         self.cfg.set("graceful_timeout", self.app.config.grace)
         super().run()
         # What is left now had its time. Threads that wait for silent clients would hold it up.
@@ -181,17 +185,30 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
                 self.accept(listener)
 
     def handle(self, conn: Any) -> Any:
-        """Answer the requests of a connection as long as the next one comes soon."""
+        """Answer a request, and those that come on its connection right after it.
+
+        gunicorn itself would hand the connection to another thread and back between any two of
+        them, which takes as long as the rest of serving it.
+        """
         while True:
             again = super().handle(conn)
-            if again is not True or not self.alive:
+            if again is not True or not self._comes_more(conn):
                 return again
-            if conn.parser.unreader.buf.getvalue():
-                continue
-            waiting = select.poll()
-            waiting.register(conn.sock, select.POLLIN)
-            if not waiting.poll(_LINGER_MS):
+
+    def _comes_more(self, conn: Any) -> bool:
+        """Wait a moment for another request, unless as many threads wait already as may."""
+        if not self.alive or not self._may_wait.acquire(blocking=False):
+            return False
+        try:
+            if conn.parser.unreader.buf.getvalue():  # read already, with the one before
                 return True
+            readable = select.poll()
+            readable.register(conn.sock, select.POLLIN)
+            return bool(readable.poll(_NEXT_REQUEST_MS))
+        except (OSError, ValueError):  # closed meanwhile
+            return False
+        finally:
+            self._may_wait.release()
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Answer a request; near the end, tell the client to connect anew, elsewhere."""

@@ -35,6 +35,7 @@ ALLOWED = {
     "serving/gateway": {"serving", "clients"},
     "serving/model_server": {
         "serving.api",
+        "serving.contract",
         "serving.logs",
         "serving.manifest",
         "serving.model_server",
