@@ -54,6 +54,8 @@ METHODS: tuple[Method[Any, Any], ...] = (
     GET_MODEL_STATUS,
 )
 
+# What the contract signature is asked.
+CONTRACT_QUERY: Mapping[str, NDArray[Any]] = {contracts.CONTRACT_INPUT: np.zeros(1, dtype=np.int32)}
 # How TensorFlow Serving begins to say INVALID_ARGUMENT of a label that it does not know.
 _NO_LABEL = "Unrecognized servable version label"
 # The only field of GetModelMetadata that there is.
@@ -121,18 +123,25 @@ def regress(
     return Call(REGRESS, RegressionRequest(model_spec=spec, input=examples))
 
 
+def contract_in(response: TensorResponse, model: str) -> Contract:
+    """What the answer of a model's contract signature promises.
+
+    Raises:
+        ServerError: nothing that can be read.
+    """
+    try:
+        found = Contract.from_json(response.outputs[contracts.CONTRACT_OUTPUT][0])
+    except (ContractError, KeyError, IndexError) as error:
+        raise _no_contract(model, error) from error
+    return msgspec.structs.replace(found, version=response.version)
+
+
 def contract(model: str, version: int | None, label: str | None) -> Call[Contract]:
     """What a model promises; its version is the one that the server knows it by."""
-    query = {contracts.CONTRACT_INPUT: np.zeros(1, dtype=np.int32)}
-    asked = predict(model, query, version, label, contracts.CONTRACT_SIGNATURE)
+    asked = predict(model, CONTRACT_QUERY, version, label, contracts.CONTRACT_SIGNATURE)
 
     def read(message: PredictResponse) -> Contract:
-        response = _tensors(message)
-        try:
-            found = Contract.from_json(response.outputs[contracts.CONTRACT_OUTPUT][0])
-        except (ContractError, KeyError, IndexError) as error:
-            raise _no_contract(model, error) from error
-        return msgspec.structs.replace(found, version=response.version)
+        return contract_in(_tensors(message), model)
 
     def explain(error: CallError) -> CallError:
         if not isinstance(error, InvalidRequestError):

@@ -107,8 +107,9 @@ class CropToContent(StepBase, frozen=True):
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """Apply the step."""
-        content: NDArray[np.bool_] = (image > self.threshold).any(axis=2)
-        (rows,), (columns,) = content.any(axis=1).nonzero(), content.any(axis=0).nonzero()
+        content: NDArray[np.bool_] = np.asarray(image > self.threshold).any(axis=2)
+        rows = np.flatnonzero(content.any(axis=1))
+        columns = np.flatnonzero(content.any(axis=0))
         if not rows.size:
             return image
         return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

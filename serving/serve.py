@@ -82,18 +82,17 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses, Callable[[], boo
             require_free(options.host, options.rest_port, "--rest-port")
             model_server = _ModelServer(options, config, folder)
             upstream: Callable[[], str] = model_server.grpc_address
+            # Gateway workers run what they can themselves: no hop, and no copy on the way.
+            here: Path | None = model_server.config
             children = [Child("model server", model_server.command, model_server.is_ready)]
         else:
             address = host_and_port(options.tfserving)
             models = _models_elsewhere(options)
-            upstream, children = lambda: address, []
+            upstream, children, here = lambda: address, [], None
         # The listener is ours and outlives a worker: while the gateway is restarted, callers wait.
         gateway = Child(
             "gateway",
-            lambda: [
-                *_gateway_command(listening.fileno(), upstream(), tuple(models), options),
-                *([] if options.tfserving else [f"--models-config={model_server.config}"]),
-            ],
+            lambda: _gateway_command(listening.fileno(), upstream(), tuple(models), options, here),
             # A TensorFlow Serving elsewhere may come later: until then the gateway says so.
             lambda: _answers(host, port, "/livez" if options.tfserving else "/readyz"),
             pass_fds=(listening.fileno(),),
@@ -175,7 +174,11 @@ class _ModelServer:
 
 
 def _gateway_command(
-    listener: int, upstream: str, models: tuple[str, ...], options: ServeOptions
+    listener: int,
+    upstream: str,
+    models: tuple[str, ...],
+    options: ServeOptions,
+    here: Path | None,
 ) -> list[str]:
     return [
         *(sys.executable, "-m", "serving.gateway"),
@@ -184,6 +187,7 @@ def _gateway_command(
         f"--workers={options.workers}",
         f"--log-format={options.log_format}",
         *(f"--model={model}" for model in models),
+        *([f"--models-config={here}"] if here else []),
     ]
 
 

@@ -106,8 +106,13 @@ def _connect(config: GatewayConfig) -> Backend:
     # Not for every gateway: LiteRT need not be installed.
     from serving.gateway.upstream.in_process import InProcess
 
-    cores = os.cpu_count() or 1
-    return InProcess(server, Path(config.models_config), max(1, cores // config.workers))
+    return InProcess(server, Path(config.models_config), _calls(config))
+
+
+def _calls(config: GatewayConfig) -> int:
+    """Calls of a model at a time: where they run here, one for each core that a worker has."""
+    cores = (os.cpu_count() or 1) // config.workers
+    return max(config.max_calls, cores) if config.models_config else config.max_calls
 
 
 def _gateway(
@@ -126,7 +131,7 @@ def _gateway(
     # Part of the time of a request goes before its call.
     enough = min(1.0, config.request_timeout / 2)
     guarded = Circuit(Reported(backend, observer), observer, enough)
-    shared = Coalescing(guarded, max_batch, config.max_calls, observer)
+    shared = Coalescing(guarded, max_batch, _calls(config), observer)
     router, shadows = Router(files.routes), Shadows(observer)
     predictor = GatewayPredictor(
         Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer, config.preparing

@@ -155,7 +155,23 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
         )
     _check_access(config)
     _check_observing(config)
+    _check_models(config)
     return config
+
+
+def _check_models(config: GatewayConfig) -> None:
+    if not config.models_config:
+        return
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise SettingError("ROCKSTAR_MODELS_CONFIG: needs pip install 'rockstartf[serve]'")
+    # Not for every gateway: they take a tenth of a second.
+    from serving.model_server.models.config import ConfigError
+    from serving.model_server.models.config_file import read_config_file
+
+    try:
+        read_config_file(Path(config.models_config))
+    except ConfigError as error:
+        raise SettingError(f"ROCKSTAR_MODELS_CONFIG: {error}") from error
 
 
 def _check_observing(config: GatewayConfig) -> None:

@@ -1,17 +1,21 @@
 """Versions that a worker runs itself: no call, no copy, no other process to wait for."""
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from clients.backend import Backend, TensorResponse
-from clients.errors import call_error
+from clients.errors import InvalidRequestError, call_error
+from clients.tfserving_calls import CONTRACT_QUERY, contract_in
 from serving.api.model_ref import ModelRef
 from serving.api.signature import DEFAULT_SIGNATURE, Signature
 from serving.api.status import Code, StatusError
+from serving.contract import CONTRACT_SIGNATURE, Contract
 from serving.gateway.upstream.wrapped import Wrapped
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import Engine, ServableId
@@ -46,6 +50,8 @@ class InProcess(Wrapped):
             engine=EngineOptions(prefer_tflite=True, litert_pools=interpreters),
         )
         self._manager = Manager(options.models, _Loader(options), options.load)
+        # Each worker loads them: the model server says it once for all.
+        logging.getLogger("serving.model_server").setLevel(logging.WARNING)
         self._manager.start()
 
     def predict(
@@ -60,18 +66,10 @@ class InProcess(Wrapped):
         timeout: float | None = None,
     ) -> TensorResponse:
         """See Backend."""
-        try:
-            servable = self._manager.servable(ModelRef(model, version, label))
-        except StatusError:
-            servable = None
-        if servable is not None:
-            with servable:
-                engine = servable.engine
-                if not isinstance(engine, _Elsewhere):
-                    query = PredictQuery(
-                        lambda _: inputs, signature, outputs, Deadline.after(timeout)
-                    )
-                    return TensorResponse(_run(engine, query), servable.id.version)
+        asked = _Asked(version, label, signature, outputs, timeout)
+        here = self._answer(model, inputs, asked)
+        if here is not None:
+            return here
         return super().predict(
             model,
             inputs,
@@ -82,10 +80,53 @@ class InProcess(Wrapped):
             timeout=timeout,
         )
 
+    def contract(
+        self,
+        model: str,
+        version: int | None = None,
+        *,
+        label: str | None = None,
+        timeout: float | None = None,
+    ) -> Contract:
+        """See Backend; of the very version that `predict` would run."""
+        asked = _Asked(version, label, CONTRACT_SIGNATURE, (), timeout)
+        with contextlib.suppress(InvalidRequestError):  # it has none: the model server explains
+            here = self._answer(model, CONTRACT_QUERY, asked)
+            if here is not None:
+                return contract_in(here, model)
+        return super().contract(model, version, label=label, timeout=timeout)
+
+    def _answer(
+        self, model: str, inputs: Mapping[str, NDArray[Any]], asked: "_Asked"
+    ) -> TensorResponse | None:
+        """What a version that runs here answers; None where it does not."""
+        try:
+            servable = self._manager.servable(ModelRef(model, asked.version, asked.label))
+        except StatusError:
+            return None
+        with servable:
+            if isinstance(servable.engine, _Elsewhere):
+                return None
+            query = PredictQuery(
+                lambda _: inputs, asked.signature, asked.outputs, Deadline.after(asked.timeout)
+            )
+            return TensorResponse(_run(servable.engine, query), servable.id.version)
+
     def close(self) -> None:
         """See Backend."""
         self._manager.stop()
         super().close()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a call asks of a model."""
+
+    version: int | None
+    label: str | None
+    signature: str
+    outputs: Sequence[str]
+    timeout: float | None
 
 
 def _run(engine: Engine, query: PredictQuery) -> dict[str, NDArray[Any]]:

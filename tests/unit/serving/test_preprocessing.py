@@ -17,6 +17,7 @@ from serving.preprocessing import (
     StretchContrast,
     SuppressBackground,
     SuppressBorder,
+    _quantile,
     preprocess,
 )
 from tests.contracts import STEPS
@@ -136,3 +137,12 @@ def test_centre_on_cell_puts_the_mass_where_mnist_has_it():
     image = np.ones((3, 1, 1), np.float32)
     placed = CentreOnCell(height=28, width=28)(image)
     assert np.argwhere(placed[..., 0]).tolist() == [[13, 14], [14, 14], [15, 14]]
+
+
+@given(
+    values=arrays(np.float32, st.integers(1, 300), elements=st.floats(0, 1, width=32)),
+    share=st.floats(0, 1),
+)
+def test_quantiles_are_those_of_numpy(values, share):
+    # What models were trained on must not change by a bit.
+    assert _quantile(np.sort(values), share) == np.quantile(values, share)

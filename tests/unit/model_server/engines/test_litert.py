@@ -11,6 +11,7 @@ import pytest
 from serving.api.signature import Signature, TensorSpec
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import Deadline
+from serving.model_server.engines import litert
 from serving.model_server.engines.engine import LoadError
 from serving.model_server.engines.litert import LiteRTEngine
 from tests.litert_models import make_heavy, make_litert, make_nameless, make_quantized
@@ -205,3 +206,20 @@ def test_truncated(tmp_path: Path, part: float) -> None:
     model = toy_model()
     with pytest.raises(LoadError, match="export it again"):
         LiteRTEngine(write_version(tmp_path, 1, model[: int(len(model) * part)]))
+
+
+@pytest.mark.parametrize("rows", [2, 3, 16, 23, 63, 64, 70])
+def test_a_batch_in_pieces_answers_like_a_whole_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int
+) -> None:
+    monkeypatch.setattr(litert, "_DEAR_TO_RESIZE_BYTES", 0)
+    engine = LiteRTEngine(write_version(tmp_path, 1))
+    images = np.random.default_rng(0).random((rows, SIDE, SIDE, 1), dtype=np.float32)
+    outputs = engine.run("serving_default", {"image": images}, ["probabilities"])
+    np.testing.assert_allclose(
+        outputs["probabilities"], probabilities(images), rtol=1e-5, atol=1e-6
+    )
+    assert (
+        len(engine.run("contract", {"query": np.zeros(3, np.int32)}, ["contract"])["contract"]) == 3
+    )
+    engine.close()

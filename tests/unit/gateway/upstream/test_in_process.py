@@ -1,0 +1,130 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from clients.backend import TensorResponse
+from clients.errors import InvalidRequestError, NotFoundError
+from serving.gateway.upstream.in_process import InProcess
+from tests.model_fixtures import SIDE, probabilities, write_version
+from tests.unit.gateway.conftest import FakeServer
+from tests.waiting import until
+
+IMAGES = np.random.default_rng(0).random((3, SIDE, SIDE, 1), dtype=np.float32)
+
+
+class Elsewhere(FakeServer):
+    """A model server that says what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = []
+
+    def predict(self, model, inputs, **options):
+        self.asked.append((model, options["version"], options["label"]))
+        return TensorResponse({}, 9)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_version(tmp_path / "toy", 1)
+    return tmp_path / "toy"
+
+
+@pytest.fixture
+def server():
+    return Elsewhere()
+
+
+@pytest.fixture
+def start(folder, server, tmp_path):
+    started = []
+
+    def start(labels: str = "") -> InProcess:
+        config = tmp_path / "models.config"
+        config.write_text(
+            "model_config_list { config { "
+            f'name: "toy" base_path: "{folder}" model_platform: "tensorflow" {labels} '
+            "model_version_policy { latest { num_versions: 2 } } } }"
+        )
+        started.append(InProcess(server, config, 1))
+        return started[-1]
+
+    yield start
+    for backend in started:
+        backend.close()
+
+
+def test_what_has_a_litert_file_runs_here(start, server):
+    answer = start().predict("toy", {"image": IMAGES}, timeout=10)
+    np.testing.assert_allclose(
+        answer.outputs["probabilities"], probabilities(IMAGES), rtol=1e-5, atol=1e-6
+    )
+    assert answer.version == 1
+    assert server.asked == []
+
+
+def test_a_new_version_is_taken_up(start, folder):
+    backend = start()
+    write_version(folder, 2)
+    until(lambda: backend.predict("toy", {"image": IMAGES}).version == 2, what="version 2")
+    assert backend.predict("toy", {"image": IMAGES}, version=1).version == 1
+
+
+def test_a_version_by_its_label(start, folder):
+    write_version(folder, 2)
+    backend = start('version_labels { key: "stable" value: 1 }')
+    assert backend.predict("toy", {"image": IMAGES}, label="stable").version == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "label"), [("other", None, None), ("toy", 7, None), ("toy", None, "none")]
+)
+def test_the_model_server_is_asked_for_what_is_not_here(start, server, model, version, label):
+    start().predict(model, {"image": IMAGES}, version=version, label=label)
+    assert server.asked == [(model, version, label)]
+
+
+def test_the_newest_version_is_the_newest_even_where_only_the_model_server_can_run_it(
+    start, server, folder
+):
+    backend = start()
+    (folder / "2").mkdir()
+    (folder / "2" / "saved_model.pb").write_bytes(b"of TensorFlow")
+
+    def asked():
+        backend.predict("toy", {"image": IMAGES})
+        return server.asked
+
+    until(asked, what="a call of the model server")
+    assert backend.predict("toy", {"image": IMAGES}, version=1).version == 1
+    assert {version for _, version, _ in server.asked} == {None}
+
+
+def test_a_damaged_version_is_not_used(start, server, folder):
+    backend = start()
+    shutil.copytree(folder / "1", folder.parent / "2")
+    damaged = folder.parent / "2" / "model.tflite"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    (folder.parent / "2").rename(folder / "2")
+    write_version(folder, 3)
+    until(lambda: backend.predict("toy", {"image": IMAGES}).version == 3, what="version 3")
+    assert server.asked == []
+
+
+def test_what_a_model_refuses_is_the_callers_to_mend(start, server):
+    with pytest.raises(InvalidRequestError, match=r"'image': expected float32"):
+        start().predict("toy", {"image": IMAGES.astype(np.float64)})
+    assert server.asked == []
+
+
+def test_the_contract_is_of_the_version_that_runs(start, folder, trained_models):
+    shutil.rmtree(folder)
+    shutil.copytree(trained_models.workdir / "models" / "logistic", folder)
+    contract = start().contract("toy")
+    assert (contract.model, contract.version) == ("logistic", 1)
+
+
+def test_of_a_model_that_is_nowhere_the_model_server_says_so(start):
+    with pytest.raises(NotFoundError, match="Servable not found"):
+        start().contract("other")
