@@ -6,13 +6,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from clients.answer import Answer
+from clients.answer import Answer, Prediction
 from clients.errors import CallError
 from clients.examples import Example, read_examples
 from clients.grpc import GrpcClient
 from clients.http import HttpClient
 from serving.errors import InvalidInputError
-from serving.labels import Prediction, Value
+from serving.labels import Value
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -49,7 +49,7 @@ def predict(
                 answer = direct.predict(model, examples, version=version, top=top)
         else:
             with HttpClient(url, api_key=api_key) as client:
-                model = model or _only_model([served["model"] for served in client.models()])
+                model = model or _only_model([served.model for served in client.models()])
                 answer = client.predict(model, examples, version=version, top=top)
     except (CallError, InvalidInputError) as error:
         raise click.ClickException(_by_name(str(error), names)) from error
@@ -92,7 +92,13 @@ def _only_model(served: list[str]) -> str:
 def _print_answer(names: list[str], answer: Answer, as_json: bool) -> None:
     results: tuple[Prediction | Value, ...] = answer.predictions or answer.values
     if as_json:
-        document = {"model": answer.model, "version": answer.version, "predictions": results}
+        documents = [
+            result
+            if isinstance(result, Value)
+            else {"label": result.label, "score": result.score, "top": result.top}
+            for result in results
+        ]
+        document = {"model": answer.model, "version": answer.version, "predictions": documents}
         click.echo(msgspec.json.encode(document))
         return
     width = max(map(len, names))
