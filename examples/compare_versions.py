@@ -2,9 +2,10 @@
 
     python examples/compare_versions.py --model cnn --old 1 --new 2 scans/*.png
 
-asks a model server over gRPC, the embedded one or TensorFlow Serving, not the gateway. Both versions
-must be loaded: `rockstar promote cnn 1 --label stable` before `rockstar serve` keeps version 1
-beside the newest one. The exit status is 1 if fewer than --agreement of the answers are the same.
+asks a model server over gRPC, the embedded one or TensorFlow Serving, not the gateway. Both
+versions must be loaded: `rockstar promote cnn 1 --label stable` before `rockstar serve` keeps
+version 1 beside the newest one. The exit status is 1 if fewer than --agreement of the answers are
+the same.
 """
 
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from clients.grpc import GrpcClient
+from clients import GrpcClient
 
 BATCH = 64
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import click
 
-from clients.errors import InvalidRequestError
-from clients.http import HttpClient
+from clients import HttpClient, InvalidRequestError
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 

@@ -2,13 +2,16 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import requests
+
+# Headers that each connection has its own of.
+OWN = ("Connection", "Content-Encoding", "Content-Length", "Date", "Host", "Server")
 
 
 @dataclass
@@ -35,18 +38,19 @@ def busy_at_first(gateway: str) -> Iterator[Busy]:
             came.append(time.monotonic())
             if len(came) == 1:
                 problem = json.dumps({"status": 429, "detail": "busy"}).encode()
-                self.answer(429, "application/problem+json", problem)
+                headers = {"Content-Type": "application/problem+json", "Retry-After": "1"}
+                self.answer(429, headers, problem)
                 return
-            headers = {name: self.headers[name] or "" for name in ("Content-Type", "Accept")}
+            headers = {name: text for name, text in self.headers.items() if name not in OWN}
             said = requests.post(gateway + self.path, body, headers=headers, timeout=20)
-            self.answer(said.status_code, said.headers["Content-Type"], said.content)
+            self.answer(said.status_code, said.headers, said.content)
 
-        def answer(self, status: int, kind: str, body: bytes) -> None:
+        def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", kind)
+            for name, text in headers.items():
+                if name not in OWN:
+                    self.send_header(name, text)
             self.send_header("Content-Length", str(len(body)))
-            if status == 429:
-                self.send_header("Retry-After", "1")
             self.end_headers()
             self.wfile.write(body)
 

@@ -105,7 +105,7 @@ def test_key_and_error(run, guarded, seven, tmp_path, name):
     check(run(command, guarded, KEY), seven)
     refused = run(command, guarded)
     assert refused.returncode != 0
-    assert "An API key is needed." in refused.stderr
+    assert "An API key is needed" in refused.stderr
     assert refused.stdout == ""
 
 
