@@ -10,8 +10,11 @@ from threading import Thread
 
 import requests
 
-# Headers that each connection has its own of.
-OWN = ("Connection", "Content-Encoding", "Content-Length", "Date", "Host", "Server")
+# Headers that are of one connection or one message.
+OWN = {
+    *("Connection", "Content-Encoding", "Content-Length", "Date", "Host", "Http2-Settings"),
+    *("Server", "Upgrade"),
+}
 
 
 @dataclass
@@ -41,14 +44,14 @@ def busy_at_first(gateway: str) -> Iterator[Busy]:
                 headers = {"Content-Type": "application/problem+json", "Retry-After": "1"}
                 self.answer(429, headers, problem)
                 return
-            headers = {name: text for name, text in self.headers.items() if name not in OWN}
+            headers = {name: text for name, text in self.headers.items() if name.title() not in OWN}
             said = requests.post(gateway + self.path, body, headers=headers, timeout=20)
             self.answer(said.status_code, said.headers, said.content)
 
         def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
             self.send_response(status)
             for name, text in headers.items():
-                if name not in OWN:
+                if name.title() not in OWN:
                     self.send_header(name, text)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
