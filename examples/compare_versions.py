@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from clients import GrpcClient
+from clients import CallError, GrpcClient
 
 BATCH = 64
 
@@ -33,8 +33,11 @@ def main(
     with GrpcClient(server) as client:
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
-            befores = client.predict(model, batch, version=old).predictions
-            afters = client.predict(model, batch, version=new).predictions
+            try:
+                befores = client.predict(model, batch, version=old).predictions
+                afters = client.predict(model, batch, version=new).predictions
+            except CallError as error:
+                raise click.ClickException(str(error)) from error
             for image, before, after in zip(batch, befores, afters, strict=True):
                 same += before.label == after.label
                 if before.label != after.label:

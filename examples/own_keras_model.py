@@ -8,9 +8,9 @@ contract, so the model must be trained on images that went through the same ones
 """
 
 import hashlib
-import sys
 from pathlib import Path
 
+import click
 import keras
 import numpy as np
 
@@ -27,11 +27,16 @@ SPEC = ImageInput(
 )
 
 
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("workdir", type=click.Path(file_okay=False, path_type=Path))
 def main(folder: Path, workdir: Path) -> None:
-    """Train, describe, export."""
+    """Train on the PNG files in the folders of FOLDER; export to WORKDIR/models."""
     paths = np.random.default_rng(0).permutation(sorted(folder.glob("*/*.png")))
     files = [path.read_bytes() for path in paths]
     labels = tuple(sorted({path.parent.name for path in paths}))
+    if len(labels) < 2:
+        raise click.UsageError(f"{folder} needs two folders with PNG files, or more")
     x = np.stack([prepare(file, SPEC, field="image") for file in files])
     y = np.array([labels.index(path.parent.name) for path in paths])
     train, test = slice(len(x) // 5, None), slice(0, len(x) // 5)
@@ -61,8 +66,8 @@ def main(folder: Path, workdir: Path) -> None:
     # The variables themselves, not the Keras model: see export.
     variables = [weight.value for weight in model.weights]
     published = export(model, variables, contract, golden, workdir / "models")
-    print(f"{published.folder}: {accuracy:.3f} of the held-out images are right")
+    click.echo(f"{published.folder}: {accuracy:.3f} of the held-out images are right")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

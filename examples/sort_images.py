@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from clients import HttpClient, InvalidRequestError
+from clients import CallError, HttpClient, InvalidRequestError
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -38,6 +38,8 @@ def main(
             except InvalidRequestError as error:
                 click.echo(f"{image} is left out: {error}", err=True)
                 continue
+            except CallError as error:
+                raise click.ClickException(f"{image}: {error}") from error
             label = best.label if best.score >= threshold else "unsure"
             (target / label).mkdir(parents=True, exist_ok=True)
             shutil.copy2(image, target / label)

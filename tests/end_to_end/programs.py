@@ -46,7 +46,7 @@ class Program:
 PROGRAMS = {
     "curl": Program("curl", "sh", (*[None] * 5, "ask.sh"), ("bash",)),
     "our client": Program("Python", "python", ("ask.py",), (sys.executable,)),
-    "requests": Program("Python", "python", (None, "ask.py"), (sys.executable,)),
+    "requests": Program("Python", "python", (None, None, "ask.py"), (sys.executable,)),
     "Node": Program("JavaScript", "javascript", ("predict.mjs", "ask.mjs"), ("node",)),
     "Go": Program("Go", "go", ("ask.go",), ("go", "run")),
     "Java": Program("Java", "java", ("Ask.java",), ("java",), needs="javac"),

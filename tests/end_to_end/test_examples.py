@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from clients import HttpClient
 from serving.model_server.models.config import All, ModelConfig
 from serving.model_server.options import EngineOptions, ServerOptions
@@ -19,15 +21,11 @@ from training.datasets import load
 ENVIRONMENT = {name: text for name, text in os.environ.items() if not name.startswith("ROCKSTAR_")}
 
 
-def run(script: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, f"examples/{script}.py", *map(str, arguments)]
+def run(script: str, *arguments: object, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, ROOT / "examples" / f"{script}.py", *map(str, arguments)]
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        command,
-        cwd=ROOT,
-        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
     )
 
 
@@ -83,6 +81,22 @@ def test_versions_are_compared(trained_models, tmp_path):
     assert f"becomes {after[differ[0]]} (" in lines[0]
     assert last.startswith(f"{100 - len(differ)} of 100 answers are the same")
     assert same.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("sort_images", ("--url=http://127.0.0.1:1", "scans", "sorted")),
+        ("compare_versions", ("--old=1", "--new=2", "--server=127.0.0.1:1", "scans/1.png")),
+    ],
+)
+def test_nobody_answers(tmp_path, script, options):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "1.png").write_bytes(png(load("digits").images[0][:, :, 0]))
+    done = run(script, "--model=cnn", *options, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert "127.0.0.1:1" in done.stderr
 
 
 def test_a_keras_model_of_ones_own_is_served(start_service, tmp_path):
