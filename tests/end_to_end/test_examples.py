@@ -22,7 +22,7 @@ ENVIRONMENT = {name: text for name, text in os.environ.items() if not name.start
 
 
 def run(script: str, *arguments: object, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, ROOT / "examples" / f"{script}.py", *map(str, arguments)]
+    command = [sys.executable, str(ROOT / "examples" / f"{script}.py"), *map(str, arguments)]
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
