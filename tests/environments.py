@@ -1,11 +1,14 @@
 """Environments of their own for packages that cannot live beside ours."""
 
+import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import pytest
+
+_NODE = Path(__file__).with_name("node")
 
 
 def environment(config: pytest.Config, name: str, requirements: list[str]) -> Path:
@@ -24,3 +27,24 @@ def environment(config: pytest.Config, name: str, requirements: list[str]) -> Pa
             pytest.skip(f"{name} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
         installed.write_text(" ".join(requirements))
     return interpreter
+
+
+def node_packages(config: pytest.Config) -> Path:
+    """The node_modules folder with the packages of tests/node/package.json, in their locked versions.
+
+    Skips the test where there is no Node or where they cannot be installed: without a network.
+    """
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("there is no node with npm: apt-get install npm")
+    lock = (_NODE / "package-lock.json").read_text()
+    folder = config.cache.mkdir("node")
+    installed = folder / "installed"
+    if not installed.exists() or installed.read_text() != lock:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(_NODE / name, folder)
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"npm ci: {done.stderr.strip().splitlines()[-1]}")
+        installed.write_text(lock)
+    return folder / "node_modules"

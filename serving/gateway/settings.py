@@ -20,7 +20,7 @@ from serving.gateway.traffic.rates import Rate
 
 PREFIX = "ROCKSTAR"
 # Variables of the other rooms: known, though not to a gateway.
-_OTHERS = ("API_KEY", "DATA_DIR")
+_OTHERS = ("API_KEY", "DATA_DIR", "URL")
 # What Kubernetes sets in every container for a service whose name starts with "rockstar", as in
 # ROCKSTAR_GATEWAY_SERVICE_HOST=10.0.0.1 and ROCKSTAR_GATEWAY_PORT=tcp://10.0.0.1:8080.
 _SERVICE_LINK = re.compile(

@@ -3,6 +3,8 @@
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,15 +34,14 @@ def browser() -> Iterator[Browser]:
         yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
 
 
-@pytest.fixture(scope="module")
-def url(trained_models: Any) -> Iterator[str]:
-    """Where a gateway answers, with the default models behind it."""
-    folder = trained_models.workdir / "models"
+@contextmanager
+def gateway(folder: Path, **settings: Any) -> Iterator[str]:
+    """The URL of a gateway with the default models, from their folder, behind it."""
     configs = tuple(ModelConfig(name, folder / name) for name in CLASSIFIERS)
     with ModelServer(ServerOptions(configs)) as models:
         assert models.grpc_address is not None
         with TFServingClient(models.grpc_address) as upstream:
-            config = GatewayConfig(upstream=models.grpc_address, models=CLASSIFIERS)
+            config = GatewayConfig(upstream=models.grpc_address, models=CLASSIFIERS, **settings)
             server = make_server("127.0.0.1", 0, create_app(config, upstream), threaded=True)
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
@@ -48,6 +49,13 @@ def url(trained_models: Any) -> Iterator[str]:
             server.shutdown()
             thread.join()
             server.server_close()
+
+
+@pytest.fixture(scope="module")
+def url(trained_models: Any) -> Iterator[str]:
+    """Where a gateway answers, with the default models behind it."""
+    with gateway(trained_models.workdir / "models") as url:
+        yield url
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,13 +44,13 @@ def rockstar(*arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
 
 
-@pytest.fixture
-def start_service(tmp_path) -> Iterator:
-    """Starts services on free ports, and stops them at the end."""
+@contextmanager
+def starting(folder: Path) -> Iterator:
+    """Starts services on free ports, with their logs in a folder, and stops them at the end."""
     services: list[subprocess.Popen] = []
 
     def start(models: Path, *arguments: str) -> Service:
-        log = tmp_path / f"serve-{len(services)}.log"
+        log = folder / f"serve-{len(services)}.log"
         ports = ["--port=0", "--grpc-port=0", "--rest-port=0"]
         command = [sys.executable, "-m", "rockstar", "serve", f"--models={models}", *ports]
         with log.open("w") as file:
@@ -78,3 +79,10 @@ def start_service(tmp_path) -> Iterator:
             process.kill()
             if process.stdout:
                 process.stdout.close()
+
+
+@pytest.fixture
+def start_service(tmp_path) -> Iterator:
+    """Starts services on free ports, and stops them at the end."""
+    with starting(tmp_path) as start:
+        yield start

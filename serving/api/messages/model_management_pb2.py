@@ -26,13 +26,14 @@ from serving.api.messages import model_server_config_pb2 as serving_dot_api_dot_
 from serving.api.messages import model_status_pb2 as serving_dot_api_dot_messages_dot_model__status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+serving/api/messages/model_management.proto\x12\x0erockstartf.api\x1a.serving/api/messages/model_server_config.proto\x1a\'serving/api/messages/model_status.proto\"^\n\x13ReloadConfigRequest\x12\x31\n\x06\x63onfig\x18\x01 \x01(\x0b\x32!.rockstartf.api.ModelServerConfig\x12\x14\n\x0cmetric_names\x18\x02 \x03(\t\"H\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x14int64_value_increase\x18\x02 \x01(\x03H\x00\x42\x10\n\x0evalue_increase\"k\n\x14ReloadConfigResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.rockstartf.api.StatusProto\x12&\n\x06metric\x18\x02 \x03(\x0b\x32\x16.rockstartf.api.Metricb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+serving/api/messages/model_management.proto\x12\x0erockstartf.api\x1a.serving/api/messages/model_server_config.proto\x1a\'serving/api/messages/model_status.proto\"^\n\x13ReloadConfigRequest\x12\x31\n\x06\x63onfig\x18\x01 \x01(\x0b\x32!.rockstartf.api.ModelServerConfig\x12\x14\n\x0cmetric_names\x18\x02 \x03(\t\"H\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x14int64_value_increase\x18\x02 \x01(\x03H\x00\x42\x10\n\x0evalue_increase\"k\n\x14ReloadConfigResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.rockstartf.api.StatusProto\x12&\n\x06metric\x18\x02 \x03(\x0b\x32\x16.rockstartf.api.MetricB\x10Z\x0erockstartf/apib\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.api.messages.model_management_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\016rockstartf/api'
   _globals['_RELOADCONFIGREQUEST']._serialized_start=152
   _globals['_RELOADCONFIGREQUEST']._serialized_end=246
   _globals['_METRIC']._serialized_start=248

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from serving.api.messages import prediction_pb2 as serving_dot_api_dot_messages_dot_prediction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'serving/api/messages/model_status.proto\x12\x0erockstartf.api\x1a%serving/api/messages/prediction.proto\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xe0\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x37\n\x05state\x18\x02 \x01(\x0e\x32(.rockstartf.api.ModelVersionStatus.State\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x1b.rockstartf.api.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"F\n\x15GetModelStatusRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.rockstartf.api.ModelSpec\"Z\n\x16GetModelStatusResponse\x12@\n\x14model_version_status\x18\x01 \x03(\x0b\x32\".rockstartf.api.ModelVersionStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'serving/api/messages/model_status.proto\x12\x0erockstartf.api\x1a%serving/api/messages/prediction.proto\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xe0\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x37\n\x05state\x18\x02 \x01(\x0e\x32(.rockstartf.api.ModelVersionStatus.State\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x1b.rockstartf.api.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"F\n\x15GetModelStatusRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.rockstartf.api.ModelSpec\"Z\n\x16GetModelStatusResponse\x12@\n\x14model_version_status\x18\x01 \x03(\x0b\x32\".rockstartf.api.ModelVersionStatusB\x10Z\x0erockstartf/apib\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.api.messages.model_status_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\016rockstartf/api'
   _globals['_STATUSPROTO']._serialized_start=98
   _globals['_STATUSPROTO']._serialized_end=154
   _globals['_MODELVERSIONSTATUS']._serialized_start=157

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,serving/api/messages/monitoring_config.proto\x12\x0erockstartf.api\"0\n\x10PrometheusConfig\x12\x0e\n\x06\x65nable\x18\x01 \x01(\x08\x12\x0c\n\x04path\x18\x02 \x01(\t\"O\n\x10MonitoringConfig\x12;\n\x11prometheus_config\x18\x01 \x01(\x0b\x32 .rockstartf.api.PrometheusConfigb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,serving/api/messages/monitoring_config.proto\x12\x0erockstartf.api\"0\n\x10PrometheusConfig\x12\x0e\n\x06\x65nable\x18\x01 \x01(\x08\x12\x0c\n\x04path\x18\x02 \x01(\t\"O\n\x10MonitoringConfig\x12;\n\x11prometheus_config\x18\x01 \x01(\x0b\x32 .rockstartf.api.PrometheusConfigB\x10Z\x0erockstartf/apib\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.api.messages.monitoring_config_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\016rockstartf/api'
   _globals['_PROMETHEUSCONFIG']._serialized_start=64
   _globals['_PROMETHEUSCONFIG']._serialized_end=112
   _globals['_MONITORINGCONFIG']._serialized_start=114

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from serving.api.messages import tensor_pb2 as serving_dot_api_dot_messages_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(serving/api/messages/packed_tensor.proto\x12\x0erockstartf.api\x1a!serving/api/messages/tensor.proto\"\xd9\x01\n\x11PackedTensorProto\x12\'\n\x05\x64type\x18\x01 \x01(\x0e\x32\x18.rockstartf.api.DataType\x12\x36\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32 .rockstartf.api.TensorShapeProto\x12\x11\n\tfloat_val\x18\x05 \x01(\x0c\x12\x12\n\ndouble_val\x18\x06 \x01(\x0c\x12\x14\n\x0cscomplex_val\x18\t \x01(\x0c\x12\x10\n\x08\x62ool_val\x18\x0b \x01(\x0c\x12\x14\n\x0c\x64\x63omplex_val\x18\x0c \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(serving/api/messages/packed_tensor.proto\x12\x0erockstartf.api\x1a!serving/api/messages/tensor.proto\"\xd9\x01\n\x11PackedTensorProto\x12\'\n\x05\x64type\x18\x01 \x01(\x0e\x32\x18.rockstartf.api.DataType\x12\x36\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32 .rockstartf.api.TensorShapeProto\x12\x11\n\tfloat_val\x18\x05 \x01(\x0c\x12\x12\n\ndouble_val\x18\x06 \x01(\x0c\x12\x14\n\x0cscomplex_val\x18\t \x01(\x0c\x12\x10\n\x08\x62ool_val\x18\x0b \x01(\x0c\x12\x14\n\x0c\x64\x63omplex_val\x18\x0c \x01(\x0c\x42\x10Z\x0erockstartf/apib\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.api.messages.packed_tensor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\016rockstartf/api'
   _globals['_PACKEDTENSORPROTO']._serialized_start=96
   _globals['_PACKEDTENSORPROTO']._serialized_end=313
 # @@protoc_insertion_point(module_scope)

@@ -26,13 +26,14 @@ from serving.api.messages import inference_pb2 as serving_dot_api_dot_messages_d
 from serving.api.messages import prediction_pb2 as serving_dot_api_dot_messages_dot_prediction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)serving/api/messages/prediction_log.proto\x12\x0erockstartf.api\x1a$serving/api/messages/inference.proto\x1a%serving/api/messages/prediction.proto\"E\n\x0b\x43lassifyLog\x12\x36\n\x07request\x18\x01 \x01(\x0b\x32%.rockstartf.api.ClassificationRequest\"@\n\nRegressLog\x12\x32\n\x07request\x18\x01 \x01(\x0b\x32!.rockstartf.api.RegressionRequest\"=\n\nPredictLog\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x1e.rockstartf.api.PredictRequest\"K\n\x11MultiInferenceLog\x12\x36\n\x07request\x18\x01 \x01(\x0b\x32%.rockstartf.api.MultiInferenceRequest\"\x14\n\x12PredictStreamedLog\"\x0f\n\rSessionRunLog\"\xf6\x02\n\rPredictionLog\x12\x33\n\x0c\x63lassify_log\x18\x02 \x01(\x0b\x32\x1b.rockstartf.api.ClassifyLogH\x00\x12\x31\n\x0bregress_log\x18\x03 \x01(\x0b\x32\x1a.rockstartf.api.RegressLogH\x00\x12@\n\x13multi_inference_log\x18\x04 \x01(\x0b\x32!.rockstartf.api.MultiInferenceLogH\x00\x12\x38\n\x0fsession_run_log\x18\x05 \x01(\x0b\x32\x1d.rockstartf.api.SessionRunLogH\x00\x12\x31\n\x0bpredict_log\x18\x06 \x01(\x0b\x32\x1a.rockstartf.api.PredictLogH\x00\x12\x42\n\x14predict_streamed_log\x18\x07 \x01(\x0b\x32\".rockstartf.api.PredictStreamedLogH\x00\x42\n\n\x08log_typeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)serving/api/messages/prediction_log.proto\x12\x0erockstartf.api\x1a$serving/api/messages/inference.proto\x1a%serving/api/messages/prediction.proto\"E\n\x0b\x43lassifyLog\x12\x36\n\x07request\x18\x01 \x01(\x0b\x32%.rockstartf.api.ClassificationRequest\"@\n\nRegressLog\x12\x32\n\x07request\x18\x01 \x01(\x0b\x32!.rockstartf.api.RegressionRequest\"=\n\nPredictLog\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x1e.rockstartf.api.PredictRequest\"K\n\x11MultiInferenceLog\x12\x36\n\x07request\x18\x01 \x01(\x0b\x32%.rockstartf.api.MultiInferenceRequest\"\x14\n\x12PredictStreamedLog\"\x0f\n\rSessionRunLog\"\xf6\x02\n\rPredictionLog\x12\x33\n\x0c\x63lassify_log\x18\x02 \x01(\x0b\x32\x1b.rockstartf.api.ClassifyLogH\x00\x12\x31\n\x0bregress_log\x18\x03 \x01(\x0b\x32\x1a.rockstartf.api.RegressLogH\x00\x12@\n\x13multi_inference_log\x18\x04 \x01(\x0b\x32!.rockstartf.api.MultiInferenceLogH\x00\x12\x38\n\x0fsession_run_log\x18\x05 \x01(\x0b\x32\x1d.rockstartf.api.SessionRunLogH\x00\x12\x31\n\x0bpredict_log\x18\x06 \x01(\x0b\x32\x1a.rockstartf.api.PredictLogH\x00\x12\x42\n\x14predict_streamed_log\x18\x07 \x01(\x0b\x32\".rockstartf.api.PredictStreamedLogH\x00\x42\n\n\x08log_typeB\x10Z\x0erockstartf/apib\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.api.messages.prediction_log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\016rockstartf/api'
   _globals['_CLASSIFYLOG']._serialized_start=138
   _globals['_CLASSIFYLOG']._serialized_end=207
   _globals['_REGRESSLOG']._serialized_start=209

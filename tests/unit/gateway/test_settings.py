@@ -63,6 +63,7 @@ def test_no_model_is_said():
     ("variable", "value"),
     [
         ("ROCKSTAR_DATA_DIR", "/data"),
+        ("ROCKSTAR_URL", "http://127.0.0.1:8080"),
         ("ROCKSTAR_GATEWAY_SERVICE_HOST", "10.0.0.1"),
         ("ROCKSTAR_GATEWAY_SERVICE_PORT_HTTP", "8080"),
         ("ROCKSTAR_PORT", "tcp://10.0.0.1:8080"),

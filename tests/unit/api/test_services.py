@@ -1,0 +1,32 @@
+"""`services.proto`, which others generate their stubs from, says what is served."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from serving.api import services
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_it_has_all_methods_and_their_messages(tmp_path: Path) -> None:
+    compiled = tmp_path / "services.pb"
+    # As a process: its protobuf and TensorFlow's do not get along in one.
+    command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"--descriptor_set_out={compiled}"]
+    subprocess.run([*command, "serving/api/services.proto"], cwd=ROOT, check=True, timeout=60)
+    (proto,) = FileDescriptorSet.FromString(compiled.read_bytes()).file
+    declared = {
+        (f"/{proto.package}.{service.name}/{method.name}", method.input_type, method.output_type)
+        for service in proto.service
+        for method in service.method
+    }
+    assert declared == {
+        (
+            method.path,
+            f".{method.request.DESCRIPTOR.full_name}",
+            f".{method.response.DESCRIPTOR.full_name}",
+        )
+        for method in services.methods()
+    }
