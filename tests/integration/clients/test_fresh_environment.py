@@ -65,7 +65,8 @@ def interpreter(pytestconfig) -> Path:
     """That of an environment in which this release is installed, without extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     found = environment(pytestconfig, "clients", project["dependencies"])
-    command = [found, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", ROOT]
+    options = ["--quiet", "--no-deps", "--force-reinstall"]
+    command = [str(found), "-m", "pip", "install", *options, str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"the project cannot be built: {done.stderr.strip().splitlines()[-1]}")
