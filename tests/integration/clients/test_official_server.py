@@ -26,7 +26,7 @@ with warnings.catch_warnings():
 IMAGE = png(stroke())
 
 
-class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
+class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
     """Answers with what it was sent: the sum of each image is its first label's share."""
 
     def Predict(self, request, context):  # noqa: N802
@@ -60,7 +60,7 @@ class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
-class Models(model_service_pb2_grpc.ModelServiceServicer):
+class Models(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
     """Version 7 is there, version 3 too."""
 
     def GetModelStatus(self, request, context):  # noqa: N802

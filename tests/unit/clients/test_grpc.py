@@ -61,7 +61,7 @@ class Server:
         rows = len(to_array(request.inputs["image"]))
         with self.lock:
             self.predictions += 1
-        probabilities = np.tile(np.float32([0.125, 0.5, 0.25, 0.125]), (rows, 1))
+        probabilities = np.tile(np.array([0.125, 0.5, 0.25, 0.125], np.float32), (rows, 1))
         response.outputs["probabilities"].CopyFrom(to_proto(probabilities))
         return response
 
