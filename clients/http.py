@@ -102,7 +102,8 @@ class HttpClient(Connection):
         document: dict[str, Any] = self._request(
             "POST",
             f"/predict/{quote(model, safe='')}",
-            params={"top": top, "partial": "true"} | ({} if version is None else {"version": version}),
+            params={"top": top, "partial": "true"}
+            | ({} if version is None else {"version": version}),
             data=body,
             headers={"Content-Type": content_type},
             timeout=timeout,

@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -24,7 +24,7 @@ class Progress:
             count: how many items there are, if that is known; called in a thread of its own.
         """
         self._count = count
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
         self._began: tuple[float, int] | None = None
         self._said = time.monotonic()
 

@@ -1,1 +1,1 @@
-"""Many predictions: folders, tables and archives through a service, into a file; can be continued."""
+"""Many predictions: files, tables and archives through a service into a file; can be continued."""

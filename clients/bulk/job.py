@@ -65,7 +65,9 @@ class Summary:
 
 
 def answers(
-    items: Iterable[Item], ask: Ask, pace: Pace = Pace()  # noqa: B008
+    items: Iterable[Item],
+    ask: Ask,
+    pace: Pace = Pace(),
 ) -> Generator[list[tuple[Item, int, Outcome]]]:
     """What a service says of items, batch by batch, in their order.
 
@@ -111,7 +113,7 @@ def run(
     items: Iterable[Item],
     ask: Ask,
     output: Output,
-    pace: Pace = Pace(),  # noqa: B008
+    pace: Pace = Pace(),
     on_progress: Callable[[int, int], None] = lambda _items, _failed: None,
 ) -> Summary:
     """Do all items that are not done yet, and finish the output.

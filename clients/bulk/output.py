@@ -1,15 +1,17 @@
 """The files of a run: its output, the failed items, and how far it is.
 
-While a run is under way there are OUT.part, OUT's failed part and OUT.progress. What is in the parts
-beyond the state in OUT.progress is cut off when the run is continued, so that nothing is there twice
-and nothing is missing, wherever it was killed. At the end the parts get their names: an OUT that is
-there is whole.
+While a run is under way there are OUT.part, that of the failed items, and OUT.progress. What is in
+the parts beyond the state in OUT.progress is cut off when the run is continued, so that nothing is
+there twice and nothing is missing, wherever it was killed. At the end the parts get their names: an
+OUT that is there is whole.
 """
 
+import csv
 from pathlib import Path
 
 import msgspec
 
+from clients.bulk.batches import MIB
 from clients.bulk.errors import BulkError, ResumeError
 from clients.bulk.sinks.formats import format_of
 from clients.bulk.sinks.parts import Part
@@ -53,6 +55,8 @@ class Output:
     def __init__(self, files: Files, asked: Asked, *, restart: bool = False) -> None:
         """Begin a run, or take up one that was cut off.
 
+        A run with asked.retry adds to a complete output, and replaces its file of failed items.
+
         Args:
             files: where to.
             asked: what the run asks for.
@@ -64,16 +68,19 @@ class Output:
             OSError: the files cannot be written.
         """
         self.files = files
-        if not restart:
+        if asked.retry:
+            _require_failed(files)
+        elif not restart:
             _require_new(files)
         self._out = Part(files.part)
         try:
             state = None if restart else read_state(files.state)
             if state is None:
-                write_state(files.state, State(asked=asked))
+                state = State(asked=asked, out_bytes=self._copied() if asked.retry else 0)
+                write_state(files.state, state)
             else:
                 _require_same(state.asked, asked, files)
-            self.state = state or State(asked=asked)
+            self.state = state
             self._failed = Part(files.failed_part)
             if not self.state.finished:
                 self._out.cut_back(self.state.out_bytes)
@@ -108,7 +115,7 @@ class Output:
         write_state(self.files.state, self.state)
 
     def finish(self) -> None:
-        """Give the files their names: all items are done. May be done again after it was cut off."""
+        """Give the files their names: all items are done. Cut off, it is done again."""
         header = self.files.format.header
         if not self.state.finished:
             if header is not None and not self.state.out_bytes:
@@ -148,16 +155,44 @@ class Output:
         self._out.close()
         self._failed.close()
 
+    def _copied(self) -> int:
+        """Begin with what is in a complete output; how many bytes that are."""
+        self._out.cut_back(0)
+        with self.files.out.open("rb") as complete:
+            while chunk := complete.read(MIB):
+                self._out.append(chunk)
+        self._out.sync()
+        return self._out.size
+
     def _append(self, part: Part, rows: list[Row] | list[FailedRow], size: int) -> int:
         """Write rows, with a header where they are the first; how many bytes that were."""
         if not rows:
             return 0
         header = self.files.format.header
         data = self.files.format.lines(rows)
-        if header is not None and not size:
-            data = header(rows[0]) + data
+        if header is not None:
+            names = header(rows[0])
+            if not size:
+                data = names + data
+            elif names != part.first_line() or header(rows[-1]) != names:
+                before, now = part.first_line().decode().strip(), names.decode().strip()
+                raise BulkError(
+                    f"{part.path} has the columns {before}, the answers now {now}: pick the "
+                    "version of the first ones with --version, and the same --top"
+                )
         part.append(data)
         return len(data)
+
+
+def _require_failed(files: Files) -> None:
+    if files.format.convert is not None:
+        raise BulkError(
+            "--retry-failed goes with .csv and .jsonl: a Parquet file takes no more rows"
+        )
+    if not files.state.exists() and not (files.out.exists() and files.failed.exists()):
+        raise BulkError(
+            f"there are no {files.out} and {files.failed} of a complete run to go on from"
+        )
 
 
 def _require_new(files: Files) -> None:
@@ -172,6 +207,9 @@ def _require_new(files: Files) -> None:
 
 def _require_same(before: Asked, now: Asked, files: Files) -> None:
     """Check that a continued run asks for what it asked before."""
+    if before.retry != now.retry:
+        what = "with" if before.retry else "without"
+        raise ResumeError(f"{files.out} was begun {what} --retry-failed: finish it like that")
     hint = f"; --restart replaces what is in {files.part}"
     for name in ("model", "version", "top"):
         was, is_ = getattr(before, name), getattr(now, name)
@@ -186,3 +224,11 @@ def _require_same(before: Asked, now: Asked, files: Files) -> None:
             f"{files.out} was begun with version {before.newest}, the newest is now {now.newest}: "
             f"--version {before.newest} goes on with that one{hint}"
         )
+
+
+def failed_names(files: Files) -> frozenset[str]:
+    """The items in the file of failed items of a complete run."""
+    with files.failed.open(encoding="utf-8", newline="") as file:
+        if files.format.header is None:
+            return frozenset(msgspec.json.decode(line)["item"] for line in file)
+        return frozenset(row["item"] for row in csv.DictReader(file))

@@ -1,6 +1,6 @@
 """The services that a bulk run can ask: a gateway over HTTP, a model server over gRPC."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +69,6 @@ def served_over_grpc(server: TFServingClient, model: str, version: int | None) -
     return Served(model, newest, isinstance(contract.input, TableInput))
 
 
-
-
 def over_http(client: HttpClient, model: str, *, version: int | None, top: int) -> Ask:
     """Ask a gateway, which prepares the examples and sets bad ones aside."""
 
@@ -86,7 +84,9 @@ def over_http(client: HttpClient, model: str, *, version: int | None, top: int) 
 def _outcome(answer: dict[str, Any]) -> Outcome:
     if "error" in answer:
         error = answer["error"]
-        return Failed(reason_of(error["field"], error["expected"], error["got"], error.get("hint", "")))
+        return Failed(
+            reason_of(error["field"], error["expected"], error["got"], error.get("hint", ""))
+        )
     if "value" in answer:
         return Value(answer["value"])
     return msgspec.convert(answer, Prediction)
@@ -107,7 +107,9 @@ def over_grpc(server: TFServingClient, model: str, *, version: int | None, top: 
             bad = {n: each for n, each in enumerate(tensors) if isinstance(each, InvalidInputError)}
             if not good:
                 raise bad[0]
-            failed.update((n, Failed(reason_of(e.field, e.expected, e.got, e.hint))) for n, e in bad.items())
+            failed.update(
+                (n, Failed(reason_of(e.field, e.expected, e.got, e.hint))) for n, e in bad.items()
+            )
             return np.stack(good)
 
         answer = predictor.predict(model, batch, version=version, timeout=_TIMEOUT_S)
@@ -117,7 +119,7 @@ def over_grpc(server: TFServingClient, model: str, *, version: int | None, top: 
             if contract.task == "regression"
             else predictions(answer.outputs, contract.labels, top)
         )
-        rest = iter(good)
+        rest: Iterator[Prediction | Value] = iter(good)
         places = range(len(examples))
         return Answered(contract.version, [failed.get(n) or next(rest) for n in places])
 

@@ -1,4 +1,4 @@
-"""How far a run is: a small file beside its output, by which it is continued after it was cut off."""
+"""How far a run is: a small file beside its output, by which it can be continued."""
 
 import os
 from hashlib import blake2b
@@ -21,12 +21,14 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         version: the one that was picked; None is the newest.
         newest: the newest version when the run began, where that is known.
         top: how many labels are listed.
+        retry: whether only items that failed before are asked for.
     """
 
     model: str
     version: int | None = None
     newest: int | None = None
     top: int = 1
+    retry: bool = False
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -79,7 +81,9 @@ def read_state(path: Path) -> State | None:
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ResumeError(f"{path} is not the state of a run ({error}): --restart begins anew") from error
+        raise ResumeError(
+            f"{path} is not the state of a run ({error}): --restart begins anew"
+        ) from error
 
 
 def write_state(path: Path, state: State) -> None:

@@ -51,10 +51,13 @@ class Part:
             ResumeError: there are fewer.
         """
         if self.size < size:
-            raise ResumeError(
-                f"{self.path} is shorter than it was: begin anew with --restart"
-            )
+            raise ResumeError(f"{self.path} is shorter than it was: begin anew with --restart")
         self._file.truncate(size)
+
+    def first_line(self) -> bytes:
+        """Its first line."""
+        with self.path.open("rb") as file:
+            return file.readline()
 
     def sync(self) -> None:
         """Wait until it is safe on disk."""

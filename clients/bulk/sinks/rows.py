@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from clients.bulk.item import Failed, Outcome
+from clients.bulk.item import Failed
 from serving.labels import Prediction, Value
 
 _ENCODER = msgspec.json.Encoder()

@@ -21,7 +21,7 @@ def count(paths: Iterable[str], takes: Callable[[str], bool]) -> int | None:
     """
     total = 0
     for path in paths:
-        inside = walk(path) if os.path.isdir(path) else (path,)  # noqa: PTH112
+        inside = walk(path) if os.path.isdir(path) else (path,)
         for found in inside:
             if isinstance(found, Item) or (found != path and not takes(found)):
                 continue

@@ -63,7 +63,7 @@ def _walk(folder: str, above: _Above) -> Iterator[str | Item]:
         yield failing_item(folder, _unreadable(folder, error))
         return
     for name, is_folder in found:
-        path = os.path.join(folder, os.fsdecode(name))  # noqa: PTH118
+        path = os.path.join(folder, os.fsdecode(name))
         if is_folder:
             yield from _walk(path, above | {here})
         else:
@@ -80,7 +80,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _content(path: str) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        with open(path, "rb", buffering=0) as file:
             return file.read()
     except OSError as error:
         raise _unreadable(path, error) from error

@@ -15,8 +15,8 @@ from clients.bulk.sources.tables import row_items
 class Paths:
     """Files, folders, CSV files and archives, in the order in which they are named.
 
-    A file that is named is taken whatever it is called; in folders and archives only images are (or,
-    for a model of tables, the CSV files of folders), hidden files never. Can be iterated again: the
+    A file that is named is taken whatever it is called; in folders and archives only images are
+    (for a model of tables CSV files, in folders), hidden files never. Can be iterated again: the
     order stays the same as long as the files do.
 
     Attributes:
@@ -48,7 +48,7 @@ class Paths:
     def __iter__(self) -> Iterator[Item]:
         self.passed_over = 0
         for path in self._paths:
-            if not os.path.isdir(path):  # noqa: PTH112
+            if not os.path.isdir(path):
                 yield from self._of_file(path)
                 continue
             for found in walk(path):
@@ -56,6 +56,11 @@ class Paths:
                     yield found
                 elif self._takes(found, archives=True):
                     yield from self._of_file(found)
+
+    @property
+    def wants(self) -> str:
+        """What is taken of folders and archives."""
+        return f"files that end in {', '.join(self._wanted)}"
 
     def count(self) -> int | None:
         """About how many items there are; None where that is not known without reading them."""
@@ -82,4 +87,4 @@ class Paths:
         name = path.rpartition("/")[2]
         if name.startswith(".") or not name.lower().endswith(wanted):
             return False
-        return not self._leave_out or os.path.abspath(path) not in self._leave_out  # noqa: PTH100
+        return not self._leave_out or os.path.abspath(path) not in self._leave_out

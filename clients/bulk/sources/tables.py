@@ -19,7 +19,7 @@ def row_items(path: str) -> Iterator[Item]:
     A row that cannot be read is an item that fails, and so is a file without a usable header.
     """
     try:
-        with open(path, encoding=_ENCODING, errors="surrogateescape", newline="") as file:  # noqa: PTH123
+        with open(path, encoding=_ENCODING, errors="surrogateescape", newline="") as file:
             status = os.fstat(file.fileno())
             delimiter = max(DELIMITERS, key=file.readline().count)
             file.seek(0)
@@ -47,7 +47,7 @@ def _items(path: str, reader: Iterator[list[str]], stamp: str) -> Iterator[Item]
         except InvalidInputError as error:
             yield failing_item(name, error)
             continue
-        yield Item(name, stamp, sum(map(len, record)) + len(names), names, _giving(row))
+        yield Item(name, stamp, sum(map(len, row.values())) + len(names), names, _giving(row))
 
 
 def _records(path: str, reader: Iterator[list[str]]) -> Iterator[list[str] | InvalidInputError]:
