@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from serving import logs
+from serving.model_server.installed import missing
 from serving.serve import Addresses, ServeOptions
 from serving.serve import serve as run
 from serving.supervisor import ServeError
@@ -40,6 +41,9 @@ def serve(
     log_format: logs.LogFormat,
 ) -> None:
     """Serve the models of a folder over HTTP and gRPC until Ctrl-C."""
+    reason = missing() if tfserving is None else ""
+    if reason:
+        raise click.ClickException(f"{reason}; with --tfserving HOST:8500 it is not needed")
     logs.configure(log_format, "serve")
     options = ServeOptions(
         models, only, host, port, grpc_port, rest_port, workers, tfserving, log_format

@@ -56,8 +56,12 @@ def test_more_than_a_request_may_have(gateway, images, tmp_path):
     assert done.returncode == 4
     assert "300 items, 30 failed, in " in done.stderr
     assert f"What failed, and why: {tmp_path}/out.failed.csv" in done.stderr
-    assert [row["item"] for row in rows(out)] == [f"{images}/{n:03}.png" for n in range(300) if n % 10]
-    assert {(row["label"], row["score"], row["version"]) for row in rows(out)} == {("zero", "1.0", "2")}
+    assert [row["item"] for row in rows(out)] == [
+        f"{images}/{n:03}.png" for n in range(300) if n % 10
+    ]
+    assert {(row["label"], row["score"], row["version"]) for row in rows(out)} == {
+        ("zero", "1.0", "2")
+    }
     failed = rows(tmp_path / "out.failed.csv")
     assert [row["item"] for row in failed] == [f"{images}/{n:03}.png" for n in range(0, 300, 10)]
     assert failed[0]["reason"].startswith("expected an image (PNG, ")
@@ -84,18 +88,29 @@ def test_all_formats_and_kinds_of_input_say_the_same(gateway, images, tmp_path):
         "e.csv": ["--files-from", tmp_path / "list.txt"],
     }.items():
         assert predict(gateway, *arguments, "-o", tmp_path / name).returncode == 4
-    listed = predict(gateway, "--files-from", "-", "-o", tmp_path / "f.csv", input=(tmp_path / "list.txt").read_text())
+    listed = predict(
+        gateway,
+        "--files-from",
+        "-",
+        "-o",
+        tmp_path / "f.csv",
+        input=(tmp_path / "list.txt").read_text(),
+    )
     assert listed.returncode == 4
     expected = rows(tmp_path / "a.csv")
     assert rows(tmp_path / "e.csv") == rows(tmp_path / "f.csv") == expected
-    zipped = [row | {"item": row["item"].replace(f"{archive}:", f"{images}/")} for row in rows(tmp_path / "d.csv")]
+    zipped = [
+        row | {"item": row["item"].replace(f"{archive}:", f"{images}/")}
+        for row in rows(tmp_path / "d.csv")
+    ]
     assert zipped == expected
     lines = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
     table = pq.read_table(tmp_path / "c.parquet").to_pylist()
     for found in (lines, table):
-        assert [(each["item"], each["label"], str(each["score"]), str(each["version"])) for each in found] == [
-            (row["item"], row["label"], row["score"], row["version"]) for row in expected
-        ]
+        assert [
+            (each["item"], each["label"], str(each["score"]), str(each["version"]))
+            for each in found
+        ] == [(row["item"], row["label"], row["score"], row["version"]) for row in expected]
 
 
 def state_items(out: Path) -> int:
@@ -105,38 +120,52 @@ def state_items(out: Path) -> int:
         return 0
 
 
-def test_runs_that_are_killed_end_as_one_that_is_not(gateway, toy_server, images, tmp_path):
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_runs_that_are_killed_end_as_one_that_is_not(gateway, toy_server, images, tmp_path, suffix):
     """SIGKILL, again and again at random: nothing is missing, nothing is there twice."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)
-    for suffix in ("csv", "jsonl"):
-        uncut, out = tmp_path / f"uncut.{suffix}", tmp_path / f"out.{suffix}"
-        small = ["--batch=2", "--concurrency=3"]
-        assert predict(gateway, images, *small, "-o", uncut).returncode == 4
-        kills = 0
-        while not out.exists() and kills < 6:
-            part, asked = out.with_name(f"{out.name}.part"), toy_server.predictions
-            enough = asked + chance.randrange(10, 60)
-            command = [*COMMAND, "--url", gateway.url, str(images), *small, "-o", str(out)]
-            process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-            until(lambda: toy_server.predictions > enough or process.poll() is not None)
-            time.sleep(chance.random() * 0.02)  # at any moment, which no condition could pick
-            process.kill()
-            process.wait()
-            kills += 1
-            assert part.exists() or out.exists(), f"seed {seed}"
+    uncut, out = tmp_path / f"uncut.{suffix}", tmp_path / f"out.{suffix}"
+    small = ["--batch=4", "--concurrency=3"]
+    assert predict(gateway, images, *small, "-o", uncut).returncode == 4
+    for _ in range(4):
         if not out.exists():
-            done = predict(gateway, images, *small, "-o", out)
-            assert done.returncode == 4, f"seed {seed}: {done.stderr}"
-        assert out.read_bytes() == uncut.read_bytes(), f"seed {seed}"
-        failed = [path.with_name(f"{path.stem}.failed.{suffix}").read_bytes() for path in (out, uncut)]
-        assert failed[0] == failed[1], f"seed {seed}"
+            killed(gateway, toy_server, [images, *small, "-o", out], chance)
+    if not out.exists():
+        done = predict(gateway, images, *small, "-o", out)
+        assert done.returncode == 4, f"seed {seed}: {done.stderr}"
+    assert out.read_bytes() == uncut.read_bytes(), f"seed {seed}"
+    failed = [path.with_name(f"{path.stem}.failed.{suffix}").read_bytes() for path in (out, uncut)]
+    assert failed[0] == failed[1], f"seed {seed}"
+
+
+def killed(gateway, toy_server, arguments, chance) -> None:
+    enough = toy_server.predictions + chance.randrange(10, 120)
+    process = start(gateway, *arguments)
+    until(lambda: toy_server.predictions > enough or process.poll() is not None)
+    time.sleep(chance.random() * 0.02)  # at any moment, which no condition could pick
+    process.kill()
+    process.communicate()
+
+
+def start(gateway, *arguments) -> subprocess.Popen:
+    command = [*COMMAND, "--url", gateway.url, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 def interrupted(gateway, toy_server, images, out, how) -> tuple[int, str]:
     """Stops a run when some of it is done, and says how it ended."""
     before = toy_server.predictions
-    command = [*COMMAND, "--url", gateway.url, str(images), "--batch=2", "--concurrency=2", "-o", str(out)]
+    command = [
+        *COMMAND,
+        "--url",
+        gateway.url,
+        str(images),
+        "--batch=2",
+        "--concurrency=2",
+        "-o",
+        str(out),
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     until(lambda: toy_server.predictions > before + 40)
     how(process)
@@ -146,7 +175,9 @@ def interrupted(gateway, toy_server, images, out, how) -> tuple[int, str]:
 
 def test_ctrl_c_keeps_what_is_done(gateway, toy_server, images, tmp_path):
     out = tmp_path / "out.csv"
-    status, said = interrupted(gateway, toy_server, images, out, lambda process: process.send_signal(signal.SIGINT))
+    status, said = interrupted(
+        gateway, toy_server, images, out, lambda process: process.send_signal(signal.SIGINT)
+    )
     assert status == 130
     assert "the same command continues" in said
     assert "Traceback" not in said
@@ -160,7 +191,16 @@ def test_a_service_that_goes_away_is_waited_for(start_gateway, toy_server, image
     gateway = start_gateway("--workers=1", "--no-access-log")
     out = tmp_path / "out.csv"
     toy_server.proceed.clear()
-    command = [*COMMAND, "--url", gateway.url, str(images), "--batch=20", "--patience=1", "-o", str(out)]
+    command = [
+        *COMMAND,
+        "--url",
+        gateway.url,
+        str(images),
+        "--batch=20",
+        "--patience=1",
+        "-o",
+        str(out),
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     until(lambda: toy_server.predictions > 0)
     os.kill(gateway.process.pid, signal.SIGKILL)
@@ -187,12 +227,18 @@ def test_a_full_disk_is_said_and_can_be_continued(gateway, images, tmp_path):
 
 def test_what_is_wrong_is_said_before_anything_is_written(gateway, images, tmp_path):
     for arguments, naming in [
-        ([tmp_path / "absent", "-o", tmp_path / "o.csv"], "absent: expected a readable file, got No such"),
+        (
+            [tmp_path / "absent", "-o", tmp_path / "o.csv"],
+            "absent: expected a readable file, got No such",
+        ),
         ([images, "-o", tmp_path / "o.xls"], "ends in .csv, .jsonl, .parquet, got 'o.xls'"),
         ([images, "-o", tmp_path / "no" / "o.csv"], "there is no folder"),
         ([images, "--model", "nose", "-o", tmp_path / "o.csv"], "nose"),
         ([images, "--version", "9", "-o", tmp_path / "o.csv"], "9"),
-        ([ROOT / "docs", "-o", tmp_path / "empty.csv"], "nothing to predict: expected files that end in .png"),
+        (
+            [ROOT / "docs", "-o", tmp_path / "empty.csv"],
+            "nothing to predict: expected files that end in .png",
+        ),
         ([images / "001.png", "--restart"], "go with -o"),
         (["-o", tmp_path / "o.csv"], "name FILES"),
     ]:
@@ -219,7 +265,7 @@ def test_an_output_that_is_an_input_is_refused(gateway, tmp_path):
 def test_names_of_any_bytes_arrive(gateway, tmp_path):
     folder = tmp_path / "odd"
     folder.mkdir()
-    for name in (b"a,b.png", b"c\nd.png", b"\xff.png", "é \"q\".png".encode()):
+    for name in (b"a,b.png", b"c\nd.png", b"\xff.png", 'é "q".png'.encode()):
         (folder / os.fsdecode(name)).write_bytes(IMAGE)
     for suffix in ("csv", "jsonl"):
         assert predict(gateway, folder, "-o", tmp_path / f"o.{suffix}").returncode == 0
@@ -254,4 +300,6 @@ def test_real_digits(gateway, tmp_path):
     done = predict(gateway, digits, "-o", tmp_path / "o.csv")
     assert done.returncode == 0
     assert "600 items, 0 failed" in done.stderr
-    assert [row["item"] for row in rows(tmp_path / "o.csv")] == sorted(map(str, digits.glob("*/*.png")))
+    assert [row["item"] for row in rows(tmp_path / "o.csv")] == sorted(
+        map(str, digits.glob("*/*.png"))
+    )

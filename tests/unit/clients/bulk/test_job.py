@@ -71,7 +71,14 @@ def test_outputs_hold_everything_in_order(tmp_path):
         rows = list(csv.DictReader(file))
     good = [n for n in range(12) if n % 5 != 4]
     assert rows == [
-        {"item": f"item,{n}", "label": f"n{n}", "score": "0.5", "label_2": "x", "score_2": "0.25", "version": "2"}
+        {
+            "item": f"item,{n}",
+            "label": f"n{n}",
+            "score": "0.5",
+            "label_2": "x",
+            "score_2": "0.25",
+            "version": "2",
+        }
         for n in good
     ]
     lines = [json.loads(line) for line in (tmp_path / "jsonl.jsonl").read_text().splitlines()]
@@ -79,8 +86,13 @@ def test_outputs_hold_everything_in_order(tmp_path):
     assert lines[0]["top"] == [{"label": "n0", "score": 0.5}, {"label": "x", "score": 0.25}]
     table = pq.read_table(tmp_path / "parquet.parquet").to_pylist()
     assert [{name: str(value) for name, value in row.items()} for row in table] == rows
-    assert (tmp_path / "csv.failed.csv").read_text() == "item,reason\n\"item,4\",a fifth\n\"item,9\",a fifth\n"
-    assert json.loads((tmp_path / "jsonl.failed.jsonl").read_text().splitlines()[1]) == {"item": "item,9", "reason": "a fifth"}
+    assert (
+        tmp_path / "csv.failed.csv"
+    ).read_text() == 'item,reason\n"item,4",a fifth\n"item,9",a fifth\n'
+    assert json.loads((tmp_path / "jsonl.failed.jsonl").read_text().splitlines()[1]) == {
+        "item": "item,9",
+        "reason": "a fifth",
+    }
     assert sorted(contents(tmp_path)) == [
         *("csv.csv", "csv.failed.csv", "jsonl.failed.jsonl", "jsonl.jsonl"),
         *("parquet.failed.jsonl", "parquet.parquet"),
@@ -88,22 +100,34 @@ def test_outputs_hold_everything_in_order(tmp_path):
 
 
 def test_values_are_written(tmp_path):
-    do(tmp_path / "o.csv", make_items(2), service=lambda examples: Answered(1, [Value(0.5)] * len(examples)))
-    assert (tmp_path / "o.csv").read_text() == 'item,value,version\n"item,0",0.5,1\n"item,1",0.5,1\n'
+    do(
+        tmp_path / "o.csv",
+        make_items(2),
+        service=lambda examples: Answered(1, [Value(0.5)] * len(examples)),
+    )
+    assert (
+        tmp_path / "o.csv"
+    ).read_text() == 'item,value,version\n"item,0",0.5,1\n"item,1",0.5,1\n'
     assert sorted(contents(tmp_path)) == ["o.csv"]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_where_all_fail_there_is_an_empty_output(tmp_path, suffix):
     out = tmp_path / f"o.{suffix}"
-    assert do(out, make_items(2), service=lambda e: Answered(1, [Failed("no")] * len(e))).failed == 2
+    assert (
+        do(out, make_items(2), service=lambda e: Answered(1, [Failed("no")] * len(e))).failed == 2
+    )
     expected = b"item,version\n" if suffix == "csv" else b""
     assert out.read_bytes() == expected if suffix != "parquet" else pq.read_table(out).num_rows == 0
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-@given(st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=40)), max_size=4), st.integers(1, 40))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=40)), max_size=4), st.integers(1, 40)
+)
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_runs_that_were_cut_off_end_as_if_they_were_not(tmp_path_factory, suffix, cuts, count):
     uncut, cut = tmp_path_factory.mktemp("uncut"), tmp_path_factory.mktemp("cut")
     name = f"o.{suffix}"
@@ -146,7 +170,11 @@ def test_a_run_that_is_continued_asks_for_the_rest_alone(tmp_path):
         (Asked("other", newest=2), make_items(30), "begun with model toy, not other"),
         (Asked("toy", newest=2, top=3), make_items(30), "begun with top 1, not 3"),
         (Asked("toy", version=1), make_items(30), "begun with version newest, not 1"),
-        (Asked("toy", newest=3), make_items(30), "begun with version 2, the newest is now 3: --version 2 goes on"),
+        (
+            Asked("toy", newest=3),
+            make_items(30),
+            "begun with version 2, the newest is now 3: --version 2 goes on",
+        ),
         (ASKED, make_items(30, stamp="2"), "the input is not what it was"),
         (ASKED, make_items(30)[1:], "the input is not what it was"),
         (ASKED, make_items(5), "the input is not what it was"),
@@ -247,7 +275,10 @@ def test_other_columns_stop_a_run(tmp_path):
             return Answered(3, [Value(1.0)] * len(examples))
         return ask(examples)
 
-    with pytest.raises(BulkError, match=r"has the columns item,label,score,label_2,score_2,version, the answers now item,value"):
+    with pytest.raises(
+        BulkError,
+        match=r"has the columns item,label,score,label_2,score_2,version, the answers now item,value",
+    ):
         do(tmp_path / "o.csv", make_items(30), service=service)
 
 
