@@ -54,9 +54,13 @@ def serve(
     as_json: bool,
 ) -> None:
     """Serve the models of a folder over HTTP and gRPC until Ctrl-C."""
+    from serving.model_server.installed import missing
     from serving.serve import ServeOptions
     from serving.serve import serve as run
 
+    reason = missing() if tfserving is None else ""
+    if reason:
+        raise click.ClickException(f"{reason}; with --tfserving HOST:8500 it is not needed")
     logs.configure(log_format, "serve")
     options = ServeOptions(
         models, only, host, port, grpc_port, rest_port, workers, tfserving, log_format

@@ -9,16 +9,19 @@ import json
 import re
 from typing import Any, NoReturn
 
-import simdjson
-
 from serving.api.status import Code, StatusError
+
+try:
+    from simdjson import Array, Object, Parser
+except ModuleNotFoundError:
+    from serving.api.json_plain import Array, Object, Parser  # type: ignore[assignment]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A parser keeps the memory that its largest document took. So only a few are kept, none of them
 # after a document of more bytes than this.
 _KEPT_BYTES = 16 * 2**20
 _KEPT_PARSERS = 4
-_parsers: list[simdjson.Parser] = []
+_parsers: list[Parser] = []
 
 # How simdjson's errors begin where a number is more than 64 bits hold, or a decimal of 64 bits.
 _OF_NUMBERS = ("NUMBER_ERROR", "BIGINT_ERROR")
@@ -63,33 +66,33 @@ def parse(body: bytes | memoryview) -> Any:
 
 def is_list(value: Any) -> bool:
     """Whether it is an array."""
-    return isinstance(value, (list, simdjson.Array))
+    return isinstance(value, (list, Array))
 
 
 def is_object(value: Any) -> bool:
     """Whether it is an object."""
-    return isinstance(value, (dict, simdjson.Object))
+    return isinstance(value, (dict, Object))
 
 
 def plain(value: Any) -> Any:
     """A value in Python's own types, all through."""
-    if isinstance(value, simdjson.Array):
+    if isinstance(value, Array):
         return value.as_list()
-    if isinstance(value, simdjson.Object):
+    if isinstance(value, Object):
         return value.as_dict()
     return value
 
 
 def _parse_quickly(body: bytes | memoryview) -> Any:
     if len(body) > _KEPT_BYTES:
-        return simdjson.Parser().parse(body)
+        return Parser().parse(body)
     for parser in tuple(_parsers):
         try:
             return parser.parse(body)
         except RuntimeError as error:
             if "re-use" not in str(error):  # a document of this parser is still in use
                 raise
-    parser = simdjson.Parser()
+    parser = Parser()
     document = parser.parse(body)
     if len(_parsers) < _KEPT_PARSERS:
         _parsers.append(parser)

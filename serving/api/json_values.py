@@ -12,10 +12,9 @@ from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
-import simdjson
 from numpy.typing import NDArray
 
-from serving.api.json_document import is_object, plain
+from serving.api.json_document import Array, is_object, plain
 
 # What arrays of JSON numbers become on their way to a tensor of a kind.
 _WIDE: dict[str, Any] = {"f": np.float64, "i": np.int64, "u": np.uint64}
@@ -51,11 +50,11 @@ def to_array(
         The tensor, or None where the value describes none of this dtype.
     """
     if quick and kind_of(dtype) in _WIDE:
-        if isinstance(value, simdjson.Array):
+        if isinstance(value, Array):
             stacked = _from_buffers([value], dtype, body)
             if stacked is not None:
                 return stacked.reshape(stacked.shape[1:])
-        elif value and isinstance(value, list) and {type(v) for v in value} == {simdjson.Array}:
+        elif value and isinstance(value, list) and {type(v) for v in value} == {Array}:
             stacked = _from_buffers(value, dtype, body)
             if stacked is not None:
                 return stacked
@@ -114,7 +113,7 @@ def in_range(low: int, high: int, dtype: np.dtype[Any]) -> bool:
 
 
 def _from_buffers(
-    arrays: list[simdjson.Array], dtype: np.dtype[Any], body: bytes | memoryview | None
+    arrays: list[Array], dtype: np.dtype[Any], body: bytes | memoryview | None
 ) -> NDArray[Any] | None:
     kind = kind_of(dtype)
     try:
@@ -133,14 +132,14 @@ def _from_buffers(
     return _cast(flat.reshape(whole), dtype) if regular else None
 
 
-def _buffers(arrays: list[simdjson.Array], kind: str) -> list[Any]:
+def _buffers(arrays: list[Array], kind: str) -> list[Any]:
     return [array.as_buffer(of_type=_CODES[kind]) for array in arrays]
 
 
-def _shape(array: simdjson.Array) -> tuple[int, ...]:
+def _shape(array: Array) -> tuple[int, ...]:
     """The shape of a regular array."""
     shape = []
-    while isinstance(array, simdjson.Array):
+    while isinstance(array, Array):
         shape.append(len(array))
         if not shape[-1]:
             break
@@ -153,7 +152,7 @@ def _is_regular(lists: list[Any], shape: tuple[int, ...]) -> bool:
     for level, size in enumerate(shape):
         if level:
             lists = list(itertools.chain.from_iterable(lists))
-        if {type(each) for each in lists} > {simdjson.Array} or set(map(len, lists)) > {size}:
+        if {type(each) for each in lists} > {Array} or set(map(len, lists)) > {size}:
             return False
     return True
 

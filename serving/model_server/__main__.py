@@ -1,67 +1,19 @@
 """`python -m serving.model_server --model_name=cnn --model_base_path=models/cnn`."""
 
-import logging
 import sys
-from collections.abc import Sequence
-from functools import partial
 
-from serving import logs
-from serving.model_server.address_file import write_address_file
-from serving.model_server.engines.choice import find_runtimes, in_words
-from serving.model_server.flags.logging import log_format
-from serving.model_server.flags.parser import PROGRAM, Flags, parse_flags
-from serving.model_server.models.config import ConfigError
-from serving.model_server.models.manager import StartError
-from serving.model_server.server import ModelServer
-from serving.model_server.signals import Signals, exit_now
-
-log = logging.getLogger("serving.model_server")  # not "__main__"
+from serving.model_server.installed import missing
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT.
-
-    Returns:
-        The exit status: 0 after a stop, 1 when it cannot start. Others end the process elsewhere: 2
-        for wrong flags, 128 and the signal's number for a signal while it stops.
-    """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    logs.configure(log_format(arguments), PROGRAM)
-    signals = Signals()
-    try:
-        return _serve(parse_flags(arguments), signals)
-    except (ConfigError, StartError) as error:
-        for line in str(error).splitlines():
-            log.error("cannot start: %s", line)
+def main() -> int:
+    """Serve, or say what to install; returns the exit status."""
+    reason = missing()
+    if reason:
+        print(reason, file=sys.stderr)
         return 1
+    from serving.model_server.command import main as serve
 
-
-def _serve(flags: Flags, signals: Signals) -> int:
-    log.info("engine of a version: %s", in_words(flags.options.engine, find_runtimes()))
-    server = ModelServer(flags.options)
-    server.start()
-    signals.serving(partial(_remove_traces, flags))
-    if flags.address_file is not None:
-        try:
-            write_address_file(
-                flags.address_file, grpc=server.grpc_address, rest=server.rest_address
-            )
-        except OSError as error:
-            server.stop(grace=0)
-            raise StartError(f"--address_file {flags.address_file}: {error.strerror}") from error
-    signals.wait()
-    finished = server.stop()
-    _remove_traces(flags)
-    log.info("stopped" if finished else "stopped, though some requests had not finished")
-    if not finished:
-        exit_now(0)
-    return 0
-
-
-def _remove_traces(flags: Flags) -> None:
-    for path in (flags.address_file, flags.options.grpc.socket_path):
-        if path is not None:
-            path.unlink(missing_ok=True)
+    return serve()
 
 
 if __name__ == "__main__":

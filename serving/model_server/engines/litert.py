@@ -158,7 +158,7 @@ def _is_batch(spec: TensorSpec, output: NDArray[Any]) -> bool:
 RUNTIME = Runtime(
     name=LiteRTEngine.name,
     package="ai_edge_litert",
-    install="pip install ai-edge-litert",
+    install="pip install 'rockstartf[serve]'",
     files=(MODEL_FILE,),
     reads=(MODEL_FILE,),
     export="export the model with its LiteRT file, as rockstar train does",

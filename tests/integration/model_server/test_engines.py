@@ -18,7 +18,7 @@ SERVE = """
 import json, sys
 from serving.model_server.flags.parser import parse_flags
 from serving.model_server.server import ModelServer
-import serving.model_server.__main__
+import serving.model_server.command
 with ModelServer(parse_flags(sys.argv[1:]).options):
     print(json.dumps(sorted({"tensorflow", "ai_edge_litert"} & set(sys.modules))))
 """

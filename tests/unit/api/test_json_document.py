@@ -1,6 +1,9 @@
 """Bodies of requests, and the words for what is wrong with them."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +11,8 @@ import pytest
 
 from serving.api.json_document import parse, plain
 from serving.api.status import Code, StatusError
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -68,3 +73,17 @@ def test_what_is_no_json(body: str, message: str) -> None:
 def test_a_document_stays_whole_while_others_are_read() -> None:
     kept = [parse(json.dumps({"a": [index]}).encode()) for index in range(20)]
     assert [plain(document) for document in kept] == [{"a": [index]} for index in range(20)]
+
+
+def test_without_simdjson_the_answers_are_the_same() -> None:
+    """The gateway reads TensorFlow Serving's REST API also where the embedded server is not installed."""
+    code = (
+        "import sys; sys.modules['simdjson'] = None; import pytest; "
+        "sys.exit(pytest.main([*sys.argv[1:], '-q', '-p', 'no:cacheprovider', '--deselect', "
+        "'tests/unit/api/test_json_document.py::test_without_simdjson_the_answers_are_the_same']))"
+    )
+    files = [f"tests/unit/api/test_json_{name}.py" for name in ("document", "tensors", "examples")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *files], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout

@@ -70,7 +70,7 @@ def test_nothing_that_serves_or_asks_imports_training():
     "modules",
     [
         "serving.gateway.app, serving.gateway.server, serving.gateway.__main__",
-        "serving.model_server.server, serving.model_server.__main__",
+        "serving.model_server.server, serving.model_server.command, serving.model_server.__main__",
         "serving.model_server.grpc_api.health, serving.model_server.grpc_api.reflection",
         "serving.model_server.tls, serving.logs",
         "clients.http, clients.grpc",
@@ -88,6 +88,6 @@ def test_tensorflow_stays_out(modules):
 
 
 def test_a_server_without_metrics_does_not_load_their_library():
-    code = "import serving.model_server.__main__, sys; print('prometheus_client' in sys.modules)"
+    code = "import serving.model_server.command, sys; print('prometheus_client' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("False\n", "")

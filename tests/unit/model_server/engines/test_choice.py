@@ -84,7 +84,7 @@ NO_TFLITE = (
 NO_SAVED_MODEL = (
     "no saved_model.pb or saved_model.pbtxt for TensorFlow (export it with tf.saved_model.save)"
 )
-TENSORFLOW, LITERT = "pip install 'rockstartf[train]'", "pip install ai-edge-litert"
+TENSORFLOW, LITERT = "pip install 'rockstartf[train]'", "pip install 'rockstartf[serve]'"
 
 
 @pytest.mark.parametrize(
