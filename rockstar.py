@@ -30,8 +30,8 @@ COMMANDS = {
     cls=LazyGroup,
     summaries=COMMANDS,
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
-    epilog="Example: rockstar train cnn, then rockstar serve. Exit codes: 0 done, 1 failed, 2 wrong "
-    "arguments, 3 service away, 4 some failed, 130 Ctrl-C.",
+    epilog="Examples: rockstar train cnn; rockstar serve; rockstar predict --model cnn seven.png. "
+    "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 service away, 4 some failed, 130 Ctrl-C.",
 )
 @click.version_option(package_name="rockstartf")
 @click.option("--debug", is_flag=True, help="Show where an error happened; also ROCKSTAR_DEBUG=1.")

@@ -18,7 +18,7 @@ import orjson
 
 from benchmarks.stages import Stages
 from serving.api import json_document, json_response, json_tensors, json_values
-from serving.model_server import __main__ as program
+from serving.model_server import command as program
 from serving.model_server.engines.litert import LiteRTEngine
 from serving.model_server.rest_api import service
 from serving.model_server.rest_api.channel import Channel

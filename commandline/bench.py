@@ -172,7 +172,9 @@ def _say(address: str, plan: "LoadPlan", measured: "Report") -> None:
 def _end(measured: "Report") -> None:
     """Tell what did not go well, on standard error and in the exit code."""
     if measured.generator_was_the_limit:
-        click.echo("Note: sending took a whole core: the service may be faster than this.", err=True)
+        click.echo(
+            "Note: sending took a whole core: the service may be faster than this.", err=True
+        )
     if measured.unsent:
         click.echo(
             f"{measured.unsent:,} requests were due and found no free connection: "

@@ -1,7 +1,6 @@
 """`rockstar check`."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ from commandline.options import json_option
 from commandline.output import echo_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from commandline.checks.finding import Finding
 
 _COLORS = {"ok": "green", "failed": "red", "skipped": "yellow"}
@@ -65,7 +66,11 @@ def check(
 
 
 def _findings(
-    file: Path | None, models: Path | None, url: str | None, api_key: str | None, upstream: str | None
+    file: Path | None,
+    models: Path | None,
+    url: str | None,
+    api_key: str | None,
+    upstream: str | None,
 ) -> "Iterator[Finding]":
     if models is not None:
         from commandline.checks.models import check_models

@@ -12,7 +12,7 @@ _VARIABLE = "_ROCKSTAR_COMPLETE"
 
 
 @click.command(
-    epilog="Examples: rockstar completion bash > ~/.local/share/bash-completion/completions/rockstar; "
+    epilog="Examples: rockstar completion bash > ~/.rockstar.bash; "
     "rockstar completion fish > ~/.config/fish/completions/rockstar.fish"
 )
 @click.argument("shell", type=click.Choice(SHELLS))

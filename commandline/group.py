@@ -54,7 +54,9 @@ class LazyGroup(click.Group):
         name = args[0]
         if name not in self._summaries and not name.startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(name, self._summaries, n=1)
-            meant = f" did you mean {near[0]}?" if near else f" there are {', '.join(self._summaries)}"
+            meant = (
+                f" did you mean {near[0]}?" if near else f" there are {', '.join(self._summaries)}"
+            )
             raise click.UsageError(f"no command {name!r}:{meant}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -68,7 +68,12 @@ def _told(curves: "FourCurves") -> dict[str, "Curve"]:
 
 def _runs(curves: "FourCurves") -> list[dict[str, Any]]:
     return [
-        {"name": name, "rate": curve.rate, "settled": curve.settled, "losses": curve.losses.tolist()}
+        {
+            "name": name,
+            "rate": curve.rate,
+            "settled": curve.settled,
+            "losses": curve.losses.tolist(),
+        }
         for name, curve in _told(curves).items()
     ]
 

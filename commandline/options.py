@@ -25,7 +25,9 @@ label_option = click.option(
 
 def gateway_options(command: Command) -> Command:
     """Options of a command that asks a gateway: --url and --api-key."""
-    key = click.option("--api-key", envvar="ROCKSTAR_API_KEY", help="Where the gateway asks for one.")
+    key = click.option(
+        "--api-key", envvar="ROCKSTAR_API_KEY", help="Where the gateway asks for one."
+    )
     return click.option("--url", default=DEFAULT_URL, help="The gateway.")(key(command))
 
 

@@ -37,7 +37,9 @@ def echo_failure(failure: Failure) -> None:
     line = " ".join(failure.message.split())
     if len(line) > _LONGEST_LINE:
         line = f"{line[:_LONGEST_LINE]}…"
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {line}", err=True, color=color_wanted())
+    click.echo(
+        f"{click.style('Error:', fg='red', bold=True)} {line}", err=True, color=color_wanted()
+    )
     if failure.hint:
         click.echo(failure.hint, err=True)
 

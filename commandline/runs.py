@@ -38,7 +38,11 @@ def runs(workdir: Path, sort: str, as_json: bool) -> None:
     if as_json:
         echo_json({"runs": found, "skipped": skipped})
         return
-    click.echo(table([_HEAD, *map(_row, found)], right=_RIGHT) if found else f"No finished runs in {folder}.")
+    click.echo(
+        table([_HEAD, *map(_row, found)], right=_RIGHT)
+        if found
+        else f"No finished runs in {folder}."
+    )
     _tell(skipped)
 
 

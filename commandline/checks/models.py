@@ -39,7 +39,9 @@ def _check(version: Version, verdict: Verdict) -> Finding:
     if RUNTIME.file_in(version.folder) is None:
         return Finding(subject, "failed", f"no {RUNTIME.files[0]}", RUNTIME.export)
     if not RUNTIME.installed:
-        detail = f"manifest and contract; {RUNTIME.name} is not installed to load {RUNTIME.files[0]}"
+        detail = (
+            f"manifest and contract; {RUNTIME.name} is not installed to load {RUNTIME.files[0]}"
+        )
         return Finding(subject, "skipped", detail, RUNTIME.install)
     try:
         engine = RUNTIME.load(version.folder, EngineOptions(prefer_tflite=True))

@@ -1,8 +1,8 @@
 """Sends the requests of a plan, in one event loop.
 
-A closed loop waits for answers, so a server that stalls is asked less just then, and its stall counts
-once ("coordinated omission"). With a rate, each request is due at a time of its own, and its latency
-counts from then, also where it had to wait for a free connection: what a user would have waited.
+A closed loop waits for answers, so a server that stalls is asked less just then, and its stall
+counts once ("coordinated omission"). With a rate, each request is due at a time of its own, and its
+latency counts from then, also where it had to wait for a free connection: what a user would wait.
 """
 
 import asyncio
@@ -15,13 +15,16 @@ from commandline.load.plan import Call, LoadPlan, Record
 
 async def run(plan: LoadPlan, call: Call) -> Record:
     """Send requests as planned, and wait for the last answer."""
-    record = Record()
-    begin, cpu = time.perf_counter(), time.process_time()
+    record, clock = Record(), asyncio.get_running_loop().time
+    begin, cpu = clock(), time.process_time()
     tickets = _tickets(plan)
     await asyncio.gather(
-        *(_ask(connection, plan, call, record, tickets, begin) for connection in range(plan.connections))
+        *(
+            _ask(connection, plan, call, record, tickets, begin)
+            for connection in range(plan.connections)
+        )
     )
-    record.seconds = time.perf_counter() - begin
+    record.seconds = clock() - begin
     record.cpu_seconds = time.process_time() - cpu
     if plan.rate is not None:
         # The tickets that nobody took are those of requests that were due meanwhile.
@@ -49,15 +52,15 @@ async def _ask(
     begin: float,
 ) -> None:
     """One connection: a request at a time."""
-    end = begin + plan.seconds
-    while time.perf_counter() < end:
+    clock = asyncio.get_running_loop().time
+    while clock() < begin + plan.seconds:
         number = next(tickets, None)
         if number is None:
             return
-        due = time.perf_counter()
+        due = clock()
         if plan.rate is not None:
             due = begin + number / plan.rate
-            if (early := due - time.perf_counter()) > 0:
+            if (early := due - clock()) > 0:
                 await asyncio.sleep(early)
         outcome = await call(number, connection)
-        record.add(outcome, time.perf_counter() - due)
+        record.add(outcome, clock() - due)

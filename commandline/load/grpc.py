@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -81,7 +82,7 @@ class GrpcTarget:
                 )
                 for _ in range(connections)
             ]
-            methods = [channel.unary_unary(PREDICT.path) for channel in channels]
+            methods: list[Any] = [channel.unary_unary(PREDICT.path) for channel in channels]
 
             async def call(number: int, connection: int) -> str:
                 request = requests[number % len(requests)]

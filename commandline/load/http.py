@@ -9,9 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from clients.errors import UnavailableError
 from commandline.load.plan import NO_CONNECTION, OK, TIMEOUT, Call
-from serving.api.status import Code
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,4 @@ def _require_free(bind: str) -> None:
 def _tell_address(config: "GatewayConfig", arbiter: Any) -> None:
     """One line when it listens; callers wait until the workers are there."""
     address = str(arbiter.LISTENERS[0])
-    click.echo(
-        json.dumps({"http": address, "upstream": config.upstream, "models": config.models})
-    )
+    click.echo(json.dumps({"http": address, "upstream": config.upstream, "models": config.models}))
