@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -83,6 +83,32 @@ class HttpClient(Connection):
             timeout=timeout,
         )
         return _answer(response)
+
+    def predict_each(
+        self,
+        model: str,
+        examples: Sequence[Example],
+        *,
+        version: int | None = None,
+        top: int = 3,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> dict[str, Any]:
+        """As `predict`, but a bad example is answered as an error beside the good ones.
+
+        Returns:
+            The gateway's document: model, version and predictions, each of which may be an error.
+        """
+        content_type, body = _body(list(examples))
+        document: dict[str, Any] = self._request(
+            "POST",
+            f"/predict/{quote(model, safe='')}",
+            params={"top": top, "partial": "true"}
+            | ({} if version is None else {"version": version}),
+            data=body,
+            headers={"Content-Type": content_type},
+            timeout=timeout,
+        )
+        return document
 
     def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> list[dict[str, Any]]:
         """The models that the gateway serves, with versions, states, labels and input."""

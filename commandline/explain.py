@@ -55,14 +55,14 @@ def explain(
 
     pictures = _pictures(files, out)
     documents: list[dict[str, Any]] = []
-    codes: list[Exit] = []
+    codes: list[int] = []
     with HttpClient(url, api_key=api_key) as client:
         for file, picture in zip(files, pictures, strict=True):
             try:
                 explained = _ask(client, file, picture, model, version, of)
             except (CallError, InvalidInputError, OSError) as error:
                 failure = failure_of(error)
-                if failure.code is Exit.UNREACHABLE:
+                if failure.code == Exit.UNREACHABLE:
                     raise
                 # One that is wrong does not take the answers of the others.
                 message = failure.message.removeprefix(f"{file}: ")

@@ -24,7 +24,7 @@ class Failure:
     """What to tell: why and how to mend it, where to read on, and the exit code."""
 
     message: str
-    code: Exit
+    code: int
     hint: str = ""
 
 
@@ -56,7 +56,7 @@ def needs(package: str, extra: str) -> str:
 
 def _of_click(error: click.ClickException) -> Failure:
     if not isinstance(error, click.UsageError):
-        return Failure(error.format_message(), Exit.FAILED)
+        return Failure(error.format_message(), error.exit_code)
     where = "" if error.ctx is None else f"{error.ctx.command_path} --help shows what there is."
     return Failure(error.format_message(), Exit.USAGE, where)
 

@@ -74,6 +74,7 @@ def test_nothing_that_serves_or_asks_imports_training():
         "serving.model_server.grpc_api.health, serving.model_server.grpc_api.reflection",
         "serving.model_server.tls, serving.logs",
         "clients.http, clients.grpc",
+        "clients.bulk.job, clients.bulk.services, clients.bulk.output, clients.bulk.sources",
         "serving.serve, commandline.serve, commandline.predict, commandline.train, rockstar",
         "commandline.check, commandline.gateway, commandline.models, commandline.promote, commandline.rollback",
         "commandline.prune, commandline.verify",
