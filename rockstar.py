@@ -27,6 +27,7 @@ COMMANDS = {
 
 
 @click.command(
+    "rockstar",
     cls=LazyGroup,
     summaries=COMMANDS,
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},

@@ -9,13 +9,19 @@ from commandline.exits import Exit
 # Packages that not every installation has, and the extra that brings them.
 _EXTRAS = {
     "ai_edge_litert": "serve",
+    "google_crc32c": "serve",
+    "grpc_health": "serve",
+    "grpc_reflection": "serve",
     "jinja2": "train",
     "keras": "train",
     "matplotlib": "train",
     "opentelemetry": "otel",
+    "pyarrow": "parquet",
+    "simdjson": "serve",
     "sklearn": "train",
     "tensorflow": "train",
     "tensorflow_serving": "train",
+    "waitress": "serve",
 }
 
 

@@ -34,11 +34,12 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool)
     Trains a small model on the bundled digits, by plain gradient descent, at one learning rate
     after the other, and draws the four that tell the story.
     """
+    # Before anything that takes long.
+    out.parent.mkdir(parents=True, exist_ok=True)
     from training.learning_rates import LADDER, four_curves
     from training.report import rates
     from training.report.theme import png
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     with click.progressbar(
         length=len(LADDER),
         label="Learning rates",
