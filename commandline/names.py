@@ -108,8 +108,11 @@ def _labels(ctx: click.Context) -> list[str]:
     from serving.model_folder import ModelFolderError
     from serving.models_config import read_labels
 
-    model = ctx.params.get("model")
     try:
-        return list(read_labels(_folder(ctx)).labels(model)) if model else []
+        book = read_labels(_folder(ctx))
     except ModelFolderError:
         return []
+    # While an option waits for its value, click does not tell the arguments.
+    model = ctx.params.get("model")
+    models = [model] if model else _models(ctx)
+    return [label for name in models for label in book.labels(name)]

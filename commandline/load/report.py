@@ -86,9 +86,9 @@ def draw(histogram: Sequence[Bin], width: int) -> list[str]:
     """A line with a bar for each bin, at most so many characters wide."""
     most = max((each.requests for each in histogram), default=0)
     numbers = [f"{each.requests:,}" for each in histogram]
-    room = max(8, width - 15 - max(map(len, numbers), default=0))
+    room = max(8, width - 17 - max(map(len, numbers), default=0))
     return [
-        f"≤ {each.up_to_ms:>7.4g} ms  {_bar(each.requests / most * room)} {number}"
+        f"≤ {each.up_to_ms:>9.4g} ms  {_bar(each.requests / most * room)} {number}"
         for each, number in zip(histogram, numbers, strict=True)
     ]
 
