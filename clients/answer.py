@@ -1,8 +1,42 @@
 """What every client's `predict` returns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from serving.labels import Prediction, Value
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.notebook import bars, listing
+from serving import labels
+from serving.contract import Contract
+from serving.labels import Score, Value
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classification said of one example.
+
+    Attributes:
+        label: the likeliest.
+        score: its probability.
+        top: the likeliest labels with theirs, in order.
+        labels: all that the model knows, in its order.
+        probabilities: float32 [labels], of each.
+    """
+
+    label: str
+    score: float
+    top: tuple[Score, ...]
+    labels: tuple[str, ...] = field(repr=False)
+    probabilities: NDArray[np.float32] = field(repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        top = ", ".join(f"{each.label} {each.score:.4f}" for each in self.top)
+        return f"Prediction({self.label!r}, {self.score:.4f}; {top})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the label, and the likeliest as bars."""
+        return bars(self.label, self.top)
 
 
 @dataclass(frozen=True)
@@ -14,9 +48,45 @@ class Answer:
         version: the one that answered.
         predictions: of a classification; empty for a regression.
         values: of a regression; empty for a classification.
+        labels: of a classification, in the model's order; empty for a regression.
+        probabilities: float32 [inputs, labels], of each label; [0, 0] for a regression.
     """
 
     model: str
     version: int
     predictions: tuple[Prediction, ...] = ()
     values: tuple[Value, ...] = ()
+    labels: tuple[str, ...] = field(default=(), repr=False)
+    probabilities: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, 0), np.float32), repr=False, compare=False
+    )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: one line for each input."""
+        rows = [prediction._repr_html_() for prediction in self.predictions]
+        rows += [f"{each.value:g}" for each in self.values]
+        return listing(f"{self.model} version {self.version}", rows)
+
+
+def answer_of(model: str, contract: Contract, outputs: NDArray[Any], top: int) -> Answer:
+    """What outputs mean.
+
+    Args:
+        model: by the name that it was asked by.
+        contract: of the version that answered.
+        outputs: float [n, labels], probabilities; for a regression [n, 1], the numbers.
+        top: how many labels to list for each.
+    """
+    if contract.task == "regression":
+        return Answer(model, contract.version, values=tuple(labels.values(outputs)))
+    # Read-only: predictions and answer share the numbers.
+    probabilities = np.array(outputs, np.float32)
+    probabilities.flags.writeable = False
+    named = labels.predictions(probabilities, contract.labels, top)
+    predictions = tuple(
+        Prediction(each.label, each.score, each.top, contract.labels, row)
+        for each, row in zip(named, probabilities, strict=True)
+    )
+    return Answer(
+        model, contract.version, predictions, labels=contract.labels, probabilities=probabilities
+    )

@@ -1,34 +1,24 @@
 """The gRPC channel to a model server: what is tried again, and how a lost server is found."""
 
 import json
+from dataclasses import dataclass
+from typing import Any
 
 import grpc
+import grpc.aio
 
+from clients.retry import RetryPolicy
+from clients.tls import Tls
 from serving.api.services import MAX_MESSAGE_BYTES, MODEL_SERVICE, PREDICTION_SERVICE
 
-# A call that finds the server away or too busy is tried again, later each time and at random within
-# its deadline; not when most calls fail, so that a server in trouble gets no more of them.
-# https://github.com/grpc/proposal/blob/master/A6-client-retries.md
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{"service": PREDICTION_SERVICE}, {"service": MODEL_SERVICE}],
-            "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    # gRPC reads a ratio without a decimal point as thousandths.
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.5},
-}
-_OPTIONS = [
+# gRPC makes no more attempts than these, whatever a policy says.
+_MOST_ATTEMPTS = 5
+# Addresses of these schemes may stand for several servers, who then take turns.
+_OF_SEVERAL = ("dns:", "ipv4:", "ipv6:")
+
+_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # A request is kept for its retries up to this size.
     ("grpc.per_rpc_retry_buffer_size", 16 * 2**20),
     # While there is no connection calls fail at once. A server that comes back is found within
@@ -38,9 +28,89 @@ _OPTIONS = [
     ("grpc.dns_min_time_between_resolutions_ms", 2000),
     # Despite its name the time that one attempt to connect may take.
     ("grpc.min_reconnect_backoff_ms", 2000),
-]
+    # During long calls a server is asked whether it lives, as often as gRPC's servers put up with,
+    # and has ten seconds to say so.
+    ("grpc.keepalive_time_ms", 300_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
 
 
-def connect(address: str) -> grpc.Channel:
-    """A channel to "host:port" or "unix:/path" that connects when first used, and again."""
-    return grpc.insecure_channel(address, options=_OPTIONS)
+@dataclass(frozen=True)
+class ChannelOptions:
+    """How to connect.
+
+    Attributes:
+        retry: within the channel. Callers of a gateway wait for it: by default it gives up soon.
+        tls: None is plain text.
+    """
+
+    retry: RetryPolicy = RetryPolicy(attempts=3, first=0.05, longest=0.5)
+    tls: Tls | None = None
+
+    def arguments(self, address: str) -> list[tuple[str, Any]]:
+        """What a channel to an address is made with."""
+        return [
+            *_OPTIONS,
+            ("grpc.service_config", json.dumps(_service_config(self.retry, address))),
+        ]
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """Those of TLS; None is plain text.
+
+        Raises:
+            InvalidInputError: a file cannot be read.
+        """
+        if self.tls is None:
+            return None
+        ca, certificate, key = self.tls.read()
+        return grpc.ssl_channel_credentials(ca, key, certificate)
+
+
+DEFAULT_CHANNEL = ChannelOptions()
+
+
+def connect(address: str, options: ChannelOptions = DEFAULT_CHANNEL) -> grpc.Channel:
+    """A channel that connects when first used, and again.
+
+    Args:
+        address: "host:port", "unix:/path", or "dns:///name:port", whose addresses take turns.
+        options: how.
+    """
+    arguments, credentials = options.arguments(address), options.credentials()
+    if credentials is None:
+        return grpc.insecure_channel(address, options=arguments)
+    return grpc.secure_channel(address, credentials, options=arguments)
+
+
+def connect_in_loop(address: str, options: ChannelOptions) -> grpc.aio.Channel:
+    """The same for the running event loop."""
+    arguments, credentials = options.arguments(address), options.credentials()
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=arguments)
+    return grpc.aio.secure_channel(address, credentials, options=arguments)
+
+
+def _service_config(retry: RetryPolicy, address: str) -> dict[str, Any]:
+    """What gRPC does by itself: https://github.com/grpc/grpc/blob/master/doc/service_config.md."""
+    config: dict[str, Any] = {}
+    if address.startswith(_OF_SEVERAL):
+        config["loadBalancingConfig"] = [{"round_robin": {}}]
+    if retry.attempts > 1:
+        # A call that finds the server away or too busy is tried again, later each time and at
+        # random within its deadline; not when most calls fail, so that a server in trouble gets no
+        # more of them. https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+        config["methodConfig"] = [
+            {
+                "name": [{"service": PREDICTION_SERVICE}, {"service": MODEL_SERVICE}],
+                "retryPolicy": {
+                    "maxAttempts": min(retry.attempts, _MOST_ATTEMPTS),
+                    "initialBackoff": f"{retry.first:.9f}s",
+                    "maxBackoff": f"{retry.longest:.9f}s",
+                    "backoffMultiplier": 3,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+        # gRPC reads a ratio without a decimal point as thousandths.
+        config["retryThrottling"] = {"maxTokens": 10, "tokenRatio": 0.5}
+    return config

@@ -9,19 +9,56 @@ CallError
 └── ServerError             the server failed: look in its log
 """
 
+from collections.abc import Mapping
+from typing import Self
+
 from serving.api.status import Code, StatusError
+from serving.errors import InvalidInputError
 
 
 class CallError(StatusError):
-    """A call that failed; `request_id` finds it in the gateway's log where there is one."""
+    """A call that failed.
 
-    def __init__(self, code: Code, message: str, request_id: str | None = None) -> None:
+    Attributes:
+        code: the canonical one.
+        message: what is wrong, and what to do.
+        request_id: finds the call in the gateway's log, where there is one.
+        retry_after: seconds that the server asks to wait for, where it does.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        request_id: str | None = None,
+        *,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(code, message)
         self.request_id = request_id
+        self.retry_after = retry_after
 
 
 class InvalidRequestError(CallError):
-    """The request is wrong."""
+    """The request is wrong.
+
+    Attributes:
+        field: where, for example "inputs[2]"; this and the next three are empty where unknown.
+        expected: what would be right.
+        got: what came.
+        hint: how to mend it.
+        index: which of the inputs is wrong, where it is one; a CSV file counts as its rows.
+    """
+
+    field = expected = got = hint = ""
+    index: int | None = None
+
+    def about(self, members: Mapping[str, str], index: int | None) -> Self:
+        """The same with attributes set."""
+        for name in ("field", "expected", "got", "hint"):
+            setattr(self, name, members.get(name, ""))
+        self.index = index
+        return self
 
 
 class NotFoundError(CallError):
@@ -59,6 +96,20 @@ _CLASSES: dict[Code, type[CallError]] = {
 }
 
 
-def call_error(code: Code, message: str, request_id: str | None = None) -> CallError:
+def call_error(
+    code: Code,
+    message: str,
+    request_id: str | None = None,
+    *,
+    retry_after: float | None = None,
+) -> CallError:
     """The exception for a canonical code."""
-    return _CLASSES.get(code, ServerError)(code, message, request_id)
+    kind = _CLASSES.get(code, ServerError)
+    if retry_after:
+        message = f"{message.rstrip('.')}; the server asks to wait {retry_after:g} s"
+    return kind(code, message, request_id, retry_after=retry_after)
+
+
+def invalid_request(error: InvalidInputError, index: int | None = None) -> InvalidRequestError:
+    """The exception for an input that cannot be used."""
+    return InvalidRequestError(Code.INVALID_ARGUMENT, str(error)).about(vars(error), index)

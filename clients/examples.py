@@ -1,31 +1,50 @@
 """What users hand to `predict`, brought to three forms: bytes of an image file, array, or row."""
 
+import io
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from serving.csv_rows import read_rows
 from serving.errors import InvalidInputError
 from serving.tables import Row, TextRow
 
-# A path (or its text) of an image file or of a CSV file, the bytes of an image file, an array that
-# is the model's input, or a row of a table.
-ExampleLike = str | Path | bytes | NDArray[Any] | Mapping[str, Any]
+# A path (or its text) of an image file or of a CSV file, the bytes of an image file, a picture of
+# PIL, an array that is the model's input or several of them, or a row of a table.
+ExampleLike = str | Path | bytes | Image.Image | NDArray[Any] | Mapping[str, Any]
+Inputs = ExampleLike | Iterable[ExampleLike]
 Example = bytes | NDArray[Any] | Row
 
 
-def read_examples(inputs: ExampleLike | Iterable[ExampleLike]) -> list[Example]:
+@dataclass(frozen=True)
+class NamedExample:
+    """One example, and what errors call it, for example "inputs[2] (seven.png)"."""
+
+    field: str
+    example: Example
+
+
+def read_examples(inputs: Inputs) -> list[Example]:
     """One or several inputs as a list; a CSV file is as many examples as it has rows.
 
     Raises:
         InvalidInputError: none, a file that cannot be read, or an input of another type.
     """
-    if isinstance(inputs, (str, Path, bytes, np.ndarray, Mapping)):
+    return [named.example for named in named_examples(inputs)]
+
+
+def named_examples(inputs: Inputs) -> list[NamedExample]:
+    """The same, each with its name."""
+    if isinstance(inputs, (str, Path, bytes, Image.Image, np.ndarray, Mapping)):
         inputs = [inputs]
-    examples: list[Example] = []
+    if not isinstance(inputs, Iterable):
+        raise _other_type("inputs", inputs)
+    examples: list[NamedExample] = []
     for index, example in enumerate(inputs):
         examples += _read(example, f"inputs[{index}]")
     if not examples:
@@ -33,29 +52,57 @@ def read_examples(inputs: ExampleLike | Iterable[ExampleLike]) -> list[Example]:
     return examples
 
 
-def _read(example: ExampleLike, field: str) -> list[Example]:
+def _read(example: ExampleLike, field: str) -> list[NamedExample]:
     if isinstance(example, (str, Path)):
-        path = Path(example)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise InvalidInputError(
-                field, expected="a readable file", got=f"{example} ({error.strerror})"
-            ) from error
-        if path.suffix.lower() == ".csv":
-            return [*read_rows(content, f"{field} ({path.name})")]
-        return [content]
-    if isinstance(example, TextRow):
-        return [example]
-    if isinstance(example, Mapping):
-        return [{name: _plain(value) for name, value in example.items()}]
-    if isinstance(example, (bytes, np.ndarray)):
-        return [example]
-    raise InvalidInputError(
-        field, expected="a path, bytes, a NumPy array or a dict", got=type(example).__name__
-    )
+        return _read_file(Path(example), field)
+    if isinstance(example, Image.Image):
+        return [NamedExample(field, _encoded(example, field))]
+    if isinstance(example, Mapping) and not isinstance(example, TextRow):
+        row = {name: _plain(value) for name, value in example.items()}
+        return [NamedExample(field, row)]
+    if isinstance(example, (bytes, np.ndarray, TextRow)):
+        return [NamedExample(field, example)]
+    raise _other_type(field, example)
+
+
+def _read_file(path: Path, field: str) -> list[NamedExample]:
+    field = f"{field} ({path.name})"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            field, expected="a readable file", got=f"{path} ({error.strerror})"
+        ) from error
+    if path.suffix.lower() != ".csv":
+        return [NamedExample(field, content)]
+    rows = read_rows(content, field)
+    return [NamedExample(f"{field} row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def _encoded(image: Image.Image, field: str) -> bytes:
+    """A picture as a PNG file: nothing is lost, its orientation neither."""
+    stream = io.BytesIO()
+    try:
+        # Sent once and thrown away: quick is better than small.
+        image.save(stream, "PNG", compress_level=1, exif=image.getexif())
+    except OSError as error:
+        raise InvalidInputError(
+            field,
+            expected="an image of a mode that PNG has, such as L, RGB or RGBA",
+            got=f"mode {image.mode}",
+            hint='convert it: image.convert("RGB")',
+        ) from error
+    return stream.getvalue()
 
 
 def _plain(value: Any) -> Any:
     """NumPy's numbers and texts as Python's, which every transport takes."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _other_type(field: str, got: object) -> InvalidInputError:
+    return InvalidInputError(
+        field,
+        expected="a path, bytes, a PIL image, a NumPy array or a dict",
+        got=type(got).__name__,
+    )

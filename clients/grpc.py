@@ -1,39 +1,66 @@
 """The gRPC client: examples straight to any TensorFlow Serving, prepared and labelled here."""
 
-from collections.abc import Iterable
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from clients.answer import Answer
+from clients.arguments import fixed_headers
+from clients.channel import ChannelOptions
 from clients.connection import Connection
-from clients.examples import ExampleLike, read_examples
-from clients.predictor import Predictor
-from clients.tfserving import DEFAULT_TIMEOUT_S, TFServingClient
-from serving.contract import Input
-from serving.inputs import prepare
-from serving.labels import predictions, values
+from clients.deadline import DEFAULT_TIMEOUT_S, Deadline
+from clients.described import ModelInfo, ModelMetadata
+from clients.examples import Inputs
+from clients.model_api import ModelApi, Steps
+from clients.retry import DEFAULT_RETRY, RetryPolicy
+from clients.steps import run
+from clients.tfserving import TFServingClient
+from clients.tls import Tls
+
+Result = TypeVar("Result")
 
 
 class GrpcClient(Connection):
-    """Predicts with models that carry a contract; thread-safe, and a context manager."""
+    """Predicts with models that carry a contract; thread-safe, and a context manager.
 
-    def __init__(self, address: str = "127.0.0.1:8500") -> None:
+    Processes that are forked make clients of their own.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:8500",
+        *,
+        models: Sequence[str] = (),
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+        retry: RetryPolicy = DEFAULT_RETRY,
+    ) -> None:
         """Connect when first used.
 
         Args:
-            address: "host:port" of the server's gRPC API.
+            address: "host:port" of the server's gRPC API, "unix:/path", or "dns:///name:port":
+                then all addresses of the name take turns.
+            models: names, for `models` and `ready`: TensorFlow Serving cannot list its models.
+            api_key: where a proxy before the server asks for one.
+            headers: what every call says besides (gRPC metadata).
+            tls: whom to trust, and who we are; None is plain text.
+            retry: when a call that failed is made again.
+
+        Raises:
+            InvalidInputError: one of these makes no sense, or a file cannot be read.
         """
-        self._server = TFServingClient(address)
-        self._predictor = Predictor(self._server)
+        said = tuple(fixed_headers(api_key, headers).items())
+        options = ChannelOptions(retry, tls)
+        self._server = TFServingClient(address, headers=lambda: said, options=options)
+        self._api = ModelApi(models)
 
     def predict(
         self,
         model: str,
-        inputs: ExampleLike | Iterable[ExampleLike],
+        inputs: Inputs,
         *,
         version: int | None = None,
+        label: str | None = None,
         top: int = 3,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> Answer:
@@ -41,33 +68,45 @@ class GrpcClient(Connection):
 
         Args:
             model: name.
-            inputs: image files (paths or bytes), rows (dicts, or the path of a CSV file), or arrays
-                that are the model's input.
+            inputs: pictures (paths, bytes of files, PIL images), rows (dicts, or the path of a CSV
+                file), or arrays that are the model's input, one or a batch.
             version: None is the newest.
+            label: picks the version instead.
             top: how many labels to list for each.
             timeout: seconds for everything together.
 
         Raises:
-            CallError: the call failed.
-            InvalidInputError: an input cannot be used.
+            CallError: the call failed; an InvalidRequestError where an input cannot be used.
         """
-        examples = read_examples(inputs)
+        deadline = Deadline(timeout)
+        return self._run(self._api.predict(model, inputs, version, label, top, deadline))
 
-        def batch(spec: Input) -> NDArray[Any]:
-            return np.stack(
-                [
-                    prepare(example, spec, field=f"inputs[{index}]")
-                    for index, example in enumerate(examples)
-                ]
-            )
+    def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
+        """The models that the client was told of; TensorFlow Serving cannot list its models.
 
-        answer = self._predictor.predict(model, batch, version=version, timeout=timeout)
-        contract = answer.contract
-        if contract.task == "regression":
-            return Answer(model, contract.version, values=tuple(values(answer.outputs)))
-        named = predictions(answer.outputs, contract.labels, top)
-        return Answer(model, contract.version, tuple(named))
+        Raises:
+            CallError: the call failed, or the client was told of none.
+        """
+        return self._run(self._api.models(Deadline(timeout)))
+
+    def metadata(
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> ModelMetadata:
+        """The signatures of a version, and its contract if it carries one."""
+        return self._run(self._api.metadata(model, version, label, Deadline(timeout)))
+
+    def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
+        """Whether every model that the client was told of answers; of none, whether the server."""
+        return self._run(self._api.ready(Deadline(timeout)))
 
     def close(self) -> None:
         """Close the connection."""
         self._server.close()
+
+    def _run(self, steps: Steps[Result]) -> Result:
+        return run(steps, lambda ask: ask(self._server))

@@ -1,61 +1,72 @@
 """The HTTP client: examples to the gateway, labels or numbers back."""
 
-import base64
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-import msgspec
-import numpy as np
-import requests
+import urllib3
+from tenacity import Retrying
 
 from clients.answer import Answer
+from clients.arguments import Endpoint, fixed_headers
 from clients.connection import Connection
-from clients.errors import CallError, UnavailableError, call_error
-from clients.examples import Example, ExampleLike, read_examples
-from serving.api.status import HTTP_STATUS, Code
-from serving.csv_rows import write_rows
-from serving.errors import InvalidInputError
-from serving.tables import TextRow
+from clients.deadline import DEFAULT_TIMEOUT_S, Deadline
+from clients.described import ModelInfo, ModelMetadata
+from clients.errors import CallError
+from clients.examples import Inputs
+from clients.gateway_api import GatewayApi, Steps
+from clients.gateway_messages import TIMEOUT_HEADER, Request, Response, require_ok
+from clients.retry import DEFAULT_RETRY, NEVER_AGAIN, RetryPolicy
+from clients.steps import run
+from clients.tls import Tls
+from clients.trying import trying
 
-DEFAULT_TIMEOUT_S = 10.0
+# Connections that are kept for the next request.
+_KEPT = 100
+_CHUNK_BYTES = 2**16
 
-# The first code of each HTTP status; where several share one, the general one comes first.
-_CODES = {status: code for code, status in reversed(HTTP_STATUS.items())}
-
-# What a gateway's proxy answers where the gateway does not.
-_FROM_PROXIES = (502, 503, 504)
+Result = TypeVar("Result")
 
 
 class HttpClient(Connection):
-    """Calls a gateway over one kept-alive session; a context manager."""
+    """Calls a gateway over kept-alive connections; thread-safe, and a context manager.
 
-    def __init__(self, url: str = "http://127.0.0.1:8080", *, api_key: str | None = None) -> None:
+    Processes that are forked make clients of their own.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8080",
+        *,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+        retry: RetryPolicy = DEFAULT_RETRY,
+    ) -> None:
         """Connect when first used.
 
         Args:
             url: of the gateway.
             api_key: where it asks for one.
+            headers: what every request says besides.
+            tls: whom to trust, and who we are; None trusts the usual authorities.
+            retry: when a call that failed is made again.
 
         Raises:
-            InvalidInputError: it is no URL of HTTP.
+            InvalidInputError: one of these makes no sense, or a file cannot be read.
         """
-        if not url.startswith(("http://", "https://")):
-            raise InvalidInputError(
-                "url", expected="http://… or https://…", got=repr(url), hint=f"try http://{url}"
-            )
-        self._url = url.rstrip("/")
-        self._session = requests.Session()
-        if api_key:
-            self._session.headers["Authorization"] = f"Bearer {api_key}"
+        self._endpoint = Endpoint.of(url, tls)
+        self._headers = fixed_headers(api_key, headers)
+        self._retry = retry
+        self._api = GatewayApi()
+        self._pool = _pool(self._endpoint)
 
     def predict(
         self,
         model: str,
-        inputs: ExampleLike | Iterable[ExampleLike],
+        inputs: Inputs,
         *,
         version: int | None = None,
+        label: str | None = None,
         top: int = 3,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> Answer:
@@ -63,130 +74,99 @@ class HttpClient(Connection):
 
         Args:
             model: name.
-            inputs: image files (paths or bytes), rows (dicts, or the path of a CSV file), or arrays
-                that are the model's input; CSV files not together with others.
-            version: None is the newest.
+            inputs: pictures (paths, bytes of files, PIL images), rows (dicts, or the path of a CSV
+                file), or arrays that are the model's input, one or a batch; CSV files not together
+                with others.
+            version: None is the newest, or what the gateway's routes say.
+            label: picks the version instead.
             top: how many labels to list for each.
-            timeout: seconds that the gateway may be silent.
+            timeout: seconds for everything together.
 
         Raises:
-            CallError: the call failed.
-            InvalidInputError: an input cannot be read.
+            CallError: the call failed; an InvalidRequestError where an input cannot be used.
         """
-        content_type, body = _body(read_examples(inputs))
-        response = self._request(
-            "POST",
-            f"/predict/{quote(model, safe='')}",
-            params={"top": top} | ({} if version is None else {"version": version}),
-            data=body,
-            headers={"Content-Type": content_type},
-            timeout=timeout,
-        )
-        return _answer(response)
+        return self._run(self._api.predict(model, inputs, version, label, top), timeout)
 
-    def predict_each(
+    def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
+        """The models that the gateway serves."""
+        return self._run(self._api.models(), timeout)
+
+    def metadata(
         self,
         model: str,
-        examples: Sequence[Example],
         *,
         version: int | None = None,
-        top: int = 3,
+        label: str | None = None,
         timeout: float = DEFAULT_TIMEOUT_S,
-    ) -> dict[str, Any]:
-        """As `predict`, but a bad example is answered as an error beside the good ones.
-
-        Returns:
-            The gateway's document: model, version and predictions, each of which may be an error.
-        """
-        content_type, body = _body(list(examples))
-        document: dict[str, Any] = self._request(
-            "POST",
-            f"/predict/{quote(model, safe='')}",
-            params={"top": top, "partial": "true"}
-            | ({} if version is None else {"version": version}),
-            data=body,
-            headers={"Content-Type": content_type},
-            timeout=timeout,
-        )
-        return document
-
-    def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> list[dict[str, Any]]:
-        """The models that the gateway serves, with versions, states, labels and input."""
-        models: list[dict[str, Any]] = self._request("GET", "/v1/models", timeout=timeout)["models"]
-        return models
+    ) -> ModelMetadata:
+        """The signatures and the contract of a version; see `predict` for how it is picked."""
+        return self._run(self._api.metadata(model, version, label), timeout)
 
     def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
         """Whether every model answers; False also where the gateway cannot be reached."""
-        try:
-            self._request("GET", "/readyz", timeout=timeout)
-        except CallError:
-            return False
-        return True
+        return self._run(self._api.ready(), timeout)
+
+    def call(self, steps: Steps[Result], *, timeout: float = DEFAULT_TIMEOUT_S) -> Result:
+        """Make a call that no method here makes, from the requests that it is made of."""
+        return self._run(steps, timeout)
 
     def close(self) -> None:
-        """Close the session."""
-        self._session.close()
+        """Close the connections."""
+        self._pool.clear()
 
-    def _request(self, method: str, path: str, *, timeout: float, **arguments: Any) -> Any:
+    def _run(self, steps: Steps[Result], timeout: float) -> Result:
+        deadline = Deadline(timeout)
+
+        def ask(request: Request) -> Response:
+            policy = NEVER_AGAIN if request.once else self._retry
+            return Retrying(**trying(policy, deadline))(self._ask_once, request, deadline)
+
+        return run(steps, ask)
+
+    def _ask_once(self, request: Request, deadline: Deadline) -> Response:
+        left = deadline.left()
+        place = self._endpoint.url + request.path
         try:
-            response = self._session.request(method, self._url + path, timeout=timeout, **arguments)
-        except requests.Timeout as error:
-            raise call_error(
-                Code.DEADLINE_EXCEEDED, f"no answer from {self._url} within {timeout:g} s"
-            ) from error
-        except requests.exceptions.SSLError as error:
-            raise UnavailableError(
-                Code.UNAVAILABLE, f"{self._url} does not speak TLS as expected: try http://"
-            ) from error
-        except requests.RequestException as error:
-            raise UnavailableError(
-                Code.UNAVAILABLE, f"cannot reach a gateway at {self._url}: is it running there?"
-            ) from error
-        if not response.ok:
-            raise _problem(response)
-        try:
-            return response.json()
-        except ValueError as error:
-            raise call_error(
-                Code.UNKNOWN, f"{self._url} is not a gateway: it did not answer JSON"
-            ) from error
+            answer = self._pool.request(
+                request.method,
+                place,
+                body=request.body or None,
+                headers={**self._headers, **request.headers, TIMEOUT_HEADER: f"{left:.3f}"},
+                timeout=urllib3.Timeout(total=left),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            body = _body(answer, deadline)
+        except urllib3.exceptions.HTTPError as error:
+            raise self._failure(error, deadline) from error
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return require_ok(Response(answer.status, headers, body), place.partition("?")[0])
+
+    def _failure(self, error: urllib3.exceptions.HTTPError, deadline: Deadline) -> CallError:
+        if isinstance(error, urllib3.exceptions.TimeoutError):
+            return deadline.exceeded(f"there was no answer from {self._endpoint.url}")
+        return self._endpoint.unreachable(error)
 
 
-def _body(examples: list[Example]) -> tuple[str, bytes]:
-    """A content type and a body for it."""
-    rows = [example for example in examples if isinstance(example, TextRow)]
-    if not rows:
-        # Also what is no JSON, NaN and infinity: the gateway says where they are.
-        return "application/json", json.dumps({"instances": [*map(_instance, examples)]}).encode()
-    if len(rows) != len(examples):
-        raise InvalidInputError(
-            "inputs", expected="only CSV files or none", got="both", hint="send them one by one"
-        )
-    return "text/csv", write_rows(rows)
+def _pool(endpoint: Endpoint) -> urllib3.PoolManager:
+    settings: dict[str, Any] = {"maxsize": _KEPT}
+    if endpoint.tls is not None:
+        settings["ssl_context"] = endpoint.tls.context()
+    if endpoint.proxy is not None:
+        return urllib3.ProxyManager(endpoint.proxy, **settings)
+    return urllib3.PoolManager(**settings)
 
 
-def _instance(example: Example) -> Any:
-    if isinstance(example, bytes):
-        return {"b64": base64.b64encode(example).decode()}
-    return example if isinstance(example, Mapping) else np.asarray(example).tolist()
-
-
-def _answer(document: dict[str, Any]) -> Answer:
-    """A regression's predictions have a value, a classification's have labels."""
-    answers = document["predictions"]
-    if answers and "value" in answers[0]:
-        document = document | {"predictions": [], "values": answers}
-    return msgspec.convert(document, Answer)
-
-
-def _problem(response: requests.Response) -> CallError:
-    """The error that a problem document (RFC 9457) describes."""
-    status = response.status_code
-    code = _CODES.get(status, Code.INVALID_ARGUMENT if status < 500 else Code.UNKNOWN)
-    if response.headers.get("Content-Type", "").partition(";")[0] != "application/problem+json":
-        # /readyz has a document of its own, and a proxy in between may say that nobody is there.
-        place = response.url.split("?")[0]
-        hint = "" if status in _FROM_PROXIES else ": is that a RockstarTF gateway?"
-        return call_error(code, f"{place} answered {status} {response.reason}{hint}")
-    problem = response.json()
-    return call_error(code, problem["detail"], problem.get("request_id"))
+def _body(answer: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
+    """All of it; a connection of which more could come is not used again."""
+    chunks = []
+    try:
+        while chunk := answer.read1(_CHUNK_BYTES):
+            chunks.append(chunk)
+            deadline.left()
+    except BaseException:
+        answer.close()
+        raise
+    answer.release_conn()
+    return b"".join(chunks)

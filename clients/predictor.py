@@ -7,14 +7,16 @@ examples are prepared anew.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
 from clients.backend import Backend, TensorResponse
 from clients.errors import DeadlineExceededError, InvalidRequestError, ServerError, UnavailableError
+from clients.steps import run
 from serving.api.status import Code
 from serving.contract import Contract, Input
 from serving.errors import InvalidInputError
@@ -40,15 +42,88 @@ class Predicted:
     outputs: NDArray[Any]
 
 
+# What is to be asked of a backend, given to the call of it: the backend may block or be awaited.
+Ask = Callable[[Any], Any]
+
+
+class Predicting:
+    """The steps of a prediction, and the contracts that they have read; thread-safe."""
+
+    def __init__(self) -> None:
+        # By model and version. A contract never changes and is small: at worst an unused one stays.
+        self._contracts: dict[tuple[str, int], Contract] = {}
+        # By model and label (None: the newest), the version and when that was learnt (monotonic).
+        self._current: dict[tuple[str, str | None], tuple[int, float]] = {}
+
+    def steps(
+        self,
+        model: str,
+        prepare: Callable[[Input], NDArray[Any]],
+        version: int | None,
+        label: str | None,
+        timeout: float,
+    ) -> Generator[Ask, Any, Predicted]:
+        """Ask the model; see `Predictor.predict`."""
+        deadline = time.monotonic() + timeout
+        contract = yield from self._contract(model, version, label, deadline)
+        for _ in range(_ATTEMPTS):
+            try:
+                batch = prepare(contract.input)
+                response: TensorResponse = yield partial(
+                    _predict, model, {contract.input.name: batch}, version, label, _left(deadline)
+                )
+            except (InvalidInputError, InvalidRequestError) as error:
+                # Perhaps right for a version that came since.
+                current = contract
+                if version is None:
+                    may_trust = isinstance(error, InvalidInputError)
+                    current = yield from self._refreshed(model, label, deadline, may_trust)
+                if current.version == contract.version:
+                    raise
+                contract = current
+                continue
+            answered = yield from self._contract(model, response.version, None, deadline)
+            if version is None:
+                self._current[model, label] = (response.version, time.monotonic())
+            if answered.input == contract.input:
+                return Predicted(answered, batch, _outputs(response, answered))
+            contract = answered
+        raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
+
+    def _contract(
+        self, model: str, version: int | None, label: str | None, deadline: float
+    ) -> Generator[Ask, Any, Contract]:
+        if version is None and (model, label) in self._current:
+            version = self._current[model, label][0]
+        known = self._contracts.get((model, version)) if version is not None else None
+        return known or (yield from self._read(model, version, label, deadline))
+
+    def _refreshed(
+        self, model: str, label: str | None, deadline: float, may_trust: bool
+    ) -> Generator[Ask, Any, Contract]:
+        """The current contract; a fresh one may be trusted: bad inputs then cost no call each."""
+        version, learnt = self._current[model, label]
+        if may_trust and time.monotonic() - learnt < _TRUSTED_S:
+            return self._contracts[model, version]
+        return (yield from self._read(model, None, label, deadline))
+
+    def _read(
+        self, model: str, version: int | None, label: str | None, deadline: float
+    ) -> Generator[Ask, Any, Contract]:
+        label = label if version is None else None
+        contract: Contract = yield partial(_ask_contract, model, version, label, _left(deadline))
+        self._contracts[model, contract.version] = contract
+        if version is None:
+            self._current[model, label] = (contract.version, time.monotonic())
+        return contract
+
+
 class Predictor:
     """Predicts through a backend and remembers contracts; thread-safe."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        # By model and version. A contract never changes and is small: at worst an unused one stays.
-        self._contracts: dict[tuple[str, int], Contract] = {}
-        # By model and label (None: the newest), the version and when that was learnt (monotonic).
-        self._current: dict[tuple[str, str | None], tuple[int, float]] = {}
+        self._predicting = Predicting()
 
     def predict(
         self,
@@ -72,62 +147,25 @@ class Predictor:
             CallError: the call failed.
             InvalidInputError: raised by `prepare`.
         """
-        deadline = time.monotonic() + timeout
-        contract = self._contract(model, version, label, deadline)
-        for _ in range(_ATTEMPTS):
-            try:
-                batch = prepare(contract.input)
-                response = self._backend.predict(
-                    model,
-                    {contract.input.name: batch},
-                    version=version,
-                    label=label,
-                    timeout=_left(deadline),
-                )
-            except (InvalidInputError, InvalidRequestError) as error:
-                # Perhaps right for a version that came since.
-                current = contract
-                if version is None:
-                    may_trust = isinstance(error, InvalidInputError)
-                    current = self._refreshed(model, label, deadline, may_trust)
-                if current.version == contract.version:
-                    raise
-                contract = current
-                continue
-            answered = self._contract(model, response.version, None, deadline)
-            if version is None:
-                self._current[model, label] = (response.version, time.monotonic())
-            if answered.input == contract.input:
-                return Predicted(answered, batch, _outputs(response, answered))
-            contract = answered
-        raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
+        steps = self._predicting.steps(model, prepare, version, label, timeout)
+        return run(steps, lambda ask: ask(self._backend))
 
-    def _contract(
-        self, model: str, version: int | None, label: str | None, deadline: float
-    ) -> Contract:
-        if version is None and (model, label) in self._current:
-            version = self._current[model, label][0]
-        known = self._contracts.get((model, version)) if version is not None else None
-        return known or self._read(model, version, label, deadline)
 
-    def _refreshed(
-        self, model: str, label: str | None, deadline: float, may_trust: bool
-    ) -> Contract:
-        """The current contract; a fresh one may be trusted: bad inputs then cost no call each."""
-        version, learnt = self._current[model, label]
-        if may_trust and time.monotonic() - learnt < _TRUSTED_S:
-            return self._contracts[model, version]
-        return self._read(model, None, label, deadline)
+def _predict(
+    model: str,
+    inputs: dict[str, NDArray[Any]],
+    version: int | None,
+    label: str | None,
+    timeout: float,
+    backend: Any,
+) -> Any:
+    return backend.predict(model, inputs, version=version, label=label, timeout=timeout)
 
-    def _read(
-        self, model: str, version: int | None, label: str | None, deadline: float
-    ) -> Contract:
-        label = label if version is None else None
-        contract = self._backend.contract(model, version, label=label, timeout=_left(deadline))
-        self._contracts[model, contract.version] = contract
-        if version is None:
-            self._current[model, label] = (contract.version, time.monotonic())
-        return contract
+
+def _ask_contract(
+    model: str, version: int | None, label: str | None, timeout: float, backend: Any
+) -> Any:
+    return backend.contract(model, version, label=label, timeout=timeout)
 
 
 def _outputs(response: TensorResponse, contract: Contract) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from clients.bulk.services import (
     served_over_http,
 )
 from clients.http import HttpClient
+from clients.retry import NEVER_AGAIN
 from clients.tfserving import TFServingClient
 from serving.errors import InvalidInputError
 
@@ -50,7 +51,7 @@ def service(question: Question) -> Iterator[tuple[Served, Ask]]:
             served = served_over_grpc(server, question.model or "", version)
             yield served, over_grpc(server, served.model, version=version, top=top)
         return
-    with HttpClient(question.url, api_key=question.api_key) as client:
+    with HttpClient(question.url, api_key=question.api_key, retry=NEVER_AGAIN) as client:
         served = served_over_http(client, question.model)
         yield served, over_http(client, served.model, version=version, top=top)
 

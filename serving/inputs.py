@@ -45,6 +45,14 @@ def prepare(
     return _checked(_numbers(example, spec, field), spec, field)
 
 
+def is_batch(array: NDArray[Any], spec: Input) -> bool:
+    """Whether an array is several examples, by its shape; the channel may be left out of images."""
+    if array.shape == spec.shape:
+        return False
+    without_channel = len(spec.shape) > 1 and array.shape[1:] == spec.shape[:-1]
+    return array.ndim > len(spec.shape) or without_channel
+
+
 def _image(data: bytes, spec: Input, field: str, max_pixels: int) -> NDArray[np.float32]:
     if isinstance(spec, TableInput):
         raise InvalidInputError(

@@ -143,7 +143,8 @@ class Asker:
                 raise Stopped
             try:
                 return self._ask(examples)
-            except (OverloadedError, UnavailableError):
+            except (OverloadedError, UnavailableError) as error:
+                pause = max(pause, error.retry_after or 0)
                 if time.monotonic() - started + pause > self._patience:
                     raise
             # At random, so that batches that failed together do not come again together.
@@ -167,5 +168,7 @@ def reason_of(field: str, expected: str, got: str, hint: str = "") -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, InvalidInputError):
+        return reason_of(error.field, error.expected, error.got, error.hint)
+    if isinstance(error, InvalidRequestError) and error.expected:
         return reason_of(error.field, error.expected, error.got, error.hint)
     return _PLACE.sub("", str(error)).removeprefix(": ")

@@ -7,6 +7,7 @@ OUT that is there is whole.
 """
 
 import csv
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -72,8 +73,8 @@ class Output:
             _require_failed(files)
         elif not restart:
             _require_new(files)
-        self._out = Part(files.part)
-        try:
+        with ExitStack() as opened:
+            self._out = opened.enter_context(closing(Part(files.part)))
             state = None if restart else read_state(files.state)
             if state is None:
                 state = State(asked=asked, out_bytes=self._copied() if asked.retry else 0)
@@ -81,13 +82,11 @@ class Output:
             else:
                 _require_same(state.asked, asked, files)
             self.state = state
-            self._failed = Part(files.failed_part)
-            if not self.state.finished:
-                self._out.cut_back(self.state.out_bytes)
-                self._failed.cut_back(self.state.failed_bytes)
-        except BaseException:
-            self._out.close()
-            raise
+            self._failed = opened.enter_context(closing(Part(files.failed_part)))
+            if not state.finished:
+                self._out.cut_back(state.out_bytes)
+                self._failed.cut_back(state.failed_bytes)
+            opened.pop_all()
 
     def write(self, rows: list[Row], failed: list[FailedRow], chain: str) -> None:
         """Add what became of the next items.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import msgspec
 import numpy as np
@@ -10,17 +11,48 @@ from numpy.typing import NDArray
 
 from clients.bulk.asking import Ask, reason_of
 from clients.bulk.item import Answered, Failed, Outcome
+from clients.errors import ServerError
 from clients.examples import Example
+from clients.gateway_api import Steps
+from clients.gateway_messages import Request
 from clients.http import HttpClient
 from clients.predictor import Predictor
 from clients.tfserving import TFServingClient
+from serving.api.status import Code
 from serving.contract import Input, TableInput
+from serving.csv_rows import write_rows
 from serving.errors import InvalidInputError
 from serving.inputs import prepare
-from serving.labels import Prediction, Value, predictions, values
+from serving.labels import Prediction, Score, Value, predictions, values
+from serving.tables import TextRow
 
 # For a batch, not for an image.
 _TIMEOUT_S = 60.0
+
+
+_JSON = msgspec.json.Encoder()
+
+
+class _Error(msgspec.Struct):
+    field: str = ""
+    expected: str = ""
+    got: str = ""
+    hint: str = ""
+
+
+class _Each(msgspec.Struct):
+    """Of a gateway's answer what it says of one example: a label, a value, or an error."""
+
+    label: str = ""
+    score: float = 0.0
+    top: tuple[Score, ...] = ()
+    value: float | None = None
+    error: _Error | None = None
+
+
+class _Answer(msgspec.Struct):
+    version: int
+    predictions: list[_Each]
 
 
 @dataclass(frozen=True)
@@ -45,17 +77,19 @@ def served_over_http(client: HttpClient, model: str | None) -> Served:
         InvalidInputError: several are served, or none.
         CallError: the gateway cannot be asked.
     """
-    listed = {each["model"]: each for each in client.models()}
+    listed = {each.model: each for each in client.models()}
     if model is None:
         if len(listed) != 1:
-            got = f"{len(listed)} models: choose {' | '.join(listed)}" if listed else "no models"
+            got = f"{len(listed)} models: choose --model {' | '.join(listed)}"
             raise InvalidInputError("--model", expected="one", got=got)
         model = next(iter(listed))
-    # It may go by another name there, or not be listed.
-    found = listed.get(model, {})
-    available = [v["version"] for v in found.get("versions", ()) if v["state"] == "AVAILABLE"]
-    tables = "columns" in found.get("input", {})
-    return Served(model, max(available, default=None), tables)
+    if model not in listed:
+        # It may go by another name, or not be listed.
+        return Served(model)
+    info = listed[model]
+    available = [each.version for each in info.versions if each.state == "AVAILABLE"]
+    # Only tables have a column that is predicted.
+    return Served(model, max(available, default=None), tables=info.target is not None)
 
 
 def served_over_grpc(server: TFServingClient, model: str, version: int | None) -> Served:
@@ -71,25 +105,41 @@ def served_over_grpc(server: TFServingClient, model: str, version: int | None) -
 
 def over_http(client: HttpClient, model: str, *, version: int | None, top: int) -> Ask:
     """Ask a gateway, which prepares the examples and sets bad ones aside."""
+    query = {"top": top, "partial": "true"} | ({} if version is None else {"version": version})
+    path = f"/predict/{quote(model, safe='')}?{urlencode(query)}"
 
     def ask(examples: Sequence[Example]) -> Answered:
-        document = client.predict_each(
-            model, examples, version=version, top=top, timeout=_TIMEOUT_S
-        )
-        return Answered(document["version"], [_outcome(each) for each in document["predictions"]])
+        return client.call(_asking(path, examples), timeout=_TIMEOUT_S)
 
     return ask
 
 
-def _outcome(answer: dict[str, Any]) -> Outcome:
-    if "error" in answer:
-        error = answer["error"]
-        return Failed(
-            reason_of(error["field"], error["expected"], error["got"], error.get("hint", ""))
-        )
-    if "value" in answer:
-        return Value(answer["value"])
-    return msgspec.convert(answer, Prediction)
+def _asking(path: str, examples: Sequence[Example]) -> Steps[Answered]:
+    rows = [example for example in examples if isinstance(example, TextRow)]
+    if rows:
+        content_type, body = "text/csv", write_rows(rows)
+    else:
+        # Bytes become base64. One document is less work for both sides than a form with many parts.
+        instances = [{"b64": example} for example in examples]
+        content_type, body = "application/json", _JSON.encode({"instances": instances})
+    response = yield Request("POST", path, {"Content-Type": content_type}, body)
+    try:
+        document = msgspec.json.decode(response.body, type=_Answer)
+    except msgspec.DecodeError as error:
+        raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {error}") from error
+    if len(document.predictions) != len(examples):
+        got = f"{len(document.predictions)} answers to {len(examples)} examples"
+        raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {got}")
+    return Answered(document.version, [_outcome(each) for each in document.predictions])
+
+
+def _outcome(each: _Each) -> Outcome:
+    if each.error is not None:
+        error = each.error
+        return Failed(reason_of(error.field, error.expected, error.got, error.hint))
+    if each.value is not None:
+        return Value(each.value)
+    return Prediction(each.label, each.score, each.top)
 
 
 def over_grpc(server: TFServingClient, model: str, *, version: int | None, top: int) -> Ask:

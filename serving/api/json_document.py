@@ -16,6 +16,8 @@ try:
 except ModuleNotFoundError:
     from serving.api.json_plain import Array, Object, Parser  # type: ignore[assignment]
 
+__all__ = ["Array", "is_list", "is_object", "parse", "plain"]
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A parser keeps the memory that its largest document took. So only a few are kept, none of them
 # after a document of more bytes than this.

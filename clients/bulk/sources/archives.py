@@ -23,7 +23,7 @@ _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
     *(EOFError, OSError, ValueError, OverflowError, NotImplementedError, RuntimeError),
 )
-_UNPACK: dict[bytes, Callable[[str, str], Any]] = {
+_UNPACK: dict[bytes, Callable[[str], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
@@ -51,7 +51,9 @@ def _zip_item(
 ) -> Item:
     name = f"{path}:{member.filename}"
     if member.flag_bits & _ENCRYPTED:
-        wrong = InvalidInputError(name, expected="a member without a password", got="an encrypted one")
+        wrong = InvalidInputError(
+            name, expected="a member without a password", got="an encrypted one"
+        )
         return failing_item(name, wrong)
     if member.file_size > most_bytes:
         return failing_item(name, too_large(name, member.file_size, most_bytes))
@@ -87,12 +89,13 @@ def tar_items(path: str, takes: Takes, most_bytes: int) -> Iterator[Item]:
 
 def _unpacked(path: str) -> BinaryIO:
     """A file, unpacked while it is read, if it is packed; one that is cut off raises EOFError."""
-    with open(path, "rb") as file:  # noqa: PTH123
+    with open(path, "rb") as file:
         start = file.read(6)
     for magic, unpack in _UNPACK.items():
         if start.startswith(magic):
-            return unpack(path, "rb")
-    return open(path, "rb")  # noqa: PTH123
+            stream: BinaryIO = unpack(path)
+            return stream
+    return open(path, "rb")
 
 
 def _tar_item(

@@ -10,7 +10,7 @@ from serving.contract import Input
 from serving.errors import InvalidInputError
 from serving.gateway.config import GatewayConfig
 from serving.gateway.predict.bodies import NamedExample, require_few
-from serving.inputs import prepare
+from serving.inputs import is_batch, prepare
 
 
 class Batch:
@@ -73,7 +73,7 @@ class Batch:
     def _split(self, spec: Input) -> Iterator[NamedExample]:
         """Arrays from files may be one example or a batch of them: their shape tells."""
         for named in self._examples:
-            if not isinstance(named.example, np.ndarray) or not _is_batch(named.example, spec):
+            if not isinstance(named.example, np.ndarray) or not is_batch(named.example, spec):
                 yield named
                 continue
             if not len(named.example):
@@ -86,11 +86,3 @@ class Batch:
             require_few(len(named.example), self._config)
             for index, row in enumerate(named.example):
                 yield NamedExample(f"{named.field}[{index}]", row)
-
-
-def _is_batch(array: NDArray[Any], spec: Input) -> bool:
-    if array.shape == spec.shape:
-        return False
-    # The channel may be left out of an image: [n, h, w].
-    without_channel = len(spec.shape) > 1 and array.shape[1:] == spec.shape[:-1]
-    return array.ndim > len(spec.shape) or without_channel

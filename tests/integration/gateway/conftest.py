@@ -17,6 +17,10 @@ import numpy as np
 import pytest
 import requests
 
+from serving.api.messages.model_status_pb2 import (
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+)
 from serving.api.messages.prediction_pb2 import PredictRequest, PredictResponse
 from serving.api.tensors import to_array, to_proto
 from tests.contracts import LABELS, make_contract
@@ -41,7 +45,15 @@ class ToyServer:
         )
         service = "tensorflow.serving.PredictionService"
         handler = grpc.method_handlers_generic_handler(service, {"Predict": method})
-        self._server.add_generic_rpc_handlers((handler,))
+        status = grpc.unary_unary_rpc_method_handler(
+            self._status,
+            request_deserializer=GetModelStatusRequest.FromString,
+            response_serializer=GetModelStatusResponse.SerializeToString,
+        )
+        models = grpc.method_handlers_generic_handler(
+            "tensorflow.serving.ModelService", {"GetModelStatus": status}
+        )
+        self._server.add_generic_rpc_handlers((handler, models))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 
@@ -60,6 +72,15 @@ class ToyServer:
         probabilities = np.eye(len(LABELS), dtype=np.float32)[np.zeros(rows, int)]
         response.outputs["probabilities"].CopyFrom(to_proto(probabilities))
         return response
+
+    def _status(
+        self, request: GetModelStatusRequest, context: grpc.ServicerContext
+    ) -> GetModelStatusResponse:
+        if request.model_spec.name != "toy":
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.model_spec.name}")
+        available = {"state": "AVAILABLE", "status": {}}
+        versions = [{"version": version, **available} for version in (2, 1)]
+        return GetModelStatusResponse(model_version_status=versions)
 
     def stop(self) -> None:
         self.proceed.set()

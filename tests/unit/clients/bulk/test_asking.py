@@ -44,13 +44,19 @@ def test_an_item_that_cannot_be_read_is_not_sent():
 
     service = Service()
     found = Asker(service)([item(b"1"), Item("x.png", "", 0, (), fail), item(b"2")])
-    assert found == [(7, Value(1.0)), (0, Failed("expected a readable file, got none")), (7, Value(2.0))]
+    assert found == [
+        (7, Value(1.0)),
+        (0, Failed("expected a readable file, got none")),
+        (7, Value(2.0)),
+    ]
     assert service.requests == [2]
 
 
 @pytest.mark.parametrize("code", [Code.INVALID_ARGUMENT, Code.INTERNAL, Code.DEADLINE_EXCEEDED])
 def test_the_one_that_fails_a_batch_is_found(code):
-    service = Service(lambda examples: call_error(code, "instances[0].b64: no") if b"5" in examples else None)
+    service = Service(
+        lambda examples: call_error(code, "instances[0].b64: no") if b"5" in examples else None
+    )
     found = ask(service, range(16))
     assert [outcome for _, outcome in found if isinstance(outcome, Failed)] == [Failed("no")]
     assert found[5] == (0, Failed("no"))
@@ -58,14 +64,23 @@ def test_the_one_that_fails_a_batch_is_found(code):
 
 def test_batches_that_are_too_large_get_smaller():
     learnt = []
-    service = Service(lambda examples: call_error(Code.INVALID_ARGUMENT, "413") if len(examples) > 6 else None)
+    service = Service(
+        lambda examples: call_error(Code.INVALID_ARGUMENT, "413") if len(examples) > 6 else None
+    )
     found = ask(service, range(20), too_many=learnt.append)
     assert [value.value for _, value in found] == list(range(20))
     assert learnt == [5]
 
 
 @pytest.mark.parametrize(
-    "code", [Code.INTERNAL, Code.DEADLINE_EXCEEDED, Code.NOT_FOUND, Code.UNAUTHENTICATED, Code.PERMISSION_DENIED]
+    "code",
+    [
+        Code.INTERNAL,
+        Code.DEADLINE_EXCEEDED,
+        Code.NOT_FOUND,
+        Code.UNAUTHENTICATED,
+        Code.PERMISSION_DENIED,
+    ],
 )
 def test_what_fails_everything_stops_the_run(code):
     with pytest.raises(type(call_error(code, "")), match="all of it"):

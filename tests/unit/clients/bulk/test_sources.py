@@ -34,7 +34,15 @@ def content(item: Item):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    for name in ("b/2.png", "b/10.PNG", "a.jpg", "c.txt", ".hidden.png", "b/.git/x.png", "c/d/e.webp"):
+    for name in (
+        "b/2.png",
+        "b/10.PNG",
+        "a.jpg",
+        "c.txt",
+        ".hidden.png",
+        "b/.git/x.png",
+        "c/d/e.webp",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
@@ -69,7 +77,9 @@ def test_links_are_followed_but_not_around(folder):
     assert "No such file" in content(found["gone.png"])
 
 
-@pytest.mark.parametrize("name", [b"a,b\".png", b"new\nline.png", b"\xff\xfe.png", "é\u2028.png".encode()])
+@pytest.mark.parametrize(
+    "name", [b'a,b".png', b"new\nline.png", b"\xff\xfe.png", "é\u2028.png".encode()]
+)
 def test_names_may_be_of_any_bytes(tmp_path, name):
     (tmp_path / os.fsdecode(name)).write_bytes(b"x")
     (found,) = items(tmp_path)
@@ -144,7 +154,11 @@ def test_archives_are_read_in_place(tmp_path, name, make):
 
 def test_only_files_of_archives_are_items(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
-        for kind, name in ((tarfile.DIRTYPE, "d.png"), (tarfile.SYMTYPE, "l.png"), (tarfile.LNKTYPE, "h.png")):
+        for kind, name in (
+            (tarfile.DIRTYPE, "d.png"),
+            (tarfile.SYMTYPE, "l.png"),
+            (tarfile.LNKTYPE, "h.png"),
+        ):
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, "/etc/passwd"
             archive.addfile(member)
@@ -153,7 +167,10 @@ def test_only_files_of_archives_are_items(tmp_path):
 
 def test_bombs_are_not_unpacked(tmp_path):
     zeros = bytes(17 * 2**20)
-    archives = [zipped(tmp_path / "x.zip", {"a.png": zeros}), tarred(tmp_path / "x.tgz", {"a.png": zeros})]
+    archives = [
+        zipped(tmp_path / "x.zip", {"a.png": zeros}),
+        tarred(tmp_path / "x.tgz", {"a.png": zeros}),
+    ]
     for archive in archives:
         (found,) = items(archive)
         assert content(found) == "at most 16,777,216 bytes | 17,825,792"
@@ -173,7 +190,10 @@ def test_encrypted_members_fail_alone(tmp_path):
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(signature) + flags] |= 1
     path.write_bytes(data)
-    assert [content(item) for item in items(path)] == ["a member without a password | an encrypted one", b"open"]
+    assert [content(item) for item in items(path)] == [
+        "a member without a password | an encrypted one",
+        b"open",
+    ]
 
 
 def test_a_damaged_member_fails_alone(tmp_path):
@@ -188,7 +208,9 @@ def test_a_damaged_member_fails_alone(tmp_path):
 
 
 def test_a_cut_off_archive_gives_what_it_has_and_says_so(tmp_path):
-    whole = tarred(tmp_path / "x.tar", {f"{n}.png": os.urandom(3000) for n in range(20)}, "w").read_bytes()
+    whole = tarred(
+        tmp_path / "x.tar", {f"{n}.png": os.urandom(3000) for n in range(20)}, "w"
+    ).read_bytes()
     for name, data in (("x.tgz", gzip.compress(whole)), ("x.tar", whole)):
         (tmp_path / name).write_bytes(data[: len(data) // 2])
         *good, last = items(tmp_path / name)
@@ -238,7 +260,11 @@ def test_rows_of_tables_and_the_bad_ones_among_them(tmp_path):
 
 @pytest.mark.parametrize(
     ("data", "naming"),
-    [(b"", "no rows"), (b"a,a\n1,2\n", "'a' more than once"), (b"a,\n1,2\n", "no name for column 2")],
+    [
+        (b"", "no rows"),
+        (b"a,a\n1,2\n", "'a' more than once"),
+        (b"a,\n1,2\n", "no name for column 2"),
+    ],
 )
 def test_a_table_without_a_header_is_one_failed_item(tmp_path, data, naming):
     (tmp_path / "t.csv").write_bytes(data)

@@ -1,0 +1,77 @@
+"""What users of clients may say, checked and brought into form."""
+
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from clients.errors import UnavailableError
+from clients.tls import Tls
+from serving.api.status import Code
+from serving.errors import InvalidInputError
+
+
+def require_one(version: int | None, label: str | None, top: int = 1) -> None:
+    """Check how a version is picked, and how many labels are to be listed.
+
+    Raises:
+        InvalidInputError: by number and by label, or no label at all.
+    """
+    if version is not None and label is not None:
+        raise InvalidInputError("version", expected="a version or a label", got="both")
+    if top < 1:
+        raise InvalidInputError("top", expected="1 or more", got=str(top))
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A gateway.
+
+    Attributes:
+        url: without a slash at its end.
+        tls: how to know it; None where it speaks plain HTTP.
+        proxy: of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), where it says one.
+    """
+
+    url: str
+    tls: Tls | None
+    proxy: str | None
+
+    @classmethod
+    def of(cls, url: str, tls: Tls | None) -> "Endpoint":
+        """The endpoint of a URL.
+
+        Raises:
+            InvalidInputError: it is no URL of HTTP, or TLS is meant for one without.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidInputError(
+                "url", expected="http://… or https://…", got=repr(url), hint=f"try http://{url}"
+            )
+        if parts.scheme == "http" and tls is not None:
+            raise InvalidInputError("tls", expected="a URL with https://", got=repr(url))
+        proxy = urllib.request.getproxies().get(parts.scheme)
+        if proxy and urllib.request.proxy_bypass(parts.hostname):
+            proxy = None
+        secure = (tls or Tls()) if parts.scheme == "https" else None
+        return cls(url.rstrip("/"), secure, proxy)
+
+    def unreachable(self, error: Exception) -> UnavailableError:
+        """What to tell of a connection that was not made or was lost."""
+        text, hint = str(error), "is it running there?"
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            hint = "its certificate is by an authority that is not trusted: see tls=Tls(ca=…)"
+        elif "SSL" in text or "ssl" in text:
+            hint = "it does not speak TLS as expected: try http://, or see tls="
+        elif self.proxy is not None:
+            hint = f"is it running there? ({urlsplit(self.proxy).hostname} is asked as a proxy)"
+        return UnavailableError(
+            Code.UNAVAILABLE, f"cannot reach a gateway at {self.url}: {hint} ({text})"
+        )
+
+
+def fixed_headers(api_key: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
+    """What every request says; names are in small letters."""
+    named = {name.lower(): value for name, value in (headers or {}).items()}
+    return named | ({"authorization": f"Bearer {api_key}"} if api_key else {})

@@ -1,0 +1,79 @@
+"""The gRPC client for event loops: the same calls, awaited."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from clients.answer import Answer
+from clients.arguments import fixed_headers
+from clients.async_tfserving import AsyncTFServingClient
+from clients.channel import ChannelOptions
+from clients.connection import AsyncConnection
+from clients.deadline import DEFAULT_TIMEOUT_S, Deadline
+from clients.described import ModelInfo, ModelMetadata
+from clients.examples import Inputs
+from clients.model_api import ModelApi, Steps
+from clients.retry import DEFAULT_RETRY, RetryPolicy
+from clients.steps import run_async
+from clients.tls import Tls
+
+Result = TypeVar("Result")
+
+
+class AsyncGrpcClient(AsyncConnection):
+    """Predicts with models that carry a contract; for one event loop, a context manager."""
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:8500",
+        *,
+        models: Sequence[str] = (),
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+        retry: RetryPolicy = DEFAULT_RETRY,
+    ) -> None:
+        """Connect when first used; the arguments are those of `GrpcClient`."""
+        said = tuple(fixed_headers(api_key, headers).items())
+        options = ChannelOptions(retry, tls)
+        self._server = AsyncTFServingClient(address, headers=lambda: said, options=options)
+        self._api = ModelApi(models)
+
+    async def predict(
+        self,
+        model: str,
+        inputs: Inputs,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        top: int = 3,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> Answer:
+        """Predict one or several inputs; see `GrpcClient.predict`."""
+        deadline = Deadline(timeout)
+        return await self._run(self._api.predict(model, inputs, version, label, top, deadline))
+
+    async def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
+        """The models that the client was told of; see `GrpcClient.models`."""
+        return await self._run(self._api.models(Deadline(timeout)))
+
+    async def metadata(
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> ModelMetadata:
+        """The signatures of a version, and its contract if it carries one."""
+        return await self._run(self._api.metadata(model, version, label, Deadline(timeout)))
+
+    async def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
+        """Whether every model that the client was told of answers; of none, whether the server."""
+        return await self._run(self._api.ready(Deadline(timeout)))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._server.close()
+
+    async def _run(self, steps: Steps[Result]) -> Result:
+        return await run_async(steps, lambda ask: ask(self._server))

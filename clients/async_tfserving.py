@@ -1,0 +1,101 @@
+"""Tensors in, tensors out, for event loops: the calls that clients of models need."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from numpy.typing import NDArray
+
+from clients import tfserving_calls as calls
+from clients.backend import Metadata, TensorResponse, VersionStatus
+from clients.channel import DEFAULT_CHANNEL, ChannelOptions, connect_in_loop
+from clients.connection import AsyncConnection
+from clients.deadline import DEFAULT_TIMEOUT_S
+from clients.tfserving import Headers
+from serving.contract import Contract
+
+Result = TypeVar("Result")
+
+
+class AsyncTFServingClient(AsyncConnection):
+    """A connection to a server, for one event loop; see `clients.tfserving.TFServingClient`."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        headers: Callable[[], Headers] = tuple,
+        options: ChannelOptions = DEFAULT_CHANNEL,
+    ) -> None:
+        """Connect when first used."""
+        self.address = address
+        self._headers = headers
+        self._options = options
+        # Made in the event loop that it belongs to.
+        self._channel: grpc.aio.Channel | None = None
+
+    async def predict(
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> TensorResponse:
+        """Run the signature that predicts."""
+        return await self._call(calls.predict(model, inputs, version, label), timeout)
+
+    async def contract(
+        self,
+        model: str,
+        version: int | None = None,
+        *,
+        label: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> Contract:
+        """What a model promises."""
+        return await self._call(calls.contract(model, version, label), timeout)
+
+    async def metadata(
+        self,
+        model: str,
+        version: int | None = None,
+        *,
+        label: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> Metadata:
+        """The signatures of a version."""
+        return await self._call(calls.metadata(model, version, label), timeout)
+
+    async def status(
+        self,
+        model: str,
+        version: int | None = None,
+        *,
+        label: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> list[VersionStatus]:
+        """The versions of a model that the server knows, newest first; or the one picked."""
+        return await self._call(calls.status(model, version, label), timeout)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    async def _call(self, call: calls.Call[Result], timeout: float) -> Result:
+        if self._channel is None:
+            self._channel = connect_in_loop(self.address, self._options)
+        method = self._channel.unary_unary(
+            call.method.path,
+            request_serializer=call.method.request.SerializeToString,
+            response_deserializer=call.method.parse_response,
+        )
+        try:
+            response = await method(call.request, timeout=timeout, metadata=self._headers())
+        except grpc.aio.AioRpcError as error:
+            raise call.explain(calls.failure(error, self.address)) from error
+        return call.read(response)

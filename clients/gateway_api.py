@@ -1,0 +1,175 @@
+"""The gateway's API, for clients of any transport: each call as the requests that it is made of.
+
+Predictions are asked for as an array: that is every label's probability, and the least work for
+the gateway. What the numbers mean is in the contract of the version that answered, which is read
+once, through the model's own signature.
+"""
+
+import io
+import json
+from collections.abc import Generator
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+import numpy as np
+from google.protobuf import json_format
+from numpy.typing import NDArray
+
+from clients.answer import Answer, answer_of
+from clients.arguments import require_one
+from clients.bodies import encode, renamed
+from clients.described import ModelInfo, ModelMetadata, has_contract
+from clients.errors import (
+    CallError,
+    InvalidRequestError,
+    NotFoundError,
+    ServerError,
+    UnavailableError,
+    invalid_request,
+)
+from clients.examples import Inputs, named_examples
+from clients.gateway_messages import Request, Response
+from serving.api.messages.prediction_pb2 import SignatureDefMap
+from serving.api.signature import signature_of
+from serving.api.status import Code
+from serving.contract import CONTRACT_INPUT, CONTRACT_SIGNATURE, Contract, ContractError
+from serving.errors import InvalidInputError
+
+Result = TypeVar("Result")
+Steps = Generator[Request, Response, Result]
+
+# How often a version that answered may be gone before it has told what its answer means.
+_ATTEMPTS = 3
+_NPY = "application/x-npy"
+_CONTRACT_QUERY = json.dumps(
+    {"signature_name": CONTRACT_SIGNATURE, "instances": [{CONTRACT_INPUT: 0}]}
+).encode()
+
+
+class GatewayApi:
+    """The calls, and the contracts that they have read; thread-safe."""
+
+    def __init__(self) -> None:
+        # By model and version. A contract never changes and is small: at worst an unused one stays.
+        self._contracts: dict[tuple[str, int], Contract] = {}
+
+    def predict(
+        self, model: str, inputs: Inputs, version: int | None, label: str | None, top: int
+    ) -> Steps[Answer]:
+        """Predict inputs.
+
+        Raises:
+            CallError: the call failed, or the inputs cannot be used.
+        """
+        try:
+            require_one(version, label, top)
+            examples = named_examples(inputs)
+            body = encode(examples)
+        except InvalidInputError as error:
+            raise invalid_request(error) from error
+        picked = {"version": version, "label": label}
+        query = urlencode({name: value for name, value in picked.items() if value is not None})
+        request = Request(
+            "POST",
+            f"/predict/{quote(model, safe='')}" + (f"?{query}" if query else ""),
+            {"Content-Type": body.content_type, "Accept": _NPY},
+            body.content,
+        )
+        for _ in range(_ATTEMPTS):
+            try:
+                response = yield request
+            except InvalidRequestError as error:
+                raise renamed(error, examples) from error
+            answered, outputs = _outputs(response)
+            try:
+                contract = yield from self._contract(model, answered)
+            except NotFoundError:
+                if version is not None:
+                    raise
+                continue  # a newer version has taken its place since
+            if outputs.shape[1:] != (contract.output_width,):
+                raise ServerError(
+                    Code.INTERNAL,
+                    f"model {model} version {answered} should answer {contract.output_width} "
+                    f"numbers for each input, got shape {list(outputs.shape)}",
+                )
+            return answer_of(model, contract, outputs, top)
+        raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
+
+    def models(self) -> Steps[tuple[ModelInfo, ...]]:
+        """What is served."""
+        document = (yield Request("GET", "/v1/models")).json()
+        try:
+            return msgspec.convert(document["models"], tuple[ModelInfo, ...])
+        except (KeyError, TypeError, msgspec.ValidationError) as error:
+            raise _no_gateway(f"its list of models cannot be read ({error})") from error
+
+    def metadata(self, model: str, version: int | None, label: str | None) -> Steps[ModelMetadata]:
+        """What a version says of itself."""
+        try:
+            require_one(version, label)
+        except InvalidInputError as error:
+            raise invalid_request(error) from error
+        response = yield Request("GET", f"{_path(model, version, label)}/metadata")
+        document = response.json()
+        try:
+            answered = int(document["model_spec"]["version"])
+            described = json_format.ParseDict(
+                document["metadata"]["signature_def"], SignatureDefMap(), ignore_unknown_fields=True
+            )
+            signatures = {
+                name: signature_of(message) for name, message in described.signature_def.items()
+            }
+        except (KeyError, TypeError, ValueError, json_format.ParseError) as error:
+            raise _no_gateway(f"its metadata cannot be read ({error})") from error
+        contract = None
+        if has_contract(signatures):
+            contract = yield from self._contract(model, answered)
+        return ModelMetadata(model, answered, signatures, contract)
+
+    def ready(self) -> Steps[bool]:
+        """Whether every model answers."""
+        try:
+            yield Request("GET", "/readyz", once=True)
+        except CallError:
+            return False
+        return True
+
+    def _contract(self, model: str, version: int) -> Steps[Contract]:
+        known = self._contracts.get((model, version))
+        if known is not None:
+            return known
+        path = f"{_path(model, version, None)}:predict"
+        headers = {"Content-Type": "application/json"}
+        response = yield Request("POST", path, headers, _CONTRACT_QUERY)
+        try:
+            contract = Contract.from_json(response.json()["predictions"][0])
+        except (KeyError, IndexError, TypeError, ContractError) as error:
+            raise ServerError(
+                Code.INTERNAL, f"the contract of model {model} cannot be read: {error}"
+            ) from error
+        contract = msgspec.structs.replace(contract, version=version)
+        self._contracts[model, version] = contract
+        return contract
+
+
+def _path(model: str, version: int | None, label: str | None) -> str:
+    path = f"/v1/models/{quote(model, safe='')}"
+    if version is not None:
+        return f"{path}/versions/{version}"
+    return path if label is None else f"{path}/labels/{quote(label, safe='')}"
+
+
+def _outputs(response: Response) -> tuple[int, NDArray[Any]]:
+    """The version that answered, and what: float32 [n, labels], or [n, 1] for a regression."""
+    try:
+        version = int(response.headers["x-model-version"])
+        outputs: NDArray[Any] = np.load(io.BytesIO(response.body), allow_pickle=False)
+    except (KeyError, ValueError, EOFError) as error:
+        raise _no_gateway("it did not answer an array") from error
+    return version, outputs
+
+
+def _no_gateway(why: str) -> ServerError:
+    return ServerError(Code.UNKNOWN, f"that is not a gateway of this release: {why}")

@@ -1,0 +1,195 @@
+"""TensorFlow Serving as people ask it, for clients that block and that do not: each call's steps.
+
+What is yielded is what to ask of a client of tensors, see `clients.predictor.Ask`.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.answer import Answer, answer_of
+from clients.arguments import require_one
+from clients.backend import Metadata, VersionStatus
+from clients.deadline import Deadline
+from clients.described import ModelInfo, ModelMetadata, ModelVersion, has_contract
+from clients.errors import (
+    CallError,
+    InvalidRequestError,
+    NotFoundError,
+    ServerError,
+    invalid_request,
+)
+from clients.examples import Inputs, NamedExample, named_examples
+from clients.predictor import Ask, Predicting
+from serving.api.signature import Signature, signature_of
+from serving.api.status import Code
+from serving.contract import Contract, Input
+from serving.errors import InvalidInputError
+from serving.inputs import is_batch, prepare
+
+Result = TypeVar("Result")
+Steps = Generator[Ask, Any, Result]
+
+
+class ModelApi:
+    """The calls, and the contracts that they have read; thread-safe."""
+
+    def __init__(self, models: Sequence[str]) -> None:
+        """Remember which models there are.
+
+        Args:
+            models: their names: TensorFlow Serving cannot list them.
+        """
+        self._models = tuple(models)
+        self._predicting = Predicting()
+
+    def predict(
+        self,
+        model: str,
+        inputs: Inputs,
+        version: int | None,
+        label: str | None,
+        top: int,
+        deadline: Deadline,
+    ) -> Steps[Answer]:
+        """Predict inputs.
+
+        Raises:
+            CallError: the call failed, or the inputs cannot be used.
+        """
+        try:
+            require_one(version, label, top)
+            examples = named_examples(inputs)
+        except InvalidInputError as error:
+            raise invalid_request(error) from error
+        try:
+            answer = yield from self._predicting.steps(
+                model, partial(_batch, examples), version, label, deadline.left()
+            )
+        except InvalidInputError as error:
+            raise invalid_request(error, _index(error.field, examples)) from error
+        return answer_of(model, answer.contract, answer.outputs, top)
+
+    def models(self, deadline: Deadline) -> Steps[tuple[ModelInfo, ...]]:
+        """The models that the client was told of.
+
+        Raises:
+            CallError: a call failed, or it was told of none.
+        """
+        if not self._models:
+            raise InvalidRequestError(
+                Code.UNIMPLEMENTED,
+                "TensorFlow Serving has no call that lists its models: name them, as in "
+                'GrpcClient(address, models=["cnn"])',
+            )
+        found: tuple[ModelInfo, ...] = ()
+        for model in self._models:
+            found += ((yield from self._described(model, deadline)),)
+        return found
+
+    def metadata(
+        self, model: str, version: int | None, label: str | None, deadline: Deadline
+    ) -> Steps[ModelMetadata]:
+        """What a version says of itself."""
+        try:
+            require_one(version, label)
+        except InvalidInputError as error:
+            raise invalid_request(error) from error
+        found: Metadata = yield partial(_ask_metadata, model, version, label, deadline.left())
+        signatures = _signatures(model, found)
+        contract: Contract | None = None
+        if has_contract(signatures):
+            contract = yield partial(_ask_contract, model, found.version, deadline.left())
+        return ModelMetadata(model, found.version, signatures, contract)
+
+    def ready(self, deadline: Deadline) -> Steps[bool]:
+        """Whether every model that the client was told of answers; of none, whether the server."""
+        try:
+            for model in self._models:
+                states = yield partial(_ask_status, model, deadline.left())
+                if not any(state.state == "AVAILABLE" for state in states):
+                    return False
+            if not self._models:
+                # There is no model without a name: whoever says so is alive.
+                yield partial(_ask_status, "", deadline.left())
+        except (InvalidRequestError, NotFoundError):
+            return not self._models
+        except CallError:
+            return False
+        return True
+
+    def _described(self, model: str, deadline: Deadline) -> Steps[ModelInfo]:
+        try:
+            states: list[VersionStatus] = yield partial(_ask_status, model, deadline.left())
+        except NotFoundError:
+            return ModelInfo(model, ())
+        versions = tuple(ModelVersion(each.version, each.state, each.error) for each in states)
+        info = ModelInfo(model, versions)
+        if not info.available:
+            return info
+        contract = (yield from self.metadata(model, None, None, deadline)).contract
+        if contract is None:
+            return info
+        return ModelInfo(
+            model,
+            versions,
+            contract.task,
+            contract.labels,
+            contract.target,
+            contract.metrics,
+            contract.created,
+        )
+
+
+def _batch(examples: Sequence[NamedExample], spec: Input) -> NDArray[Any]:
+    """All examples as the model takes them, float32 [n, *spec.shape]."""
+    named = (each for example in examples for each in _split(example, spec))
+    return np.stack([prepare(each.example, spec, field=each.field) for each in named])
+
+
+def _split(named: NamedExample, spec: Input) -> Iterator[NamedExample]:
+    """Arrays may be one example or a batch of them: their shape tells."""
+    example = named.example
+    if not isinstance(example, np.ndarray) or not is_batch(example, spec):
+        yield named
+        return
+    if not len(example):
+        raise InvalidInputError(
+            named.field,
+            expected="one or more examples",
+            got=f"an empty array of shape {list(example.shape)}",
+        )
+    for index, row in enumerate(example):
+        yield NamedExample(f"{named.field}[{index}]", row)
+
+
+def _index(field: str, examples: Sequence[NamedExample]) -> int | None:
+    """Which example a field is of or in."""
+    found = [index for index, each in enumerate(examples) if field.startswith(each.field)]
+    return max(found, key=lambda index: len(examples[index].field), default=None)
+
+
+def _signatures(model: str, metadata: Metadata) -> dict[str, Signature]:
+    try:
+        return {name: signature_of(each) for name, each in metadata.signatures.items()}
+    except ValueError as error:
+        raise ServerError(
+            Code.INTERNAL, f"the signatures of model {model} cannot be read: {error}"
+        ) from error
+
+
+def _ask_contract(model: str, version: int, timeout: float, server: Any) -> Any:
+    return server.contract(model, version, timeout=timeout)
+
+
+def _ask_metadata(
+    model: str, version: int | None, label: str | None, timeout: float, server: Any
+) -> Any:
+    return server.metadata(model, version, label=label, timeout=timeout)
+
+
+def _ask_status(model: str, timeout: float, server: Any) -> Any:
+    return server.status(model, timeout=timeout)
