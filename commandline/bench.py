@@ -100,10 +100,11 @@ def _over_http(
     plan: "LoadPlan",
 ) -> "tuple[str, Record]":
     from clients.http import HttpClient
+    from clients.retry import NEVER_AGAIN
     from commandline.load.http import HttpTarget, bodies
 
     # What would fail every time is told as any other command tells it.
-    with HttpClient(url, api_key=api_key) as client:
+    with HttpClient(url, api_key=api_key, retry=NEVER_AGAIN) as client:
         for file in files:
             client.predict(model, file, version=version, timeout=timeout)
     target = HttpTarget(url, model, version, api_key, timeout)
@@ -119,9 +120,10 @@ def _over_grpc(
     plan: "LoadPlan",
 ) -> "tuple[str, Record]":
     from clients.grpc import GrpcClient
+    from clients.retry import NEVER_AGAIN
     from commandline.load.grpc import GrpcTarget
 
-    with GrpcClient(server) as client:
+    with GrpcClient(server, retry=NEVER_AGAIN) as client:
         for file in files:
             client.predict(model, file, version=version, timeout=timeout)
     target = GrpcTarget(server, model, version, timeout)

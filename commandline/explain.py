@@ -15,7 +15,6 @@ from commandline.output import echo_failure, echo_json
 
 if TYPE_CHECKING:
     from clients.explanation import Explanation
-
     from clients.http import HttpClient
 
 
@@ -51,12 +50,13 @@ def explain(
     """
     from clients.errors import CallError
     from clients.http import HttpClient
+    from clients.retry import NEVER_AGAIN
     from serving.errors import InvalidInputError
 
     pictures = _pictures(files, out)
     documents: list[dict[str, Any]] = []
     codes: list[int] = []
-    with HttpClient(url, api_key=api_key) as client:
+    with HttpClient(url, api_key=api_key, retry=NEVER_AGAIN) as client:
         for file, picture in zip(files, pictures, strict=True):
             try:
                 explained = _ask(client, file, picture, model, version, of)
@@ -99,14 +99,14 @@ def _ask(
     version: int | None,
     of: str | None,
 ) -> "Explanation":
+    from clients.explanation import explanation, explanation_picture
+
     image = file.read_bytes()
-    explained = client.explain(model, image, version=version, of=of)
+    explained = client.call(explanation(model, image, version, of))
     if picture is not None:
         # The same question again, for the same version and label.
-        drawn = client.explanation_picture(
-            model, image, version=explained.version, of=explained.label
-        )
-        picture.write_bytes(drawn)
+        same = explanation_picture(model, image, explained.version, explained.label)
+        picture.write_bytes(client.call(same))
     return explained
 
 

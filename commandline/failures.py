@@ -1,4 +1,4 @@
-"""What went wrong: a line for people and an exit code for scripts, in one table for all commands."""
+"""What went wrong: a line for people and an exit code for scripts, in one place for all."""
 
 from dataclasses import dataclass
 

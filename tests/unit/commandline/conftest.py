@@ -26,7 +26,8 @@ def invoke_json(*arguments: object) -> dict:
     assert result.exit_code == 0, result.output
     assert result.stdout.endswith("\n")
     (line,) = result.stdout.splitlines()
-    return json.loads(line)
+    document: dict = json.loads(line)
+    return document
 
 
 def start(*arguments: object, **options) -> subprocess.Popen:
@@ -38,7 +39,7 @@ def start(*arguments: object, **options) -> subprocess.Popen:
 
 
 @pytest.fixture
-def models(tmp_path) -> Path:
+def models(tmp_path: Path) -> Path:
     """A folder with versions 1 to 3 of a model `cnn`; their LiteRT files are none."""
     folder = tmp_path / "models"
     for version in (1, 2, 3):

@@ -21,13 +21,15 @@ HEAVY = {
 OF_THE_FLAGS = {"numpy", "google.protobuf"}
 
 
-def examples(epilog: str) -> list[list[str]]:
+def examples(epilog: str) -> list[str]:
     """The command lines of a help's last paragraph, without what the shell does with them."""
     said = re.match(r"Examples?: (.*)", epilog)
     assert said, epilog
     lines = re.split(r"; |\. |, then ", said[1])
     return [
-        re.split(r" [>|] ", line)[0].split(" ", 1)[1] for line in lines if line.startswith("rockstar ")
+        re.split(r" [>|] ", line)[0].split(" ", 1)[1]
+        for line in lines
+        if line.startswith("rockstar ")
     ]
 
 

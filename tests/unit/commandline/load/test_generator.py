@@ -32,10 +32,10 @@ class _Loop(asyncio.SelectorEventLoop):
 class Service:
     """Answers after so many seconds, or after what `stalls` says for a request's number."""
 
-    def __init__(self, seconds: float = 0.1, stalls=None, outcome=OK):
+    def __init__(self, seconds: float = 0.1, stalls=None, outcome: str = OK):
         self.seconds, self.stalls, self.outcome = seconds, stalls or {}, outcome
         self.at_once = self.most_at_once = 0
-        self.numbers = []
+        self.numbers: list[int] = []
 
     async def __call__(self, number: int, connection: int) -> str:
         self.numbers.append(number)
