@@ -19,6 +19,7 @@ import click
 
 from clients.errors import UnavailableError
 from clients.http import HttpClient
+from clients.retry import NEVER_AGAIN
 
 
 @click.command()
@@ -57,7 +58,7 @@ def _serve(models: Path, port: int) -> subprocess.Popen[bytes]:
 
 def _first_prediction(url: str, model: str, image: Path) -> None:
     deadline = time.monotonic() + 60
-    with HttpClient(url) as client:
+    with HttpClient(url, retry=NEVER_AGAIN) as client:
         while True:
             try:
                 client.predict(model, image)

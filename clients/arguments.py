@@ -62,7 +62,7 @@ class Endpoint:
         text, hint = str(error), "is it running there?"
         if "CERTIFICATE_VERIFY_FAILED" in text:
             hint = "its certificate is by an authority that is not trusted: see tls=Tls(ca=…)"
-        elif "SSL" in text or "ssl" in text:
+        elif "[SSL" in text:
             hint = "it does not speak TLS as expected: try http://, or see tls="
         elif self.proxy is not None:
             hint = f"is it running there? ({urlsplit(self.proxy).hostname} is asked as a proxy)"

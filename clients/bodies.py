@@ -1,4 +1,4 @@
-"""Examples to the body of a request for the gateway, and its words for their places back to ours."""
+"""Examples to the body of a request for the gateway, and its names for places back to ours."""
 
 import base64
 import io
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from urllib3.filepost import encode_multipart_formdata
 
 from clients.errors import InvalidRequestError
@@ -84,7 +83,7 @@ def _instance(example: Example) -> Any:
 def _file(named: NamedExample) -> bytes:
     if isinstance(named.example, bytes):
         return named.example
-    array: NDArray[Any] = np.asarray(named.example)
+    array = np.asarray(named.example)
     stream = io.BytesIO()
     try:
         np.save(stream, array, allow_pickle=False)

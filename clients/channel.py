@@ -35,16 +35,20 @@ _OPTIONS = (
 )
 
 
+# Callers of a gateway wait for it, so it gives up sooner than a client.
+_SOON = RetryPolicy(attempts=3, first=0.05, longest=0.5)
+
+
 @dataclass(frozen=True)
 class ChannelOptions:
     """How to connect.
 
     Attributes:
-        retry: within the channel. Callers of a gateway wait for it: by default it gives up soon.
+        retry: within the channel; by default for what serves others.
         tls: None is plain text.
     """
 
-    retry: RetryPolicy = RetryPolicy(attempts=3, first=0.05, longest=0.5)
+    retry: RetryPolicy = _SOON
     tls: Tls | None = None
 
     def arguments(self, address: str) -> list[tuple[str, Any]]:

@@ -1,9 +1,11 @@
 """What clients tell of models: the same over HTTP and over gRPC."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from serving.api.signature import Signature
+from serving.api.messages.signature_pb2 import SignatureDef
+from serving.api.signature import Signature, signature_of
 from serving.contract import CONTRACT_SIGNATURE, Contract, Task
 
 
@@ -70,3 +72,12 @@ class ModelMetadata:
 def has_contract(signatures: dict[str, Signature]) -> bool:
     """Whether a model with these signatures can be asked for its contract."""
     return CONTRACT_SIGNATURE in signatures
+
+
+def signatures_of(messages: Mapping[str, SignatureDef]) -> dict[str, Signature]:
+    """The signatures that messages describe, by name.
+
+    Raises:
+        ValueError: a default value cannot be read.
+    """
+    return {name: replace(signature_of(each), message=None) for name, each in messages.items()}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from clients.answer import Answer, answer_of
 from clients.arguments import require_one
 from clients.bodies import encode, renamed
-from clients.described import ModelInfo, ModelMetadata, has_contract
+from clients.described import ModelInfo, ModelMetadata, has_contract, signatures_of
 from clients.errors import (
     CallError,
     InvalidRequestError,
@@ -31,7 +31,6 @@ from clients.errors import (
 from clients.examples import Inputs, named_examples
 from clients.gateway_messages import Request, Response
 from serving.api.messages.prediction_pb2 import SignatureDefMap
-from serving.api.signature import signature_of
 from serving.api.status import Code
 from serving.contract import CONTRACT_INPUT, CONTRACT_SIGNATURE, Contract, ContractError
 from serving.errors import InvalidInputError
@@ -118,9 +117,7 @@ class GatewayApi:
             described = json_format.ParseDict(
                 document["metadata"]["signature_def"], SignatureDefMap(), ignore_unknown_fields=True
             )
-            signatures = {
-                name: signature_of(message) for name, message in described.signature_def.items()
-            }
+            signatures = signatures_of(described.signature_def)
         except (KeyError, TypeError, ValueError, json_format.ParseError) as error:
             raise _no_gateway(f"its metadata cannot be read ({error})") from error
         contract = None

@@ -144,7 +144,8 @@ class HttpClient(Connection):
         return require_ok(Response(answer.status, headers, body), place.partition("?")[0])
 
     def _failure(self, error: urllib3.exceptions.HTTPError, deadline: Deadline) -> CallError:
-        if isinstance(error, urllib3.exceptions.TimeoutError):
+        refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+        if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
             return deadline.exceeded(f"there was no answer from {self._endpoint.url}")
         return self._endpoint.unreachable(error)
 

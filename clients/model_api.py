@@ -14,7 +14,13 @@ from clients.answer import Answer, answer_of
 from clients.arguments import require_one
 from clients.backend import Metadata, VersionStatus
 from clients.deadline import Deadline
-from clients.described import ModelInfo, ModelMetadata, ModelVersion, has_contract
+from clients.described import (
+    ModelInfo,
+    ModelMetadata,
+    ModelVersion,
+    has_contract,
+    signatures_of,
+)
 from clients.errors import (
     CallError,
     InvalidRequestError,
@@ -24,7 +30,7 @@ from clients.errors import (
 )
 from clients.examples import Inputs, NamedExample, named_examples
 from clients.predictor import Ask, Predicting
-from serving.api.signature import Signature, signature_of
+from serving.api.signature import Signature
 from serving.api.status import Code
 from serving.contract import Contract, Input
 from serving.errors import InvalidInputError
@@ -174,7 +180,7 @@ def _index(field: str, examples: Sequence[NamedExample]) -> int | None:
 
 def _signatures(model: str, metadata: Metadata) -> dict[str, Signature]:
     try:
-        return {name: signature_of(each) for name, each in metadata.signatures.items()}
+        return signatures_of(metadata.signatures)
     except ValueError as error:
         raise ServerError(
             Code.INTERNAL, f"the signatures of model {model} cannot be read: {error}"

@@ -58,6 +58,8 @@ METHODS: tuple[Method[Any, Any], ...] = (
 _NO_LABEL = "Unrecognized servable version label"
 # The only field of GetModelMetadata that there is.
 _SIGNATURES = "signature_def"
+# Errors that need not be the server's own words.
+_OF_THE_WAY = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
 # What a server may say of when to come back, in milliseconds (gRFC A6); negative is never.
 _PUSHBACK = "grpc-retry-pushback-ms"
 
@@ -171,8 +173,12 @@ def failure(error: grpc.RpcError, address: str) -> CallError:
     """What went wrong, as ours."""
     code = Code(error.code().value[0])
     detail = error.details() or code.name
-    if code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+    if code in _OF_THE_WAY:
         detail = f"the model server at {address}: {detail}"
+    if code is Code.DEADLINE_EXCEEDED:
+        detail += "; give it more time with timeout=, or see why it is slow"
+    elif "failed to connect" in detail:
+        detail += "; is it running there?"
     return call_error(code, detail, retry_after=_retry_after(error.trailing_metadata() or ()))
 
 

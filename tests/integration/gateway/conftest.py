@@ -21,7 +21,14 @@ from serving.api.messages.model_status_pb2 import (
     GetModelStatusRequest,
     GetModelStatusResponse,
 )
-from serving.api.messages.prediction_pb2 import PredictRequest, PredictResponse
+from serving.api.messages.prediction_pb2 import (
+    GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    PredictRequest,
+    PredictResponse,
+)
+from serving.api.services import SIGNATURE_DEF_MAP_URL
+from serving.api.signature import Signature, TensorSpec, signature_def_map
 from serving.api.tensors import to_array, to_proto
 from tests.contracts import LABELS, make_contract
 from tests.waiting import until
@@ -43,8 +50,15 @@ class ToyServer:
             request_deserializer=PredictRequest.FromString,
             response_serializer=PredictResponse.SerializeToString,
         )
+        described = grpc.unary_unary_rpc_method_handler(
+            self._metadata,
+            request_deserializer=GetModelMetadataRequest.FromString,
+            response_serializer=GetModelMetadataResponse.SerializeToString,
+        )
         service = "tensorflow.serving.PredictionService"
-        handler = grpc.method_handlers_generic_handler(service, {"Predict": method})
+        handler = grpc.method_handlers_generic_handler(
+            service, {"Predict": method, "GetModelMetadata": described}
+        )
         status = grpc.unary_unary_rpc_method_handler(
             self._status,
             request_deserializer=GetModelStatusRequest.FromString,
@@ -81,6 +95,27 @@ class ToyServer:
         available = {"state": "AVAILABLE", "status": {}}
         versions = [{"version": version, **available} for version in (2, 1)]
         return GetModelStatusResponse(model_version_status=versions)
+
+    def _metadata(
+        self, request: GetModelMetadataRequest, _context: grpc.ServicerContext
+    ) -> GetModelMetadataResponse:
+        float32, int32, text = np.dtype(np.float32), np.dtype(np.int32), np.dtype(object)
+        signatures = {
+            "serving_default": Signature(
+                {"image": TensorSpec("image:0", float32, (-1, 8, 8, 1))},
+                {"probabilities": TensorSpec("p:0", float32, (-1, len(LABELS)))},
+            ),
+            "contract": Signature(
+                {"query": TensorSpec("query:0", int32, (-1,))},
+                {"contract": TensorSpec("c:0", text, (-1,))},
+            ),
+        }
+        response = GetModelMetadataResponse(model_spec={"name": "toy"})
+        response.model_spec.version.value = request.model_spec.version.value or 2
+        packed = response.metadata["signature_def"]
+        packed.type_url = SIGNATURE_DEF_MAP_URL
+        packed.value = signature_def_map(signatures).SerializeToString()
+        return response
 
     def stop(self) -> None:
         self.proceed.set()

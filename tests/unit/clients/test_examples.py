@@ -29,5 +29,7 @@ def test_a_bad_csv_file_is_named(tmp_path):
 
 @pytest.mark.parametrize("wrong", [[5], [b"x", None]])
 def test_other_types_are_refused(wrong):
-    with pytest.raises(InvalidInputError, match="expected a path, bytes, a NumPy array or a dict"):
+    with pytest.raises(
+        InvalidInputError, match="expected a path, bytes, a PIL image, a NumPy array or a dict"
+    ):
         read_examples(wrong)

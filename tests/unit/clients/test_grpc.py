@@ -1,0 +1,243 @@
+"""How the clients of gRPC get along with servers that are several, busy, secret or strangers."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import numpy as np
+import pytest
+
+from clients import (
+    DeadlineExceededError,
+    GrpcClient,
+    InvalidRequestError,
+    OverloadedError,
+    RetryPolicy,
+    ServerError,
+    Tls,
+    UnavailableError,
+)
+from serving.api.messages.prediction_pb2 import PredictRequest, PredictResponse
+from serving.api.tensors import to_array, to_proto
+from serving.errors import InvalidInputError
+from tests.certificates import AUTHORITY, chain_of, issued, key_of
+from tests.contracts import LABELS, make_contract
+from tests.images import png, stroke
+
+IMAGE = png(stroke())
+QUICK = RetryPolicy(attempts=4, first=0.01, longest=0.02)
+
+
+class Server:
+    """A model server of `toy`; as often as it is told it fails instead."""
+
+    def __init__(self) -> None:
+        self.failures: list[tuple] = []
+        self.metadata: list[dict] = []
+        self.predictions = 0
+        self.silent = False
+        self.ended = threading.Event()
+        self.lock = threading.Lock()
+
+    def predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:
+        response = PredictResponse(model_spec={"name": "toy"})
+        response.model_spec.version.value = 2
+        with self.lock:
+            self.metadata.append(dict(context.invocation_metadata()))
+            failure = self.failures.pop(0) if self.failures else None
+        if failure:
+            code, detail, *pushback = failure
+            if pushback:
+                context.set_trailing_metadata((("grpc-retry-pushback-ms", pushback[0]),))
+            context.abort(code, detail)
+        if request.model_spec.signature_name == "contract":
+            document = np.array([make_contract().to_json()], object)
+            response.outputs["contract"].CopyFrom(to_proto(document))
+            return response
+        if self.silent:
+            self.ended.wait(30)
+        rows = len(to_array(request.inputs["image"]))
+        with self.lock:
+            self.predictions += 1
+        probabilities = np.tile(np.float32([0.125, 0.5, 0.25, 0.125]), (rows, 1))
+        response.outputs["probabilities"].CopyFrom(to_proto(probabilities))
+        return response
+
+
+@contextmanager
+def running(server: Server, credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
+    """Serves, and gives the address."""
+    method = grpc.unary_unary_rpc_method_handler(
+        server.predict,
+        request_deserializer=PredictRequest.FromString,
+        response_serializer=PredictResponse.SerializeToString,
+    )
+    service = "tensorflow.serving.PredictionService"
+    endpoint = grpc.server(ThreadPoolExecutor(16))
+    endpoint.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(service, {"Predict": method}),)
+    )
+    if credentials is None:
+        port = endpoint.add_insecure_port("127.0.0.1:0")
+    else:
+        port = endpoint.add_secure_port("127.0.0.1:0", credentials)
+    endpoint.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.ended.set()
+        endpoint.stop(0).wait()
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+@pytest.fixture
+def address(server):
+    with running(server) as address:
+        yield address
+
+
+def test_answers_are_labelled_here(address, connect_grpc):
+    with connect_grpc(address) as client:
+        answer = client.predict("toy", [IMAGE, np.zeros((3, 8, 8, 1))], top=2)
+    assert len(answer.predictions) == 4
+    assert (answer.model, answer.version, answer.labels) == ("toy", 2, LABELS)
+    assert answer.probabilities.shape == (4, 4)
+    assert answer.predictions[3].label == "one"
+    assert [each.label for each in answer.predictions[3].top] == ["one", "two"]
+    np.testing.assert_array_equal(answer.predictions[3].probabilities, [0.125, 0.5, 0.25, 0.125])
+
+
+def test_servers_behind_one_address_take_turns(connect_grpc):
+    one, other = Server(), Server()
+    with (
+        running(one) as first,
+        running(other) as second,
+        connect_grpc(f"ipv4:{first},{second}") as client,
+    ):
+        for _ in range(20):
+            client.predict("toy", IMAGE)
+    assert one.predictions + other.predictions == 20
+    assert min(one.predictions, other.predictions) >= 5
+
+
+def test_a_name_is_looked_up(address, connect_grpc):
+    with connect_grpc(f"dns:///{address}") as client:
+        assert client.predict("toy", IMAGE).version == 2
+
+
+def test_unavailable_is_asked_again(server, address, connect_grpc):
+    server.failures = [(grpc.StatusCode.UNAVAILABLE, "the queue is full")] * 2
+    with connect_grpc(address, retry=QUICK) as client:
+        assert client.predict("toy", IMAGE).version == 2
+    server.failures = [(grpc.StatusCode.UNAVAILABLE, "the queue is full")] * 9
+    with connect_grpc(address, retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(UnavailableError, match="the queue is full"):
+            client.predict("toy", IMAGE)
+        assert len(server.failures) == 8
+
+
+@pytest.mark.parametrize("pushback", [[], ["60000"]])
+def test_exhausted_resources_are_not_asked_for_again(server, address, connect_grpc, pushback):
+    """It may be a message that is too large: only who refuses callers over HTTP means "later"."""
+    server.failures = [(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much", *pushback)] * 9
+    with connect_grpc(address, retry=QUICK) as client:
+        with pytest.raises(OverloadedError, match="too much") as caught:
+            client.predict("toy", IMAGE)
+    assert caught.value.retry_after == (60 if pushback else None)
+    assert len(server.failures) == 8
+
+
+def test_a_server_that_says_never_again(server, address, connect_grpc):
+    server.failures = [(grpc.StatusCode.UNAVAILABLE, "going away", "-1")] * 9
+    with connect_grpc(address, retry=QUICK) as client, pytest.raises(UnavailableError):
+        client.predict("toy", IMAGE)
+    assert len(server.failures) == 8
+
+
+def test_a_deadline_that_passes(server, address, connect_grpc):
+    server.silent = True
+    with connect_grpc(address) as client:
+        with pytest.raises(DeadlineExceededError, match="give it more time with timeout="):
+            client.predict("toy", IMAGE, timeout=0.5)
+
+
+def test_nobody_there(connect_grpc):
+    with connect_grpc("127.0.0.1:1", retry=QUICK) as client:
+        with pytest.raises(UnavailableError, match=r"at 127.0.0.1:1: .*; is it running there\?"):
+            client.predict("toy", IMAGE)
+        assert client.ready() is False
+
+
+def test_bad_inputs_are_errors_of_the_call(address, connect_grpc, tmp_path):
+    (tmp_path / "seven.png").write_bytes(b"no image")
+    with connect_grpc(address) as client:
+        with pytest.raises(InvalidRequestError, match=r"^inputs\[1\] \(seven.png\): expected an") as caught:  # fmt: skip
+            client.predict("toy", [IMAGE, tmp_path / "seven.png"])
+        assert caught.value.index == 1
+        with pytest.raises(InvalidRequestError, match="No such file") as caught:
+            client.predict("toy", "nowhere.png")
+        assert caught.value.field == "inputs[0] (nowhere.png)"
+        with pytest.raises(InvalidRequestError, match="a version or a label, got both"):
+            client.predict("toy", IMAGE, version=1, label="stable")
+        with pytest.raises(InvalidRequestError, match="top: expected 1 or more"):
+            client.predict("toy", IMAGE, top=0)
+
+
+def test_a_model_without_a_contract(server, address, connect_grpc):
+    server.failures = [(grpc.StatusCode.INVALID_ARGUMENT, 'signature "contract" not found')]
+    with connect_grpc(address) as client, pytest.raises(ServerError, match="carries no contract"):
+        client.predict("toy", IMAGE)
+
+
+def test_models_cannot_be_listed_unless_they_are_named(address, connect_grpc):
+    with connect_grpc(address) as client:
+        with pytest.raises(InvalidRequestError, match=r"GrpcClient\(address, models="):
+            client.models()
+
+
+def test_keys_and_headers_are_sent_and_never_shown(server, address, connect_grpc):
+    with connect_grpc(address, api_key="s3cret", headers={"X-Tenant": "ann"}) as client:
+        client.predict("toy", IMAGE)
+        assert "s3cret" not in repr(client)
+    for metadata in server.metadata:
+        assert metadata["authorization"] == "Bearer s3cret"
+        assert metadata["x-tenant"] == "ann"
+
+
+def test_threads_share_a_client(address):
+    with GrpcClient(address) as client, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.predict("toy", IMAGE), range(160)))
+    assert {each.predictions[0].label for each in answers} == {"one"}
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["server", "both"])
+def test_tls(server, connect_grpc, tmp_path, both):
+    certificate = issued("127.0.0.1")
+    authority = AUTHORITY().cert_pem
+    authority.write_to_path(tmp_path / "ca.pem")
+    issued("client.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "me.pem")
+    credentials = grpc.ssl_server_credentials(
+        [(key_of(certificate).encode(), chain_of(certificate).encode())],
+        root_certificates=authority.bytes() if both else None,
+        require_client_auth=both,
+    )
+    mine = tmp_path / "me.pem" if both else None
+    with running(server, credentials) as address:
+        with connect_grpc(address, tls=Tls(tmp_path / "ca.pem", mine)) as client:
+            assert client.predict("toy", IMAGE).version == 2
+        for wrong in (None, Tls(), *([Tls(tmp_path / "ca.pem")] if both else [])):
+            with connect_grpc(address, tls=wrong, retry=QUICK) as client:
+                with pytest.raises(UnavailableError):
+                    client.predict("toy", IMAGE)
+
+
+def test_a_certificate_that_is_not_there(connect_grpc):
+    with pytest.raises(InvalidInputError, match="tls.ca: expected a readable PEM file"):
+        with connect_grpc("127.0.0.1:1", tls=Tls(ca="nowhere.pem")) as client:
+            client.ready()

@@ -1,0 +1,299 @@
+"""How the clients of HTTP get along with gateways that are busy, slow, gone or secret."""
+
+import email.utils
+import logging
+import socket
+import ssl
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from clients import (
+    CallError,
+    DeadlineExceededError,
+    HttpClient,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    RetryPolicy,
+    ServerError,
+    Tls,
+    UnavailableError,
+)
+from serving.errors import InvalidInputError
+from tests.certificates import AUTHORITY, issued
+from tests.contracts import LABELS
+from tests.images import png, stroke
+from tests.unit.clients.http_server import (
+    PROBABILITIES,
+    Server,
+    answer,
+    prediction,
+    problem,
+    running,
+)
+
+IMAGE = png(stroke())
+QUICK = RetryPolicy(attempts=4, first=0.01, longest=0.02)
+BUSY = problem("429 Too Many Requests", "Too many requests.")
+
+
+@pytest.fixture
+def server():
+    with running(Server()) as server:
+        yield server
+
+
+def test_an_answer_has_every_labels_probability(server, connect_http):
+    with connect_http(server.url) as client:
+        answer = client.predict("toy", IMAGE, top=2)
+        again = client.predict("toy", IMAGE, label="stable")
+    (one,) = answer.predictions
+    assert (one.label, one.score) == ("one", 0.5)
+    assert [(each.label, each.score) for each in one.top] == [("one", 0.5), ("two", 0.25)]
+    assert one.labels == answer.labels == LABELS
+    assert one.probabilities.dtype == np.float32
+    np.testing.assert_array_equal(answer.probabilities, PROBABILITIES)
+    np.testing.assert_array_equal(one.probabilities, PROBABILITIES[0])
+    assert (answer.model, answer.version, again.version) == ("toy", 2, 2)
+    # The contract is asked for once.
+    assert [seen.line.split()[1] for seen in server.seen] == [
+        "/predict/toy",
+        "/v1/models/toy/versions/2:predict",
+        "/predict/toy?label=stable",
+    ]
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("trouble", [BUSY, problem("503 Service Unavailable", "Starting."), b""])
+def test_what_may_be_better_in_a_moment_is_asked_again(server, connect_http, trouble):
+    server.first = [trouble, trouble]
+    with connect_http(server.url, retry=QUICK) as client:
+        assert client.predict("toy", IMAGE).predictions[0].label == "one"
+    assert len(server.seen) == 4
+
+
+def test_not_more_often_than_the_policy_says(server, connect_http):
+    server.first = [BUSY] * 10
+    with connect_http(server.url, retry=QUICK) as client:
+        with pytest.raises(OverloadedError, match="Too many requests") as caught:
+            client.predict("toy", IMAGE)
+        assert caught.value.request_id == "r1"
+    assert len(server.seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("400 Bad Request", InvalidRequestError),
+        ("401 Unauthorized", InvalidRequestError),
+        ("404 Not Found", NotFoundError),
+        ("413 Content Too Large", InvalidRequestError),
+        ("500 Internal Server Error", ServerError),
+        ("504 Gateway Timeout", DeadlineExceededError),
+    ],
+)
+def test_what_would_not_be_better_is_asked_once(server, connect_http, status, kind):
+    server.first = [problem(status, "Something is wrong.")]
+    with (
+        connect_http(server.url, retry=QUICK) as client,
+        pytest.raises(kind, match="Something is wrong"),
+    ):
+        client.predict("toy", IMAGE)
+    assert len(server.seen) == 1
+
+
+def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(server, connect_http):
+    server.first = [problem("429 Too Many Requests", "Busy.", Retry_After="1")]
+    started = time.monotonic()
+    with connect_http(server.url, retry=QUICK) as client:
+        client.predict("toy", IMAGE)
+    assert time.monotonic() - started >= 1
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [("429 Too Many Requests", OverloadedError), ("503 Service Unavailable", UnavailableError)],
+)
+def test_longer_than_there_is_time_fails_at_once_and_says_so(
+    server, connect_http, status, kind, as_date
+):
+    later = email.utils.formatdate(time.time() + 3600, usegmt=True) if as_date else "3600"
+    server.first = [problem(status, "Busy.", Retry_After=later)]
+    with (
+        connect_http(server.url) as client,
+        pytest.raises(kind, match="asks to wait") as caught,
+    ):
+        client.predict("toy", IMAGE, timeout=60)
+    assert 3500 < caught.value.retry_after <= 3600
+    assert len(server.seen) == 1
+
+
+def test_a_kept_connection_that_the_server_closed_is_no_failure(server, connect_http):
+    hung_up = threading.Event()
+
+    def answer_and_hang_up(connection):
+        connection.sendall(prediction())
+        connection.shutdown(socket.SHUT_WR)
+        hung_up.set()
+
+    with connect_http(server.url, retry=QUICK) as client:
+        client.predict("toy", IMAGE)
+        server.first = [answer_and_hang_up]
+        client.predict("toy", IMAGE)
+        assert hung_up.wait(10)
+        client.predict("toy", IMAGE)
+
+
+def silent(connection):
+    connection.recv(1)
+
+
+def trickling(connection):
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    pause = threading.Event()
+    while not pause.wait(0.02):
+        connection.sendall(b"x")
+
+
+@pytest.mark.parametrize("slowly", [silent, trickling])
+def test_a_slow_server_does_not_outlast_the_deadline(server, connect_http, slowly):
+    server.first = [slowly]
+    with connect_http(server.url) as client:
+        with pytest.raises(
+            DeadlineExceededError, match=r"within 0.3 s: give it more with timeout="
+        ):
+            client.predict("toy", IMAGE, timeout=0.3)
+        # And the gateway was told that it is not worth more.
+        assert 0 < float(server.seen[0].headers["x-request-timeout"]) <= 0.3
+        assert client.predict("toy", IMAGE).version == 2
+
+
+def test_nobody_there(connect_http):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with connect_http(url, retry=QUICK) as client:
+        with pytest.raises(
+            UnavailableError, match=f"cannot reach a gateway at {url}: is it running"
+        ):
+            client.predict("toy", IMAGE)
+        assert client.ready() is False
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        (answer("200 OK", b"<html>"), "not a gateway of this release"),
+        (answer("302 Found", Location="/login"), "answered 302 Found"),
+        (
+            answer("404 Not Found", b"<html>"),
+            "answered 404 Not Found: is that a RockstarTF gateway",
+        ),
+        (answer("502 Bad Gateway", b"<html>"), "answered 502 Bad Gateway$"),
+    ],
+)
+def test_somebody_else_is_there(server, connect_http, first, message):
+    server.first = [first]
+    with connect_http(server.url) as client, pytest.raises(CallError, match=message):
+        client.predict("toy", IMAGE)
+
+
+def test_an_error_names_the_input_as_its_caller_does(server, connect_http, tmp_path):
+    (tmp_path / "seven.png").write_bytes(b"no image")
+    members = b'{"detail": "inputs[1] (1): expected an image", "field": "inputs[1] (1)", "expected": "an image", "got": "", "hint": "h"}'
+    server.first = [answer("400 Bad Request", members, Content_Type="application/problem+json")]
+    with connect_http(server.url) as client, pytest.raises(InvalidRequestError) as caught:
+        client.predict("toy", [IMAGE, tmp_path / "seven.png"])
+    error = caught.value
+    assert str(error) == "inputs[1] (seven.png): expected an image"
+    assert (error.field, error.expected, error.hint) == ("inputs[1] (seven.png)", "an image", "h")
+    assert error.index == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"url": "127.0.0.1:8080"}, "url"),
+        ({"url": "http://"}, "url"),
+        ({"tls": Tls()}, "tls"),
+        ({"url": "https://x", "tls": Tls(ca="/nowhere.pem")}, "tls.ca"),
+        ({"url": "https://x", "tls": Tls(certificate=__file__)}, "tls"),
+    ],
+)
+def test_arguments_that_make_no_sense(connect_http, arguments, field):
+    with pytest.raises(InvalidInputError, match=f"^{field}: expected"), connect_http(**arguments):
+        pass
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
+def test_there_is_always_a_deadline(server, connect_http, timeout):
+    with connect_http(server.url) as client, pytest.raises(InvalidInputError, match="timeout"):
+        client.predict("toy", IMAGE, timeout=timeout)
+    assert server.seen == []
+
+
+def test_keys_and_headers_are_sent_and_never_shown(server, connect_http, caplog):
+    caplog.set_level(logging.DEBUG)
+    server.first = [problem("401 Unauthorized", "An API key is needed.")]
+    with connect_http(server.url, api_key="s3cret", headers={"X-User-ID": "ann"}) as client:
+        with pytest.raises(InvalidRequestError, match="give the client its api_key=") as caught:
+            client.models()
+        assert "s3cret" not in repr(client) + repr(vars(caught.value)) + str(caught.value)
+    headers = server.seen[0].headers
+    assert (headers["authorization"], headers["x-user-id"]) == ("Bearer s3cret", "ann")
+    assert "s3cret" not in caplog.text
+
+
+def test_threads_share_a_client():
+    with running(Server()) as server, HttpClient(server.url) as client:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: client.predict("toy", IMAGE), range(160)))
+        assert {each.predictions[0].label for each in answers} == {"one"}
+        # Each thread's connection is kept.
+        assert server.connections <= 8
+
+
+@pytest.fixture
+def tls_server(tmp_path):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued("127.0.0.1").configure_cert(context)
+    AUTHORITY().configure_trust(context)
+    AUTHORITY().cert_pem.write_to_path(tmp_path / "ca.pem")
+    with running(Server(), context) as server:
+        yield server, context
+
+
+def test_tls(tls_server, connect_http, tmp_path):
+    server, _context = tls_server
+    with connect_http(server.url, tls=Tls(ca=tmp_path / "ca.pem")) as client:
+        assert client.predict("toy", IMAGE).version == 2
+    with (
+        connect_http(server.url, retry=QUICK) as client,
+        pytest.raises(UnavailableError, match=r"not trusted: see tls=Tls\(ca="),
+    ):
+        client.predict("toy", IMAGE)
+    with (
+        connect_http(server.url.replace("https", "http"), retry=QUICK) as client,
+        pytest.raises(CallError),
+    ):
+        client.predict("toy", IMAGE)
+
+
+def test_a_server_that_asks_for_our_certificate(tls_server, connect_http, tmp_path):
+    server, context = tls_server
+    context.verify_mode = ssl.CERT_REQUIRED
+    mine = issued("client.example")
+    mine.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+    with connect_http(
+        server.url, tls=Tls(ca=tmp_path / "ca.pem", certificate=tmp_path / "client.pem")
+    ) as client:
+        assert client.predict("toy", IMAGE).version == 2
+    with (
+        connect_http(server.url, tls=Tls(ca=tmp_path / "ca.pem"), retry=QUICK) as client,
+        pytest.raises(UnavailableError),
+    ):
+        client.predict("toy", IMAGE)
