@@ -4,9 +4,9 @@
     python -m benchmarks.bulk --model cnn --images DIR
 
 The most is asked by bare clients: as many threads as there are connections post bodies that were
-made beforehand and throw the answers away undecoded, in several batch sizes. `rockstar predict` runs
-with its default settings and reads, sends, decodes, orders and writes. Both take turns in each
-round, so that what else the machine does hits both.
+made beforehand and throw the answers away undecoded, in several batch sizes. `rockstar predict`
+reads, sends, decodes, orders and writes, with its default settings unless told otherwise. Both take
+turns in each round, so that what else the machine does hits both.
 """
 
 import base64
@@ -52,7 +52,7 @@ def main(
     concurrency: int | None,
 ) -> None:
     """Measure and print medians."""
-    contents = [item.read() for item in Paths([images])] * repeat
+    contents = [Path(item.name).read_bytes() for item in Paths([images])] * repeat
     options = {"--batch": batch, "--concurrency": concurrency}
     chosen = [f"{name}={value}" for name, value in options.items() if value is not None]
     command = ["predict", *[images] * repeat, "--url", url, "--model", model, *chosen]
