@@ -133,7 +133,7 @@ def test_tables_into_files(start_service, models, tmp_path):
         rows = [line.rsplit("/", 1)[1].split(",") for line in out.read_text().splitlines()[1:]]
         assert rows == [
             *([f"1.csv:{row}", f"{value}", "1"] for row, value in enumerate(VALUES, start=1)),
-            ["2.csv:1", "2.0", "1"],
+            ["2.csv:1", "1.0", "1"],
         ]
         failed = out.with_name(f"{out.stem}.failed.csv")
         reasons = [line.rsplit("/", 1)[1] for line in failed.read_text().splitlines()[1:]]

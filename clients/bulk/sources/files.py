@@ -61,8 +61,9 @@ def _walk(folder: str, above: _Above) -> Iterator[str | Item]:
     except OSError as error:
         yield failing_item(folder, _unreadable(folder, error))
         return
+    start = folder if folder.endswith("/") else f"{folder}/"
     for name, is_folder in found:
-        path = os.path.join(folder, name)
+        path = f"{start}{name}"
         if is_folder:
             yield from _walk(path, above | {here})
         else:

@@ -66,16 +66,15 @@ class Paths:
         """About how many items there are; None where that is not known without reading them."""
         return count(self._paths, self._is_wanted)
 
-    def _of_file(self, path: str) -> Iterator[Item]:
+    def _of_file(self, path: str) -> Iterable[Item]:
         name = path.lower()
         if name.endswith(TABLES):
-            yield from row_items(path)
-        elif name.endswith(ZIPS):
-            yield from zip_items(path, self._takes, self._max_item_bytes)
-        elif name.endswith(TARS):
-            yield from tar_items(path, self._takes, self._max_item_bytes)
-        else:
-            yield file_item(path, self._max_item_bytes)
+            return row_items(path)
+        if name.endswith(ZIPS):
+            return zip_items(path, self._takes, self._max_item_bytes)
+        if name.endswith(TARS):
+            return tar_items(path, self._takes, self._max_item_bytes)
+        return (file_item(path, self._max_item_bytes),)
 
     def _takes(self, path: str, archives: bool = False) -> bool:
         taken = self._is_wanted(path, archives)
@@ -87,4 +86,5 @@ class Paths:
         name = path.rpartition("/")[2]
         if name.startswith(".") or not name.lower().endswith(wanted):
             return False
-        return not self._leave_out or os.path.abspath(path) not in self._leave_out
+        # Only a table can be an output of ours.
+        return self._wanted is not TABLES or os.path.abspath(path) not in self._leave_out
