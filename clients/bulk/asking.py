@@ -27,6 +27,9 @@ Ask = Callable[[Sequence[Example]], Answered]
 DEFAULT_PATIENCE_S = 60.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
+# Times the patience: so long it may take to find which item of a batch a server fails on, or is too
+# slow for. Each question may last until its timeout.
+_TROUBLE = 3
 
 # Wrong for each batch in the same way: no item is to blame.
 _OF_THE_RUN = (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.UNIMPLEMENTED)
@@ -45,11 +48,13 @@ class _Judged:
 
     Attributes:
         troubles: errors of single examples that the server failed on.
+        started: when (monotonic).
         halved: whether it was ever refused as a whole.
         largest: the most examples that were answered together.
     """
 
     troubles: list[CallError] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
     halved: bool = False
     largest: int = 0
 
@@ -127,6 +132,8 @@ class Asker:
                 raise
             wrong = error
         except (ServerError, DeadlineExceededError) as error:
+            if time.monotonic() - judged.started > _TROUBLE * self._patience:
+                raise
             wrong = error
             if len(examples) == 1:
                 judged.troubles.append(error)

@@ -101,6 +101,13 @@ def test_patience_ends():
     assert service.requests == [1]
 
 
+def test_a_server_that_hangs_is_not_asked_about_each_item():
+    service = Service(lambda _: call_error(Code.DEADLINE_EXCEEDED, "too slow"))
+    with pytest.raises(type(call_error(Code.DEADLINE_EXCEEDED, "")), match="too slow"):
+        ask(service, range(64), patience=0)
+    assert service.requests == [64]
+
+
 def test_nothing_is_asked_after_the_stop():
     service = Service()
     asker = Asker(service)
