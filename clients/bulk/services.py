@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clients.bulk.asking import Ask, reason_of
 from clients.bulk.item import Answered, Failed, Outcome
-from clients.errors import ServerError
+from clients.errors import CallError, ServerError, call_error
 from clients.examples import Example
 from clients.gateway_api import Steps
 from clients.gateway_messages import Request
@@ -77,7 +77,14 @@ def served_over_http(client: HttpClient, model: str | None) -> Served:
         InvalidInputError: several are served, or none.
         CallError: the gateway cannot be asked.
     """
-    listed = {each.model: each for each in client.models()}
+    try:
+        listed = {each.model: each for each in client.models()}
+    except CallError as error:
+        if error.code not in (Code.INVALID_ARGUMENT, Code.NOT_FOUND):
+            raise
+        # The list of models cannot be asked for in a wrong way, except of something else.
+        message = f"{error.message.rstrip('.')}: is that a RockstarTF gateway?"
+        raise call_error(error.code, message, error.request_id) from error
     if model is None:
         if len(listed) != 1:
             got = f"{len(listed)} models: choose --model {' | '.join(listed)}"
