@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from clients.answer import Answer
 from clients.arguments import fixed_headers
+from clients.async_steps import run_async
 from clients.async_tfserving import AsyncTFServingClient
 from clients.channel import ChannelOptions
 from clients.connection import AsyncConnection
@@ -13,7 +14,6 @@ from clients.described import ModelInfo, ModelMetadata
 from clients.examples import Inputs
 from clients.model_api import ModelApi, Steps
 from clients.retry import DEFAULT_RETRY, RetryPolicy
-from clients.steps import run_async
 from clients.tls import Tls
 
 Result = TypeVar("Result")

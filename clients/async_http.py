@@ -9,6 +9,7 @@ from yarl import URL
 
 from clients.answer import Answer
 from clients.arguments import Endpoint, fixed_headers
+from clients.async_steps import run_async
 from clients.connection import AsyncConnection
 from clients.deadline import DEFAULT_TIMEOUT_S, Deadline
 from clients.described import ModelInfo, ModelMetadata
@@ -16,7 +17,6 @@ from clients.examples import Inputs
 from clients.gateway_api import GatewayApi, Steps
 from clients.gateway_messages import TIMEOUT_HEADER, Request, Response, require_ok
 from clients.retry import DEFAULT_RETRY, NEVER_AGAIN, RetryPolicy
-from clients.steps import run_async
 from clients.tls import Tls
 from clients.trying import trying
 

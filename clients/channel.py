@@ -13,8 +13,6 @@ from serving.api.services import MAX_MESSAGE_BYTES, MODEL_SERVICE, PREDICTION_SE
 
 # gRPC makes no more attempts than these, whatever a policy says.
 _MOST_ATTEMPTS = 5
-# Addresses of these schemes may stand for several servers, who then take turns.
-_OF_SEVERAL = ("dns:", "ipv4:", "ipv6:")
 
 _OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -51,11 +49,11 @@ class ChannelOptions:
     retry: RetryPolicy = _SOON
     tls: Tls | None = None
 
-    def arguments(self, address: str) -> list[tuple[str, Any]]:
-        """What a channel to an address is made with."""
+    def arguments(self) -> list[tuple[str, Any]]:
+        """What a channel is made with."""
         return [
             *_OPTIONS,
-            ("grpc.service_config", json.dumps(_service_config(self.retry, address))),
+            ("grpc.service_config", json.dumps(_service_config(self.retry))),
         ]
 
     def credentials(self) -> grpc.ChannelCredentials | None:
@@ -77,10 +75,10 @@ def connect(address: str, options: ChannelOptions = DEFAULT_CHANNEL) -> grpc.Cha
     """A channel that connects when first used, and again.
 
     Args:
-        address: "host:port", "unix:/path", or "dns:///name:port", whose addresses take turns.
+        address: "host:port", "dns:///name:port" or "unix:/path"; a name's addresses take turns.
         options: how.
     """
-    arguments, credentials = options.arguments(address), options.credentials()
+    arguments, credentials = options.arguments(), options.credentials()
     if credentials is None:
         return grpc.insecure_channel(address, options=arguments)
     return grpc.secure_channel(address, credentials, options=arguments)
@@ -88,17 +86,16 @@ def connect(address: str, options: ChannelOptions = DEFAULT_CHANNEL) -> grpc.Cha
 
 def connect_in_loop(address: str, options: ChannelOptions) -> grpc.aio.Channel:
     """The same for the running event loop."""
-    arguments, credentials = options.arguments(address), options.credentials()
+    arguments, credentials = options.arguments(), options.credentials()
     if credentials is None:
         return grpc.aio.insecure_channel(address, options=arguments)
     return grpc.aio.secure_channel(address, credentials, options=arguments)
 
 
-def _service_config(retry: RetryPolicy, address: str) -> dict[str, Any]:
+def _service_config(retry: RetryPolicy) -> dict[str, Any]:
     """What gRPC does by itself: https://github.com/grpc/grpc/blob/master/doc/service_config.md."""
-    config: dict[str, Any] = {}
-    if address.startswith(_OF_SEVERAL):
-        config["loadBalancingConfig"] = [{"round_robin": {}}]
+    # Over all addresses of a name, such as the pods behind a headless service.
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
     if retry.attempts > 1:
         # A call that finds the server away or too busy is tried again, later each time and at
         # random within its deadline; not when most calls fail, so that a server in trouble gets no

@@ -38,8 +38,9 @@ from serving.errors import InvalidInputError
 Result = TypeVar("Result")
 Steps = Generator[Request, Response, Result]
 
-# How often a version that answered may be gone before it has told what its answer means.
-_ATTEMPTS = 3
+# How often a version that answered may be away when it is asked what its answer means: it is gone
+# since, or not on every server yet.
+_ATTEMPTS = 8
 _NPY = "application/x-npy"
 _CONTRACT_QUERY = json.dumps(
     {"signature_name": CONTRACT_SIGNATURE, "instances": [{CONTRACT_INPUT: 0}]}
@@ -84,9 +85,7 @@ class GatewayApi:
             try:
                 contract = yield from self._contract(model, answered)
             except NotFoundError:
-                if version is not None:
-                    raise
-                continue  # a newer version has taken its place since
+                continue
             if outputs.shape[1:] != (contract.output_width,):
                 raise ServerError(
                     Code.INTERNAL,

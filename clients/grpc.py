@@ -38,8 +38,8 @@ class GrpcClient(Connection):
         """Connect when first used.
 
         Args:
-            address: "host:port" of the server's gRPC API, "unix:/path", or "dns:///name:port":
-                then all addresses of the name take turns.
+            address: "host:port" of the server's gRPC API, "dns:///name:port", or "unix:/path"; all
+                addresses of a name take turns.
             models: names, for `models` and `ready`: TensorFlow Serving cannot list its models.
             api_key: where a proxy before the server asks for one.
             headers: what every call says besides (gRPC metadata).

@@ -44,8 +44,8 @@ class TFServingClient(Connection):
         """Connect when first used.
 
         Args:
-            address: "host:port", "unix:/path" of a socket, or "dns:///name:port" of several servers
-                that take turns.
+            address: "host:port", "dns:///name:port", or "unix:/path" of a socket; all addresses of
+                a name take turns.
             timeout: seconds that a call may take where it does not say itself.
             headers: gives what each call says in addition (gRPC metadata), such as traceparent.
             options: how to connect.

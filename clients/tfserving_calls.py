@@ -177,7 +177,7 @@ def failure(error: grpc.RpcError, address: str) -> CallError:
         detail = f"the model server at {address}: {detail}"
     if code is Code.DEADLINE_EXCEEDED:
         detail += "; give it more time with timeout=, or see why it is slow"
-    elif "failed to connect" in detail:
+    elif "failed to connect" in detail.lower():
         detail += "; is it running there?"
     return call_error(code, detail, retry_after=_retry_after(error.trailing_metadata() or ()))
 

@@ -1,5 +1,6 @@
 """The whole path as processes: `rockstar serve`, `rockstar predict`, and what may befall them."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -10,9 +11,12 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
+from PIL import Image
 
+from clients import AsyncGrpcClient, AsyncHttpClient
 from clients.errors import CallError
 from clients.grpc import GrpcClient
 from clients.http import HttpClient
@@ -56,6 +60,43 @@ def test_served_answers_are_those_of_training_image_by_image(start_service, mode
     metadata = requests.get(f"http://{service.rest}/v1/models/cnn/metadata", timeout=20).json()
     signatures = metadata["metadata"]["signature_def"]["signature_def"]
     assert set(signatures) == {"serving_default", "contract"}
+
+
+def test_all_clients_say_the_same(start_service, models, tmp_path):
+    service = start_service(models)
+    path = tmp_path / "digit.png"
+    path.write_bytes(IMAGE)
+    pictures = [path, IMAGE, Image.open(path)]
+
+    async def awaited(client):
+        async with client:
+            metadata = await client.metadata("cnn", version=1)
+            return await client.predict("cnn", pictures, top=10), metadata, await client.models()
+
+    def blocking(client):
+        with client:
+            metadata = client.metadata("cnn", version=1)
+            return client.predict("cnn", pictures, top=10), metadata, client.models()
+
+    names = sorted(CLASSIFIERS)
+    answers = [
+        blocking(HttpClient(service.http)),
+        blocking(GrpcClient(service.grpc, models=names)),
+        asyncio.run(awaited(AsyncHttpClient(service.http))),
+        asyncio.run(awaited(AsyncGrpcClient(service.grpc, models=names))),
+    ]
+    first = answers[0][0]
+    for answer, metadata, listed in answers:
+        assert answer.labels == metadata.contract.labels == tuple("0123456789")
+        np.testing.assert_allclose(answer.probabilities, first.probabilities, atol=1e-6)
+        # A path, its bytes and the picture are the same image.
+        for each in answer.probabilities[1:]:
+            np.testing.assert_allclose(each, answer.probabilities[0], atol=1e-6)
+        assert [p.label for p in answer.predictions] == [first.predictions[0].label] * 3
+        assert metadata == answers[0][1]
+        assert sorted(listed, key=lambda model: model.model) == sorted(
+            answers[0][2], key=lambda model: model.model
+        )
 
 
 def test_no_process_maps_tensorflow(start_service, models):

@@ -17,10 +17,7 @@ import numpy as np
 import pytest
 import requests
 
-from serving.api.messages.model_status_pb2 import (
-    GetModelStatusRequest,
-    GetModelStatusResponse,
-)
+from serving.api.messages.model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse
 from serving.api.messages.prediction_pb2 import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
@@ -59,15 +56,15 @@ class ToyServer:
         handler = grpc.method_handlers_generic_handler(
             service, {"Predict": method, "GetModelMetadata": described}
         )
-        status = grpc.unary_unary_rpc_method_handler(
-            self._status,
+        states = grpc.unary_unary_rpc_method_handler(
+            self._states,
             request_deserializer=GetModelStatusRequest.FromString,
             response_serializer=GetModelStatusResponse.SerializeToString,
         )
-        models = grpc.method_handlers_generic_handler(
-            "tensorflow.serving.ModelService", {"GetModelStatus": status}
+        told = grpc.method_handlers_generic_handler(
+            "tensorflow.serving.ModelService", {"GetModelStatus": states}
         )
-        self._server.add_generic_rpc_handlers((handler, models))
+        self._server.add_generic_rpc_handlers((handler, told))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 
@@ -86,15 +83,6 @@ class ToyServer:
         probabilities = np.eye(len(LABELS), dtype=np.float32)[np.zeros(rows, int)]
         response.outputs["probabilities"].CopyFrom(to_proto(probabilities))
         return response
-
-    def _status(
-        self, request: GetModelStatusRequest, context: grpc.ServicerContext
-    ) -> GetModelStatusResponse:
-        if request.model_spec.name != "toy":
-            context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.model_spec.name}")
-        available = {"state": "AVAILABLE", "status": {}}
-        versions = [{"version": version, **available} for version in (2, 1)]
-        return GetModelStatusResponse(model_version_status=versions)
 
     def _metadata(
         self, request: GetModelMetadataRequest, _context: grpc.ServicerContext
@@ -116,6 +104,14 @@ class ToyServer:
         packed.type_url = SIGNATURE_DEF_MAP_URL
         packed.value = signature_def_map(signatures).SerializeToString()
         return response
+
+    def _states(
+        self, request: GetModelStatusRequest, context: grpc.ServicerContext
+    ) -> GetModelStatusResponse:
+        if request.model_spec.name != "toy":
+            context.abort(grpc.StatusCode.NOT_FOUND, "Could not find any versions of model")
+        available = [{"version": version, "state": "AVAILABLE"} for version in (1, 2)]
+        return GetModelStatusResponse(model_version_status=available)
 
     def stop(self) -> None:
         self.proceed.set()
@@ -148,17 +144,22 @@ def toy_server() -> Iterator[ToyServer]:
     server.stop()
 
 
-def launch(upstream: int, log: Path, *arguments: str, environment=None) -> Gateway:
-    """Starts a gateway on a free port, in front of the model server at a port."""
+def launch(
+    upstream: int, log: Path, *arguments: str, environment=None, interpreter: Path | None = None
+) -> Gateway:
+    """Starts a gateway on a free port, in front of the model server at a port.
+
+    An interpreter of another environment runs what is installed there.
+    """
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener, log.open("w") as file:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "serving.gateway"),
+                *(interpreter or sys.executable, "-m", "serving.gateway"),
                 f"--upstream=127.0.0.1:{upstream}",
                 f"--bind=fd://{listener.fileno()}",
                 *arguments,
             ],
-            cwd=ROOT,
+            cwd=log.parent if interpreter else ROOT,
             env=os.environ | (environment or {}),
             pass_fds=(listener.fileno(),),
             stdout=file,
@@ -192,10 +193,16 @@ def start_gateway(toy_server, tmp_path) -> Iterator:
     """Starts gateways in front of the toy, and ends them at the end."""
     gateways: list[Gateway] = []
 
-    def start(*arguments: str, environment: dict[str, str] | None = None) -> Gateway:
+    def start(
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        interpreter: Path | None = None,
+    ) -> Gateway:
         log = tmp_path / f"gateway-{len(gateways)}.log"
         port = toy_server.port
-        gateway = launch(port, log, "--model=toy", *arguments, environment=environment)
+        gateway = launch(
+            port, log, "--model=toy", *arguments, environment=environment, interpreter=interpreter
+        )
         gateways.append(gateway)
         until(gateway.ready, what="a gateway that is ready")
         return gateway

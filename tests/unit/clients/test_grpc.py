@@ -61,7 +61,7 @@ class Server:
         rows = len(to_array(request.inputs["image"]))
         with self.lock:
             self.predictions += 1
-        probabilities = np.tile(np.float32([0.125, 0.5, 0.25, 0.125]), (rows, 1))
+        probabilities = np.tile(np.array([0.125, 0.5, 0.25, 0.125], np.float32), (rows, 1))
         response.outputs["probabilities"].CopyFrom(to_proto(probabilities))
         return response
 
@@ -146,9 +146,11 @@ def test_unavailable_is_asked_again(server, address, connect_grpc):
 def test_exhausted_resources_are_not_asked_for_again(server, address, connect_grpc, pushback):
     """It may be a message that is too large: only who refuses callers over HTTP means "later"."""
     server.failures = [(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much", *pushback)] * 9
-    with connect_grpc(address, retry=QUICK) as client:
-        with pytest.raises(OverloadedError, match="too much") as caught:
-            client.predict("toy", IMAGE)
+    with (
+        connect_grpc(address, retry=QUICK) as client,
+        pytest.raises(OverloadedError, match="too much") as caught,
+    ):
+        client.predict("toy", IMAGE)
     assert caught.value.retry_after == (60 if pushback else None)
     assert len(server.failures) == 8
 
@@ -162,9 +164,11 @@ def test_a_server_that_says_never_again(server, address, connect_grpc):
 
 def test_a_deadline_that_passes(server, address, connect_grpc):
     server.silent = True
-    with connect_grpc(address) as client:
-        with pytest.raises(DeadlineExceededError, match="give it more time with timeout="):
-            client.predict("toy", IMAGE, timeout=0.5)
+    with (
+        connect_grpc(address) as client,
+        pytest.raises(DeadlineExceededError, match="give it more time with timeout="),
+    ):
+        client.predict("toy", IMAGE, timeout=0.5)
 
 
 def test_nobody_there(connect_grpc):
@@ -196,9 +200,11 @@ def test_a_model_without_a_contract(server, address, connect_grpc):
 
 
 def test_models_cannot_be_listed_unless_they_are_named(address, connect_grpc):
-    with connect_grpc(address) as client:
-        with pytest.raises(InvalidRequestError, match=r"GrpcClient\(address, models="):
-            client.models()
+    with (
+        connect_grpc(address) as client,
+        pytest.raises(InvalidRequestError, match=r"GrpcClient\(address, models="),
+    ):
+        client.models()
 
 
 def test_keys_and_headers_are_sent_and_never_shown(server, address, connect_grpc):
@@ -232,12 +238,16 @@ def test_tls(server, connect_grpc, tmp_path, both):
         with connect_grpc(address, tls=Tls(tmp_path / "ca.pem", mine)) as client:
             assert client.predict("toy", IMAGE).version == 2
         for wrong in (None, Tls(), *([Tls(tmp_path / "ca.pem")] if both else [])):
-            with connect_grpc(address, tls=wrong, retry=QUICK) as client:
-                with pytest.raises(UnavailableError):
-                    client.predict("toy", IMAGE)
+            with (
+                connect_grpc(address, tls=wrong, retry=QUICK) as client,
+                pytest.raises(UnavailableError),
+            ):
+                client.predict("toy", IMAGE)
 
 
 def test_a_certificate_that_is_not_there(connect_grpc):
-    with pytest.raises(InvalidInputError, match="tls.ca: expected a readable PEM file"):
-        with connect_grpc("127.0.0.1:1", tls=Tls(ca="nowhere.pem")) as client:
-            client.ready()
+    with (
+        pytest.raises(InvalidInputError, match=r"tls\.ca: expected a readable PEM file"),
+        connect_grpc("127.0.0.1:1", tls=Tls(ca="nowhere.pem")) as client,
+    ):
+        client.ready()

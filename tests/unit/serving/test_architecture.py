@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import clients
+
 ROOT = Path(__file__).parents[3]
 
 # Which of our rooms a room may import.
@@ -73,7 +75,7 @@ def test_nothing_that_serves_or_asks_imports_training():
         "serving.model_server.server, serving.model_server.command, serving.model_server.__main__",
         "serving.model_server.grpc_api.health, serving.model_server.grpc_api.reflection",
         "serving.model_server.tls, serving.logs",
-        "clients.http, clients.grpc",
+        "clients, clients.http, clients.grpc, clients.async_http, clients.async_grpc",
         "clients.bulk.job, clients.bulk.services, clients.bulk.output, clients.bulk.sources",
         "serving.serve, commandline.serve, commandline.predict, commandline.train, rockstar",
         "commandline.check, commandline.gateway, commandline.models, commandline.promote, commandline.rollback",
@@ -86,6 +88,20 @@ def test_tensorflow_stays_out(modules):
     code = f"import {modules}, sys; print({heavy} or 'light')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("light\n", "")
+
+
+def test_clients_load_only_what_they_speak():
+    code = (
+        "import clients, sys; assert not {'numpy', 'grpc', 'urllib3'} & set(sys.modules); "
+        "clients.HttpClient; assert not {'grpc', 'asyncio', 'aiohttp', 'flask'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_all_that_clients_offer_is_there():
+    assert sorted(clients.__all__) == sorted(clients._MODULES)
+    assert {getattr(clients, name).__name__ for name in clients.__all__} == set(clients.__all__)
 
 
 def test_a_server_without_metrics_does_not_load_their_library():

@@ -1,0 +1,5 @@
+"""The toy model server and gateways in front of it, as the gateway's tests have them."""
+
+from tests.integration.gateway.conftest import start_gateway, toy_server
+
+__all__ = ["start_gateway", "toy_server"]
