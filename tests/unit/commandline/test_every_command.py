@@ -9,7 +9,7 @@ import click
 import pytest
 
 from rockstar import COMMANDS, cli
-from tests.unit.commandline.conftest import ROOT, invoke
+from tests.command_line import ROOT, invoke
 
 # What takes a noticeable part of a second to import.
 HEAVY = {
