@@ -78,6 +78,7 @@ def _of_file(error: OSError) -> str:
 
 def _code_of_ours(error: Exception) -> Exit | None:
     """The exit code of an exception whose message is meant for the user; None is not ours."""
+    from clients.bulk.errors import BulkError
     from clients.errors import CallError, DeadlineExceededError, OverloadedError, UnavailableError
     from serving.errors import InvalidInputError
     from serving.model_folder import ModelFolderError
@@ -88,6 +89,6 @@ def _code_of_ours(error: Exception) -> Exit | None:
         return Exit.USAGE
     if isinstance(error, (UnavailableError, OverloadedError, DeadlineExceededError)):
         return Exit.UNREACHABLE
-    if isinstance(error, (CallError, InvalidInputError, ModelFolderError)):
+    if isinstance(error, (BulkError, CallError, InvalidInputError, ModelFolderError)):
         return Exit.FAILED
     return Exit.FAILED if isinstance(error, (ServeError, TrainingError)) else None

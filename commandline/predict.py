@@ -4,18 +4,13 @@ from pathlib import Path
 
 import click
 
-DEFAULT_URL = "http://127.0.0.1:8080"
+from commandline.options import gateway_options, json_option, model_option
+
 DEFAULT_TOP = 3
 # Chosen by benchmarks/bulk.py.
 DEFAULT_BATCH = 128
 DEFAULT_CONCURRENCY = 8
 DEFAULT_PATIENCE_S = 60.0
-
-
-class _AwayError(click.ClickException):
-    """The service cannot be reached, is too busy or does not answer in time."""
-
-    exit_code = 3
 
 
 @click.command(
@@ -29,15 +24,14 @@ class _AwayError(click.ClickException):
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file."
 )
-@click.option("--model", help="Name of the model; needed where several are served.")
-@click.option("--url", default=DEFAULT_URL, help="The gateway.")
-@click.option("--api-key", envvar="ROCKSTAR_API_KEY", help="Where it asks for one.")
+@model_option("Name of the model; needed where several are served.")
+@gateway_options
 @click.option("--grpc", metavar="HOST:PORT", help="Ask this TensorFlow Serving directly instead.")
 @click.option("--version", type=click.IntRange(1), help="Version; else the newest.")
 @click.option(
     "--top", type=click.IntRange(1), help="How many labels to list: 3, in .csv and .parquet 1."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@json_option
 @click.option("--restart", is_flag=True, help="Replace the output, whole or cut off.")
 @click.option(
     "--retry-failed", is_flag=True, help="Ask again about what failed in a complete output."
@@ -79,37 +73,28 @@ def predict(
 
     Ends with status 4 where some items failed, 1 where all did, 3 where the service is away.
     """
-    from clients.bulk.errors import BulkError
     from clients.bulk.job import Pace
-    from clients.errors import CallError, DeadlineExceededError, OverloadedError, UnavailableError
     from commandline.predict_into_file import predict_into_file
     from commandline.predict_to_screen import predict_to_screen
     from commandline.predict_whom import Question
-    from serving.errors import InvalidInputError
 
     if not files and files_from is None:
         raise click.UsageError("name FILES, folders or archives, or --files-from.")
     if output is None and (restart or retry_failed):
         raise click.UsageError("--restart and --retry-failed go with -o.")
+    if output is not None and as_json:
+        raise click.UsageError("--json goes without -o: a .jsonl file has a line for each answer.")
     if grpc is not None and model is None:
         raise click.UsageError("--grpc needs --model: that API cannot list models.")
     table = output is not None and output.suffix.lower() in (".csv", ".parquet")
     top = top or (1 if table else DEFAULT_TOP)
     question = Question(url, api_key, grpc, model, version, top)
-    try:
-        if output is None:
-            # Who waits for words wants to know at once that nobody is there.
-            pace = Pace(batch, concurrency=concurrency, patience=0)
-            predict_to_screen(files, files_from, question, pace, as_json)
-        else:
-            pace = Pace(batch, concurrency=concurrency, patience=patience)
-            predict_into_file(
-                files, files_from, question, pace, output, restart=restart, retry=retry_failed
-            )
-    except (OverloadedError, UnavailableError, DeadlineExceededError) as error:
-        raise _AwayError(str(error)) from error
-    except (CallError, InvalidInputError, BulkError) as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        what = f"{error.filename or output}: {error.strerror or error}"
-        raise click.ClickException(what) from error
+    if output is None:
+        # Who waits for words wants to know at once that nobody is there.
+        pace = Pace(batch, concurrency=concurrency, patience=0)
+        predict_to_screen(files, files_from, question, pace, as_json)
+    else:
+        pace = Pace(batch, concurrency=concurrency, patience=patience)
+        predict_into_file(
+            files, files_from, question, pace, output, restart=restart, retry=retry_failed
+        )

@@ -10,15 +10,9 @@ from clients.bulk.output import Files, Output, failed_names
 from clients.bulk.sinks.rows import text_of
 from clients.bulk.sources import Paths
 from clients.bulk.state import Asked
+from commandline.exits import Exit
 from commandline.predict_to_screen import nothing_in
-from commandline.predict_whom import (
-    INTERRUPTED,
-    NONE_ANSWERED,
-    SOME_FAILED,
-    NamedPaths,
-    Question,
-    service,
-)
+from commandline.predict_whom import NamedPaths, Question, service
 from commandline.progress import Progress
 
 
@@ -59,8 +53,6 @@ def predict_into_file(
                 summary = run(items, ask, result, pace, progress)
         except BaseException as error:
             _say_how_to_go_on(result, error)
-            if isinstance(error, KeyboardInterrupt):
-                raise click.exceptions.Exit(INTERRUPTED) from error
             if not result.state.items and isinstance(error, BulkError):
                 raise BulkError(nothing_in(source)) from error
             raise
@@ -81,8 +73,7 @@ def _say_how_to_go_on(result: Output, error: BaseException) -> None:
     if not done:
         result.discard()
     elif not isinstance(error, BulkError):
-        what = "Interrupted" if isinstance(error, KeyboardInterrupt) else "Stopped"
-        click.echo(f"{what}: {done:,} items are done; the same command continues.", err=True)
+        click.echo(f"{done:,} items are done; the same command continues.", err=True)
 
 
 def _summarise(summary: Summary, place: Files, passed_over: int) -> None:
@@ -97,4 +88,4 @@ def _summarise(summary: Summary, place: Files, passed_over: int) -> None:
     if summary.failed:
         click.echo(f"What failed, and why: {place.failed}", err=True)
         some = summary.failed < summary.items
-        raise click.exceptions.Exit(SOME_FAILED if some else NONE_ANSWERED)
+        raise click.exceptions.Exit(Exit.SOME_FAILED if some else Exit.FAILED)

@@ -3,14 +3,15 @@
 from contextlib import closing
 
 import click
-import msgspec
 
 from clients.bulk.errors import BulkError
 from clients.bulk.item import Failed, Item
 from clients.bulk.job import Pace, answers
 from clients.bulk.sinks.rows import text_of
 from clients.bulk.sources import Paths
-from commandline.predict_whom import NONE_ANSWERED, SOME_FAILED, NamedPaths, Question, service
+from commandline.exits import Exit
+from commandline.output import echo_json
+from commandline.predict_whom import NamedPaths, Question, service
 from serving.labels import Prediction, Value
 
 _Good = list[tuple[Item, Prediction | Value]]
@@ -54,9 +55,9 @@ def predict_to_screen(
         raise BulkError(nothing_in(source))
     if as_json and good:
         whole = {"model": served.model, "version": answered_by, "predictions": document}
-        click.echo(msgspec.json.encode(whole))
+        echo_json(whole)
     if failed:
-        raise click.exceptions.Exit(SOME_FAILED if good else NONE_ANSWERED)
+        raise click.exceptions.Exit(Exit.SOME_FAILED if good else Exit.FAILED)
 
 
 def nothing_in(source: Paths) -> str:

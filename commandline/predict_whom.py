@@ -21,9 +21,6 @@ from clients.retry import NEVER_AGAIN
 from clients.tfserving import TFServingClient
 from serving.errors import InvalidInputError
 
-# Exit codes.
-SOME_FAILED, NONE_ANSWERED, INTERRUPTED = 4, 1, 130
-
 
 @dataclass(frozen=True)
 class Question:

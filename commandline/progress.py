@@ -1,12 +1,13 @@
 """How far a long run is, on stderr: a bar for people, now and then a line for logs."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import click
+
+from commandline.output import progress_shown
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -29,7 +30,7 @@ class Progress:
         self._said = time.monotonic()
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if progress_shown():
             from tqdm import tqdm
 
             tqdm.monitor_interval = 0  # else a thread of its own

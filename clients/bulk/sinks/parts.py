@@ -41,8 +41,12 @@ class Part:
             OSError: there is no room; a piece of the data may have been written.
         """
         view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
 
     def cut_back(self, size: int) -> None:
         """Forget what was written after the first bytes.

@@ -36,7 +36,7 @@ def gateway(start_gateway):
 
 
 @pytest.fixture
-def images(tmp_path) -> Path:
+def images(tmp_path: Path) -> Path:
     """Three hundred images, every tenth of them broken."""
     folder = tmp_path / "images"
     folder.mkdir()
@@ -74,58 +74,39 @@ def test_more_than_a_request_may_have(gateway, images, tmp_path):
     assert printed.stderr.count("expected an image") == 30
 
 
-def test_all_formats_and_kinds_of_input_say_the_same(gateway, images, tmp_path):
+def test_all_kinds_of_input_and_output_say_the_same(gateway, images, tmp_path):
     archive = tmp_path / "images.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(images.iterdir()):
             file.write(path, path.name)
-    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in sorted(images.iterdir())))
+    listed = "".join(f"{path}\n" for path in sorted(images.iterdir()))
     for name, arguments in {
-        "a.csv": [images],
-        "b.jsonl": [images],
-        "c.parquet": [images],
-        "d.csv": [archive],
-        "e.csv": ["--files-from", tmp_path / "list.txt"],
+        "folder.csv": [images],
+        "archive.jsonl": [archive],
+        "stdin.parquet": ["--files-from", "-"],
     }.items():
-        assert predict(gateway, *arguments, "-o", tmp_path / name).returncode == 4
-    listed = predict(
-        gateway,
-        "--files-from",
-        "-",
-        "-o",
-        tmp_path / "f.csv",
-        input=(tmp_path / "list.txt").read_text(),
-    )
-    assert listed.returncode == 4
-    expected = rows(tmp_path / "a.csv")
-    assert rows(tmp_path / "e.csv") == rows(tmp_path / "f.csv") == expected
-    zipped = [
-        row | {"item": row["item"].replace(f"{archive}:", f"{images}/")}
-        for row in rows(tmp_path / "d.csv")
-    ]
-    assert zipped == expected
-    lines = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
-    table = pq.read_table(tmp_path / "c.parquet").to_pylist()
+        assert predict(gateway, *arguments, "-o", tmp_path / name, input=listed).returncode == 4
+    expected = rows(tmp_path / "folder.csv")
+    lines = [json.loads(line) for line in (tmp_path / "archive.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["item"] = line["item"].replace(f"{archive}:", f"{images}/")
+    table = pq.read_table(tmp_path / "stdin.parquet").to_pylist()
     for found in (lines, table):
         assert [
-            (each["item"], each["label"], str(each["score"]), str(each["version"]))
+            {name: str(each[name]) for name in ("item", "label", "score", "version")}
             for each in found
-        ] == [(row["item"], row["label"], row["score"], row["version"]) for row in expected]
+        ] == expected
 
 
 def state_items(out: Path) -> int:
-    try:
-        return json.loads(out.with_name(f"{out.name}.progress").read_bytes())["items"]
-    except (OSError, ValueError):
-        return 0
+    return int(json.loads(out.with_name(f"{out.name}.progress").read_bytes())["items"])
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_runs_that_are_killed_end_as_one_that_is_not(gateway, toy_server, images, tmp_path, suffix):
+def test_runs_that_are_killed_end_as_one_that_is_not(gateway, toy_server, images, tmp_path):
     """SIGKILL, again and again at random: nothing is missing, nothing is there twice."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)
-    uncut, out = tmp_path / f"uncut.{suffix}", tmp_path / f"out.{suffix}"
+    uncut, out = tmp_path / "uncut.csv", tmp_path / "out.csv"
     small = ["--batch=4", "--concurrency=3"]
     assert predict(gateway, images, *small, "-o", uncut).returncode == 4
     for _ in range(4):
@@ -135,7 +116,7 @@ def test_runs_that_are_killed_end_as_one_that_is_not(gateway, toy_server, images
         done = predict(gateway, images, *small, "-o", out)
         assert done.returncode == 4, f"seed {seed}: {done.stderr}"
     assert out.read_bytes() == uncut.read_bytes(), f"seed {seed}"
-    failed = [path.with_name(f"{path.stem}.failed.{suffix}").read_bytes() for path in (out, uncut)]
+    failed = [path.with_name(f"{path.stem}.failed.csv").read_bytes() for path in (out, uncut)]
     assert failed[0] == failed[1], f"seed {seed}"
 
 
@@ -203,9 +184,8 @@ def test_a_service_that_goes_away_is_waited_for(start_gateway, toy_server, image
     ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     until(lambda: toy_server.predictions > 0)
-    os.kill(gateway.process.pid, signal.SIGKILL)
-    for worker in gateway.workers():
-        os.kill(worker, signal.SIGKILL)
+    for pid in (gateway.process.pid, *gateway.workers()):
+        os.kill(pid, signal.SIGKILL)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "is it running there?" in said
@@ -233,10 +213,8 @@ def test_what_is_wrong_is_said_before_anything_is_written(gateway, images, tmp_p
         ),
         ([images, "-o", tmp_path / "o.xls"], "ends in .csv, .jsonl, .parquet, got 'o.xls'"),
         ([images, "-o", tmp_path / "no" / "o.csv"], "there is no folder"),
-        ([images, "--model", "nose", "-o", tmp_path / "o.csv"], "nose"),
-        ([images, "--version", "9", "-o", tmp_path / "o.csv"], "9"),
         (
-            [ROOT / "docs", "-o", tmp_path / "empty.csv"],
+            [ROOT / "clients", "-o", tmp_path / "empty.csv"],
             "nothing to predict: expected files that end in .png",
         ),
         ([images / "001.png", "--restart"], "go with -o"),

@@ -3,6 +3,7 @@
 import csv
 import json
 import threading
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,7 +25,7 @@ ASKED = Asked("toy", newest=2)
 
 
 def make_items(count: int, stamp: str = "1") -> list[Item]:
-    return [Item(f"item,{n}", stamp, 1, (), lambda n=n: b"%d" % n) for n in range(count)]
+    return [Item(f"item,{n}", stamp, 1, (), partial(b"%d".__mod__, n)) for n in range(count)]
 
 
 def ask(examples):

@@ -33,7 +33,7 @@ def content(item: Item):
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     for name in (
         "b/2.png",
         "b/10.PNG",
