@@ -35,7 +35,7 @@ def on_a_terminal(*arguments: object, **environment: str) -> str:
 def piped(*arguments: object, **environment: str) -> str:
     process = start(*arguments, env={"NO_COLOR": "", "FORCE_COLOR": ""} | environment)
     said, errors = process.communicate(timeout=60)
-    return said + errors
+    return f"{said}{errors}"
 
 
 @pytest.fixture
