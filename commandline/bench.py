@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commandline.exits import Exit
-from commandline.names import ModelName
-from commandline.options import gateway_options, json_option
+from commandline.options import gateway_options, json_option, model_option
 from commandline.output import echo_json
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ _MOST_SECONDS, _MOST_REQUESTS = 3600, 10_000_000
     "rockstar bench --grpc 127.0.0.1:8500 --model cnn --connections 4 7.png"
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", required=True, type=ModelName(), help="Name of the model.")
+@model_option("Name of the model.", required=True)
 @gateway_options
 @click.option("--grpc", metavar="HOST:PORT", help="Ask this TensorFlow Serving directly instead.")
 @click.option("--version", type=click.IntRange(1), help="Version; else the newest.")

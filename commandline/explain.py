@@ -9,8 +9,7 @@ import click
 from commandline.evidence import places
 from commandline.exits import Exit
 from commandline.failures import failure_of
-from commandline.names import ModelName
-from commandline.options import gateway_options, json_option
+from commandline.options import gateway_options, json_option, model_option
 from commandline.output import echo_failure, echo_json
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     "rockstar explain --model cnn 7.png --of 1 -o why.png"
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", required=True, type=ModelName(), help="Name of the model.")
+@model_option("Name of the model.", required=True)
 @gateway_options
 @click.option("--version", type=click.IntRange(1), help="Version; else the newest.")
 @click.option("--of", metavar="LABEL", help="What spoke for this label; else for the likeliest.")

@@ -9,7 +9,7 @@ import pytest
 
 from rockstar import COMMANDS, cli
 from serving.promotion import promote
-from tests.unit.commandline.conftest import ROOT, invoke, invoke_json
+from tests.command_line import ROOT, invoke, invoke_json
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import sys
 import click
 import pytest
 
+from commandline.exits import Exit
 from rockstar import COMMANDS, cli
-from tests.unit.commandline.conftest import ROOT, invoke
+from tests.command_line import ROOT, invoke
 
 # What takes a noticeable part of a second to import.
 HEAVY = {
@@ -101,3 +102,12 @@ def test_the_top_imports_nothing_heavy(arguments):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_imports_nothing_heavy(name):
     assert imported(name, "--help") <= (OF_THE_FLAGS if name == "model-server" else set())
+
+
+def test_the_document_has_every_command_and_exit_code():
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    shapes = text.partition("## JSON")[2].partition("## ")[0]
+    for name in COMMANDS:
+        assert re.search(rf"^\|.*`{name}.*\|", shapes, re.MULTILINE), name
+    codes = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
+    assert [int(code) for code in codes] == list(Exit)

@@ -8,7 +8,7 @@ import pytest
 
 from commandline.failures import failure_of
 from rockstar import COMMANDS, cli
-from tests.unit.commandline.conftest import invoke
+from tests.command_line import invoke
 
 
 @pytest.fixture

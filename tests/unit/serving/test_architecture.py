@@ -79,7 +79,9 @@ def test_nothing_that_serves_or_asks_imports_training():
         "clients.bulk.job, clients.bulk.services, clients.bulk.output, clients.bulk.sources",
         "serving.serve, commandline.serve, commandline.predict, commandline.train, rockstar",
         "commandline.check, commandline.gateway, commandline.models, commandline.promote, commandline.rollback",
-        "commandline.prune, commandline.verify",
+        "commandline.prune, commandline.verify, commandline.bench, commandline.explain, commandline.completion",
+        "commandline.model_server, commandline.load.http, commandline.load.grpc, commandline.load.generator",
+        "commandline.checks.models, commandline.checks.routes, commandline.checks.service",
         "training.config, training.datasets, training.data_spec, training.prepare",
     ],
 )
