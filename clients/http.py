@@ -106,6 +106,10 @@ class HttpClient(Connection):
         """Whether every model answers; False also where the gateway cannot be reached."""
         return self._run(self._api.ready(), timeout)
 
+    def call(self, steps: Steps[Result], *, timeout: float = DEFAULT_TIMEOUT_S) -> Result:
+        """Make a call that no method here makes, from the requests that it is made of."""
+        return self._run(steps, timeout)
+
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()

@@ -1,70 +1,96 @@
 """`rockstar check`."""
 
-from collections.abc import Iterator
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from clients.errors import CallError
-from clients.tfserving import TFServingClient
-from serving.gateway.traffic.routes import Route, Routes, RoutesError, read_routes
+from commandline.exits import Exit
+from commandline.options import json_option
+from commandline.output import echo_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from commandline.checks.finding import Finding
+
+_COLORS = {"ok": "green", "failed": "red", "skipped": "yellow"}
+_DEFAULT_MODELS = Path("models")
 
 
-@click.command(epilog="Example: rockstar check routes.toml --upstream 127.0.0.1:8500")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--upstream", metavar="HOST:PORT", help="Ask this model server for what is named.")
-def check(file: Path, upstream: str | None) -> None:
-    """Check a routes FILE of the gateway, and say what it does.
+@click.command(
+    epilog="Examples: rockstar check; rockstar check --url http://127.0.0.1:8080; "
+    "rockstar check routes.toml --upstream 127.0.0.1:8500"
+)
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--models",
+    type=click.Path(path_type=Path),
+    help="A model folder.  [default: models, where nothing else is named]",
+)
+@click.option("--url", help="A running gateway.")
+@click.option("--api-key", envvar="ROCKSTAR_API_KEY", help="Where the gateway asks for one.")
+@click.option(
+    "--upstream", metavar="HOST:PORT", help="A model server: has it what the routes FILE names?"
+)
+@json_option
+def check(
+    file: Path | None,
+    models: Path | None,
+    url: str | None,
+    api_key: str | None,
+    upstream: str | None,
+    as_json: bool,
+) -> None:
+    """Check a model folder, a routes FILE of the gateway and a running service.
 
-    Ends with status 1 where it cannot be used or, with --upstream, where it leads to something that
-    does not answer.
+    Of models, every version: its manifest, its contract, whether LiteRT loads it, and where labels
+    point. Ends with status 1 where anything is not right.
     """
-    try:
-        routes = read_routes(file)
-    except RoutesError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo("\n".join(_sentences(routes)) or f"{file} has no routes.")
-    missing = [] if upstream is None else list(_missing(routes, upstream))
-    if missing:
-        raise click.ClickException("; ".join(missing))
+    if upstream is not None and file is None:
+        raise click.UsageError("--upstream needs a routes FILE: what it names is asked for")
+    if models is None and file is None and url is None:
+        models = _DEFAULT_MODELS
+    found: list[Finding] = []
+    for finding in _findings(file, models, url, api_key, upstream):
+        found.append(finding)
+        if not as_json:
+            _say(finding)
+    failed = sum(finding.status == "failed" for finding in found)
+    if as_json:
+        echo_json({"ok": not failed, "checks": [*map(dataclasses.asdict, found)]})
+    if failed:
+        click.echo(f"{failed} of {len(found)} checks failed.", err=True)
+        raise click.exceptions.Exit(Exit.FAILED)
 
 
-def _sentences(routes: Routes) -> Iterator[str]:
-    for name, alias in routes.aliases.items():
-        yield f"{name} is another name of {_called(alias.model, alias.version, alias.label)}"
-    for model, route in routes.models.items():
-        yield from _of_model(model, route)
+def _findings(
+    file: Path | None,
+    models: Path | None,
+    url: str | None,
+    api_key: str | None,
+    upstream: str | None,
+) -> "Iterator[Finding]":
+    if models is not None:
+        from commandline.checks.models import check_models
+
+        yield from check_models(models)
+    if file is not None:
+        from commandline.checks.routes import check_routes, check_upstream
+
+        findings, named = check_routes(file)
+        yield from findings
+        if upstream is not None:
+            yield from check_upstream(upstream, named)
+    if url is not None:
+        from commandline.checks.service import check_service
+
+        yield from check_service(url, api_key)
 
 
-def _of_model(model: str, route: Route) -> Iterator[str]:
-    total = sum(arm.weight for arm in route.split)
-    if route.split:
-        shares = ", ".join(f"{arm} {arm.weight / total:.1%}" for arm in route.split)
-        stuck = f", the same for the same {route.sticky}" if route.sticky else ""
-        yield f"{model}: {shares}{stuck}"
-    if route.shadow is not None:
-        yield f"{model}: copies of {route.shadow.share:.1%} go to {route.shadow}"
-    if route.max_batch is not None:
-        yield f"{model}: at most {route.max_batch} examples of several requests in one call"
-
-
-def _missing(routes: Routes, upstream: str) -> Iterator[str]:
-    """What is named and does not answer."""
-    named = [(alias.model, alias.version, alias.label) for alias in routes.aliases.values()]
-    for model, route in routes.models.items():
-        targets = [*route.split, *([route.shadow] if route.shadow else [])]
-        named += [(model, target.version, target.label) for target in targets] or [
-            (model, None, None)
-        ]
-    with TFServingClient(upstream) as server:
-        for model, version, label in dict.fromkeys(named):
-            try:
-                server.metadata(model, version, label=label)
-            except CallError as error:
-                yield f"{_called(model, version, label)} does not answer: {error}"
-
-
-def _called(model: str, version: int | None, label: str | None) -> str:
-    if version is not None:
-        return f"{model} version {version}"
-    return model if label is None else f"{model} label {label}"
+def _say(finding: "Finding") -> None:
+    status = click.style(f"{finding.status:8}", fg=_COLORS[finding.status])
+    fix = f"; {finding.fix}" if finding.fix else ""
+    line = f"{finding.subject}: {finding.detail}{fix}"
+    click.echo(f"{status}{' '.join(line.split())}")

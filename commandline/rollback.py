@@ -4,22 +4,28 @@ from pathlib import Path
 
 import click
 
-from serving import promotion
-from serving.model_folder import ModelFolderError
-from serving.models_config import CONFIG_FILE
+from commandline.names import ModelName
+from commandline.options import json_option, label_option, models_option
+from commandline.output import echo_json
 
 
 @click.command(epilog="Example: rockstar rollback cnn")
-@click.argument("model")
-@click.option("--label", default="stable", help="Usually stable or canary.")
-@click.option("--models", default="models", type=click.Path(path_type=Path), help="Model folder.")
-def rollback(model: str, label: str, models: Path) -> None:
+@click.argument("model", type=ModelName())
+@label_option
+@models_option
+@json_option
+def rollback(model: str, label: str, models: Path, as_json: bool) -> None:
     """Give a label of MODEL back to the version that had it before; again for the one before that.
 
     Versions that were removed meanwhile are passed over.
     """
-    try:
-        before, now = promotion.rollback(models, model, label)
-    except ModelFolderError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"{model} {label} is version {now} again, not {before} ({models / CONFIG_FILE})")
+    from serving import promotion
+    from serving.models_config import CONFIG_FILE
+
+    before, now = promotion.rollback(models, model, label)
+    file = models / CONFIG_FILE
+    if as_json:
+        moved = {"model": model, "label": label, "version": now, "before": before}
+        echo_json({**moved, "file": str(file)})
+        return
+    click.echo(f"{model} {label} is version {now} again, not {before} ({file})")

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import click
-import msgspec
 
+from commandline.options import json_option
+from commandline.output import echo_json
+from commandline.table import table
 from training.runs import SORTABLE, Run, Skipped, read_runs, sort_runs
 
 _HEAD = ("", "run", "model", "data", "score", "", "loss", "epochs", "seconds", "created (UTC)")
@@ -18,7 +20,7 @@ _UNKNOWN = "–"
     "--workdir", default=".", type=click.Path(path_type=Path), help="Has the folder runs/."
 )
 @click.option("--sort", type=click.Choice(list(SORTABLE)), default="created", help="Column.")
-@click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
+@json_option
 def runs(workdir: Path, sort: str, as_json: bool) -> None:
     """Compare training runs: the newest, or the best, first.
 
@@ -34,27 +36,19 @@ def runs(workdir: Path, sort: str, as_json: bool) -> None:
         ) from error
     found = sort_runs(found, sort)
     if as_json:
-        click.echo(msgspec.json.encode({"runs": found, "skipped": skipped}))
+        echo_json({"runs": found, "skipped": skipped})
         return
-    click.echo(_table(found) if found else f"No finished runs in {folder}.")
+    click.echo(
+        table([_HEAD, *map(_row, found)], right=_RIGHT)
+        if found
+        else f"No finished runs in {folder}."
+    )
     _tell(skipped)
 
 
 def _tell(skipped: list[Skipped]) -> None:
     for folder in skipped:
         click.echo(f"skipped {folder.id}: {folder.why}", err=True)
-
-
-def _table(found: list[Run]) -> str:
-    rows = [_HEAD, *map(_row, found)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            f"{cell:>{width}}" if place in _RIGHT else f"{cell:{width}}"
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
 
 
 def _row(run: Run) -> tuple[str, ...]:

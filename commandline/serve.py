@@ -1,21 +1,32 @@
 """`rockstar serve`."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from commandline.names import ModelName
+from commandline.options import json_option, models_option
+from commandline.output import echo_json
 from serving import logs
-from serving.model_server.installed import missing
-from serving.serve import Addresses, ServeOptions
-from serving.serve import serve as run
-from serving.supervisor import ServeError
+
+if TYPE_CHECKING:
+    from serving.serve import Addresses
 
 
 @click.command(epilog="Example: rockstar serve --models models --port 8080")
-@click.option("--models", default="models", type=click.Path(path_type=Path), help="Model folder.")
-@click.option("--model", "only", multiple=True, help="Serve just this model; repeat for several.")
+@models_option
+@click.option(
+    "--model",
+    "only",
+    multiple=True,
+    type=ModelName(),
+    help="Serve just this model; repeat for several.",
+)
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", default=8080, type=click.IntRange(0, 65535), help="HTTP; 0 picks one.")
 @click.option("--grpc-port", default=8500, type=click.IntRange(0, 65535), help="Likewise.")
@@ -29,6 +40,7 @@ from serving.supervisor import ServeError
     envvar="ROCKSTAR_LOG_FORMAT",
     help="Lines on standard error: text, or json with an object a line.",
 )
+@json_option
 def serve(
     models: Path,
     only: tuple[str, ...],
@@ -39,8 +51,13 @@ def serve(
     workers: int,
     tfserving: str | None,
     log_format: logs.LogFormat,
+    as_json: bool,
 ) -> None:
     """Serve the models of a folder over HTTP and gRPC until Ctrl-C."""
+    from serving.model_server.installed import missing
+    from serving.serve import ServeOptions
+    from serving.serve import serve as run
+
     reason = missing() if tfserving is None else ""
     if reason:
         raise click.ClickException(f"{reason}; with --tfserving HOST:8500 it is not needed")
@@ -48,14 +65,15 @@ def serve(
     options = ServeOptions(
         models, only, host, port, grpc_port, rest_port, workers, tfserving, log_format
     )
-    try:
-        run(options, _print_addresses)
-    except ServeError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo("Stopped.")
+    run(options, partial(_tell, as_json))
+    if not as_json:
+        click.echo("Stopped.")
 
 
-def _print_addresses(addresses: Addresses, _stopping: Callable[[], bool]) -> None:
+def _tell(as_json: bool, addresses: "Addresses", _stopping: Callable[[], bool]) -> None:
+    if as_json:
+        echo_json(dataclasses.asdict(addresses))
+        return
     lines = [
         f"Serving {', '.join(addresses.models)}",
         f"  HTTP  {addresses.http}  (gateway)",

@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from commandline.exits import Exit
+from commandline.options import json_option
+from commandline.output import echo_json
 from training.config import ACTIVATIONS, APIS, DEFAULT_DATA, MIXED_PRECISION, PRESETS, TASKS
 from training.data_spec import SYNTAX
 from training.defaults import MODELS
 
 if TYPE_CHECKING:
     from training.config import TrainConfig
+    from training.train import TrainingResult
 
 
 class Sizes(click.ParamType[tuple[int, ...]]):
@@ -57,21 +61,24 @@ class Sizes(click.ParamType[tuple[int, ...]]):
 @click.option("--tensorboard/--no-tensorboard", default=None, help="Write logs into the run.")
 @click.option("--seed", type=int, help="The same seed, the same model.")
 @click.option("--test-fraction", type=float, help="Share of the data that is held out.")
-def train(model: str | None, config: Path | None, workdir: Path, **settings: Any) -> None:
+@json_option
+def train(
+    model: str | None, config: Path | None, workdir: Path, as_json: bool, **settings: Any
+) -> None:
     """Train a MODEL, test it on held-out examples, and publish it as the next version.
 
     What is not given has a default that suits the model. Stopped and started again with the same
     settings, training goes on where it was.
     """
-    from training.errors import StoppedError, TrainingError
+    from training.errors import StoppedError
 
     try:
-        _run(_config(model, config, settings), workdir)
+        result = _run(_config(model, config, settings), workdir)
     except StoppedError as error:
         click.echo(f"\n{error}", err=True)
-        raise click.exceptions.Exit(130) from error
-    except TrainingError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.exceptions.Exit(Exit.INTERRUPTED) from error
+    if result is not None:
+        _tell(result, as_json)
 
 
 def _config(model: str | None, file: Path | None, settings: dict[str, Any]) -> "TrainConfig":
@@ -85,20 +92,36 @@ def _config(model: str | None, file: Path | None, settings: dict[str, Any]) -> "
     return config_for(model, **settings)
 
 
-def _run(config: "TrainConfig", workdir: Path) -> None:
+def _run(config: "TrainConfig", workdir: Path) -> "TrainingResult | None":
+    """What came of it; None in a process that only helps another one."""
     from training.distribution import is_chief
     from training.progress import shown
+    from training.train import take_part, train_and_evaluate
 
-    try:
-        from training.summary import summarize
-        from training.train import take_part, train_and_evaluate
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"training needs {error.name}: in a checkout, pip install '.[train]'"
-        ) from error
     with shown(f"Training {config.name}", config.epochs) as progress:
         if not is_chief():
             take_part(config, workdir, progress)
-            return
-        result = train_and_evaluate(config, workdir, progress)
-    click.echo(summarize(result))
+            return None
+        return train_and_evaluate(config, workdir, progress)
+
+
+def _tell(result: "TrainingResult", as_json: bool) -> None:
+    from training.summary import summarize
+
+    if not as_json:
+        click.echo(summarize(result))
+        return
+    contract = result.contract
+    echo_json(
+        {
+            "model": contract.model,
+            "version": contract.version,
+            "task": contract.task,
+            "path": str(result.folder),
+            "run": str(result.run_folder),
+            "metrics": result.metrics,
+            "epochs": len(result.history),
+            "seconds": result.seconds,
+            "notes": result.notes,
+        }
+    )

@@ -32,7 +32,7 @@ def read_table(
     """
     header, *rows = _records(_text(data, field), field, most)
     names = [name.strip() for name in header[1]]
-    _require_names(names, field)
+    require_names(names, field)
     for line, row in rows:
         if len(row) != len(names):
             raise InvalidInputError(
@@ -103,7 +103,12 @@ def _delimiter(text: str) -> str:
     return max(DELIMITERS, key=first.count)
 
 
-def _require_names(names: list[str], field: str) -> None:
+def require_names(names: list[str], field: str) -> None:
+    """Check the names of columns.
+
+    Raises:
+        InvalidInputError: one that is empty, or there twice.
+    """
     if "" in names:
         place = names.index("") + 1
         raise InvalidInputError(

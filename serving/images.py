@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from serving.errors import InvalidInputError, TooLargeError
+from serving.limits import DEFAULT_MAX_PIXELS
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-DEFAULT_MAX_PIXELS = 16 * 2**20
 _NEARLY_WHITE = 239
 
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from serving.contract import ImageInput, Input, TableInput
 from serving.errors import InvalidInputError
-from serving.images import DEFAULT_MAX_PIXELS, decode_image
+from serving.images import decode_image
+from serving.limits import DEFAULT_MAX_PIXELS
 from serving.nested_lists import leaf_types
 from serving.preprocessing import preprocess
 from serving.tables import Row, encode_row, listed

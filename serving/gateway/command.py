@@ -1,16 +1,28 @@
 """The command that runs a gateway: `rockstar gateway` and `python -m serving.gateway`."""
 
+import json
 import re
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from serving import logs
-from serving.gateway.files import FilesError
-from serving.gateway.server import GatewayServer
-from serving.gateway.settings import SettingError, config_of, read_settings, settings, shown
-from serving.gateway.traffic import keys
+from serving.gateway.settings import (
+    SettingError,
+    config_of,
+    documents,
+    read_settings,
+    settings,
+    shown,
+)
+from serving.listening import require_free
+from serving.supervisor import ServeError
+
+if TYPE_CHECKING:
+    from serving.gateway.config import GatewayConfig
+    from serving.gateway.server import GatewayServer
 
 _METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 
@@ -40,13 +52,18 @@ def _help(description: str, default: Any, many: bool) -> str:
     return description if default in ("", False) else f"{description}  [default: {default}]"
 
 
-def _new_key(name: str) -> str:
+def _tell_new_key(name: str, as_json: bool) -> None:
+    from serving.gateway.traffic.keys import make_key
+
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise click.BadParameter(
             f"expected letters, digits, - and _, got {name!r}", None, None, "--make-key"
         )
-    key, entry = keys.make_key(name)
-    return (
+    key, entry = make_key(name)
+    if as_json:
+        click.echo(json.dumps({"name": name, "key": key, "entry": entry}))
+        return
+    click.echo(
         f"The key of {name}, which is shown only now:\n\n{key}\n\nFor the file of keys:\n\n{entry}"
     )
 
@@ -55,23 +72,58 @@ def _new_key(name: str) -> str:
 @_with_settings
 @click.option("--print-config", is_flag=True, help="Print the settings in effect, and end.")
 @click.option("--make-key", metavar="NAME", help="Print a new API key for NAME, and end.")
-def gateway(print_config: bool, make_key: str | None, **options: Any) -> None:
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the address, or what is asked, as JSON."
+)
+def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: Any) -> None:
     """Serve predictions over HTTP from a model server's gRPC API.
 
     Each option is also an environment variable: --max-pixels is ROCKSTAR_MAX_PIXELS. An option goes
     before a variable.
     """
     if make_key is not None:
-        click.echo(_new_key(make_key))
+        _tell_new_key(make_key, as_json)
         return
     try:
         effective = read_settings(options)
         if print_config:
-            click.echo(shown(effective))
+            click.echo(
+                json.dumps({"settings": documents(effective)}) if as_json else shown(effective)
+            )
             return
-        config = config_of(effective)
-        logs.configure("json" if config.log_format == "json" else "text", "gateway")
-        server = GatewayServer(config)
-    except (SettingError, FilesError) as error:
+        server = _server(config_of(effective))
+    except SettingError as error:
         raise click.UsageError(str(error)) from error
+    if as_json:
+        server.cfg.set("when_ready", partial(_tell_address, server.config))
     server.run()
+
+
+def _server(config: "GatewayConfig") -> "GatewayServer":
+    # Help does without gunicorn and what images need.
+    from serving.gateway.files import FilesError
+    from serving.gateway.server import GatewayServer
+
+    _require_free(config.bind)
+    logs.configure("json" if config.log_format == "json" else "text", "gateway")
+    try:
+        return GatewayServer(config)
+    except FilesError as error:
+        raise SettingError(str(error)) from error
+
+
+def _require_free(bind: str) -> None:
+    """Say at once that an address is taken; gunicorn would try again for seconds."""
+    host, _, port = bind.rpartition(":")
+    if not port.isdecimal() or bind.startswith(("unix:", "fd://")):
+        return
+    try:
+        require_free(host.strip("[]"), int(port), "--bind")
+    except ServeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _tell_address(config: "GatewayConfig", arbiter: Any) -> None:
+    """One line when it listens; callers wait until the workers are there."""
+    address = str(arbiter.LISTENERS[0])
+    click.echo(json.dumps({"http": address, "upstream": config.upstream, "models": config.models}))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from serving.images import DEFAULT_MAX_PIXELS
+from serving.limits import DEFAULT_MAX_PIXELS
 
 MIB = 2**20
 

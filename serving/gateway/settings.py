@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import flask
 import msgspec
 
 from serving.gateway.config import GatewayConfig
@@ -20,7 +19,7 @@ from serving.gateway.traffic.rates import Rate
 
 PREFIX = "ROCKSTAR"
 # Variables of the other rooms: known, though not to a gateway.
-_OTHERS = ("API_KEY", "DATA_DIR", "URL")
+_OTHERS = ("API_KEY", "DATA_DIR", "DEBUG", "URL")
 # What Kubernetes sets in every container for a service whose name starts with "rockstar", as in
 # ROCKSTAR_GATEWAY_SERVICE_HOST=10.0.0.1 and ROCKSTAR_GATEWAY_PORT=tcp://10.0.0.1:8080.
 _SERVICE_LINK = re.compile(
@@ -210,7 +209,22 @@ def shown(effective: list[Effective]) -> str:
     )
 
 
+def documents(effective: list[Effective]) -> list[dict[str, Any]]:
+    """The settings as they are printed for programs, secrets hidden."""
+    return [
+        {
+            "name": each.setting.name,
+            "variable": each.setting.variable,
+            "value": _HIDDEN if each.setting.secret and each.value else each.value,
+            "source": each.source,
+        }
+        for each in effective
+    ]
+
+
 def _from_environment() -> dict[str, Any]:
+    import flask  # help does without
+
     config = flask.Config(Path.cwd())
     # As text: what a setting is, its type says, and "5" may well be the name of a model.
     config.from_prefixed_env(PREFIX, loads=str)

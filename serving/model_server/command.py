@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from serving import logs
@@ -18,8 +18,22 @@ from serving.model_server.signals import Signals, exit_now
 log = logging.getLogger("serving.model_server")  # not "__main__"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+# Told where gRPC and REST answer, as "host:port"; None where one is off.
+OnReady = Callable[[str | None, str | None], None]
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    program: str = PROGRAM,
+    on_ready: OnReady | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT.
+
+    Args:
+        arguments: the flags; None is those of this process.
+        program: what messages about wrong flags call it.
+        on_ready: called when it answers.
 
     Returns:
         The exit status: 0 after a stop, 1 when it cannot start. Others end the process elsewhere: 2
@@ -29,14 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(log_format(arguments), PROGRAM)
     signals = Signals()
     try:
-        return _serve(parse_flags(arguments), signals)
+        return _serve(parse_flags(arguments, program), signals, on_ready)
     except (ConfigError, StartError) as error:
         for line in str(error).splitlines():
             log.error("cannot start: %s", line)
         return 1
 
 
-def _serve(flags: Flags, signals: Signals) -> int:
+def _serve(flags: Flags, signals: Signals, on_ready: OnReady | None) -> int:
     log.info("engine of a version: %s", in_words(flags.options.engine, find_runtimes()))
     server = ModelServer(flags.options)
     server.start()
@@ -49,6 +63,8 @@ def _serve(flags: Flags, signals: Signals) -> int:
         except OSError as error:
             server.stop(grace=0)
             raise StartError(f"--address_file {flags.address_file}: {error.strerror}") from error
+    if on_ready is not None:
+        on_ready(server.grpc_address, server.rest_address)
     signals.wait()
     finished = server.stop()
     _remove_traces(flags)

@@ -20,6 +20,7 @@ from clients import AsyncGrpcClient, AsyncHttpClient
 from clients.errors import CallError
 from clients.grpc import GrpcClient
 from clients.http import HttpClient
+from tests.command_line import invoke_json, start
 from tests.end_to_end.conftest import ROOT, rockstar
 from tests.end_to_end.heldout import held_out
 from tests.images import bomb, png
@@ -284,6 +285,33 @@ def test_a_gateway_waits_for_a_server_that_is_not_there_yet(start_service, tmp_p
     assert requests.get(f"{service.http}/readyz", timeout=20).status_code == 503
 
 
+def test_addresses_and_answers_as_json(models, tmp_path):
+    with (tmp_path / "log").open("w") as log:
+        process = start(
+            *("serve", "--json", f"--models={models}", "--model=cnn", "--workers=1"),
+            *("--port=0", "--grpc-port=0", "--rest-port=0"),
+            stderr=log,
+        )
+    try:
+        addresses = json.loads(process.stdout.readline())
+        assert addresses["models"] == ["cnn"]
+        image = tmp_path / "zero.png"
+        image.write_bytes(IMAGE)
+        found = invoke_json("explain", "--url", addresses["http"], "--model", "cnn", image)
+        (explained,) = found["explanations"]
+        assert explained["label"] == "0"
+        assert 0.5 <= sum(place["share"] for place in explained["evidence"]) <= 1
+        checked = invoke_json("check", "--url", addresses["http"], "--models", models)
+        assert {check["status"] for check in checked["checks"]} == {"ok"}
+        asked = ("bench", "--grpc", addresses["grpc"], "--model", "cnn", image)
+        assert invoke_json(*asked, "--requests", 5)["requests"] == 5
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert said == ""
+
+
 def test_predict_prints_answers(start_service, models, tmp_path):
     service = start_service(models)
     first, second = tmp_path / "a.png", tmp_path / "b.png"
@@ -328,7 +356,7 @@ def test_predict_says_what_is_wrong(start_service, models, tmp_path):
         in rockstar("predict", "--url", tls, "--model", "cnn", str(image)).stderr
     )
     nobody = rockstar("predict", "--grpc", "127.0.0.1:1", "--model", "cnn", str(image))
-    assert nobody.returncode == 1
+    assert nobody.returncode == 3
     assert "127.0.0.1:1" in nobody.stderr
 
 

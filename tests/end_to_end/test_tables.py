@@ -112,4 +112,29 @@ def test_predict_takes_csv_files(start_service, models, tmp_path):
     second.write_text("colour,petal width\nred,1\ngreen,2\n")
     for place in (["--url", service.http], ["--grpc", service.grpc]):
         wrong = rockstar("predict", *place, "--model", "price", str(file), str(second))
-        assert f"{second}:2.colour: expected one of" in wrong.stderr
+        assert wrong.returncode == 4
+        assert f"{second}:2: colour: expected one of" in wrong.stderr
+        assert len(wrong.stdout.splitlines()) == 4
+
+
+def test_tables_into_files(start_service, models, tmp_path):
+    service = start_service(models)
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "1.csv").write_text(CSV)
+    (tables / "2.csv").write_text("colour;petal width\nred;1\ngreen;2\nred\n")
+    for place in (["--url", service.http], ["--grpc", service.grpc]):
+        out = tables / f"{place[0]}.csv"
+        done = rockstar("predict", *place, "--model", "price", str(tables), "-o", str(out))
+        assert done.returncode == 4, done.stderr
+        rows = [line.rsplit("/", 1)[1].split(",") for line in out.read_text().splitlines()[1:]]
+        assert rows == [
+            *([f"1.csv:{row}", f"{value}", "1"] for row, value in enumerate(VALUES, start=1)),
+            ["2.csv:1", "1.0", "1"],
+        ]
+        failed = out.with_name(f"{out.stem}.failed.csv")
+        reasons = [line.rsplit("/", 1)[1] for line in failed.read_text().splitlines()[1:]]
+        assert reasons[0].startswith('2.csv:2,"colour: expected one of ')
+        assert reasons[1].startswith('2.csv:3,"expected 2 values, as in the header, got 1')
+        out.unlink()
+        failed.unlink()

@@ -37,9 +37,17 @@ class Flags:
     address_file: Path | None
 
 
-class _Parser(argparse.ArgumentParser):
+class FlagParser(argparse.ArgumentParser):
+    """argparse, with messages in two lines that name the flag that was meant."""
+
+    @property
+    def names(self) -> list[str]:
+        """All flags, as they are written."""
+        return list(self._option_string_actions)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{PROGRAM}: {message}\n{PROGRAM}: --help lists the flags\n")
+        """End the process with status 2 and a message."""
+        self.exit(2, f"{self.prog}: {message}\n{self.prog}: --help lists the flags\n")
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """End the process because of arguments that are no flags; each with the nearest flag."""
@@ -49,18 +57,22 @@ class _Parser(argparse.ArgumentParser):
         if not argument.startswith("-"):
             return f"expected a flag, got {argument!r}"
         name = argument.partition("=")[0]  # what follows may be a secret
-        known = [option.lstrip("-") for option in self._option_string_actions]
+        known = [option.lstrip("-") for option in self.names]
         near = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), known, n=1)
         return f"unknown flag {name}" + (f": did you mean --{near[0]}?" if near else "")
 
 
-def parse_flags(arguments: Sequence[str]) -> Flags:
+def parse_flags(arguments: Sequence[str], program: str = PROGRAM) -> Flags:
     """Read a command line; wrong flags end the process with status 2 and a message.
+
+    Args:
+        arguments: the flags.
+        program: what messages call the program.
 
     Raises:
         ConfigError: a file that a flag names or a base path cannot be used.
     """
-    parser = _parser()
+    parser = make_parser(program)
     given, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.refuse(unknown)
@@ -84,9 +96,10 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
     return Flags(options, given.address_file)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog=PROGRAM,
+def make_parser(program: str = PROGRAM) -> FlagParser:
+    """A parser of all flags."""
+    parser = FlagParser(
+        prog=program,
         allow_abbrev=False,
         usage="%(prog)s --model_base_path=FOLDER [--flag=value …]",
         description="Serve models over TensorFlow Serving's gRPC and REST API.",

@@ -44,7 +44,7 @@ def test_a_table_of_models(rockstar):
 
 def test_models_as_json(rockstar, models):
     rockstar("promote", "cnn", "2")
-    first, second, _ = json.loads(rockstar("models", "cnn", "--json"))
+    first, second, _ = json.loads(rockstar("models", "cnn", "--json"))["versions"]
     assert second["labels"] == ["stable"]
     assert first["metrics"] == {"test_accuracy": 0.91, "train_accuracy": 1.0}
     assert first["created"] == "2026-05-04T03:02:00+00:00"
@@ -55,7 +55,7 @@ def test_models_as_json(rockstar, models):
 def test_a_version_without_a_contract_shows_why(rockstar, models):
     (models / "cnn" / "1" / "assets.extra" / "contract.json").unlink()
     assert "has no assets.extra/contract.json" in rockstar("models")
-    assert json.loads(rockstar("models", "--json"))[0]["metrics"] is None
+    assert json.loads(rockstar("models", "--json"))["versions"][0]["metrics"] is None
 
 
 def test_promote_and_rollback_say_what_they_did(rockstar):

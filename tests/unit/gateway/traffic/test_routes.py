@@ -91,24 +91,25 @@ def check(*arguments: object):
 
 
 def test_check_says_what_a_file_does(write):
-    done = check(write(WHOLE))
+    path = write(WHOLE)
+    done = check(path)
     assert done.exit_code == 0
     assert done.stdout.splitlines() == [
-        "digits is another name of cnn",
-        "preview is another name of cnn label canary",
-        "cnn: label stable 95.0%, version 7 5.0%, the same for the same X-User-ID",
-        "cnn: copies of 10.0% go to version 8",
-        "cnn: at most 32 examples of several requests in one call",
+        f"ok      {path}: digits is another name of cnn",
+        f"ok      {path}: preview is another name of cnn label canary",
+        f"ok      {path}: cnn: label stable 95.0%, version 7 5.0%, the same for the same X-User-ID",
+        f"ok      {path}: cnn: copies of 10.0% go to version 8",
+        f"ok      {path}: cnn: at most 32 examples of several requests in one call",
     ]
 
 
 def test_check_fails_where_the_file_cannot_be_used(write):
     done = check(write("[models"))
     assert done.exit_code == 1
-    assert "is not TOML" in done.stderr
+    assert "is not TOML" in done.stdout
 
 
 def test_check_asks_a_model_server(write):
     done = check(write(WHOLE), "--upstream=127.0.0.1:1")
     assert done.exit_code == 1
-    assert "cnn version 7 does not answer" in done.stderr
+    assert "failed  127.0.0.1:1: cnn version 7 does not answer" in done.stdout

@@ -1,0 +1,9 @@
+"""What a file is, by its name."""
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+TABLES = (".csv",)
+ZIPS = (".zip",)
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+# Of one item; what a gateway takes at most unless it is told otherwise.
+MAX_ITEM_BYTES = 16 * 2**20

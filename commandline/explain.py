@@ -1,0 +1,130 @@
+"""`rockstar explain`."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from commandline.evidence import places
+from commandline.exits import Exit
+from commandline.failures import failure_of
+from commandline.options import gateway_options, json_option, model_option
+from commandline.output import echo_failure, echo_json
+
+if TYPE_CHECKING:
+    from clients.explanation import Explanation
+    from clients.http import HttpClient
+
+
+@click.command(
+    epilog="Examples: rockstar explain --model cnn 7.png; "
+    "rockstar explain --model cnn 7.png --of 1 -o why.png"
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@model_option("Name of the model.", required=True)
+@gateway_options
+@click.option("--version", type=click.IntRange(1), help="Version; else the newest.")
+@click.option("--of", metavar="LABEL", help="What spoke for this label; else for the likeliest.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Save the picture here, as PNG; with several FILES a folder.",
+)
+@json_option
+def explain(
+    files: tuple[Path, ...],
+    model: str,
+    url: str,
+    api_key: str | None,
+    version: int | None,
+    of: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Ask a running service about images, FILES, and which of their pixels made the answer.
+
+    Parts of an image are covered one after the other: what lets the score fall spoke for it.
+    """
+    from clients.errors import CallError
+    from clients.http import HttpClient
+    from clients.retry import NEVER_AGAIN
+    from serving.errors import InvalidInputError
+
+    pictures = _pictures(files, out)
+    documents: list[dict[str, Any]] = []
+    codes: list[int] = []
+    with HttpClient(url, api_key=api_key, retry=NEVER_AGAIN) as client:
+        for file, picture in zip(files, pictures, strict=True):
+            try:
+                explained = _ask(client, file, picture, model, version, of)
+            except (CallError, InvalidInputError, OSError) as error:
+                failure = failure_of(error)
+                if failure.code == Exit.UNREACHABLE:
+                    raise
+                # One that is wrong does not take the answers of the others.
+                message = failure.message.removeprefix(f"{file}: ")
+                echo_failure(dataclasses.replace(failure, message=f"{file}: {message}"))
+                codes.append(failure.code)
+                continue
+            documents.append(_document(file, picture, explained))
+            if not as_json:
+                _say(documents[-1], max(len(str(file)) for file in files))
+    if as_json and documents:
+        echo_json({"model": model, "explanations": documents})
+    if codes:
+        raise click.exceptions.Exit(Exit.SOME_FAILED if documents else codes[0])
+
+
+def _pictures(files: tuple[Path, ...], out: Path | None) -> list[Path | None]:
+    """Where each picture is saved."""
+    if out is None:
+        return [None] * len(files)
+    if len(files) == 1 and not out.is_dir():
+        return [out]
+    names = [f"{file.stem}.png" for file in files]
+    if len(set(names)) < len(names):
+        raise click.UsageError("-o: two of the files have the same name; explain them one by one")
+    out.mkdir(parents=True, exist_ok=True)
+    return [out / name for name in names]
+
+
+def _ask(
+    client: "HttpClient",
+    file: Path,
+    picture: Path | None,
+    model: str,
+    version: int | None,
+    of: str | None,
+) -> "Explanation":
+    from clients.explanation import explanation, explanation_picture
+
+    image = file.read_bytes()
+    explained = client.call(explanation(model, image, version, of))
+    if picture is not None:
+        # The same question again, for the same version and label.
+        same = explanation_picture(model, image, explained.version, explained.label)
+        picture.write_bytes(client.call(same))
+    return explained
+
+
+def _document(file: Path, picture: Path | None, explained: "Explanation") -> dict[str, Any]:
+    return {
+        "file": str(file),
+        "version": explained.version,
+        "label": explained.label,
+        "score": explained.score,
+        "evidence": [dataclasses.asdict(place) for place in places(explained.heatmap)],
+        "picture": None if picture is None else str(picture),
+        "method": explained.method,
+        "heatmap": explained.heatmap,
+    }
+
+
+def _say(document: dict[str, Any], width: int) -> None:
+    shares = [f"{place['where']} {place['share']:.0%}" for place in document["evidence"]]
+    where = f"evidence: {', '.join(shares)}" if shares else "no part of it alone made the answer"
+    saved = f"  ({document['picture']})" if document["picture"] else ""
+    label = click.style(document["label"], bold=True)
+    click.echo(f"{document['file']:{width}}  {label} {document['score']:.4f}  {where}{saved}")

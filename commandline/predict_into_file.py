@@ -1,0 +1,91 @@
+"""`rockstar predict -o`: any number of items into a file, continued where it was cut off."""
+
+from pathlib import Path
+
+import click
+
+from clients.bulk.errors import BulkError
+from clients.bulk.job import Pace, Summary, run
+from clients.bulk.output import Files, Output, failed_names
+from clients.bulk.sinks.rows import text_of
+from clients.bulk.sources import Paths
+from clients.bulk.state import Asked
+from commandline.exits import Exit
+from commandline.predict_to_screen import nothing_in
+from commandline.predict_whom import NamedPaths, Question, service
+from commandline.progress import Progress
+
+
+def predict_into_file(
+    files: tuple[str, ...],
+    files_from: str | None,
+    question: Question,
+    pace: Pace,
+    output: Path,
+    *,
+    restart: bool,
+    retry: bool,
+) -> None:
+    """Predict all files, and say on stderr how far it is and what became of it.
+
+    Raises:
+        CallError: the service cannot be asked.
+        InvalidInputError: a file is not there.
+        BulkError: the run cannot begin or go on.
+        OSError: the output cannot be written.
+    """
+    named, place = NamedPaths(files, files_from), Files(output)
+    _require_no_input(files, place)
+    with service(question) as (served, ask):
+        asked = Asked(
+            served.model,
+            question.version,
+            served.newest if question.version is None else None,
+            question.top,
+            retry,
+        )
+        source = Paths(named, tables=served.tables, leave_out=place.all())
+        result = Output(place, asked, restart=restart)
+        try:
+            names = failed_names(place) if retry else frozenset()
+            items = (item for item in source if not retry or text_of(item.name) in names)
+            with Progress(lambda: source.count() if named.countable else None) as progress:
+                summary = run(items, ask, result, pace, progress)
+        except BaseException as error:
+            _say_how_to_go_on(result, error)
+            if not result.state.items and isinstance(error, BulkError):
+                raise BulkError(nothing_in(source)) from error
+            raise
+        finally:
+            result.close()
+    _summarise(summary, place, source.passed_over)
+
+
+def _require_no_input(files: tuple[str, ...], place: Files) -> None:
+    for path in map(Path, files):
+        for ours in place.all():
+            if ours.exists() and path.samefile(ours):
+                raise BulkError(f"output: {path} is an input and would be written: choose another")
+
+
+def _say_how_to_go_on(result: Output, error: BaseException) -> None:
+    done = result.state.items
+    if not done:
+        result.discard()
+    elif not isinstance(error, BulkError):
+        click.echo(f"{done:,} items are done; the same command continues.", err=True)
+
+
+def _summarise(summary: Summary, place: Files, passed_over: int) -> None:
+    before = f" ({summary.skipped:,} of them before)" if summary.skipped else ""
+    click.echo(
+        f"{summary.items:,} items{before}, {summary.failed:,} failed, in {summary.seconds:.1f} s "
+        f"({summary.rate:,.0f} items/s): {place.out}",
+        err=True,
+    )
+    if passed_over:
+        click.echo(f"{passed_over:,} other files were passed over.", err=True)
+    if summary.failed:
+        click.echo(f"What failed, and why: {place.failed}", err=True)
+        some = summary.failed < summary.items
+        raise click.exceptions.Exit(Exit.SOME_FAILED if some else Exit.FAILED)

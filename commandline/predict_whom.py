@@ -1,0 +1,94 @@
+"""Who `rockstar predict` asks, and about what."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from clients.bulk.asking import Ask
+from clients.bulk.services import (
+    Served,
+    over_grpc,
+    over_http,
+    served_over_grpc,
+    served_over_http,
+)
+from clients.http import HttpClient
+from clients.retry import NEVER_AGAIN
+from clients.tfserving import TFServingClient
+from serving.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and of whom; see the options of `rockstar predict`."""
+
+    url: str
+    api_key: str | None
+    grpc: str | None
+    model: str | None
+    version: int | None
+    top: int
+
+
+@contextmanager
+def service(question: Question) -> Iterator[tuple[Served, Ask]]:
+    """The model and how to ask it, as long as the connection is open.
+
+    Raises:
+        CallError: the service cannot be asked.
+        InvalidInputError: it is not clear which model is meant.
+    """
+    version, top = question.version, question.top
+    if question.grpc is not None:
+        with TFServingClient(question.grpc) as server:
+            served = served_over_grpc(server, question.model or "", version)
+            yield served, over_grpc(server, served.model, version=version, top=top)
+        return
+    with HttpClient(question.url, api_key=question.api_key, retry=NEVER_AGAIN) as client:
+        served = served_over_http(client, question.model)
+        yield served, over_http(client, served.model, version=version, top=top)
+
+
+class NamedPaths:
+    """The paths of arguments, then those of a file with a path a line (or between NUL bytes)."""
+
+    def __init__(self, files: tuple[str, ...], files_from: str | None) -> None:
+        """Hold them; the file is read when they are iterated, stdin (-) once.
+
+        Raises:
+            InvalidInputError: an argument is not there.
+        """
+        for path in (*files, *([files_from] if files_from not in (None, "-") else [])):
+            try:
+                os.stat(path)
+            except OSError as error:
+                raise InvalidInputError(
+                    path, expected="a readable file", got=error.strerror or str(error)
+                ) from error
+        self._files = files
+        self._files_from = files_from
+
+    @property
+    def countable(self) -> bool:
+        """Whether they can be iterated more than once."""
+        return self._files_from != "-"
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._files
+        if self._files_from == "-":
+            yield from _listed(sys.stdin.buffer)
+        elif self._files_from is not None:
+            with Path(self._files_from).open("rb") as file:
+                yield from _listed(file)
+
+
+def _listed(file: BinaryIO) -> Iterator[str]:
+    """Paths as `find` and `find -print0` print them, whatever bytes they are of."""
+    for line in file:
+        for path in line.rstrip(b"\n").split(b"\0"):
+            if path:
+                yield os.fsdecode(path)

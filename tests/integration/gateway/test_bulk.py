@@ -1,0 +1,283 @@
+"""`rockstar predict` as its users run it: killed, interrupted, on full disks, against a real gateway."""
+
+import csv
+import json
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.images import png, stroke
+from tests.integration.gateway.conftest import ROOT
+from tests.shared_data import shared_data
+from tests.waiting import until
+
+IMAGE = png(stroke())
+COMMAND = [sys.executable, "-m", "rockstar", "predict"]
+
+
+def predict(gateway, *arguments, **options) -> subprocess.CompletedProcess:
+    """Run the command to its end."""
+    command = [*COMMAND, "--url", gateway.url, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.fixture
+def gateway(start_gateway):
+    return start_gateway("--workers=1", "--no-access-log")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Three hundred images, every tenth of them broken."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for n in range(300):
+        (folder / f"{n:03}.png").write_bytes(IMAGE if n % 10 else b"broken")
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_more_than_a_request_may_have(gateway, images, tmp_path):
+    out = tmp_path / "out.csv"
+    done = predict(gateway, images, "-o", out)
+    assert done.returncode == 4
+    assert "300 items, 30 failed, in " in done.stderr
+    assert f"What failed, and why: {tmp_path}/out.failed.csv" in done.stderr
+    assert [row["item"] for row in rows(out)] == [
+        f"{images}/{n:03}.png" for n in range(300) if n % 10
+    ]
+    assert {(row["label"], row["score"], row["version"]) for row in rows(out)} == {
+        ("zero", "1.0", "2")
+    }
+    failed = rows(tmp_path / "out.failed.csv")
+    assert [row["item"] for row in failed] == [f"{images}/{n:03}.png" for n in range(0, 300, 10)]
+    assert failed[0]["reason"].startswith("expected an image (PNG, ")
+    again = predict(gateway, images, "-o", out)
+    assert again.returncode == 1
+    assert "is there already: --restart replaces it" in again.stderr
+    printed = predict(gateway, images)
+    assert printed.returncode == 4
+    assert len(printed.stdout.splitlines()) == 270
+    assert printed.stderr.count("expected an image") == 30
+
+
+def test_all_kinds_of_input_and_output_say_the_same(gateway, images, tmp_path):
+    archive = tmp_path / "images.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(images.iterdir()):
+            file.write(path, path.name)
+    listed = "".join(f"{path}\n" for path in sorted(images.iterdir()))
+    for name, arguments in {
+        "folder.csv": [images],
+        "archive.jsonl": [archive],
+        "stdin.parquet": ["--files-from", "-"],
+    }.items():
+        assert predict(gateway, *arguments, "-o", tmp_path / name, input=listed).returncode == 4
+    expected = rows(tmp_path / "folder.csv")
+    lines = [json.loads(line) for line in (tmp_path / "archive.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["item"] = line["item"].replace(f"{archive}:", f"{images}/")
+    table = pq.read_table(tmp_path / "stdin.parquet").to_pylist()
+    for found in (lines, table):
+        assert [
+            {name: str(each[name]) for name in ("item", "label", "score", "version")}
+            for each in found
+        ] == expected
+
+
+def state_items(out: Path) -> int:
+    return int(json.loads(out.with_name(f"{out.name}.progress").read_bytes())["items"])
+
+
+def test_runs_that_are_killed_end_as_one_that_is_not(gateway, toy_server, images, tmp_path):
+    """SIGKILL, again and again at random: nothing is missing, nothing is there twice."""
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    uncut, out = tmp_path / "uncut.csv", tmp_path / "out.csv"
+    small = ["--batch=4", "--concurrency=3"]
+    assert predict(gateway, images, *small, "-o", uncut).returncode == 4
+    for _ in range(4):
+        if not out.exists():
+            killed(gateway, toy_server, [images, *small, "-o", out], chance)
+    if not out.exists():
+        done = predict(gateway, images, *small, "-o", out)
+        assert done.returncode == 4, f"seed {seed}: {done.stderr}"
+    assert out.read_bytes() == uncut.read_bytes(), f"seed {seed}"
+    failed = [path.with_name(f"{path.stem}.failed.csv").read_bytes() for path in (out, uncut)]
+    assert failed[0] == failed[1], f"seed {seed}"
+
+
+def killed(gateway, toy_server, arguments, chance) -> None:
+    enough = toy_server.predictions + chance.randrange(10, 120)
+    process = start(gateway, *arguments)
+    until(lambda: toy_server.predictions > enough or process.poll() is not None)
+    time.sleep(chance.random() * 0.02)  # at any moment, which no condition could pick
+    process.kill()
+    process.communicate()
+
+
+def start(gateway, *arguments) -> subprocess.Popen:
+    command = [*COMMAND, "--url", gateway.url, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def interrupted(gateway, toy_server, images, out, how) -> tuple[int, str]:
+    """Stops a run when some of it is done, and says how it ended."""
+    before = toy_server.predictions
+    command = [
+        *COMMAND,
+        "--url",
+        gateway.url,
+        str(images),
+        "--batch=2",
+        "--concurrency=2",
+        "-o",
+        str(out),
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    until(lambda: toy_server.predictions > before + 40)
+    how(process)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+def test_ctrl_c_keeps_what_is_done(gateway, toy_server, images, tmp_path):
+    out = tmp_path / "out.csv"
+    status, said = interrupted(
+        gateway, toy_server, images, out, lambda process: process.send_signal(signal.SIGINT)
+    )
+    assert status == 130
+    assert "the same command continues" in said
+    assert "Traceback" not in said
+    assert state_items(out) > 0
+    done = predict(gateway, images, "-o", out)
+    assert "of them before" in done.stderr
+    assert len(rows(out)) == 270
+
+
+def test_a_service_that_goes_away_is_waited_for(start_gateway, toy_server, images, tmp_path):
+    gateway = start_gateway("--workers=1", "--no-access-log")
+    out = tmp_path / "out.csv"
+    toy_server.proceed.clear()
+    command = [
+        *COMMAND,
+        "--url",
+        gateway.url,
+        str(images),
+        "--batch=20",
+        "--patience=1",
+        "-o",
+        str(out),
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    until(lambda: toy_server.predictions > 0)
+    for pid in (gateway.process.pid, *gateway.workers()):
+        os.kill(pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "is it running there?" in said
+    assert "Traceback" not in said
+
+
+def test_a_full_disk_is_said_and_can_be_continued(gateway, images, tmp_path):
+    out = tmp_path / "out.csv"
+    limited = ["bash", "-c", 'ulimit -f 4; exec "$0" "$@"', *COMMAND]
+    command = [*limited, "--url", gateway.url, str(images), "--batch=2", "-o", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert "the same command continues" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "of them before" in predict(gateway, images, "-o", out).stderr
+    assert len(rows(out)) == 270
+
+
+def test_what_is_wrong_is_said_before_anything_is_written(gateway, images, tmp_path):
+    for arguments, naming in [
+        (
+            [tmp_path / "absent", "-o", tmp_path / "o.csv"],
+            "absent: expected a readable file, got No such",
+        ),
+        ([images, "-o", tmp_path / "o.xls"], "ends in .csv, .jsonl, .parquet, got 'o.xls'"),
+        ([images, "-o", tmp_path / "no" / "o.csv"], "there is no folder"),
+        (
+            [ROOT / "clients", "-o", tmp_path / "empty.csv"],
+            "nothing to predict: expected files that end in .png",
+        ),
+        ([images / "001.png", "--restart"], "go with -o"),
+        (["-o", tmp_path / "o.csv"], "name FILES"),
+    ]:
+        done = predict(gateway, *arguments)
+        assert done.returncode in (1, 2), done.stderr
+        assert naming in done.stderr
+        assert "Traceback" not in done.stderr
+    done = subprocess.run(
+        [*COMMAND, "--url=http://127.0.0.1:1", str(images), "-o", str(tmp_path / "o.csv")],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".log") == ["images"]
+
+
+def test_an_output_that_is_an_input_is_refused(gateway, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("a\n1\n")
+    done = predict(gateway, table, "-o", table, "--restart")
+    assert "is an input and would be written" in done.stderr
+    assert table.read_text() == "a\n1\n"
+
+
+def test_names_of_any_bytes_arrive(gateway, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in (b"a,b.png", b"c\nd.png", b"\xff.png", 'é "q".png'.encode()):
+        (folder / os.fsdecode(name)).write_bytes(IMAGE)
+    for suffix in ("csv", "jsonl"):
+        assert predict(gateway, folder, "-o", tmp_path / f"o.{suffix}").returncode == 0
+    names = [row["item"].removeprefix(f"{folder}/") for row in rows(tmp_path / "o.csv")]
+    assert names == ["a,b.png", "c\nd.png", 'é "q".png', r"\udcff.png"]
+    lines = [json.loads(line)["item"] for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [line.removeprefix(f"{folder}/") for line in lines] == names
+    assert predict(gateway, folder).returncode == 0
+
+
+def test_people_see_a_bar_and_logs_see_none(gateway, images, tmp_path):
+    ours, theirs = pty.openpty()
+    command = [*COMMAND, "--url", gateway.url, str(images), "-o", str(tmp_path / "o.csv")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    try:
+        while data := os.read(ours, 4096):
+            said += data
+    except OSError:
+        pass  # Linux says so that the other end is closed
+    process.wait(60)
+    os.close(ours)
+    assert b"items/s" in said
+    assert b"/300" in said or b"300 items, 30 failed" in said
+    assert b"\r" in said
+    assert "\r" not in predict(gateway, images, "-o", tmp_path / "p.csv").stderr
+
+
+def test_real_digits(gateway, tmp_path):
+    digits = shared_data("digits-png")
+    done = predict(gateway, digits, "-o", tmp_path / "o.csv")
+    assert done.returncode == 0
+    assert "600 items, 0 failed" in done.stderr
+    assert [row["item"] for row in rows(tmp_path / "o.csv")] == sorted(
+        map(str, digits.glob("*/*.png"))
+    )

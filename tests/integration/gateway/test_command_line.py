@@ -1,0 +1,163 @@
+"""`rockstar bench`, `explain`, `check` and `gateway` with a gateway that runs."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import invoke, invoke_json, start
+from tests.images import png, stroke
+from tests.waiting import until
+
+PNG = b"\x89PNG\r\n"
+
+
+@pytest.fixture
+def gateway(start_gateway):
+    return start_gateway()
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "one.png"
+    path.write_bytes(png(stroke()))
+    return path
+
+
+def test_bench_over_http(gateway, image, toy_server):
+    found = invoke_json(
+        *("bench", "--url", gateway.url, "--model", "toy", image),
+        *("--requests", 40, "--connections", 4, "--duration", 600),
+    )
+    assert (found["requests"], found["failed"], found["errors"]) == (40, 0, {})
+    assert found["target"] == f"{gateway.url}/predict/toy"
+    assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p99"]
+    assert found["latency_ms"]["longest"] <= found["seconds"] * 1000
+    assert sum(each["requests"] for each in found["histogram"]) == 40
+    # One more asked whether it works at all.
+    assert toy_server.predictions == 41
+
+
+def test_bench_over_grpc_asks_the_model_server_itself(toy_server, image):
+    found = invoke_json(
+        *("bench", "--grpc", f"127.0.0.1:{toy_server.port}", "--model", "toy", image),
+        *("--requests", 12, "--connections", 3, "--version", 1),
+    )
+    assert (found["requests"], found["failed"]) == (12, 0)
+    assert toy_server.predictions == 13
+
+
+def test_bench_for_people(gateway, image):
+    result = invoke(
+        *("bench", "--url", gateway.url, "--model", "toy", image),
+        *("--requests", 20, "--rate", 1000),
+    )
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"{gateway.url}/predict/toy, 16 connections, 1000 due a second"
+    assert lines[1].startswith("  20 answered in ")
+    assert "latency in ms, from when each was due: p50 " in lines[2]
+    assert "█" in result.stdout
+
+
+def test_bench_counts_what_is_refused(start_gateway, image):
+    gateway = start_gateway("--rate-limit=5/minute", "--workers=1", "--api-keys=me:" + HASH)
+    options = ("--model", "toy", image, "--requests", 20, "--json")
+    result = invoke("bench", "--url", gateway.url, "--api-key", KEY, *options)
+    assert result.exit_code == 4
+    found = json.loads(result.stdout)
+    assert list(found["errors"]) == ["429"]
+    assert 0 < found["requests"] < 5
+    assert found["requests"] + found["failed"] == 20
+    assert result.stderr == f"{found['failed']} requests failed: 429 {found['failed']}\n"
+
+
+KEY = "rock-of-ages"
+HASH = "c2f6016b32b9c7b9e1ebf899fb7b9f33a2c77baf8320c47db049d86ed77bc5a0"
+
+
+def test_ctrl_c_ends_bench_with_a_word(gateway, image, toy_server):
+    process = start("bench", "--url", gateway.url, "--model", "toy", image, "--duration", 600)
+    until(lambda: toy_server.predictions > 2, what="a load test that sends")
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == ""
+    assert errors.split() == ["Interrupted."]
+
+
+def test_explain_says_what_and_where_and_saves_the_picture(gateway, image, tmp_path):
+    out = tmp_path / "why.png"
+    result = invoke("explain", "--url", gateway.url, "--model", "toy", image, "-o", out)
+    assert result.exit_code == 0, result.output
+    # The toy says the same whatever is covered.
+    assert f"{image}  zero 1.0000  no part of it alone made the answer  ({out})" in result.stdout
+    assert out.read_bytes().startswith(PNG)
+
+
+def test_explain_several_into_a_folder(gateway, image, tmp_path):
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    other = tmp_path / "other.png"
+    other.write_bytes(image.read_bytes())
+    result = invoke(
+        *("explain", "--url", gateway.url, "--model", "toy", "--of", "two", "--json"),
+        *(image, text, other, "-o", tmp_path / "heat"),
+    )
+    assert result.exit_code == 4
+    assert result.stderr.startswith(f"Error: {text}: ")
+    assert "expected an image" in result.stderr
+    (line,) = result.stdout.splitlines()
+    first, second = json.loads(line)["explanations"]
+    assert (first["file"], second["file"]) == (str(image), str(other))
+    assert (first["label"], first["score"], first["evidence"]) == ("two", 0.0, [])
+    assert first["picture"] == str(tmp_path / "heat" / "one.png")
+    assert Path(first["picture"]).read_bytes().startswith(PNG)
+    assert len(first["heatmap"]) == len(first["heatmap"][0]) == 8
+
+
+def test_check_of_a_service(gateway):
+    found = invoke_json("check", "--url", gateway.url)
+    assert found["ok"]
+    assert [check["detail"] for check in found["checks"]] == [
+        "alive",
+        "ready: toy",
+        "versions: 2 AVAILABLE, 1 AVAILABLE",
+    ]
+
+
+def test_check_of_a_service_without_its_model_server(toy_server, start_gateway):
+    gateway = start_gateway()
+    toy_server.stop()
+    result = invoke("check", "--url", gateway.url)
+    assert result.exit_code == 1
+    assert "not ready: model toy UNAVAILABLE" in result.stdout
+    assert "checks failed" in result.stderr
+
+
+def test_check_of_what_is_no_gateway(toy_server):
+    result = invoke("check", "--url", f"http://127.0.0.1:{toy_server.port}", "--json")
+    assert result.exit_code == 1
+    (check,) = json.loads(result.stdout)["checks"]
+    assert check["status"] == "failed"
+    assert check["fix"]
+
+
+def test_a_gateway_tells_its_address_as_json(toy_server, tmp_path):
+    upstream = f"127.0.0.1:{toy_server.port}"
+    with (tmp_path / "log").open("w") as log:
+        process = start(
+            *("gateway", "--json", "--bind=127.0.0.1:0", "--upstream", upstream, "--model=toy"),
+            stderr=log,
+        )
+    try:
+        told = json.loads(process.stdout.readline())
+        assert (told["upstream"], told["models"]) == (upstream, ["toy"])
+        found = json.loads(invoke("check", "--url", told["http"], "--json").stdout)
+        assert found["checks"][0]["detail"] == "alive"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert said == ""

@@ -1,0 +1,334 @@
+"""Runs in order, in bounded memory, and whole however often they are cut off."""
+
+import csv
+import json
+import threading
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clients.bulk.errors import BulkError, ResumeError
+from clients.bulk.item import Answered, Failed, Item
+from clients.bulk.job import Pace, answers, run
+from clients.bulk.output import Files, Output, failed_names
+from clients.bulk.state import Asked
+from clients.errors import ServerError, UnavailableError
+from serving.api.status import Code
+from serving.labels import Prediction, Score, Value
+
+PACE = Pace(batch=3, concurrency=2, patience=0)
+ASKED = Asked("toy", newest=2)
+
+
+def make_items(count: int, stamp: str = "1") -> list[Item]:
+    return [Item(f"item,{n}", stamp, 1, (), partial(b"%d".__mod__, n)) for n in range(count)]
+
+
+def ask(examples):
+    """Every fifth fails; the others are named after themselves."""
+    outcomes = [
+        Failed("a fifth") if int(example) % 5 == 4 else Prediction(f"n{int(example)}", 0.5, (Score(f"n{int(example)}", 0.5), Score("x", 0.25)))
+        for example in examples
+    ]  # fmt: skip
+    return Answered(2, outcomes)
+
+
+def do(out: Path, items, asked=ASKED, service=ask, pace=PACE, restart=False):
+    output = Output(Files(out), asked, restart=restart)
+    try:
+        return run(items, service, output, pace)
+    finally:
+        output.close()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def cutting(after: int):
+    """A service that goes away for good after so many requests."""
+    left = iter(range(after))
+    lock = threading.Lock()
+
+    def service(examples):
+        with lock:
+            next_one = next(left, None)
+        if next_one is None:
+            raise UnavailableError(Code.UNAVAILABLE, "gone")
+        return ask(examples)
+
+    return service
+
+
+def test_outputs_hold_everything_in_order(tmp_path):
+    for suffix in ("csv", "jsonl", "parquet"):
+        summary = do(tmp_path / f"{suffix}.{suffix}", make_items(12))
+        assert (summary.items, summary.failed, summary.skipped) == (12, 2, 0)
+    with (tmp_path / "csv.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    good = [n for n in range(12) if n % 5 != 4]
+    assert rows == [
+        {
+            "item": f"item,{n}",
+            "label": f"n{n}",
+            "score": "0.5",
+            "label_2": "x",
+            "score_2": "0.25",
+            "version": "2",
+        }
+        for n in good
+    ]
+    lines = [json.loads(line) for line in (tmp_path / "jsonl.jsonl").read_text().splitlines()]
+    assert [line["item"] for line in lines] == [f"item,{n}" for n in good]
+    assert lines[0]["top"] == [{"label": "n0", "score": 0.5}, {"label": "x", "score": 0.25}]
+    table = pq.read_table(tmp_path / "parquet.parquet").to_pylist()
+    assert [{name: str(value) for name, value in row.items()} for row in table] == rows
+    assert (
+        tmp_path / "csv.failed.csv"
+    ).read_text() == 'item,reason\n"item,4",a fifth\n"item,9",a fifth\n'
+    assert json.loads((tmp_path / "jsonl.failed.jsonl").read_text().splitlines()[1]) == {
+        "item": "item,9",
+        "reason": "a fifth",
+    }
+    assert sorted(contents(tmp_path)) == [
+        *("csv.csv", "csv.failed.csv", "jsonl.failed.jsonl", "jsonl.jsonl"),
+        *("parquet.failed.jsonl", "parquet.parquet"),
+    ]
+
+
+def test_values_are_written(tmp_path):
+    do(
+        tmp_path / "o.csv",
+        make_items(2),
+        service=lambda examples: Answered(1, [Value(0.5)] * len(examples)),
+    )
+    assert (
+        tmp_path / "o.csv"
+    ).read_text() == 'item,value,version\n"item,0",0.5,1\n"item,1",0.5,1\n'
+    assert sorted(contents(tmp_path)) == ["o.csv"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_where_all_fail_there_is_an_empty_output(tmp_path, suffix):
+    out = tmp_path / f"o.{suffix}"
+    assert (
+        do(out, make_items(2), service=lambda e: Answered(1, [Failed("no")] * len(e))).failed == 2
+    )
+    expected = b"item,version\n" if suffix == "csv" else b""
+    assert out.read_bytes() == expected if suffix != "parquet" else pq.read_table(out).num_rows == 0
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=40)), max_size=4), st.integers(1, 40)
+)
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_runs_that_were_cut_off_end_as_if_they_were_not(tmp_path_factory, suffix, cuts, count):
+    uncut, cut = tmp_path_factory.mktemp("uncut"), tmp_path_factory.mktemp("cut")
+    name = f"o.{suffix}"
+    do(uncut / name, make_items(count))
+    for requests, torn in cuts:
+        try:
+            do(cut / name, make_items(count), service=cutting(requests))
+        except UnavailableError:
+            # What a kill may leave behind the last state.
+            for part in cut.glob("*.part"):
+                with part.open("ab") as file:
+                    file.write(torn)
+        else:
+            break
+    if not (cut / name).exists():
+        do(cut / name, make_items(count))
+    assert contents(cut).keys() == contents(uncut).keys()
+    if suffix != "parquet":
+        assert contents(cut) == contents(uncut)
+    assert pq.read_table(cut / name) == pq.read_table(uncut / name) if suffix == "parquet" else True
+
+
+def test_a_run_that_is_continued_asks_for_the_rest_alone(tmp_path):
+    with pytest.raises(UnavailableError):
+        do(tmp_path / "o.csv", make_items(30), service=cutting(4))
+    asked_for = []
+
+    def service(examples):
+        asked_for.extend(examples)
+        return ask(examples)
+
+    summary = do(tmp_path / "o.csv", make_items(30), service=service)
+    assert summary.skipped == 12
+    assert sorted(map(int, asked_for)) == list(range(12, 30))
+
+
+@pytest.mark.parametrize(
+    ("asked", "items", "naming"),
+    [
+        (Asked("other", newest=2), make_items(30), "begun with model toy, not other"),
+        (Asked("toy", newest=2, top=3), make_items(30), "begun with top 1, not 3"),
+        (Asked("toy", version=1), make_items(30), "begun with version newest, not 1"),
+        (
+            Asked("toy", newest=3),
+            make_items(30),
+            "begun with version 2, the newest is now 3: --version 2 goes on",
+        ),
+        (ASKED, make_items(30, stamp="2"), "the input is not what it was"),
+        (ASKED, make_items(30)[1:], "the input is not what it was"),
+        (ASKED, make_items(5), "the input is not what it was"),
+    ],
+)
+def test_another_question_does_not_continue_a_run(tmp_path, asked, items, naming):
+    out = tmp_path / "o.csv"
+    with pytest.raises(UnavailableError):
+        do(out, make_items(30), service=cutting(4))
+    before = contents(tmp_path)
+    with pytest.raises(ResumeError, match=naming):
+        do(out, items, asked)
+    assert contents(tmp_path) == before
+    assert do(out, items, asked, restart=True).items == len(items)
+
+
+def test_the_version_that_was_the_newest_may_be_named(tmp_path):
+    with pytest.raises(UnavailableError):
+        do(tmp_path / "o.csv", make_items(30), service=cutting(4))
+    assert do(tmp_path / "o.csv", make_items(30), Asked("toy", version=2)).items == 30
+
+
+def test_items_that_came_behind_the_others_are_done_too(tmp_path):
+    with pytest.raises(UnavailableError):
+        do(tmp_path / "o.csv", make_items(30), service=cutting(4))
+    assert do(tmp_path / "o.csv", make_items(40)).items == 40
+
+
+def test_a_complete_output_is_not_replaced_by_accident(tmp_path):
+    out = tmp_path / "o.csv"
+    do(out, make_items(5))
+    before = contents(tmp_path)
+    with pytest.raises(BulkError, match="is there already: --restart"):
+        do(out, make_items(5))
+    assert contents(tmp_path) == before
+    do(out, make_items(3), restart=True)
+    assert sorted(contents(tmp_path)) == ["o.csv"]  # nothing failed this time
+
+
+def test_two_runs_do_not_write_one_output(tmp_path):
+    first = Output(Files(tmp_path / "o.csv"), ASKED)
+    with pytest.raises(BulkError, match="another run is writing"):
+        Output(Files(tmp_path / "o.csv"), ASKED)
+    first.close()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"asked": 3}', b"\xff"])
+def test_a_damaged_state_is_refused(tmp_path, damage):
+    with pytest.raises(UnavailableError):
+        do(tmp_path / "o.csv", make_items(30), service=cutting(4))
+    (tmp_path / "o.csv.progress").write_bytes(damage)
+    with pytest.raises(ResumeError, match=r"--restart begins anew"):
+        do(tmp_path / "o.csv", make_items(30))
+
+
+def test_parts_that_lost_something_are_refused(tmp_path):
+    with pytest.raises(UnavailableError):
+        do(tmp_path / "o.csv", make_items(30), service=cutting(4))
+    (tmp_path / "o.csv.part").write_bytes(b"item")
+    with pytest.raises(ResumeError, match="shorter than it was"):
+        do(tmp_path / "o.csv", make_items(30))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_what_failed_may_be_tried_again(tmp_path, suffix):
+    out = tmp_path / f"o.{suffix}"
+    do(out, make_items(30))
+    before = out.read_bytes()
+    again = Asked("toy", newest=2, retry=True)
+    names = failed_names(Files(out))
+    items = [item for item in make_items(30) if item.name in names]
+    assert [item.name for item in items] == [f"item,{n}" for n in range(4, 30, 5)]
+
+    def mended(examples):
+        outcomes = [Prediction("n", 0.5, (Score("n", 0.5), Score("x", 0.25))) for _ in examples]
+        return Answered(2, [Failed("still") if example == b"9" else outcome for example, outcome in zip(examples, outcomes, strict=True)])  # fmt: skip
+
+    def gone(examples):
+        if b"19" in examples:
+            raise UnavailableError(Code.UNAVAILABLE, "gone")
+        return mended(examples)
+
+    with pytest.raises(UnavailableError):
+        do(out, items, again, service=gone)
+    with pytest.raises(ResumeError, match="with --retry-failed: finish"):
+        do(out, make_items(30))
+    do(out, items, again, service=mended)
+    after = out.read_bytes()
+    assert after.startswith(before)
+    assert after[len(before) :].count(b"\n") == 5
+    assert failed_names(Files(out)) == {"item,9"}
+    assert sorted(contents(tmp_path)) == sorted([f"o.failed.{suffix}", f"o.{suffix}"])
+
+
+def test_other_columns_stop_a_run(tmp_path):
+    def service(examples):
+        if b"20" in examples:
+            return Answered(3, [Value(1.0)] * len(examples))
+        return ask(examples)
+
+    with pytest.raises(
+        BulkError,
+        match=r"has the columns item,label,score,label_2,score_2,version, the answers now item,value",
+    ):
+        do(tmp_path / "o.csv", make_items(30), service=service)
+
+
+def test_a_server_in_trouble_keeps_what_was_done(tmp_path):
+    def service(examples):
+        if int(examples[0]) >= 15:
+            raise ServerError(Code.INTERNAL, "broken")
+        return ask(examples)
+
+    with pytest.raises(ServerError):
+        do(tmp_path / "o.csv", make_items(30), service=service)
+    assert do(tmp_path / "o.csv", make_items(30)).skipped == 15
+
+
+def test_no_more_is_read_than_is_in_flight():
+    read = []
+    proceed = threading.Event()
+
+    def endless():
+        for n in range(1_000_000_000):
+            read.append(n)
+            yield make_items(1)[0]
+
+    def service(examples):
+        proceed.wait(30)
+        return ask(examples)
+
+    threading.Timer(0.2, proceed.set).start()
+    found = answers(endless(), service, PACE)
+    assert len(next(found)) == 3
+    # As many batches as are in flight and wait behind them, and the one that is being cut.
+    assert len(read) <= 3 * (2 * PACE.concurrency + 1)
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "naming"),
+    [
+        ("o.txt", "expected a name that ends in .csv, .jsonl, .parquet, got 'o.txt'"),
+        ("nowhere/o.csv", "there is no folder"),
+        ("folder.csv", "expected a file, got the folder"),
+    ],
+)
+def test_outputs_that_cannot_be(tmp_path, name, naming):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(BulkError, match=naming):
+        Files(tmp_path / name)
+
+
+def test_nothing_to_predict_is_said(tmp_path):
+    with pytest.raises(BulkError, match="nothing to predict"):
+        do(tmp_path / "o.csv", [])

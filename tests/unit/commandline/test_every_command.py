@@ -1,0 +1,113 @@
+"""What holds for every command: help, examples, --json, and that help is quick."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import click
+import pytest
+
+from commandline.exits import Exit
+from rockstar import COMMANDS, cli
+from tests.command_line import ROOT, invoke
+
+# What takes a noticeable part of a second to import.
+HEAVY = {
+    *("PIL", "ai_edge_litert", "aiohttp", "asyncio", "flask", "google.protobuf", "grpc"),
+    *("gunicorn", "keras", "matplotlib", "numpy", "prometheus_client", "requests", "sklearn"),
+    *("tensorflow", "tqdm", "urllib3", "werkzeug"),
+}
+# Its help lists flags whose values are read into arrays and protobuf messages.
+OF_THE_FLAGS = {"numpy", "google.protobuf"}
+
+
+def examples(epilog: str) -> list[str]:
+    """The command lines of a help's last paragraph, without what the shell does with them."""
+    said = re.match(r"Examples?: (.*)", epilog)
+    assert said, epilog
+    lines = re.split(r"; |\. |, then ", said[1])
+    return [
+        re.split(r" [>|] ", line)[0].split(" ", 1)[1]
+        for line in lines
+        if line.startswith("rockstar ")
+    ]
+
+
+def parse(line: str) -> click.Context:
+    """A command line as the command would understand it, without running it."""
+    arguments = shlex.split(line)
+    top = cli.make_context("rockstar", list(arguments))
+    name, command, rest = cli.resolve_command(top, arguments)
+    assert command is not None
+    return command.make_context(name, rest, parent=top)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_an_example_and_json(name):
+    result = invoke(name, "--help")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert f"rockstar {name}" in re.split(r"Examples?:", result.stdout)[1]
+    assert "--json" in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_can_be_typed(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    lines = examples(command.epilog or "")
+    assert lines
+    for line in lines:
+        assert parse(line).info_name == name
+
+
+def test_the_flags_in_the_model_servers_example_are_flags():
+    from serving.model_server.flags.parser import make_parser
+
+    command = cli.get_command(click.Context(cli), "model-server")
+    assert command is not None
+    (line,) = examples(command.epilog or "")
+    _, unknown = make_parser().parse_known_args(shlex.split(line)[1:])
+    assert unknown == []
+
+
+def test_the_top_lists_every_command_and_the_exit_codes():
+    result = invoke("--help")
+    for name, summary in COMMANDS.items():
+        assert re.search(rf"^  {name} +{summary.split()[0]}", result.stdout, re.MULTILINE)
+    assert "3 service away" in " ".join(result.stdout.split())
+
+
+def imported(*arguments: str) -> set[str]:
+    """The heavy modules that a call of the command imports."""
+    code = (
+        "import sys, rockstar\n"
+        f"sys.argv = ['rockstar', *{arguments!r}]\n"
+        "try: rockstar.main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return HEAVY & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]], ids=" ".join)
+def test_the_top_imports_nothing_heavy(arguments):
+    assert imported(*arguments) == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_imports_nothing_heavy(name):
+    assert imported(name, "--help") <= (OF_THE_FLAGS if name == "model-server" else set())
+
+
+def test_the_document_has_every_command_and_exit_code():
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    shapes = text.partition("## JSON")[2].partition("## ")[0]
+    for name in COMMANDS:
+        assert re.search(rf"^\|.*`{name}.*\|", shapes, re.MULTILINE), name
+    codes = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
+    assert [int(code) for code in codes] == list(Exit)

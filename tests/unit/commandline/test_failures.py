@@ -1,0 +1,168 @@
+"""How commands fail: a line or two on standard error, the way out in them, and an exit code."""
+
+import importlib
+import socket
+
+import click
+import pytest
+
+from commandline.failures import failure_of
+from rockstar import COMMANDS, cli
+from tests.command_line import invoke
+
+
+@pytest.fixture
+def taken():
+    """A port where somebody listens who never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def mistake(taken, models, tmp_path, monkeypatch):
+    """Command lines with the placeholders filled in."""
+    for name in ("broken.toml", "broken.json"):
+        (tmp_path / name).write_text("{[")
+    (tmp_path / "image.png").write_bytes(b"no image")
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    return lambda line: line.format(taken=taken, models=models).split()
+
+
+AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("trian", 2, "did you mean train?"),
+        ("xyzzy", 2, "there are train, serve"),
+        ("train --epoch 3 cnn", 2, "--epochs"),
+        ("train", 2, "say which model"),
+        ("train rnn", 2, "'linear', 'logistic', 'mlp', 'cnn'"),
+        ("train cnn --epochs 0", 2, "epochs: expected 1 to 100000, got 0"),
+        ("train --config broken.json", 2, "broken.json"),
+        ("train cnn --data folder:absent", 1, "absent"),
+        ("serve --models absent", 1, "train one: rockstar train cnn"),
+        ("serve --models {models} --port {taken}", 1, "choose another with --port"),
+        ("serve --models {models} --port 0 --grpc-port {taken}", 1, "choose another with --grpc-"),
+        ("serve --models {models} --port 99999", 2, "0<=x<=65535"),
+        ("serve --models {models} --port 0 --grpc-port 0 --rest-port 0 --model x", 1, "holds cnn"),
+        ("serve --tfserving nowhere --model cnn --port 0", 1, "expected HOST:PORT"),
+        ("gateway", 2, "give --model NAME"),
+        ("gateway --model cnn --threads many", 2, "expected a whole number from 1, got 'many'"),
+        ("gateway --model cnn --routes broken.toml", 2, "broken.toml is not TOML"),
+        ("gateway --model cnn --bind 127.0.0.1:{taken}", 1, "choose another with --bind"),
+        ("gateway --make-key a/b", 2, "expected letters, digits, - and _"),
+        ("model-server --prot=8500", 2, "did you mean --port?"),
+        ("model-server --port=many --model_base_path=models", 2, "expected 0 to 65535 or auto"),
+        (f"predict {AWAY}", 3, "is it running there?"),
+        ("predict --model cnn absent.png", 1, "absent.png"),
+        (f"explain {AWAY}", 3, "is it running there?"),
+        ("explain --model cnn absent.png", 1, "absent.png"),
+        ("explain image.png", 2, "--model"),
+        ("explain --model cnn a/1.png b/1.png -o heat", 2, "explain them one by one"),
+        (f"bench {AWAY}", 3, "is it running there?"),
+        ("bench --model cnn absent.png", 1, "absent.png"),
+        (f"bench {AWAY} --duration 0", 2, "is not in the range"),
+        (f"bench {AWAY} --duration 3600 --rate 1000000", 2, "at most 10,000,000 requests"),
+        ("check --url 127.0.0.1:8080", 1, "such as http://127.0.0.1:8080"),
+        ("check --url http://127.0.0.1:port", 1, "such as http://127.0.0.1:8080"),
+        ("check --upstream 127.0.0.1:1", 2, "needs a routes FILE"),
+        ("models --models absent", 1, "name a folder of models (--models)"),
+        ("models rnn --models {models}", 1, "it holds cnn"),
+        ("promote cnn 9 --models {models}", 1, "it has the versions 1, 2, 3"),
+        ("promote cnn x --models {models}", 2, "'x' is not a valid version"),
+        ("rollback cnn --models {models}", 1, "its labels are: none"),
+        ("prune cnn --models {models}", 2, "--keep"),
+        ("verify cnn/x --models {models}", 2, "such as cnn/3"),
+        ("runs --workdir absent", 1, "--workdir names another place"),
+        ("learning-rates --epochs 1", 2, "4<=x<=1000"),
+        ("completion tcsh", 2, "'bash', 'zsh', 'fish'"),
+    ],
+)
+def test_what_is_wrong_is_told_in_two_lines_with_the_way_out(mistake, line, code, says):
+    result = invoke(*mistake(line))
+    assert result.exit_code == code, result.output
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) <= 2
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_option_names_where_help_is(name):
+    result = invoke(name, "--no-such-option")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) <= 2
+    assert f"{name}: --help" in result.stderr or f"rockstar {name} --help" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """`rockstar models` has a bug."""
+
+    def fail(*_):
+        raise KeyError("versions")
+
+    monkeypatch.setattr("serving.registry.list_versions", fail)
+
+
+def test_a_bug_is_one_line_and_how_to_see_more(broken, models):
+    result = invoke("models", "--models", models)
+    assert result.exit_code == 1
+    first, second = result.stderr.splitlines()
+    assert first == "Error: unexpected KeyError: 'versions'"
+    assert "ROCKSTAR_DEBUG=1" in second
+
+
+@pytest.mark.parametrize("way", ["option", "variable"])
+def test_debugging_shows_where(broken, models, monkeypatch, way):
+    monkeypatch.setenv("ROCKSTAR_DEBUG", "1" if way == "variable" else "")
+    result = invoke(*(["--debug"] if way == "option" else []), "models", "--models", models)
+    assert "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-2] == "Error: unexpected KeyError: 'versions'"
+
+
+def test_a_gateway_takes_the_variable_of_debugging(monkeypatch):
+    monkeypatch.setenv("ROCKSTAR_DEBUG", "1")
+    assert invoke("gateway", "--print-config").exit_code == 0
+
+
+def test_a_missing_package_names_the_extra():
+    error = ModuleNotFoundError("no", name="tensorflow.python")
+    assert "rockstartf[train]" in failure_of(error).message
+
+
+def test_a_message_of_many_lines_becomes_one(monkeypatch, models):
+    def fail(*_):
+        raise click.ClickException("one\n  two\nthree" + "x" * 5000)
+
+    monkeypatch.setattr("serving.registry.list_versions", fail)
+    (line,) = invoke("models", "--models", models).stderr.splitlines()
+    assert line.startswith("Error: one two three")
+    assert len(line) < 1100
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = invoke("learning-rates", "--out", tmp_path / "file" / "x.png", "--epochs", 4)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "name another place" in result.stderr
+
+
+def test_ctrl_c_ends_with_130(models, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("serving.registry.list_versions", interrupt)
+    result = invoke("models", "--models", models)
+    assert result.exit_code == 130
+    assert result.stderr.split() == ["Interrupted."]
+
+
+def test_every_command_can_be_imported_by_its_name():
+    for name in COMMANDS:
+        module = importlib.import_module(f"commandline.{name.replace('-', '_')}")
+        assert getattr(module, name.replace("-", "_")) is cli.get_command(click.Context(cli), name)

@@ -1,0 +1,82 @@
+"""The documents that `--json` prints: their shapes are promised in docs/command-line.md."""
+
+import json
+
+import pytest
+
+from tests.command_line import invoke, invoke_json
+
+
+@pytest.fixture
+def ask(models):
+    return lambda *arguments: invoke_json(*arguments, "--models", models)
+
+
+def test_models(ask, models):
+    found = ask("models", "cnn")
+    assert set(found) == {"versions", "warnings"}
+    assert found["versions"][1] == {
+        "model": "cnn",
+        "version": 2,
+        "labels": [],
+        "bytes": found["versions"][1]["bytes"],
+        "path": str(models / "cnn" / "2"),
+        "task": "classification",
+        "data_set": "toys",
+        "metrics": {"test_accuracy": 0.92, "train_accuracy": 1.0},
+        "created": "2026-05-04T03:02:00+00:00",
+        "problem": None,
+    }
+
+
+def test_promote_and_rollback(ask, models):
+    file = str(models / "models.config")
+    moved = {"model": "cnn", "label": "stable", "file": file}
+    assert ask("promote", "cnn", 1) == {**moved, "version": 1, "before": None}
+    assert ask("promote", "cnn", 3) == {**moved, "version": 3, "before": 1}
+    assert ask("rollback", "cnn") == {**moved, "version": 1, "before": 3}
+
+
+def test_prune(ask):
+    found = ask("prune", "cnn", "--keep", 1, "--dry-run")
+    assert [each["version"] for each in found["removed"]] == [1, 2]
+    assert found["dry_run"] is True
+    assert ask("prune", "cnn", "--keep", 1)["removed"] == found["removed"]
+    assert ask("prune", "cnn", "--keep", 1)["removed"] == []
+
+
+def test_verify(ask, models):
+    version = {"model": "cnn", "version": 1, "files": 2, "problem": None}
+    assert ask("verify", "cnn/1") == {"ok": True, "versions": [version], "dangling_labels": []}
+    (models / "cnn" / "2" / "model.tflite").write_bytes(b"")
+    result = invoke("verify", "--models", models, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["ok"] is False
+    assert "has 0 bytes, not 2048" in found["versions"][1]["problem"]
+    assert result.stderr.startswith("1 of 3 versions cannot be trusted")
+
+
+def test_runs(tmp_path):
+    (tmp_path / "runs" / "old").mkdir(parents=True)
+    found = invoke_json("runs", "--workdir", tmp_path)
+    assert found == {"runs": [], "skipped": [{"id": "old", "why": "it has no config.json"}]}
+
+
+def test_settings_of_the_gateway_hide_secrets():
+    result = invoke("gateway", "--print-config", "--api-keys", "me:0123", "--json")
+    settings = {each["name"]: each for each in json.loads(result.stdout)["settings"]}
+    assert settings["api_keys"]["value"] == "(hidden)"
+    assert settings["threads"] == {
+        "name": "threads",
+        "variable": "ROCKSTAR_THREADS",
+        "value": 32,
+        "source": "default",
+    }
+
+
+def test_a_new_key_fits_its_entry():
+    found = invoke_json("gateway", "--make-key", "me")
+    assert found["name"] == "me"
+    assert found["key"].startswith("rock-")
+    assert found["entry"].startswith("[keys.me]")
