@@ -10,6 +10,8 @@ from serving.api.services import MAX_MESSAGE_BYTES, MODEL_SERVICE, PREDICTION_SE
 # its deadline; not when most calls fail, so that a server in trouble gets no more of them.
 # https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 _SERVICE_CONFIG = {
+    # Over all addresses of a name, such as the pods behind a headless service.
+    "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
             "name": [{"service": PREDICTION_SERVICE}, {"service": MODEL_SERVICE}],
