@@ -8,19 +8,26 @@ examples are prepared anew.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
 from clients.backend import Backend, TensorResponse
-from clients.errors import DeadlineExceededError, InvalidRequestError, ServerError, UnavailableError
+from clients.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    NotFoundError,
+    ServerError,
+    UnavailableError,
+)
 from serving.api.status import Code
 from serving.contract import Contract, Input
 from serving.errors import InvalidInputError
 
 # How often a model may change its version under one call.
-_ATTEMPTS = 3
+_ATTEMPTS = 8
 # How long, in seconds, a contract of the newest version is trusted when inputs do not fit it.
 _TRUSTED_S = 1.0
 
@@ -74,7 +81,7 @@ class Predictor:
         """
         deadline = time.monotonic() + timeout
         contract = self._contract(model, version, label, deadline)
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             try:
                 batch = prepare(contract.input)
                 response = self._backend.predict(
@@ -94,7 +101,9 @@ class Predictor:
                     raise
                 contract = current
                 continue
-            answered = self._contract(model, response.version, None, deadline)
+            answered = self._of_answer(model, response.version, attempt + 1, deadline)
+            if answered is None:
+                continue
             if version is None:
                 self._current[model, label] = (response.version, time.monotonic())
             if answered.input == contract.input:
@@ -109,6 +118,17 @@ class Predictor:
             version = self._current[model, label][0]
         known = self._contracts.get((model, version)) if version is not None else None
         return known or self._read(model, version, label, deadline)
+
+    def _of_answer(self, model: str, version: int, tries: int, deadline: float) -> Contract | None:
+        """The contract of a version that has answered; None where its server was not reached.
+
+        Servers get a new version one after the other. Where they take turns, asking each time a
+        little more often gets another one its turn.
+        """
+        for _ in range(tries):
+            with suppress(NotFoundError):
+                return self._contract(model, version, None, deadline)
+        return None
 
     def _refreshed(
         self, model: str, label: str | None, deadline: float, may_trust: bool
