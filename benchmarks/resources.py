@@ -23,7 +23,6 @@ from pathlib import Path
 import click
 import numpy as np
 import requests
-from PIL import Image
 
 from serving.gateway.config import GatewayConfig
 
@@ -130,7 +129,9 @@ def running(models: Path, port: int) -> Iterator[tuple[Usage, Usage]]:
             _until(lambda: address.exists(), server, log.name)
             upstream = json.loads(address.read_text())["grpc"]
             settings = _settings() | {"ROCKSTAR_UPSTREAM": upstream, "ROCKSTAR_DRAIN": "0"}
-            with _process(["serving.gateway", f"--bind=127.0.0.1:{port}"], settings, log) as gateway:
+            with _process(
+                ["serving.gateway", f"--bind=127.0.0.1:{port}"], settings, log
+            ) as gateway:
                 _until(lambda: _ready(port), gateway, log.name)
                 yield Usage(gateway.pid), Usage(server.pid)
 

@@ -76,5 +76,5 @@ def test_failed_requests_are_counted_and_told(gateway, pods):
 def test_a_service_that_answers_with_another_version_is_told(gateway):
     with pytest.raises(ClusterTestError, match="expected version 2, got 1"):
         require_right_answers(gateway.url, "cnn", version=2)
-    with pytest.raises(ClusterTestError, match="answers 404: .*digits"):
+    with pytest.raises(ClusterTestError, match=r"answers 404: .*digits"):
         require_right_answers(gateway.url, "digits", version=1)

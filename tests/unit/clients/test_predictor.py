@@ -54,7 +54,8 @@ def test_while_servers_get_a_new_version_one_by_one_every_request_is_answered(ne
     predictor = Predictor(servers)
     assert predict(predictor) == 1
     servers.versions = [2] * new + [1] * (MANY_SERVERS - new)
-    assert {predict(predictor) for _ in range(50)} == {1, 2}
+    # Which one answers is the servers' affair.
+    assert {predict(predictor) for _ in range(50)} <= {1, 2}
 
 
 def test_two_servers_that_take_turns():
