@@ -9,6 +9,7 @@ processes of each (Linux) while callers ask without a pause; CPU time is per ans
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from PIL import Image
 from serving.gateway.config import GatewayConfig
 
 ROOT = Path(__file__).parents[1]
-MODEL, SIDE = "cnn", 8
+MODEL, SIDE = "cnn", 20
 MIB = 2**20
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -61,14 +62,13 @@ class Usage:
 
 @click.command()
 @click.option("--models", default="demo/models", type=click.Path(exists=True, path_type=Path))
-@click.option("--port", default=18080, help="Of the gateway while it is measured.")
 @click.option("--seconds", default=10.0, help="For each load.")
-def main(models: Path, port: int, seconds: float) -> None:
+def main(models: Path, seconds: float) -> None:
     """Measure and print a table."""
-    with running(models, port) as usages:
+    with running(models) as (url, *usages):
         click.echo(f"{'':36}answers/s  gateway MiB  CPU ms  model server MiB  CPU ms")
         for load in loads():
-            answers, spent = measure(f"http://127.0.0.1:{port}", load, seconds, usages)
+            answers, spent = measure(url, load, seconds, usages)
             gateway, server = (1000 * each / max(1, answers) for each in spent)
             click.echo(
                 f"{load.name:36}{answers / seconds:9.1f}{usages[0].memory:13.0f}{gateway:8.1f}"
@@ -87,9 +87,15 @@ def loads() -> Iterator[Load]:
     yield Load(f"PNG of {side} x {side}, 16 callers", 16, _png(side), "image/png")
 
 
-def measure(
-    url: str, load: Load, seconds: float, usages: tuple[Usage, Usage]
-) -> tuple[int, list[float]]:
+def _png(side: int) -> bytes:
+    # Blocks of noise, so that the largest image stays below the largest body.
+    noise = np.random.default_rng(0).integers(0, 256, (side // 8 + 1, side // 8 + 1, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(noise).resize((side, side), Image.Resampling.NEAREST).save(content, "PNG")
+    return content.getvalue()
+
+
+def measure(url: str, load: Load, seconds: float, usages: list[Usage]) -> tuple[int, list[float]]:
     """Ask for some seconds; the number of answers, and the CPU seconds of both."""
     until = time.monotonic() + seconds
     before = [usage.cpu() for usage in usages]
@@ -118,21 +124,28 @@ def _ask(url: str, load: Load, until: float) -> int:
 
 
 @contextmanager
-def running(models: Path, port: int) -> Iterator[tuple[Usage, Usage]]:
-    """A gateway and a model server, from when they are ready."""
+def running(models: Path) -> Iterator[tuple[str, Usage, Usage]]:
+    """A gateway's URL, it and its model server, from when they are ready."""
     with tempfile.TemporaryDirectory() as name, (Path(name) / "log").open("w") as log:
         address = Path(name) / "address.json"
         config = Path(name) / "models.config"
         text = (ROOT / "serving/tfserving/models.config").read_text()
         config.write_text(text.replace('"/models', f'"{models.resolve()}'))
         flags = ["--port=auto", f"--address_file={address}", f"--model_config_file={config}"]
-        with _process(["serving.model_server", *flags, "--num_tflite_pools=2"], {}, log) as server:
+        with _process(
+            ["serving.model_server", *flags, "--prefer_tflite_model", "--num_tflite_pools=2"],
+            {},
+            log,
+        ) as server:
             _until(lambda: address.exists(), server, log.name)
             upstream = json.loads(address.read_text())["grpc"]
-            settings = _settings() | {"ROCKSTAR_UPSTREAM": upstream, "ROCKSTAR_DRAIN": "0"}
-            with _process(["serving.gateway", f"--bind=127.0.0.1:{port}"], settings, log) as gateway:
-                _until(lambda: _ready(port), gateway, log.name)
-                yield Usage(gateway.pid), Usage(server.pid)
+            with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+                bound = {"ROCKSTAR_BIND": f"fd://{listener.fileno()}", "ROCKSTAR_DRAIN": "0"}
+                settings = _settings() | bound | {"ROCKSTAR_UPSTREAM": upstream}
+                url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+                with _process(["serving.gateway"], settings, log, listener.fileno()) as gateway:
+                    _until(lambda: _ready(url), gateway, log.name)
+                    yield url, Usage(gateway.pid), Usage(server.pid)
 
 
 def _settings() -> dict[str, str]:
@@ -142,10 +155,12 @@ def _settings() -> dict[str, str]:
 
 @contextmanager
 def _process(
-    arguments: list[str], environment: dict[str, str], log: io.TextIOWrapper
+    arguments: list[str], environment: dict[str, str], log: io.TextIOWrapper, *passed: int
 ) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", *arguments]
-    process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
+    process = subprocess.Popen(
+        command, env=os.environ | environment, stdout=log, stderr=log, pass_fds=passed
+    )
     try:
         yield process
     finally:
@@ -160,9 +175,9 @@ def _until(condition: Callable[[], bool], process: subprocess.Popen[bytes], log:
         time.sleep(0.05)
 
 
-def _ready(port: int) -> bool:
+def _ready(url: str) -> bool:
     try:
-        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10).ok
+        return requests.get(f"{url}/readyz", timeout=10).ok
     except requests.RequestException:
         return False
 

@@ -43,11 +43,15 @@ def pods(documents):
 def selected(documents, selector):
     """The deployments whose pods a selector takes."""
     labels = selector["matchLabels"].items()
-    return {n for n, each in pods(documents).items() if labels <= each["metadata"]["labels"].items()}
+    return {
+        n for n, each in pods(documents).items() if labels <= each["metadata"]["labels"].items()
+    }
 
 
 def ports(documents, deployment):
-    return {each["name"]: each["containerPort"] for each in container(documents, deployment)["ports"]}
+    return {
+        each["name"]: each["containerPort"] for each in container(documents, deployment)["ports"]
+    }
 
 
 def test_everything_is_in_the_namespace(applied):
@@ -83,7 +87,8 @@ def test_ports_have_the_names_they_are_called_by(applied):
         (service,) = [
             each
             for each in of_kind(applied, "Service").values()
-            if monitor["spec"]["selector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
+            if monitor["spec"]["selector"]["matchLabels"].items()
+            <= each["metadata"]["labels"].items()
         ]
         named = {each["name"] for each in service["spec"]["ports"]}
         assert {each["port"] for each in monitor["spec"]["endpoints"]} <= named
@@ -142,7 +147,8 @@ def test_nobody_but_the_gateway_reaches_the_models(applied):
     of_models = [
         each["spec"]
         for name, each in policies.items()
-        if name != "default-deny" and "model-server" in selected(applied, each["spec"]["podSelector"])
+        if name != "default-deny"
+        and "model-server" in selected(applied, each["spec"]["podSelector"])
     ]
     grpc = ports(applied, "model-server")["grpc"]
     callers = [
