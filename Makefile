@@ -4,7 +4,7 @@ BIN := .venv/bin
 MESSAGES := serving/api/messages
 
 help:  ## what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/train.stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "RockstarTF needs Python 3.11 to 3.13, %s is %d.%d: make PYTHON=python3.12 …" % (sys.executable, *v))'
@@ -23,6 +23,9 @@ demo: .venv/train.stamp  ## train three models on real digits, serve them, ask t
 
 test: .venv/dev.stamp  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+cluster-test: .venv/train.stamp  ## deploy, predict and roll out on a kind or k3d cluster (needs Docker)
+	@$(BIN)/python -m tests.cluster
 
 check: .venv/dev.stamp  ## format, lint, types, generated code
 	$(BIN)/ruff format --check .
@@ -45,4 +48,4 @@ lock:  ## pin every dependency again (needs uv)
 clean:  ## remove what was made here
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test check format generate lock clean
+.PHONY: help demo test cluster-test check format generate lock clean

@@ -1,13 +1,17 @@
 """The Indexed Job of k8s/training: its numbers agree, and its pods find each other by its names."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from rockstar import cli
+from tests.environments import environment
 from tests.kustomize import ROOT, rendered
+from tests.unit.k8s.test_combinations import CHECKS, NEWEST, OLDEST
 from training.indexed_job import main, worker_addresses
 
 
@@ -60,3 +64,37 @@ def test_what_the_workers_run_is_a_training_into_their_volume(manifests):
     assert Path(workdir.partition("=")[2]).is_relative_to(work["mountPath"])
     volume = manifests["PersistentVolumeClaim", "training"]
     assert volume["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_workers_reach_each_other_and_names(manifests):
+    policy = manifests["NetworkPolicy", "training"]["spec"]
+    labels = manifests["Job", "training"]["spec"]["template"]["metadata"]["labels"].items()
+    workers = {"podSelector": policy["podSelector"]}
+    assert policy["podSelector"]["matchLabels"].items() <= labels
+    assert policy["ingress"] == [{"from": [workers]}]
+    to_workers, to_names = policy["egress"]
+    assert to_workers == {"to": [workers]}
+    assert {each["port"] for each in to_names["ports"]} == {53}
+
+
+def test_its_pods_are_restricted(manifests):
+    pod = manifests["Job", "training"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    (worker,) = pod["containers"]
+    assert worker["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+@pytest.mark.parametrize("release", [OLDEST, NEWEST])
+def test_releases_know_every_field(manifests, pytestconfig, tmp_path, release):
+    program = environment(pytestconfig, "kubernetes", CHECKS).parent / "kubernetes-validate"
+    file = tmp_path / "all.yaml"
+    file.write_text(yaml.safe_dump_all(manifests.values()))
+    command = [program, "--strict", "-k", release, "--quiet", file]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
