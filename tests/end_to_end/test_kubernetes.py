@@ -70,6 +70,8 @@ class Pods:
         image = container(self.documents, "model-server")["image"].split("/")[1].split(":")[0]
         address = self._folder / f"address-{len(self._started)}.json"
         own = ["--port=auto", "--rest_api_port=auto", f"--address_file={address}", *flags]
+        # There is no TensorFlow in the image.
+        own.append("--prefer_tflite_model")
         started = self._start("model-server", entrypoint(image), own, {})
         until(lambda: address.exists() or started.process.poll() is not None, 60, "a model server")
         assert started.process.poll() is None, started.log.read_text()
@@ -226,7 +228,6 @@ def test_a_model_that_does_not_load_is_alive_and_not_ready(start, trained_models
     models = tmp_path / "models"
     shutil.copytree(trained_models.workdir / "models", models)
     (models / "cnn" / "1" / "model.tflite").write_bytes(b"no model")
-    (models / "cnn" / "1" / "saved_model.pb").unlink()
     server = start(*EMBEDDED, models).model_server("--require_all_models=false")
     assert server.probe("livenessProbe") == 200
     assert server.probe("readinessProbe") >= 400
