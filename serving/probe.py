@@ -1,7 +1,7 @@
 """`python -m serving.probe URL`: whether a server answers; for health checks of containers.
 
-Ends with status 0 where it does, else with 1 and a line that says why. http://HOST:PORT/PATH must answer
-200; grpc://HOST:PORT must be SERVING by grpc.health.v1.
+Ends with status 0 where it does, else with 1 and a line that says why. http://HOST:PORT/PATH must
+answer 200; grpc://HOST:PORT must be SERVING by grpc.health.v1.
 """
 
 import http.client
@@ -15,7 +15,9 @@ TIMEOUT_S = 2.0
 def main(arguments: list[str]) -> int:
     """Ask once; returns the exit status."""
     if len(arguments) != 1:
-        return _say("expected one URL, such as http://127.0.0.1:8080/livez or grpc://127.0.0.1:8500")
+        return _say(
+            "expected one URL, such as http://127.0.0.1:8080/livez or grpc://127.0.0.1:8500"
+        )
     url = urlsplit(arguments[0])
     if url.scheme not in _ASK or not url.hostname:
         return _say(f"expected http://HOST:PORT/PATH or grpc://HOST:PORT, got {arguments[0]!r}")
