@@ -1,6 +1,5 @@
 """What the manifests start, as processes of this machine: commands, settings, files and probes."""
 
-import json
 import os
 import re
 import shutil
@@ -9,144 +8,18 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.end_to_end.heldout import held_out
-from tests.manifests import ROOT, Manifest, config_map, container, manifests, of_kind, pod
+from tests.end_to_end.pods import Pod, entrypoint
+from tests.manifests import ROOT, container, manifests, of_kind
 from tests.name_server import NameServer
 from tests.waiting import until
 
 EMBEDDED = ("embedded", ())
-
-
-def entrypoint(image: str, dockerfile: str = "Dockerfile.cpu") -> list[str]:
-    """What an image starts, by its Dockerfile."""
-    text = (ROOT / dockerfile).read_text().replace("\\\n", "")
-    stage = re.search(rf"^FROM \S+ AS {image}$(.*?)(?=^FROM|\Z)", text, re.MULTILINE | re.DOTALL)
-    assert stage
-    return json.loads(re.findall(r"^ENTRYPOINT (.*)$", stage[1], re.MULTILINE)[-1])
-
-
-@dataclass
-class Pod:
-    """A process in place of a pod."""
-
-    spec: Manifest
-    process: subprocess.Popen
-    log: Path
-    addresses: dict[str, str]
-
-    def probe(self, name: str) -> int:
-        """The status that a probe gets."""
-        asked = self.spec[name]["httpGet"]
-        return self.get(asked["port"], asked["path"]).status_code
-
-    def get(self, port: str, path: str) -> requests.Response:
-        return requests.get(f"http://{self.addresses[port]}{path}", timeout=20)
-
-    def passes(self, name: str) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            return self.probe(name) == 200
-        except (requests.RequestException, KeyError):
-            return False
-
-
-class Pods:
-    """Starts the containers of rendered manifests, with their ConfigMaps as files below a folder."""
-
-    def __init__(self, documents: list[Manifest], models: Path, folder: Path) -> None:
-        self.documents = documents
-        self._models = models
-        self._folder = folder
-        self._started: list[Pod] = []
-
-    def model_server(self, *flags: str) -> Pod:
-        image = container(self.documents, "model-server")["image"].split("/")[1].split(":")[0]
-        address = self._folder / f"address-{len(self._started)}.json"
-        own = ["--port=auto", "--rest_api_port=auto", f"--address_file={address}", *flags]
-        started = self._start("model-server", entrypoint(image), own, {})
-        until(lambda: address.exists() or started.process.poll() is not None, 60, "a model server")
-        assert started.process.poll() is None, started.log.read_text()
-        started.addresses = json.loads(address.read_text())
-        until(lambda: started.passes("startupProbe") or flags, 60)
-        return started
-
-    def gateway(self, upstream: str) -> Pod:
-        with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
-            bound = {"ROCKSTAR_BIND": f"fd://{listener.fileno()}", "ROCKSTAR_UPSTREAM": upstream}
-            started = self._start("gateway", entrypoint("gateway"), [], bound, listener.fileno())
-            started.addresses = {"http": f"127.0.0.1:{listener.getsockname()[1]}"}
-        until(lambda: started.passes("startupProbe"), 60)
-        return started
-
-    def environment(self, deployment: str, own: dict[str, str]) -> dict[str, str]:
-        """Of a container; secrets are not there."""
-        variables: dict[str, str] = {}
-        maps = of_kind(self.documents, "ConfigMap")
-        for source in container(self.documents, deployment).get("envFrom", []):
-            if "configMapRef" in source:
-                variables |= maps[source["configMapRef"]["name"]]["data"]
-        return {name: self._here(value, deployment) for name, value in variables.items()} | own
-
-    def _start(self, deployment, command, own, variables, *passed) -> Pod:
-        spec = container(self.documents, deployment)
-        program = [sys.executable if each == "python" else each for each in command]
-        arguments = [self._here(each, deployment) for each in [*program, *spec.get("args", [])]]
-        log = self._folder / f"{deployment}-{len(self._started)}.log"
-        with log.open("w") as file:
-            process = subprocess.Popen(
-                [*arguments, *own],
-                cwd=ROOT,
-                env=os.environ | self.environment(deployment, variables),
-                pass_fds=passed,
-                stdout=file,
-                stderr=file,
-            )
-        self._started.append(Pod(spec, process, log, {}))
-        return self._started[-1]
-
-    def _here(self, text: str, deployment: str) -> str:
-        """A text in which the files of mounted ConfigMaps are on this machine."""
-        spec = pod(self.documents, deployment)["spec"]
-        maps = of_kind(self.documents, "ConfigMap")
-        names = {each["name"]: each.get("configMap", {}).get("name") for each in spec["volumes"]}
-        for mount in spec["containers"][0]["volumeMounts"]:
-            name = names[mount["name"]]
-            if name is None or mount["mountPath"] not in text:
-                continue
-            folder = self._folder / name
-            folder.mkdir(exist_ok=True)
-            for file, content in maps[name]["data"].items():
-                (folder / file).write_text(content.replace('"/models/', f'"{self._models}/'))
-            text = text.replace(mount["mountPath"], str(folder))
-        return text
-
-    def close(self) -> None:
-        for each in self._started:
-            # At once: SIGTERM would begin to drain.
-            each.process.kill()
-            each.process.wait()
-
-
-@pytest.fixture
-def start(trained_models, tmp_path) -> Iterator:
-    """Makes pods of an overlay and components, with the trained models unless others are given."""
-    made: list[Pods] = []
-
-    def start(overlay: str, components: tuple[str, ...] = (), models: Path | None = None) -> Pods:
-        documents = manifests(overlay, components)
-        made.append(Pods(documents, models or trained_models.workdir / "models", tmp_path))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +35,8 @@ def ask(gateway: Pod, png: bytes, **headers: str) -> requests.Response:
     return requests.post(url, data=png, headers=headers, timeout=30)
 
 
-def test_settings_probes_and_metrics(start, digit):
-    pods = start("embedded", ("autoscale-inflight", "monitoring"))
+def test_settings_probes_and_metrics(start_pods, digit):
+    pods = start_pods("embedded", ("autoscale-inflight", "monitoring"))
     server = pods.model_server()
     gateway = pods.gateway(server.addresses["grpc"])
     for each in (server, gateway):
@@ -189,8 +62,8 @@ def test_settings_probes_and_metrics(start, digit):
 
 
 @pytest.mark.parametrize("overlay", ["cpu", "gpu", "embedded"])
-def test_every_setting_is_one_and_has_effect(start, overlay):
-    pods = start(overlay, ("canary",))
+def test_every_setting_is_one_and_has_effect(start_pods, overlay):
+    pods = start_pods(overlay, ("canary",))
     variables = pods.environment("gateway", {})
     command = [sys.executable, "-m", "serving.gateway", "--print-config"]
     done = subprocess.run(
@@ -222,22 +95,21 @@ def test_flags_are_those_of_tensorflow_serving(overlay):
     assert names <= set(re.findall(r"--\w+", known)) - own
 
 
-def test_a_model_that_does_not_load_is_alive_and_not_ready(start, trained_models, tmp_path):
+def test_a_model_that_does_not_load_is_alive_and_not_ready(start_pods, trained_models, tmp_path):
     models = tmp_path / "models"
     shutil.copytree(trained_models.workdir / "models", models)
     (models / "cnn" / "1" / "model.tflite").write_bytes(b"no model")
-    (models / "cnn" / "1" / "saved_model.pb").unlink()
-    server = start(*EMBEDDED, models).model_server("--require_all_models=false")
+    server = start_pods(*EMBEDDED, models).model_server("--require_all_models=false")
     assert server.probe("livenessProbe") == 200
     assert server.probe("readinessProbe") >= 400
     assert server.probe("startupProbe") >= 400
 
 
-def test_a_canary_answers_a_share(start, trained_models, tmp_path, digit):
+def test_a_canary_answers_a_share(start_pods, trained_models, tmp_path, digit):
     models = tmp_path / "models"
     shutil.copytree(trained_models.workdir / "models", models)
     shutil.copytree(models / "cnn" / "1", models / "cnn" / "2")
-    pods = start("embedded", ("canary",), models)
+    pods = start_pods("embedded", ("canary",), models)
     gateway = pods.gateway(pods.model_server().addresses["grpc"])
     until(lambda: gateway.passes("readinessProbe"))
     versions = [
@@ -268,7 +140,7 @@ class Callers:
 
     def __enter__(self) -> "Callers":
         for thread in self._threads:
-            thread.start()
+            thread.start_pods()
         return self
 
     def __exit__(self, *_) -> None:
@@ -278,14 +150,16 @@ class Callers:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs more than one address of this machine")
-def test_a_rollout_of_the_model_server_loses_no_request(start, digit):
+def test_a_rollout_of_the_model_server_loses_no_request(start_pods, digit):
     """The headless service names the new pod, then not the old one, which ends when it is unused."""
-    pods = start(*EMBEDDED)
+    pods = start_pods(*EMBEDDED)
     with socket.create_server(("127.0.0.2", 0)) as free:
         port = free.getsockname()[1]
     # As in the manifests, with seconds for minutes.
     (age,) = [
-        each for each in container(pods.documents, "model-server")["args"] if "max_connection" in each
+        each
+        for each in container(pods.documents, "model-server")["args"]
+        if "max_connection" in each
     ]
     flags = (f"--port={port}", re.sub(r"\d+$", "500", age))
 
