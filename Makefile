@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MESSAGES := serving/api/messages
+IMAGES ?= gateway embedded
+REVISION = $(shell git rev-parse --short HEAD)
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +29,12 @@ test: .venv/dev.stamp  ## run the tests
 cluster-test: .venv/train.stamp  ## deploy, predict and roll out on a kind or k3d cluster (needs Docker)
 	@$(BIN)/python -m tests.cluster
 
+images:  ## build the images with Docker (PLATFORMS=linux/amd64,linux/arm64, ARGS=--push)
+	docker buildx bake --file compose.yaml --set '*.args.REVISION=$(REVISION)' $(if $(PLATFORMS),--set '*.platform=$(PLATFORMS)') $(ARGS) $(IMAGES)
+
+images-test: .venv/dev.stamp  ## build images without Docker and run them (Linux, as root)
+	@$(BIN)/python -m pytest -m images --images=all $(ARGS)
+
 check: .venv/dev.stamp  ## format, lint, types, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -48,4 +56,4 @@ lock:  ## pin every dependency again (needs uv)
 clean:  ## remove what was made here
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test cluster-test check format generate lock clean
+.PHONY: help demo test cluster-test images images-test check format generate lock clean

@@ -40,10 +40,10 @@ def test_says_what_it_is(config):
     assert labels["revision"] == "abc123"
 
 
-def test_starts_as_nobody_and_without_a_shell(config):
+def test_starts_as_nobody_and_without_a_shell(engine, gateway_image, config):
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] == ["python", "-m", "serving.gateway"]
-    assert config["Healthcheck"]["Test"][0] == "CMD"
+    assert engine.image(gateway_image)["Healthcheck"]["Test"][0] == "CMD"
     assert list(config["ExposedPorts"]) == ["8080/tcp"]
 
 
