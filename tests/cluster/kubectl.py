@@ -49,7 +49,7 @@ class Kubectl:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         lines: Queue[str] = Queue()
         # All of its life: it writes a line for each connection, and must not wait for a reader.
-        reader = threading.Thread(target=lambda: [lines.put(each) for each in process.stdout or ()])
+        reader = threading.Thread(target=_read, args=(process, lines))
         reader.start()
         try:
             yield f"http://127.0.0.1:{_port(lines)}"
@@ -66,6 +66,11 @@ class Kubectl:
         for deployment in ("gateway", "model-server"):
             selector = f"--selector=app.kubernetes.io/name={deployment}"
             self.do("logs", selector, "--tail=30", "--prefix", check=False)
+
+
+def _read(process: "subprocess.Popen[str]", lines: "Queue[str]") -> None:
+    for line in process.stdout or ():
+        lines.put(line)
 
 
 def _port(lines: "Queue[str]") -> int:

@@ -93,14 +93,17 @@ class Pods:
         """First a new one, then an old one goes: maxSurge 1, maxUnavailable 0."""
         for address in list(self._running):
             self.start(version)
-            self._names.addresses.remove(address)
-            # Each time for IPv4 and IPv6; one of the first may have been under way.
-            asked = self._names.asked + 3
-            until(lambda asked=asked: self._names.asked >= asked, what="a question for names")
-            until(lambda address=address: not self._connected(address), what="an idle old pod")
-            process = self._running.pop(address)
-            process.kill()
-            process.wait()
+            self._take_away(address)
+
+    def _take_away(self, address: str) -> None:
+        self._names.addresses.remove(address)
+        # Each time for IPv4 and IPv6; one of the first may have been under way.
+        asked = self._names.asked + 3
+        until(lambda: self._names.asked >= asked, what="a question for names")
+        until(lambda: not self._connected(address), what="an idle old pod")
+        process = self._running.pop(address)
+        process.kill()
+        process.wait()
 
     def _listens(self, address: str) -> bool:
         with socket.socket() as probe:

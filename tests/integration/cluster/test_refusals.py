@@ -49,7 +49,7 @@ def test_a_docker_engine_that_does_not_answer_is_told_in_its_words(programs):
     programs.add("docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
     programs.add("kubectl")
     programs.add("kind")
-    with pytest.raises(ClusterTestError, match="answers: Cannot connect to the Docker daemon$"):
+    with pytest.raises(ClusterTestError, match=r"answers: Cannot connect to the Docker daemon$"):
         find_tool()
 
 

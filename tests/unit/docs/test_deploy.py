@@ -1,5 +1,6 @@
 """docs/deploy.md names every setting and every alert, and nothing that is not there."""
 
+import os
 import re
 
 import pytest
@@ -82,6 +83,24 @@ def test_every_alert_has_its_section_and_points_there(alert):
 def test_the_runbook_has_no_alert_that_is_none():
     runbook = TEXT.partition("## Runbook")[2]
     assert re.findall(r"^### (.*)$", runbook, re.MULTILINE) == [each["alert"] for each in ALERTS]
+
+
+def test_the_overlay_that_is_shown_can_be_applied(tmp_path):
+    (shown,) = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", TEXT, re.DOTALL)
+    # Kustomize takes no absolute paths.
+    k8s = os.path.relpath(ROOT / "k8s", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(shown.replace("../k8s", k8s))
+    documents = rendered(str(tmp_path))
+    images = {
+        name: document["spec"]["template"]["spec"]["containers"][0]["image"]
+        for (kind, name), document in documents.items()
+        if kind == "Deployment"
+    }
+    assert images == {
+        "gateway": "registry.example.org/rockstartf/gateway:0.1.0",
+        "model-server": "registry.example.org/rockstartf/tfserving:0.1.0",
+    }
+    assert ("PrometheusRule", "rockstartf") in documents
 
 
 def test_links_and_paths_lead_somewhere():

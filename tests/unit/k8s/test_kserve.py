@@ -108,10 +108,11 @@ def fields_by_class(file: Path) -> dict[str, dict[str, str]]:
     for node in ast.parse(file.read_text()).body:
         if isinstance(node, ast.ClassDef):
             tables = {
-                each.targets[0].id: ast.literal_eval(each.value)
+                target.id: ast.literal_eval(each.value)
                 for each in node.body
                 if isinstance(each, ast.Assign)
-                and getattr(each.targets[0], "id", "") in ("openapi_types", "attribute_map")
+                and isinstance(target := each.targets[0], ast.Name)
+                and target.id in ("openapi_types", "attribute_map")
             }
             if len(tables) == 2:
                 names, types = tables["attribute_map"], tables["openapi_types"]
