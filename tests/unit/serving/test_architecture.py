@@ -69,7 +69,7 @@ def test_nothing_that_serves_or_asks_imports_training():
 @pytest.mark.parametrize(
     "modules",
     [
-        "serving.gateway.app, serving.gateway.server, serving.gateway.__main__",
+        "serving.gateway.app, serving.gateway.server, serving.gateway.__main__, serving.gateway.kserve",
         "serving.model_server.server, serving.model_server.__main__",
         "serving.model_server.grpc_api.health, serving.model_server.grpc_api.reflection",
         "serving.model_server.tls, serving.logs",
@@ -77,7 +77,7 @@ def test_nothing_that_serves_or_asks_imports_training():
         "serving.serve, commandline.serve, commandline.predict, commandline.train, rockstar",
         "commandline.check, commandline.gateway, commandline.models, commandline.promote, commandline.rollback",
         "commandline.prune, commandline.verify",
-        "training.config, training.datasets, training.data_spec, training.prepare",
+        "training.config, training.datasets, training.data_spec, training.prepare, training.indexed_job",
     ],
 )
 def test_tensorflow_stays_out(modules):
