@@ -140,7 +140,7 @@ class Callers:
 
     def __enter__(self) -> "Callers":
         for thread in self._threads:
-            thread.start_pods()
+            thread.start()
         return self
 
     def __exit__(self, *_) -> None:
