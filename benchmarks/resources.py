@@ -69,10 +69,10 @@ def main(models: Path, seconds: float) -> None:
         click.echo(f"{'':36}answers/s  gateway MiB  CPU ms  model server MiB  CPU ms")
         for load in loads():
             answers, spent = measure(url, load, seconds, usages)
-            gateway, server = (1000 * each / max(1, answers) for each in spent)
+            gateway, server = (f"{1000 * each / answers:.1f}" if answers else "-" for each in spent)
             click.echo(
-                f"{load.name:36}{answers / seconds:9.1f}{usages[0].memory:13.0f}{gateway:8.1f}"
-                f"{usages[1].memory:18.0f}{server:8.1f}"
+                f"{load.name:36}{answers / seconds:9.1f}{usages[0].memory:13.0f}{gateway:>8}"
+                f"{usages[1].memory:18.0f}{server:>8}"
             )
 
 

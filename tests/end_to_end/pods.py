@@ -20,7 +20,8 @@ def entrypoint(image: str, dockerfile: str = "Dockerfile.cpu") -> list[str]:
     text = (ROOT / dockerfile).read_text().replace("\\\n", "")
     stage = re.search(rf"^FROM \S+ AS {image}$(.*?)(?=^FROM|\Z)", text, re.MULTILINE | re.DOTALL)
     assert stage
-    return json.loads(re.findall(r"^ENTRYPOINT (.*)$", stage[1], re.MULTILINE)[-1])
+    command: list[str] = json.loads(re.findall(r"^ENTRYPOINT (.*)$", stage[1], re.MULTILINE)[-1])
+    return command
 
 
 @dataclass

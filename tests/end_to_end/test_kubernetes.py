@@ -78,7 +78,7 @@ def test_every_setting_is_one_and_has_effect(start_pods, overlay):
 def test_flags_are_those_of_tensorflow_serving(overlay):
     spec = container(manifests(overlay), "model-server")
     dockerfile = "Dockerfile.gpu" if spec["image"].endswith("-gpu") else "Dockerfile.cpu"
-    (program, *flags) = [*entrypoint("tfserving", dockerfile), *spec["args"]]
+    program, *flags = entrypoint("tfserving", dockerfile) + spec["args"]
     assert Path(program).name == "tensorflow_model_server"
     # The embedded server refuses what neither knows, and says which flags are its own.
     help_text = subprocess.run(
@@ -140,7 +140,7 @@ class Callers:
 
     def __enter__(self) -> "Callers":
         for thread in self._threads:
-            thread.start_pods()
+            thread.start()
         return self
 
     def __exit__(self, *_) -> None:
@@ -163,10 +163,10 @@ def test_a_rollout_of_the_model_server_loses_no_request(start_pods, digit):
     ]
     flags = (f"--port={port}", re.sub(r"\d+$", "500", age))
 
-    def server(host: str) -> Pod:
+    def server(host):
         return pods.model_server(f"--host={host}", *flags)
 
-    def calls(server: Pod) -> float:
+    def calls(server):
         text = server.get("rest", "/monitoring/prometheus/metrics").text
         found = re.findall(r"^:tensorflow:serving:request_count\{.*\} (\S+)$", text, re.MULTILINE)
         return sum(map(float, found))
@@ -192,7 +192,7 @@ def test_a_rollout_of_the_model_server_loses_no_request(start_pods, digit):
     assert callers.failures == []
 
 
-def unused(server: Pod, calls) -> bool:
+def unused(server, calls):
     """Whether no call has come for a second."""
     before = calls(server)
     threading.Event().wait(1)

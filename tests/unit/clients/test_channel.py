@@ -115,7 +115,7 @@ def test_calls_go_to_all_addresses_of_a_name_in_turn(server):
         TFServingClient(names.target(port)) as client,
     ):
 
-        def both_asked() -> bool:
+        def both_asked():
             client.predict("toy", INPUTS)
             return server.calls > 0 and other.calls > 0
 
