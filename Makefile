@@ -26,8 +26,8 @@ demo: .venv/train.stamp  ## train three models on real digits, serve them, ask t
 test: .venv/dev.stamp  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-images:  ## build the images with Docker (PLATFORMS=linux/amd64,linux/arm64, ARGS=--push)
-	docker buildx bake --file compose.yaml --set '*.args.REVISION=$(REVISION)' $(if $(PLATFORMS),--set '*.platform=$(PLATFORMS)') $(ARGS) $(IMAGES)
+images:  ## build the images with Docker; see docs/containers.md
+	docker buildx bake --file compose.yaml --set '*.args.REVISION=$(REVISION)' $(if $(PLATFORMS),--set '*.platform=$(PLATFORMS)',--load) $(ARGS) $(IMAGES)
 
 images-test: .venv/dev.stamp  ## build images without Docker and run them (Linux, as root)
 	@$(BIN)/python -m pytest -m images --images=all $(ARGS)
