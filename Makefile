@@ -29,8 +29,8 @@ test: .venv/dev.stamp  ## run the tests
 cluster-test: .venv/train.stamp  ## deploy, predict and roll out on a kind or k3d cluster (needs Docker)
 	@$(BIN)/python -m tests.cluster
 
-images:  ## build the images with Docker (PLATFORMS=linux/amd64,linux/arm64, ARGS=--push)
-	docker buildx bake --file compose.yaml --set '*.args.REVISION=$(REVISION)' $(if $(PLATFORMS),--set '*.platform=$(PLATFORMS)') $(ARGS) $(IMAGES)
+images:  ## build the images with Docker; see docs/containers.md
+	docker buildx bake --file compose.yaml --set '*.args.REVISION=$(REVISION)' $(if $(PLATFORMS),--set '*.platform=$(PLATFORMS)',--load) $(ARGS) $(IMAGES)
 
 images-test: .venv/dev.stamp  ## build images without Docker and run them (Linux, as root)
 	@$(BIN)/python -m pytest -m images --images=all $(ARGS)

@@ -5,7 +5,6 @@ import shutil
 import pytest
 
 from tests.containers.conftest import ROOT
-from tests.waiting import until
 
 pytestmark = pytest.mark.images
 
@@ -16,13 +15,6 @@ def test_refuses_an_unknown_flag(engine, model_server_image):
     said = container.logs()
     assert "unknown flag --enable_batchin: did you mean --enable_batching?" in said
     assert "Traceback" not in said
-
-
-def test_batches_as_the_file_says(engine, model_server_image):
-    file = "--batching_parameters_file=/etc/rockstartf/tfserving/batching.config"
-    container = engine.start(model_server_image, "--enable_batching", file)
-    until(container.healthy, what="a healthy model server")
-    assert container.stop() == 0
 
 
 def test_check_fails_where_nobody_answers(engine, model_server_image):
