@@ -86,6 +86,31 @@ def test_a_pod_is_given_the_time_that_its_gateway_takes_to_stop(manifests):
     assert transformer["terminationGracePeriodSeconds"] > seconds
 
 
+def test_gateway_and_model_server_are_those_of_the_base(manifests):
+    """Sizes, and what else must hold of every rollout."""
+    base = rendered("k8s/overlays/cpu")
+    service = manifests["InferenceService", "cnn"]["spec"]
+    pods = {
+        "gateway": (service["transformer"], service["transformer"]["containers"][0]),
+        "model-server": (
+            service["predictor"],
+            manifests["ServingRuntime", "rockstartf"]["spec"]["containers"][0],
+        ),
+    }
+    for name, (spec, container) in pods.items():
+        expected = base["Deployment", name]["spec"]["template"]["spec"]
+        for field in ("resources", "securityContext", "lifecycle"):
+            assert container.get(field) == expected["containers"][0].get(field), (name, field)
+        for field in ("securityContext", "terminationGracePeriodSeconds"):
+            assert spec[field] == expected[field], (name, field)
+    (settings,) = [
+        each["data"] for (kind, name), each in base.items() if name.startswith("gateway-settings")
+    ]
+    (gateway,) = service["transformer"]["containers"]
+    for each in gateway["env"]:
+        assert settings[each["name"]] == each["value"]
+
+
 def test_every_field_is_one_that_kserve_knows(manifests, pytestconfig):
     """By the classes of KServe's own Python client."""
     interpreter = environment(pytestconfig, "kserve", ["--no-deps", "kserve==0.21.0"])
