@@ -23,6 +23,17 @@ class TrainedModels:
     results: "Mapping[str, TrainingResult]"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What to do with tests that build container images (`make images-test`)."""
+    parser.addoption(
+        "--images",
+        choices=["some", "all"],
+        default="some",
+        help="all: also the one with TensorFlow, and fail where they cannot be built",
+    )
+    parser.addoption("--python-image", help="build on this one, not on one of Debian's packages")
+
+
 @pytest.fixture(scope="session")
 def trained_models(tmp_path_factory: pytest.TempPathFactory) -> TrainedModels:
     """Logistic, mlp and cnn with their default configuration: about half a minute, once."""

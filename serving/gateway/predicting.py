@@ -62,8 +62,13 @@ class GatewayPredictor:
         """
 
         def prepare_in_turn(spec: Input) -> NDArray[Any]:
-            with self._preparing:
+            # Whoever waits until there is no time left is told so by time_left.
+            while not self._preparing.acquire(timeout=context().time_left()):
+                continue
+            try:
                 return prepare(spec)
+            finally:
+                self._preparing.release()
 
         def call(to: Destination) -> Predicted:
             predicted = self._predictor.predict(

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.pods import Pods
+from tests.manifests import manifests
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -86,3 +89,18 @@ def start_service(tmp_path) -> Iterator:
     """Starts services on free ports, and stops them at the end."""
     with starting(tmp_path) as start:
         yield start
+
+
+@pytest.fixture
+def start_pods(trained_models, tmp_path) -> Iterator:
+    """Makes pods of an overlay and components, with the trained models unless others are given."""
+    made: list[Pods] = []
+
+    def start(overlay: str, components: tuple[str, ...] = (), models: Path | None = None) -> Pods:
+        documents = manifests(overlay, components)
+        made.append(Pods(documents, models or trained_models.workdir / "models", tmp_path))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()

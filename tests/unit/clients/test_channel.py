@@ -1,6 +1,7 @@
 """How the client gets along with a server that is away, busy or back."""
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 from clients.errors import UnavailableError
 from clients.tfserving import TFServingClient
 from serving.api.messages.prediction_pb2 import PredictRequest, PredictResponse
+from tests.name_server import NameServer
 from tests.waiting import until
 
 INPUTS = {"x": np.zeros(1, np.float32)}
@@ -35,7 +37,7 @@ class Server:
         return PredictResponse()
 
     @contextmanager
-    def running(self, port: int = 0) -> Iterator[int]:
+    def running(self, port: int = 0, host: str = "127.0.0.1") -> Iterator[int]:
         method = grpc.unary_unary_rpc_method_handler(
             self.predict,
             request_deserializer=PredictRequest.FromString,
@@ -46,7 +48,7 @@ class Server:
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, {"Predict": method}),)
         )
-        port = server.add_insecure_port(f"127.0.0.1:{port}")
+        port = server.add_insecure_port(f"{host}:{port}")
         server.start()
         try:
             yield port
@@ -101,3 +103,24 @@ def test_a_server_that_is_back_is_found(server):
                 # gRPC's own pause between attempts would grow to two minutes.
                 until(answers, seconds=10)
             until(lambda: not answers())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs more than one address of this machine")
+def test_calls_go_to_all_addresses_of_a_name_in_turn(server):
+    other = Server()
+    with (
+        server.running(host="127.0.0.2") as port,
+        other.running(port, host="127.0.0.3"),
+        NameServer("127.0.0.2", "127.0.0.3") as names,
+        TFServingClient(names.target(port)) as client,
+    ):
+
+        def both_asked():
+            client.predict("toy", INPUTS)
+            return server.calls > 0 and other.calls > 0
+
+        until(both_asked)
+        before = server.calls, other.calls
+        for _ in range(10):
+            client.predict("toy", INPUTS)
+        assert (server.calls - before[0], other.calls - before[1]) == (5, 5)

@@ -1,7 +1,10 @@
 """Request ids, deadlines, and errors in the manner of each API."""
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from flask import Blueprint, Response, jsonify
 
@@ -9,7 +12,9 @@ from clients.errors import call_error
 from serving.api.status import Code
 from serving.gateway.api import Api
 from serving.gateway.app import APIS, create_app
+from serving.gateway.context import context
 from serving.gateway.observer import Observer
+from serving.gateway.state import gateway
 from tests.images import png, stroke
 
 IMAGE = {"data": png(stroke()), "content_type": "image/png"}
@@ -32,6 +37,32 @@ def test_a_deadline_that_is_over_before_the_model_is_asked(http, server):
     assert response.status_code == 504
     assert "1e-09 s" in response.get_json()["detail"]
     assert not server.batches
+
+
+def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(server, config):
+    begun, proceed = threading.Event(), threading.Event()
+
+    def slowly(spec):
+        begun.set()
+        assert proceed.wait(30)
+        return np.zeros((1, *spec.shape), np.float32)
+
+    def view():
+        gateway().predictor.predict("toy", slowly, timeout=context().time_left())
+        return "done"
+
+    blueprint = Blueprint("slow", __name__)
+    blueprint.get("/slow")(view)
+    config = dataclasses.replace(config, preparing=1)
+    app = create_app(config, server, apis=(*APIS, Api("slow", blueprint)))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(app.test_client().get, "/slow")
+        assert begun.wait(30)
+        waited = ask(app.test_client(), X_Request_Timeout="0.2")
+        proceed.set()
+        assert waited.status_code == 504
+        assert first.result().status_code == 200
+        assert ask(app.test_client()).status_code == 200
 
 
 @pytest.mark.parametrize(

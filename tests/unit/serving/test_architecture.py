@@ -72,7 +72,7 @@ def test_nothing_that_serves_or_asks_imports_training():
 @pytest.mark.parametrize(
     "modules",
     [
-        "serving.gateway.app, serving.gateway.server, serving.gateway.__main__",
+        "serving.gateway.app, serving.gateway.server, serving.gateway.__main__, serving.gateway.kserve",
         "serving.model_server.server, serving.model_server.command, serving.model_server.__main__",
         "serving.model_server.grpc_api.health, serving.model_server.grpc_api.reflection",
         "serving.model_server.tls, serving.logs",
@@ -83,7 +83,7 @@ def test_nothing_that_serves_or_asks_imports_training():
         "commandline.prune, commandline.verify, commandline.bench, commandline.explain, commandline.completion",
         "commandline.model_server, commandline.load.http, commandline.load.grpc, commandline.load.generator",
         "commandline.checks.models, commandline.checks.routes, commandline.checks.service",
-        "training.config, training.datasets, training.data_spec, training.prepare",
+        "training.config, training.datasets, training.data_spec, training.prepare, training.indexed_job",
     ],
 )
 def test_tensorflow_stays_out(modules):

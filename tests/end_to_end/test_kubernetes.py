@@ -1,0 +1,199 @@
+"""What the manifests start, as processes of this machine: commands, settings, files and probes."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.end_to_end.heldout import held_out
+from tests.end_to_end.pods import Pod, entrypoint
+from tests.manifests import ROOT, container, manifests, of_kind
+from tests.name_server import NameServer
+from tests.waiting import until
+
+EMBEDDED = ("embedded", ())
+
+
+@pytest.fixture(scope="module")
+def digit(trained_models) -> tuple[bytes, str]:
+    """A PNG, and the label that training predicted for it."""
+    files, labels, _ = held_out(trained_models.workdir / "runs" / "cnn-1")
+    return files[0], labels[0]
+
+
+def ask(gateway: Pod, png: bytes, **headers: str) -> requests.Response:
+    headers = {"Content-Type": "image/png", **headers}
+    url = f"http://{gateway.addresses['http']}/predict/cnn"
+    return requests.post(url, data=png, headers=headers, timeout=30)
+
+
+def test_settings_probes_and_metrics(start_pods, digit):
+    pods = start_pods("embedded", ("autoscale-inflight", "monitoring"))
+    server = pods.model_server()
+    gateway = pods.gateway(server.addresses["grpc"])
+    for each in (server, gateway):
+        until(lambda each=each: each.passes("readinessProbe"))
+        assert each.probe("livenessProbe") == 200
+    answer = ask(gateway, digit[0])
+    assert answer.json()["predictions"][0]["label"] == digit[1]
+
+    of = {"gateway": gateway, "model-server": server}
+    metrics = {}
+    for name, monitor in of_kind(pods.documents, "ServiceMonitor").items():
+        (endpoint,) = monitor["spec"]["endpoints"]
+        metrics[name] = of[name].get(endpoint["port"], endpoint["path"]).text
+    scaled = of_kind(pods.documents, "HorizontalPodAutoscaler")["gateway"]["spec"]["metrics"]
+    (metric,) = [each["pods"]["metric"]["name"] for each in scaled if each["type"] == "Pods"]
+    assert f"\n{metric} " in metrics["gateway"]
+    assert ":tensorflow:serving:request_count{" in metrics["model-server"]
+
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    assert gateway.probe("livenessProbe") == 200
+    until(lambda: not gateway.passes("readinessProbe"))
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "embedded"])
+def test_every_setting_is_one_and_has_effect(start_pods, overlay):
+    pods = start_pods(overlay, ("canary",))
+    variables = pods.environment("gateway", {})
+    command = [sys.executable, "-m", "serving.gateway", "--print-config"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    from_environment = re.findall(r"^(\w+)=.*# ROCKSTAR_\w+$", done.stdout, re.MULTILINE)
+    assert set(from_environment) == variables.keys()
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu"])
+def test_flags_are_those_of_tensorflow_serving(overlay):
+    spec = container(manifests(overlay), "model-server")
+    dockerfile = "Dockerfile.gpu" if spec["image"].endswith("-gpu") else "Dockerfile.cpu"
+    program, *flags = entrypoint("tfserving", dockerfile) + spec["args"]
+    assert Path(program).name == "tensorflow_model_server"
+    # The embedded server refuses what neither knows, and says which flags are its own.
+    help_text = subprocess.run(
+        [sys.executable, "-m", "serving.model_server", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+    known, _, last = help_text.partition("Flags are those of tensorflow_model_server, except")
+    own = set(re.findall(r"--\w+", last))
+    assert len(own) == 6
+    names = {flag.partition("=")[0] for flag in flags}
+    assert names <= set(re.findall(r"--\w+", known)) - own
+
+
+def test_a_model_that_does_not_load_is_alive_and_not_ready(start_pods, trained_models, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(trained_models.workdir / "models", models)
+    (models / "cnn" / "1" / "model.tflite").write_bytes(b"no model")
+    server = start_pods(*EMBEDDED, models).model_server("--require_all_models=false")
+    assert server.probe("livenessProbe") == 200
+    assert server.probe("readinessProbe") >= 400
+    assert server.probe("startupProbe") >= 400
+
+
+def test_a_canary_answers_a_share(start_pods, trained_models, tmp_path, digit):
+    models = tmp_path / "models"
+    shutil.copytree(trained_models.workdir / "models", models)
+    shutil.copytree(models / "cnn" / "1", models / "cnn" / "2")
+    pods = start_pods("embedded", ("canary",), models)
+    gateway = pods.gateway(pods.model_server().addresses["grpc"])
+    until(lambda: gateway.passes("readinessProbe"))
+    versions = [
+        ask(gateway, digit[0], **{"X-User-ID": f"user-{n}"}).json()["version"] for n in range(100)
+    ]
+    # One in ten on average; of users, each with a version that stays.
+    assert 1 <= versions.count(2) <= 30
+    assert set(versions) == {1, 2}
+
+
+class Callers:
+    """Threads that ask a gateway without a pause, and note what fails."""
+
+    def __init__(self, gateway: Pod, png: bytes, threads: int = 4) -> None:
+        self.answers = 0
+        self.failures: list[str] = []
+        self._ask = lambda: ask(gateway, png)
+        self._done = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+
+    def _run(self) -> None:
+        while not self._done.is_set():
+            answer = self._ask()
+            if answer.status_code == 200:
+                self.answers += 1
+            else:
+                self.failures.append(answer.text)
+
+    def __enter__(self) -> "Callers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs more than one address of this machine")
+def test_a_rollout_of_the_model_server_loses_no_request(start_pods, digit):
+    """The headless service names the new pod, then not the old one, which ends when it is unused."""
+    pods = start_pods(*EMBEDDED)
+    with socket.create_server(("127.0.0.2", 0)) as free:
+        port = free.getsockname()[1]
+    # As in the manifests, with seconds for minutes.
+    (age,) = [
+        each
+        for each in container(pods.documents, "model-server")["args"]
+        if "max_connection" in each
+    ]
+    flags = (f"--port={port}", re.sub(r"\d+$", "500", age))
+
+    def server(host):
+        return pods.model_server(f"--host={host}", *flags)
+
+    def calls(server):
+        text = server.get("rest", "/monitoring/prometheus/metrics").text
+        found = re.findall(r"^:tensorflow:serving:request_count\{.*\} (\S+)$", text, re.MULTILINE)
+        return sum(map(float, found))
+
+    old = server("127.0.0.2")
+    with NameServer("127.0.0.2") as names:
+        gateway = pods.gateway(names.target(port))
+        until(lambda: gateway.passes("readinessProbe"))
+        with Callers(gateway, digit[0]) as callers:
+            for host in ("127.0.0.3", "127.0.0.4"):
+                new = server(host)
+                until(lambda new=new: new.passes("readinessProbe"))
+                names.addresses.append(host)
+                until(lambda new=new: calls(new) > 10 or callers.failures)
+                names.addresses.pop(0)
+                # preStop waits for a time that is enough for this.
+                until(lambda old=old: unused(old, calls) or callers.failures)
+                old.process.send_signal(signal.SIGTERM)
+                assert old.process.wait(30) == 0
+                old = new
+            seen = callers.answers
+            until(lambda: callers.answers > seen + 20 or callers.failures)
+    assert callers.failures == []
+
+
+def unused(server, calls):
+    """Whether no call has come for a second."""
+    before = calls(server)
+    threading.Event().wait(1)
+    return calls(server) == before

@@ -1,0 +1,91 @@
+"""Kubernetes manifests as `kubectl kustomize` renders them."""
+
+import functools
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+K8S = ROOT / "k8s"
+OVERLAYS = ("cpu", "gpu", "embedded")
+COMPONENTS = tuple(sorted(folder.name for folder in (K8S / "components").iterdir()))
+# Models come from one place.
+_EXCLUSIVE = {"model-storage-pvc", "model-storage-s3"}
+
+Manifest = dict[str, Any]
+
+
+def combinations() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each overlay with each set of components that go together."""
+    for overlay in OVERLAYS:
+        for number in range(len(COMPONENTS) + 1):
+            for components in itertools.combinations(COMPONENTS, number):
+                if not set(components) >= _EXCLUSIVE:
+                    yield overlay, components
+
+
+def fullest() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each overlay with all components, once with each place for models."""
+    for overlay, storage in itertools.product(OVERLAYS, sorted(_EXCLUSIVE)):
+        yield overlay, tuple(each for each in COMPONENTS if each not in _EXCLUSIVE - {storage})
+
+
+@functools.cache
+def rendered(overlay: str, components: tuple[str, ...] = ()) -> str:
+    """What is applied; skips the test where there is no kubectl."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl, of which only `kubectl kustomize` is used")
+    with tempfile.TemporaryDirectory() as name:
+        # Kustomize follows no symbolic links and takes no absolute paths.
+        folder = Path(name).resolve()
+        k8s = os.path.relpath(K8S, folder)
+        kustomization = {
+            "resources": [f"{k8s}/overlays/{overlay}"],
+            "components": [f"{k8s}/components/{component}" for component in components],
+        }
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        command = ["kubectl", "kustomize", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def manifests(overlay: str, components: tuple[str, ...] = ()) -> list[Manifest]:
+    """The same, read."""
+    return list(yaml.safe_load_all(rendered(overlay, components)))
+
+
+def of_kind(documents: list[Manifest], kind: str) -> dict[str, Manifest]:
+    """All of a kind, by name."""
+    return {each["metadata"]["name"]: each for each in documents if each["kind"] == kind}
+
+
+def pod(documents: list[Manifest], deployment: str) -> Manifest:
+    """The template of a deployment's pods: metadata and spec."""
+    template: Manifest = of_kind(documents, "Deployment")[deployment]["spec"]["template"]
+    return template
+
+
+def container(documents: list[Manifest], deployment: str) -> Manifest:
+    """The container of a deployment."""
+    (only,) = pod(documents, deployment)["spec"]["containers"]
+    return only  # type: ignore[no-any-return]
+
+
+def config_map(documents: list[Manifest], prefix: str) -> dict[str, str]:
+    """The data of a generated ConfigMap, whose name ends with a hash."""
+    found = {
+        name: each
+        for name, each in of_kind(documents, "ConfigMap").items()
+        if name.rpartition("-")[0] == prefix
+    }
+    (only,) = found.values()
+    return only["data"]  # type: ignore[no-any-return]

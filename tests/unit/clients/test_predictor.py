@@ -1,0 +1,68 @@
+import random
+
+import numpy as np
+import pytest
+
+from clients.backend import TensorResponse
+from clients.errors import NotFoundError
+from clients.predictor import Predictor
+from serving.api.status import Code
+from tests.contracts import LABELS, make_contract
+
+MANY_SERVERS = 4
+
+
+class Servers:
+    """Model servers that take turns, each with one version: as in the middle of a rollout."""
+
+    def __init__(self, versions: list[int], turns: random.Random | None = None) -> None:
+        self.versions, self._turns, self._calls = versions, turns, 0
+
+    def _next(self) -> int:
+        self._calls += 1
+        if self._turns is not None:
+            return self._turns.choice(self.versions)
+        return self.versions[self._calls % len(self.versions)]
+
+    def predict(self, model, inputs, *, version, label, timeout):
+        answering = self._next()
+        self._require(version, answering)
+        probabilities = np.full((len(inputs["image"]), len(LABELS)), answering, np.float32)
+        return TensorResponse({"probabilities": probabilities}, answering)
+
+    def contract(self, model, version=None, *, label=None, timeout):
+        answering = self._next()
+        self._require(version, answering)
+        return make_contract(version=answering)
+
+    def _require(self, version: int | None, there: int) -> None:
+        if version not in (None, there):
+            raise NotFoundError(Code.NOT_FOUND, f"no version {version}")
+
+
+def predict(predictor, **options):
+    batch = np.zeros((1, 8, 8, 1), np.float32)
+    predicted = predictor.predict("toy", lambda _: batch, timeout=30.0, **options)
+    assert (predicted.outputs == predicted.contract.version).all()
+    return predicted.contract.version
+
+
+@pytest.mark.parametrize("new", range(1, MANY_SERVERS))
+@pytest.mark.parametrize("turns", [None, 1, 2, 3])
+def test_while_servers_get_a_new_version_one_by_one_every_request_is_answered(new, turns):
+    servers = Servers([1] * MANY_SERVERS, None if turns is None else random.Random(turns))
+    predictor = Predictor(servers)
+    assert predict(predictor) == 1
+    servers.versions = [2] * new + [1] * (MANY_SERVERS - new)
+    # Which one answers is the servers' affair.
+    assert {predict(predictor) for _ in range(50)} <= {1, 2}
+
+
+def test_two_servers_that_take_turns():
+    predictor = Predictor(Servers([1, 2]))
+    assert {predict(predictor) for _ in range(3)} == {1, 2}
+
+
+def test_a_version_that_is_asked_for_and_is_not_there_is_told():
+    with pytest.raises(NotFoundError):
+        predict(Predictor(Servers([1])), version=2)

@@ -1,0 +1,114 @@
+"""docs/deploy.md names every setting and every alert, and nothing that is not there."""
+
+import os
+import re
+
+import pytest
+import yaml
+
+from tests.kustomize import ROOT, rendered
+from tests.settings_table import rows
+from training.indexed_job import main as indexed_job
+
+PAGE = ROOT / "docs" / "deploy.md"
+TEXT = PAGE.read_text()
+ALERTS = [
+    rule
+    for group in yaml.safe_load((ROOT / "monitoring" / "alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]
+]
+
+
+def anchors(text: str) -> set[str]:
+    """Where links into a page may point, as GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each).strip().lower().replace(" ", "-") for each in headings}
+
+
+def test_the_gateways_settings_are_all_there_as_they_are():
+    table = "\n".join(rows())
+    assert table in TEXT, f"python -m tests.settings_table prints the table:\n{table}"
+
+
+@pytest.mark.parametrize("file", ["Dockerfile.cpu", "Dockerfile.gpu"])
+def test_arguments_of_images_are_there(file):
+    names = set(re.findall(r"^ARG (\w+)", (ROOT / file).read_text(), re.MULTILINE))
+    assert {name for name in names if f"`{name}`" not in TEXT} == set()
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "embedded"])
+def test_flags_of_model_servers_are_there(overlay):
+    server = rendered(f"k8s/overlays/{overlay}")["Deployment", "model-server"]
+    (container,) = server["spec"]["template"]["spec"]["containers"]
+    dockerfile = (ROOT / "Dockerfile.cpu").read_text()
+    flags = {each.partition("=")[0] for each in container["args"]}
+    for entrypoint in re.findall(r"^ENTRYPOINT \[[^]]*\]", dockerfile, re.MULTILINE):
+        flags |= set(re.findall(r'"(--\w+)', entrypoint))
+    assert len(flags) > 6
+    assert {flag for flag in flags if f"`{flag}`" not in TEXT} == set()
+
+
+def test_the_batching_files_fields_are_there():
+    file = (ROOT / "serving" / "tfserving" / "batching.config").read_text()
+    fields = re.findall(r"^(\w+) \{ value: (\d+) \}", file, re.MULTILINE)
+    assert fields
+    for name, value in fields:
+        assert re.search(rf"\| `{name}` \| {value} \|", TEXT), name
+
+
+def test_settings_of_components_are_there():
+    files = (ROOT / "k8s" / "components").glob("*/settings.env")
+    names = {name for file in files for name in re.findall(r"\b([A-Z][A-Z_]+)=", file.read_text())}
+    assert len(names) > 3
+    assert {name for name in names if f"`{name}`" not in TEXT} == set()
+
+
+def test_options_of_a_training_worker_are_there():
+    options = {each.opts[0] for each in indexed_job.params if each.opts[0].startswith("--")}
+    assert {option for option in options if f"`{option}`" not in TEXT} == set()
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda each: each["alert"])
+def test_every_alert_has_its_section_and_points_there(alert):
+    section = re.search(rf"^### {alert['alert']}\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert section, "no section"
+    # What to look at, and what to do.
+    assert "```\n" in section[1]
+    assert re.search(r"^- ", section[1], re.MULTILINE)
+    file, _, anchor = alert["annotations"]["runbook"].partition("#")
+    assert ROOT / file == PAGE
+    assert anchor == alert["alert"].lower()
+
+
+def test_the_runbook_has_no_alert_that_is_none():
+    runbook = TEXT.partition("## Runbook")[2]
+    assert re.findall(r"^### (.*)$", runbook, re.MULTILINE) == [each["alert"] for each in ALERTS]
+
+
+def test_the_overlay_that_is_shown_can_be_applied(tmp_path):
+    (shown,) = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", TEXT, re.DOTALL)
+    # Kustomize takes no absolute paths.
+    k8s = os.path.relpath(ROOT / "k8s", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(shown.replace("../k8s", k8s))
+    documents = rendered(str(tmp_path))
+    images = {
+        name: document["spec"]["template"]["spec"]["containers"][0]["image"]
+        for (kind, name), document in documents.items()
+        if kind == "Deployment"
+    }
+    assert images == {
+        "gateway": "registry.example.org/rockstartf/gateway:0.1.0",
+        "model-server": "registry.example.org/rockstartf/tfserving:0.1.0",
+    }
+    assert ("PrometheusRule", "rockstartf") in documents
+
+
+def test_links_and_paths_lead_somewhere():
+    for target in re.findall(r"\]\(([^)]+)\)", TEXT):
+        if not target.startswith("http"):
+            file, _, anchor = target.partition("#")
+            page = PAGE.parent / file if file else PAGE
+            assert page.exists(), target
+            assert not anchor or anchor in anchors(page.read_text()), target
+    for path in re.findall(r"\bk8s/[\w/.-]*\w", TEXT):
+        assert (ROOT / path).exists(), path

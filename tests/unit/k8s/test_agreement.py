@@ -1,0 +1,268 @@
+"""What one file of the manifests says of another, of the images and of the code is true."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+from google.protobuf import text_format
+
+from serving.api.messages.model_server_config_pb2 import ModelServerConfig
+from serving.gateway.app import create_app
+from serving.gateway.config import GatewayConfig
+from serving.model_server.server import GRACE_SECONDS
+from tests.manifests import (
+    K8S,
+    OVERLAYS,
+    ROOT,
+    config_map,
+    container,
+    fullest,
+    manifests,
+    of_kind,
+    pod,
+)
+
+NAME = "app.kubernetes.io/name"
+ALL = [*((overlay, ()) for overlay in OVERLAYS), *fullest()]
+# What Kubernetes' DNS lets clients remember an address for, where nobody has set it.
+DNS_S = 30
+# gRPC lets connections live up to a tenth longer than max_connection_age_ms.
+JITTER = 1.1
+
+
+@pytest.fixture(params=ALL, ids=lambda each: "-".join([each[0], *each[1]]))
+def applied(request):
+    return manifests(*request.param)
+
+
+def pods(documents):
+    return {name: pod(documents, name) for name in of_kind(documents, "Deployment")}
+
+
+def selected(documents, selector):
+    """The deployments whose pods a selector takes."""
+    labels = selector["matchLabels"].items()
+    return {
+        n for n, each in pods(documents).items() if labels <= each["metadata"]["labels"].items()
+    }
+
+
+def ports(documents, deployment):
+    return {
+        each["name"]: each["containerPort"] for each in container(documents, deployment)["ports"]
+    }
+
+
+def test_everything_is_in_the_namespace(applied):
+    (namespace,) = of_kind(applied, "Namespace")
+    others = [each for each in applied if each["kind"] != "Namespace"]
+    assert {each["metadata"]["namespace"] for each in others} == {namespace} == {"rockstartf"}
+
+
+def test_selectors_find_pods(applied):
+    for name, deployment in of_kind(applied, "Deployment").items():
+        assert selected(applied, deployment["spec"]["selector"]) == {name}
+        for spread in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]:
+            assert selected(applied, spread["labelSelector"]) == {name}
+    for name, service in of_kind(applied, "Service").items():
+        assert selected(applied, {"matchLabels": service["spec"]["selector"]}) == {name}
+    for name, budget in of_kind(applied, "PodDisruptionBudget").items():
+        assert selected(applied, budget["spec"]["selector"]) == {name}
+    for name, scaler in of_kind(applied, "HorizontalPodAutoscaler").items():
+        assert scaler["spec"]["scaleTargetRef"]["name"] == name
+        # The autoscaler owns the number of pods: a number here would undo its work.
+        assert "replicas" not in of_kind(applied, "Deployment")[name]["spec"]
+
+
+def test_ports_have_the_names_they_are_called_by(applied):
+    for name, service in of_kind(applied, "Service").items():
+        for each in service["spec"]["ports"]:
+            assert ports(applied, name)[each["targetPort"]] == each["port"]
+            assert each["name"] == each["targetPort"]
+    for name in pods(applied):
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert container(applied, name)[probe]["httpGet"]["port"] in ports(applied, name)
+    for monitor in of_kind(applied, "ServiceMonitor").values():
+        (service,) = [
+            each
+            for each in of_kind(applied, "Service").values()
+            if monitor["spec"]["selector"]["matchLabels"].items()
+            <= each["metadata"]["labels"].items()
+        ]
+        named = {each["name"] for each in service["spec"]["ports"]}
+        assert {each["port"] for each in monitor["spec"]["endpoints"]} <= named
+
+
+def test_what_is_referred_to_is_there(applied):
+    made = {kind: set(of_kind(applied, kind)) for kind in ("ConfigMap", "ServiceAccount")}
+    claims = set(of_kind(applied, "PersistentVolumeClaim"))
+    for template in pods(applied).values():
+        spec = template["spec"]
+        assert spec["serviceAccountName"] in made["ServiceAccount"]
+        volumes = {each["name"]: each for each in spec["volumes"]}
+        for each in volumes.values():
+            assert each.get("configMap", {}).get("name") in {None, *made["ConfigMap"]}
+            assert each.get("persistentVolumeClaim", {}).get("claimName") in {None, *claims}
+        for each in [*spec["containers"], *spec.get("initContainers", [])]:
+            assert {mount["name"] for mount in each["volumeMounts"]} <= volumes.keys()
+            for source in each.get("envFrom", []):
+                if "configMapRef" in source:
+                    assert source["configMapRef"]["name"] in made["ConfigMap"]
+                else:
+                    assert source["secretRef"]["optional"]
+    for ingress in of_kind(applied, "Ingress").values():
+        issued = {each["spec"]["secretName"] for each in of_kind(applied, "Certificate").values()}
+        for tls in ingress["spec"].get("tls", []):
+            assert tls["secretName"] in issued
+
+
+def test_pods_are_restricted(applied):
+    (namespace,) = of_kind(applied, "Namespace").values()
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for account in of_kind(applied, "ServiceAccount").values():
+        assert account["automountServiceAccountToken"] is False
+    for template in pods(applied).values():
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] == 10001
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for each in [*spec["containers"], *spec.get("initContainers", [])]:
+            assert each["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            }
+            assert {"memory"} <= each["resources"]["limits"].keys()
+            assert {"cpu", "memory"} <= each["resources"]["requests"].keys()
+
+
+def test_nobody_but_the_gateway_reaches_the_models(applied):
+    policies = of_kind(applied, "NetworkPolicy")
+    assert policies["default-deny"]["spec"] == {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+    }
+    of_models = [
+        each["spec"]
+        for name, each in policies.items()
+        if name != "default-deny"
+        and "model-server" in selected(applied, each["spec"]["podSelector"])
+    ]
+    grpc = ports(applied, "model-server")["grpc"]
+    callers = [
+        source
+        for spec in of_models
+        for rule in spec.get("ingress", [])
+        if grpc in [port["port"] for port in rule["ports"]]
+        for source in rule["from"]
+    ]
+    assert callers == [{"podSelector": {"matchLabels": {NAME: "gateway"}}}]
+
+
+def test_a_rollout_waits_for_requests(applied):
+    settings = config_map(applied, "gateway-settings")
+    longest = float(settings["ROCKSTAR_MAX_REQUEST_TIMEOUT"])
+    drain, grace = float(settings["ROCKSTAR_DRAIN"]), float(settings["ROCKSTAR_GRACE"])
+    assert grace >= longest
+    # The gateway's workers end a second after their grace.
+    assert pod(applied, "gateway")["spec"]["terminationGracePeriodSeconds"] > drain + grace + 1
+    # Meanwhile two probes fail, and load balancers hear of it.
+    probe = container(applied, "gateway")["readinessProbe"]
+    assert drain >= (probe["failureThreshold"] + 1) * probe["periodSeconds"]
+
+    server = container(applied, "model-server")
+    (age,) = re.findall(r"grpc\.max_connection_age_ms=(\d+)", " ".join(server["args"]))
+    sleep = server["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert sleep > JITTER * int(age) / 1000 + DNS_S + longest
+    period = pod(applied, "model-server")["spec"]["terminationGracePeriodSeconds"]
+    assert period > sleep + GRACE_SECONDS
+    for deployment in of_kind(applied, "Deployment").values():
+        assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_the_gateway_finds_all_model_servers(applied):
+    service = of_kind(applied, "Service")["model-server"]
+    assert service["spec"]["clusterIP"] == "None"
+    upstream = config_map(applied, "gateway-settings")["ROCKSTAR_UPSTREAM"]
+    assert upstream == f"dns:///model-server:{ports(applied, 'model-server')['grpc']}"
+
+
+def test_models_are_those_of_the_model_server(applied):
+    config = config_map(applied, "tfserving-config")
+    served = text_format.Parse(config["models.config"], ModelServerConfig())
+    names = {each.name for each in served.model_config_list.config}
+    assert set(config_map(applied, "gateway-settings")["ROCKSTAR_MODELS"].split()) == names
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        path = container(applied, "model-server")[probe]["httpGet"]["path"]
+        assert path.split("/")[3] in names
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_configuration_is_the_very_files(overlay):
+    config = config_map(manifests(overlay), "tfserving-config")
+    for name in ("models.config", "batching.config", "monitoring.config"):
+        assert config[name] == (ROOT / "serving" / "tfserving" / name).read_text()
+
+
+def test_dashboard_and_alerts_are_the_very_files():
+    applied = manifests("cpu", ("monitoring",))
+    dashboard = config_map(applied, "rockstartf-dashboard")["dashboard.json"]
+    assert dashboard == (ROOT / "monitoring" / "dashboard.json").read_text()
+    alerts = yaml.safe_load((ROOT / "monitoring" / "alerts.yaml").read_text())
+    (rule,) = of_kind(applied, "PrometheusRule").values()
+    assert rule["spec"] == alerts
+    # Alerts ask for the job that the scrapes are named.
+    (endpoint,) = of_kind(applied, "ServiceMonitor")["gateway"]["spec"]["endpoints"]
+    (job,) = [each["replacement"] for each in endpoint["relabelings"]]
+    assert f'job="{job}"' in str(alerts)
+
+
+def test_images_are_of_this_version(applied):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    images = {name: container(applied, name)["image"] for name in pods(applied)}
+    targets = re.findall(r"FROM \S+ AS (\S+)", (ROOT / "Dockerfile.cpu").read_text())
+    for image in images.values():
+        repository, _, tag = image.partition(":")
+        assert repository.removeprefix("rockstartf/") in targets
+        assert tag.removesuffix("-gpu") == version
+
+
+def test_the_ingress_has_all_paths_but_those_of_operators():
+    (ingress,) = of_kind(manifests("cpu"), "Ingress").values()
+    (rule,) = ingress["spec"]["rules"]
+    exact = {each["path"] for each in rule["http"]["paths"] if each["pathType"] == "Exact"}
+    prefixes = {each["path"] for each in rule["http"]["paths"] if each["pathType"] == "Prefix"}
+    routes = {str(each) for each in create_app(GatewayConfig(models=("cnn",))).url_map.iter_rules()}
+    kept = {
+        route
+        for route in routes
+        if route not in exact and not any(f"{route}/".startswith(f"{each}/") for each in prefixes)
+    }
+    # TensorFlow Serving's own clients never write /V1; the gateway takes it to refuse it well.
+    assert kept == {"/livez", "/readyz", "/metrics", "/V1/<path:path>"}
+    size = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    assert size == f"{GatewayConfig.max_body_bytes // 2**20}m"
+
+
+def test_a_gpu_for_each_model_server():
+    spec = pod(manifests("gpu"), "model-server")["spec"]
+    assert container(manifests("gpu"), "model-server")["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container(manifests("gpu"), "model-server")["image"].endswith("-gpu")
+    assert spec["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+    assert "nvidia.com/gpu" in [each["key"] for each in spec["tolerations"]]
+
+
+def test_the_host_of_a_certificate_is_that_of_the_ingress():
+    applied = manifests("cpu", ("tls",))
+    (ingress,) = of_kind(applied, "Ingress").values()
+    (certificate,) = of_kind(applied, "Certificate").values()
+    hosts = [rule["host"] for rule in ingress["spec"]["rules"]]
+    assert hosts == certificate["spec"]["dnsNames"] == ingress["spec"]["tls"][0]["hosts"]
+
+
+def test_overlays_are_short():
+    for overlay in OVERLAYS:
+        lines = (K8S / "overlays" / overlay / "kustomization.yaml").read_text().splitlines()
+        assert len(lines) <= 15

@@ -1,0 +1,67 @@
+"""Every combination of overlay and components, against what others know of Kubernetes."""
+
+import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.environments import environment
+from tests.manifests import K8S, OVERLAYS, combinations, fullest, rendered
+
+# kubernetes-validate knows releases to that of its own version.
+OLDEST, NEWEST = "1.30", "1.37"
+CHECKS = ["checkov==3.3.30", f"kubernetes-validate=={NEWEST}.0"]
+# Of the Prometheus operator and of cert-manager: there are no schemas of theirs here.
+CUSTOM = {"Certificate", "PrometheusRule", "ServiceMonitor"}
+
+
+@pytest.fixture(scope="module")
+def checks(request) -> Path:
+    """Where the commands of the checkers are."""
+    return environment(request.config, "kubernetes", CHECKS).parent
+
+
+@pytest.fixture(scope="module")
+def everything() -> dict[str, str]:
+    """Each manifest that any combination applies, once, by its text."""
+    with ThreadPoolExecutor(2) as pool:
+        texts = list(pool.map(lambda combination: rendered(*combination), combinations()))
+    documents = dict.fromkeys(part for text in texts for part in text.split("---\n"))
+    return {text: yaml.safe_load(text)["kind"] for text in documents}
+
+
+def test_every_combination_renders(everything):
+    assert set(everything.values()) > CUSTOM
+    assert len(everything) > 40
+
+
+@pytest.mark.parametrize("release", [OLDEST, NEWEST])
+def test_releases_know_every_field(everything, checks, tmp_path, release):
+    file = tmp_path / "all.yaml"
+    file.write_text("---\n".join(t for t, kind in everything.items() if kind not in CUSTOM))
+    command = [checks / "kubernetes-validate", "--strict", "-k", release, "--quiet", file]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_policies_fail_only_where_we_say_why(checks, tmp_path):
+    for overlay, components in [*((each, ()) for each in OVERLAYS), *fullest()]:
+        file = tmp_path / f"{overlay}-{len(components)}-{'pvc' in ' '.join(components)}.yaml"
+        file.write_text(rendered(overlay, components))
+    command = [checks / "checkov", "--framework=kubernetes", "--skip-download", "--output=json"]
+    done = subprocess.run(
+        [*command, "--compact", "--quiet", "--directory", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    report = json.loads(done.stdout)
+    assert report["summary"]["parsing_errors"] == 0
+    assert report["summary"]["passed"] > 1000
+    failed = {each["check_id"]: each["resource"] for each in report["results"]["failed_checks"]}
+    skipped = yaml.safe_load((K8S / "checkov.yaml").read_text())["skip-check"]
+    # Neither one more, nor one that would pass.
+    assert failed.keys() == set(skipped), failed

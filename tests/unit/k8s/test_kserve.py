@@ -1,0 +1,164 @@
+"""k8s/kserve: the names and ports by which KServe's transformer finds its predictor."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from serving.gateway.kserve import transformer
+from tests.environments import environment
+from tests.kustomize import rendered
+
+SAID_BY_KSERVE = (
+    "--model_name",
+    "cnn",
+    "--predictor_host",
+    "cnn-predictor.ns",
+    "--http_port",
+    "8080",
+)
+
+
+@pytest.fixture(scope="module")
+def manifests():
+    return rendered("k8s/kserve")
+
+
+def settings_of(output: str) -> dict[str, str]:
+    lines = [line.partition("  #")[0].partition("=") for line in output.splitlines()]
+    return {name: value.strip() for name, _, value in lines}
+
+
+def test_what_kserve_says_becomes_settings(monkeypatch):
+    done = CliRunner().invoke(transformer, ["--print-config", *SAID_BY_KSERVE])
+    assert done.exit_code == 0, done.output
+    said = settings_of(done.output)
+    assert said["ROCKSTAR_UPSTREAM"] == "dns:///cnn-predictor.ns:8500"
+    assert said["ROCKSTAR_MODELS"] == "cnn"
+    assert said["ROCKSTAR_BIND"] == "0.0.0.0:8080"
+    assert said["ROCKSTAR_WORKERS"] == "2"
+
+
+def test_the_gateways_own_options_go_before():
+    options = ["--workers", "3", "--predictor_grpc_port=9000", "--model", "other", "--threads=8"]
+    done = CliRunner().invoke(transformer, ["--print-config", *options, *SAID_BY_KSERVE])
+    assert done.exit_code == 0, done.output
+    said = settings_of(done.output)
+    assert said["ROCKSTAR_UPSTREAM"] == "dns:///cnn-predictor.ns:9000"
+    assert (said["ROCKSTAR_WORKERS"], said["ROCKSTAR_THREADS"]) == ("3", "8")
+    assert said["ROCKSTAR_MODELS"] == "cnn other"
+
+
+def test_an_option_that_nobody_knows_is_refused():
+    done = CliRunner().invoke(transformer, [*SAID_BY_KSERVE, "--log-formt=json"])
+    assert done.exit_code == 2
+    assert "--log-formt" in done.output
+    assert "--log-format" in done.output
+
+
+def test_the_predictor_answers_where_the_transformer_asks(manifests):
+    service = manifests["InferenceService", "cnn"]["spec"]
+    runtime = manifests["ServingRuntime", service["predictor"]["model"]["runtime"]]["spec"]
+    (server,) = runtime["containers"]
+    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+    (gateway,) = service["transformer"]["containers"]
+    done = CliRunner().invoke(
+        transformer, ["--print-config", *gateway.get("args", []), *SAID_BY_KSERVE]
+    )
+    # Of a Service that KServe makes, only the first port has another number.
+    assert settings_of(done.output)["ROCKSTAR_UPSTREAM"].endswith(f":{ports['grpc']}")
+    assert f"--port={ports['grpc']}" in server["args"]
+    assert f"--rest_api_port={ports['http']}" in server["args"]
+    assert server["ports"][0]["name"] == "http"
+    assert gateway["command"] == ["python", "-m", transformer.callback.__module__]
+    assert {server["name"], gateway["name"]} == {"kserve-container"}
+    model_format = service["predictor"]["model"]["modelFormat"]
+    assert model_format in runtime["supportedModelFormats"]
+
+
+def test_a_pod_is_given_the_time_that_its_gateway_takes_to_stop(manifests):
+    transformer = manifests["InferenceService", "cnn"]["spec"]["transformer"]
+    (gateway,) = transformer["containers"]
+    settings = {each["name"]: each["value"] for each in gateway["env"]}
+    seconds = float(settings["ROCKSTAR_DRAIN"]) + float(settings["ROCKSTAR_GRACE"])
+    assert transformer["terminationGracePeriodSeconds"] > seconds
+
+
+def test_gateway_and_model_server_are_those_of_the_base(manifests):
+    """Sizes, and what else must hold of every rollout."""
+    base = rendered("k8s/overlays/cpu")
+    service = manifests["InferenceService", "cnn"]["spec"]
+    pods = {
+        "gateway": (service["transformer"], service["transformer"]["containers"][0]),
+        "model-server": (
+            service["predictor"],
+            manifests["ServingRuntime", "rockstartf"]["spec"]["containers"][0],
+        ),
+    }
+    for name, (spec, container) in pods.items():
+        expected = base["Deployment", name]["spec"]["template"]["spec"]
+        for field in ("resources", "securityContext", "lifecycle"):
+            assert container.get(field) == expected["containers"][0].get(field), (name, field)
+        for field in ("securityContext", "terminationGracePeriodSeconds"):
+            assert spec[field] == expected[field], (name, field)
+    (settings,) = [
+        each["data"] for (kind, name), each in base.items() if name.startswith("gateway-settings")
+    ]
+    (gateway,) = service["transformer"]["containers"]
+    for each in gateway["env"]:
+        assert settings[each["name"]] == each["value"]
+
+
+def test_every_field_is_one_that_kserve_knows(manifests, pytestconfig):
+    """By the classes of KServe's own Python client."""
+    interpreter = environment(pytestconfig, "kserve", ["--no-deps", "kserve==0.21.0"])
+    (models,) = interpreter.parents[1].glob("lib/python*/site-packages/kserve/models")
+    fields = {}
+    for file in models.glob("*.py"):
+        fields |= fields_by_class(file)
+    unknown = [
+        *unknown_fields(manifests["InferenceService", "cnn"], "V1beta1InferenceService", fields),
+        *unknown_fields(
+            manifests["ServingRuntime", "rockstartf"], "V1alpha1ServingRuntime", fields
+        ),
+    ]
+    assert unknown == []
+
+
+def fields_by_class(file: Path) -> dict[str, dict[str, str]]:
+    """Each class's fields as documents name them, with their types."""
+    found = {}
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            tables = {
+                target.id: ast.literal_eval(each.value)
+                for each in node.body
+                if isinstance(each, ast.Assign)
+                and isinstance(target := each.targets[0], ast.Name)
+                and target.id in ("openapi_types", "attribute_map")
+            }
+            if len(tables) == 2:
+                names, types = tables["attribute_map"], tables["openapi_types"]
+                found[node.name] = {names[field]: types[field] for field in types}
+    return found
+
+
+def unknown_fields(value, kind: str, fields: dict[str, dict[str, str]], path="") -> list[str]:
+    """Where a document has fields that its class has not; Kubernetes' own classes are let be."""
+    if items := re.fullmatch(r"list\[(.*)\]", kind):
+        return [
+            each
+            for n, item in enumerate(value)
+            for each in unknown_fields(item, items[1], fields, f"{path}[{n}]")
+        ]
+    if kind not in fields:
+        return []
+    wrong = [f"{path}.{name}" for name in value if name not in fields[kind]]
+    return wrong + [
+        each
+        for name, item in value.items()
+        if name in fields[kind]
+        for each in unknown_fields(item, fields[kind][name], fields, f"{path}.{name}")
+    ]

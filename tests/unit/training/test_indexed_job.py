@@ -1,0 +1,104 @@
+import json
+import socket
+import threading
+
+import pytest
+from click.testing import CliRunner
+
+from tests.ports import free_ports
+from training.indexed_job import main, tf_config, worker_addresses
+from training.rendezvous import MissingWorkersError, meet
+
+ADDRESS = "training-{index}.training:2222"
+TWO = ["training-0.training:2222", "training-1.training:2222"]
+
+
+def test_each_worker_has_its_own_name_in_the_service():
+    assert worker_addresses(ADDRESS, 2) == TWO
+    assert worker_addresses("127.0.0.1:2345{index}", 2) == ["127.0.0.1:23450", "127.0.0.1:23451"]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "training:2222",
+        "training-{index}",
+        "{host}-{index}:1",
+        "training-{}:1",
+        "a-{index}:70000",
+        "{",
+    ],
+)
+def test_an_address_that_cannot_be_is_told(template):
+    done = CliRunner().invoke(main, ["--workers=2", f"--address={template}", "--index=0", "true"])
+    assert done.exit_code == 1
+    assert "address: expected HOST:PORT with {index} in it" in done.output
+    assert repr(template) in done.output
+
+
+def test_the_document_names_all_workers_and_this_one():
+    assert json.loads(json.dumps(tf_config(TWO, 1))) == {
+        "cluster": {"worker": TWO},
+        "task": {"type": "worker", "index": 1},
+    }
+
+
+def test_the_index_is_that_of_the_job():
+    arguments = ["--workers=2", f"--address={ADDRESS}", "true"]
+    done = CliRunner().invoke(main, arguments, env={"JOB_COMPLETION_INDEX": "2"})
+    assert done.exit_code == 1
+    assert "index: expected 0 to 1, since there are 2 workers, got 2" in done.output
+    done = CliRunner().invoke(main, arguments, env={"JOB_COMPLETION_INDEX": None})
+    assert done.exit_code == 2
+    assert "Missing option '--index'" in done.output
+
+
+def test_workers_that_come_one_after_the_other_meet():
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(3)]
+    steps = threading.Semaphore(0)
+    met = []
+
+    def worker(index):
+        # Whoever has met the others makes way, as a training does that binds the same port.
+        meet(addresses, index, 60.0, lambda _: steps.acquire(timeout=0.05))
+        taken_over.append(socket.create_server(("", int(addresses[index].rpartition(":")[2]))))
+        met.append(index)
+
+    taken_over: list[socket.socket] = []
+    threads = [threading.Thread(target=worker, args=[index]) for index in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for taken in taken_over:
+        taken.close()
+    assert sorted(met) == [0, 1, 2]
+
+
+def test_who_is_missing_is_told_while_it_waits_and_at_the_end(caplog):
+    own, closed = free_ports(2)
+    addresses = [f"127.0.0.1:{own}", f"127.0.0.1:{closed}", "training-2.invalid:2222"]
+    with caplog.at_level("INFO"), pytest.raises(MissingWorkersError) as raised:
+        meet(addresses, 0, 1e-9, lambda _: None)
+    for text in (caplog.text, str(raised.value)):
+        assert f"worker 1 at 127.0.0.1:{closed} (Connection refused)" in text
+        assert "worker 2 at training-2.invalid:2222 (its name is not known yet)" in text
+
+
+def test_a_port_that_is_taken_is_told():
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(
+            main, ["--workers=1", f"--address={{index}}:{port}", "--index=0", "true"]
+        )
+    assert done.exit_code == 1
+    assert f"cannot listen on this worker's port {port}" in done.output
+
+
+def test_a_command_that_is_not_there_is_told():
+    (port,) = free_ports(1)
+    done = CliRunner().invoke(
+        main, ["--workers=1", f"--address={{index}}:{port}", "--index=0", "no-such-command"]
+    )
+    assert done.exit_code == 1
+    assert "cannot run no-such-command: No such file" in done.output

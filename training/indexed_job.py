@@ -1,0 +1,110 @@
+"""`python -m training.indexed_job`: one worker of a training that is an Indexed Job of Kubernetes.
+
+Each pod of such a Job knows its index, from JOB_COMPLETION_INDEX, and has a name in a headless
+Service, <job>-<index>.<service>. From these comes `TF_CONFIG`, as tf.distribute wants it:
+https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
+"""
+
+import json
+import logging
+import os
+import signal
+import string
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+import click
+
+from training.errors import ConfigError, TrainingError
+from training.rendezvous import meet
+
+_VARIABLE = "TF_CONFIG"
+
+
+def worker_addresses(template: str, workers: int) -> list[str]:
+    """HOST:PORT of each worker, from a template such as "training-{index}.training:2222".
+
+    Raises:
+        ConfigError: the template has no {index} or does not end in a port.
+    """
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        addresses = [template.format(index=index) for index in range(workers)]
+    except (ValueError, KeyError, IndexError):
+        names, addresses = [], []
+    ports = [address.rpartition(":")[2] for address in addresses]
+    if set(names) != {"index"} or not all(_is_port(port) for port in ports):
+        raise ConfigError(
+            f"address: expected HOST:PORT with {{index}} in it, such as "
+            f"training-{{index}}.training:2222, got {template!r}"
+        )
+    return addresses
+
+
+def tf_config(addresses: list[str], index: int) -> dict[str, Any]:
+    """The TF_CONFIG of one of the workers; worker 0 is the chief, who publishes.
+
+    Raises:
+        ConfigError: there is no such worker.
+    """
+    if not 0 <= index < len(addresses):
+        raise ConfigError(
+            f"index: expected 0 to {len(addresses) - 1}, since there are {len(addresses)} workers, "
+            f"got {index}: the Job's completions and --workers must be the same number"
+        )
+    return {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+
+
+@click.command(
+    epilog="Example: python -m training.indexed_job --workers 2 "
+    "--address 'training-{index}.training:2222' rockstar train cnn",
+    context_settings={"allow_interspersed_args": False},
+)
+@click.option("--workers", type=click.IntRange(1), required=True, help="How many train together.")
+@click.option("--address", required=True, help="HOST:PORT of each, with {index} in it.")
+@click.option(
+    "--index",
+    type=int,
+    envvar="JOB_COMPLETION_INDEX",
+    required=True,
+    help="Which of them this is; of an Indexed Job's pod the variable JOB_COMPLETION_INDEX.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds that the others may take to start.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def main(workers: int, address: str, index: int, patience: float, command: tuple[str, ...]) -> None:
+    """Set TF_CONFIG, wait for the other workers, then become COMMAND."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # The first process of a container ignores signals that it does not handle.
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        addresses = worker_addresses(address, workers)
+        document = tf_config(addresses, index)
+        meet(addresses, index, patience, time.sleep)
+    except TrainingError as error:
+        raise click.ClickException(str(error)) from error
+    environment = os.environ | {_VARIABLE: json.dumps(document)}
+    sys.stderr.flush()
+    try:
+        os.execvpe(command[0], command, environment)  # noqa: S606 - a list, without a shell
+    except OSError as error:
+        raise click.ClickException(f"cannot run {command[0]}: {error.strerror}") from error
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 2**16
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m training.indexed_job")
