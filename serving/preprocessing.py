@@ -107,7 +107,7 @@ class CropToContent(StepBase, frozen=True):
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """Apply the step."""
-        content: NDArray[np.bool_] = np.asarray(image > self.threshold).any(axis=2)
+        content: NDArray[np.bool_] = np.logical_or.reduce(image > self.threshold, axis=2)
         rows = np.flatnonzero(content.any(axis=1))
         columns = np.flatnonzero(content.any(axis=0))
         if not rows.size:

@@ -18,7 +18,7 @@ class Elsewhere(FakeServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked = []
+        self.asked: list[tuple] = []
 
     def predict(self, model, inputs, **options):
         self.asked.append((model, options["version"], options["label"]))
@@ -38,7 +38,7 @@ def server():
 
 @pytest.fixture
 def start(folder, server, tmp_path):
-    started = []
+    started: list[InProcess] = []
 
     def start(labels: str = "") -> InProcess:
         config = tmp_path / "models.config"
