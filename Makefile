@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MESSAGES := serving/api/messages
+IMAGES ?= gateway embedded
+REVISION = $(shell git rev-parse --short HEAD)
 
 help:  ## what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/train.stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "RockstarTF needs Python 3.11 to 3.13, %s is %d.%d: make PYTHON=python3.12 …" % (sys.executable, *v))'
@@ -23,6 +25,12 @@ demo: .venv/train.stamp  ## train three models on real digits, serve them, ask t
 
 test: .venv/dev.stamp  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+images:  ## build the images with Docker; see docs/containers.md
+	docker buildx bake --file compose.yaml --set '*.args.REVISION=$(REVISION)' $(if $(PLATFORMS),--set '*.platform=$(PLATFORMS)',--load) $(ARGS) $(IMAGES)
+
+images-test: .venv/dev.stamp  ## build images without Docker and run them (Linux, as root)
+	@$(BIN)/python -m pytest -m images --images=all $(ARGS)
 
 check: .venv/dev.stamp  ## format, lint, types, generated code
 	$(BIN)/ruff format --check .
@@ -45,4 +53,4 @@ lock:  ## pin every dependency again (needs uv)
 clean:  ## remove what was made here
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test check format generate lock clean
+.PHONY: help demo test images images-test check format generate lock clean

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clients.http import HttpClient
+from examples.demo import read_held_out
 from tests.containers.engine import Container, Engine, missing
 from tests.containers.stand_in import make_stand_in
 from tests.waiting import until
@@ -66,22 +67,28 @@ class Pair:
 def start_pair(engine: Engine, gateway_image: str, model_server_image: str):
     """Starts a pair with some options more, and returns when every model answers."""
 
-    def start(*options: str) -> Pair:
-        models = engine.start(model_server_image, options=options)
+    def start(*options: str, models: tuple[str, ...] = MODELS) -> Pair:
+        model_server = engine.start(model_server_image, options=options)
         settings = (
-            f"--env=ROCKSTAR_UPSTREAM={models.address}:8500",
-            f"--env=ROCKSTAR_MODELS={' '.join(MODELS)}",
+            f"--env=ROCKSTAR_UPSTREAM={model_server.address}:8500",
+            f"--env=ROCKSTAR_MODELS={' '.join(models)}",
         )
         gateway = engine.start(gateway_image, options=(*options, *settings))
-        pair = Pair(models, gateway)
+        pair = Pair(model_server, gateway)
         ready = ("python", "-m", "serving.probe", "http://127.0.0.1:8080/readyz")
         try:
             until(lambda: gateway.run(*ready).returncode == 0, 60, "a ready gateway")
         except AssertionError as error:
-            raise AssertionError(f"{error}: {models.logs()}{gateway.logs()}") from error
+            raise AssertionError(f"{error}: {model_server.logs()}{gateway.logs()}") from error
         return pair
 
     return start
+
+
+@pytest.fixture(scope="session")
+def held_out(trained_models):
+    """Images that the models have not seen, and what they said of them in training."""
+    return read_held_out(trained_models.workdir / "runs" / "cnn-1")
 
 
 @pytest.fixture

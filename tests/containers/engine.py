@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.containers.stand_in import pip_settings
 
@@ -47,8 +48,10 @@ class Container:
         networks = self.inspect()["NetworkSettings"]["Networks"]
         return str(networks[self.engine.network]["IPAddress"])
 
-    def inspect(self) -> dict:
-        return json.loads(self.engine.podman("inspect", self.id))[0]
+    def inspect(self) -> dict[str, Any]:
+        """What the engine knows of it."""
+        found: dict[str, Any] = json.loads(self.engine.podman("inspect", self.id))[0]
+        return found
 
     def logs(self) -> str:
         done = subprocess.run(
@@ -92,7 +95,8 @@ class Engine:
 
     folder: Path
     environment: dict[str, str]
-    network: str = "rockstartf-test"
+    # Others may test at the same time.
+    network: str = f"rockstartf-test-{os.getpid()}"
     base: str = ""
     _started: list[str] = field(default_factory=list)
     _base: tuple[str, ...] = ()
@@ -101,7 +105,6 @@ class Engine:
         settings = self.folder / "containers.conf"
         settings.write_text(_SETTINGS)
         self.environment = {**self.environment, "CONTAINERS_CONF": str(settings)}
-        self.podman("network", "rm", "--force", self.network)
         self.podman("network", "create", self.network)
 
     def use_base(self, image: str, *, pull: bool) -> None:
@@ -140,9 +143,10 @@ class Engine:
         self._started.append(started.split()[-1])
         return Container(self, self._started[-1])
 
-    def image(self, name: str) -> dict:
+    def image(self, name: str) -> dict[str, Any]:
         """What an image says of itself."""
-        return json.loads(self.podman("image", "inspect", name))[0]
+        found: dict[str, Any] = json.loads(self.podman("image", "inspect", name))[0]
+        return found
 
     def close(self) -> None:
         if self._started:

@@ -13,27 +13,20 @@ def make_stand_in(environment: dict[str, str]) -> str:
     exists = subprocess.run(["podman", "image", "exists", name], env=environment, check=False)
     if exists.returncode == 0:
         return name
-    system = subprocess.Popen(
-        [
-            *("mmdebstrap", "--quiet", "--variant=essential"),
-            "--include=python3,python3-pip,python3-venv,ca-certificates",
-            *("--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/doc/*"),
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-            '--customize-hook=ln -s python3 "$1/usr/bin/python"',
-            '--customize-hook=rm "$1"/usr/lib/python3*/EXTERNALLY-MANAGED',
-            "bookworm",
-        ],
-        stdout=subprocess.PIPE,
-    )
+    system = [
+        *("mmdebstrap", "--quiet", "--variant=minbase"),
+        "--include=python3,python3-pip,python3-venv,ca-certificates",
+        *("--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/doc/*"),
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        '--customize-hook=ln -s python3 "$1/usr/bin/python"',
+        '--customize-hook=rm "$1"/usr/lib/python3*/EXTERNALLY-MANAGED',
+        "bookworm",
+    ]
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    subprocess.run(
-        ["podman", "import", "--quiet", f"--change=ENV {path}", "-", name],
-        stdin=system.stdout,
-        env=environment,
-        check=True,
-        capture_output=True,
-    )
-    assert system.wait() == 0, "mmdebstrap failed"
+    into = ["podman", "import", "--quiet", f"--change=ENV {path}", "-", name]
+    with subprocess.Popen(system, stdout=subprocess.PIPE) as made:
+        subprocess.run(into, stdin=made.stdout, env=environment, check=True, capture_output=True)
+    assert made.returncode == 0, "mmdebstrap failed"
     return name
 
 

@@ -7,6 +7,7 @@ import tomllib
 import pytest
 
 from tests.containers.conftest import ROOT
+from tests.waiting import until
 
 pytestmark = pytest.mark.images
 MB = 1_000_000
@@ -40,10 +41,10 @@ def test_says_what_it_is(config):
     assert labels["revision"] == "abc123"
 
 
-def test_starts_as_nobody_and_without_a_shell(config):
+def test_starts_as_nobody_and_without_a_shell(engine, gateway_image, config):
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] == ["python", "-m", "serving.gateway"]
-    assert config["Healthcheck"]["Test"][0] == "CMD"
+    assert engine.image(gateway_image)["Healthcheck"]["Test"][0] == "CMD"
     assert list(config["ExposedPorts"]) == ["8080/tcp"]
 
 
@@ -78,7 +79,8 @@ def test_check_fails_where_nobody_answers(engine, gateway_image):
 
 def test_lines_of_its_log_are_json(engine, gateway_image):
     container = engine.start(gateway_image, options=("--env=ROCKSTAR_MODELS=cnn",))
-    container.stop()
+    until(container.healthy, what="a healthy gateway")
+    assert container.stop() == 0
     lines = [json.loads(line) for line in container.logs().splitlines()]
     assert any("there are no API keys" in line["message"] for line in lines)
 

@@ -17,13 +17,6 @@ def test_refuses_an_unknown_flag(engine, model_server_image):
     assert "Traceback" not in said
 
 
-def test_batches_as_the_file_says(engine, model_server_image):
-    file = "--batching_parameters_file=/etc/rockstartf/tfserving/batching.config"
-    container = engine.start(model_server_image, "--enable_batching", file)
-    assert container.stop() == 0
-    assert "Traceback" not in container.logs()
-
-
 def test_check_fails_where_nobody_answers(engine, model_server_image):
     assert not engine.start(model_server_image, "--port=8600").healthy()
 

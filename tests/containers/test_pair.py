@@ -4,14 +4,7 @@ import urllib.request
 
 import pytest
 
-from examples.demo import read_held_out
-
 pytestmark = pytest.mark.images
-
-
-@pytest.fixture(scope="module")
-def held_out(trained_models):
-    return read_held_out(trained_models.workdir / "runs" / "cnn-1")
 
 
 def test_predicts_a_png_and_stops_in_time(start_pair, ask, held_out):

@@ -18,20 +18,30 @@ def work(tmp_path):
     return folder
 
 
-def test_trains_what_the_model_server_serves(engine, trainer_image, model_server_image, work):
+def test_trains_what_the_others_serve(engine, trainer_image, start_pair, ask, held_out, work):
     mounted = f"--volume={work}:/work"
     trainer = engine.start(trainer_image, "train", "logistic", options=(mounted,))
     assert trainer.wait(300) == 0, trainer.logs()
-    models = engine.start(model_server_image, options=(f"--volume={work}/models:/models:ro",))
-    says = "model logistic version 1 is available"
-    until(lambda: says in models.logs(), what=says)
+    only = 'model_config_list { config { name: "logistic" base_path: "/models/logistic" } }'
+    (work / "models.config").write_text(only)
+    pair = start_pair(
+        f"--volume={work}/models:/models:ro",
+        f"--volume={work}/models.config:/etc/rockstartf/tfserving/models.config:ro",
+        models=("logistic",),
+    )
+    right = sum(
+        ask(pair, "logistic", png) == label
+        for png, label in zip(held_out.images[:20], held_out.labels, strict=False)
+    )
+    assert right >= 16
 
 
-def test_stops_in_time_and_goes_on(engine, trainer_image, work):
+def test_stops_in_time_and_says_where(engine, trainer_image, work):
     options = (f"--volume={work}:/work",)
     trainer = engine.start(trainer_image, "train", "cnn", options=options)
     until(lambda: "epoch" in trainer.logs(), 180, "an epoch")
     assert trainer.stop(grace=30) == 130
+    assert "Training stopped in epoch" in trainer.logs()
     assert "Traceback" not in trainer.logs()
 
 

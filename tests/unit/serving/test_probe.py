@@ -1,0 +1,63 @@
+"""Health checks as a container engine makes them: exit status, and a line that says why."""
+
+import http.server
+import threading
+
+import pytest
+
+from serving import probe
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.options import GrpcOptions, ServerOptions
+from serving.model_server.server import ModelServer
+from tests.model_fixtures import write_version
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/livez" else 503)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def http_address():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_http(http_address, capsys):
+    assert probe.main([f"http://{http_address}/livez"]) == 0
+    assert probe.main([f"http://{http_address}/readyz"]) == 1
+    assert capsys.readouterr().err == f"http://{http_address}/readyz: answers 503\n"
+
+
+@pytest.mark.parametrize("health", [True, False])
+def test_grpc(tmp_path, health, capsys):
+    write_version(tmp_path / "toy", 1)
+    options = ServerOptions(
+        (ModelConfig("toy", tmp_path / "toy"),), grpc=GrpcOptions(health=health)
+    )
+    with ModelServer(options) as server:
+        status = probe.main([f"grpc://{server.grpc_address}"])
+    assert status == (0 if health else 1)
+    assert ("UNIMPLEMENTED" in capsys.readouterr().err) == (not health)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/livez", "grpc://127.0.0.1:9"])
+def test_nobody_answers(url, capsys):
+    assert probe.main([url]) == 1
+    assert "refused" in capsys.readouterr().err.lower()
+
+
+@pytest.mark.parametrize("arguments", [[], ["ftp://host/"], ["8080"], ["http://host:port/"]])
+def test_what_is_no_url(arguments, capsys):
+    assert probe.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "expected" in said or "port" in said.lower()
