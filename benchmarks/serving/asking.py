@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import Any
 
 import grpc
 
@@ -128,7 +129,7 @@ def one_more_caller(port: int, request: Request) -> Iterator[Callable[[], Refusa
 def _call(port: int, request: Request) -> tuple[int, bytes]:
     # A frame is five bytes and the message.
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        method = channel.unary_unary(request.path)
+        method: Any = channel.unary_unary(request.path)
         try:
             answer: bytes = method(request.body[5:], timeout=_TIMEOUT_S)
         except grpc.RpcError as error:

@@ -1,8 +1,8 @@
 """Load: wrk over HTTP, h2load (nghttp2) for gRPC; both take little of the cores that they share.
 
 A Python gRPC client would cost more than the server that it asks. h2load speaks HTTP/2 and knows
-nothing of gRPC, so a request is one message with its frame, repeated; a gRPC error, which comes with
-HTTP status 200 and no message, is noticed by the bytes that are missing.
+nothing of gRPC, so a request is one message with its frame, repeated; a gRPC error comes with
+HTTP status 200 and no message, and is noticed by the bytes that are missing.
 """
 
 import os

@@ -29,10 +29,12 @@ class Memory(msgspec.Struct, frozen=True):
     Attributes:
         rss: resident sets; what processes share counts for each.
         pss: proportional sets; what n processes share counts for one.
+        answering: resident sets of the processes that have none below them: not supervisors.
     """
 
     rss: float
     pss: float
+    answering: float
 
 
 def adopt_orphans() -> None:
@@ -73,16 +75,17 @@ def started(
         _end(process)
 
 
-def descendants() -> list[int]:
-    """All processes below this one."""
+def descendants() -> dict[int, list[int]]:
+    """All processes below this one, and those directly below each."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             children.setdefault(int(_stat(path)[1]), []).append(int(path.name))
-    found, waiting = [], [os.getpid()]
+    found: dict[int, list[int]] = {}
+    waiting = [os.getpid()]
     while waiting:
         below = children.get(waiting.pop(), [])
-        found += below
+        found |= {pid: children.get(pid, []) for pid in below}
         waiting += below
     return found
 
@@ -98,14 +101,16 @@ def cpu_seconds() -> float:
 
 def memory() -> Memory:
     """Of all processes below this one."""
-    rss = pss = 0
-    for pid in descendants():
+    rss = pss = answering = 0.0
+    for pid, below in descendants().items():
         with contextlib.suppress(OSError):
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            sizes = dict(re.findall(r"^(Rss|Pss): +(\d+) kB", text, re.MULTILINE))
-            rss += int(sizes.get("Rss", 0))
-            pss += int(sizes.get("Pss", 0))
-    return Memory(rss=rss * 1024 / 1e6, pss=pss * 1024 / 1e6)
+            kilobytes = dict(re.findall(r"^(Rss|Pss): +(\d+) kB", text, re.MULTILINE))
+            own = int(kilobytes.get("Rss", 0)) * 1024 / 1e6
+            rss += own
+            answering += 0 if below else own
+            pss += int(kilobytes.get("Pss", 0)) * 1024 / 1e6
+    return Memory(rss=rss, pss=pss, answering=answering)
 
 
 def _stat(path: Path) -> list[str]:

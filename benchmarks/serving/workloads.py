@@ -21,7 +21,6 @@ class Workload:
         connections: at a time; empty: those that the options name.
         model: that is asked.
         pace: see load.http_load.
-        measures: what is compared: predictions per second, or latency at a given rate.
     """
 
     name: str
@@ -35,7 +34,8 @@ class Workload:
         """Whether a system answers such requests."""
         kinds = {kind for kind, _, _ in self.recipe}
         over_http = system.protocol == "http" or not (self.pace or len(self.recipe) > 1)
-        return kinds <= set(system.kinds) and self.model in system.models and over_http
+        simple = self is ONE or system.role != "yardstick"
+        return kinds <= set(system.kinds) and self.model in system.models and over_http and simple
 
     def requests(self, system: System, run: Run, images: Sequence[Image]) -> list[Request]:
         """The requests that connections repeat; they take turns with the images."""

@@ -11,30 +11,37 @@ class BareFlask(System):
     role = "bare"
     settings = "gunicorn, gthread, 2 workers with 4 threads each; one model in each worker"
     peer = "flask"
-    factory = "create_app"
 
     def command(self, run: Run) -> list[str]:
         """See System."""
-        return [
-            *(str(run.python), "-m", "gunicorn", f"server:{self.factory}()"),
-            *(f"--bind=127.0.0.1:{run.port}", f"--workers={run.workers}"),
-            *("--worker-class=gthread", "--threads=4"),
-        ]
+        return _gunicorn(run, "create_app")
 
 
-class ConstantFlask(BareFlask):
+class ConstantFlask(System):
     """What Flask and gunicorn alone cost."""
 
     name = "flask-constant"
     title = "Flask, constant answer"
     role = "yardstick"
     settings = "as bare Flask, without decoding and without a model"
-    factory = "create_constant"
+    peer = "flask"
     engines = ("litert",)
     models = ("cnn",)
     kinds = ("png",)
+
+    def command(self, run: Run) -> list[str]:
+        """See System."""
+        return _gunicorn(run, "create_constant")
 
     def labels(self, body: bytes) -> list[str]:
         """It looks at nothing, so there is nothing to compare."""
         del body
         return []
+
+
+def _gunicorn(run: Run, factory: str) -> list[str]:
+    return [
+        *(str(run.python), "-m", "gunicorn", f"server:{factory}()"),
+        *(f"--bind=127.0.0.1:{run.port}", f"--workers={run.workers}"),
+        *("--worker-class=gthread", "--threads=4"),
+    ]

@@ -1,8 +1,8 @@
 """BentoML with adaptive batching and a worker for each core.
 
-batchable, max_batch_size and max_latency_ms: https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html
-(what misses the latency is answered 503, so it is generous); workers:
-https://docs.bentoml.com/en/latest/build-with-bentoml/parallelize-requests.html.
+Batches: https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html; what misses the
+latency is answered 503, so it is generous.
+Workers: https://docs.bentoml.com/en/latest/guides/workers.html
 """
 
 from typing import Any

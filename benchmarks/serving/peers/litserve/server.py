@@ -1,8 +1,8 @@
-"""LitServe with batching, one inference worker and one API server for each core.
+"""LitServe with batching, an inference worker and an API server for each core.
 
-max_batch_size, batch_timeout and the calls around a batch: https://lightning.ai/docs/litserve/features/batching;
-workers_per_device: https://lightning.ai/docs/litserve/api-reference/litserver; log_level "warning" is what
-its own documentation of `run` names for production.
+Batches: https://lightning.ai/docs/litserve/features/batching
+Workers: https://lightning.ai/docs/litserve/api-reference/litserver
+`log_level="warning"` is what the documentation of its `run` names for production.
 """
 
 import base64

@@ -1,7 +1,8 @@
-"""MLServer's custom runtime, with adaptive batching and parallel inference.
+"""MLServer's custom runtime, with adaptive batching and a parallel worker for each core.
 
-max_batch_size and max_batch_time: https://docs.seldon.ai/mlserver/user-guide/adaptive-batching; parallel_workers, one for each
-core: https://docs.seldon.ai/mlserver/user-guide/parallel-inference. PNGs come as base64 in a BYTES tensor, arrays as FP32.
+Batches: https://docs.seldon.ai/mlserver/user-guide/adaptive-batching
+Workers: https://docs.seldon.ai/mlserver/user-guide/parallel-inference
+PNGs come as base64 in a BYTES tensor, arrays as FP32.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Ray Serve with dynamic batching, two replicas and its flags for throughput.
 
-@serve.batch: https://docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html; max_ongoing_requests above the
-batch size and RAY_SERVE_THROUGHPUT_OPTIMIZED=1 (set by the benchmark):
-https://docs.ray.io/en/latest/serve/advanced-guides/performance.html.
+Batches: https://docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html
+Flags (RAY_SERVE_THROUGHPUT_OPTIMIZED=1, set by the benchmark) and max_ongoing_requests:
+https://docs.ray.io/en/latest/serve/advanced-guides/performance.html
 """
 
 import os

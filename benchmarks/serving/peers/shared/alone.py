@@ -32,9 +32,15 @@ def main() -> None:
     }
     spawn = multiprocessing.get_context("spawn")
     barrier = spawn.Barrier(processes)
-    with spawn.Pool(processes, _prepare, (barrier,)) as pool:
-        rates = pool.map(_rate, [(png, seconds)] * processes, chunksize=1)
-    print(json.dumps({**found, "images_per_second": sum(rates)}))
+    rates = spawn.Queue()
+    workers = [
+        spawn.Process(target=_rate, args=(png, seconds, barrier, rates), daemon=True)
+        for _ in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    total = sum(rates.get(timeout=60 + seconds) for _ in workers)
+    print(json.dumps({**found, "images_per_second": total}))
 
 
 def _each(call: Callable[[], Any], seconds: float) -> float:
@@ -47,18 +53,12 @@ def _each(call: Callable[[], Any], seconds: float) -> float:
     return passed / calls
 
 
-def _prepare(barrier: Any) -> None:
-    global _barrier
-    _barrier = barrier
-
-
-def _rate(arguments: tuple[bytes, float]) -> float:
-    png, seconds = arguments
+def _rate(png: bytes, seconds: float, barrier: Any, rates: Any) -> None:
     model = from_environment()
     many = np.repeat(decode(png)[np.newaxis], BATCH, axis=0)
     model.predict(many)
-    _barrier.wait(60)
-    return BATCH / _each(lambda: model.predict(many), seconds)
+    barrier.wait(60)
+    rates.put(BATCH / _each(lambda: model.predict(many), seconds))
 
 
 if __name__ == "__main__":
