@@ -24,6 +24,9 @@ demo: .venv/train.stamp  ## train three models on real digits, serve them, ask t
 test: .venv/dev.stamp  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
+bench: .venv/train.stamp  ## measure serving beside other systems, half an hour (ARGS='--quick': minutes)
+	@$(BIN)/python -m benchmarks.serving $(ARGS)
+
 check: .venv/dev.stamp  ## format, lint, types, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -45,4 +48,4 @@ lock:  ## pin every dependency again (needs uv)
 clean:  ## remove what was made here
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test check format generate lock clean
+.PHONY: help demo test bench check format generate lock clean

@@ -79,6 +79,7 @@ def main(**options: Any) -> None:
         when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         rounds=options["rounds"],
         seconds=options["seconds"],
+        images=environments.image_sizes(),
     )
     pythons = _install(choice, options["folder"], results)
     if options["set_up_only"]:

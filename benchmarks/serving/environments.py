@@ -13,6 +13,8 @@ ROOT = HERE.parents[1]
 _STAMP = "requirements.sha256"
 _TENSORFLOW = HERE / "peers" / "tensorflow.txt"
 _TIMEOUT_S = 1800
+_DOCKER_TIMEOUT_S = 30
+_IMAGES = "rockstartf/"
 # What every environment has, whatever is served.
 _TOOLS = ("pip", "setuptools")
 
@@ -76,6 +78,29 @@ def installed(python: Path, system: System) -> Installed:
         [str(python), "-c", code, str(what)], capture_output=True, text=True, check=False
     )
     return Installed(megabytes=size / 1e6, version=version.stdout.strip())
+
+
+def image_sizes() -> dict[str, float]:
+    """This project's container images that are there, by name, in MB."""
+    try:
+        listed = subprocess.run(
+            ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_DOCKER_TIMEOUT_S,
+        ).stdout.split()
+        sizes = {}
+        for name in listed:
+            if name.startswith(_IMAGES):
+                command = ["docker", "image", "inspect", "--format", "{{.Size}}", name]
+                size = subprocess.run(
+                    command, capture_output=True, text=True, check=True, timeout=_DOCKER_TIMEOUT_S
+                )
+                sizes[name] = int(size.stdout) / 1e6
+    except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return {}
+    return sizes
 
 
 def _steps(system: System, engine: Engine) -> list[list[str]]:

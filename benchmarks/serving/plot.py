@@ -7,7 +7,7 @@ from benchmarks.serving.systems import SYSTEMS
 from benchmarks.serving.workloads import OVERLOAD
 
 _OURS = ("#d6336c", "#f08fb0")
-_THEIRS = ("#1c7ed6", "#2b8a3e", "#e8590c", "#6741d9", "#495057", "#0b7285", "#adb5bd")
+_THEIRS = ("#1c7ed6", "#2b8a3e", "#e8590c", "#6741d9", "#495057", "#0b7285")
 
 
 def plot(summary: Summary, path: Path) -> None:
@@ -22,8 +22,10 @@ def plot(summary: Summary, path: Path) -> None:
     ours, theirs = iter(_OURS), iter(_THEIRS)
     for name in summary.measured():
         system = SYSTEMS[name]
+        if system.role == "yardstick":
+            continue
         colour = next(ours) if system.role == "ours" else next(theirs)
-        style = {"ours": "-", "framework": "-", "bare": "--", "yardstick": ":"}[system.role]
+        style = "--" if system.role == "bare" else "-"
         for axis, what in zip(axes, (rate, p99), strict=True):
             found = [(each, summary.of(what, name, "png", each)) for each in connections]
             points = [(each, value) for each, value in found if value]
@@ -53,8 +55,10 @@ def plot(summary: Summary, path: Path) -> None:
         axis.grid(alpha=0.25)
     axes[0].set_ylim(bottom=0)
     axes[1].set_yscale("log")
+    axes[1].yaxis.set_major_formatter("{x:g}")
+    axes[1].yaxis.set_minor_formatter("{x:g}")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0.11, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150, facecolor="white")

@@ -119,7 +119,9 @@ def _costs(summary: Summary) -> list[str]:
         "after load, MB RSS / PSS",
         "installed MB",
     ]
-    return ["## Costs", _table(heads, rows)] if rows else []
+    sizes = ", ".join(f"{name} {size:,.0f} MB" for name, size in summary.results.images.items())
+    images = f"Container images: {sizes or 'none here to be measured'}."
+    return ["## Costs", _table(heads, rows), images] if rows else []
 
 
 def _curves(summary: Summary) -> list[str]:

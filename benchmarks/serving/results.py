@@ -106,6 +106,7 @@ class Results(msgspec.Struct, kw_only=True):
         yardsticks: of each round.
         refusals: of each round.
         installed: by environment.
+        images: container images of this project by name, in MB.
         failures: what could not be measured, and why.
     """
 
@@ -118,4 +119,5 @@ class Results(msgspec.Struct, kw_only=True):
     yardsticks: list[Yardsticks] = []
     refusals: list[Refusals] = []
     installed: dict[str, Installed] = {}
+    images: dict[str, float] = {}
     failures: dict[str, str] = {}

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from benchmarks.serving.system import (
     SHAPE,
     Image,
@@ -52,7 +54,8 @@ class MLServer(System):
             tensor |= {
                 "shape": [len(images), *SHAPE],
                 "datatype": "FP32",
-                "data": [image.pixels for image in images],
+                # Flat, which it reads faster than nested lists.
+                "data": np.ravel([image.pixels for image in images]).tolist(),
             }
         else:
             tensor |= {
