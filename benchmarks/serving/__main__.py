@@ -87,7 +87,8 @@ def main(**options: Any) -> None:
     output = options["output"] / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     output.mkdir(parents=True)
     _measure(choice, pythons, gather(workdir), results, output.resolve())
-    _write(results, output)
+    click.echo((output / "table.md").read_text())
+    click.echo(f"{output}/results.json, table.md, speed.png")
 
 
 def _choice(options: dict[str, Any]) -> Choice:
@@ -160,7 +161,7 @@ def _measure(
             visitor.visit(visit, number)
         _yardsticks(pythons, material, results)
         # What there is by now stays, should the rest be stopped.
-        (output / "results.json").write_bytes(msgspec.json.encode(results))
+        _write(results, output)
 
 
 def _yardsticks(pythons: Pythons, material: Material, results: Results) -> None:
@@ -198,8 +199,6 @@ def _write(results: Results, output: Path) -> None:
     (output / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     (output / "table.md").write_text(markdown(summary))
     plot(summary, output / "speed.png")
-    click.echo(markdown(summary))
-    click.echo(f"{output}/results.json, table.md, speed.png")
 
 
 def _machine() -> str:

@@ -126,7 +126,9 @@ def _overload(summary: Summary) -> list[Target]:
         if connections != OVERLOAD
     ]
     highest = max((value for value in usual if value is not None), default=None)
-    refused = [value for each in summary.results.refusals for value in each.refused_ms]
+    refusals = summary.results.refusals
+    refused = [value for each in refusals for value in each.refused_ms]
+    asked = len(refused) + sum(len(each.answered_ms) + each.other for each in refusals)
     return [
         Target(
             f"{OVERLOAD} connections: throughput to the highest before",
@@ -140,7 +142,7 @@ def _overload(summary: Summary) -> list[Target]:
             limit=50.0,
             at="most",
             unit="ms",
-            note=f"{len(refused)} refusals" if refused else "nobody was refused",
+            note=f"{len(refused)} of {asked} were refused" if asked else "",
         ),
     ]
 

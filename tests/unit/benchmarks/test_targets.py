@@ -74,7 +74,7 @@ def test_refusals_are_judged_by_their_slowest_hundredth():
     assert (target.measured, target.reached) == (70.0, False)
     nobody = [Refusals(answered_ms=(500.0,), refused_ms=(), other=0)]
     target = found("512 connections: p99 of refusals", refusals=nobody)
-    assert (target.measured, target.note) == (None, "nobody was refused")
+    assert (target.measured, target.note) == (None, "0 of 1 were refused")
 
 
 def test_cold_start_and_memory():

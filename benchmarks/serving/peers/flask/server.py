@@ -1,7 +1,7 @@
 """Bare Flask with gunicorn's threads: what one writes by hand in a quarter of an hour.
 
-gunicorn --workers 2 --worker-class gthread --threads 4: https://docs.gunicorn.org/en/stable/design.html
-recommends threads for applications that wait, and two to four of them for each core.
+gunicorn --workers 2 --worker-class gthread --threads 4, of the two to four for each core that
+https://docs.gunicorn.org/en/stable/settings.html#threads names.
 """
 
 import numpy as np
