@@ -20,7 +20,7 @@ MODELS: dict[Model, list[str]] = {"cnn": ["--preset=lecture"], "logistic": []}
 IMAGES = 64
 # Apart enough that a rounding does not change the label.
 _MARGIN = 0.2
-_CANDIDATES = 1000
+_CANDIDATES = 300
 
 
 @dataclass(frozen=True)

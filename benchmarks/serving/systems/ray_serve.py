@@ -26,5 +26,7 @@ class RayServe(System):
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_TMPDIR": str(run.folder),
+            # It listens on this machine alone, and would leave a token in the home folder.
+            "RAY_AUTH_MODE": "disabled",
         }
         return {**peer_variables(run), **flags}
