@@ -143,5 +143,5 @@ def _call(port: int, request: Request) -> tuple[int, bytes]:
         try:
             answer: bytes = method(request.body[5:], timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
-            raise ConnectionError(str(error)) from error
+            raise ConnectionError(f"{error.code().name}: {error.details()}") from error
     return http.HTTPStatus.OK, answer

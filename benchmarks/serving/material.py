@@ -14,6 +14,7 @@ from PIL import Image as Picture
 
 from benchmarks.serving.system import Engine, Image, Model
 from serving.contract import CONTRACT_FILE, Contract, ImageInput
+from serving.manifest import write_manifest
 from serving.model_folder import ModelFolderError, find_models
 
 MODELS: dict[Model, list[str]] = {"cnn": ["--preset=lecture"], "logistic": []}
@@ -112,4 +113,7 @@ def _without_litert(models: Path, folder: Path) -> Path:
     copy = folder / "models-tensorflow"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(models, copy, ignore=shutil.ignore_patterns("model.tflite"))
+    for model in MODELS:
+        # Else the model server would say that a file is missing.
+        write_manifest(copy / model / "1")
     return copy
