@@ -16,10 +16,6 @@ def create_app() -> FastAPI:
     app = FastAPI()
     model = from_environment()
 
-    @app.get("/ready")
-    async def ready() -> str:
-        return "ok"
-
     @app.post("/predict")
     async def predict(request: Request) -> Response:
         mimetype = request.headers["content-type"].partition(";")[0]

@@ -14,10 +14,6 @@ def create_app() -> Flask:
     app = Flask(__name__)
     model = from_environment()
 
-    @app.get("/ready")
-    def ready() -> str:
-        return "ok"
-
     @app.post("/predict")
     def predict() -> Response:
         if request.mimetype == "image/png":
@@ -36,10 +32,6 @@ def create_constant() -> Flask:
     """The least that Flask does: read the body, answer the same JSON."""
     app = Flask(__name__)
     predictions = [{"label": "7", "probabilities": [0.0] * 7 + [1.0] + [0.0] * 2}]
-
-    @app.get("/ready")
-    def ready() -> str:
-        return "ok"
 
     @app.post("/predict")
     def predict() -> Response:
