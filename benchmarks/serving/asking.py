@@ -16,8 +16,8 @@ from benchmarks.serving.workloads import MANY
 
 _TIMEOUT_S = 30.0
 _PAUSE_S = 0.01
-# Between the requests of one caller beside an overload.
-_PROBE_PAUSE_S = 0.02
+# Callers beside an overload, and the pause between the requests of each.
+_PROBES, _PROBE_PAUSE_S = 4, 0.02
 _TOO_MANY = 429
 _AT_A_TIME = 16
 
@@ -96,12 +96,12 @@ def check(system: System, run: Run, images: Sequence[Image], labels: Sequence[st
 
 
 @contextmanager
-def one_more_caller(port: int, request: Request) -> Iterator[Callable[[], Refusals]]:
-    """Ask over and over on one connection meanwhile; the function says what came of it."""
+def more_callers(port: int, request: Request) -> Iterator[Callable[[], Refusals]]:
+    """A few ask over and over meanwhile; the function says what came of it."""
     stop = threading.Event()
     answered: list[float] = []
     refused: list[float] = []
-    other = [0]
+    other: list[int] = []
 
     def probe() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
@@ -114,7 +114,7 @@ def one_more_caller(port: int, request: Request) -> Iterator[Callable[[], Refusa
                 response.read()
             except (OSError, http.client.HTTPException):
                 connection.close()
-                other[0] += 1
+                other.append(0)
                 continue
             taken = 1e3 * (time.perf_counter() - started)
             if response.status == http.HTTPStatus.OK:
@@ -122,18 +122,20 @@ def one_more_caller(port: int, request: Request) -> Iterator[Callable[[], Refusa
             elif response.status == _TOO_MANY:
                 refused.append(taken)
             else:
-                other[0] += 1
+                other.append(response.status)
         connection.close()
 
-    thread = threading.Thread(target=probe, daemon=True)
-    thread.start()
+    threads = [threading.Thread(target=probe, daemon=True) for _ in range(_PROBES)]
+    for thread in threads:
+        thread.start()
     try:
         yield lambda: Refusals(
-            answered_ms=tuple(answered), refused_ms=tuple(refused), other=other[0]
+            answered_ms=tuple(answered), refused_ms=tuple(refused), other=len(other)
         )
     finally:
         stop.set()
-        thread.join(_TIMEOUT_S)
+        for thread in threads:
+            thread.join(_TIMEOUT_S)
 
 
 def _call(port: int, request: Request) -> tuple[int, bytes]:

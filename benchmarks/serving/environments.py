@@ -47,13 +47,12 @@ def prepare(folder: Path, system: System, engine: Engine, say: Callable[[str], N
     name = environment_name(system, engine)
     environment = folder.resolve() / name
     python, stamp = environment / "bin" / "python", environment / _STAMP
-    steps = _steps(system, engine)
-    digest = hashlib.sha256(repr(steps).encode() + _pinned(system, engine)).hexdigest()
+    digest = hashlib.sha256(_pinned(system, engine)).hexdigest()
     if not stamp.exists() or stamp.read_text() != digest:
         say(f"installing {name} into {environment}")
         if not python.exists():
             _run([sys.executable, "-m", "venv", str(environment)], name)
-        for step in steps:
+        for step in _steps(system, engine):
             _pip(python, step, name)
         stamp.write_text(digest)
     if system.peer is None:

@@ -73,7 +73,7 @@ class Yardsticks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refusals(msgspec.Struct, frozen=True, kw_only=True):
-    """What one more caller saw while a system had more than it could hold.
+    """What a few more callers saw while a system had more than it could hold.
 
     Attributes:
         answered_ms: latencies of its good answers.

@@ -87,12 +87,12 @@ class Summary:
         )
 
     def batch(self, system: str, connections: int, workers: int = 2) -> Spread | None:
-        """Mean examples in a call of the model, with one PNG in each request."""
+        """Mean examples in a call of the model in LiteRT, with one PNG in each request."""
         return spread(
             cell.batch
             for cell in self.results.cells
-            if (cell.system, cell.workload, cell.connections, cell.workers)
-            == (system, "png", connections, workers)
+            if (cell.system, cell.workload, cell.connections, cell.engine, cell.workers)
+            == (system, "png", connections, "litert", workers)
             and cell.batch is not None
         )
 

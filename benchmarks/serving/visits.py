@@ -16,7 +16,7 @@ from benchmarks.serving.results import Cell, Refusals, Results, Start
 from benchmarks.serving.system import Engine, Model, Request, Run, System, peer_folder
 from benchmarks.serving.workloads import ONE, OVERLOAD, Workload
 
-READY_TIMEOUT_S = 90.0
+READY_TIMEOUT_S = 150.0
 _WARM_UP_S, _WARM_UP_CONNECTIONS = 2.0, 16
 _ROWS = re.compile(r"^rockstar_batch_rows_(sum|count)\{.*\} (\S+)$", re.MULTILINE)
 
@@ -161,7 +161,7 @@ class Visitor:
 
     def _overload(self, visit: Visit, run: Run, number: int) -> None:
         request = visit.system.request(run, "png", self._material.images[:1])
-        with asking.one_more_caller(run.port, request) as seen:
+        with asking.more_callers(run.port, request) as seen:
             self._load(visit, run, ONE, OVERLOAD, number)
             refusals: Refusals = seen()
         self.results.refusals.append(refusals)

@@ -49,3 +49,13 @@ def test_images_count_each_one_of_a_request():
 def test_errors_of_all_rounds_are_summed():
     cells = [cell("ray", 100, status_errors=3, round=n) for n in range(2)]
     assert Summary(results(cells)).errors("ray", "png", 16) == 6
+
+
+def test_batch_sizes_are_those_of_litert_with_one_png():
+    cells = [
+        cell("rockstar", 1, batch=4.0),
+        cell("rockstar", 1, batch=9.0, engine="tensorflow"),
+        cell("rockstar", 1, batch=9.0, workload="png32"),
+        cell("rockstar", 1),
+    ]
+    assert Summary(results(cells)).batch("rockstar", 16) == Spread(4, 4, 4)
