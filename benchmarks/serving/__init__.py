@@ -1,0 +1,1 @@
+"""Serving measured beside what people would use instead; see benchmarks/README.md."""

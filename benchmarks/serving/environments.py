@@ -1,0 +1,140 @@
+"""An environment of its own for each system and engine, made once of pinned requirements."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.serving.results import Installed
+from benchmarks.serving.system import HERE, Engine, System
+
+ROOT = HERE.parents[1]
+_STAMP = "requirements.sha256"
+_TENSORFLOW = HERE / "peers" / "tensorflow.txt"
+_TIMEOUT_S = 1800
+_DOCKER_TIMEOUT_S = 30
+_IMAGES = "rockstartf/"
+# What every environment has, whatever is served.
+_TOOLS = ("pip", "setuptools")
+
+
+class EnvironmentFailed(Exception):  # noqa: N818
+    """An environment that could not be made; the message is pip's."""
+
+
+def environment_name(system: System, engine: Engine) -> str:
+    """What an environment is called; ours are one."""
+    name = system.peer or "rockstar"
+    return name if engine == "litert" else f"{name}-{engine}"
+
+
+def prepare(folder: Path, system: System, engine: Engine, say: Callable[[str], None]) -> Path:
+    """Make an environment, or take the one that is there.
+
+    Args:
+        folder: of environments.
+        system: to install.
+        engine: to install with it.
+        say: told what takes a while.
+
+    Returns:
+        Its Python.
+
+    Raises:
+        EnvironmentFailed: it cannot be made.
+    """
+    name = environment_name(system, engine)
+    environment = folder.resolve() / name
+    python, stamp = environment / "bin" / "python", environment / _STAMP
+    digest = hashlib.sha256(_pinned(system, engine)).hexdigest()
+    if not stamp.exists() or stamp.read_text() != digest:
+        say(f"installing {name} into {environment}")
+        if not python.exists():
+            _run([sys.executable, "-m", "venv", str(environment)], name)
+        for step in _steps(system, engine):
+            _pip(python, step, name)
+        stamp.write_text(digest)
+    if system.peer is None:
+        # Our own code as it is now; what it needs is there.
+        _pip(python, ["--no-deps", "--force-reinstall", str(ROOT)], name)
+    return python
+
+
+def installed(python: Path, system: System) -> Installed:
+    """The size of what serves, and the version of what is measured."""
+    packages = next(python.parents[1].glob("lib/python*/site-packages"))
+    size = sum(
+        path.stat().st_size
+        for path in packages.rglob("*")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and not path.relative_to(packages).parts[0].startswith(_TOOLS)
+    )
+    what = {"ray": "ray", None: "rockstartf"}.get(system.peer, system.peer)
+    code = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
+    version = subprocess.run(
+        [str(python), "-c", code, str(what)], capture_output=True, text=True, check=False
+    )
+    return Installed(megabytes=size / 1e6, version=version.stdout.strip())
+
+
+def image_sizes() -> dict[str, float]:
+    """This project's container images that are there, by name, in MB."""
+    try:
+        listed = subprocess.run(
+            ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_DOCKER_TIMEOUT_S,
+        ).stdout.split()
+        sizes = {}
+        for name in listed:
+            if name.startswith(_IMAGES):
+                command = ["docker", "image", "inspect", "--format", "{{.Size}}", name]
+                size = subprocess.run(
+                    command, capture_output=True, text=True, check=True, timeout=_DOCKER_TIMEOUT_S
+                )
+                sizes[name] = int(size.stdout) / 1e6
+    except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return {}
+    return sizes
+
+
+def _steps(system: System, engine: Engine) -> list[list[str]]:
+    """Arguments of pip install, one call after the other."""
+    if system.peer is None:
+        steps = [[f"--constraint={ROOT / 'constraints.txt'}", f"{ROOT}[serve]"]]
+    else:
+        steps = [[f"--requirement={HERE / 'peers' / system.peer / 'requirements.txt'}"]]
+    if engine == "tensorflow":
+        # Apart: TensorFlow may need another version of something than the pinned one.
+        steps.append([f"--requirement={_TENSORFLOW}"])
+    return steps
+
+
+def _pinned(system: System, engine: Engine) -> bytes:
+    file = (
+        ROOT / "constraints.txt"
+        if system.peer is None
+        else HERE / "peers" / system.peer / "requirements.txt"
+    )
+    more = [_TENSORFLOW] if engine == "tensorflow" else []
+    return b"".join(path.read_bytes() for path in [file, *more])
+
+
+def _pip(python: Path, arguments: list[str], name: str) -> None:
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    _run([str(python), "-m", "pip", "install", *quiet, *arguments], name)
+
+
+def _run(command: list[str], name: str) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EnvironmentFailed(f"{name}: {error}") from error
+    except subprocess.CalledProcessError as error:
+        lines = [line for line in error.stderr.splitlines() if "ERROR" in line]
+        why = lines[-1] if lines else error.stderr.strip()[-300:]
+        raise EnvironmentFailed(f"{name} cannot be installed: {why}") from error

@@ -1,0 +1,51 @@
+-- wrk: repeats prepared requests, and says what came of them as one line of JSON.
+-- Arguments: folder, number of requests. REQUEST_PACE: "steady MS", "bursty MS", or nothing.
+
+local ffi = require("ffi")
+ffi.cdef [[
+  typedef struct { long seconds; long nanoseconds; } clock_time;
+  int clock_gettime(int clock, clock_time *time);
+]]
+
+local requests, number = {}, 0
+
+local function milliseconds()
+  local time = ffi.new("clock_time")
+  ffi.C.clock_gettime(0, time)
+  return tonumber(time.seconds) * 1000 + tonumber(time.nanoseconds) / 1e6
+end
+
+local pace, period = string.match(os.getenv("REQUEST_PACE") or "", "(%a+) (%d+)")
+period = tonumber(period)
+if pace == "steady" then
+  -- Each connection asks about once in a period, none in step with another.
+  function delay() return math.floor(period * (0.5 + math.random())) end
+elseif pace == "bursty" then
+  -- All connections ask when a new period begins.
+  function delay() return math.floor(period - milliseconds() % period) + 1 end
+end
+
+function init(arguments)
+  for index = 1, tonumber(arguments[2]) do
+    local file = assert(io.open(arguments[1] .. "/" .. index, "rb"))
+    local path, content_type, body = file:read("*l", "*l", "*a")
+    file:close()
+    requests[index] = wrk.format("POST", path, { ["Content-Type"] = content_type }, body)
+  end
+end
+
+function request()
+  number = number % #requests + 1
+  return requests[number]
+end
+
+function done(summary, latency, _)
+  local errors = summary.errors
+  print(string.format(
+    '{"requests":%d,"seconds":%.6f,"status_errors":%d,"socket_errors":%d,"timeouts":%d,' ..
+    '"p50_ms":%.3f,"p90_ms":%.3f,"p99_ms":%.3f,"max_ms":%.3f}',
+    summary.requests, summary.duration / 1e6, errors.status,
+    errors.connect + errors.read + errors.write, errors.timeout,
+    latency:percentile(50) / 1e3, latency:percentile(90) / 1e3, latency:percentile(99) / 1e3,
+    latency.max / 1e3))
+end

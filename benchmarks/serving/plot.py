@@ -1,0 +1,65 @@
+"""Throughput and tail latency by concurrency, as a picture."""
+
+from pathlib import Path
+
+from benchmarks.serving.summary import Summary, p99, rate
+from benchmarks.serving.systems import SYSTEMS
+from benchmarks.serving.workloads import OVERLOAD
+
+_OURS = ("#d6336c", "#f08fb0")
+_THEIRS = ("#1c7ed6", "#2b8a3e", "#e8590c", "#6741d9", "#495057", "#0b7285")
+
+
+def plot(summary: Summary, path: Path) -> None:
+    """Draw the CNN with LiteRT, one PNG in a request; on white, so that it shows on any page."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    connections = [each for each in summary.connections("png") if each != OVERLOAD]
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), facecolor="white")
+    ours, theirs = iter(_OURS), iter(_THEIRS)
+    for name in summary.measured():
+        system = SYSTEMS[name]
+        if system.role == "yardstick":
+            continue
+        colour = next(ours) if system.role == "ours" else next(theirs)
+        style = "--" if system.role == "bare" else "-"
+        for axis, what in zip(axes, (rate, p99), strict=True):
+            found = [(each, summary.of(what, name, "png", each)) for each in connections]
+            points = [(each, value) for each, value in found if value]
+            x = [each for each, _ in points]
+            axis.plot(
+                x,
+                [value.median for _, value in points],
+                *(style,),
+                marker="o",
+                color=colour,
+                label=system.title,
+                linewidth=2.6 if system.role == "ours" else 1.5,
+            )
+            axis.fill_between(
+                x,
+                [value.low for _, value in points],
+                [value.high for _, value in points],
+                color=colour,
+                alpha=0.12,
+                linewidth=0,
+            )
+    for axis, title in zip(axes, ("requests per second", "p99 latency, ms"), strict=True):
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(connections, [str(each) for each in connections])
+        axis.set_xlabel("connections")
+        axis.set_title(title)
+        axis.grid(alpha=0.25)
+    axes[0].set_ylim(bottom=0)
+    axes[1].set_yscale("log")
+    axes[1].yaxis.set_major_formatter("{x:g}")
+    axes[1].yaxis.set_minor_formatter("{x:g}")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.11, 1, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, facecolor="white")
+    plt.close(figure)

@@ -1,0 +1,39 @@
+"""The report names what was measured, and what was not."""
+
+from benchmarks.serving.report import markdown
+from benchmarks.serving.summary import Summary
+from tests.unit.benchmarks.made_results import cell, results, start
+
+
+def test_tables_have_medians_spread_and_ratios():
+    rates = {"rockstar": (900, 1000, 1100), "fastapi": (400, 500, 600)}
+    cells = [
+        cell(system, rate, round=number)
+        for system, each in rates.items()
+        for number, rate in enumerate(each)
+    ]
+    text = markdown(Summary(results(cells, [start("rockstar", 1.25)])))
+    assert "| bare FastAPI | 500 (400–600) | 0.50 |" in text
+    assert "| **RockstarTF** | 1,000 (900–1,100) | 1.00 |" in text
+    assert "| … to bare FastAPI's | ≥ 1.00 × | 2.00 × | reached |" in text
+    assert "to ours at 16" in text
+
+
+def test_what_failed_is_named():
+    failures = {"environment mlserver": "mlserver cannot be installed:\nno wheel"}
+    text = markdown(Summary(results([cell("rockstar", 1)], failures=failures)))
+    assert "- environment mlserver: mlserver cannot be installed: no wheel" in text
+
+
+def test_every_table_has_as_many_cells_as_heads():
+    cells = [
+        cell(system, 10, connections=connections, workload=workload, workers=workers, engine=engine)
+        for system in ("rockstar", "ray")
+        for connections, workload in ((1, "png"), (16, "png"), (16, "json"), (512, "png"))
+        for workers in (1, 2)
+        for engine in ("litert", "tensorflow")
+    ]
+    text = markdown(Summary(results(cells, [start("rockstar", 1.0)])))
+    for table in text.split("\n\n"):
+        widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
+        assert len(widths) <= 1, table

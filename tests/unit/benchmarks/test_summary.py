@@ -1,0 +1,61 @@
+"""Medians, spread and ratios."""
+
+import pytest
+
+from benchmarks.serving.summary import Spread, Summary, cost, images, rate, spread
+from tests.unit.benchmarks.made_results import cell, results
+
+
+def test_a_spread_is_median_and_extremes():
+    assert spread([5, 1, 3, 9]) == Spread(4, 1, 9)
+    assert spread([]) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "digits", "text"),
+    [
+        (Spread(1234.4, 1000, 1500), 0, "1,234 (1,000–1,500)"),
+        (Spread(1.25, 1.25, 1.25), 1, "1.2"),
+    ],
+)
+def test_a_spread_as_text(found, digits, text):
+    assert found.text(digits) == text
+
+
+def test_rounds_of_the_same_load_make_one_median():
+    cells = [cell("rockstar", each, round=n) for n, each in enumerate((100, 300, 200))]
+    others = [
+        cell("rockstar", 9, connections=64),
+        cell("rockstar", 9, workers=1),
+        cell("rockstar", 9, engine="tensorflow"),
+        cell("fastapi", 9),
+    ]
+    summary = Summary(results([*cells, *others]))
+    assert summary.of(rate, "rockstar", "png", 16) == Spread(200, 100, 300)
+    assert summary.of(rate, "rockstar", "png", 4) is None
+
+
+def test_refused_requests_neither_count_as_answers_nor_make_predictions_cheaper():
+    found = cell("rockstar", 1000, predictions=250, status_errors=750, cpu_seconds=1.0)
+    assert rate(found) == 250
+    assert cost(found) == 4.0
+    assert cost(cell("rockstar", 10, predictions=0)) == float("inf")
+
+
+def test_images_count_each_one_of_a_request():
+    assert images(cell("rockstar", 10, predictions=320)) == 320
+
+
+def test_errors_of_all_rounds_are_summed():
+    cells = [cell("ray", 100, status_errors=3, round=n) for n in range(2)]
+    assert Summary(results(cells)).errors("ray", "png", 16) == 6
+
+
+def test_batch_sizes_are_those_of_litert_with_one_png():
+    cells = [
+        cell("rockstar", 1, batch=4.0),
+        cell("rockstar", 1, batch=9.0, engine="tensorflow"),
+        cell("rockstar", 1, batch=9.0, workload="png32"),
+        cell("rockstar", 1),
+    ]
+    assert Summary(results(cells)).batch("rockstar", 16) == Spread(4, 4, 4)
