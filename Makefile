@@ -26,7 +26,6 @@ demo: .venv/train.stamp  ## train three models on real digits, serve them, ask t
 test: .venv/dev.stamp  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-<<<<<<< HEAD
 cluster-test: .venv/train.stamp  ## deploy, predict and roll out on a kind or k3d cluster (needs Docker)
 	@$(BIN)/python -m tests.cluster
 
@@ -35,10 +34,9 @@ images:  ## build the images with Docker; see docs/containers.md
 
 images-test: .venv/dev.stamp  ## build images without Docker and run them (Linux, as root)
 	@$(BIN)/python -m pytest -m images --images=all $(ARGS)
-=======
+
 bench: .venv/train.stamp  ## measure serving beside other systems, half an hour (ARGS='--quick': minutes)
 	@$(BIN)/python -m benchmarks.serving $(ARGS)
->>>>>>> refs/heads/bench
 
 check: .venv/dev.stamp  ## format, lint, types, generated code
 	$(BIN)/ruff format --check .
@@ -61,8 +59,4 @@ lock:  ## pin every dependency again (needs uv)
 clean:  ## remove what was made here
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-<<<<<<< HEAD
-.PHONY: help demo test cluster-test images images-test check format generate lock clean
-=======
-.PHONY: help demo test bench check format generate lock clean
->>>>>>> refs/heads/bench
+.PHONY: help demo test bench cluster-test images images-test check format generate lock clean
