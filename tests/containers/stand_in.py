@@ -1,6 +1,7 @@
 """What a test build of the images needs in place of the internet: a base, and where packages come from."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,7 @@ def _named_path(setting: str, word: str) -> str:
     # The pages of an index lead to files beside it.
     path = Path(url.path).parent if "index" in setting else Path(url.path)
     return str(path) if path.exists() and len(path.parts) > 1 else ""
+
+
+if __name__ == "__main__":
+    make_stand_in(dict(os.environ))
