@@ -87,6 +87,8 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         from serving.gateway.app import create_app
 
         logs.write_together()
+        # Where workers load models too, what went well the model server says once for all.
+        logging.getLogger("serving.model_server").setLevel(logging.WARNING)
         return create_app(self.config, files=self._files, stopping=lambda: self.stopping)
 
     def reload(self) -> None:

@@ -50,8 +50,6 @@ class InProcess(Wrapped):
             engine=EngineOptions(prefer_tflite=True, litert_pools=interpreters),
         )
         self._manager = Manager(options.models, _Loader(options), options.load)
-        # Each worker loads them: the model server says it once for all.
-        logging.getLogger("serving.model_server").setLevel(logging.WARNING)
         self._manager.start()
 
     def predict(
