@@ -24,7 +24,7 @@ demo: .venv/train.stamp  ## train three models on real digits, serve them, ask t
 	@$(BIN)/python examples/demo.py --workdir demo $(if $(ONCE),--once) $(ARGS)
 
 test: .venv/dev.stamp  ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup $(ARGS)
 
 cluster-test: .venv/train.stamp  ## deploy, predict and roll out on a kind or k3d cluster (needs Docker)
 	@$(BIN)/python -m tests.cluster

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -32,6 +32,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="all: also the one with TensorFlow, and fail where they cannot be built",
     )
     parser.addoption("--python-image", help="build on this one, not on one of Debian's packages")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes run the tests, what shares dear fixtures stays in one of them."""
+    for item in items:
+        folder = item.path.parent
+        together = folder if folder.name in ("containers", "browser") else item.path
+        item.add_marker(pytest.mark.xdist_group(str(together)))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show what tests measured: each is a property `measured` of its test."""
+    reports = terminalreporter.getreports("passed")
+    for line in [
+        text for each in reports for name, text in each.user_properties if name == "measured"
+    ]:
+        terminalreporter.write_line(f"measured: {line}")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 _NODE = Path(__file__).with_name("node")
 
@@ -19,13 +20,15 @@ def environment(config: pytest.Config, name: str, requirements: list[str]) -> Pa
     folder = config.cache.mkdir(f"{name}-{sys.version_info[1]}")
     interpreter = folder / "bin" / "python"
     installed = folder / "installed"
-    if not installed.exists() or installed.read_text() != " ".join(requirements):
-        venv.create(folder, with_pip=True, clear=True)
-        command = [str(interpreter), "-m", "pip", "install", "--quiet", *requirements]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"{name} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
-        installed.write_text(" ".join(requirements))
+    # Another process may need it too.
+    with FileLock(folder.with_suffix(".lock")):
+        if not installed.exists() or installed.read_text() != " ".join(requirements):
+            venv.create(folder, with_pip=True, clear=True)
+            command = [str(interpreter), "-m", "pip", "install", "--quiet", *requirements]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"{name} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+            installed.write_text(" ".join(requirements))
     return interpreter
 
 
@@ -39,12 +42,13 @@ def node_packages(config: pytest.Config) -> Path:
     lock = (_NODE / "package-lock.json").read_text()
     folder = config.cache.mkdir("node")
     installed = folder / "installed"
-    if not installed.exists() or installed.read_text() != lock:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(_NODE / name, folder)
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"npm ci: {done.stderr.strip().splitlines()[-1]}")
-        installed.write_text(lock)
+    with FileLock(folder.with_suffix(".lock")):
+        if not installed.exists() or installed.read_text() != lock:
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(_NODE / name, folder)
+            npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            done = subprocess.run(npm, cwd=folder, capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"npm ci: {done.stderr.strip().splitlines()[-1]}")
+            installed.write_text(lock)
     return folder / "node_modules"

@@ -23,7 +23,8 @@ from training.defaults import CLASSIFIERS
 expect.set_options(timeout=30_000)
 
 
-@pytest.fixture(scope="session")
+# Not for longer: Playwright runs an event loop meanwhile, in which nothing else can run one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium, without a window."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -80,24 +80,22 @@ def run(interpreter: Path, code: str, *arguments: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_it_is_small(interpreter, tmp_path, capsys):
+def test_it_is_small(interpreter, tmp_path, record_property):
     sizes = json.loads(run(interpreter, SIZE, folder=tmp_path))
     assert not {"tensorflow", "keras", "ai-edge-litert"} & set(sizes)
     # These come with the environment.
     total = sum(size for name, size in sizes.items() if name not in ("pip", "setuptools", "wheel"))
-    with capsys.disabled():
-        print(f"\ninstalled: {total:.0f} MB")
+    record_property("measured", f"installed: {total:.0f} MB")
     assert total < MOST_MEGABYTES
 
 
 @pytest.mark.parametrize(
     "client", ["HttpClient", "GrpcClient", "AsyncHttpClient", "AsyncGrpcClient"]
 )
-def test_clients_are_imported_without_tensorflow(interpreter, tmp_path, capsys, client):
+def test_clients_are_imported_without_tensorflow(interpreter, tmp_path, record_property, client):
     code = IMPORTED.format(client=client)
     seconds = min(float(run(interpreter, code, folder=tmp_path)) for _ in range(3))
-    with capsys.disabled():
-        print(f"\nfrom clients import {client}: {seconds:.2f} s")
+    record_property("measured", f"from clients import {client}: {seconds:.2f} s")
 
 
 def test_all_clients_ask(interpreter, start_gateway, toy_server, tmp_path):
