@@ -23,7 +23,7 @@ from serving.model_server.engines.litert import MODEL_FILE
 from serving.model_server.inference.predict import PredictQuery, predict
 from serving.model_server.loading import loader
 from serving.model_server.models.config_file import read_config_file
-from serving.model_server.models.manager import Manager
+from serving.model_server.models.manager import Manager, StartError
 from serving.model_server.options import EngineOptions, LoadOptions, ServerOptions
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,10 @@ class InProcess(Wrapped):
             engine=EngineOptions(prefer_tflite=True, litert_pools=interpreters),
         )
         self._manager = Manager(options.models, _Loader(options), options.load)
-        self._manager.start()
+        try:
+            self._manager.start()
+        except StartError as error:
+            log.warning("no model runs in this process: %s", error)
 
     def predict(
         self,

@@ -112,6 +112,13 @@ def test_a_damaged_version_is_not_used(start, server, folder):
     assert server.asked == []
 
 
+def test_where_nothing_loads_the_model_server_is_asked(start, server, folder, caplog):
+    (folder / "1" / "model.tflite").write_bytes(b"damaged")
+    start().predict("toy", {"image": IMAGES})
+    assert server.asked == [("toy", None, None)]
+    assert "no model runs in this process: " in caplog.text
+
+
 def test_what_a_model_refuses_is_the_callers_to_mend(start, server):
     with pytest.raises(InvalidRequestError, match=r"'image': expected float32"):
         start().predict("toy", {"image": IMAGES.astype(np.float64)})
