@@ -26,6 +26,7 @@ from serving.gateway import (
     tfserving,
 )
 from serving.gateway.api import Api
+from serving.gateway.body import InMemory
 from serving.gateway.config import GatewayConfig
 from serving.gateway.context import trace_headers
 from serving.gateway.files import Files, read_files
@@ -82,6 +83,7 @@ def create_app(
         stopping: whether the gateway is about to stop, and so is not ready any more.
     """
     app = Flask(__name__, static_folder=None)
+    app.request_class = InMemory
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     # A multipart field that is not a file has nothing to say here: keep it small.
     app.config["MAX_FORM_MEMORY_SIZE"] = 64 * 1024

@@ -1,9 +1,23 @@
 """The body of a request, as it came."""
 
-from flask import request
+from io import BytesIO
+
+from flask import Request, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from serving.gateway.state import gateway
+
+
+class InMemory(Request):
+    """A request whose files stay in memory, as every other body does.
+
+    Werkzeug would write large ones to the folder for temporary files, which is small where nothing
+    else may be written; the workers' counts lie there, too.
+    """
+
+    def _get_file_stream(self, *_: object, **__: object) -> BytesIO:
+        """Where a file of a form goes, however it is described."""
+        return BytesIO()
 
 
 def whole_body() -> bytes:

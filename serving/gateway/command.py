@@ -59,12 +59,13 @@ def _tell_new_key(name: str, as_json: bool) -> None:
         raise click.BadParameter(
             f"expected letters, digits, - and _, got {name!r}", None, None, "--make-key"
         )
-    key, entry = make_key(name)
+    key, entry, word = make_key(name)
     if as_json:
         click.echo(json.dumps({"name": name, "key": key, "entry": entry}))
         return
     click.echo(
         f"The key of {name}, which is shown only now:\n\n{key}\n\nFor the file of keys:\n\n{entry}"
+        f"\n\nOr for ROCKSTAR_API_KEYS:\n\n{word}"
     )
 
 

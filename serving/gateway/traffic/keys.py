@@ -82,10 +82,11 @@ class Keys:
         return models is None or model in models
 
 
-def make_key(name: str) -> tuple[str, str]:
-    """A new key, and its entry in a file of keys."""
+def make_key(name: str) -> tuple[str, str, str]:
+    """A new key, its entry in a file of keys, and its word in ROCKSTAR_API_KEYS."""
     key = _PREFIX + secrets.token_urlsafe(32)
-    return key, f'[keys.{name}]\nsha256 = "{_digest(key)}"'
+    digest = _digest(key)
+    return key, f'[keys.{name}]\nsha256 = "{digest}"', f"{name}:{digest}"
 
 
 def read_keys(path: Path) -> dict[str, Key]:

@@ -143,7 +143,8 @@ def test_keys_in_the_environment(config, server):
 
 def test_a_new_key_and_its_entry_belong_together(config, server, tmp_path):
     done = CliRunner().invoke(cli, ["gateway", "--make-key", "dave"])
-    key, entry = done.stdout.split("\n\n")[1], done.stdout.split("\n\n", 3)[3]
+    _, key, _, entry, _, word = done.stdout.split("\n\n")
+    assert word.strip() == f"dave:{digest(key)}"
     assert tomllib.loads(entry)["keys"]["dave"]["sha256"] == digest(key)
     path = tmp_path / "keys.toml"
     path.write_text(entry)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.images import png, stroke
@@ -85,3 +86,9 @@ def test_dashboards_and_alerts_name_metrics_that_exist(http, name):
     }
     assert used
     assert used <= known
+
+
+def test_an_outage_is_seen_by_a_gateway_that_never_got_an_answer():
+    """A series that is not there yet is not 0: `== 0` would be true of none."""
+    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
+    assert [rule["alert"] for rule in rules if "== 0" in rule["expr"]] == []

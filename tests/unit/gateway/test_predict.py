@@ -1,10 +1,13 @@
 import base64
+import dataclasses
 import io
+import tempfile
 
 import numpy as np
 import pytest
 
 from serving.contract import ImageInput
+from serving.gateway.app import create_app
 from serving.preprocessing import preprocess
 from tests.contracts import LABELS, STEPS, make_contract
 from tests.images import encoded, png, stroke
@@ -36,6 +39,19 @@ def test_multipart_with_several_files_keeps_their_order(http, server):
     assert server.batches[0].shape == (2, 8, 8, 1)
     alone = http.post("/predict/toy", data=second, content_type="image/png").get_json()
     assert response.get_json()["predictions"][1] == alone["predictions"][0]
+
+
+def test_large_files_of_a_form_need_no_room_on_disk(config, server, monkeypatch, tmp_path):
+    """In a container that folder is small, and many upload at a time."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+    roomy = dataclasses.replace(config, max_body_bytes=2**20, max_pixels=2**20)
+    http = create_app(roomy, server).test_client()
+    large = png(np.zeros((900, 900), np.uint8), compress_level=0)
+    head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    body, form = head + large + b"\r\n--b--\r\n", "multipart/form-data; boundary=b"
+    response = http.post("/predict/toy", data=body, content_type=form)
+    assert len(large) > 500 * 1024
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -207,8 +207,9 @@ def test_configuration_is_the_very_files(overlay):
 
 
 def test_dashboard_and_alerts_are_the_very_files():
+    # The dashboard's name never changes: Grafana would go on to show the one from before.
     applied = manifests("cpu", ("monitoring",))
-    dashboard = config_map(applied, "rockstartf-dashboard")["dashboard.json"]
+    dashboard = of_kind(applied, "ConfigMap")["rockstartf-dashboard"]["data"]["dashboard.json"]
     assert dashboard == (ROOT / "monitoring" / "dashboard.json").read_text()
     alerts = yaml.safe_load((ROOT / "monitoring" / "alerts.yaml").read_text())
     (rule,) = of_kind(applied, "PrometheusRule").values()
@@ -260,6 +261,12 @@ def test_the_host_of_a_certificate_is_that_of_the_ingress():
     (certificate,) = of_kind(applied, "Certificate").values()
     hosts = [rule["host"] for rule in ingress["spec"]["rules"]]
     assert hosts == certificate["spec"]["dnsNames"] == ingress["spec"]["tls"][0]["hosts"]
+
+
+def test_the_ingress_controller_reaches_the_solver_of_certificates():
+    policies = of_kind(manifests("cpu", ("tls",)), "NetworkPolicy")
+    solver, gateway = policies["acme-solver"]["spec"], policies["gateway"]["spec"]
+    assert solver["ingress"][0]["from"] == gateway["ingress"][0]["from"]
 
 
 def test_overlays_are_short():
