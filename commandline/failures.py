@@ -71,6 +71,8 @@ def _of_file(error: OSError) -> str:
     why = error.strerror or type(error).__name__
     if isinstance(error, PermissionError):
         return f"{error.filename}: {why}; change its permissions, or name another place"
+    if isinstance(error, IsADirectoryError):
+        return f"{error.filename}: {why}; name a file"
     if isinstance(error, FileNotFoundError):
         return f"{error.filename}: {why}; name one that is there"
     return f"{error.filename}: {why}; name another place"
