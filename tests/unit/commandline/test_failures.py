@@ -2,6 +2,9 @@
 
 import importlib
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -170,3 +173,18 @@ def test_every_command_can_be_imported_by_its_name():
     for name in COMMANDS:
         module = importlib.import_module(f"commandline.{name.replace('-', '_')}")
         assert getattr(module, name.replace("-", "_")) is cli.get_command(click.Context(cli), name)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_full_disk_behind_the_output_is_told():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rockstar", "completion", "bash"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: the disk is full where the output or a temporary file (TMPDIR) goes: make room\n"
+    )
