@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from clients.bulk.errors import BulkError, ResumeError
 from clients.bulk.item import Answered, Failed, Item
-from clients.bulk.job import Pace, answers, run
+from clients.bulk.job import answers, run
 from clients.bulk.output import Files, Output, failed_names
+from clients.bulk.pace import Pace
 from clients.bulk.state import Asked
 from clients.errors import ServerError, UnavailableError
 from serving.api.status import Code
