@@ -1,14 +1,18 @@
 """What users of clients may say, checked and brought into form."""
 
+import re
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from clients.errors import UnavailableError
 from clients.tls import Tls
 from serving.api.status import Code
 from serving.errors import InvalidInputError
+
+# A token of RFC 9110, in small letters.
+_HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def require_one(version: int | None, label: str | None, top: int = 1) -> None:
@@ -44,15 +48,11 @@ class Endpoint:
         Raises:
             InvalidInputError: it is no URL of HTTP, or TLS is meant for one without.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidInputError(
-                "url", expected="http://… or https://…", got=repr(url), hint=f"try http://{url}"
-            )
+        parts = _parts(url)
         if parts.scheme == "http" and tls is not None:
             raise InvalidInputError("tls", expected="a URL with https://", got=repr(url))
         proxy = urllib.request.getproxies().get(parts.scheme)
-        if proxy and urllib.request.proxy_bypass(parts.hostname):
+        if proxy and urllib.request.proxy_bypass(parts.hostname or ""):
             proxy = None
         secure = (tls or Tls()) if parts.scheme == "https" else None
         return cls(url.rstrip("/"), secure, proxy)
@@ -72,6 +72,49 @@ class Endpoint:
 
 
 def fixed_headers(api_key: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
-    """What every request says; names are in small letters."""
+    """What every request says; names are in small letters.
+
+    Raises:
+        InvalidInputError: a key, a name or a value that no header can hold; it is not repeated.
+    """
+    _require_sendable("api_key", api_key or "")
     named = {name.lower(): value for name, value in (headers or {}).items()}
+    for name, value in named.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise InvalidInputError("headers", expected="names of headers", got=repr(name))
+        _require_sendable(f"headers[{name!r}]", value)
     return named | ({"authorization": f"Bearer {api_key}"} if api_key else {})
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise InvalidInputError(
+            "url", expected="http://HOST:PORT or https://HOST:PORT", got=str(error)
+        ) from error
+    if parts.username is not None or parts.password is not None:
+        # Errors and logs show the URL.
+        raise InvalidInputError(
+            "url",
+            expected="one without user and password",
+            got="one with them",
+            hint="give a key as api_key=, anything else in headers=",
+        )
+    if parts.scheme not in ("http", "https") or not host:
+        raise InvalidInputError(
+            "url", expected="http://… or https://…", got=repr(url), hint=f"try http://{url}"
+        )
+    return parts
+
+
+def _require_sendable(field: str, text: str) -> None:
+    """What both transports can send: RFC 9110 leaves other signs to chance, gRPC refuses them."""
+    if not (text.isascii() and text.isprintable()) or text != text.strip():
+        raise InvalidInputError(
+            field,
+            expected="printable ASCII without spaces or line ends around it",
+            got="something else",
+            hint="was it read from a file together with its line end?",
+        )

@@ -12,7 +12,7 @@ import numpy as np
 from urllib3.filepost import encode_multipart_formdata
 
 from clients.errors import InvalidRequestError
-from clients.examples import Example, NamedExample
+from clients.examples import Example, NamedExample, UnreadableExampleError
 from serving.csv_rows import write_rows
 from serving.errors import InvalidInputError
 from serving.tables import TextRow
@@ -48,7 +48,7 @@ def encode(examples: Sequence[NamedExample]) -> Body:
         document = {"instances": [_instance(named.example) for named in examples]}
         return Body("application/json", json.dumps(document).encode())
     files = [
-        (f"inputs[{index}]", (str(index), _file(named), "application/octet-stream"))
+        (f"inputs[{index}]", (str(index), _file(index, named), "application/octet-stream"))
         for index, named in enumerate(examples)
     ]
     content, content_type = encode_multipart_formdata(files)
@@ -80,7 +80,7 @@ def _instance(example: Example) -> Any:
     return example if isinstance(example, Mapping) else np.asarray(example).tolist()
 
 
-def _file(named: NamedExample) -> bytes:
+def _file(index: int, named: NamedExample) -> bytes:
     if isinstance(named.example, bytes):
         return named.example
     array = np.asarray(named.example)
@@ -88,7 +88,8 @@ def _file(named: NamedExample) -> bytes:
     try:
         np.save(stream, array, allow_pickle=False)
     except ValueError as error:
-        raise InvalidInputError(
+        wrong = InvalidInputError(
             named.field, expected="an array of numbers", got=f"dtype {array.dtype}"
-        ) from error
+        )
+        raise UnreadableExampleError(wrong, index) from error
     return stream.getvalue()

@@ -29,6 +29,18 @@ class NamedExample:
     example: Example
 
 
+class UnreadableExampleError(InvalidInputError):
+    """An input that cannot be read.
+
+    Attributes:
+        index: which example it would have been; a CSV file counts as its rows.
+    """
+
+    def __init__(self, error: InvalidInputError, index: int) -> None:
+        super().__init__(error.field, expected=error.expected, got=error.got, hint=error.hint)
+        self.index = index
+
+
 def read_examples(inputs: Inputs) -> list[Example]:
     """One or several inputs as a list; a CSV file is as many examples as it has rows.
 
@@ -46,7 +58,10 @@ def named_examples(inputs: Inputs) -> list[NamedExample]:
         raise _other_type("inputs", inputs)
     examples: list[NamedExample] = []
     for index, example in enumerate(inputs):
-        examples += _read(example, f"inputs[{index}]")
+        try:
+            examples += _read(example, f"inputs[{index}]")
+        except InvalidInputError as error:
+            raise UnreadableExampleError(error, len(examples)) from error
     if not examples:
         raise InvalidInputError("inputs", expected="one or more examples", got="none")
     return examples

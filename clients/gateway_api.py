@@ -28,7 +28,7 @@ from clients.errors import (
     UnavailableError,
     invalid_request,
 )
-from clients.examples import Inputs, named_examples
+from clients.examples import Inputs, UnreadableExampleError, named_examples
 from clients.gateway_messages import Request, Response
 from serving.api.messages.prediction_pb2 import SignatureDefMap
 from serving.api.status import Code
@@ -66,6 +66,8 @@ class GatewayApi:
             require_one(version, label, top)
             examples = named_examples(inputs)
             body = encode(examples)
+        except UnreadableExampleError as error:
+            raise invalid_request(error, error.index) from error
         except InvalidInputError as error:
             raise invalid_request(error) from error
         picked = {"version": version, "label": label}

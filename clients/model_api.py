@@ -28,7 +28,7 @@ from clients.errors import (
     ServerError,
     invalid_request,
 )
-from clients.examples import Inputs, NamedExample, named_examples
+from clients.examples import Inputs, NamedExample, UnreadableExampleError, named_examples
 from clients.predictor import Ask, Predicting
 from serving.api.signature import Signature
 from serving.api.status import Code
@@ -48,7 +48,14 @@ class ModelApi:
 
         Args:
             models: their names: TensorFlow Serving cannot list them.
+
+        Raises:
+            InvalidInputError: a text, which would be as many models as it has letters.
         """
+        if isinstance(models, str):
+            raise InvalidInputError(
+                "models", expected=f"a list, such as [{models!r}]", got="a text"
+            )
         self._models = tuple(models)
         self._predicting = Predicting()
 
@@ -69,6 +76,8 @@ class ModelApi:
         try:
             require_one(version, label, top)
             examples = named_examples(inputs)
+        except UnreadableExampleError as error:
+            raise invalid_request(error, error.index) from error
         except InvalidInputError as error:
             raise invalid_request(error) from error
         try:

@@ -6,6 +6,7 @@ may answer in a moment. Not so RESOURCE_EXHAUSTED over gRPC: TensorFlow Serving 
 that are too large and of memory that is not there, while its full queues are UNAVAILABLE.
 """
 
+import math
 from dataclasses import dataclass
 
 from serving.errors import InvalidInputError
@@ -32,10 +33,9 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise InvalidInputError("attempts", expected="1 or more", got=repr(self.attempts))
-        if not 0 < self.first <= self.longest:
-            raise InvalidInputError(
-                "first", expected="seconds above 0, up to longest", got=repr(self.first)
-            )
+        if not 0 < self.first <= self.longest < math.inf:
+            got = f"{self.first!r} and {self.longest!r}"
+            raise InvalidInputError("first, longest", expected="0 < first <= longest", got=got)
 
 
 DEFAULT_RETRY = RetryPolicy()

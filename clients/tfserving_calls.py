@@ -62,6 +62,13 @@ _NO_LABEL = "Unrecognized servable version label"
 _SIGNATURES = "signature_def"
 # Errors that need not be the server's own words.
 _OF_THE_WAY = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+# What to do, by gRPC's own words for a connection that was not made.
+_HINTS = {
+    "Failed to connect": "is it running there?",
+    "errors resolving": "expected HOST:PORT, dns:///NAME:PORT or unix:/PATH",
+    "Failed parsing HTTP/2": "that is not the gRPC port, or it wants TLS: see tls=",
+    "andshake": "does it speak TLS? see tls=",
+}
 # What a server may say of when to come back, in milliseconds (gRFC A6); negative is never.
 _PUSHBACK = "grpc-retry-pushback-ms"
 
@@ -186,8 +193,8 @@ def failure(error: grpc.RpcError, address: str) -> CallError:
         detail = f"the model server at {address}: {detail}"
     if code is Code.DEADLINE_EXCEEDED:
         detail += "; give it more time with timeout=, or see why it is slow"
-    elif "failed to connect" in detail.lower():
-        detail += "; is it running there?"
+    elif code is Code.UNAVAILABLE:
+        detail += next((f"; {hint}" for words, hint in _HINTS.items() if words in detail), "")
     return call_error(code, detail, retry_after=_retry_after(error.trailing_metadata() or ()))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commandline.exits import Exit
-from commandline.options import gateway_options, json_option, model_option
+from commandline.options import NumberRange, gateway_options, json_option, model_option
 from commandline.output import echo_json
 
 if TYPE_CHECKING:
@@ -35,20 +35,20 @@ _MOST_SECONDS, _MOST_REQUESTS = 3600, 10_000_000
     "--duration",
     default=10.0,
     metavar="SECONDS",
-    type=click.FloatRange(0, _MOST_SECONDS, min_open=True),
+    type=NumberRange(0, _MOST_SECONDS, min_open=True),
     help="How long to send.",
 )
 @click.option("--requests", type=click.IntRange(1, _MOST_REQUESTS), help="At most so many.")
 @click.option(
     "--rate",
-    type=click.FloatRange(0, min_open=True),
+    type=NumberRange(0, min_open=True),
     help="Send so many a second, however slow the answers; latency counts from when each was due.",
 )
 @click.option(
     "--timeout",
     default=10.0,
     metavar="SECONDS",
-    type=click.FloatRange(0, _MOST_SECONDS, min_open=True),
+    type=NumberRange(0, _MOST_SECONDS, min_open=True),
     help="That an answer may take.",
 )
 @json_option

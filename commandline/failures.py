@@ -1,5 +1,6 @@
 """What went wrong: a line for people and an exit code for scripts, in one place for all."""
 
+import errno
 from dataclasses import dataclass
 
 import click
@@ -44,6 +45,9 @@ def failure_of(error: Exception) -> Failure:
             return Failure(needs(error.name, extra), Exit.FAILED)
     if isinstance(error, OSError) and error.filename is not None:
         return Failure(_of_file(error), Exit.FAILED)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        words = "the disk is full where the output or a temporary file (TMPDIR) goes: make room"
+        return Failure(words, Exit.FAILED)
     code = _code_of_ours(error)
     if code is not None:
         return Failure(str(error), code)
@@ -71,6 +75,8 @@ def _of_file(error: OSError) -> str:
     why = error.strerror or type(error).__name__
     if isinstance(error, PermissionError):
         return f"{error.filename}: {why}; change its permissions, or name another place"
+    if isinstance(error, IsADirectoryError):
+        return f"{error.filename}: {why}; name a file"
     if isinstance(error, FileNotFoundError):
         return f"{error.filename}: {why}; name one that is there"
     return f"{error.filename}: {why}; name another place"

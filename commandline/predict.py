@@ -4,13 +4,10 @@ from pathlib import Path
 
 import click
 
-from commandline.options import gateway_options, json_option, model_option
+from clients.bulk.pace import Pace
+from commandline.options import NumberRange, gateway_options, json_option, model_option
 
 DEFAULT_TOP = 3
-# Chosen by benchmarks/bulk.py.
-DEFAULT_BATCH = 128
-DEFAULT_CONCURRENCY = 8
-DEFAULT_PATIENCE_S = 60.0
 
 
 @click.command(
@@ -36,17 +33,17 @@ DEFAULT_PATIENCE_S = 60.0
 @click.option(
     "--retry-failed", is_flag=True, help="Ask again about what failed in a complete output."
 )
-@click.option("--batch", default=DEFAULT_BATCH, type=click.IntRange(1), help="Items in a request.")
+@click.option("--batch", default=Pace.batch, type=click.IntRange(1), help="Items in a request.")
 @click.option(
     "--concurrency",
-    default=DEFAULT_CONCURRENCY,
+    default=Pace.concurrency,
     type=click.IntRange(1, 256),
     help="Requests at a time.",
 )
 @click.option(
     "--patience",
-    default=DEFAULT_PATIENCE_S,
-    type=click.FloatRange(0),
+    default=Pace.patience,
+    type=NumberRange(0),
     help="Seconds to wait for a service that is away or too busy.",
 )
 def predict(
@@ -73,19 +70,15 @@ def predict(
 
     Ends with status 4 where some items failed, 1 where all did, 3 where the service is away.
     """
-    from clients.bulk.job import Pace
     from commandline.predict_into_file import predict_into_file
     from commandline.predict_to_screen import predict_to_screen
     from commandline.predict_whom import Question
 
     if not files and files_from is None:
         raise click.UsageError("name FILES, folders or archives, or --files-from.")
-    if output is None and (restart or retry_failed):
-        raise click.UsageError("--restart and --retry-failed go with -o.")
-    if output is not None and as_json:
-        raise click.UsageError("--json goes without -o: a .jsonl file has a line for each answer.")
     if grpc is not None and model is None:
         raise click.UsageError("--grpc needs --model: that API cannot list models.")
+    _require_sense_of_output(output, as_json, again=restart or retry_failed)
     table = output is not None and output.suffix.lower() in (".csv", ".parquet")
     top = top or (1 if table else DEFAULT_TOP)
     question = Question(url, api_key, grpc, model, version, top)
@@ -98,3 +91,10 @@ def predict(
         predict_into_file(
             files, files_from, question, pace, output, restart=restart, retry=retry_failed
         )
+
+
+def _require_sense_of_output(output: Path | None, as_json: bool, *, again: bool) -> None:
+    if output is None and again:
+        raise click.UsageError("--restart and --retry-failed go with -o.")
+    if output is not None and as_json:
+        raise click.UsageError("--json goes without -o: a .jsonl file has a line for each answer.")

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from clients.bulk.errors import BulkError
-from clients.bulk.job import Pace, Summary, run
+from clients.bulk.job import Summary, run
 from clients.bulk.output import Files, Output, failed_names
+from clients.bulk.pace import Pace
 from clients.bulk.sinks.rows import text_of
 from clients.bulk.sources import Paths
 from clients.bulk.state import Asked
@@ -69,11 +70,11 @@ def _require_no_input(files: tuple[str, ...], place: Files) -> None:
 
 
 def _say_how_to_go_on(result: Output, error: BaseException) -> None:
-    done = result.state.items
-    if not done:
+    if not result.state.items:
         result.discard()
     elif not isinstance(error, BulkError):
-        click.echo(f"{done:,} items are done; the same command continues.", err=True)
+        # Fewer than were answered where the disk is full.
+        click.echo(f"{result.saved:,} items are done; the same command continues.", err=True)
 
 
 def _summarise(summary: Summary, place: Files, passed_over: int) -> None:

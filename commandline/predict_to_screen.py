@@ -6,7 +6,8 @@ import click
 
 from clients.bulk.errors import BulkError
 from clients.bulk.item import Failed, Item
-from clients.bulk.job import Pace, answers
+from clients.bulk.job import answers
+from clients.bulk.pace import Pace
 from clients.bulk.sinks.rows import text_of
 from clients.bulk.sources import Paths
 from commandline.exits import Exit

@@ -2,11 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import cast
 
 from clients.bulk.asking import Ask
 from clients.bulk.services import (
@@ -20,6 +21,8 @@ from clients.http import HttpClient
 from clients.retry import NEVER_AGAIN
 from clients.tfserving import TFServingClient
 from serving.errors import InvalidInputError
+
+_CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,26 @@ class NamedPaths:
     def __iter__(self) -> Iterator[str]:
         yield from self._files
         if self._files_from == "-":
-            yield from _listed(sys.stdin.buffer)
+            yield from _listed(cast("BufferedReader", sys.stdin.buffer))
         elif self._files_from is not None:
             with Path(self._files_from).open("rb") as file:
                 yield from _listed(file)
 
 
-def _listed(file: BinaryIO) -> Iterator[str]:
+def _listed(file: BufferedReader) -> Iterator[str]:
     """Paths as `find` and `find -print0` print them, whatever bytes they are of."""
-    for line in file:
-        for path in line.rstrip(b"\n").split(b"\0"):
-            if path:
-                yield os.fsdecode(path)
+    end, rest = b"", b""
+    while chunk := file.read1(_CHUNK):
+        # A name may hold a line end, none holds NUL; none is as long as a chunk.
+        end = end or (b"\0" if b"\0" in chunk else b"\n")
+        *whole, rest = (rest + chunk).split(end)
+        yield from _paths(whole, end)
+    yield from _paths([rest], end)
+
+
+def _paths(names: Iterable[bytes], end: bytes) -> Iterator[str]:
+    for name in names:
+        # Lists that were made on Windows.
+        path = name.removesuffix(b"\r") if end == b"\n" else name
+        if path:
+            yield os.fsdecode(path)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from clients.bulk.item import Answered, Failed, Item, Outcome
+from clients.bulk.pace import Pace
 from clients.errors import (
     CallError,
     DeadlineExceededError,
@@ -24,7 +25,6 @@ from serving.errors import InvalidInputError
 # where it fails as a whole.
 Ask = Callable[[Sequence[Example]], Answered]
 
-DEFAULT_PATIENCE_S = 60.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 # Times the patience: so long it may take to find which item of a batch a server fails on, or is too
@@ -66,7 +66,7 @@ class Asker:
         self,
         ask: Ask,
         *,
-        patience: float = DEFAULT_PATIENCE_S,
+        patience: float = Pace.patience,
         too_many: Callable[[int], None] = lambda _fewer: None,
     ) -> None:
         """Hold the service.

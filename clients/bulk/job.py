@@ -8,38 +8,19 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from clients.bulk.asking import DEFAULT_PATIENCE_S, Ask, Asker
-from clients.bulk.batches import MIB, Batcher
+from clients.bulk.asking import Ask, Asker
+from clients.bulk.batches import Batcher
 from clients.bulk.errors import BulkError, ResumeError
 from clients.bulk.item import Failed, Item, Outcome
 from clients.bulk.output import Output
+from clients.bulk.pace import DEFAULT_PACE, Pace
 from clients.bulk.sinks.rows import FailedRow, Row
 from clients.bulk.state import Chain
 
-DEFAULT_BATCH = 128
-DEFAULT_BATCH_BYTES = 8 * MIB
-DEFAULT_CONCURRENCY = 8
 # As much work is done again after a kill.
 _SAVED_EVERY_S = 2.0
 
 _Answers = Future[list[tuple[int, Outcome]]]
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How hard a service is asked.
-
-    Attributes:
-        batch: items in a request, at most.
-        batch_bytes: of their contents, at most.
-        concurrency: requests at a time.
-        patience: seconds for which a service that is away or too busy is asked again.
-    """
-
-    batch: int = DEFAULT_BATCH
-    batch_bytes: int = DEFAULT_BATCH_BYTES
-    concurrency: int = DEFAULT_CONCURRENCY
-    patience: float = DEFAULT_PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -67,7 +48,7 @@ class Summary:
 def answers(
     items: Iterable[Item],
     ask: Ask,
-    pace: Pace = Pace(),
+    pace: Pace = DEFAULT_PACE,
 ) -> Generator[list[tuple[Item, int, Outcome]]]:
     """What a service says of items, batch by batch, in their order.
 
@@ -113,7 +94,7 @@ def run(
     items: Iterable[Item],
     ask: Ask,
     output: Output,
-    pace: Pace = Pace(),
+    pace: Pace = DEFAULT_PACE,
     on_progress: Callable[[int, int], None] = lambda _items, _failed: None,
 ) -> Summary:
     """Do all items that are not done yet, and finish the output.

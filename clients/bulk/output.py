@@ -50,6 +50,7 @@ class Output:
 
     Attributes:
         state: how far the run is, on disk or about to be.
+        saved: how many items are safe on disk.
         files: their names.
     """
 
@@ -82,6 +83,7 @@ class Output:
             else:
                 _require_same(state.asked, asked, files)
             self.state = state
+            self.saved = state.items
             self._failed = opened.enter_context(closing(Part(files.failed_part)))
             if not state.finished:
                 self._out.cut_back(state.out_bytes)
@@ -112,6 +114,7 @@ class Output:
         self._out.sync()
         self._failed.sync()
         write_state(self.files.state, self.state)
+        self.saved = self.state.items
 
     def finish(self) -> None:
         """Give the files their names: all items are done. Cut off, it is done again."""

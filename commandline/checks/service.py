@@ -1,15 +1,13 @@
 """A running gateway: whether it lives, is ready, and which versions it serves."""
 
-import contextlib
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from clients.arguments import Endpoint, fixed_headers
 from commandline.checks.finding import Finding
-from commandline.options import DEFAULT_URL
-from serving.errors import InvalidInputError
 
 _TIMEOUT_S = 10.0
 _START = "start one with rockstar serve, or name another --url"
@@ -20,11 +18,12 @@ def check_service(url: str, api_key: str | None = None) -> Iterator[Finding]:
     """`/livez`, `/readyz` and the models of a gateway.
 
     Raises:
-        InvalidInputError: it is no URL of HTTP.
+        InvalidInputError: it is no URL of HTTP, or no header can hold the key.
     """
-    parts = _parsed(url)
+    parts = urlsplit(Endpoint.of(url, None).url)
+    headers = fixed_headers(api_key, None)
     try:
-        status, answer = _get(parts, "/livez", api_key)
+        status, answer = _get(parts, "/livez", headers)
     except (OSError, http.client.HTTPException) as error:
         yield Finding(url, "failed", f"/livez: {_why(error)}", _START)
         return
@@ -33,23 +32,10 @@ def check_service(url: str, api_key: str | None = None) -> Iterator[Finding]:
         return
     yield Finding(url, "ok", "alive")
     try:
-        yield from _ready(url, *_get(parts, "/readyz", api_key))
-        yield from _models(url, *_get(parts, "/v1/models", api_key))
+        yield from _ready(url, *_get(parts, "/readyz", headers))
+        yield from _models(url, *_get(parts, "/v1/models", headers))
     except (OSError, http.client.HTTPException) as error:
         yield Finding(url, "failed", f"stopped answering: {_why(error)}", _START)
-
-
-def _parsed(url: str) -> SplitResult:
-    parts = urlsplit(url)
-    with contextlib.suppress(ValueError):  # of a port that is no number
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return parts
-    raise InvalidInputError(
-        "--url",
-        expected="http://HOST:PORT or https://…",
-        got=repr(url),
-        hint=f"such as {DEFAULT_URL}",
-    )
 
 
 def _ready(url: str, status: int, answer: dict[str, Any]) -> Iterator[Finding]:
@@ -85,19 +71,20 @@ def _models(url: str, status: int, answer: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(subject, "ok", f"versions: {versions}")
 
 
-def _get(parts: SplitResult, path: str, api_key: str | None) -> tuple[int, dict[str, Any]]:
+def _get(parts: SplitResult, path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
     """The status and the JSON object of an answer; an empty one where it is something else."""
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
-        connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
+        connection.request("GET", parts.path + path, headers=dict(headers))
         response = connection.getresponse()
-        document = json.loads(response.read())
-    except ValueError:
-        document = None
+        body = response.read()
     finally:
         connection.close()
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
     return response.status, document if isinstance(document, dict) else {}
 
 

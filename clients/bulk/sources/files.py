@@ -44,8 +44,8 @@ def too_large(name: str, size: int, most_bytes: int) -> InvalidInputError:
 def walk(folder: str) -> Iterator[str | Item]:
     """The paths of all files in a folder and in those below, sorted by name in each.
 
-    Links are followed, but not into a folder that the walk is in. A folder that cannot be listed
-    is an item that fails.
+    Hidden folders, such as .git, are left alone. Links are followed, but not into a folder that the
+    walk is in. A folder that cannot be listed is an item that fails.
     """
     return _walk(folder, frozenset())
 
@@ -64,10 +64,10 @@ def _walk(folder: str, above: _Above) -> Iterator[str | Item]:
     start = folder if folder.endswith("/") else f"{folder}/"
     for name, is_folder in found:
         path = f"{start}{name}"
-        if is_folder:
-            yield from _walk(path, above | {here})
-        else:
+        if not is_folder:
             yield path
+        elif not name.startswith("."):
+            yield from _walk(path, above | {here})
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

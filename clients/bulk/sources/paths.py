@@ -16,8 +16,8 @@ class Paths:
     """Files, folders, CSV files and archives, in the order in which they are named.
 
     A file that is named is taken whatever it is called; in folders and archives only images are
-    (for a model of tables CSV files, in folders), hidden files never. Can be iterated again: the
-    order stays the same as long as the files do.
+    (for a model of tables CSV files, in folders), never what is hidden or in a hidden folder. Can
+    be iterated again: the order stays the same as long as the files do.
 
     Attributes:
         passed_over: files in folders and archives that were not taken, in the latest iteration.
@@ -83,8 +83,10 @@ class Paths:
 
     def _is_wanted(self, path: str, archives: bool = True) -> bool:
         wanted = self._wanted + (ZIPS + TARS if archives else ())
-        name = path.rpartition("/")[2]
-        if name.startswith(".") or not name.lower().endswith(wanted):
+        # Of a path in a folder the walk knows what is hidden above.
+        parts = path.split("/")[-1:] if archives else path.split("/")
+        hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
+        if hidden or not path.lower().endswith(wanted):
             return False
         # Only a table can be an output of ours.
         return self._wanted is not TABLES or os.path.abspath(path) not in self._leave_out

@@ -186,7 +186,7 @@ def test_bad_inputs_are_errors_of_the_call(address, connect_grpc, tmp_path):
         assert caught.value.index == 1
         with pytest.raises(InvalidRequestError, match="No such file") as caught:
             client.predict("toy", "nowhere.png")
-        assert caught.value.field == "inputs[0] (nowhere.png)"
+        assert (caught.value.field, caught.value.index) == ("inputs[0] (nowhere.png)", 0)
         with pytest.raises(InvalidRequestError, match="a version or a label, got both"):
             client.predict("toy", IMAGE, version=1, label="stable")
         with pytest.raises(InvalidRequestError, match="top: expected 1 or more"):
@@ -214,6 +214,26 @@ def test_keys_and_headers_are_sent_and_never_shown(server, address, connect_grpc
     for metadata in server.metadata:
         assert metadata["authorization"] == "Bearer s3cret"
         assert metadata["x-tenant"] == "ann"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"), [({"api_key": "s3cret\n"}, "api_key"), ({"models": "toy"}, "models")]
+)
+def test_arguments_that_make_no_sense(connect_grpc, arguments, field):
+    with (
+        pytest.raises(InvalidInputError, match=f"^{field}: expected") as caught,
+        connect_grpc("127.0.0.1:1", **arguments),
+    ):
+        pass
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_address_that_is_none(connect_grpc):
+    with (
+        connect_grpc("http://127.0.0.1:8500", retry=QUICK) as client,
+        pytest.raises(UnavailableError, match="expected HOST:PORT, dns:///NAME:PORT or unix:/PATH"),
+    ):
+        client.predict("toy", IMAGE)
 
 
 def test_threads_share_a_client(address):

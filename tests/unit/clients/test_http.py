@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clients import (
     CallError,
@@ -215,18 +216,39 @@ def test_an_error_names_the_input_as_its_caller_does(server, connect_http, tmp_p
 
 
 @pytest.mark.parametrize(
+    "wrong", ["nowhere.png", Image.new("CMYK", (2, 2)), 7, np.array([object()])]
+)
+def test_an_error_says_which_input_cannot_be_read(server, connect_http, wrong):
+    with connect_http(server.url) as client, pytest.raises(InvalidRequestError) as caught:
+        client.predict("toy", [IMAGE, wrong])
+    assert caught.value.index == 1
+    assert server.seen == []
+
+
+@pytest.mark.parametrize(
     ("arguments", "field"),
     [
         ({"url": "127.0.0.1:8080"}, "url"),
         ({"url": "http://"}, "url"),
+        ({"url": "http://[::1"}, "url"),
+        ({"url": "http://x:99999"}, "url"),
+        ({"url": "http://ann:s3cret@x"}, "url"),
+        ({"api_key": "s3cret\n"}, "api_key"),
+        ({"api_key": "s3crét"}, "api_key"),
+        ({"headers": {"X-Token": "s3cret\r\nX-Other: 1"}}, r"headers\['x-token'\]"),
+        ({"headers": {"X Token": "s3cret"}}, "headers"),
         ({"tls": Tls()}, "tls"),
         ({"url": "https://x", "tls": Tls(ca="/nowhere.pem")}, "tls.ca"),
         ({"url": "https://x", "tls": Tls(certificate=__file__)}, "tls"),
     ],
 )
 def test_arguments_that_make_no_sense(connect_http, arguments, field):
-    with pytest.raises(InvalidInputError, match=f"^{field}: expected"), connect_http(**arguments):
+    with (
+        pytest.raises(InvalidInputError, match=f"^{field}: expected") as caught,
+        connect_http(**arguments),
+    ):
         pass
+    assert "s3c" not in str(caught.value)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])

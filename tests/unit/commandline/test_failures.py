@@ -2,6 +2,9 @@
 
 import importlib
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -65,9 +68,13 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
         (f"bench {AWAY}", 3, "is it running there?"),
         ("bench --model cnn absent.png", 1, "absent.png"),
         (f"bench {AWAY} --duration 0", 2, "is not in the range"),
+        (f"bench {AWAY} --duration nan", 2, "'nan' is not a number"),
+        ("explain --model cnn .", 1, "name a file"),
         (f"bench {AWAY} --duration 3600 --rate 1000000", 2, "at most 10,000,000 requests"),
-        ("check --url 127.0.0.1:8080", 1, "such as http://127.0.0.1:8080"),
-        ("check --url http://127.0.0.1:port", 1, "such as http://127.0.0.1:8080"),
+        ("check --url 127.0.0.1:8080", 1, "try http://127.0.0.1:8080"),
+        ("check --url http://127.0.0.1:port", 1, "expected http://HOST:PORT"),
+        ("check --url http://ann:s3cret@x", 1, "expected one without user and password"),
+        ("check --url http://127.0.0.1:1 --api-key k\xfcy", 1, "api_key: expected printable"),
         ("check --upstream 127.0.0.1:1", 2, "needs a routes FILE"),
         ("models --models absent", 1, "name a folder of models (--models)"),
         ("models rnn --models {models}", 1, "it holds cnn"),
@@ -166,3 +173,18 @@ def test_every_command_can_be_imported_by_its_name():
     for name in COMMANDS:
         module = importlib.import_module(f"commandline.{name.replace('-', '_')}")
         assert getattr(module, name.replace("-", "_")) is cli.get_command(click.Context(cli), name)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_full_disk_behind_the_output_is_told():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rockstar", "completion", "bash"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: the disk is full where the output or a temporary file (TMPDIR) goes: make room\n"
+    )

@@ -1,7 +1,9 @@
 """Runs in order, in bounded memory, and whole however often they are cut off."""
 
 import csv
+import errno
 import json
+import os
 import threading
 from functools import partial
 from pathlib import Path
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 
 from clients.bulk.errors import BulkError, ResumeError
 from clients.bulk.item import Answered, Failed, Item
-from clients.bulk.job import Pace, answers, run
+from clients.bulk.job import answers, run
 from clients.bulk.output import Files, Output, failed_names
+from clients.bulk.pace import Pace
 from clients.bulk.state import Asked
 from clients.errors import ServerError, UnavailableError
 from serving.api.status import Code
@@ -292,6 +295,21 @@ def test_a_server_in_trouble_keeps_what_was_done(tmp_path):
     with pytest.raises(ServerError):
         do(tmp_path / "o.csv", make_items(30), service=service)
     assert do(tmp_path / "o.csv", make_items(30)).skipped == 15
+
+
+def test_what_a_full_disk_did_not_take_is_not_called_done(tmp_path, monkeypatch):
+    output = Output(Files(tmp_path / "out.csv"), ASKED)
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("clients.bulk.output.write_state", fail)
+        with pytest.raises(OSError, match="No space left"):
+            run(make_items(12), ask, output, PACE)
+    output.close()
+    assert (output.state.items, output.saved) == (12, 0)
+    assert do(tmp_path / "out.csv", make_items(12)).skipped == output.saved
 
 
 def test_no_more_is_read_than_is_in_flight():

@@ -52,15 +52,19 @@ def folder(tmp_path: Path) -> Path:
 def test_folders_are_walked_in_the_same_order_each_time(folder):
     source = Paths([str(folder)])
     found = list(source)
-    assert names(found, folder) == ["a.jpg", "b/.git/x.png", "b/10.PNG", "b/2.png", "c/d/e.webp"]
+    assert names(found, folder) == ["a.jpg", "b/10.PNG", "b/2.png", "c/d/e.webp"]
     assert [item.read() for item in found][:1] == [b"a.jpg"]
     assert source.passed_over == 2  # c.txt and .hidden.png
     assert names(list(source), folder) == names(found, folder)
-    assert source.count() == 5
+    assert source.count() == 4
 
 
 def test_a_named_file_is_taken_whatever_it_is_called(folder):
     assert [content(item) for item in items(folder / "c.txt")] == [b"c.txt"]
+
+
+def test_a_hidden_folder_is_taken_only_where_it_is_named(folder):
+    assert [content(item) for item in items(folder / "b" / ".git")] == [b"b/.git/x.png"]
 
 
 def test_links_are_followed_but_not_around(folder):
@@ -70,7 +74,7 @@ def test_links_are_followed_but_not_around(folder):
     (folder / "gone.png").symlink_to("nowhere.png")
     found = {item.name.removeprefix(f"{folder}/"): item for item in items(folder)}
     assert set(found) == {
-        *("a.jpg", "b/.git/x.png", "b/10.PNG", "b/2.png", "c/d/e.webp", "twice/d/e.webp"),
+        *("a.jpg", "b/10.PNG", "b/2.png", "c/d/e.webp", "twice/d/e.webp"),
         *("self.png", "gone.png"),
     }
     assert "Too many levels" in content(found["self.png"])
@@ -125,6 +129,7 @@ MEMBERS = {
     "../../etc/2.png": b"two",
     "/abs.png": b"three",
     "__MACOSX/._1.png": b"junk",
+    "b/.cache/1.png": b"junk",
     "read.me": b"text",
     "a.png": b"four",
 }
