@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 
-# Of `rockstar predict` on two cores: from 64 items and 8 requests at a time on, speed differs by less
-# than from run to run; with fewer it is slower.
+# Of `rockstar predict` on two cores: from 64 items and 8 requests at a time on, speed differs by
+# less than from run to run; with fewer it is slower.
 @dataclass(frozen=True)
 class Pace:
     """How hard a service is asked.
