@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -120,6 +121,8 @@ class LazyGroup(click.Group):
             failure = failure_of(error)
             echo_failure(failure)
             code = failure.code
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                _forget_output()
         sys.exit(code if isinstance(code, int) else Exit.OK)
 
 
@@ -129,6 +132,10 @@ def _quiet_without_reader() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # What is still buffered would be written, and fail, when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         raise click.exceptions.Exit(Exit.NOBODY_READS) from None
+
+
+def _forget_output() -> None:
+    """What is still buffered would be written, and fail, when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -173,13 +173,15 @@ def test_a_model_that_was_damaged_meanwhile_does_not_take_the_others_down(
     os.kill(service.pid_of("serving.model_server"), signal.SIGKILL)
     until(lambda: "the model server is back" in service.log.read_text())
 
-    def states() -> dict[str, bool]:
-        models = requests.get(f"{service.http}/readyz", timeout=20).json()["models"]
-        return {model: state["ready"] for model, state in models.items()}
+    def states() -> dict[str, str]:
+        urls = {name: f"http://{service.rest}/v1/models/{name}" for name in ("cnn", "mlp")}
+        answers = {name: requests.get(url, timeout=20).json() for name, url in urls.items()}
+        return {name: each["model_version_status"][0]["state"] for name, each in answers.items()}
 
-    until(lambda: states() == {"cnn": True, "logistic": True, "mlp": False}, what="recovery")
-    # The other worker connects again at most a second later.
-    until(lambda: post(service, IMAGE).status_code == 200, what="recovery")
+    assert states() == {"cnn": "AVAILABLE", "mlp": "END"}
+    # Workers of the gateway have all three in memory.
+    assert requests.get(f"{service.http}/readyz", timeout=20).status_code == 200
+    assert post(service, IMAGE).status_code == 200
 
 
 def test_no_child_outlives_a_killed_parent(start_service, models):

@@ -1,6 +1,7 @@
 """How commands fail: a line or two on standard error, the way out in them, and an exit code."""
 
 import importlib
+import os
 import socket
 import subprocess
 import sys
@@ -176,13 +177,15 @@ def test_every_command_can_be_imported_by_its_name():
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
-def test_a_full_disk_behind_the_output_is_told():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_the_output_is_told(unbuffered):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "rockstar", "completion", "bash"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert done.returncode == 1
     assert done.stderr == (
