@@ -236,6 +236,18 @@ def test_an_address_that_is_none(connect_grpc):
         client.predict("toy", IMAGE)
 
 
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_closed_client_says_so(address, connect_grpc, asked_before):
+    with connect_grpc(address) as client:
+        if asked_before:
+            client.predict("toy", IMAGE)
+        client.close()
+        with pytest.raises(RuntimeError, match="the client is closed: make a new one"):
+            client.predict("toy", IMAGE)
+        with pytest.raises(RuntimeError, match="is closed"):
+            client.ready()
+
+
 def test_threads_share_a_client(address):
     with GrpcClient(address) as client, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.predict("toy", IMAGE), range(160)))

@@ -270,6 +270,20 @@ def test_keys_and_headers_are_sent_and_never_shown(server, connect_http, caplog)
     assert "s3cret" not in caplog.text
 
 
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_closed_client_says_so(server, connect_http, asked_before):
+    with connect_http(server.url) as client:
+        if asked_before:
+            client.predict("toy", IMAGE)
+        seen = len(server.seen)
+        client.close()
+        with pytest.raises(RuntimeError, match="the client is closed: make a new one"):
+            client.predict("toy", IMAGE)
+        with pytest.raises(RuntimeError, match="is closed"):
+            client.ready()
+    assert len(server.seen) == seen
+
+
 def test_threads_share_a_client():
     with running(Server()) as server, HttpClient(server.url) as client:
         with ThreadPoolExecutor(8) as pool:
