@@ -82,7 +82,7 @@ class ModelApi:
             raise invalid_request(error) from error
         try:
             answer = yield from self._predicting.steps(
-                model, partial(_batch, examples), version, label, deadline.left()
+                model, partial(_batch, examples), version, label, deadline
             )
         except InvalidInputError as error:
             raise invalid_request(error, _index(error.field, examples)) from error
