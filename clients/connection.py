@@ -13,7 +13,7 @@ class _Closable:
     def _require_open(self) -> None:
         if self._closed:
             raise RuntimeError(
-                "the client is closed: make a new one, or ask before close() and inside its with block"
+                "the client is closed: make a new one, or ask inside its with block, before close()"
             )
 
 

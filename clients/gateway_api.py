@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from numpy.typing import NDArray
 
 from clients.answer import Answer, answer_of
-from clients.arguments import require_one
+from clients.arguments import require_clear
 from clients.bodies import encode, renamed
 from clients.described import ModelInfo, ModelMetadata, has_contract, signatures_of
 from clients.errors import (
@@ -63,7 +63,7 @@ class GatewayApi:
             CallError: the call failed, or the inputs cannot be used.
         """
         try:
-            require_one(version, label, top)
+            require_clear(model, version, label, top)
             examples = named_examples(inputs)
             body = encode(examples)
         except UnreadableExampleError as error:
@@ -108,7 +108,7 @@ class GatewayApi:
     def metadata(self, model: str, version: int | None, label: str | None) -> Steps[ModelMetadata]:
         """What a version says of itself."""
         try:
-            require_one(version, label)
+            require_clear(model, version, label)
         except InvalidInputError as error:
             raise invalid_request(error) from error
         response = yield Request("GET", f"{_path(model, version, label)}/metadata")

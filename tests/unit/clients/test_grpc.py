@@ -199,6 +199,16 @@ def test_a_model_without_a_contract(server, address, connect_grpc):
         client.predict("toy", IMAGE)
 
 
+@pytest.mark.parametrize("model", ["", None, 7])
+def test_a_model_without_a_name_is_a_wrong_request(server, address, connect_grpc, model):
+    with connect_grpc(address) as client:
+        for ask in (lambda: client.predict(model, IMAGE), lambda: client.metadata(model)):
+            with pytest.raises(InvalidRequestError, match="model: expected the name") as caught:
+                ask()
+            assert caught.value.field == "model"
+    assert server.metadata == []
+
+
 def test_models_cannot_be_listed_unless_they_are_named(address, connect_grpc):
     with (
         connect_grpc(address) as client,

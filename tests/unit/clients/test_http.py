@@ -251,6 +251,16 @@ def test_arguments_that_make_no_sense(connect_http, arguments, field):
     assert "s3c" not in str(caught.value)
 
 
+@pytest.mark.parametrize("model", ["", None, 7])
+def test_a_model_without_a_name_is_a_wrong_request(server, connect_http, model):
+    with connect_http(server.url) as client:
+        for ask in (lambda: client.predict(model, IMAGE), lambda: client.metadata(model)):
+            with pytest.raises(InvalidRequestError, match="model: expected the name") as caught:
+                ask()
+            assert caught.value.field == "model"
+    assert server.seen == []
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
 def test_there_is_always_a_deadline(server, connect_http, timeout):
     with connect_http(server.url) as client, pytest.raises(InvalidInputError, match="timeout"):
