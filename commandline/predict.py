@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from clients.bulk.pace import Pace
-from commandline.options import NumberRange, gateway_options, json_option, model_option
+from commandline.options import NumberRange, Service, json_option, model_option, service_options
 
 DEFAULT_TOP = 3
 
@@ -22,8 +22,7 @@ DEFAULT_TOP = 3
     "-o", "--output", type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file."
 )
 @model_option("Name of the model; needed where several are served.")
-@gateway_options
-@click.option("--grpc", metavar="HOST:PORT", help="Ask this TensorFlow Serving directly instead.")
+@service_options
 @click.option("--version", type=click.IntRange(1), help="Version; else the newest.")
 @click.option(
     "--top", type=click.IntRange(1), help="How many labels to list: 3, in .csv and .parquet 1."
@@ -51,9 +50,7 @@ def predict(
     files_from: str | None,
     output: Path | None,
     model: str | None,
-    url: str,
-    api_key: str | None,
-    grpc: str | None,
+    service: Service,
     version: int | None,
     top: int | None,
     as_json: bool,
@@ -76,12 +73,12 @@ def predict(
 
     if not files and files_from is None:
         raise click.UsageError("name FILES, folders or archives, or --files-from.")
-    if grpc is not None and model is None:
+    if service.grpc is not None and model is None:
         raise click.UsageError("--grpc needs --model: that API cannot list models.")
     _require_sense_of_output(output, as_json, again=restart or retry_failed)
     table = output is not None and output.suffix.lower() in (".csv", ".parquet")
     top = top or (1 if table else DEFAULT_TOP)
-    question = Question(url, api_key, grpc, model, version, top)
+    question = Question(service, model, version, top)
     if output is None:
         # Who waits for words wants to know at once that nobody is there.
         pace = Pace(batch, concurrency=concurrency, patience=0)
