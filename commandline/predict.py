@@ -1,6 +1,10 @@
 """`rockstar predict`."""
 
+import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -8,6 +12,36 @@ from clients.bulk.pace import Pace
 from commandline.options import NumberRange, Service, json_option, model_option, service_options
 
 DEFAULT_TOP = 3
+
+
+def _pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say how hard the service is asked, given to the command as `pace`."""
+
+    @functools.wraps(command)
+    def collected(*, batch: int, concurrency: int, patience: float, **others: Any) -> Any:
+        pace = Pace(batch, concurrency=concurrency, patience=patience)
+        return command(pace=pace, **others)
+
+    options = (
+        click.option(
+            "--batch", default=Pace.batch, type=click.IntRange(1), help="Items in a request."
+        ),
+        click.option(
+            "--concurrency",
+            default=Pace.concurrency,
+            type=click.IntRange(1, 256),
+            help="Requests at a time.",
+        ),
+        click.option(
+            "--patience",
+            default=Pace.patience,
+            type=NumberRange(0),
+            help="Seconds to wait for a service that is away or too busy.",
+        ),
+    )
+    for option in reversed(options):
+        collected = option(collected)
+    return collected
 
 
 @click.command(
@@ -32,19 +66,7 @@ DEFAULT_TOP = 3
 @click.option(
     "--retry-failed", is_flag=True, help="Ask again about what failed in a complete output."
 )
-@click.option("--batch", default=Pace.batch, type=click.IntRange(1), help="Items in a request.")
-@click.option(
-    "--concurrency",
-    default=Pace.concurrency,
-    type=click.IntRange(1, 256),
-    help="Requests at a time.",
-)
-@click.option(
-    "--patience",
-    default=Pace.patience,
-    type=NumberRange(0),
-    help="Seconds to wait for a service that is away or too busy.",
-)
+@_pace_options
 def predict(
     files: tuple[str, ...],
     files_from: str | None,
@@ -56,9 +78,7 @@ def predict(
     as_json: bool,
     restart: bool,
     retry_failed: bool,
-    batch: int,
-    concurrency: int,
-    patience: float,
+    pace: Pace,
 ) -> None:
     """Ask a running service about FILES: images, folders, archives, or CSV files with a header.
 
@@ -81,10 +101,9 @@ def predict(
     question = Question(service, model, version, top)
     if output is None:
         # Who waits for words wants to know at once that nobody is there.
-        pace = Pace(batch, concurrency=concurrency, patience=0)
+        pace = dataclasses.replace(pace, patience=0)
         predict_to_screen(files, files_from, question, pace, as_json)
     else:
-        pace = Pace(batch, concurrency=concurrency, patience=patience)
         predict_into_file(
             files, files_from, question, pace, output, restart=restart, retry=retry_failed
         )
