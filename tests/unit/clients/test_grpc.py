@@ -222,6 +222,14 @@ def test_tls(server, connect_grpc, tmp_path, both):
                 client.predict("toy", IMAGE)
 
 
+def test_a_certificate_that_is_none(connect_grpc):
+    with (
+        pytest.raises(InvalidInputError, match="tls: expected PEM files"),
+        connect_grpc("127.0.0.1:1", tls=Tls(ca=__file__)) as client,
+    ):
+        client.ready()
+
+
 def test_a_certificate_that_is_not_there(connect_grpc):
     with (
         pytest.raises(InvalidInputError, match=r"tls\.ca: expected a readable PEM file"),
