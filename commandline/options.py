@@ -41,6 +41,12 @@ models_option = click.option(
 label_option = click.option(
     "--label", default="stable", type=Label(), help="Usually stable or canary."
 )
+ca_option = click.option(
+    "--ca",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificates (PEM) of the authority that vouches for the service, for TLS.",
+)
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,7 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--api-key", envvar="ROCKSTAR_API_KEY", help="Where the service asks for one."
         ),
-        click.option(
-            "--ca",
-            metavar="FILE",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Certificates (PEM) of the authority that vouches for the service, for TLS.",
-        ),
+        ca_option,
     )
     for option in reversed(options):
         collected = option(collected)

@@ -75,6 +75,20 @@ def test_a_certificate_may_be_named_over_https(image, authority):
     assert "name its certificate with --ca" in stranger.stderr
 
 
+def test_a_check_trusts_a_certificate_that_is_named(authority):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    issued("127.0.0.1").configure_cert(context)
+    alive = answer("200 OK", b'{"status": "alive"}', Connection="close")
+    ready = answer("200 OK", b'{"models": {"toy": {"ready": true}}}', Connection="close")
+    with running(Server([alive, ready, MODELS]), context) as server:
+        result = invoke("check", "--url", server.url, "--ca", authority)
+        stranger = invoke("check", "--url", server.url)
+    assert result.exit_code == 0, result.output
+    assert "ready: toy" in result.stdout
+    assert stranger.exit_code == 1
+    assert "name the certificate of its authority with --ca" in stranger.stdout
+
+
 def test_a_certificate_and_a_key_go_over_grpc(image, authority):
     certificate = issued("127.0.0.1")
     pair = key_of(certificate).encode(), chain_of(certificate).encode()
