@@ -15,12 +15,14 @@ from serving.errors import InvalidInputError
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 
 
-def require_one(version: int | None, label: str | None, top: int = 1) -> None:
-    """Check how a version is picked, and how many labels are to be listed.
+def require_clear(model: str, version: int | None, label: str | None, top: int = 1) -> None:
+    """Check which model is meant, how a version is picked, and how many labels are to be listed.
 
     Raises:
-        InvalidInputError: by number and by label, or no label at all.
+        InvalidInputError: no name, a version by number and by label, or no label at all.
     """
+    if not isinstance(model, str) or not model:
+        raise InvalidInputError("model", expected="the name of a model", got=repr(model))
     if version is not None and label is not None:
         raise InvalidInputError("version", expected="a version or a label", got="both")
     if top < 1:

@@ -72,7 +72,7 @@ class AsyncGrpcClient(AsyncConnection):
         return await self._run(self._api.ready(Deadline(timeout)))
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; calls now raise a RuntimeError."""
         await self._server.close()
 
     async def _run(self, steps: Steps[Result]) -> Result:

@@ -80,7 +80,8 @@ class AsyncHttpClient(AsyncConnection):
         return await self._run(self._api.ready(), timeout)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; calls now raise a RuntimeError."""
+        self._closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -97,6 +98,7 @@ class AsyncHttpClient(AsyncConnection):
         return await run_async(steps, ask)
 
     async def _ask_once(self, request: Request, deadline: Deadline) -> Response:
+        self._require_open()
         left = deadline.left()
         place = self._endpoint.url + request.path
         try:

@@ -81,12 +81,14 @@ class AsyncTFServingClient(AsyncConnection):
         return await self._call(calls.status(model, version, label), timeout)
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; calls now raise a RuntimeError."""
+        self._closed = True
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
 
     async def _call(self, call: calls.Call[Result], timeout: float) -> Result:
+        self._require_open()
         if self._channel is None:
             self._channel = connect_in_loop(self.address, self._options)
         method = self._channel.unary_unary(

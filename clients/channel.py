@@ -60,10 +60,12 @@ class ChannelOptions:
         """Those of TLS; None is plain text.
 
         Raises:
-            InvalidInputError: a file cannot be read.
+            InvalidInputError: a file cannot be read, or is not what it should be.
         """
         if self.tls is None:
             return None
+        # gRPC would only log of files that are no PEM, and then fail to connect.
+        self.tls.context()
         ca, certificate, key = self.tls.read()
         return grpc.ssl_channel_credentials(ca, key, certificate)
 

@@ -1,12 +1,24 @@
-"""What all clients share: they are closed when a `with`, or `async with`, block ends."""
+"""What all clients share: they are closed when a `with`, or `async with`, block ends, for good."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
 
-class Connection(ABC):
-    """Something to close; a context manager."""
+class _Closable:
+    """Something that is of no use once it is closed."""
+
+    _closed = False
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(
+                "the client is closed: make a new one, or ask inside its with block, before close()"
+            )
+
+
+class Connection(_Closable, ABC):
+    """Something to close; a context manager. Calls of a closed one raise a RuntimeError."""
 
     @abstractmethod
     def close(self) -> None:
@@ -24,8 +36,11 @@ class Connection(ABC):
         self.close()
 
 
-class AsyncConnection(ABC):
-    """Something to close in an event loop; an asynchronous context manager."""
+class AsyncConnection(_Closable, ABC):
+    """Something to close in an event loop; an asynchronous context manager.
+
+    Calls of a closed one raise a RuntimeError.
+    """
 
     @abstractmethod
     async def close(self) -> None:

@@ -4,10 +4,12 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from clients.errors import ServerError
+from clients.arguments import require_clear
+from clients.errors import ServerError, invalid_request
 from clients.gateway_api import Steps
 from clients.gateway_messages import Request
 from serving.api.status import Code
+from serving.errors import InvalidInputError
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -48,6 +50,10 @@ def explanation(
     Raises:
         CallError: the call failed.
     """
+    try:
+        require_clear(model, version, None)
+    except InvalidInputError as error:
+        raise invalid_request(error) from error
     response = yield _request(model, image, version, of, "application/json")
     try:
         return msgspec.json.decode(response.body, type=Explanation)

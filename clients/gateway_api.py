@@ -17,8 +17,8 @@ from google.protobuf import json_format
 from numpy.typing import NDArray
 
 from clients.answer import Answer, answer_of
-from clients.arguments import require_one
-from clients.bodies import encode, renamed
+from clients.arguments import require_clear
+from clients.bodies import Body, encode, renamed
 from clients.described import ModelInfo, ModelMetadata, has_contract, signatures_of
 from clients.errors import (
     CallError,
@@ -63,21 +63,13 @@ class GatewayApi:
             CallError: the call failed, or the inputs cannot be used.
         """
         try:
-            require_one(version, label, top)
+            require_clear(model, version, label, top)
             examples = named_examples(inputs)
-            body = encode(examples)
+            request = _prediction(model, encode(examples), version, label)
         except UnreadableExampleError as error:
             raise invalid_request(error, error.index) from error
         except InvalidInputError as error:
             raise invalid_request(error) from error
-        picked = {"version": version, "label": label}
-        query = urlencode({name: value for name, value in picked.items() if value is not None})
-        request = Request(
-            "POST",
-            f"/predict/{quote(model, safe='')}" + (f"?{query}" if query else ""),
-            {"Content-Type": body.content_type, "Accept": _NPY},
-            body.content,
-        )
         for _ in range(_ATTEMPTS):
             try:
                 response = yield request
@@ -108,7 +100,7 @@ class GatewayApi:
     def metadata(self, model: str, version: int | None, label: str | None) -> Steps[ModelMetadata]:
         """What a version says of itself."""
         try:
-            require_one(version, label)
+            require_clear(model, version, label)
         except InvalidInputError as error:
             raise invalid_request(error) from error
         response = yield Request("GET", f"{_path(model, version, label)}/metadata")
@@ -150,6 +142,14 @@ class GatewayApi:
         contract = msgspec.structs.replace(contract, version=version)
         self._contracts[model, version] = contract
         return contract
+
+
+def _prediction(model: str, body: Body, version: int | None, label: str | None) -> Request:
+    picked = {"version": version, "label": label}
+    query = urlencode({name: value for name, value in picked.items() if value is not None})
+    path = f"/predict/{quote(model, safe='')}" + (f"?{query}" if query else "")
+    headers = {"Content-Type": body.content_type, "Accept": _NPY}
+    return Request("POST", path, headers, body.content)
 
 
 def _path(model: str, version: int | None, label: str | None) -> str:

@@ -105,7 +105,7 @@ class GrpcClient(Connection):
         return self._run(self._api.ready(Deadline(timeout)))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; calls now raise a RuntimeError."""
         self._server.close()
 
     def _run(self, steps: Steps[Result]) -> Result:

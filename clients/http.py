@@ -111,7 +111,8 @@ class HttpClient(Connection):
         return self._run(steps, timeout)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; calls now raise a RuntimeError."""
+        self._closed = True
         self._pool.clear()
 
     def _run(self, steps: Steps[Result], timeout: float) -> Result:
@@ -124,6 +125,7 @@ class HttpClient(Connection):
         return run(steps, ask)
 
     def _ask_once(self, request: Request, deadline: Deadline) -> Response:
+        self._require_open()
         left = deadline.left()
         place = self._endpoint.url + request.path
         try:

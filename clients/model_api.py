@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.answer import Answer, answer_of
-from clients.arguments import require_one
+from clients.arguments import require_clear
 from clients.backend import Metadata, VersionStatus
 from clients.deadline import Deadline
 from clients.described import (
@@ -74,7 +74,7 @@ class ModelApi:
             CallError: the call failed, or the inputs cannot be used.
         """
         try:
-            require_one(version, label, top)
+            require_clear(model, version, label, top)
             examples = named_examples(inputs)
         except UnreadableExampleError as error:
             raise invalid_request(error, error.index) from error
@@ -82,7 +82,7 @@ class ModelApi:
             raise invalid_request(error) from error
         try:
             answer = yield from self._predicting.steps(
-                model, partial(_batch, examples), version, label, deadline.left()
+                model, partial(_batch, examples), version, label, deadline
             )
         except InvalidInputError as error:
             raise invalid_request(error, _index(error.field, examples)) from error
@@ -110,7 +110,7 @@ class ModelApi:
     ) -> Steps[ModelMetadata]:
         """What a version says of itself."""
         try:
-            require_one(version, label)
+            require_clear(model, version, label)
         except InvalidInputError as error:
             raise invalid_request(error) from error
         found: Metadata = yield partial(_ask_metadata, model, version, label, deadline.left())

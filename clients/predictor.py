@@ -16,8 +16,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from clients.backend import Backend, TensorResponse
+from clients.deadline import Deadline
 from clients.errors import (
-    DeadlineExceededError,
     InvalidRequestError,
     NotFoundError,
     ServerError,
@@ -68,16 +68,15 @@ class Predicting:
         prepare: Callable[[Input], NDArray[Any]],
         version: int | None,
         label: str | None,
-        timeout: float,
+        deadline: Deadline,
     ) -> Generator[Ask, Any, Predicted]:
         """Ask the model; see `Predictor.predict`."""
-        deadline = time.monotonic() + timeout
         contract = yield from self._contract(model, version, label, deadline)
         for attempt in range(_ATTEMPTS):
             try:
                 batch = prepare(contract.input)
                 response: TensorResponse = yield partial(
-                    _predict, model, {contract.input.name: batch}, version, label, _left(deadline)
+                    _predict, model, {contract.input.name: batch}, version, label, deadline.left()
                 )
             except (InvalidInputError, InvalidRequestError) as error:
                 # Perhaps right for a version that came since.
@@ -100,7 +99,7 @@ class Predicting:
         raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
 
     def _contract(
-        self, model: str, version: int | None, label: str | None, deadline: float
+        self, model: str, version: int | None, label: str | None, deadline: Deadline
     ) -> Generator[Ask, Any, Contract]:
         if version is None and (model, label) in self._current:
             version = self._current[model, label][0]
@@ -108,7 +107,7 @@ class Predicting:
         return known or (yield from self._read(model, version, label, deadline))
 
     def _of_answer(
-        self, model: str, version: int, tries: int, deadline: float
+        self, model: str, version: int, tries: int, deadline: Deadline
     ) -> Generator[Ask, Any, Contract | None]:
         """The contract of a version that has answered; None where its server was not reached.
 
@@ -121,7 +120,7 @@ class Predicting:
         return None
 
     def _refreshed(
-        self, model: str, label: str | None, deadline: float, may_trust: bool
+        self, model: str, label: str | None, deadline: Deadline, may_trust: bool
     ) -> Generator[Ask, Any, Contract]:
         """The current contract; a fresh one may be trusted: bad inputs then cost no call each."""
         version, learnt = self._current[model, label]
@@ -130,10 +129,10 @@ class Predicting:
         return (yield from self._read(model, None, label, deadline))
 
     def _read(
-        self, model: str, version: int | None, label: str | None, deadline: float
+        self, model: str, version: int | None, label: str | None, deadline: Deadline
     ) -> Generator[Ask, Any, Contract]:
         label = label if version is None else None
-        contract: Contract = yield partial(_ask_contract, model, version, label, _left(deadline))
+        contract: Contract = yield partial(_ask_contract, model, version, label, deadline.left())
         self._contracts[model, contract.version] = contract
         if version is None:
             self._current[model, label] = (contract.version, time.monotonic())
@@ -167,9 +166,9 @@ class Predictor:
 
         Raises:
             CallError: the call failed.
-            InvalidInputError: raised by `prepare`.
+            InvalidInputError: raised by `prepare`, or the timeout is no number above 0.
         """
-        steps = self._predicting.steps(model, prepare, version, label, timeout)
+        steps = self._predicting.steps(model, prepare, version, label, Deadline(timeout))
         return run(steps, lambda ask: ask(self._backend))
 
 
@@ -200,10 +199,3 @@ def _outputs(response: TensorResponse, contract: Contract) -> NDArray[Any]:
             f"shape [n, {contract.output_width}], got {got}",
         )
     return outputs
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise DeadlineExceededError(Code.DEADLINE_EXCEEDED, "there was no answer in time")
-    return left

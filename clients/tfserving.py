@@ -157,10 +157,12 @@ class TFServingClient(Connection):
         return self._call(calls.status(model, version, label), timeout)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; calls now raise a RuntimeError."""
+        self._closed = True
         self._channel.close()
 
     def _call(self, call: calls.Call[Result], timeout: float | None) -> Result:
+        self._require_open()
         try:
             response = self._stubs[call.method.path](
                 call.request,

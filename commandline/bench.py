@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commandline.exits import Exit
-from commandline.options import NumberRange, gateway_options, json_option, model_option
+from commandline.options import NumberRange, Service, json_option, model_option, service_options
 from commandline.output import echo_json
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ _MOST_SECONDS, _MOST_REQUESTS = 3600, 10_000_000
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_option("Name of the model.", required=True)
-@gateway_options
-@click.option("--grpc", metavar="HOST:PORT", help="Ask this TensorFlow Serving directly instead.")
+@service_options
 @click.option("--version", type=click.IntRange(1), help="Version; else the newest.")
 @click.option(
     "--connections", default=16, type=click.IntRange(1, 1000), help="Requests at a time, at most."
@@ -55,9 +54,7 @@ _MOST_SECONDS, _MOST_REQUESTS = 3600, 10_000_000
 def bench(
     files: tuple[Path, ...],
     model: str,
-    url: str,
-    api_key: str | None,
-    grpc: str | None,
+    service: Service,
     version: int | None,
     connections: int,
     duration: float,
@@ -77,10 +74,8 @@ def bench(
     if (requests or 0) > _MOST_REQUESTS or (rate or 0) * duration > _MOST_REQUESTS:
         raise click.UsageError(f"--rate × --duration: at most {_MOST_REQUESTS:,} requests")
     plan = LoadPlan(connections, duration, requests, rate)
-    if grpc is None:
-        address, record = _over_http(files, url, model, version, api_key, timeout, plan)
-    else:
-        address, record = _over_grpc(files, grpc, model, version, timeout, plan)
+    measure = _over_http if service.grpc is None else _over_grpc
+    address, record = measure(files, service, model, version, timeout, plan)
     measured = report(record)
     if as_json:
         echo_json(_document(address, plan, measured))
@@ -91,10 +86,9 @@ def bench(
 
 def _over_http(
     files: tuple[Path, ...],
-    url: str,
+    service: Service,
     model: str,
     version: int | None,
-    api_key: str | None,
     timeout: float,
     plan: "LoadPlan",
 ) -> "tuple[str, Record]":
@@ -103,16 +97,17 @@ def _over_http(
     from commandline.load.http import HttpTarget, bodies
 
     # What would fail every time is told as any other command tells it.
-    with HttpClient(url, api_key=api_key, retry=NEVER_AGAIN) as client:
+    url, key, tls = service.url, service.api_key, service.tls
+    with HttpClient(url, api_key=key, tls=tls, retry=NEVER_AGAIN) as client:
         for file in files:
             client.predict(model, file, version=version, timeout=timeout)
-    target = HttpTarget(url, model, version, api_key, timeout)
+    target = HttpTarget(url, model, version, key, timeout, tls)
     return target.address, _run(plan, target, bodies(files))
 
 
 def _over_grpc(
     files: tuple[Path, ...],
-    server: str,
+    service: Service,
     model: str,
     version: int | None,
     timeout: float,
@@ -122,10 +117,11 @@ def _over_grpc(
     from clients.retry import NEVER_AGAIN
     from commandline.load.grpc import GrpcTarget
 
-    with GrpcClient(server, retry=NEVER_AGAIN) as client:
+    server, key, tls = service.grpc or "", service.api_key, service.tls
+    with GrpcClient(server, api_key=key, tls=tls, retry=NEVER_AGAIN) as client:
         for file in files:
             client.predict(model, file, version=version, timeout=timeout)
-    target = GrpcTarget(server, model, version, timeout)
+    target = GrpcTarget(server, model, version, key, timeout, tls)
     return target.address, _run(plan, target, target.requests(files))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from commandline.exits import Exit
-from commandline.options import json_option
+from commandline.options import ca_option, json_option
 from commandline.output import echo_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _DEFAULT_MODELS = Path("models")
 )
 @click.option("--url", help="A running gateway.")
 @click.option("--api-key", envvar="ROCKSTAR_API_KEY", help="Where the gateway asks for one.")
+@ca_option
 @click.option(
     "--upstream", metavar="HOST:PORT", help="A model server: has it what the routes FILE names?"
 )
@@ -40,6 +41,7 @@ def check(
     models: Path | None,
     url: str | None,
     api_key: str | None,
+    ca: Path | None,
     upstream: str | None,
     as_json: bool,
 ) -> None:
@@ -53,7 +55,7 @@ def check(
     if models is None and file is None and url is None:
         models = _DEFAULT_MODELS
     found: list[Finding] = []
-    for finding in _findings(file, models, url, api_key, upstream):
+    for finding in _findings(file, models, url, api_key, ca, upstream):
         found.append(finding)
         if not as_json:
             _say(finding)
@@ -70,6 +72,7 @@ def _findings(
     models: Path | None,
     url: str | None,
     api_key: str | None,
+    ca: Path | None,
     upstream: str | None,
 ) -> "Iterator[Finding]":
     if models is not None:
@@ -86,7 +89,7 @@ def _findings(
     if url is not None:
         from commandline.checks.service import check_service
 
-        yield from check_service(url, api_key)
+        yield from check_service(url, api_key, ca)
 
 
 def _say(finding: "Finding") -> None:

@@ -9,8 +9,8 @@ import click
 from commandline.evidence import places
 from commandline.exits import Exit
 from commandline.failures import failure_of
-from commandline.options import gateway_options, json_option, model_option
-from commandline.output import echo_failure, echo_json
+from commandline.options import Service, gateway_options, json_option, model_option
+from commandline.output import echo_failure, echo_json, printable
 
 if TYPE_CHECKING:
     from clients.explanation import Explanation
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 def explain(
     files: tuple[Path, ...],
     model: str,
-    url: str,
-    api_key: str | None,
+    service: Service,
     version: int | None,
     of: str | None,
     out: Path | None,
@@ -55,22 +54,17 @@ def explain(
     pictures = _pictures(files, out)
     documents: list[dict[str, Any]] = []
     codes: list[int] = []
-    with HttpClient(url, api_key=api_key, retry=NEVER_AGAIN) as client:
+    url, key, tls = service.url, service.api_key, service.tls
+    with HttpClient(url, api_key=key, tls=tls, retry=NEVER_AGAIN) as client:
         for file, picture in zip(files, pictures, strict=True):
             try:
                 explained = _ask(client, file, picture, model, version, of)
             except (CallError, InvalidInputError, OSError) as error:
-                failure = failure_of(error)
-                if failure.code == Exit.UNREACHABLE:
-                    raise
-                # One that is wrong does not take the answers of the others.
-                message = failure.message.removeprefix(f"{file}: ")
-                echo_failure(dataclasses.replace(failure, message=f"{file}: {message}"))
-                codes.append(failure.code)
+                codes.append(_tell(error, file))
                 continue
             documents.append(_document(file, picture, explained))
             if not as_json:
-                _say(documents[-1], max(len(str(file)) for file in files))
+                _say(documents[-1], max(len(printable(str(file))) for file in files))
     if as_json and documents:
         echo_json({"model": model, "explanations": documents})
     if codes:
@@ -109,6 +103,20 @@ def _ask(
     return explained
 
 
+def _tell(error: Exception, file: Path) -> int:
+    """Say why an image has no explanation, and go on: the others may have one.
+
+    Raises:
+        Exception: the service is away, for all of them.
+    """
+    failure = failure_of(error)
+    if failure.code == Exit.UNREACHABLE:
+        raise error
+    message = failure.message.removeprefix(f"{file}: ")
+    echo_failure(dataclasses.replace(failure, message=f"{file}: {message}"))
+    return failure.code
+
+
 def _document(file: Path, picture: Path | None, explained: "Explanation") -> dict[str, Any]:
     return {
         "file": str(file),
@@ -125,6 +133,6 @@ def _document(file: Path, picture: Path | None, explained: "Explanation") -> dic
 def _say(document: dict[str, Any], width: int) -> None:
     shares = [f"{place['where']} {place['share']:.0%}" for place in document["evidence"]]
     where = f"evidence: {', '.join(shares)}" if shares else "no part of it alone made the answer"
-    saved = f"  ({document['picture']})" if document["picture"] else ""
-    label = click.style(document["label"], bold=True)
-    click.echo(f"{document['file']:{width}}  {label} {document['score']:.4f}  {where}{saved}")
+    saved = f"  ({printable(document['picture'])})" if document["picture"] else ""
+    file, label = printable(document["file"]), click.style(printable(document["label"]), bold=True)
+    click.echo(f"{file:{width}}  {label} {document['score']:.4f}  {where}{saved}")

@@ -25,6 +25,14 @@ _EXTRAS = {
     "waitress": "serve",
 }
 
+# What the clients say to those who write Python, and what it is called here; the first that fit.
+_CALLED = {
+    "give the client its api_key=": "give --api-key, or ROCKSTAR_API_KEY",
+    "give a key as api_key=, anything else in headers=": "give a key as --api-key",
+    "see tls=Tls(ca=…)": "name its certificate with --ca",
+    "see tls=": "see --ca",
+}
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -50,7 +58,7 @@ def failure_of(error: Exception) -> Failure:
         return Failure(words, Exit.FAILED)
     code = _code_of_ours(error)
     if code is not None:
-        return Failure(str(error), code)
+        return Failure(_in_options(str(error)), code)
     # Somebody else's sentence may span lines and say nothing: the kind of error always does.
     words = f"unexpected {type(error).__name__}: {error}"
     return Failure(words, Exit.FAILED, "With ROCKSTAR_DEBUG=1 it shows where that happened.")
@@ -62,6 +70,12 @@ def needs(package: str, extra: str) -> str:
         f"this needs {package}: pip install 'rockstartf[{extra}]', or in a checkout "
         f"pip install '.[{extra}]'"
     )
+
+
+def _in_options(message: str) -> str:
+    for python, option in _CALLED.items():
+        message = message.replace(python, option)
+    return message
 
 
 def _of_click(error: click.ClickException) -> Failure:

@@ -16,8 +16,10 @@ class ModelName(click.ParamType[str]):
 
     name = "name"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """As it is: whether there is such a model, who is asked knows."""
+        if not value:
+            self.fail("expected a name, got an empty text.", param, ctx)
         return str(value)
 
     def shell_complete(

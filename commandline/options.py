@@ -1,13 +1,18 @@
 """Options that several commands have."""
 
+import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from commandline.names import Label, ModelName
+
+if TYPE_CHECKING:
+    from clients.tls import Tls
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -36,14 +41,70 @@ models_option = click.option(
 label_option = click.option(
     "--label", default="stable", type=Label(), help="Usually stable or canary."
 )
+ca_option = click.option(
+    "--ca",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificates (PEM) of the authority that vouches for the service, for TLS.",
+)
 
 
-def gateway_options(command: Command) -> Command:
-    """Options of a command that asks a gateway: --url and --api-key."""
-    key = click.option(
-        "--api-key", envvar="ROCKSTAR_API_KEY", help="Where the gateway asks for one."
+@dataclass(frozen=True)
+class Service:
+    """Who is asked.
+
+    Attributes:
+        url: of a gateway.
+        api_key: where it asks for one.
+        ca: a PEM file of the authorities that may vouch for it; None: the usual ones, over gRPC
+            plain text.
+        grpc: address of a model server that is asked instead.
+    """
+
+    url: str
+    api_key: str | None = None
+    ca: Path | None = None
+    grpc: str | None = None
+
+    @property
+    def tls(self) -> "Tls | None":
+        """How to know it, where the options say."""
+        from clients.tls import Tls
+
+        return None if self.ca is None else Tls(self.ca)
+
+
+def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of a command that asks a gateway, given to it as `service`."""
+
+    @functools.wraps(command)
+    def collected(
+        *, url: str, api_key: str | None, ca: Path | None, grpc: str | None = None, **others: Any
+    ) -> Any:
+        if ca is not None and grpc is None and url.startswith("http://"):
+            raise click.UsageError(f"--ca goes with https://, not with {url}.")
+        return command(service=Service(url, api_key, ca, grpc), **others)
+
+    options = (
+        click.option("--url", default=DEFAULT_URL, help="The gateway."),
+        click.option(
+            "--api-key", envvar="ROCKSTAR_API_KEY", help="Where the service asks for one."
+        ),
+        ca_option,
     )
-    return click.option("--url", default=DEFAULT_URL, help="The gateway.")(key(command))
+    for option in reversed(options):
+        collected = option(collected)
+    return collected
+
+
+def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of a command that asks a model server just as well."""
+    grpc = click.option(
+        "--grpc",
+        metavar="HOST:PORT",
+        help="Ask this TensorFlow Serving directly instead; with --ca over TLS.",
+    )
+    return gateway_options(grpc(command))
 
 
 def model_option(help_text: str, **settings: Any) -> Callable[[Command], Command]:

@@ -32,9 +32,18 @@ def echo_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+def printable(text: str) -> str:
+    r"""A text as a terminal may get it: what is no sign, such as ESC, becomes \x1b."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
 def echo_failure(failure: Failure) -> None:
     """Write what went wrong in one line, and where to read on in another."""
-    line = " ".join(failure.message.split())
+    line = printable(" ".join(failure.message.split()))
     if len(line) > _LONGEST_LINE:
         line = f"{line[:_LONGEST_LINE]}…"
     click.echo(

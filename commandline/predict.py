@@ -1,13 +1,47 @@
 """`rockstar predict`."""
 
+import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from clients.bulk.pace import Pace
-from commandline.options import NumberRange, gateway_options, json_option, model_option
+from commandline.options import NumberRange, Service, json_option, model_option, service_options
 
 DEFAULT_TOP = 3
+
+
+def _pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say how hard the service is asked, given to the command as `pace`."""
+
+    @functools.wraps(command)
+    def collected(*, batch: int, concurrency: int, patience: float, **others: Any) -> Any:
+        pace = Pace(batch, concurrency=concurrency, patience=patience)
+        return command(pace=pace, **others)
+
+    options = (
+        click.option(
+            "--batch", default=Pace.batch, type=click.IntRange(1), help="Items in a request."
+        ),
+        click.option(
+            "--concurrency",
+            default=Pace.concurrency,
+            type=click.IntRange(1, 256),
+            help="Requests at a time.",
+        ),
+        click.option(
+            "--patience",
+            default=Pace.patience,
+            type=NumberRange(0),
+            help="Seconds to wait for a service that is away or too busy.",
+        ),
+    )
+    for option in reversed(options):
+        collected = option(collected)
+    return collected
 
 
 @click.command(
@@ -22,8 +56,7 @@ DEFAULT_TOP = 3
     "-o", "--output", type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file."
 )
 @model_option("Name of the model; needed where several are served.")
-@gateway_options
-@click.option("--grpc", metavar="HOST:PORT", help="Ask this TensorFlow Serving directly instead.")
+@service_options
 @click.option("--version", type=click.IntRange(1), help="Version; else the newest.")
 @click.option(
     "--top", type=click.IntRange(1), help="How many labels to list: 3, in .csv and .parquet 1."
@@ -33,35 +66,19 @@ DEFAULT_TOP = 3
 @click.option(
     "--retry-failed", is_flag=True, help="Ask again about what failed in a complete output."
 )
-@click.option("--batch", default=Pace.batch, type=click.IntRange(1), help="Items in a request.")
-@click.option(
-    "--concurrency",
-    default=Pace.concurrency,
-    type=click.IntRange(1, 256),
-    help="Requests at a time.",
-)
-@click.option(
-    "--patience",
-    default=Pace.patience,
-    type=NumberRange(0),
-    help="Seconds to wait for a service that is away or too busy.",
-)
+@_pace_options
 def predict(
     files: tuple[str, ...],
     files_from: str | None,
     output: Path | None,
     model: str | None,
-    url: str,
-    api_key: str | None,
-    grpc: str | None,
+    service: Service,
     version: int | None,
     top: int | None,
     as_json: bool,
     restart: bool,
     retry_failed: bool,
-    batch: int,
-    concurrency: int,
-    patience: float,
+    pace: Pace,
 ) -> None:
     """Ask a running service about FILES: images, folders, archives, or CSV files with a header.
 
@@ -76,18 +93,17 @@ def predict(
 
     if not files and files_from is None:
         raise click.UsageError("name FILES, folders or archives, or --files-from.")
-    if grpc is not None and model is None:
+    if service.grpc is not None and model is None:
         raise click.UsageError("--grpc needs --model: that API cannot list models.")
     _require_sense_of_output(output, as_json, again=restart or retry_failed)
     table = output is not None and output.suffix.lower() in (".csv", ".parquet")
     top = top or (1 if table else DEFAULT_TOP)
-    question = Question(url, api_key, grpc, model, version, top)
+    question = Question(service, model, version, top)
     if output is None:
         # Who waits for words wants to know at once that nobody is there.
-        pace = Pace(batch, concurrency=concurrency, patience=0)
+        pace = dataclasses.replace(pace, patience=0)
         predict_to_screen(files, files_from, question, pace, as_json)
     else:
-        pace = Pace(batch, concurrency=concurrency, patience=patience)
         predict_into_file(
             files, files_from, question, pace, output, restart=restart, retry=retry_failed
         )

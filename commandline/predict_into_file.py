@@ -1,9 +1,11 @@
 """`rockstar predict -o`: any number of items into a file, continued where it was cut off."""
 
+from contextlib import closing
 from pathlib import Path
 
 import click
 
+from clients.bulk.asking import Ask
 from clients.bulk.errors import BulkError
 from clients.bulk.job import Summary, run
 from clients.bulk.output import Files, Output, failed_names
@@ -47,19 +49,25 @@ def predict_into_file(
         )
         source = Paths(named, tables=served.tables, leave_out=place.all())
         result = Output(place, asked, restart=restart)
-        try:
-            names = failed_names(place) if retry else frozenset()
-            items = (item for item in source if not retry or text_of(item.name) in names)
-            with Progress(lambda: source.count() if named.countable else None) as progress:
-                summary = run(items, ask, result, pace, progress)
-        except BaseException as error:
-            _say_how_to_go_on(result, error)
-            if not result.state.items and isinstance(error, BulkError):
-                raise BulkError(nothing_in(source)) from error
-            raise
-        finally:
-            result.close()
+        progress = Progress(lambda: source.count() if named.countable else None)
+        with closing(result):
+            summary = _fill(result, source, ask, pace, progress)
     _summarise(summary, place, source.passed_over)
+
+
+def _fill(result: Output, source: Paths, ask: Ask, pace: Pace, progress: Progress) -> Summary:
+    """Do what is to be done of the source, or say how to go on."""
+    retry = result.state.asked.retry
+    try:
+        names = failed_names(result.files) if retry else frozenset()
+        items = (item for item in source if not retry or text_of(item.name) in names)
+        with progress:
+            return run(items, ask, result, pace, progress)
+    except BaseException as error:
+        _say_how_to_go_on(result, error)
+        if not result.state.items and isinstance(error, BulkError):
+            raise BulkError(nothing_in(source)) from error
+        raise
 
 
 def _require_no_input(files: tuple[str, ...], place: Files) -> None:

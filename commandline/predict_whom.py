@@ -9,6 +9,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
+from clients.arguments import fixed_headers
 from clients.bulk.asking import Ask
 from clients.bulk.services import (
     Served,
@@ -17,9 +18,11 @@ from clients.bulk.services import (
     served_over_grpc,
     served_over_http,
 )
+from clients.channel import ChannelOptions
 from clients.http import HttpClient
 from clients.retry import NEVER_AGAIN
 from clients.tfserving import TFServingClient
+from commandline.options import Service
 from serving.errors import InvalidInputError
 
 _CHUNK = 2**16
@@ -29,9 +32,7 @@ _CHUNK = 2**16
 class Question:
     """What is asked, and of whom; see the options of `rockstar predict`."""
 
-    url: str
-    api_key: str | None
-    grpc: str | None
+    to: Service
     model: str | None
     version: int | None
     top: int
@@ -45,13 +46,15 @@ def service(question: Question) -> Iterator[tuple[Served, Ask]]:
         CallError: the service cannot be asked.
         InvalidInputError: it is not clear which model is meant.
     """
-    version, top = question.version, question.top
-    if question.grpc is not None:
-        with TFServingClient(question.grpc) as server:
+    to, version, top = question.to, question.version, question.top
+    if to.grpc is not None:
+        said = tuple(fixed_headers(to.api_key, None).items())
+        options = ChannelOptions(tls=to.tls)
+        with TFServingClient(to.grpc, headers=lambda: said, options=options) as server:
             served = served_over_grpc(server, question.model or "", version)
             yield served, over_grpc(server, served.model, version=version, top=top)
         return
-    with HttpClient(question.url, api_key=question.api_key, retry=NEVER_AGAIN) as client:
+    with HttpClient(to.url, api_key=to.api_key, tls=to.tls, retry=NEVER_AGAIN) as client:
         served = served_over_http(client, question.model)
         yield served, over_http(client, served.model, version=version, top=top)
 

@@ -35,7 +35,10 @@ class Files:
             raise BulkError(f"output: expected a file, got the folder {out}")
         if not out.parent.is_dir():
             raise BulkError(f"output: there is no folder {out.parent}: make it first")
-        self.failed = out.with_name(f"{out.stem}.failed{self.format.failed_suffix}")
+        # Outputs that lie side by side, such as a.jsonl and a.parquet, have each their own.
+        suffix = self.format.failed_suffix
+        kept = out.stem if out.suffix == suffix else out.name
+        self.failed = out.with_name(f"{kept}.failed{suffix}")
         self.part = out.with_name(f"{out.name}.part")
         self.failed_part = self.failed.with_name(f"{self.failed.name}.part")
         self.state = out.with_name(f"{out.name}.progress")

@@ -2,38 +2,47 @@
 
 import http.client
 import json
+import ssl
 from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from clients.arguments import Endpoint, fixed_headers
+from clients.tls import Tls
 from commandline.checks.finding import Finding
 
 _TIMEOUT_S = 10.0
 _START = "start one with rockstar serve, or name another --url"
+_NAME_CA = "name the certificate of its authority with --ca"
 _NO_GATEWAY = "that is no RockstarTF gateway: name another --url"
 
 
-def check_service(url: str, api_key: str | None = None) -> Iterator[Finding]:
+def check_service(
+    url: str, api_key: str | None = None, ca: Path | None = None
+) -> Iterator[Finding]:
     """`/livez`, `/readyz` and the models of a gateway.
 
     Raises:
-        InvalidInputError: it is no URL of HTTP, or no header can hold the key.
+        InvalidInputError: it is no URL of HTTP, no header can hold the key, or `ca` is no PEM file.
     """
-    parts = urlsplit(Endpoint.of(url, None).url)
-    headers = fixed_headers(api_key, None)
+    endpoint = Endpoint.of(url, None if ca is None else Tls(ca))
+    tls = None if endpoint.tls is None else endpoint.tls.context()
+    get = partial(_get, urlsplit(endpoint.url), tls, fixed_headers(api_key, None))
     try:
-        status, answer = _get(parts, "/livez", headers)
+        status, answer = get("/livez")
     except (OSError, http.client.HTTPException) as error:
-        yield Finding(url, "failed", f"/livez: {_why(error)}", _START)
+        fix = _NAME_CA if isinstance(error, ssl.SSLCertVerificationError) else _START
+        yield Finding(url, "failed", f"/livez: {_why(error)}", fix)
         return
     if answer.get("status") != "alive":
         yield Finding(url, "failed", f"/livez answers {status}", _NO_GATEWAY)
         return
     yield Finding(url, "ok", "alive")
     try:
-        yield from _ready(url, *_get(parts, "/readyz", headers))
-        yield from _models(url, *_get(parts, "/v1/models", headers))
+        yield from _ready(url, *get("/readyz"))
+        yield from _models(url, *get("/v1/models"))
     except (OSError, http.client.HTTPException) as error:
         yield Finding(url, "failed", f"stopped answering: {_why(error)}", _START)
 
@@ -71,10 +80,16 @@ def _models(url: str, status: int, answer: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(subject, "ok", f"versions: {versions}")
 
 
-def _get(parts: SplitResult, path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+def _get(
+    parts: SplitResult, tls: ssl.SSLContext | None, headers: Mapping[str, str], path: str
+) -> tuple[int, dict[str, Any]]:
     """The status and the JSON object of an answer; an empty one where it is something else."""
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
+    host, port = parts.hostname or "", parts.port
+    connection = (
+        http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+        if tls is None
+        else http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=tls)
+    )
     try:
         connection.request("GET", parts.path + path, headers=dict(headers))
         response = connection.getresponse()

@@ -10,8 +10,11 @@ import grpc
 import grpc.aio
 import numpy as np
 
+from clients.arguments import fixed_headers
+from clients.channel import ChannelOptions
 from clients.examples import read_examples
-from clients.tfserving import TFServingClient
+from clients.tfserving import Headers, TFServingClient
+from clients.tls import Tls
 from commandline.load.plan import OK, TIMEOUT, Call
 from serving.api.messages.prediction_pb2 import PredictRequest
 from serving.api.services import MAX_MESSAGE_BYTES, PREDICT
@@ -36,13 +39,17 @@ class GrpcTarget:
         server: "host:port" of the gRPC API.
         model: name.
         version: None is the newest.
+        api_key: where a proxy before the server asks for one.
         timeout: seconds that an answer may take.
+        tls: whom to trust; None is plain text.
     """
 
     server: str
     model: str
     version: int | None = None
+    api_key: str | None = None
     timeout: float = 10.0
+    tls: Tls | None = None
 
     @property
     def address(self) -> str:
@@ -57,7 +64,10 @@ class GrpcTarget:
             CallError: the server does not tell the contract.
             InvalidInputError: a file cannot be used.
         """
-        with TFServingClient(self.server, timeout=self.timeout) as server:
+        said, options = self._said(), ChannelOptions(tls=self.tls)
+        with TFServingClient(
+            self.server, timeout=self.timeout, headers=lambda: said, options=options
+        ) as server:
             spec = server.contract(self.model, self.version).input
         requests = []
         for file in files:
@@ -77,20 +87,27 @@ class GrpcTarget:
         """What sends the requests in turn, over so many connections."""
         async with AsyncExitStack() as stack:
             channels = [
-                await stack.enter_async_context(
-                    grpc.aio.insecure_channel(self.server, options=_OPTIONS)
-                )
-                for _ in range(connections)
+                await stack.enter_async_context(self._channel()) for _ in range(connections)
             ]
+            said = self._said()
             methods: list[Any] = [channel.unary_unary(PREDICT.path) for channel in channels]
 
             async def call(number: int, connection: int) -> str:
                 request = requests[number % len(requests)]
                 try:
-                    await methods[connection](request, timeout=self.timeout)
+                    await methods[connection](request, timeout=self.timeout, metadata=said)
                 except grpc.aio.AioRpcError as error:
                     late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
                     return TIMEOUT if late else error.code().name
                 return OK
 
             yield call
+
+    def _said(self) -> Headers:
+        return tuple(fixed_headers(self.api_key, None).items())
+
+    def _channel(self) -> grpc.aio.Channel:
+        credentials = ChannelOptions(tls=self.tls).credentials()
+        if credentials is None:
+            return grpc.aio.insecure_channel(self.server, options=_OPTIONS)
+        return grpc.aio.secure_channel(self.server, credentials, options=_OPTIONS)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from clients.tls import Tls
 from commandline.load.plan import NO_CONNECTION, OK, TIMEOUT, Call
 
 
@@ -45,6 +46,7 @@ class HttpTarget:
         version: None is the newest.
         api_key: where the gateway asks for one.
         timeout: seconds that an answer may take.
+        tls: whom to trust; None: the usual authorities.
     """
 
     url: str
@@ -52,6 +54,7 @@ class HttpTarget:
     version: int | None = None
     api_key: str | None = None
     timeout: float = 10.0
+    tls: Tls | None = None
 
     @property
     def address(self) -> str:
@@ -65,7 +68,9 @@ class HttpTarget:
         headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         async with aiohttp.ClientSession(
             headers=headers,
-            connector=aiohttp.TCPConnector(limit=connections),
+            connector=aiohttp.TCPConnector(
+                limit=connections, ssl=self.tls.context() if self.tls else True
+            ),
             timeout=aiohttp.ClientTimeout(total=self.timeout),
         ) as session:
             address = self.address

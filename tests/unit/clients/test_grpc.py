@@ -1,9 +1,6 @@
 """How the clients of gRPC get along with servers that are several, busy, secret or strangers."""
 
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -19,76 +16,14 @@ from clients import (
     Tls,
     UnavailableError,
 )
-from serving.api.messages.prediction_pb2 import PredictRequest, PredictResponse
-from serving.api.tensors import to_array, to_proto
 from serving.errors import InvalidInputError
 from tests.certificates import AUTHORITY, chain_of, issued, key_of
-from tests.contracts import LABELS, make_contract
+from tests.contracts import LABELS
 from tests.images import png, stroke
+from tests.unit.clients.grpc_server import Server, running
 
 IMAGE = png(stroke())
 QUICK = RetryPolicy(attempts=4, first=0.01, longest=0.02)
-
-
-class Server:
-    """A model server of `toy`; as often as it is told it fails instead."""
-
-    def __init__(self) -> None:
-        self.failures: list[tuple] = []
-        self.metadata: list[dict] = []
-        self.predictions = 0
-        self.silent = False
-        self.ended = threading.Event()
-        self.lock = threading.Lock()
-
-    def predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:
-        response = PredictResponse(model_spec={"name": "toy"})
-        response.model_spec.version.value = 2
-        with self.lock:
-            self.metadata.append(dict(context.invocation_metadata()))
-            failure = self.failures.pop(0) if self.failures else None
-        if failure:
-            code, detail, *pushback = failure
-            if pushback:
-                context.set_trailing_metadata((("grpc-retry-pushback-ms", pushback[0]),))
-            context.abort(code, detail)
-        if request.model_spec.signature_name == "contract":
-            document = np.array([make_contract().to_json()], object)
-            response.outputs["contract"].CopyFrom(to_proto(document))
-            return response
-        if self.silent:
-            self.ended.wait(30)
-        rows = len(to_array(request.inputs["image"]))
-        with self.lock:
-            self.predictions += 1
-        probabilities = np.tile(np.array([0.125, 0.5, 0.25, 0.125], np.float32), (rows, 1))
-        response.outputs["probabilities"].CopyFrom(to_proto(probabilities))
-        return response
-
-
-@contextmanager
-def running(server: Server, credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
-    """Serves, and gives the address."""
-    method = grpc.unary_unary_rpc_method_handler(
-        server.predict,
-        request_deserializer=PredictRequest.FromString,
-        response_serializer=PredictResponse.SerializeToString,
-    )
-    service = "tensorflow.serving.PredictionService"
-    endpoint = grpc.server(ThreadPoolExecutor(16))
-    endpoint.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(service, {"Predict": method}),)
-    )
-    if credentials is None:
-        port = endpoint.add_insecure_port("127.0.0.1:0")
-    else:
-        port = endpoint.add_secure_port("127.0.0.1:0", credentials)
-    endpoint.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.ended.set()
-        endpoint.stop(0).wait()
 
 
 @pytest.fixture
@@ -199,6 +134,16 @@ def test_a_model_without_a_contract(server, address, connect_grpc):
         client.predict("toy", IMAGE)
 
 
+@pytest.mark.parametrize("model", ["", None, 7])
+def test_a_model_without_a_name_is_a_wrong_request(server, address, connect_grpc, model):
+    with connect_grpc(address) as client:
+        for ask in (lambda: client.predict(model, IMAGE), lambda: client.metadata(model)):
+            with pytest.raises(InvalidRequestError, match="model: expected the name") as caught:
+                ask()
+            assert caught.value.field == "model"
+    assert server.metadata == []
+
+
 def test_models_cannot_be_listed_unless_they_are_named(address, connect_grpc):
     with (
         connect_grpc(address) as client,
@@ -236,6 +181,18 @@ def test_an_address_that_is_none(connect_grpc):
         client.predict("toy", IMAGE)
 
 
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_closed_client_says_so(address, connect_grpc, asked_before):
+    with connect_grpc(address) as client:
+        if asked_before:
+            client.predict("toy", IMAGE)
+        client.close()
+        with pytest.raises(RuntimeError, match="the client is closed: make a new one"):
+            client.predict("toy", IMAGE)
+        with pytest.raises(RuntimeError, match="is closed"):
+            client.ready()
+
+
 def test_threads_share_a_client(address):
     with GrpcClient(address) as client, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.predict("toy", IMAGE), range(160)))
@@ -263,6 +220,14 @@ def test_tls(server, connect_grpc, tmp_path, both):
                 pytest.raises(UnavailableError),
             ):
                 client.predict("toy", IMAGE)
+
+
+def test_a_certificate_that_is_none(connect_grpc):
+    with (
+        pytest.raises(InvalidInputError, match="tls: expected PEM files"),
+        connect_grpc("127.0.0.1:1", tls=Tls(ca=__file__)) as client,
+    ):
+        client.ready()
 
 
 def test_a_certificate_that_is_not_there(connect_grpc):

@@ -251,6 +251,16 @@ def test_arguments_that_make_no_sense(connect_http, arguments, field):
     assert "s3c" not in str(caught.value)
 
 
+@pytest.mark.parametrize("model", ["", None, 7])
+def test_a_model_without_a_name_is_a_wrong_request(server, connect_http, model):
+    with connect_http(server.url) as client:
+        for ask in (lambda: client.predict(model, IMAGE), lambda: client.metadata(model)):
+            with pytest.raises(InvalidRequestError, match="model: expected the name") as caught:
+                ask()
+            assert caught.value.field == "model"
+    assert server.seen == []
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
 def test_there_is_always_a_deadline(server, connect_http, timeout):
     with connect_http(server.url) as client, pytest.raises(InvalidInputError, match="timeout"):
@@ -268,6 +278,20 @@ def test_keys_and_headers_are_sent_and_never_shown(server, connect_http, caplog)
     headers = server.seen[0].headers
     assert (headers["authorization"], headers["x-user-id"]) == ("Bearer s3cret", "ann")
     assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_closed_client_says_so(server, connect_http, asked_before):
+    with connect_http(server.url) as client:
+        if asked_before:
+            client.predict("toy", IMAGE)
+        seen = len(server.seen)
+        client.close()
+        with pytest.raises(RuntimeError, match="the client is closed: make a new one"):
+            client.predict("toy", IMAGE)
+        with pytest.raises(RuntimeError, match="is closed"):
+            client.ready()
+    assert len(server.seen) == seen
 
 
 def test_threads_share_a_client():

@@ -1,10 +1,12 @@
 import random
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from clients.backend import TensorResponse
-from clients.errors import NotFoundError
+from clients.errors import DeadlineExceededError, NotFoundError
 from clients.predictor import Predictor
 from serving.api.status import Code
 from tests.contracts import LABELS, make_contract
@@ -66,3 +68,13 @@ def test_two_servers_that_take_turns():
 def test_a_version_that_is_asked_for_and_is_not_there_is_told():
     with pytest.raises(NotFoundError):
         predict(Predictor(Servers([1])), version=2)
+
+
+def test_a_deadline_that_passes_while_inputs_are_prepared_says_what_to_do(monkeypatch):
+    def prepare(_):
+        later = time.monotonic() + 30
+        monkeypatch.setattr("clients.deadline.time", SimpleNamespace(monotonic=lambda: later))
+        return np.zeros((1, 8, 8, 1), np.float32)
+
+    with pytest.raises(DeadlineExceededError, match="within 20 s: give it more with timeout="):
+        Predictor(Servers([1])).predict("toy", prepare, timeout=20)

@@ -62,6 +62,7 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
         ("model-server --port=many --model_base_path=models", 2, "expected 0 to 65535 or auto"),
         (f"predict {AWAY}", 3, "is it running there?"),
         ("predict --model cnn absent.png", 1, "absent.png"),
+        ("predict --grpc 127.0.0.1:1 --model= image.png", 2, "'--model': expected a name"),
         (f"explain {AWAY}", 3, "is it running there?"),
         ("explain --model cnn absent.png", 1, "absent.png"),
         ("explain image.png", 2, "--model"),

@@ -99,8 +99,16 @@ def test_outputs_hold_everything_in_order(tmp_path):
     }
     assert sorted(contents(tmp_path)) == [
         *("csv.csv", "csv.failed.csv", "jsonl.failed.jsonl", "jsonl.jsonl"),
-        *("parquet.failed.jsonl", "parquet.parquet"),
+        *("parquet.parquet", "parquet.parquet.failed.jsonl"),
     ]
+
+
+def test_outputs_side_by_side_have_their_own_failed_items(tmp_path):
+    for suffix in ("jsonl", "parquet"):
+        assert do(tmp_path / f"a.{suffix}", make_items(12)).failed == 2
+    assert failed_names(Files(tmp_path / "a.jsonl")) == {"item,4", "item,9"}
+    names = {Files(tmp_path / f"a.{kind}").failed for kind in ("csv", "CSV", "jsonl", "parquet")}
+    assert len(names) == 4
 
 
 def test_values_are_written(tmp_path):
