@@ -39,7 +39,6 @@ from serving.gateway.seldom import Seldom
 from serving.gateway.state import Gateway
 from serving.gateway.traffic.routing import Router
 from serving.gateway.traffic.shadowing import Shadows
-from serving.gateway.turns import Turns
 from serving.gateway.upstream.circuit import Circuit
 from serving.gateway.upstream.coalescing import Coalescing
 from serving.gateway.upstream.reported import Reported
@@ -137,8 +136,7 @@ def _gateway(
     shared = Coalescing(guarded, max_batch, _calls(config), observer)
     router, shadows = Router(files.routes), Shadows(observer)
     predictor = GatewayPredictor(
-        *(Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer),
-        Turns(config.preparing),
+        Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer, config.preparing
     )
     routed = Routed(Timed(guarded), guarded, router, shadows)
     known = (*config.models, *files.routes.aliases)

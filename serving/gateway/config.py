@@ -65,10 +65,7 @@ class GatewayConfig:
     ] = 5
 
     preparing: Annotated[
-        int,
-        Meta(
-            ge=1, description="Requests over 64 KiB that prepare inputs at a time; bounds memory."
-        ),
+        int, Meta(ge=1, description="Requests at a time that prepare their inputs; bounds memory.")
     ] = 4
 
     log_format: Annotated[

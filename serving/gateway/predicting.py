@@ -1,10 +1,10 @@
 """Predictions by a model's contract, routed, copied to shadows and told to the observers."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from flask import request
 from numpy.typing import NDArray
 
 from clients.predictor import Predicted, Predictor
@@ -14,7 +14,6 @@ from serving.gateway.context import context
 from serving.gateway.observer import Comparison, Observer
 from serving.gateway.traffic.routing import Destination, Router
 from serving.gateway.traffic.shadowing import TIMEOUT_S, Shadows, compare
-from serving.gateway.turns import Turns
 
 
 class GatewayPredictor:
@@ -27,7 +26,7 @@ class GatewayPredictor:
         router: Router,
         shadows: Shadows,
         observer: Observer,
-        turns: Turns,
+        preparing: int,
     ) -> None:
         """Lay it around predictors.
 
@@ -37,14 +36,15 @@ class GatewayPredictor:
             router: decides where they go.
             shadows: makes copies.
             observer: told of every answer.
-            turns: for preparing inputs.
+            preparing: how many requests may prepare their inputs at a time. More would not be
+                faster, and decoded images are large.
         """
         self._predictor = predictor
         self._behind = behind
         self._router = router
         self._shadows = shadows
         self._observer = observer
-        self._turns = turns
+        self._preparing = threading.Semaphore(preparing)
 
     def predict(
         self,
@@ -62,8 +62,13 @@ class GatewayPredictor:
         """
 
         def prepare_in_turn(spec: Input) -> NDArray[Any]:
-            with self._turns.take(request.content_length, context().time_left):
+            # Whoever waits until there is no time left is told so by time_left.
+            while not self._preparing.acquire(timeout=context().time_left()):
+                continue
+            try:
                 return prepare(spec)
+            finally:
+                self._preparing.release()
 
         def call(to: Destination) -> Predicted:
             predicted = self._predictor.predict(

@@ -52,11 +52,11 @@ def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(server, config):
         return "done"
 
     blueprint = Blueprint("slow", __name__)
-    blueprint.post("/slow")(view)
+    blueprint.get("/slow")(view)
     config = dataclasses.replace(config, preparing=1)
     app = create_app(config, server, apis=(*APIS, Api("slow", blueprint)))
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(app.test_client().post, "/slow", data=b"small")
+        first = pool.submit(app.test_client().get, "/slow")
         assert begun.wait(30)
         waited = ask(app.test_client(), X_Request_Timeout="0.2")
         proceed.set()
