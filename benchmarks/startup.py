@@ -1,6 +1,6 @@
 """How long `rockstar serve` takes from a cold start to its first prediction, and what it weighs.
 
-    python benchmarks/startup.py --models demo/models --image demo/samples/7.png
+    python -m benchmarks.startup --models demo/models --image demo/samples/7.png
 
 Starts the service several times on free ports; the time runs from the start of the process until
 the first prediction has come over HTTP. Memory is the resident set (Linux) after it.

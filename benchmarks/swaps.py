@@ -1,6 +1,6 @@
 """Whether requests fail while versions are swapped, and what swaps leave in memory.
 
-    python benchmarks/swaps.py --version demo/models/cnn/1 --swaps 200
+    python -m benchmarks.swaps --version demo/models/cnn/1 --swaps 200
 
 Starts the embedded model server as a user does, publishes one version after another (copies of the
 one given), and asks for predictions over gRPC and REST all the while. A swap is done when the new
