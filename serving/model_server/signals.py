@@ -1,5 +1,6 @@
 """SIGTERM and SIGINT."""
 
+import _thread
 import logging
 import os
 import signal
@@ -36,17 +37,23 @@ class Signals:
         log.info("%s: stopping, requests in flight finish", name)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if self._clean_up is None:
-            log.info("%s while starting: stopped", name)
-            exit_now(0)
-        elif self._stopping:
-            log.warning("%s again: stopped at once", name)
-            self._clean_up()
-            exit_now(128 + number)
+        if self._clean_up is None or self._stopping:
+            # In a thread: a line written here may interrupt one that is being written, which Python
+            # does not allow, and what follows would not be done.
+            _thread.start_new_thread(self._end, (number, self._stopping))
         else:
             self._stopping = True
             self._received.put(number)
+
+    def _end(self, number: int, again: bool) -> None:
+        name = signal.Signals(number).name
+        if again:
+            log.warning("%s again: stopped at once", name)
+        else:
+            log.info("%s while starting: stopped", name)
+        if self._clean_up is not None:
+            self._clean_up()
+        exit_now(128 + number if again else 0)
 
 
 def exit_now(status: int) -> None:
