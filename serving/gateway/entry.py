@@ -23,9 +23,12 @@ from serving.gateway.problem import Problem
 from serving.gateway.state import gateway
 from serving.gateway.trace_context import HEADER, STATE_HEADER, trace_context
 from serving.gateway.traffic.admission import Admission, arrived, verdict
+from serving.gateway.turns import Turns
 
 
-def init_app(app: Flask, config: GatewayConfig, apis: tuple[Api, ...], observer: Observer) -> None:
+def init_app(
+    app: Flask, config: GatewayConfig, apis: tuple[Api, ...], observer: Observer, turns: Turns
+) -> None:
     """Have every request of an application pass here; register its blueprints before."""
     app.before_request(lambda: _open_context(apis))
     app.before_request(_require_admission)
@@ -43,6 +46,7 @@ def init_app(app: Flask, config: GatewayConfig, apis: tuple[Api, ...], observer:
         patience=lambda environ: _patience(environ, config),
         always=always.__contains__,
         observer=observer,
+        turns=turns,
     )
 
 

@@ -42,7 +42,7 @@ def predict(model: str) -> Response:
     config, current = gateway().config, context()
     current.model = model
     with current.phase("preprocess"):
-        batch = Batch(read_examples(request, config), config, partial=partial)
+        batch = Batch(read_examples(request, config), config, gateway().turns, partial=partial)
 
     def prepared(spec: Input) -> NDArray[np.float32]:
         with current.phase("preprocess"):
