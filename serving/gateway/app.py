@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 from prometheus_client import CollectorRegistry
@@ -86,7 +87,7 @@ def create_app(
         turns: how requests take turns; None gives each a thread of its own.
     """
     turns = turns or Turns()
-    app = Flask(__name__, static_folder=None)
+    app = _Application(__name__, static_folder=None)
     app.request_class = InMemory
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     # A multipart field that is not a file has nothing to say here: keep it small.
@@ -104,6 +105,12 @@ def create_app(
     access.init_app(app, files.keys, apis)
     browsers.init_app(app, config.cors_origins, apis)
     return app
+
+
+class _Application(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """A function as it is: none of ours is a coroutine, and to ask takes time."""
+        return func
 
 
 def _connect(config: GatewayConfig, turns: Turns) -> Backend:

@@ -1,6 +1,7 @@
 """Predictions by a model's contract, routed, copied to shadows and told to the observers."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,7 @@ class GatewayPredictor:
 
         Of examples that are made up, that nobody sent, shadows and observers learn nothing.
         """
-
-        def prepare_in_turn(spec: Input) -> NDArray[Any]:
-            return self._preparing.run(prepare, spec)
+        prepare_in_turn = partial(self._preparing.run, prepare)
 
         def call(to: Destination) -> Predicted:
             predicted = self._predictor.predict(

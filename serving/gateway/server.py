@@ -1,5 +1,6 @@
 """The gateway under gunicorn: how it starts, reads its files again, and stops."""
 
+import gc
 import ipaddress
 import logging
 import mmap
@@ -96,9 +97,12 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         logs.write_together()
         # Where workers load models too, what went well the model server says once for all.
         logging.getLogger("serving.model_server").setLevel(logging.WARNING)
-        return create_app(
+        app = create_app(
             self.config, files=self._files, stopping=lambda: self.stopping, turns=self.turns
         )
+        # What is there by now stays: looking through it for garbage would hold up requests.
+        gc.freeze()
+        return app
 
     def reload(self) -> None:
         """On SIGHUP, before new workers take over from the old ones."""

@@ -98,11 +98,12 @@ class MetricsObserver(Observer):
     def answered(self, context: RequestContext, status: int) -> None:
         """See Observer."""
         model = self._known(context)
-        route = request.url_rule.rule if request.url_rule else OTHER
+        rule = request.url_rule
+        route = rule.rule if rule else OTHER
         self._requests(model, context.version or "", route, status).inc()
         self._seconds(model, route).observe(time.monotonic() - context.started)
-        for phase in context.phases:
-            self._phases(model, phase.name).observe(phase.seconds)
+        for phase, seconds in context.spent().items():
+            self._phases(model, phase).observe(seconds)
 
     def called(self, call: Call) -> None:
         """See Observer."""

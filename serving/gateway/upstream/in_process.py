@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +121,7 @@ class InProcess(Wrapped):
             query = PredictQuery(
                 lambda _: inputs, asked.signature, asked.outputs, Deadline.after(asked.timeout)
             )
-            engine = servable.engine
-
-            def run() -> dict[str, NDArray[Any]]:
-                return self._timed(model, engine, query)
-
+            run = partial(self._timed, model, servable.engine, query)
             takes_long = self._lately.get((model, asked.signature), 0.0) > _LONG_S
             outputs = self._turns.aside(run) if takes_long else run()
             return TensorResponse(outputs, servable.id.version)
