@@ -131,7 +131,8 @@ class SharedWorker(Worker):
         if conn.watched:
             self._unwatch(conn)
         # A client may be slow to take its answer, or to close.
-        future = self.tpool.submit(_send_all, conn, answer[sent:], keep)
+        seconds = self.app.config.request_timeout
+        future = self.tpool.submit(_send_all, conn, answer[sent:], seconds, keep)
         future.add_done_callback(
             lambda done: self.method_queue.defer(self.finish_request, conn, done)
         )
@@ -173,8 +174,8 @@ def _is_short(data: bytes) -> bool:
     return len(data) == end + 4 + int(lengths[0])
 
 
-def _send_all(conn: _Connection, rest: bytes, keep: bool) -> bool:
-    conn.sock.setblocking(True)
+def _send_all(conn: _Connection, rest: bytes, seconds: float, keep: bool) -> bool:
+    conn.sock.settimeout(seconds)
     conn.sock.sendall(rest)
     return keep
 
