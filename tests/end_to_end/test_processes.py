@@ -158,6 +158,7 @@ def test_a_child_that_dies_is_restarted_and_the_service_recovers(start_service, 
         return response.status_code == 200 and "starting it again" in service.log.read_text()
 
     until(recovered, what="recovery")
+    until(lambda: " is back" in service.log.read_text(), what="the child")
     # Each gateway worker connects again by itself, at most a second later.
     until(lambda: post(service, IMAGE).json() == before, what="the same answer as before")
     with GrpcClient(service.grpc) as grpc:
@@ -168,7 +169,8 @@ def test_a_model_that_was_damaged_meanwhile_does_not_take_the_others_down(
     start_service, models, tmp_path
 ):
     shutil.copytree(models, tmp_path / "models")
-    service = start_service(tmp_path / "models")
+    # One worker: another might not have read the models yet.
+    service = start_service(tmp_path / "models", "--workers=1")
     (tmp_path / "models" / "mlp" / "1" / "model.tflite").write_bytes(b"damaged")
     os.kill(service.pid_of("serving.model_server"), signal.SIGKILL)
     until(lambda: "the model server is back" in service.log.read_text())
