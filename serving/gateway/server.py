@@ -14,6 +14,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from serving import logs
+from serving.gateway.balance import Connections
 from serving.gateway.config import GatewayConfig
 from serving.gateway.files import FilesError, read_files
 from serving.gateway.shared_counts import SharedCounts
@@ -47,6 +48,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             ) from error
         # One byte of memory that the workers share: 1 when the gateway is about to stop.
         self._stopping = mmap.mmap(-1, 1)
+        self.connections = Connections()
         # A worker may set it before it calls `load`.
         self.turns = Turns()
         super().__init__()
@@ -115,6 +117,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
 
     def _worker_ended(self, _arbiter: Arbiter, worker: Worker) -> None:
         self._counts.worker_ended(worker.pid)
+        self.connections.leave(worker.age)
 
     def run(self) -> None:
         """Serve until a signal; does not return."""

@@ -35,7 +35,7 @@ class SharedWorker(Worker):
         self._begun: list[_Connection] = []
         return threads
 
-    def accept(self, listener: Any) -> None:
+    def take_in(self, listener: Any) -> None:
         """Take in a connection, and its request if it is there already."""
         before = self.nr_conns
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):

@@ -4,29 +4,63 @@ import logging
 import os
 import select
 import threading
+from time import monotonic
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from serving.gateway.balance import Share
+
+# Connections that a worker takes in before it looks at those that it has.
+_AT_ONCE = 8
 # How long a thread waits for the next request of a connection.
 _NEXT_REQUEST_MS = 20
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """A worker that takes in, before it stops, whoever has connected already."""
+    """Takes in its share of the connections and, before it stops, whoever has connected already."""
 
     def run(self) -> None:
         """Serve until a signal."""
+        self._share = Share(self.app.connections, self.age)
         self.cfg.set("graceful_timeout", self.app.config.grace)
         super().run()
         # What is left now had its time. Threads that wait for silent clients would hold it up.
         logging.shutdown()
         os._exit(0)
 
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Serve what has come."""
+        if not self.alive:
+            self._share.leave()
+        else:
+            self._share.tell(self.nr_conns)
+            if not self._accepting:
+                timeout = min(timeout, max(0.0, self._share.pause_until - monotonic()))
+        super().wait_for_and_dispatch_events(timeout)
+
+    def accept(self, listener: Any) -> None:
+        """Take in some of the connections that wait, or leave them to workers that have fewer."""
+        for _ in range(_AT_ONCE):
+            if not self._share.takes_another(self.nr_conns):
+                self.set_accept_enabled(False)
+                return
+            before = self.nr_conns
+            self.take_in(listener)
+            if self.nr_conns == before:
+                return
+            self._share.tell(self.nr_conns)
+
+    def take_in(self, listener: Any) -> None:
+        """Take in a connection, if one waits."""
+        super().accept(listener)
+
     def set_accept_enabled(self, enabled: bool) -> None:
         """Listen or not; when it stops, for good."""
+        if enabled and monotonic() < self._share.pause_until:
+            return
         at_the_end = not enabled and not self.alive
-        if at_the_end and self._accepting:
+        if at_the_end:
             self._accept_the_rest()
         super().set_accept_enabled(enabled)
         if at_the_end:
@@ -39,7 +73,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             before = -1
             while before < self.nr_conns < self.worker_connections:
                 before = self.nr_conns
-                self.accept(listener)
+                self.take_in(listener)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Answer a request; near the end, tell the client to connect anew, elsewhere."""

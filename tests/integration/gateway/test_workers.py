@@ -1,6 +1,8 @@
 """Several workers that tell the same: metrics are those of all, and each request is one line."""
 
+import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -155,3 +157,33 @@ def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server):
     assert line["status"] == 400
     # One line for each.
     assert [entry["status"] for entry in entries if "path" in entry] == [200, 400, 503]
+
+
+@pytest.mark.usefixtures("both_workers")
+def test_connections_are_shared_out(start_gateway):
+    """Those that stay open, as a load balancer's do: whoever takes them serves all they bring."""
+    gateway = start_gateway("--workers=2")
+    workers = gateway.workers()
+
+    def sockets(pid: int) -> int:
+        found = 0
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found += os.readlink(entry).startswith("socket:")
+        return found
+
+    def shared_out() -> bool:
+        before = [sockets(pid) for pid in workers]
+        with contextlib.ExitStack() as stack:
+            port = int(gateway.url.rpartition(":")[2])
+            for _ in range(24):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+
+            def taken() -> list[int]:
+                return [sockets(pid) - old for pid, old in zip(workers, before, strict=True)]
+
+            until(lambda: sum(taken()) == 24)
+            return min(taken()) >= 8
+
+    # The second worker may begin after the first one has answered.
+    until(shared_out)
