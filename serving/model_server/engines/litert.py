@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.api.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
-from serving.contract import CONTRACT_SIGNATURE
+from serving.api.signature import Signature, TensorSpec
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import LoadError
 from serving.model_server.engines.litert_interpreter import Feeds, LiteRTInterpreter, Shapes
@@ -21,14 +20,9 @@ from serving.model_server.options import EngineOptions
 
 MODEL_FILE = "model.tflite"
 _IDENTIFIER = b"TFL3"  # of the FlatBuffers schema, at bytes 4 to 8
-# An interpreter for another shape takes about as much memory again as the model.
-_FOR_SHAPES, _SMALL_MODEL_BYTES = 4, 16 * 2**20
-# Resizing an interpreter packs the weights anew: of a model from this size on, that takes longer
-# than to run a batch of any size in pieces of a few sizes, each with an interpreter of its own.
-_DEAR_TO_RESIZE_BYTES = 2**20
-_PIECES = (16, 4, 1)
-# From here on a batch is worth a resizing.
-_WHOLE_ROWS = 64
+# An interpreter for another shape packs the weights anew, and so takes about as much memory again
+# as the model. It saves a resizing, which only in a small model is much of the time of a run.
+_FOR_SHAPES, _SMALL_MODEL_BYTES = 4, 2**20
 
 
 class LiteRTEngine:
@@ -61,9 +55,6 @@ class LiteRTEngine:
             raise LoadError(
                 f"{path} is damaged or holds what LiteRT cannot run ({error}): export it again"
             ) from error
-        # A contract describes a signature that treats each row by itself.
-        described = CONTRACT_SIGNATURE in self.signatures
-        self._in_pieces = described and len(content) >= _DEAR_TO_RESIZE_BYTES
         self._pool = Pool(
             make,
             first,
@@ -85,8 +76,6 @@ class LiteRTEngine:
         for shape in shapes:
             if 0 in shape:
                 run = self._run_empty
-        if self._in_pieces and signature == DEFAULT_SIGNATURE and 1 < shapes[0][0] < _WHOLE_ROWS:
-            run = self._run_in_pieces
         outputs = run(signature, feeds, shapes, deadline)
         return {name: outputs[name] for name in fetches}
 
@@ -106,18 +95,6 @@ class LiteRTEngine:
         finally:
             self._pool.give_back(healthy)
         return outputs
-
-    def _run_in_pieces(
-        self, signature: str, feeds: Feeds, shapes: Shapes, deadline: Deadline
-    ) -> dict[str, NDArray[Any]]:
-        rows, start, found = shapes[0][0], 0, []
-        for size in _PIECES:
-            while rows - start >= size:
-                piece = {name: feed[start : start + size] for name, feed in feeds.items()}
-                piece_shapes = tuple([(size, *shape[1:]) for shape in shapes])
-                found.append(self._run(signature, piece, piece_shapes, deadline))
-                start += size
-        return {name: np.concatenate([outputs[name] for outputs in found]) for name in found[0]}
 
     def _run_empty(
         self, signature: str, feeds: Feeds, shapes: Shapes, deadline: Deadline

@@ -11,7 +11,6 @@ import pytest
 from serving.api.signature import Signature, TensorSpec
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import Deadline
-from serving.model_server.engines import litert
 from serving.model_server.engines.engine import LoadError
 from serving.model_server.engines.litert import LiteRTEngine
 from tests.litert_models import make_heavy, make_litert, make_nameless, make_quantized
@@ -39,7 +38,7 @@ def test_signatures(engine: LiteRTEngine) -> None:
     assert shapes(dict(contract.outputs)) == {"contract": (object, (-1,))}
 
 
-@pytest.mark.parametrize("batch", [0, 1, 3])
+@pytest.mark.parametrize("batch", [0, 1, 3, 64])
 def test_run(engine: LiteRTEngine, batch: int) -> None:
     images = np.random.default_rng(1).random((batch, SIDE, SIDE, 1), np.float32)
     outputs = engine.run("serving_default", {"image": images}, ["probabilities"])
@@ -208,18 +207,13 @@ def test_truncated(tmp_path: Path, part: float) -> None:
         LiteRTEngine(write_version(tmp_path, 1, model[: int(len(model) * part)]))
 
 
-@pytest.mark.parametrize("rows", [2, 3, 16, 23, 63, 64, 70])
-def test_a_batch_in_pieces_answers_like_a_whole_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int
-) -> None:
-    monkeypatch.setattr(litert, "_DEAR_TO_RESIZE_BYTES", 0)
-    engine = LiteRTEngine(write_version(tmp_path, 1))
-    images = np.random.default_rng(0).random((rows, SIDE, SIDE, 1), dtype=np.float32)
-    outputs = engine.run("serving_default", {"image": images}, ["probabilities"])
-    np.testing.assert_allclose(
-        outputs["probabilities"], probabilities(images), rtol=1e-5, atol=1e-6
-    )
-    assert (
-        len(engine.run("contract", {"query": np.zeros(3, np.int32)}, ["contract"])["contract"]) == 3
-    )
+def test_batches_of_all_sizes_share_one_copy_of_the_weights(saved_models: SavedModels) -> None:
+    """8 MB of weights, so that a copy for each of four sizes would be seen."""
+    engine = LiteRTEngine(saved_models.version(make_heavy), interpreters=1)
+    before = resident_mb()
+    for size in (1, 4, 16, 2, 32, 1):
+        x = np.random.default_rng(size).random((size, 1000), np.float32)
+        engine.run("serving_default", {"x": x}, ["y"])
+    grown = resident_mb() - before
     engine.close()
+    assert grown < 16
