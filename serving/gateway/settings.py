@@ -6,6 +6,7 @@ Flask's own loader reads the environment; an option of the command line goes bef
 import difflib
 import importlib.util
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -222,13 +223,14 @@ def documents(effective: list[Effective]) -> list[dict[str, Any]]:
     ]
 
 
-def _from_environment() -> dict[str, Any]:
-    import flask  # help does without
-
-    config = flask.Config(Path.cwd())
-    # As text: what a setting is, its type says, and "5" may well be the name of a model.
-    config.from_prefixed_env(PREFIX, loads=str)
-    return dict(config)
+def _from_environment() -> dict[str, str]:
+    """The variables that are ours, by the names of settings in capitals."""
+    ours = f"{PREFIX}_"
+    return {
+        name.removeprefix(ours): value
+        for name, value in os.environ.items()
+        if name.startswith(ours)
+    }
 
 
 def _effective(setting: Setting, option: Any, variable: Any) -> Effective:
