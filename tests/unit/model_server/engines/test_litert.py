@@ -1,5 +1,8 @@
 """LiteRT behind the engine's interface."""
 
+import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -217,3 +220,54 @@ def test_batches_of_all_sizes_share_one_copy_of_the_weights(saved_models: SavedM
     grown = resident_mb() - before
     engine.close()
     assert grown < 16
+
+
+_REST = """
+import sys
+from pathlib import Path
+import numpy as np
+from serving.model_server.engines.engine import ServableId
+from serving.model_server.loading import loader
+from serving.model_server.options import EngineOptions, ServerOptions
+from tests.memory import resident_mb
+options = ServerOptions((), engine=EngineOptions(prefer_tflite=True, litert_on_demand=True))
+engine = loader(options)(ServableId("heavy", 1), Path(sys.argv[1]))
+before = resident_mb()
+for rows in (1, 3):
+    y = engine.run("serving_default", {"x": np.ones((rows, 1000), np.float32)}, ["y"])["y"]
+    np.testing.assert_allclose(y, np.full((rows, 2000), 1000))
+print(resident_mb() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from /proc")
+def test_a_version_that_rests_is_light(saved_models: SavedModels) -> None:
+    """8 MB of weights, in the file and packed, come with the first request.
+
+    In a process of its own, where nothing that was freed before fills up again.
+    """
+    folder = saved_models.version(make_heavy)
+    done = subprocess.run(
+        [sys.executable, "-c", _REST, folder], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) > 12
+
+
+def test_a_version_that_rests_outlives_its_folder(tmp_path: Path) -> None:
+    folder = write_version(tmp_path, 5)
+    engine = LiteRTEngine(folder)
+    engine.rest()
+    shutil.rmtree(folder)
+    assert engine.run("contract", {"query": np.zeros(1, np.int32)}, ["contract"])
+    engine.close()
+
+
+def test_a_version_that_rests_is_not_mistaken_for_what_came_into_its_file(tmp_path: Path) -> None:
+    folder = write_version(tmp_path, 5)
+    engine = LiteRTEngine(folder)
+    engine.rest()
+    (folder / "model.tflite").write_bytes(b"")
+    with pytest.raises(StatusError, match="was overwritten while it was served") as caught:
+        engine.run("contract", {"query": np.zeros(1, np.int32)}, ["contract"])
+    assert caught.value.code == Code.UNAVAILABLE
+    engine.close()
