@@ -1,5 +1,6 @@
 """Names of models, versions and labels as shells complete them: what the model folder holds."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,25 @@ _FOLDER = "models"
 _LABELS = ("stable", "canary")
 
 
-class ModelName(click.ParamType[str]):
+class _Completed(ABC):
+    """Completes what its user types by the names that it knows."""
+
+    @abstractmethod
+    def names(self, ctx: click.Context, incomplete: str) -> Iterable[str]:
+        """What may be meant."""
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem[str]]:
+        """Those of the names that start so."""
+        names = self.names(ctx, incomplete)
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+class ModelName(_Completed, click.ParamType[str]):
     """The name of a model."""
 
     name = "name"
@@ -22,14 +41,9 @@ class ModelName(click.ParamType[str]):
             self.fail("expected a name, got an empty text.", param, ctx)
         return str(value)
 
-    def shell_complete(
-        self,
-        ctx: click.Context,
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem[str]]:
+    def names(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
         """The models that there are."""
-        return _starting(incomplete, _models(ctx))
+        return _models(ctx)
 
 
 class ModelAndVersion(ModelName):
@@ -37,32 +51,20 @@ class ModelAndVersion(ModelName):
 
     name = "model[/version]"
 
-    def shell_complete(
-        self,
-        ctx: click.Context,
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem[str]]:
+    def names(self, ctx: click.Context, incomplete: str) -> Iterable[str]:
         """The models; after a /, the versions."""
         model, slash, _ = incomplete.partition("/")
-        if not slash:
-            return _starting(incomplete, _models(ctx))
-        return _starting(incomplete, [f"{model}/{version}" for version in _versions(ctx, model)])
+        return [f"{model}/{each}" for each in _versions(ctx, model)] if slash else _models(ctx)
 
 
-class VersionNumber(click.IntRange):
+class VersionNumber(_Completed, click.IntRange):
     """The number of a version of the model that the command line names."""
 
     name = "version"
 
-    def shell_complete(
-        self,
-        ctx: click.Context,
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem[str]]:
+    def names(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
         """The versions of that model."""
-        return _starting(incomplete, map(str, _versions(ctx, ctx.params.get("model"))))
+        return map(str, _versions(ctx, ctx.params.get("model")))
 
 
 class Label(ModelName):
@@ -70,18 +72,9 @@ class Label(ModelName):
 
     name = "label"
 
-    def shell_complete(
-        self,
-        ctx: click.Context,
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem[str]]:
+    def names(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
         """The usual ones, and those that the model has."""
-        return _starting(incomplete, dict.fromkeys([*_LABELS, *_labels(ctx)]))
-
-
-def _starting(incomplete: str, names: Iterable[str]) -> list[CompletionItem[str]]:
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return dict.fromkeys([*_LABELS, *_labels(ctx)])
 
 
 def _folder(ctx: click.Context) -> Path:

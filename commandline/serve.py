@@ -55,8 +55,8 @@ def serve(
 ) -> None:
     """Serve the models of a folder over HTTP and gRPC until Ctrl-C."""
     from serving.model_server.installed import missing
-    from serving.serve import ServeOptions
     from serving.serve import serve as run
+    from serving.serve_options import ServeOptions
 
     reason = missing() if tfserving is None else ""
     if reason:

@@ -23,7 +23,8 @@ from PIL import Image
 from clients.answer import Answer
 from clients.grpc import GrpcClient
 from clients.http import HttpClient
-from serving.serve import Addresses, ServeOptions, require_free_ports, serve
+from serving.serve import Addresses, require_free_ports, serve
+from serving.serve_options import ServeOptions
 from serving.supervisor import ServeError
 from training.datasets import load
 from training.defaults import CLASSIFIERS

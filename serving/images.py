@@ -47,19 +47,7 @@ def decode_image(
                 got=f"{image.width} x {image.height}",
                 hint="scale the image down",
             )
-        try:
-            # It copies what it does not turn.
-            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-                image = ImageOps.exif_transpose(image)
-            pixels = np.asarray(_plain(image), dtype=np.uint8)
-        except Exception as error:
-            # Damage makes Pillow's many decoders stumble in as many ways.
-            raise InvalidInputError(
-                field,
-                expected="a whole image",
-                got=f"a damaged or cut off {image.format or 'image'} ({len(data)} bytes)",
-                hint="check that the upload is complete",
-            ) from error
+        pixels = _pixels(image, field, len(data))
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
 
 
@@ -78,6 +66,23 @@ def _open(data: bytes, field: str) -> Image.Image:
             field,
             expected=f"an image ({', '.join(FORMATS)})",
             got=f"{len(data)} bytes that start with {data[:8]!r}",
+        ) from error
+
+
+def _pixels(image: Image.Image, field: str, size: int) -> NDArray[np.uint8]:
+    """The pixels, upright; only now are they decoded."""
+    try:
+        # It copies what it does not turn.
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+        return np.asarray(_plain(image), dtype=np.uint8)
+    except Exception as error:
+        # Damage makes Pillow's many decoders stumble in as many ways.
+        raise InvalidInputError(
+            field,
+            expected="a whole image",
+            got=f"a damaged or cut off {image.format or 'image'} ({size} bytes)",
+            hint="check that the upload is complete",
         ) from error
 
 

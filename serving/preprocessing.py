@@ -2,7 +2,8 @@
 
 Training and serving run this one module, driven by the ordered steps that a contract names, so that
 there is nothing to drift apart. Pure NumPy and Pillow; a step is a small frozen record with its
-parameters, written in a contract as {"step": name, parameter: value, …}.
+parameters, written in a contract as {"step": name, parameter: value, …}. An image is small, so that
+a call costs more than what it does: ufuncs reduce without the methods of arrays around them.
 """
 
 from collections.abc import Sequence
@@ -60,7 +61,7 @@ class StretchContrast(StepBase, frozen=True):
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """Apply the step."""
-        low, high = image.min(), image.max()
+        low, high = np.minimum.reduce(image, axis=None), np.maximum.reduce(image, axis=None)
         return image if high == low else (image - low) / (high - low)
 
 
@@ -108,8 +109,8 @@ class CropToContent(StepBase, frozen=True):
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """Apply the step."""
         content: NDArray[np.bool_] = np.logical_or.reduce(image > self.threshold, axis=2)
-        rows = np.flatnonzero(content.any(axis=1))
-        columns = np.flatnonzero(content.any(axis=0))
+        rows = np.logical_or.reduce(content, axis=1).nonzero()[0]
+        columns = np.logical_or.reduce(content, axis=0).nonzero()[0]
         if not rows.size:
             return image
         return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -228,9 +229,9 @@ def _placed(
     image: NDArray[Any], size: tuple[int, int], middle: tuple[float, float]
 ) -> NDArray[Any]:
     """On a dark canvas, the centre of mass as near to `middle` (row, column) as fits."""
-    mass = image.sum(axis=2, dtype=np.float64)
-    top = _offset(mass.sum(axis=1), size[0], middle[0])
-    left = _offset(mass.sum(axis=0), size[1], middle[1])
+    mass = np.add.reduce(image, axis=2, dtype=np.float64)
+    top = _offset(np.add.reduce(mass, axis=1), size[0], middle[0])
+    left = _offset(np.add.reduce(mass, axis=0), size[1], middle[1])
     canvas = np.zeros((*size, image.shape[2]), dtype=np.float32)
     canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
     return canvas
@@ -241,6 +242,9 @@ def _offset(mass: NDArray[np.float64], size: int, middle: float) -> int:
     room = size - len(mass)
     if room < 0:
         raise ValueError(f"content of {len(mass)} cells does not fit a canvas of {size}")
-    total = mass.sum()
-    centre = (mass * np.arange(len(mass))).sum() / total if total > 0 else (len(mass) - 1) / 2
+    total = np.add.reduce(mass)
+    if total > 0:
+        centre = np.add.reduce(mass * np.arange(len(mass))) / total
+    else:
+        centre = (len(mass) - 1) / 2
     return min(max(round(middle - float(centre)), 0), room)

@@ -1,10 +1,15 @@
 """Throughput and tail latency by concurrency, as a picture."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.serving.summary import Summary, p99, rate
+from benchmarks.serving.summary import Spread, Summary, p99, rate
+from benchmarks.serving.system import System
 from benchmarks.serving.systems import SYSTEMS
 from benchmarks.serving.workloads import OVERLOAD
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _OURS = ("#d6336c", "#f08fb0")
 _THEIRS = ("#1c7ed6", "#2b8a3e", "#e8590c", "#6741d9", "#495057", "#0b7285")
@@ -25,28 +30,9 @@ def plot(summary: Summary, path: Path) -> None:
         if system.role == "yardstick":
             continue
         colour = next(ours) if system.role == "ours" else next(theirs)
-        style = "--" if system.role == "bare" else "-"
         for axis, what in zip(axes, (rate, p99), strict=True):
-            found = [(each, summary.of(what, name, "png", each)) for each in connections]
-            points = [(each, value) for each, value in found if value]
-            x = [each for each, _ in points]
-            axis.plot(
-                x,
-                [value.median for _, value in points],
-                *(style,),
-                marker="o",
-                color=colour,
-                label=system.title,
-                linewidth=2.6 if system.role == "ours" else 1.5,
-            )
-            axis.fill_between(
-                x,
-                [value.low for _, value in points],
-                [value.high for _, value in points],
-                color=colour,
-                alpha=0.12,
-                linewidth=0,
-            )
+            measured = [(each, summary.of(what, name, "png", each)) for each in connections]
+            _draw(axis, system, colour, [(each, value) for each, value in measured if value])
     for axis, title in zip(axes, ("requests per second", "p99 latency, ms"), strict=True):
         axis.set_xscale("log", base=2)
         axis.set_xticks(connections, [str(each) for each in connections])
@@ -63,3 +49,25 @@ def plot(summary: Summary, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150, facecolor="white")
     plt.close(figure)
+
+
+def _draw(axis: "Axes", system: System, colour: str, points: list[tuple[int, Spread]]) -> None:
+    """Its medians by connections, within what was measured lowest and highest."""
+    x = [each for each, _ in points]
+    axis.plot(
+        x,
+        [value.median for _, value in points],
+        "--" if system.role == "bare" else "-",
+        marker="o",
+        color=colour,
+        label=system.title,
+        linewidth=2.6 if system.role == "ours" else 1.5,
+    )
+    axis.fill_between(
+        x,
+        [value.low for _, value in points],
+        [value.high for _, value in points],
+        color=colour,
+        alpha=0.12,
+        linewidth=0,
+    )

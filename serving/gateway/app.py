@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 from prometheus_client import CollectorRegistry
@@ -34,10 +35,12 @@ from serving.gateway.metrics.observer import MetricsObserver
 from serving.gateway.observer import Observer, Observers
 from serving.gateway.observing.chosen import observers_for
 from serving.gateway.predicting import GatewayPredictor
+from serving.gateway.preparing import Preparing
 from serving.gateway.seldom import Seldom
 from serving.gateway.state import Gateway
 from serving.gateway.traffic.routing import Router
 from serving.gateway.traffic.shadowing import Shadows
+from serving.gateway.turns import Turns
 from serving.gateway.upstream.circuit import Circuit
 from serving.gateway.upstream.coalescing import Coalescing
 from serving.gateway.upstream.late import Late
@@ -68,6 +71,7 @@ def create_app(
     apis: tuple[Api, ...] = APIS,
     files: Files | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    turns: Turns | None = None,
 ) -> Flask:
     """The gateway as a WSGI application.
 
@@ -80,8 +84,10 @@ def create_app(
         apis: what it consists of.
         files: what the files say that the settings name; None reads them.
         stopping: whether the gateway is about to stop, and so is not ready any more.
+        turns: how requests take turns; None gives each a thread of its own.
     """
-    app = Flask(__name__, static_folder=None)
+    turns = turns or Turns()
+    app = _Application(__name__, static_folder=None)
     app.request_class = InMemory
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     # A multipart field that is not a file has nothing to say here: keep it small.
@@ -90,25 +96,31 @@ def create_app(
     app.extensions["metrics"] = registry = CollectorRegistry()
     observer = Observers((*observers, MetricsObserver(config, registry), *observers_for(config)))
     files = files or read_files(config)
-    backend = backend or _connect(config)
-    app.extensions["gateway"] = _gateway(config, files, backend, observer, stopping)
+    backend = backend or _connect(config, turns)
+    app.extensions["gateway"] = _gateway(config, files, backend, observer, stopping, turns)
     for api in apis:
         app.register_blueprint(api.blueprint)
     errors.init_app(app, apis)
-    entry.init_app(app, config, apis, observer)
+    entry.init_app(app, config, apis, observer, turns)
     access.init_app(app, files.keys, apis)
     browsers.init_app(app, config.cors_origins, apis)
     return app
 
 
-def _connect(config: GatewayConfig) -> Backend:
+class _Application(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """A function as it is: none of ours is a coroutine, and to ask takes time."""
+        return func
+
+
+def _connect(config: GatewayConfig, turns: Turns) -> Backend:
     if not config.models_config:
         return _model_server(config.upstream)
     # Not for every gateway: LiteRT need not be installed.
     from serving.gateway.upstream.in_process import InProcess
 
     server = Late(lambda: _model_server(config.upstream))
-    return InProcess(server, Path(config.models_config), _calls(config))
+    return InProcess(server, Path(config.models_config), _calls(config), turns)
 
 
 def _model_server(address: str) -> Backend:
@@ -130,6 +142,7 @@ def _gateway(
     backend: Backend,
     observer: Observer,
     stopping: Callable[[], bool],
+    turns: Turns,
 ) -> Gateway:
     """Lays the layers of calls to the model server one around the other."""
 
@@ -140,11 +153,12 @@ def _gateway(
     # Part of the time of a request goes before its call.
     enough = min(1.0, config.request_timeout / 2)
     guarded = Circuit(Reported(backend, observer), observer, enough)
-    shared = Coalescing(guarded, max_batch, _calls(config), observer)
+    shared = Coalescing(guarded, max_batch, _calls(config), observer, turns)
     router, shadows = Router(files.routes), Shadows(observer)
     predictor = GatewayPredictor(
-        Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer, config.preparing
+        *(Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer),
+        Preparing(config.preparing, turns),
     )
     routed = Routed(Timed(guarded), guarded, router, shadows)
     known = (*config.models, *files.routes.aliases)
-    return Gateway(config, known, routed, predictor, observer, stopping, Seldom(log))
+    return Gateway(config, known, routed, predictor, observer, stopping, Seldom(log), turns)

@@ -5,13 +5,20 @@ from flask import request
 from serving.errors import InvalidInputError
 
 
+def argument(name: str) -> str | None:
+    """An argument's text; None where it is not there."""
+    args = request.args
+    # As a rule there are none; asked for one, Werkzeug would raise and catch an error.
+    return args.get(name) if args else None
+
+
 def only(*names: str) -> None:
     """Refuse arguments with other names.
 
     Raises:
         InvalidInputError: there is one.
     """
-    unknown = sorted(set(request.args) - set(names))
+    unknown = sorted(request.args.keys() - set(names))
     if unknown:
         raise InvalidInputError(unknown[0], expected=" or ".join(names), got=unknown[0])
 
@@ -22,7 +29,7 @@ def positive(name: str) -> int | None:
     Raises:
         InvalidInputError: it is something else.
     """
-    text = request.args.get(name)
+    text = argument(name)
     if text is None:
         return None
     # isdecimal alone would let other scripts' digits by; a version is an int64 on the wire.
@@ -37,7 +44,7 @@ def share(name: str) -> float | None:
     Raises:
         InvalidInputError: it is something else.
     """
-    text = request.args.get(name)
+    text = argument(name)
     if text is None:
         return None
     try:
@@ -55,7 +62,8 @@ def flag(name: str) -> bool:
     Raises:
         InvalidInputError: it is something else.
     """
-    text = request.args.get(name, "false").lower()
+    given = argument(name)
+    text = "false" if given is None else given.lower()
     if text not in ("true", "false"):
         raise InvalidInputError(name, expected="true or false", got=repr(text[:40]))
     return text == "true"
@@ -67,7 +75,7 @@ def version_or_label() -> tuple[int | None, str | None]:
     Raises:
         InvalidInputError: both, or one that makes no sense.
     """
-    version, label = positive("version"), request.args.get("label")
+    version, label = positive("version"), argument("label")
     if label == "":
         raise InvalidInputError("label", expected="the name of a label", got="nothing")
     if label is not None and version is not None:

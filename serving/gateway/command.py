@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serving import logs
-from serving.gateway.settings import (
-    SettingError,
-    config_of,
-    documents,
-    read_settings,
-    settings,
-    shown,
-)
+from serving.gateway.setting_checks import config_of
+from serving.gateway.settings import SettingError, documents, read_settings, settings, shown
 from serving.listening import require_free
 from serving.supervisor import ServeError
 

@@ -1,7 +1,7 @@
 """What can be set of a gateway: each setting with its type, limits, meaning and default.
 
 A setting `max_pixels` is the environment variable ROCKSTAR_MAX_PIXELS and the option --max-pixels;
-`serving.gateway.settings` reads and checks them.
+`serving.gateway.settings` reads them, `serving.gateway.setting_checks` checks them together.
 """
 
 from dataclasses import dataclass

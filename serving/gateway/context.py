@@ -84,12 +84,19 @@ class RequestContext:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Measures what is done inside; phases of one name add up."""
+        """Measures what is done inside."""
         start, began = time.time_ns(), time.perf_counter()
         try:
             yield
         finally:
             self.phases.append(Phase(name, start, time.perf_counter() - began))
+
+    def spent(self) -> dict[str, float]:
+        """Seconds by the names of phases; those of one name add up."""
+        spent: dict[str, float] = {}
+        for phase in self.phases:
+            spent[phase.name] = spent.get(phase.name, 0.0) + phase.seconds
+        return spent
 
 
 def context() -> RequestContext:

@@ -23,9 +23,12 @@ from serving.gateway.problem import Problem
 from serving.gateway.state import gateway
 from serving.gateway.trace_context import HEADER, STATE_HEADER, trace_context
 from serving.gateway.traffic.admission import Admission, arrived, verdict
+from serving.gateway.turns import Turns
 
 
-def init_app(app: Flask, config: GatewayConfig, apis: tuple[Api, ...], observer: Observer) -> None:
+def init_app(
+    app: Flask, config: GatewayConfig, apis: tuple[Api, ...], observer: Observer, turns: Turns
+) -> None:
     """Have every request of an application pass here; register its blueprints before."""
     app.before_request(lambda: _open_context(apis))
     app.before_request(_require_admission)
@@ -43,6 +46,7 @@ def init_app(app: Flask, config: GatewayConfig, apis: tuple[Api, ...], observer:
         patience=lambda environ: _patience(environ, config),
         always=always.__contains__,
         observer=observer,
+        turns=turns,
     )
 
 
@@ -55,23 +59,23 @@ def _patience(environ: dict[str, Any], config: GatewayConfig) -> float:
 
 
 def _open_context(apis: tuple[Api, ...]) -> None:
-    config = gateway().config
+    config, headers, environ = gateway().config, request.headers, request.environ
     api = api_of(request.path, request.blueprint, apis)
     # First without the header: if that is wrong, the error needs a context too.
-    g.context = RequestContext(
-        request_id(request.headers.get("X-Request-ID")),
+    g.context = current = RequestContext(
+        request_id(headers.get("X-Request-ID")),
         api.name,
         config.request_timeout,
-        arrived(request.environ),
-        trace=trace_context(request.headers.get(HEADER), request.headers.get(STATE_HEADER)),
+        arrived(environ),
+        trace=trace_context(headers.get(HEADER), headers.get(STATE_HEADER)),
     )
-    g.context.timeout = request_timeout(
-        request.headers.get(TIMEOUT_HEADER), config.request_timeout, config.max_request_timeout
+    current.timeout = request_timeout(
+        headers.get(TIMEOUT_HEADER), config.request_timeout, config.max_request_timeout
     )
-    connection = request.environ.get("gunicorn.socket")
+    connection = environ.get("gunicorn.socket")
     if connection is not None:
         # Who stops in the middle of a body does not keep its place for ever.
-        connection.settimeout(g.context.timeout)
+        connection.settimeout(current.timeout)
 
 
 def _require_admission() -> None:
@@ -92,6 +96,7 @@ def _require_admission() -> None:
 
 
 def _close_context(response: Response) -> Response:
-    response.headers["X-Request-ID"] = context().request_id
-    gateway().observer.answered(context(), response.status_code)
+    current = context()
+    response.headers["X-Request-ID"] = current.request_id
+    gateway().observer.answered(current, response.status_code)
     return response

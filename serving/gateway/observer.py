@@ -89,7 +89,16 @@ class Observers(Observer):
     """Tells several."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
-        self._observers = observers
+        # By event, the methods of those that want to know.
+        self._tellers = {
+            event: [
+                getattr(observer, event)
+                for observer in observers
+                if getattr(type(observer), event) is not getattr(Observer, event)
+            ]
+            for event in vars(Observer)
+            if not event.startswith("_")
+        }
 
     def answered(self, context: RequestContext, status: int) -> None:
         """See Observer."""
@@ -126,8 +135,9 @@ class Observers(Observer):
         self._tell("refused", why)
 
     def _tell(self, event: str, *arguments: object) -> None:
-        for observer in self._observers:
+        for tell in self._tellers[event]:
             try:
-                getattr(observer, event)(*arguments)
+                tell(*arguments)
             except Exception:
-                log.exception("%s could not take note of %s", type(observer).__name__, event)
+                name = type(tell.__self__).__name__
+                log.exception("%s could not take note of %s", name, event)

@@ -1,7 +1,7 @@
 """Predictions by a model's contract, routed, copied to shadows and told to the observers."""
 
-import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from serving.api.status import Code
 from serving.contract import Input
 from serving.gateway.context import context
 from serving.gateway.observer import Comparison, Observer
+from serving.gateway.preparing import Preparing
 from serving.gateway.traffic.routing import Destination, Router
 from serving.gateway.traffic.shadowing import TIMEOUT_S, Shadows, compare
 
@@ -26,7 +27,7 @@ class GatewayPredictor:
         router: Router,
         shadows: Shadows,
         observer: Observer,
-        preparing: int,
+        preparing: Preparing,
     ) -> None:
         """Lay it around predictors.
 
@@ -36,15 +37,14 @@ class GatewayPredictor:
             router: decides where they go.
             shadows: makes copies.
             observer: told of every answer.
-            preparing: how many requests may prepare their inputs at a time. More would not be
-                faster, and decoded images are large.
+            preparing: runs what prepares inputs.
         """
         self._predictor = predictor
         self._behind = behind
         self._router = router
         self._shadows = shadows
         self._observer = observer
-        self._preparing = threading.Semaphore(preparing)
+        self._preparing = preparing
 
     def predict(
         self,
@@ -60,15 +60,7 @@ class GatewayPredictor:
 
         Of examples that are made up, that nobody sent, shadows and observers learn nothing.
         """
-
-        def prepare_in_turn(spec: Input) -> NDArray[Any]:
-            # Whoever waits until there is no time left is told so by time_left.
-            while not self._preparing.acquire(timeout=context().time_left()):
-                continue
-            try:
-                return prepare(spec)
-            finally:
-                self._preparing.release()
+        prepare_in_turn = partial(self._preparing.run, prepare)
 
         def call(to: Destination) -> Predicted:
             predicted = self._predictor.predict(

@@ -1,30 +1,28 @@
 """The gateway under gunicorn: how it starts, reads its files again, and stops."""
 
+import gc
 import ipaddress
 import logging
 import mmap
 import os
-import select
 import socket
-import threading
 import time
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
 
 from serving import logs
 from serving.gateway.config import GatewayConfig
 from serving.gateway.files import FilesError, read_files
 from serving.gateway.shared_counts import SharedCounts
+from serving.gateway.turns import Turns
+from serving.gateway.worker import ThreadsWorker, Worker
 
 # For what is refused, and for probes: neither has to wait for room.
 _SPARE_THREADS = 4
 _POLL_S = 0.05
-# How long a thread waits for the next request of a connection.
-_NEXT_REQUEST_MS = 20
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +47,8 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             ) from error
         # One byte of memory that the workers share: 1 when the gateway is about to stop.
         self._stopping = mmap.mmap(-1, 1)
+        # A worker may set it before it calls `load`.
+        self.turns = Turns()
         super().__init__()
 
     @property
@@ -67,7 +67,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             "bind": config.bind,
             "workers": config.workers,
             "threads": config.threads + config.queue + _SPARE_THREADS,
-            "worker_class": _Worker,
+            "worker_class": self._worker_class(),
             # The workers end by themselves a second before they would be killed.
             "graceful_timeout": config.grace + 1,
             "timeout": max(30, int(config.max_request_timeout + config.grace)),
@@ -82,6 +82,14 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         for name, value in options.items():
             self.cfg.set(name, value)
 
+    def _worker_class(self) -> type[Worker]:
+        if not self.config.models_config:
+            return ThreadsWorker
+        # Not for every gateway: what it needs is installed with LiteRT.
+        from serving.gateway.shared_worker import SharedWorker
+
+        return SharedWorker
+
     def load(self) -> Any:
         """The application; called in each worker, after the fork."""
         from serving.gateway.app import create_app
@@ -89,7 +97,12 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         logs.write_together()
         # Where workers load models too, what went well the model server says once for all.
         logging.getLogger("serving.model_server").setLevel(logging.WARNING)
-        return create_app(self.config, files=self._files, stopping=lambda: self.stopping)
+        app = create_app(
+            self.config, files=self._files, stopping=lambda: self.stopping, turns=self.turns
+        )
+        # What is there by now stays: looking through it for garbage would hold up requests.
+        gc.freeze()
+        return app
 
     def reload(self) -> None:
         """On SIGHUP, before new workers take over from the old ones."""
@@ -100,7 +113,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             log.error("what was read before stays in force: %s", error)
         super().reload()
 
-    def _worker_ended(self, _arbiter: Arbiter, worker: ThreadWorker) -> None:
+    def _worker_ended(self, _arbiter: Arbiter, worker: Worker) -> None:
         self._counts.worker_ended(worker.pid)
 
     def run(self) -> None:
@@ -153,67 +166,3 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         while time.monotonic() < until and self.SIG_QUEUE.empty():
             time.sleep(_POLL_S)
         raise StopIteration
-
-
-class _Worker(ThreadWorker):  # type: ignore[misc]
-    """A worker that takes in, before it stops, whoever has connected already."""
-
-    def run(self) -> None:
-        """Serve until a signal."""
-        # So many at most, that threads are left for other connections.
-        self._may_wait = threading.Semaphore(self.app.config.threads)
-        self.cfg.set("graceful_timeout", self.app.config.grace)
-        super().run()
-        # What is left now had its time. Threads that wait for silent clients would hold it up.
-        logging.shutdown()
-        os._exit(0)
-
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Listen or not; when it stops, for good."""
-        at_the_end = not enabled and not self.alive
-        if at_the_end and self._accepting:
-            self._accept_the_rest()
-        super().set_accept_enabled(enabled)
-        if at_the_end:
-            # Left open, the kernel would go on to take in connections for nobody.
-            for listener in self.sockets:
-                listener.close()
-
-    def _accept_the_rest(self) -> None:
-        for listener in self.sockets:
-            before = -1
-            while before < self.nr_conns < self.worker_connections:
-                before = self.nr_conns
-                self.accept(listener)
-
-    def handle(self, conn: Any) -> Any:
-        """Answer a request, and those that come on its connection right after it.
-
-        gunicorn itself would hand the connection to another thread and back between any two of
-        them, which takes as long as the rest of serving it.
-        """
-        while True:
-            again = super().handle(conn)
-            if again is not True or not self._comes_more(conn):
-                return again
-
-    def _comes_more(self, conn: Any) -> bool:
-        """Wait a moment for another request, unless as many threads wait already as may."""
-        if not self.alive or not self._may_wait.acquire(blocking=False):
-            return False
-        try:
-            if conn.parser.unreader.buf.getvalue():  # read already, with the one before
-                return True
-            readable = select.poll()
-            readable.register(conn.sock, select.POLLIN)
-            return bool(readable.poll(_NEXT_REQUEST_MS))
-        except (OSError, ValueError):  # closed meanwhile
-            return False
-        finally:
-            self._may_wait.release()
-
-    def handle_request(self, req: Any, conn: Any) -> Any:
-        """Answer a request; near the end, tell the client to connect anew, elsewhere."""
-        if self.app.stopping:
-            req.force_close()
-        return super().handle_request(req, conn)

@@ -1,22 +1,19 @@
-"""Settings from the environment (ROCKSTAR_*) and the command line, checked before anything starts.
+"""Settings from the environment (ROCKSTAR_*) and the command line, each checked by itself.
 
 Flask's own loader reads the environment; an option of the command line goes before it.
 """
 
 import difflib
-import importlib.util
 import math
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from serving.gateway.config import GatewayConfig
-from serving.gateway.traffic.rates import Rate
 
 PREFIX = "ROCKSTAR"
 # Variables of the other rooms: known, though not to a gateway.
@@ -26,7 +23,6 @@ _OTHERS = ("API_KEY", "DATA_DIR", "DEBUG", "URL")
 _SERVICE_LINK = re.compile(
     r"(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=.*|PORT=\w+://.*|PORT_\d+_(TCP|UDP|SCTP)\w*=.*)"
 )
-_ORIGIN = re.compile(r"\*|https?://[^/?#\s]+")
 _HIDDEN = "(hidden)"
 
 
@@ -137,68 +133,6 @@ def read_settings(options: Mapping[str, Any]) -> list[Effective]:
         _effective(setting, options.get(setting.name), environment.get(name))
         for name, setting in known.items()
     ]
-
-
-def config_of(effective: list[Effective]) -> GatewayConfig:
-    """The settings as they are passed on.
-
-    Raises:
-        SettingError: they contradict each other, or there is no model.
-    """
-    config = GatewayConfig(**{each.setting.name: each.value for each in effective})
-    if not config.models:
-        raise SettingError("ROCKSTAR_MODELS: expected one or more models; or give --model NAME")
-    if config.request_timeout > config.max_request_timeout:
-        raise SettingError(
-            f"ROCKSTAR_REQUEST_TIMEOUT: expected at most ROCKSTAR_MAX_REQUEST_TIMEOUT, "
-            f"{config.max_request_timeout:g}, got {config.request_timeout:g}"
-        )
-    _check_access(config)
-    _check_observing(config)
-    _check_models(config)
-    return config
-
-
-def _check_models(config: GatewayConfig) -> None:
-    if not config.models_config:
-        return
-    if importlib.util.find_spec("ai_edge_litert") is None:
-        raise SettingError("ROCKSTAR_MODELS_CONFIG: needs pip install 'rockstartf[serve]'")
-    # Not for every gateway: they take a tenth of a second.
-    from serving.model_server.models.config import ConfigError
-    from serving.model_server.models.config_file import read_config_file
-
-    try:
-        read_config_file(Path(config.models_config))
-    except ConfigError as error:
-        raise SettingError(f"ROCKSTAR_MODELS_CONFIG: {error}") from error
-
-
-def _check_observing(config: GatewayConfig) -> None:
-    """Before a worker stumbles on it."""
-    if config.tracing and importlib.util.find_spec("opentelemetry") is None:
-        raise SettingError("ROCKSTAR_TRACING: needs pip install 'rockstartf[otel]'")
-    if config.payload_log:
-        try:
-            Path(config.payload_log).touch(mode=0o600)
-        except OSError as error:
-            raise SettingError(
-                f"ROCKSTAR_PAYLOAD_LOG: {config.payload_log} cannot be written: {error.strerror}"
-            ) from error
-
-
-def _check_access(config: GatewayConfig) -> None:
-    for origin in config.cors_origins:
-        if not _ORIGIN.fullmatch(origin):
-            raise SettingError(
-                "ROCKSTAR_CORS_ORIGINS: expected sites such as https://example.org, without a "
-                f"path, or *, got {origin!r}"
-            )
-    try:
-        if config.rate_limit:
-            Rate.parse(config.rate_limit)
-    except ValueError as error:
-        raise SettingError(f"ROCKSTAR_RATE_LIMIT: {error}") from error
 
 
 def shown(effective: list[Effective]) -> str:

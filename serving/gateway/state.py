@@ -10,6 +10,7 @@ from serving.gateway.config import GatewayConfig
 from serving.gateway.observer import Observer
 from serving.gateway.predicting import GatewayPredictor
 from serving.gateway.seldom import Seldom
+from serving.gateway.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Gateway:
         observer: told what happens.
         stopping: whether the gateway is about to stop.
         outages: logs that the model server cannot be reached.
+        turns: how requests take turns.
     """
 
     config: GatewayConfig
@@ -33,6 +35,7 @@ class Gateway:
     observer: Observer
     stopping: Callable[[], bool]
     outages: Seldom
+    turns: Turns
 
 
 def gateway() -> Gateway:

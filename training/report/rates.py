@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -42,16 +43,8 @@ def draw(curves: "FourCurves", title: str, theme: Theme = LIGHT) -> Figure:
             linewidth=2.2,
             label=f"{name}: {curve.rate:g}",
         )
-    start = float(curves.good.losses[0])
-    axes.axhline(start, color=theme.muted, linewidth=0.8)
-    top = min(max(float(curve.losses.max()) for _, curve, _, _ in told) * 1.2, _TOP)
-    axes.set_yscale("symlog", linthresh=start, linscale=2.5)
-    axes.set(xlim=(0, len(curves.good.losses) - 1), ylim=(0, top))
-    ticks = [tick for tick in _TICKS if tick <= top]
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.yaxis.set_minor_locator(NullLocator())
+    _scale(axes, curves, theme)
     axes.set(xlabel="epoch", ylabel="training loss (cross-entropy, nats)", title=title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     dress(axes, theme)
     legend(
         axes,
@@ -64,3 +57,17 @@ def draw(curves: "FourCurves", title: str, theme: Theme = LIGHT) -> Figure:
         handlelength=2.6,
     )
     return figure
+
+
+def _scale(axes: Axes, curves: "FourCurves", theme: Theme) -> None:
+    """Linear up to the loss before training, logarithmic above."""
+    start = float(curves.good.losses[0])
+    axes.axhline(start, color=theme.muted, linewidth=0.8)
+    four = (curves.very_high, curves.high, curves.good, curves.low)
+    top = min(max(float(curve.losses.max()) for curve in four) * 1.2, _TOP)
+    axes.set_yscale("symlog", linthresh=start, linscale=2.5)
+    axes.set(xlim=(0, len(curves.good.losses) - 1), ylim=(0, top))
+    ticks = [tick for tick in _TICKS if tick <= top]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

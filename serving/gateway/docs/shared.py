@@ -23,6 +23,11 @@ def parameters(config: GatewayConfig, models: Sequence[str]) -> Json:
         config: settings.
         models: names that a model can be asked for by, as far as they are known.
     """
+    return _of_models(models) | _of_requests(config)
+
+
+def _of_models(models: Sequence[str]) -> Json:
+    """Those that say which model, and which version of it."""
     known: Json = {"enum": list(models)} if models else {}
     return {
         "Model": {
@@ -47,6 +52,12 @@ def parameters(config: GatewayConfig, models: Sequence[str]) -> Json:
             "beside `version`.",
             "schema": {"type": "string", "minLength": 1},
         },
+    }
+
+
+def _of_requests(config: GatewayConfig) -> Json:
+    """Those of every operation, see HEADERS."""
+    return {
         "RequestId": {
             "name": "X-Request-ID",
             "in": "header",

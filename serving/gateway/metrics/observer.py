@@ -37,47 +37,55 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 OTHER = "other"
 
 
+class _Factory:
+    """Makes metrics that remember what labels() gave: it takes longer than counting does."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def counter(self, name: str, text: str, *labels: str) -> Callable[..., Counter]:
+        return cache(Counter(f"rockstar_{name}", text, labels, registry=self._registry).labels)
+
+    def histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Callable[..., Histogram]:
+        name, registry = f"rockstar_{name}", self._registry
+        return cache(Histogram(name, text, labels, buckets=buckets, registry=registry).labels)
+
+    def drift(self, name: str, text: str) -> Callable[..., Gauge]:
+        # Of several workers the gravest counts: each sees its own share of the examples.
+        gauge = Gauge(
+            f"rockstar_{name}",
+            text,
+            ("model", "version"),
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+        return cache(gauge.labels)
+
+
 class MetricsObserver(Observer):
     """Keeps Prometheus metrics in a registry."""
 
     def __init__(self, config: GatewayConfig, registry: CollectorRegistry) -> None:
         self._models = set(config.models)
         self._drifts: dict[tuple[str, int], Drift] = {}
-
-        # labels() takes longer than counting does: what it gave is remembered.
-        def counter(name: str, text: str, *labels: str) -> Callable[..., Counter]:
-            return cache(Counter(f"rockstar_{name}", text, labels, registry=registry).labels)
-
-        def histogram(
-            name: str, text: str, buckets: tuple[float, ...], *labels: str
-        ) -> Callable[..., Histogram]:
-            name = f"rockstar_{name}"
-            return cache(Histogram(name, text, labels, buckets=buckets, registry=registry).labels)
-
-        # Of several workers the gravest counts: each sees its own share of the examples.
-        def drift(name: str, text: str) -> Callable[..., Gauge]:
-            labels = ("model", "version")
-            return cache(
-                Gauge(
-                    f"rockstar_{name}", text, labels, registry=registry, multiprocess_mode="livemax"
-                ).labels
-            )
-
-        self._requests = counter(
+        make = _Factory(registry)
+        self._requests = make.counter(
             "requests", "Answered requests.", "model", "version", "route", "status"
         )
-        self._seconds = histogram(
+        self._seconds = make.histogram(
             "request_seconds", "Seconds to an answer.", _SECONDS, "model", "route"
         )
-        self._phases = histogram(
+        self._phases = make.histogram(
             "phase_seconds", "Seconds in a part of requests.", _SECONDS, "model", "phase"
         )
-        self._upstream = histogram(
+        self._upstream = make.histogram(
             *("upstream_seconds", "Seconds of calls to the model server.", _SECONDS),
             *("model", "method", "code"),
         )
-        self._rows = histogram("batch_rows", "Examples in one Predict.", _SIZES, "model")
-        self._joined = histogram(
+        self._rows = make.histogram("batch_rows", "Examples in one Predict.", _SIZES, "model")
+        self._joined = make.histogram(
             "joined_requests", "Requests that went upstream together.", _SIZES, "model"
         )
         self._in_flight = Gauge(
@@ -86,23 +94,30 @@ class MetricsObserver(Observer):
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self._refused = counter("refused", "Requests refused before any work.", "reason")
-        self._predictions = counter("predictions", "Answers by label.", "model", "version", "label")
-        self._shadowed = counter("shadowed", "Copies of requests to shadows.", "model", "code")
-        self._shadow_rows = counter(
+        self._refused = make.counter("refused", "Requests refused before any work.", "reason")
+        self._predictions = make.counter(
+            "predictions", "Answers by label.", "model", "version", "label"
+        )
+        self._shadowed = make.counter("shadowed", "Copies of requests to shadows.", "model", "code")
+        self._shadow_rows = make.counter(
             "shadow_rows", "Examples compared with a shadow's answer.", "model", "agreed"
         )
-        self._input_drift = drift("input_drift", "Population stability index of recent inputs.")
-        self._label_drift = drift("label_drift", "Population stability index of recent answers.")
+        self._input_drift = make.drift(
+            "input_drift", "Population stability index of recent inputs."
+        )
+        self._label_drift = make.drift(
+            "label_drift", "Population stability index of recent answers."
+        )
 
     def answered(self, context: RequestContext, status: int) -> None:
         """See Observer."""
         model = self._known(context)
-        route = request.url_rule.rule if request.url_rule else OTHER
+        rule = request.url_rule
+        route = rule.rule if rule else OTHER
         self._requests(model, context.version or "", route, status).inc()
         self._seconds(model, route).observe(time.monotonic() - context.started)
-        for phase in context.phases:
-            self._phases(model, phase.name).observe(phase.seconds)
+        for phase, seconds in context.spent().items():
+            self._phases(model, phase).observe(seconds)
 
     def called(self, call: Call) -> None:
         """See Observer."""

@@ -50,9 +50,6 @@ def _safe(path: str) -> str:
 
 
 def _fields(context: RequestContext, status: int) -> dict[str, object]:
-    phases: dict[str, float] = {}
-    for phase in context.phases:
-        phases[phase.name] = phases.get(phase.name, 0.0) + phase.seconds * 1000
     return {
         "request_id": context.request_id,
         "trace_id": context.trace.trace_id,
@@ -60,7 +57,10 @@ def _fields(context: RequestContext, status: int) -> dict[str, object]:
         "path": request.path,
         "status": status,
         "milliseconds": round((time.monotonic() - context.started) * 1000, 3),
-        **{f"{name}_milliseconds": round(spent, 3) for name, spent in phases.items()},
+        **{
+            f"{name}_milliseconds": round(1000 * spent, 3)
+            for name, spent in context.spent().items()
+        },
         "api": context.api,
         "model": context.model,
         "version": context.version,

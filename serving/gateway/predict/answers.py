@@ -4,12 +4,15 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 import numpy as np
 from flask import Response
 from numpy.typing import NDArray
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from serving.contract import Contract
 from serving.errors import InvalidInputError
@@ -48,6 +51,12 @@ class Judgement:
 
     top: int
     threshold: float | None = None
+
+
+@lru_cache(maxsize=64)
+def accepted_type(accept: str | None) -> str | None:
+    """The one of TYPES that an Accept header prefers; None where there is none, or none fits."""
+    return parse_accept_header(accept, MIMEAccept).best_match(TYPES)
 
 
 def judge(

@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.contract import Input
-from serving.errors import InvalidInputError
+from serving.errors import InvalidInputError, TooLargeError
 from serving.gateway.config import GatewayConfig
 from serving.gateway.predict.bodies import NamedExample, require_few
+from serving.gateway.preparing import SMALL_PIXELS, TakesLongError
+from serving.gateway.turns import Turns
 from serving.inputs import is_batch, prepare
 
 
@@ -22,17 +24,19 @@ class Batch:
     """
 
     def __init__(
-        self, examples: list[NamedExample], config: GatewayConfig, *, partial: bool
+        self, examples: list[NamedExample], config: GatewayConfig, turns: Turns, *, partial: bool
     ) -> None:
         """Hold the examples of a request.
 
         Args:
             examples: as they came.
             config: limits.
+            turns: how requests take turns.
             partial: set bad examples aside instead of refusing the request.
         """
         self._examples = examples
         self._config = config
+        self._turns = turns
         self._partial = partial
         self.problems: dict[int, InvalidInputError] = {}
         self.size = len(examples)
@@ -47,7 +51,10 @@ class Batch:
 
         Raises:
             InvalidInputError: of a bad example; where they may be partial, only if all are bad.
+            TakesLongError: not in a thread that requests share.
         """
+        most = self._config.max_pixels
+        small = min(most, SMALL_PIXELS) if self._turns.shared() else most
         examples = list(self._split(spec))
         require_few(len(examples), self._config)
         self.problems, self.size = {}, len(examples)
@@ -59,16 +66,23 @@ class Batch:
                         named.get(),
                         spec,
                         field=named.field,
-                        max_pixels=self._config.max_pixels,
+                        max_pixels=small,
                     )
                 )
+            except TooLargeError as error:
+                if small < most:
+                    raise TakesLongError from error
+                self._refuse(index, error)
             except InvalidInputError as error:
-                if not self._partial:
-                    raise
-                self.problems[index] = error
+                self._refuse(index, error)
         if not rows:
             raise self.problems[0]
         return np.stack(rows)
+
+    def _refuse(self, index: int, error: InvalidInputError) -> None:
+        if not self._partial:
+            raise error
+        self.problems[index] = error
 
     def _split(self, spec: Input) -> Iterator[NamedExample]:
         """Arrays from files may be one example or a batch of them: their shape tells."""

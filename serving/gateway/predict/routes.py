@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 from clients.errors import NotFoundError
 from serving.contract import Contract, Input
 from serving.gateway.arguments import flag, only, positive, share, version_or_label
-from serving.gateway.context import context
+from serving.gateway.context import RequestContext, context
 from serving.gateway.names import not_found
 from serving.gateway.predict.answers import (
     CSV,
     NPY,
-    TYPES,
     Judgement,
+    accepted_type,
     as_csv,
     as_json,
     as_npy,
@@ -36,27 +36,27 @@ def predict(model: str) -> Response:
     only("version", "label", "top", "threshold", "partial")
     version, label = version_or_label()
     top, threshold, partial = positive("top"), share("threshold"), flag("partial")
-    accepted = request.accept_mimetypes.best_match(TYPES)
+    accepted = accepted_type(request.headers.get("Accept"))
     # A table has one column for each label listed: the likeliest alone, unless more are asked for.
     top = top or (1 if accepted == CSV else DEFAULT_TOP)
-    config, current = gateway().config, context()
+    here, current = gateway(), context()
     current.model = model
     with current.phase("preprocess"):
-        batch = Batch(read_examples(request, config), config, partial=partial)
-
-    def prepared(spec: Input) -> NDArray[np.float32]:
-        with current.phase("preprocess"):
-            return batch.prepare(spec)
-
+        examples = read_examples(request, here.config)
+        batch = Batch(examples, here.config, here.turns, partial=partial)
     try:
-        answer = gateway().predictor.predict(
-            model, prepared, version=version, label=label, timeout=current.time_left()
+        answer = here.predictor.predict(
+            model,
+            lambda spec: _prepared(batch, current, spec),
+            version=version,
+            label=label,
+            timeout=current.time_left(),
         )
     except NotFoundError as error:
         raise not_found(model, version, label) from error
     current.instances = batch.size
     contract = answer.contract
-    gateway().observer.judged(current, batch.originals, answer)
+    here.observer.judged(current, batch.originals, answer)
     with current.phase("postprocess"):
         if accepted == NPY:
             return _versioned(as_npy(answer.outputs, batch.problems), contract)
@@ -64,6 +64,11 @@ def predict(model: str) -> Response:
         if accepted == CSV:
             return _versioned(as_csv(contract, items, top), contract)
         return as_json(model, contract.version, items)
+
+
+def _prepared(batch: Batch, current: RequestContext, spec: Input) -> NDArray[np.float32]:
+    with current.phase("preprocess"):
+        return batch.prepare(spec)
 
 
 def _versioned(response: Response, contract: Contract) -> Response:

@@ -1,6 +1,7 @@
 """Views: which call a request asks for, and its answer."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from flask import Response, request
@@ -9,6 +10,7 @@ from clients.errors import CallError
 from serving.api import json_response, json_results, json_tensors
 from serving.api.gzip_body import inflate, is_gzip
 from serving.api.json_examples import parse_request
+from serving.api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
 from serving.api.messages.prediction_pb2 import SignatureDefMap
 from serving.api.model_ref import ModelRef
 from serving.api.rest_answers import VersionState, metadata_json, status_json
@@ -21,6 +23,8 @@ from serving.gateway.errors import ProblemError
 from serving.gateway.problem import Problem
 from serving.gateway.state import gateway
 from serving.gateway.tfserving.predict import predict
+
+Found = TypeVar("Found", ClassificationResponse, RegressionResponse)
 
 
 def find_model(_endpoint: str | None, values: dict[str, Any] | None) -> None:
@@ -101,17 +105,7 @@ def _predict(ref: ModelRef, body: bytes) -> bytes:
 
 def _classify(ref: ModelRef, body: bytes) -> bytes:
     current = context()
-    with current.phase("preprocess"):
-        asked = parse_request(body)
-    found = gateway().backend.classify(
-        ref.name,
-        asked.input,
-        version=ref.version,
-        label=ref.label,
-        signature=asked.signature_name,
-        timeout=current.time_left(),
-    )
-    current.version = found.model_spec.version.value
+    found = _ask(gateway().backend.classify, ref, body)
     with current.phase("postprocess"):
         rows = [example.classes for example in found.result.classifications]
         current.instances = len(rows)
@@ -121,9 +115,19 @@ def _classify(ref: ModelRef, body: bytes) -> bytes:
 
 def _regress(ref: ModelRef, body: bytes) -> bytes:
     current = context()
+    found = _ask(gateway().backend.regress, ref, body)
+    with current.phase("postprocess"):
+        values = np.array([each.value for each in found.result.regressions], np.float32)
+        current.instances = len(values)
+        return json_results.regression(values)
+
+
+def _ask(call: Callable[..., Found], ref: ModelRef, body: bytes) -> Found:
+    """What a call with tf.Examples answers; the context is told the version."""
+    current = context()
     with current.phase("preprocess"):
         asked = parse_request(body)
-    found = gateway().backend.regress(
+    found = call(
         ref.name,
         asked.input,
         version=ref.version,
@@ -132,10 +136,7 @@ def _regress(ref: ModelRef, body: bytes) -> bytes:
         timeout=current.time_left(),
     )
     current.version = found.model_spec.version.value
-    with current.phase("postprocess"):
-        values = np.array([each.value for each in found.result.regressions], np.float32)
-        current.instances = len(values)
-        return json_results.regression(values)
+    return found
 
 
 def _body() -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from serving.gateway.observer import Observer
+from serving.gateway.turns import Turns
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -32,6 +33,7 @@ class Admission:
         patience: Callable[[dict[str, Any]], float],
         always: Callable[[str], bool],
         observer: Observer,
+        turns: Turns,
     ) -> None:
         """Wrap an application.
 
@@ -42,6 +44,7 @@ class Admission:
             patience: seconds that a request may take, from its WSGI environment.
             always: whether a path is let in however full it is.
             observer: told how many there are.
+            turns: those that share a thread need no room: one goes on at a time.
         """
         self._application = application
         self._room = threading.Semaphore(at_once)
@@ -49,6 +52,7 @@ class Admission:
         self._patience = patience
         self._always = always
         self._observer = observer
+        self._turns = turns
         self._lock = threading.Lock()
         self._in_flight = 0
 
@@ -61,6 +65,8 @@ class Admission:
             environ[_VERDICT] = "full"
             return self._application(environ, start_response)
         try:
+            if self._turns.shared():
+                return self._application(environ, start_response)
             if not self._room.acquire(timeout=self._patience(environ)):
                 environ[_VERDICT] = "late"
                 return self._application(environ, start_response)

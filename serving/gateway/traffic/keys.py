@@ -14,7 +14,6 @@ tries them all, so a quick hash is as good as a slow one.
 import hashlib
 import hmac
 import secrets
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +21,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from serving.gateway.traffic.rates import Buckets, Rate
+from serving.gateway.traffic.toml_file import read_toml
 
 _PREFIX = "rock-"
 
@@ -95,12 +95,7 @@ def read_keys(path: Path) -> dict[str, Key]:
     Raises:
         KeysError: it cannot be read, holds no key, or says something that cannot be.
     """
-    try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise KeysError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KeysError(f"{path} is not TOML: {error}") from error
+    document = read_toml(path, KeysError)
     tables = document.pop("keys", {})
     if document or not isinstance(tables, dict):
         raise KeysError(f"{path}: expected only tables [keys.NAME]")

@@ -14,12 +14,13 @@ In TOML:
 """
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
+
+from serving.gateway.traffic.toml_file import read_toml
 
 _HEADER = r"^[A-Za-z0-9-]+$"
 Parsed = TypeVar("Parsed")
@@ -103,12 +104,7 @@ def read_routes(path: Path) -> Routes:
     Raises:
         RoutesError: it cannot be read or says something that cannot be.
     """
-    try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise RoutesError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RoutesError(f"{path} is not TOML: {error}") from error
+    document = read_toml(path, RoutesError)
     try:
         return _parsed(document)
     except RoutesError as error:

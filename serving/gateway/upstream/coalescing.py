@@ -4,7 +4,7 @@ At rest a request goes straight through. While a call for the same model, versio
 on its way (or as many as are allowed at a time), what arrives waits, and goes with the next call:
 up to the largest batch, one Predict for all of them. A batch that is full goes at once. No thread
 is kept for this: when a call is over, one of those that wait makes the next one for all, and each
-goes on with its share.
+goes on with its share. Requests that share a thread wait until all that came are there.
 """
 
 import threading
@@ -16,6 +16,7 @@ from clients.errors import CallError, call_error
 from serving.api.signature import DEFAULT_SIGNATURE
 from serving.api.status import Code
 from serving.gateway.observer import Observer
+from serving.gateway.turns import Turns
 from serving.gateway.upstream.passengers import Inputs, Passenger, Traffic, joined, rows_of, shares
 from serving.gateway.upstream.wrapped import Wrapped
 
@@ -43,6 +44,7 @@ class Coalescing(Wrapped):
         max_batch: Callable[[str], int],
         max_calls: int,
         observer: Observer,
+        turns: Turns,
     ) -> None:
         """Wrap a backend.
 
@@ -51,14 +53,17 @@ class Coalescing(Wrapped):
             max_batch: the most rows of several requests in one call, by model.
             max_calls: calls of a lane at a time; while there are fewer, nobody waits.
             observer: told of shared calls.
+            turns: how requests wait.
         """
         super().__init__(backend)
         self._max_batch = max_batch
         self._max_calls = max_calls
         self._observer = observer
+        self._turns = turns
         self._lock = threading.Lock()
-        # A lane is there while calls of it are on their way.
+        # A lane is there while calls of it are on their way, or somebody waits.
         self._lanes: dict[Lane, Traffic] = {}
+        turns.at_rest(self._depart)
 
     def predict(
         self,
@@ -76,11 +81,11 @@ class Coalescing(Wrapped):
         rows = rows_of(inputs)
         if timeout is None or rows is None or rows >= self._max_batch(model):
             return self._send(lane, inputs, timeout)
-        passenger = Passenger(inputs, rows, timeout)
+        passenger = Passenger(inputs, rows, timeout, self._turns.gate())
         with self._lock:
             traffic = self._lanes.setdefault(lane, Traffic())
             traffic.waiting.append(passenger)
-            only_full = traffic.calls >= self._max_calls
+            only_full = traffic.calls >= self._max_calls or self._turns.shared()
             driver = traffic.board(self._max_batch(model), only_full=only_full)
         if driver is not passenger:
             if driver is not None:
@@ -98,6 +103,20 @@ class Coalescing(Wrapped):
             traffic = self._lanes.get(lane)
             if traffic is not None and passenger in traffic.waiting:
                 traffic.waiting.remove(passenger)
+
+    def _depart(self) -> None:
+        """Let those go who share a thread: nobody else comes along."""
+        with self._lock:
+            drivers = [
+                traffic.board(self._max_batch(lane[0]))
+                for lane, traffic in self._lanes.items()
+                if traffic.calls < self._max_calls
+            ]
+            for lane in [lane for lane, traffic in self._lanes.items() if traffic.is_empty()]:
+                del self._lanes[lane]
+        for driver in drivers:
+            if driver is not None:
+                driver.wake()
 
     def _drive(self, lane: Lane, driver: Passenger) -> None:
         """Make one call for a batch, and have the next one made."""
@@ -126,7 +145,7 @@ class Coalescing(Wrapped):
             traffic = self._lanes[lane]
             traffic.calls -= 1
             driver = traffic.board(self._max_batch(lane[0]))
-            if not traffic.calls:
+            if traffic.is_empty():
                 del self._lanes[lane]
         if driver is not None:
             driver.wake()

@@ -2,8 +2,10 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from serving.api.model_ref import ModelRef
 from serving.api.signature import DEFAULT_SIGNATURE, Signature
 from serving.api.status import Code, StatusError
 from serving.contract import CONTRACT_SIGNATURE, Contract
-from serving.gateway.upstream.wrapped import Wrapped
+from serving.gateway.turns import Turns
+from serving.gateway.upstream.wrapped import Answer, Wrapped
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import Engine, ServableId
 from serving.model_server.engines.litert import MODEL_FILE
@@ -25,6 +28,9 @@ from serving.model_server.loading import loader
 from serving.model_server.models.config_file import read_config_file
 from serving.model_server.models.manager import Manager, StartError
 from serving.model_server.options import EngineOptions, LoadOptions, ServerOptions
+
+# Runs that take longer must not hold up others.
+_LONG_S = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +41,19 @@ class InProcess(Wrapped):
     What is not here, or has no LiteRT file, the model server answers, or says why it does not.
     """
 
-    def __init__(self, backend: Backend, config: Path, interpreters: int) -> None:
+    def __init__(self, backend: Backend, config: Path, interpreters: int, turns: Turns) -> None:
         """Load the models; `close` lets go of them.
 
         Args:
             backend: the model server.
             config: a models.config with what it serves.
             interpreters: how many requests a version runs at once.
+            turns: how requests take turns.
         """
         super().__init__(backend)
+        self._turns = turns
+        # By model and signature, the seconds of the last run.
+        self._lately: dict[tuple[str, str], float] = {}
         options = ServerOptions(
             read_config_file(config),
             load=LoadOptions(require_all_models=False, allow_labels_for_unavailable=True),
@@ -111,7 +121,22 @@ class InProcess(Wrapped):
             query = PredictQuery(
                 lambda _: inputs, asked.signature, asked.outputs, Deadline.after(asked.timeout)
             )
-            return TensorResponse(_run(servable.engine, query), servable.id.version)
+            run = partial(self._timed, model, servable.engine, query)
+            takes_long = self._lately.get((model, asked.signature), 0.0) > _LONG_S
+            outputs = self._turns.aside(run) if takes_long else run()
+            return TensorResponse(outputs, servable.id.version)
+
+    def _timed(self, model: str, engine: Engine, query: PredictQuery) -> dict[str, NDArray[Any]]:
+        began = time.perf_counter()
+        try:
+            return _outputs(engine, query)
+        finally:
+            self._lately[model, query.signature_name] = time.perf_counter() - began
+
+    def _run(
+        self, method: Callable[..., Answer], model: str, *arguments: Any, **options: Any
+    ) -> Answer:
+        return self._turns.aside(lambda: method(model, *arguments, **options))
 
     def close(self) -> None:
         """See Backend."""
@@ -130,7 +155,7 @@ class _Asked:
     timeout: float | None
 
 
-def _run(engine: Engine, query: PredictQuery) -> dict[str, NDArray[Any]]:
+def _outputs(engine: Engine, query: PredictQuery) -> dict[str, NDArray[Any]]:
     try:
         return predict(engine, query).outputs
     except StatusError as error:

@@ -1,6 +1,5 @@
 """Requests that share calls to the model server: who waits, who goes together, who gets what."""
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from clients.backend import TensorResponse
 from clients.errors import CallError, DeadlineExceededError
 from serving.api.status import Code
+from serving.gateway.turns import Gate
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -29,7 +29,7 @@ class Passenger:
         company: how many went in the call.
     """
 
-    def __init__(self, inputs: Inputs, rows: int, timeout: float) -> None:
+    def __init__(self, inputs: Inputs, rows: int, timeout: float, gate: Gate) -> None:
         self.inputs = inputs
         self.rows = rows
         self.kind = tuple((name, array.dtype, array.shape[1:]) for name, array in inputs.items())
@@ -37,17 +37,15 @@ class Passenger:
         self.batch: Sequence[Passenger] = ()
         self.outcome: TensorResponse | CallError | None = None
         self.company = 1
-        # A bare lock wakes one thread in the shortest time that there is.
-        self._gate = threading.Lock()
-        self._gate.acquire()
+        self._gate = gate
 
     def wait(self) -> bool:
         """Wait for `wake`; False where the deadline came first."""
-        return self._gate.acquire(timeout=max(0.0, self.deadline - time.monotonic()))
+        return self._gate.wait(self.deadline - time.monotonic())
 
     def wake(self) -> None:
         """Call it once: there is an outcome, or a batch to make the call for."""
-        self._gate.release()
+        self._gate.wake()
 
     def time_left(self) -> float:
         """Seconds until the deadline.
@@ -67,6 +65,10 @@ class Traffic:
 
     calls: int = 0
     waiting: list[Passenger] = field(default_factory=list)
+
+    def is_empty(self) -> bool:
+        """Whether nobody is on their way, and nobody waits."""
+        return not self.calls and not self.waiting
 
     def board(self, max_rows: int, *, only_full: bool = False) -> Passenger | None:
         """Let the longest waiting ones go, together with all who fit.

@@ -27,11 +27,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="whether a model of which no version loads keeps the server from starting (true)",
     )
+    _add_watching(add)
     _add_loading(add)
     _add_warmup(add)
 
 
-def _add_loading(add: Callable[..., argparse.Action]) -> None:
+def _add_watching(add: Callable[..., argparse.Action]) -> None:
     add(
         "--file_system_poll_wait_seconds",
         type=values.seconds,
@@ -53,6 +54,9 @@ def _add_loading(add: Callable[..., argparse.Action]) -> None:
         help="whether a new label may stand for a version before it is loaded, which labels in the "
         "file that the server starts with need (false)",
     )
+
+
+def _add_loading(add: Callable[..., argparse.Action]) -> None:
     add(
         "--num_load_threads",
         type=values.count,

@@ -1,6 +1,7 @@
 """Flags of how models are run."""
 
 import argparse
+from collections.abc import Callable
 
 from serving.model_server.flags import values
 from serving.model_server.options import EngineOptions
@@ -23,6 +24,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="TAG,TAG",
         help="of the graph in a SavedModel that is loaded (%(default)s)",
     )
+    _add_tensorflow(add)
+    _add_litert(add)
+
+
+def _add_tensorflow(add: Callable[..., argparse.Action]) -> None:
     add(
         "--tensorflow_session_parallelism",
         type=values.count,
@@ -52,6 +58,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of a GPU's memory that TensorFlow takes at the start (0: as TensorFlow likes)",
     )
+
+
+def _add_litert(add: Callable[..., argparse.Action]) -> None:
     add(
         "--num_tflite_pools",
         type=values.count,

@@ -210,3 +210,26 @@ def start_gateway(toy_server, tmp_path) -> Iterator:
     yield start
     for gateway in gateways:
         end(gateway)
+
+
+def models_elsewhere(folder: Path) -> Path:
+    """A models.config with the toy, of which only its model server can run a version.
+
+    With it, a gateway's workers serve short requests as where they run models themselves.
+    """
+    version = folder / "elsewhere" / "1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"of TensorFlow")
+    config = folder / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "toy" base_path: "{version.parent}" '
+        'model_platform: "tensorflow" } }'
+    )
+    return config
+
+
+@pytest.fixture(params=["threads", "shared"])
+def both_workers(request, tmp_path, monkeypatch) -> None:
+    """Runs a test with each kind of worker."""
+    if request.param == "shared":
+        monkeypatch.setenv("ROCKSTAR_MODELS_CONFIG", str(models_elsewhere(tmp_path)))

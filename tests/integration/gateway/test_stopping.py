@@ -12,9 +12,12 @@ import requests
 from tests.images import png, stroke
 from tests.waiting import until
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/task").exists(), reason="looks at processes through /proc (Linux)"
-)
+pytestmark = [
+    pytest.mark.usefixtures("both_workers"),
+    pytest.mark.skipif(
+        not Path("/proc/self/task").exists(), reason="looks at processes through /proc (Linux)"
+    ),
+]
 IMAGE = png(stroke())
 
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from serving.gateway.config import GatewayConfig
-from serving.gateway.settings import config_of, read_settings
+from serving.gateway.setting_checks import config_of
+from serving.gateway.settings import read_settings
 from serving.model_server.models.config_file import read_config_file
 
 ROOT = Path(__file__).parents[3]

@@ -14,7 +14,8 @@ from serving.gateway.app import APIS, create_app
 from serving.gateway.browsers import PAGE_HEADERS
 from serving.gateway.files import FilesError, read_files
 from serving.gateway.observer import Observer
-from serving.gateway.settings import SettingError, config_of, read_settings
+from serving.gateway.setting_checks import config_of
+from serving.gateway.settings import SettingError, read_settings
 from serving.gateway.traffic.keys import KeysError, read_keys
 from tests.images import png, stroke
 

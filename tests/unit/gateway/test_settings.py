@@ -2,7 +2,8 @@ import pytest
 from click.testing import CliRunner
 
 from rockstar import cli
-from serving.gateway.settings import SettingError, config_of, read_settings, settings, shown
+from serving.gateway.setting_checks import config_of
+from serving.gateway.settings import SettingError, read_settings, settings, shown
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from clients.errors import DeadlineExceededError, InvalidRequestError, UnavailableError, call_error
 from serving.api.status import Code
 from serving.gateway.observer import Observer
+from serving.gateway.turns import Turns
 from serving.gateway.upstream.coalescing import Coalescing
 from tests.unit.gateway.upstream.gated import Callers, GatedBackend
 from tests.waiting import until
@@ -35,7 +36,7 @@ def notes():
 
 @pytest.fixture
 def callers(gated, notes):
-    callers = Callers(Coalescing(gated, lambda _: 8, 1, notes), gated)
+    callers = Callers(Coalescing(gated, lambda _: 8, 1, notes, Turns()), gated)
     yield callers
     gated.gate.set()
     callers.pool.shutdown()
@@ -87,7 +88,7 @@ def test_a_full_batch_does_not_wait(callers, gated):
 
 
 def test_as_many_calls_as_are_allowed_go_at_a_time(gated, notes):
-    callers = Callers(Coalescing(gated, lambda _: 8, 2, notes), gated)
+    callers = Callers(Coalescing(gated, lambda _: 8, 2, notes, Turns()), gated)
     first, second = callers.hold(rows(0)), callers.hold(rows(1))
     others = [callers.queue(rows(n)) for n in (2, 3)]
     callers.release()
@@ -222,7 +223,7 @@ def test_rows_that_do_not_agree_are_left_as_they_are(callers, gated):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(2, 8))
 def test_everyone_gets_their_own(sizes, largest):
     gated = GatedBackend()
-    callers = Callers(Coalescing(gated, lambda _: largest, 1, Observer()), gated)
+    callers = Callers(Coalescing(gated, lambda _: largest, 1, Observer(), Turns()), gated)
     try:
         futures = [
             callers.send(np.full((size, 1), index, np.float32)) for index, size in enumerate(sizes)

@@ -5,6 +5,7 @@ import pytest
 
 from clients.backend import TensorResponse
 from clients.errors import InvalidRequestError, NotFoundError
+from serving.gateway.turns import Turns
 from serving.gateway.upstream.in_process import InProcess
 from tests.model_fixtures import SIDE, probabilities, write_version
 from tests.unit.gateway.conftest import FakeServer
@@ -25,6 +26,22 @@ class Elsewhere(FakeServer):
         return TensorResponse({}, 9)
 
 
+class Noting(Turns):
+    """Notes what is done aside."""
+
+    def __init__(self) -> None:
+        self.aside_calls = 0
+
+    def aside(self, work):
+        self.aside_calls += 1
+        return work()
+
+
+@pytest.fixture
+def turns():
+    return Noting()
+
+
 @pytest.fixture
 def folder(tmp_path):
     write_version(tmp_path / "toy", 1)
@@ -37,7 +54,7 @@ def server():
 
 
 @pytest.fixture
-def start(folder, server, tmp_path):
+def start(folder, server, tmp_path, turns):
     started: list[InProcess] = []
 
     def start(labels: str = "") -> InProcess:
@@ -47,7 +64,7 @@ def start(folder, server, tmp_path):
             f'name: "toy" base_path: "{folder}" model_platform: "tensorflow" {labels} '
             "model_version_policy { latest { num_versions: 2 } } } }"
         )
-        started.append(InProcess(server, config, 1))
+        started.append(InProcess(server, config, 1, turns))
         return started[-1]
 
     yield start
@@ -135,3 +152,21 @@ def test_the_contract_is_of_the_version_that_runs(start, folder, trained_models)
 def test_of_a_model_that_is_nowhere_the_model_server_says_so(start):
     with pytest.raises(NotFoundError, match="Servable not found"):
         start().contract("other")
+
+
+def test_only_what_takes_long_is_left_to_a_thread(start, turns, monkeypatch):
+    backend = start()
+    for _ in range(2):
+        backend.predict("toy", {"image": IMAGES})
+    assert turns.aside_calls == 0
+    monkeypatch.setattr("serving.gateway.upstream.in_process._LONG_S", 0.0)
+    answer = backend.predict("toy", {"image": IMAGES})
+    assert turns.aside_calls == 1
+    np.testing.assert_allclose(
+        answer.outputs["probabilities"], probabilities(IMAGES), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_call_of_the_model_server_is_left_to_a_thread(start, turns):
+    start().predict("other", {"image": IMAGES})
+    assert turns.aside_calls == 1

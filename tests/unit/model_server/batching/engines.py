@@ -40,6 +40,9 @@ SIGNATURES = {
     "half": Signature({"x": ROWS, "any": unknown(np.float32)}, {"y": ROWS}),
     "filter": Signature({"x": ROWS}, {"positive": spec(np.float32, -1, -1)}),
 }
+SPLITTING = QueueParameters(
+    max_batch_size=8, execution_batch_size=3, max_enqueued_batches=3, split=True
+)
 
 
 class RecordingEngine:
@@ -182,3 +185,13 @@ def texts(*values: bytes) -> Any:
     array = np.empty(len(values), object)
     array[:] = values
     return array
+
+
+def answer(future: Any) -> Any:
+    return future.result(30)["y"].tolist()
+
+
+def refusal(future: Any) -> tuple[Code, str]:
+    error = future.exception(30)
+    assert isinstance(error, StatusError)
+    return error.code, error.message

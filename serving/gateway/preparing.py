@@ -1,0 +1,56 @@
+"""Inputs are prepared by a few requests at a time."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from serving.contract import Input
+from serving.gateway.context import context
+from serving.gateway.turns import Turns
+
+# A larger image is not decoded where it would hold up others; it takes some milliseconds.
+SMALL_PIXELS = 256 * 256
+
+
+class TakesLongError(Exception):
+    """An input is too large to be prepared in a thread that requests share."""
+
+
+class Preparing:
+    """Runs what prepares inputs; thread-safe, within a request only."""
+
+    def __init__(self, at_once: int, turns: Turns) -> None:
+        """Bound it.
+
+        Args:
+            at_once: how many requests may prepare at a time. More would not be faster, and decoded
+                images are large.
+            turns: how requests take turns.
+        """
+        self._room = threading.Semaphore(at_once)
+        self._turns = turns
+
+    def run(self, prepare: Callable[[Input], NDArray[Any]], spec: Input) -> NDArray[Any]:
+        """Prepare inputs as soon as there is room.
+
+        Args:
+            prepare: raises TakesLongError in a shared thread to be called again in another.
+            spec: what the contract says of the input.
+        """
+        if not self._turns.shared():
+            return self._in_turn(prepare, spec)
+        try:
+            return prepare(spec)
+        except TakesLongError:
+            return self._turns.aside(lambda: self._in_turn(prepare, spec))
+
+    def _in_turn(self, prepare: Callable[[Input], NDArray[Any]], spec: Input) -> NDArray[Any]:
+        # Whoever waits until there is no time left is told so by time_left.
+        while not self._room.acquire(timeout=context().time_left()):
+            continue
+        try:
+            return prepare(spec)
+        finally:
+            self._room.release()

@@ -1,0 +1,126 @@
+"""Many requests in one thread: each goes on until it waits, then another does.
+
+Threads that share an interpreter hand it to each other at every system call and every lock, which
+costs as much as the work between. Here a request is a greenlet: to change from one to another costs
+a microsecond, and happens only where a request says that it waits. So those that come at the same
+time are all prepared, and then go through the model together.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextvars import copy_context
+
+from greenlet import getcurrent, greenlet
+
+from serving.gateway.turns import Gate, Result, Turns
+
+log = logging.getLogger(__name__)
+
+
+class SharedThread(Turns):
+    """The requests of one thread; only what says so may be called from others."""
+
+    def __init__(self, threads: Executor, wake_up: Callable[[], None]) -> None:
+        """Begin in the thread that will be shared.
+
+        Args:
+            threads: for what takes long.
+            wake_up: makes the thread call `go_on` soon; called from any thread.
+        """
+        self._threads = threads
+        self._wake_up = wake_up
+        self._loop = getcurrent()
+        self._thread = threading.get_ident()
+        self._ready: deque[_Gate] = deque()
+        self._waiting: set[_Gate] = set()
+        self._acts: list[Callable[[], None]] = []
+
+    def start(self, request: Callable[[], None]) -> None:
+        """Serve a request until it waits or ends."""
+        greenlet(lambda: _logged(request), self._loop).switch()
+
+    def go_on(self) -> None:
+        """Serve those that need not wait any more, until all wait for another thread."""
+        if self._waiting:
+            now = time.monotonic()
+            self._ready += [gate for gate in self._waiting if gate.until <= now]
+        while True:
+            while self._ready:
+                gate = self._ready.popleft()
+                # It may stand here twice: woken just when its time was over.
+                if gate in self._waiting:
+                    self._waiting.remove(gate)
+                    gate.task.switch()
+            for act in self._acts:
+                act()
+            if not self._ready:
+                return
+
+    def patience(self) -> float:
+        """Seconds until `go_on` must be called although nobody was woken; may be infinite."""
+        if not self._waiting:
+            return math.inf
+        return max(0.0, min(gate.until for gate in self._waiting) - time.monotonic())
+
+    def shared(self) -> bool:
+        """See Turns; from any thread."""
+        return threading.get_ident() == self._thread and getcurrent() is not self._loop
+
+    def gate(self) -> Gate:
+        """See Turns; from any thread."""
+        return _Gate(self, getcurrent()) if self.shared() else super().gate()
+
+    def aside(self, work: Callable[[], Result]) -> Result:
+        """See Turns; from any thread."""
+        if not self.shared():
+            return work()
+        gate = self.gate()
+        future = self._threads.submit(copy_context().run, work)
+        future.add_done_callback(lambda _: gate.wake())
+        gate.wait(math.inf)
+        return future.result()
+
+    def at_rest(self, act: Callable[[], None]) -> None:
+        """See Turns."""
+        self._acts.append(act)
+
+    def wait(self, gate: "_Gate") -> None:
+        """Let others go on; for gates."""
+        self._waiting.add(gate)
+        self._loop.switch()
+
+    def woken(self, gate: "_Gate") -> None:
+        """Have a gate's request go on; for gates, from any thread."""
+        self._ready.append(gate)
+        if threading.get_ident() != self._thread:
+            self._wake_up()
+
+
+class _Gate:
+    def __init__(self, thread: SharedThread, task: greenlet) -> None:
+        self._thread = thread
+        self._woken = False
+        self.task = task
+        self.until = math.inf
+
+    def wait(self, seconds: float) -> bool:
+        if not self._woken:
+            self.until = time.monotonic() + seconds
+            self._thread.wait(self)
+        return self._woken
+
+    def wake(self) -> None:
+        self._woken = True
+        self._thread.woken(self)
+
+
+def _logged(request: Callable[[], None]) -> None:
+    try:
+        request()
+    except Exception:
+        log.exception("a request ended without an answer")

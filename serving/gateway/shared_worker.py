@@ -1,0 +1,184 @@
+"""A worker whose short requests share its main thread; all others have a thread each."""
+
+import contextlib
+import re
+from concurrent.futures import Executor
+from functools import partial
+from selectors import EVENT_READ
+from time import monotonic
+from typing import Any, NamedTuple
+
+from gunicorn import http
+from gunicorn.workers.gthread import DEFAULT_WORKER_DATA_TIMEOUT, TConn
+
+from serving.gateway.outbox import Outbox
+from serving.gateway.shared_thread import SharedThread
+from serving.gateway.worker import Worker
+
+# What is larger may come in parts, and take long: a thread waits for it.
+_LARGEST = 64 * 1024
+_PREDICTION = re.compile(rb"POST /(?:predict|v1/models|v2/models)/")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*(?=\r\n)", re.IGNORECASE)
+# What frames a body otherwise, or holds it back.
+_OTHERWISE = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade)[ \t]*:", re.IGNORECASE)
+
+
+class SharedWorker(Worker):
+    """Serves short requests for predictions as `SharedThread` does, all others as gunicorn does."""
+
+    def get_thread_pool(self) -> Executor:
+        """The threads; called before `load`, which needs to know how requests take turns."""
+        threads: Executor = super().get_thread_pool()
+        self._shared = SharedThread(threads, lambda: self.method_queue.defer(_nothing))
+        self.app.turns = self._shared
+        # Whose requests were begun since the worker last looked for new ones.
+        self._begun: list[_Connection] = []
+        return threads
+
+    def accept(self, listener: Any) -> None:
+        """Take in a connection, and its request if it is there already."""
+        before = self.nr_conns
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            sock, address = listener.accept()
+            self.nr_conns += 1
+        if self.nr_conns == before:
+            return
+        conn = _Connection(self.cfg, sock, address, listener.getsockname())
+        conn.timeout = monotonic() + DEFAULT_WORKER_DATA_TIMEOUT + self.cfg.keepalive
+        self.pending_conns.append(conn)
+        self._watch(conn)
+        self._readable(conn, sock)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Serve what has come, and what need not wait any more."""
+        super().wait_for_and_dispatch_events(min(timeout, self._shared.patience()))
+        self._shared.go_on()
+        for conn in self._begun:
+            if conn.busy and conn.watched:
+                self._unwatch(conn)
+        self._begun.clear()
+
+    def on_client_socket_readable(self, conn: "_Connection", client: Any) -> None:
+        """There is another request, or the end; called where a thread had the connection."""
+        self._readable(conn, client)
+
+    on_pending_socket_readable = on_client_socket_readable
+
+    def finish_request(self, conn: "_Connection", fs: Any) -> None:
+        """A thread has served a request."""
+        conn.watched = True
+        super().finish_request(conn, fs)
+
+    def _watch(self, conn: "_Connection") -> None:
+        self.poller.register(conn.sock, EVENT_READ, partial(self._readable, conn))
+        conn.watched = True
+
+    def _unwatch(self, conn: "_Connection") -> None:
+        self.poller.unregister(conn.sock)
+        conn.watched = False
+
+    def _readable(self, conn: "_Connection", _: Any) -> None:
+        try:
+            data = conn.sock.recv(_LARGEST)
+        except BlockingIOError:
+            return
+        except OSError:  # reset
+            data = b""
+        kept = conn in self.keepalived_conns
+        (self.keepalived_conns if kept else self.pending_conns).remove(conn)
+        if not data:
+            self._unwatch(conn)
+            self.nr_conns -= 1
+            conn.close()
+            return
+        conn.parser.unreader.unread(data)
+        if _is_short(data):
+            conn.busy = True
+            self._begun.append(conn)
+            self._shared.start(partial(self._serve, conn))
+        else:
+            self._unwatch(conn)
+            self.enqueue_req(conn)
+
+    def _serve(self, conn: "_Connection") -> None:
+        """Answer a request that is there as a whole; within the shared thread."""
+        req, outbox = None, Outbox()
+        keep = False
+        try:
+            req = next(conn.parser)
+            keep = self.handle_request(req, _Seat(outbox, conn.client, conn.server))
+            keep = keep and conn.parser.finish_body()
+        except StopIteration:  # it failed when a part of the answer was there
+            pass
+        except Exception as error:
+            self.handle_error(req, outbox, conn.client, error)
+        self._answer(conn, outbox.content(), keep)
+
+    def _answer(self, conn: "_Connection", answer: bytes, keep: bool) -> None:
+        conn.busy = False
+        try:
+            sent = conn.sock.send(answer)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # the client is gone
+            sent, keep = len(answer), False
+        if sent == len(answer) and keep and self.alive:
+            conn.set_timeout()
+            self.keepalived_conns.append(conn)
+            if not conn.watched:
+                self._watch(conn)
+            return
+        if conn.watched:
+            self._unwatch(conn)
+        # A client may be slow to take its answer, or to close.
+        seconds = self.app.config.request_timeout
+        future = self.tpool.submit(_send_all, conn, answer[sent:], seconds, keep)
+        future.add_done_callback(
+            lambda done: self.method_queue.defer(self.finish_request, conn, done)
+        )
+
+
+class _Connection(TConn):  # type: ignore[misc]
+    """A connection that is not looked at by a thread first.
+
+    Attributes:
+        watched: whether the poller tells when it is readable.
+        busy: whether a request of it is being served in the shared thread.
+    """
+
+    def __init__(self, cfg: Any, sock: Any, client: Any, server: Any) -> None:
+        super().__init__(cfg, sock, client, server)
+        self.parser = http.get_parser(cfg, sock, client)
+        self.initialized = True
+        self.watched = False
+        self.busy = False
+
+
+class _Seat(NamedTuple):
+    """What answering a request needs of a connection."""
+
+    sock: Outbox
+    client: Any
+    server: Any
+
+
+def _is_short(data: bytes) -> bool:
+    """Whether a prediction is asked for, and nothing is missing or too much."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or not _PREDICTION.match(data):
+        return False
+    head = data[: end + 2]
+    lengths = _LENGTH.findall(head)
+    if len(lengths) != 1 or _OTHERWISE.search(head):
+        return False
+    return len(data) == end + 4 + int(lengths[0])
+
+
+def _send_all(conn: _Connection, rest: bytes, seconds: float, keep: bool) -> bool:
+    conn.sock.settimeout(seconds)
+    conn.sock.sendall(rest)
+    return keep
+
+
+def _nothing() -> None:
+    """Wake the main thread."""

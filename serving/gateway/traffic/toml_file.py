@@ -1,0 +1,20 @@
+"""Files in TOML."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+
+def read_toml(path: Path, refused: type[ValueError]) -> dict[str, Any]:
+    """Read a file.
+
+    Args:
+        path: of the file.
+        refused: what is raised where it cannot be read; the message names the file.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise refused(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise refused(f"{path} is not TOML: {error}") from error

@@ -1,0 +1,241 @@
+"""Requests as they come over connections, to workers that serve short ones in one thread."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
+
+import numpy as np
+import pytest
+import requests
+
+from tests.images import encoded, png, stroke
+from tests.integration.gateway.conftest import Gateway, models_elsewhere
+from tests.waiting import until
+
+IMAGE = png(stroke())
+
+
+@pytest.fixture
+def start(start_gateway, tmp_path) -> Callable[..., Gateway]:
+    config = models_elsewhere(tmp_path)
+    return lambda *options: start_gateway("--workers=1", f"--models-config={config}", *options)
+
+
+@pytest.fixture
+def gateway(start) -> Gateway:
+    gateway: Gateway = start()
+    return gateway
+
+
+class Connection:
+    """A connection whose bytes are sent as a test wants them."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port(gateway)), timeout=30)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def answers(self, count: int) -> list[int]:
+        """The statuses of so many answers, one after the other on the connection."""
+        statuses, file = [], self.socket.makefile("rb")
+        for _ in range(count):
+            response = HTTPResponse(_Rest(file), method="POST")  # type: ignore[arg-type]
+            response.begin()
+            assert b"predictions" in response.read() or response.status != 200
+            statuses.append(response.status)
+        return statuses
+
+    def is_at_its_end(self) -> bool:
+        return self.socket.recv(1) == b""
+
+
+class _Rest:
+    """What http.client takes for a socket: it would close the file after one answer."""
+
+    def __init__(self, file) -> None:
+        self._file = file
+
+    def makefile(self, _mode: str) -> "_Rest":
+        return self
+
+    def __getattr__(self, name: str):
+        return getattr(self._file, name)
+
+    def close(self) -> None:
+        """Others read on."""
+
+    def flush(self) -> None:
+        """Nothing is written."""
+
+
+def port(gateway: Gateway) -> int:
+    return int(gateway.url.rpartition(":")[2])
+
+
+def request(body: bytes = IMAGE, *headers: str, content_type: str = "image/png") -> bytes:
+    lines = ["POST /predict/toy HTTP/1.1", "Host: here", f"Content-Type: {content_type}"]
+    lines += [f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+@pytest.fixture
+def connection(gateway) -> Iterator[Connection]:
+    connection = Connection(gateway)
+    yield connection
+    connection.socket.close()
+
+
+def test_one_after_the_other(connection):
+    for _ in range(3):
+        connection.send(request())
+        assert connection.answers(1) == [200]
+
+
+@pytest.mark.parametrize("cut", [1, 20, 60, len(request()) - len(IMAGE), len(request()) - 1])
+def test_in_pieces(connection, gateway, cut):
+    """The worker goes on with others meanwhile."""
+    whole = request()
+    connection.send(whole[:cut])
+    assert requests.post(f"{gateway.url}/predict/toy", IMAGE, headers=PNG, timeout=30).ok
+    connection.send(whole[cut:])
+    assert connection.answers(1) == [200]
+    connection.send(whole)
+    assert connection.answers(1) == [200]
+
+
+PNG = {"Content-Type": "image/png"}
+
+
+def test_several_at_once_on_a_connection(connection):
+    bad = request(b"no image")
+    connection.send(request() + bad + request())
+    assert connection.answers(3) == [200, 400, 200]
+
+
+def test_one_and_a_part_of_the_next(connection):
+    whole = request()
+    connection.send(whole + whole[:30])
+    assert connection.answers(1) == [200]
+    connection.send(whole[30:])
+    assert connection.answers(1) == [200]
+
+
+def test_the_end_when_it_is_asked_for(connection):
+    connection.send(request(IMAGE, "Connection: close"))
+    assert connection.answers(1) == [200]
+    assert connection.is_at_its_end()
+
+
+def test_a_body_in_chunks(connection):
+    head = request(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    connection.send(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(IMAGE), IMAGE))
+    assert connection.answers(1) == [200]
+
+
+def test_a_body_that_waits_to_be_wanted(connection):
+    head, _, body = request(IMAGE, "Expect: 100-continue").partition(b"\r\n\r\n")
+    connection.send(head + b"\r\n\r\n")
+    assert connection.socket.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.send(body)
+    assert connection.answers(1) == [200]
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("Content-Length: 5", 400),
+        ("Bad header", 400),
+        ("Transfer-Encoding: chunked", 400),
+        ("X-Request-Timeout: soon", 400),
+    ],
+)
+def test_what_is_wrong_is_said(connection, header, status):
+    connection.send(request(IMAGE, header))
+    response = HTTPResponse(connection.socket, method="POST")
+    response.begin()
+    assert response.status == status
+
+
+def test_a_client_that_leaves_before_its_answer_disturbs_nobody(gateway, toy_server):
+    toy_server.proceed.clear()
+    gone = Connection(gateway)
+    gone.send(request())
+    until(lambda: toy_server.predictions)
+    gone.socket.close()
+    toy_server.proceed.set()
+    assert requests.post(f"{gateway.url}/predict/toy", IMAGE, headers=PNG, timeout=30).ok
+
+
+@pytest.fixture
+def narrow(monkeypatch) -> None:
+    """Connections whose kernel takes little before the other side reads."""
+
+    def create_server(*arguments, **options) -> socket.socket:
+        listener = create(*arguments, **options)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
+        return listener
+
+    create = socket.create_server
+    monkeypatch.setattr(socket, "create_server", create_server)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_client_that_reads_late_gets_all_of_a_long_answer(start):
+    gateway = start("--max-instances=20000")
+    good = np.zeros((8, 8, 1)).tolist()
+    # What is wrong with each takes a hundred times as long to say.
+    body = json.dumps({"instances": [good] + [""] * 19_900}, separators=(",", ":")).encode()
+    asked = request(body, content_type="application/json")
+    connection = Connection(gateway)
+    connection.send(asked.replace(b"/toy", b"/toy?partial=true"))
+    until(lambda: 'status="200"' in metrics(gateway))
+    # Others are answered while it does not read.
+    for _ in range(10):
+        assert requests.post(f"{gateway.url}/predict/toy", IMAGE, headers=PNG, timeout=30).ok
+    assert connection.answers(1) == [200]
+    connection.send(request())
+    assert connection.answers(1) == [200]
+    connection.socket.close()
+
+
+def test_large_images_and_small_ones_side_by_side(gateway):
+    large = encoded(np.zeros((2000, 2000), np.uint8), "PNG")
+
+    def post(image: bytes) -> int:
+        url = f"{gateway.url}/predict/toy"
+        return requests.post(url, image, headers=PNG, timeout=30).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(post, [large, IMAGE] * 20)) == {200}
+
+
+def test_probes_are_answered_while_a_model_is_slow(gateway, toy_server):
+    toy_server.proceed.clear()
+    with ThreadPoolExecutor(8) as pool:
+        url = f"{gateway.url}/predict/toy"
+        slow = [pool.submit(requests.post, url, IMAGE, headers=PNG, timeout=30) for _ in range(8)]
+        until(lambda: toy_server.predictions)
+        assert requests.get(f"{gateway.url}/livez", timeout=20).ok
+        toy_server.proceed.set()
+        assert [each.result().status_code for each in slow] == [200] * 8
+
+
+def test_more_than_it_takes_are_refused(start, toy_server):
+    gateway = start("--threads=1", "--queue=3")
+    toy_server.proceed.clear()
+    url = f"{gateway.url}/predict/toy"
+    with ThreadPoolExecutor(8) as pool:
+        taken = [pool.submit(requests.post, url, IMAGE, headers=PNG, timeout=30) for _ in range(4)]
+        until(lambda: "rockstar_requests_in_flight 4.0" in metrics(gateway))
+        refused = requests.post(url, IMAGE, headers=PNG, timeout=30)
+        assert (refused.status_code, refused.json()["status"]) == (429, 429)
+        toy_server.proceed.set()
+        assert [each.result().status_code for each in taken] == [200] * 4
+
+
+def metrics(gateway: Gateway) -> str:
+    text: str = requests.get(f"{gateway.url}/metrics", timeout=20).text
+    return text

@@ -1,0 +1,135 @@
+"""Classify and Regress, which take tf.Examples."""
+
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from serving.api.messages.inference_pb2 import ClassificationRequest, ExampleList, Input
+from serving.api.services import CLASSIFY
+from serving.model_server.options import InferenceOptions, ServerOptions
+from serving.model_server.server import ModelServer
+from tests.integration.model_server.official_stubs.calls import failure, predict_request
+from tests.integration.model_server.official_stubs.flowers import (
+    FLOWER_EXAMPLES,
+    FLOWERS,
+    SCORES,
+    SETOSA,
+    VIRGINICA,
+    classify_request,
+    pairs,
+    regress_request,
+    tf_example,
+)
+
+
+@pytest.mark.parametrize(
+    ("signature", "labels", "has_scores"),
+    [
+        ("classify", (SETOSA, VIRGINICA), True),
+        ("classify_classes", (SETOSA, VIRGINICA), False),
+        ("classify_scores", ("", ""), True),
+    ],
+)
+def test_classify(
+    prediction: Any, signature: str, labels: tuple[str, ...], has_scores: bool
+) -> None:
+    response = prediction.Classify(classify_request(signature), timeout=30)
+    scores = [(score, -score) if has_scores else (0, 0) for score in SCORES]
+    assert pairs(response.result) == [list(zip(labels, each, strict=True)) for each in scores]
+    spec = response.model_spec
+    assert (spec.name, spec.version.value, spec.signature_name) == ("flowers", 1, signature)
+
+
+def test_classify_scores_as_predict_does(prediction: Any) -> None:
+    one = prediction.Classify(classify_request("classify", FLOWER_EXAMPLES[:1]), timeout=30)
+    request = predict_request(name="flowers", x=np.array(FLOWERS[:1], np.float32))
+    scores = prediction.Predict(request, timeout=30).outputs["scores"].float_val
+    assert pairs(one.result) == [list(zip((SETOSA, VIRGINICA), scores, strict=True))]
+
+
+def test_regress(prediction: Any) -> None:
+    response = prediction.Regress(regress_request("regress"), timeout=30)
+    assert [each.value for each in response.result.regressions] == SCORES
+    spec = response.model_spec
+    assert (spec.name, spec.version.value, spec.signature_name) == ("flowers", 1, "regress")
+
+
+def test_context_is_for_all_examples_but_their_own_features_win(prediction: Any) -> None:
+    request = regress_request(
+        "regress", [tf.train.Example(), FLOWER_EXAMPLES[1]], context=FLOWER_EXAMPLES[0]
+    )
+    response = prediction.Regress(request, timeout=30)
+    assert [each.value for each in response.result.regressions] == SCORES[:2]
+
+
+@pytest.mark.parametrize(
+    ("call", "make"), [("Classify", classify_request), ("Regress", regress_request)]
+)
+def test_what_classify_and_regress_both_refuse(prediction: Any, call: str, make: Any) -> None:
+    ask, signature = getattr(prediction, call), call.lower()
+    no_spec = make(signature)
+    no_spec.ClearField("model_spec")
+    for request, code, details in [
+        (no_spec, "INVALID_ARGUMENT", "Missing ModelSpec"),
+        (make(signature, name=""), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
+        (make("", name="m"), "NOT_FOUND", "Servable not found for request: Latest(m)"),
+        (
+            make("", version=7),
+            "NOT_FOUND",
+            "Servable not found for request: Specific(flowers, 7)",
+        ),
+        (
+            make("", label="beta"),
+            "INVALID_ARGUMENT",
+            "Unrecognized servable version label: beta",
+        ),
+        (make("s"), "INVALID_ARGUMENT", "No signature was found with the name: s"),
+        (make(signature, []), "INVALID_ARGUMENT", "Input is empty."),
+        (make(signature, [], context=FLOWER_EXAMPLES[0]), "INVALID_ARGUMENT", "Input is empty."),
+    ]:
+        assert failure(ask, request) == (code, details)
+    for request, details in [
+        (make(""), f"No {'classification' if call == 'Classify' else 'regression'} inputs found"),
+        (make(signature, [tf_example(y=(1.0, 2.0))]), "x"),
+        (make(signature, [tf_example(x=(1.0,))]), "x"),
+    ]:
+        code, found = failure(ask, request)
+        assert code == "INVALID_ARGUMENT"
+        assert details in found
+
+
+def test_bytes_that_are_no_example(channel: grpc.Channel) -> None:
+    # The official messages cannot hold them, so these are ours.
+    request = ClassificationRequest(input=Input(example_list=ExampleList(examples=[b"\xff"])))
+    request.model_spec.name = "flowers"
+    request.model_spec.signature_name = "classify"
+    call: Any = channel.unary_unary(
+        CLASSIFY.path, request_serializer=CLASSIFY.request.SerializeToString
+    )
+    code, details = failure(call, request)
+    assert code == "INVALID_ARGUMENT"
+    assert "Could not parse example input" in details
+
+
+def test_signatures_for_something_else(prediction: Any) -> None:
+    assert failure(prediction.Classify, classify_request("regress"))[0] == "INVALID_ARGUMENT"
+    assert failure(prediction.Regress, regress_request("classify")) == (
+        "INVALID_ARGUMENT",
+        "Expected one output Tensor.",
+    )
+
+
+def test_method_names_are_checked_where_that_is_asked_for(configs: Any) -> None:
+    options = ServerOptions(configs[1:2], inference=InferenceOptions(check_methods=True))
+    with ModelServer(options) as server, grpc.insecure_channel(str(server.grpc_address)) as channel:
+        prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        assert prediction.Classify(classify_request("classify"), timeout=30).result
+        assert failure(prediction.Classify, classify_request("regress")) == (
+            "INVALID_ARGUMENT",
+            "Expected classification signature method_name to be tensorflow/serving/classify. "
+            "Was: tensorflow/serving/regress",
+        )
