@@ -126,7 +126,8 @@ def models_config(folder):
 def test_the_parent_of_the_workers_loads_only_what_settings_need(tmp_path):
     code = (
         "import sys, serving.gateway.server\n"
-        "from serving.gateway.settings import config_of, read_settings\n"
+        "from serving.gateway.setting_checks import config_of\n"
+        "from serving.gateway.settings import read_settings\n"
         "config_of(read_settings({'models': ('toy',), 'models_config': sys.argv[1]}))\n"
         "print({'numpy', 'flask', 'grpc', 'PIL'} & set(sys.modules))"
     )
