@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import grpc
 import msgspec
 import numpy as np
 from google.protobuf.message import DecodeError, Message
@@ -45,6 +44,9 @@ from serving.api.signature import DEFAULT_SIGNATURE
 from serving.api.status import Code
 from serving.api.tensors import to_array, to_proto
 from serving.contract import Contract, ContractError
+
+if TYPE_CHECKING:
+    import grpc
 
 METHODS: tuple[Method[Any, Any], ...] = (
     PREDICT,
@@ -185,7 +187,7 @@ def status(model: str, version: int | None, label: str | None) -> Call[list[Vers
     return Call(GET_MODEL_STATUS, request, _states)
 
 
-def failure(error: grpc.RpcError, address: str) -> CallError:
+def failure(error: "grpc.RpcError", address: str) -> CallError:
     """What went wrong, as ours."""
     code = Code(error.code().value[0])
     detail = error.details() or code.name

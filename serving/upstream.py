@@ -93,6 +93,8 @@ class _EmbeddedServer:
             *(sys.executable, "-m", "serving.model_server"),
             f"--model_config_file={self.config}",
             "--prefer_tflite_model=true",
+            # Gateway workers run the models; it is asked only by those who call it directly.
+            "--litert_on_demand=true",
             f"--host={self._options.host}",
             f"--port={grpc}",
             f"--rest_api_port={rest}",

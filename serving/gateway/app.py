@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 
 from clients.backend import Backend
 from clients.predictor import Predictor
-from clients.tfserving import TFServingClient
 from serving.gateway import (
     access,
     browsers,
@@ -44,6 +43,7 @@ from serving.gateway.traffic.shadowing import Shadows
 from serving.gateway.turns import Turns
 from serving.gateway.upstream.circuit import Circuit
 from serving.gateway.upstream.coalescing import Coalescing
+from serving.gateway.upstream.late import Late
 from serving.gateway.upstream.reported import Reported
 from serving.gateway.upstream.routed import Routed
 from serving.gateway.upstream.timed import Timed
@@ -114,13 +114,20 @@ class _Application(Flask):
 
 
 def _connect(config: GatewayConfig, turns: Turns) -> Backend:
-    server = TFServingClient(config.upstream, headers=trace_headers)
     if not config.models_config:
-        return server
+        return _model_server(config.upstream)
     # Not for every gateway: LiteRT need not be installed.
     from serving.gateway.upstream.in_process import InProcess
 
+    server = Late(lambda: _model_server(config.upstream))
     return InProcess(server, Path(config.models_config), _calls(config), turns)
+
+
+def _model_server(address: str) -> Backend:
+    # Not for every worker: one that runs its models itself hardly calls it, and gRPC is 10 MB.
+    from clients.tfserving import TFServingClient
+
+    return TFServingClient(address, headers=trace_headers)
 
 
 def _calls(config: GatewayConfig) -> int:

@@ -5,10 +5,10 @@ Flask's own loader reads the environment; an option of the command line goes bef
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -157,13 +157,14 @@ def documents(effective: list[Effective]) -> list[dict[str, Any]]:
     ]
 
 
-def _from_environment() -> dict[str, Any]:
-    import flask  # help does without
-
-    config = flask.Config(Path.cwd())
-    # As text: what a setting is, its type says, and "5" may well be the name of a model.
-    config.from_prefixed_env(PREFIX, loads=str)
-    return dict(config)
+def _from_environment() -> dict[str, str]:
+    """The variables that are ours, by the names of settings in capitals."""
+    ours = f"{PREFIX}_"
+    return {
+        name.removeprefix(ours): value
+        for name, value in os.environ.items()
+        if name.startswith(ours)
+    }
 
 
 def _effective(setting: Setting, option: Any, variable: Any) -> Effective:

@@ -5,6 +5,7 @@ from pathlib import Path
 from serving.model_server.batching.batcher import Batcher
 from serving.model_server.engines.choice import choose_runtime, find_runtimes
 from serving.model_server.engines.engine import Engine, Loader, ServableId
+from serving.model_server.engines.litert import LiteRTEngine
 from serving.model_server.measured import MeasuredLoader
 from serving.model_server.observer import Observer
 from serving.model_server.options import BatchingOptions, EngineOptions, ServerOptions
@@ -26,6 +27,8 @@ def loader(options: ServerOptions, observer: Observer | None = None) -> Loader:
         load = WarmingLoader(
             load, options.warmup, check_method=options.inference.check_methods, observer=observer
         )
+    if options.engine.litert_on_demand:
+        load = RestingLoader(load)
     # Around the warmup: its requests would wait for company that never comes.
     return BatchingLoader(load, options.batching, observer)
 
@@ -46,6 +49,24 @@ class EngineLoader:
         runtime = choose_runtime(folder, self._options, self._runtimes)
         verify(folder, runtime.reads)
         return runtime.load(folder, self._options)
+
+
+class RestingLoader:
+    """Lets what another Loader has made sure of rest until a request; a Loader."""
+
+    def __init__(self, load: Loader) -> None:
+        self._load = load
+
+    def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
+        """Load a version.
+
+        Raises:
+            LoadError: it cannot be loaded.
+        """
+        engine = self._load(servable_id, folder)
+        if isinstance(engine, LiteRTEngine):
+            engine.rest()
+        return engine
 
 
 class BatchingLoader:

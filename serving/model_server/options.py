@@ -28,6 +28,7 @@ class EngineOptions:
         gpu_memory_fraction: of a GPU's memory that TensorFlow takes; 0: as TensorFlow likes.
         litert_pools: requests that LiteRT runs at once for a version; 0: one for each core.
         litert_interpreters: for each of these, which multiplies them.
+        litert_on_demand: whether a version that was loaded and warmed up rests until a request.
     """
 
     prefer_tflite: bool = False
@@ -37,6 +38,7 @@ class EngineOptions:
     gpu_memory_fraction: float = 0.0
     litert_pools: int = 0
     litert_interpreters: int = 1
+    litert_on_demand: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from flask import request
 
 from clients.errors import CallError
-from clients.tfserving import is_not_there
+from clients.tfserving_calls import is_not_there
 from serving.gateway.context import context
 from serving.gateway.traffic.routes import Arm, Routes, Shadow
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.api.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
-from serving.contract import CONTRACT_SIGNATURE
+from serving.api.signature import Signature, TensorSpec
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import LoadError
+from serving.model_server.engines.litert_file import ModelFile
 from serving.model_server.engines.litert_interpreter import Feeds, LiteRTInterpreter, Shapes
 from serving.model_server.engines.litert_pool import Pool
 from serving.model_server.engines.litert_signatures import describe
@@ -20,15 +20,9 @@ from serving.model_server.engines.runtime import Runtime
 from serving.model_server.options import EngineOptions
 
 MODEL_FILE = "model.tflite"
-_IDENTIFIER = b"TFL3"  # of the FlatBuffers schema, at bytes 4 to 8
-# An interpreter for another shape takes about as much memory again as the model.
-_FOR_SHAPES, _SMALL_MODEL_BYTES = 4, 16 * 2**20
-# Resizing an interpreter packs the weights anew: of a model from this size on, that takes longer
-# than to run a batch of any size in pieces of a few sizes, each with an interpreter of its own.
-_DEAR_TO_RESIZE_BYTES = 2**20
-_PIECES = (16, 4, 1)
-# From here on a batch is worth a resizing.
-_WHOLE_ROWS = 64
+# An interpreter for another shape packs the weights anew, and so takes about as much memory again
+# as the model. It saves a resizing, which only in a small model is much of the time of a run.
+_FOR_SHAPES, _SMALL_MODEL_BYTES = 4, 2**20
 
 
 class LiteRTEngine:
@@ -50,22 +44,17 @@ class LiteRTEngine:
             LoadError: no model.tflite, not readable, or damaged.
         """
         path = version_folder / MODEL_FILE
-        # Read whole: an interpreter made later still finds the model when the folder is gone, and
-        # a file that is overwritten in place cannot pull mapped memory from under a request.
-        content = _read(path)
-        make = partial(LiteRTInterpreter, content, threads)
+        self._file = ModelFile(path)
+        content = self._file.content()
         try:
-            first = make()
+            first = LiteRTInterpreter(content, threads)
             self.signatures: Mapping[str, Signature] = describe(content, first.runners)
         except Exception as error:  # LiteRT raises ValueError, RuntimeError, UnicodeError and more
             raise LoadError(
                 f"{path} is damaged or holds what LiteRT cannot run ({error}): export it again"
             ) from error
-        # A contract describes a signature that treats each row by itself.
-        described = CONTRACT_SIGNATURE in self.signatures
-        self._in_pieces = described and len(content) >= _DEAR_TO_RESIZE_BYTES
         self._pool = Pool(
-            make,
+            partial(_interpreter, self._file, threads),
             first,
             at_once=interpreters or os.cpu_count() or 1,
             for_shapes=_FOR_SHAPES if len(content) <= _SMALL_MODEL_BYTES else 1,
@@ -85,14 +74,18 @@ class LiteRTEngine:
         for shape in shapes:
             if 0 in shape:
                 run = self._run_empty
-        if self._in_pieces and signature == DEFAULT_SIGNATURE and 1 < shapes[0][0] < _WHOLE_ROWS:
-            run = self._run_in_pieces
         outputs = run(signature, feeds, shapes, deadline)
         return {name: outputs[name] for name in fetches}
 
     def close(self) -> None:
         """Free the interpreters and the model."""
-        self._pool.close()
+        self._pool.clear()
+        self._file.close()
+
+    def rest(self) -> None:
+        """Free what the first request then makes again: the interpreters and the model."""
+        self._pool.clear()
+        self._file.let_go()
 
     def _run(
         self, signature: str, feeds: Feeds, shapes: Shapes, deadline: Deadline
@@ -106,18 +99,6 @@ class LiteRTEngine:
         finally:
             self._pool.give_back(healthy)
         return outputs
-
-    def _run_in_pieces(
-        self, signature: str, feeds: Feeds, shapes: Shapes, deadline: Deadline
-    ) -> dict[str, NDArray[Any]]:
-        rows, start, found = shapes[0][0], 0, []
-        for size in _PIECES:
-            while rows - start >= size:
-                piece = {name: feed[start : start + size] for name, feed in feeds.items()}
-                piece_shapes = tuple([(size, *shape[1:]) for shape in shapes])
-                found.append(self._run(signature, piece, piece_shapes, deadline))
-                start += size
-        return {name: np.concatenate([outputs[name] for outputs in found]) for name in found[0]}
 
     def _run_empty(
         self, signature: str, feeds: Feeds, shapes: Shapes, deadline: Deadline
@@ -153,19 +134,8 @@ def load(folder: Path, options: EngineOptions) -> LiteRTEngine:
     )
 
 
-def _read(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise LoadError(f"{path} is missing: export the model with its LiteRT file") from None
-    except OSError as error:
-        raise LoadError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) < 8 or content[4:8] != _IDENTIFIER:
-        raise LoadError(
-            f"{path} is no LiteRT model ({len(content)} bytes without the mark TFL3): export it "
-            "again, or wait until it is copied whole"
-        )
-    return content
+def _interpreter(file: ModelFile, threads: int) -> LiteRTInterpreter:
+    return LiteRTInterpreter(file.content(), threads)
 
 
 def _one_example(feed: NDArray[Any]) -> NDArray[Any]:

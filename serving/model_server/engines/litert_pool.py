@@ -67,9 +67,10 @@ class Pool:
             if self._waiting:
                 self._returned.notify()
 
-    def close(self) -> None:
-        """Free the interpreters; none is lent any more."""
-        self._idle.clear()
+    def clear(self) -> None:
+        """Free the interpreters that are idle; who comes next has to wait for a new one."""
+        with self._lock:
+            self._idle.clear()
 
     def _wait(self, deadline: Deadline) -> None:
         self._waiting += 1

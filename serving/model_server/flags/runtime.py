@@ -75,6 +75,13 @@ def _add_litert(add: Callable[..., argparse.Action]) -> None:
         metavar="N",
         help="multiplies --num_tflite_pools (1)",
     )
+    add(
+        "--litert_on_demand",
+        **values.SWITCH,
+        default=False,
+        help="for a server that is seldom asked: a version that was loaded and warmed up rests "
+        "until its first request, which reads the file again (false)",
+    )
 
 
 def engine_options(given: argparse.Namespace, parser: argparse.ArgumentParser) -> EngineOptions:
@@ -88,6 +95,7 @@ def engine_options(given: argparse.Namespace, parser: argparse.ArgumentParser) -
         gpu_memory_fraction=given.per_process_gpu_memory_fraction,
         litert_pools=given.num_tflite_pools,
         litert_interpreters=given.num_tflite_interpreters_per_pool,
+        litert_on_demand=given.litert_on_demand,
     )
 
 

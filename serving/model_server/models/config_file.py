@@ -3,6 +3,7 @@
 import logging
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
 
@@ -10,7 +11,10 @@ from serving.api.messages.model_server_config_pb2 import ModelServerConfig
 from serving.api.status import StatusError
 from serving.model_server.models.config import ConfigError, ModelConfig
 from serving.model_server.models.config_message import model_configs
-from serving.model_server.models.manager import Manager
+
+if TYPE_CHECKING:
+    # Whoever only reads a file does without NumPy, which that brings.
+    from serving.model_server.models.manager import Manager
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ class ConfigFileWatcher:
     it cannot be used, what was served before stays.
     """
 
-    def __init__(self, path: Path, manager: Manager, seconds: float) -> None:
+    def __init__(self, path: Path, manager: "Manager", seconds: float) -> None:
         """Make one; start() begins.
 
         Args:

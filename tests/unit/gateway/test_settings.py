@@ -35,7 +35,7 @@ def test_defaults_environment_and_options_in_rising_order(monkeypatch):
         ("ROCKSTAR_REQUEST_TIMEOUT", "inf", "a number above 0"),
         ("ROCKSTAR_REQUEST_TIMEOUT", "100", "at most ROCKSTAR_MAX_REQUEST_TIMEOUT"),
         ("ROCKSTAR_WORKER", "3", "ROCKSTAR_WORKER: there is no such setting; did you mean ROCKSTAR_WORKERS?"),
-        ("ROCKSTAR_BIND__X", "3", "ROCKSTAR_BIND: expected text"),
+        ("ROCKSTAR_BIND__X", "3", "ROCKSTAR_BIND__X: there is no such setting"),
         ("ROCKSTAR_QQQ", "3", "see rockstar gateway --help"),
         ("ROCKSTAR_GATEWAY_PORT", "8080", "no such setting"),
     ],

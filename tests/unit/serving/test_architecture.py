@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import clients
+from tests.model_fixtures import write_version
 
 ROOT = Path(__file__).parents[3]
 
@@ -111,3 +112,40 @@ def test_a_server_without_metrics_does_not_load_their_library():
     code = "import serving.model_server.command, sys; print('prometheus_client' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def models_config(folder):
+    """A models.config with one model, toy."""
+    write_version(folder / "toy", 1)
+    config = folder / "models.config"
+    model = f'name: "toy" base_path: "{folder / "toy"}" model_platform: "tensorflow"'
+    config.write_text(f"model_config_list {{ config {{ {model} }} }}")
+    return config
+
+
+def test_the_parent_of_the_workers_loads_only_what_settings_need(tmp_path):
+    code = (
+        "import sys, serving.gateway.server\n"
+        "from serving.gateway.setting_checks import config_of\n"
+        "from serving.gateway.settings import read_settings\n"
+        "config_of(read_settings({'models': ('toy',), 'models_config': sys.argv[1]}))\n"
+        "print({'numpy', 'flask', 'grpc', 'PIL'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, models_config(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_a_worker_that_runs_its_models_itself_does_not_load_grpc(tmp_path):
+    code = (
+        "import sys\n"
+        "from serving.gateway.app import create_app\n"
+        "from serving.gateway.config import GatewayConfig\n"
+        "app = create_app(GatewayConfig(models=('toy',), models_config=sys.argv[1]))\n"
+        "toy = app.test_client().get('/readyz').json['models']['toy']\n"
+        "print(toy['reason'], 'grpc' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, models_config(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    # It ran: what the toy says is no contract. A model server that is not there is UNAVAILABLE.
+    assert done.stdout == "INTERNAL False\n"

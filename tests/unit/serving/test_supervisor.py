@@ -90,3 +90,18 @@ def test_a_hangup_is_passed_on_to_who_reads_files_again(tmp_path):
             assert sleeper.exit_code is None
         finally:
             supervisor.shut_down()
+
+
+def test_how_memory_is_kept_is_for_the_user_to_say(tmp_path, monkeypatch):
+    said = tmp_path / "said"
+    code = (
+        "import os, pathlib, time;"
+        f"pathlib.Path({str(said)!r}).write_text(os.environ['MALLOC_ARENA_MAX']); time.sleep(60)"
+    )
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
+    supervisor = Supervisor([Child("child", lambda: python(code), said.exists)])
+    try:
+        assert supervisor.start()
+        until(lambda: said.read_text() == "7")
+    finally:
+        supervisor.shut_down()

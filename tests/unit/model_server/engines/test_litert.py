@@ -1,5 +1,8 @@
 """LiteRT behind the engine's interface."""
 
+import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +14,6 @@ import pytest
 from serving.api.signature import Signature, TensorSpec
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import Deadline
-from serving.model_server.engines import litert
 from serving.model_server.engines.engine import LoadError
 from serving.model_server.engines.litert import LiteRTEngine
 from tests.litert_models import make_heavy, make_litert, make_nameless, make_quantized
@@ -39,7 +41,7 @@ def test_signatures(engine: LiteRTEngine) -> None:
     assert shapes(dict(contract.outputs)) == {"contract": (object, (-1,))}
 
 
-@pytest.mark.parametrize("batch", [0, 1, 3])
+@pytest.mark.parametrize("batch", [0, 1, 3, 64])
 def test_run(engine: LiteRTEngine, batch: int) -> None:
     images = np.random.default_rng(1).random((batch, SIDE, SIDE, 1), np.float32)
     outputs = engine.run("serving_default", {"image": images}, ["probabilities"])
@@ -208,18 +210,64 @@ def test_truncated(tmp_path: Path, part: float) -> None:
         LiteRTEngine(write_version(tmp_path, 1, model[: int(len(model) * part)]))
 
 
-@pytest.mark.parametrize("rows", [2, 3, 16, 23, 63, 64, 70])
-def test_a_batch_in_pieces_answers_like_a_whole_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int
-) -> None:
-    monkeypatch.setattr(litert, "_DEAR_TO_RESIZE_BYTES", 0)
-    engine = LiteRTEngine(write_version(tmp_path, 1))
-    images = np.random.default_rng(0).random((rows, SIDE, SIDE, 1), dtype=np.float32)
-    outputs = engine.run("serving_default", {"image": images}, ["probabilities"])
-    np.testing.assert_allclose(
-        outputs["probabilities"], probabilities(images), rtol=1e-5, atol=1e-6
+def test_batches_of_all_sizes_share_one_copy_of_the_weights(saved_models: SavedModels) -> None:
+    """8 MB of weights, so that a copy for each of four sizes would be seen."""
+    engine = LiteRTEngine(saved_models.version(make_heavy), interpreters=1)
+    before = resident_mb()
+    for size in (1, 4, 16, 2, 32, 1):
+        x = np.random.default_rng(size).random((size, 1000), np.float32)
+        engine.run("serving_default", {"x": x}, ["y"])
+    grown = resident_mb() - before
+    engine.close()
+    assert grown < 16
+
+
+_REST = """
+import sys
+from pathlib import Path
+import numpy as np
+from serving.model_server.engines.engine import ServableId
+from serving.model_server.loading import loader
+from serving.model_server.options import EngineOptions, ServerOptions
+from tests.memory import resident_mb
+options = ServerOptions((), engine=EngineOptions(prefer_tflite=True, litert_on_demand=True))
+engine = loader(options)(ServableId("heavy", 1), Path(sys.argv[1]))
+before = resident_mb()
+for rows in (1, 3):
+    y = engine.run("serving_default", {"x": np.ones((rows, 1000), np.float32)}, ["y"])["y"]
+    np.testing.assert_allclose(y, np.full((rows, 2000), 1000))
+print(resident_mb() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from /proc")
+def test_a_version_that_rests_is_light(saved_models: SavedModels) -> None:
+    """8 MB of weights, in the file and packed, come with the first request.
+
+    In a process of its own, where nothing that was freed before fills up again.
+    """
+    folder = saved_models.version(make_heavy)
+    done = subprocess.run(
+        [sys.executable, "-c", _REST, folder], capture_output=True, text=True, check=True
     )
-    assert (
-        len(engine.run("contract", {"query": np.zeros(3, np.int32)}, ["contract"])["contract"]) == 3
-    )
+    assert float(done.stdout) > 12
+
+
+def test_a_version_that_rests_outlives_its_folder(tmp_path: Path) -> None:
+    folder = write_version(tmp_path, 5)
+    engine = LiteRTEngine(folder)
+    engine.rest()
+    shutil.rmtree(folder)
+    assert engine.run("contract", {"query": np.zeros(1, np.int32)}, ["contract"])
+    engine.close()
+
+
+def test_a_version_that_rests_is_not_mistaken_for_what_came_into_its_file(tmp_path: Path) -> None:
+    folder = write_version(tmp_path, 5)
+    engine = LiteRTEngine(folder)
+    engine.rest()
+    (folder / "model.tflite").write_bytes(b"")
+    with pytest.raises(StatusError, match="was overwritten while it was served") as caught:
+        engine.run("contract", {"query": np.zeros(1, np.int32)}, ["contract"])
+    assert caught.value.code == Code.UNAVAILABLE
     engine.close()

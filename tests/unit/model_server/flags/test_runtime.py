@@ -44,6 +44,7 @@ def test_all_others() -> None:
         "--per_process_gpu_memory_fraction=0.25",
         "--num_tflite_pools=3",
         "--num_tflite_interpreters_per_pool=2",
+        "--litert_on_demand",
     )
     assert options == EngineOptions(
         prefer_tflite=True,
@@ -51,6 +52,7 @@ def test_all_others() -> None:
         gpu_memory_fraction=0.25,
         litert_pools=3,
         litert_interpreters=2,
+        litert_on_demand=True,
     )
 
 
