@@ -7,6 +7,7 @@ a call costs more than what it does: ufuncs reduce without the methods of arrays
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import msgspec
@@ -244,7 +245,13 @@ def _offset(mass: NDArray[np.float64], size: int, middle: float) -> int:
         raise ValueError(f"content of {len(mass)} cells does not fit a canvas of {size}")
     total = np.add.reduce(mass)
     if total > 0:
-        centre = np.add.reduce(mass * np.arange(len(mass))) / total
+        centre = np.add.reduce(mass * _cells(len(mass))) / total
     else:
         centre = (len(mass) - 1) / 2
     return min(max(round(middle - float(centre)), 0), room)
+
+
+@cache
+def _cells(count: int) -> NDArray[np.float64]:
+    """0, 1, 2, … on an axis; there are no longer ones than a model's input has."""
+    return np.arange(count, dtype=np.float64)
