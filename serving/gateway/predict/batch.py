@@ -77,7 +77,7 @@ class Batch:
                 self._refuse(index, error)
         if not rows:
             raise self.problems[0]
-        return np.stack(rows)
+        return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
 
     def _refuse(self, index: int, error: InvalidInputError) -> None:
         if not self._partial:

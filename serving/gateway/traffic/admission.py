@@ -54,7 +54,8 @@ class Admission:
         self._observer = observer
         self._turns = turns
         self._lock = threading.Lock()
-        self._in_flight = 0
+        self._in_flight = self._told = 0
+        turns.at_rest(self._tell)
 
     def __call__(self, environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request."""
@@ -82,15 +83,24 @@ class Admission:
             if self._in_flight >= self._most:
                 return False
             self._in_flight += 1
-            now = self._in_flight
-        self._observer.in_flight(now)
+        self._changed()
         return True
 
     def _leave(self) -> None:
         with self._lock:
             self._in_flight -= 1
-            now = self._in_flight
-        self._observer.in_flight(now)
+        self._changed()
+
+    def _changed(self) -> None:
+        # Those that share a thread come and go many at a time.
+        if not self._turns.shared():
+            self._tell()
+
+    def _tell(self) -> None:
+        now = self._in_flight
+        if now != self._told:
+            self._told = now
+            self._observer.in_flight(now)
 
 
 def verdict(environ: dict[str, Any]) -> Verdict:
