@@ -13,6 +13,7 @@ from commandline.names import ModelName
 from commandline.options import json_option, models_option
 from commandline.output import echo_json
 from serving import logs
+from serving.serve_options import ServeOptions, default_workers
 
 if TYPE_CHECKING:
     from serving.serve import Addresses
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
 @click.option("--port", default=8080, type=click.IntRange(0, 65535), help="HTTP; 0 picks one.")
 @click.option("--grpc-port", default=8500, type=click.IntRange(0, 65535), help="Likewise.")
 @click.option("--rest-port", default=8501, type=click.IntRange(0, 65535), help="Likewise.")
-@click.option("--workers", default=2, type=click.IntRange(1), help="Gateway processes.")
+@click.option(
+    "--workers",
+    default=default_workers,
+    show_default=False,
+    type=click.IntRange(1),
+    help="Gateway processes, each with the models; left out, one for each core, 2 to 8.",
+)
 @click.option("--tfserving", metavar="HOST:PORT", help="Use this TensorFlow Serving instead.")
 @click.option(
     "--log-format",
@@ -56,7 +63,6 @@ def serve(
     """Serve the models of a folder over HTTP and gRPC until Ctrl-C."""
     from serving.model_server.installed import missing
     from serving.serve import serve as run
-    from serving.serve_options import ServeOptions
 
     reason = missing() if tfserving is None else ""
     if reason:

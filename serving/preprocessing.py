@@ -244,10 +244,8 @@ def _offset(mass: NDArray[np.float64], size: int, middle: float) -> int:
     if room < 0:
         raise ValueError(f"content of {len(mass)} cells does not fit a canvas of {size}")
     total = np.add.reduce(mass)
-    if total > 0:
-        centre = np.add.reduce(mass * _cells(len(mass))) / total
-    else:
-        centre = (len(mass) - 1) / 2
+    moment = np.add.reduce(mass * _cells(len(mass)))
+    centre = moment / total if total > 0 else (len(mass) - 1) / 2
     return min(max(round(middle - float(centre)), 0), room)
 
 

@@ -1,9 +1,20 @@
 """What `rockstar serve` is asked for."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.logs import LogFormat
+
+
+def default_workers() -> int:
+    """One for each core that this process may use, as each serves its requests one after the other.
+
+    Two at least, so that one that dies or is slow leaves another; eight at most, for their memory.
+    """
+    known = hasattr(os, "sched_getaffinity")  # not on macOS
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    return min(max(2, cores), 8)
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,6 @@ class ServeOptions:
     port: int = 8080
     grpc_port: int = 8500
     rest_port: int = 8501
-    workers: int = 2
+    workers: int = field(default_factory=default_workers)
     tfserving: str | None = None
     log_format: LogFormat = "text"

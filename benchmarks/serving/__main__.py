@@ -31,6 +31,7 @@ from benchmarks.serving.system import Engine, peer_folder
 from benchmarks.serving.systems import SYSTEMS
 from benchmarks.serving.visits import Visitor
 from benchmarks.serving.workloads import WORKLOADS
+from training.errors import DataError
 
 _YARDSTICK_TIMEOUT_S = 120.0
 Pythons = dict[tuple[str, Engine], Path]
@@ -74,6 +75,10 @@ def main(**options: Any) -> None:
     processes.adopt_orphans()
     workdir = options["workdir"].resolve()
     train_missing(workdir)
+    try:
+        material = gather(workdir)
+    except DataError as error:
+        raise click.ClickException(str(error)) from error
     results = Results(
         machine=_machine(),
         when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -86,7 +91,7 @@ def main(**options: Any) -> None:
         return
     output = options["output"] / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     output.mkdir(parents=True)
-    _measure(choice, pythons, gather(workdir), results, output.resolve())
+    _measure(choice, pythons, material, results, output.resolve())
     click.echo((output / "table.md").read_text())
     click.echo(f"{output}/results.json, table.md, speed.png")
 

@@ -101,7 +101,7 @@ def test_all_clients_say_the_same(start_service, models, tmp_path):
 
 
 def test_no_process_maps_tensorflow(start_service, models):
-    service = start_service(models)
+    service = start_service(models, "--workers=2")
     assert post(service, IMAGE).status_code == 200
     processes = service.tree()
     assert len(processes) == 5  # supervisor, model server, gunicorn and two workers
