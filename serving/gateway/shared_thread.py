@@ -19,6 +19,9 @@ from greenlet import getcurrent, greenlet
 
 from serving.gateway.turns import Gate, Result, Turns
 
+# Requests that it serves before it looks for new ones, and refuses some where they are too many.
+_AT_ONCE = 32
+
 log = logging.getLogger(__name__)
 
 
@@ -32,6 +35,7 @@ class SharedThread(Turns):
             threads: for what takes long.
             wake_up: makes the thread call `go_on` soon; called from any thread.
         """
+        super().__init__()
         self._threads = threads
         self._wake_up = wake_up
         self._loop = getcurrent()
@@ -39,6 +43,9 @@ class SharedThread(Turns):
         self._ready: deque[_Gate] = deque()
         self._waiting: set[_Gate] = set()
         self._acts: list[Callable[[], None]] = []
+        # Those that it will get to, and how many more it takes before it looks for new ones.
+        self._queue: deque[_Gate] = deque()
+        self._left = _AT_ONCE
 
     def start(self, request: Callable[[], None]) -> None:
         """Serve a request until it waits or ends."""
@@ -49,6 +56,10 @@ class SharedThread(Turns):
         if self._waiting:
             now = time.monotonic()
             self._ready += [gate for gate in self._waiting if gate.until <= now]
+        while self._queue and self._left:
+            if (gate := self._queue.popleft()) in self._waiting:
+                self._left -= 1
+                gate.wake()
         while True:
             while self._ready:
                 gate = self._ready.popleft()
@@ -59,10 +70,13 @@ class SharedThread(Turns):
             for act in self._acts:
                 act()
             if not self._ready:
+                self._left = _AT_ONCE
                 return
 
     def patience(self) -> float:
         """Seconds until `go_on` must be called although nobody was woken; may be infinite."""
+        if self._queue:
+            return 0.0
         if not self._waiting:
             return math.inf
         return max(0.0, min(gate.until for gate in self._waiting) - time.monotonic())
@@ -70,6 +84,15 @@ class SharedThread(Turns):
     def shared(self) -> bool:
         """See Turns; from any thread."""
         return threading.get_ident() == self._thread and getcurrent() is not self._loop
+
+    def turn(self, seconds: float) -> bool:
+        """See Turns; within the thread."""
+        if self._left and not self._queue:
+            self._left -= 1
+            return True
+        gate = _Gate(self, getcurrent())
+        self._queue.append(gate)
+        return gate.wait(seconds)
 
     def gate(self) -> Gate:
         """See Turns; from any thread."""

@@ -12,6 +12,7 @@ from gunicorn import http
 from gunicorn.workers.gthread import DEFAULT_WORKER_DATA_TIMEOUT, TConn
 
 from serving.gateway.outbox import Outbox
+from serving.gateway.refusals import Refusals
 from serving.gateway.shared_thread import SharedThread
 from serving.gateway.worker import Worker
 
@@ -34,6 +35,11 @@ class SharedWorker(Worker):
         # Whose requests were begun since the worker last looked for new ones.
         self._begun: list[_Connection] = []
         return threads
+
+    def run(self) -> None:
+        """Serve until a signal."""
+        self._refusals = Refusals(self.wsgi.extensions["gateway"].observer)
+        super().run()
 
     def take_in(self, listener: Any) -> None:
         """Take in a connection, and its request if it is there already."""
@@ -91,17 +97,23 @@ class SharedWorker(Worker):
             self.nr_conns -= 1
             conn.close()
             return
-        conn.parser.unreader.unread(data)
-        if _is_short(data):
-            conn.busy = True
-            self._begun.append(conn)
-            self._shared.start(partial(self._serve, conn))
-        else:
+        if not _is_short(data):
+            conn.parser.unreader.unread(data)
             self._unwatch(conn)
             self.enqueue_req(conn)
+        elif self._shared.full and (refusal := self._refused(data)):
+            self._answer(conn, refusal, keep=True)
+        else:
+            conn.busy = True
+            self._begun.append(conn)
+            self._shared.start(partial(self._serve, conn, data))
 
-    def _serve(self, conn: "_Connection") -> None:
+    def _refused(self, data: bytes) -> bytes | None:
+        return None if self.app.stopping or not self.alive else self._refusals.again(data)
+
+    def _serve(self, conn: "_Connection", data: bytes) -> None:
         """Answer a request that is there as a whole; within the shared thread."""
+        conn.parser.unreader.unread(data)
         req, outbox = None, Outbox()
         keep = False
         try:
@@ -112,7 +124,13 @@ class SharedWorker(Worker):
             pass
         except Exception as error:
             self.handle_error(req, outbox, conn.client, error)
-        self._answer(conn, outbox.content(), keep)
+        answer = outbox.content()
+        # Nobody else was served between that and this.
+        if self._shared.refused:
+            self._shared.refused = False
+            if keep:
+                self._refusals.keep(data, answer)
+        self._answer(conn, answer, keep)
 
     def _answer(self, conn: "_Connection", answer: bytes, keep: bool) -> None:
         conn.busy = False

@@ -18,11 +18,24 @@ class Gate(Protocol):
 
 
 class Turns:
-    """Each request has a thread of its own; `SharedThread` is the other way."""
+    """Each request has a thread of its own; `SharedThread` is the other way.
+
+    Attributes:
+        full: whether as many requests are held as there is room for.
+        refused: whether a request has just been refused for that.
+    """
+
+    def __init__(self) -> None:
+        self.full = False
+        self.refused = False
 
     def shared(self) -> bool:
         """Whether the current request shares its thread with others, whom it must not hold up."""
         return False
+
+    def turn(self, _seconds: float) -> bool:
+        """Wait until a shared thread gets to this request; False: the time was over first."""
+        return True
 
     def gate(self) -> Gate:
         """For the current request."""

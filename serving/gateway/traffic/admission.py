@@ -64,9 +64,12 @@ class Admission:
             return self._application(environ, start_response)
         if not self._enter():
             environ[_VERDICT] = "full"
+            self._turns.refused = True
             return self._application(environ, start_response)
         try:
             if self._turns.shared():
+                if not self._turns.turn(self._patience(environ)):
+                    environ[_VERDICT] = "late"
                 return self._application(environ, start_response)
             if not self._room.acquire(timeout=self._patience(environ)):
                 environ[_VERDICT] = "late"
@@ -83,12 +86,14 @@ class Admission:
             if self._in_flight >= self._most:
                 return False
             self._in_flight += 1
+            self._turns.full = self._in_flight >= self._most
         self._changed()
         return True
 
     def _leave(self) -> None:
         with self._lock:
             self._in_flight -= 1
+            self._turns.full = False
         self._changed()
 
     def _changed(self) -> None:

@@ -30,6 +30,7 @@ class Noting(Turns):
     """Notes what is done aside."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.aside_calls = 0
 
     def aside(self, work):

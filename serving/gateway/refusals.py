@@ -1,0 +1,61 @@
+"""Refusals without work: what was just said to a request that was one too many, others hear too."""
+
+import logging
+import re
+import secrets
+from time import monotonic
+
+from serving.gateway.observer import Observer
+from serving.gateway.seldom import Seldom
+
+# As long as the second in its Date.
+_FRESH_S = 1.0
+# What the answer to a request depends on, where it is refused anyway.
+_ALIKE = re.compile(rb"POST (/[^/]*/)[^ ]* HTTP/1\.1\r\n")
+_APART = re.compile(rb"\r\n(?:origin|x-request-id|connection:[^\r]*close)[ \t:\r]", re.IGNORECASE)
+_ID = re.compile(rb"\r\nX-Request-ID: ([0-9a-f]{32})\r\n")
+
+log = logging.getLogger(__name__)
+
+
+class Refusals:
+    """The last refusals of one worker, each for requests of one kind.
+
+    To ask the application would take half as long as to serve the request, when there is no time.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        """Begin without any.
+
+        Args:
+            observer: told of those that the application does not learn of.
+        """
+        self._observer = observer
+        self._seldom = Seldom(log)
+        # By kind: the answer, the id of its request, and when it was given (monotonic).
+        self._given: dict[bytes, tuple[bytes, bytes, float]] = {}
+
+    def keep(self, request: bytes, answer: bytes) -> None:
+        """Note what the application said to a request that was one too many."""
+        kind, found = _kind(request), _ID.search(answer)
+        if kind is not None and found is not None:
+            self._given[kind] = (answer, found[1], monotonic())
+
+    def again(self, request: bytes) -> bytes | None:
+        """The same for a request like it, with an id of its own; None: ask the application."""
+        kind = _kind(request)
+        given = self._given.get(kind) if kind is not None else None
+        if given is None:
+            return None
+        answer, request_id, at = given
+        if monotonic() - at > _FRESH_S:
+            return None
+        self._observer.refused("queue")
+        self._seldom.warn("refused a request: as many are held as there is room for")
+        return answer.replace(request_id, secrets.token_hex(16).encode())
+
+
+def _kind(request: bytes) -> bytes | None:
+    """What requests that are answered alike have in common; None where one is apart."""
+    alike = _ALIKE.match(request)
+    return None if alike is None or _APART.search(request) else alike[1]
