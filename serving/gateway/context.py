@@ -4,11 +4,10 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 from flask import g, has_request_context
 
 from clients.errors import DeadlineExceededError
@@ -24,8 +23,7 @@ _MAX_REQUEST_ID = 64
 _IN_IDS = re.compile("[-._]")
 
 
-@dataclass(frozen=True)
-class Phase:
+class Phase(msgspec.Struct, frozen=True):
     """A stretch of a request: "preprocess", "upstream" or "postprocess".
 
     Attributes:
@@ -37,6 +35,22 @@ class Phase:
     name: str
     start: int
     seconds: float
+
+
+class _Measured:
+    """Adds a phase to those of a request. Made several times for each: no generator is."""
+
+    __slots__ = ("_began", "_name", "_phases", "_start")
+
+    def __init__(self, name: str, phases: list[Phase]) -> None:
+        self._name = name
+        self._phases = phases
+
+    def __enter__(self) -> None:
+        self._start, self._began = time.time_ns(), time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._phases.append(Phase(self._name, self._start, time.perf_counter() - self._began))
 
 
 @dataclass
@@ -82,14 +96,9 @@ class RequestContext:
             )
         return left
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Measures what is done inside."""
-        start, began = time.time_ns(), time.perf_counter()
-        try:
-            yield
-        finally:
-            self.phases.append(Phase(name, start, time.perf_counter() - began))
+    def phase(self, name: str) -> "_Measured":
+        """Measures what is done inside: a context manager."""
+        return _Measured(name, self.phases)
 
     def spent(self) -> dict[str, float]:
         """Seconds by the names of phases; those of one name add up."""

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from clients.predictor import Predicted
 from serving.api.status import Code
 from serving.gateway.context import RequestContext
@@ -12,8 +14,7 @@ from serving.gateway.context import RequestContext
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One call to the model server.
 
     Attributes:
@@ -81,8 +82,8 @@ class Observer:
     def in_flight(self, requests: int) -> None:
         """How many requests this worker has now, those that wait for a thread included."""
 
-    def refused(self, why: Literal["queue", "key", "rate", "circuit"]) -> None:
-        """A request was refused before anything was done for it."""
+    def refused(self, why: Literal["queue", "key", "rate", "circuit"], requests: int = 1) -> None:
+        """Requests were refused before anything was done for them."""
 
 
 class Observers(Observer):
@@ -130,9 +131,9 @@ class Observers(Observer):
         """See Observer."""
         self._tell("in_flight", requests)
 
-    def refused(self, why: Literal["queue", "key", "rate", "circuit"]) -> None:
+    def refused(self, why: Literal["queue", "key", "rate", "circuit"], requests: int = 1) -> None:
         """See Observer."""
-        self._tell("refused", why)
+        self._tell("refused", why, requests)
 
     def _tell(self, event: str, *arguments: object) -> None:
         for tell in self._tellers[event]:

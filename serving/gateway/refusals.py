@@ -34,6 +34,7 @@ class Refusals:
         self._seldom = Seldom(log)
         # By kind: the answer, the id of its request, and when it was given (monotonic).
         self._given: dict[bytes, tuple[bytes, bytes, float]] = {}
+        self._untold = 0
 
     def keep(self, request: bytes, answer: bytes) -> None:
         """Note what the application said to a request that was one too many."""
@@ -50,9 +51,15 @@ class Refusals:
         answer, request_id, at = given
         if monotonic() - at > _FRESH_S:
             return None
-        self._observer.refused("queue")
-        self._seldom.warn("refused a request: as many are held as there is room for")
+        self._untold += 1
         return answer.replace(request_id, secrets.token_hex(16).encode())
+
+    def tell(self) -> None:
+        """Have counted, and logged now and then, what was refused since the last time."""
+        if self._untold:
+            refused, self._untold = self._untold, 0
+            self._observer.refused("queue", refused)
+            self._seldom.warn("refused %d requests: as many are held as there is room for", refused)
 
 
 def _kind(request: bytes) -> bytes | None:

@@ -39,6 +39,7 @@ class SharedWorker(Worker):
     def run(self) -> None:
         """Serve until a signal."""
         self._refusals = Refusals(self.wsgi.extensions["gateway"].observer)
+        self._shared.at_rest(self._refusals.tell)
         super().run()
 
     def take_in(self, listener: Any) -> None:

@@ -157,9 +157,9 @@ class MetricsObserver(Observer):
         """See Observer."""
         self._in_flight.set(requests)
 
-    def refused(self, why: Literal["queue", "key", "rate", "circuit"]) -> None:
+    def refused(self, why: Literal["queue", "key", "rate", "circuit"], requests: int = 1) -> None:
         """See Observer."""
-        self._refused(why).inc()
+        self._refused(why).inc(requests)
 
     def _known(self, context: RequestContext) -> str:
         if context.model in self._models or context.version is not None:

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -40,8 +39,7 @@ class Unsure(msgspec.Struct, frozen=True):
 Item = Prediction | Value | Unsure | Failed
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """How outputs become answers.
 
     Attributes:

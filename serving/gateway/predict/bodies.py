@@ -3,9 +3,9 @@
 import base64
 import binascii
 import json
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from flask import Request
 
 from serving.csv_rows import read_rows
@@ -24,8 +24,7 @@ _UNNAMED = "unnamed field"
 _RAW_TYPES = ("image/", "application/octet-stream", "application/x-npy", "application/x-npz")
 
 
-@dataclass(frozen=True)
-class NamedExample:
+class NamedExample(msgspec.Struct, frozen=True):
     """One example, and what errors call the place where it was found.
 
     Attributes:

@@ -5,9 +5,9 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
 from flask import request
 
 from clients.errors import CallError
@@ -22,8 +22,7 @@ ABSENT_S = 5.0
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Destination:
+class Destination(msgspec.Struct, frozen=True):
     """Where a call goes.
 
     Attributes:

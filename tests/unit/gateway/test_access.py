@@ -42,7 +42,7 @@ class Notes(Observer):
         self.refusals: list[str] = []
         self.callers: list[str] = []
 
-    def refused(self, why):
+    def refused(self, why, requests=1):
         self.refusals.append(why)
 
     def answered(self, context, status):

@@ -19,7 +19,7 @@ class Notes(Observer):
         self.refusals: list[str] = []
         self.loads: list[int] = []
 
-    def refused(self, why):
+    def refused(self, why, requests=1):
         self.refusals.append(why)
 
     def in_flight(self, requests):

@@ -31,7 +31,7 @@ class Notes(Observer):
     def __init__(self) -> None:
         self.refusals: list[str] = []
 
-    def refused(self, why):
+    def refused(self, why, requests=1):
         self.refusals.append(why)
 
 
