@@ -230,8 +230,14 @@ def test_more_than_it_takes_are_refused(start, toy_server):
     with ThreadPoolExecutor(8) as pool:
         taken = [pool.submit(requests.post, url, IMAGE, headers=PNG, timeout=30) for _ in range(4)]
         until(lambda: "rockstar_requests_in_flight 4.0" in metrics(gateway))
-        refused = requests.post(url, IMAGE, headers=PNG, timeout=30)
-        assert (refused.status_code, refused.json()["status"]) == (429, 429)
+        # The first is told by the application, those after it are told the same.
+        refused = [requests.post(url, IMAGE, headers=PNG, timeout=30) for _ in range(5)]
+        for each in refused:
+            assert (each.status_code, each.json()["status"]) == (429, 429)
+            assert each.headers["Retry-After"]
+            assert each.json()["request_id"] == each.headers["X-Request-ID"]
+        assert len({each.headers["X-Request-ID"] for each in refused}) == 5
+        until(lambda: 'rockstar_refused_total{reason="queue"} 5.0' in metrics(gateway))
         toy_server.proceed.set()
         assert [each.result().status_code for each in taken] == [200] * 4
 

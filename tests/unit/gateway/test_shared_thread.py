@@ -163,3 +163,33 @@ def test_a_request_that_breaks_is_logged_and_breaks_no_other(shared, caplog):
     with caplog.at_level(logging.ERROR):
         shared.thread.start(request)
     assert "a mistake" in caplog.text
+
+
+def test_it_looks_for_new_requests_after_some(shared):
+    """So that those that are too many hear it soon; the others keep their order."""
+    served: list[int] = []
+
+    def request(number: int) -> None:
+        assert shared.thread.turn(30)
+        served.append(number)
+
+    for number in range(100):
+        shared.thread.start(partial(request, number))
+    some = len(served)
+    assert 0 < some < 100
+    while len(served) < 100:
+        assert shared.thread.patience() == 0
+        before = len(served)
+        shared.thread.go_on()
+        assert len(served) <= before + some
+    assert served == list(range(100))
+
+
+def test_whose_time_is_over_before_its_turn_is_told(shared):
+    told: list[bool] = []
+    for _ in range(100):
+        shared.thread.start(lambda: told.append(shared.thread.turn(0.0)))
+    while len(told) < 100:
+        shared.thread.go_on()
+    assert True in told
+    assert False in told
