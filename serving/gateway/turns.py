@@ -22,7 +22,7 @@ class Turns:
 
     Attributes:
         full: whether as many requests are held as there is room for.
-        refused: whether a request has just been refused for that.
+        refused: whether a request has just been refused for that in a shared thread.
     """
 
     def __init__(self) -> None:

@@ -64,7 +64,8 @@ class Admission:
             return self._application(environ, start_response)
         if not self._enter():
             environ[_VERDICT] = "full"
-            self._turns.refused = True
+            if self._turns.shared():
+                self._turns.refused = True
             return self._application(environ, start_response)
         try:
             if self._turns.shared():

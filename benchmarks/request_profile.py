@@ -1,0 +1,141 @@
+"""Where the time of a request goes in a gateway worker of `rockstar serve`, stage by stage.
+
+    python -m benchmarks.request_profile --models demo/models --image demo/samples/7.png
+
+Needs Linux, wrk, and py-spy (`pip install py-spy`), which may look into other processes. While
+callers ask for one prediction at a time each, py-spy looks 500 times a second at what one worker's
+main thread does. A stage's time is its share of the CPU time that all workers take for an answer.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from benchmarks.resources import Usage
+from benchmarks.serving.load import Load, http_load
+from benchmarks.serving.system import Request
+
+# A sample is of the first stage that one of its frames belongs to.
+_WITHIN = {
+    "running the model": ("ai_edge_litert/",),
+    "decoding the image": ("serving/images.py",),
+    "preparing it": ("serving/preprocessing.py", "predict/batch.py"),
+    "counting": ("metrics/observer.py", "observing/drift.py"),
+    "logging": ("observing/access_log.py",),
+    "the answer's labels and JSON": ("serving/labels.py", "predict/answers.py"),
+    "reading, writing and waiting for connections": (
+        "SharedWorker._answer",
+        "SharedWorker._readable",
+        "EpollSelector",
+    ),
+}
+# Else of that of its innermost frame in one of these.
+_INNERMOST = {
+    "flask/": "Flask and Werkzeug",
+    "werkzeug/": "Flask and Werkzeug",
+    "gunicorn/": "HTTP (gunicorn)",
+    "serving/": "limits, routing, batches and the like",
+    "clients/": "limits, routing, batches and the like",
+}
+
+
+@click.command()
+@click.option("--models", default="demo/models", type=click.Path(exists=True, path_type=Path))
+@click.option("--image", default="demo/samples/7.png", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", default="cnn")
+@click.option("--connections", default=16, type=click.IntRange(1))
+@click.option("--seconds", default=10, type=click.IntRange(2))
+@click.option("--port", default=18080, help="Of the gateway while it is measured.")
+def main(models: Path, image: Path, model: str, connections: int, seconds: int, port: int) -> None:
+    """Measure and print a table."""
+    if missing := [tool for tool in ("wrk", "py-spy") if not shutil.which(tool)]:
+        raise click.ClickException(f"not installed: {', '.join(missing)}")
+    request = Request(f"/predict/{model}", "image/png", image.read_bytes())
+    with _service(models, port) as workers:
+        # Both have begun, and nothing is done for the first time.
+        http_load(port, [request], connections, 2)
+        usages = [Usage(pid) for pid in workers]
+        before = sum(usage.cpu() for usage in usages)
+        load, samples = _looked_at(workers[0], port, request, connections, seconds)
+        spent = sum(usage.cpu() for usage in usages) - before
+    microseconds = 1e6 * spent / load.requests
+    click.echo(
+        f"{load.requests / load.seconds:,.0f} requests/s, {microseconds:,.0f} µs of CPU each"
+    )
+    for stage, count in samples.most_common():
+        share = count / samples.total()
+        click.echo(f"| {stage} | {share:.0%} | {share * microseconds:.0f} |")
+
+
+@contextmanager
+def _service(models: Path, port: int) -> Iterator[list[int]]:
+    """The pids of the gateway's workers, from when it answers until the end."""
+    command = [sys.executable, "-m", "rockstar", "serve", f"--models={models}"]
+    ports = [f"--port={port}", "--grpc-port=0", "--rest-port=0"]
+    process = subprocess.Popen(
+        [*command, *ports], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        # Ends with the last line that it prints when it is ready, or with its end.
+        if not any("Ctrl-C" in line for line in process.stdout or ()):
+            raise click.ClickException(f"rockstar serve --models {models} ended: try it alone")
+        (gateway,) = (pid for pid in _children(process.pid) if "serving.gateway" in _command(pid))
+        yield _children(gateway)
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def _looked_at(
+    worker: int, port: int, request: Request, connections: int, seconds: int
+) -> tuple[Load, Counter[str]]:
+    """What came of a load, and how often a worker was seen in each stage meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "samples"
+        duration = f"--duration={seconds - 1}"
+        command = ["py-spy", "record", "--format=raw", "--rate=500", duration]
+        look = threading.Thread(
+            target=lambda: subprocess.run(
+                [*command, f"--pid={worker}", f"--output={output}"], capture_output=True, check=True
+            )
+        )
+        look.start()
+        load = http_load(port, [request], connections, seconds)
+        look.join()
+        samples: Counter[str] = Counter()
+        for line in output.read_text().splitlines():
+            stack, _, count = line.rpartition(" ")
+            if "wait_for_and_dispatch_events" in stack:
+                samples[_stage(stack.split(";"))] += int(count)
+    return load, samples
+
+
+def _stage(frames: list[str]) -> str:
+    for stage, marks in _WITHIN.items():
+        if any(mark in frame for frame in frames for mark in marks):
+            return stage
+    for frame in reversed(frames):
+        for place, stage in _INNERMOST.items():
+            if f"({place}" in frame:
+                return stage
+    return "else"
+
+
+if __name__ == "__main__":
+    main()
