@@ -121,7 +121,8 @@ def _looked_at(
         samples: Counter[str] = Counter()
         for line in output.read_text().splitlines():
             stack, _, count = line.rpartition(" ")
-            if "wait_for_and_dispatch_events" in stack:
+            # Of the main thread, in its loop or in a request.
+            if "wait_for_and_dispatch_events" in stack or "shared_thread.py" in stack:
                 samples[_stage(stack.split(";"))] += int(count)
     return load, samples
 

@@ -4,9 +4,13 @@ import logging
 import re
 import secrets
 from time import monotonic
+from typing import TYPE_CHECKING
 
-from serving.gateway.observer import Observer
 from serving.gateway.seldom import Seldom
+
+if TYPE_CHECKING:
+    # The process that starts workers does without Flask and NumPy, which that brings.
+    from serving.gateway.observer import Observer
 
 # As long as the second in its Date.
 _FRESH_S = 1.0
@@ -24,7 +28,7 @@ class Refusals:
     To ask the application would take half as long as to serve the request, when there is no time.
     """
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: "Observer") -> None:
         """Begin without any.
 
         Args:

@@ -125,7 +125,7 @@ def models_config(folder):
 
 def test_the_parent_of_the_workers_loads_only_what_settings_need(tmp_path):
     code = (
-        "import sys, serving.gateway.server\n"
+        "import sys, serving.gateway.server, serving.gateway.shared_worker\n"
         "from serving.gateway.setting_checks import config_of\n"
         "from serving.gateway.settings import read_settings\n"
         "config_of(read_settings({'models': ('toy',), 'models_config': sys.argv[1]}))\n"
