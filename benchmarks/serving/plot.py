@@ -21,6 +21,7 @@ def plot(summary: Summary, path: Path) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     connections = [each for each in summary.connections("png") if each != OVERLOAD]
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), facecolor="white")
@@ -41,8 +42,9 @@ def plot(summary: Summary, path: Path) -> None:
         axis.grid(alpha=0.25)
     axes[0].set_ylim(bottom=0)
     axes[1].set_yscale("log")
+    axes[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[1].yaxis.set_major_formatter("{x:g}")
-    axes[1].yaxis.set_minor_formatter("{x:g}")
+    axes[1].yaxis.set_minor_locator(NullLocator())
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0.11, 1, 1))
