@@ -10,7 +10,7 @@ from serving.contract import Input
 from serving.errors import InvalidInputError, TooLargeError
 from serving.gateway.config import GatewayConfig
 from serving.gateway.predict.bodies import NamedExample, require_few
-from serving.gateway.preparing import SMALL_PIXELS, TakesLongError
+from serving.gateway.preparing import SMALL_PIXELS, TakesLongError, is_quick
 from serving.gateway.turns import Turns
 from serving.inputs import is_batch, prepare
 
@@ -53,8 +53,11 @@ class Batch:
             InvalidInputError: of a bad example; where they may be partial, only if all are bad.
             TakesLongError: not in a thread that requests share.
         """
-        most = self._config.max_pixels
-        small = min(most, SMALL_PIXELS) if self._turns.shared() else most
+        small = most = self._config.max_pixels
+        if self._turns.shared():
+            if not is_quick(self.originals):
+                raise TakesLongError
+            small = min(most, SMALL_PIXELS)
         examples = list(self._split(spec))
         require_few(len(examples), self._config)
         self.problems, self.size = {}, len(examples)

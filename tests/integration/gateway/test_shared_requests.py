@@ -1,5 +1,7 @@
 """Requests as they come over connections, to workers that serve short ones in one thread."""
 
+import base64
+import io
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -9,6 +11,7 @@ from http.client import HTTPResponse
 import numpy as np
 import pytest
 import requests
+from PIL import Image
 
 from tests.images import encoded, png, stroke
 from tests.integration.gateway.conftest import Gateway, models_elsewhere
@@ -135,6 +138,16 @@ def test_a_body_in_chunks(connection):
     assert connection.answers(1) == [200]
 
 
+@pytest.mark.parametrize("size", [b"zz", b"-5", b"0x7c"])
+def test_a_body_in_chunks_of_no_size(connection, size):
+    head = request(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    connection.send(head + size + b"\r\n" + IMAGE)
+    response = HTTPResponse(connection.socket, method="POST")
+    response.begin()
+    assert response.status == 400
+    assert json.loads(response.read())["field"] == "body"
+
+
 def test_a_body_that_waits_to_be_wanted(connection):
     head, _, body = request(IMAGE, "Expect: 100-continue").partition(b"\r\n\r\n")
     connection.send(head + b"\r\n\r\n")
@@ -245,3 +258,38 @@ def test_more_than_it_takes_are_refused(start, toy_server):
 def metrics(gateway: Gateway) -> str:
     text: str = requests.get(f"{gateway.url}/metrics", timeout=20).text
     return text
+
+
+def many_scans(size: int) -> bytes:
+    """A progressive JPEG that repeats its last scan: many seconds of decoding in few bytes."""
+    content = io.BytesIO()
+    Image.new("L", (256, 256), 128).save(content, "JPEG", progressive=True)
+    data = content.getvalue()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + scan * ((size - len(data)) // len(scan)) + data[-2:]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (many_scans(50_000), "image/jpeg"),
+        (
+            json.dumps({"instances": [{"b64": base64.b64encode(IMAGE).decode()}] * 200}).encode(),
+            "application/json",
+        ),
+    ],
+)
+def test_what_takes_long_holds_up_nobody(gateway, toy_server, body, content_type):
+    """While the first are being prepared, others are answered."""
+    headers = {"Content-Type": content_type}
+    url = f"{gateway.url}/predict/toy"
+    with ThreadPoolExecutor(4) as pool:
+        slow = [
+            pool.submit(requests.post, url, body, headers=headers, timeout=60) for _ in range(4)
+        ]
+        quick = 0
+        while not all(each.done() for each in slow):
+            assert requests.post(url, IMAGE, headers=PNG, timeout=30).ok
+            quick += 1
+        assert [each.result().status_code for each in slow] == [200] * 4
+    assert quick > 1
