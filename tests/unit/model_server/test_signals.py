@@ -14,9 +14,10 @@ from serving.model_server.signals import Signals
 class Interrupted(io.RawIOBase):
     def writable(self): return True
     def write(self, data):
-        if b"INTERRUPT" in data or b": stopping" in data:
+        line = bytes(data)
+        if b"INTERRUPT" in line or b": stopping" in line:
             os.kill(os.getpid(), signal.SIGINT)
-        return sys.__stderr__.buffer.raw.write(data)
+        return os.write(2, line)
 
 stream = io.TextIOWrapper(io.BufferedWriter(Interrupted()))
 logging.basicConfig(level=logging.INFO, stream=stream)
