@@ -36,19 +36,24 @@ def decode_image(
         raise InvalidInputError(
             field, expected="an image", got="0 bytes", hint="send the file's bytes"
         )
-    with warnings.catch_warnings():
-        # Pillow warns of sizes that we judge ourselves, and of damaged metadata that we do not use.
-        warnings.simplefilter("ignore")
-        image = _open(data, field)
-        if image.width * image.height > max_pixels:
-            raise TooLargeError(
-                field,
-                expected=f"at most {max_pixels:,} pixels",
-                got=f"{image.width} x {image.height}",
-                hint="scale the image down",
-            )
-        pixels = _pixels(image, field, len(data))
+    image = _open(data, field)
+    if image.width * image.height > max_pixels:
+        raise TooLargeError(
+            field,
+            expected=f"at most {max_pixels:,} pixels",
+            got=f"{image.width} x {image.height}",
+            hint="scale the image down",
+        )
+    pixels = _pixels(image, field, len(data))
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+
+
+def ignore_warnings() -> None:
+    """Let Pillow not warn any more, in the whole process.
+
+    It warns of sizes that are judged here, and of damaged metadata that nobody uses.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _open(data: bytes, field: str) -> Image.Image:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from serving.contract import ImageInput
 from serving.errors import InvalidInputError
-from serving.images import decode_image
+from serving.images import decode_image, ignore_warnings
 from serving.preprocessing import preprocess
 from training.errors import DataError
 from training.parts import Index
@@ -226,6 +226,6 @@ def _first(skipped: Iterable[str], folder: Path) -> str:
 
 def _in_threads(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
     """The results in order; Pillow decodes outside Python's lock."""
-    # Decoding sets the warnings of the whole process for a moment, in each thread.
     with warnings.catch_warnings(), ThreadPoolExecutor(_WORKERS) as pool:
+        ignore_warnings()
         return list(pool.map(function, items))

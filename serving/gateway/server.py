@@ -95,7 +95,9 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
     def load(self) -> Any:
         """The application; called in each worker, after the fork."""
         from serving.gateway.app import create_app
+        from serving.images import ignore_warnings
 
+        ignore_warnings()
         logs.write_together()
         # Where workers load models too, what went well the model server says once for all.
         logging.getLogger("serving.model_server").setLevel(logging.WARNING)

@@ -114,13 +114,12 @@ class SharedWorker(Worker):
 
     def _serve(self, conn: "_Connection", data: bytes) -> None:
         """Answer a request that is there as a whole; within the shared thread."""
-        conn.parser.unreader.unread(data)
         req, outbox = None, Outbox()
         keep = False
         try:
-            req = next(conn.parser)
+            # Not by the connection's own parser, which would look for more of the body there.
+            req = next(http.get_parser(self.cfg, [data], conn.client))
             keep = self.handle_request(req, _Seat(outbox, conn.client, conn.server))
-            keep = keep and conn.parser.finish_body()
         except StopIteration:  # it failed when a part of the answer was there
             pass
         except Exception as error:

@@ -15,7 +15,7 @@ from serving.contract import Contract, ImageInput
 
 # Examples that a judgement is of: the last one to two halves of the window.
 _HALF_WINDOW = 500
-# With fewer, chance alone would look like drift.
+# After so many it is judged; with fewer, chance alone would look like drift.
 LEAST_EXAMPLES = 100
 # Examples that are counted together: one by one would take several times as long.
 _STEP = 20
@@ -76,6 +76,8 @@ class Drift:
         self._scale = len(self._values) / ((high - self._low) or 1.0)
         self._lock = threading.Lock()
         self._before, self._now = self._none(), self._none()
+        # Examples that were counted since the last judgement.
+        self._unjudged = 0
         # Inputs and outputs that are not counted yet, and how many examples they are.
         self._waiting: list[tuple[NDArray[Any], NDArray[Any]]] = []
         self._examples = 0
@@ -97,8 +99,12 @@ class Drift:
             if self._now.examples >= _HALF_WINDOW:
                 self._before, self._now = self._now, self._none()
             self._now = self._now.add(seen)
+            self._unjudged += seen.examples
+            if self._unjudged < LEAST_EXAMPLES:
+                return None
+            self._unjudged = 0
             recent = self._before.add(self._now)
-        return self._indices(recent) if recent.examples >= LEAST_EXAMPLES else None
+        return self._indices(recent)
 
     def _counted(self, batches: list[tuple[NDArray[Any], NDArray[Any]]]) -> _Counts:
         seen = self._none()

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 Verdict = Literal["admitted", "full", "late"]
 
+# How often it is told how many requests there are that share a thread: they come and go many at a
+# time.
+_PAUSE_S = 0.1
+
 _VERDICT = "rockstar.verdict"
 _ARRIVED = "rockstar.arrived"
 
@@ -55,7 +59,8 @@ class Admission:
         self._turns = turns
         self._lock = threading.Lock()
         self._in_flight = self._told = 0
-        turns.at_rest(self._tell)
+        self._tell_again = 0.0
+        turns.at_rest(self._tell_now_and_then)
 
     def __call__(self, environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request."""
@@ -98,8 +103,12 @@ class Admission:
         self._changed()
 
     def _changed(self) -> None:
-        # Those that share a thread come and go many at a time.
         if not self._turns.shared():
+            self._tell()
+
+    def _tell_now_and_then(self) -> None:
+        if self._in_flight != self._told and (now := time.monotonic()) >= self._tell_again:
+            self._tell_again = now + _PAUSE_S
             self._tell()
 
     def _tell(self) -> None:

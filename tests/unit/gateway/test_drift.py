@@ -49,12 +49,13 @@ def test_few_examples_say_nothing() -> None:
 
 
 def test_examples_that_come_one_by_one_are_all_counted() -> None:
-    values, answers = batch(0.3, 1, 120), outputs(None, 120)
+    count = 2 * LEAST_EXAMPLES
+    values, answers = batch(0.3, 1, count), outputs(None, count)
     together = Drift(make_contract()).observe(values, answers)
     drift = Drift(make_contract())
-    told = [drift.observe(values[i : i + 1], answers[i : i + 1]) for i in range(120)]
+    told = [drift.observe(values[i : i + 1], answers[i : i + 1]) for i in range(count)]
     assert told[-1] == together
-    assert 1 <= sum(indices is not None for indices in told) < 120
+    assert 1 <= sum(indices is not None for indices in told) < count
 
 
 def test_what_was_long_ago_is_forgotten() -> None:
