@@ -2,7 +2,6 @@
 
 import math
 import re
-import secrets
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from flask import g, has_request_context
 from clients.errors import DeadlineExceededError
 from serving.api.status import Code
 from serving.errors import InvalidInputError
+from serving.gateway.ids import new_id
 from serving.gateway.trace_context import TraceContext, trace_context
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def trace_headers() -> tuple[tuple[str, str], ...]:
 def request_id(given: str | None) -> str:
     """The caller's id of a request where it is safe to log, else a new one."""
     usable = given and len(given) <= _MAX_REQUEST_ID and _IN_IDS.sub("", given).isalnum()
-    return given if given and usable and given.isascii() else secrets.token_hex(16)
+    return given if given and usable and given.isascii() else new_id(16)
 
 
 def request_timeout(given: str | None, default: float, most: float) -> float:

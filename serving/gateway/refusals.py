@@ -2,10 +2,10 @@
 
 import logging
 import re
-import secrets
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from serving.gateway.ids import new_id
 from serving.gateway.seldom import Seldom
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Refusals:
         if monotonic() - at > _FRESH_S:
             return None
         self._untold += 1
-        return answer.replace(request_id, secrets.token_hex(16).encode())
+        return answer.replace(request_id, new_id(16).encode())
 
     def tell(self) -> None:
         """Have counted, and logged now and then, what was refused since the last time."""

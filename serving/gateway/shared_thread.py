@@ -42,6 +42,8 @@ class SharedThread(Turns):
         self._thread = threading.get_ident()
         self._ready: deque[_Gate] = deque()
         self._waiting: set[_Gate] = set()
+        # Greenlets whose request has ended: a new one would need memory for its stack.
+        self._idle: list[greenlet] = []
         self._acts: list[Callable[[], None]] = []
         # Those that it will get to, and how many more it takes before it looks for new ones.
         self._queue: deque[_Gate] = deque()
@@ -49,7 +51,19 @@ class SharedThread(Turns):
 
     def start(self, request: Callable[[], None]) -> None:
         """Serve a request until it waits or ends."""
-        greenlet(lambda: _logged(request), self._loop).switch()
+        task = self._idle.pop() if self._idle else greenlet(self._serve, self._loop)
+        task.switch(request)
+
+    def _serve(self, request: Callable[[], None]) -> None:
+        """What a greenlet does: one request after the other."""
+        while True:
+            try:
+                request()
+            except Exception:
+                log.exception("a request ended without an answer")
+            del request
+            self._idle.append(getcurrent())
+            request = self._loop.switch()
 
     def go_on(self) -> None:
         """Serve those that need not wait any more, until all wait for another thread."""
@@ -140,10 +154,3 @@ class _Gate:
     def wake(self) -> None:
         self._woken = True
         self._thread.woken(self)
-
-
-def _logged(request: Callable[[], None]) -> None:
-    try:
-        request()
-    except Exception:
-        log.exception("a request ended without an answer")

@@ -1,8 +1,9 @@
 """The place of a request in a distributed trace: https://www.w3.org/TR/trace-context/."""
 
 import re
-import secrets
 from dataclasses import dataclass
+
+from serving.gateway.ids import new_id
 
 HEADER = "traceparent"
 STATE_HEADER = "tracestate"
@@ -42,16 +43,13 @@ class TraceContext:
 
 def trace_context(traceparent: str | None, tracestate: str | None) -> TraceContext:
     """Continue the caller's trace, or begin one: without a header, or with one without sense."""
-    # Both from one call: each asks the kernel.
-    fresh = secrets.token_hex(24)
-    span_id, new_trace_id = fresh[:16], fresh[16:]
     match = _PATTERN.fullmatch((traceparent or "").strip())
     if match is None:
-        return TraceContext(new_trace_id, span_id)
+        return TraceContext(new_id(16), new_id(8))
     version, trace_id, parent_id, flags, rest = match.groups()
     invalid = version == "ff" or not int(trace_id, 16) or not int(parent_id, 16)
     if invalid or (version == "00" and rest):
-        return TraceContext(new_trace_id, span_id)
+        return TraceContext(new_id(16), new_id(8))
     state = tracestate or ""
     usable = len(state) <= _MAX_STATE and state.isascii() and state.isprintable()
-    return TraceContext(trace_id, span_id, parent_id, flags, state if usable else "")
+    return TraceContext(trace_id, new_id(8), parent_id, flags, state if usable else "")
