@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from numpy.typing import NDArray
 
 from serving.api.messages.inference_pb2 import (
@@ -17,8 +18,7 @@ from serving.api.status import Code
 from serving.contract import Contract
 
 
-@dataclass(frozen=True)
-class TensorResponse:
+class TensorResponse(msgspec.Struct, frozen=True):
     """The outputs of a Predict call by name, and the version that answered."""
 
     outputs: dict[str, NDArray[Any]]

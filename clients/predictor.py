@@ -9,10 +9,10 @@ examples are prepared anew.
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import msgspec
 from numpy.typing import NDArray
 
 from clients.backend import Backend, TensorResponse
@@ -34,8 +34,7 @@ _ATTEMPTS = 8
 _TRUSTED_S = 1.0
 
 
-@dataclass(frozen=True)
-class Predicted:
+class Predicted(msgspec.Struct, frozen=True):
     """What a model answered, and the contract of the version that did.
 
     Attributes:

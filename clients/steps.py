@@ -6,16 +6,16 @@ and returns its result. It does no I/O with the server: that is left to who runs
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+
+import msgspec
 
 Asked = TypeVar("Asked")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """A call came to its end."""
 
     result: Any

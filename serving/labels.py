@@ -1,22 +1,20 @@
 """What a model answers, in words and numbers that people read."""
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(msgspec.Struct, frozen=True):
     """A label and the probability that the model gives it."""
 
     label: str
     score: float
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True):
     """The likeliest label of one example, its probability, and the likeliest labels in order."""
 
     label: str
@@ -24,8 +22,7 @@ class Prediction:
     top: tuple[Score, ...]
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(msgspec.Struct, frozen=True):
     """The number that a regression answers for one example."""
 
     value: float

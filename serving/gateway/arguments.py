@@ -1,35 +1,35 @@
 """Arguments in a request's URL that several APIs take."""
 
+from collections.abc import Mapping
+
 from flask import request
 
 from serving.errors import InvalidInputError
 
-
-def argument(name: str) -> str | None:
-    """An argument's text; None where it is not there."""
-    args = request.args
-    # As a rule there are none; asked for one, Werkzeug would raise and catch an error.
-    return args.get(name) if args else None
+Arguments = Mapping[str, str]
 
 
-def only(*names: str) -> None:
-    """Refuse arguments with other names.
+def only(*names: str) -> Arguments:
+    """The arguments of the current request; of one that is there twice the first counts.
 
     Raises:
-        InvalidInputError: there is one.
+        InvalidInputError: there is one with another name.
     """
-    unknown = sorted(request.args.keys() - set(names))
+    # Asked for one that is not there, Werkzeug's own mapping would raise and catch an error.
+    given = request.args.to_dict()
+    unknown = sorted(given.keys() - set(names)) if given else ()
     if unknown:
         raise InvalidInputError(unknown[0], expected=" or ".join(names), got=unknown[0])
+    return given
 
 
-def positive(name: str) -> int | None:
+def positive(arguments: Arguments, name: str) -> int | None:
     """A whole number from 1, if the argument is there.
 
     Raises:
         InvalidInputError: it is something else.
     """
-    text = argument(name)
+    text = arguments.get(name)
     if text is None:
         return None
     # isdecimal alone would let other scripts' digits by; a version is an int64 on the wire.
@@ -38,13 +38,13 @@ def positive(name: str) -> int | None:
     return int(text)
 
 
-def share(name: str) -> float | None:
+def share(arguments: Arguments, name: str) -> float | None:
     """A number from 0 to 1, if the argument is there.
 
     Raises:
         InvalidInputError: it is something else.
     """
-    text = argument(name)
+    text = arguments.get(name)
     if text is None:
         return None
     try:
@@ -56,26 +56,25 @@ def share(name: str) -> float | None:
     return value
 
 
-def flag(name: str) -> bool:
+def flag(arguments: Arguments, name: str) -> bool:
     """Whether an argument is `true`; absent or `false` it is not.
 
     Raises:
         InvalidInputError: it is something else.
     """
-    given = argument(name)
-    text = "false" if given is None else given.lower()
+    text = arguments.get(name, "false").lower()
     if text not in ("true", "false"):
         raise InvalidInputError(name, expected="true or false", got=repr(text[:40]))
     return text == "true"
 
 
-def version_or_label() -> tuple[int | None, str | None]:
+def version_or_label(arguments: Arguments) -> tuple[int | None, str | None]:
     """What `?version=` or `?label=` asks for; neither is the newest version.
 
     Raises:
         InvalidInputError: both, or one that makes no sense.
     """
-    version, label = positive("version"), argument("label")
+    version, label = positive(arguments, "version"), arguments.get("label")
     if label == "":
         raise InvalidInputError("label", expected="the name of a label", got="nothing")
     if label is not None and version is not None:

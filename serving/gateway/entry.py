@@ -3,7 +3,8 @@
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
+from flask.globals import request_ctx
 
 from clients.errors import DeadlineExceededError
 from serving.api.status import Code
@@ -16,6 +17,7 @@ from serving.gateway.context import (
     context,
     request_id,
     request_timeout,
+    set_context,
 )
 from serving.gateway.errors import RETRY_AFTER, ProblemError
 from serving.gateway.observer import Observer
@@ -33,6 +35,7 @@ def init_app(
     app.before_request(lambda: _open_context(apis))
     app.before_request(_require_admission)
     app.after_request(_close_context)
+    app.teardown_request(lambda _: set_context(None))
     open_names = {api.blueprint.name for api in apis if api.open}
     always = {
         rule.rule
@@ -59,16 +62,18 @@ def _patience(environ: dict[str, Any], config: GatewayConfig) -> float:
 
 
 def _open_context(apis: tuple[Api, ...]) -> None:
-    config, headers, environ = gateway().config, request.headers, request.environ
-    api = api_of(request.path, request.blueprint, apis)
+    asked = request_ctx.request
+    config, headers, environ = gateway().config, asked.headers, asked.environ
+    api = api_of(asked.path, asked.blueprint, apis)
     # First without the header: if that is wrong, the error needs a context too.
-    g.context = current = RequestContext(
+    current = RequestContext(
         request_id(headers.get("X-Request-ID")),
         api.name,
         config.request_timeout,
         arrived(environ),
         trace=trace_context(headers.get(HEADER), headers.get(STATE_HEADER)),
     )
+    set_context(current)
     current.timeout = request_timeout(
         headers.get(TIMEOUT_HEADER), config.request_timeout, config.max_request_timeout
     )

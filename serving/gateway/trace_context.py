@@ -1,7 +1,8 @@
 """The place of a request in a distributed trace: https://www.w3.org/TR/trace-context/."""
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from serving.gateway.ids import new_id
 
@@ -11,8 +12,7 @@ _PATTERN = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2}
 _MAX_STATE = 512  # characters that everyone must pass on; longer ones are left out
 
 
-@dataclass(frozen=True)
-class TraceContext:
+class TraceContext(msgspec.Struct, frozen=True):
     """Where a request belongs.
 
     Attributes:

@@ -40,8 +40,7 @@ def explain(model: str) -> ResponseReturnValue:
 
     `?of=LABEL` asks what spoke for that label instead of the likeliest one.
     """
-    only("version", "label", "of")
-    version, label = version_or_label()
+    version, label = version_or_label(only("version", "label", "of"))
     current = context()
     current.model = model
     with current.phase("preprocess"):

@@ -4,7 +4,8 @@ import logging
 import time
 from urllib.parse import quote
 
-from flask import request
+from flask import Request
+from flask.globals import request_ctx
 
 from serving.gateway.context import RequestContext
 from serving.gateway.observer import Observer
@@ -33,10 +34,11 @@ class AccessLog(Observer):
         quiet = context.api in self._quiet
         if quiet and status < 500:
             return
-        fields = _fields(context, status)
+        asked = request_ctx.request
+        fields = _fields(asked, context, status)
         text = "%s %s %d %.1f ms %s"
-        method, path, milliseconds = request.method, _safe(request.path), fields["milliseconds"]
-        arguments = (method, path, status, milliseconds, context.request_id)
+        path, milliseconds = _safe(asked.path), fields["milliseconds"]
+        arguments = (asked.method, path, status, milliseconds, context.request_id)
         if quiet:
             self._failed_probes.warn(text, *arguments, extra=fields)
         else:
@@ -49,12 +51,12 @@ def _safe(path: str) -> str:
     return path if path.isprintable() else quote(path)
 
 
-def _fields(context: RequestContext, status: int) -> dict[str, object]:
+def _fields(asked: Request, context: RequestContext, status: int) -> dict[str, object]:
     return {
         "request_id": context.request_id,
         "trace_id": context.trace.trace_id,
-        "method": request.method,
-        "path": request.path,
+        "method": asked.method,
+        "path": asked.path,
         "status": status,
         "milliseconds": round((time.monotonic() - context.started) * 1000, 3),
         **{
@@ -66,5 +68,5 @@ def _fields(context: RequestContext, status: int) -> dict[str, object]:
         "version": context.version,
         "instances": context.instances,
         "caller": context.caller,
-        "remote_address": request.remote_addr,
+        "remote_address": asked.remote_addr,
     }

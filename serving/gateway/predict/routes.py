@@ -33,9 +33,13 @@ def predict(model: str) -> Response:
     what score an answer must have, `?partial=true` that bad examples are answered as errors beside
     the good ones. `Accept` picks JSON, CSV or .npy.
     """
-    only("version", "label", "top", "threshold", "partial")
-    version, label = version_or_label()
-    top, threshold, partial = positive("top"), share("threshold"), flag("partial")
+    given = only("version", "label", "top", "threshold", "partial")
+    version, label = version_or_label(given)
+    top, threshold, partial = (
+        positive(given, "top"),
+        share(given, "threshold"),
+        flag(given, "partial"),
+    )
     accepted = accepted_type(request.headers.get("Accept"))
     # A table has one column for each label listed: the likeliest alone, unless more are asked for.
     top = top or (1 if accepted == CSV else DEFAULT_TOP)

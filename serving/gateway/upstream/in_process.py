@@ -4,11 +4,11 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from numpy.typing import NDArray
 
 from clients.backend import Backend, TensorResponse
@@ -144,8 +144,7 @@ class InProcess(Wrapped):
         super().close()
 
 
-@dataclass(frozen=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """What a call asks of a model."""
 
     version: int | None
