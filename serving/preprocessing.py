@@ -63,7 +63,8 @@ class StretchContrast(StepBase, frozen=True):
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """Apply the step."""
         low, high = np.minimum.reduce(image, axis=None), np.maximum.reduce(image, axis=None)
-        return image if high == low else (image - low) / (high - low)
+        done = high == low or (low == 0 and high == 1)
+        return image if done else (image - low) / (high - low)
 
 
 class InvertIfLight(StepBase, frozen=True):

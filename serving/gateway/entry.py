@@ -27,6 +27,17 @@ from serving.gateway.trace_context import HEADER, STATE_HEADER, trace_context
 from serving.gateway.traffic.admission import Admission, arrived, verdict
 from serving.gateway.turns import Turns
 
+_ID_HEADER = "X-Request-ID"
+
+
+def _key(header: str) -> str:
+    """Where a header is in a WSGI environment, and found at once."""
+    return f"HTTP_{header.upper().replace('-', '_')}"
+
+
+_REQUEST_ID, _TIMEOUT = _key(_ID_HEADER), _key(TIMEOUT_HEADER)
+_TRACE, _TRACE_STATE = _key(HEADER), _key(STATE_HEADER)
+
 
 def init_app(
     app: Flask, config: GatewayConfig, apis: tuple[Api, ...], observer: Observer, turns: Turns
@@ -54,28 +65,29 @@ def init_app(
 
 
 def _patience(environ: dict[str, Any], config: GatewayConfig) -> float:
-    header = environ.get(f"HTTP_{TIMEOUT_HEADER.upper().replace('-', '_')}")
     try:
-        return request_timeout(header, config.request_timeout, config.max_request_timeout)
+        return request_timeout(
+            environ.get(_TIMEOUT), config.request_timeout, config.max_request_timeout
+        )
     except InvalidInputError:  # said in _open_context
         return config.request_timeout
 
 
 def _open_context(apis: tuple[Api, ...]) -> None:
     asked = request_ctx.request
-    config, headers, environ = gateway().config, asked.headers, asked.environ
+    config, environ = gateway().config, asked.environ
     api = api_of(asked.path, asked.blueprint, apis)
     # First without the header: if that is wrong, the error needs a context too.
     current = RequestContext(
-        request_id(headers.get("X-Request-ID")),
+        request_id(environ.get(_REQUEST_ID)),
         api.name,
         config.request_timeout,
         arrived(environ),
-        trace=trace_context(headers.get(HEADER), headers.get(STATE_HEADER)),
+        trace=trace_context(environ.get(_TRACE), environ.get(_TRACE_STATE)),
     )
     set_context(current)
     current.timeout = request_timeout(
-        headers.get(TIMEOUT_HEADER), config.request_timeout, config.max_request_timeout
+        environ.get(_TIMEOUT), config.request_timeout, config.max_request_timeout
     )
     connection = environ.get("gunicorn.socket")
     if connection is not None:
@@ -102,6 +114,6 @@ def _require_admission() -> None:
 
 def _close_context(response: Response) -> Response:
     current = context()
-    response.headers["X-Request-ID"] = current.request_id
+    response.headers[_ID_HEADER] = current.request_id
     gateway().observer.answered(current, response.status_code)
     return response
