@@ -18,7 +18,7 @@ from serving.api.status import HTTP_STATUS, Code
 from serving.errors import InvalidInputError, TooLargeError
 from serving.gateway.api import Api
 from serving.gateway.context import context
-from serving.gateway.problem import Problem
+from serving.gateway.problem import INTERNAL, Problem
 from serving.gateway.state import gateway
 
 RETRY_AFTER = {"Retry-After": "1"}
@@ -92,7 +92,7 @@ def _problem(error: Exception, api: Api) -> Problem:
     )
     return Problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
-        "The gateway failed; its log has the details under this request id.",
+        INTERNAL,
         Code.INTERNAL,
     )
 

@@ -10,6 +10,7 @@ from flask import Response
 from serving.api.status import HTTP_STATUS, Code
 from serving.gateway.context import context
 
+INTERNAL = "The gateway failed; its log has the details under this request id."
 _MEMBERS = ("field", "expected", "got", "hint")
 
 

@@ -1,5 +1,6 @@
 """The processes that answer: how ours stop, and keep connections."""
 
+import contextlib
 import logging
 import os
 import select
@@ -7,9 +8,12 @@ import threading
 from time import monotonic
 from typing import Any
 
+from gunicorn.util import write_nonblock
 from gunicorn.workers.gthread import ThreadWorker
 
 from serving.gateway.balance import Share
+from serving.gateway.outbox import Outbox
+from serving.gateway.unparsed import problem_instead
 
 # Connections that a worker takes in before it looks at those that it has.
 _AT_ONCE = 8
@@ -80,6 +84,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if self.app.stopping:
             req.force_close()
         return super().handle_request(req, conn)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Answer what cannot be read as a request, or failed outside of the application."""
+        said = Outbox()
+        super().handle_error(req, said, addr, exc)
+        if content := said.content():
+            with contextlib.suppress(OSError):  # the client is gone
+                write_nonblock(client, problem_instead(content, exc))
 
 
 class ThreadsWorker(Worker):
