@@ -3,8 +3,12 @@
 import json
 import re
 import socket
+from functools import partial
+from pathlib import Path
 
 import pytest
+
+from tests.waiting import until
 
 BAD = {
     b"no request\r\n\r\n": (400, "request line"),
@@ -17,6 +21,10 @@ BAD = {
     b"POST /predict/toy HTTP/1.1\r\nB@d: 1\r\nContent-Length: 1\r\n\r\n1": (400, "header"),
     b"POST /predict/toy HTTP/1.1\r\nTransfer-Encoding: lzw\r\n\r\n": (501, "lzw"),
 }
+
+
+def is_logged(log: Path, text: str) -> bool:
+    return text in log.read_text()
 
 
 @pytest.mark.usefixtures("both_workers")
@@ -36,4 +44,4 @@ def test_what_is_no_request_is_answered_with_a_problem_document(start_gateway):
         request_id = re.search(rb"X-Request-ID: ([0-9a-f]{32})\r\n", head + b"\r\n")
         assert request_id is not None
         assert problem["request_id"] == request_id[1].decode()
-        assert problem["request_id"] in gateway.log.read_text()
+        until(partial(is_logged, gateway.log, problem["request_id"]))
