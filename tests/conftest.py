@@ -1,6 +1,7 @@
 """Fixtures that more than one room's tests share."""
 
 import logging
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,12 @@ from tests.saved_models import SavedModels
 
 if TYPE_CHECKING:
     from training.train import TrainingResult
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C where a shell started the tests in the background, and tell processes to."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
