@@ -1,6 +1,7 @@
 """A finished run as its report and its model card take it."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.contract import Contract, ImageInput, TableInput
-from serving.images import decode_image
+from serving.images import decode_image, ignore_warnings
 from serving.tables import NumericColumn
 from training.config import TrainConfig
 from training.descent import DescentPath
@@ -88,7 +89,9 @@ def _rows(part: Part, outputs: NDArray[np.float32]) -> tuple[Column64, Column64,
 def _pixels(part: Part, row: int) -> NDArray[np.uint8]:
     raw = part.raw(row)
     assert isinstance(raw, bytes)  # noqa: S101 - what parts of images hold
-    return decode_image(raw)
+    with warnings.catch_warnings():
+        ignore_warnings()
+        return decode_image(raw)
 
 
 def _record(epoch: Epoch) -> EpochRecord:

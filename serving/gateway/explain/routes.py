@@ -40,7 +40,8 @@ def explain(model: str) -> ResponseReturnValue:
 
     `?of=LABEL` asks what spoke for that label instead of the likeliest one.
     """
-    version, label = version_or_label(only("version", "label", "of"))
+    given = only("version", "label", "of")
+    version, label = version_or_label(given)
     current = context()
     current.model = model
     with current.phase("preprocess"):
@@ -52,7 +53,7 @@ def explain(model: str) -> ResponseReturnValue:
         raise not_found(model, version, label) from error
     contract = found.predicted.contract
     with current.phase("postprocess"):
-        index = _explained_label(found.predicted)
+        index = _explained_label(found.predicted, given.get("of"))
         scores = found.predicted.outputs[:, index]
         heatmap = found.occlusion.heatmap(scores)
         if request.accept_mimetypes.best_match([JSON, PNG]) == PNG:
@@ -103,9 +104,9 @@ def _only_one(examples: list[NamedExample]) -> NamedExample:
     return examples[0]
 
 
-def _explained_label(predicted: Predicted) -> int:
+def _explained_label(predicted: Predicted, wanted: str | None) -> int:
     """The index of the label that `?of=` names, else of the likeliest."""
-    labels, wanted = predicted.contract.labels, request.args.get("of")
+    labels = predicted.contract.labels
     if not labels:
         raise InvalidInputError("model", expected="a classification", got="a regression")
     if wanted is None:
