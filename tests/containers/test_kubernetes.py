@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -37,10 +38,13 @@ class Cluster:
     def apply(self, deployment: str) -> None:
         """Start a deployment, with the ConfigMaps."""
         file = self._folder / f"{deployment}.yaml"
-        maps = of_kind(self._documents, "ConfigMap").values()
-        file.write_text(
-            yaml.safe_dump_all([*maps, of_kind(self._documents, "Deployment")[deployment]])
-        )
+        started = copy.deepcopy(of_kind(self._documents, "Deployment")[deployment])
+        started["metadata"]["name"] = self._own(deployment)
+        maps = of_kind(self._documents, "ConfigMap")
+        text = yaml.safe_dump_all([*maps.values(), started])
+        for name in maps:
+            text = text.replace(name, self._own(name))
+        file.write_text(text)
         self._files.append(file)
         network = f"--network={self._engine.network}:alias={deployment}"
         self._engine.podman("play", "kube", network, str(file))
@@ -89,10 +93,14 @@ class Cluster:
         for file in self._files:
             self._run("play", "kube", "--down", str(file))
         for name in of_kind(self._documents, "ConfigMap"):
-            self._run("volume", "rm", "--force", name)
+            self._run("volume", "rm", "--force", self._own(name))
+
+    def _own(self, name: str) -> str:
+        # podman knows pods and volumes by name, and another run, or one that was killed, has them too.
+        return f"{name}-{os.getpid()}"
 
     def _name(self, deployment: str) -> str:
-        return f"{deployment}-pod-0-{container(self._documents, deployment)['name']}"
+        return f"{self._own(deployment)}-pod-0-{container(self._documents, deployment)['name']}"
 
     def _run(self, *arguments: str, body: bytes | None = None) -> subprocess.CompletedProcess:
         return subprocess.run(
