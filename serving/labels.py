@@ -41,10 +41,10 @@ def predictions(
     Returns:
         One prediction for each row. Of equal probabilities the first class wins.
     """
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top, len(labels))]
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top, len(labels))].tolist()
     answers = []
     for row, classes in zip(probabilities, order, strict=True):
-        scores = tuple(Score(labels[c], float(row[c])) for c in classes)
+        scores = tuple([Score(labels[c], row.item(c)) for c in classes])
         answers.append(Prediction(scores[0].label, scores[0].score, scores))
     return answers
 

@@ -37,6 +37,8 @@ def write_together() -> None:
     more lines make their threads wait for one another. Call it after `configure`, in the process
     that logs: a fork would lose lines. A process that is killed loses those of its last moment.
     """
+    # No line says them, and they are looked up for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if type(handler) is logging.StreamHandler:

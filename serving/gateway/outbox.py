@@ -15,22 +15,6 @@ class Outbox:
         """All that was said."""
         return b"".join(self._parts)
 
-    def recv(self, _size: int) -> bytes:
-        """Nothing: there is no more to come."""
-        return b""
-
     def gettimeout(self) -> float:
         """Nothing blocks."""
         return 0.0
-
-    def settimeout(self, _seconds: float | None) -> None:
-        """Nothing blocks."""
-
-    def setblocking(self, _blocking: bool) -> None:
-        """Nothing blocks."""
-
-    def shutdown(self, _how: int) -> None:
-        """The connection is closed by whoever sends the content."""
-
-    def close(self) -> None:
-        """The connection is closed by whoever sends the content."""

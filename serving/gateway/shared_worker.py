@@ -1,27 +1,21 @@
 """A worker whose short requests share its main thread; all others have a thread each."""
 
 import contextlib
-import re
 from concurrent.futures import Executor
 from functools import partial
 from selectors import EVENT_READ
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from gunicorn import http
+from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import DEFAULT_WORKER_DATA_TIMEOUT, TConn
 
 from serving.gateway.outbox import Outbox
 from serving.gateway.refusals import Refusals
 from serving.gateway.shared_thread import SharedThread
+from serving.gateway.short_requests import LARGEST, Heads, ShortRequest, short_request
 from serving.gateway.worker import Worker
-
-# What is larger may come in parts, and take long: a thread waits for it.
-_LARGEST = 64 * 1024
-_PREDICTION = re.compile(rb"POST /(?:predict|v1/models|v2/models)/")
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*(?=\r\n)", re.IGNORECASE)
-# What frames a body otherwise, or holds it back.
-_OTHERWISE = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade)[ \t]*:", re.IGNORECASE)
 
 
 class SharedWorker(Worker):
@@ -86,7 +80,7 @@ class SharedWorker(Worker):
 
     def _readable(self, conn: "_Connection", _: Any) -> None:
         try:
-            data = conn.sock.recv(_LARGEST)
+            data = conn.sock.recv(LARGEST)
         except BlockingIOError:
             return
         except OSError:  # reset
@@ -98,7 +92,7 @@ class SharedWorker(Worker):
             self.nr_conns -= 1
             conn.close()
             return
-        if not _is_short(data):
+        if (request := short_request(data)) is None:
             conn.parser.unreader.unread(data)
             self._unwatch(conn)
             self.enqueue_req(conn)
@@ -107,22 +101,21 @@ class SharedWorker(Worker):
         else:
             conn.busy = True
             self._begun.append(conn)
-            self._shared.start(partial(self._serve, conn, data))
+            self._shared.start(partial(self._serve, conn, request, data))
 
     def _refused(self, data: bytes) -> bytes | None:
         return None if self.app.stopping or not self.alive else self._refusals.again(data)
 
-    def _serve(self, conn: "_Connection", data: bytes) -> None:
-        """Answer a request that is there as a whole; within the shared thread."""
+    def _serve(self, conn: "_Connection", request: ShortRequest, data: bytes) -> None:
+        """Answer a request; within the shared thread."""
         req, outbox = None, Outbox()
         keep = False
         try:
-            # Not by the connection's own parser, which would look for more of the body there.
-            req = next(http.get_parser(self.cfg, [data], conn.client))
-            keep = self.handle_request(req, _Seat(outbox, conn.client, conn.server))
-        except StopIteration:  # it failed when a part of the answer was there
-            pass
+            req, environ = conn.heads.read(request)
+            keep = self._respond(req, environ, outbox)
         except Exception as error:
+            # Nothing was sent yet.
+            outbox = Outbox()
             self.handle_error(req, outbox, conn.client, error)
         answer = outbox.content()
         # Nobody else was served between that and this.
@@ -131,6 +124,22 @@ class SharedWorker(Worker):
             if keep:
                 self._refusals.keep(data, answer)
         self._answer(conn, answer, keep)
+
+    def _respond(self, req: Any, environ: dict[str, Any], outbox: Outbox) -> bool:
+        """Have the application answer; whether the connection is kept."""
+        response = Response(req, outbox, self.cfg)
+        # Near the end a client shall connect anew, elsewhere.
+        if self.app.stopping or not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
+            response.force_close()
+        parts = self.wsgi(environ, response.start_response)
+        try:
+            for part in parts:
+                response.write(part)
+            response.close()
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        return not response.should_close()
 
     def _answer(self, conn: "_Connection", answer: bytes, keep: bool) -> None:
         conn.busy = False
@@ -167,29 +176,10 @@ class _Connection(TConn):  # type: ignore[misc]
     def __init__(self, cfg: Any, sock: Any, client: Any, server: Any) -> None:
         super().__init__(cfg, sock, client, server)
         self.parser = http.get_parser(cfg, sock, client)
+        self.heads = Heads(cfg, client, server)
         self.initialized = True
         self.watched = False
         self.busy = False
-
-
-class _Seat(NamedTuple):
-    """What answering a request needs of a connection."""
-
-    sock: Outbox
-    client: Any
-    server: Any
-
-
-def _is_short(data: bytes) -> bool:
-    """Whether a prediction is asked for, and nothing is missing or too much."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or not _PREDICTION.match(data):
-        return False
-    head = data[: end + 2]
-    lengths = _LENGTH.findall(head)
-    if len(lengths) != 1 or _OTHERWISE.search(head):
-        return False
-    return len(data) == end + 4 + int(lengths[0])
 
 
 def _send_all(conn: _Connection, rest: bytes, seconds: float, keep: bool) -> bool:

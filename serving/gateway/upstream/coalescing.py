@@ -120,7 +120,8 @@ class Coalescing(Wrapped):
 
     def _drive(self, lane: Lane, driver: Passenger) -> None:
         """Make one call for a batch, and have the next one made."""
-        batch = driver.batch
+        # Not kept: it holds the driver itself.
+        batch, driver.batch = driver.batch, ()
         outcomes: Sequence[TensorResponse | CallError] | None = None
         try:
             if len(batch) == 1:

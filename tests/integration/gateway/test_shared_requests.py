@@ -97,6 +97,30 @@ def test_one_after_the_other(connection):
         assert connection.answers(1) == [200]
 
 
+def test_each_head_counts_also_where_it_is_like_the_one_before(connection):
+    """The length, the argument, the type and the id of a request are its own."""
+    array = json.dumps({"instances": [np.zeros((8, 8, 1)).tolist()]}).encode()
+    first = request(IMAGE, "X-Request-ID: first")
+    asked = [
+        (first, 200, "first", 3),
+        (request(b"no image", "X-Request-ID: first"), 400, "first", 0),
+        (first, 200, "first", 3),
+        (first.replace(b"/toy", b"/toy?top=1"), 200, "first", 1),
+        (first.replace(b"first", b"other"), 200, "other", 3),
+        (request(array, "X-Request-ID: first"), 400, "first", 0),
+        (request(array, "X-Request-ID: a", content_type="application/json"), 200, "a", 3),
+        (first, 200, "first", 3),
+    ]
+    for data, status, request_id, top in asked:
+        connection.send(data)
+        response = HTTPResponse(connection.socket, method="POST")
+        response.begin()
+        assert (response.status, response.headers["X-Request-ID"]) == (status, request_id)
+        answer = json.loads(response.read())
+        if status == 200:
+            assert len(answer["predictions"][0]["top"]) == top
+
+
 @pytest.mark.parametrize("cut", [1, 20, 60, len(request()) - len(IMAGE), len(request()) - 1])
 def test_in_pieces(connection, gateway, cut):
     """The worker goes on with others meanwhile."""
