@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from flask import Flask
 from prometheus_client import CollectorRegistry
@@ -26,7 +25,7 @@ from serving.gateway import (
     tfserving,
 )
 from serving.gateway.api import Api
-from serving.gateway.body import InMemory
+from serving.gateway.application import Application
 from serving.gateway.config import GatewayConfig
 from serving.gateway.context import trace_headers
 from serving.gateway.files import Files, read_files
@@ -87,8 +86,7 @@ def create_app(
         turns: how requests take turns; None gives each a thread of its own.
     """
     turns = turns or Turns()
-    app = _Application(__name__, static_folder=None)
-    app.request_class = InMemory
+    app = Application(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     # A multipart field that is not a file has nothing to say here: keep it small.
     app.config["MAX_FORM_MEMORY_SIZE"] = 64 * 1024
@@ -105,12 +103,6 @@ def create_app(
     access.init_app(app, files.keys, apis)
     browsers.init_app(app, config.cors_origins, apis)
     return app
-
-
-class _Application(Flask):
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """A function as it is: none of ours is a coroutine, and to ask takes time."""
-        return func
 
 
 def _connect(config: GatewayConfig, turns: Turns) -> Backend:

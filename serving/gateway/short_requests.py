@@ -1,7 +1,7 @@
 """Requests that have come as a whole, and what one has in common with the next.
 
 A client that goes on asking over a connection sends the same head again, but for the length of what
-it sends. So a head like the last one is not read again.
+it sends. So a head like the last one is not read again, and what follows from it alone is kept.
 """
 
 import re
@@ -15,6 +15,9 @@ from gunicorn.http import wsgi
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+# Where a WSGI environment holds what the application found out from the head: a dictionary that
+# requests with heads alike have in common, and change no values of.
+ALIKE = "rockstar.alike"
 # What is larger may come in parts, and take long.
 LARGEST = 64 * 1024
 _PREDICTION = re.compile(rb"POST /(?:predict|v1/models|v2/models)/")
@@ -93,4 +96,5 @@ class Heads:
         # An answer is sent in one piece.
         del environ["wsgi.early_hints"], environ["gunicorn.socket"]
         environ["wsgi.multithread"] = True
+        environ[ALIKE] = {}
         self._common, self._request, self._environ = request.common, parsed, environ

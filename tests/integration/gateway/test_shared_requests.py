@@ -98,7 +98,7 @@ def test_one_after_the_other(connection):
 
 
 def test_each_head_counts_also_where_it_is_like_the_one_before(connection):
-    """The length, the argument, the type and the id of a request are its own."""
+    """The length, the path, the argument, the type and the id of a request are its own."""
     array = json.dumps({"instances": [np.zeros((8, 8, 1)).tolist()]}).encode()
     first = request(IMAGE, "X-Request-ID: first")
     asked = [
@@ -106,6 +106,7 @@ def test_each_head_counts_also_where_it_is_like_the_one_before(connection):
         (request(b"no image", "X-Request-ID: first"), 400, "first", 0),
         (first, 200, "first", 3),
         (first.replace(b"/toy", b"/toy?top=1"), 200, "first", 1),
+        *[(first.replace(b"/toy ", b"/toy/none "), 404, "first", 0)] * 2,
         (first.replace(b"first", b"other"), 200, "other", 3),
         (request(array, "X-Request-ID: first"), 400, "first", 0),
         (request(array, "X-Request-ID: a", content_type="application/json"), 200, "a", 3),

@@ -8,11 +8,11 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.errors import ParseException
 
-from serving.gateway.short_requests import Heads, short_request
+from serving.gateway.short_requests import ALIKE, Heads, short_request
 
 CLIENT, SERVER = ("127.0.0.1", 4711), ("127.0.0.1", 8080)
-# Of gunicorn's environment: what stands for the connection, and objects that are made each time.
-OBJECTS = {"wsgi.input", "wsgi.errors", "wsgi.early_hints", "gunicorn.socket", "wsgi.multithread"}
+# What stands for the connection or differs by who serves, and objects that are made each time.
+APART = {"wsgi.input", "wsgi.errors", "wsgi.early_hints", "gunicorn.socket", "wsgi.multithread"}
 
 
 def request(*headers: str, body: bytes = b"1234", target: str = "/predict/cnn") -> bytes:
@@ -47,7 +47,7 @@ def read(data: bytes) -> tuple[dict, bool, bytes]:
 
 
 def plain(environ: dict) -> dict:
-    return {name: value for name, value in environ.items() if name not in OBJECTS}
+    return {name: value for name, value in environ.items() if name not in {*APART, ALIKE}}
 
 
 def read_again(heads: Heads, data: bytes) -> tuple[dict, bool, bytes]:
@@ -84,6 +84,19 @@ def test_what_the_application_notes_does_not_reach_the_next():
     _, environ = connection.read(short)
     assert "noted" not in environ
     assert environ["wsgi.input"].read() == b"1234"
+
+
+def test_what_follows_from_a_head_is_kept_for_those_like_it_alone():
+    connection = heads()
+    kept = []
+    for body in (b"1", b"22", b"333"):
+        short = short_request(request(body=body))
+        assert short is not None
+        kept.append(connection.read(short)[1][ALIKE])
+    assert kept[0] is kept[1] is kept[2]
+    other = short_request(request(target="/predict/mlp"))
+    assert other is not None
+    assert connection.read(other)[1][ALIKE] is not kept[0]
 
 
 def test_a_bad_head_is_refused_each_time_and_disturbs_no_other():
