@@ -100,10 +100,23 @@ def _size(line: str) -> int:
     return len(line.encode(errors="backslashreplace"))
 
 
+class _Text(logging.Formatter):
+    """Makes the time of all the lines of a second once."""
+
+    _second = -1
+    _time = ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """See Formatter."""
+        second = int(record.created)
+        if second != self._second:
+            self._time = super().formatTime(record, datefmt)
+            self._second = second
+        return self._time
+
+
 def _text(program: str) -> logging.Formatter:
-    return logging.Formatter(
-        f"%(asctime)s %(levelname)s {program}: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
-    )
+    return _Text(f"%(asctime)s %(levelname)s {program}: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
 
 
 def _json() -> logging.Formatter:

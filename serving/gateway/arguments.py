@@ -15,6 +15,8 @@ def only(*names: str) -> Arguments:
     Raises:
         InvalidInputError: there is one with another name.
     """
+    if not request.environ.get("QUERY_STRING"):
+        return {}
     # Asked for one that is not there, Werkzeug's own mapping would raise and catch an error.
     given = request.args.to_dict()
     unknown = sorted(given.keys() - set(names)) if given else ()

@@ -85,8 +85,10 @@ class SharedWorker(Worker):
             return
         except OSError:  # reset
             data = b""
-        kept = conn in self.keepalived_conns
-        (self.keepalived_conns if kept else self.pending_conns).remove(conn)
+        try:
+            self.keepalived_conns.remove(conn)
+        except ValueError:  # its first request
+            self.pending_conns.remove(conn)
         if not data:
             self._unwatch(conn)
             self.nr_conns -= 1
