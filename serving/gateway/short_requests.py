@@ -1,7 +1,8 @@
 """Requests that have come as a whole, and what one has in common with the next.
 
 A client that goes on asking over a connection sends the same head again, but for the length of what
-it sends. So a head like the last one is not read again, and what follows from it alone is kept.
+it sends; a proxy adds an id, and for whom it asks. So a head that is like the last one but for such
+lines is not read again, and what follows from the rest is kept.
 """
 
 import re
@@ -15,15 +16,28 @@ from gunicorn.http import wsgi
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# Where a WSGI environment holds what the application found out from the head: a dictionary that
-# requests with heads alike have in common, and change no values of.
+# Where a WSGI environment holds what the application found out from the path and the host: a
+# dictionary that requests with heads alike have in common, and change no values of.
 ALIKE = "rockstar.alike"
 # What is larger may come in parts, and take long.
 LARGEST = 64 * 1024
 _PREDICTION = re.compile(rb"POST /(?:predict|v1/models|v2/models)/")
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*(?=\r\n)", re.IGNORECASE)
-# What frames a body otherwise, or holds it back.
-_OTHERWISE = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade)[ \t]*:", re.IGNORECASE)
+_OWN = {
+    b"content-length": "CONTENT_LENGTH",
+    b"traceparent": "HTTP_TRACEPARENT",
+    b"x-forwarded-for": "HTTP_X_FORWARDED_FOR",
+    b"x-real-ip": "HTTP_X_REAL_IP",
+    b"x-request-id": "HTTP_X_REQUEST_ID",
+}
+# Of these each request has its own, or else a body is framed otherwise, or held back.
+_LINE = re.compile(
+    rb"\r\n(?:(%s):[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)|(?:transfer-encoding|expect|upgrade)[ \t]*:)"
+    % b"|".join(_OWN),
+    re.IGNORECASE,
+)
+_LENGTH = re.compile(r"[0-9]{1,9}")
+# gunicorn refuses lines that are much longer.
+_PLAIN = re.compile(rb"[ -~]{0,1000}")
 
 
 class ShortRequest(NamedTuple):
@@ -31,31 +45,38 @@ class ShortRequest(NamedTuple):
 
     Attributes:
         head: its lines, with the empty one that ends them.
-        common: the same without the body's length.
-        length: of the body, in digits.
+        common: the same without what is its own.
+        own: by its name in a WSGI environment, what may differ from that of requests like it.
         body: all of it.
     """
 
     head: bytes
     common: bytes
-    length: bytes
+    own: dict[str, str]
     body: bytes
 
 
 def short_request(data: bytes) -> ShortRequest | None:
-    """A request for a prediction; None: another, or something is missing or too much."""
+    """A request for a prediction; None: another, or something is missing, unusual or too much."""
     end = data.find(b"\r\n\r\n") + 4
     if end < 4 or not _PREDICTION.match(data):
         return None
-    head = data[:end]
-    lengths = [*_LENGTH.finditer(head)]
-    if len(lengths) != 1 or _OTHERWISE.search(head):
+    head, own = data[:end], {}
+    common, at = b"", 0
+    for line in _LINE.finditer(head):
+        name, value = line.groups()
+        if name is None or not _PLAIN.fullmatch(value):
+            return None
+        key = _OWN[name.lower()]
+        if key in own:
+            return None
+        own[key] = value.decode("ascii")
+        first, last = line.span(2)
+        common, at = common + head[at:first], last
+    length = own.get("CONTENT_LENGTH", "")
+    if not _LENGTH.fullmatch(length) or len(data) != end + int(length):
         return None
-    first, last = lengths[0].span(1)
-    length = head[first:last]
-    if len(data) != end + int(length):
-        return None
-    return ShortRequest(head, head[:first] + head[last:], length, data[end:])
+    return ShortRequest(head, common + head[at:], own, data[end:])
 
 
 class Heads:
@@ -84,8 +105,7 @@ class Heads:
         """
         if request.common != self._common:
             self._read(request)
-        environ = self._environ.copy()
-        environ["CONTENT_LENGTH"] = request.length.decode()
+        environ = self._environ | request.own
         environ["wsgi.input"] = BytesIO(request.body)
         return self._request, environ
 

@@ -29,6 +29,14 @@ REQUESTS = [
     request("Content-Type: application/json", body=b"12345"),
     request("X-Request-ID: one"),
     request("X-Request-ID: two"),
+    request("x-request-id:\ttwo words \t"),
+    request("X-Request-ID:"),
+    request("X-Real-IP: 10.0.0.1", "X-Request-ID: one", "X-Forwarded-For: 10.0.0.1, 10.0.0.2"),
+    request("X-Real-IP: 10.0.0.3", "X-Request-ID: two", "X-Forwarded-For: 10.0.0.3"),
+    request("X-Request-ID: two", "X-Real-IP: 10.0.0.3", "X-Forwarded-For: 10.0.0.3"),
+    request("Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    request("Traceparent: 00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"),
+    request("X-Forwarded-Host: x-request-id: none", "X-Request-ID-More: 1"),
     request("Connection: close"),
     request("X-Forwarded-Proto: https"),
     request("A: 1", "A: 2"),
@@ -89,12 +97,12 @@ def test_what_the_application_notes_does_not_reach_the_next():
 def test_what_follows_from_a_head_is_kept_for_those_like_it_alone():
     connection = heads()
     kept = []
-    for body in (b"1", b"22", b"333"):
-        short = short_request(request(body=body))
+    for number in range(3):
+        short = short_request(request(f"X-Request-ID: {number}", body=b"1" * number))
         assert short is not None
         kept.append(connection.read(short)[1][ALIKE])
     assert kept[0] is kept[1] is kept[2]
-    other = short_request(request(target="/predict/mlp"))
+    other = short_request(request("X-Request-ID: 0", target="/predict/mlp"))
     assert other is not None
     assert connection.read(other)[1][ALIKE] is not kept[0]
 
@@ -121,7 +129,13 @@ def test_a_bad_head_is_refused_each_time_and_disturbs_no_other():
         request("Transfer-Encoding: chunked"),
         request("Expect: 100-continue"),
         request("Upgrade: h2c"),
+        request("Transfer-Encoding : gzip, chunked"),
         request("Content-Length: 4"),
+        request("content-length : 4").replace(b"Content-Length: 4\r\n", b""),
+        request().replace(b"Content-Length: 4", b"Content-Length: +4"),
+        request("X-Request-ID: one", "X-Request-ID: two"),
+        request(f"X-Request-ID: {'a' * 9000}"),
+        request("X-Request-ID: na\u00efve"),
         request().replace(b"Content-Length: 4", b"Content-Length: four"),
         request().replace(b"Content-Length: 4\r\n", b""),
     ],
