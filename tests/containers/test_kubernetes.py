@@ -18,11 +18,19 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.images
 
-# Asks from inside of a container, where services have their names and ports.
+# Asks from inside of a container, where services have their names and ports. It asks again when it is
+# told to: podman's name server drops what it is asked while another container joins the network.
 ASK = """
-import sys, urllib.request
+import sys, time, urllib.error, urllib.request
 request = urllib.request.Request(sys.argv[1], sys.stdin.buffer.read(), {"Content-Type": "image/png"})
-sys.stdout.write(urllib.request.urlopen(request, timeout=20).read().decode())
+for attempts_left in range(9, -1, -1):
+    try:
+        sys.stdout.write(urllib.request.urlopen(request, timeout=20).read().decode())
+        break
+    except urllib.error.HTTPError as error:
+        if error.code != 503 or not attempts_left:
+            raise
+        time.sleep(float(error.headers["Retry-After"]))
 """
 
 
