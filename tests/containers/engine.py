@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -95,8 +96,8 @@ class Engine:
 
     folder: Path
     environment: dict[str, str]
-    # Others may test at the same time.
-    network: str = f"rockstartf-test-{os.getpid()}"
+    # Others may test at the same time, and a run that was killed has left its own.
+    network: str = field(default_factory=lambda: f"rockstartf-test-{secrets.token_hex(4)}")
     base: str = ""
     _started: list[str] = field(default_factory=list)
     _base: tuple[str, ...] = ()

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -104,8 +103,8 @@ class Cluster:
             self._run("volume", "rm", "--force", self._own(name))
 
     def _own(self, name: str) -> str:
-        # podman knows pods and volumes by name, and another run, or one that was killed, has them too.
-        return f"{name}-{os.getpid()}"
+        # podman knows pods and volumes by name, as it does networks.
+        return f"{name}-{self._engine.network}"
 
     def _name(self, deployment: str) -> str:
         return f"{self._own(deployment)}-pod-0-{container(self._documents, deployment)['name']}"
