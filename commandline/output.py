@@ -53,6 +53,11 @@ def echo_failure(failure: Failure) -> None:
         click.echo(failure.hint, err=True)
 
 
+def echo_step(text: str) -> None:
+    """Say what a long command is about to do, on standard error."""
+    click.echo(text, err=True)
+
+
 def progress_shown() -> bool:
     """Whether somebody sees a bar that moves."""
     return sys.stderr.isatty()

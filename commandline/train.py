@@ -7,7 +7,7 @@ import click
 
 from commandline.exits import Exit
 from commandline.options import json_option
-from commandline.output import echo_json
+from commandline.output import echo_json, echo_step
 from training.config import ACTIVATIONS, APIS, DEFAULT_DATA, MIXED_PRECISION, PRESETS, TASKS
 from training.data_spec import SYNTAX
 from training.defaults import MODELS
@@ -93,16 +93,27 @@ def _config(model: str | None, file: Path | None, settings: dict[str, Any]) -> "
 
 
 def _run(config: "TrainConfig", workdir: Path) -> "TrainingResult | None":
-    """What came of it; None in a process that only helps another one."""
+    """Train and publish; None in a process that only helps the chief of several workers."""
     from training.distribution import is_chief
+    from training.prepare import prepare_for
     from training.progress import shown
+    from training.record import require_writable
+    from training.summary import describe
+
+    chief = is_chief()
+    # Everything that can be wrong with arguments and data, before TensorFlow takes its seconds.
+    require_writable(workdir)
+    echo_step(f"Reading {config.data} …")
+    data = prepare_for(config)
+    echo_step(describe(data))
+    echo_step("Loading TensorFlow …")
     from training.train import take_part, train_and_evaluate
 
     with shown(f"Training {config.name}", config.epochs) as progress:
-        if not is_chief():
-            take_part(config, workdir, progress)
+        if not chief:
+            take_part(config, workdir, progress, data)
             return None
-        return train_and_evaluate(config, workdir, progress)
+        return train_and_evaluate(config, workdir, progress, data)
 
 
 def _tell(result: "TrainingResult", as_json: bool) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.contract import TABLE_INPUT, TableInput, Task
+from training.config import TrainConfig
 from training.csv_tables import Table, TableExamples, fit_columns, read_csv
 from training.data_spec import DataSpec, parse_data
 from training.datasets import load, split
@@ -16,6 +17,7 @@ from training.image_folders import FolderExamples, scan_folder
 from training.image_inputs import folder_input, known_input, prepare_images
 from training.parts import MemoryExamples
 from training.prepared import Fractions, Prepared, Source, assemble, divide
+from training.task import task_of
 
 DEFAULT_VALIDATION_FRACTION = 0.1
 # Statistics are of at most this many examples where they are decoded from files.
@@ -24,6 +26,27 @@ STATISTICS_SAMPLE = 1000
 _NAMED = 10
 # A target with no more different whole numbers than this may mean classes.
 _CLASSES_AT_MOST = 20
+
+
+def prepare_for(config: TrainConfig) -> Prepared:
+    """Load, divide and describe the data set of a configuration, without TensorFlow.
+
+    Raises:
+        ConfigError: the configured model cannot learn from this data.
+        DataError: the data is not there or cannot be used; the message says what to do.
+    """
+    data = prepare(
+        config.data,
+        seed=config.seed,
+        test_fraction=config.test_fraction,
+        validation_fraction=config.validation_fraction,
+        data_dir=Path(config.data_dir) if config.data_dir else None,
+        target=config.target,
+        task=config.task,
+        image_size=config.image_size,
+    )
+    task_of(config, data)
+    return data
 
 
 def prepare(

@@ -47,6 +47,18 @@ class Epoch:
         ]
         return ", ".join(f"{name} {value:.3f}" for name, value in parts if value is not None)
 
+    def brief(self) -> str:
+        """What matters most, short enough for a line of 80 columns with a bar in it."""
+        if self.accuracy is None:
+            losses = [("loss", self.loss), ("val", self.val_loss)]
+            return ", ".join(f"{name} {value:.3g}" for name, value in losses if value is not None)
+        accuracies = [
+            ("accuracy", self.accuracy),
+            ("val", self.val_accuracy),
+            ("loss", self.loss),
+        ]
+        return ", ".join(f"{name} {value:.3f}" for name, value in accuracies if value is not None)
+
 
 # Called at the end of every epoch.
 Progress = Callable[[Epoch], None]
@@ -68,21 +80,24 @@ def shown(label: str, epochs: int, stream: TextIO | None = None) -> Iterator[Pro
     if not stream.isatty():
         yield _plain(label, stream)
         return
-    bar = click.progressbar(
-        length=epochs,
-        label=label,
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # it would start a thread
+    with tqdm(
+        total=epochs,
+        desc=label,
         file=stream,
-        item_show_func=_text,
-        show_pos=True,
-        width=24,
-    )
-    with bar:
-        # From where it is: a training that goes on starts with a later epoch.
-        yield lambda epoch: bar.update(epoch.number - bar.pos, epoch)
+        bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}",
+        dynamic_ncols=True,
+        mininterval=0,
+    ) as bar:
 
+        def show(epoch: Epoch) -> None:
+            bar.set_postfix_str(epoch.brief(), refresh=False)
+            # Training that resumes starts at a later epoch.
+            bar.update(epoch.number - bar.n)
 
-def _text(epoch: Epoch | None) -> str:
-    return "" if epoch is None else str(epoch)
+        yield show
 
 
 def _plain(label: str, stream: TextIO) -> Progress:

@@ -22,6 +22,22 @@ LOGS_FOLDER = "tensorboard"
 PREDICTIONS_FILE = "test_predictions.csv"
 
 
+def require_writable(workdir: Path) -> None:
+    """Check before training that models/ and runs/ can be written.
+
+    Raises:
+        TrainingError: they cannot; the message names the folder.
+    """
+    try:
+        for name in ("models", "runs"):
+            (workdir / name).mkdir(parents=True, exist_ok=True)
+            probe = workdir / name / ".writable"
+            probe.touch()
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot write to {workdir}: {error.strerror}") from error
+
+
 def write_record(
     runs: Path,
     config: TrainConfig,

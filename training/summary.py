@@ -1,11 +1,36 @@
-"""A training run in a few lines."""
+"""A training run in a few lines: its data before it starts, its result at the end."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from training.train import TrainingResult
+from serving.contract import ImageInput
+from training.prepared import Prepared
+
+if TYPE_CHECKING:
+    from training.train import TrainingResult
+
+# Labels that are listed by name.
+_LISTED = 10
 
 
-def summarize(result: TrainingResult) -> str:
+def describe(data: Prepared) -> str:
+    """What is about to be learned from which data; without colours."""
+    what = "images" if isinstance(data.input, ImageInput) else "rows"
+    if data.task == "classification":
+        names = ", ".join(data.labels[:_LISTED])
+        more = ", …" if len(data.labels) > _LISTED else ""
+        goal = f"classification, {len(data.labels)} labels ({names}{more})"
+    else:
+        goal = "regression"
+    goal = f"{data.target}: {goal}" if data.target else goal
+    parts = [f"{data.train.count:,} to train on"]
+    if data.validation.count:
+        parts.append(f"{data.validation.count:,} to validate with")
+    parts.append(f"{data.test.count:,} held out")
+    return f"{goal}\n{data.name}: {data.examples:,} {what} ({', '.join(parts)})"
+
+
+def summarize(result: "TrainingResult") -> str:
     """What was trained, how good it is, where it lies, how large and how long; without colours."""
     contract = result.contract
     return "\n".join(
@@ -19,7 +44,7 @@ def summarize(result: TrainingResult) -> str:
     )
 
 
-def _quality(result: TrainingResult) -> list[str]:
+def _quality(result: "TrainingResult") -> list[str]:
     metrics, count = result.metrics, len(result.test.truth)
     if result.contract.task == "classification":
         right = round(metrics["test_accuracy"] * count)

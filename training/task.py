@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from training.config import TrainConfig
 from training.errors import ConfigError
+from training.prepared import Prepared
 
 _REGRESSION = ("linear", "mlp")
 _CLASSIFICATION = ("logistic", "mlp", "cnn")
@@ -48,3 +49,22 @@ def require_suitable(config: TrainConfig, task: Task) -> None:
     if len(task.shape) != 3 and (config.model == "cnn" or config.augmentation):
         field = "model" if config.model == "cnn" else "augmentation"
         raise ConfigError(f"{field}: cnn and augmentation are for images, the data are rows")
+
+
+def task_of(config: TrainConfig, data: Prepared) -> Task:
+    """What a network learns from a data set.
+
+    Raises:
+        ConfigError: the configured model cannot learn it; the message says which models can.
+    """
+    shape = tuple(data.input.shape)
+    target = data.statistics.target
+    if data.task == "classification":
+        task = Task(shape, len(data.labels))
+    elif target is None or config.model == "linear":
+        # The weights of the linear model are meant to be read, so it learns the raw values.
+        task = Task(shape, None)
+    else:
+        task = Task(shape, None, target.mean, target.std or 1.0)
+    require_suitable(config, task)
+    return task

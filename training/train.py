@@ -21,14 +21,14 @@ from training.export import Exported, export
 from training.fit import Fitted, fit
 from training.metrics import judged_by, metrics_of
 from training.network import Network
-from training.prepare import prepare
+from training.prepare import prepare_for
 from training.prepared import Prepared
 from training.progress import Epoch, Progress
-from training.record import LOGS_FOLDER, write_record
+from training.record import LOGS_FOLDER, require_writable, write_record
 from training.report.card import CARD_FILE, model_card
 from training.report.page import write_report
 from training.showing import outcome_of, report_data
-from training.task import Task, require_suitable
+from training.task import task_of
 from training.tensorflow_setup import make_repeatable, tf
 
 
@@ -61,7 +61,10 @@ class TrainingResult:
 
 
 def train_and_evaluate(
-    config: TrainConfig, workdir: Path, progress: Progress | None = None
+    config: TrainConfig,
+    workdir: Path,
+    progress: Progress | None = None,
+    data: Prepared | None = None,
 ) -> TrainingResult:
     """Train as configured, test once on the held-out examples, and publish the next version.
 
@@ -72,6 +75,7 @@ def train_and_evaluate(
         config: what to train and how.
         workdir: gets models/<name>/<version>/ and runs/<name>-<version>/.
         progress: called at the end of every epoch.
+        data: what `prepare_for(config)` returned, if the caller has prepared it already.
 
     Raises:
         TrainingError: the data cannot be used, the folder cannot be written, or the export does
@@ -80,11 +84,9 @@ def train_and_evaluate(
     if not is_chief():
         raise TrainingError("this process is not the chief of TF_CONFIG's workers: use take_part")
     started = time.perf_counter()
-    _require_writable(workdir)
+    require_writable(workdir)
     devices = _devices(config)
-    data = _data(config)
-    # Before anything is left behind on disk.
-    require_suitable(config, _task(config, data))
+    data = data or prepare_for(config)
     path = path_of(config, data)
     with unfinished(workdir / "runs", config, data.train) as folder:
         fitted = _fit(config, data, devices, folder, progress, path)
@@ -110,33 +112,27 @@ def train_and_evaluate(
     )
 
 
-def take_part(config: TrainConfig, workdir: Path, progress: Progress | None = None) -> None:
+def take_part(
+    config: TrainConfig,
+    workdir: Path,
+    progress: Progress | None = None,
+    data: Prepared | None = None,
+) -> None:
     """Train along with the chief of TF_CONFIG's workers, and publish nothing.
 
     Args:
         config: the chief's.
         workdir: the chief's; a folder that all workers share.
         progress: called at the end of every epoch.
+        data: as for train_and_evaluate.
 
     Raises:
         TrainingError: as from train_and_evaluate.
     """
     devices = _devices(config)
-    data = _data(config)
+    data = data or prepare_for(config)
     folder = unfinished_folder(workdir / "runs", config, data.train)
     _fit(config, data, devices, folder, progress)
-
-
-def _require_writable(workdir: Path) -> None:
-    """Better now than after training."""
-    try:
-        for name in ("models", "runs"):
-            (workdir / name).mkdir(parents=True, exist_ok=True)
-            probe = workdir / name / ".writable"
-            probe.touch()
-            probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise TrainingError(f"cannot write to {workdir}: {error}") from error
 
 
 def _devices(config: TrainConfig) -> Any:
@@ -144,19 +140,6 @@ def _devices(config: TrainConfig) -> Any:
     devices = strategy()
     make_repeatable(config.seed)
     return devices
-
-
-def _data(config: TrainConfig) -> Prepared:
-    return prepare(
-        config.data,
-        seed=config.seed,
-        test_fraction=config.test_fraction,
-        validation_fraction=config.validation_fraction,
-        data_dir=Path(config.data_dir) if config.data_dir else None,
-        target=config.target,
-        task=config.task,
-        image_size=config.image_size,
-    )
 
 
 def _fit(
@@ -168,7 +151,7 @@ def _fit(
     path: DescentPath | None = None,
 ) -> Fitted:
     return fit(
-        _task(config, data),
+        task_of(config, data),
         data.train,
         data.validation,
         config,
@@ -177,17 +160,6 @@ def _fit(
         strategy=devices,
         watch=path.watch if path else None,
     )
-
-
-def _task(config: TrainConfig, data: Prepared) -> Task:
-    shape = tuple(data.input.shape)
-    if data.task == "classification":
-        return Task(shape, len(data.labels))
-    target = data.statistics.target
-    # The linear model's weights are to be read as they are: it learns the values themselves.
-    if target is None or config.model == "linear":
-        return Task(shape, None)
-    return Task(shape, None, target.mean, target.std or 1.0)
 
 
 def _answer(network: Network) -> Answer:

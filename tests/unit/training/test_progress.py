@@ -1,4 +1,8 @@
+import fcntl
 import io
+import os
+import struct
+import termios
 
 from training.progress import Epoch, shown
 
@@ -39,7 +43,18 @@ def test_a_terminal_sees_one_line_that_updates_itself():
     shown_text = run(Terminal(), 4)
     assert shown_text.count("\n") == 1
     assert shown_text.count("\r") >= 4
-    assert "loss 0.250, accuracy 0.800" in shown_text
+    assert "accuracy 0.800, loss 0.250" in shown_text
+
+
+def test_accuracy_is_visible_at_80_columns():
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with os.fdopen(theirs, "w") as terminal, shown("Training cnn-of-mine", 100, terminal) as told:
+        told(Epoch(100, 100, loss=0.5, accuracy=0.75, val_loss=0.2, val_accuracy=0.875))
+    lines = os.read(ours, 10_000).decode().replace("\n", "\r").split("\r")
+    os.close(ours)
+    assert any("accuracy 0.750, val 0.875" in line for line in lines)
+    assert all(len(line) <= 80 for line in lines)
 
 
 def test_an_early_end_is_told():
