@@ -1,0 +1,529 @@
+"""How many digits a model reads in photographs, by kind of photograph.
+
+    python -m benchmarks.photographs --version-folder demo/models/cnn/1 [--data-dir DIR]
+
+Held-out digits of MNIST (or of the bundled digits: `--source digits`) are drawn with a pen on
+paper, lit and photographed, by NumPy and Pillow alone. Each photograph goes as a JPEG file through
+the decoder, the preprocessing of the model's own contract and its LiteRT file, as in the service.
+The same seed gives the same photographs. Use `--split train` for choosing anything.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from serving.contract import CONTRACT_FILE, PREDICT_SIGNATURE, Contract, ImageInput
+from serving.images import decode_image
+from serving.model_server.engines.litert import LiteRTEngine
+from serving.preprocessing import preprocess
+from training.datasets import load, split
+
+# float32.
+Floats = NDArray[Any]
+Random = np.random.Generator
+Colour = tuple[float, float, float]
+Draw = Callable[[ImageDraw.ImageDraw, Random], None]
+# float32 [h, w, 3] of light in 0…1 and a generator to the same.
+Change = Callable[[Floats, Random], Floats]
+
+WHITE, INK = (0.93, 0.92, 0.9), (0.13, 0.14, 0.2)
+# Larger photographs are rendered at this size and enlarged: a phone's are no sharper.
+LARGEST_CANVAS = 1000
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A kind of photograph; angles and places are drawn evenly from their ranges.
+
+    Attributes:
+        width: of the photograph, in pixels; the height is three quarters of it.
+        digit: height of the digit as a share of the photograph's.
+        turn: of the digit, degrees either way.
+        off_centre: of the digit, share of either side, either way.
+        paper: its colour, 0…1.
+        ink: its colour.
+        pen: widens strokes (positive) or thins them, in quarters of a pixel of a 28 x 28 digit.
+        cover: how much of the paper's colour the ink hides.
+        rough: how unevenly it covers the paper, as a pencil does.
+        grain: of the paper, standard deviation.
+        print: what is on the paper before the digit is written.
+        light: what falls on the paper, in order.
+        blur: radius, as a share of the width.
+        noise: of the sensor, standard deviation.
+        quality: of the JPEG file.
+    """
+
+    width: int = 640
+    digit: float = 0.55
+    turn: float = 5
+    off_centre: float = 0.06
+    paper: Colour = WHITE
+    ink: Colour = INK
+    pen: int = 0
+    cover: float = 0.92
+    rough: float = 0.0
+    grain: float = 0.012
+    print: tuple[Draw, ...] = ()
+    light: tuple[Change, ...] = field(default=())
+    blur: float = 0.0012
+    noise: float = 0.012
+    quality: int = 85
+
+
+# What is printed or drawn on the paper.
+
+
+def ruled(gap: float, colour: Colour, width: float = 0.004) -> Draw:
+    """Lines across, a share of the height apart."""
+
+    def draw(on: ImageDraw.ImageDraw, random: Random) -> None:
+        w, h = on.im.size
+        slope, first = np.tan(np.radians(random.uniform(-4, 4))) * w, random.uniform(0, gap)
+        for y in np.arange(first - 0.2, 1.2, gap) * h:
+            on.line([(0, y), (w, y + slope)], _rgb(colour), max(1, round(width * w)))
+
+    return draw
+
+
+def squared(gap: float, colour: Colour, width: float = 0.003) -> Draw:
+    """Squares whose side is a share of the height."""
+
+    def draw(on: ImageDraw.ImageDraw, random: Random) -> None:
+        w, h = on.im.size
+        slope, (x, y) = np.tan(np.radians(random.uniform(-4, 4))), random.uniform(0, gap, 2)
+        thick = max(1, round(width * w))
+        for place in np.arange(-0.3, 1.7, gap) * h:
+            on.line([(0, place + y * h), (w, place + y * h + slope * w)], _rgb(colour), thick)
+            on.line([(place + x * h, 0), (place + x * h - slope * h, h)], _rgb(colour), thick)
+
+    return draw
+
+
+def dotted(on: ImageDraw.ImageDraw, random: Random) -> None:
+    """A grid of dots, as in notebooks."""
+    w, h = on.im.size
+    gap, r = 0.09 * h, 0.0035 * w
+    for x in np.arange(random.uniform(0, gap), w, gap):
+        for y in np.arange(random.uniform(0, gap / 4), h, gap):
+            on.ellipse([x - r, y - r, x + r, y + r], _rgb((0.55, 0.55, 0.6)))
+
+
+def margin(on: ImageDraw.ImageDraw, random: Random) -> None:
+    """A red line down the left."""
+    w, h = on.im.size
+    x = random.uniform(0.08, 0.16) * w
+    on.line([(x, 0), (x + random.uniform(-0.03, 0.03) * w, h)], _rgb((0.8, 0.3, 0.35)), 3)
+
+
+def box(inset: float, width: float, colour: Colour) -> Draw:
+    """A rectangle, a share of the height from the edge."""
+
+    def draw(on: ImageDraw.ImageDraw, _random: Random) -> None:
+        w, h = on.im.size
+        by, thick = inset * h, max(1, round(width * h))
+        on.rectangle([by, by, w - 1 - by, h - 1 - by], outline=_rgb(colour), width=thick)
+
+    return draw
+
+
+def specks(count: int, largest: float) -> Draw:
+    """Dirt: spots with a radius up to a share of the height."""
+
+    def draw(on: ImageDraw.ImageDraw, random: Random) -> None:
+        w, h = on.im.size
+        for _ in range(count):
+            x, y, r = random.uniform(0, w), random.uniform(0, h), random.uniform(0.2, 1) * largest
+            on.ellipse([x - r * h, y - r * h, x + r * h, y + 0.8 * r * h], _rgb(INK))
+
+    return draw
+
+
+# Light, and what lies around the paper.
+
+
+def falling(to: float) -> Change:
+    """Light that falls off to a share from one side to the other."""
+
+    def change(image: Floats, random: Random) -> Floats:
+        along = _along(image.shape, random.uniform(0, 2 * np.pi))
+        return image * (to + (1 - to) * along)[..., np.newaxis]
+
+    return change
+
+
+def vignette(to: float) -> Change:
+    """Corners darkened to a share."""
+
+    def change(image: Floats, _random: Random) -> Floats:
+        y, x = _axes(image.shape)
+        distance = np.minimum(((x - 0.5) ** 2 + (y - 0.5) ** 2) * 2, 1)
+        return image * (1 - (1 - to) * distance)[..., np.newaxis]
+
+    return change
+
+
+def shadow(to: float, softness: float) -> Change:
+    """A straight shadow over part of the picture; the softness is a share of its length."""
+
+    def change(image: Floats, random: Random) -> Floats:
+        along = _along(image.shape, random.uniform(0, 2 * np.pi))
+        lit = np.clip((along - random.uniform(0.25, 0.7)) / softness + 0.5, 0, 1)
+        return image * (to + (1 - to) * lit)[..., np.newaxis]
+
+    return change
+
+
+def hand(to: float) -> Change:
+    """The shadow of a hand that holds the phone: a rounded one from below."""
+
+    def change(image: Floats, random: Random) -> Floats:
+        h, w = image.shape[:2]
+        mask = Image.new("L", (w, h), 255)
+        on, middle = ImageDraw.Draw(mask), random.uniform(0.2, 0.8) * w
+        on.ellipse([middle - 0.28 * w, 0.35 * h, middle + 0.28 * w, 1.6 * h], 0)
+        for finger in range(3):
+            x = middle + (finger - 1) * 0.18 * w
+            on.rounded_rectangle([x - 0.05 * w, 0.15 * h, x + 0.05 * w, 0.8 * h], 0.05 * w, 0)
+        lit = np.asarray(mask.filter(ImageFilter.GaussianBlur(0.012 * w)), np.float32) / 255
+        return image * (to + (1 - to) * lit)[..., np.newaxis]
+
+    return change
+
+
+def exposure(by: float, tint: Colour = (1, 1, 1)) -> Change:
+    """All of it darker or lighter, and tinted."""
+    factors = by * np.array(tint, np.float32)
+    return lambda image, _: image * factors
+
+
+def glare(image: Floats, random: Random) -> Floats:
+    """A lamp that is mirrored in the board."""
+    y, x = _axes(image.shape)
+    across, down = random.uniform(0.1, 0.9, 2)
+    spot = np.exp(-(((x - across) / 0.16) ** 2 + ((y - down) / 0.12) ** 2))
+    return image + (0.75 * spot)[..., np.newaxis] * (1.05 - image)
+
+
+def folds(image: Floats, random: Random) -> Floats:
+    """Paper that was crumpled: each facet catches the light in its own way."""
+    for _ in range(7):
+        along = _along(image.shape, random.uniform(0, 2 * np.pi)) - random.uniform(0.2, 0.8)
+        facet = np.where(along > 0, 1 - np.minimum(along * 6, 1), 0)
+        image = image * (1 - random.uniform(0.05, 0.2) * facet)[..., np.newaxis]
+    return image
+
+
+def desk(colour: Colour, inset: float, wood: float = 0.0) -> Change:
+    """The paper lies askew on a desk that is seen on all sides."""
+
+    def change(image: Floats, random: Random) -> Floats:
+        h, w = image.shape[:2]
+        corners = [(inset * w, inset * h), ((1 - inset) * w, inset * h)]
+        corners += [((1 - inset) * w, (1 - inset) * h), (inset * w, (1 - inset) * h)]
+        turn = np.radians(random.uniform(-5, 5))
+        middle = np.array([w / 2, h / 2])
+        turned = [
+            tuple(middle + _turned(np.array(corner) - middle, turn) + random.uniform(-8, 8, 2))
+            for corner in corners
+        ]
+        return _laid(image, turned, _wooden(image.shape, colour, wood, random))
+
+    return change
+
+
+def desk_edge(colour: Colour, share: float) -> Change:
+    """The paper ends before the picture does, on one side or on two."""
+
+    def change(image: Floats, random: Random) -> Floats:
+        h, w = image.shape[:2]
+        left, top = (
+            random.uniform(0.5, 1, 2) * share * random.permutation([1, int(random.integers(2))])
+        )
+        skew = random.uniform(-0.04, 0.04, 2)
+        corners = [
+            ((left + skew[0]) * w, (top + skew[1]) * h if top else -9),
+            (w + 9, (top - skew[1]) * h if top else -9),
+            (w + 9, h + 9),
+            ((left - skew[0]) * w if left else -9, h + 9),
+        ]
+        return _laid(image, corners, _wooden(image.shape, colour, 0.03, random))
+
+    return change
+
+
+def kinds() -> dict[str, Photo]:
+    """Every kind by its name."""
+    plain, blue, grey = Photo(), (0.62, 0.72, 0.88), (0.6, 0.62, 0.66)
+    dark, brown = (0.16, 0.13, 0.12), (0.45, 0.3, 0.18)
+    lined = replace(plain, print=(ruled(0.13, blue),))
+    squares = replace(plain, print=(squared(0.1, grey),))
+    pencil = replace(plain, ink=(0.4, 0.4, 0.42), cover=0.6, pen=-3, rough=0.35, noise=0.02)
+    board = Photo(paper=(0.14, 0.24, 0.19), ink=(0.85, 0.86, 0.84), cover=0.8, grain=0.03, pen=1)
+    white = Photo(paper=(0.86, 0.87, 0.88), ink=(0.1, 0.15, 0.45), pen=1, light=(glare,))
+    night = (falling(0.6), exposure(0.22))
+    return {
+        "plain paper": plain,
+        "light falls to 70 %": replace(plain, light=(falling(0.7),)),
+        "light falls to half": replace(plain, light=(falling(0.5),)),
+        "light falls to a quarter": replace(plain, light=(falling(0.25),)),
+        "vignette": replace(plain, light=(vignette(0.5),)),
+        "strong vignette": replace(plain, light=(vignette(0.25),)),
+        "soft shadow": replace(plain, light=(shadow(0.5, 0.35),)),
+        "hard shadow": replace(plain, light=(shadow(0.5, 0.015),)),
+        "deep hard shadow": replace(plain, light=(shadow(0.3, 0.01),)),
+        "shadow of a hand": replace(plain, light=(hand(0.5),)),
+        "low light": replace(plain, light=night, noise=0.03),
+        "evening lamp": replace(
+            plain, light=(falling(0.5), exposure(0.5, (1, 0.8, 0.5))), noise=0.03
+        ),
+        "overexposed": replace(plain, light=(exposure(1.5),), ink=(0.35, 0.35, 0.4)),
+        "out of focus": replace(plain, blur=0.012),
+        "poor camera": replace(plain, width=400, noise=0.06, quality=35),
+        "400 px": replace(plain, width=400, quality=70),
+        "1,600 px": replace(plain, width=1600),
+        "3,000 px": replace(plain, width=3000, noise=0.02),
+        "ruled paper": lined,
+        "ruled paper, margin, falling light": replace(
+            lined, print=(*lined.print, margin), light=(falling(0.6),)
+        ),
+        "darkly ruled paper": replace(plain, print=(ruled(0.16, (0.3, 0.35, 0.5), 0.003),)),
+        "squared paper": squares,
+        "squared paper, shadow": replace(squares, light=(shadow(0.5, 0.1),)),
+        "dotted paper": replace(plain, print=(dotted,)),
+        "yellow note": replace(plain, paper=(0.95, 0.85, 0.35), light=(falling(0.7),)),
+        "brown cardboard": replace(plain, paper=(0.62, 0.47, 0.32), grain=0.04),
+        "crumpled paper": replace(plain, light=(folds,)),
+        "frame at the edge": replace(plain, print=(box(0, 0.012, INK),)),
+        "thick frame at the edge": replace(plain, print=(box(0, 0.05, (0.05, 0.05, 0.05)),)),
+        "box around the digit": replace(
+            plain, digit=0.5, print=(box(0.08, 0.007, (0.35, 0.35, 0.35)),)
+        ),
+        "box, falling light": replace(
+            plain, digit=0.45, print=(box(0.14, 0.01, INK),), light=(falling(0.5),)
+        ),
+        "dark desk around the paper": replace(plain, digit=0.4, light=(desk(dark, 0.14),)),
+        "wooden desk around the paper": replace(plain, digit=0.4, light=(desk(brown, 0.1, 0.15),)),
+        "desk edge": replace(plain, digit=0.45, off_centre=0.03, light=(desk_edge(dark, 0.18),)),
+        "desk edge, shadow": replace(
+            plain,
+            digit=0.45,
+            off_centre=0.03,
+            light=(desk_edge(brown, 0.18), shadow(0.6, 0.05)),
+        ),
+        "chalk on a board": board,
+        "chalk, light falls to half": replace(board, light=(falling(0.5),)),
+        "whiteboard with glare": white,
+        "light pen on black paper": replace(plain, paper=(0.09, 0.09, 0.1), ink=(0.85, 0.8, 0.6)),
+        "pencil": pencil,
+        "pencil, ruled paper": replace(pencil, print=(ruled(0.13, (0.75, 0.82, 0.92)),)),
+        "pencil, soft shadow": replace(pencil, light=(shadow(0.6, 0.3),)),
+        "thin ballpoint": replace(plain, ink=(0.15, 0.2, 0.55), pen=-3, cover=0.85),
+        "red felt-tip": replace(plain, ink=(0.8, 0.12, 0.15), pen=1),
+        "marker": replace(plain, ink=(0.05, 0.05, 0.06), pen=4, cover=0.98),
+        "turned up to 20°": replace(plain, turn=20),
+        "small and off centre": replace(plain, digit=0.2, off_centre=0.28),
+        "very small": replace(plain, digit=0.12, off_centre=0.1, width=1200),
+        "fills the picture": replace(plain, digit=0.88, off_centre=0.02),
+        "specks": replace(plain, print=(specks(25, 0.008),)),
+        "many specks, falling light": replace(
+            plain, print=(specks(60, 0.01),), light=(falling(0.6),)
+        ),
+    }
+
+
+def photograph(digit: NDArray[np.uint8], photo: Photo, random: Random) -> Image.Image:
+    """Draw one digit, uint8 [h, w] light on dark, and photograph it."""
+    width = min(photo.width, LARGEST_CANVAS)
+    height = width * 3 // 4
+    page = Image.new("RGB", (width, height), _rgb(photo.paper))
+    on = ImageDraw.Draw(page)
+    for draw in photo.print:
+        draw(on, random)
+    ink = _written(digit, photo, (width, height), random)[..., np.newaxis] * photo.cover
+    if photo.rough:
+        ink *= np.clip(1 + _smooth_noise((height, width), photo.rough, random), 0, 1)
+    image = np.asarray(page, np.float32) / 255 + _smooth_noise((height, width), photo.grain, random)
+    image = image * (1 - ink) + np.array(photo.ink, np.float32) * ink
+    for change in photo.light:
+        image = change(image, random)
+    taken = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
+    taken = taken.filter(ImageFilter.GaussianBlur(photo.blur * width))
+    if photo.width > width:
+        taken = taken.resize((photo.width, photo.width * 3 // 4), Image.Resampling.BICUBIC)
+    pixels = np.asarray(taken, np.float32)
+    pixels = pixels + random.standard_normal(pixels.shape, np.float32) * (photo.noise * 255)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def _written(
+    digit: NDArray[np.uint8], photo: Photo, size: tuple[int, int], random: Random
+) -> Floats:
+    """How much ink is where, float32 [height, width] in 0…1, with the sharp edges of a pen."""
+    rows, columns = (np.flatnonzero(digit.any(axis=axis)) for axis in (1, 0))
+    shape = Image.fromarray(digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    # 80 rows stand for the 20 that MNIST's digits are high.
+    scale = 80 / max(shape.size)
+    shape = shape.resize(
+        (max(4, round(shape.width * scale)), max(4, round(shape.height * scale))),
+        Image.Resampling.BICUBIC,
+    )
+    framed = Image.new("L", (shape.width + 24, shape.height + 24))
+    framed.paste(shape, (12, 12))
+    if photo.pen > 0:
+        framed = framed.filter(ImageFilter.MaxFilter(2 * photo.pen + 1))
+    elif photo.pen < 0:
+        framed = _thinned(framed, 1 - 2 * photo.pen)
+    framed = framed.filter(ImageFilter.GaussianBlur(1.2))
+    scale = photo.digit * size[1] / max(shape.size)
+    large = framed.resize(
+        (round(framed.width * scale), round(framed.height * scale)), Image.Resampling.BICUBIC
+    ).rotate(random.uniform(-photo.turn, photo.turn), Image.Resampling.BICUBIC, expand=True)
+    canvas = Image.new("L", size)
+    middle = [side * (0.5 + random.uniform(-1, 1) * photo.off_centre) for side in size]
+    canvas.paste(large, (round(middle[0] - large.width / 2), round(middle[1] - large.height / 2)))
+    values = np.asarray(canvas, np.float32) / 255
+    return np.clip((values - 0.42) * max(2.0, 0.8 * scale) + 0.5, 0, 1).astype(np.float32)
+
+
+def _thinned(shape: Image.Image, width: int) -> Image.Image:
+    """Strokes without their outermost cells; what is thinner than the width stays."""
+    core = shape.filter(ImageFilter.MinFilter(width))
+    thin = ImageChops.subtract(shape, core.filter(ImageFilter.MaxFilter(width)))
+    return ImageChops.lighter(core, thin.filter(ImageFilter.MedianFilter(3)))
+
+
+def _rgb(colour: Colour) -> tuple[int, int, int]:
+    red, green, blue = (round(255 * value) for value in colour)
+    return red, green, blue
+
+
+def _axes(shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Rows and columns in 0…1, to be broadcast."""
+    y, x = (np.linspace(0, 1, side, dtype=np.float32) for side in shape[:2])
+    return y[:, np.newaxis], x[np.newaxis]
+
+
+def _along(shape: tuple[int, ...], angle: float) -> Floats:
+    """0…1 from one side of the picture to the other in a direction."""
+    y, x = _axes(shape)
+    along = np.cos(angle) * x + np.sin(angle) * y
+    return np.asarray((along - along.min()) / (along.max() - along.min()), np.float32)
+
+
+def _turned(point: NDArray[Any], angle: float) -> NDArray[Any]:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([cos * point[0] - sin * point[1], sin * point[0] + cos * point[1]])
+
+
+def _smooth_noise(shape: tuple[int, int], deviation: float, random: Random) -> Floats:
+    """Grain of a few pixels, [h, w, 1]."""
+    coarse = random.normal(0, deviation, (shape[0] // 3 + 1, shape[1] // 3 + 1))
+    image = Image.fromarray(coarse.astype(np.float32))
+    resized = image.resize(shape[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(resized)[..., np.newaxis] * np.float32(1.5)
+
+
+def _wooden(shape: tuple[int, ...], colour: Colour, wood: float, random: Random) -> Floats:
+    """A table: plain, or with a pattern along the rows."""
+    coarse = Image.fromarray(random.normal(0, 1, (shape[0] // 12, 5)).astype(np.float32))
+    streaks = np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
+    return np.array(colour, np.float32) * (1 + wood * streaks)[..., np.newaxis]
+
+
+def _laid(image: Floats, corners: Sequence[Sequence[float]], below: Floats) -> Floats:
+    """The paper, within its corners, on what is below; it casts a narrow shadow."""
+    mask = Image.new("L", (image.shape[1], image.shape[0]))
+    ImageDraw.Draw(mask).polygon([(x, y) for x, y in corners], fill=255)
+    inside = np.asarray(mask.filter(ImageFilter.GaussianBlur(1)), np.float32)[..., np.newaxis] / 255
+    near = np.asarray(mask.filter(ImageFilter.GaussianBlur(8)), np.float32)[..., np.newaxis] / 255
+    return np.asarray(inside * image + (1 - inside) * below * (1 - 0.5 * near), np.float32)
+
+
+def jpeg(image: Image.Image, quality: int) -> bytes:
+    """The photograph as a file."""
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def digits(
+    source: str, part: str, count: int, seed: int, data_dir: Path | None
+) -> list[tuple[NDArray[np.uint8], int]]:
+    """Digits of a split, uint8 [h, w], with what they are; as many of each as of the others."""
+    dataset = load(source, data_dir)
+    parts = split(dataset, 0.2, 0)
+    index = parts.test_index if part == "test" else parts.train_index
+    index = np.random.default_rng(seed).permutation(index)
+    each = [index[dataset.labels[index] == label][: -(-count // 10)] for label in range(10)]
+    chosen = np.stack(each, axis=1).ravel()[:count]
+    return [(dataset.images[i, :, :, 0], int(dataset.labels[i])) for i in chosen]
+
+
+class Reader:
+    """A model's version, asked as the service asks it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a version's folder."""
+        self.contract = Contract.from_json((folder / CONTRACT_FILE).read_bytes())
+        if not isinstance(self.contract.input, ImageInput):
+            raise click.ClickException(f"{folder} is not a model of images")
+        self._spec = self.contract.input
+        self._engine = LiteRTEngine(folder)
+
+    def __call__(self, files: list[bytes]) -> NDArray[np.float32]:
+        """Probabilities, float32 [files, labels]."""
+        steps = self._spec.preprocessing
+        tensors = [preprocess(decode_image(file), steps) for file in files]
+        feeds = {self._spec.name: np.stack(tensors)}
+        outputs = self._engine.run(PREDICT_SIGNATURE, feeds, [self.contract.output])
+        return np.asarray(outputs[self.contract.output], np.float32)
+
+
+@click.command()
+@click.option("--version-folder", default="demo/models/cnn/1", type=click.Path(path_type=Path))
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where mnist.npz lies.")
+@click.option("--source", default="mnist", type=click.Choice(["mnist", "digits"]))
+@click.option("--split", "part", default="test", type=click.Choice(["test", "train"]))
+@click.option("--count", default=100, help="Photographs of each kind.")
+@click.option("--kind", "only", multiple=True, help="Only kinds with this in their names.")
+@click.option("--seed", default=0)
+@click.option("--save", type=click.Path(path_type=Path), help="Write the first of each kind here.")
+def main(
+    version_folder: Path,
+    data_dir: Path | None,
+    source: str,
+    part: str,
+    count: int,
+    only: tuple[str, ...],
+    seed: int,
+    save: Path | None,
+) -> None:
+    """Print the share of photographs that a model reads, by kind, and the mean over kinds."""
+    read = Reader(version_folder)
+    examples = digits(source, part, count, seed, data_dir)
+    truth = np.array([label for _, label in examples])
+    shares = []
+    for number, (name, photo) in enumerate(kinds().items()):
+        if only and not any(text in name for text in only):
+            continue
+        random = np.random.default_rng([seed, number])
+        files = [jpeg(photograph(d, photo, random), photo.quality) for d, _ in examples]
+        if save:
+            save.mkdir(parents=True, exist_ok=True)
+            (save / f"{number:02d} {name.replace('/', '-')}.jpg").write_bytes(files[0])
+        right = read(files).argmax(axis=1) == truth
+        shares.append(float(right.mean()))
+        click.echo(f"{name:38} {shares[-1]:6.3f}")
+    click.echo(f"{'mean over kinds':38} {np.mean(shares):6.3f}")
+    click.echo(f"{'lowest':38} {np.min(shares):6.3f}")
+
+
+if __name__ == "__main__":
+    main()
