@@ -207,8 +207,9 @@ def glare(image: Floats, random: Random) -> Floats:
     """A lamp that is mirrored in the board."""
     y, x = _axes(image.shape)
     across, down = random.uniform(0.1, 0.9, 2)
-    spot = np.exp(-(((x - across) / 0.16) ** 2 + ((y - down) / 0.12) ** 2))
-    return image + (0.75 * spot)[..., np.newaxis] * (1.05 - image)
+    spot: Floats = np.exp(-(((x - across) / 0.16) ** 2 + ((y - down) / 0.12) ** 2))
+    spot = 0.75 * spot[..., np.newaxis]
+    return np.asarray(image + spot * (1.05 - image))
 
 
 def folds(image: Floats, random: Random) -> Floats:
