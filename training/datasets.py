@@ -39,10 +39,14 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which images are trained on and which are held out: int64 indices, ascending."""
+    """Which images are trained on and which are held out: int64 indices, ascending.
+
+    The validation images are None where they are not decided yet: then they come out of the others.
+    """
 
     train_index: NDArray[np.int64]
     test_index: NDArray[np.int64]
+    validation_index: NDArray[np.int64] | None = None
 
 
 def load(name: str, data_dir: Path | None = None) -> Dataset:

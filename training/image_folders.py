@@ -1,9 +1,10 @@
-"""Folders of class folders of images, decoded when they are needed."""
+"""Folders of images, decoded when they are needed."""
 
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ from serving.contract import ImageInput
 from serving.errors import InvalidInputError
 from serving.images import decode_image, ignore_warnings
 from serving.preprocessing import preprocess
+from training.datasets import Split
 from training.errors import DataError
+from training.folder_layout import IMAGE_SUFFIXES, Example, read_layout, require_two_classes
 from training.parts import Index
 
 # More than the gateway takes by default: who trains knows their files.
@@ -25,6 +28,8 @@ MAX_PIXELS = 128 * 2**20
 CACHE_BYTES = 512 * 2**20
 DEFAULT_SIZE = 64
 _SMALLEST_SIZE = 8
+# Archives and videos lie beside images; they are not read.
+_LARGEST_FILE = 256 * 2**20
 # Channels that differ by more than this are colour, not the noise of a compressed grey image.
 _COLOUR_DIFFERENCE = 12
 _WORKERS = min(8, os.cpu_count() or 1)
@@ -40,11 +45,13 @@ class ImageFolder:
     Attributes:
         files: that can be decoded, by class, then by path.
         labels: int64 [n], the class of each file.
-        label_names: the names of the class folders, sorted.
+        label_names: the names of the class folders that hold images, sorted.
         channels: 1 where all images are grey, else 3.
         size: a side that suits most of the images, at most DEFAULT_SIZE.
         sha256: over the files and their labels, hexadecimal.
-        skipped: a sentence for each file that cannot be used.
+        skipped: a phrase for each file and folder that is not used.
+        split: where subfolders are splits: which files are trained on and held out.
+        notes: sentences about the splits.
     """
 
     files: tuple[Path, ...]
@@ -54,6 +61,8 @@ class ImageFolder:
     size: int
     sha256: str
     skipped: tuple[str, ...]
+    split: Split | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,42 +76,39 @@ class _Seen:
 
 
 def scan_folder(folder: Path) -> ImageFolder:
-    """Look at every image of a folder once: each subfolder is a class and has its name.
-
-    Hidden files and folders are left out; files below the class folders count too.
+    """Look at every image of a folder once; see training.folder_layout for how it may be arranged.
 
     Raises:
-        DataError: no such folder, fewer than two classes, or a class without a usable image.
+        DataError: no such folder, fewer than two classes, or a class whose images are all damaged.
     """
-    names, paths, labels = _list(folder)
-    seen = _in_threads(_look, paths)
-    skipped = tuple(
-        f"{path}: {look.problem}" for path, look in zip(paths, seen, strict=True) if look.problem
-    )
-    usable = [place for place, look in enumerate(seen) if not look.problem]
-    kept = np.array([labels[place] for place in usable], dtype=np.int64)
-    for label, name in enumerate(names):
-        if label not in kept:
-            damaged = labels.count(label)
-            why = (
-                f" ({damaged} cannot be read, first {_first(skipped, folder / name)})"
-                if damaged
-                else ""
-            )
-            raise DataError(
-                f"{folder / name} holds no image{why}: put images of the class into it or remove it"
-            )
-    digest = hashlib.sha256(b"".join(seen[place].digest for place in usable))
-    digest.update(kept.astype("<i8").tobytes())
-    side = int(np.median([seen[place].side for place in usable]))
+    layout = read_layout(folder)
+    examples, names = layout.examples, layout.label_names
+    seen = _in_threads(_look, [example.path for example in examples])
+    looks = list(zip(examples, seen, strict=True))
+    skipped = [*layout.skipped, *_unusable(looks)]
+    usable = [(example, look) for example, look in looks if not look.problem]
+    kept = sorted({example.label for example, _ in usable if example.split in (None, "train")})
+    for label in set(range(len(names))) - set(kept):
+        skipped.append(f"{names[label]}: a folder without images")
+        _require_no_damaged_image(names[label], [each for each in looks if each[0].label == label])
+    usable = [(example, look) for example, look in usable if example.label in kept]
+    label_names = tuple(names[label] for label in kept)
+    require_two_classes(folder, label_names)
+    labels = np.searchsorted(kept, [example.label for example, _ in usable]).astype(np.int64)
+    digest = hashlib.sha256(b"".join(look.digest for _, look in usable))
+    digest.update(labels.astype("<i8").tobytes())
+    side = int(np.median([look.side for _, look in usable]))
+    split, notes = _split(usable)
     return ImageFolder(
-        files=tuple(paths[place] for place in usable),
-        labels=kept,
-        label_names=tuple(names),
-        channels=3 if any(seen[place].colour for place in usable) else 1,
+        files=tuple(example.path for example, _ in usable),
+        labels=labels,
+        label_names=label_names,
+        channels=3 if any(look.colour for _, look in usable) else 1,
         size=min(max(side, _SMALLEST_SIZE), DEFAULT_SIZE),
         sha256=digest.hexdigest(),
-        skipped=skipped,
+        skipped=tuple(skipped),
+        split=split,
+        notes=notes,
     )
 
 
@@ -168,41 +174,65 @@ class FolderExamples:
         return preprocess(pixels, self._spec.preprocessing)
 
 
-def _list(folder: Path) -> tuple[list[str], list[Path], list[int]]:
-    """The names of the classes, and the paths of all files with the place of their class."""
-    try:
-        classes = sorted(path.name for path in folder.iterdir() if _is_class(path))
-    except OSError as error:
+def _unusable(looks: list[tuple[Example, _Seen]]) -> list[str]:
+    """A phrase for each image that cannot be used, and one for each other kind of file."""
+    problems = [(example.path, look.problem) for example, look in looks if look.problem]
+    others = Counter(path.suffix.lower() for path, _ in problems if not _is_image_name(path))
+    examples = {path.suffix.lower(): path for path, _ in problems}
+    return [
+        *(f"{path}: {problem}" for path, problem in problems if _is_image_name(path)),
+        *(
+            f"{suffix or 'other'} files, which are not images: {count}, such as {examples[suffix]}"
+            for suffix, count in others.items()
+        ),
+    ]
+
+
+def _require_no_damaged_image(name: str, looks: list[tuple[Example, _Seen]]) -> None:
+    damaged = [(e.path, look) for e, look in looks if look.problem and _is_image_name(e.path)]
+    if damaged:
+        path, look = damaged[0]
         raise DataError(
-            f"{folder} cannot be read ({error.strerror}): name a folder with a subfolder of images "
-            "for each class"
-        ) from error
-    if len(classes) < 2:
-        got = f"only {classes[0]}" if classes else "none"
-        raise DataError(
-            f"{folder}: expected two or more subfolders, each with the images of one class, "
-            f"got {got}"
+            f"no image of class {name} can be read ({len(damaged)} tried; {path}: {look.problem}): "
+            "put images of the class into its folder, or remove it"
         )
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = sorted(path for path in (folder / name).rglob("*") if _is_file(path, folder))
-        paths += found
-        labels += [label] * len(found)
-    return classes, paths, labels
 
 
-def _is_class(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+def _is_image_name(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _is_file(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return not hidden and path.is_file()
+def _split(usable: list[tuple[Example, _Seen]]) -> tuple[Split | None, tuple[str, ...]]:
+    """Which images the folders hold out, and sentences about that; None leaves it to chance.
+
+    Without a folder for the test the validation folder is it: what is reported must not have been
+    chosen by.
+    """
+    train, validation, test = (
+        np.array([place for place, (each, _) in enumerate(usable) if each.split == name], np.int64)
+        for name in ("train", "validation", "test")
+    )
+    if not len(test) and not len(validation):
+        return None, ()
+    notes = []
+    if not len(test):
+        validation, test = test, validation
+        notes.append(
+            "The validation folder is held out for the test, as there is no test folder; training "
+            "is watched with images of the training folder."
+        )
+    known = {usable[place][1].digest for place in train}
+    both = sum(usable[place][1].digest in known for place in test)
+    if both:
+        notes.append(f"{both} of {len(test)} test images are training images too.")
+    return Split(train, test, validation if len(validation) else None), tuple(notes)
 
 
 def _look(path: Path) -> _Seen:
     try:
+        size = path.stat().st_size
+        if size > _LARGEST_FILE:
+            return _Seen(problem=f"{size / 2**20:,.0f} MiB are too large for an image")
         data = path.read_bytes()
         pixels = decode_image(data, "file", MAX_PIXELS)
     except OSError as error:
@@ -218,10 +248,6 @@ def _is_colour(pixels: NDArray[np.uint8]) -> bool:
     red, green, blue = (pixels[:, :, channel] for channel in range(3))
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return bool(spread.max() > _COLOUR_DIFFERENCE)
-
-
-def _first(skipped: Iterable[str], folder: Path) -> str:
-    return next(problem for problem in skipped if problem.startswith(f"{folder}{os.sep}"))
 
 
 def _in_threads(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:

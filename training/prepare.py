@@ -116,11 +116,12 @@ def _folder(spec: DataSpec, fractions: Fractions, image_size: int | None) -> Pre
         target=None,
         targets=folder.labels,
         sha256=folder.sha256,
-        notes=_skipped(folder.skipped),
+        notes=(*_skipped(folder.skipped), *folder.notes),
     )
     wanted = folder_input(image_size or folder.size, folder.channels)
     examples = FolderExamples(folder, wanted)
-    return assemble(source, divide(source, fractions), wanted, examples, STATISTICS_SAMPLE)
+    division = divide(source, fractions, folder.split)
+    return assemble(source, division, wanted, examples, STATISTICS_SAMPLE)
 
 
 def _csv(
@@ -164,7 +165,7 @@ def _skipped(problems: Sequence[str]) -> tuple[str, ...]:
         return ()
     notes = [f"skipped {problem}" for problem in problems[:_NAMED]]
     if len(problems) > _NAMED:
-        notes.append(f"skipped {len(problems) - _NAMED} more files, {len(problems)} in all")
+        notes.append(f"skipped {len(problems) - _NAMED} more, {len(problems)} in all")
     return tuple(notes)
 
 

@@ -113,7 +113,7 @@ def divide(source: Source, fractions: Fractions, given: Split | None = None) -> 
     Args:
         source: the data set.
         fractions: how large the parts are.
-        given: a test split that is already decided.
+        given: a test split that is already decided, perhaps with a validation split.
 
     Raises:
         DataError: some part would not have every label.
@@ -122,7 +122,10 @@ def divide(source: Source, fractions: Fractions, given: Split | None = None) -> 
     if given is None:
         every = np.arange(len(source.targets), dtype=np.int64)
         given = Split(*hold_out(every, labels, fractions.test, fractions.seed, source.name))
-    train, validation = given.train_index, np.empty(0, dtype=np.int64)
+    train, validation = given.train_index, given.validation_index
+    if validation is not None:
+        return Division(train, validation, given.test_index)
+    validation = np.empty(0, dtype=np.int64)
     if fractions.validation:
         left = None if labels is None else labels[train]
         what = f"the training examples of {source.name}"

@@ -157,7 +157,27 @@ def test_many_damaged_files_are_counted(shades, tmp_path):
         (tmp_path / "dark" / f"{number}.png").write_bytes(b"x")
     notes = prepare(shades, **SETTINGS).notes
     assert len(notes) == 11
-    assert notes[-1] == "skipped 8 more files, 18 in all"
+    assert notes[-1] == "skipped 8 more, 18 in all"
+
+
+def test_splits_of_a_folder_are_kept(tmp_path):
+    noise = np.random.default_rng(0)
+    counts = {"train": 20, "val": 3, "test": 5}
+    for split, count in counts.items():
+        for name, low in (("dark", 0), ("light", 150)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = noise.integers(low, low + 100, (9, 9), dtype=np.uint8)
+                (tmp_path / split / name / f"{number}.png").write_bytes(png(pixels))
+    prepared = prepare(f"folder:{tmp_path}", **SETTINGS)
+    require_sound(prepared)
+    for split, part in (
+        ("train", prepared.train),
+        ("val", prepared.validation),
+        ("test", prepared.test),
+    ):
+        assert part.count == 2 * counts[split]
+        assert all(f"/{split}/" in part.source(index) for index in range(part.count))
 
 
 def test_the_shared_folder_of_digits():
