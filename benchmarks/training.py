@@ -66,7 +66,7 @@ def _run(row: Row, settings: dict[str, Any], workdir: Path) -> str:
     with shown(f"Training {row.name}", config.epochs) as progress:
         result = train_and_evaluate(config, workdir, progress)
     contract = result.contract
-    task = Task(tuple(contract.input.shape), len(contract.labels) or None)
+    task = Task(tuple(contract.encoded.shape), len(contract.labels) or None)
     adds = multiply_adds(build(config, task))
     minutes, seconds = divmod(round(result.seconds), 60)
     cells = (

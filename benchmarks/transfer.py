@@ -37,7 +37,9 @@ def main(version_folder: Path, data_dir: Path | None) -> None:
         outputs = engine.run(PREDICT_SIGNATURE, feeds, [contract.output])
         answers.append(outputs[contract.output].argmax(axis=1))
     right = np.concatenate(answers) == labels
-    click.echo(f"{contract.model} of {contract.data_set.name}: {right.mean():.4f} of MNIST's test")
+    click.echo(
+        f"{contract.model} of {contract.training_data[0].name}: {right.mean():.4f} of MNIST's test"
+    )
     click.echo("  ".join(f"{digit}: {right[labels == digit].mean():.2f}" for digit in range(10)))
 
 

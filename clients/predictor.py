@@ -7,12 +7,13 @@ examples are prepared anew.
 """
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from clients.backend import Backend, TensorResponse
@@ -33,19 +34,25 @@ _ATTEMPTS = 8
 # How long, in seconds, a contract of the newest version is trusted when inputs do not fit it.
 _TRUSTED_S = 1.0
 
+# What a model takes: the tensor that preprocessing made, or tensors by name.
+Batch = NDArray[Any] | dict[str, NDArray[Any]]
+
 
 class Predicted(msgspec.Struct, frozen=True):
     """What a model answered, and the contract of the version that did.
 
     Attributes:
         contract: of the version that answered.
-        inputs: float32 [n, *shape], as they were sent.
-        outputs: float32 [n, classes], probabilities; for a regression [n, 1], the numbers.
+        inputs: float32 [n, *shape], as they were sent; of a model that takes tensors, those.
+        outputs: float32 [n, classes], probabilities; for a regression [n, 1], the numbers; for the
+            task "tensors" [n, 0].
+        named: for the task "tensors", the outputs by name.
     """
 
     contract: Contract
-    inputs: NDArray[Any]
+    inputs: Batch
     outputs: NDArray[Any]
+    named: Mapping[str, NDArray[Any]] = {}
 
 
 # What is to be asked of a backend, given to the call of it: the backend may block or be awaited.
@@ -64,7 +71,7 @@ class Predicting:
     def steps(
         self,
         model: str,
-        prepare: Callable[[Input], NDArray[Any]],
+        prepare: Callable[[Input], Batch],
         version: int | None,
         label: str | None,
         deadline: Deadline,
@@ -75,7 +82,7 @@ class Predicting:
             try:
                 batch = prepare(contract.input)
                 response: TensorResponse = yield partial(
-                    _predict, model, {contract.input.name: batch}, version, label, deadline.left()
+                    _predict, model, _feeds(batch, contract), version, label, deadline.left()
                 )
             except (InvalidInputError, InvalidRequestError) as error:
                 # Perhaps right for a version that came since.
@@ -93,6 +100,8 @@ class Predicting:
             if version is None:
                 self._current[model, label] = (response.version, time.monotonic())
             if answered.input == contract.input:
+                if answered.task == "tensors":
+                    return _named(response, answered, batch)
                 return Predicted(answered, batch, _outputs(response, answered))
             contract = answered
         raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
@@ -148,7 +157,7 @@ class Predictor:
     def predict(
         self,
         model: str,
-        prepare: Callable[[Input], NDArray[Any]],
+        prepare: Callable[[Input], Batch],
         *,
         version: int | None = None,
         label: str | None = None,
@@ -158,7 +167,8 @@ class Predictor:
 
         Args:
             model: name.
-            prepare: makes the batch, float32 [n, *shape], for what a contract says of the input.
+            prepare: makes the batch for what a contract says of the input: float32 [n, *shape], or
+                for tensors arrays [n, …] by name.
             version: None is the newest.
             label: picks the version instead.
             timeout: seconds for everything together.
@@ -186,6 +196,27 @@ def _ask_contract(
     model: str, version: int | None, label: str | None, timeout: float, backend: Any
 ) -> Any:
     return backend.contract(model, version, label=label, timeout=timeout)
+
+
+def _feeds(batch: Batch, contract: Contract) -> dict[str, NDArray[Any]]:
+    if isinstance(batch, dict):
+        return batch
+    return {contract.encoded.name: batch}
+
+
+def _named(response: TensorResponse, contract: Contract, batch: Batch) -> Predicted:
+    names = [output.name for output in contract.outputs]
+    rows = {array.shape[:1] for array in response.outputs.values()}
+    if not response.outputs.keys() >= {*names} or len(rows) != 1 or () in rows:
+        got = {name: list(array.shape) for name, array in response.outputs.items()}
+        raise ServerError(
+            Code.INTERNAL,
+            f"model {contract.model} version {contract.version} should answer "
+            f"{', '.join(names)} with a row for each example, got {got}",
+        )
+    ((count,),) = rows
+    nothing = np.empty((count, 0), np.float32)
+    return Predicted(contract, batch, nothing, {name: response.outputs[name] for name in names})
 
 
 def _outputs(response: TensorResponse, contract: Contract) -> NDArray[Any]:

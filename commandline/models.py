@@ -45,7 +45,7 @@ def _document(version: "Version") -> dict[str, Any]:
         "bytes": version.bytes,
         "path": str(version.folder),
         "task": contract and contract.task,
-        "data_set": contract and contract.data_set.name,
+        "data_set": contract and contract.data_set and contract.data_set.name,
         "metrics": contract and contract.metrics,
         "created": contract and contract.created.isoformat(),
         "problem": version.problem or None,

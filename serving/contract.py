@@ -29,7 +29,8 @@ REGRESSION_OUTPUT = "prediction"
 IMAGE_INPUT = "image"
 TABLE_INPUT = "features"
 
-Task = Literal["classification", "regression"]
+# Tasks whose answer has a name; a model of "tensors" answers its outputs as they are.
+Task = Literal["classification", "regression", "tensors"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
@@ -84,7 +85,38 @@ class TableInput(Record, frozen=True, tag_field="kind", tag="table"):
             raise ValueError(f"shape must be [{width}], the width of the columns together")
 
 
-Input = ImageInput | TableInput
+class TensorSpec(Record, frozen=True):
+    """An array that a model takes or answers.
+
+    Attributes:
+        name: of the input or output of `serving_default`.
+        dtype: of its elements, as TensorFlow calls it, such as "float32", "int64" or "string".
+        shape: of one example, without the batch; None where any size is right.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Positive | None, ...]
+
+
+class TensorInput(Record, frozen=True, tag_field="kind", tag="tensor"):
+    """A model takes one or more arrays by name, without preprocessing.
+
+    Attributes:
+        tensors: the inputs of `serving_default`, each with a batch in front.
+    """
+
+    tensors: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        names = [tensor.name for tensor in self.tensors]
+        if len(set(names)) != len(names):
+            raise ValueError("tensors must have different names")
+
+
+# What preprocessing makes one float32 tensor of.
+Encoded = ImageInput | TableInput
+Input = ImageInput | TableInput | TensorInput
 
 
 class DataSet(Record, frozen=True):
@@ -136,17 +168,19 @@ class Contract(Record, frozen=True):
         schema_version: SCHEMA_VERSION.
         model: its name.
         version: its number.
-        task: what it answers: the probability of each label, or a number.
+        task: what it answers: the probability of each label, a number, or its outputs as they are.
         input: what it takes.
-        labels: of a classification, in order; empty for a regression.
+        labels: of a classification, in order; else empty.
         metrics: by name, of the held-out examples unless the name says otherwise.
-        data_set: what it was trained and tested on.
-        statistics: of the training examples.
+        data_set: what it was trained and tested on; None where that is not known, as of a model
+            that was imported.
+        statistics: of the training examples, if they are known.
         created: when, with a time zone.
         producer: the software that made it.
         target: what is predicted, where the data names it: a column.
         confusion: of a classification, how many held-out examples of each label (rows) were taken
             for each (columns), in the order of the labels; empty where there are too many labels.
+        outputs: of "tensors", what `serving_default` answers; else empty.
     """
 
     schema_version: int
@@ -156,26 +190,54 @@ class Contract(Record, frozen=True):
     input: Input
     labels: tuple[str, ...]
     metrics: dict[str, float]
-    data_set: DataSet
-    statistics: Statistics
     created: datetime
     producer: str
+    data_set: DataSet | None = None
+    statistics: Statistics | None = None
     target: str | None = None
     confusion: tuple[tuple[int, ...], ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = {len(self.confusion), *map(len, self.confusion)}
         if self.confusion and sizes != {len(self.labels)}:
             raise ValueError("confusion must have a row and a column for each label, or be empty")
-        if self.task == "regression":
-            if self.labels:
-                raise ValueError("labels must be empty for a regression")
-            if not self.target or self.statistics.target is None:
+        if self.task != "classification" and self.labels:
+            raise ValueError(f"labels must be empty for the task {self.task}")
+        if bool(self.outputs) != (self.task == "tensors"):
+            raise ValueError('outputs belong to the task "tensors", which needs them')
+        if self.task == "tensors":
+            if not isinstance(self.input, TensorInput):
+                raise ValueError('the task "tensors" needs an input of the kind "tensor"')
+        elif self.task == "regression":
+            if not self.target or (self.statistics and self.statistics.target is None):
                 raise ValueError("a regression needs target and statistics.target")
         elif len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be two or more different names")
         if self.created.tzinfo is None:
             raise ValueError("created must have a time zone")
+
+    @property
+    def encoded(self) -> Encoded:
+        """The input of a model with preprocessing.
+
+        Raises:
+            TypeError: it takes tensors as they are.
+        """
+        if isinstance(self.input, TensorInput):
+            raise TypeError(f"{self.model} takes tensors, not an image or a row")
+        return self.input
+
+    @property
+    def training_data(self) -> tuple[DataSet, Statistics]:
+        """What a model that was trained here says of its data.
+
+        Raises:
+            TypeError: it was imported.
+        """
+        if self.data_set is None or self.statistics is None:
+            raise TypeError(f"{self.model} does not say what it was trained on")
+        return self.data_set, self.statistics
 
     @property
     def output(self) -> str:

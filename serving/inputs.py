@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.contract import ImageInput, Input, TableInput
+from serving.contract import Encoded, ImageInput, Input, TableInput, TensorInput
 from serving.errors import InvalidInputError
 from serving.images import decode_image
 from serving.limits import DEFAULT_MAX_PIXELS
@@ -38,6 +38,13 @@ def prepare(
     Raises:
         InvalidInputError: not usable; it says why.
     """
+    if isinstance(spec, TensorInput):
+        raise InvalidInputError(
+            field,
+            expected="a model that takes an image, a row or one float array",
+            got="one that takes tensors by name",
+            hint="the gateway's /predict and the tensor APIs (/v1, /v2, gRPC) take those",
+        )
     if isinstance(example, bytes):
         return _image(example, spec, field, max_pixels)
     if isinstance(example, Mapping):
@@ -47,13 +54,13 @@ def prepare(
 
 def is_batch(array: NDArray[Any], spec: Input) -> bool:
     """Whether an array is several examples, by its shape; the channel may be left out of images."""
-    if array.shape == spec.shape:
+    if isinstance(spec, TensorInput) or array.shape == spec.shape:
         return False
     without_channel = len(spec.shape) > 1 and array.shape[1:] == spec.shape[:-1]
     return array.ndim > len(spec.shape) or without_channel
 
 
-def _image(data: bytes, spec: Input, field: str, max_pixels: int) -> NDArray[np.float32]:
+def _image(data: bytes, spec: Encoded, field: str, max_pixels: int) -> NDArray[np.float32]:
     if isinstance(spec, TableInput):
         raise InvalidInputError(
             field,
@@ -67,7 +74,7 @@ def _image(data: bytes, spec: Input, field: str, max_pixels: int) -> NDArray[np.
     return tensor
 
 
-def _row(row: Row, spec: Input, field: str) -> NDArray[np.float32]:
+def _row(row: Row, spec: Encoded, field: str) -> NDArray[np.float32]:
     if isinstance(spec, ImageInput):
         raise InvalidInputError(
             field,
@@ -78,7 +85,7 @@ def _row(row: Row, spec: Input, field: str) -> NDArray[np.float32]:
     return encode_row(row, spec.columns, field)
 
 
-def _numbers(example: NDArray[Any] | Sequence[Any], spec: Input, field: str) -> NDArray[Any]:
+def _numbers(example: NDArray[Any] | Sequence[Any], spec: Encoded, field: str) -> NDArray[Any]:
     if str in leaf_types(example):
         raise InvalidInputError(field, expected=_wanted(spec), got="values of type text")
     try:
@@ -95,7 +102,7 @@ def _numbers(example: NDArray[Any] | Sequence[Any], spec: Input, field: str) -> 
     return array
 
 
-def _checked(array: NDArray[Any], spec: Input, field: str) -> NDArray[np.float32]:
+def _checked(array: NDArray[Any], spec: Encoded, field: str) -> NDArray[np.float32]:
     shape, image = array.shape, isinstance(spec, ImageInput)
     if image and spec.shape[-1] == 1 and shape == spec.shape[:-1]:
         array = array[..., np.newaxis]
@@ -125,7 +132,7 @@ def _columns(spec: TableInput) -> str:
     return listed([column.name for column in spec.columns])
 
 
-def _wanted(spec: Input) -> str:
+def _wanted(spec: Encoded) -> str:
     return f"{spec.dtype} of shape {list(spec.shape)}"
 
 

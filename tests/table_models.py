@@ -22,7 +22,7 @@ def table_classifier(**changes) -> Contract:
 
 def regression(**changes) -> Contract:
     statistics = msgspec.structs.replace(
-        make_contract().statistics,
+        make_contract().training_data[1],
         label_share=(),
         target=TargetStatistics(mean=1.0, std=0.5, minimum=0.0, maximum=2.0),
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.contract import Input, Statistics, Task
+from serving.contract import Encoded, Statistics, Task
 from training.datasets import Split, hold_out
 from training.input_statistics import input_statistics
 from training.parts import Examples, Index, Part, Raw
@@ -83,7 +83,7 @@ class Prepared:
 
     name: str
     task: Task
-    input: Input
+    input: Encoded
     labels: tuple[str, ...]
     target: str | None
     sha256: str
@@ -136,7 +136,7 @@ def divide(source: Source, fractions: Fractions, given: Split | None = None) -> 
 def assemble(
     source: Source,
     division: Division,
-    wanted: Input,
+    wanted: Encoded,
     examples: Examples,
     sample: int | None = None,
 ) -> Prepared:

@@ -38,7 +38,7 @@ class Quantization:
 def litert_answer(content: bytes, contract: Contract) -> Answer:
     """A LiteRT file as a function."""
     _, run = open_litert(content)
-    name, output = contract.input.name, contract.output
+    name, output = contract.encoded.name, contract.output
     return lambda examples: run(PREDICT_SIGNATURE, {name: examples})[output]
 
 

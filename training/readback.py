@@ -136,7 +136,7 @@ def _require_methods(folder: Path, contract: Contract) -> None:
 
 
 def _by_tensor(run: Run, contract: Contract) -> Answer:
-    name, output = contract.input.name, contract.output
+    name, output = contract.encoded.name, contract.output
     return lambda batch: run(PREDICT_SIGNATURE, {name: batch})[output]
 
 
@@ -145,7 +145,7 @@ def _by_example(run: Run, contract: Contract) -> Answer:
 
     def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         # Not NumPy's own strings, which lose zeros at the end.
-        examples = np.array([_tf_example(contract.input.name, t) for t in batch], dtype=object)
+        examples = np.array([_tf_example(contract.encoded.name, t) for t in batch], dtype=object)
         outputs = run(signature, {EXAMPLES_INPUT: examples})
         if signature != CLASSIFY_SIGNATURE:
             return outputs[REGRESS_OUTPUT]

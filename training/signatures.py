@@ -72,12 +72,12 @@ def methods(contract: Contract) -> dict[str, str]:
 def expected(contract: Contract, names: tuple[str, ...]) -> Signatures:
     """What some of a model's signatures must look like, in either file."""
     answer = TensorInfo("float32", (-1, contract.output_width))
-    tensor = TensorInfo("float32", (-1, *contract.input.shape))
+    tensor = TensorInfo("float32", (-1, *contract.encoded.shape))
     strings = TensorInfo("string", (-1,))
     examples = {EXAMPLES_INPUT: strings}
     classes = TensorInfo("string", (-1, contract.output_width))
     known: Signatures = {
-        PREDICT_SIGNATURE: ({contract.input.name: tensor}, {contract.output: answer}),
+        PREDICT_SIGNATURE: ({contract.encoded.name: tensor}, {contract.output: answer}),
         CONTRACT_SIGNATURE: (
             {CONTRACT_INPUT: TensorInfo("int32", (-1,))},
             {CONTRACT_OUTPUT: strings},
@@ -91,8 +91,8 @@ def expected(contract: Contract, names: tuple[str, ...]) -> Signatures:
 def functions(predict: Predict, contract: Contract, names: tuple[str, ...]) -> dict[str, Any]:
     """Some of a model's signatures as functions that a SavedModel can hold."""
     document = contract.to_json()
-    name = contract.input.name
-    feature = tf.io.FixedLenFeature(contract.input.shape, contract.input.dtype)
+    name = contract.encoded.name
+    feature = tf.io.FixedLenFeature(contract.encoded.shape, contract.encoded.dtype)
 
     def serving_default(tensor: Tensor) -> dict[str, Tensor]:
         return {contract.output: predict(tensor)}
@@ -128,7 +128,7 @@ def functions(predict: Predict, contract: Contract, names: tuple[str, ...]) -> d
 
 def tensor_spec(contract: Contract) -> Any:
     """What the model takes: any number of examples."""
-    spec = contract.input
+    spec = contract.encoded
     return tf.TensorSpec([None, *spec.shape], spec.dtype, name=spec.name)
 
 

@@ -38,7 +38,7 @@ def write_warmup(folder: Path, contract: Contract, samples: NDArray[np.float32])
 
 def _requests(contract: Contract, samples: NDArray[np.float32]) -> Iterator[PredictRequest]:
     for size in _batch_sizes(samples):
-        yield _request(contract, PREDICT_SIGNATURE, contract.input.name, samples[:size])
+        yield _request(contract, PREDICT_SIGNATURE, contract.encoded.name, samples[:size])
     yield _request(contract, CONTRACT_SIGNATURE, CONTRACT_INPUT, np.zeros(1, dtype=np.int32))
 
 

@@ -68,7 +68,7 @@ class GrpcTarget:
         with TFServingClient(
             self.server, timeout=self.timeout, headers=lambda: said, options=options
         ) as server:
-            spec = server.contract(self.model, self.version).input
+            spec = server.contract(self.model, self.version).encoded
         requests = []
         for file in files:
             examples = read_examples(file)

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clients.predictor import Predicted, Predictor
+from clients.predictor import Batch, Predicted, Predictor
 from serving.api.status import Code
 from serving.contract import Input
 from serving.gateway.context import context
@@ -49,7 +47,7 @@ class GatewayPredictor:
     def predict(
         self,
         model: str,
-        prepare: Callable[[Input], NDArray[Any]],
+        prepare: Callable[[Input], Batch],
         *,
         version: int | None = None,
         label: str | None = None,
@@ -77,9 +75,9 @@ class GatewayPredictor:
         return self._router.follow(model, version, label, call)
 
     def _compared(
-        self, predicted: Predicted, to: Destination, prepare: Callable[[Input], NDArray[Any]]
+        self, predicted: Predicted, to: Destination, prepare: Callable[[Input], Batch]
     ) -> Comparison:
-        def prepared(spec: Input) -> NDArray[Any]:
+        def prepared(spec: Input) -> Batch:
             return predicted.inputs if spec == predicted.contract.input else prepare(spec)
 
         other = self._behind.predict(
@@ -88,6 +86,8 @@ class GatewayPredictor:
         labels = predicted.contract.labels
         if sorted(other.contract.labels) != sorted(labels):
             return Comparison(to.model, Code.FAILED_PRECONDITION)
+        if predicted.named and other.named:
+            return compare(to.model, dict(predicted.named), dict(other.named))
         outputs = other.outputs
         if other.contract.labels != labels:  # the same in another order
             outputs = outputs[:, np.array([other.contract.labels.index(name) for name in labels])]

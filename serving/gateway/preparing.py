@@ -4,8 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from numpy.typing import NDArray
-
+from clients.predictor import Batch
 from serving.contract import Input
 from serving.gateway.context import context
 from serving.gateway.turns import Turns
@@ -46,7 +45,7 @@ class Preparing:
         self._room = threading.Semaphore(at_once)
         self._turns = turns
 
-    def run(self, prepare: Callable[[Input], NDArray[Any]], spec: Input) -> NDArray[Any]:
+    def run(self, prepare: Callable[[Input], Batch], spec: Input) -> Batch:
         """Prepare inputs as soon as there is room.
 
         Args:
@@ -60,7 +59,7 @@ class Preparing:
         except TakesLongError:
             return self._turns.aside(lambda: self._in_turn(prepare, spec))
 
-    def _in_turn(self, prepare: Callable[[Input], NDArray[Any]], spec: Input) -> NDArray[Any]:
+    def _in_turn(self, prepare: Callable[[Input], Batch], spec: Input) -> Batch:
         # Whoever waits until there is no time left is told so by time_left.
         while not self._room.acquire(timeout=context().time_left()):
             continue

@@ -76,12 +76,12 @@ def _what_it_is(
 
 
 def _data(contract: Contract, outcome: Classified | Regressed) -> str:
-    source = contract.data_set
+    source, statistics = contract.training_data
     return _bullets(
         [
             f"Data set: {_text(source.name)}, {source.examples} examples.",
             f"SHA-256 over examples and labels: `{source.sha256}`.",
-            f"Trained on {contract.statistics.examples} of them. The figures below are of "
+            f"Trained on {statistics.examples} of them. The figures below are of "
             f"{len(outcome.truth)} {_rows(outcome)}.",
         ]
     )
@@ -92,7 +92,7 @@ def _rows(outcome: Classified | Regressed) -> str:
 
 
 def _input(contract: Contract) -> str:
-    spec = contract.input
+    spec = contract.encoded
     if isinstance(spec, TableInput):
         columns = [f"- {_text(column.name)}: {_column(column)}" for column in spec.columns]
         return "\n".join(["A row with these columns:", "", *columns])
@@ -141,8 +141,9 @@ def _quality(contract: Contract, outcome: Classified | Regressed) -> str:
 
 def _limits(contract: Contract, outcome: Classified | Regressed) -> list[str]:
     count = len(outcome.truth)
+    source, statistics = contract.training_data
     known = [
-        f"The figures hold for examples like those of {_text(contract.data_set.name)}. They say "
+        f"The figures hold for examples like those of {_text(source.name)}. They say "
         "nothing of images or rows that were made in another way.",
     ]
     if isinstance(outcome, Regressed):
@@ -163,7 +164,7 @@ def _limits(contract: Contract, outcome: Classified | Regressed) -> list[str]:
             f"Small classes: {_text(contract.labels[int(support.argmin())])} has {support.min()} "
             "held-out examples, so its precision and recall are rough."
         )
-    shares = contract.statistics.label_share
+    shares = statistics.label_share
     if shares and min(shares) > 0 and max(shares) / min(shares) > _UNEVEN:
         known.append(
             f"Uneven training data: {_text(contract.labels[int(np.argmax(shares))])} is "

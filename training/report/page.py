@@ -143,14 +143,14 @@ def key_figures(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _origin(contract: Contract) -> list[tuple[str, str]]:
-    source = contract.data_set
+    source, _ = contract.training_data
     kind = "image" if isinstance(contract.input, ImageInput) else "row"
     return [
         ("Data", f"{source.name}, {source.examples} examples"),
         ("SHA-256 of the data", source.sha256),
         (
             "Input",
-            f"{kind}, {contract.input.dtype} {list(contract.input.shape)}",
+            f"{kind}, {contract.encoded.dtype} {list(contract.encoded.shape)}",
         ),
         ("Created", f"{contract.created:%Y-%m-%d %H:%M} UTC"),
         ("Made by", contract.producer),

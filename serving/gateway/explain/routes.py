@@ -92,10 +92,10 @@ def _occlude(
     predicted = gateway().predictor.predict(
         model, batch, version=version, label=label, timeout=current.time_left(), made_up=True
     )
-    spec = predicted.contract.input
-    if occlusion is None or not isinstance(spec, ImageInput):
+    spec, inputs = predicted.contract.input, predicted.inputs
+    if occlusion is None or not isinstance(spec, ImageInput) or isinstance(inputs, dict):
         raise RuntimeError("the predictor answered without having asked for a batch")
-    return _Explained(occlusion, predicted.inputs[0], spec, predicted)
+    return _Explained(occlusion, inputs[0], spec, predicted)
 
 
 def _only_one(examples: list[NamedExample]) -> NamedExample:

@@ -137,6 +137,8 @@ class MetricsObserver(Observer):
         if contract.labels:
             for index in predicted.outputs.argmax(axis=1).tolist():
                 self._predictions(model, version, contract.labels[index]).inc()
+        if contract.statistics is None or isinstance(predicted.inputs, dict):
+            return  # nothing to compare with
         drift = self._drifts.get((model, version))
         if drift is None:
             drift = self._drifts.setdefault((model, version), Drift(contract))

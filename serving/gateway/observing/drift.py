@@ -66,7 +66,7 @@ class Drift:
     """
 
     def __init__(self, contract: Contract) -> None:
-        statistics, spec = contract.statistics, contract.input
+        (_, statistics), spec = contract.training_data, contract.input
         self._values = np.array(statistics.histogram)
         self._labels = np.array(statistics.label_share)
         if isinstance(spec, ImageInput):

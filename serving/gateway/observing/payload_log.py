@@ -18,6 +18,7 @@ import numpy as np
 from clients.predictor import Predicted
 from serving.gateway.context import RequestContext
 from serving.gateway.observer import Observer
+from serving.tensor_inputs import to_json
 
 
 class PayloadLog(Observer):
@@ -67,6 +68,9 @@ def _trace_of(example: Any) -> Any:
 
 def _answers(predicted: Predicted) -> list[Any]:
     labels, outputs = predicted.contract.labels, predicted.outputs
+    if predicted.named:
+        columns = {name: to_json(array) for name, array in predicted.named.items()}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if not labels:
         return [{"value": value} for value in outputs[:, 0].tolist()]
     best = outputs.argmax(axis=1)

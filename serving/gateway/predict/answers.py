@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 import numpy as np
 from flask import Response
-from numpy.typing import NDArray
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
+from clients.predictor import Predicted
 from serving.contract import Contract
 from serving.errors import InvalidInputError
 from serving.labels import Prediction, Score, Value, predictions, values
+from serving.tensor_inputs import to_json
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 TYPES = (JSON, CSV, NPY)
@@ -36,7 +37,8 @@ class Unsure(msgspec.Struct, frozen=True):
     top: tuple[Score, ...]
 
 
-Item = Prediction | Value | Unsure | Failed
+# Of a model that answers tensors, its outputs by name.
+Item = Prediction | Value | Unsure | Failed | dict[str, Any]
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -58,23 +60,26 @@ def accepted_type(accept: str | None) -> str | None:
 
 
 def judge(
-    contract: Contract,
-    outputs: NDArray[Any],
-    problems: Mapping[int, InvalidInputError],
-    judgement: Judgement,
+    predicted: Predicted, problems: Mapping[int, InvalidInputError], judgement: Judgement
 ) -> list[Item]:
     """One item for each example, in their order.
 
     Args:
-        contract: of the version that answered.
-        outputs: float32 [good examples, output width].
+        predicted: what the model answered for the good examples.
         problems: of the bad examples, by their position.
         judgement: how.
     """
-    if contract.task == "regression":
-        if judgement.threshold is not None:
-            raise InvalidInputError("threshold", expected="a classification", got="a regression")
-        good: Sequence[Item] = values(outputs)
+    contract, outputs = predicted.contract, predicted.outputs
+    if contract.task != "classification" and judgement.threshold is not None:
+        got = "a regression" if contract.task == "regression" else "a model without labels"
+        raise InvalidInputError("threshold", expected="a classification", got=got)
+    good: Sequence[Item]
+    if contract.task == "tensors":
+        columns = {name: to_json(array) for name, array in predicted.named.items()}
+        rows = zip(*columns.values(), strict=True)
+        good = [dict(zip(columns, row, strict=True)) for row in rows]
+    elif contract.task == "regression":
+        good = values(outputs)
     else:
         named = predictions(outputs, contract.labels, judgement.top)
         good = [_sure(prediction, judgement.threshold) for prediction in named]
@@ -93,6 +98,10 @@ def as_json(model: str, version: int, items: Sequence[Item]) -> Response:
 
 def as_csv(contract: Contract, items: Sequence[Item], top: int) -> Response:
     """One row for each example: its number, label and score, or value, or what kept it from one."""
+    if contract.task == "tensors":
+        raise InvalidInputError(
+            "Accept", expected="JSON, from a model that answers tensors", got="CSV"
+        )
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     if contract.task == "regression":
@@ -104,15 +113,25 @@ def as_csv(contract: Contract, items: Sequence[Item], top: int) -> Response:
         writer.writerow(["example", "label", "score", *more, "error"])
         width = 2 * top
     for number, item in enumerate(items, start=1):
+        if isinstance(item, dict):
+            continue
         cells, problem = _cells(item)
         writer.writerow([number, *cells, *[""] * (width - len(cells)), problem])
     return Response(stream.getvalue(), mimetype=CSV)
 
 
-def as_npy(outputs: NDArray[Any], problems: Mapping[int, InvalidInputError]) -> Response:
+def as_npy(predicted: Predicted, problems: Mapping[int, InvalidInputError]) -> Response:
     """float32 [examples, labels] as the model answered them; NaN for bad examples."""
+    outputs = predicted.outputs
+    if predicted.named:
+        outputs, *others = predicted.named.values()
+        if others or outputs.dtype.kind not in "fiub":
+            names = ", ".join(predicted.named)
+            raise InvalidInputError(
+                "Accept", expected=f"JSON, from a model that answers {names}", got=".npy"
+            )
     size = len(outputs) + len(problems)
-    whole = np.full((size, outputs.shape[1]), np.nan, np.float32)
+    whole = np.full((size, *outputs.shape[1:]), np.nan, np.float32)
     whole[[index for index in range(size) if index not in problems]] = outputs
     stream = io.BytesIO()
     np.save(stream, whole, allow_pickle=False)
@@ -140,7 +159,7 @@ def _failed(error: InvalidInputError) -> Failed:
     return Failed({name: text for name, text in members.items() if text})
 
 
-def _cells(item: Item) -> tuple[list[str | float], str]:
+def _cells(item: Prediction | Value | Unsure | Failed) -> tuple[list[str | float], str]:
     """What a row holds between the number and the error, and the error."""
     if isinstance(item, Value):
         return [item.value], ""

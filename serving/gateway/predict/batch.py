@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.contract import Input
+from clients import predictor
+from serving.contract import Input, TensorInput
 from serving.errors import InvalidInputError, TooLargeError
 from serving.gateway.config import GatewayConfig
 from serving.gateway.predict.bodies import NamedExample, require_few
 from serving.gateway.preparing import SMALL_PIXELS, TakesLongError, is_quick
 from serving.gateway.turns import Turns
 from serving.inputs import is_batch, prepare
+from serving.tensor_inputs import read_tensors, stack
 
 
 class Batch:
@@ -46,13 +48,18 @@ class Batch:
         """The examples as they came; what was wrong with one at first sight, in its place."""
         return [named.example for named in self._examples]
 
-    def prepare(self, spec: Input) -> NDArray[np.float32]:
-        """The good examples, float32 [n, *spec.shape]; may be called again with another spec.
+    def prepare(self, spec: Input) -> predictor.Batch:
+        """The good examples; may be called again with another spec.
+
+        Returns:
+            float32 [n, *spec.shape], or for tensors arrays [n, …] by name.
 
         Raises:
             InvalidInputError: of a bad example; where they may be partial, only if all are bad.
             TakesLongError: not in a thread that requests share.
         """
+        if isinstance(spec, TensorInput):
+            return self._tensors(spec)
         small = most = self._config.max_pixels
         if self._turns.shared():
             if not is_quick(self.originals):
@@ -81,6 +88,19 @@ class Batch:
         if not rows:
             raise self.problems[0]
         return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
+
+    def _tensors(self, spec: TensorInput) -> dict[str, NDArray[Any]]:
+        self.problems, self.size = {}, len(self._examples)
+        rows, fields = [], []
+        for index, named in enumerate(self._examples):
+            try:
+                rows.append(read_tensors(named.get(), spec, named.field))
+                fields.append(named.field)
+            except InvalidInputError as error:
+                self._refuse(index, error)
+        if not rows:
+            raise self.problems[0]
+        return stack(rows, fields)
 
     def _refuse(self, index: int, error: InvalidInputError) -> None:
         if not self._partial:

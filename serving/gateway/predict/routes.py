@@ -1,9 +1,8 @@
 """`POST /predict/<model>`: examples in, labels or numbers out."""
 
-import numpy as np
 from flask import Response, request
-from numpy.typing import NDArray
 
+from clients import predictor
 from clients.errors import NotFoundError
 from serving.contract import Contract, Input
 from serving.gateway.arguments import flag, only, positive, share, version_or_label
@@ -63,14 +62,14 @@ def predict(model: str) -> Response:
     here.observer.judged(current, batch.originals, answer)
     with current.phase("postprocess"):
         if accepted == NPY:
-            return _versioned(as_npy(answer.outputs, batch.problems), contract)
-        items = judge(contract, answer.outputs, batch.problems, Judgement(top, threshold))
+            return _versioned(as_npy(answer, batch.problems), contract)
+        items = judge(answer, batch.problems, Judgement(top, threshold))
         if accepted == CSV:
             return _versioned(as_csv(contract, items, top), contract)
         return as_json(model, contract.version, items)
 
 
-def _prepared(batch: Batch, current: RequestContext, spec: Input) -> NDArray[np.float32]:
+def _prepared(batch: Batch, current: RequestContext, spec: Input) -> predictor.Batch:
     with current.phase("preprocess"):
         return batch.prepare(spec)
 
