@@ -141,7 +141,7 @@ function facts(model) {
     ["Versions", served.map((version) => version.version).join(", ") || "none that answers"],
     ["Task", model.task],
     ["Predicts", model.target],
-    ["Input", model.input && `${model.input.kind}, ${model.input.shape.join(" × ")}`],
+    ["Input", model.input && inputOf(model.input)],
     ["Labels", model.labels?.join(", ")],
     ...Object.entries(model.metrics ?? {}).map(([name, value]) => [name.replaceAll("_", " "), value.toFixed(4)]),
     ["Trained", model.created && new Date(model.created).toLocaleString()],
@@ -156,6 +156,11 @@ function facts(model) {
   details.append(table);
   if (model.confusion?.length) details.append(matrix(model));
   return details;
+}
+
+function inputOf({ kind, shape, tensors }) {
+  if (shape) return `${kind}, ${shape.join(" × ")}`;
+  return tensors.map(({ name, dtype, shape: sizes }) => `${name}: ${dtype} ${sizes.map((size) => size ?? "any").join(" × ")}`).join("; ");
 }
 
 function matrix({ confusion, labels }) {

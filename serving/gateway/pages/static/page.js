@@ -135,6 +135,10 @@ function showModels(models) {
     if (card.model.input?.kind === "table") {
       card.why.remove();
       card.answer.after(rowForm(card, askRow));
+    } else if (card.model.input?.kind === "tensor") {
+      card.fail("This model takes tensors: send JSON to /predict, see the API documentation.");
+    } else if (card.model.problem) {
+      card.fail(card.model.problem);
     } else if (!card.model.input) {
       card.fail("This model does not answer yet.");
     }
