@@ -1,5 +1,7 @@
 """What is wrong with an input, in words that its sender can act on."""
 
+from typing import Any
+
 # As much of an input as an error repeats, in characters.
 _LONGEST = 300
 
@@ -21,6 +23,10 @@ class InvalidInputError(ValueError):
         self.expected = expected
         self.got = got
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are pickled by their `args`, which are not the arguments of `__init__`.
+        return type(self).__new__, (type(self), *self.args), vars(self)
 
 
 class TooLargeError(InvalidInputError):

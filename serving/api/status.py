@@ -5,6 +5,7 @@ Serving's REST API (`http_rest_api_handler.cc`).
 """
 
 from enum import IntEnum
+from typing import Any
 
 
 class Code(IntEnum):
@@ -57,3 +58,7 @@ class StatusError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are pickled by their `args`, which are not the arguments of subclasses.
+        return type(self).__new__, (type(self), *self.args), vars(self)
