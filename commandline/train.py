@@ -8,7 +8,15 @@ import click
 from commandline.exits import Exit
 from commandline.options import json_option
 from commandline.output import echo_json, echo_step
-from training.config import ACTIVATIONS, APIS, DEFAULT_DATA, MIXED_PRECISION, PRESETS, TASKS
+from training.config import (
+    ACTIVATIONS,
+    APIS,
+    COLUMN_TYPES,
+    DEFAULT_DATA,
+    MIXED_PRECISION,
+    PRESETS,
+    TASKS,
+)
 from training.data_spec import SYNTAX
 from training.defaults import MODELS
 
@@ -34,6 +42,24 @@ class Sizes(click.ParamType[tuple[int, ...]]):
             self.fail(f"{value!r} is not a list of sizes such as 512,256", param, ctx)
 
 
+class TypedColumn(click.ParamType[tuple[str, str]]):
+    """A column of a table and its type, as COLUMN=TYPE."""
+
+    name = "column=type"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """The column and its type."""
+        if isinstance(value, tuple):
+            return value
+        column, _, kind = value.rpartition("=")
+        if not column or kind not in COLUMN_TYPES:
+            known = ", ".join(COLUMN_TYPES)
+            self.fail(f"{value!r} is not COLUMN=TYPE with a type of {known}", param, ctx)
+        return column, kind
+
+
 @click.command(epilog="Example: rockstar train cnn --data digits")
 @click.argument("model", type=click.Choice(MODELS), required=False)
 @click.option("--config", type=click.Path(path_type=Path), help="Settings: a run's config.json.")
@@ -41,6 +67,14 @@ class Sizes(click.ParamType[tuple[int, ...]]):
 @click.option("--data-dir", help="Where files of data sets lie.")
 @click.option("--target", help="The column of a table that is predicted.")
 @click.option("--task", type=click.Choice(TASKS), help="Of a table.  [default: by the target]")
+@click.option("--ignore", multiple=True, metavar="COLUMN", help="Of a table; may be repeated.")
+@click.option(
+    "--type",
+    "types",
+    type=TypedColumn(),
+    multiple=True,
+    help=f"How to read a column: {', '.join(COLUMN_TYPES)}.  [default: by its values]",
+)
 @click.option("--image-size", type=int, help="Side of a folder's images for the model.")
 @click.option("--name", help="Publish under this name.  [default: MODEL]")
 @click.option(
@@ -85,6 +119,8 @@ def _config(model: str | None, file: Path | None, settings: dict[str, Any]) -> "
     from training.config import config_for
     from training.config_file import read_config
 
+    settings["ignore"] = settings["ignore"] or None
+    settings["types"] = dict(settings["types"]) or None
     if file is not None:
         return read_config(file, model=model, **settings)
     if model is None:

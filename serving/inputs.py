@@ -12,7 +12,7 @@ from serving.images import decode_image
 from serving.limits import DEFAULT_MAX_PIXELS
 from serving.nested_lists import leaf_types
 from serving.preprocessing import preprocess
-from serving.tables import Row, encode_row, listed
+from serving.tables import Adjustments, Row, encode_row, listed
 
 # An encoded image, a row of a table, or an array that already is what the model takes.
 Example = bytes | Row | NDArray[Any] | Sequence[Any]
@@ -20,7 +20,13 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def prepare(
-    example: Example, spec: Input, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS
+    example: Example,
+    spec: Input,
+    *,
+    field: str,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    strict: bool = False,
+    adjusted: Adjustments | None = None,
 ) -> NDArray[np.float32]:
     """The model's input for one example.
 
@@ -31,6 +37,8 @@ def prepare(
         spec: what the model takes.
         field: what errors call it.
         max_pixels: largest image that is decoded.
+        strict: of rows, whether missing values, unknown categories and other columns are errors.
+        adjusted: gets what was imputed and ignored in a row.
 
     Returns:
         float32 of spec.shape.
@@ -48,7 +56,7 @@ def prepare(
     if isinstance(example, bytes):
         return _image(example, spec, field, max_pixels)
     if isinstance(example, Mapping):
-        return _row(example, spec, field)
+        return _row(example, spec, field, strict, adjusted)
     return _checked(_numbers(example, spec, field), spec, field)
 
 
@@ -74,7 +82,9 @@ def _image(data: bytes, spec: Encoded, field: str, max_pixels: int) -> NDArray[n
     return tensor
 
 
-def _row(row: Row, spec: Encoded, field: str) -> NDArray[np.float32]:
+def _row(
+    row: Row, spec: Encoded, field: str, strict: bool, adjusted: Adjustments | None
+) -> NDArray[np.float32]:
     if isinstance(spec, ImageInput):
         raise InvalidInputError(
             field,
@@ -82,7 +92,7 @@ def _row(row: Row, spec: Encoded, field: str) -> NDArray[np.float32]:
             got=f"a row with the columns {listed([*row])}" if row else "an empty object",
             hint='send the file, or {"instances": [{"b64": text}]}',
         )
-    return encode_row(row, spec.columns, field)
+    return encode_row(row, spec.columns, field, strict=strict, adjusted=adjusted)
 
 
 def _numbers(example: NDArray[Any] | Sequence[Any], spec: Encoded, field: str) -> NDArray[Any]:

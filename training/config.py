@@ -2,7 +2,8 @@
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from training.data_spec import parse_data
@@ -17,6 +18,8 @@ PRESETS = ("default", "lecture")
 APIS = ("keras", "core")
 MIXED_PRECISION = ("auto", "on", "off")
 TASKS = ("classification", "regression")
+ColumnType = Literal["number", "category", "date"]
+COLUMN_TYPES = ("number", "category", "date")
 # As the contract demands of a model's name, which is also the name of a folder.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -46,6 +49,8 @@ class TrainConfig:
         data_dir: where files of data sets lie.
         target: the column of a table that is predicted.
         task: of a table, one of TASKS; None lets the target's values decide.
+        ignore: columns of a table that are left out.
+        types: of columns of a table whose values do not tell, by name: one of COLUMN_TYPES.
         image_size: side of a folder's images as the model takes them; None lets them decide.
         quantize: whether the LiteRT file's weights are int8, if that costs little enough.
         tensorboard: whether the run's folder gets logs for TensorBoard.
@@ -73,6 +78,8 @@ class TrainConfig:
     data_dir: str | None = None
     target: str | None = None
     task: Literal["classification", "regression"] | None = None
+    ignore: tuple[str, ...] = ()
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
     image_size: int | None = None
     quantize: bool = False
     tensorboard: bool = False
@@ -90,6 +97,8 @@ class TrainConfig:
         _require_one_of(self.mixed_precision, "mixed_precision", MIXED_PRECISION)
         if self.task is not None:
             _require_one_of(self.task, "task", TASKS)
+        for kind in self.types.values():
+            _require_one_of(kind, "types", COLUMN_TYPES)
         self._require_numbers()
         self._require_fit()
 

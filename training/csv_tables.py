@@ -1,9 +1,11 @@
-"""CSV files with a target column: numbers and categories to train on."""
+"""CSV files with a target column: numbers, categories and dates to train on."""
 
 import difflib
 import hashlib
 import math
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +15,81 @@ from numpy.typing import NDArray
 from serving.contract import Task
 from serving.csv_rows import read_table
 from serving.errors import InvalidInputError
-from serving.tables import CategoricalColumn, Column, NumericColumn, encode_columns, listed
+from serving.table_cells import (
+    DATE_FORMATS,
+    ISO,
+    MISSING,
+    MISSING_NUMBERS,
+    TIME_FORMATS,
+    decimal_sign,
+    parse_date,
+    parse_number,
+)
+from serving.tables import (
+    CategoricalColumn,
+    Column,
+    DateColumn,
+    DecimalSign,
+    NumericColumn,
+    TextRow,
+    encode_columns,
+    listed,
+)
+from training.config import ColumnType
 from training.errors import DataError
 from training.parts import Index
 
-# What stands for nothing in a column of numbers; an empty field does in every column.
-MISSING = {"", "?", "na", "n/a", "nan", "null", "none", "-"}
-MAX_CATEGORIES = 1000
+# A column with more categories keeps this many, the most frequent ones; the rest is "other".
+MAX_CATEGORIES = 100
+# A target of whole numbers with no more different ones than this is one of classes.
+MAX_NUMBERED_CLASSES = 20
 # A column of texts with more than this many different ones that mostly occur once is a name.
 _NAMES_FROM = 20
+# Texts among numbers are taken as missing if they are few, and few different ones.
+_NUMBERS_AT_LEAST = 0.9
+_MARKERS_AT_MOST = 5
 _LARGEST = float(np.finfo(np.float32).max)
+_ID_NAME = re.compile(
+    r"(?i:id|index|idx|key|uuid|guid|#|no\.?|nr\.?|row[ _]?(?:id|no|nr|num|number|names?)?"
+    r"|unnamed: \d+|.*[ _-](?:id|uuid|guid|key|nr|no|index))|.*[a-z]I[dD]"
+)
+_CODE = re.compile(r"0\d+", re.ASCII)
 
-# Numbers, float64 [n], or texts.
-Values = NDArray[np.float64] | list[str]
+
+@dataclass(frozen=True, eq=False)
+class TableColumn:
+    """A column of a file, parsed.
+
+    Attributes:
+        type: of its values.
+        texts: as the file has them.
+        values: float64 [n], NaN where missing: numbers, or days since 1970-01-01 for dates; or
+            categories, None where missing.
+        decimal: of numbers, the decimal sign.
+        markers: of numbers, the texts that were taken as missing.
+        format: of dates, see `serving.table_cells.parse_date`.
+    """
+
+    type: ColumnType
+    texts: list[str]
+    values: NDArray[np.float64] | list[str | None]
+    decimal: DecimalSign = "."
+    markers: tuple[str, ...] = ()
+    format: str = ISO
+
+    @property
+    def missing(self) -> int:
+        """How many values are missing."""
+        if isinstance(self.values, np.ndarray):
+            return int(np.isnan(self.values).sum())
+        return self.values.count(None)
+
+    @property
+    def different(self) -> int:
+        """How many different values there are, without missing ones."""
+        if isinstance(self.values, np.ndarray):
+            return len(np.unique(self.values[~np.isnan(self.values)]))
+        return len(set(self.values) - {None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,23 +98,25 @@ class Table:
 
     Attributes:
         path: of the file.
-        columns: the values of each column but the target, by name, in the order of the file.
+        columns: each column that is trained on, by name, in the order of the file.
         target: the name of the target column.
         task: what follows from the target.
         targets: int64 [n] labels, or float32 [n] values for a regression.
         label_names: what the labels mean; empty for a regression.
         lines: of the file, where each row ends.
         sha256: over the file, hexadecimal.
+        notes: what was decided about columns and rows, as sentences.
     """
 
     path: Path
-    columns: dict[str, Values]
+    columns: dict[str, TableColumn]
     target: str
     task: Task
     targets: NDArray[np.int64] | NDArray[np.float32]
     label_names: tuple[str, ...]
     lines: tuple[int, ...]
     sha256: str
+    notes: tuple[str, ...] = ()
 
 
 class TableExamples:
@@ -64,18 +130,17 @@ class TableExamples:
             columns: as `fit_columns` makes them.
         """
         self._table = table
-        self._array = encode_columns(table.columns, columns)
+        values = {name: column.values for name, column in table.columns.items()}
+        self._array = encode_columns(values, columns)
 
     def tensors(self, places: Index) -> NDArray[np.float32]:
         """Encoded rows, float32 [n, width]."""
         return self._array[places]
 
-    def raw(self, place: int) -> dict[str, float | str]:
-        """A row by column names, without the target."""
-        return {
-            name: float(values[place]) if isinstance(values, np.ndarray) else values[place]
-            for name, values in self._table.columns.items()
-        }
+    def raw(self, place: int) -> TextRow:
+        """A row by column names, as texts of the file, without the target."""
+        columns = self._table.columns.items()
+        return TextRow({name: column.texts[place] for name, column in columns})
 
     def source(self, place: int) -> str:
         """The line of the file."""
@@ -83,54 +148,120 @@ class TableExamples:
 
 
 def read_csv(
-    path: Path, target: str | None, task: Task | None = None, ignore: Sequence[str] = ()
+    path: Path,
+    target: str | None,
+    task: Task | None = None,
+    ignore: Sequence[str] = (),
+    types: Mapping[str, ColumnType] | None = None,
 ) -> Table:
     """Read a table to train on.
 
     Args:
-        path: of the CSV file: UTF-8, names of the columns in the first line.
+        path: of the CSV file, with the names of the columns in the first line.
         target: the column to predict.
-        task: None takes a target of numbers for a regression and one of texts for a classification.
+        task: None takes a target of few different whole numbers or of texts for a classification,
+            one of other numbers for a regression.
         ignore: columns to leave out.
+        types: of columns whose values do not tell.
 
     Raises:
         DataError: it cannot be read, a column is not there, or its values cannot be trained on.
     """
+    types = types or {}
     data, names, texts, lines = _read(path)
     if target is None:
         raise DataError(f"{path}: name the column to predict (--target), one of {listed(names)}")
-    for name in (target, *ignore):
+    for name in (target, *ignore, *types):
         _require_known(name, names, path)
-    columns = {
-        name: _Column(path, name, texts[name], lines).values()
-        for name in names
-        if name != target and name not in ignore
-    }
+    if target in ignore:
+        raise DataError(f"{path}: column {target!r} is the target, it cannot be ignored")
+    wanted = _parsed(path, target, texts[target], lines, types.get(target))
+    notes: list[str] = []
+    if wanted.missing:
+        texts, lines, note = _with_target(path, target, texts, lines, wanted)
+        wanted = _parsed(path, target, texts[target], lines, types.get(target))
+        notes.append(note)
+    if task is None and types.get(target) in ("number", "category"):
+        task = "regression" if types[target] == "number" else "classification"
+    targets, labels, task = _targets(path, target, wanted, lines, task, notes)
+    columns = {}
+    for name in names:
+        if name == target or name in ignore:
+            continue
+        column = _parsed(path, name, texts[name], lines, types.get(name))
+        reason = _useless(name, column, explicit=name in types)
+        if reason:
+            notes.append(f"column {name!r} is left out: {reason}")
+            continue
+        notes += _remarks(name, column, explicit=name in types)
+        columns[name] = column
     if not columns:
-        raise DataError(f"{path}: expected one or more columns besides the target {target!r}")
-    wanted = _Column(path, target, texts[target], lines)
-    targets, labels, task = _targets(wanted, task)
+        raise DataError(
+            "\n".join([f"{path}: no column to learn from besides the target {target!r}", *notes])
+        )
     digest = hashlib.sha256(data).hexdigest()
-    return Table(path, columns, target, task, targets, labels, tuple(lines), digest)
+    return Table(path, columns, target, task, targets, labels, tuple(lines), digest, tuple(notes))
 
 
 def fit_columns(table: Table, places: Index) -> tuple[Column, ...]:
-    """How the columns are encoded: mean and scale of some rows, the categories of all.
+    """How the columns are encoded, from the rows to train on alone.
 
     Args:
         table: the rows.
         places: int64 [n], the rows to train on.
     """
-    columns: list[Column] = []
-    for name, values in table.columns.items():
-        if isinstance(values, np.ndarray):
-            mean, std = float(values[places].mean()), float(values[places].std())
-            # A column may be constant in the rows to train on, though it is not in all.
-            scale = std if std > 1e-12 * abs(mean) else 1.0
-            columns.append(NumericColumn(name=name, mean=mean, scale=scale))
-        else:
-            columns.append(CategoricalColumn(name=name, categories=tuple(sorted(set(values)))))
-    return tuple(columns)
+    return tuple(_fitted(name, column, places) for name, column in table.columns.items())
+
+
+def _fitted(name: str, column: TableColumn, places: Index) -> Column:
+    if not isinstance(column.values, np.ndarray):
+        return _fitted_categories(name, column.values, places)
+    values = column.values[places]
+    missing = np.isnan(values)
+    indicator = bool(missing.any())
+    fill = 0.0 if missing.all() else float(np.median(values[~missing]))
+    values = np.where(missing, fill, values)
+    mean, std = float(values.mean()), float(values.std())
+    # A column may be constant in the rows to train on, though it is not in all.
+    scale = std if std > 1e-12 * abs(mean) else 1.0
+    if column.type == "date":
+        every = column.values[~np.isnan(column.values)]
+        time = bool((every != np.floor(every)).any())
+        return DateColumn(
+            name=name,
+            format=column.format,
+            mean=mean,
+            scale=scale,
+            fill=fill,
+            time=time,
+            indicator=indicator,
+        )
+    return NumericColumn(
+        name=name,
+        mean=mean,
+        scale=scale,
+        fill=fill,
+        indicator=indicator,
+        decimal=column.decimal,
+        missing=column.markers,
+    )
+
+
+def _fitted_categories(name: str, values: list[str | None], places: Index) -> CategoricalColumn:
+    some = [values[place] for place in places]
+    counts = Counter(value for value in some if value is not None)
+    if not counts:
+        counts = Counter(value for value in values if value is not None)
+    # Of those that are equally frequent the first in the alphabet.
+    ranked = sorted(counts, key=lambda text: (-counts[text], text))
+    kept = ranked[:MAX_CATEGORIES]
+    return CategoricalColumn(
+        name=name,
+        categories=tuple(sorted(kept)),
+        fill=kept[0],
+        other=len(ranked) > len(kept),
+        indicator=None in some,
+    )
 
 
 def _read(path: Path) -> tuple[bytes, list[str], dict[str, list[str]], list[int]]:
@@ -148,92 +279,235 @@ def _read(path: Path) -> tuple[bytes, list[str], dict[str, list[str]], list[int]
     return data, names, {name: [text.strip() for text in found] for name, found in columns}, lines
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column as texts, with what errors say of it."""
+def _parsed(
+    path: Path, name: str, texts: list[str], lines: list[int], wanted: ColumnType | None
+) -> TableColumn:
+    """A column by its type: the wanted one, or the one that its texts show.
 
-    path: Path
-    name: str
-    texts: list[str]
-    lines: list[int]
+    Raises:
+        DataError: its texts are not of the wanted type, or a number is infinite.
+    """
+    if wanted == "category":
+        return _categories(texts)
+    if wanted == "date":
+        return _dates(texts) or _refuse_dates(path, name, texts, lines)
+    column = _numbers(path, name, texts, lines, forced=wanted == "number")
+    if column is not None:
+        return column
+    if wanted == "number":
+        number = next(
+            text
+            for text in texts
+            if text.lower() not in MISSING_NUMBERS and parse_number(text) is None
+        )
+        raise DataError(
+            f"{path}: column {name!r} has {number!r} in line {lines[texts.index(number)]}, "
+            f"and more texts that are no numbers; leave out --type {name}=number"
+        )
+    return _dates(texts) or _categories(texts)
 
-    def values(self) -> Values:
-        """Its numbers or categories; each is there, and not all are the same."""
-        values = self.numbers() if self.is_numeric() else self.categories()
-        if len(set(values)) == 1:
-            raise self.error(f"the same value in all rows ({self.texts[0]!r})", "remove it")
-        return values
 
-    def is_numeric(self) -> bool:
-        """Whether all that is not missing is a number."""
-        present = [text for text in self.texts if text.lower() not in MISSING]
-        return bool(present) and all(map(_is_number, present))
+def _categories(texts: list[str]) -> TableColumn:
+    values = [None if text.lower() in MISSING else text for text in texts]
+    return TableColumn("category", texts, values)
 
-    def numbers(self) -> NDArray[np.float64]:
-        self.require_present(MISSING)
-        numbers = np.array([float(text) for text in self.texts])
-        # Written so that infinity fails too.
-        wrong = np.flatnonzero(~(np.abs(numbers) <= _LARGEST))
-        if len(wrong):
-            place = int(wrong[0])
-            raise self.error(
-                f"{self.texts[place]!r} in line {self.lines[place]}", "numbers must be finite"
-            )
-        return numbers
 
-    def categories(self) -> list[str]:
-        self.require_present({""})
-        count, rows = len(set(self.texts)), len(self.texts)
-        if count > MAX_CATEGORIES or (count > _NAMES_FROM and count > rows / 2):
-            raise self.error(
-                f"{count} different texts in {rows} rows, such as {self.texts[0][:40]!r}",
-                "a name of each row says nothing about the next one: remove the column; "
-                "if it should be numbers, mend those that are not",
-            )
-        return self.texts
+def _numbers(
+    path: Path, name: str, texts: list[str], lines: list[int], forced: bool
+) -> TableColumn | None:
+    """A column of numbers; None where it is none."""
+    decimal: DecimalSign = "," if decimal_sign(texts) == "," else "."
+    present = [text for text in texts if text.lower() not in MISSING_NUMBERS]
+    if not forced and (not present or _are_codes(present)):
+        return None
+    numbers = {text: parse_number(text, decimal) for text in set(present)}
+    markers = tuple(sorted(text for text, number in numbers.items() if number is None))
+    share = sum(numbers[text] is not None for text in present) / max(1, len(present))
+    tolerated = _NAMES_FROM if forced else _MARKERS_AT_MOST
+    if markers and (len(markers) > tolerated or (not forced and share < _NUMBERS_AT_LEAST)):
+        return None
+    values = [numbers.get(text) for text in texts]
+    array = np.array([math.nan if value is None else value for value in values])
+    # NaN passes, infinity does not.
+    wrong = np.flatnonzero(np.abs(array) > _LARGEST)
+    if len(wrong):
+        place = int(wrong[0])
+        raise DataError(
+            f"{path}: column {name!r} has {texts[place]!r} in line {lines[place]}; "
+            "numbers must be finite"
+        )
+    return TableColumn("number", texts, array, decimal, markers)
 
-    def require_present(self, missing: set[str]) -> None:
-        absent = [
-            line
-            for text, line in zip(self.texts, self.lines, strict=True)
-            if text.lower() in missing
-        ]
-        if absent:
-            where = f"line {absent[0]}" + (
-                f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-            )
-            raise self.error(
-                f"no value in {where}", "fill it in, leave such rows out, or remove the column"
-            )
 
-    def error(self, what: str, hint: str) -> DataError:
-        return DataError(f"{self.path}: column {self.name!r} has {what}; {hint}")
+def _are_codes(texts: list[str]) -> bool:
+    """Whether numbers are codes of one length, some with leading zeros, such as 01069."""
+    return len({len(text) for text in texts}) == 1 and any(map(_CODE.fullmatch, texts))
+
+
+def _dates(texts: list[str]) -> TableColumn | None:
+    present = sorted({text for text in texts if text.lower() not in MISSING})
+    if not present:
+        return None
+    forms = [ISO, *(date + time for date in DATE_FORMATS for time in TIME_FORMATS)]
+    for form in forms:
+        if parse_date(present[0], form) is None:
+            continue
+        days = {text: parse_date(text, form) for text in present}
+        if None not in days.values():
+            found = [days.get(text) for text in texts]
+            values = np.array([math.nan if day is None else day for day in found])
+            return TableColumn("date", texts, values, format=form)
+    return None
+
+
+def _refuse_dates(path: Path, name: str, texts: list[str], lines: list[int]) -> TableColumn:
+    place = next((i for i, text in enumerate(texts) if text.lower() not in MISSING), 0)
+    raise DataError(
+        f"{path}: column {name!r} has {texts[place]!r} in line {lines[place]}; dates must be "
+        "written in one way, such as 2024-12-31, 31.12.2024 or 12/31/2024"
+    )
+
+
+def _useless(name: str, column: TableColumn, explicit: bool) -> str:
+    """Why nothing can be learned from a column; empty where something can."""
+    rows = len(column.texts)
+    if not column.different:
+        return "it has no values"
+    if column.different == 1 and not column.missing:
+        return f"it has the same value in all rows ({column.texts[0][:40]!r})"
+    if explicit:
+        return ""
+    keep = f"to keep it, give --type {name}={column.type}"
+    if isinstance(column.values, np.ndarray):
+        unique = column.different == rows and (column.values == np.floor(column.values)).all()
+        if column.type == "number" and unique and _ID_NAME.fullmatch(name) and rows > 2:
+            return f"it looks like an ID, with another number in each row; {keep}"
+        return ""
+    if column.different > _NAMES_FROM and column.different > (rows - column.missing) / 2:
+        example = next(text for text in column.values if text is not None)
+        return (
+            f"it looks like an ID, a name or free text, with {column.different} different values "
+            f"in {rows} rows, such as {example[:40]!r}; {keep}"
+        )
+    return ""
+
+
+def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
+    """What people should know of a column that is kept."""
+    said = []
+    if column.missing:
+        how = "the most frequent one" if column.type == "category" else "the median"
+        said.append(
+            f"column {name!r} has {column.missing} missing values in {len(column.texts)} rows: "
+            f"filled with {how}, and marked as missing"
+        )
+    if column.markers:
+        said.append(f"column {name!r}: {listed(column.markers)} counts as missing")
+    if column.type == "category" and column.different > MAX_CATEGORIES:
+        said.append(
+            f"column {name!r} has {column.different} categories: the {MAX_CATEGORIES} most "
+            'frequent ones are kept, the rest is "other"'
+        )
+    if column.type == "category" and not explicit and _are_codes(column.texts):
+        said.append(
+            f"column {name!r} has leading zeros, so its values are categories; for numbers, give "
+            f"--type {name}=number"
+        )
+    if column.type == "date" and _day_or_month(column):
+        said.append(f"column {name!r} is read as month/day/year")
+    return said
+
+
+def _day_or_month(column: TableColumn) -> bool:
+    """Whether all dates could also be read with the day first."""
+    other = column.format.replace("%m/%d", "%d/%m")
+    present = (text for text in column.texts if text.lower() not in MISSING)
+    return other != column.format and all(parse_date(text, other) is not None for text in present)
+
+
+def _with_target(
+    path: Path, target: str, texts: dict[str, list[str]], lines: list[int], wanted: TableColumn
+) -> tuple[dict[str, list[str]], list[int], str]:
+    """The rows that have a target, their lines, and a sentence about the others."""
+    values = wanted.values
+    absent = np.array([value is None or value != value for value in values])
+    if absent.all():
+        raise DataError(f"{path}: column {target!r} has no values to learn from")
+    kept = np.flatnonzero(~absent).tolist()
+    first = lines[int(np.flatnonzero(absent)[0])]
+    note = (
+        f"rows without a value in {target!r} are left out: {int(absent.sum())} of {len(lines)}, "
+        f"the first in line {first}"
+    )
+    texts = {name: [found[place] for place in kept] for name, found in texts.items()}
+    return texts, [lines[place] for place in kept], note
 
 
 def _targets(
-    column: _Column, task: Task | None
+    path: Path,
+    target: str,
+    column: TableColumn,
+    lines: list[int],
+    task: Task | None,
+    notes: list[str],
 ) -> tuple[NDArray[np.int64] | NDArray[np.float32], tuple[str, ...], Task]:
-    numeric = column.is_numeric()
-    if task == "regression" and not numeric:
-        place = next(i for i, text in enumerate(column.texts) if not _is_number(text))
-        raise column.error(
-            f"{column.texts[place]!r} in line {column.lines[place]}", "a regression needs numbers"
+    texts, values = column.texts, column.values
+    if column.different == 1:
+        raise DataError(
+            f"{path}: column {target!r} has the same value in all rows ({texts[0]!r}); there is "
+            "nothing to predict"
         )
-    values = column.values()
-    if numeric and task != "classification":
+    numeric = column.type == "number" and isinstance(values, np.ndarray)
+    if task == "regression" and not numeric:
+        place = next((i for i, text in enumerate(texts) if parse_number(text) is None), 0)
+        raise DataError(
+            f"{path}: column {target!r} has {texts[place]!r} in line {lines[place]}; a regression "
+            "needs numbers"
+        )
+    if task is None:
+        task = "classification" if not numeric or _are_classes(values) else "regression"
+        count = column.different
+        if numeric and task == "classification":
+            notes.append(
+                f"{target!r} has {count} different whole numbers, so each is a class; to predict "
+                "a number, give --task regression"
+            )
+        elif numeric and count <= MAX_NUMBERED_CLASSES:
+            notes.append(
+                f"{target!r} is a number, so this is a regression; to tell its {count} values "
+                "apart as classes, give --task classification"
+            )
+    if task == "regression":
         return np.asarray(values, dtype=np.float32), (), "regression"
-    names = sorted(set(column.texts), key=lambda text: (float(text) if numeric else 0.0, text))
-    places = {name: place for place, name in enumerate(names)}
-    labels = np.array([places[text] for text in column.texts], dtype=np.int64)
-    return labels, tuple(names), "classification"
+    if column.different > _NAMES_FROM and column.different > len(texts) / 2:
+        raise DataError(
+            f"{path}: column {target!r} has {column.different} different values in {len(texts)} "
+            f"rows, such as {texts[0][:40]!r}: too many for classes"
+        )
+    if not numeric:
+        names = sorted(set(texts))
+        keys: Sequence[object] = texts
+        places: dict[object, int] = {name: place for place, name in enumerate(names)}
+    else:
+        # 1 and 1.0 are one class, by its shorter name.
+        keys = np.asarray(values).tolist()
+        by_value: dict[object, str] = {}
+        for value, text in zip(keys, texts, strict=True):
+            known = by_value.setdefault(value, text)
+            by_value[value] = min(known, text, key=lambda name: (len(name), name))
+        ordered = sorted(by_value, key=lambda value: float(str(value)))
+        names = [by_value[value] for value in ordered]
+        places = {value: place for place, value in enumerate(ordered)}
+    return np.array([places[key] for key in keys], dtype=np.int64), tuple(names), "classification"
 
 
-def _is_number(text: str) -> bool:
-    try:
-        # Python takes 1_000 and nan for numbers; nobody writes the one, and the other is none.
-        return "_" not in text and not math.isnan(float(text))
-    except ValueError:
-        return False
+def _are_classes(values: object) -> bool:
+    """Whether numbers are few different whole ones, each of them several times."""
+    array = np.asarray(values)
+    different = len(np.unique(array))
+    whole = bool((array == np.floor(array)).all())
+    several = different == 2 or len(array) >= 3 * different
+    return whole and different <= MAX_NUMBERED_CLASSES and several
 
 
 def _require_known(name: str, names: Sequence[str], path: Path) -> None:

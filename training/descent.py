@@ -39,4 +39,6 @@ def path_of(config: TrainConfig, data: Prepared) -> DescentPath | None:
     if config.model != "linear" or not isinstance(data.input, TableInput):
         return None
     first, *others = data.input.columns
-    return DescentPath(first) if isinstance(first, NumericColumn) and not others else None
+    if others or not isinstance(first, NumericColumn) or first.width > 1:
+        return None
+    return DescentPath(first)

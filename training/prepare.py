@@ -1,7 +1,7 @@
 """Any data set by its text, ready to train on."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.contract import TABLE_INPUT, TableInput, Task
-from training.config import TrainConfig
-from training.csv_tables import Table, TableExamples, fit_columns, read_csv
+from training.config import ColumnType, TrainConfig
+from training.csv_tables import TableExamples, fit_columns, read_csv
 from training.data_spec import DataSpec, parse_data
 from training.datasets import load, split
 from training.image_folders import FolderExamples, scan_folder
@@ -24,8 +24,6 @@ DEFAULT_VALIDATION_FRACTION = 0.1
 STATISTICS_SAMPLE = 1000
 # Files that cannot be used are named up to this many.
 _NAMED = 10
-# A target with no more different whole numbers than this may mean classes.
-_CLASSES_AT_MOST = 20
 
 
 def prepare_for(config: TrainConfig) -> Prepared:
@@ -42,7 +40,10 @@ def prepare_for(config: TrainConfig) -> Prepared:
         validation_fraction=config.validation_fraction,
         data_dir=Path(config.data_dir) if config.data_dir else None,
         target=config.target,
-        task=config.task,
+        # Where the target's values fit both, the model decides: linear learns numbers only.
+        task=config.task or ("regression" if config.model == "linear" else None),
+        ignore=config.ignore,
+        types=dict(config.types),
         image_size=config.image_size,
     )
     task_of(config, data)
@@ -59,6 +60,7 @@ def prepare(
     target: str | None = None,
     task: Task | None = None,
     ignore: Sequence[str] = (),
+    types: Mapping[str, ColumnType] | None = None,
     image_size: int | None = None,
 ) -> Prepared:
     """Load a data set, divide it and describe it.
@@ -72,6 +74,7 @@ def prepare(
         target: the column of a CSV file to predict.
         task: of a CSV file; None lets the target's values decide.
         ignore: columns of a CSV file to leave out.
+        types: of columns of a CSV file whose values do not tell.
         image_size: side of a folder's images as the model takes them; None lets the images decide.
 
     Raises:
@@ -81,7 +84,7 @@ def prepare(
     spec = parse_data(data) if isinstance(data, str) else data
     fractions = Fractions(test_fraction, validation_fraction, seed)
     if spec.kind == "csv":
-        return _csv(spec, fractions, target, task, ignore)
+        return _csv(spec, fractions, target, task, ignore, types)
     if spec.kind == "folder":
         return _folder(spec, fractions, image_size)
     return _known(spec, fractions, data_dir)
@@ -130,8 +133,9 @@ def _csv(
     target: str | None,
     task: Task | None,
     ignore: Sequence[str],
+    types: Mapping[str, ColumnType] | None,
 ) -> Prepared:
-    table = read_csv(spec.location, target, task, ignore)
+    table = read_csv(spec.location, target, task, ignore, types)
     source = Source(
         name=spec.name,
         task=table.task,
@@ -139,25 +143,13 @@ def _csv(
         target=table.target,
         targets=table.targets,
         sha256=table.sha256,
-        notes=() if task else _doubts(table),
+        notes=table.notes,
     )
     division = divide(source, fractions)
     columns = fit_columns(table, division.train)
     width = sum(column.width for column in columns)
     wanted = TableInput(name=TABLE_INPUT, dtype="float32", shape=(width,), columns=columns)
     return assemble(source, division, wanted, TableExamples(table, columns))
-
-
-def _doubts(table: Table) -> tuple[str, ...]:
-    """Where a target of numbers looks as if classes were meant."""
-    values = np.unique(table.targets).tolist()
-    whole = all(float(value).is_integer() for value in values)
-    if table.task == "classification" or not whole or len(values) > _CLASSES_AT_MOST:
-        return ()
-    return (
-        f"{table.target} is a number, so this is a regression; to tell its {len(values)} values "
-        "apart as classes, give --task classification",
-    )
 
 
 def _skipped(problems: Sequence[str]) -> tuple[str, ...]:

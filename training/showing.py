@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from serving.contract import Contract, ImageInput, TableInput
 from serving.images import decode_image, ignore_warnings
-from serving.tables import NumericColumn
+from serving.tables import CategoricalColumn
 from training.config import TrainConfig
 from training.descent import DescentPath
 from training.evaluation import Answer, TestPredictions, answers
@@ -124,13 +124,7 @@ def _first_kernel(network: Network) -> Any:
 def _feature_names(data: Prepared) -> tuple[str, ...]:
     """A name for each value of the tensor."""
     assert isinstance(data.input, TableInput)  # noqa: S101 - regressions are of tables
-    names: list[str] = []
-    for column in data.input.columns:
-        if isinstance(column, NumericColumn):
-            names.append(column.name)
-        else:
-            names += [f"{column.name} = {category}" for category in column.categories]
-    return tuple(names)
+    return tuple(name for column in data.input.columns for name in column.features)
 
 
 def _units(data: Prepared, width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -138,7 +132,7 @@ def _units(data: Prepared, width: int) -> tuple[NDArray[np.float64], NDArray[np.
     scale, mean, place = np.ones(width), np.zeros(width), 0
     assert isinstance(data.input, TableInput)  # noqa: S101 - regressions are of tables
     for column in data.input.columns:
-        if isinstance(column, NumericColumn):
+        if not isinstance(column, CategoricalColumn):
             scale[place], mean[place] = column.scale, column.mean
         place += column.width
     return scale, mean

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from serving.contract import Contract, ImageInput, TableInput
-from serving.tables import Column, NumericColumn
+from serving.table_cells import date_text
+from serving.tables import CategoricalColumn, Column, NumericColumn
 from training.report import calibration, linear
 from training.report.confusion import score_table
 from training.report.data import Classified, Regressed
@@ -109,9 +110,17 @@ def _input(contract: Contract) -> str:
 
 
 def _column(column: Column) -> str:
-    if isinstance(column, NumericColumn):
-        return f"a number, standardised with mean {column.mean:.4g} and scale {column.scale:.4g}"
-    return f"one of {', '.join(map(_text, column.categories))}"
+    if isinstance(column, CategoricalColumn):
+        kind = f"one of {', '.join(map(_text, column.categories))}"
+        kind += ", or other" if column.other else ""
+        fill = "" if column.fill is None else _text(column.fill)
+    elif isinstance(column, NumericColumn):
+        kind = f"a number, standardised with mean {column.mean:.4g} and scale {column.scale:.4g}"
+        fill = f"{column.imputed:.4g}"
+    else:
+        kind, fill = "a date", date_text(column.imputed)
+    marked = " and marked as missing" if column.indicator else ""
+    return kind + (f"; if missing, filled with {fill}{marked}" if fill else "")
 
 
 def _quality(contract: Contract, outcome: Classified | Regressed) -> str:

@@ -77,6 +77,13 @@ def _input(kind: str, shape: Json, **more: Json) -> Json:
     )
 
 
+def _column(kind: str, **members: Json) -> Json:
+    optional = [*({"fill", "decimal", "missing", "other", "time"} & members.keys()), "indicator"]
+    indicator = {"type": "boolean", "description": 'Whether a value of its own says "missing".'}
+    head = {"kind": {"const": kind}, "name": _TEXT}
+    return obj(head | members | {"indicator": indicator}, optional=optional)
+
+
 def _list(items: Json, size: int) -> Json:
     return array(items, minItems=size, maxItems=size)
 
@@ -112,18 +119,31 @@ _SCHEMAS = {
     "TableInput": _input(
         "table",
         _list(_SIZE, 1),
-        columns=array({"anyOf": [schema("NumericColumn"), schema("CategoricalColumn")]}),
+        columns=array(
+            {"anyOf": [schema(f"{kind}Column") for kind in ("Numeric", "Categorical", "Date")]}
+        ),
     ),
-    "NumericColumn": obj(
-        {
-            "kind": {"const": "numeric"},
-            "name": _TEXT,
-            "mean": _NUMBER,
-            "scale": {"type": "number", "exclusiveMinimum": 0},
-        }
+    "NumericColumn": _column(
+        "numeric",
+        mean=_NUMBER,
+        scale={"type": "number", "exclusiveMinimum": 0},
+        fill=_NUMBER | {"description": "In place of a missing value; without it the mean is."},
+        decimal={"enum": [".", ","], "description": "The decimal sign of ambiguous texts."},
+        missing=array(_TEXT) | {"description": "Texts that also mean that a value is missing."},
     ),
-    "CategoricalColumn": obj(
-        {"kind": {"const": "categorical"}, "name": _TEXT, "categories": array(_TEXT, minItems=1)}
+    "CategoricalColumn": _column(
+        "categorical",
+        categories=array(_TEXT, minItems=1),
+        fill=_TEXT | {"description": "In place of a missing value."},
+        other={"type": "boolean", "description": "Whether rare categories share a value."},
+    ),
+    "DateColumn": _column(
+        "date",
+        format=_TEXT | {"description": "As for strptime, or iso."},
+        mean=_NUMBER | {"description": "In days since 1970-01-01."},
+        scale={"type": "number", "exclusiveMinimum": 0},
+        fill=_NUMBER | {"description": "In place of a missing value; without it the mean is."},
+        time={"type": "boolean", "description": "Whether the time of day counts."},
     ),
 }
 

@@ -37,6 +37,12 @@ _UNSURE = {
     "reason": "the likeliest label is 7 with 0.4, the threshold is 0.5",
     "top": [{"label": "7", "score": 0.4}, {"label": "1", "score": 0.35}],
 }
+_ADJUSTED = {
+    "model": "species",
+    "version": 1,
+    "predictions": [{"value": 3.5, "imputed": {"age": 28.0}, "other": {"colour": "mauve"}}],
+    "ignored": ["passenger"],
+}
 _FAILED = {
     "error": {
         "detail": "instances[1]: expected an image (PNG, …), got 5 bytes that start with b'hello'",
@@ -79,6 +85,12 @@ def _arguments() -> list[Json]:
             "Answer bad examples as errors beside the good ones, instead of refusing all.",
             {"type": "boolean"},
         ),
+        query(
+            "strict",
+            "Reject rows with missing values, unknown categories or columns that the model does "
+            "not take, instead of imputing and ignoring them.",
+            {"type": "boolean"},
+        ),
     ]
 
 
@@ -92,6 +104,7 @@ def _answer() -> Json:
         threshold=example("Below the threshold", predictions(_UNSURE)),
         partial=example("A bad example beside a good one", predictions(_SURE, _FAILED)),
         value=example("Of a regression", predictions({"value": 3.5})),
+        imputed=example("Of an incomplete row", _ADJUSTED),
     )
     table = "example,label,score,error\n1,7,0.98,\n"
     content = {
@@ -108,6 +121,18 @@ def _answer() -> Json:
 _NUMBER = {"type": ["number", "null"], "description": "Null where it is not finite."}
 _SCORE = _NUMBER | {"description": "The probability that the model gives it."}
 _TEXT = {"type": "string"}
+_ADJUSTMENTS: Json = {
+    "imputed": {
+        "type": "object",
+        "additionalProperties": {"type": ["number", "string", "null"]},
+        "description": "Of a row: columns that had no value, and the value that was used.",
+    },
+    "other": {
+        "type": "object",
+        "additionalProperties": _TEXT,
+        "description": "Of a row: columns with a category that training did not see.",
+    },
+}
 _SCHEMAS = bodies.SCHEMAS | {
     "Predictions": obj(
         {
@@ -116,16 +141,29 @@ _SCHEMAS = bodies.SCHEMAS | {
             "predictions": array(
                 {"anyOf": [schema(name) for name in ("Prediction", "Unsure", "Value", "Failed")]}
             ),
-        }
+            "ignored": array(_TEXT) | {"description": "Columns that the model does not take."},
+        },
+        ["ignored"],
     ),
     "Score": obj({"label": _TEXT, "score": _SCORE}),
-    "Prediction": obj({"label": _TEXT, "score": _SCORE, "top": array(schema("Score"))})
+    "Prediction": obj(
+        {"label": _TEXT, "score": _SCORE, "top": array(schema("Score")), **_ADJUSTMENTS},
+        [*_ADJUSTMENTS],
+    )
     | {"description": "The likeliest label, and the likeliest in order."},
     "Unsure": obj(
-        {"label": {"type": "null"}, "score": _SCORE, "reason": _TEXT, "top": array(schema("Score"))}
+        {
+            "label": {"type": "null"},
+            "score": _SCORE,
+            "reason": _TEXT,
+            "top": array(schema("Score")),
+            **_ADJUSTMENTS,
+        },
+        [*_ADJUSTMENTS],
     )
     | {"description": "No label, because none reaches the threshold."},
-    "Value": obj({"value": _NUMBER}) | {"description": "What a regression answers."},
+    "Value": obj({"value": _NUMBER, **_ADJUSTMENTS}, [*_ADJUSTMENTS])
+    | {"description": "What a regression answers."},
     "Failed": obj(
         {
             "error": obj(

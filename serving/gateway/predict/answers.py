@@ -16,6 +16,7 @@ from clients.predictor import Predicted
 from serving.contract import Contract
 from serving.errors import InvalidInputError
 from serving.labels import Prediction, Score, Value, predictions, values
+from serving.tables import Adjustments
 from serving.tensor_inputs import to_json
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
@@ -90,33 +91,57 @@ def judge(
     ]
 
 
-def as_json(model: str, version: int, items: Sequence[Item]) -> Response:
-    """`{"model", "version", "predictions": [item, …]}`."""
-    document = {"model": model, "version": version, "predictions": items}
+def as_json(
+    model: str, version: int, items: Sequence[Item], adjusted: Mapping[int, Adjustments]
+) -> Response:
+    """`{"model", "version", "predictions": [item, …]}`.
+
+    Args:
+        model: its name.
+        version: the one that answered.
+        items: one for each example.
+        adjusted: of rows, by their position. Items get "imputed" and "other", the document gets
+            "ignored".
+    """
+    document: dict[str, Any] = {"model": model, "version": version, "predictions": items}
+    if adjusted:
+        document["predictions"] = [
+            _with_adjustments(item, adjusted.get(index)) for index, item in enumerate(items)
+        ]
+        ignored = [name for each in adjusted.values() for name in each.ignored]
+        if ignored:
+            document["ignored"] = list(dict.fromkeys(ignored))
     return Response(msgspec.json.encode(document) + b"\n", mimetype=JSON)
 
 
-def as_csv(contract: Contract, items: Sequence[Item], top: int) -> Response:
-    """One row for each example: its number, label and score, or value, or what kept it from one."""
+def as_csv(
+    contract: Contract, items: Sequence[Item], top: int, adjusted: Mapping[int, Adjustments]
+) -> Response:
+    """One row for each example: its number, label and score, or value, or what kept it from one.
+
+    Where rows were adjusted, a last column says how.
+    """
     if contract.task == "tensors":
         raise InvalidInputError(
             "Accept", expected="JSON, from a model that answers tensors", got="CSV"
         )
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
+    last = ["error", "adjusted"] if adjusted else ["error"]
     if contract.task == "regression":
-        writer.writerow(["example", "value", "error"])
+        writer.writerow(["example", "value", *last])
         width = 1
     else:
         top = min(top, len(contract.labels))
         more = [name for k in range(2, top + 1) for name in (f"label_{k}", f"score_{k}")]
-        writer.writerow(["example", "label", "score", *more, "error"])
+        writer.writerow(["example", "label", "score", *more, *last])
         width = 2 * top
-    for number, item in enumerate(items, start=1):
+    for index, item in enumerate(items):
         if isinstance(item, dict):
             continue
         cells, problem = _cells(item)
-        writer.writerow([number, *cells, *[""] * (width - len(cells)), problem])
+        row = [index + 1, *cells, *[""] * (width - len(cells)), problem]
+        writer.writerow([*row, _in_words(adjusted.get(index))] if adjusted else row)
     return Response(stream.getvalue(), mimetype=CSV)
 
 
@@ -146,6 +171,30 @@ def _sure(prediction: Prediction, threshold: float | None) -> Prediction | Unsur
         f"the threshold is {threshold:g}"
     )
     return Unsure(None, prediction.score, reason, prediction.top)
+
+
+def _with_adjustments(item: Item, adjusted: Adjustments | None) -> Item | dict[str, Any]:
+    if adjusted is None:
+        return item
+    members: dict[str, Any] = msgspec.to_builtins(item)
+    more: dict[str, Any] = msgspec.to_builtins(adjusted)
+    more.pop("ignored", None)
+    return members | more
+
+
+def _in_words(adjusted: Adjustments | None) -> str:
+    if adjusted is None:
+        return ""
+    said = [f"{name} imputed as {_plain(value)}" for name, value in adjusted.imputed.items()]
+    said += [f"{name} {text!r} taken as other" for name, text in adjusted.other.items()]
+    said += [f"{name} ignored" for name in adjusted.ignored]
+    return "; ".join(said)
+
+
+def _plain(value: float | str | None) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "nothing" if value is None else value
 
 
 def _failed(error: InvalidInputError) -> Failed:

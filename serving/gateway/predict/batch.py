@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients import predictor
-from serving.contract import Input, TensorInput
+from serving.contract import Input, TableInput, TensorInput
 from serving.errors import InvalidInputError, TooLargeError
 from serving.gateway.config import GatewayConfig
 from serving.gateway.predict.bodies import NamedExample, require_few
 from serving.gateway.preparing import SMALL_PIXELS, TakesLongError, is_quick
 from serving.gateway.turns import Turns
 from serving.inputs import is_batch, prepare
+from serving.tables import Adjustments
 from serving.tensor_inputs import read_tensors, stack
 
 
@@ -22,11 +23,18 @@ class Batch:
 
     Attributes:
         problems: what is wrong with an example, by its position; empty unless partial.
+        adjusted: what was imputed and ignored in a row of a table, by its position.
         size: how many examples there are, with the bad ones.
     """
 
     def __init__(
-        self, examples: list[NamedExample], config: GatewayConfig, turns: Turns, *, partial: bool
+        self,
+        examples: list[NamedExample],
+        config: GatewayConfig,
+        turns: Turns,
+        *,
+        partial: bool,
+        strict: bool = False,
     ) -> None:
         """Hold the examples of a request.
 
@@ -35,12 +43,15 @@ class Batch:
             config: limits.
             turns: how requests take turns.
             partial: set bad examples aside instead of refusing the request.
+            strict: reject rows with missing values, unknown categories or other columns.
         """
         self._examples = examples
         self._config = config
         self._turns = turns
         self._partial = partial
+        self._strict = strict
         self.problems: dict[int, InvalidInputError] = {}
+        self.adjusted: dict[int, Adjustments] = {}
         self.size = len(examples)
 
     @property
@@ -67,9 +78,11 @@ class Batch:
             small = min(most, SMALL_PIXELS)
         examples = list(self._split(spec))
         require_few(len(examples), self._config)
-        self.problems, self.size = {}, len(examples)
+        self.problems, self.adjusted, self.size = {}, {}, len(examples)
         rows = []
+        is_table = isinstance(spec, TableInput)
         for index, named in enumerate(examples):
+            adjusted = Adjustments() if is_table else None
             try:
                 rows.append(
                     prepare(
@@ -77,8 +90,12 @@ class Batch:
                         spec,
                         field=named.field,
                         max_pixels=small,
+                        strict=self._strict,
+                        adjusted=adjusted,
                     )
                 )
+                if adjusted:
+                    self.adjusted[index] = adjusted
             except TooLargeError as error:
                 if small < most:
                     raise TakesLongError from error
@@ -90,7 +107,7 @@ class Batch:
         return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
 
     def _tensors(self, spec: TensorInput) -> dict[str, NDArray[Any]]:
-        self.problems, self.size = {}, len(self._examples)
+        self.problems, self.adjusted, self.size = {}, {}, len(self._examples)
         rows, fields = [], []
         for index, named in enumerate(self._examples):
             try:

@@ -30,15 +30,13 @@ def predict(model: str) -> Response:
 
     `?version=` or `?label=` picks a version, `?top=` says how many labels are listed, `?threshold=`
     what score an answer must have, `?partial=true` that bad examples are answered as errors beside
-    the good ones. `Accept` picks JSON, CSV or .npy.
+    the good ones, `?strict=true` that rows must have all columns of the model and no others.
+    `Accept` picks JSON, CSV or .npy.
     """
-    given = only("version", "label", "top", "threshold", "partial")
+    given = only("version", "label", "top", "threshold", "partial", "strict")
     version, label = version_or_label(given)
-    top, threshold, partial = (
-        positive(given, "top"),
-        share(given, "threshold"),
-        flag(given, "partial"),
-    )
+    top, threshold = positive(given, "top"), share(given, "threshold")
+    partial, strict = flag(given, "partial"), flag(given, "strict")
     accepted = accepted_type(request.headers.get("Accept"))
     # A table has one column for each label listed: the likeliest alone, unless more are asked for.
     top = top or (1 if accepted == CSV else DEFAULT_TOP)
@@ -46,7 +44,7 @@ def predict(model: str) -> Response:
     current.model = model
     with current.phase("preprocess"):
         examples = read_examples(request, here.config)
-        batch = Batch(examples, here.config, here.turns, partial=partial)
+        batch = Batch(examples, here.config, here.turns, partial=partial, strict=strict)
     try:
         answer = here.predictor.predict(
             model,
@@ -65,8 +63,8 @@ def predict(model: str) -> Response:
             return _versioned(as_npy(answer, batch.problems), contract)
         items = judge(answer, batch.problems, Judgement(top, threshold))
         if accepted == CSV:
-            return _versioned(as_csv(contract, items, top), contract)
-        return as_json(model, contract.version, items)
+            return _versioned(as_csv(contract, items, top, batch.adjusted), contract)
+        return as_json(model, contract.version, items, batch.adjusted)
 
 
 def _prepared(batch: Batch, current: RequestContext, spec: Input) -> predictor.Batch:

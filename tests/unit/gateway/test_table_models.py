@@ -1,5 +1,6 @@
 """Rows to models of tables, and numbers from regressions."""
 
+import csv
 import io
 import json
 
@@ -80,26 +81,69 @@ def test_models_tell_columns_task_and_target(http, number):
     assert model["input"]["columns"][1]["categories"] == ["blue", "red", "white"]
 
 
-@pytest.mark.parametrize(
-    ("instance", "field", "mentions"),
-    [
-        ({"colour": "red"}, "instances[1].petal width", "nothing"),
-        ({}, "instances[1].petal width", "nothing"),
-        (ROW | {"hue": 1}, "instances[1].hue", "unknown column"),
-        (ROW | {"petal width": "2.0"}, "instances[1].petal width", "text"),
-        (ROW | {"petal width": None}, "instances[1].petal width", "nothing"),
-        (ROW | {"petal width": float("nan")}, "instances[1].petal width", "NaN"),
-        (ROW | {"petal width": float("inf")}, "instances[1].petal width", "inf"),
-        (ROW | {"petal width": {"deep": [1]}}, "instances[1].petal width", "object"),
-        (ROW | {"colour": "green"}, "instances[1].colour", "green"),
-        ([1.0, 2.0], "instances[1]", "[2]"),
-        ([float("nan"), 0, 0, 0], "instances[1]", "NaN"),
-        ([1e39, 0, 0, 0], "instances[1]", "1e+39"),
-        ({"b64": "AAAA"}, "instances[1].b64", "petal width"),
-    ],
-)
+def test_an_incomplete_row_is_answered_and_says_what_was_imputed_and_ignored(http, table):
+    complete, incomplete = ROW, {"petal width": None, "colour": "green", "species": "one", "id": 7}
+    document = ask(http, complete, incomplete, {"colour": "red"}).get_json()
+    np.testing.assert_array_equal(table.batches[0], [TENSOR, [0, 0, 0, 0], [0, 0, 1, 0]])
+    adjusted = [
+        {name: p[name] for name in ("imputed", "other") if name in p}
+        for p in document["predictions"]
+    ]
+    assert adjusted == [
+        {},
+        {"imputed": {"petal width": 1.0}, "other": {"colour": "green"}},
+        {"imputed": {"petal width": 1.0}},
+    ]
+    assert document["ignored"] == ["species", "id"]
+    assert "ignored" not in ask(http, ROW).get_json()
+
+
+def test_a_csv_answer_says_it_in_words(http, table):
+    text = "colour,petal width,species\nred,2.0,one\ngreen,,two\n"
+    headers = {"Accept": "text/csv"}
+    answer = http.post("/predict/toy", data=text, content_type="text/csv", headers=headers)
+    head, *rows = csv.reader(io.StringIO(answer.text))
+    assert head == ["example", "label", "score", "error", "adjusted"]
+    assert [row[-1] for row in rows] == [
+        "species ignored",
+        "petal width imputed as 1; colour 'green' taken as other; species ignored",
+    ]
+
+
+STRICT = [
+    ({"colour": "red"}, "instances[1].petal width", "nothing"),
+    (ROW | {"hue": 1}, "instances[1].hue", "the target too"),
+    (ROW | {"petal width": "2.0"}, "instances[1].petal width", "text"),
+    (ROW | {"petal width": None}, "instances[1].petal width", "nothing"),
+    (ROW | {"petal width": float("nan")}, "instances[1].petal width", "NaN"),
+    (ROW | {"colour": "green"}, "instances[1].colour", "green"),
+]
+WRONG = [
+    ({}, "instances[1]", "petal width"),
+    ({"hue": 1}, "instances[1].hue", "unknown column"),
+    (ROW | {"petal width": float("inf")}, "instances[1].petal width", "inf"),
+    (ROW | {"petal width": {"deep": [1]}}, "instances[1].petal width", "object"),
+    ([1.0, 2.0], "instances[1]", "[2]"),
+    ([float("nan"), 0, 0, 0], "instances[1]", "NaN"),
+    ([1e39, 0, 0, 0], "instances[1]", "1e+39"),
+    ({"b64": "AAAA"}, "instances[1].b64", "petal width"),
+]
+
+
+@pytest.mark.parametrize(("instance", "field", "mentions"), WRONG)
 def test_a_bad_row_is_named_by_its_column(http, table, instance, field, mentions):
     response = ask(http, ROW, instance)
+    assert response.status_code == 400
+    problem = response.get_json()
+    assert problem["field"] == field
+    assert mentions in json.dumps(problem)
+
+
+@pytest.mark.parametrize(("instance", "field", "mentions"), STRICT)
+def test_strictly_an_incomplete_row_is_bad(http, table, instance, field, mentions):
+    assert ask(http, ROW, instance).status_code == 200
+    data = json.dumps({"instances": [ROW, instance]})
+    response = http.post("/predict/toy?strict=true", data=data, content_type="application/json")
     assert response.status_code == 400
     problem = response.get_json()
     assert problem["field"] == field
@@ -110,8 +154,7 @@ def test_a_bad_row_is_named_by_its_column(http, table, instance, field, mentions
     ("text", "field", "mentions"),
     [
         ("colour,petal width\nred,2\nred,wide\n", "body row 2.petal width", "'wide'"),
-        ("colour\nred\n", "body row 1.petal width", "nothing"),
-        ("colour,petal width,species\nred,2,x\n", "body row 1.species", "the target too"),
+        ("color,width\nred,2\n", "body row 1.color", "petal width"),
         ("colour,petal width\nred\n", "body", "line 2"),
         ("colour,petal width\n", "body", "no rows"),
         ("", "body", "no rows"),

@@ -23,6 +23,7 @@ ALLOWED = {
         "serving.inputs",
         "serving.manifest",
         "serving.preprocessing",
+        "serving.table_cells",
         "serving.tables",
     },
     "clients": {

@@ -1,11 +1,22 @@
 import json
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
 from serving.errors import InvalidInputError
-from serving.tables import NumericColumn, TextRow, encode_columns, encode_row
+from serving.table_cells import date_text
+from serving.tables import (
+    Adjustments,
+    CategoricalColumn,
+    Column,
+    DateColumn,
+    NumericColumn,
+    TextRow,
+    encode_columns,
+    encode_row,
+)
 from tests.table_models import COLUMNS, ROW, TENSOR
 
 
@@ -35,29 +46,145 @@ def test_large_numbers_that_differ_by_little_stay_apart():
     assert encode_row({"t": 1.7e9 + 1}, [column], "row").tolist() == [1.0]
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ({"colour": "red"}, "row.petal width: expected a number, got nothing"),
-        ({"petal width": 1, "colour": None}, "row.colour: expected one of 'blue', 'red', 'white', got nothing"),
-        (ROW | {"color": "red"}, "row.color: expected just the columns 'petal width', 'colour', got an unknown column 'color'"),
-        (ROW | {"petal width": "2.0"}, "row.petal width: expected a number, got the text '2.0'"),
-        (ROW | {"petal width": True}, "got the boolean true"),
-        (ROW | {"petal width": [2]}, "got a list"),
-        (ROW | {"petal width": {}}, "got an object"),
-        (ROW | {"petal width": math.nan}, "got NaN"),
-        (ROW | {"petal width": -math.inf}, "got the number -inf"),
-        (ROW | {"petal width": 10**400}, "row.petal width: expected a finite number"),
-        (ROW | {"petal width": 1e300}, "far too large"),
-        (ROW | {"colour": "green"}, "got the text 'green'"),
-        (ROW | {"colour": 5}, "got the number 5"),
-        (TextRow({"petal width": "wide", "colour": "red"}), "row.petal width: expected a number, got the text 'wide'"),
-        (TextRow({"petal width": " ", "colour": "red"}), "got nothing"),
-        (TextRow({"petal width": "nan", "colour": "red"}), "got NaN"),
-    ],
-)  # fmt: skip
-def test_what_a_column_cannot_have_is_refused_by_its_name(row, message):
+STRICT = [
+    ({"colour": "red"}, "row.petal width: expected a number, got nothing"),
+    ({"petal width": 1, "colour": None}, "row.colour: expected one of 'blue', 'red', 'white', got nothing"),
+    (ROW | {"color": "red"}, "row.color: expected just the columns 'petal width', 'colour', got an unknown column 'color'"),
+    (ROW | {"petal width": "2.0"}, "row.petal width: expected a number, got the text '2.0'"),
+    (ROW | {"petal width": True}, "got the boolean true"),
+    (ROW | {"petal width": math.nan}, "got NaN"),
+    (ROW | {"colour": "green"}, "got the text 'green'"),
+    (ROW | {"colour": 5}, "got the number 5"),
+    (TextRow({"petal width": " ", "colour": "red"}), "got nothing"),
+    (TextRow({"petal width": "nan", "colour": "red"}), "got the text 'nan'"),
+]  # fmt: skip
+WRONG = [
+    (ROW | {"petal width": [2]}, "got a list"),
+    (ROW | {"petal width": {}}, "got an object"),
+    (ROW | {"colour": ["red"]}, "got a list"),
+    (ROW | {"petal width": -math.inf}, "got the number -inf"),
+    (ROW | {"petal width": 10**400}, "row.petal width: expected a finite number"),
+    (ROW | {"petal width": 1e300}, "far too large"),
+    (TextRow({"petal width": "wide", "colour": "red"}), "row.petal width: expected a number, got the text 'wide'"),
+    ({"width": 2, "color": "red"}, "expected the columns 'petal width', 'colour', got an unknown column 'width'"),
+]  # fmt: skip
+
+
+def adjusted(row, columns=COLUMNS):
+    changes = Adjustments()
+    return encode_row(row, columns, "row", adjusted=changes).tolist(), msgspec.to_builtins(changes)
+
+
+@pytest.mark.parametrize(("row", "message"), STRICT)
+def test_strictly_all_that_is_not_as_in_training_is_refused_by_its_column(row, message):
+    with pytest.raises(InvalidInputError) as caught:
+        encode_row(row, COLUMNS, "row", strict=True)
+    assert message in str(caught.value)
+    encode_row(row, COLUMNS, "row")
+
+
+@pytest.mark.parametrize(("row", "message"), WRONG)
+def test_what_a_column_cannot_have_is_refused_anyway(row, message):
     with pytest.raises(InvalidInputError) as caught:
         encode_row(row, COLUMNS, "row")
     assert message in str(caught.value)
     json.dumps(caught.value.got)
+    with pytest.raises(InvalidInputError):
+        encode_row(row, COLUMNS, "row", strict=True)
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan, "", " ", "NA", "NaN", "n/a", "?", "NULL"])
+def test_a_missing_value_is_imputed_and_told(nothing):
+    columns = (
+        NumericColumn(name="age", mean=30.0, scale=10.0, fill=20.0, indicator=True),
+        NumericColumn(name="size", mean=3.0, scale=1.0),
+        CategoricalColumn(name="sex", categories=("f", "m"), fill="m", indicator=True),
+    )
+    complete = {"age": 30, "size": 4, "sex": "f"}
+    assert adjusted(complete, columns) == ([0, 0, 1, 1, 0, 0], {})
+    told = {"imputed": {"age": 20.0, "size": 3.0, "sex": "m"}}
+    assert adjusted(dict.fromkeys(complete, nothing), columns) == ([-1, 1, 0, 0, 1, 1], told)
+    row, told = adjusted({"sex": "f"}, columns)
+    assert (row, told) == ([-1, 1, 0, 1, 0, 0], {"imputed": {"age": 20.0, "size": 3.0}})
+
+
+def test_an_unseen_category_is_other_and_columns_too_many_are_ignored():
+    grouped = [CategoricalColumn(name="colour", categories=("red",), other=True)]
+    assert adjusted({"colour": "green"}, grouped) == ([0, 1], {"other": {"colour": "green"}})
+    row, told = adjusted(ROW | {"colour": "green", "species": "one"})
+    assert row == [2.0, 0, 0, 0]
+    assert told == {"other": {"colour": "green"}, "ignored": ["species"]}
+
+
+@pytest.mark.parametrize(
+    ("categories", "value", "meant"),
+    [
+        (("false", "true"), True, "true"),
+        (("False", "True"), False, "False"),
+        (("no", "yes"), True, "yes"),
+        (("0", "1"), False, "0"),
+        (("1010", "8004"), 8004, "8004"),
+        (("1.0", "2.0"), 2, "2.0"),
+        (("NA", "EU"), "NA", "NA"),
+        (("1.5", "2.5"), 2.5, "2.5"),
+    ],
+)
+def test_values_of_json_are_the_categories_of_a_file(categories, value, meant):
+    column = CategoricalColumn(name="c", categories=categories)
+    expected = [float(name == meant) for name in categories]
+    assert adjusted({"c": value}, [column]) == (expected, {})
+
+
+def test_numbers_as_people_write_them():
+    column = NumericColumn(name="price", mean=0.0, scale=1.0, decimal=",", missing=("ausverkauft",))
+    for text, number in [("1.234", 1234), ("1.234,5", 1234.5), ("5,1 €", 5.1), ("12 %", 12)]:
+        assert adjusted({"price": text}, [column]) == ([np.float32(number)], {})
+    assert adjusted({"price": "ausverkauft"}, [column])[1] == {"imputed": {"price": 0.0}}
+    assert adjusted({"price": True}, [column]) == ([1], {})
+    row = TextRow({"price": "1.234"})
+    row.decimal = "."
+    assert adjusted(row, [column]) == ([np.float32(1.234)], {})
+
+
+def test_dates_are_days_and_their_place_in_year_month_and_week():
+    column = DateColumn(name="d", format="%d.%m.%Y", mean=19000.0, scale=10.0, fill=19010.0)
+    assert column.width == len(column.features) == 7
+    for text in ("08.01.2022", "2022-01-08", "2022-01-08T00:00:00Z"):
+        (row, told) = adjusted({"d": text}, [column])
+        assert told == {}
+        # A Saturday, and the eighth day of the year and of the month.
+        year, month, week = 2 * np.pi * 7 / 366, 2 * np.pi * 7 / 31, 2 * np.pi * 5 / 7
+        circles = [f(angle) for angle in (year, month, week) for f in (np.sin, np.cos)]
+        np.testing.assert_allclose(row, [0, *circles], atol=1e-6)
+    assert adjusted({"d": None}, [column])[1] == {"imputed": {"d": "2022-01-18"}}
+    with pytest.raises(InvalidInputError, match="expected a date such as 2022-01-18"):
+        adjusted({"d": "yesterday"}, [column])
+
+
+def test_many_rows_of_all_kinds_at_once_are_the_rows_one_by_one():
+    random = np.random.default_rng(0)
+    columns = (
+        NumericColumn(name="n", mean=3.3, scale=0.7, fill=2.1, indicator=True),
+        CategoricalColumn(name="c", categories=("a", "b"), fill="b", other=True, indicator=True),
+        DateColumn(
+            name="d", format="iso", mean=1e4, scale=1e3, fill=9e3, time=True, indicator=True
+        ),
+    )
+    values = {
+        "n": np.where(random.random(200) < 0.2, np.nan, random.normal(3, 1e5, 200)),
+        "c": random.choice(np.array(["a", "b", "z", None]), 200).tolist(),
+        "d": np.where(random.random(200) < 0.2, np.nan, random.integers(-9999, 30000, 200) + 0.25),
+    }
+    together = encode_columns(values, columns)
+    assert together.shape == (200, sum(column.width for column in columns))
+    for place, row in enumerate(together):
+        cells = {name: found[place] for name, found in values.items()}
+        cells["d"] = None if np.isnan(cells["d"]) else date_text(cells["d"])
+        np.testing.assert_array_equal(encode_row(cells, columns, "row"), row)
+
+
+def test_columns_exported_earlier_still_read():
+    old = b'[{"kind":"numeric","name":"a","mean":1.0,"scale":2.0},{"kind":"categorical","name":"b","categories":["x"]}]'
+    columns = msgspec.json.decode(old, type=tuple[Column, ...])
+    assert msgspec.json.decode(msgspec.json.encode(columns)) == msgspec.json.decode(old)
+    assert adjusted({"a": None, "b": None}, columns)[0] == [0, 0]

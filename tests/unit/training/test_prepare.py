@@ -131,13 +131,14 @@ def test_diabetes_is_a_regression(diabetes):
     assert prepared.statistics.target.maximum == prepared.train.targets.max()
 
 
-def test_whole_numbers_may_mean_classes(tmp_path):
+def test_few_whole_numbers_are_classes(tmp_path):
     data = write_csv(tmp_path / "marks.csv", "xy", [[x, x % 3] for x in range(60)])
-    (note,) = prepare(data, target="y", **SETTINGS).notes
-    assert note.endswith("to tell its 3 values apart as classes, give --task classification")
-    assert prepare(data, target="y", task="regression", **SETTINGS).notes == ()
-    classes = prepare(data, target="y", task="classification", **SETTINGS)
-    assert (classes.labels, classes.notes) == (("0", "1", "2"), ())
+    classes = prepare(data, target="y", **SETTINGS)
+    assert (classes.task, classes.labels) == ("classification", ("0", "1", "2"))
+    (note,) = classes.notes
+    assert note.endswith("each is a class; to predict a number, give --task regression")
+    number = prepare(data, target="y", task="regression", **SETTINGS)
+    assert (number.task, number.labels, number.notes) == ("regression", (), ())
 
 
 def test_a_folder(shades):
