@@ -65,6 +65,11 @@ def _row(version: "Version") -> tuple[str, ...]:
 
 
 def _metrics(metrics: dict[str, float]) -> str:
-    """Those of held-out examples, which are what versions are compared by; --json has all."""
-    held_out = {name: value for name, value in metrics.items() if not name.startswith("train_")}
+    """Those that versions are compared by; --json has all."""
+    shown = ("test_accuracy", "test_f1", "test_r2", "test_rmse", "test_loss")
+    held_out = {
+        name: value
+        for name, value in metrics.items()
+        if name in shown or name.startswith("quantized_")
+    }
     return "  ".join(f"{name} {value:.4f}" for name, value in held_out.items())

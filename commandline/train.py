@@ -11,6 +11,7 @@ from commandline.output import echo_json, echo_step
 from training.config import (
     ACTIVATIONS,
     APIS,
+    CLASS_WEIGHTS,
     COLUMN_TYPES,
     DEFAULT_DATA,
     MIXED_PRECISION,
@@ -90,6 +91,12 @@ class TypedColumn(click.ParamType[tuple[str, str]]):
 @click.option("--augmentation", type=float, help="Strength of random changes; 0 is none.")
 @click.option("--validation-fraction", type=float, help="Share of the training data; 0 is none.")
 @click.option("--patience", type=int, help="Epochs without progress; 0 never stops early.")
+@click.option("--l2", type=float, help="Penalty on large weights, 1/C; 0 is none.")
+@click.option(
+    "--class-weights",
+    type=click.Choice(CLASS_WEIGHTS),
+    help="Count all classes alike; auto: where one is rare.",
+)
 @click.option("--mixed-precision", type=click.Choice(MIXED_PRECISION), help="bfloat16.")
 @click.option("--quantize/--no-quantize", default=None, help="int8 weights in the LiteRT file.")
 @click.option("--tensorboard/--no-tensorboard", default=None, help="Write logs into the run.")

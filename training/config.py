@@ -17,6 +17,7 @@ ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "softsign", "prelu", "arctan")
 PRESETS = ("default", "lecture")
 APIS = ("keras", "core")
 MIXED_PRECISION = ("auto", "on", "off")
+CLASS_WEIGHTS = ("auto", "balanced", "none")
 TASKS = ("classification", "regression")
 ColumnType = Literal["number", "category", "date"]
 COLUMN_TYPES = ("number", "category", "date")
@@ -44,6 +45,10 @@ class TrainConfig:
         api: "keras", or "core" for the networks in plain TensorFlow.
         validation_fraction: share of the training data that training watches itself with; 0 is
             none, and then no early stopping.
+        l2: strength of the penalty on large weights, against the loss summed over the training
+            examples: 1/C of scikit-learn's LogisticRegression; 0 is none.
+        class_weights: "balanced" weighs the loss so that all classes count alike, "none" so that
+            all examples do; "auto" is balanced where a class is rare, see training.metrics.
         patience: epochs without a better validation loss after which training stops, and keeps
             the best epoch's weights; 0 is never, and keeps the last ones.
         data_dir: where files of data sets lie.
@@ -74,6 +79,8 @@ class TrainConfig:
     preset: str = "default"
     api: Literal["keras", "core"] = "keras"
     validation_fraction: float = 0.0
+    l2: float = 0.0
+    class_weights: Literal["auto", "balanced", "none"] = "auto"
     patience: int = 0
     data_dir: str | None = None
     target: str | None = None
@@ -95,6 +102,7 @@ class TrainConfig:
         _require_one_of(self.preset, "preset", PRESETS)
         _require_one_of(self.api, "api", APIS)
         _require_one_of(self.mixed_precision, "mixed_precision", MIXED_PRECISION)
+        _require_one_of(self.class_weights, "class_weights", CLASS_WEIGHTS)
         if self.task is not None:
             _require_one_of(self.task, "task", TASKS)
         for kind in self.types.values():
@@ -115,6 +123,7 @@ class TrainConfig:
             _require(4 <= self.image_size <= 1024, "image_size", self.image_size, "4 to 1024")
         fraction = self.validation_fraction
         _require(0 <= fraction < 1, "validation_fraction", fraction, "0 to less than 1")
+        _require(0 <= self.l2 <= 1e6, "l2", self.l2, "0 to 1000000")
         _require(self.patience >= 0, "patience", self.patience, "0 or more epochs")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "between 0 and 1")
@@ -163,6 +172,7 @@ def config_for(model: str, **settings: Any) -> TrainConfig:
         "learning_rate": defaults.learning_rate,
         "augmentation": defaults.augmentation,
         "validation_fraction": defaults.validation_fraction,
+        "l2": defaults.l2,
         "patience": defaults.patience,
     }
     return TrainConfig(model=model, **(filled | given))

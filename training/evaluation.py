@@ -48,11 +48,30 @@ def confusion_matrix(test: TestPredictions, labels: int) -> tuple[tuple[int, ...
 def classification_metrics(
     test: NDArray[np.float32], truth: NDArray[np.int64], prefix: str = "test"
 ) -> dict[str, float]:
-    """Accuracy and cross-entropy of probabilities, [n, classes]."""
-    return {
+    """Figures of probabilities, [n, classes], that count examples alike or classes alike.
+
+    Accuracy and cross-entropy count every example. Balanced accuracy (the mean recall), F1 and
+    the area under the ROC curve (each class against the rest) are means over the classes that
+    `truth` has, so a rare class counts as much as a frequent one.
+    """
+    from sklearn.metrics import f1_score, recall_score, roc_auc_score
+
+    present, guesses = np.unique(truth), test.argmax(axis=1)
+    options: dict[str, Any] = {"labels": present, "average": "macro", "zero_division": 0.0}
+    metrics = {
         f"{prefix}_accuracy": accuracy(test, truth),
-        f"{prefix}_loss": cross_entropy(test, truth),
+        f"{prefix}_balanced_accuracy": float(recall_score(truth, guesses, **options)),
+        f"{prefix}_f1": float(f1_score(truth, guesses, **options)),
     }
+    if len(present) > 1:
+        areas = [roc_auc_score(truth == label, test[:, label]) for label in present]
+        metrics[f"{prefix}_auc"] = float(np.mean(areas))
+    return metrics | {f"{prefix}_loss": cross_entropy(test, truth)}
+
+
+def majority_share(truth: NDArray[np.int64]) -> float:
+    """Accuracy of a model that always answers the most frequent label."""
+    return float(np.bincount(truth).max() / len(truth))
 
 
 def regression_metrics(

@@ -101,7 +101,7 @@ class _Loop:
             policy = dtype_policy(config.mixed_precision)
             self.network = create(config, task, policy)
             optimizer = self.network.optimizer(self.rate)
-        self.runner = Steps(self.network, optimizer, strategy)
+        self.runner = Steps(self.network, optimizer, strategy, config.l2 / train.count)
         self.history: list[Epoch] = []
         self.resumed = 0
         self.best_loss, self.waited, self.saved = math.inf, 0, 0

@@ -1,11 +1,15 @@
 """The figures of a model on the data that it was made for."""
 
+import numpy as np
+
+from serving.contract import Contract
 from training.evaluation import (
     Answer,
     TestPredictions,
     accuracy,
     answers,
     classification_metrics,
+    majority_share,
     regression_metrics,
 )
 from training.prepared import Prepared
@@ -21,6 +25,22 @@ def metrics_of(data: Prepared, test: TestPredictions, answer: Answer) -> dict[st
     return classification_metrics(test.outputs, test.truth) | {
         "train_accuracy": accuracy(train, data.train.targets)
     }
+
+
+def majority_note(contract: Contract, test: TestPredictions) -> tuple[str, ...]:
+    """A sentence where a classifier is no better than always giving the same answer."""
+    if contract.task == "regression":
+        return ()
+    share = majority_share(test.truth)
+    if contract.metrics["test_accuracy"] > share:
+        return ()
+    most = contract.labels[int(np.bincount(test.truth).argmax())]
+    return (
+        f"Accuracy {contract.metrics['test_accuracy']:.4f} is no better than always answering "
+        f"{most!r}, which is right for {share:.4f} of the held-out examples: judge this model by "
+        f"balanced accuracy ({contract.metrics['test_balanced_accuracy']:.4f}) and F1 "
+        f"({contract.metrics['test_f1']:.4f}).",
+    )
 
 
 def judged_by(data: Prepared) -> Quantization:

@@ -40,6 +40,7 @@ from training.signatures import (
 from training.tensorflow_setup import tf
 
 LITERT_FILE = "model.tflite"
+# Of probabilities; of a regression's values as a share of the target's standard deviation.
 TOLERANCE = 1e-4
 
 
@@ -167,6 +168,7 @@ def _tf_example(name: str, tensor: NDArray[np.float32]) -> bytes:
 def _require_answers(
     what: str, answer: Answer, reference: Answer, contract: Contract, golden: GoldenSamples
 ) -> None:
+    tolerance = _tolerance(contract)
     for size in (1, 3, len(golden.tensors)):
         batch = golden.tensors[:size]
         wanted, got = reference(batch), answer(batch)
@@ -180,9 +182,19 @@ def _require_answers(
         )
         difference = float(np.abs(got - wanted).max())
         _require(
-            difference <= TOLERANCE,
+            difference <= tolerance,
             f"{what} answers differ from the model's own by {difference:.2g} for {size} examples",
         )
+
+
+def _tolerance(contract: Contract) -> float:
+    """The largest difference between two answers that pass for the same."""
+    target = contract.statistics.target
+    if target is None:
+        return TOLERANCE
+    # Far from zero, float32 values cannot be closer to each other than their last bits.
+    largest = max(abs(target.minimum), abs(target.maximum))
+    return TOLERANCE * (target.std or 1.0) + 8 * float(np.finfo(np.float32).eps) * largest
 
 
 def _require(right: bool, difference: str) -> None:

@@ -33,6 +33,7 @@ def report_data(
     outcome: Classified | Regressed,
     history: Sequence[Epoch],
     network: Network,
+    notes: Sequence[str] = (),
 ) -> ReportData:
     """Everything that the report of a run shows."""
     return ReportData(
@@ -41,6 +42,7 @@ def report_data(
         outcome=outcome,
         history=[_record(epoch) for epoch in history],
         weights=_weights(config, contract, network),
+        notes=notes,
     )
 
 

@@ -32,10 +32,15 @@ class Steps:
         network: made in the strategy's scope.
         optimizer: likewise.
         strategy: a tf.distribute.Strategy.
+        l2: training minimises the mean loss plus half of this times the sum of the squared
+            kernels; biases are free.
     """
 
-    def __init__(self, network: Network, optimizer: Optimizer, strategy: Any) -> None:
+    def __init__(
+        self, network: Network, optimizer: Optimizer, strategy: Any, l2: float = 0.0
+    ) -> None:
         self._network, self._optimizer, self._strategy = network, optimizer, strategy
+        self._l2 = l2 / strategy.num_replicas_in_sync
         self._train = tf.function(self._train_steps, reduce_retracing=True)
         self._evaluate = tf.function(self._evaluate_steps, reduce_retracing=True)
 
@@ -79,6 +84,9 @@ class Steps:
             losses = self._losses(scores, batch)
             # This replica's share of the mean over the whole batch.
             loss = tf.reduce_sum(losses) / batch.size
+            if self._l2:
+                kernels = [v for v in self._network.trainable if len(v.shape) > 1]
+                loss += self._l2 * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
         self._optimizer.apply(tape.gradient(loss, self._network.trainable))
         return self._counted(scores, losses, batch)
 
@@ -90,7 +98,10 @@ class Steps:
         task = self._network.task
         if task.classes is not None:
             entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
-            return batch.weights * entropy(labels=batch.targets, logits=scores)
+            losses = batch.weights * entropy(labels=batch.targets, logits=scores)
+            if task.class_weights:
+                losses *= tf.gather(tf.constant(task.class_weights, tf.float32), batch.targets)
+            return losses
         wanted = (tf.cast(batch.targets, tf.float32) - task.target_mean) / task.target_std
         return batch.weights * tf.square(tf.squeeze(scores, 1) - wanted)
 

@@ -50,6 +50,14 @@ def _quality(result: "TrainingResult") -> list[str]:
         right = round(metrics["test_accuracy"] * count)
         share = f"{metrics['test_accuracy']:.4f}"
         lines = [f"  accuracy  {share} ({right} of {count} held-out examples)"]
+        others = {"balanced_accuracy": "balanced", "f1": "F1", "auc": "AUC"}
+        told = [
+            f"{words} {metrics[f'test_{name}']:.4f}"
+            for name, words in others.items()
+            if f"test_{name}" in metrics
+        ]
+        if told:
+            lines.append(f"            {', '.join(told)} (means over the classes)")
         if "quantized_test_accuracy" in metrics:
             lines.append(f"  in int8   {metrics['quantized_test_accuracy']:.4f}")
         return lines

@@ -1,5 +1,6 @@
 """What a network is to learn: the shape of its input, and what it answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.config import TrainConfig
@@ -8,6 +9,9 @@ from training.prepared import Prepared
 
 _REGRESSION = ("linear", "mlp")
 _CLASSIFICATION = ("logistic", "mlp", "cnn")
+# A class is rare with less than this share of the examples, and less than half of an equal share:
+# of 20 equal classes none is.
+_RARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -20,17 +24,44 @@ class Task:
             value.
         target_mean: of a regression's targets in the training data.
         target_std: likewise; more than 0.
+        class_weights: factors of each class's losses; empty weighs all examples alike.
     """
 
     shape: tuple[int, ...]
     classes: int | None
     target_mean: float = 0.0
     target_std: float = 1.0
+    class_weights: tuple[float, ...] = ()
 
     @property
     def outputs(self) -> int:
         """Width of the answer."""
         return 1 if self.classes is None else self.classes
+
+
+def rare_classes(shares: Sequence[float]) -> list[int]:
+    """The classes that have few examples, the rarest first.
+
+    Args:
+        shares: of the training examples that each class has.
+    """
+    limit = min(_RARE, 0.5 / max(1, len(shares)))
+    # Half of an equal share is more than 10 % with up to four classes.
+    return sorted((i for i, share in enumerate(shares) if share < limit), key=lambda i: shares[i])
+
+
+def class_weights(config: TrainConfig, shares: Sequence[float]) -> tuple[float, ...]:
+    """Factors of the classes' losses that make all classes count alike; empty where none are due.
+
+    Args:
+        config: whether they are wanted.
+        shares: of the training examples that each class has.
+    """
+    wanted = config.class_weights == "balanced"
+    if not wanted and (config.class_weights == "none" or not rare_classes(shares)):
+        return ()
+    # A class without examples never asks for its weight.
+    return tuple(1 / (len(shares) * share) if share else 1.0 for share in shares)
 
 
 def require_suitable(config: TrainConfig, task: Task) -> None:
@@ -60,7 +91,8 @@ def task_of(config: TrainConfig, data: Prepared) -> Task:
     shape = tuple(data.input.shape)
     target = data.statistics.target
     if data.task == "classification":
-        task = Task(shape, len(data.labels))
+        weights = class_weights(config, data.statistics.label_share)
+        task = Task(shape, len(data.labels), class_weights=weights)
     elif target is None or config.model == "linear":
         # The weights of the linear model are meant to be read, so it learns the raw values.
         task = Task(shape, None)

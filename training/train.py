@@ -19,7 +19,7 @@ from training.errors import TrainingError
 from training.evaluation import Answer, TestPredictions, answers
 from training.export import Exported, export
 from training.fit import Fitted, fit
-from training.metrics import judged_by, metrics_of
+from training.metrics import judged_by, majority_note, metrics_of
 from training.network import Network
 from training.prepare import prepare_for
 from training.prepared import Prepared
@@ -28,7 +28,7 @@ from training.record import LOGS_FOLDER, require_writable, write_record
 from training.report.card import CARD_FILE, model_card
 from training.report.page import write_report
 from training.showing import outcome_of, report_data
-from training.task import task_of
+from training.task import class_weights, rare_classes, task_of
 from training.tensorflow_setup import make_repeatable, tf
 
 
@@ -40,8 +40,9 @@ class TrainingResult:
         folder: of the published version, models/<name>/<version>.
         run_folder: with the record and the report, runs/<name>-<version>.
         contract: as published.
-        metrics: those of the contract: test_accuracy, test_loss, train_accuracy for a
-            classification, test_r2, test_rmse, test_loss, train_r2 for a regression.
+        metrics: those of the contract: test_accuracy, test_balanced_accuracy, test_f1, test_auc,
+            test_loss, train_accuracy for a classification, test_r2, test_rmse, test_loss,
+            train_r2 for a regression.
         test: what the model says of the held-out examples.
         history: its epochs.
         notes: sentences about the data and how training went.
@@ -98,7 +99,14 @@ def train_and_evaluate(
         logs = folder / LOGS_FOLDER
         run = write_record(workdir / "runs", config, contract, test, fitted.history, logs)
     outcome = outcome_of(data, test, answer, path)
-    write_report(report_data(config, contract, outcome, fitted.history, fitted.network), run)
+    notes = (
+        *data.notes,
+        *_imbalance(config, data),
+        *fitted.notes,
+        *majority_note(contract, test),
+    )
+    report = report_data(config, contract, outcome, fitted.history, fitted.network, notes)
+    write_report(report, run)
     return TrainingResult(
         folder=exported.folder,
         run_folder=run,
@@ -106,7 +114,7 @@ def train_and_evaluate(
         metrics=contract.metrics,
         test=test,
         history=fitted.history,
-        notes=(*data.notes, *fitted.notes),
+        notes=notes,
         line=path.line if path else None,
         seconds=time.perf_counter() - started,
     )
@@ -159,6 +167,20 @@ def _fit(
         folder=folder,
         strategy=devices,
         watch=path.watch if path else None,
+    )
+
+
+def _imbalance(config: TrainConfig, data: Prepared) -> tuple[str, ...]:
+    """A sentence about class weights where nobody asked for them."""
+    shares = data.statistics.label_share
+    if config.class_weights != "auto" or not class_weights(config, shares):
+        return ()
+    rare = rare_classes(shares)
+    named = ", ".join(f"{data.labels[i]!r} ({100 * shares[i]:.2g} %)" for i in rare[:5])
+    more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
+    return (
+        f"Few training examples have the label {named}{more}, so the loss is weighted: all classes "
+        "count alike. --class-weights none counts all examples alike.",
     )
 
 

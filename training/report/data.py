@@ -132,6 +132,7 @@ class ReportData:
         outcome: what the model says of the held-out examples.
         history: an entry for each epoch; empty where training has none.
         weights: to be drawn.
+        notes: sentences about the data, and how training went.
     """
 
     contract: Contract
@@ -139,3 +140,4 @@ class ReportData:
     outcome: Classified | Regressed
     history: Sequence[EpochRecord] = ()
     weights: Weights = field(default_factory=Weights)
+    notes: Sequence[str] = ()

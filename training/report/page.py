@@ -8,11 +8,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from serving.contract import Contract, ImageInput
 from training.errors import TrainingError
+from training.evaluation import majority_share
 from training.report import calibration, confusion, curves, linear, mistakes, surface, weights
 from training.report.data import Classified, Regressed, ReportData
 from training.report.interval import wilson
 from training.report.section import Section
 from training.report.theme import DARK, LIGHT, png
+from training.report.wording import metric_name
 
 REPORT_FILE = "report.html"
 _TEMPLATE = "report.html.j2"
@@ -106,6 +108,7 @@ def _page(data: ReportData, shown: list[_Shown]) -> str:
         contract=contract,
         shown=shown,
         key_figures=key_figures(data),
+        notes=data.notes,
         rows=linear.rows_of(outcome) if isinstance(outcome, Regressed) else "held-out examples",
         origin=_origin(contract),
         config={name.replace("_", " "): _setting(value) for name, value in data.config.items()},
@@ -121,16 +124,17 @@ def key_figures(data: ReportData) -> list[tuple[str, str]]:
     if isinstance(outcome, Regressed):
         figures += linear.key_figures(outcome)
     else:
-        count = len(outcome.truth)
+        truth, count = outcome.truth, len(outcome.truth)
         low, high = wilson(outcome.right, count)
         figures = [
             ("Accuracy", f"{outcome.right / count:.4f}"),
             ("95 % confidence interval", f"{low:.4f} to {high:.4f} (Wilson)"),
             ("Right", f"{outcome.right} of {count} held-out examples"),
+            ("Right by always answering the most frequent label", f"{majority_share(truth):.4f}"),
             ("Expected calibration error", f"{calibration.calibrate(outcome).error:.4f}"),
         ]
     figures += [
-        (name.replace("_", " ").capitalize(), f"{value:.6g}")
+        (metric_name(name), f"{value:.6g}")
         for name, value in data.contract.metrics.items()
         if name != "test_accuracy"
     ]

@@ -1,10 +1,17 @@
-"""Preprocessing steps in words, for people who will never read the contract's JSON."""
+"""Preprocessing steps and metrics in words, for people who will never read the contract's JSON."""
 
 import re
 from collections.abc import Sequence
 
 import msgspec
 
+_METRICS = {
+    "test_balanced_accuracy": "Balanced accuracy (mean recall of the classes)",
+    "test_f1": "F1 (mean over the classes)",
+    "test_auc": "Area under the ROC curve (mean over the classes)",
+    "test_loss": "Loss on held-out examples",
+    "train_accuracy": "Accuracy on training examples",
+}
 # What each step of serving.preprocessing does; the names in braces are its parameters.
 _WORDS = {
     "grey": "Colours become grey (luma as in ITU-R BT.601).",
@@ -25,6 +32,11 @@ _WORDS = {
     "centre": "It is placed on a dark canvas of {height} x {width}, its centre of mass in the "
     "middle.",
 }
+
+
+def metric_name(name: str) -> str:
+    """A figure of the contract as people call it."""
+    return _METRICS.get(name, name.replace("_", " ").capitalize())
 
 
 def in_words(steps: Sequence[msgspec.Struct]) -> list[str]:

@@ -39,7 +39,8 @@ def test_one_epoch_end_to_end(tiny):
     assert result.folder == workdir / "models" / "tiny" / "1"
     assert (result.folder / "saved_model.pb").is_file()
     assert [(epoch.number, epoch.epochs) for epoch in epochs] == [(1, 1)]
-    assert set(result.metrics) == {"test_accuracy", "test_loss", "train_accuracy"}
+    others = {"test_balanced_accuracy", "test_f1", "test_auc"}
+    assert set(result.metrics) == {"test_accuracy", "test_loss", "train_accuracy", *others}
     assert result.test.outputs.shape == (360, 10)
     assert result.seconds > 0
 
