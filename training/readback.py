@@ -189,9 +189,9 @@ def _require_answers(
 
 def _tolerance(contract: Contract) -> float:
     """The largest difference between two answers that pass for the same."""
-    target = contract.statistics.target
-    if target is None:
+    if contract.statistics is None or contract.statistics.target is None:
         return TOLERANCE
+    target = contract.statistics.target
     # Far from zero, float32 values cannot be closer to each other than their last bits.
     largest = max(abs(target.minimum), abs(target.maximum))
     return TOLERANCE * (target.std or 1.0) + 8 * float(np.finfo(np.float32).eps) * largest

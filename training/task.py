@@ -64,6 +64,20 @@ def class_weights(config: TrainConfig, shares: Sequence[float]) -> tuple[float, 
     return tuple(1 / (len(shares) * share) if share else 1.0 for share in shares)
 
 
+def weights_note(config: TrainConfig, data: Prepared) -> tuple[str, ...]:
+    """A sentence about class weights where nobody asked for them."""
+    shares = data.statistics.label_share
+    if config.class_weights != "auto" or not class_weights(config, shares):
+        return ()
+    rare = rare_classes(shares)
+    named = ", ".join(f"{data.labels[i]!r} ({100 * shares[i]:.2g} %)" for i in rare[:5])
+    more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
+    return (
+        f"Few training examples have the label {named}{more}, so the loss is weighted: all classes "
+        "count alike. --class-weights none counts all examples alike.",
+    )
+
+
 def require_suitable(config: TrainConfig, task: Task) -> None:
     """Refuse a model that cannot learn the task.
 

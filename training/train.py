@@ -28,7 +28,7 @@ from training.record import LOGS_FOLDER, require_writable, write_record
 from training.report.card import CARD_FILE, model_card
 from training.report.page import write_report
 from training.showing import outcome_of, report_data
-from training.task import class_weights, rare_classes, task_of
+from training.task import task_of, weights_note
 from training.tensorflow_setup import make_repeatable, tf
 
 
@@ -101,7 +101,7 @@ def train_and_evaluate(
     outcome = outcome_of(data, test, answer, path)
     notes = (
         *data.notes,
-        *_imbalance(config, data),
+        *weights_note(config, data),
         *fitted.notes,
         *majority_note(contract, test),
     )
@@ -167,20 +167,6 @@ def _fit(
         folder=folder,
         strategy=devices,
         watch=path.watch if path else None,
-    )
-
-
-def _imbalance(config: TrainConfig, data: Prepared) -> tuple[str, ...]:
-    """A sentence about class weights where nobody asked for them."""
-    shares = data.statistics.label_share
-    if config.class_weights != "auto" or not class_weights(config, shares):
-        return ()
-    rare = rare_classes(shares)
-    named = ", ".join(f"{data.labels[i]!r} ({100 * shares[i]:.2g} %)" for i in rare[:5])
-    more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
-    return (
-        f"Few training examples have the label {named}{more}, so the loss is weighted: all classes "
-        "count alike. --class-weights none counts all examples alike.",
     )
 
 
