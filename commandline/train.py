@@ -16,6 +16,7 @@ from training.config import (
     DEFAULT_DATA,
     MIXED_PRECISION,
     PRESETS,
+    QUANTIZATIONS,
     TASKS,
 )
 from training.data_spec import SYNTAX
@@ -98,7 +99,13 @@ class TypedColumn(click.ParamType[tuple[str, str]]):
     help="Count all classes alike; auto: where one is rare.",
 )
 @click.option("--mixed-precision", type=click.Choice(MIXED_PRECISION), help="bfloat16.")
-@click.option("--quantize/--no-quantize", default=None, help="int8 weights in the LiteRT file.")
+@click.option(
+    "--quantize",
+    is_flag=False,
+    flag_value="dynamic",
+    type=click.Choice(QUANTIZATIONS),
+    help="Smaller LiteRT files, if accuracy falls by 0.3 points at most.  [without value: dynamic]",
+)
 @click.option("--tensorboard/--no-tensorboard", default=None, help="Write logs into the run.")
 @click.option("--seed", type=int, help="The same seed, the same model.")
 @click.option("--test-fraction", type=float, help="Share of the data that is held out.")

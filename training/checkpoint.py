@@ -1,5 +1,6 @@
 """Checkpoints: what a killed training needs to go on where it stopped."""
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -123,7 +124,8 @@ class Checkpoints:
 
 
 def _fingerprint(config: TrainConfig, train: Part) -> str:
-    digest = hashlib.sha256(to_json(config).encode())
+    # Where one quantisation is refused, another goes on from the same checkpoint.
+    digest = hashlib.sha256(to_json(dataclasses.replace(config, quantize="none")).encode())
     digest.update(f"{tf.__version__} {train.count}".encode())
     digest.update(np.ascontiguousarray(train.targets).tobytes())
     some = np.linspace(0, train.count - 1, min(train.count, 32)).astype(np.int64)

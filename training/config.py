@@ -18,6 +18,7 @@ PRESETS = ("default", "lecture")
 APIS = ("keras", "core")
 MIXED_PRECISION = ("auto", "on", "off")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
+QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 TASKS = ("classification", "regression")
 ColumnType = Literal["number", "category", "date"]
 COLUMN_TYPES = ("number", "category", "date")
@@ -57,7 +58,8 @@ class TrainConfig:
         ignore: columns of a table that are left out.
         types: of columns of a table whose values do not tell, by name: one of COLUMN_TYPES.
         image_size: side of a folder's images as the model takes them; None lets them decide.
-        quantize: whether the LiteRT file's weights are int8, if that costs little enough.
+        quantize: how both LiteRT files are made smaller, if that costs little enough, one of
+            QUANTIZATIONS; see training.quantization.
         tensorboard: whether the run's folder gets logs for TensorBoard.
         mixed_precision: bfloat16 in the layers: "auto" where a GPU is made for it.
         seed: of the splits, the initial weights, the shuffling, augmentation and dropout.
@@ -88,7 +90,7 @@ class TrainConfig:
     ignore: tuple[str, ...] = ()
     types: Mapping[str, ColumnType] = field(default_factory=dict)
     image_size: int | None = None
-    quantize: bool = False
+    quantize: Literal["none", "dynamic", "float16", "int8"] = "none"
     tensorboard: bool = False
     mixed_precision: Literal["auto", "on", "off"] = "auto"
     seed: int = DEFAULT_SEED
@@ -103,6 +105,7 @@ class TrainConfig:
         _require_one_of(self.api, "api", APIS)
         _require_one_of(self.mixed_precision, "mixed_precision", MIXED_PRECISION)
         _require_one_of(self.class_weights, "class_weights", CLASS_WEIGHTS)
+        _require_one_of(self.quantize, "quantize", QUANTIZATIONS)
         if self.task is not None:
             _require_one_of(self.task, "task", TASKS)
         for kind in self.types.values():

@@ -54,6 +54,8 @@ def _settings(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected an object of settings")
+    if isinstance(document.get("quantize"), bool):  # as written before there were modes
+        document["quantize"] = "dynamic" if document["quantize"] else "none"
     unknown = sorted(set(document) - set(_FIELDS))
     if unknown:
         raise ConfigError(

@@ -1,15 +1,17 @@
-"""Export: a SavedModel and a LiteRT file that answer the same and carry their own contract.
+"""Export: a SavedModel and LiteRT files that answer the same and carry their own contract.
 
 Layout of a version:
 
     models/cnn/3/saved_model.pb, variables/    all signatures, for TensorFlow Serving
     models/cnn/3/model.tflite                  serving_default and contract, without TensorFlow
+    models/cnn/3/edge.tflite                   prediction of one example, for any LiteRT interpreter
     models/cnn/3/assets.extra/contract.json    the document, for people and tools
     models/cnn/3/assets.extra/tf_serving_warmup_requests    replayed before the first request
     models/cnn/3/manifest.json                 size and SHA-256 of every other file
 """
 
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -17,13 +19,13 @@ from typing import Any
 
 import msgspec
 
-from serving.contract import CONTRACT_FILE, Contract
+from serving.contract import CONTRACT_FILE, PREDICT_SIGNATURE, Contract
 from training.errors import ExportError
-from training.evaluation import Answer
+from training.opening import open_edge
 from training.prepared import GoldenSamples
 from training.publish import publication
-from training.quantization import Quantization, judged, litert_answer
-from training.readback import LITERT_FILE, verify
+from training.quantization import Quantization, Quantized, configure, judged, litert_answer
+from training.readback import EDGE_FILE, LITERT_FILE, verify
 from training.signatures import (
     LITERT_SIGNATURES,
     Predict,
@@ -33,6 +35,7 @@ from training.signatures import (
     tensor_spec,
 )
 from training.tensorflow_setup import ConverterError, freeze, quiet_native_log, tf
+from training.tflite_metadata import with_metadata
 from training.warmup import write_warmup
 
 __all__ = ["Documents", "Exported", "Predict", "export"]
@@ -68,8 +71,8 @@ def export(
         draft: the contract; its version is replaced by the one that is published.
         golden: samples as users send them, and what preprocessing made of them.
         models: the folder above the folders of models.
-        quantization: makes the LiteRT file's weights int8, if that costs little enough; the
-            contract's metrics then have a figure more.
+        quantization: makes the LiteRT files smaller, if that costs little enough; the contract's
+            metrics then have a figure more.
         documents: further texts of the version, such as PurePath("assets.extra/model_card.md").
 
     Raises:
@@ -78,33 +81,25 @@ def export(
     """
     with publication(models / draft.model) as incoming:
         contract = msgspec.structs.replace(draft, version=incoming.version)
-        judge = None
+        folder, quantized = incoming.folder, None
         try:
             with quiet_native_log():
+                edge = _litert(folder, predict, contract, (PREDICT_SIGNATURE,), quantization, 1)
                 if quantization is not None:
                     # Before anything is written, because the contract tells of it.
-                    judge = _quantized(incoming.folder, predict, contract)
-                    contract = judged(contract, quantization, judge)
-                _write(incoming.folder, predict, trackables, contract, quantize=judge is not None)
-                _write_beside(incoming.folder, contract, golden, documents)
-                verify(incoming.folder, predict, contract, golden, judge)
+                    model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
+                    quantized = Quantized(litert_answer(model, contract), open_edge(edge).answer)
+                    contract = judged(contract, quantization, quantized)
+                model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
+                (folder / LITERT_FILE).write_bytes(model)
+                (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
+                _save(folder, predict, trackables, contract, tuple(methods(contract)))
+                name_methods(folder, contract)
+                _write_beside(folder, contract, golden, documents)
+                verify(folder, predict, contract, golden, quantized)
         except (tf.errors.OpError, ConverterError) as error:
             raise ExportError(f"TensorFlow cannot export {draft.model}: {error}") from error
     return Exported(incoming.target, contract)
-
-
-def _write(
-    folder: Path,
-    predict: Predict,
-    trackables: Sequence[Any],
-    contract: Contract,
-    *,
-    quantize: bool,
-) -> None:
-    """Write the two files that hold the model."""
-    (folder / LITERT_FILE).write_bytes(_litert(folder, predict, contract, quantize=quantize))
-    _save(folder, predict, trackables, contract, tuple(methods(contract)))
-    name_methods(folder, contract)
 
 
 def _write_beside(
@@ -118,22 +113,26 @@ def _write_beside(
     write_warmup(folder, contract, golden.tensors)
 
 
-def _quantized(folder: Path, predict: Predict, contract: Contract) -> Answer:
-    """The model as it will be in the quantised file, which differs in nothing but its contract."""
-    return litert_answer(_litert(folder, predict, contract, quantize=True), contract)
-
-
-def _litert(folder: Path, predict: Predict, contract: Contract, *, quantize: bool) -> bytes:
+def _litert(
+    folder: Path,
+    predict: Predict,
+    contract: Contract,
+    names: tuple[str, ...],
+    quantization: Quantization | None = None,
+    batch: int | None = None,
+) -> bytes:
+    """A LiteRT file with the signatures of these names, for so many examples or any number."""
     # Made and removed within the version's folder: a disk that has room for the one usually has
     # room for the other, and a dead publisher's leftovers go with the rest.
     frozen = folder / "frozen"
-    _save(frozen, _frozen(predict, contract), (), contract, LITERT_SIGNATURES)
-    converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(frozen), signature_keys=[*LITERT_SIGNATURES]
-    )
-    if quantize:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    content: bytes = converter.convert()
+    _save(frozen, _frozen(predict, contract, batch), (), contract, names, batch)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen), signature_keys=[*names])
+    if quantization is not None:
+        configure(converter, quantization, contract)
+    with warnings.catch_warnings():
+        # Calibration uses an interpreter that TensorFlow itself deprecates.
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter")
+        content: bytes = converter.convert()
     shutil.rmtree(frozen)
     return content
 
@@ -144,18 +143,20 @@ def _save(
     trackables: Sequence[Any],
     contract: Contract,
     names: tuple[str, ...],
+    batch: int | None = None,
 ) -> None:
     """Write a SavedModel with the signatures of these names."""
     module = tf.Module()
     module.trackables = list(trackables)
-    tf.saved_model.save(module, str(folder), signatures=functions(predict, contract, names))
+    signatures = functions(predict, contract, names, batch)
+    tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-def _frozen(predict: Predict, contract: Contract) -> Predict:
+def _frozen(predict: Predict, contract: Contract, batch: int | None = None) -> Predict:
     """The model with its variables made constants.
 
     The converter (TensorFlow 2.20) leaves variables of Keras 3 uninitialised, and then answers NaN.
     """
-    concrete = tf.function(predict, input_signature=[tensor_spec(contract)])
+    concrete = tf.function(predict, input_signature=[tensor_spec(contract, batch)])
     constant = freeze(concrete.get_concrete_function())
     return lambda tensor: tf.nest.flatten(constant(tensor))[0]

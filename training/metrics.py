@@ -13,7 +13,7 @@ from training.evaluation import (
     regression_metrics,
 )
 from training.prepared import Prepared
-from training.quantization import Quantization
+from training.quantization import CALIBRATION_EXAMPLES, Quantization
 
 
 def metrics_of(data: Prepared, test: TestPredictions, answer: Answer) -> dict[str, float]:
@@ -43,16 +43,30 @@ def majority_note(contract: Contract, test: TestPredictions) -> tuple[str, ...]:
     )
 
 
-def judged_by(data: Prepared) -> Quantization:
-    """What a quantised model is held against: its accuracy, or R², on the held-out examples."""
+def quantization_of(data: Prepared, mode: str) -> Quantization | None:
+    """How a model of this data is quantised, judged by accuracy, or R², of the held-out examples.
+
+    Args:
+        data: that the model was trained on.
+        mode: one of QUANTIZATIONS; "none" gives None.
+    """
+    if mode == "none":
+        return None
+    train = data.train
+    chosen = np.linspace(0, train.count - 1, min(CALIBRATION_EXAMPLES, train.count))
+    examples = train.tensors(chosen.astype(np.int64))
     if data.task == "regression":
         return Quantization(
+            mode,
             "test_r2",
             lambda answer: regression_metrics(answers(answer, data.test), data.test.targets).get(
                 "test_r2", float("nan")
             ),
+            examples,
         )
     return Quantization(
+        mode,
         "test_accuracy",
         lambda answer: accuracy(answers(answer, data.test), data.test.targets),
+        examples,
     )

@@ -1,13 +1,14 @@
-"""The two files of an export, opened to be looked at and run."""
+"""The files of an export, opened to be looked at and run."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from training.evaluation import Answer
 from training.signatures import Signatures, TensorInfo
 from training.tensorflow_setup import SavedModel, tf
 
@@ -73,6 +74,41 @@ def open_litert(content: bytes) -> tuple[Signatures, Run]:
         for name, runner in runners.items()
     }
     return signatures, lambda signature, inputs: runners[signature](**inputs)
+
+
+class Edge(NamedTuple):
+    """The main graph of a LiteRT file: its inputs, its outputs, and what it answers."""
+
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+    answer: Answer
+
+
+def open_edge(content: bytes) -> Edge:
+    """A LiteRT file as an interpreter finds it that knows nothing of signatures and resizing.
+
+    Its answer runs it once for each example.
+
+    Raises:
+        ValueError, RuntimeError: it cannot be loaded.
+    """
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        answers = []
+        for example in batch:
+            interpreter.set_tensor(inputs[0]["index"], example[np.newaxis])
+            interpreter.invoke()
+            answers.append(interpreter.get_tensor(outputs[0]["index"]))
+        return np.concatenate(answers)
+
+    return Edge(_infos(inputs), _infos(outputs), answer)
+
+
+def _infos(details: list[dict[str, Any]]) -> list[TensorInfo]:
+    return [TensorInfo(_dtype(each), tuple(map(int, each["shape_signature"]))) for each in details]
 
 
 def saved_methods(folder: Path) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """Reading an export back before anyone else can: each file must promise and answer the same.
 
 Compared are the signatures, the contract, and golden samples through every path: the function that
-was exported, the SavedModel, by tensor and by tf.Example, and the LiteRT file.
+was exported, the SavedModel, by tensor and by tf.Example, and both LiteRT files.
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -22,8 +23,9 @@ from serving.contract import (
 from serving.inputs import prepare
 from training.errors import ExportError
 from training.evaluation import Answer
-from training.opening import Run, open_litert, open_saved_model, saved_methods
+from training.opening import Run, open_edge, open_litert, open_saved_model, saved_methods
 from training.prepared import GoldenSamples
+from training.quantization import Quantized
 from training.signatures import (
     CLASSES,
     CLASSIFY_SIGNATURE,
@@ -33,13 +35,16 @@ from training.signatures import (
     SCORES,
     Predict,
     Signatures,
+    TensorInfo,
     example_signature,
     expected,
     methods,
 )
 from training.tensorflow_setup import tf
+from training.tflite_metadata import contract_files, packed_files
 
 LITERT_FILE = "model.tflite"
+EDGE_FILE = "edge.tflite"
 # Of probabilities; of a regression's values as a share of the target's standard deviation.
 TOLERANCE = 1e-4
 
@@ -49,16 +54,16 @@ def verify(
     predict: Predict,
     contract: Contract,
     golden: GoldenSamples,
-    quantized: Answer | None = None,
+    quantized: Quantized | None = None,
 ) -> None:
     """Check that what lies in a version's folder is what was meant.
 
     Args:
-        folder: with a SavedModel, a LiteRT file and a contract.
+        folder: with a SavedModel, both LiteRT files and a contract.
         predict: the function that was exported.
         contract: that was written.
         golden: samples.
-        quantized: what the LiteRT file must answer, where its weights were quantised.
+        quantized: what the LiteRT files must answer, where they were quantised.
 
     Raises:
         ExportError: the first difference, in a sentence.
@@ -81,7 +86,29 @@ def verify(
     _require_answers(f"{names[-1]} in {saved}", by_example, itself, contract, golden)
     content = (folder / LITERT_FILE).read_bytes()
     run = _opened(litert, lambda: open_litert(content), contract, LITERT_SIGNATURES)
-    _require_answers(litert, _by_tensor(run, contract), quantized or itself, contract, golden)
+    model, edge = quantized or (itself, itself)
+    _require_answers(litert, _by_tensor(run, contract), model, contract, golden)
+    _verify_edge((folder / EDGE_FILE).read_bytes(), edge, contract, golden)
+
+
+def _verify_edge(
+    content: bytes, reference: Answer, contract: Contract, golden: GoldenSamples
+) -> None:
+    """The file for one example: one input, one output, labels and contract appended."""
+    try:
+        edge, files = open_edge(content), packed_files(content)
+    except (ValueError, RuntimeError, BadZipFile) as error:
+        raise ExportError(f"{EDGE_FILE} cannot be read back: {error}") from error
+    wanted = (
+        [TensorInfo("float32", (1, *contract.encoded.shape))],
+        [TensorInfo("float32", (1, contract.output_width))],
+    )
+    got = (edge.inputs, edge.outputs)
+    _require(got == wanted, f"inputs and outputs of {EDGE_FILE} are {got}, expected {wanted}")
+    _require(
+        files == contract_files(contract), f"the files in {EDGE_FILE} are not those of the contract"
+    )
+    _require_answers(EDGE_FILE, edge.answer, reference, contract, golden)
 
 
 def _opened(

@@ -88,8 +88,17 @@ def expected(contract: Contract, names: tuple[str, ...]) -> Signatures:
     return {name: known[name] for name in names}
 
 
-def functions(predict: Predict, contract: Contract, names: tuple[str, ...]) -> dict[str, Any]:
-    """Some of a model's signatures as functions that a SavedModel can hold."""
+def functions(
+    predict: Predict, contract: Contract, names: tuple[str, ...], batch: int | None = None
+) -> dict[str, Any]:
+    """Some of a model's signatures as functions that a SavedModel can hold.
+
+    Args:
+        predict: the model.
+        contract: of the model.
+        names: of the signatures.
+        batch: how many examples serving_default takes; None is any number.
+    """
     document = contract.to_json()
     name = contract.encoded.name
     feature = tf.io.FixedLenFeature(contract.encoded.shape, contract.encoded.dtype)
@@ -114,7 +123,7 @@ def functions(predict: Predict, contract: Contract, names: tuple[str, ...]) -> d
     examples = tf.TensorSpec([None], tf.string, name=EXAMPLES_INPUT)
     query = tf.TensorSpec([None], tf.int32, name=CONTRACT_INPUT)
     known = {
-        PREDICT_SIGNATURE: (serving_default, tensor_spec(contract)),
+        PREDICT_SIGNATURE: (serving_default, tensor_spec(contract, batch)),
         CONTRACT_SIGNATURE: (answer_contract, query),
         CLASSIFY_SIGNATURE: (classify, examples),
         REGRESS_SIGNATURE: (regress, examples),
@@ -126,10 +135,10 @@ def functions(predict: Predict, contract: Contract, names: tuple[str, ...]) -> d
     }
 
 
-def tensor_spec(contract: Contract) -> Any:
-    """What the model takes: any number of examples."""
+def tensor_spec(contract: Contract, batch: int | None = None) -> Any:
+    """What the model takes: so many examples, or any number."""
     spec = contract.encoded
-    return tf.TensorSpec([None, *spec.shape], spec.dtype, name=spec.name)
+    return tf.TensorSpec([batch, *spec.shape], spec.dtype, name=spec.name)
 
 
 def name_methods(folder: Path, contract: Contract) -> None:

@@ -59,7 +59,7 @@ def _quality(result: "TrainingResult") -> list[str]:
         if told:
             lines.append(f"            {', '.join(told)} (means over the classes)")
         if "quantized_test_accuracy" in metrics:
-            lines.append(f"  in int8   {metrics['quantized_test_accuracy']:.4f}")
+            lines.append(f"  quantised {metrics['quantized_test_accuracy']:.4f}")
         return lines
     r2 = f"R² {metrics['test_r2']:.4f}, " if "test_r2" in metrics else ""
     lines = [f"  fit       {r2}RMSE {metrics['test_rmse']:.6g} ({count} held-out examples)"]

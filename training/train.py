@@ -19,7 +19,7 @@ from training.errors import TrainingError
 from training.evaluation import Answer, TestPredictions, answers
 from training.export import Exported, export
 from training.fit import Fitted, fit
-from training.metrics import judged_by, majority_note, metrics_of
+from training.metrics import majority_note, metrics_of, quantization_of
 from training.network import Network
 from training.prepare import prepare_for
 from training.prepared import Prepared
@@ -198,6 +198,6 @@ def _export(
         draft(config.name, data, metrics_of(data, test, answer), test),
         data.golden,
         models,
-        quantization=judged_by(data) if config.quantize else None,
+        quantization=quantization_of(data, config.quantize),
         documents=documents,
     )

@@ -86,3 +86,12 @@ def test_the_same_training_twice_at_once_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr("training.steps.Steps.train", at_once)
     assert run("logistic", "--workdir", tmp_path, *SMALL).exit_code == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mode"),
+    [((), None), (("--quantize",), "dynamic"), (("--quantize", "int8"), "int8")],
+)
+def test_quantization_without_a_mode_is_dynamic(arguments, mode):
+    context = cli.get_command(None, "train").make_context("train", ["cnn", *arguments, "--seed=1"])
+    assert (context.params["model"], context.params["quantize"]) == ("cnn", mode)

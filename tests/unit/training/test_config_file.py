@@ -67,3 +67,9 @@ def test_settings_of_another_model_are_refused(tmp_path):
     path.write_text(to_json(config_for("logistic")))
     with pytest.raises(ConfigError, match=r"settings of a logistic, and cnn was asked for"):
         read_config(path, model="cnn")
+
+
+@pytest.mark.parametrize(("written", "mode"), [("true", "dynamic"), ("false", "none")])
+def test_quantization_as_written_before_there_were_modes(tmp_path, written, mode):
+    (tmp_path / "config.json").write_text(f'{{"model": "mlp", "quantize": {written}}}')
+    assert read_config(tmp_path / "config.json").quantize == mode

@@ -41,6 +41,7 @@ def exported(tmp_path_factory):
 def test_layout(exported):
     names = {str(path.relative_to(exported.folder)) for path in exported.folder.rglob("*")}
     assert {"saved_model.pb", "variables", "model.tflite", "manifest.json"} <= names
+    assert "edge.tflite" in names
     extra = {"contract.json", "model_card.md", "tf_serving_warmup_requests"}
     assert {f"assets.extra/{name}" for name in extra} <= names
     assert not any("frozen" in name for name in names)
@@ -139,7 +140,7 @@ def test_a_model_for_one_batch_size_only_is_not_published(tmp_path):
 def test_a_lost_training_step_in_the_litert_file_is_found(exported, tmp_path, monkeypatch):
     other, _ = toys.plain_model(seed=1)
     frozen = exporting._frozen
-    monkeypatch.setattr(exporting, "_frozen", lambda _, contract: frozen(other, contract))
+    monkeypatch.setattr(exporting, "_frozen", lambda _, *args: frozen(other, *args))
     predict, variables = toys.plain_model()
     with pytest.raises(ExportError, match="the LiteRT file answers differ from the model's own"):
         export(predict, variables, toys.draft(), toys.golden(), tmp_path)
