@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serving.csv_rows import read_rows
+from serving.csv_rows import CSV_ENDINGS, read_rows
 from serving.errors import InvalidInputError
 from serving.tables import Row, TextRow
 
@@ -88,7 +88,7 @@ def _read_file(path: Path, field: str) -> list[NamedExample]:
         raise InvalidInputError(
             field, expected="a readable file", got=f"{path} ({error.strerror})"
         ) from error
-    if path.suffix.lower() != ".csv":
+    if not path.name.lower().endswith(CSV_ENDINGS):
         return [NamedExample(field, content)]
     rows = read_rows(content, field)
     return [NamedExample(f"{field} row {number}", row) for number, row in enumerate(rows, start=1)]

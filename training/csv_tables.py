@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.contract import Task
-from serving.csv_rows import read_table
+from serving.csv_rows import CsvTable, read_table
 from serving.errors import InvalidInputError
 from serving.table_cells import (
     DATE_FORMATS,
@@ -168,18 +168,25 @@ def read_csv(
         DataError: it cannot be read, a column is not there, or its values cannot be trained on.
     """
     types = types or {}
-    data, names, texts, lines = _read(path)
+    data, file = _read(path)
+    names, lines = file.names, file.lines
+    columns_of_file = zip(names, zip(*file.rows, strict=True), strict=True)
+    texts = {name: [text.strip() for text in found] for name, found in columns_of_file}
     if target is None:
         raise DataError(f"{path}: name the column to predict (--target), one of {listed(names)}")
     for name in (target, *ignore, *types):
         _require_known(name, names, path)
     if target in ignore:
         raise DataError(f"{path}: column {target!r} is the target, it cannot be ignored")
-    wanted = _parsed(path, target, texts[target], lines, types.get(target))
-    notes: list[str] = []
+    notes = [] if file.encoding.startswith("utf") else [f"read as {file.encoding}, not UTF-8"]
+
+    def parsed(name: str) -> TableColumn:
+        return _parsed(_Cells(path, name, texts[name], lines, file.decimal), types.get(name))
+
+    wanted = parsed(target)
     if wanted.missing:
         texts, lines, note = _with_target(path, target, texts, lines, wanted)
-        wanted = _parsed(path, target, texts[target], lines, types.get(target))
+        wanted = parsed(target)
         notes.append(note)
     if task is None and types.get(target) in ("number", "category"):
         task = "regression" if types[target] == "number" else "classification"
@@ -188,7 +195,7 @@ def read_csv(
     for name in names:
         if name == target or name in ignore:
             continue
-        column = _parsed(path, name, texts[name], lines, types.get(name))
+        column = parsed(name)
         reason = _useless(name, column, explicit=name in types)
         if reason:
             notes.append(f"column {name!r} is left out: {reason}")
@@ -264,47 +271,64 @@ def _fitted_categories(name: str, values: list[str | None], places: Index) -> Ca
     )
 
 
-def _read(path: Path) -> tuple[bytes, list[str], dict[str, list[str]], list[int]]:
-    """The file, the names of its columns, their texts, and the line that each row ends on."""
+def _read(path: Path) -> tuple[bytes, CsvTable]:
     try:
         data = path.read_bytes()
-        names, rows, lines = read_table(data, str(path))
+        file = read_table(data, str(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except InvalidInputError as error:
         raise DataError(str(error)) from error
-    if not rows:
+    if not file.rows:
         raise DataError(f"{path}: expected rows below the header, got none")
-    columns = zip(names, zip(*rows, strict=True), strict=True)
-    return data, names, {name: [text.strip() for text in found] for name, found in columns}, lines
+    return data, file
 
 
-def _parsed(
-    path: Path, name: str, texts: list[str], lines: list[int], wanted: ColumnType | None
-) -> TableColumn:
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """The texts of a column, with what errors say of it and the file's decimal sign."""
+
+    path: Path
+    name: str
+    texts: list[str]
+    lines: list[int]
+    decimal: str | None
+
+    def error(self, place: int, hint: str) -> DataError:
+        return DataError(
+            f"{self.path}: column {self.name!r} has {self.texts[place]!r} in line "
+            f"{self.lines[place]}; {hint}"
+        )
+
+
+def _parsed(cells: _Cells, wanted: ColumnType | None) -> TableColumn:
     """A column by its type: the wanted one, or the one that its texts show.
 
     Raises:
         DataError: its texts are not of the wanted type, or a number is infinite.
     """
+    texts = cells.texts
     if wanted == "category":
         return _categories(texts)
-    if wanted == "date":
-        return _dates(texts) or _refuse_dates(path, name, texts, lines)
-    column = _numbers(path, name, texts, lines, forced=wanted == "number")
+    column = None if wanted == "date" else _numbers(cells, forced=wanted == "number")
+    if column is None and wanted != "number":
+        column = _dates(texts)
     if column is not None:
         return column
-    if wanted == "number":
-        number = next(
-            text
-            for text in texts
-            if text.lower() not in MISSING_NUMBERS and parse_number(text) is None
-        )
-        raise DataError(
-            f"{path}: column {name!r} has {number!r} in line {lines[texts.index(number)]}, "
-            f"and more texts that are no numbers; leave out --type {name}=number"
-        )
-    return _dates(texts) or _categories(texts)
+    if wanted is None:
+        return _categories(texts)
+    markers = MISSING if wanted == "date" else MISSING_NUMBERS
+    wrong = (
+        place
+        for place, text in enumerate(texts)
+        if text.lower() not in markers and (wanted == "date" or parse_number(text) is None)
+    )
+    raise cells.error(
+        next(wrong, 0),
+        "dates must be written in one way, such as 2024-12-31, 31.12.2024 or 12/31/2024"
+        if wanted == "date"
+        else f"it has too many such texts for --type {cells.name}=number",
+    )
 
 
 def _categories(texts: list[str]) -> TableColumn:
@@ -312,11 +336,10 @@ def _categories(texts: list[str]) -> TableColumn:
     return TableColumn("category", texts, values)
 
 
-def _numbers(
-    path: Path, name: str, texts: list[str], lines: list[int], forced: bool
-) -> TableColumn | None:
+def _numbers(cells: _Cells, forced: bool) -> TableColumn | None:
     """A column of numbers; None where it is none."""
-    decimal: DecimalSign = "," if decimal_sign(texts) == "," else "."
+    texts = cells.texts
+    decimal: DecimalSign = "," if (decimal_sign(texts) or cells.decimal) == "," else "."
     present = [text for text in texts if text.lower() not in MISSING_NUMBERS]
     if not forced and (not present or _are_codes(present)):
         return None
@@ -331,11 +354,7 @@ def _numbers(
     # NaN passes, infinity does not.
     wrong = np.flatnonzero(np.abs(array) > _LARGEST)
     if len(wrong):
-        place = int(wrong[0])
-        raise DataError(
-            f"{path}: column {name!r} has {texts[place]!r} in line {lines[place]}; "
-            "numbers must be finite"
-        )
+        raise cells.error(int(wrong[0]), "numbers must be finite")
     return TableColumn("number", texts, array, decimal, markers)
 
 
@@ -358,14 +377,6 @@ def _dates(texts: list[str]) -> TableColumn | None:
             values = np.array([math.nan if day is None else day for day in found])
             return TableColumn("date", texts, values, format=form)
     return None
-
-
-def _refuse_dates(path: Path, name: str, texts: list[str], lines: list[int]) -> TableColumn:
-    place = next((i for i, text in enumerate(texts) if text.lower() not in MISSING), 0)
-    raise DataError(
-        f"{path}: column {name!r} has {texts[place]!r} in line {lines[place]}; dates must be "
-        "written in one way, such as 2024-12-31, 31.12.2024 or 12/31/2024"
-    )
 
 
 def _useless(name: str, column: TableColumn, explicit: bool) -> str:

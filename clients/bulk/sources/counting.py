@@ -34,7 +34,7 @@ def count(paths: Iterable[str], takes: Callable[[str], bool]) -> int | None:
 
 def _in_file(path: str, takes: Callable[[str], bool]) -> int | None:
     name = path.lower()
-    if name.endswith(TARS):
+    if name.endswith((*TARS, ".gz")):
         return None
     try:
         if name.endswith(ZIPS):

@@ -1,7 +1,9 @@
 """What a file is, by its name."""
 
+from serving.csv_rows import CSV_ENDINGS
+
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-TABLES = (".csv",)
+TABLES = CSV_ENDINGS
 ZIPS = (".zip",)
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 

@@ -1,56 +1,96 @@
 """The rows of a CSV file, one at a time: it may be larger than memory."""
 
 import csv
+import gzip
+import io
 import os
+import zlib
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from typing import BinaryIO, cast
 
 from clients.bulk.item import Item
 from clients.bulk.sources.files import failing_item
-from serving.csv_rows import DELIMITERS, require_names
+from serving.csv_rows import (
+    GZIP,
+    MARK,
+    SAMPLE_SIZE,
+    find_decimal,
+    find_dialect,
+    find_encoding,
+    fit_row,
+    name_columns,
+    text_row,
+)
 from serving.errors import InvalidInputError
 from serving.tables import TextRow
 
-_ENCODING = "utf-8-sig"
+# Rows that names and numbers are recognised by.
+_SAMPLE = 200
+Record = list[str] | InvalidInputError
 
 
 def row_items(path: str) -> Iterator[Item]:
     """Each row of a CSV file, named FILE:ROW, counted from 1 without the header.
 
-    A row that cannot be read is an item that fails, and so is a file without a usable header.
+    The file may be compressed with gzip, and is read as `serving.csv_rows.read_table` reads it. A
+    row that cannot be read is an item that fails, and so is a file without a usable header.
     """
     try:
-        with open(path, encoding=_ENCODING, errors="surrogateescape", newline="") as file:
-            status = os.fstat(file.fileno())
-            delimiter = max(DELIMITERS, key=file.readline().count)
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            yield from _items(path, reader, f"{status.st_size} {status.st_mtime_ns}")
-    except OSError as error:
-        got = error.strerror or str(error)
+        with open(path, "rb") as raw:
+            status = os.fstat(raw.fileno())
+            yield from _items(path, _opened(raw), f"{status.st_size} {status.st_mtime_ns}")
+    except (OSError, EOFError, zlib.error) as error:
+        got = getattr(error, "strerror", None) or str(error)
         yield failing_item(path, InvalidInputError(path, expected="a readable file", got=got))
     except InvalidInputError as error:
         yield failing_item(path, error)
 
 
-def _items(path: str, reader: Iterator[list[str]], stamp: str) -> Iterator[Item]:
-    header = next(_records(path, reader), None)
-    if header is None:
-        raise InvalidInputError(path, expected="a header row with column names", got="no rows")
-    if isinstance(header, InvalidInputError):
-        raise header
-    names = tuple(name.strip() for name in header)
-    require_names(list(names), path)
-    for number, record in enumerate(_records(path, reader), start=1):
-        name = f"{path}:{number}"
-        try:
-            row = _row(names, record, name)
-        except InvalidInputError as error:
-            yield failing_item(name, error)
-            continue
-        yield Item(name, stamp, sum(map(len, row.values())) + len(names), names, _giving(row))
+def _opened(raw: BinaryIO) -> BinaryIO:
+    compressed = raw.read(len(GZIP)) == GZIP
+    raw.seek(0)
+    return cast("BinaryIO", gzip.open(raw)) if compressed else raw
 
 
-def _records(path: str, reader: Iterator[list[str]]) -> Iterator[list[str] | InvalidInputError]:
+def _items(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
+    head = file.read(SAMPLE_SIZE)
+    file.seek(0)
+    whole = len(head) < SAMPLE_SIZE
+    encoding = find_encoding(head if whole else head[: head.rfind(b"\n") + 1], path)
+    # Of UTF-8 a row with other bytes fails alone.
+    errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    with io.TextIOWrapper(file, encoding, errors, newline="") as text:
+        dialect, above = find_dialect(text.read(SAMPLE_SIZE).removeprefix(MARK))
+        text.seek(0)
+        for _ in range(above):
+            text.readline()
+        records = _records(path, csv.reader(_without_mark(text), **dialect.format))
+        header = next(records, None)
+        if header is None:
+            raise InvalidInputError(path, expected="a header row with column names", got="no rows")
+        if isinstance(header, InvalidInputError):
+            raise header
+        first = list(islice(records, _SAMPLE))
+        sample = [record for record in first if not isinstance(record, InvalidInputError)]
+        names = tuple(name_columns(header, sample))
+        decimal = find_decimal(sample, dialect)
+        for number, record in enumerate(chain(first, records), start=1):
+            name = f"{path}:{number}"
+            try:
+                row = _row(names, record, decimal, name)
+            except InvalidInputError as error:
+                yield failing_item(name, error)
+                continue
+            yield Item(name, stamp, sum(map(len, row.values())) + len(names), names, _giving(row))
+
+
+def _without_mark(lines: Iterator[str]) -> Iterator[str]:
+    yield from (line.removeprefix(MARK) for line in islice(lines, 1))
+    yield from lines
+
+
+def _records(path: str, reader: Iterator[list[str]]) -> Iterator[Record]:
     """The records that are not empty; in place of one that is no CSV what is wrong with it."""
     while True:
         try:
@@ -60,26 +100,19 @@ def _records(path: str, reader: Iterator[list[str]]) -> Iterator[list[str] | Inv
         except csv.Error as error:
             yield InvalidInputError(path, expected="a row of CSV", got=str(error))
             continue
-        if record:
+        if any(record):
             yield record
 
 
-def _row(names: tuple[str, ...], record: list[str] | InvalidInputError, name: str) -> TextRow:
+def _row(names: tuple[str, ...], record: Record, decimal: str | None, name: str) -> TextRow:
     if isinstance(record, InvalidInputError):
         raise record
-    if len(record) != len(names):
-        raise InvalidInputError(
-            name,
-            expected=f"{len(names)} values, as in the header",
-            got=str(len(record)),
-            hint="a value with the delimiter in it goes between double quotes",
-        )
-    row = TextRow(zip(names, record, strict=True))
+    record = fit_row(record, names, name)
     try:
         "".join(record).encode()
     except UnicodeEncodeError as error:
         raise InvalidInputError(name, expected="UTF-8", got="other bytes") from error
-    return row
+    return text_row(names, record, decimal)
 
 
 def _giving(row: TextRow) -> Callable[[], TextRow]:

@@ -1,9 +1,12 @@
+import contextlib
+import gzip
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.csv_rows import read_rows, read_table, write_rows
-from serving.errors import InvalidInputError
+from serving.errors import InvalidInputError, TooLargeError
 from serving.tables import TextRow
 
 # Anything that has a place in a CSV file, commas, quotes and line ends too.
@@ -11,16 +14,91 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
 def test_rows_by_column_name():
-    names, rows, lines = read_table(b'a,"b"\n1,"x, y"\n\n2,"two\nlines"\n', "file")
-    assert (names, rows, lines) == (["a", "b"], [["1", "x, y"], ["2", "two\nlines"]], [2, 5])
+    table = read_table(b'a,"b"\n1,"x, y"\n\n2,"two\nlines"\n', "file")
+    assert (table.names, table.rows) == (["a", "b"], [["1", "x, y"], ["2", "two\nlines"]])
+    assert (table.lines, table.encoding, table.delimiter) == ([2, 5], "utf-8", ",")
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("delimiter", [*",;\t|^~\x1f\x01"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_the_usual_kinds_of_files(delimiter, end, mark):
-    text = mark + end.join([f"ä{delimiter}b", f"1{delimiter}2", ""])
-    assert read_rows(text.encode(), "file") == [{"ä": "1", "b": "2"}]
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
+)
+def test_the_usual_kinds_of_files(delimiter, end, encoding):
+    text = end.join([f"straße{delimiter}name", f"1{delimiter}2 €", f"3{delimiter}4", ""])
+    rows = [{"straße": "1", "name": "2 €"}, {"straße": "3", "name": "4"}]
+    data = text.encode(encoding)
+    assert read_rows(data, "file") == rows
+    assert read_rows(gzip.compress(data), "file") == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "rows"),
+    [
+        ('"Weight, kg";Height (cm)\n3,5;100\n', ["Weight, kg", "Height (cm)"], [["3,5", "100"]]),
+        ('"Size (a, b, c)";Height\n3.5;100\n', ["Size (a, b, c)", "Height"], [["3.5", "100"]]),
+        ("Länge, cm;Breite, cm\n1,5;2,5\n", ["Länge, cm", "Breite, cm"], [["1,5", "2,5"]]),
+        ("sep=;\na;b\n1;2\n", ["a", "b"], [["1", "2"]]),
+        ("a,b,\n1,2,\n3,4,\n", ["a", "b"], [["1", "2"], ["3", "4"]]),
+        ("a,b\n1,2,\n3,,\n", ["a", "b"], [["1", "2"], ["3", ""]]),
+        ("a;b;\n1;2\n3;4\n", ["a", "b"], [["1", "2"], ["3", "4"]]),
+        (",a,b\n0,1,2\n1,3,4\n", ["Unnamed: 0", "a", "b"], [["0", "1", "2"], ["1", "3", "4"]]),
+        ('"a" "b"\n"1" 5.1 "x y"\n"2" 4 "z"\n', ["Unnamed: 0", "a", "b"], [["1", "5.1", "x y"], ["2", "4", "z"]]),
+        ("a  b   c\n1  2   3\n 4  5  6\n", ["a", "b", "c"], [["1", "2", "3"], ["4", "5", "6"]]),
+        ("a,a,a.1,a\n1,2,3,4\n", ["a", "a.2", "a.1", "a.3"], [["1", "2", "3", "4"]]),
+        ('a, "b, c", d\n1, "2, 3", 4\n', ["a", "b, c", "d"], [["1", "2, 3", "4"]]),
+        ('a,b\n1,"say \\"hi\\", you"\n', ["a", "b"], [["1", 'say "hi", you']]),
+        ("a;b\n1;2\n;\n;\n\n", ["a", "b"], [["1", "2"]]),
+        ("a,b\n\n1,2\n\n\n3,4\n", ["a", "b"], [["1", "2"], ["3", "4"]]),
+        ("review\nvery good\nnot at all\n", ["review"], [["very good"], ["not at all"]]),
+        ("at,text\n12:30,a b\n13:40,c d\n", ["at", "text"], [["12:30", "a b"], ["13:40", "c d"]]),
+        ("id,tags\n1,x;y\n2,y;z\n", ["id", "tags"], [["1", "x;y"], ["2", "y;z"]]),
+        ("a,b\n1,2\n\x1a", ["a", "b"], [["1", "2"]]),
+    ],
+)  # fmt: skip
+def test_files_as_programs_and_people_write_them(text, names, rows):
+    table = read_table(text.encode(), "file")
+    assert (table.names, table.rows) == (names, rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal"),
+    [
+        ("a;b\n5,1;x\n", ","),
+        ("a;b\n5.1;x\n", "."),
+        ("a;b\n1,234;x\n", ","),
+        ('a,b\n"1,234",x\n', None),
+        ('a,b\n"1,234.5",x\n', "."),
+        ("a;b\n1.234.567;x\n", ","),
+        ("a;b\n1;Hello, you\n", None),
+    ],
+)
+def test_the_decimal_sign_is_what_the_file_shows(text, decimal):
+    assert read_table(text.encode(), "file").decimal == decimal
+    (row,) = read_rows(text.encode(), "file")
+    assert row.decimal == decimal
+
+
+def test_an_encoding_that_is_named_is_taken():
+    data = "имя,x\nда,1\n".encode("cp1251")
+    assert read_rows(data, "file", encoding="windows-1251") == [{"имя": "да", "x": "1"}]
+    with pytest.raises(InvalidInputError, match="an encoding such as utf-8, got 'klingon'"):
+        read_rows(data, "file", encoding="klingon")
+
+
+def test_a_small_file_may_not_unpack_to_a_large_one():
+    data = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
+    assert len(read_rows(data, "file", max_bytes=4004)) == 1000
+    with pytest.raises(TooLargeError, match="at most 4003 bytes unpacked"):
+        read_rows(data, "file", max_bytes=4003)
+    with pytest.raises(InvalidInputError, match="a damaged one"):
+        read_rows(data[:-9], "file")
+
+
+def test_hostile_files_take_no_longer_than_their_length():
+    for data in (b"a,b\n1,2\n" + b"\n" * 10**6 + b"x", b"a," * 10**5 + b"\n1,2\n", b"\n;" * 10**6):
+        with contextlib.suppress(InvalidInputError):
+            read_rows(data, "file")
 
 
 @given(st.lists(st.fixed_dictionaries({"a": TEXT, "b,c": TEXT}), min_size=1, max_size=4))
@@ -38,13 +116,13 @@ def test_no_more_rows_are_read_than_are_wanted():
     [
         (b"", "file: expected a header row with column names, got no rows"),
         (b"a,b\n", "expected a header and one or more rows, got no rows"),
-        (b"a,b\n1,2\n3\n", "expected 2 values in each row, as in the header, got 1 in line 3"),
+        (b"a,b\n1,2\n3\n", "expected 2 values, as in the header, got 1 in line 3"),
         (b"a,b\n1,2,3\n", "got 3 in line 2"),
-        (b"a,b,a\n1,2,3\n", "got 'a' more than once"),
-        (b"a,,c\n1,2,3\n", "got no name for column 2"),
         (b'a,b\n1,"x\n', "line 2"),
-        (b"a,b\n1,\xff\n", "got byte 0xff in line 2"),
+        ("a,b\nä,".encode() + b"\xff\n", "expected a CSV file in UTF-8, got byte 0xff in line 2"),
         (b"\x89PNG\r\n\x1a\n", "expected a CSV file in UTF-8, got byte 0x89 in line 1"),
+        (b"a,b\n1,\0\n", "expected a CSV file, got a zero byte in line 2"),
+        (b"PK\x03\x04\x14", "got an Excel workbook or a ZIP archive; save the sheet as CSV"),
     ],
 )
 def test_what_is_no_table_is_refused_by_its_line(data, message):

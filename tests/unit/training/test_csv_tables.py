@@ -66,7 +66,6 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
     [
         (PETS, None, r"--target\), one of 'weight', 'colour', 'legs', 'kind'"),
         (PETS, "king", r"no column 'king'.*did you mean 'kind'\?"),
-        ("a,b,a\n1,2,3\n", "b", "'a' more than once"),
         (PETS.replace("5.5", "inf"), "kind", "column 'weight' has 'inf' in line 3"),
         (PETS.replace("5.5", "1e300"), "weight", "column 'weight' has '1e300'"),
         ("a,b\n1,x\n2,x\n", "b", "'b' has the same value"),
@@ -76,7 +75,7 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
         ("a,b\n", "a", "expected rows below the header"),
         ("", "a", "expected a header row"),
         ("a,b\n1\n", "a", "got 1 in line 2"),
-        (b"a,b\n\xff,2\n", "a", "UTF-8"),
+        ("ä,b\n".encode() + b"\xff,2\n", "b", "UTF-8"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained_on_is_told_by_column_and_line(csv, text, target, message):

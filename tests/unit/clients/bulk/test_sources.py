@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from clients.bulk.item import Item
 from clients.bulk.sources import Paths
+from serving.csv_rows import read_rows
 from serving.errors import InvalidInputError
 
 
@@ -267,14 +268,25 @@ def test_rows_of_tables_and_the_bad_ones_among_them(tmp_path):
     ("data", "naming"),
     [
         (b"", "no rows"),
-        (b"a,a\n1,2\n", "'a' more than once"),
-        (b"a,\n1,2\n", "no name for column 2"),
+        (b"\x89PNG\r\n\x1a\n", "byte 0x89 in line 1"),
+        (b"PK\x03\x04", "an Excel workbook"),
     ],
 )
-def test_a_table_without_a_header_is_one_failed_item(tmp_path, data, naming):
+def test_a_table_that_is_none_is_one_failed_item(tmp_path, data, naming):
     (tmp_path / "t.csv").write_bytes(data)
     (found,) = items(tmp_path / "t.csv")
     assert naming in content(found)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_rows_are_read_as_the_gateway_reads_them(tmp_path, encoding):
+    text = "sep=;\nGröße, cm;a;a;\n1,5;2;3;\n2,5;;4;\n".encode(encoding)
+    for name, data in (("t.csv", text), ("u.csv.gz", gzip.compress(text))):
+        (tmp_path / name).write_bytes(data)
+        rows = [item.read() for item in items(tmp_path / name)]
+        assert rows == read_rows(data, "file")
+        assert [row.decimal for row in rows] == [",", ","]
+        assert rows[1] == {"Größe, cm": "2,5", "a": "", "a.1": "4"}
 
 
 def test_folders_give_tables_to_models_of_tables(folder):
