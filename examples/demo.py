@@ -8,10 +8,9 @@ import contextlib
 import csv
 import io
 import json
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from PIL import Image
 from clients.answer import Answer
 from clients.grpc import GrpcClient
 from clients.http import HttpClient
-from serving.serve import Addresses, require_free_ports, serve
+from serving.serve import Addresses, require_free_ports
 from serving.serve_options import ServeOptions
 from serving.supervisor import ServeError
 from training.datasets import load
@@ -31,12 +30,9 @@ from training.defaults import CLASSIFIERS
 
 BATCH = 40
 OVER_GRPC = 40
-DRAWN = 5
+DRAWN = 4
 SHADES = " ░▒▓█"
-
-
-class Stopped(Exception):  # noqa: N818
-    """Ctrl-C came."""
+LOG = "serve.log"
 
 
 @dataclass(frozen=True)
@@ -64,27 +60,54 @@ def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -
     options = ServeOptions(
         workdir / "models", CLASSIFIERS, port=port, grpc_port=grpc_port, rest_port=rest_port
     )
-    outcomes: list[bool] = []
-
-    def on_ready(addresses: Addresses, stopping: Callable[[], bool]) -> None:
-        with contextlib.suppress(Stopped):
-            outcomes.append(ask(addresses, workdir, stopping))
-            if once or not outcomes[-1]:
-                signal.raise_signal(signal.SIGTERM)
-            else:
-                invite(addresses, workdir)
-
     try:
         # Before minutes of training, not after.
         require_free_ports(options)
-        for model in CLASSIFIERS:
-            train(model, workdir)
-        heading("Serving the three")
-        serve(options, on_ready)
     except ServeError as error:
         raise click.ClickException(f"{error} (make demo ARGS='--port 8090 …')") from error
-    if outcomes == [False]:
-        raise click.ClickException("the service does not answer as the models did in training")
+    try:
+        for model in CLASSIFIERS:
+            train(model, workdir)
+        with service(options, workdir / LOG) as (addresses, process):
+            if not ask(addresses, workdir):
+                raise click.ClickException("the service does not answer as training did")
+            show_reports(workdir)
+            if not once:
+                invite(addresses, workdir)
+                process.wait()
+                raise click.ClickException(f"the service ended by itself; see {workdir / LOG}")
+    except KeyboardInterrupt:
+        click.echo("\nStopped.")
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def service(
+    options: ServeOptions, log: Path
+) -> Iterator[tuple[Addresses, "subprocess.Popen[str]"]]:
+    """`rockstar serve` as a user would start it, its log in a file; stopped at the end."""
+    command = (
+        *("rockstar", "serve", "--json", "--models", str(options.models)),
+        *("--port", str(options.port), "--grpc-port", str(options.grpc_port)),
+        *("--rest-port", str(options.rest_port)),
+        *(word for model in options.only for word in ("--model", model)),
+    )
+    heading(f"rockstar serve --models {options.models} (log in {log})")
+    with (
+        log.open("w") as lines,
+        subprocess.Popen(
+            [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=lines, text=True
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None  # for the type checker
+            answer = process.stdout.readline()
+            if not answer:
+                last = (log.read_text().strip() or "no reason given").splitlines()[-1]
+                raise click.ClickException(f"the service did not start: {last} (see {log})")
+            yield Addresses(**json.loads(answer)), process
+        finally:
+            process.terminate()
 
 
 def train(model: str, workdir: Path) -> None:
@@ -99,12 +122,8 @@ def train(model: str, workdir: Path) -> None:
         raise click.ClickException(f"training the {model} model failed")
 
 
-def ask(addresses: Addresses, workdir: Path, stopping: Callable[[], bool]) -> bool:
-    """Send the held-out images and compare; whether all answers are those of training.
-
-    Raises:
-        Stopped: it was told to stop meanwhile.
-    """
+def ask(addresses: Addresses, workdir: Path) -> bool:
+    """Send the held-out images and compare; whether all answers are those of training."""
     heading("The held-out images as PNG files through the service")
     click.echo(f"{'model':<10}{'images':>8}{'at training':>13}{'over HTTP':>12}   same answers")
     same = True
@@ -112,7 +131,7 @@ def ask(addresses: Addresses, workdir: Path, stopping: Callable[[], bool]) -> bo
         for model in CLASSIFIERS:
             version = http.predict(model, png(np.zeros((8, 8), np.uint8))).version
             held_out = read_held_out(workdir / "runs" / f"{model}-{version}")
-            answers = list(in_batches(http, model, held_out.images, stopping))
+            answers = list(in_batches(http, model, held_out.images))
             direct = labels(grpc.predict(model, held_out.images[:OVER_GRPC]))
             over_http = float(np.mean(np.array(answers) == np.array(held_out.labels)))
             alike = answers == held_out.predicted and direct == answers[:OVER_GRPC]
@@ -136,13 +155,9 @@ def read_held_out(run: Path) -> HeldOut:
     return HeldOut(images, [row["label"] for row in rows], [row["predicted"] for row in rows])
 
 
-def in_batches(
-    client: HttpClient, model: str, images: list[bytes], stopping: Callable[[], bool]
-) -> Iterator[str]:
+def in_batches(client: HttpClient, model: str, images: list[bytes]) -> Iterator[str]:
     """The label of each image, asked for in several requests."""
     for start in range(0, len(images), BATCH):
-        if stopping():
-            raise Stopped
         yield from labels(client.predict(model, images[start : start + BATCH]))
 
 
@@ -174,16 +189,28 @@ def save_samples(held_out: HeldOut, folder: Path) -> None:
         (folder / f"{label}.png").write_bytes(held_out.images[held_out.labels.index(label)])
 
 
+def show_reports(workdir: Path) -> None:
+    """Say where the training reports are."""
+    heading("Training reports, for a browser")
+    for model in CLASSIFIERS:
+        for report in sorted((workdir / "runs").glob(f"{model}-*/report.html")):
+            click.echo(report.resolve().as_uri())
+
+
 def invite(addresses: Addresses, workdir: Path) -> None:
     """Say what to try."""
-    heading("It goes on until Ctrl-C. Try in another terminal")
     url, sample = addresses.http, workdir / "samples" / "7.png"
+    heading("Try it in another terminal")
     click.echo(f"curl -F image=@{sample} {url}/predict/cnn")
     click.echo(f"curl {url}/v1/models")
     click.echo(f".venv/bin/rockstar predict --model cnn --url {url} {workdir}/samples/*.png")
     click.echo(f".venv/bin/rockstar predict --model mlp --grpc {addresses.grpc} {sample}")
     if addresses.rest:
         click.echo(f"curl http://{addresses.rest}/v1/models/cnn/metadata")
+    heading("Serving until Ctrl-C")
+    click.echo(f"Draw a digit   {url}/")
+    click.echo(f"Read the API   {url}/docs")
+    click.echo(f"Request log    {workdir / LOG}")
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
