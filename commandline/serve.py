@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,13 +75,13 @@ def serve(
         click.echo("Stopped.")
 
 
-def _tell(as_json: bool, addresses: "Addresses", _stopping: Callable[[], bool]) -> None:
+def _tell(as_json: bool, addresses: "Addresses") -> None:
     if as_json:
         echo_json(dataclasses.asdict(addresses))
         return
     lines = [
         f"Serving {', '.join(addresses.models)}",
-        f"  HTTP  {addresses.http}  (gateway)",
+        f"  HTTP  {addresses.http}  (page to try it: /, API: /docs)",
         f"  gRPC  {addresses.grpc}  (TensorFlow Serving API)",
         *([f"  REST  http://{addresses.rest}  (TensorFlow Serving API)"] if addresses.rest else []),
         f"Try: curl -F image=@digit.png {addresses.http}/predict/{addresses.models[0]}",

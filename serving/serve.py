@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import json
 import logging
 import socket
 import sys
@@ -34,13 +33,12 @@ class Addresses:
     models: tuple[str, ...]
 
 
-def serve(options: ServeOptions, on_ready: Callable[[Addresses, Callable[[], bool]], None]) -> None:
+def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         options: what and where.
-        on_ready: told the addresses when every model answers, and given a function that says
-            whether to stop by now.
+        on_ready: called with the addresses when every model answers.
 
     Raises:
         ServeError: it cannot start or go on.
@@ -60,8 +58,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses, Callable[[], boo
                 if supervisor.start():
                     url = f"http://{in_url(host)}:{port}"
                     addresses = Addresses(url, upstream.grpc(), upstream.rest(), upstream.models)
-                    on_ready(addresses, lambda: supervisor.stopping)
-                    _warn_of_silent_models(host, port)
+                    on_ready(addresses)
                     supervisor.watch()
             finally:
                 # Were it open here, callers would wait in its queue for nobody.
@@ -112,14 +109,6 @@ def _answers(host: str, port: int, path: str) -> bool:
         return _get(host, port, path)[0] == http.HTTPStatus.OK
     except OSError:
         return False
-
-
-def _warn_of_silent_models(host: str, port: int) -> None:
-    """Say which models do not answer, and why; behind a TensorFlow Serving they may come later."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        for model, state in json.loads(_get(host, port, "/readyz")[1])["models"].items():
-            if not state["ready"]:
-                log.warning("model %s does not answer yet: %s", model, state["reason"])
 
 
 def _get(host: str, port: int, path: str) -> tuple[int, bytes]:

@@ -6,8 +6,9 @@ import logging
 import mmap
 import os
 import socket
+import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
@@ -20,6 +21,9 @@ from serving.gateway.files import FilesError, read_files
 from serving.gateway.shared_counts import SharedCounts
 from serving.gateway.turns import Turns
 from serving.gateway.worker import ThreadsWorker, Worker
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 # For what is refused, and for probes: neither has to wait for room.
 _SPARE_THREADS = 4
@@ -75,6 +79,8 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             "timeout": max(30, int(config.max_request_timeout + config.grace)),
             # Where workers say that they are alive: no other folder must be writable.
             "worker_tmp_dir": str(self._counts.path),
+            "when_ready": self._listening,
+            "post_worker_init": self._worker_started,
             "child_exit": self._worker_ended,
             "logger_class": _Log,
             "loglevel": "warning",
@@ -117,6 +123,18 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             log.error("what was read before stays in force: %s", error)
         super().reload()
 
+    def _listening(self, arbiter: Arbiter) -> None:
+        if self.config.bind.startswith("fd://"):
+            return  # whoever opened the socket says where it is
+        for address in map(str, arbiter.LISTENERS):
+            log.info("serving on %s (page to try it: /, API: /docs)", address)
+
+    def _worker_started(self, worker: Worker) -> None:
+        # Once, not again in every worker; those that run models themselves report their loading.
+        if worker.age == 1 and not self.config.models_config:
+            arguments = (worker.wsgi, self.config.upstream)
+            threading.Thread(target=_report_upstream, args=arguments, daemon=True).start()
+
     def _worker_ended(self, _arbiter: Arbiter, worker: Worker) -> None:
         self._counts.worker_ended(worker.pid)
         self.connections.leave(worker.age)
@@ -135,6 +153,19 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
                 self.config.bind,
             )
         _Arbiter(self).run()
+
+
+def _report_upstream(app: "Flask", upstream: str) -> None:
+    """Log for each model whether the model server answers for it."""
+    models = app.test_client().get("/readyz").get_json().get("models", {})
+    for model, state in models.items():
+        if state["ready"]:
+            log.info("%s answers for %s, version %d", upstream, model, state["version"])
+        else:
+            log.warning(
+                "%s does not answer for %s yet (%s): requests get an error until it does",
+                *(upstream, model, state["reason"]),
+            )
 
 
 def _is_local(bind: str) -> bool:

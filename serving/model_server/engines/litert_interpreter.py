@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from serving.api.signature import DEFAULT_SIGNATURE, dtype_name, shape_text
 from serving.api.status import Code, StatusError
+from serving.model_server.engines.native_log import without_info
 
 Feeds = Mapping[str, NDArray[Any]]
 # Of the inputs of a signature, in their order there.
@@ -26,8 +27,9 @@ class LiteRTInterpreter:
         """Make one of the content of a model.tflite; raises what LiteRT raises."""
         from ai_edge_litert.interpreter import Interpreter
 
-        interpreter = Interpreter(model_content=content, num_threads=threads)
-        interpreter.allocate_tensors()  # fails now, not at a request, on an operation it lacks
+        with without_info():
+            interpreter = Interpreter(model_content=content, num_threads=threads)
+            interpreter.allocate_tensors()  # fails now, not at a request, on an unknown operation
         names = interpreter.get_signature_list()
         self.runners: dict[str, Any] = {
             name: interpreter.get_signature_runner(name) for name in names
