@@ -61,15 +61,16 @@ class Endpoint:
 
     def unreachable(self, error: Exception) -> UnavailableError:
         """What to tell of a connection that was not made or was lost."""
-        text, hint = str(error), "is it running there?"
+        text = str(error)
+        hint = "start a server with `rockstar serve`, or check the address"
         if "CERTIFICATE_VERIFY_FAILED" in text:
             hint = "its certificate is by an authority that is not trusted: see tls=Tls(ca=…)"
         elif "[SSL" in text:
             hint = "it does not speak TLS as expected: try http://, or see tls="
         elif self.proxy is not None:
-            hint = f"is it running there? ({urlsplit(self.proxy).hostname} is asked as a proxy)"
+            hint = f"check the address, and the proxy {urlsplit(self.proxy).hostname}"
         return UnavailableError(
-            Code.UNAVAILABLE, f"cannot reach a gateway at {self.url}: {hint} ({text})"
+            Code.UNAVAILABLE, f"nothing answers at {self.url} ({_reason(error)}); {hint}"
         )
 
 
@@ -86,6 +87,16 @@ def fixed_headers(api_key: str | None, headers: Mapping[str, str] | None) -> dic
             raise InvalidInputError("headers", expected="names of headers", got=repr(name))
         _require_sendable(f"headers[{name!r}]", value)
     return named | ({"authorization": f"Bearer {api_key}"} if api_key else {})
+
+
+def _reason(error: BaseException) -> str:
+    """The operating system's words for a failed connection, or else the library's."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        cause = cause.__cause__ or cause.__context__
+    return str(error)
 
 
 def _parts(url: str) -> SplitResult:

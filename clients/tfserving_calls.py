@@ -66,7 +66,6 @@ _SIGNATURES = "signature_def"
 _OF_THE_WAY = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
 # What to do, by gRPC's own words for a connection that was not made.
 _HINTS = {
-    "Failed to connect": "is it running there?",
     "errors resolving": "expected HOST:PORT, dns:///NAME:PORT or unix:/PATH",
     "Failed parsing HTTP/2": "that is not the gRPC port, or it wants TLS: see tls=",
     "andshake": "does it speak TLS? see tls=",
@@ -195,6 +194,11 @@ def failure(error: "grpc.RpcError", address: str) -> CallError:
         detail = f"the model server at {address}: {detail}"
     if code is Code.DEADLINE_EXCEEDED:
         detail += "; give it more time with timeout=, or see why it is slow"
+    elif code is Code.UNAVAILABLE and "Failed to connect" in detail:
+        detail = (
+            f"no model server answers at {address} (gRPC); start one, for example with "
+            "`rockstar serve`, or check the address"
+        )
     elif code is Code.UNAVAILABLE:
         detail += next((f"; {hint}" for words, hint in _HINTS.items() if words in detail), "")
     return call_error(code, detail, retry_after=_retry_after(error.trailing_metadata() or ()))

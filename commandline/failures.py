@@ -92,7 +92,7 @@ def _of_file(error: OSError) -> str:
     if isinstance(error, IsADirectoryError):
         return f"{error.filename}: {why}; name a file"
     if isinstance(error, FileNotFoundError):
-        return f"{error.filename}: {why}; name one that is there"
+        return f"{error.filename}: no such file or folder"
     return f"{error.filename}: {why}; name another place"
 
 

@@ -86,7 +86,7 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(service=Service(url, api_key, ca, grpc), **others)
 
     options = (
-        click.option("--url", default=DEFAULT_URL, help="The gateway."),
+        click.option("--url", default=DEFAULT_URL, envvar="ROCKSTAR_URL", help="The gateway."),
         click.option(
             "--api-key", envvar="ROCKSTAR_API_KEY", help="Where the service asks for one."
         ),

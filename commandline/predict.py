@@ -46,7 +46,8 @@ def _pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(
     epilog="Examples: rockstar predict --model cnn seven.png; "
-    "rockstar predict --model cnn scans/ -o answers.csv"
+    "rockstar predict --model cnn scans/ -o answers.csv; "
+    "curl -s URL | rockstar predict --model cnn -"
 )
 @click.argument("files", nargs=-1, type=click.Path())
 @click.option(
@@ -81,6 +82,8 @@ def predict(
     pace: Pace,
 ) -> None:
     """Ask a running service about FILES: images, folders, archives, or CSV files with a header.
+
+    - reads one image, or the rows of one CSV file, from standard input.
 
     With -o the answers go to a file, in the order of the input, and what failed to a second one.
     Cut off, the same command continues where it was.

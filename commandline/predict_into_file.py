@@ -12,6 +12,7 @@ from clients.bulk.output import Files, Output, failed_names
 from clients.bulk.pace import Pace
 from clients.bulk.sinks.rows import text_of
 from clients.bulk.sources import Paths
+from clients.bulk.sources.stdin import STDIN
 from clients.bulk.state import Asked
 from commandline.exits import Exit
 from commandline.predict_to_screen import nothing_in
@@ -33,9 +34,8 @@ def predict_into_file(
 
     Raises:
         CallError: the service cannot be asked.
-        InvalidInputError: a file is not there.
         BulkError: the run cannot begin or go on.
-        OSError: the output cannot be written.
+        OSError: a file is not there, or the output cannot be written.
     """
     named, place = NamedPaths(files, files_from), Files(output)
     _require_no_input(files, place)
@@ -71,7 +71,7 @@ def _fill(result: Output, source: Paths, ask: Ask, pace: Pace, progress: Progres
 
 
 def _require_no_input(files: tuple[str, ...], place: Files) -> None:
-    for path in map(Path, files):
+    for path in (Path(file) for file in files if file != STDIN):
         for ours in place.all():
             if ours.exists() and path.samefile(ours):
                 raise BulkError(f"output: {path} is an input and would be written: choose another")

@@ -41,7 +41,7 @@ def predict_to_screen(
 
     Raises:
         CallError: the service cannot be asked.
-        InvalidInputError: a file is not there.
+        OSError: a file is not there.
         BulkError: there is nothing to predict.
     """
     named = NamedPaths(files, files_from)

@@ -18,12 +18,12 @@ from clients.bulk.services import (
     served_over_grpc,
     served_over_http,
 )
+from clients.bulk.sources.stdin import STDIN
 from clients.channel import ChannelOptions
 from clients.http import HttpClient
 from clients.retry import NEVER_AGAIN
 from clients.tfserving import TFServingClient
 from commandline.options import Service
-from serving.errors import InvalidInputError
 
 _CHUNK = 2**16
 
@@ -66,26 +66,22 @@ class NamedPaths:
         """Hold them; the file is read when they are iterated, stdin (-) once.
 
         Raises:
-            InvalidInputError: an argument is not there.
+            OSError: an argument is not there.
         """
-        for path in (*files, *([files_from] if files_from not in (None, "-") else [])):
-            try:
+        for path in (*files, *([files_from] if files_from is not None else [])):
+            if path != STDIN:
                 os.stat(path)
-            except OSError as error:
-                raise InvalidInputError(
-                    path, expected="a readable file", got=error.strerror or str(error)
-                ) from error
         self._files = files
         self._files_from = files_from
 
     @property
     def countable(self) -> bool:
         """Whether they can be iterated more than once."""
-        return self._files_from != "-"
+        return self._files_from != STDIN and STDIN not in self._files
 
     def __iter__(self) -> Iterator[str]:
         yield from self._files
-        if self._files_from == "-":
+        if self._files_from == STDIN:
             yield from _listed(cast("BufferedReader", sys.stdin.buffer))
         elif self._files_from is not None:
             with Path(self._files_from).open("rb") as file:

@@ -16,9 +16,13 @@ class InvalidInputError(ValueError):
         hint: how to mend it, or an empty string.
     """
 
-    def __init__(self, field: str, *, expected: str, got: str, hint: str = "") -> None:
+    def __init__(
+        self, field: str, *, expected: str, got: str, hint: str = "", summary: str = ""
+    ) -> None:
+        """Describe it; a `summary` replaces "FIELD: expected EXPECTED, got GOT" in the message."""
         field, got = _printable(field), _printable(got)
-        super().__init__(f"{field}: expected {expected}, got {got}" + (f"; {hint}" if hint else ""))
+        summary = _printable(summary) or f"{field}: expected {expected}, got {got}"
+        super().__init__(f"{summary}; {hint}" if hint else summary)
         self.field = field
         self.expected = expected
         self.got = got

@@ -12,13 +12,25 @@ def not_found(model: str, version: int | None = None, label: str | None = None) 
         states = gateway().backend.status(model, timeout=context().time_left())
     except NotFoundError:
         served = ", ".join(gateway().config.models)
-        return UnknownNameError("model", expected=f"a served model ({served})", got=repr(model))
+        return UnknownNameError(
+            "model",
+            expected=f"a served model ({served})",
+            got=repr(model),
+            summary=f"there is no model {model}; available: {served}",
+        )
     if label is not None:
         return UnknownNameError(
-            "label", expected=f"a label that {model} has", got=repr(label), hint="or give ?version="
+            "label",
+            expected=f"a label that {model} has",
+            got=repr(label),
+            hint="or give ?version=",
+            summary=f"{model} has no label {label}",
         )
     available = ", ".join(str(s.version) for s in states if s.state == "AVAILABLE") or "none"
-    got = "the newest" if version is None else str(version)
     return UnknownNameError(
-        "version", expected=f"an available version of {model} ({available})", got=got
+        "version",
+        expected=f"an available version of {model} ({available})",
+        got="the newest" if version is None else str(version),
+        summary=f"{model} has no version{'' if version is None else f' {version}'}; "
+        f"available: {available}",
     )

@@ -325,6 +325,13 @@ def test_predict_prints_answers(start_service, models, tmp_path):
         [str(first), "0"],
         [str(second), "1"],
     ]
+    with first.open("rb") as image:
+        piped = rockstar(
+            *("predict", "--model", "cnn", "-"),
+            stdin=image,
+            env=os.environ | {"ROCKSTAR_URL": service.http},
+        )
+    assert piped.stdout.split()[:2] == ["-", "0"]
     direct = rockstar("predict", "--grpc", service.grpc, "--model", "cnn", str(first), str(second))
     assert direct.stdout == done.stdout
     document = json.loads(rockstar("predict", "--url", service.http, "--model", "cnn", "--json", str(first)).stdout)  # fmt: skip
@@ -337,10 +344,10 @@ def test_predict_says_what_is_wrong(start_service, models, tmp_path):
     image.write_bytes(IMAGE)
     text.write_text("no image")
     for arguments, naming in [
-        (["--model", "cnn", f"{tmp_path}/absent.png"], "No such file"),
+        (["--model", "cnn", f"{tmp_path}/absent.png"], "absent.png: no such file"),
         (["--model", "cnn", str(image), str(text)], f"{text}: expected an image"),
         (["--model", "nose", str(image)], "cnn, logistic, mlp"),
-        (["--model", "cnn", "--version", "9", str(image)], "available version of cnn (1), got 9"),
+        (["--model", "cnn", "--version", "9", str(image)], "cnn has no version 9; available: 1"),
         ([str(image)], "--model cnn | logistic | mlp"),
     ]:
         done = rockstar("predict", "--url", service.http, *arguments)
@@ -348,7 +355,7 @@ def test_predict_says_what_is_wrong(start_service, models, tmp_path):
         assert naming in done.stderr
         assert "Traceback" not in done.stderr
     nobody = rockstar("predict", "--url", "http://127.0.0.1:1", "--model", "cnn", str(image))
-    assert "is it running there?" in nobody.stderr
+    assert "nothing answers at http://127.0.0.1:1 (connection refused); start a" in nobody.stderr
     other = rockstar("predict", "--url", f"http://{service.rest}", "--model", "cnn", str(image))
     assert "is that a RockstarTF gateway?" in other.stderr
     no_scheme = rockstar("predict", "--url", "127.0.0.1:8080", "--model", "cnn", str(image))

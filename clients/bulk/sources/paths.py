@@ -9,6 +9,7 @@ from clients.bulk.sources.archives import tar_items, zip_items
 from clients.bulk.sources.counting import count
 from clients.bulk.sources.files import file_item, walk
 from clients.bulk.sources.kinds import IMAGES, MAX_ITEM_BYTES, TABLES, TARS, ZIPS
+from clients.bulk.sources.stdin import STDIN, stdin_items
 from clients.bulk.sources.tables import row_items
 
 
@@ -34,7 +35,8 @@ class Paths:
         """Hold the paths; nothing is opened yet.
 
         Args:
-            paths: what to read; iterated as often as this is.
+            paths: what to read; iterated as often as this is. - is standard input, which can be
+                read once.
             tables: whether the model takes rows of tables, not images.
             leave_out: files in folders that are no input, such as the run's own output.
             max_item_bytes: a larger file or member is an item that fails, unread.
@@ -48,6 +50,9 @@ class Paths:
     def __iter__(self) -> Iterator[Item]:
         self.passed_over = 0
         for path in self._paths:
+            if path == STDIN:
+                yield from stdin_items(self._wanted is TABLES, self._max_item_bytes)
+                continue
             if not os.path.isdir(path):
                 yield from self._of_file(path)
                 continue
