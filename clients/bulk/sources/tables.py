@@ -39,12 +39,30 @@ def row_items(path: str) -> Iterator[Item]:
     try:
         with open(path, "rb") as raw:
             status = os.fstat(raw.fileno())
-            yield from _items(path, _opened(raw), f"{status.st_size} {status.st_mtime_ns}")
+            yield from rows_of(path, raw, f"{status.st_size} {status.st_mtime_ns}")
+    except OSError as error:
+        yield failing_item(path, _unreadable(path, error))
+
+
+def rows_of(name: str, raw: BinaryIO, stamp: str) -> Iterator[Item]:
+    """The same of a file that is open for reading, and seekable.
+
+    Args:
+        name: what items and errors call it.
+        raw: the file.
+        stamp: of every item.
+    """
+    try:
+        yield from _items(name, _opened(raw), stamp)
     except (OSError, EOFError, zlib.error) as error:
-        got = getattr(error, "strerror", None) or str(error)
-        yield failing_item(path, InvalidInputError(path, expected="a readable file", got=got))
+        yield failing_item(name, _unreadable(name, error))
     except InvalidInputError as error:
-        yield failing_item(path, error)
+        yield failing_item(name, error)
+
+
+def _unreadable(name: str, error: Exception) -> InvalidInputError:
+    got = getattr(error, "strerror", None) or str(error)
+    return InvalidInputError(name, expected="a readable file", got=got)
 
 
 def _opened(raw: BinaryIO) -> BinaryIO:
