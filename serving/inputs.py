@@ -17,6 +17,8 @@ from serving.tables import Adjustments, Row, encode_row, listed
 # An encoded image, a row of a table, or an array that already is what the model takes.
 Example = bytes | Row | NDArray[Any] | Sequence[Any]
 _LARGEST = float(np.finfo(np.float32).max)
+# How far values may leave their range, as a share of it: by rounding in float32, and no more.
+_ROUNDING = 1e-5
 
 
 def prepare(
@@ -126,15 +128,19 @@ def _checked(array: NDArray[Any], spec: Encoded, field: str) -> NDArray[np.float
         )
     # float32 itself is the limit where there is no other.
     low, high = spec.range if isinstance(spec, ImageInput) else (-_LARGEST, _LARGEST)
+    rounding = _ROUNDING * (high - low) if image else 0.0
+    lowest, highest = array.min(), array.max()
     # Written so that NaN fails too; checked before the cast, which could overflow.
-    if not ((array >= low) & (array <= high)).all():
+    if not (low - rounding <= lowest and highest <= high + rounding):
         finite = np.isfinite(array).all()
         raise InvalidInputError(
             field,
             expected=f"values from {low:g} to {high:g}",
-            got=f"{array.min():g} to {array.max():g}" if finite else "NaN or infinity",
-            hint="divide 8-bit pixels by 255" if image and finite and array.max() > high else "",
+            got=f"{lowest:g} to {highest:g}" if finite else "NaN or infinity",
+            hint="divide 8-bit pixels by 255" if image and finite and highest > high else "",
         )
+    if lowest < low or highest > high:
+        array = array.clip(low, high)
     return array.astype(np.float32)
 
 

@@ -18,6 +18,8 @@ def _default(setting: Setting) -> str:
     value = setting.default
     if value in ("", ()):
         return ""
+    if isinstance(value, tuple):
+        value = " ".join(value)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

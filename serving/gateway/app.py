@@ -40,6 +40,7 @@ from serving.gateway.state import Gateway
 from serving.gateway.traffic.routing import Router
 from serving.gateway.traffic.shadowing import Shadows
 from serving.gateway.turns import Turns
+from serving.gateway.uploads import Uploads
 from serving.gateway.upstream.circuit import Circuit
 from serving.gateway.upstream.coalescing import Coalescing
 from serving.gateway.upstream.late import Late
@@ -71,6 +72,7 @@ def create_app(
     files: Files | None = None,
     stopping: Callable[[], bool] = lambda: False,
     turns: Turns | None = None,
+    close_connection: Callable[[], None] = lambda: None,
 ) -> Flask:
     """The gateway as a WSGI application.
 
@@ -84,12 +86,11 @@ def create_app(
         files: what the files say that the settings name; None reads them.
         stopping: whether the gateway is about to stop, and so is not ready any more.
         turns: how requests take turns; None gives each a thread of its own.
+        close_connection: has the server close the connection of the current request after its
+            response, and say so in it.
     """
     turns = turns or Turns()
     app = Application(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
-    # A multipart field that is not a file has nothing to say here: keep it small.
-    app.config["MAX_FORM_MEMORY_SIZE"] = 64 * 1024
     app.json = MsgspecProvider(app)
     app.extensions["metrics"] = registry = CollectorRegistry()
     observer = Observers((*observers, MetricsObserver(config, registry), *observers_for(config)))
@@ -99,7 +100,7 @@ def create_app(
     for api in apis:
         app.register_blueprint(api.blueprint)
     errors.init_app(app, apis)
-    entry.init_app(app, config, apis, observer, turns)
+    entry.init_app(app, config, apis, observer, turns, close_connection)
     access.init_app(app, files.keys, apis)
     browsers.init_app(app, config.cors_origins, apis)
     return app
@@ -153,4 +154,7 @@ def _gateway(
     )
     routed = Routed(Timed(guarded), guarded, router, shadows)
     known = (*config.models, *files.routes.aliases)
-    return Gateway(config, known, routed, predictor, observer, stopping, Seldom(log), turns)
+    uploads = Uploads(config.upload_timeout)
+    return Gateway(
+        config, known, routed, predictor, observer, stopping, Seldom(log), turns, uploads
+    )

@@ -7,7 +7,6 @@ from flask import Flask, Request
 from flask.ctx import RequestContext
 from werkzeug.routing import MapAdapter
 
-from serving.gateway.body import InMemory
 from serving.gateway.short_requests import ALIKE
 
 _ADAPTER, _ROUTE = "adapter", "route"
@@ -15,8 +14,6 @@ _ADAPTER, _ROUTE = "adapter", "route"
 
 class Application(Flask):
     """The gateway's application, before it has any routes."""
-
-    request_class = InMemory
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """A function as it is: none of ours is a coroutine, and to ask takes time."""

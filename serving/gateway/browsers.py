@@ -14,7 +14,8 @@ PAGE_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _ALLOWED_HEADERS = (
-    "Accept, Authorization, Content-Type, X-API-Key, X-Request-ID, X-Request-Timeout, traceparent"
+    "Accept, Authorization, Content-Encoding, Content-Type, X-API-Key, X-Request-ID, "
+    "X-Request-Timeout, traceparent"
 )
 _EXPOSED_HEADERS = "Retry-After, X-Request-ID"
 # Seconds that a browser may remember the answer to its question.

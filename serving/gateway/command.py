@@ -42,7 +42,8 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 def _help(description: str, default: Any, many: bool) -> str:
     if many:
-        return f"{description}  Repeat it, or commas between."
+        shown = f"  [default: {', '.join(default)}]" if default else ""
+        return f"{description}  Repeat it, or commas between.{shown}"
     return description if default in ("", False) else f"{description}  [default: {default}]"
 
 

@@ -51,6 +51,21 @@ class GatewayConfig:
     ] = ()
 
     bind: Annotated[str, Meta(description="HOST:PORT, unix:PATH or fd://N.")] = "127.0.0.1:8080"
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or networks of proxies whose X-Forwarded-Prefix, "
+            "X-Forwarded-Proto and SCRIPT_NAME count; * is all."
+        ),
+    ] = ("127.0.0.1", "::1")
+    keep_alive: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Seconds that a connection stays open between requests; more than "
+            "those of a proxy in front.",
+        ),
+    ] = 75
     workers: Annotated[int, Meta(ge=1, description="Processes.")] = 2
     threads: Annotated[int, Meta(ge=1, description="Requests at a time in each process.")] = 32
     queue: Annotated[
@@ -86,10 +101,18 @@ class GatewayConfig:
     ] = False
 
     request_timeout: Annotated[
-        float, Meta(gt=0, description="Seconds for a request that does not say X-Request-Timeout.")
+        float,
+        Meta(
+            gt=0,
+            description="Seconds for a request that does not say X-Request-Timeout, from when its "
+            "body has arrived.",
+        ),
     ] = 10.0
     max_request_timeout: Annotated[
         float, Meta(gt=0, description="The most seconds that X-Request-Timeout may ask for.")
+    ] = 60.0
+    upload_timeout: Annotated[
+        float, Meta(gt=0, description="Seconds that a request body may take to arrive; then 408.")
     ] = 60.0
     max_batch: Annotated[
         int, Meta(ge=1, description="Most examples of several requests in one call; 1: never join.")
@@ -98,7 +121,9 @@ class GatewayConfig:
         int,
         Meta(ge=1, description="Calls of a model at a time, of each process; then requests join."),
     ] = 1
-    max_body_bytes: Annotated[int, Meta(ge=1, description="Largest request body.")] = 16 * MIB
+    max_body_bytes: Annotated[
+        int, Meta(ge=1, description="Largest request body, also when decompressed.")
+    ] = 16 * MIB
     max_pixels: Annotated[
         int, Meta(ge=1, description="Largest image, width x height, judged by its header.")
     ] = DEFAULT_MAX_PIXELS

@@ -60,8 +60,10 @@ class RequestContext:
     Attributes:
         request_id: the caller's, or a new one; in the answer's X-Request-ID and in every error.
         api: the name of the API that it came to.
-        timeout: seconds that it may take.
+        timeout: seconds that it may take, when its body is there.
         started: when it came, in monotonic seconds.
+        uploading: seconds that its body took to arrive, which do not count for the timeout.
+        unread: whether much of its body may still be on its way, unread.
         caller: whose API key it came with; empty without keys.
         model: the model that was asked for, in the caller's words; empty where there is none.
         version: the one that answered; None until then.
@@ -75,6 +77,8 @@ class RequestContext:
     api: str
     timeout: float
     started: float
+    uploading: float = 0.0
+    unread: bool = False
     caller: str = ""
     model: str = ""
     version: int | None = None
@@ -89,7 +93,7 @@ class RequestContext:
         Raises:
             DeadlineExceededError: none.
         """
-        left = self.started + self.timeout - time.monotonic()
+        left = self.started + self.uploading + self.timeout - time.monotonic()
         if left <= 0:
             raise DeadlineExceededError(
                 Code.DEADLINE_EXCEEDED, f"there was no answer within {self.timeout:g} s"

@@ -1,7 +1,10 @@
 """What is done with every request, before its API gets it and after."""
 
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, request
 from flask.globals import request_ctx
@@ -10,6 +13,7 @@ from clients.errors import DeadlineExceededError
 from serving.api.status import Code
 from serving.errors import InvalidInputError
 from serving.gateway.api import Api, api_of
+from serving.gateway.browsers import ANY
 from serving.gateway.config import GatewayConfig
 from serving.gateway.context import (
     TIMEOUT_HEADER,
@@ -27,7 +31,13 @@ from serving.gateway.trace_context import HEADER, STATE_HEADER, trace_context
 from serving.gateway.traffic.admission import Admission, arrived, verdict
 from serving.gateway.turns import Turns
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+
 _ID_HEADER = "X-Request-ID"
+_READ_ANYWAY = 64 * 1024
+# One segment of a path prefix: nothing that a redirect or a page could be led astray with.
+_PLAIN = re.compile(r"[A-Za-z0-9._~%@+-]+")
 
 
 def _key(header: str) -> str:
@@ -35,17 +45,23 @@ def _key(header: str) -> str:
     return f"HTTP_{header.upper().replace('-', '_')}"
 
 
+_PREFIX = _key("X-Forwarded-Prefix")
 _REQUEST_ID, _TIMEOUT = _key(_ID_HEADER), _key(TIMEOUT_HEADER)
 _TRACE, _TRACE_STATE = _key(HEADER), _key(STATE_HEADER)
 
 
 def init_app(
-    app: Flask, config: GatewayConfig, apis: tuple[Api, ...], observer: Observer, turns: Turns
+    app: Flask,
+    config: GatewayConfig,
+    apis: tuple[Api, ...],
+    observer: Observer,
+    turns: Turns,
+    close_connection: Callable[[], None],
 ) -> None:
     """Have every request of an application pass here; register its blueprints before."""
     app.before_request(lambda: _open_context(apis))
     app.before_request(_require_admission)
-    app.after_request(_close_context)
+    app.after_request(lambda response: _close_context(response, close_connection))
     app.teardown_request(lambda _: set_context(None))
     open_names = {api.blueprint.name for api in apis if api.open}
     always = {
@@ -53,7 +69,7 @@ def init_app(
         for rule in app.url_map.iter_rules()
         if rule.endpoint.partition(".")[0] in open_names
     }
-    app.wsgi_app = Admission(  # type: ignore[method-assign]
+    admission = Admission(
         app.wsgi_app,
         at_once=config.threads,
         waiting=config.queue,
@@ -62,6 +78,55 @@ def init_app(
         observer=observer,
         turns=turns,
     )
+    trusted = trusted_addresses(config.trusted_proxies)
+
+    def mounted(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
+        prefix = environ.get(_PREFIX)
+        if prefix is not None and trusted(environ.get("REMOTE_ADDR", "")):
+            _mount(environ, prefix)
+        return admission(environ, start_response)
+
+    app.wsgi_app = mounted  # type: ignore[method-assign]
+
+
+def _mount(environ: dict[str, Any], header: str) -> None:
+    """Say where a proxy has mounted the gateway, as WSGI does it.
+
+    Args:
+        environ: of the request.
+        header: X-Forwarded-Prefix. Of several proxies the outermost adds the first prefix. Some
+            proxies remove it from the path, and some do not.
+    """
+    parts = [part for each in header.split(",") for part in each.strip().split("/") if part]
+    if not all(_PLAIN.fullmatch(part) for part in parts):
+        return
+    prefix = "".join(f"/{part}" for part in parts)
+    environ["SCRIPT_NAME"] = prefix
+    if (path := environ["PATH_INFO"]) == prefix or path.startswith(f"{prefix}/"):
+        environ["PATH_INFO"] = path[len(prefix) :]
+
+
+def trusted_addresses(proxies: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether an address is of one of some proxies; what has none is a local socket, and is.
+
+    Args:
+        proxies: addresses or networks; "*" is all.
+
+    Raises:
+        ValueError: one is something else.
+    """
+    networks = [ipaddress.ip_network(proxy) for proxy in proxies if proxy != ANY]
+    everybody = ANY in proxies
+
+    def trusted(address: str) -> bool:
+        if everybody or not address:
+            return True
+        peer = ipaddress.ip_address(address)
+        # As a socket for both kinds of addresses names one of the older kind.
+        peer = getattr(peer, "ipv4_mapped", None) or peer
+        return any(peer in network for network in networks)
+
+    return trusted
 
 
 def _patience(environ: dict[str, Any], config: GatewayConfig) -> float:
@@ -91,8 +156,11 @@ def _open_context(apis: tuple[Api, ...]) -> None:
     )
     connection = environ.get("gunicorn.socket")
     if connection is not None:
-        # Who stops in the middle of a body does not keep its place for ever.
+        # Who does not take the response does not keep its place for ever.
         connection.settimeout(current.timeout)
+        length = asked.content_length
+        # What is left of a body that is shorter, the server reads by itself.
+        current.unread = "HTTP_TRANSFER_ENCODING" in environ or (length or 0) > _READ_ANYWAY
 
 
 def _require_admission() -> None:
@@ -112,8 +180,11 @@ def _require_admission() -> None:
         )
 
 
-def _close_context(response: Response) -> Response:
+def _close_context(response: Response, close_connection: Callable[[], None]) -> Response:
     current = context()
+    if current.unread:
+        # The next request would begin somewhere in the rest of the body.
+        close_connection()
     response.headers[_ID_HEADER] = current.request_id
     gateway().observer.answered(current, response.status_code)
     return response

@@ -148,21 +148,14 @@ def _failed_call(error: CallError, api: Api) -> Problem:
 
 def _body_too_large() -> Problem:
     limit, length = gateway().config.max_body_bytes, request.content_length
-    if length is not None and length <= limit:
-        error = TooLargeError(
-            "body",
-            expected="a form of files, not too many",
-            got="too many parts, or a large part that is not a file",
-            hint="send files (curl -F image=@seven.png), fewer in one request",
-        )
-    else:
-        error = TooLargeError(
+    return _invalid_input(
+        TooLargeError(
             "body",
             expected=f"at most {limit:,} bytes",
             got=f"{length:,} bytes" if length else "more",
             hint="send fewer or smaller inputs",
         )
-    return _invalid_input(error)
+    )
 
 
 def _http_error(error: HTTPException) -> Problem:
@@ -173,11 +166,7 @@ def _http_error(error: HTTPException) -> Problem:
         if name.lower() in ("allow", "retry-after", "location")
     }
     if isinstance(error, ClientDisconnected):
-        return Problem(
-            HTTPStatus.REQUEST_TIMEOUT,
-            f"The body did not arrive within {context().timeout:g} s.",
-            Code.DEADLINE_EXCEEDED,
-        )
+        return Problem(status, "The connection was closed before the body had arrived.")
     if isinstance(error, NotFound):
         return Problem(
             status,

@@ -53,6 +53,8 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         # One byte of memory that the workers share: 1 when the gateway is about to stop.
         self._stopping = mmap.mmap(-1, 1)
         self.connections = Connections()
+        # The request that each thread answers.
+        self._answered = threading.local()
         # A worker may set it before it calls `load`.
         self.turns = Turns()
         super().__init__()
@@ -82,6 +84,9 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             "when_ready": self._listening,
             "post_worker_init": self._worker_started,
             "child_exit": self._worker_ended,
+            "pre_request": self._request_begins,
+            "keepalive": config.keep_alive,
+            "forwarded_allow_ips": ",".join(config.trusted_proxies),
             "logger_class": _Log,
             "loglevel": "warning",
             "control_socket_disable": True,
@@ -108,7 +113,11 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         # Where workers load models too, what went well the model server says once for all.
         logging.getLogger("serving.model_server").setLevel(logging.WARNING)
         app = create_app(
-            self.config, files=self._files, stopping=lambda: self.stopping, turns=self.turns
+            self.config,
+            files=self._files,
+            stopping=lambda: self.stopping,
+            turns=self.turns,
+            close_connection=self._close_connection,
         )
         # What is there by now stays: looking through it for garbage would hold up requests.
         gc.freeze()
@@ -134,6 +143,13 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         if worker.age == 1 and not self.config.models_config:
             arguments = (worker.wsgi, self.config.upstream)
             threading.Thread(target=_report_upstream, args=arguments, daemon=True).start()
+
+    def _request_begins(self, _worker: Worker, request: Any) -> None:
+        self._answered.request = request
+
+    def _close_connection(self) -> None:
+        """After the response to the request of this thread; gunicorn ignores the header itself."""
+        self._answered.request.force_close()
 
     def _worker_ended(self, _arbiter: Arbiter, worker: Worker) -> None:
         self._counts.worker_ended(worker.pid)

@@ -1,6 +1,7 @@
 """The settings together: what a gateway starts with, checked before anything starts."""
 
 import importlib.util
+import ipaddress
 import re
 from pathlib import Path
 
@@ -66,6 +67,15 @@ def _check_access(config: GatewayConfig) -> None:
                 "ROCKSTAR_CORS_ORIGINS: expected sites such as https://example.org, without a "
                 f"path, or *, got {origin!r}"
             )
+    for proxy in config.trusted_proxies:
+        try:
+            if proxy != "*":
+                ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise SettingError(
+                "ROCKSTAR_TRUSTED_PROXIES: expected addresses or networks such as 10.0.0.0/8, or "
+                f"*, got {proxy!r}"
+            ) from error
     try:
         if config.rate_limit:
             Rate.parse(config.rate_limit)

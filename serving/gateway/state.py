@@ -11,6 +11,7 @@ from serving.gateway.observer import Observer
 from serving.gateway.predicting import GatewayPredictor
 from serving.gateway.seldom import Seldom
 from serving.gateway.turns import Turns
+from serving.gateway.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Gateway:
         stopping: whether the gateway is about to stop.
         outages: logs that the model server cannot be reached.
         turns: how requests take turns.
+        uploads: ends those that take too long.
     """
 
     config: GatewayConfig
@@ -36,6 +38,7 @@ class Gateway:
     stopping: Callable[[], bool]
     outages: Seldom
     turns: Turns
+    uploads: Uploads
 
 
 def gateway() -> Gateway:

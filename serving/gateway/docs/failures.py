@@ -15,7 +15,7 @@ QUEUED = (429, 504)
 # Keys are asked for.
 KEYED = (401, 403)
 # A body is read.
-READING = (408, 413)
+READING = (408, 413, 415)
 # The model server is asked.
 ASKING = (404, 503)
 # What the model server says is passed on, whatever it is.
@@ -27,9 +27,9 @@ _MEANINGS = {
     403: "The API key is not for this model, or the model server refuses.",
     404: "There is no such model, version or label; the answer says what there is.",
     409: "The model server's state does not allow it now.",
-    408: "The body did not arrive in the time that the request had.",
-    413: "Too large: the body, an image's number of pixels, or the number of examples.",
-    415: "A content type that is not taken.",
+    408: "The body took too long to arrive.",
+    413: "Too large: the body (also when decompressed), an image in pixels, or too many examples.",
+    415: "A content type or content coding that is not taken.",
     429: "There are as many requests as can be taken: come back after `Retry-After` seconds.",
     499: "The call was cancelled.",
     500: "The gateway or the model server failed; the log has the reason under the request id.",
@@ -63,7 +63,11 @@ _EXAMPLES = {
         got="'ccn'",
         hint="GET /v1/models lists what is served.",
     ),
-    408: Problem(408, "The body did not arrive within 10 s."),
+    408: Problem(
+        408,
+        "The body did not arrive within 60 s.",
+        hint="Send less at once, or over a faster connection.",
+    ),
     409: Problem(409, "The version is about to be unloaded."),
     413: Problem(
         413,

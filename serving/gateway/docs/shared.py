@@ -68,8 +68,8 @@ def _of_requests(config: GatewayConfig) -> Json:
         "RequestTimeout": {
             "name": "X-Request-Timeout",
             "in": "header",
-            "description": f"Seconds that the answer may take, {config.request_timeout:g} without "
-            "it; what is left of them goes to the model server.",
+            "description": "Seconds that the answer may take from when the body has arrived; "
+            f"without it {config.request_timeout:g}. What is left goes to the model server.",
             "schema": {
                 "type": "number",
                 "exclusiveMinimum": 0,

@@ -1,5 +1,6 @@
 """`POST /v2/models/<model>[/versions/<version>]/infer`: tensors in, tensors out."""
 
+from codecs import BOM_UTF8
 from typing import Any
 
 import msgspec
@@ -41,7 +42,7 @@ def infer(model: str, version: str | None = None) -> Response:
         inputs,
         version=number,
         signature=_signature(asked),
-        outputs=[output.name for output in asked.outputs],
+        outputs=[output.name for output in asked.outputs or ()],
         timeout=current.time_left(),
     )
     current.version = answer.version
@@ -64,7 +65,7 @@ def _split(body: bytes) -> tuple[bytes, bytes]:
 
 def _parse(document: bytes) -> InferRequest:
     try:
-        asked = msgspec.json.decode(document, type=InferRequest)
+        asked = msgspec.json.decode(document.removeprefix(BOM_UTF8), type=InferRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(
             "body",
@@ -77,7 +78,9 @@ def _parse(document: bytes) -> InferRequest:
 
 
 def _signature(asked: InferRequest) -> str:
-    name = asked.parameters.get("signature_name", DEFAULT_SIGNATURE)
+    name = asked.parameter("signature_name")
+    if name is None:
+        return DEFAULT_SIGNATURE
     if not isinstance(name, str):
         raise InvalidInputError("parameters.signature_name", expected="text", got=repr(name)[:40])
     return name
@@ -113,9 +116,9 @@ class _Inputs:
         return arrays
 
     def _one(self, tensor: InputTensor, field: str) -> NDArray[Any]:
-        size = tensor.parameters.get("binary_data_size")
+        size = (tensor.parameters or {}).get("binary_data_size")
         if size is None:
-            if tensor.data is msgspec.UNSET:
+            if tensor.data is None:
                 raise InvalidInputError(
                     f"{field}.data", expected="values, or parameters.binary_data_size", got="none"
                 )
@@ -133,7 +136,7 @@ class _Inputs:
 
 
 def _response(model: str, asked: InferRequest, answer: TensorResponse) -> Response:
-    by_default = asked.parameters.get("binary_data_output") is True
+    by_default = asked.parameter("binary_data_output") is True
     wanted = asked.outputs or [WantedOutput(name) for name in answer.outputs]
     outputs, binary = [], []
     for output in wanted:
@@ -141,13 +144,16 @@ def _response(model: str, asked: InferRequest, answer: TensorResponse) -> Respon
         described = OutputTensor(
             output.name, tensors.datatype(array.dtype), [int(size) for size in array.shape]
         )
-        if output.parameters.get("binary_data", by_default) is True:
+        binary_data = (output.parameters or {}).get("binary_data")
+        if by_default if binary_data is None else binary_data is True:
             binary.append(tensors.to_bytes(array))
             described.parameters = {"binary_data_size": len(binary[-1])}
         else:
             described.data = tensors.to_json(array, f"output {output.name}")
         outputs.append(described)
-    document = msgspec.json.encode(InferResponse(model, str(answer.version), outputs, asked.id))
+    document = msgspec.json.encode(
+        InferResponse(model, str(answer.version), outputs, asked.id or "")
+    )
     if not binary:
         return Response(document, mimetype="application/json")
     response = Response(b"".join([document, *binary]), mimetype="application/octet-stream")

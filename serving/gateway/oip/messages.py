@@ -1,4 +1,7 @@
-"""The protocol's documents: field names are the protocol's."""
+"""The protocol's documents: field names are the protocol's.
+
+Optional members may be null: clients write their models as they are, with what was not set.
+"""
 
 from typing import Any
 
@@ -13,24 +16,28 @@ class InputTensor(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    parameters: Parameters = {}
-    data: Any = msgspec.UNSET
+    parameters: Parameters | None = None
+    data: Any = None
 
 
 class WantedOutput(msgspec.Struct):
     """An output to send back."""
 
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
 
 
 class InferRequest(msgspec.Struct):
     """What is asked of a model."""
 
     inputs: list[InputTensor]
-    outputs: list[WantedOutput] = []
-    parameters: Parameters = {}
-    id: str = ""
+    outputs: list[WantedOutput] | None = None
+    parameters: Parameters | None = None
+    id: str | None = None
+
+    def parameter(self, name: str) -> Any:
+        """A parameter of the request; None where it is absent or null."""
+        return (self.parameters or {}).get(name)
 
 
 class OutputTensor(msgspec.Struct, omit_defaults=True):

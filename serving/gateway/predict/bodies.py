@@ -10,17 +10,20 @@ from flask import Request
 
 from serving.csv_rows import read_rows
 from serving.errors import InvalidInputError, TooLargeError
-from serving.gateway.body import whole_body
+from serving.gateway.body import body_pieces, whole_body
 from serving.gateway.config import GatewayConfig
 from serving.gateway.errors import UnsupportedTypeError
+from serving.gateway.forms import is_text, read_form
 from serving.gateway.predict.arrays import is_array_file, read_arrays
 from serving.inputs import Example
 
 TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
 HINT = "curl -F image=@seven.png sends a file; curl -H 'Content-Type: image/png' --data-binary too"
 CSV_TYPE = "text/csv"
-# A field of a form whose header gives no name.
-_UNNAMED = "unnamed field"
+_DATA_URL = b"data:image/"
+_JSON_TYPES = ("application/json", "text/json")
+# Of a client that was not told: curl says the second of whatever it sends.
+_UNTOLD = ("", "application/x-www-form-urlencoded")
 _RAW_TYPES = ("image/", "application/octet-stream", "application/x-npy", "application/x-npz")
 
 
@@ -59,11 +62,15 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
     if mimetype.startswith(_RAW_TYPES):
         examples = _raw(whole_body(), "body", config)
     elif mimetype == "multipart/form-data":
-        examples = _files(request, config)
-    elif mimetype == "application/json":
+        examples = _files(request.headers["Content-Type"], config)
+    elif mimetype in _JSON_TYPES or mimetype.endswith("+json"):
         examples = _instances(whole_body(), config)
     elif mimetype == CSV_TYPE:
         examples = _rows(whole_body(), "body", config)
+    elif mimetype in _UNTOLD and (body := whole_body().lstrip()).startswith(b"{"):
+        examples = _instances(body, config)
+    elif mimetype in _UNTOLD and not is_text(body):
+        examples = _raw(body, "body", config)
     else:
         raise UnsupportedTypeError(
             "Content-Type",
@@ -103,17 +110,20 @@ def _raw(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
     return [NamedExample(name, array) for name, array in arrays.items()]
 
 
-def _files(request: Request, config: GatewayConfig) -> list[NamedExample]:
+def _files(content_type: str, config: GatewayConfig) -> list[NamedExample]:
+    parts = read_form(content_type, body_pieces())
     files: list[NamedExample] = []
-    for name, file in request.files.items(multi=True):
-        name = name or _UNNAMED
-        field = f"{name} ({file.filename})" if file.filename else name
-        if file.mimetype == CSV_TYPE or (file.filename or "").lower().endswith(".csv"):
-            files += _rows(file.read(), field, config)
-        else:
-            files += _raw(file.read(), field, config)
+    for part in parts:
+        if not part.filename and not part.data:
+            continue  # a file input of a browser's form that was left empty
+        if part.content_type == CSV_TYPE or (part.filename or "").lower().endswith(".csv"):
+            files += _rows(part.data, part.label, config)
+        elif not part.is_text:
+            files += _raw(part.data, part.label, config)
+        elif part.data.startswith(_DATA_URL):  # of a canvas, for example
+            files.append(NamedExample(part.label, _from_base64(part.data.decode(), part.label)))
     if not files:
-        got = ", ".join(sorted(name or _UNNAMED for name in request.form)) or "no fields"
+        got = ", ".join(sorted({part.name for part in parts})) or "no fields"
         raise InvalidInputError("body", expected="one or more files", got=got, hint=HINT)
     return files
 

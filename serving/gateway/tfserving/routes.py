@@ -8,7 +8,6 @@ from flask import Response, request
 
 from clients.errors import CallError
 from serving.api import json_response, json_results, json_tensors
-from serving.api.gzip_body import inflate, is_gzip
 from serving.api.json_examples import parse_request
 from serving.api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
 from serving.api.messages.prediction_pb2 import SignatureDefMap
@@ -16,7 +15,6 @@ from serving.api.model_ref import ModelRef
 from serving.api.rest_answers import VersionState, metadata_json, status_json
 from serving.api.rest_routes import Action, Route, path_of, route
 from serving.api.status import HTTP_STATUS, StatusError
-from serving.errors import TooLargeError
 from serving.gateway.body import whole_body
 from serving.gateway.context import context
 from serving.gateway.errors import ProblemError
@@ -38,8 +36,11 @@ def find_model(_endpoint: str | None, values: dict[str, Any] | None) -> None:
     values.clear()
     # TensorFlow Serving's patterns go for the URL as it was sent.
     sent = request.environ.get("RAW_URI") or request.environ["REQUEST_URI"]
+    path, root = path_of(sent), request.environ.get("SCRIPT_NAME", "")
+    if root and path.startswith(f"{root}/"):
+        path = path[len(root) :]
     try:
-        asked = route(request.method, path_of(sent))
+        asked = route(request.method, path)
     except StatusError as error:
         values["refused"] = error
     else:
@@ -72,7 +73,7 @@ def _answer(asked: Route) -> bytes:
     if asked.action is Action.METADATA:
         return _metadata(asked.ref)
     with context().phase("preprocess"):
-        body = _body()
+        body = whole_body()
     if asked.action is Action.PREDICT:
         return _predict(asked.ref, body)
     return (
@@ -137,26 +138,3 @@ def _ask(call: Callable[..., Found], ref: ModelRef, body: bytes) -> Found:
     )
     current.version = found.model_spec.version.value
     return found
-
-
-def _body() -> bytes:
-    """The body, inflated where it came as gzip.
-
-    Raises:
-        HTTPException: it is larger than the gateway takes.
-        TooLargeError: it is so when inflated.
-        StatusError: INVALID_ARGUMENT, it is no gzip, though its header says so.
-    """
-    body = whole_body()
-    if not is_gzip(request.headers.get("Content-Encoding", "")):
-        return body
-    limit = gateway().config.max_body_bytes
-    inflated = inflate(body, limit)
-    if inflated is None:
-        raise TooLargeError(
-            "body",
-            expected=f"at most {limit:,} bytes",
-            got="gzip of more",
-            hint="send less at once",
-        )
-    return inflated

@@ -1,6 +1,7 @@
 """Every route × every malformed body: an answer that says what is wrong, and the next is answered."""
 
 import base64
+import gzip
 import io
 import json
 import zipfile
@@ -65,6 +66,7 @@ def oip(*inputs, more=b"", length=None, **document) -> dict:
     return {"data": body + more, "headers": headers if more or length else {}}
 
 
+HEAD = b'--x\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n'
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
 PIXELS = np.zeros((8, 8), np.float32)
 
@@ -82,9 +84,19 @@ ALONE = {
     "another content type": (sent(b"x", "text/plain"), 415, "Content-Type", "text/plain"),
     "a form without parts": (sent(b"a=1", "application/x-www-form-urlencoded"), 415, "Content-Type", "curl"),
     "multipart without a file": (sent({"note": "hello"}, "multipart/form-data"), 400, "body", "note"),
-    "multipart without a boundary": (sent(b"--x", "multipart/form-data"), 400, "body", "no fields"),
+    "multipart without a boundary": (sent(b"--x", "multipart/form-data"), 400, "Content-Type", "no boundary"),
+    "multipart with another boundary": (sent(b"--x--", "multipart/form-data; boundary=y"), 400, "body", "boundary --y"),
+    "multipart cut off": (sent(HEAD + b"abc", "multipart/form-data; boundary=x"), 400, "body", "ends with --x--"),
+    "multipart, no disposition": (sent(b"--x\r\nA: b\r\n\r\nabc\r\n--x--", "multipart/form-data; boundary=x"), 400, "body", "Missing Content-Disposition"),
+    "multipart, files not chosen": (sent(HEAD + b"\r\n--x--", "multipart/form-data; boundary=x"), 400, "body", "got image"),
+    "an unknown coding": ({**image(b"x"), "headers": {"Content-Encoding": "br"}}, 415, "Content-Encoding", "gzip or deflate"),
+    "two codings": ({**image(b"x"), "headers": {"Content-Encoding": "gzip, gzip"}}, 415, "Content-Encoding", "gzip, gzip"),
+    "no gzip": ({**image(b"x"), "headers": {"Content-Encoding": "gzip"}}, 400, "body", "gzip"),
+    "gzip cut off": ({**image(gzip.compress(png(stroke()))[:-9]), "headers": {"Content-Encoding": "gzip"}}, 400, "body", "too early"),
+    "gzip of too much": ({**image(gzip.compress(bytes(10**7))), "headers": {"Content-Encoding": "gzip"}}, 413, "body", "200,000"),
     "multipart with a bad file": (files((b"x", "bad.png")), 400, "image (bad.png)", "PNG"),
-    "multipart with a large field": (sent({"note": "x" * 70_000}, "multipart/form-data"), 413, "body", "send files"),
+    "multipart with a large field": (sent({"note": "x" * 70_000}, "multipart/form-data"), 400, "body", "note"),
+    "multipart with many parts": (sent((HEAD + b"\r\n") * 1001 + b"--x--", "multipart/form-data; boundary=x"), 413, "body", "1000 parts"),
     "npy cut off": (sent(npy(PIXELS)[:-1], "application/x-npy"), 400, "body", "255"),
     "npy header cut off": (sent(npy(PIXELS)[:40], "application/x-npy"), 400, "body", ".npy"),
     "npy of objects": (sent(npy(np.array([{}]), allow_pickle=True), "application/x-npy"), 400, "body", "dtype object"),
@@ -156,7 +168,8 @@ TENSORS = {
     "an unknown datatype": (oip({**INPUT, "datatype": "FP33", "data": [1]}), 400, "inputs[0].datatype", "FP33"),
     "too few values": (oip({**INPUT, "data": [1]}), 400, "inputs[0].data", "64 values"),
     "texts": (oip({**INPUT, "data": ["a"] * 64}), 400, "inputs[0].data", "text"),
-    "null": (oip({**INPUT, "data": None}), 400, "inputs[0].data", "null"),
+    "null": (oip({**INPUT, "data": None}), 400, "inputs[0].data", "none"),
+    "an unknown coding": ({"data": b"{}", "headers": {"Content-Encoding": "zstd"}}, 415, "Content-Encoding", "gzip or deflate"),
     "true": (oip({**INPUT, "data": [True] * 64}), 400, "inputs[0].data", "true or false"),
     "ragged values": (oip({**INPUT, "data": [[1], [1, 2]]}), 400, "inputs[0].data", "ragged"),
     "a negative size": (oip({**INPUT, "shape": [-1], "data": [1]}), 400, "inputs[0].shape", "[-1]"),
@@ -189,6 +202,7 @@ ROWS = {
     "no examples": ({"data": "{}"}, 400, "key"),
     "a signature that is no text": ({"json": {"signature_name": 5, "instances": [1]}}, 400, "must be a string value"),
     "no gzip": ({"data": b"{}", "headers": {"Content-Encoding": "gzip"}}, 400, "Content-Encoding"),
+    "an unknown coding": ({"data": b"{}", "headers": {"Content-Encoding": "br"}}, 415, "gzip or deflate"),
     "body over the limit": ({"data": b"x" * 200_001}, 413, "at most 200,000 bytes, got 200,001 bytes"),
 }  # fmt: skip
 

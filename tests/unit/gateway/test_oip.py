@@ -63,6 +63,50 @@ def test_a_version(http):
     assert answer.get_json()["model_version"] == "1"
 
 
+# As pydantic models of MLServer and KServe are dumped: with all that was not set.
+MLSERVER = {
+    "id": None,
+    "parameters": None,
+    "inputs": [
+        {
+            "name": "image",
+            "shape": [1, 8, 8, 1],
+            "datatype": "FP32",
+            "parameters": {"content_type": "np", "headers": None, "binary_data_size": None},
+            "data": IMAGE.ravel().tolist(),
+        }
+    ],
+    "outputs": [{"name": "probabilities", "parameters": None}],
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"outputs": None, "id": "seven"},
+        {"parameters": {"signature_name": None, "binary_data_output": None}},
+        {"outputs": [{"name": "probabilities", "parameters": {"binary_data": None}}]},
+        {"inputs": [MLSERVER["inputs"][0] | {"parameters": None}], "model_name": "toy"},
+    ],
+)
+def test_optional_members_may_be_null(http, changes):
+    plain = infer(http, {"inputs": [{**INPUT, "data": IMAGE.ravel().tolist()}]}).get_json()
+    response = infer(http, MLSERVER | changes)
+    assert response.status_code == 200, response.text
+    assert response.get_json() == plain | ({"id": "seven"} if changes.get("id") else {})
+    marked = http.post("/v2/models/toy/infer", data="\ufeff" + json.dumps(MLSERVER | changes))
+    assert marked.status_code == 200
+
+
+def test_bytes_with_data_that_is_null(http):
+    tensor = {**INPUT, "data": None, "parameters": {"binary_data_size": IMAGE.nbytes}}
+    document = json.dumps({"inputs": [tensor]}).encode()
+    headers = {HEADER_LENGTH: str(len(document))}
+    response = http.post("/v2/models/toy/infer", data=document + IMAGE.tobytes(), headers=headers)
+    assert response.status_code == 200, response.text
+
+
 def test_what_the_model_server_says_of_inputs_is_told(http):
     response = infer(http, {"inputs": [{**INPUT, "name": "picture", "data": IMAGE.tolist()}]})
     assert response.status_code == 400

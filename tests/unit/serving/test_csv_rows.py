@@ -101,6 +101,28 @@ def test_hostile_files_take_no_longer_than_their_length():
             read_rows(data, "file")
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('"Weight, kg",Height (cm)\n3.5,100\n', ["Weight, kg", "Height (cm)"]),
+        ('"Weight, kg";Height (cm)\n3.5;100\n', ["Weight, kg", "Height (cm)"]),
+        ('"Weight, kg"\tHeight (cm)\n3.5\t100\n', ["Weight, kg", "Height (cm)"]),
+        ('"Size (a, b, c)";Height\n3.5;100\n', ["Size (a, b, c)", "Height"]),
+        ('"a\n1,2,3";b\n3;4\n', ["a\n1,2,3", "b"]),
+        ("Weight, kg;Height, cm\n3.5;100\n", ["Weight, kg", "Height, cm"]),
+        ("a;b\n3,5;1,25\n", ["a", "b"]),
+        ("a,b\n1,2,3\n", None),
+        ("a\n1\n", ["a"]),
+    ],
+)
+def test_delimiters_between_quotes_do_not_count(text, names):
+    if names is None:
+        with pytest.raises(InvalidInputError, match="2 values in each row"):
+            read_rows(text.encode(), "file")
+    else:
+        assert list(read_rows(text.encode(), "file")[0]) == names
+
+
 @given(st.lists(st.fixed_dictionaries({"a": TEXT, "b,c": TEXT}), min_size=1, max_size=4))
 def test_what_is_written_reads_back(rows):
     rows = [TextRow(row) for row in rows]

@@ -1,5 +1,8 @@
 // The service's HTTP API. What fails is an Error whose message is a sentence for a person.
 
+// Where the service is, which a proxy may have mounted under any path.
+const ROOT = new URL("..", import.meta.url);
+
 let key = "";
 
 export class KeyNeeded extends Error {}
@@ -9,13 +12,13 @@ export function useKey(text) {
 }
 
 export async function listModels() {
-  return (await (await ask("/v1/models")).json()).models;
+  return (await (await ask("v1/models")).json()).models;
 }
 
 // One prediction, with the version that answered and how long it took, in milliseconds.
 export async function predict(model, body, top, signal) {
   const started = performance.now();
-  const response = await ask(`/predict/${encodeURIComponent(model)}?top=${top}`, body, { signal });
+  const response = await ask(`predict/${encodeURIComponent(model)}?top=${top}`, body, { signal });
   const answer = await response.json();
   return {
     prediction: answer.predictions[0],
@@ -27,7 +30,7 @@ export async function predict(model, body, top, signal) {
 // A picture of what spoke for and against the answer.
 export async function explain(model, body, signal) {
   const accept = { Accept: "image/png" };
-  const response = await ask(`/explain/${encodeURIComponent(model)}`, body, { signal, headers: accept });
+  const response = await ask(`explain/${encodeURIComponent(model)}`, body, { signal, headers: accept });
   return response.blob();
 }
 
@@ -41,7 +44,7 @@ async function ask(path, body, { signal, headers = {} } = {}) {
   }
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(new URL(path, ROOT), options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The service cannot be reached. Is it still running?");

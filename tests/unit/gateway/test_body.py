@@ -1,0 +1,102 @@
+"""Bodies with a Content-Encoding, on every route that takes one, and of untold type."""
+
+import gzip
+import json
+import zlib
+
+import numpy as np
+import pytest
+
+from tests.images import png, stroke
+
+PNG = png(stroke())
+PIXELS = np.zeros((1, 8, 8, 1), np.float32)
+ROUTES = {
+    "/predict/toy": (PNG, "image/png"),
+    "/explain/toy": (PNG, "image/png"),
+    "/v1/models/toy:predict": (json.dumps({"instances": PIXELS.tolist()}).encode(), None),
+    "/v2/models/toy/infer": (
+        json.dumps(
+            {
+                "inputs": [
+                    {
+                        "name": "image",
+                        "shape": [1, 8, 8, 1],
+                        "datatype": "FP32",
+                        "data": PIXELS.ravel().tolist(),
+                    }
+                ]
+            }
+        ).encode(),
+        "application/json",
+    ),
+}
+
+
+def raw_deflate(data: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(data) + deflater.flush()
+
+
+CODINGS = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "GZIP": gzip.compress,
+    "identity, gzip": gzip.compress,
+    "deflate": zlib.compress,
+    " deflate ": raw_deflate,  # as Internet Explorer, old .NET and others understand the word
+    "identity": bytes,
+    "": bytes,
+}
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("coding", CODINGS)
+def test_every_route_takes_compressed_bodies(http, path, coding):
+    body, kind = ROUTES[path]
+    plain = http.post(path, data=body, content_type=kind)
+    headers = {"Content-Encoding": coding}
+    response = http.post(path, data=CODINGS[coding](body), content_type=kind, headers=headers)
+    assert (response.status_code, response.data) == (200, plain.data)
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_other_codings_are_refused_with_those_that_are_taken(http, path):
+    body, kind = ROUTES[path]
+    response = http.post(path, data=body, content_type=kind, headers={"Content-Encoding": "br"})
+    assert response.status_code == 415
+    assert response.headers["Accept-Encoding"] == "gzip, deflate"
+    assert "br" in response.text
+
+
+def test_gzip_in_several_members(http):
+    """As pigz, bgzip or appending to a file make it; zeros at the end are padding."""
+    half = len(PNG) // 2
+    body = gzip.compress(PNG[:half]) + gzip.compress(b"") + gzip.compress(PNG[half:]) + bytes(99)
+    response = http.post(
+        "/predict/toy", data=body, content_type="image/png", headers={"Content-Encoding": "gzip"}
+    )
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
+def test_the_limit_is_that_of_the_decompressed_body(http, config, pack):
+    """However little it is compressed: PNGs may be followed by anything."""
+    coding = {"Content-Encoding": "gzip" if pack is gzip.compress else "deflate"}
+    for more, status in ((0, 200), (1, 413)):
+        body = pack(PNG + bytes(config.max_body_bytes - len(PNG) + more))
+        response = http.post("/predict/toy", data=body, content_type="image/png", headers=coding)
+        assert response.status_code == status, response.text
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/json", "application/vnd.x+json"])  # fmt: skip
+def test_json_of_clients_that_do_not_say_so(http, kind):
+    """As curl -d sends it, for TensorFlow Serving's documents show that."""
+    body = "\n" + json.dumps({"instances": PIXELS.tolist()})
+    assert http.post("/predict/toy", data=body, content_type=kind).status_code == 200
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded"])
+def test_a_file_of_clients_that_do_not_say_so(http, kind):
+    """As curl --data-binary sends it."""
+    assert http.post("/predict/toy", data=PNG, content_type=kind).status_code == 200
