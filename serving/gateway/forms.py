@@ -28,12 +28,14 @@ class Part(msgspec.Struct, frozen=True):
         filename: as the client calls the file; empty where a form's file input was left empty;
             None where the part has no file name.
         content_type: media type in lower case, or an empty string.
+        charset: of the content type, where that names one.
         data: all of its bytes.
     """
 
     name: str
     filename: str | None
     content_type: str
+    charset: str | None
     data: bytes
 
     @property
@@ -150,6 +152,7 @@ def _part(segment: MultipartSegment, data: bytes) -> Part:
         _option(options, "name", segment.name) or UNNAMED,
         _option(options, "filename", segment.filename),
         segment.content_type or "",
+        segment.charset,
         data,
     )
 

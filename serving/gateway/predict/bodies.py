@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from flask import Request
 
-from serving.csv_rows import read_rows
+from serving.csv_rows import CSV_ENDINGS, read_rows
 from serving.errors import InvalidInputError, TooLargeError
 from serving.gateway.body import body_pieces, whole_body
 from serving.gateway.config import GatewayConfig
@@ -19,7 +19,7 @@ from serving.inputs import Example
 
 TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
 HINT = "curl -F image=@seven.png sends a file; curl -H 'Content-Type: image/png' --data-binary too"
-CSV_TYPE = "text/csv"
+CSV_TYPES = ("text/csv", "text/tab-separated-values", "application/csv")
 _DATA_URL = b"data:image/"
 _JSON_TYPES = ("application/json", "text/json")
 # Of a client that was not told: curl says the second of whatever it sends.
@@ -65,8 +65,9 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
         examples = _files(request.headers["Content-Type"], config)
     elif mimetype in _JSON_TYPES or mimetype.endswith("+json"):
         examples = _instances(whole_body(), config)
-    elif mimetype == CSV_TYPE:
-        examples = _rows(whole_body(), "body", config)
+    elif mimetype in CSV_TYPES:
+        charset = request.mimetype_params.get("charset")
+        examples = _rows(whole_body(), "body", config, charset)
     elif mimetype in _UNTOLD and (body := whole_body().lstrip()).startswith(b"{"):
         examples = _instances(body, config)
     elif mimetype in _UNTOLD and not is_text(body):
@@ -116,8 +117,8 @@ def _files(content_type: str, config: GatewayConfig) -> list[NamedExample]:
     for part in parts:
         if not part.filename and not part.data:
             continue  # a file input of a browser's form that was left empty
-        if part.content_type == CSV_TYPE or (part.filename or "").lower().endswith(".csv"):
-            files += _rows(part.data, part.label, config)
+        if part.content_type in CSV_TYPES or (part.filename or "").lower().endswith(CSV_ENDINGS):
+            files += _rows(part.data, part.label, config, part.charset)
         elif not part.is_text:
             files += _raw(part.data, part.label, config)
         elif part.data.startswith(_DATA_URL):  # of a canvas, for example
@@ -128,8 +129,16 @@ def _files(content_type: str, config: GatewayConfig) -> list[NamedExample]:
     return files
 
 
-def _rows(body: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
-    rows = read_rows(body, field, most=config.max_instances + 1)
+def _rows(
+    body: bytes, field: str, config: GatewayConfig, charset: str | None
+) -> list[NamedExample]:
+    rows = read_rows(
+        body,
+        field,
+        most=config.max_instances + 1,
+        encoding=charset,
+        max_bytes=config.max_body_bytes,
+    )
     require_few(len(rows), config, got="more rows")
     return [NamedExample(f"{field} row {number}", row) for number, row in enumerate(rows, start=1)]
 

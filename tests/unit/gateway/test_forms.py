@@ -133,9 +133,21 @@ def test_images_as_text(http, label):
     assert labels(http, form((coded, text), (disposition(), canvas))) == [label] * 2
 
 
-def test_csv_and_arrays_in_a_form(http_forever):
+@pytest.mark.parametrize(
+    ("head", "pack"),
+    [
+        (b"\r\nContent-Type: text/csv", bytes),
+        (
+            b"\r\nContent-Type: text/csv; charset=utf-16",
+            lambda rows: rows.decode().encode("utf-16"),
+        ),
+        (b'; filename="A.CSV"\r\nContent-Type: application/vnd.ms-excel', bytes),
+        (b'; filename="a.csv.gz"', gzip.compress),
+    ],
+)
+def test_csv_files_in_a_form(http_forever, head, pack):
     rows = b"petal width,colour\n2,red\n1,white\n"
-    body = form((disposition() + b"\r\nContent-Type: text/csv", rows))
+    body = form((disposition() + head, pack(rows)))
     response = http_forever.post(
         "/predict/table", data=body, content_type="multipart/form-data; boundary=x"
     )
@@ -148,7 +160,7 @@ def test_however_the_pieces_are_cut(size):
     body = form((FILE, PNG), (disposition(name=b"b"), noise.replace(b"\r\n--x", b"\r\n-x")))
     pieces = [body[at : at + size] for at in range(0, len(body), size)]
     first, second = read_form("multipart/form-data; boundary=x", pieces)
-    assert first == Part("image", "7.png", "", PNG)
+    assert first == Part("image", "7.png", "", None, PNG)
     assert second.data == noise.replace(b"\r\n--x", b"\r\n-x")
 
 
