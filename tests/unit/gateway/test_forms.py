@@ -38,7 +38,7 @@ def labels(http, body: bytes, content_type: str = "multipart/form-data; boundary
 
 
 @pytest.fixture
-def label(http) -> str:
+def label(http):
     """Of the image, sent by itself."""
     response = http.post("/predict/toy", data=PNG, content_type="image/png")
     return response.get_json()["predictions"][0]["label"]

@@ -1,6 +1,7 @@
 """The Open Inference Protocol over a fake model server."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_a_version(http):
 
 
 # As pydantic models of MLServer and KServe are dumped: with all that was not set.
-MLSERVER = {
+MLSERVER: dict[str, Any] = {
     "id": None,
     "parameters": None,
     "inputs": [
