@@ -63,6 +63,12 @@ def test_what_is_no_image_is_said_in_a_sentence(page: Page) -> None:
         {"name": "seven.png", "mimeType": "image/png", "buffer": b"no image at all"}
     )
     expect(card(page, "cnn").locator(".problem")).to_contain_text("expected an image")
+    expect(page.get_by_role("status")).to_contain_text("seven.png: ")
+    expect(page.get_by_text("This browser cannot show seven.png.")).to_be_visible()
+    expect(page.get_by_alt_text("The image that you chose")).to_be_hidden()
+    expect(card(page, "cnn").get_by_role("button")).to_be_disabled()
+    page.get_by_role("button", name="Sample 2").click()
+    expect(page.get_by_text("This browser cannot show")).to_be_hidden()
 
 
 def test_it_works_by_keys_alone(page: Page) -> None:

@@ -8,6 +8,7 @@ import { KeyNeeded, explain, listModels, predict, useKey } from "./service.js";
 const find = (id) => document.getElementById(id);
 const message = find("message");
 const photo = find("photo");
+const unseen = find("unseen");
 const paper = find("paper");
 
 let cards = []; // of the models that take images
@@ -55,6 +56,7 @@ async function askAll() {
   }
   asking = new AbortController();
   const { signal } = asking;
+  const problems = [];
   const answers = await Promise.all(
     cards.map(async (card) => {
       try {
@@ -65,12 +67,16 @@ async function askAll() {
       } catch (error) {
         if (error.name === "AbortError") return null;
         card.fail(error.message);
+        problems.push(error.message);
         if (error instanceof KeyNeeded) askForKey();
         return null;
       }
     }),
   );
-  if (!signal.aborted) say(sentence(answers.filter(Boolean)));
+  if (signal.aborted) return;
+  const known = answers.filter(Boolean);
+  if (known.length || !problems.length) say(sentence(known));
+  else say(file ? `${file.name}: ${problems[0]}` : problems[0], true);
 }
 
 function sentence(answers) {
@@ -115,12 +121,22 @@ function choose(image) {
   if (photo.src) URL.revokeObjectURL(photo.src);
   photo.src = URL.createObjectURL(image);
   photo.hidden = false;
+  unseen.hidden = true;
   changed();
+}
+
+// Not an image, or one that the models read and this browser does not, such as HEIC.
+function hidePhoto() {
+  photo.hidden = true;
+  if (!file) return;
+  unseen.textContent = `This browser cannot show ${file.name}.`;
+  unseen.hidden = false;
 }
 
 function forgetFile() {
   file = null;
   photo.hidden = true;
+  unseen.hidden = true;
 }
 
 function askForKey() {
@@ -172,6 +188,7 @@ function showSamples() {
   }
 }
 
+photo.addEventListener("error", hidePhoto);
 find("clear").addEventListener("click", () => {
   forgetFile();
   drawing.clear();
