@@ -109,6 +109,14 @@ class TypedColumn(click.ParamType[tuple[str, str]]):
 @click.option("--tensorboard/--no-tensorboard", default=None, help="Write logs into the run.")
 @click.option("--seed", type=int, help="The same seed, the same model.")
 @click.option("--test-fraction", type=float, help="Share of the data that is held out.")
+@click.option(
+    "--split",
+    metavar="random|group:COLUMN|time:COLUMN",
+    help="Of a table: keep groups together, or hold out the latest rows.",
+)
+@click.option("--validation", metavar="FILE", help="Rows to validate with, as CSV.")
+@click.option("--test", metavar="FILE", help="Rows to test with, as CSV.")
+@click.option("--folds", type=int, help="Cross-validate a table first; 0 does not.")
 @json_option
 def train(
     model: str | None, config: Path | None, workdir: Path, as_json: bool, **settings: Any
@@ -157,13 +165,16 @@ def _run(config: "TrainConfig", workdir: Path) -> "TrainingResult | None":
     data = prepare_for(config)
     echo_step(describe(data))
     echo_step("Loading TensorFlow …")
+    from training.cross_validation import cross_validate
     from training.train import take_part, train_and_evaluate
+
+    folds = cross_validate(config, echo_step) if config.folds else None
 
     with shown(f"Training {config.name}", config.epochs) as progress:
         if not chief:
             take_part(config, workdir, progress, data)
             return None
-        return train_and_evaluate(config, workdir, progress, data)
+        return train_and_evaluate(config, workdir, progress, data, folds)
 
 
 def _tell(result: "TrainingResult", as_json: bool) -> None:

@@ -64,6 +64,11 @@ class TrainConfig:
         mixed_precision: bfloat16 in the layers: "auto" where a GPU is made for it.
         seed: of the splits, the initial weights, the shuffling, augmentation and dropout.
         test_fraction: share of the data that is held out.
+        split: how a table is divided: "random"; "group:COLUMN", all rows of a group on one side;
+            or "time:COLUMN", the latest rows held out.
+        validation: a CSV file to validate with, instead of a share of a table.
+        test: a CSV file to test with, instead of a share of a table.
+        folds: of a table's cross-validation before the final training; 0 is none.
 
     Raises:
         ConfigError: a value that cannot be; the message starts with the field.
@@ -95,6 +100,10 @@ class TrainConfig:
     mixed_precision: Literal["auto", "on", "off"] = "auto"
     seed: int = DEFAULT_SEED
     test_fraction: float = DEFAULT_TEST_FRACTION
+    split: str = "random"
+    validation: str | None = None
+    test: str | None = None
+    folds: int = 0
 
     def __post_init__(self) -> None:
         _require(bool(_NAME.fullmatch(self.name)), "name", self.name, "letters, digits, _ . -")
@@ -110,6 +119,7 @@ class TrainConfig:
             _require_one_of(self.task, "task", TASKS)
         for kind in self.types.values():
             _require_one_of(kind, "types", COLUMN_TYPES)
+        self._require_division()
         self._require_numbers()
         self._require_fit()
 
@@ -130,6 +140,19 @@ class TrainConfig:
         _require(self.patience >= 0, "patience", self.patience, "0 or more epochs")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "between 0 and 1")
+
+    def _require_division(self) -> None:
+        kind, colon, column = self.split.partition(":")
+        known = self.split == "random" or (kind in ("group", "time") and bool(colon and column))
+        _require(known, "split", self.split, "random, group:COLUMN or time:COLUMN")
+        _require(self.folds == 0 or 2 <= self.folds <= 100, "folds", self.folds, "0 or 2 to 100")
+        if not self.data.startswith("csv:"):
+            table = "with data csv:FILE only"
+            _require(self.split == "random", "split", self.split, f"random; another one {table}")
+            _require(self.folds == 0, "folds", self.folds, f"0; others {table}")
+            hint = f"none; {table}, and subfolders train, val and test with data folder:DIR"
+            _require(self.validation is None, "validation", self.validation, hint)
+            _require(self.test is None, "test", self.test, hint)
 
     def _require_fit(self) -> None:
         """Settings that are for some models only."""

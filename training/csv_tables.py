@@ -6,8 +6,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,10 @@ from training.config import ColumnType
 from training.errors import DataError
 from training.parts import Index
 
+# Where a row ends: a line of the file to train on, or in words of another file.
+Line = int | str
+# What a row is for, where files say so: those to train on are divided if no other file is given.
+TRAIN, VALIDATION, TEST = range(3)
 # A column with more categories keeps this many, the most frequent ones; the rest is "other".
 MAX_CATEGORIES = 100
 # A target of whole numbers with no more different ones than this is one of classes.
@@ -97,15 +102,18 @@ class Table:
     """A table to train on.
 
     Attributes:
-        path: of the file.
+        path: of the file to train on.
         columns: each column that is trained on, by name, in the order of the file.
         target: the name of the target column.
         task: what follows from the target.
         targets: int64 [n] labels, or float32 [n] values for a regression.
         label_names: what the labels mean; empty for a regression.
-        lines: of the file, where each row ends.
-        sha256: over the file, hexadecimal.
+        lines: of the file, where each row ends; with its name for other files.
+        sha256: over the files, hexadecimal.
+        parts: int64 [n], TRAIN, VALIDATION or TEST: the file that a row is from.
         notes: what was decided about columns and rows, as sentences.
+        split_by: "group" or "time" where a column decides how rows are divided; else empty.
+        split_values: of this column, [n]: numbers of the groups, or times that can be compared.
     """
 
     path: Path
@@ -114,9 +122,12 @@ class Table:
     task: Task
     targets: NDArray[np.int64] | NDArray[np.float32]
     label_names: tuple[str, ...]
-    lines: tuple[int, ...]
+    lines: tuple[Line, ...]
     sha256: str
+    parts: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+    split_by: str = ""
+    split_values: NDArray[Any] = field(default_factory=lambda: np.empty(0))
 
 
 class TableExamples:
@@ -144,7 +155,8 @@ class TableExamples:
 
     def source(self, place: int) -> str:
         """The line of the file."""
-        return f"{self._table.path.name} line {self._table.lines[place]}"
+        line = self._table.lines[place]
+        return f"line {line}" if isinstance(line, str) else f"{self._table.path.name} line {line}"
 
 
 def read_csv(
@@ -153,6 +165,9 @@ def read_csv(
     task: Task | None = None,
     ignore: Sequence[str] = (),
     types: Mapping[str, ColumnType] | None = None,
+    split: str = "random",
+    validation: Path | None = None,
+    test: Path | None = None,
 ) -> Table:
     """Read a table to train on.
 
@@ -163,18 +178,26 @@ def read_csv(
             one of other numbers for a regression.
         ignore: columns to leave out.
         types: of columns whose values do not tell.
+        split: "random", "group:COLUMN" or "time:COLUMN".
+        validation: a file with rows to validate with, of the same columns.
+        test: a file with rows to test with, likewise.
 
     Raises:
-        DataError: it cannot be read, a column is not there, or its values cannot be trained on.
+        DataError: a file cannot be read, a column is not there, or its values cannot be trained on.
     """
     types = types or {}
     data, file = _read(path)
-    names, lines = file.names, file.lines
-    columns_of_file = zip(names, zip(*file.rows, strict=True), strict=True)
-    texts = {name: [text.strip() for text in found] for name, found in columns_of_file}
+    names, lines = file.names, list[Line](file.lines)
+    texts = _texts(file)
+    digest, parts = hashlib.sha256(data), [TRAIN] * len(lines)
+    for part, other in ((VALIDATION, validation), (TEST, test)):
+        if other is not None:
+            digest.update(_append(other, texts, lines, ignore))
+            parts += [part] * (len(lines) - len(parts))
+    split_by, _, split_column = split.partition(":")
     if target is None:
         raise DataError(f"{path}: name the column to predict (--target), one of {listed(names)}")
-    for name in (target, *ignore, *types):
+    for name in (target, *ignore, *types, *([split_column] if split_column else [])):
         _require_known(name, names, path)
     if target in ignore:
         raise DataError(f"{path}: column {target!r} is the target, it cannot be ignored")
@@ -185,7 +208,8 @@ def read_csv(
 
     wanted = parsed(target)
     if wanted.missing:
-        texts, lines, note = _with_target(path, target, texts, lines, wanted)
+        texts, lines, kept, note = _with_target(path, target, texts, lines, wanted)
+        parts = [parts[place] for place in kept]
         wanted = parsed(target)
         notes.append(note)
     if task is None and types.get(target) in ("number", "category"):
@@ -194,6 +218,9 @@ def read_csv(
     columns = {}
     for name in names:
         if name == target or name in ignore:
+            continue
+        if name == split_column and split_by == "group":
+            notes.append(f"column {name!r} tells the groups apart and is not learned from")
             continue
         column = parsed(name)
         reason = _useless(name, column, explicit=name in types)
@@ -206,8 +233,25 @@ def read_csv(
         raise DataError(
             "\n".join([f"{path}: no column to learn from besides the target {target!r}", *notes])
         )
-    digest = hashlib.sha256(data).hexdigest()
-    return Table(path, columns, target, task, targets, labels, tuple(lines), digest, tuple(notes))
+    values: NDArray[Any] = np.empty(0)
+    if split_by == "group":
+        values = np.unique(texts[split_column], return_inverse=True)[1]
+    elif split_by == "time":
+        values = _times(path, split_column, parsed(split_column), lines)
+    return Table(
+        path=path,
+        columns=columns,
+        target=target,
+        task=task,
+        targets=targets,
+        label_names=labels,
+        lines=tuple(lines),
+        sha256=digest.hexdigest(),
+        parts=np.array(parts, dtype=np.int64),
+        notes=tuple(notes),
+        split_by=split_by if split_column else "",
+        split_values=values,
+    )
 
 
 def fit_columns(table: Table, places: Index) -> tuple[Column, ...]:
@@ -284,6 +328,42 @@ def _read(path: Path) -> tuple[bytes, CsvTable]:
     return data, file
 
 
+def _texts(file: CsvTable) -> dict[str, list[str]]:
+    columns = zip(file.names, zip(*file.rows, strict=True), strict=True)
+    return {name: [text.strip() for text in found] for name, found in columns}
+
+
+def _append(
+    path: Path, texts: dict[str, list[str]], lines: list[Line], optional: Sequence[str]
+) -> bytes:
+    """Add the rows of another file with the same columns, in any order; returns the file."""
+    data, file = _read(path)
+    found = _texts(file)
+    for name in texts:
+        if name not in optional:
+            _require_known(name, file.names, path)
+        texts[name] += found.get(name, [""] * len(file.lines))
+    lines += [f"{line} of {path.name}" for line in file.lines]
+    return data
+
+
+def _times(path: Path, name: str, column: TableColumn, lines: Sequence[Line]) -> NDArray[Any]:
+    """Times that can be compared: days, or numbers."""
+    values = column.values
+    if not isinstance(values, np.ndarray):
+        raise DataError(
+            f"{path}: column {name!r} has {column.texts[0][:40]!r} in line {lines[0]}; a split by "
+            "time needs dates or numbers"
+        )
+    missing = np.flatnonzero(np.isnan(values))
+    if len(missing):
+        raise DataError(
+            f"{path}: column {name!r} has no value in line {lines[int(missing[0])]}; a split by "
+            "time needs one in each row"
+        )
+    return values
+
+
 @dataclass(frozen=True, eq=False)
 class _Cells:
     """The texts of a column, with what errors say of it and the file's decimal sign."""
@@ -291,7 +371,7 @@ class _Cells:
     path: Path
     name: str
     texts: list[str]
-    lines: list[int]
+    lines: list[Line]
     decimal: str | None
 
     def error(self, place: int, hint: str) -> DataError:
@@ -437,9 +517,9 @@ def _day_or_month(column: TableColumn) -> bool:
 
 
 def _with_target(
-    path: Path, target: str, texts: dict[str, list[str]], lines: list[int], wanted: TableColumn
-) -> tuple[dict[str, list[str]], list[int], str]:
-    """The rows that have a target, their lines, and a sentence about the others."""
+    path: Path, target: str, texts: dict[str, list[str]], lines: list[Line], wanted: TableColumn
+) -> tuple[dict[str, list[str]], list[Line], list[int], str]:
+    """The rows that have a target, their lines and places, and a sentence about the others."""
     values = wanted.values
     absent = np.array([value is None or value != value for value in values])
     if absent.all():
@@ -451,14 +531,14 @@ def _with_target(
         f"the first in line {first}"
     )
     texts = {name: [found[place] for place in kept] for name, found in texts.items()}
-    return texts, [lines[place] for place in kept], note
+    return texts, [lines[place] for place in kept], kept, note
 
 
 def _targets(
     path: Path,
     target: str,
     column: TableColumn,
-    lines: list[int],
+    lines: list[Line],
     task: Task | None,
     notes: list[str],
 ) -> tuple[NDArray[np.int64] | NDArray[np.float32], tuple[str, ...], Task]:

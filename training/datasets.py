@@ -5,9 +5,11 @@ what training measured.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,16 +89,19 @@ def split(dataset: Dataset, fraction: float, seed: int) -> Split:
 
 def hold_out(
     index: NDArray[np.int64],
-    labels: NDArray[np.int64] | None,
+    labels: NDArray[Any] | None,
     fraction: float,
     seed: int,
     name: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Part examples in two.
 
+    The second side has room for every label that has two or more examples; the only example of a
+    label stays on the first side.
+
     Args:
         index: int64 [n], which examples.
-        labels: int64 [n], theirs, of which both sides get the same share; None does without.
+        labels: int64 [n], theirs, of which both sides get about the same share; None does without.
         fraction: share of the second side, between 0 and 1.
         seed: the same one gives the same sides.
         name: what errors call the examples.
@@ -105,17 +110,28 @@ def hold_out(
         Both sides, ascending.
 
     Raises:
-        DataError: one side would not have every label, or nothing.
+        DataError: there are too few examples for two sides.
     """
     from sklearn.model_selection import train_test_split
 
+    size: float | int = fraction
+    alone = np.empty(0, dtype=np.int64)
+    if labels is not None:
+        _, label_of, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        single = counts[label_of] == 1
+        alone, index, labels = index[single], index[~single], labels[~single]
+        several = int((counts > 1).sum())
+        # Rounded up, as scikit-learn does.
+        size = max(math.ceil(fraction * len(index)), several)
+        size = min(size, max(several, len(index) - several))
     try:
-        kept, held_out = train_test_split(
-            index, test_size=fraction, stratify=labels, random_state=seed
-        )
+        kept, held_out = train_test_split(index, test_size=size, stratify=labels, random_state=seed)
     except ValueError as error:
-        raise DataError(f"cannot hold {fraction:g} of {name} out: {error}") from error
-    return np.sort(kept), np.sort(held_out)
+        total = len(alone) + len(index)
+        raise DataError(
+            f"cannot hold {fraction:g} of {name} out, which has {total} examples to divide: {error}"
+        ) from error
+    return np.sort(np.concatenate([kept, alone])), np.sort(held_out)
 
 
 def _digits(_data_dir: Path | None) -> Dataset:

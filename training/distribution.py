@@ -28,6 +28,15 @@ def is_chief() -> bool:
     return kind == "chief" or ("chief" not in cluster and kind == "worker" and index == 0)
 
 
+def has_several_workers() -> bool:
+    """Whether TF_CONFIG names a cluster that trains together.
+
+    Raises:
+        ConfigError: TF_CONFIG is set and cannot be understood.
+    """
+    return _task() is not None
+
+
 def strategy() -> Any:
     """The tf.distribute.Strategy for this machine and TF_CONFIG; make it before anything else.
 

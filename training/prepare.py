@@ -1,7 +1,7 @@
 """Any data set by its text, ready to train on."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,15 @@ from PIL import Image
 
 from serving.contract import TABLE_INPUT, TableInput, Task
 from training.config import ColumnType, TrainConfig
-from training.csv_tables import TableExamples, fit_columns, read_csv
+from training.csv_tables import Table, TableExamples, fit_columns, read_csv
 from training.data_spec import DataSpec, parse_data
-from training.datasets import load, split
+from training.datasets import load
+from training.datasets import split as split_known
 from training.image_folders import FolderExamples, scan_folder
 from training.image_inputs import folder_input, known_input, prepare_images
 from training.parts import MemoryExamples
-from training.prepared import Fractions, Prepared, Source, assemble, divide
+from training.prepared import Division, Fractions, Prepared, Source, assemble, divide
+from training.table_splits import folds_of, split_table
 from training.task import task_of
 
 DEFAULT_VALIDATION_FRACTION = 0.1
@@ -45,9 +47,33 @@ def prepare_for(config: TrainConfig) -> Prepared:
         ignore=config.ignore,
         types=dict(config.types),
         image_size=config.image_size,
+        split=config.split,
+        validation=Path(config.validation) if config.validation else None,
+        test=Path(config.test) if config.test else None,
     )
     task_of(config, data)
     return data
+
+
+def prepare_folds(config: TrainConfig) -> Iterator[Prepared]:
+    """The table of a configuration, divided anew for each fold of its cross-validation.
+
+    Raises:
+        DataError: the table cannot be used, or has too few rows or groups for the folds.
+    """
+    spec = parse_data(config.data)
+    table = read_csv(
+        spec.location,
+        config.target,
+        config.task or ("regression" if config.model == "linear" else None),
+        config.ignore,
+        dict(config.types),
+        config.split,
+        Path(config.validation) if config.validation else None,
+        Path(config.test) if config.test else None,
+    )
+    for division in folds_of(table, config.folds, config.validation_fraction, config.seed):
+        yield _table(spec, table, division)
 
 
 def prepare(
@@ -62,6 +88,9 @@ def prepare(
     ignore: Sequence[str] = (),
     types: Mapping[str, ColumnType] | None = None,
     image_size: int | None = None,
+    split: str = "random",
+    validation: Path | None = None,
+    test: Path | None = None,
 ) -> Prepared:
     """Load a data set, divide it and describe it.
 
@@ -76,6 +105,9 @@ def prepare(
         ignore: columns of a CSV file to leave out.
         types: of columns of a CSV file whose values do not tell.
         image_size: side of a folder's images as the model takes them; None lets the images decide.
+        split: of a CSV file: "random", "group:COLUMN" or "time:COLUMN".
+        validation: a CSV file to validate with, instead of a share of the rows.
+        test: a CSV file to test with, instead of a share of the rows.
 
     Raises:
         ConfigError: `data` names nothing.
@@ -84,7 +116,8 @@ def prepare(
     spec = parse_data(data) if isinstance(data, str) else data
     fractions = Fractions(test_fraction, validation_fraction, seed)
     if spec.kind == "csv":
-        return _csv(spec, fractions, target, task, ignore, types)
+        table = read_csv(spec.location, target, task, ignore, types, split, validation, test)
+        return _table(spec, table, split_table(table, fractions))
     if spec.kind == "folder":
         return _folder(spec, fractions, image_size)
     return _known(spec, fractions, data_dir)
@@ -101,7 +134,7 @@ def _known(spec: DataSpec, fractions: Fractions, data_dir: Path | None) -> Prepa
         targets=dataset.labels,
         sha256=dataset.sha256,
     )
-    given = split(dataset, fractions.test, fractions.seed)
+    given = split_known(dataset, fractions.test, fractions.seed)
     examples = MemoryExamples(
         prepare_images(dataset.images, wanted),
         raw=lambda place: _png(dataset.images[place]),
@@ -127,15 +160,7 @@ def _folder(spec: DataSpec, fractions: Fractions, image_size: int | None) -> Pre
     return assemble(source, division, wanted, examples, STATISTICS_SAMPLE)
 
 
-def _csv(
-    spec: DataSpec,
-    fractions: Fractions,
-    target: str | None,
-    task: Task | None,
-    ignore: Sequence[str],
-    types: Mapping[str, ColumnType] | None,
-) -> Prepared:
-    table = read_csv(spec.location, target, task, ignore, types)
+def _table(spec: DataSpec, table: Table, division: Division) -> Prepared:
     source = Source(
         name=spec.name,
         task=table.task,
@@ -145,7 +170,6 @@ def _csv(
         sha256=table.sha256,
         notes=table.notes,
     )
-    division = divide(source, fractions)
     columns = fit_columns(table, division.train)
     width = sum(column.width for column in columns)
     wanted = TableInput(name=TABLE_INPUT, dtype="float32", shape=(width,), columns=columns)

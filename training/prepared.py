@@ -11,6 +11,10 @@ from training.datasets import Split, hold_out
 from training.input_statistics import input_statistics
 from training.parts import Examples, Index, Part, Raw
 
+# A class with fewer training examples than this is named.
+_FEW = 5
+# Classes that a note names.
+_NAMED = 10
 # Samples that every path must agree on after an export: the first to train on.
 GOLDEN_SAMPLES = 32
 
@@ -170,5 +174,26 @@ def assemble(
             train.tensors(every), train.targets, len(source.labels), wanted
         ),
         golden=GoldenSamples(tuple(train.raw(int(i)) for i in golden), train.tensors(golden)),
-        notes=source.notes,
+        notes=(*source.notes, *_small_classes(source, train, test)),
     )
+
+
+def _small_classes(source: Source, train: Part, test: Part) -> list[str]:
+    """Sentences about labels that cannot be learned or judged well, with their counts."""
+    if not source.labels:
+        return []
+    learned = np.bincount(train.targets, minlength=len(source.labels))
+    tested = np.bincount(test.targets, minlength=len(source.labels))
+    few = [place for place in np.argsort(learned, kind="stable") if learned[place] < _FEW]
+    notes = []
+    if few:
+        named = ", ".join(f"{source.labels[place]!r} ({learned[place]})" for place in few[:_NAMED])
+        more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+        notes.append(
+            f"labels with fewer than {_FEW} training examples are hardly learned: {named}{more}"
+        )
+    if not tested.all():
+        names = [repr(source.labels[place]) for place in np.flatnonzero(tested == 0)]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        notes.append(f"labels without held-out examples: {', '.join(names[:_NAMED])}{more}")
+    return notes

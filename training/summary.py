@@ -58,14 +58,27 @@ def _quality(result: "TrainingResult") -> list[str]:
         ]
         if told:
             lines.append(f"            {', '.join(told)} (means over the classes)")
+        lines += _folds(result, {"accuracy": "accuracy", **others})
         if "quantized_test_accuracy" in metrics:
             lines.append(f"  quantised {metrics['quantized_test_accuracy']:.4f}")
         return lines
     r2 = f"R² {metrics['test_r2']:.4f}, " if "test_r2" in metrics else ""
     lines = [f"  fit       {r2}RMSE {metrics['test_rmse']:.6g} ({count} held-out examples)"]
+    lines += _folds(result, {"r2": "R²", "rmse": "RMSE"})
     if result.line is not None:
         lines.append(f"  line      W = {result.line[0]:.8f}, b = {result.line[1]:.8f}")
     return lines
+
+
+def _folds(result: "TrainingResult", names: dict[str, str]) -> list[str]:
+    """What cross-validation said: mean and standard deviation over the folds."""
+    metrics = result.metrics
+    told = [
+        f"{words} {metrics[f'cv_{name}']:.4g} ± {metrics[f'cv_{name}_std']:.2g}"
+        for name, words in names.items()
+        if f"cv_{name}" in metrics
+    ]
+    return [f"  folds     {', '.join(told)}"] if told else []
 
 
 def _size(folder: Path) -> str:

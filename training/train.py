@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from serving.contract import Contract
 from training.checkpoint import unfinished, unfinished_folder
 from training.config import TrainConfig
+from training.cross_validation import cross_validate
 from training.descent import DescentPath, path_of
 from training.distribution import is_chief, strategy
 from training.draft import draft
@@ -42,7 +43,7 @@ class TrainingResult:
         contract: as published.
         metrics: those of the contract: test_accuracy, test_balanced_accuracy, test_f1, test_auc,
             test_loss, train_accuracy for a classification, test_r2, test_rmse, test_loss,
-            train_r2 for a regression.
+            train_r2 for a regression; after a cross-validation cv_accuracy, cv_accuracy_std, …
         test: what the model says of the held-out examples.
         history: its epochs.
         notes: sentences about the data and how training went.
@@ -66,6 +67,7 @@ def train_and_evaluate(
     workdir: Path,
     progress: Progress | None = None,
     data: Prepared | None = None,
+    folds: dict[str, float] | None = None,
 ) -> TrainingResult:
     """Train as configured, test once on the held-out examples, and publish the next version.
 
@@ -77,6 +79,7 @@ def train_and_evaluate(
         workdir: gets models/<name>/<version>/ and runs/<name>-<version>/.
         progress: called at the end of every epoch.
         data: what `prepare_for(config)` returned, if the caller has prepared it already.
+        folds: what `cross_validate(config)` returned, likewise.
 
     Raises:
         TrainingError: the data cannot be used, the folder cannot be written, or the export does
@@ -86,15 +89,17 @@ def train_and_evaluate(
         raise TrainingError("this process is not the chief of TF_CONFIG's workers: use take_part")
     started = time.perf_counter()
     require_writable(workdir)
-    devices = _devices(config)
     data = data or prepare_for(config)
+    if config.folds and folds is None:
+        folds = cross_validate(config)
+    devices = _devices(config)
     path = path_of(config, data)
     with unfinished(workdir / "runs", config, data.train) as folder:
         fitted = _fit(config, data, devices, folder, progress, path)
         answer = _answer(fitted.network)
         # Held-out examples are looked at from here on only: nothing is chosen by them any more.
         test = TestPredictions(data.test.places, data.test.targets, answers(answer, data.test))
-        exported = _export(config, data, fitted, test, path, workdir / "models")
+        exported = _export(config, data, fitted, test, path, workdir / "models", folds or {})
         contract = exported.contract
         logs = folder / LOGS_FOLDER
         run = write_record(workdir / "runs", config, contract, test, fitted.history, logs)
@@ -184,6 +189,7 @@ def _export(
     test: TestPredictions,
     path: DescentPath | None,
     models: Path,
+    folds: Mapping[str, float],
 ) -> Exported:
     network = fitted.network
     answer = _answer(network)
@@ -195,7 +201,7 @@ def _export(
     return export(
         network.predict,
         network.trackables,
-        draft(config.name, data, metrics_of(data, test, answer), test),
+        draft(config.name, data, {**metrics_of(data, test, answer), **folds}, test),
         data.golden,
         models,
         quantization=quantization_of(data, config.quantize),

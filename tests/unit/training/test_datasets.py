@@ -52,9 +52,23 @@ def test_split_holds_the_same_share_of_every_label_out(digits):
     np.testing.assert_allclose(share, 0.2, atol=0.01)
 
 
-def test_split_that_would_miss_labels_is_refused(digits):
-    with pytest.raises(DataError, match=r"cannot hold 0\.001 of digits out"):
-        datasets.split(digits, 0.001, seed=3)
+def test_a_small_split_has_room_for_every_label(digits):
+    held_out = digits.labels[datasets.split(digits, 0.001, seed=3).test_index]
+    assert sorted(held_out) == list(range(10))
+
+
+def test_the_only_example_of_a_label_is_trained_on():
+    index = np.arange(10, 20)
+    labels = np.array([0] * 5 + [1] * 4 + [2])
+    kept, held_out = datasets.hold_out(index, labels, 0.3, seed=1, name="rows")
+    assert 19 in kept
+    assert set(labels[held_out - 10]) == {0, 1}
+    np.testing.assert_array_equal(np.sort([*kept, *held_out]), index)
+
+
+def test_labels_that_all_have_one_example_are_refused():
+    with pytest.raises(DataError, match=r"cannot hold 0\.2 of rows out, which has 3 examples"):
+        datasets.hold_out(np.arange(3), np.arange(3), 0.2, seed=3, name="rows")
 
 
 @pytest.mark.parametrize("module", ["training.datasets", "training.config", "training.progress"])

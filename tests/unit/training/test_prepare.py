@@ -10,7 +10,7 @@ from serving.tables import TextRow
 from tests.images import png
 from tests.shared_data import shared_data
 from training import datasets
-from training.errors import ConfigError, DataError
+from training.errors import ConfigError
 from training.prepare import prepare
 
 SETTINGS = {"seed": 3, "test_fraction": 0.2, "validation_fraction": 0.25}
@@ -207,10 +207,25 @@ def test_without_validation(iris):
     assert (prepared.train.count, prepared.test.count) == (120, 30)
 
 
-def test_classes_too_small_to_divide_are_an_error(tmp_path):
-    data = write_csv(tmp_path / "few.csv", "xy", [[1, "a"], [2, "a"], [3, "a"], [4, "b"]])
-    with pytest.raises(DataError, match=r"cannot hold 0.5 of csv:few.csv out"):
-        prepare(data, target="y", seed=1, test_fraction=0.5)
+def test_small_classes_are_named_with_their_counts(tmp_path):
+    rows = [[n, label] for n, label in enumerate("a" * 40 + "b" * 4 + "c")]
+    data = write_csv(tmp_path / "few.csv", "xy", rows)
+    prepared = prepare(data, target="y", seed=1, test_fraction=0.2, validation_fraction=0)
+    counts = np.bincount(prepared.train.targets)
+    assert counts.tolist() == [32, 3, 1]
+    assert prepared.notes == (
+        "labels with fewer than 5 training examples are hardly learned: 'c' (1), 'b' (3)",
+        "labels without held-out examples: 'c'",
+    )
+
+
+def test_ten_examples_of_each_of_twenty_classes_are_divided(tmp_path):
+    rows = [[n, f"class{n % 20:02}"] for n in range(200)]
+    data = write_csv(tmp_path / "many.csv", "xy", rows)
+    prepared = prepare(data, target="y", **(SETTINGS | {"validation_fraction": 0.1}))
+    for part, count in (("train", 7), ("validation", 1), ("test", 2)):
+        assert np.bincount(getattr(prepared, part).targets).tolist() == [count] * 20
+    assert prepared.notes == ()
 
 
 def test_what_is_no_data_set_is_refused():
