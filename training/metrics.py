@@ -35,11 +35,15 @@ def majority_note(contract: Contract, test: TestPredictions) -> tuple[str, ...]:
     if contract.metrics["test_accuracy"] > share:
         return ()
     most = contract.labels[int(np.bincount(test.truth).argmax())]
+    balanced, f1 = contract.metrics["test_balanced_accuracy"], contract.metrics["test_f1"]
+    advice = (
+        f"judge this model by balanced accuracy ({balanced:.4f}) and F1 ({f1:.4f})"
+        if balanced > 1.2 / len(contract.labels)
+        else "this model has hardly learned anything"
+    )
     return (
         f"Accuracy {contract.metrics['test_accuracy']:.4f} is no better than always answering "
-        f"{most!r}, which is right for {share:.4f} of the held-out examples: judge this model by "
-        f"balanced accuracy ({contract.metrics['test_balanced_accuracy']:.4f}) and F1 "
-        f"({contract.metrics['test_f1']:.4f}).",
+        f"{most!r}, which is right for {share:.4f} of the held-out examples: {advice}.",
     )
 
 

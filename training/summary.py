@@ -58,7 +58,7 @@ def _quality(result: "TrainingResult") -> list[str]:
         ]
         if told:
             lines.append(f"            {', '.join(told)} (means over the classes)")
-        lines += _folds(result, {"accuracy": "accuracy", **others})
+        lines += _folds(result, {"accuracy": "accuracy", "f1": "F1"})
         if "quantized_test_accuracy" in metrics:
             lines.append(f"  quantised {metrics['quantized_test_accuracy']:.4f}")
         return lines
