@@ -53,6 +53,8 @@ _NAMES_FROM = 20
 # Texts among numbers are taken as missing if they are few, and few different ones.
 _NUMBERS_AT_LEAST = 0.9
 _MARKERS_AT_MOST = 5
+# Columns with missing values are listed up to this many.
+_NAMED = 12
 _LARGEST = float(np.finfo(np.float32).max)
 _ID_NAME = re.compile(
     r"(?i:id|index|idx|key|uuid|guid|#|no\.?|nr\.?|row[ _]?(?:id|no|nr|num|number|names?)?"
@@ -229,6 +231,13 @@ def read_csv(
             continue
         notes += _remarks(name, column, explicit=name in types)
         columns[name] = column
+    missing = [f"{name!r} {column.missing}" for name, column in columns.items() if column.missing]
+    if missing:
+        more = f" and {len(missing) - _NAMED} more columns" if len(missing) > _NAMED else ""
+        notes.append(
+            "missing values are filled with the median or the most frequent value, and marked: "
+            f"{', '.join(missing[:_NAMED])}{more}"
+        )
     if not columns:
         raise DataError(
             "\n".join([f"{path}: no column to learn from besides the target {target!r}", *notes])
@@ -486,12 +495,6 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
 def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
     """What people should know of a column that is kept."""
     said = []
-    if column.missing:
-        how = "the most frequent one" if column.type == "category" else "the median"
-        said.append(
-            f"column {name!r} has {column.missing} missing values in {len(column.texts)} rows: "
-            f"filled with {how}, and marked as missing"
-        )
     if column.markers:
         said.append(f"column {name!r}: {listed(column.markers)} counts as missing")
     if column.type == "category" and column.different > MAX_CATEGORIES:

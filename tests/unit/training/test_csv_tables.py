@@ -1,10 +1,14 @@
+import gzip
 import hashlib
 
 import numpy as np
 import pytest
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from serving.tables import CategoricalColumn, NumericColumn
-from training.csv_tables import fit_columns, read_csv
+from serving.tables import CategoricalColumn, NumericColumn, encode_row
+from training.csv_tables import TableExamples, fit_columns, read_csv
 from training.errors import DataError
 
 PETS = """weight,colour,legs,kind
@@ -99,3 +103,187 @@ def test_a_file_that_is_not_there(tmp_path):
     for path in (tmp_path / "absent.csv", tmp_path):
         with pytest.raises(DataError, match=f"{path} cannot be read"):
             read_csv(path, "y")
+
+
+def test_missing_values_are_filled_from_the_rows_to_train_on_as_scikit_learn_does(csv):
+    random = np.random.default_rng(0)
+    rows = [
+        [random.choice(["", "NA", "?", f"{random.normal():.3f}"], p=[0.1, 0.1, 0.1, 0.7]),
+         random.choice(["", "NaN", "a", "b", "c"], p=[0.1, 0.1, 0.2, 0.3, 0.3]),
+         number % 3]
+        for number in range(300)
+    ]  # fmt: skip
+    text = "n,c,y\n" + "".join(f"{n},{c},{y}\n" for n, c, y in rows)
+    table = read_csv(csv(text), "y")
+    train = np.arange(0, 300, 2)
+    columns = fit_columns(table, train)
+    encoded = TableExamples(table, columns).tensors(np.arange(300))
+
+    numbers = table.columns["n"].values.reshape(-1, 1)
+    texts = np.array(table.columns["c"].values, dtype=object).reshape(-1, 1)
+    # Of its own indicators only the last column is taken, behind what is scaled or encoded.
+    numeric = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    category = make_pipeline(
+        SimpleImputer(strategy="most_frequent", missing_values=None),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+    )
+    wanted = [
+        numeric.fit(numbers[train]).transform(numbers),
+        np.isnan(numbers),
+        category.fit(texts[train]).transform(texts),
+        texts == None,  # noqa: E711 - element by element
+    ]
+    np.testing.assert_allclose(encoded, np.hstack(wanted).astype(np.float64), atol=1e-5)
+    assert [column.indicator for column in columns] == [True, True]
+    for place in range(300):
+        row = encode_row(TableExamples(table, columns).raw(place), columns, "row")
+        np.testing.assert_array_equal(row, encoded[place])
+
+
+@pytest.mark.parametrize(
+    ("texts", "numbers"),
+    [
+        (["5,1", "4,9", "1,234"], [5.1, 4.9, 1.234]),
+        (['"1,234.5"', '"12,000"', "7"], [1234.5, 12000, 7]),
+        (["1.234,50", "12.000,00", "7,25"], [1234.5, 12000, 7.25]),
+        (["$1.50", "-$2", "($3.25)"], [1.5, -2, -3.25]),
+        (["12 %", "7.5%", "0%"], [12, 7.5, 0]),
+        (["1 234,5 €", "7,1 €", "8,2 €"], [1234.5, 7.1, 8.2]),
+        (["1\u202f234", "12\u00a0345", "7"], [1234, 12345, 7]),
+        (["1'234.50", "7", "8"], [1234.5, 7, 8]),
+        (['"5"', '"6"', '"7"'], [5, 6, 7]),
+        (["−5", "6", "7"], [-5, 6, 7]),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_write_them(csv, texts, numbers):
+    table = read_csv(
+        csv("n;y\n" + "".join(f"{text};{'ab'[i % 2]}\n" for i, text in enumerate(texts))), "y"
+    )
+    assert table.columns["n"].values.tolist() == numbers
+    (column,) = fit_columns(table, np.arange(3))
+    for text, number in zip(texts, numbers, strict=True):
+        served = encode_row({"n": text.strip('"')}, [column], "row")
+        np.testing.assert_array_equal(served, encode_row({"n": number}, [column], "row"))
+
+
+def rows_of(names, *columns):
+    return "\n".join([names, *(",".join(map(str, row)) for row in zip(*columns, strict=True))])
+
+
+def test_columns_that_say_nothing_are_left_out_and_named(csv):
+    every = range(60)
+    text = rows_of(
+        "PassengerId,,name,version,empty,age,y",
+        [i + 892 for i in every],
+        every,
+        [f"Person {i}" for i in every],
+        [1] * 60,
+        [""] * 60,
+        [i % 7 for i in every],
+        ["ab"[i % 2] for i in every],
+    )
+    table = read_csv(csv(text), "y")
+    assert [*table.columns] == ["age"]
+    said = " ".join(table.notes)
+    for name in ("PassengerId", "Unnamed: 1", "name", "version", "empty"):
+        assert f"column '{name}' is left out" in said
+    kept = read_csv(csv(text), "y", types={"PassengerId": "number", "name": "category"})
+    assert [*kept.columns] == ["PassengerId", "name", "age"]
+    number, name, _ = fit_columns(kept, np.arange(60))
+    assert (number.width, name.width) == (1, 60)
+
+
+def test_codes_are_categories_and_so_is_what_one_says(csv):
+    every = range(60)
+    text = rows_of(
+        "zip,plant,y",
+        ["01069" if i % 3 else "10115" for i in every],
+        [1000 + i % 4 for i in every],
+        ["ab"[i % 2] for i in every],
+    )
+    zips, plants = fit_columns(read_csv(csv(text), "y"), np.arange(60))
+    assert zips.categories == ("01069", "10115")
+    assert isinstance(plants, NumericColumn)
+    _, plants = fit_columns(read_csv(csv(text), "y", types={"plant": "category"}), np.arange(60))
+    assert plants.categories == ("1000", "1001", "1002", "1003")
+    zips, _ = fit_columns(read_csv(csv(text), "y", types={"zip": "number"}), np.arange(60))
+    assert isinstance(zips, NumericColumn)
+
+
+def test_of_many_categories_the_frequent_ones_are_kept(csv):
+    texts = [f"c{i // 2 if i < 300 else 0}" for i in range(400)]
+    text = rows_of("c,y", texts, ["ab"[i % 2] for i in range(400)])
+    table = read_csv(csv(text), "y")
+    assert table.notes == ("column 'c' has 150 categories: the 100 most frequent ones are kept, the rest is \"other\"",)  # fmt: skip
+    (column,) = fit_columns(table, np.arange(400))
+    assert (column.width, column.other) == (101, True)
+    assert "c0" in column.categories
+
+
+@pytest.mark.parametrize(
+    ("texts", "days"),
+    [
+        (["2022-01-08", "2022-01-09"], [19000, 19001]),
+        (["2022-01-08 12:00:00", "2022-01-09T00:00Z"], [19000.5, 19001]),
+        (["8.1.2022", "31.12.2022"], [19000, 19357]),
+        (["1/8/2022", "12/31/2022"], [19000, 19357]),
+        (["8/1/2022", "31/12/2022"], [19000, 19357]),
+        (["8 Jan 2022", "31 Dec 2022"], [19000, 19357]),
+        (["2022-01-08", "NA"], [19000, None]),
+    ],
+)
+def test_dates_are_found_however_they_are_written(csv, texts, days):
+    table = read_csv(csv(rows_of("d,x,y", texts * 4, range(8), ["a", "b"] * 4)), "y")
+    found = table.columns["d"]
+    assert found.type == "date"
+    wanted = [np.nan if day is None else day for day in days]
+    np.testing.assert_array_equal(found.values[:2], wanted)
+    columns = fit_columns(table, np.arange(8))
+    examples = TableExamples(table, columns)
+    row = encode_row(examples.raw(0), columns, "row")
+    np.testing.assert_array_equal(row, examples.tensors(np.array([0]))[0])
+
+
+def test_a_few_texts_among_numbers_count_as_missing(csv):
+    texts = [*map(str, range(40)), "sold out", "n.a."]
+    table = read_csv(csv(rows_of("n,y", texts, ["a", "b"] * 21)), "y")
+    assert "column 'n': 'sold out' counts as missing" in table.notes
+    (column,) = fit_columns(table, np.arange(42))
+    assert (column.missing, column.indicator) == (("sold out",), True)
+
+
+def test_rows_without_a_target_are_left_out(csv):
+    table = read_csv(csv("x,y\n1,a\n2,NA\n3,b\n4,\n5,a\n"), "y")
+    assert table.targets.tolist() == [0, 1, 0]
+    assert table.lines == (2, 4, 6)
+    assert table.notes == ("rows without a value in 'y' are left out: 2 of 5, the first in line 3",)
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "labels"),
+    [
+        ([0, 1] * 10, "classification", ("0", "1")),
+        ([1.0, 2.0, 3.0] * 10, "classification", ("1.0", "2.0", "3.0")),
+        ([3, 4, 5, 6, 7, 8] * 5, "classification", ("3", "4", "5", "6", "7", "8")),
+        ([1, "1.0", 2] * 5, "classification", ("1", "2")),
+        (["", 1, 0] * 7, "classification", ("0", "1")),
+        ([0.5, 1, 1.5] * 10, "regression", ()),
+        (list(range(30)), "regression", ()),
+        ([1, 2, 3, 4], "regression", ()),
+        ([100_000 + 1000 * i for i in range(60)], "regression", ()),
+    ],
+)
+def test_few_whole_numbers_are_classes(csv, values, task, labels):
+    table = read_csv(csv(rows_of("x,y", [i % 13 for i in range(len(values))], values)), "y")
+    assert (table.task, table.label_names) == (task, labels)
+
+
+def test_files_of_spreadsheets_and_other_programs(csv):
+    text = "sepal;breite;art\r\n5,1;3,5;weiß\r\n4,9;3,0;rot\r\n;;\r\n;;\r\n"
+    wanted = ["rot", "weiß"]
+    for data in (text.encode("cp1252"), text.encode("utf-16"), text.encode("utf-8-sig")):
+        for file in (data, gzip.compress(data)):
+            table = read_csv(csv(file), "art")
+            assert table.columns["sepal"].values.tolist() == [5.1, 4.9]
+            assert list(table.label_names) == wanted
+    assert "read as cp1252, not UTF-8" in read_csv(csv(text.encode("cp1252")), "art").notes
