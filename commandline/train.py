@@ -129,12 +129,12 @@ def train(
     from training.errors import StoppedError
 
     try:
-        result = _run(_config(model, config, settings), workdir)
+        result = _run(_config(model, config, settings), workdir, as_json)
     except StoppedError as error:
         click.echo(f"\n{error}", err=True)
         raise click.exceptions.Exit(Exit.INTERRUPTED) from error
-    if result is not None:
-        _tell(result, as_json)
+    if as_json and result is not None:
+        _tell(result)
 
 
 def _config(model: str | None, file: Path | None, settings: dict[str, Any]) -> "TrainConfig":
@@ -150,13 +150,13 @@ def _config(model: str | None, file: Path | None, settings: dict[str, Any]) -> "
     return config_for(model, **settings)
 
 
-def _run(config: "TrainConfig", workdir: Path) -> "TrainingResult | None":
+def _run(config: "TrainConfig", workdir: Path, as_json: bool) -> "TrainingResult | None":
     """Train and publish; None in a process that only helps the chief of several workers."""
     from training.distribution import is_chief
     from training.prepare import prepare_for
     from training.progress import shown
     from training.record import require_writable
-    from training.summary import describe
+    from training.summary import describe, summarize
 
     chief = is_chief()
     # Everything that can be wrong with arguments and data, before TensorFlow takes its seconds.
@@ -174,15 +174,13 @@ def _run(config: "TrainConfig", workdir: Path) -> "TrainingResult | None":
         if not chief:
             take_part(config, workdir, progress, data)
             return None
-        return train_and_evaluate(config, workdir, progress, data, folds)
-
-
-def _tell(result: "TrainingResult", as_json: bool) -> None:
-    from training.summary import summarize
-
+        result = train_and_evaluate(config, workdir, progress, data, folds)
     if not as_json:
-        click.echo(summarize(result))
-        return
+        click.echo(summarize(result, shown=data.notes))
+    return result
+
+
+def _tell(result: "TrainingResult") -> None:
     contract = result.contract
     echo_json(
         {

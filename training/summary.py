@@ -1,5 +1,6 @@
 """A training run in a few lines: its data before it starts, its result at the end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,15 +28,22 @@ def describe(data: Prepared) -> str:
     if data.validation.count:
         parts.append(f"{data.validation.count:,} to validate with")
     parts.append(f"{data.test.count:,} held out")
-    return f"{goal}\n{data.name}: {data.examples:,} {what} ({', '.join(parts)})"
+    return "\n".join(
+        [goal, f"{data.name}: {data.examples:,} {what} ({', '.join(parts)})", *data.notes]
+    )
 
 
-def summarize(result: "TrainingResult") -> str:
-    """What was trained, how good it is, where it lies, how large and how long; without colours."""
+def summarize(result: "TrainingResult", shown: Sequence[str] = ()) -> str:
+    """What was trained, how good it is, where it lies, how large and how long; without colours.
+
+    Args:
+        result: of the run.
+        shown: notes that were shown before.
+    """
     contract = result.contract
     return "\n".join(
         [
-            *result.notes,
+            *(note for note in result.notes if note not in shown),
             f"{contract.model} version {contract.version} in {result.seconds:.1f} s",
             *_quality(result),
             f"  model     {result.folder} ({_size(result.folder)})",
