@@ -18,7 +18,15 @@ from training.network import KerasNetwork, Network
 from training.parts import Part
 from training.prepared import Prepared
 from training.progress import Epoch
-from training.report.data import Classified, Descent, EpochRecord, Regressed, ReportData, Weights
+from training.report.data import (
+    Classified,
+    ColumnImportance,
+    Descent,
+    EpochRecord,
+    Regressed,
+    ReportData,
+    Weights,
+)
 
 Column64 = NDArray[np.float64]
 # Rows of a regression that are plotted.
@@ -34,6 +42,7 @@ def report_data(
     history: Sequence[Epoch],
     network: Network,
     notes: Sequence[str] = (),
+    importance: Sequence[ColumnImportance] = (),
 ) -> ReportData:
     """Everything that the report of a run shows."""
     return ReportData(
@@ -42,6 +51,7 @@ def report_data(
         outcome=outcome,
         history=[_record(epoch) for epoch in history],
         weights=_weights(config, contract, network),
+        importance=importance,
         notes=notes,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.contract import Contract
+from serving.contract import Contract, TableInput
 from training.checkpoint import unfinished, unfinished_folder
 from training.config import TrainConfig
 from training.cross_validation import cross_validate
@@ -20,6 +20,7 @@ from training.errors import TrainingError
 from training.evaluation import Answer, TestPredictions, answers
 from training.export import Exported, export
 from training.fit import Fitted, fit
+from training.importance import column_importance
 from training.metrics import majority_note, metrics_of, quantization_of
 from training.network import Network
 from training.prepare import prepare_for
@@ -110,7 +111,14 @@ def train_and_evaluate(
         *fitted.notes,
         *majority_note(contract, test),
     )
-    report = report_data(config, contract, outcome, fitted.history, fitted.network, notes)
+    importance = (
+        column_importance(answer, data.test, data.input.columns, len(data.labels), config.seed)
+        if isinstance(data.input, TableInput)
+        else ()
+    )
+    report = report_data(
+        config, contract, outcome, fitted.history, fitted.network, notes, importance
+    )
     write_report(report, run)
     return TrainingResult(
         folder=exported.folder,

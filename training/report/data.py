@@ -122,6 +122,15 @@ class Weights:
     first_filters: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True)
+class ColumnImportance:
+    """By how much a model's figure falls when a column is shuffled: mean and standard deviation."""
+
+    name: str
+    mean: float
+    std: float
+
+
 @dataclass(frozen=True, eq=False)
 class ReportData:
     """Everything that a report shows.
@@ -132,6 +141,7 @@ class ReportData:
         outcome: what the model says of the held-out examples.
         history: an entry for each epoch; empty where training has none.
         weights: to be drawn.
+        importance: of a table's columns, the most important first; empty where not measured.
         notes: sentences about the data, and how training went.
     """
 
@@ -140,4 +150,5 @@ class ReportData:
     outcome: Classified | Regressed
     history: Sequence[EpochRecord] = ()
     weights: Weights = field(default_factory=Weights)
+    importance: Sequence[ColumnImportance] = ()
     notes: Sequence[str] = ()

@@ -9,7 +9,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from serving.contract import Contract, ImageInput
 from training.errors import TrainingError
 from training.evaluation import majority_share
-from training.report import calibration, confusion, curves, linear, mistakes, surface, weights
+from training.report import (
+    calibration,
+    confusion,
+    curves,
+    importance,
+    linear,
+    mistakes,
+    surface,
+    weights,
+)
 from training.report.data import Classified, Regressed, ReportData
 from training.report.interval import wilson
 from training.report.section import Section
@@ -68,6 +77,8 @@ def sections(data: ReportData) -> list[Section]:
             mistakes.section(data.outcome, labels),
             calibration.section(data.outcome),
         ]
+    metric = "balanced accuracy" if isinstance(data.outcome, Classified) else "R²"
+    found.append(importance.section(data.importance, metric))
     if data.weights.logistic is not None:
         found.append(weights.logistic_section(data.weights.logistic, labels))
     if data.weights.first_filters is not None:

@@ -82,6 +82,10 @@ def test_a_logistic_model_of_iris_is_as_good_as_scikit_learns(tmp_path):
     np.testing.assert_allclose(
         result.test.outputs, theirs.predict_proba(scaler.transform(iris.data[test])), atol=0.01
     )
+    report = (result.run_folder / "report.html").read_text()
+    assert "Importance of the columns" in report
+    assert report.index('<th scope="row">d</th>') < report.index('<th scope="row">b</th>')
+    assert (result.run_folder / "importance.png").stat().st_size > 5000
 
 
 @pytest.fixture(scope="module")
