@@ -15,8 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from serving.strokes import isolate_strokes
+
 Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+# A frame is even up to this standard deviation; smaller images have none.
+_EVEN = 0.2
+_FRAMED = 12
 
 
 class StepBase(
@@ -47,6 +52,21 @@ class Colour(StepBase, frozen=True):
         return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
 
 
+class IsolateStrokes(StepBase, frozen=True):
+    """uint8 [h, w, 1] to the same: of a photograph only the symbol's strokes, light on black.
+
+    Images up to `small` pixels high and wide stay as they are.
+    """
+
+    small: Size
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        if image.shape[0] <= self.small and image.shape[1] <= self.small:
+            return image
+        return isolate_strokes(image[:, :, 0])[:, :, np.newaxis]
+
+
 class Scale(StepBase, frozen=True):
     """uint8 to float32: 0…maximum becomes 0…1."""
 
@@ -65,6 +85,30 @@ class StretchContrast(StepBase, frozen=True):
         low, high = np.minimum.reduce(image, axis=None), np.maximum.reduce(image, axis=None)
         done = high == low or (low == 0 and high == 1)
         return image if done else (image - low) / (high - low)
+
+
+class TrimFrame(StepBase, frozen=True):
+    """Without an even frame, up to `share` of the shorter side wide, as around a form's cell.
+
+    It is dark around a light image, or light around a dark one, and would pass for the background.
+    """
+
+    share: Fraction
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        border = _border(image)
+        light = np.add.reduce(border) > 0.5 * len(border)
+        if light == (np.add.reduce(image, axis=None) > 0.5 * image.size):
+            return image
+        if border.std() > _EVEN or min(image.shape[:2]) < _FRAMED:
+            return image
+        for depth in range(1, round(self.share * min(image.shape[:2])) + 1):
+            border = _border(image[depth:-depth, depth:-depth])
+            if (border.mean() > 0.5) != light and border.std() < _EVEN:
+                # One more, where the frame's edge may be blurred.
+                return image[depth + 1 : -depth - 1, depth + 1 : -depth - 1]
+        return image
 
 
 class InvertIfLight(StepBase, frozen=True):
@@ -169,8 +213,10 @@ class CentreOnCell(StepBase, frozen=True):
 Step = (
     Grey
     | Colour
+    | IsolateStrokes
     | Scale
     | StretchContrast
+    | TrimFrame
     | InvertIfLight
     | SuppressBackground
     | SuppressBorder

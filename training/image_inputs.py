@@ -12,17 +12,28 @@ from serving.preprocessing import (
     Fit,
     Grey,
     InvertIfLight,
+    IsolateStrokes,
     Resize,
     Scale,
     Step,
     StretchContrast,
     SuppressBackground,
     SuppressBorder,
+    TrimFrame,
     preprocess,
 )
 
 # Light on dark, with as much contrast as there is, whatever it was drawn with.
 _LIGHT_ON_DARK = (Grey(), Scale(), StretchContrast(), InvertIfLight())
+# Of photographs, which are larger images, only the strokes are of interest.
+_STROKES = (
+    Grey(),
+    IsolateStrokes(small=64),
+    Scale(),
+    StretchContrast(),
+    TrimFrame(share=0.2),
+    InvertIfLight(),
+)
 
 
 def known_input(name: str) -> ImageInput:
@@ -44,7 +55,7 @@ def digits_input() -> ImageInput:
     return _input(
         20,
         1,
-        *_LIGHT_ON_DARK,
+        *_STROKES,
         SuppressBackground(level=0.25),
         CropToContent(threshold=0.13),
         Fit(height=16, width=16),
@@ -62,7 +73,7 @@ def mnist_input() -> ImageInput:
     return _input(
         28,
         1,
-        *_LIGHT_ON_DARK,
+        *_STROKES,
         SuppressBorder(quantile=0.95, factor=1.3, limit=0.6),
         CropToContent(threshold=0.1),
         Fit(height=20, width=20),

@@ -1,0 +1,427 @@
+"""Finds the strokes of one handwritten symbol in a photograph.
+
+A photograph has what a scan has not: light that falls off, shadows, ruled or squared paper, frames,
+the desk around the paper. The strokes are what is narrow, differs from the paper next to it, and
+neither reaches the picture's border nor runs straight across it. Pure NumPy and Pillow; the work is
+done on a reduced copy, so its cost hardly depends on the size of the photograph.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+# float32, or for sums float64.
+Floats = NDArray[Any]
+Mask = NDArray[np.bool_]
+Box = tuple[int, int, int, int]
+
+# Longer side of the copy that is searched, in pixels.
+_WORK = 240
+# A pen's strokes, and a marker's, are narrower than these shares of the shorter side.
+_PEN, _WIDEST = 0.09, 0.2
+# A symbol is at least so high or wide, as a share of the shorter side.
+_SMALLEST = 0.06
+# Ink differs from the paper by so much of its brightness at least.
+_FAINTEST = 0.06
+# A symbol smaller than this in the reduced copy is looked at again from nearer.
+_NEAR = 70
+# Width of a pen's stroke as a share of the symbol: thinner and thicker ones are adapted.
+_THIN, _THICK = 0.1, 0.2
+# What has wider ones may be the space between strokes.
+_BLOB = 0.25
+# Lines are looked for at these angles, degrees from level and from upright.
+_ANGLES = np.arange(-20, 20.1, 0.75)
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Connected components of a mask; arrays are [components].
+
+    Attributes:
+        labels: int [h, w], index of the component; -1 outside the mask.
+        mass: sum of the ink.
+        area: pixels.
+        boxes: int [components, 4]: first row, first column, and the ones after the last.
+        contact: pixels on the picture's border.
+    """
+
+    labels: NDArray[np.intp]
+    mass: Floats
+    area: Floats
+    boxes: NDArray[np.intp]
+    contact: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A symbol: its ink in 0…1, where it lies in a reduced copy, whose size is so much reduced."""
+
+    ink: Floats
+    box: Box
+    shape: tuple[int, ...]
+    factor: float
+
+
+def isolate_strokes(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The symbol in a photograph, cut out and drawn light on black.
+
+    Args:
+        grey: [h, w].
+
+    Returns:
+        uint8 [h', w'], the strokes 255 and all else 0 but for soft edges, with a black margin;
+        [1, 1] and black where no symbol is found.
+    """
+    found = _symbol(grey)
+    if found is None or _touches(found):
+        padded = _padded(grey)
+        again = None if padded is None else _symbol(padded)
+        if padded is not None and again is not None:
+            found, grey = again, padded
+    if found is None:
+        return np.zeros((1, 1), np.uint8)
+    ink = found.ink
+    if found.factor > 1.3 and max(ink.shape) < _NEAR:
+        nearer = _symbol(_around(grey, found.box, found.factor))
+        ink = ink if nearer is None else nearer.ink
+    return np.asarray(np.pad(_with_usual_pen(ink) * 255, 2), np.uint8)
+
+
+def _padded(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """With a margin, for a symbol that was cut out closely; None where the border is uneven."""
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    tone = int(np.median(border))
+    if np.mean(np.abs(border.astype(np.int16) - tone) < 20) < 0.4:
+        return None
+    return np.pad(grey, max(grey.shape) // 5, constant_values=tone)
+
+
+def _symbol(grey: NDArray[np.uint8]) -> _Found | None:
+    factor = max(1.0, max(grey.shape) / _WORK)
+    image = Image.fromarray(grey)
+    if factor > 1:
+        size = (max(1, round(grey.shape[1] / factor)), max(1, round(grey.shape[0] / factor)))
+        image = image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+    light = _mean(np.asarray(image, np.float32), 3)
+    dark = _is_dark_on_light(light)
+    found = _strokes(light, factor, dark=dark)
+    if found is None or _stroke_width(found.ink) > _BLOB * max(found.ink.shape):
+        # The paper inside a 0 that a marker drew looks like a symbol, too.
+        other = _strokes(light, factor, dark=not dark)
+        if other and (found is None or _holds(other.box, found.box)):
+            found = other
+    return found
+
+
+def _strokes(light: Floats, factor: float, *, dark: bool) -> _Found | None:
+    """The symbol, if strokes are darker, or lighter, than the paper."""
+    # Narrow strokes stand out whatever shadows do; those of a marker only in a wide window.
+    narrow, wide = (_ink(light, share, dark=dark) for share in (_PEN, _WIDEST))
+    floor = _floor(narrow)
+    for transposed in (False, True):
+        marked = narrow > floor
+        lines, thickest = _level_lines(marked.T if transposed else marked)
+        if lines is not None:
+            on = lines.T if transposed else lines
+            axis = 1 if transposed else 0
+            narrow, wide = (_without_lines(each, on, thickest, axis) for each in (narrow, wide))
+    found = _components(narrow > floor, narrow)
+    chosen = _chosen(found)
+    sample = wide[np.isin(found.labels, chosen)] if chosen.size else wide
+    contrast = float(np.quantile(sample, 0.8 if chosen.size else 0.995))
+    level = max(floor, 0.2 * contrast)
+    ink = np.maximum(narrow, wide)
+    found = _components((narrow > level) | (wide > max(floor, 0.65 * contrast)), ink)
+    chosen = _chosen(found)
+    if not chosen.size:
+        return None
+    cut, box = _cut(ink, found, chosen, level)
+    return _Found(cut, box, light.shape, factor)
+
+
+def _is_dark_on_light(light: Floats) -> bool:
+    """Whether strokes are darker than what they are drawn on: the lesser part, near the middle."""
+    rest = light - _mean(light, round(min(light.shape) * 0.3) | 1)
+    down, across = (np.sin(np.linspace(0, np.pi, side)) ** 2 for side in light.shape)
+    return float((rest**3 * down[:, np.newaxis] * across).sum()) <= 0
+
+
+def _ink(light: Floats, share: float, *, dark: bool) -> Floats:
+    """How much darker, or lighter, than the paper around: 0…1, for strokes up to a width."""
+    window = max(5, round(min(light.shape) * share)) | 1
+    if dark:
+        paper = _closed(light, window, np.maximum, np.minimum)
+        return 1 - light / np.maximum(paper, 1)
+    return (light - _closed(light, window, np.minimum, np.maximum)) / 255
+
+
+def _floor(ink: Floats) -> float:
+    """The level that grain and noise stay below."""
+    less, usual, more, much = np.quantile(ink, (0.3, 0.5, 0.6, 0.8))
+    return max(_FAINTEST, float(usual + min(3.5 * (much - usual), 6 * (more - less))))
+
+
+def _level_lines(mask: Mask) -> tuple[Mask | None, int]:
+    """Where lines run from side to side, up to 20 degrees off level, and how thick they may be."""
+    height, width = mask.shape
+    thickest = max(4, round(0.025 * height))
+    half = np.pad(mask, ((0, height % 2), (0, width % 2)))
+    half = half[::2, ::2] | half[1::2, ::2] | half[::2, 1::2] | half[1::2, 1::2]
+    angle = _best_angle(half, _ANGLES, max(3, thickest // 2 + 1))
+    if angle is None:
+        return None, thickest
+    angle = _best_angle(mask, angle + np.arange(-0.75, 0.8, 0.25), thickest)
+    if angle is None:
+        return None, thickest
+    rows = _bands(_shares(mask, np.array([angle]))[0], thickest)
+    marked = np.zeros(height, bool)
+    for by in (-1, 0, 1):
+        marked[np.clip(rows + by, 0, height - 1)] = True
+    place = np.arange(height)[:, np.newaxis] - _shifts(width, np.array([angle]))[0]
+    return (place >= 0) & (place < height) & marked[place.clip(0, height - 1)], thickest
+
+
+def _best_angle(mask: Mask, angles: NDArray[np.float64], thickest: int) -> float | None:
+    """The angle, in degrees, at which most rows are lines; None where none are."""
+    best, found = 0.0, None
+    for angle, share in zip(angles, _shares(mask, angles), strict=True):
+        rows = _bands(share, thickest) if share.max() > 0.5 else ()
+        score = float(((share[rows] - 0.4) ** 2).sum()) if len(rows) else 0.0
+        if score > best:
+            best, found = score, float(angle)
+    return found
+
+
+def _shares(mask: Mask, angles: NDArray[np.float64]) -> Floats:
+    """How much of each row is ink when the picture is sheared by an angle: [angles, rows]."""
+    height, width = mask.shape
+    shifts = _shifts(width, angles)
+    pad = int(np.abs(shifts).max())
+    padded = np.pad(mask, ((pad, pad), (0, 0)))
+    rows = np.arange(pad, pad + height)[:, np.newaxis] + shifts[:, np.newaxis]
+    places = rows * width + np.arange(width)
+    # Where the shifted row leaves the picture it says nothing.
+    inside = (rows >= pad) & (rows < pad + height)
+    counts = np.maximum(inside.sum(axis=2), width // 2)
+    return np.asarray(padded.ravel()[places].sum(axis=2) / counts, np.float32)
+
+
+def _shifts(width: int, angles: NDArray[np.float64]) -> NDArray[np.intp]:
+    """How far each column moves: [angles, columns]."""
+    slopes = np.tan(np.radians(angles))[:, np.newaxis]
+    return np.asarray(np.rint(slopes * (np.arange(width) - width / 2)), np.intp)
+
+
+def _bands(share: Floats, thickest: int) -> NDArray[np.intp]:
+    """Rows of lines: nearly all ink, or half of it where several are parallel."""
+    half = _narrow(share > 0.5, thickest)
+    starts = np.count_nonzero(half[1:] & ~half[:-1])
+    return np.flatnonzero(half if starts >= 3 else _narrow(share > 0.85, thickest))
+
+
+def _narrow(marked: Mask, thickest: int) -> Mask:
+    """Runs up to so long."""
+    edges = np.flatnonzero(np.diff(np.pad(marked, 1).astype(np.int8)))
+    kept = np.zeros_like(marked)
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        kept[start:end] = end - start <= thickest
+    return kept
+
+
+def _without_lines(ink: Floats, lines: Mask, thickest: int, axis: int) -> Floats:
+    """Without lines, but with the strokes that cross them."""
+    size = (thickest + 3) | 1
+    crossing = _running(_running(ink, size, np.minimum, axis), size, np.maximum, axis)
+    return np.where(lines, np.minimum(crossing, ink), ink)
+
+
+def _components(mask: Mask, ink: Floats) -> Components:
+    """Find the 8-connected components, by uniting the runs of neighbouring rows."""
+    height, width = mask.shape
+    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    rows, starts = np.nonzero(edges == 1)
+    ends = np.nonzero(edges == -1)[1]
+    stride = width + 2
+    first = np.searchsorted(rows * stride + ends, (rows + 1) * stride + starts, "left")
+    last = np.searchsorted(rows * stride + starts, (rows + 1) * stride + ends, "right")
+    counts = np.maximum(last - first, 0)
+    above = np.repeat(np.arange(len(rows)), counts)
+    below = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + first[above]
+    parent = np.arange(len(rows))
+    while True:
+        low = np.minimum(parent[above], parent[below])
+        joined = parent.copy()
+        np.minimum.at(joined, parent[above], low)
+        np.minimum.at(joined, parent[below], low)
+        joined = joined[joined]
+        if np.array_equal(joined, parent):
+            break
+        parent = joined
+    _, member = np.unique(parent, return_inverse=True)
+    count = int(member.max()) + 1 if len(member) else 0
+    boxes = np.tile(np.array([height, width, 0, 0], np.intp), (count, 1))
+    np.minimum.at(boxes[:, 0], member, rows)
+    np.minimum.at(boxes[:, 1], member, starts)
+    np.maximum.at(boxes[:, 2], member, rows + 1)
+    np.maximum.at(boxes[:, 3], member, ends)
+    sums = np.pad(np.cumsum(ink, axis=1, dtype=np.float64), ((0, 0), (1, 0)))
+    lengths = ends - starts
+    sides = np.where((rows == 0) | (rows == height - 1), lengths, 0)
+    sides = sides + (starts == 0) + (ends == width)
+    labels = np.full(height * width, -1, np.intp)
+    offset = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    labels[np.repeat(rows * width + starts, lengths) + offset] = np.repeat(member, lengths)
+    return Components(
+        labels=labels.reshape(height, width),
+        mass=np.bincount(member, sums[rows, ends] - sums[rows, starts], count),
+        area=np.bincount(member, lengths, count),
+        boxes=boxes,
+        contact=np.bincount(member, sides, count),
+    )
+
+
+def _chosen(found: Components) -> NDArray[np.intp]:
+    """The components that make the symbol; none where nothing is like one."""
+    shape = np.array(found.labels.shape)
+    top, left, bottom, right = found.boxes.T
+    size = np.maximum(bottom - top, right - left)
+    middle = np.stack([(top + bottom) / 2, (left + right) / 2], axis=1)
+    able = size >= max(6, _SMALLEST * shape.min())
+    able &= found.contact <= 0.45 * shape.min()
+    able &= ~_around_others(found.boxes, able, size)
+    if not able.any():
+        return np.empty(0, np.intp)
+    away = np.abs(middle / shape - 0.5).max(axis=1)
+    value = found.mass * (1.2 - away) * np.where(found.contact > 0, 0.2, 1)
+    main = int(np.where(able, value, -1).argmax())
+    return _grouped(found, size, able, main)
+
+
+def _around_others(boxes: NDArray[np.intp], able: Mask, size: NDArray[np.intp]) -> Mask:
+    """Frames: what has another component, of some size, well inside."""
+    frames = np.zeros(len(boxes), bool)
+    places = np.flatnonzero(able)
+    for outer in places:
+        margin = 0.05 * (boxes[outer, 2:] - boxes[outer, :2])
+        inside = (boxes[places, :2] >= boxes[outer, :2] + margin).all(axis=1)
+        inside &= (boxes[places, 2:] <= boxes[outer, 2:] - margin).all(axis=1)
+        frames[outer] = bool((inside & (size[places] > 0.3 * size[outer])).any())
+    return frames
+
+
+def _grouped(found: Components, size: NDArray[np.intp], able: Mask, main: int) -> NDArray[np.intp]:
+    """The main component and the pieces of a broken stroke near it."""
+    near = 0.12 * size[main]
+    contrast = found.mass / found.area
+    alike = (size >= 0.12 * size[main]) & (contrast > 0.7 * contrast[main])
+    alike &= (found.contact == 0) & (able | (size < 0.5 * size[main]))
+    box, members = found.boxes[main].copy(), np.zeros(len(size), bool)
+    members[main] = True
+    for _ in range(3):
+        close = (found.boxes[:, :2] < box[2:] + near).all(axis=1)
+        close &= (found.boxes[:, 2:] > box[:2] - near).all(axis=1)
+        members |= close & alike
+        box[:2] = found.boxes[members, :2].min(axis=0)
+        box[2:] = found.boxes[members, 2:].max(axis=0)
+    return np.flatnonzero(members)
+
+
+def _cut(
+    ink: Floats, found: Components, chosen: NDArray[np.intp], level: float
+) -> tuple[Floats, Box]:
+    """The ink of the chosen components in 0…1, and their box."""
+    top, left = found.boxes[chosen, :2].min(axis=0)
+    bottom, right = found.boxes[chosen, 2:].max(axis=0)
+    part = (slice(top, bottom), slice(left, right))
+    cut = np.where(np.isin(found.labels[part], chosen), ink[part], 0)
+    # Where light is mirrored, ink has less contrast than elsewhere.
+    near = max(5, round(0.14 * max(cut.shape))) | 1
+    full = _running(_running(cut, near, np.maximum, 0), near, np.maximum, 1)
+    soft = np.clip((cut / np.maximum(full, level) - 0.25) / 0.4, 0, 1)
+    return soft.astype(np.float32), (top, left, bottom, right)
+
+
+def _around(grey: NDArray[np.uint8], box: Box, factor: float) -> NDArray[np.uint8]:
+    """The original around a box of the reduced copy, with half of its size on each side."""
+    top, left, bottom, right = (round(side * factor) for side in box)
+    margin = max(bottom - top, right - left) // 2
+    return grey[
+        max(0, top - margin) : bottom + margin,
+        max(0, left - margin) : right + margin,
+    ]
+
+
+def _with_usual_pen(ink: Floats) -> Floats:
+    """Strokes as wide as a pen's on a digit of this size."""
+    size, width = max(ink.shape), _stroke_width(ink)
+    if width < _THIN * size:
+        by = round((_THIN * size - width) / 2)
+        ink = np.pad(ink, by)
+        return _running(_running(ink, 2 * by + 1, np.maximum, 0), 2 * by + 1, np.maximum, 1)
+    if width > _THICK * size:
+        by = round((width - _THICK * size) / 2)
+        return _running(_running(ink, 2 * by + 1, np.minimum, 0), 2 * by + 1, np.minimum, 1)
+    return ink
+
+
+def _stroke_width(ink: Floats) -> float:
+    """In pixels, on average: a stroke's outline has its length twice."""
+    mask = np.pad(ink > 0.5, 1)
+    inner = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+    area = int(mask.sum())
+    return 2 * area / max(area - int(inner.sum()), 1)
+
+
+def _touches(found: _Found) -> bool:
+    """Whether the symbol reaches the border."""
+    top, left, bottom, right = found.box
+    return not (top and left and bottom < found.shape[0] and right < found.shape[1])
+
+
+def _holds(outer: Box, inner: Box) -> bool:
+    """Whether a box lies within another."""
+    return (
+        outer[0] < inner[0] and outer[1] < inner[1] and outer[2] > inner[2] and outer[3] > inner[3]
+    )
+
+
+def _closed(image: Floats, window: int, first: Any, then: Any) -> Floats:
+    """Without what is narrower than the window; edges of what is wider stay where they are."""
+    # Beyond the border all goes on as it is there: a frame, or a shadow at the edge, is wide.
+    padded = np.pad(image, window, "edge")
+    for ufunc in (first, then):
+        for axis in (0, 1):
+            padded = _running(padded, window, ufunc, axis)
+    return padded[window:-window, window:-window]
+
+
+def _running(
+    image: Floats, window: int, ufunc: Callable[[Floats, Floats], Floats], axis: int
+) -> Floats:
+    """Least or greatest value within an odd window around each, along an axis."""
+    if window == 1:
+        return image
+    pads = [(0, 0), (0, 0)]
+    pads[axis] = (window // 2, window // 2)
+    line = np.moveaxis(np.pad(image, pads, "edge"), axis, 0)
+    count, covered = image.shape[axis], 1
+    while 2 * covered <= window:
+        line = ufunc(line[:-covered], line[covered:])
+        covered *= 2
+    line = ufunc(line[:count], line[window - covered :][:count])
+    return np.moveaxis(line, 0, axis)
+
+
+def _mean(image: Floats, window: int) -> Floats:
+    """The mean of an odd window around each value."""
+    for axis in (0, 1):
+        pads = [(0, 0), (0, 0)]
+        pads[axis] = (window // 2 + 1, window // 2)
+        sums = np.cumsum(np.pad(image, pads, "edge"), axis=axis, dtype=np.float64)
+        sums = np.moveaxis(sums, axis, 0)
+        image = np.moveaxis((sums[window:] - sums[:-window]) / window, 0, axis).astype(np.float32)
+    return image
