@@ -1,12 +1,14 @@
 """What users of clients may say, checked and brought into form."""
 
 import re
-import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
+from urllib3.util import Url
+
 from clients.errors import UnavailableError
+from clients.proxy import proxy_for
 from clients.tls import Tls
 from serving.api.status import Code
 from serving.errors import InvalidInputError
@@ -36,12 +38,12 @@ class Endpoint:
     Attributes:
         url: without a slash at its end.
         tls: how to know it; None where it speaks plain HTTP.
-        proxy: of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), where it says one.
+        proxy: of the environment, see `clients.proxy`; None: connect directly.
     """
 
     url: str
     tls: Tls | None
-    proxy: str | None
+    proxy: Url | None = field(repr=False)
 
     @classmethod
     def of(cls, url: str, tls: Tls | None) -> "Endpoint":
@@ -53,11 +55,16 @@ class Endpoint:
         parts = _parts(url)
         if parts.scheme == "http" and tls is not None:
             raise InvalidInputError("tls", expected="a URL with https://", got=repr(url))
-        proxy = urllib.request.getproxies().get(parts.scheme)
-        if proxy and urllib.request.proxy_bypass(parts.hostname or ""):
-            proxy = None
         secure = (tls or Tls()) if parts.scheme == "https" else None
-        return cls(url.rstrip("/"), secure, proxy)
+        return cls(url.rstrip("/"), secure, proxy_for(url))
+
+    def place(self, path: str) -> str:
+        """Where a request goes, for errors: a proxy may answer instead of the gateway."""
+        url = self.url + path.partition("?")[0]
+        if self.proxy is None:
+            return url
+        host = urlsplit(url).hostname
+        return f"{url}, asked through the proxy {self.proxy.host} (no_proxy={host} goes past it),"
 
     def unreachable(self, error: Exception) -> UnavailableError:
         """What to tell of a connection that was not made or was lost."""
@@ -68,7 +75,11 @@ class Endpoint:
         elif "[SSL" in text:
             hint = "it does not speak TLS as expected: try http://, or see tls="
         elif self.proxy is not None:
-            hint = f"check the address, and the proxy {urlsplit(self.proxy).hostname}"
+            host = urlsplit(self.url).hostname
+            hint = (
+                f"it is asked through the proxy {self.proxy.host}, see the environment variables "
+                f"http_proxy and https_proxy; no_proxy={host} goes past it"
+            )
         return UnavailableError(
             Code.UNAVAILABLE, f"nothing answers at {self.url} ({_reason(error)}); {hint}"
         )

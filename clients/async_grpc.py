@@ -1,6 +1,7 @@
 """The gRPC client for event loops: the same calls, awaited."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from clients.answer import Answer
@@ -20,7 +21,11 @@ Result = TypeVar("Result")
 
 
 class AsyncGrpcClient(AsyncConnection):
-    """Predicts with models that carry a contract; for one event loop, a context manager."""
+    """Predicts with models that carry a contract; a context manager.
+
+    It works in several event loops, each with a connection of its own, but not in a process that
+    was forked after one of its kind was used: gRPC does not support that.
+    """
 
     def __init__(
         self,
@@ -34,8 +39,8 @@ class AsyncGrpcClient(AsyncConnection):
     ) -> None:
         """Connect when first used; the arguments are those of `GrpcClient`."""
         said = tuple(fixed_headers(api_key, headers).items())
-        options = ChannelOptions(retry, tls)
-        self._server = AsyncTFServingClient(address, headers=lambda: said, options=options)
+        options = ChannelOptions(retry, tls, proxy=True)
+        self._server = AsyncTFServingClient(address, headers=partial(tuple, said), options=options)
         self._api = ModelApi(models)
 
     async def predict(

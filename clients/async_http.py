@@ -1,10 +1,14 @@
 """The HTTP client for event loops: the same calls, awaited."""
 
+import importlib
 from collections.abc import Mapping
-from typing import TypeVar
+from operator import methodcaller
+from types import ModuleType
+from typing import Any, TypeVar
 
 import aiohttp
 from tenacity import AsyncRetrying
+from urllib3.util import Url
 from yarl import URL
 
 from clients.answer import Answer
@@ -16,6 +20,8 @@ from clients.described import ModelInfo, ModelMetadata
 from clients.examples import Inputs
 from clients.gateway_api import GatewayApi, Steps
 from clients.gateway_messages import TIMEOUT_HEADER, Request, Response, require_ok
+from clients.loops import PerLoop
+from clients.proxy import SOCKS, no_socks
 from clients.retry import DEFAULT_RETRY, NEVER_AGAIN, RetryPolicy
 from clients.tls import Tls
 from clients.trying import trying
@@ -27,7 +33,10 @@ Result = TypeVar("Result")
 
 
 class AsyncHttpClient(AsyncConnection):
-    """Calls a gateway over kept-alive connections; for one event loop, a context manager."""
+    """Calls a gateway over kept-alive connections; a context manager.
+
+    It works in several event loops, each with connections of its own.
+    """
 
     def __init__(
         self,
@@ -40,12 +49,17 @@ class AsyncHttpClient(AsyncConnection):
     ) -> None:
         """Connect when first used; the arguments are those of `HttpClient`."""
         self._endpoint = Endpoint.of(url, tls)
-        self._tls = self._endpoint.tls.context() if self._endpoint.tls else True
         self._headers = fixed_headers(api_key, headers)
         self._retry = retry
         self._api = GatewayApi()
-        # Made in the event loop that it belongs to.
-        self._session: aiohttp.ClientSession | None = None
+        self._session = PerLoop(self._connect, methodcaller("close"))
+        self._failures: tuple[type[Exception], ...] = (aiohttp.ClientError,)
+        tls, proxy = self._endpoint.tls, self._endpoint.proxy
+        if tls is not None:
+            tls.context()  # a file that cannot be read fails here, not in the first call
+        if proxy is not None and proxy.scheme in SOCKS:
+            socks = _aiohttp_socks(proxy)
+            self._failures += socks.ProxyError, socks.ProxyConnectionError, socks.ProxyTimeoutError
 
     async def predict(
         self,
@@ -82,9 +96,7 @@ class AsyncHttpClient(AsyncConnection):
     async def close(self) -> None:
         """Close the connections; calls now raise a RuntimeError."""
         self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._session.close()
 
     async def _run(self, steps: Steps[Result], timeout: float) -> Result:
         deadline = Deadline(timeout)
@@ -100,30 +112,47 @@ class AsyncHttpClient(AsyncConnection):
     async def _ask_once(self, request: Request, deadline: Deadline) -> Response:
         self._require_open()
         left = deadline.left()
-        place = self._endpoint.url + request.path
+        session = await self._session.get()
         try:
-            async with self._connected().request(
+            async with session.request(
                 request.method,
-                URL(place, encoded=True),
+                URL(self._endpoint.url + request.path, encoded=True),
                 data=request.body or None,
                 headers={**self._headers, **request.headers, TIMEOUT_HEADER: f"{left:.3f}"},
                 timeout=aiohttp.ClientTimeout(total=left),
-                proxy=self._endpoint.proxy,
-                ssl=self._tls,
                 allow_redirects=False,
             ) as answer:
                 body = await answer.read()
         except TimeoutError as error:
             raise deadline.exceeded(f"there was no answer from {self._endpoint.url}") from error
-        except aiohttp.ClientError as error:
+        except self._failures as error:
             raise self._endpoint.unreachable(error) from error
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        return require_ok(Response(answer.status, headers, body), place.partition("?")[0])
+        place = self._endpoint.place(request.path)
+        return require_ok(Response(answer.status, headers, body), place)
 
-    def _connected(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
+    def _connect(self) -> aiohttp.ClientSession:
+        tls, proxy = self._endpoint.tls, self._endpoint.proxy
+        settings: dict[str, Any] = {"limit": _CONNECTIONS, "ssl": tls.context() if tls else True}
+        cookies = aiohttp.DummyCookieJar()
+        if proxy is None or proxy.scheme not in SOCKS:
+            connector = aiohttp.TCPConnector(**settings)
+            url = proxy.url if proxy else None
+            return aiohttp.ClientSession(connector=connector, cookie_jar=cookies, proxy=url)
+        # The h and the a at the end of a scheme leave host names to the proxy.
+        names, port = proxy.scheme[-1] in "ha", proxy.port or 1080
+        url = proxy._replace(scheme=proxy.scheme.rstrip("ha"), port=port).url
+        connector = _aiohttp_socks(proxy).ProxyConnector.from_url(url, rdns=names, **settings)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=cookies)
+
+
+def _aiohttp_socks(proxy: Url) -> ModuleType:
+    """The package that speaks to SOCKS proxies.
+
+    Raises:
+        InvalidInputError: it is not installed.
+    """
+    try:
+        return importlib.import_module("aiohttp_socks")
+    except ImportError as error:
+        raise no_socks(proxy, "aiohttp-socks") from error

@@ -1,6 +1,7 @@
 """Tensors in, tensors out, for event loops: the calls that clients of models need."""
 
 from collections.abc import Callable, Mapping
+from operator import methodcaller
 from typing import Any, TypeVar
 
 import grpc
@@ -12,6 +13,7 @@ from clients.backend import Metadata, TensorResponse, VersionStatus
 from clients.channel import DEFAULT_CHANNEL, ChannelOptions, connect_in_loop
 from clients.connection import AsyncConnection
 from clients.deadline import DEFAULT_TIMEOUT_S
+from clients.loops import PerLoop
 from clients.tfserving import Headers
 from serving.contract import Contract
 
@@ -19,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class AsyncTFServingClient(AsyncConnection):
-    """A connection to a server, for one event loop; see `clients.tfserving.TFServingClient`."""
+    """Connections to a server, one in each event loop; see `clients.tfserving.TFServingClient`."""
 
     def __init__(
         self,
@@ -32,8 +34,7 @@ class AsyncTFServingClient(AsyncConnection):
         self.address = address
         self._headers = headers
         self._options = options
-        # Made in the event loop that it belongs to.
-        self._channel: grpc.aio.Channel | None = None
+        self._channel = PerLoop(self._connect, methodcaller("close"))
 
     async def predict(
         self,
@@ -83,15 +84,12 @@ class AsyncTFServingClient(AsyncConnection):
     async def close(self) -> None:
         """Close the connection; calls now raise a RuntimeError."""
         self._closed = True
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
+        await self._channel.close()
 
     async def _call(self, call: calls.Call[Result], timeout: float) -> Result:
         self._require_open()
-        if self._channel is None:
-            self._channel = connect_in_loop(self.address, self._options)
-        method = self._channel.unary_unary(
+        channel = await self._channel.get()
+        method = channel.unary_unary(
             call.method.path,
             request_serializer=call.method.request.SerializeToString,
             response_deserializer=call.method.parse_response,
@@ -101,3 +99,6 @@ class AsyncTFServingClient(AsyncConnection):
         except grpc.aio.AioRpcError as error:
             raise call.explain(calls.failure(error, self.address)) from error
         return call.read(response)
+
+    def _connect(self) -> grpc.aio.Channel:
+        return connect_in_loop(self.address, self._options)

@@ -1,16 +1,20 @@
 """The gRPC channel to a model server: what is tried again, and how a lost server is found."""
 
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from clients.proxy import grpc_proxy
 from clients.retry import RetryPolicy
 from clients.tls import Tls
 from serving.api.services import MAX_MESSAGE_BYTES, MODEL_SERVICE, PREDICTION_SERVICE
 
+# That first used gRPC in an event loop.
+_process: int | None = None
 # gRPC makes no more attempts than these, whatever a policy says.
 _MOST_ATTEMPTS = 5
 
@@ -44,15 +48,19 @@ class ChannelOptions:
     Attributes:
         retry: within the channel; by default for what serves others.
         tls: None is plain text.
+        proxy: whether to use the environment's proxy, see `clients.proxy`; what serves others
+            reaches its model server directly.
     """
 
     retry: RetryPolicy = _SOON
     tls: Tls | None = None
+    proxy: bool = False
 
-    def arguments(self) -> list[tuple[str, Any]]:
-        """What a channel is made with."""
+    def arguments(self, address: str) -> list[tuple[str, Any]]:
+        """What a channel to an address is made with."""
         return [
             *_OPTIONS,
+            *(grpc_proxy(address) if self.proxy else [("grpc.enable_http_proxy", 0)]),
             ("grpc.service_config", json.dumps(_service_config(self.retry))),
         ]
 
@@ -80,15 +88,26 @@ def connect(address: str, options: ChannelOptions = DEFAULT_CHANNEL) -> grpc.Cha
         address: "host:port", "dns:///name:port" or "unix:/path"; a name's addresses take turns.
         options: how.
     """
-    arguments, credentials = options.arguments(), options.credentials()
+    arguments, credentials = options.arguments(address), options.credentials()
     if credentials is None:
         return grpc.insecure_channel(address, options=arguments)
     return grpc.secure_channel(address, credentials, options=arguments)
 
 
 def connect_in_loop(address: str, options: ChannelOptions) -> grpc.aio.Channel:
-    """The same for the running event loop."""
-    arguments, credentials = options.arguments(), options.credentials()
+    """The same for the running event loop.
+
+    Raises:
+        RuntimeError: gRPC's threads of event loops did not survive a fork.
+    """
+    global _process
+    _process = _process or os.getpid()
+    if _process != os.getpid():
+        raise RuntimeError(
+            "asynchronous clients of gRPC were used before this process was forked, after which "
+            "gRPC answers none: start processes by spawn or forkserver, or use GrpcClient here"
+        )
+    arguments, credentials = options.arguments(address), options.credentials()
     if credentials is None:
         return grpc.aio.insecure_channel(address, options=arguments)
     return grpc.aio.secure_channel(address, credentials, options=arguments)

@@ -1,6 +1,7 @@
 """The gRPC client: examples straight to any TensorFlow Serving, prepared and labelled here."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from clients.answer import Answer
@@ -22,7 +23,8 @@ Result = TypeVar("Result")
 class GrpcClient(Connection):
     """Predicts with models that carry a contract; thread-safe, and a context manager.
 
-    Processes that are forked make clients of their own.
+    It also works in processes that are forked while no call is under way: gRPC does not survive a
+    fork in the middle of another thread's call.
     """
 
     def __init__(
@@ -50,8 +52,8 @@ class GrpcClient(Connection):
             InvalidInputError: one of these makes no sense, or a file cannot be read.
         """
         said = tuple(fixed_headers(api_key, headers).items())
-        options = ChannelOptions(retry, tls)
-        self._server = TFServingClient(address, headers=lambda: said, options=options)
+        options = ChannelOptions(retry, tls, proxy=True)
+        self._server = TFServingClient(address, headers=partial(tuple, said), options=options)
         self._api = ModelApi(models)
 
     def predict(

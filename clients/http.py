@@ -1,5 +1,6 @@
 """The HTTP client: examples to the gateway, labels or numbers back."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from clients.errors import CallError
 from clients.examples import Inputs
 from clients.gateway_api import GatewayApi, Steps
 from clients.gateway_messages import TIMEOUT_HEADER, Request, Response, require_ok
+from clients.proxy import SOCKS, credentials, no_socks
 from clients.retry import DEFAULT_RETRY, NEVER_AGAIN, RetryPolicy
 from clients.steps import run
 from clients.tls import Tls
@@ -30,7 +32,7 @@ Result = TypeVar("Result")
 class HttpClient(Connection):
     """Calls a gateway over kept-alive connections; thread-safe, and a context manager.
 
-    Processes that are forked make clients of their own.
+    A process that is forked, or that gets a client by pickle, makes connections of its own.
     """
 
     def __init__(
@@ -58,7 +60,8 @@ class HttpClient(Connection):
         self._headers = fixed_headers(api_key, headers)
         self._retry = retry
         self._api = GatewayApi()
-        self._pool = _pool(self._endpoint)
+        self._pool: urllib3.PoolManager | None = _pool(self._endpoint)
+        self._process = os.getpid()
 
     def predict(
         self,
@@ -113,7 +116,11 @@ class HttpClient(Connection):
     def close(self) -> None:
         """Close the connections; calls now raise a RuntimeError."""
         self._closed = True
-        self._pool.clear()
+        if self._pool is not None and self._process == os.getpid():
+            self._pool.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_pool": None}
 
     def _run(self, steps: Steps[Result], timeout: float) -> Result:
         deadline = Deadline(timeout)
@@ -127,11 +134,10 @@ class HttpClient(Connection):
     def _ask_once(self, request: Request, deadline: Deadline) -> Response:
         self._require_open()
         left = deadline.left()
-        place = self._endpoint.url + request.path
         try:
-            answer = self._pool.request(
+            answer = self._connections().request(
                 request.method,
-                place,
+                self._endpoint.url + request.path,
                 body=request.body or None,
                 headers={**self._headers, **request.headers, TIMEOUT_HEADER: f"{left:.3f}"},
                 timeout=urllib3.Timeout(total=left),
@@ -143,7 +149,16 @@ class HttpClient(Connection):
         except urllib3.exceptions.HTTPError as error:
             raise self._failure(error, deadline) from error
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        return require_ok(Response(answer.status, headers, body), place.partition("?")[0])
+        place = self._endpoint.place(request.path)
+        return require_ok(Response(answer.status, headers, body), place)
+
+    def _connections(self) -> urllib3.PoolManager:
+        pool = self._pool
+        if pool is None or self._process != os.getpid():
+            # Over an inherited connection processes would read each other's answers.
+            pool = self._pool = _pool(self._endpoint)
+            self._process = os.getpid()
+        return pool
 
     def _failure(self, error: urllib3.exceptions.HTTPError, deadline: Deadline) -> CallError:
         refused = isinstance(error, urllib3.exceptions.NewConnectionError)
@@ -156,9 +171,18 @@ def _pool(endpoint: Endpoint) -> urllib3.PoolManager:
     settings: dict[str, Any] = {"maxsize": _KEPT}
     if endpoint.tls is not None:
         settings["ssl_context"] = endpoint.tls.context()
-    if endpoint.proxy is not None:
-        return urllib3.ProxyManager(endpoint.proxy, **settings)
-    return urllib3.PoolManager(**settings)
+    proxy = endpoint.proxy
+    if proxy is None:
+        return urllib3.PoolManager(**settings)
+    user, password = credentials(proxy) or (None, None)
+    if proxy.scheme in SOCKS:
+        try:
+            from urllib3.contrib.socks import SOCKSProxyManager
+        except ImportError as error:
+            raise no_socks(proxy, "PySocks") from error
+        return SOCKSProxyManager(proxy.url, user, password, **settings)
+    headers = None if user is None else urllib3.make_headers(proxy_basic_auth=f"{user}:{password}")
+    return urllib3.ProxyManager(proxy.url, proxy_headers=headers, **settings)
 
 
 def _body(answer: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:

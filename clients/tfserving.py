@@ -53,7 +53,11 @@ class TFServingClient(Connection):
         self.address = address
         self._timeout = timeout
         self._headers = headers
-        self._channel = connect(address, options)
+        self._options = options
+        self._connect()
+
+    def _connect(self) -> None:
+        self._channel = connect(self.address, self._options)
         self._stubs = {
             method.path: self._channel.unary_unary(
                 method.path,
@@ -160,6 +164,13 @@ class TFServingClient(Connection):
         """Close the connection; calls now raise a RuntimeError."""
         self._closed = True
         self._channel.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: it for name, it in vars(self).items() if name not in ("_channel", "_stubs")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._connect()
 
     def _call(self, call: calls.Call[Result], timeout: float | None) -> Result:
         self._require_open()

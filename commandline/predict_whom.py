@@ -49,7 +49,7 @@ def service(question: Question) -> Iterator[tuple[Served, Ask]]:
     to, version, top = question.to, question.version, question.top
     if to.grpc is not None:
         said = tuple(fixed_headers(to.api_key, None).items())
-        options = ChannelOptions(tls=to.tls)
+        options = ChannelOptions(tls=to.tls, proxy=True)
         with TFServingClient(to.grpc, headers=lambda: said, options=options) as server:
             served = served_over_grpc(server, question.model or "", version)
             yield served, over_grpc(server, served.model, version=version, top=top)

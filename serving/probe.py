@@ -44,7 +44,7 @@ def _grpc(url: SplitResult) -> str:
     from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
     from grpc_health.v1.health_pb2_grpc import HealthStub
 
-    with grpc.insecure_channel(url.netloc) as channel:
+    with grpc.insecure_channel(url.netloc, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=TIMEOUT_S)
         except grpc.RpcError as error:

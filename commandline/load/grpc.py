@@ -13,6 +13,7 @@ import numpy as np
 from clients.arguments import fixed_headers
 from clients.channel import ChannelOptions
 from clients.examples import read_examples
+from clients.proxy import grpc_proxy
 from clients.tfserving import Headers, TFServingClient
 from clients.tls import Tls
 from commandline.load.plan import OK, TIMEOUT, Call
@@ -64,7 +65,7 @@ class GrpcTarget:
             CallError: the server does not tell the contract.
             InvalidInputError: a file cannot be used.
         """
-        said, options = self._said(), ChannelOptions(tls=self.tls)
+        said, options = self._said(), ChannelOptions(tls=self.tls, proxy=True)
         with TFServingClient(
             self.server, timeout=self.timeout, headers=lambda: said, options=options
         ) as server:
@@ -108,6 +109,7 @@ class GrpcTarget:
 
     def _channel(self) -> grpc.aio.Channel:
         credentials = ChannelOptions(tls=self.tls).credentials()
+        options = [*_OPTIONS, *grpc_proxy(self.server)]
         if credentials is None:
-            return grpc.aio.insecure_channel(self.server, options=_OPTIONS)
-        return grpc.aio.secure_channel(self.server, credentials, options=_OPTIONS)
+            return grpc.aio.insecure_channel(self.server, options=options)
+        return grpc.aio.secure_channel(self.server, credentials, options=options)
