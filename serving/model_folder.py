@@ -45,8 +45,9 @@ def model_config(models: dict[str, Path], declared: Mapping[str, ModelConfig]) -
     configs = []
     for name, path in models.items():
         config = ModelConfig()
+        # Not resolved: symbolic links may be swapped while their folder is served.
         config.CopyFrom(declared.get(name, config))
-        config.name, config.base_path = name, str(path.resolve())
+        config.name, config.base_path = name, str(path.absolute())
         config.model_platform = "tensorflow"
         configs.append(config)
     document = ModelServerConfig(model_config_list=ModelConfigList(config=configs))

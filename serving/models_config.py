@@ -7,7 +7,8 @@ Three things follow from how it does:
   of its versions (`all`; `prune` keeps them few), so that a label can move to any of them while the
   server runs. For a label that is new it needs --allow_version_labels_for_unavailable_models.
 - Base paths must be absolute. They are written anew with every change, so a folder that has moved
-  gets right by the next one; where TensorFlow Serving sees the folder elsewhere, such as at /models
+  gets right by the next one. Symbolic links in them stay: `current` may be swapped for another
+  folder while it is served. Where TensorFlow Serving sees the folder elsewhere, such as at /models
   in its container, that is said once (`rockstar promote … --base-path /models`) and remembered.
   `rockstar serve` takes labels from the file and paths from the folder, wherever it lies.
 - The file holds no history. What a label pointed to before lies beside it, in `.labels.json`; it is
@@ -29,6 +30,7 @@ from serving.api.messages.model_server_config_pb2 import (
     ModelServerConfig,
 )
 from serving.model_folder import ModelFolderError, find_models
+from serving.text_files import EncodingError, read_text
 
 CONFIG_FILE = "models.config"
 HISTORY_FILE = ".labels.json"
@@ -77,7 +79,7 @@ class LabelBook:
         self._history.base_path = base_path
 
     def _write(self) -> None:
-        base = (self._history.base_path or str(self.folder.resolve())).rstrip("/")
+        base = (self._history.base_path or str(self.folder.absolute())).rstrip("/")
         held = find_models(self.folder)
         # Of models that are gone; what was added by hand lies elsewhere and stays.
         for name in self._configs.keys() - held.keys():
@@ -148,12 +150,14 @@ def _keep_loaded(config: ModelConfig) -> None:
 
 def _read_config(path: Path) -> dict[str, ModelConfig]:
     try:
-        document = text_format.Parse(path.read_text("utf-8"), ModelServerConfig())
+        document = text_format.Parse(read_text(path), ModelServerConfig())
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ModelFolderError(f"{path} cannot be read: {error.strerror}") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+    except EncodingError as error:
+        raise ModelFolderError(f"{path}: {error}") from error
+    except text_format.ParseError as error:
         raise ModelFolderError(
             f"{path} is not in the text format of ModelServerConfig, or has fields that "
             f"RockstarTF does not know: {error}"
@@ -164,12 +168,12 @@ def _read_config(path: Path) -> dict[str, ModelConfig]:
 def _read_history(folder: Path) -> _History:
     path = folder / HISTORY_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_History)
+        return msgspec.json.decode(read_text(path), type=_History)
     except FileNotFoundError:
         return _History()
     except OSError as error:
         raise ModelFolderError(f"{path} cannot be read: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, EncodingError) as error:
         raise ModelFolderError(
             f"{path} is damaged ({error}): remove it; only where labels pointed before is lost"
         ) from error

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from serving.text_files import EncodingError, read_text
 from training.config import TrainConfig, config_for
 from training.errors import ConfigError
 
@@ -47,9 +48,11 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
-        document = msgspec.json.decode(path.read_bytes())
+        document = msgspec.json.decode(read_text(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except EncodingError as error:
+        raise ConfigError(f"{path}: {error}") from error
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: not JSON: {error}") from error
     if not isinstance(document, dict):

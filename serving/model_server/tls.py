@@ -9,6 +9,7 @@ from google.protobuf import text_format
 from serving.api.messages.ssl_config_pb2 import SSLConfig
 from serving.model_server.models.config import ConfigError
 from serving.model_server.options import TlsOptions
+from serving.text_files import EncodingError, read_text
 
 
 def read_ssl_config(file: Path) -> TlsOptions:
@@ -22,7 +23,7 @@ def read_ssl_config(file: Path) -> TlsOptions:
     """
     where = f"SSL config file {file}"
     try:
-        message = text_format.Parse(file.read_text(), SSLConfig())
+        message = text_format.Parse(read_text(file), SSLConfig())
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from error
     except text_format.ParseError as error:
@@ -31,8 +32,8 @@ def read_ssl_config(file: Path) -> TlsOptions:
             f"{where}, line {error.GetLine()}: not in the text format of SSLConfig, such as "
             r'server_cert: "-----BEGIN CERTIFICATE-----\n…"'
         ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{where} is no text") from error
+    except EncodingError as error:
+        raise ConfigError(f"{where}: {error}") from error
     _check_pem(message, where)
     if message.client_verify and not message.custom_ca:
         raise ConfigError(f"{where}: client_verify needs custom_ca, whose clients are let in")

@@ -15,6 +15,7 @@ from google.protobuf import text_format
 
 from serving.api.messages.batching_parameters_pb2 import BatchingParameters as Message
 from serving.model_server.models.config import ConfigError
+from serving.text_files import EncodingError, read_text
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +80,12 @@ def read_parameters(path: Path, effective: Collection[str] = FIELDS) -> Batching
     """
     where = f"batching parameters file {path}"
     try:
-        message = text_format.Parse(path.read_text(), Message())
+        message = text_format.Parse(read_text(path), Message())
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+    except EncodingError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except text_format.ParseError as error:
         raise ConfigError(
             f"{where}: {error} (numbers are written as `max_batch_size {{ value: 128 }}`)"
         ) from error

@@ -11,6 +11,7 @@ from serving.api.messages.model_server_config_pb2 import ModelServerConfig
 from serving.api.status import StatusError
 from serving.model_server.models.config import ConfigError, ModelConfig
 from serving.model_server.models.config_message import model_configs
+from serving.text_files import EncodingError, read_text
 
 if TYPE_CHECKING:
     # Whoever only reads a file does without NumPy, which that brings.
@@ -95,10 +96,10 @@ class ConfigFileWatcher:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return read_text(path)
     except OSError as error:
         raise ConfigError(f"model config file {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
+    except EncodingError as error:
         raise ConfigError(f"model config file {path}: {error}") from error
 
 

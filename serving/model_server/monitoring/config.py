@@ -7,6 +7,7 @@ from google.protobuf import text_format
 from serving.api.messages.monitoring_config_pb2 import MonitoringConfig
 from serving.model_server.models.config import ConfigError
 from serving.model_server.options import MonitoringOptions
+from serving.text_files import EncodingError, read_text
 
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 
@@ -22,10 +23,10 @@ def read_monitoring_config(file: Path) -> MonitoringOptions:
     """
     where = f"monitoring config file {file}"
     try:
-        message = text_format.Parse(file.read_text(), MonitoringConfig())
+        message = text_format.Parse(read_text(file), MonitoringConfig())
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+    except (text_format.ParseError, EncodingError) as error:
         raise ConfigError(f"{where}: {error}") from error
     prometheus = message.prometheus_config
     if not prometheus.enable:

@@ -86,11 +86,21 @@ def test_reload(server: ModelServer, stub: Any, request_for: Configure) -> None:
     assert answer(server, "a") == document(2)
 
 
+def test_a_swapped_link_is_followed(server: ModelServer, tmp_path: Path) -> None:
+    """As `current`, git-sync and Kubernetes' `..data` are swapped: by one rename."""
+    (tmp_path / "a").rename(tmp_path / "revision")
+    (tmp_path / "a").symlink_to("revision")
+    write_version(tmp_path / "other" / "a", 5)
+    (tmp_path / "next").symlink_to("other/a")
+    (tmp_path / "next").replace(tmp_path / "a")
+    until(lambda: answer(server, "a") == document(5), what="version 5")
+
+
 def test_labels_move(server: ModelServer, stub: Any, request_for: Configure) -> None:
     everything = request_for("a")
     everything.config.model_config_list.config[0].model_version_policy.all.SetInParent()
     stub.HandleReloadConfigRequest(everything, timeout=30)
-    until(lambda: states(stub, "a")[1] == "AVAILABLE", what="all versions are loaded")
+    until(lambda: states(stub, "a").get(1) == "AVAILABLE", what="all versions are loaded")
     for version in (1, 2):
         labels = everything.config.model_config_list.config[0].version_labels
         labels["stable"] = version

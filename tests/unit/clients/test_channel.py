@@ -88,7 +88,7 @@ def test_a_server_that_is_back_is_found(server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with TFServingClient(f"127.0.0.1:{port}") as client:
-        with pytest.raises(UnavailableError, match=f"the model server at 127.0.0.1:{port}"):
+        with pytest.raises(UnavailableError, match=f"no model server answers at 127.0.0.1:{port}"):
             client.predict("toy", INPUTS)
 
         def answers() -> bool:

@@ -100,5 +100,5 @@ def test_a_file_in_another_format_is_not_quoted(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "ssl"
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="is no text"):
+    with pytest.raises(ConfigError, match="expected UTF-8"):
         read_ssl_config(path)

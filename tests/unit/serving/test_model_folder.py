@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from google.protobuf import text_format
 
@@ -44,3 +46,22 @@ def test_the_config_takes_labels_but_no_paths_from_what_is_declared(tmp_path):
         {"stable": 1},
     )
     assert config.model_version_policy.WhichOneof("policy_choice") == "all"
+
+
+def test_the_config_keeps_links_that_may_be_swapped(tmp_path, monkeypatch):
+    (tmp_path / "releases" / "42" / "cnn" / "1").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/42")
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "current", Path("current"), Path("releases/../current")):
+        (config,) = read(model_config(find_models(folder), {}))
+        assert config.base_path == str(tmp_path / folder / "cnn")
+
+
+def test_models_and_versions_may_be_links_as_a_config_map_has_them(tmp_path):
+    (tmp_path / "..2026_11_28" / "cnn" / "1").mkdir(parents=True)
+    (tmp_path / "..data").symlink_to("..2026_11_28")
+    (tmp_path / "cnn").symlink_to("..data/cnn")
+    (tmp_path / "mlp").mkdir()
+    (tmp_path / "mlp" / "3").symlink_to("../..data/cnn/1")
+    (config, other) = read(model_config(find_models(tmp_path), {}))
+    assert (config.base_path, other.base_path) == (str(tmp_path / "cnn"), str(tmp_path / "mlp"))

@@ -50,6 +50,13 @@ def test_every_model_is_in_the_file_and_labelled_ones_with_all_versions(models):
     assert mlp.model_version_policy.WhichOneof("policy_choice") is None
 
 
+def test_a_link_is_written_as_it_was_named(models, tmp_path):
+    current = tmp_path / "current"
+    current.symlink_to(models)
+    label(current, "cnn", "stable", 1)
+    assert written(models)["cnn"].base_path == f"{current}/cnn"
+
+
 def test_the_embedded_server_reads_it(models):
     label(models, "cnn", "stable", 1)
     cnn = read_config_file(models / "models.config")[0]
@@ -145,7 +152,7 @@ def test_concurrent_writers_lose_nothing(models):
     ("name", "content", "message"),
     [
         ("models.config", b"model_config_list { x", "not in the text format of ModelServerConfig"),
-        ("models.config", b"\xff", "not in the text format of ModelServerConfig"),
+        ("models.config", b"\xff", "expected UTF-8"),
         ("models.config", b"logging: 1", "fields that RockstarTF does not know"),
         (".labels.json", b"{", r"\.labels\.json is damaged .* remove it"),
         (".labels.json", b'{"earlier": {"cnn": 1}}', r"\.labels\.json is damaged"),

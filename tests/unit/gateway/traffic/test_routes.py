@@ -52,7 +52,7 @@ def test_the_example_in_the_documentation_is_valid(write):
     ("text", "says"),
     [
         ("[models", "is not TOML"),
-        (b"\xff", "is not TOML"),
+        (b"\xff", "expected UTF-8"),
         ("[model.cnn]", "model: expected [aliases] or [models.NAME]"),
         ("models = 5", "models: expected a table"),
         ("[models]\ncnn = 5", "models.cnn: expected object, got int"),

@@ -89,6 +89,19 @@ def test_a_new_version_is_taken_up(start, folder):
     assert backend.predict("toy", {"image": IMAGES}, version=1).version == 1
 
 
+def test_a_swapped_link_is_followed_and_what_it_meant_before_may_go(start, folder):
+    """As `current`, git-sync and Kubernetes' `..data` are swapped: by one rename."""
+    folder.rename(folder.with_name("revision-1"))
+    write_version(folder.with_name("revision-2"), 2)
+    folder.symlink_to("revision-1")
+    backend = start()
+    assert backend.predict("toy", {"image": IMAGES}).version == 1
+    folder.with_name("next").symlink_to("revision-2")
+    folder.with_name("next").replace(folder)
+    shutil.rmtree(folder.with_name("revision-1"))
+    until(lambda: backend.predict("toy", {"image": IMAGES}).version == 2, what="version 2")
+
+
 def test_a_version_by_its_label(start, folder):
     write_version(folder, 2)
     backend = start('version_labels { key: "stable" value: 1 }')

@@ -1,0 +1,27 @@
+"""Configuration files as editors write them."""
+
+import codecs
+from pathlib import Path
+
+
+class EncodingError(ValueError):
+    """A file that is not UTF-8; the message says what to do."""
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file: UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: it cannot be read.
+        EncodingError: it is in another encoding.
+    """
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
+        raise EncodingError("expected UTF-8, got UTF-16: save the file as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise EncodingError(
+            f"expected UTF-8, got another encoding (line {line}): save the file as UTF-8"
+        ) from error
