@@ -89,6 +89,7 @@ def read_table(
     *,
     encoding: str | None = None,
     max_bytes: int | None = None,
+    max_columns: int | None = None,
 ) -> CsvTable:
     """A CSV file, perhaps compressed with gzip; the first line names the columns.
 
@@ -98,17 +99,22 @@ def read_table(
         most: rows to read; None is all.
         encoding: None finds it out: by a byte order mark, else UTF-8, else Windows-1252.
         max_bytes: after decompression; None is no limit.
+        max_columns: None is no limit.
 
     Raises:
         InvalidInputError: not text, no header, or a row of another length than the header; it
             names the line.
-        TooLargeError: larger than max_bytes.
+        TooLargeError: larger than max_bytes or max_columns.
     """
     if data.startswith(GZIP):
         data = _decompressed(data, field, max_bytes)
     text, encoding = _decoded(data, field, encoding)
     dialect, above = find_dialect(text)
     (_, header), *numbered = _records(text, dialect, above, field, most)
+    if max_columns is not None and len(header) > max_columns:
+        raise TooLargeError(
+            field, expected=f"at most {max_columns:,} columns", got=f"{len(header):,}"
+        )
     names = name_columns(header, [row for _, row in numbered])
     rows = [fit_row(row, names, field, f" in line {line}") for line, row in numbered]
     decimal = find_decimal(rows, dialect)
@@ -123,6 +129,7 @@ def read_rows(
     *,
     encoding: str | None = None,
     max_bytes: int | None = None,
+    max_columns: int | None = None,
 ) -> list[TextRow]:
     """The rows of a CSV file, each by column name; one or more, and no more than `most`.
 
@@ -130,7 +137,9 @@ def read_rows(
         InvalidInputError: as `read_table`, or no row but the header.
         TooLargeError: as `read_table`.
     """
-    table = read_table(data, field, most, encoding=encoding, max_bytes=max_bytes)
+    table = read_table(
+        data, field, most, encoding=encoding, max_bytes=max_bytes, max_columns=max_columns
+    )
     if not table.rows:
         raise InvalidInputError(field, expected="a header and one or more rows", got="no rows")
     return [text_row(table.names, row, table.decimal) for row in table.rows]
@@ -240,10 +249,11 @@ def name_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
     if _have_row_names(rows, len(header)):
         header = ["", *header]
     width = len(header)
-    while width > 1 and not header[width - 1]:
-        if any("".join(row[width - 1 :]).strip() for row in rows):
-            break
-        width -= 1
+    if not header[-1]:
+        cells = (place for row in rows for place, cell in enumerate(row, 1) if cell.strip())
+        filled = max(cells, default=1)
+        while width > filled and not header[width - 1]:
+            width -= 1
     names = [name or f"{UNNAMED}{place}" for place, name in enumerate(header[:width])]
     taken, copies = set(names), Counter[str]()
     for place, name in enumerate(names):

@@ -74,11 +74,12 @@ def _received() -> Iterator[bytes]:
         while received < end and (data := upload.read(stream, min(_PIECE, end - received))):
             received += len(data)
             yield data
-    except ParseException:  # also where chunks end before their end
+    except ParseException:
         if not upload.late:
             raise
     except OSError as error:
-        raise ClientDisconnected from error
+        if not upload.late:
+            raise ClientDisconnected from error
     finally:
         current.uploading += upload.seconds
     if upload.late:

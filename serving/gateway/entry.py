@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from flask import Flask, Response, request
 from flask.globals import request_ctx
@@ -182,6 +183,9 @@ def _require_admission() -> None:
 
 def _close_context(response: Response, close_connection: Callable[[], None]) -> Response:
     current = context()
+    if response.status_code == HTTPStatus.PERMANENT_REDIRECT and response.location:
+        # From /ml to /ml/. Without the host: a proxy may ask for another than its client did.
+        response.location = urlunsplit(("", "", *urlsplit(response.location)[2:]))
     if current.unread:
         # The next request would begin somewhere in the rest of the body.
         close_connection()

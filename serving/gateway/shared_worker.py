@@ -9,13 +9,13 @@ from typing import Any
 
 from gunicorn import http
 from gunicorn.http.wsgi import Response
-from gunicorn.workers.gthread import DEFAULT_WORKER_DATA_TIMEOUT, TConn
+from gunicorn.workers.gthread import TConn
 
 from serving.gateway.outbox import Outbox
 from serving.gateway.refusals import Refusals
 from serving.gateway.shared_thread import SharedThread
 from serving.gateway.short_requests import LARGEST, Heads, ShortRequest, short_request
-from serving.gateway.worker import Worker
+from serving.gateway.worker import FIRST_REQUEST_S, Worker
 
 
 class SharedWorker(Worker):
@@ -45,7 +45,7 @@ class SharedWorker(Worker):
         if self.nr_conns == before:
             return
         conn = _Connection(self.cfg, sock, address, listener.getsockname())
-        conn.timeout = monotonic() + DEFAULT_WORKER_DATA_TIMEOUT + self.cfg.keepalive
+        conn.timeout = monotonic() + FIRST_REQUEST_S
         self.pending_conns.append(conn)
         self._watch(conn)
         self._readable(conn, sock)

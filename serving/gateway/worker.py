@@ -17,6 +17,9 @@ from serving.gateway.unparsed import problem_instead
 
 # Connections that a worker takes in before it looks at those that it has.
 _AT_ONCE = 8
+# How long a connection may take to send something for the first time. Between requests it may be
+# silent for as long as the settings say.
+FIRST_REQUEST_S = 7.0
 # How long a thread waits for the next request of a connection.
 _NEXT_REQUEST_MS = 20
 
@@ -78,6 +81,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             while before < self.nr_conns < self.worker_connections:
                 before = self.nr_conns
                 self.take_in(listener)
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """A thread has served a request, or has seen none on a new connection."""
+        super().finish_request(conn, fs)
+        if self.pending_conns and self.pending_conns[-1] is conn:
+            conn.timeout = monotonic() + FIRST_REQUEST_S
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Answer a request; near the end, tell the client to connect anew, elsewhere."""

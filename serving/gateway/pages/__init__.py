@@ -4,8 +4,7 @@ All its files are in this package, so that it works offline. Its links are relat
 works under any path.
 """
 
-from flask import Blueprint, redirect, render_template, request
-from flask.typing import ResponseReturnValue
+from flask import Blueprint, render_template
 
 from serving.gateway.api import Api
 from serving.gateway.browsers import PAGE_HEADERS
@@ -17,15 +16,6 @@ _blueprint = Blueprint(
     static_url_path="/static",
     template_folder="templates",
 )
-
-
-def _page() -> ResponseReturnValue:
-    # Where the gateway is mounted at /ml, relative links work from /ml/ only.
-    if not request.environ["PATH_INFO"]:
-        return redirect(f"{request.environ['SCRIPT_NAME']}/")
-    return render_template("index.html")
-
-
-_blueprint.get("/")(_page)
+_blueprint.get("/")(lambda: render_template("index.html"))
 
 API = Api("pages", _blueprint, open=True, headers=PAGE_HEADERS)

@@ -20,6 +20,8 @@ from serving.inputs import Example
 TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
 HINT = "curl -F image=@seven.png sends a file; curl -H 'Content-Type: image/png' --data-binary too"
 CSV_TYPES = ("text/csv", "text/tab-separated-values", "application/csv")
+# Far more than models have; a line of commas could ask for millions.
+_MOST_COLUMNS = 100_000
 _DATA_URL = b"data:image/"
 _JSON_TYPES = ("application/json", "text/json")
 # Of a client that was not told: curl says the second of whatever it sends.
@@ -138,6 +140,7 @@ def _rows(
         most=config.max_instances + 1,
         encoding=charset,
         max_bytes=config.max_body_bytes,
+        max_columns=_MOST_COLUMNS,
     )
     require_few(len(rows), config, got="more rows")
     return [NamedExample(f"{field} row {number}", row) for number, row in enumerate(rows, start=1)]
