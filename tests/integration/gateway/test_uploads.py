@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("both_workers")
 
 
 @pytest.fixture
-def gateway(start_gateway) -> Gateway:
+def gateway(start_gateway):
     return start_gateway("--workers=1", "--upload-timeout=1", "--keep-alive=1")
 
 
