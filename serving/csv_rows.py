@@ -4,6 +4,7 @@ There is no standard for CSV, so the file itself decides: a byte order mark or t
 encoding it has, and the delimiter is the one that splits the header and the rows alike.
 """
 
+import codecs
 import csv
 import gzip
 import io
@@ -35,6 +36,11 @@ _MARKS = (
     (b"\x00\x00\xfe\xff", "utf-32-be"),
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
+)
+# Python's other codecs, such as idna, are no encodings of files, and some are slow.
+_CHARACTER_SETS = (
+    *("utf-8", "utf-16", "utf-32", "iso8859", "cp", "ascii", "mac", "koi8", "shift_jis", "euc"),
+    *("gb", "big5", "hz", "tis-620", "johab", "kz1048", "ptcp154", "iso2022"),
 )
 _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
 # Excel's own way to name the delimiter.
@@ -192,7 +198,7 @@ def find_encoding(data: bytes, field: str) -> str:
             raise _wrong_byte(data, error.start, "utf-8", field) from error
         # Latin-1 in all of its letters, and with the euro sign and quotes where Latin-1 has none.
         undefined = any(byte in data for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D))
-        return "latin-1" if undefined else "cp1252"
+        return "iso8859-1" if undefined else "cp1252"
     return "utf-8"
 
 
@@ -358,15 +364,19 @@ def _records(
 
 def _decoded(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
     """The text of a file without its byte order mark, and the encoding."""
-    encoding = encoding or find_encoding(data, field)
+    if encoding is None or data.startswith(tuple(mark for mark, _ in _MARKS)):
+        encoding = find_encoding(data, field)
     try:
+        encoding = codecs.lookup(encoding).name
+        if not encoding.startswith(_CHARACTER_SETS):
+            raise LookupError
         text = data.decode(encoding).removeprefix(MARK)
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise _wrong_byte(data, error.start, encoding, field) from error
         raise InvalidInputError(
             field, expected="an encoding such as utf-8", got=repr(encoding[:40])
         ) from error
-    except UnicodeDecodeError as error:
-        raise _wrong_byte(data, error.start, encoding, field) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InvalidInputError(field, expected="a CSV file", got=f"a zero byte in line {line}")

@@ -78,10 +78,18 @@ def test_rows_over_both_clients(start_service, models, tmp_path):
             answer = client.predict("species", ROWS[1:])
             assert [p.label for p in answer.predictions] == ["one", "three"]
             assert answer.values == ()
-            with pytest.raises(InvalidRequestError, match=r"colour: .*'green'"):
-                client.predict("price", ROW | {"colour": "green"})
-            with pytest.raises(InvalidRequestError, match="NaN"):
-                client.predict("price", ROW | {"petal width": np.float32("nan")})
+            # Weights are 1 for the number, which is 1 on average, and 0, 1 and 2 for the colours.
+            incomplete = [
+                ROW | {"colour": "green", "price": 7},
+                {"colour": "white"},
+                ROW | {"petal width": np.float32("nan")},
+            ]
+            answer = client.predict("price", incomplete)
+            np.testing.assert_allclose([v.value for v in answer.values], [2, 2, 1])
+            with pytest.raises(InvalidRequestError, match=r"petal width: .*the text 'wide'"):
+                client.predict("price", ROW | {"petal width": "wide"})
+            with pytest.raises(InvalidRequestError, match="inf"):
+                client.predict("price", ROW | {"petal width": np.float32("inf")})
         with pytest.raises(InvalidRequestError, match="only CSV files or none"):
             http.predict("price", [file, ROW])
     body = {"data": CSV, "headers": {"Content-Type": "text/csv"}, "timeout": 20}
@@ -109,11 +117,11 @@ def test_predict_takes_csv_files(start_service, models, tmp_path):
     assert wrong.returncode == 1
     assert "expected a row with the columns 'petal width', 'colour'" in wrong.stderr
     second = tmp_path / "more.csv"
-    second.write_text("colour,petal width\nred,1\ngreen,2\n")
+    second.write_text("colour,petal width\nred,1\ngreen,wide\n")
     for place in (["--url", service.http], ["--grpc", service.grpc]):
         wrong = rockstar("predict", *place, "--model", "price", str(file), str(second))
         assert wrong.returncode == 4
-        assert f"{second}:2: colour: expected one of" in wrong.stderr
+        assert f"{second}:2: petal width: expected a number" in wrong.stderr
         assert len(wrong.stdout.splitlines()) == 4
 
 
@@ -122,7 +130,7 @@ def test_tables_into_files(start_service, models, tmp_path):
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "1.csv").write_text(CSV)
-    (tables / "2.csv").write_text("colour;petal width\nred;1\ngreen;2\nred\n")
+    (tables / "2.csv").write_text("colour;petal width\nred;1\ngreen;wide\nred\n")
     for place in (["--url", service.http], ["--grpc", service.grpc]):
         out = tables / f"{place[0]}.csv"
         done = rockstar("predict", *place, "--model", "price", str(tables), "-o", str(out))
@@ -134,7 +142,7 @@ def test_tables_into_files(start_service, models, tmp_path):
         ]
         failed = out.with_name(f"{out.stem}.failed.csv")
         reasons = [line.rsplit("/", 1)[1] for line in failed.read_text().splitlines()[1:]]
-        assert reasons[0].startswith('2.csv:2,"colour: expected one of ')
+        assert reasons[0].startswith('2.csv:2,"petal width: expected a number')
         assert reasons[1].startswith('2.csv:3,"expected 2 values, as in the header, got 1')
         out.unlink()
         failed.unlink()

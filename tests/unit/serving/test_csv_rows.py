@@ -82,8 +82,14 @@ def test_the_decimal_sign_is_what_the_file_shows(text, decimal):
 def test_an_encoding_that_is_named_is_taken():
     data = "имя,x\nда,1\n".encode("cp1251")
     assert read_rows(data, "file", encoding="windows-1251") == [{"имя": "да", "x": "1"}]
-    with pytest.raises(InvalidInputError, match="an encoding such as utf-8, got 'klingon'"):
-        read_rows(data, "file", encoding="klingon")
+    assert read_rows("ä,b\n1,2\n".encode("utf-16"), "file", encoding="utf-8") == [
+        {"ä": "1", "b": "2"}
+    ]
+    for name in ("klingon", "idna", "hex", "unicode_escape", "a\0b", "ü", "punycode", "rot13"):
+        with pytest.raises(InvalidInputError, match="an encoding such as utf-8, got '"):
+            read_rows(data, "file", encoding=name)
+    with pytest.raises(InvalidInputError, match="a CSV file in ASCII, got byte 0xe8 in line 1"):
+        read_rows(data, "file", encoding="us-ascii")
 
 
 def test_a_small_file_may_not_unpack_to_a_large_one():
