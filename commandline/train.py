@@ -16,6 +16,7 @@ from training.config import (
     DEFAULT_DATA,
     MIXED_PRECISION,
     PRESETS,
+    PRETRAINED_INPUTS,
     QUANTIZATIONS,
     TASKS,
 )
@@ -84,6 +85,13 @@ class TypedColumn(click.ParamType[tuple[str, str]]):
 )
 @click.option("--api", type=click.Choice(APIS), help="Keras, or plain TensorFlow.")
 @click.option("--preset", type=click.Choice(PRESETS), help="Architecture of the cnn.")
+@click.option("--pretrained", help="Backbone of the cnn: FILE.keras or, e.g., MobileNetV2.")
+@click.option(
+    "--pretrained-input",
+    type=click.Choice(PRETRAINED_INPUTS),
+    help="What it takes of pixels.  [default: auto]",
+)
+@click.option("--fine-tune", type=int, help="Epochs in which the backbone is trained too.")
 @click.option("--hidden", type=Sizes(), help="Sizes of an mlp's hidden layers.")
 @click.option("--activation", type=click.Choice(ACTIVATIONS), help="Of these layers.")
 @click.option("--epochs", type=int, help="How often the training data is seen, at most.")
@@ -170,7 +178,7 @@ def _run(config: "TrainConfig", workdir: Path, as_json: bool) -> "TrainingResult
 
     folds = cross_validate(config, echo_step) if config.folds else None
 
-    with shown(f"Training {config.name}", config.epochs) as progress:
+    with shown(f"Training {config.name}", config.epochs + config.fine_tune) as progress:
         if not chief:
             take_part(config, workdir, progress, data)
             return None

@@ -126,6 +126,8 @@ class Checkpoints:
 def _fingerprint(config: TrainConfig, train: Part) -> str:
     # Where one quantisation is refused, another goes on from the same checkpoint.
     digest = hashlib.sha256(to_json(dataclasses.replace(config, quantize="none")).encode())
+    if config.pretrained is not None and Path(config.pretrained).expanduser().is_file():
+        digest.update(Path(config.pretrained).expanduser().read_bytes())
     digest.update(f"{tf.__version__} {train.count}".encode())
     digest.update(np.ascontiguousarray(train.targets).tobytes())
     some = np.linspace(0, train.count - 1, min(train.count, 32)).astype(np.int64)

@@ -18,6 +18,7 @@ PRESETS = ("default", "lecture")
 APIS = ("keras", "core")
 MIXED_PRECISION = ("auto", "on", "off")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
+PRETRAINED_INPUTS = ("auto", "0..1", "-1..1", "0..255", "caffe", "torch")
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 TASKS = ("classification", "regression")
 ColumnType = Literal["number", "category", "date"]
@@ -43,6 +44,12 @@ class TrainConfig:
         activation: of an mlp's hidden layers, one of ACTIVATIONS.
         hidden: sizes of an mlp's hidden layers.
         preset: of the cnn: "default", or "lecture" for 5x5x32, pool, 5x5x64, pool, 1024.
+        pretrained: of the cnn: a .keras file, or a network of keras.applications such as
+            "MobileNetV2", that a new last layer is put on; None starts from nothing.
+        pretrained_input: what it takes of pixels, one of PRETRAINED_INPUTS; "auto" goes by what
+            it is.
+        fine_tune: epochs after the others in which the whole of it is trained too, at a hundredth
+            of the learning rate; 0 leaves it as it is.
         api: "keras", or "core" for the networks in plain TensorFlow.
         validation_fraction: share of the training data that training watches itself with; 0 is
             none, and then no early stopping.
@@ -84,6 +91,9 @@ class TrainConfig:
     activation: str = "relu"
     hidden: tuple[int, ...] = ()
     preset: str = "default"
+    pretrained: str | None = None
+    pretrained_input: Literal["auto", "0..1", "-1..1", "0..255", "caffe", "torch"] = "auto"
+    fine_tune: int = 0
     api: Literal["keras", "core"] = "keras"
     validation_fraction: float = 0.0
     l2: float = 0.0
@@ -112,6 +122,7 @@ class TrainConfig:
         _require_one_of(self.activation, "activation", ACTIVATIONS)
         _require_one_of(self.preset, "preset", PRESETS)
         _require_one_of(self.api, "api", APIS)
+        _require_one_of(self.pretrained_input, "pretrained_input", PRETRAINED_INPUTS)
         _require_one_of(self.mixed_precision, "mixed_precision", MIXED_PRECISION)
         _require_one_of(self.class_weights, "class_weights", CLASS_WEIGHTS)
         _require_one_of(self.quantize, "quantize", QUANTIZATIONS)
@@ -125,6 +136,7 @@ class TrainConfig:
 
     def _require_numbers(self) -> None:
         _require(1 <= self.epochs <= 100_000, "epochs", self.epochs, "1 to 100000")
+        _require(0 <= self.fine_tune <= 100_000, "fine_tune", self.fine_tune, "0 to 100000")
         _require(1 <= self.batch_size <= 65_536, "batch_size", self.batch_size, "1 to 65536")
         rate = self.learning_rate
         if rate is not None:
@@ -166,6 +178,12 @@ class TrainConfig:
             _require(self.preset == "default", "preset", self.preset, "default unless model is cnn")
         elif self.api == "core":
             _require(self.preset == "lecture", "preset", self.preset, "lecture with api core")
+        if self.pretrained is None:
+            _require(not self.fine_tune, "fine_tune", self.fine_tune, "0 without pretrained")
+        else:
+            _require(self.model == "cnn", "pretrained", self.pretrained, "none unless model is cnn")
+            _require(self.api == "keras", "pretrained", self.pretrained, "none with api core")
+            _require(self.preset == "default", "preset", self.preset, "default with pretrained")
         if self.api == "core":
             _require(
                 self.mixed_precision != "on", "mixed_precision", "on", "auto or off with api core"
@@ -190,7 +208,8 @@ def config_for(model: str, **settings: Any) -> TrainConfig:
         given.setdefault("hidden", hidden_for(data))
     if model == "cnn" and given.get("api") == "core":
         given.setdefault("preset", "lecture")
-    defaults = defaults_for(model, data, given.get("preset", "default"))
+    pretrained = "pretrained" in given
+    defaults = defaults_for(model, data, given.get("preset", "default"), pretrained=pretrained)
     filled: dict[str, Any] = {
         "name": model,
         "epochs": defaults.epochs,

@@ -13,7 +13,7 @@ from training.checkpoint import Checkpoints
 from training.config import TrainConfig
 from training.distribution import dtype_policy, is_chief
 from training.errors import StoppedError, TrainingError
-from training.network import Network, create, detached
+from training.network import Network, copy_weights, create, detached
 from training.pipeline import Order, Part, batches, in_memory, steps_per_epoch
 from training.progress import Epoch, Progress
 from training.schedule import height, schedule
@@ -51,6 +51,7 @@ def fit(
     folder: Path | None = None,
     strategy: Any = None,
     watch: Callable[[Network], None] | None = None,
+    start: Network | None = None,
 ) -> Fitted:
     """Train a network.
 
@@ -65,6 +66,8 @@ def fit(
             logs; None has neither.
         strategy: a tf.distribute.Strategy; None is this process's own.
         watch: shown the network before the first epoch and after each.
+        start: a network on a pretrained backbone, which is trained on as a whole; None trains a
+            new network, with a pretrained backbone left as it is.
 
     Raises:
         ConfigError: the model cannot learn this task.
@@ -72,7 +75,7 @@ def fit(
         StoppedError: somebody pressed Ctrl-C.
     """
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
-    loop = _Loop(task, in_memory(train), validation, config, strategy, folder)
+    loop = _Loop(task, in_memory(train), validation, config, strategy, folder, start)
     try:
         loop.run(progress, watch)
     except KeyboardInterrupt as error:
@@ -91,6 +94,7 @@ class _Loop:
         config: TrainConfig,
         strategy: Any,
         folder: Path | None,
+        start: Network | None,
     ) -> None:
         self.config, self.strategy, self.folder = config, strategy, folder
         self.train = train
@@ -99,7 +103,9 @@ class _Loop:
         self.rate = schedule(config, height(config, train), self.steps)
         with strategy.scope():
             policy = dtype_policy(config.mixed_precision)
-            self.network = create(config, task, policy)
+            self.network = create(config, task, policy, unfrozen=start is not None)
+            if start is not None:
+                copy_weights(start, self.network)
             optimizer = self.network.optimizer(self.rate)
         self.runner = Steps(self.network, optimizer, strategy, config.l2 / train.count)
         self.history: list[Epoch] = []

@@ -1,5 +1,9 @@
 """What models of images take, and the steps from pixels to it, for each kind of data."""
 
+import json
+import zipfile
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +26,10 @@ from serving.preprocessing import (
     TrimFrame,
     preprocess,
 )
+from training.errors import ConfigError
+
+# What most networks of keras.applications were trained on.
+_PRETRAINED_SIZE = 224
 
 # Light on dark, with as much contrast as there is, whatever it was drawn with.
 _LIGHT_ON_DARK = (Grey(), Scale(), StretchContrast(), InvertIfLight())
@@ -97,6 +105,34 @@ def folder_input(size: int, channels: int) -> ImageInput:
         Scale(),
         Resize(height=size, width=size),
     )
+
+
+def pretrained_size(pretrained: str | None) -> int | None:
+    """The side of images that suits a pretrained backbone, read without TensorFlow.
+
+    Args:
+        pretrained: a .keras file or the name of a network; None is no backbone and has no size.
+
+    Raises:
+        ConfigError: no such file, or not a .keras file.
+    """
+    if pretrained is None or not pretrained.endswith(".keras"):
+        return _PRETRAINED_SIZE if pretrained else None
+    path = Path(pretrained).expanduser()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            document = json.loads(archive.read("config.json"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"pretrained: no such file: {path}") from error
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"pretrained: expected a model saved by Keras 3 as .keras, {path} is something else"
+        ) from error
+    try:
+        shape = document["config"]["layers"][0]["config"]["batch_shape"]
+        return int(min(shape[1:3]))
+    except (KeyError, IndexError, TypeError):  # any size, or another kind of model
+        return _PRETRAINED_SIZE
 
 
 def _input(size: int, channels: int, *steps: Step) -> ImageInput:

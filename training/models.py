@@ -7,6 +7,7 @@ turns scores into that answer; training looks at the scores, which lose nothing 
 from math import prod, sqrt
 from typing import Any
 
+from training import pretrained
 from training.config import TrainConfig
 from training.task import Task, require_suitable
 from training.tensorflow_setup import keras, tf
@@ -20,13 +21,16 @@ layers = keras.layers
 _SMALLEST_MAP = 5
 
 
-def build(config: TrainConfig, task: Task, policy: str = "float32") -> Model:
-    """A network with fresh weights, not compiled.
+def build(
+    config: TrainConfig, task: Task, policy: str = "float32", *, unfrozen: bool = False
+) -> Model:
+    """A network with fresh weights, or pretrained ones, not compiled.
 
     Args:
         config: which model, activation, hidden sizes, preset.
         task: what it is to learn.
         policy: the layers' dtype policy; variables and the answer are float32 in any case.
+        unfrozen: whether a pretrained backbone is trained too.
 
     Raises:
         ConfigError: the model cannot learn this task.
@@ -35,6 +39,8 @@ def build(config: TrainConfig, task: Task, policy: str = "float32") -> Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
+        if config.pretrained is not None:
+            return pretrained.build(config, task, unfrozen=unfrozen)
         hidden = _hidden(config, task)
     finally:
         keras.config.set_dtype_policy(before)

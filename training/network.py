@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from training import lowlevel
+from training import lowlevel, pretrained
 from training.config import TrainConfig
 from training.models import Model, build, scoring
 from training.task import Task
@@ -60,28 +60,41 @@ class Network(Protocol):
         """What trains it."""
 
 
-def create(config: TrainConfig, task: Task, policy: str = "float32") -> Network:
-    """A network with fresh weights, in the API that is configured.
+def create(
+    config: TrainConfig, task: Task, policy: str = "float32", *, unfrozen: bool = False
+) -> Network:
+    """A network with fresh weights, or pretrained ones, in the API that is configured.
 
     Args:
         config: which.
         task: what it is to learn.
         policy: the dtype policy of Keras layers.
+        unfrozen: whether a pretrained backbone is trained too.
 
     Raises:
         ConfigError: the model cannot learn this task.
     """
     if config.api == "core":
         return CoreNetwork(config, task)
-    return KerasNetwork(config, task, build(config, task, policy))
+    return KerasNetwork(config, task, build(config, task, policy, unfrozen=unfrozen))
 
 
 def detached(network: Network, config: TrainConfig) -> Network:
     """The same network for serving: float32, and its variables on this device alone."""
     plain = create(config, network.task)
-    for own, trained in zip(plain.weights, network.weights, strict=True):
-        own.assign(trained.numpy())
+    copy_weights(network, plain)
     return plain
+
+
+def copy_weights(source: Network, target: Network) -> None:
+    """Give a network the weights of another one of the same configuration."""
+    for own, trained in zip(target.weights, source.weights, strict=True):
+        own.assign(trained.numpy())
+
+
+def pretrained_note(config: TrainConfig, network: Network) -> tuple[str, ...]:
+    """A sentence about what a pretrained backbone is given, where nobody said it."""
+    return pretrained.note(config, network.model) if isinstance(network, KerasNetwork) else ()
 
 
 class KerasNetwork:

@@ -15,7 +15,7 @@ from training.data_spec import DataSpec, parse_data
 from training.datasets import load
 from training.datasets import split as split_known
 from training.image_folders import FolderExamples, scan_folder
-from training.image_inputs import folder_input, known_input, prepare_images
+from training.image_inputs import folder_input, known_input, prepare_images, pretrained_size
 from training.parts import MemoryExamples
 from training.prepared import Division, Fractions, Prepared, Source, assemble, divide
 from training.table_splits import folds_of, split_table
@@ -46,7 +46,7 @@ def prepare_for(config: TrainConfig) -> Prepared:
         task=config.task or ("regression" if config.model == "linear" else None),
         ignore=config.ignore,
         types=dict(config.types),
-        image_size=config.image_size,
+        image_size=config.image_size or pretrained_size(config.pretrained),
         split=config.split,
         validation=Path(config.validation) if config.validation else None,
         test=Path(config.test) if config.test else None,

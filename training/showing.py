@@ -124,7 +124,8 @@ def _weights(config: TrainConfig, contract: Contract, network: Network) -> Weigh
     kernel = np.asarray(_first_kernel(network))
     if config.model == "logistic":
         return Weights(logistic=kernel.reshape(*contract.input.shape, len(contract.labels)))
-    return Weights(first_filters=kernel) if config.model == "cnn" else Weights()
+    filters = config.model == "cnn" and kernel.ndim == 4  # a backbone may begin with something else
+    return Weights(first_filters=kernel) if filters else Weights()
 
 
 def _first_kernel(network: Network) -> Any:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -22,7 +22,7 @@ from training.export import Exported, export
 from training.fit import Fitted, fit
 from training.importance import column_importance
 from training.metrics import majority_note, metrics_of, quantization_of
-from training.network import Network
+from training.network import Network, pretrained_note
 from training.prepare import prepare_for
 from training.prepared import Prepared
 from training.progress import Epoch, Progress
@@ -32,6 +32,9 @@ from training.report.page import write_report
 from training.showing import outcome_of, report_data
 from training.task import task_of, weights_note
 from training.tensorflow_setup import make_repeatable, tf
+
+# By how much smaller the learning rate of fine-tuning is: a backbone is easily unlearned.
+_FINE_TUNING = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +111,7 @@ def train_and_evaluate(
     notes = (
         *data.notes,
         *weights_note(config, data),
+        *pretrained_note(config, fitted.network),
         *fitted.notes,
         *majority_note(contract, test),
     )
@@ -171,7 +175,7 @@ def _fit(
     progress: Progress | None,
     path: DescentPath | None = None,
 ) -> Fitted:
-    return fit(
+    fitted = fit(
         task_of(config, data),
         data.train,
         data.validation,
@@ -181,6 +185,49 @@ def _fit(
         strategy=devices,
         watch=path.watch if path else None,
     )
+    if not config.fine_tune:
+        return fitted
+    return _fine_tuned(fitted, config, data, devices, folder, progress)
+
+
+def _fine_tuned(
+    fitted: Fitted,
+    config: TrainConfig,
+    data: Prepared,
+    devices: Any,
+    folder: Path,
+    progress: Progress | None,
+) -> Fitted:
+    """Trained on with its backbone, gently; as it was where that makes it no better."""
+    before = fitted.history
+    rate = (config.learning_rate or 0.0) / _FINE_TUNING
+    gentle = replace(config, epochs=config.fine_tune, learning_rate=rate)
+
+    def counted_on(epoch: Epoch) -> Epoch:
+        total = len(before) + epoch.epochs
+        return replace(epoch, number=len(before) + epoch.number, epochs=total)
+
+    tuned = fit(
+        task_of(config, data),
+        data.train,
+        data.validation,
+        gentle,
+        progress=progress and (lambda epoch: progress(counted_on(epoch))),
+        folder=folder / "fine_tuning",
+        strategy=devices,
+        start=fitted.network,
+    )
+    history = [*before, *map(counted_on, tuned.history)]
+    losses = [
+        [epoch.val_loss for epoch in epochs if epoch.val_loss is not None]
+        for epochs in (before, tuned.history)
+    ]
+    if config.patience and all(losses) and min(losses[1]) > min(losses[0]):
+        note = (
+            "Fine-tuning made the validation loss no better: the network from before it was kept."
+        )
+        return Fitted(fitted.network, history, (*fitted.notes, note))
+    return Fitted(tuned.network, history, (*fitted.notes, *tuned.notes))
 
 
 def _answer(network: Network) -> Answer:
