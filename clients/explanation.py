@@ -1,5 +1,6 @@
-"""Which pixels made an answer: `POST /explain/<model>` of the gateway, for `HttpClient.call`."""
+"""Which pixels or columns made an answer: the gateway's `/explain`, for `HttpClient.call`."""
 
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -9,7 +10,11 @@ from clients.errors import ServerError, invalid_request
 from clients.gateway_api import Steps
 from clients.gateway_messages import Request
 from serving.api.status import Code
+from serving.csv_rows import write_rows
 from serving.errors import InvalidInputError
+from serving.tables import TextRow
+
+T = TypeVar("T")
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -36,6 +41,44 @@ class Explanation(msgspec.Struct, frozen=True):
     heatmap: list[list[float]]
 
 
+class ColumnEffect(msgspec.Struct, frozen=True):
+    """What a column did to an answer.
+
+    Attributes:
+        name: of the column.
+        value: that was sent; None where it is missing.
+        replaced_by: its mean in training, or its most frequent category.
+        effect: by how much the score, or the predicted value, falls when it is replaced.
+    """
+
+    name: str
+    value: Any
+    replaced_by: float | str | None
+    effect: float
+
+
+class RowExplanation(msgspec.Struct, frozen=True):
+    """What each column of a row did to an answer.
+
+    Attributes:
+        model: name.
+        version: that answered.
+        method: how it was found, "replacement".
+        columns: the strongest effect first.
+        label: that is explained; None for a regression.
+        score: its probability; None for a regression.
+        value: that a regression predicts.
+    """
+
+    model: str
+    version: int
+    method: str
+    columns: list[ColumnEffect]
+    label: str | None = None
+    score: float | None = None
+    value: float | None = None
+
+
 def explanation(
     model: str, image: bytes, version: int | None, of: str | None
 ) -> Steps[Explanation]:
@@ -55,12 +98,30 @@ def explanation(
     except InvalidInputError as error:
         raise invalid_request(error) from error
     response = yield _request(model, image, version, of, "application/json")
+    return _decoded(response.body, Explanation)
+
+
+def row_explanation(
+    model: str, row: TextRow, version: int | None, of: str | None
+) -> Steps[RowExplanation]:
+    """Ask what each column did to a label's score, or to the value that a regression predicts.
+
+    Args:
+        model: name.
+        row: by column names.
+        version: None is the newest.
+        of: the label; None is the likeliest.
+
+    Raises:
+        CallError: the call failed.
+    """
     try:
-        return msgspec.json.decode(response.body, type=Explanation)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ServerError(
-            Code.UNKNOWN, f"that is not a gateway of this release: no explanation ({error})"
-        ) from error
+        require_clear(model, version, None)
+    except InvalidInputError as error:
+        raise invalid_request(error) from error
+    body = write_rows([row])
+    response = yield _request(model, body, version, of, "application/json", "text/csv")
+    return _decoded(response.body, RowExplanation)
 
 
 def explanation_picture(
@@ -71,8 +132,24 @@ def explanation_picture(
     return response.body
 
 
-def _request(model: str, image: bytes, version: int | None, of: str | None, wanted: str) -> Request:
+def _decoded(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ServerError(
+            Code.UNKNOWN, f"that is not a gateway of this release: no explanation ({error})"
+        ) from error
+
+
+def _request(
+    model: str,
+    body: bytes,
+    version: int | None,
+    of: str | None,
+    wanted: str,
+    sent: str = "application/octet-stream",
+) -> Request:
     given = {name: value for name, value in (("version", version), ("of", of)) if value is not None}
     query = f"?{urlencode(given)}" if given else ""
-    headers = {"Content-Type": "application/octet-stream", "Accept": wanted}
-    return Request("POST", f"/explain/{quote(model, safe='')}{query}", headers, image)
+    headers = {"Content-Type": sent, "Accept": wanted}
+    return Request("POST", f"/explain/{quote(model, safe='')}{query}", headers, body)

@@ -1,10 +1,12 @@
 """`rockstar explain`."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from commandline.evidence import places
 from commandline.exits import Exit
@@ -16,10 +18,14 @@ if TYPE_CHECKING:
     from clients.explanation import Explanation
     from clients.http import HttpClient
 
+# Columns that are named on screen; --json has all.
+_MOST_COLUMNS = 3
+
 
 @click.command(
     epilog="Examples: rockstar explain --model cnn 7.png; "
-    "rockstar explain --model cnn 7.png --of 1 -o why.png"
+    "rockstar explain --model cnn 7.png --of 1 -o why.png; "
+    "rockstar explain --model iris rows.csv"
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_option("Name of the model.", required=True)
@@ -42,15 +48,21 @@ def explain(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Ask a running service about images, FILES, and which of their pixels made the answer.
+    """Ask a running service which pixels of images, FILES, or columns of rows made the answer.
 
-    Parts of an image are covered one after the other: what lets the score fall spoke for it.
+    Parts of an image are covered one after the other: what lets the score fall spoke for it. Of
+    each row of a CSV file one column after the other is replaced by its mean in training, or its
+    most frequent category.
     """
     from clients.errors import CallError
     from clients.http import HttpClient
     from clients.retry import NEVER_AGAIN
+    from serving.csv_rows import CSV_ENDINGS
     from serving.errors import InvalidInputError
 
+    tables = [file for file in files if file.name.lower().endswith(CSV_ENDINGS)]
+    if tables and out is not None:
+        raise click.UsageError(f"-o: there is no picture of rows ({tables[0]})")
     pictures = _pictures(files, out)
     documents: list[dict[str, Any]] = []
     codes: list[int] = []
@@ -58,6 +70,12 @@ def explain(
     with HttpClient(url, api_key=key, tls=tls, retry=NEVER_AGAIN) as client:
         for file, picture in zip(files, pictures, strict=True):
             try:
+                if file in tables:
+                    for document in _rows(client, file, model, version, of):
+                        documents.append(document)
+                        if not as_json:
+                            _say_row(document)
+                    continue
                 explained = _ask(client, file, picture, model, version, of)
             except (CallError, InvalidInputError, OSError) as error:
                 codes.append(_tell(error, file))
@@ -103,6 +121,28 @@ def _ask(
     return explained
 
 
+def _rows(
+    client: "HttpClient", file: Path, model: str, version: int | None, of: str | None
+) -> Iterator[dict[str, Any]]:
+    """An explanation for each row of a CSV file."""
+    from clients.explanation import row_explanation
+    from serving.csv_rows import read_rows
+
+    for number, row in enumerate(read_rows(file.read_bytes(), str(file)), start=1):
+        explained = client.call(row_explanation(model, row, version, of))
+        version = explained.version
+        yield {
+            "file": str(file),
+            "row": number,
+            "version": explained.version,
+            "label": explained.label,
+            "score": explained.score,
+            "value": explained.value,
+            "method": explained.method,
+            "columns": [msgspec.structs.asdict(column) for column in explained.columns],
+        }
+
+
 def _tell(error: Exception, file: Path) -> int:
     """Say why an image has no explanation, and go on: the others may have one.
 
@@ -136,3 +176,17 @@ def _say(document: dict[str, Any], width: int) -> None:
     saved = f"  ({printable(document['picture'])})" if document["picture"] else ""
     file, label = printable(document["file"]), click.style(printable(document["label"]), bold=True)
     click.echo(f"{file:{width}}  {label} {document['score']:.4f}  {where}{saved}")
+
+
+def _say_row(document: dict[str, Any]) -> None:
+    if document["label"] is None:
+        answer = click.style(f"{document['value']:.6g}", bold=True)
+    else:
+        answer = f"{click.style(printable(document['label']), bold=True)} {document['score']:.4f}"
+    strongest = [column for column in document["columns"] if column["effect"]][:_MOST_COLUMNS]
+    told = [
+        f"{printable(column['name'])} {printable(str(column['value']))} ({column['effect']:+.3g})"
+        for column in strongest
+    ]
+    why = ", ".join(told) if told else "no column alone made the answer"
+    click.echo(f"{printable(document['file'])} row {document['row']}  {answer}  {why}")

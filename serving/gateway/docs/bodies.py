@@ -1,7 +1,7 @@
 """What examples are sent in, for every operation that takes some."""
 
 from serving.gateway.config import GatewayConfig
-from serving.gateway.docs.examples import IMAGE, ROWS, TABLE, TENSOR
+from serving.gateway.docs.examples import IMAGE, ONE_ROW, ROWS, TABLE, TENSOR
 from serving.gateway.docs.parts import Json, array, example, media, obj, schema
 
 _IMAGES = tuple(f"image/{kind}" for kind in ("png", "jpeg", "webp", "bmp", "gif", "tiff"))
@@ -29,6 +29,16 @@ def images(config: GatewayConfig) -> Json:
         "application/x-npz": media(file("application/x-npz")),
         _ANY: media(file(_ANY)),
     }
+
+
+def one_example(config: GatewayConfig) -> Json:
+    """Media types of a request that holds one image, or one row of a table."""
+    taken = images(config)
+    taken["application/json"]["examples"]["row"] = example(
+        "A row of a table", {"instances": ROWS[:1]}
+    )
+    text = {"type": "string", "examples": [ONE_ROW]}
+    return taken | {"text/csv": media(text, row=example("A header and one row", ONE_ROW))}
 
 
 def examples(config: GatewayConfig) -> Json:

@@ -6,6 +6,7 @@ from PIL import Image
 
 from tests.contracts import LABELS
 from tests.images import png
+from tests.table_models import ROW, regression, table_classifier
 
 
 @pytest.fixture
@@ -73,3 +74,58 @@ def test_one_image_at_a_time(http, image):
 def test_what_is_no_image_is_refused(http):
     response = explain(http, b"nothing")
     assert (response.status_code, response.get_json()["field"]) == (400, "body")
+
+
+@pytest.fixture
+def table(server):
+    server.versions = {1: table_classifier()}
+    return server
+
+
+def test_what_each_column_of_a_row_did_to_the_score(http, table):
+    answer = http.post("/explain/toy", json={"instances": [ROW]}).get_json()
+    # The toy's score is the mean of the four values: (2 + 0 + 1 + 0) / 4.
+    assert answer == {
+        "model": "toy",
+        "version": 1,
+        "label": LABELS[0],
+        "score": 0.75,
+        "method": "replacement",
+        "columns": [
+            {"name": "petal width", "value": 2.0, "replaced_by": 1.0, "effect": 0.5},
+            {"name": "colour", "value": "red", "replaced_by": None, "effect": 0.25},
+        ],
+    }
+    (batch,) = table.batches
+    np.testing.assert_array_equal(batch, [[2, 0, 1, 0], [0, 0, 1, 0], [2, 0, 0, 0]])
+
+
+def test_a_label_of_a_row_that_columns_spoke_against(http, table):
+    path = f"/explain/toy?of={LABELS[1]}"
+    answer = http.post(path, data="colour,petal width\nred,2.0\n", content_type="text/csv")
+    columns = answer.get_json()["columns"]
+    assert [column["effect"] < 0 for column in columns] == [True, True]
+    assert columns[0] == columns[0] | {"name": "petal width", "value": "2.0"}
+
+
+def test_a_regression_explains_its_value_and_says_what_it_imputed(http, server):
+    server.versions = {1: regression()}
+    answer = http.post("/explain/toy", json={"instances": [{"colour": "white", "x": 1}]}).get_json()
+    assert answer["value"] == 1.0
+    assert "label" not in answer
+    assert answer["imputed"] == {"petal width": 1.0}
+    assert answer["ignored"] == ["x"]
+    assert [column["name"] for column in answer["columns"]] == ["colour", "petal width"]
+    assert answer["columns"][1] == {
+        "name": "petal width",
+        "value": None,
+        "replaced_by": 1.0,
+        "effect": 0.0,
+    }
+    wrong = http.post("/explain/toy?of=cat", json={"instances": [ROW]})
+    assert (wrong.status_code, wrong.get_json()["field"]) == (400, "of")
+
+
+def test_one_row_at_a_time(http, table):
+    response = http.post("/explain/toy", json={"instances": [ROW, ROW]})
+    assert (response.status_code, response.get_json()["expected"]) == (400, "one image or row")

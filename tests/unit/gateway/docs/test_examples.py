@@ -7,7 +7,7 @@ import pytest
 from tests.unit.gateway.docs.openapi_document import Document
 
 # By the name of the example, the model that it is for.
-MODELS = dict.fromkeys(("rows", "columns", "array", "request"), "table")
+MODELS = dict.fromkeys(("row", "rows", "columns", "array", "request"), "table")
 
 
 def values(content):
