@@ -189,4 +189,4 @@ def _say_row(document: dict[str, Any]) -> None:
         for column in strongest
     ]
     why = ", ".join(told) if told else "no column alone made the answer"
-    click.echo(f"{printable(document['file'])} row {document['row']}  {answer}  {why}")
+    click.echo(f"{printable(document['file'])}:{document['row']}  {answer}  {why}")

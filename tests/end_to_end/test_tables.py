@@ -125,6 +125,28 @@ def test_predict_takes_csv_files(start_service, models, tmp_path):
         assert len(wrong.stdout.splitlines()) == 4
 
 
+def test_explain_takes_csv_files(start_service, models, tmp_path):
+    service = start_service(models)
+    file = tmp_path / "rows.csv"
+    file.write_text(CSV)
+    ask = ("explain", "--url", service.http, "--model")
+    done = rockstar(*ask, "price", str(file))
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        f"{file}:1  3  petal width 2.0 (+2), colour red (+1)",
+        f"{file}:2  -1  petal width 0.5 (-1)",
+        f"{file}:3  -2  petal width -1 (-4), colour white (+2)",
+    ]
+    document = json.loads(rockstar(*ask, "species", "--of", "one", "--json", str(file)).stdout)
+    first = document["explanations"][0]
+    assert (first["row"], first["label"], first["value"]) == (1, "one", None)
+    assert [column["name"] for column in first["columns"]] == ["petal width", "colour"]
+    assert first["columns"][0]["effect"] < 0 < first["score"]
+    wrong = rockstar(*ask, "price", str(file), "-o", "why.png")
+    assert wrong.returncode == 2
+    assert "there is no picture of rows" in wrong.stderr
+
+
 def test_tables_into_files(start_service, models, tmp_path):
     service = start_service(models)
     tables = tmp_path / "tables"
