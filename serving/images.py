@@ -193,6 +193,9 @@ def _decoded(
         if factor > 1:
             image.draft(None, (width // factor, height // factor))
             factor = _factor(*image.size)
+    if image.info.get("default_image"):
+        # An APNG's image for programs that do not know animations; browsers never show it.
+        image.seek(1)
     image.load()
     if kind == "JPEG" and repaired and _is_unfinished(image):
         raise EOFError("no data for the last block")
@@ -285,10 +288,12 @@ def _critical_chunks(png: bytes) -> bytes:
 
 
 def _is_unfinished(image: Image.Image) -> bool:
-    """Whether a JPEG ended before its last block: that is grey then, or, of several scans, rough."""
+    """Whether the data of a JPEG ended before its last block, which is grey then."""
+    if image.info.get("progressive"):
+        # Each scan goes over all blocks: there is no telling.
+        return True
     last = image.crop((image.width - 1, image.height - 1, image.width, image.height))
-    values = np.asarray(last, dtype=np.int16)
-    return bool(image.info.get("progressive")) or bool(np.abs(values - 128).max() <= 1)
+    return bool(np.abs(np.asarray(last, dtype=np.int16) - 128).max() <= 1)
 
 
 def _orientation(exif: bytes) -> int:
@@ -313,7 +318,7 @@ def _orientation(exif: bytes) -> int:
 
 
 def _flat(image: Image.Image, factor: int) -> Image.Image:
-    """The image as 8-bit grey ("L") or colour ("RGB"), `factor` times smaller in both directions."""
+    """The image in mode L or RGB, `factor` times smaller in both directions."""
     small = _plain(image) if factor == 1 else _reduced(image, factor)
     if small.mode in ("I", "F"):
         return _eight_bit(small)
@@ -336,14 +341,12 @@ def _plain(image: Image.Image) -> Image.Image:
 def _reduced(image: Image.Image, factor: int) -> Image.Image:
     """As `_plain`, scaled down in bands, so that only the decoded image is large."""
     width, height = image.size
-    small = None
+    mode = _plain(image.crop((0, 0, 1, 1))).mode
+    small = Image.new(mode, (-(-width // factor), -(-height // factor)))
     for top in range(0, height, 64 * factor):
         bottom = min(top + 64 * factor, height)
-        band = _plain(image.crop((0, top, width, bottom))).reduce(factor)
-        if small is None:
-            small = Image.new(band.mode, (band.width, -(-height // factor)))
-        small.paste(band, (0, top // factor))
-    assert small is not None
+        band = _plain(image.crop((0, top, width, bottom)))
+        small.paste(band.reduce(factor), (0, top // factor))
     return small
 
 
@@ -372,12 +375,12 @@ def _on_ground(image: Image.Image) -> Image.Image:
         # Nothing would be seen.
         return _laid_on("black", image)
     ink = opacity >= 128
-    if ink.mean() < 0.5 and np.average(np.asarray(image.convert("L")), weights=opacity) > 191:
-        # A few dark pixels, such as the fringes of smoothed edges, are not the ink; on a white
-        # card with writing, more of it is dark.
-        if (seen < 128).sum() <= 0.02 * ink.sum():
-            return _laid_on("black", image)
-    return white
+    brightness = np.average(np.asarray(image.convert("L")), weights=opacity)
+    # A few dark pixels, such as the fringes of smoothed edges, are not the ink. Of a white card
+    # with writing on it, more is dark.
+    few_dark = (seen < 128).sum() <= 0.02 * ink.sum()
+    light_ink = ink.mean() < 0.5 and brightness > 191 and few_dark
+    return _laid_on("black", image) if light_ink else white
 
 
 def _laid_on(colour: str, image: Image.Image) -> Image.Image:
