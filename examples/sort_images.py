@@ -13,8 +13,7 @@ from pathlib import Path
 import click
 
 from clients import CallError, HttpClient, InvalidRequestError
-
-IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+from serving.limits import IMAGE_SUFFIXES
 
 
 @click.command()
@@ -31,7 +30,7 @@ def main(
     counts: Counter[str] = Counter()
     with HttpClient(url, api_key=api_key) as client:
         for image in sorted(folder.iterdir()):
-            if image.suffix.lower() not in IMAGES:
+            if image.suffix.lower() not in IMAGE_SUFFIXES:
                 continue
             try:
                 best = client.predict(model, image).predictions[0]

@@ -77,7 +77,7 @@ def decode_image(
     Args:
         data: a whole file in one of FORMATS; of an animation the first frame counts.
         field: what errors call it.
-        max_pixels: largest width x height in the header that is decoded.
+        max_pixels: largest width x height in the header that is decoded; half of it for WebP.
 
     Returns:
         uint8 [h, w, 1] for a grey image, [h, w, 3] for colour. Transparency is laid on white, or
@@ -185,7 +185,8 @@ def _decoded(
             hint="scale the image down",
         ) from error
     width, height = image.size
-    _require_size(width, height, field, max_pixels)
+    # WebP's decoder holds three images in memory.
+    _require_size(width, height, field, max_pixels // 2 if kind == "WEBP" else max_pixels)
     factor = _factor(width, height)
     if kind == "JPEG":
         if image.info.get("progressive"):
@@ -375,7 +376,8 @@ def _on_ground(image: Image.Image) -> Image.Image:
         # Nothing would be seen.
         return _laid_on("black", image)
     ink = opacity >= 128
-    brightness = np.average(np.asarray(image.convert("L")), weights=opacity)
+    # What white shows through is known, so the rest of what is seen is the ink's.
+    brightness = 255 * (1 - (255 - seen.mean()) / opacity.mean())
     # A few dark pixels, such as the fringes of smoothed edges, are not the ink. Of a white card
     # with writing on it, more is dark.
     few_dark = (seen < 128).sum() <= 0.02 * ink.sum()

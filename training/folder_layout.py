@@ -15,17 +15,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from serving.limits import IMAGE_SUFFIXES
 from training.errors import DataError
 
 Split = Literal["train", "validation", "test"]
 
-IMAGE_SUFFIXES = frozenset(
-    f".{name}"
-    for name in [
-        *("avif", "bmp", "dib", "gif", "heic", "heif", "jfif"),
-        *("jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"),
-    ]
-)
 _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),

@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from serving.contract import ImageInput
 from serving.errors import InvalidInputError
 from serving.images import decode_image, ignore_warnings
+from serving.limits import IMAGE_SUFFIXES
 from serving.preprocessing import preprocess
 from training.datasets import Split
 from training.errors import DataError
-from training.folder_layout import IMAGE_SUFFIXES, Example, read_layout, require_two_classes
+from training.folder_layout import Example, read_layout, require_two_classes
 from training.parts import Index
 
-# More than the gateway takes by default: who trains knows their files.
-MAX_PIXELS = 128 * 2**20
 # Tensors of up to this many bytes are kept, so that a small folder is decoded once.
 CACHE_BYTES = 512 * 2**20
 DEFAULT_SIZE = 64
@@ -168,7 +167,7 @@ class FolderExamples:
     def _tensor(self, place: int) -> NDArray[np.float32]:
         data = self.raw(place)
         try:
-            pixels = decode_image(data, str(self._files[place]), MAX_PIXELS)
+            pixels = decode_image(data, str(self._files[place]))
         except InvalidInputError as error:
             raise DataError(f"changed since it was first read: {error}") from error
         return preprocess(pixels, self._spec.preprocessing)
@@ -234,7 +233,7 @@ def _look(path: Path) -> _Seen:
         if size > _LARGEST_FILE:
             return _Seen(problem=f"{size / 2**20:,.0f} MiB are too large for an image")
         data = path.read_bytes()
-        pixels = decode_image(data, "file", MAX_PIXELS)
+        pixels = decode_image(data, "file")
     except OSError as error:
         return _Seen(problem=f"cannot be read ({error.strerror})")
     except InvalidInputError as error:

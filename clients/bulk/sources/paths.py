@@ -8,9 +8,10 @@ from clients.bulk.item import Item
 from clients.bulk.sources.archives import tar_items, zip_items
 from clients.bulk.sources.counting import count
 from clients.bulk.sources.files import file_item, walk
-from clients.bulk.sources.kinds import IMAGES, MAX_ITEM_BYTES, TABLES, TARS, ZIPS
+from clients.bulk.sources.kinds import MAX_ITEM_BYTES, TABLES, TARS, ZIPS
 from clients.bulk.sources.stdin import STDIN, stdin_items
 from clients.bulk.sources.tables import row_items
+from serving.limits import IMAGE_SUFFIXES
 
 
 class Paths:
@@ -42,7 +43,7 @@ class Paths:
             max_item_bytes: a larger file or member is an item that fails, unread.
         """
         self._paths = paths
-        self._wanted = TABLES if tables else IMAGES
+        self._wanted = TABLES if tables else IMAGE_SUFFIXES
         self._leave_out = {str(path.absolute()) for path in leave_out}
         self._max_item_bytes = max_item_bytes
         self.passed_over = 0

@@ -45,10 +45,10 @@ _ADJUSTED = {
 }
 _FAILED = {
     "error": {
-        "detail": "instances[1]: expected an image (PNG, …), got 5 bytes that start with b'hello'",
+        "detail": "instances[1]: expected an image (PNG, …), got text that starts with “hello”",
         "field": "instances[1]",
         "expected": "an image (PNG, …)",
-        "got": "5 bytes that start with b'hello'",
+        "got": "text that starts with “hello”",
     }
 }
 

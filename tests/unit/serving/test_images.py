@@ -1,14 +1,18 @@
 import contextlib
 import io
+import re
+import struct
+import zlib
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from serving.errors import InvalidInputError, TooLargeError
-from serving.images import decode_image
+from serving.images import WORKING_PIXELS, decode_image
 from tests.images import bomb, encoded, png, stroke
 
 
@@ -62,7 +66,7 @@ def test_of_an_animation_the_first_frame_counts():
 
 
 def test_a_bomb_is_refused_by_its_header():
-    for data in (bomb(), bomb(5000, 5000)):
+    for data in (bomb(), bomb(8000, 8000)):
         with pytest.raises(TooLargeError):
             decode_image(data)
 
@@ -74,7 +78,7 @@ def test_the_pixel_limit_is_exact():
         decode_image(data, max_pixels=99)
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 def test_a_cut_off_image_is_refused(format):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
     data = encoded(noise, format)
@@ -98,3 +102,358 @@ def test_white_ink_without_paper_is_seen():
     pixels = decode_image(encoded(ink, "PNG"))
     assert pixels[3, 3].tolist() == [255, 255, 255]
     assert pixels[0, 0].tolist() == [0, 0, 0]
+
+
+def seven(size: int = 64) -> np.ndarray:
+    """Dark on white, uint8 [size, size], unlike itself however it is turned."""
+    pixels = np.full((size, size), 255, np.uint8)
+    pixels[size // 8 : size // 4, size // 8 : size // 2] = 0
+    pixels[size // 8 : size * 3 // 4, size // 2 : size * 5 // 8] = 0
+    return pixels
+
+
+def exif(*entries: tuple[int, int, int, bytes | None], extra: bytes = b"") -> bytes:
+    """EXIF of (tag, type, count, value of 4 bytes); without a value, of what `extra` holds."""
+    entries = tuple(sorted(entries, key=lambda entry: entry[0]))
+    content = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries))
+    for tag, kind, count, value in entries:
+        offset = struct.pack("<I", 14 + 12 * len(entries))
+        content += struct.pack("<HHI", tag, kind, count) + (offset if value is None else value)
+    return content + bytes(4) + extra
+
+
+def turned_by(orientation: int) -> tuple[int, int, int, bytes]:
+    return (0x0112, 3, 1, struct.pack("<HH", orientation, 0))
+
+
+def jpeg(pixels: np.ndarray, **options) -> bytes:
+    return encoded(pixels, "JPEG", quality=95, subsampling=0, **options)
+
+
+def is_like(pixels: np.ndarray, expected: np.ndarray, most: float = 3) -> bool:
+    """Whether decoded pixels [h, w, 1 or 3] are these [h, w], but for what compression does."""
+    assert pixels.shape[:2] == expected.shape
+    return float(np.abs(pixels.astype(float) - expected[:, :, np.newaxis]).mean()) < most
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    list(
+        enumerate(
+            [
+                lambda image: image,
+                np.fliplr,
+                lambda image: np.rot90(image, 2),
+                np.flipud,
+                np.transpose,
+                lambda image: np.rot90(image, -1),
+                lambda image: np.rot90(image, 2).T,
+                np.rot90,
+                lambda image: image,
+            ],
+            1,
+        )
+    ),
+)
+def test_each_orientation(orientation, upright):
+    pixels = seven()[:, :56]
+    decoded = decode_image(jpeg(pixels, exif=exif(turned_by(orientation))))
+    assert is_like(decoded, upright(pixels))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        *{
+            "resolution as signed -1/0": exif(
+                turned_by(6), (0x011A, 10, 1, None), extra=struct.pack("<ii", -1, 0)
+            ),
+            "resolution as text": exif(turned_by(6), (0x011A, 2, 4, b"72\0\0")),
+            "width as text": exif(turned_by(6), (0x0100, 2, 4, b"4032")),
+            "place as text": exif(
+                turned_by(6), (0x8825, 4, 1, None), extra=struct.pack("<HHHI", 1, 2, 2, 4) + b"52.5"
+            ),
+            "values beyond the end": exif(turned_by(6), (0x010F, 2, 99, b"\xff\xff\xff\x7f")),
+            "cut off after the orientation": exif(turned_by(6))[:26] + b"\0",
+        }.items()
+    ],
+    ids=lambda item: item[0],
+)
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_a_photo_is_turned_whatever_else_its_exif_says(block, format):
+    decoded = decode_image(saved(Image.fromarray(np.rot90(seven())), format, exif=block[1]))
+    assert is_like(decoded, seven(), 6)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"Exif\0\0no TIFF header",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        exif((0x0112, 2, 2, b"6\0\0\0")),
+        exif((0x0112, 4, 1, struct.pack("<I", 6))),
+        exif(turned_by(9)),
+    ],
+    ids=["not TIFF", "out of bounds", "a text", "a long", "9"],
+)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_turns_nothing(block, format):
+    image = Image.fromarray(seven()).convert("RGB")
+    assert is_like(decode_image(saved(image, format, exif=block)), seven(), 6)
+
+
+def test_browsers_do_not_turn_webp_nor_by_xmp():
+    image = Image.fromarray(seven()).convert("RGB")
+    webp = saved(image, "WEBP", lossless=True, exif=exif(turned_by(6)))
+    assert is_like(decode_image(webp), seven())
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    assert is_like(decode_image(saved(image, "JPEG", xmp=xmp)), seven())
+
+
+def chunk(name: bytes, data: bytes, crc: int | None = None) -> bytes:
+    crc = zlib.crc32(name + data) if crc is None else crc
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        *{
+            "checksum of a text": chunk(b"tEXt", b"a\0b", crc=1),
+            "eXIf of zeros": chunk(b"eXIf", bytes(8)),
+            "text of 2 MB": chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2 * 2**20))),
+            "profile of 2 MB": chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(2 * 2**20))),
+            "profile in a compression to come": chunk(b"iCCP", b"a\0\1profile"),
+            "EXIF as text": chunk(b"tEXt", b"exif\0b'Exif\\x00\\x00MM'"),
+            "bytes that are no text": chunk(b"iTXt", b"\xff" * 40),
+        }.items()
+    ],
+    ids=lambda item: item[0],
+)
+def test_what_is_wrong_beside_a_png_s_pixels_does_not_matter(more):
+    data, turned = png(seven()), chunk(b"eXIf", exif(turned_by(3))[6:])
+    for place in (33, len(data) - 12):  # before and after the pixels
+        damaged = data[:place] + more[1] + data[place:]
+        assert is_like(decode_image(damaged), seven())
+    damaged = data[:33] + more[1] + turned + data[33:]
+    assert is_like(decode_image(damaged), np.rot90(seven(), 2))
+
+
+def test_a_png_without_its_last_chunk_is_whole():
+    data = png(seven())
+    for cut in (12, 5):
+        assert is_like(decode_image(data[:-cut]), seven())
+    with pytest.raises(InvalidInputError, match="damaged or cut off PNG"):
+        decode_image(data[:-60])
+
+
+def test_a_jpeg_without_its_last_marker_is_whole():
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)
+    whole = jpeg(noise)
+    assert is_like(decode_image(whole[:-2]), decode_image(whole)[:, :, 0])
+    progressive = jpeg(noise, progressive=True)
+    for cut in (whole[:-400], whole[: len(whole) // 2], progressive[: len(progressive) // 2]):
+        with pytest.raises(InvalidInputError, match="damaged or cut off JPEG"):
+            decode_image(cut)
+
+
+def test_bytes_after_an_image_do_not_matter():
+    for kind in ("JPEG", "PNG", "GIF", "BMP"):
+        assert is_like(decode_image(encoded(seven(), kind) + b"a video" * 99), seven())
+
+
+def bmp(alpha: int) -> bytes:
+    """32 bits a pixel with a header of version 5, as clipboards have it."""
+    rows = np.repeat(np.flipud(seven())[:, :, np.newaxis], 4, axis=2)
+    rows[:, :, 3] = alpha
+    pixels = rows.tobytes()
+    head = struct.pack("<IiiHHIIiiII", 124, 64, 64, 1, 32, 3, len(pixels), 2835, 2835, 0, 0)
+    head += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(64)
+    size = 14 + len(head) + len(pixels)
+    return b"BM" + struct.pack("<IHHI", size, 0, 0, 14 + len(head)) + head + pixels
+
+
+def test_an_alpha_channel_of_zeros_is_not_used():
+    for alpha in (0, 255):
+        assert is_like(decode_image(bmp(alpha)), seven())
+
+
+def ink_on_nothing(colour: int) -> np.ndarray:
+    """RGBA: a seven of that grey, transparent around it."""
+    pixels = np.full((64, 64, 4), colour, np.uint8)
+    pixels[:, :, 3] = 255 - seven()
+    return pixels
+
+
+def test_light_ink_is_laid_on_black_whatever_dark_is_beside_it():
+    stray = ink_on_nothing(255)
+    stray[60, 60] = (0, 0, 0, 255)
+    soft = np.array(Image.fromarray(ink_on_nothing(255)).resize((90, 90)))
+    soft[(soft[:, :, 3] > 0) & (soft[:, :, 3] < 128), :3] = 0
+    for pixels in (ink_on_nothing(255), ink_on_nothing(220), stray, soft):
+        decoded = decode_image(png(pixels))
+        ink = decoded[pixels[:, :, 3] > 200]
+        assert decoded[0, 0].tolist() == [0, 0, 0]
+        assert np.median(ink) >= 220
+
+
+def test_dark_ink_is_laid_on_white_and_so_is_a_light_card():
+    card = np.zeros((96, 96, 4), np.uint8)
+    card[16:80, 16:80, :3] = seven()[:, :, np.newaxis]
+    card[16:80, 16:80, 3] = 255
+    rounded = np.dstack([np.repeat(seven()[:, :, np.newaxis], 3, axis=2), np.full((64, 64), 255)])
+    rounded[0, 0, 3] = 0
+    for pixels in (ink_on_nothing(0), ink_on_nothing(90), card, rounded.astype(np.uint8)):
+        decoded = decode_image(png(pixels))
+        assert decoded[0, 0].tolist() == [255, 255, 255]
+        assert decoded.min() < 100
+
+
+def test_transparency_by_palette_and_by_colour():
+    image = Image.fromarray(np.where(seven() < 128, 0, 1).astype(np.uint8), "P")
+    image.putpalette([10, 20, 30, 90, 0, 0])
+    for data in (saved(image, transparency=1), saved(image, "GIF", transparency=1)):
+        assert decode_image(data)[0, 0].tolist() == [255, 255, 255]
+        assert decode_image(data)[9, 9].tolist() == [10, 20, 30]
+    grey = saved(Image.fromarray(seven() // 2), transparency=127)
+    assert decode_image(grey)[0, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.float32([[0, 0.5, 1]]), [0, 128, 255]),
+        (np.float32([[0, 100.4, 200]]), [0, 100, 200]),
+        (np.float32([[0, 25700, 65535]]), [0, 100, 255]),
+        (np.float32([[np.nan, -3, 0.2]]), [0, 0, 51]),
+        (np.int32([[0, 100, 255]]), [0, 100, 255]),
+        (np.int32([[0, 50_000, 100_000]]), [0, 128, 255]),
+        (np.uint16([[0, 25700, 65535]]), [0, 100, 255]),
+    ],
+)
+def test_floats_and_wide_integers_fill_the_range(values, expected):
+    data = saved(Image.fromarray(values), "TIFF")
+    assert decode_image(data)[0, :, 0].tolist() == expected
+
+
+def test_cmyk_of_a_jpeg_is_inverted_as_adobe_writes_it():
+    colour = np.zeros((32, 32, 3), np.uint8)
+    colour[:, 16:] = (250, 120, 20)
+    data = saved(Image.fromarray(colour).convert("CMYK"), "JPEG", quality=95, subsampling=0)
+    assert np.abs(decode_image(data).astype(int) - colour).mean() < 4
+
+
+def heic(image: Image.Image, **options) -> bytes:
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, quality=-1, chroma=444, **options)
+    return buffer.getvalue()
+
+
+def test_heic_and_avif():
+    image = Image.fromarray(seven()).convert("RGB")
+    assert is_like(decode_image(heic(image)), seven())
+    assert is_like(decode_image(saved(image, "AVIF", quality=90)), seven())
+    # AVIF is turned by its container.
+    avif = saved(image.transpose(Image.Transpose.ROTATE_90), "AVIF", exif=exif(turned_by(6)))
+    assert is_like(decode_image(avif), seven(), 6)
+
+
+@pytest.mark.parametrize("format", ["WEBP", "PNG", "AVIF"])
+def test_of_other_animations_the_first_frame_counts_too(format):
+    first, *more = (Image.fromarray(each).convert("RGB") for each in (seven(), 255 - seven()))
+    assert is_like(decode_image(saved(first, format, save_all=True, append_images=more)), seven())
+
+
+def test_an_animated_png_s_image_for_other_programs_is_not_a_frame():
+    other, *frames = (Image.fromarray(each) for each in (255 - seven(), seven(), 255 - seven()))
+    data = saved(other, save_all=True, append_images=frames, default_image=True)
+    assert is_like(decode_image(data), seven())
+
+
+def test_icons():
+    data = saved(Image.fromarray(seven()).convert("RGB"), "ICO", sizes=[(16, 16), (64, 64)])
+    assert is_like(decode_image(data), seven())
+    bitmap = saved(Image.fromarray(seven()).convert("RGB"), "ICO", bitmap_format="bmp")
+    assert is_like(decode_image(bitmap[:2] + b"\2" + bitmap[3:]), seven())  # a pointer
+    with pytest.raises(TooLargeError, match="9000 x 9000"):
+        decode_image(data.replace(struct.pack(">II", 64, 64), struct.pack(">II", 9000, 9000)))
+
+
+def photo(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def test_small_photos_are_decoded_as_they_are():
+    image = photo(2048, 2048)
+    assert image.width * image.height == WORKING_PIXELS
+    data = saved(image, "JPEG")
+    np.testing.assert_array_equal(decode_image(data), np.asarray(Image.open(io.BytesIO(data))))
+
+
+def test_large_photos_are_scaled_down_alike_in_every_format():
+    image = photo(3001, 2301)
+    expected = np.asarray(image.reduce(2), dtype=int)
+    turned = saved(image, "JPEG", quality=90, exif=exif(turned_by(6)))
+    decoded = {
+        "JPEG": decode_image(saved(image, "JPEG", quality=90)),
+        "turned": np.rot90(decode_image(turned)),
+        "BMP": decode_image(saved(image, "BMP")),
+        "RGBA": decode_image(saved(image.convert("RGBA"), "TIFF")),
+    }
+    for kind, pixels in decoded.items():
+        assert pixels.shape == (1151, 1501, 3), kind
+        assert np.abs(pixels - expected).mean() < 1.5, kind
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "CMYK", "I;16", "I", "F"])
+def test_large_images_of_every_mode_are_scaled_down(mode):
+    image = photo(2100, 2050).convert("L")
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image, np.uint16) * 257)
+    elif mode in ("I", "F"):
+        image = Image.fromarray(np.asarray(image, np.int32 if mode == "I" else np.float32))
+    else:
+        image = image.convert(mode)
+    data = saved(image, "TIFF")
+    decoded = decode_image(data)
+    assert decoded.shape[:2] == (1025, 1050)
+    expected = np.asarray(photo(2100, 2050).convert("L").reduce(2))
+    assert is_like(decoded.mean(axis=2, keepdims=True), expected, 45 if mode == "1" else 2)
+
+
+def test_webp_may_have_half_the_pixels():
+    data = encoded(np.zeros((10, 10), np.uint8), "WEBP")
+    assert decode_image(data, max_pixels=200).shape == (10, 10, 3)
+    with pytest.raises(TooLargeError, match="at most 99 pixels, got 10 x 10"):
+        decode_image(data, max_pixels=199)
+
+
+def test_a_jpeg_of_many_scans_is_refused():
+    whole = jpeg(seven(), progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    data = whole[:-2] + whole[last:-2] * 200 + b"\xff\xd9"
+    with pytest.raises(InvalidInputError, match="at most 100 scans"):
+        decode_image(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "got"),
+    [
+        (b'<?xml version="1.0"?>\n<svg xmlns=""/>', "an SVG drawing; export it as PNG"),
+        (b"\xef\xbb\xbf<SVG></SVG>", "an SVG drawing"),
+        (b"%PDF-1.7", "a PDF document; export it as PNG or JPEG"),
+        (b"<!doctype html><p>Sign in", "an HTML or XML document"),
+        (b"data:image/png;base64,iVBORw0KGgo", "an image as base64 text"),
+        (b"/9j/4AAQSkZJRg", "an image as base64 text"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2", "an MP4 or QuickTime video"),
+        (b"\xff\x0a\xfa\x7f", "a JPEG XL image"),
+        (b"hello", "text that starts with “hello”"),
+        (b"\x93NUMPY\1\0", "8 bytes that start with 93 4e 55 4d 50 59 01 00"),
+    ],
+)
+def test_what_is_no_image_is_named_with_the_formats_that_are(data, got):
+    expected = "expected an image (PNG, JPEG, WebP, GIF, BMP, TIFF, ICO, AVIF or HEIC), got "
+    with pytest.raises(InvalidInputError, match=re.escape(expected + got)):
+        decode_image(data)
