@@ -4,7 +4,8 @@ from serving.gateway.config import GatewayConfig
 from serving.gateway.docs.examples import IMAGE, ONE_ROW, ROWS, TABLE, TENSOR
 from serving.gateway.docs.parts import Json, array, example, media, obj, schema
 
-_IMAGES = tuple(f"image/{kind}" for kind in ("png", "jpeg", "webp", "bmp", "gif", "tiff"))
+_KINDS = ("png", "jpeg", "webp", "heic", "avif", "bmp", "gif", "tiff", "x-icon")
+_IMAGES = tuple(f"image/{kind}" for kind in _KINDS)
 _ANY = "application/octet-stream"
 
 

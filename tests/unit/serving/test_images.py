@@ -322,13 +322,13 @@ def test_transparency_by_palette_and_by_colour():
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (np.float32([[0, 0.5, 1]]), [0, 128, 255]),
-        (np.float32([[0, 100.4, 200]]), [0, 100, 200]),
-        (np.float32([[0, 25700, 65535]]), [0, 100, 255]),
-        (np.float32([[np.nan, -3, 0.2]]), [0, 0, 51]),
-        (np.int32([[0, 100, 255]]), [0, 100, 255]),
-        (np.int32([[0, 50_000, 100_000]]), [0, 128, 255]),
-        (np.uint16([[0, 25700, 65535]]), [0, 100, 255]),
+        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
+        (np.array([[0, 100.4, 200]], np.float32), [0, 100, 200]),
+        (np.array([[0, 25700, 65535]], np.float32), [0, 100, 255]),
+        (np.array([[np.nan, -3, 0.2]], np.float32), [0, 0, 51]),
+        (np.array([[0, 100, 255]], np.int32), [0, 100, 255]),
+        (np.array([[0, 50_000, 100_000]], np.int32), [0, 128, 255]),
+        (np.array([[0, 25700, 65535]], np.uint16), [0, 100, 255]),
     ],
 )
 def test_floats_and_wide_integers_fill_the_range(values, expected):
