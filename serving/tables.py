@@ -84,9 +84,10 @@ class ColumnBase(
     def _block(
         self, parts: Sequence[NDArray[Any]], missing: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Parts, each [n] or [n, k], side by side with the indicator."""
-        parts = [*parts, missing] if self.indicator else parts
-        return np.column_stack(parts).astype(np.float32)
+        """Parts, each [n, k], side by side with the indicator."""
+        parts = [*parts, missing[:, np.newaxis]] if self.indicator else parts
+        block = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        return block.astype(np.float32, copy=False)
 
 
 class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
@@ -125,7 +126,7 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
         missing = np.isnan(numbers)
         # Standardised in 64 bits: large numbers that differ by little stay apart.
         standard = (np.where(missing, self.imputed, numbers) - self.mean) / self.scale
-        return self._block([standard], missing)
+        return self._block([standard[:, np.newaxis]], missing)
 
     def parse(self, value: Any, decimal: str | None, field: str) -> float:
         """The number that a cell holds; NaN where it holds none.
@@ -271,7 +272,8 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
             minutes = np.floor((days - whole) * 1440 + 1e-6).astype(np.int64)
             circles.append((minutes, 1440))
         points = [_circle(size)[np.clip(place, 0, size - 1)] for place, size in circles]
-        return self._block([(days - self.mean) / self.scale, *points], missing)
+        standard = (days - self.mean) / self.scale
+        return self._block([standard[:, np.newaxis], *points], missing)
 
     def parse(self, value: Any, field: str) -> float:
         """The date that a cell holds, as days since 1970-01-01; NaN where it holds none.

@@ -1,14 +1,21 @@
 """The page at `/`, in a real browser."""
 
+import dataclasses
 import re
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
+from werkzeug.serving import make_server
 
+from serving.gateway.app import create_app
 from tests.shared_data import shared_data
+from tests.table_models import table_classifier
+from tests.unit.gateway.conftest import LIMITED, FakeServer
 
 
 def card(page: Page, model: str):
@@ -117,3 +124,35 @@ def test_nothing_comes_from_elsewhere(page: Page, url: str) -> None:
     page.get_by_role("heading", name="cnn").wait_for()
     assert requests
     assert all(each.startswith((url, "blob:", "data:")) for each in requests)
+
+
+@pytest.fixture
+def table_page(browser: Browser) -> Iterator[Page]:
+    """The page of a gateway with a model of tables."""
+    upstream = FakeServer()
+    upstream.versions = {1: table_classifier()}
+    app = create_app(dataclasses.replace(LIMITED, models=("toy",)), upstream)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{server.port}")
+    yield page
+    page.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_row_may_be_incomplete(table_page: Page) -> None:
+    toy = card(table_page, "toy")
+    toy.get_by_label("colour").fill("green")
+    toy.get_by_role("button", name="Predict").click()
+    said = "Filled in: petal width 1. Not seen in training: colour “green”."
+    expect(toy.get_by_text(said)).to_be_visible()
+    expect(toy.locator(".answer")).not_to_have_text("–")
+    toy.get_by_label("petal width").fill("2,5")
+    toy.get_by_label("colour").fill("red")
+    toy.get_by_role("button", name="Predict").click()
+    expect(toy.get_by_text("Filled in")).to_be_hidden()
+    expect(toy.locator(".problem")).to_be_hidden()

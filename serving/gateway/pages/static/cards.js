@@ -12,6 +12,8 @@ export class Card {
     this.answer = make("p", "answer");
     this.problem = make("p", "problem");
     this.problem.hidden = true;
+    this.adjusted = make("p", "hint");
+    this.adjusted.hidden = true;
     this.bars = make("table", "bars");
     this.bars.append(make("caption", "quiet", `Probabilities of ${model.model}`), make("tbody"));
     this.why = make("button", "", "Why?");
@@ -25,13 +27,14 @@ export class Card {
     this.element = make("article", "card");
     const head = make("header");
     head.append(make("h3", "", model.model), this.about);
-    this.element.append(head, this.answer, this.problem, this.bars, this.why, this.picture, this.legend, facts(model));
+    this.element.append(head, this.answer, this.problem, this.adjusted, this.bars, this.why, this.picture, this.legend, facts(model));
     this.clear();
   }
 
   clear() {
     this.answer.textContent = "–";
     this.problem.hidden = true;
+    this.adjusted.hidden = true;
     this.about.textContent = "";
     this.bars.tBodies[0].replaceChildren();
     this.why.disabled = true;
@@ -41,6 +44,8 @@ export class Card {
   show({ prediction, version, milliseconds }) {
     this.problem.hidden = true;
     this.about.textContent = `version ${version} · ${Math.round(milliseconds)} ms`;
+    this.adjusted.textContent = adjustments(prediction);
+    this.adjusted.hidden = !this.adjusted.textContent;
     if (prediction.top) {
       this.answer.textContent = prediction.label;
       this.#fill(prediction.top, prediction.label);
@@ -103,23 +108,45 @@ export function rowForm(card, ask) {
     const input = make("input");
     input.type = "text";
     input.name = column.name;
-    input.required = true;
     if (column.kind === "numeric") input.inputMode = "decimal";
-    if (column.categories) input.placeholder = column.categories.slice(0, 4).join(", ");
+    if (column.kind === "date") input.placeholder = "2024-12-31";
     label.append(input);
+    if (column.categories) {
+      // Any text may be sent: what training did not see counts as "other".
+      input.placeholder = column.categories.slice(0, 4).join(", ");
+      const choices = make("datalist");
+      choices.id = `${card.model.model}/${column.name}`;
+      choices.append(...column.categories.map((category) => new Option(category)));
+      input.setAttribute("list", choices.id);
+      label.append(choices);
+    }
     form.append(label);
   }
+  form.append(make("p", "hint", "What is left empty is filled with a usual value."));
   form.append(make("button", "", "Predict"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const row = {};
     for (const column of card.model.input.columns) {
-      const text = form.elements.namedItem(column.name).value.trim();
-      row[column.name] = column.kind === "numeric" && text !== "" && !Number.isNaN(Number(text)) ? Number(text) : text;
+      row[column.name] = form.elements.namedItem(column.name).value.trim() || null;
     }
     ask(card, row);
   });
   return form;
+}
+
+// What the service filled in and did not know, as a sentence; empty if nothing.
+function adjustments({ imputed = {}, other = {} }) {
+  const filled = Object.entries(imputed).map(([column, value]) => `${column} ${usual(value)}`);
+  const unknown = Object.entries(other).map(([column, category]) => `${column} “${category}”`);
+  return [
+    filled.length ? `Filled in: ${filled.join(", ")}.` : "",
+    unknown.length ? `Not seen in training: ${unknown.join(", ")}.` : "",
+  ].join(" ").trim();
+}
+
+function usual(value) {
+  return typeof value === "number" ? String(Number(value.toPrecision(4))) : value ?? "nothing";
 }
 
 function barRow() {
