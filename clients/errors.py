@@ -7,6 +7,7 @@ CallError
 ├── UnavailableError        the server is down, starting or unreachable: try again
 ├── DeadlineExceededError   no answer in time
 └── ServerError             the server failed: look in its log
+    └── NoContractError     the model has no contract: its tensors can be called, nothing else
 """
 
 from collections.abc import Mapping
@@ -79,6 +80,10 @@ class DeadlineExceededError(CallError):
 
 class ServerError(CallError):
     """The server failed."""
+
+
+class NoContractError(ServerError):
+    """The model carries no contract, so nothing says how examples become its tensors."""
 
 
 _CLASSES: dict[Code, type[CallError]] = {

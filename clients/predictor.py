@@ -106,6 +106,13 @@ class Predicting:
             contract = answered
         raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
 
+    def forget(self, model: str) -> None:
+        """Read the contracts of a model anew: another one may have got its name."""
+        for exact in [key for key in self._contracts if key[0] == model]:
+            self._contracts.pop(exact, None)
+        for named in [key for key in self._current if key[0] == model]:
+            self._current.pop(named, None)
+
     def _contract(
         self, model: str, version: int | None, label: str | None, deadline: Deadline
     ) -> Generator[Ask, Any, Contract]:
@@ -179,6 +186,10 @@ class Predictor:
         """
         steps = self._predicting.steps(model, prepare, version, label, Deadline(timeout))
         return run(steps, lambda ask: ask(self._backend))
+
+    def forget(self, model: str) -> None:
+        """Read the contracts of a model anew: another one may have got its name."""
+        self._predicting.forget(model)
 
 
 def _predict(

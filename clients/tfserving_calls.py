@@ -10,7 +10,14 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from clients.backend import Metadata, TensorResponse, VersionStatus
-from clients.errors import CallError, InvalidRequestError, NotFoundError, ServerError, call_error
+from clients.errors import (
+    CallError,
+    InvalidRequestError,
+    NoContractError,
+    NotFoundError,
+    ServerError,
+    call_error,
+)
 from serving import contract as contracts
 from serving.api.messages.inference_pb2 import (
     ClassificationRequest,
@@ -229,8 +236,8 @@ def _states(response: GetModelStatusResponse) -> list[VersionStatus]:
     return sorted(versions, key=lambda status: status.version, reverse=True)
 
 
-def _no_contract(model: str, error: Exception) -> ServerError:
-    return ServerError(
+def _no_contract(model: str, error: Exception) -> NoContractError:
+    return NoContractError(
         Code.INTERNAL, f"model {model} carries no contract that can be read: {error}"
     )
 

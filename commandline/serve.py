@@ -46,6 +46,11 @@ if TYPE_CHECKING:
     envvar="ROCKSTAR_LOG_FORMAT",
     help="Lines on standard error: text, or json with an object a line.",
 )
+@click.option(
+    "--require-all-models",
+    is_flag=True,
+    help="Start only if every model loads; else those that load are served.",
+)
 @json_option
 def serve(
     models: Path,
@@ -57,9 +62,14 @@ def serve(
     workers: int,
     tfserving: str | None,
     log_format: logs.LogFormat,
+    require_all_models: bool,
     as_json: bool,
 ) -> None:
-    """Serve the models of a folder over HTTP and gRPC until Ctrl-C."""
+    """Serve the models of a folder over HTTP and gRPC until Ctrl-C.
+
+    Models and versions that come, change or go later are taken up within seconds. A model that does
+    not load is reported; the others are served.
+    """
     from serving.model_server.installed import missing
     from serving.serve import serve as run
 
@@ -68,7 +78,8 @@ def serve(
         raise click.ClickException(f"{reason}; with --tfserving HOST:8500 it is not needed")
     logs.configure(log_format, "serve")
     options = ServeOptions(
-        models, only, host, port, grpc_port, rest_port, workers, tfserving, log_format
+        *(models, only, host, port, grpc_port, rest_port, workers, tfserving, log_format),
+        require_all_models=require_all_models,
     )
     run(options, partial(_tell, as_json))
     if not as_json:

@@ -11,6 +11,9 @@ from serving.api.messages.model_server_config_pb2 import (
     ModelServerConfig,
 )
 
+# Of Keras, and of what LiteRT runs.
+_MODEL_FILES = {".keras", ".h5", ".hdf5", ".tflite"}
+
 
 class ModelFolderError(Exception):
     """A folder that cannot be used, or has nothing to serve; the message says what to do."""
@@ -35,6 +38,31 @@ def find_models(folder: Path) -> dict[str, Path]:
     return models
 
 
+def strays(folder: Path) -> list[str]:
+    """What lies in a folder of models and looks like a model, but is not served; a sentence each.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        name = path.stem if path.is_file() else path.name
+        command = f"rockstar import {path} --name {name}"
+        if path.is_file() and path.suffix in _MODEL_FILES:
+            found.append(f"{path} is not served: publish it as a version with {command}")
+        elif path.is_dir() and not _has_version(path):
+            if (path / "saved_model.pb").is_file():
+                found.append(
+                    f"{path} is not served: it holds a SavedModel but no version; move it to "
+                    f"{path}/1, or publish it with {command}"
+                )
+            else:
+                found.append(f"{path} is not served: it holds no version, such as {path.name}/1")
+    return found
+
+
 def model_config(models: dict[str, Path], declared: Mapping[str, ModelConfig]) -> str:
     """A --model_config_file for models, in protobuf's text format.
 
@@ -57,4 +85,7 @@ def model_config(models: dict[str, Path], declared: Mapping[str, ModelConfig]) -
 def _has_version(path: Path) -> bool:
     if path.name.startswith(".") or not path.is_dir():
         return False
-    return any(child.name.isdecimal() and child.is_dir() for child in path.iterdir())
+    try:
+        return any(child.name.isdecimal() and child.is_dir() for child in path.iterdir())
+    except OSError:  # nobody may read it: it must not hide the others
+        return False

@@ -31,6 +31,7 @@ class ServeOptions:
         workers: processes of the gateway.
         tfserving: "host:port" of a TensorFlow Serving to use instead of the embedded server.
         log_format: of both servers.
+        require_all_models: whether a model that does not load keeps the service from starting.
     """
 
     models: Path
@@ -42,3 +43,4 @@ class ServeOptions:
     workers: int = field(default_factory=default_workers)
     tfserving: str | None = None
     log_format: LogFormat = "text"
+    require_all_models: bool = False

@@ -22,6 +22,8 @@ STOP_TIMEOUT_S = 4.0
 MAX_QUICK_DEATHS = 5
 QUICK_S = 10.0
 _POLL_S = 0.1
+# Seconds between two calls of what looks for changes.
+REFRESH_S = 1.0
 # glibc gives each thread an arena of its own, which keeps what the thread once needed. Threads that
 # take turns with Python's lock do as well with two: after a load, 11 MB less, and no slower. What
 # large images take goes back at once, unless glibc may learn from it to keep more: after 16 of 16
@@ -142,13 +144,20 @@ class Supervisor:
                 return False
         return True
 
-    def watch(self) -> None:
+    def watch(self, refresh: Callable[[], None] = lambda: None) -> None:
         """Restart children that die, until told to stop.
+
+        Args:
+            refresh: called about once a second.
 
         Raises:
             ServeError: a child dies again and again.
         """
+        next_refresh = time.monotonic()
         while not self._stopping.wait(_POLL_S):
+            if time.monotonic() >= next_refresh:
+                next_refresh = time.monotonic() + REFRESH_S
+                refresh()
             for child in self._children:
                 if child.exit_code is not None:
                     self._restart(child)

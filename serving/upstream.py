@@ -2,16 +2,19 @@
 
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving.listening import host_and_port, reachable, require_free
-from serving.model_folder import ModelFolderError, find_models, model_config
+from serving.model_folder import ModelFolderError, find_models, model_config, strays
 from serving.models_config import declared
 from serving.serve_options import ServeOptions
 from serving.supervisor import Child, ServeError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Upstream:
         rest: tells the host:port of its REST API, once it is ready; None where it runs elsewhere.
         config: the model server's configuration, by which gateway workers run models themselves.
         children: the processes to run before the gateway.
+        refresh: looks for models that are new or gone; to be called now and then.
     """
 
     models: tuple[str, ...]
@@ -31,6 +35,7 @@ class Upstream:
     rest: Callable[[], str | None]
     config: Path | None = None
     children: tuple[Child, ...] = ()
+    refresh: Callable[[], None] = lambda: None
 
 
 def embedded(options: ServeOptions, folder: Path) -> Upstream:
@@ -54,6 +59,7 @@ def embedded(options: ServeOptions, folder: Path) -> Upstream:
         # Gateway workers run what they can themselves: no hop, and no copy on the way.
         config=server.config,
         children=(Child("model server", server.command, server.is_ready),),
+        refresh=server.refresh,
     )
 
 
@@ -78,7 +84,10 @@ class _EmbeddedServer:
         self._options = options
         self._addresses = folder / "addresses.json"
         self.config = folder / "models.config"
+        self._text = config
         self.config.write_text(config)
+        self._told: set[str] = set()
+        self._report_strays()
         self._known: dict[str, str] = {}
         self._started = False
 
@@ -88,10 +97,11 @@ class _EmbeddedServer:
         rest = self._options.rest_port or _port(self.addresses().get("rest"))
         self._addresses.unlink(missing_ok=True)
         # Once in service, a model that was damaged meanwhile must not take the others down.
-        strict, self._started = not self._started, True
+        strict, self._started = self._options.require_all_models and not self._started, True
         return [
             *(sys.executable, "-m", "serving.model_server"),
             f"--model_config_file={self.config}",
+            "--model_config_file_poll_wait_seconds=1",
             "--prefer_tflite_model=true",
             # Gateway workers run the models; it is asked only by those who call it directly.
             "--litert_on_demand=true",
@@ -103,6 +113,35 @@ class _EmbeddedServer:
             f"--log_format={self._options.log_format}",
             "--allow_version_labels_for_unavailable_models",
         ]
+
+    def refresh(self) -> None:
+        """Have the models served that the folder holds by now, with their labels."""
+        try:
+            _, config = _models_to_serve(self._options, at_start=False)
+        except ServeError as error:
+            self._tell(f"{error}; what was served before stays")
+            return
+        self._report_strays()
+        if config != self._text:
+            new = self.config.with_suffix(".new")
+            try:
+                new.write_text(config)
+                new.replace(self.config)
+            except OSError as error:
+                self._tell(f"{self.config} cannot be written ({error.strerror}): changes wait")
+                return
+            self._text = config
+
+    def _report_strays(self) -> None:
+        with contextlib.suppress(OSError):
+            for sentence in strays(self._options.models):
+                self._tell(sentence)
+
+    def _tell(self, sentence: str) -> None:
+        """Once, not at each look."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            log.warning("%s", sentence)
 
     def is_ready(self) -> bool:
         """The server writes its addresses when it is ready."""
@@ -120,7 +159,9 @@ class _EmbeddedServer:
         return self._known
 
 
-def _models_to_serve(options: ServeOptions) -> tuple[tuple[str, ...], str]:
+def _models_to_serve(
+    options: ServeOptions, *, at_start: bool = True
+) -> tuple[tuple[str, ...], str]:
     """The names of the models, and the model server's configuration."""
     try:
         models = find_models(options.models)
@@ -128,7 +169,7 @@ def _models_to_serve(options: ServeOptions) -> tuple[tuple[str, ...], str]:
     except ModelFolderError as error:
         raise ServeError(str(error)) from error
     missing = sorted(set(options.only) - set(models))
-    if missing:
+    if missing and at_start:
         raise ServeError(
             f"{options.models} holds no model {', '.join(missing)}; it holds {', '.join(models)}"
         )

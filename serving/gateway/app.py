@@ -36,7 +36,7 @@ from serving.gateway.observing.chosen import observers_for
 from serving.gateway.predicting import GatewayPredictor
 from serving.gateway.preparing import Preparing
 from serving.gateway.seldom import Seldom
-from serving.gateway.state import Gateway
+from serving.gateway.state import Gateway, ServedModels
 from serving.gateway.traffic.routing import Router
 from serving.gateway.traffic.shadowing import Shadows
 from serving.gateway.turns import Turns
@@ -93,10 +93,13 @@ def create_app(
     app = Application(__name__, static_folder=None)
     app.json = MsgspecProvider(app)
     app.extensions["metrics"] = registry = CollectorRegistry()
-    observer = Observers((*observers, MetricsObserver(config, registry), *observers_for(config)))
+    served = ServedModels(config.models)
+    counts = MetricsObserver(served, registry)
+    served.on_removal(counts.forget)
+    observer = Observers((*observers, counts, *observers_for(config)))
     files = files or read_files(config)
-    backend = backend or _connect(config, turns)
-    app.extensions["gateway"] = _gateway(config, files, backend, observer, stopping, turns)
+    backend = backend or _connect(config, served, turns)
+    app.extensions["gateway"] = _gateway(config, files, backend, served, observer, stopping, turns)
     for api in apis:
         app.register_blueprint(api.blueprint)
     errors.init_app(app, apis)
@@ -106,14 +109,14 @@ def create_app(
     return app
 
 
-def _connect(config: GatewayConfig, turns: Turns) -> Backend:
+def _connect(config: GatewayConfig, served: ServedModels, turns: Turns) -> Backend:
     if not config.models_config:
         return _model_server(config.upstream)
     # Not for every gateway: LiteRT need not be installed.
     from serving.gateway.upstream.in_process import InProcess
 
     server = Late(lambda: _model_server(config.upstream))
-    return InProcess(server, Path(config.models_config), _calls(config), turns)
+    return InProcess(server, Path(config.models_config), _calls(config), turns, served)
 
 
 def _model_server(address: str) -> Backend:
@@ -133,6 +136,7 @@ def _gateway(
     config: GatewayConfig,
     files: Files,
     backend: Backend,
+    served: ServedModels,
     observer: Observer,
     stopping: Callable[[], bool],
     turns: Turns,
@@ -148,13 +152,17 @@ def _gateway(
     guarded = Circuit(Reported(backend, observer), observer, enough)
     shared = Coalescing(guarded, max_batch, _calls(config), observer, turns)
     router, shadows = Router(files.routes), Shadows(observer)
+    direct, behind = Predictor(Timed(shared)), Predictor(guarded)
+    served.on_removal(direct.forget)
+    served.on_removal(behind.forget)
     predictor = GatewayPredictor(
-        *(Predictor(Timed(shared)), Predictor(guarded), router, shadows, observer),
+        *(direct, behind, router, shadows, observer),
         Preparing(config.preparing, turns),
     )
     routed = Routed(Timed(guarded), guarded, router, shadows)
-    known = (*config.models, *files.routes.aliases)
+    aliases = tuple(files.routes.aliases)
     uploads = Uploads(config.upload_timeout)
     return Gateway(
-        config, known, routed, predictor, observer, stopping, Seldom(log), turns, uploads
+        *(config, served, aliases, routed, predictor, observer, stopping, Seldom(log), turns),
+        uploads,
     )

@@ -33,6 +33,11 @@ class GatewayConfig:
         ),
     ] = ""
 
+    require_all_models: Annotated[
+        bool,
+        Meta(description="Not ready while a model has failed to load; else the others are served."),
+    ] = False
+
     routes: Annotated[
         str, Meta(description="Routes file; read again on SIGHUP. See rockstar check.")
     ] = ""

@@ -13,7 +13,7 @@ from werkzeug.exceptions import (
     RequestEntityTooLarge,
 )
 
-from clients.errors import CallError
+from clients.errors import CallError, NoContractError
 from serving.api.status import HTTP_STATUS, Code
 from serving.errors import InvalidInputError, TooLargeError
 from serving.gateway.api import Api
@@ -74,6 +74,8 @@ def _problem(error: Exception, api: Api) -> Problem:
         return error.problem
     if isinstance(error, InvalidInputError):
         return _invalid_input(error)
+    if isinstance(error, NoContractError):
+        return _invalid_input(_no_contract(context().model))
     if isinstance(error, CallError):
         return _failed_call(error, api)
     if isinstance(error, ParseException):
@@ -94,6 +96,16 @@ def _problem(error: Exception, api: Api) -> Problem:
         HTTPStatus.INTERNAL_SERVER_ERROR,
         INTERNAL,
         Code.INTERNAL,
+    )
+
+
+def _no_contract(model: str) -> InvalidInputError:
+    return InvalidInputError(
+        "model",
+        expected="one with a contract, which says how images or rows become tensors",
+        got=f"{model}, which has none that can be read",
+        hint=f"send tensors to /v1/models/{model}:predict or /v2/models/{model}/infer, or import "
+        f"it: rockstar import FOLDER --name {model} --labels A,B,… (see rockstar import --help)",
     )
 
 

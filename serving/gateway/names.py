@@ -11,7 +11,7 @@ def not_found(model: str, version: int | None = None, label: str | None = None) 
     try:
         states = gateway().backend.status(model, timeout=context().time_left())
     except NotFoundError:
-        served = ", ".join(gateway().config.models)
+        served = ", ".join(gateway().served.names)
         return UnknownNameError(
             "model",
             expected=f"a served model ({served})",

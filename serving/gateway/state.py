@@ -1,6 +1,6 @@
 """What every request of one application shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from flask import current_app
@@ -14,13 +14,34 @@ from serving.gateway.turns import Turns
 from serving.gateway.uploads import Uploads
 
 
+class ServedModels:
+    """The names of the models that are served; they change where a models.config is followed."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """Begin with these names."""
+        self.names = tuple(names)
+        self._on_removal: list[Callable[[str], None]] = []
+
+    def on_removal(self, forget: Callable[[str], None]) -> None:
+        """Have a function called with the name of each model that is served no more."""
+        self._on_removal.append(forget)
+
+    def replace(self, names: Iterable[str]) -> None:
+        """Serve these models from now on."""
+        before, self.names = self.names, tuple(names)
+        for name in set(before) - set(self.names):
+            for forget in self._on_removal:
+                forget(name)
+
+
 @dataclass(frozen=True)
 class Gateway:
     """Settings, the model server, the predictor that remembers its contracts, and who looks on.
 
     Attributes:
         config: settings.
-        known_models: names that callers can ask for: configured models, and aliases.
+        served: the names of the models.
+        aliases: further names that callers can ask for.
         backend: the model server, for tensors as they are.
         predictor: predicts by a model's contract.
         observer: told what happens.
@@ -31,7 +52,8 @@ class Gateway:
     """
 
     config: GatewayConfig
-    known_models: tuple[str, ...]
+    served: ServedModels
+    aliases: tuple[str, ...]
     backend: Backend
     predictor: GatewayPredictor
     observer: Observer

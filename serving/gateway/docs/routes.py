@@ -17,7 +17,9 @@ _FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
 def openapi() -> Response:
     """Describe this gateway."""
     state = gateway()
-    return jsonify(document(state.config, state.known_models, request.root_path.rstrip("/")))
+    return jsonify(
+        document(state.config, (*state.served.names, *state.aliases), request.root_path.rstrip("/"))
+    )
 
 
 def page() -> str:

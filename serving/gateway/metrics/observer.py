@@ -26,10 +26,10 @@ from flask import request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clients.predictor import Predicted
-from serving.gateway.config import GatewayConfig
 from serving.gateway.context import RequestContext
 from serving.gateway.observer import Call, Comparison, Observer
 from serving.gateway.observing.drift import Drift
+from serving.gateway.state import ServedModels
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -67,8 +67,8 @@ class _Factory:
 class MetricsObserver(Observer):
     """Keeps Prometheus metrics in a registry."""
 
-    def __init__(self, config: GatewayConfig, registry: CollectorRegistry) -> None:
-        self._models = set(config.models)
+    def __init__(self, served: ServedModels, registry: CollectorRegistry) -> None:
+        self._served = served
         self._drifts: dict[tuple[str, int], Drift] = {}
         make = _Factory(registry)
         self._requests = make.counter(
@@ -109,6 +109,11 @@ class MetricsObserver(Observer):
             "label_drift", "Population stability index of recent answers."
         )
 
+    def forget(self, model: str) -> None:
+        """A model is served no more: another one of its name has other statistics."""
+        for key in [key for key in self._drifts if key[0] == model]:
+            del self._drifts[key]
+
     def answered(self, context: RequestContext, status: int) -> None:
         """See Observer."""
         model = self._known(context)
@@ -121,7 +126,7 @@ class MetricsObserver(Observer):
 
     def called(self, call: Call) -> None:
         """See Observer."""
-        model = call.model if call.model in self._models else OTHER
+        model = call.model if call.model in self._served.names else OTHER
         self._upstream(model, call.method, call.code.name).observe(call.seconds)
         if call.method == "predict":
             self._rows(model).observe(call.rows)
@@ -164,6 +169,6 @@ class MetricsObserver(Observer):
         self._refused(why).inc(requests)
 
     def _known(self, context: RequestContext) -> str:
-        if context.model in self._models or context.version is not None:
+        if context.model in self._served.names or context.version is not None:
             return context.model
         return OTHER if context.model else ""

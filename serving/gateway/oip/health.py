@@ -8,6 +8,7 @@ from flask import Response
 from clients.errors import CallError
 from serving.gateway.errors import RETRY_AFTER
 from serving.gateway.oip.paths import version_in_path
+from serving.gateway.ops.health import are_ready, probe
 from serving.gateway.state import gateway
 
 _TIMEOUT_S = 2.0
@@ -19,8 +20,8 @@ def live() -> Response:
 
 
 def ready() -> Response:
-    """Every configured model answers."""
-    return _answer({"ready": all(_is_ready(model, None) for model in gateway().config.models)})
+    """The models answer, as `/readyz` says it."""
+    return _answer({"ready": are_ready({model: probe(model) for model in gateway().served.names})})
 
 
 def model_ready(model: str, version: str | None = None) -> Response:

@@ -1,4 +1,4 @@
-"""`/livez`: this process works. `/readyz`: every model answers, and the gateway will stay."""
+"""`/livez`: this process works. `/readyz`: the models answer, and the gateway will stay."""
 
 from http import HTTPStatus
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from clients.errors import CallError
+from clients.errors import CallError, NoContractError, NotFoundError
 from serving.gateway.errors import RETRY_AFTER
 from serving.gateway.state import gateway
 
@@ -20,18 +20,49 @@ def live() -> ResponseReturnValue:
 
 
 def ready() -> ResponseReturnValue:
-    """Asks each model for its contract, which only a loaded model answers."""
+    """Asks each model for its contract, which only a loaded model answers.
+
+    A model of which every version has failed to load is reported, but only where all models are
+    required does it keep the gateway from being ready: no other model would answer the sooner.
+    """
     if gateway().stopping():
         return jsonify(status="stopping"), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER
-    models = {model: _probe(model) for model in gateway().config.models}
-    if all(state["ready"] for state in models.values()):
+    models = {model: probe(model) for model in gateway().served.names}
+    if are_ready(models):
         return jsonify(status="ready", models=models)
     return jsonify(status="not ready", models=models), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER
 
 
-def _probe(model: str) -> dict[str, Any]:
+def are_ready(models: dict[str, dict[str, Any]]) -> bool:
+    """Whether a gateway with models of these states can be sent requests."""
+    states = models.values()
+    if gateway().config.require_all_models:
+        return all(state["ready"] for state in states)
+    answers = any(state["ready"] for state in states)
+    return answers and all(state["ready"] or state.get("failed") for state in states)
+
+
+def probe(model: str) -> dict[str, Any]:
+    """Whether a model answers, and why not."""
+    backend = gateway().backend
     try:
-        contract = gateway().backend.contract(model, timeout=_TIMEOUT_S)
+        return {"ready": True, "version": backend.contract(model, timeout=_TIMEOUT_S).version}
+    except (NoContractError, NotFoundError) as error:
+        reason = error.code.name
     except CallError as error:
         return {"ready": False, "reason": error.code.name}
-    return {"ready": True, "version": contract.version}
+    # It is not there, or another program published it: its status tells.
+    try:
+        states = backend.status(model, timeout=_TIMEOUT_S)
+    except NotFoundError:
+        states = []
+    except CallError as error:
+        return {"ready": False, "reason": error.code.name}
+    available = [state.version for state in states if state.state == "AVAILABLE"]
+    if available:
+        return {"ready": True, "version": max(available), "contract": False}
+    followed = bool(gateway().config.models_config)  # then nothing else will bring it
+    errors = [f"version {state.version}: {state.error}" for state in states if state.error]
+    if errors and all(state.state == "END" for state in states):
+        return {"ready": False, "reason": "; ".join(errors), "failed": True}
+    return {"ready": False, "reason": reason} | ({"failed": True} if followed else {})

@@ -6,7 +6,7 @@ import msgspec
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from clients.errors import NotFoundError
+from clients.errors import NoContractError, NotFoundError
 from serving.contract import Input
 from serving.gateway.context import context
 from serving.gateway.state import gateway
@@ -14,7 +14,7 @@ from serving.gateway.state import gateway
 
 def list_models() -> ResponseReturnValue:
     """Every configured model: its versions, their states, and what the newest takes and answers."""
-    return jsonify(models=[_describe(model) for model in gateway().config.models])
+    return jsonify(models=[_describe(model) for model in gateway().served.names])
 
 
 def _describe(model: str) -> dict[str, Any]:
@@ -30,7 +30,14 @@ def _describe(model: str) -> dict[str, Any]:
     ]
     described: dict[str, Any] = {"model": model, "versions": versions}
     if any(state.state == "AVAILABLE" for state in states):
-        contract = backend.contract(model, timeout=context().time_left())
+        try:
+            contract = backend.contract(model, timeout=context().time_left())
+        except NoContractError:
+            described["problem"] = (
+                f"it has no contract: rockstar import publishes one with it; until then send "
+                f"tensors to /v1/models/{model}:predict or /v2/models/{model}/infer"
+            )
+            return described
         described |= {
             "task": contract.task,
             "labels": contract.labels,

@@ -18,6 +18,7 @@ from serving.api.model_ref import ModelRef
 from serving.api.signature import DEFAULT_SIGNATURE, Signature
 from serving.api.status import Code, StatusError
 from serving.contract import CONTRACT_SIGNATURE, Contract
+from serving.gateway.state import ServedModels
 from serving.gateway.turns import Turns
 from serving.gateway.upstream.wrapped import Answer, Wrapped
 from serving.model_server.deadline import NO_DEADLINE, Deadline
@@ -25,12 +26,15 @@ from serving.model_server.engines.engine import Engine, ServableId
 from serving.model_server.engines.litert import MODEL_FILE
 from serving.model_server.inference.predict import PredictQuery, predict
 from serving.model_server.loading import loader
-from serving.model_server.models.config_file import read_config_file
+from serving.model_server.models.config import ModelConfig
+from serving.model_server.models.config_file import ConfigFileWatcher, read_config_file
 from serving.model_server.models.manager import Manager, StartError
 from serving.model_server.options import EngineOptions, LoadOptions, ServerOptions
 
 # Runs that take longer must not hold up others.
 _LONG_S = 0.05
+# Seconds between looks at the file that says what is served.
+CONFIG_POLL_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +45,17 @@ class InProcess(Wrapped):
     What is not here, or has no LiteRT file, the model server answers, or says why it does not.
     """
 
-    def __init__(self, backend: Backend, config: Path, interpreters: int, turns: Turns) -> None:
+    def __init__(
+        self, backend: Backend, config: Path, interpreters: int, turns: Turns, served: ServedModels
+    ) -> None:
         """Load the models; `close` lets go of them.
 
         Args:
             backend: the model server.
-            config: a models.config with what it serves.
+            config: a models.config with what it serves; followed when it changes.
             interpreters: how many requests a version runs at once.
             turns: how requests take turns.
+            served: told which models there are.
         """
         super().__init__(backend)
         self._turns = turns
@@ -64,6 +71,8 @@ class InProcess(Wrapped):
             self._manager.start()
         except StartError as error:
             log.warning("no model runs in this process: %s", error)
+        self._watcher = ConfigFileWatcher(config, _Following(self._manager, served), CONFIG_POLL_S)
+        self._watcher.start()
 
     def predict(
         self,
@@ -140,8 +149,29 @@ class InProcess(Wrapped):
 
     def close(self) -> None:
         """See Backend."""
+        self._watcher.stop()
         self._manager.stop()
         super().close()
+
+
+class _Following:
+    """Tells which models there are by now, when a changed file is taken up."""
+
+    def __init__(self, manager: Manager, served: ServedModels) -> None:
+        self._manager = manager
+        self._served = served
+
+    @property
+    def configs(self) -> tuple[ModelConfig, ...]:
+        """What is served."""
+        return self._manager.configs
+
+    def reload(self, configs: Sequence[ModelConfig]) -> None:
+        """Serve these models instead; see Manager."""
+        try:
+            self._manager.reload(configs)
+        finally:
+            self._served.replace(config.name for config in self._manager.configs)
 
 
 class _Asked(msgspec.Struct, frozen=True):

@@ -31,6 +31,12 @@ def choose_runtime(folder: Path, options: EngineOptions, runtimes: Sequence[Runt
     if not folder.is_dir():
         raise LoadError(f"{folder} is not a folder")
     reasons = "; ".join(_missing(runtime, folder) for runtime in ranked)
+    keras = next((path for path in folder.iterdir() if path.suffix in (".keras", ".h5")), None)
+    if keras is not None:
+        raise LoadError(
+            f"{folder} holds {keras.name}, which no server loads: publish it with rockstar import "
+            f"{keras} --name {folder.parent.name}"
+        )
     raise LoadError(f"{folder} holds nothing that can be loaded: {reasons}")
 
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from google.protobuf import text_format
 
@@ -12,10 +12,6 @@ from serving.api.status import StatusError
 from serving.model_server.models.config import ConfigError, ModelConfig
 from serving.model_server.models.config_message import model_configs
 from serving.text_files import EncodingError, read_text
-
-if TYPE_CHECKING:
-    # Whoever only reads a file does without NumPy, which that brings.
-    from serving.model_server.models.manager import Manager
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +25,21 @@ def read_config_file(path: Path) -> tuple[ModelConfig, ...]:
     return _parse(_read(path), path)
 
 
+class Reloadable(Protocol):
+    """What serves models: a Manager."""
+
+    @property
+    def configs(self) -> tuple[ModelConfig, ...]:
+        """What is served."""
+
+    def reload(self, configs: tuple[ModelConfig, ...]) -> None:
+        """Serve these models instead.
+
+        Raises:
+            StatusError: not all of them.
+        """
+
+
 class ConfigFileWatcher:
     """Has a manager serve what a file says, as it changes.
 
@@ -36,7 +47,7 @@ class ConfigFileWatcher:
     it cannot be used, what was served before stays.
     """
 
-    def __init__(self, path: Path, manager: "Manager", seconds: float) -> None:
+    def __init__(self, path: Path, manager: Reloadable, seconds: float) -> None:
         """Make one; start() begins.
 
         Args:

@@ -5,6 +5,7 @@ import pytest
 
 from clients.backend import TensorResponse
 from clients.errors import InvalidRequestError, NotFoundError
+from serving.gateway.state import ServedModels
 from serving.gateway.turns import Turns
 from serving.gateway.upstream.in_process import InProcess
 from tests.model_fixtures import SIDE, probabilities, write_version
@@ -65,7 +66,7 @@ def start(folder, server, tmp_path, turns):
             f'name: "toy" base_path: "{folder}" model_platform: "tensorflow" {labels} '
             "model_version_policy { latest { num_versions: 2 } } } }"
         )
-        started.append(InProcess(server, config, 1, turns))
+        started.append(InProcess(server, config, 1, turns, ServedModels(["toy"])))
         return started[-1]
 
     yield start
