@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import errno
 import importlib
+import keyword
 import os
 import sys
 import traceback
@@ -22,7 +23,8 @@ DEBUG_VARIABLE = "ROCKSTAR_DEBUG"
 class LazyGroup(click.Group):
     """Commands that are imported when used: help stays quick, and what serves imports no trainer.
 
-    Each is a function of its name, - written _, in commandline/<name>.py.
+    Each is a function of its name, - written _, in commandline/<name>.py; that of
+    a word of Python has a _ at its end.
     """
 
     def __init__(self, *args: Any, summaries: Mapping[str, str], **options: Any) -> None:
@@ -45,6 +47,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self._summaries:
             return None
         name = cmd_name.replace("-", "_")
+        name = f"{name}_" if keyword.iskeyword(name) else name
         command: click.Command = getattr(importlib.import_module(f"commandline.{name}"), name)
         return command
 

@@ -41,6 +41,7 @@ def _document(version: "Version") -> dict[str, Any]:
     return {
         "model": version.model,
         "version": version.number,
+        "held": version.held,
         "labels": version.labels,
         "bytes": version.bytes,
         "path": str(version.folder),
@@ -56,7 +57,7 @@ def _row(version: "Version") -> tuple[str, ...]:
     contract = version.contract
     return (
         version.model,
-        str(version.number),
+        f"{version.number} (held)" if version.held else str(version.number),
         ", ".join(version.labels) or "-",
         f"{version.bytes / 1024:,.0f} KiB",
         f"{contract.created:%Y-%m-%d %H:%M}" if contract else "-",

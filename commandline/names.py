@@ -91,10 +91,14 @@ def _models(ctx: click.Context) -> list[str]:
 
 
 def _versions(ctx: click.Context, model: str | None) -> list[int]:
+    from serving.model_folder import held_versions
     from serving.model_server.models.versions import scan
 
     try:
-        return sorted(scan(_folder(ctx) / model), reverse=True) if model else []
+        if not model:
+            return []
+        base = _folder(ctx) / model
+        return sorted({*scan(base), *held_versions(base)}, reverse=True)
     except OSError:
         return []
 

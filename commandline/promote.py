@@ -23,7 +23,8 @@ def promote(
 ) -> None:
     """Give VERSION of MODEL a label, in the models.config that TensorFlow Serving reads.
 
-    `rockstar serve` takes it up when it starts, TensorFlow Serving when it reads the file again
+    A version that is held (published but not served) is served from now on. `rockstar serve` takes
+    labels up within seconds, TensorFlow Serving when it reads the file again
     (--model_config_file_poll_wait_seconds); for a new label on a version that is not loaded yet it
     needs --allow_version_labels_for_unavailable_models.
     """

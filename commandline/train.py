@@ -125,19 +125,32 @@ class TypedColumn(click.ParamType[tuple[str, str]]):
 @click.option("--validation", metavar="FILE", help="Rows to validate with, as CSV.")
 @click.option("--test", metavar="FILE", help="Rows to test with, as CSV.")
 @click.option("--folds", type=int, help="Cross-validate a table first; 0 does not.")
+@click.option("--replace", is_flag=True, help="Publish also other labels, inputs or data.")
+@click.option("--serve-anyway", is_flag=True, help="Serve it even if it is less accurate.")
 @json_option
 def train(
-    model: str | None, config: Path | None, workdir: Path, as_json: bool, **settings: Any
+    model: str | None,
+    config: Path | None,
+    workdir: Path,
+    replace: bool,
+    serve_anyway: bool,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Train a MODEL, test it on held-out examples, and publish it as the next version.
 
     What is not given has a default that suits the model. Stopped and started again with the same
     settings, training goes on where it was.
+
+    A version with other labels, inputs, target or data set than the one that is served under this
+    name is refused before training starts, unless with --replace. One that is less accurate on
+    held-out examples than the one that is served, beyond the 95 % confidence interval, is published
+    but not served (as held-N), unless with --serve-anyway; rockstar promote has it served later.
     """
     from training.errors import StoppedError
 
     try:
-        result = _run(_config(model, config, settings), workdir, as_json)
+        result = _run(_config(model, config, settings), workdir, as_json, replace, serve_anyway)
     except StoppedError as error:
         click.echo(f"\n{error}", err=True)
         raise click.exceptions.Exit(Exit.INTERRUPTED) from error
@@ -158,8 +171,11 @@ def _config(model: str | None, file: Path | None, settings: dict[str, Any]) -> "
     return config_for(model, **settings)
 
 
-def _run(config: "TrainConfig", workdir: Path, as_json: bool) -> "TrainingResult | None":
+def _run(
+    config: "TrainConfig", workdir: Path, as_json: bool, replace: bool, serve_anyway: bool
+) -> "TrainingResult | None":
     """Train and publish; None in a process that only helps the chief of several workers."""
+    from training.comparison import promised_by, require_compatible
     from training.distribution import is_chief
     from training.prepare import prepare_for
     from training.progress import shown
@@ -172,6 +188,8 @@ def _run(config: "TrainConfig", workdir: Path, as_json: bool) -> "TrainingResult
     echo_step(f"Reading {config.data} …")
     data = prepare_for(config)
     echo_step(describe(data))
+    if not replace:
+        require_compatible(workdir / "models", config.name, promised_by(data))
     echo_step("Loading TensorFlow …")
     from training.cross_validation import cross_validate
     from training.train import take_part, train_and_evaluate
@@ -182,7 +200,9 @@ def _run(config: "TrainConfig", workdir: Path, as_json: bool) -> "TrainingResult
         if not chief:
             take_part(config, workdir, progress, data)
             return None
-        result = train_and_evaluate(config, workdir, progress, data, folds)
+        result = train_and_evaluate(
+            *(config, workdir, progress, data, folds), replace=replace, serve_anyway=serve_anyway
+        )
     if not as_json:
         click.echo(summarize(result, shown=data.notes))
     return result
@@ -201,5 +221,6 @@ def _tell(result: "TrainingResult") -> None:
             "epochs": len(result.history),
             "seconds": result.seconds,
             "notes": result.notes,
+            "held": result.held or None,
         }
     )

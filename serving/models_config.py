@@ -17,7 +17,7 @@ Three things follow from how it does:
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,17 @@ class LabelBook:
         config.version_labels[label] = version
         _keep_loaded(config)
         self._history.earlier.setdefault(model, {})[label] = earlier
+
+    def is_specific(self, model: str) -> bool:
+        """Whether somebody chose by number which versions of a model are served."""
+        config = self._configs.get(model)
+        return config is not None and config.model_version_policy.HasField("specific")
+
+    def replace_specific(self, model: str, gone: Collection[int], version: int) -> None:
+        """Where versions are chosen by number, choose one instead of those that are gone."""
+        if self.is_specific(model):
+            chosen = self._configs[model].model_version_policy.specific
+            chosen.versions[:] = sorted({*chosen.versions, version} - {*gone})
 
     def serve_from(self, base_path: str) -> None:
         """Say where TensorFlow Serving sees the folder of models."""

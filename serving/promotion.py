@@ -1,12 +1,20 @@
-"""Promotion: which version of a model a label such as `stable` stands for, and the way back."""
+"""Promotion: which version of a model is served or has a label such as `stable`, and the way back.
+
+A server answers who names no version with the highest one that it finds, TensorFlow Serving too. So
+a version that is not to answer must not be found: its folder `3` is renamed to `held-3`, in one
+step and whatever a server's version policy is. Promoting a held version gives it its name back.
+"""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving.manifest import ManifestError, MissingManifestError, check_manifest
-from serving.models_config import edit_labels
+from serving.model_folder import HELD_PREFIX, ModelFolderError, held_versions
+from serving.models_config import edit_labels, read_labels
 from serving.registry import RegistryError, chosen, listed
 
+STABLE = "stable"
 # As they stand in URLs: /v1/models/cnn/labels/stable:predict
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -14,7 +22,9 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 def promote(
     models: Path, model: str, version: int, label: str, base_path: str | None = None
 ) -> int | None:
-    """Point a label to a version; `rollback` takes it back.
+    """Point a label to a version, which is served from now on if it was held.
+
+    `rollback` takes it back.
 
     Args:
         models: the folder of models.
@@ -34,6 +44,7 @@ def promote(
         raise RegistryError(f"label: expected letters, digits, _ . -, got {label!r}")
     if base_path is not None and not (base_path.startswith("/") or "://" in base_path):
         raise RegistryError(f"base path: expected an absolute path or a URI, got {base_path!r}")
+    _release(models, model, version)
     with edit_labels(models) as book:
         ((_, _, folder),) = chosen(models, model, version)
         _require_undamaged(folder)
@@ -44,6 +55,65 @@ def promote(
             earlier = book.earlier(model, label)
             book.move(model, label, version, earlier + ([] if before is None else [before]))
     return before
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What going back to an earlier version did.
+
+    Attributes:
+        before: the version that was served to who names none.
+        now: the one that is.
+        held: versions that are not served any more.
+        labels: that stood for one of these and stand for `now`.
+    """
+
+    before: int
+    now: int
+    held: tuple[int, ...]
+    labels: tuple[str, ...]
+
+
+def restore(models: Path, model: str) -> Restored:
+    """Serve an earlier version, whatever the version policy: the newer ones are held.
+
+    It is the one that had the label `stable` before the newest, where the newest has it; else the
+    one before the newest.
+
+    Raises:
+        RegistryError: no such model, no earlier version, or a damaged one.
+        ModelFolderError: no such folder, or it cannot be changed.
+    """
+    folders = {number: folder for _, number, folder in chosen(models, model, None)}
+    newest = max(folders)
+    book = read_labels(models)
+    earlier = [number for number in sorted(folders) if number < newest]
+    if not earlier:
+        held = listed(held_versions(models / model))
+        raise RegistryError(
+            f"{model} has only version {newest}, and none to go back to"
+            + (f"; it holds the versions {held}: rockstar promote {model} VERSION" if held else "")
+        )
+    now = earlier[-1]
+    if book.labels(model).get(STABLE) == newest:
+        was_stable = [number for number in book.earlier(model, STABLE) if number in earlier]
+        now = was_stable[-1] if was_stable else now
+    _require_undamaged(folders[now], "it cannot be gone back to")
+    gone = tuple(number for number in sorted(folders) if number > now)
+    moving = tuple(label for label, at in book.labels(model).items() if at in gone)
+    # The labels first: a crash in between leaves nothing that a second call does not finish.
+    if moving or book.is_specific(model):
+        with edit_labels(models) as book:
+            for label in moving:
+                past = [number for number in book.earlier(model, label) if number < now]
+                book.move(model, label, now, past)
+            book.replace_specific(model, gone, now)
+    try:
+        for number in reversed(gone):
+            folders[number].rename(folders[number].with_name(f"{HELD_PREFIX}{number}"))
+    except OSError as error:
+        raise ModelFolderError(f"{models / model} cannot be changed: {error}") from error
+    return Restored(newest, now, gone, moving)
 
 
 def rollback(models: Path, model: str, label: str) -> tuple[int, int]:
@@ -74,10 +144,25 @@ def rollback(models: Path, model: str, label: str) -> tuple[int, int]:
         )
 
 
-def _require_undamaged(folder: Path) -> None:
+def _release(models: Path, model: str, version: int) -> None:
+    """Give a held version its name back, and servers with it."""
+    base = models / model
+    held = held_versions(base).get(version) if base.is_dir() else None
+    if held is None:
+        return
+    _require_undamaged(held, "it is not served")
+    try:
+        if held.with_name(str(version)).exists():
+            raise RegistryError(f"{base} has both {held.name} and {version}: remove one of them")
+        held.rename(held.with_name(str(version)))
+    except OSError as error:
+        raise ModelFolderError(f"{base} cannot be changed: {error}") from error
+
+
+def _require_undamaged(folder: Path, consequence: str = "it gets no label") -> None:
     try:
         check_manifest(folder)
     except MissingManifestError:
         return  # published elsewhere: nothing is known against it
     except ManifestError as error:
-        raise RegistryError(f"{error}; it gets no label") from error
+        raise RegistryError(f"{error}; {consequence}") from error

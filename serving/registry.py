@@ -12,7 +12,13 @@ from typing import TypeVar
 
 from serving.contract import CONTRACT_FILE, Contract, ContractError
 from serving.manifest import ManifestError, check_manifest
-from serving.model_folder import ModelFolderError, find_models
+from serving.model_folder import (
+    HELD_PREFIX,
+    ModelFolderError,
+    find_models,
+    held_versions,
+    remember_removed,
+)
 from serving.model_server.models.versions import scan
 from serving.models_config import LabelBook, edit_labels, read_labels
 
@@ -32,6 +38,7 @@ class Version:
         model: its name.
         number: of the version.
         folder: where it lies.
+        held: whether it is published but not served.
         labels: that point to it.
         bytes: of all its files.
         contract: None where it carries none, or one that cannot be read.
@@ -41,6 +48,7 @@ class Version:
     model: str
     number: int
     folder: Path
+    held: bool
     labels: tuple[str, ...]
     bytes: int
     contract: Contract | None
@@ -65,10 +73,48 @@ def list_versions(models: Path, model: str | None = None) -> list[Version]:
         ModelFolderError: no such folder, nothing in it, or a file that cannot be read.
     """
     book = read_labels(models)
-    return [
+    served = [
         _described(name, number, folder, book)
         for name, number, folder in chosen(models, model, None)
     ]
+    names = [name for name in find_models(models) if model in (None, name)]
+    held = [
+        _described(name, number, folder, book)
+        for name in names
+        for number, folder in held_versions(models / name).items()
+    ]
+    return sorted([*served, *held], key=lambda version: (version.model, version.number))
+
+
+def unpublish(models: Path, model: str, version: int) -> bool:
+    """Remove a version, served or held; for servers and readers it is gone in one step.
+
+    Its number does not come again.
+
+    Returns:
+        Whether versions are left that are served.
+
+    Raises:
+        RegistryError: no such model or version, or it has a label.
+        ModelFolderError: no such folder, or it cannot be changed.
+    """
+    base = models / model
+    folder = held_versions(base).get(version) if base.is_dir() else None
+    if folder is None:
+        ((_, _, folder),) = chosen(models, model, version)
+        labels = [label for label, at in read_labels(models).labels(model).items() if at == version]
+        if labels:
+            raise RegistryError(
+                f"{model} version {version} has the label {listed(labels)}: give it to another "
+                f"version first (rockstar promote {model} VERSION --label {labels[0]}), or go back "
+                f"with rockstar rollback {model}"
+            )
+    try:
+        remember_removed(base, version)
+        _remove(folder)
+        return bool(scan(base))
+    except OSError as error:
+        raise ModelFolderError(f"{base} cannot be changed: {error}") from error
 
 
 def prune(models: Path, model: str, keep: int, *, dry_run: bool = False) -> list[Version]:
@@ -78,7 +124,7 @@ def prune(models: Path, model: str, keep: int, *, dry_run: bool = False) -> list
         models: the folder of models.
         model: its name.
         keep: how many of the newest stay, besides those with a label; at least 1, because a number
-            must never come twice.
+            must never come twice. Of held versions those go that are older than all of these.
         dry_run: only say what would go.
 
     Returns:
@@ -97,10 +143,7 @@ def prune(models: Path, model: str, keep: int, *, dry_run: bool = False) -> list
             shutil.rmtree(leftover)
         versions = _to_remove(models, model, keep, book)
         for version in versions:
-            # Out of sight of servers in one step: half a version must not have a number.
-            aside = version.folder.with_name(f"{_REMOVED}{secrets.token_hex(8)}")
-            version.folder.rename(aside)
-            shutil.rmtree(aside)
+            _remove(version.folder)
     return versions
 
 
@@ -185,9 +228,23 @@ def _described(model: str, number: int, folder: Path, book: LabelBook) -> Versio
         problem = f"has no {CONTRACT_FILE}"
     except (OSError, ContractError, UnicodeDecodeError) as error:
         problem = f"{CONTRACT_FILE} cannot be read: {error}"
-    return Version(model, number, folder, labels, size, contract, problem)
+    held = folder.name.startswith(HELD_PREFIX)
+    return Version(model, number, folder, held, labels, size, contract, problem)
 
 
 def _to_remove(models: Path, model: str, keep: int, book: LabelBook) -> list[Version]:
     versions = [_described(*chosen, book) for chosen in chosen(models, model, None)]
-    return [version for version in versions[:-keep] if not version.labels]
+    oldest = versions[-keep:][0].number
+    held = [
+        _described(model, number, folder, book)
+        for number, folder in held_versions(models / model).items()
+        if number < oldest
+    ]
+    return [*(version for version in versions[:-keep] if not version.labels), *held]
+
+
+def _remove(folder: Path) -> None:
+    """Remove a version, out of sight in one step: half a version must not have a number."""
+    aside = folder.with_name(f"{_REMOVED}{secrets.token_hex(8)}")
+    folder.rename(aside)
+    shutil.rmtree(aside)

@@ -61,6 +61,7 @@ def export(
     *,
     quantization: Quantization | None = None,
     documents: Documents | None = None,
+    held: bool = False,
 ) -> Exported:
     """Write a model, read it back, and publish it as the next version.
 
@@ -74,12 +75,13 @@ def export(
         quantization: makes the LiteRT files smaller, if that costs little enough; the contract's
             metrics then have a figure more.
         documents: further texts of the version, such as PurePath("assets.extra/model_card.md").
+        held: whether it is published but not served.
 
     Raises:
         ExportError: it cannot be written or converted, does not read back the same, or loses too
             much when it is quantised; nothing was published.
     """
-    with publication(models / draft.model) as incoming:
+    with publication(models / draft.model, held=held) as incoming:
         contract = msgspec.structs.replace(draft, version=incoming.version)
         folder, quantized = incoming.folder, None
         try:

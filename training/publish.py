@@ -1,7 +1,8 @@
 """Publishing a version of a model: all of it or nothing, never over another one.
 
 A version is written aside, under a name that is no number so that no server loads it, gets the
-manifest of its files, is brought to disk and then renamed: whatever has a number is whole.
+manifest of its files, is brought to disk and then renamed: whatever has a number is whole. One that
+is not to be served is renamed to `held-3`, which no server loads.
 Publishers of one model take turns, which is why a version's number is known while it is still being
 written.
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.manifest import write_manifest
+from serving.model_folder import HELD_PREFIX, held_versions, last_removed
 from training.errors import ExportError
 
 _INCOMING = ".incoming-"
@@ -42,11 +44,12 @@ class Incoming:
 
 
 @contextmanager
-def publication(model_folder: Path) -> Iterator[Incoming]:
+def publication(model_folder: Path, *, held: bool = False) -> Iterator[Incoming]:
     """Publish what the body writes as the next version, with its manifest; nothing if it raises.
 
     Args:
         model_folder: holds the versions of one model; made where there is none.
+        held: whether it is not to be served, until `rockstar promote` does.
 
     Yields:
         The folder to fill. Other publishers of this model wait until the body is done.
@@ -58,7 +61,7 @@ def publication(model_folder: Path) -> Iterator[Incoming]:
         model_folder.mkdir(parents=True, exist_ok=True)
         with _turn(model_folder):
             _remove_leftovers(model_folder)
-            incoming = _incoming(model_folder)
+            incoming = _incoming(model_folder, held=held)
             try:
                 yield incoming
                 _reveal(incoming)
@@ -71,9 +74,8 @@ def publication(model_folder: Path) -> Iterator[Incoming]:
 
 def versions(model_folder: Path) -> list[int]:
     """Numbers that are taken in a model's folder, ascending."""
-    return sorted(
-        int(entry.name) for entry in model_folder.iterdir() if _VERSION.fullmatch(entry.name)
-    )
+    served = {int(entry.name) for entry in model_folder.iterdir() if _VERSION.fullmatch(entry.name)}
+    return sorted(served.union(held_versions(model_folder)))
 
 
 @contextmanager
@@ -91,14 +93,15 @@ def _remove_leftovers(model_folder: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _incoming(model_folder: Path) -> Incoming:
-    version = max(versions(model_folder), default=0) + 1
+def _incoming(model_folder: Path, *, held: bool) -> Incoming:
+    version = max([last_removed(model_folder), *versions(model_folder)]) + 1
     if version > _LAST_VERSION:
         raise ExportError(f"{model_folder} has version {_LAST_VERSION}, the last one there can be")
     # Not tempfile: its folders are closed to everyone else, such as the user a server runs as.
     folder = model_folder / f"{_INCOMING}{secrets.token_hex(8)}"
     folder.mkdir()
-    return Incoming(folder, version, model_folder / str(version))
+    name = f"{HELD_PREFIX}{version}" if held else str(version)
+    return Incoming(folder, version, model_folder / name)
 
 
 def _reveal(incoming: Incoming) -> None:

@@ -48,8 +48,20 @@ def summarize(result: "TrainingResult", shown: Sequence[str] = ()) -> str:
             *_quality(result),
             f"  model     {result.folder} ({_size(result.folder)})",
             f"  report    {result.run_folder / 'report.html'}",
+            *_held(result),
         ]
     )
+
+
+def _held(result: "TrainingResult") -> list[str]:
+    if not result.held:
+        return []
+    contract = result.contract
+    return [
+        f"  NOT SERVED: {result.held}.",
+        f"  It lies there as {result.folder.name}; to have it served all the same: "
+        f"rockstar promote {contract.model} {contract.version}",
+    ]
 
 
 def _quality(result: "TrainingResult") -> list[str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from serving.contract import Contract, TableInput
 from training.checkpoint import unfinished, unfinished_folder
+from training.comparison import promised_by, require_compatible, worse_than_served
 from training.config import TrainConfig
 from training.cross_validation import cross_validate
 from training.descent import DescentPath, path_of
@@ -53,6 +54,7 @@ class TrainingResult:
         notes: sentences about the data and how training went.
         line: W and b of a linear model of one number; else None.
         seconds: from start to end.
+        held: why the version is published but not served; "" where it is served.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class TrainingResult:
     notes: tuple[str, ...]
     line: tuple[float, float] | None
     seconds: float
+    held: str = ""
 
 
 def train_and_evaluate(
@@ -72,6 +75,9 @@ def train_and_evaluate(
     progress: Progress | None = None,
     data: Prepared | None = None,
     folds: dict[str, float] | None = None,
+    *,
+    replace: bool = False,
+    serve_anyway: bool = False,
 ) -> TrainingResult:
     """Train as configured, test once on the held-out examples, and publish the next version.
 
@@ -84,16 +90,21 @@ def train_and_evaluate(
         progress: called at the end of every epoch.
         data: what `prepare_for(config)` returned, if the caller has prepared it already.
         folds: what `cross_validate(config)` returned, likewise.
+        replace: publish also what promises something else than the version that is served.
+        serve_anyway: have the version served also where it is worse than the one that is.
 
     Raises:
-        TrainingError: the data cannot be used, the folder cannot be written, or the export does
-            not read back; the message says which.
+        TrainingError: the data cannot be used, the folder cannot be written, another model is
+            served under this name, or the export does not read back; the message says which.
     """
     if not is_chief():
         raise TrainingError("this process is not the chief of TF_CONFIG's workers: use take_part")
     started = time.perf_counter()
     require_writable(workdir)
     data = data or prepare_for(config)
+    models = workdir / "models"
+    if not replace:
+        require_compatible(models, config.name, promised_by(data))
     if config.folds and folds is None:
         folds = cross_validate(config)
     devices = _devices(config)
@@ -103,7 +114,10 @@ def train_and_evaluate(
         answer = _answer(fitted.network)
         # Held-out examples are looked at from here on only: nothing is chosen by them any more.
         test = TestPredictions(data.test.places, data.test.targets, answers(answer, data.test))
-        exported = _export(config, data, fitted, test, path, workdir / "models", folds or {})
+        metrics = {**metrics_of(data, test, answer), **(folds or {})}
+        promised = draft(config.name, data, metrics, test)
+        worse = "" if serve_anyway else worse_than_served(models, promised, len(test.truth))
+        exported = _export(config, data, fitted, test, path, models, promised, held=bool(worse))
         contract = exported.contract
         logs = folder / LOGS_FOLDER
         run = write_record(workdir / "runs", config, contract, test, fitted.history, logs)
@@ -132,6 +146,7 @@ def train_and_evaluate(
         test=test,
         history=fitted.history,
         notes=notes,
+        held=worse,
         line=path.line if path else None,
         seconds=time.perf_counter() - started,
     )
@@ -244,7 +259,9 @@ def _export(
     test: TestPredictions,
     path: DescentPath | None,
     models: Path,
-    folds: Mapping[str, float],
+    promised: Contract,
+    *,
+    held: bool,
 ) -> Exported:
     network = fitted.network
     answer = _answer(network)
@@ -256,9 +273,10 @@ def _export(
     return export(
         network.predict,
         network.trackables,
-        draft(config.name, data, {**metrics_of(data, test, answer), **folds}, test),
+        promised,
         data.golden,
         models,
         quantization=quantization_of(data, config.quantize),
         documents=documents,
+        held=held,
     )

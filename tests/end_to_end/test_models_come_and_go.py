@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -46,7 +47,7 @@ def status(service: Service, model: str) -> int:
     return requests.post(url, data=PNG, headers=TYPE, timeout=20).status_code
 
 
-def ready(service: Service) -> dict:
+def ready(service: Service) -> Any:
     return requests.get(f"{service.http}/readyz", timeout=20).json()
 
 
@@ -92,7 +93,8 @@ def test_models_come_and_go_without_a_restart(start_service, models, publish):
     assert status(service, "new") == 404
     publish("new", 7)
     until(lambda: all(status(service, "new") == 200 for _ in range(8)), what="the new model")
-    assert ready(service)["models"]["new"] == {"ready": True, "version": 7}
+    states = {"ready": True, "version": 7}
+    until(lambda: all(ready(service)["models"].get("new") == states for _ in range(8)))
     shutil.rmtree(models / "new")
     until(lambda: all(status(service, "new") == 404 for _ in range(8)), what="its end")
     until(lambda: all("new" not in ready(service)["models"] for _ in range(8)))
@@ -103,7 +105,7 @@ def test_a_label_moves_while_it_is_served(start_service, models, publish):
     publish("good", 2)
     service = start_service(models, "--workers=1")
 
-    def version(query: str) -> int | None:
+    def version(query: str) -> Any:
         url = f"{service.http}/predict/good{query}"
         return requests.post(url, data=PNG, headers=TYPE, timeout=20).json().get("version")
 
@@ -111,3 +113,25 @@ def test_a_label_moves_while_it_is_served(start_service, models, publish):
         assert rockstar("promote", "good", str(number), f"--models={models}").returncode == 0
         until(lambda number=number: version("?label=stable") == number, what=f"label {number}")
     assert version("") == 2
+
+
+def test_going_back_changes_what_is_served(start_service, models, publish):
+    publish("good", 2)
+    service = start_service(models, "--workers=2")
+
+    def versions() -> Any:
+        url = f"{service.http}/predict/good"
+        return {
+            requests.post(url, data=PNG, headers=TYPE, timeout=20).json().get("version")
+            for _ in range(8)
+        }
+
+    assert versions() == {2}
+    assert rockstar("rollback", "good", f"--models={models}").returncode == 0
+    until(lambda: versions() == {1}, what="version 1")
+    assert rockstar("promote", "good", "2", f"--models={models}").returncode == 0
+    until(lambda: versions() == {2}, what="version 2 again")
+    assert rockstar("rollback", "good", f"--models={models}").returncode == 0
+    until(lambda: versions() == {1}, what="version 1 again")
+    assert rockstar("unpublish", "good", "2", f"--models={models}").returncode == 0
+    assert versions() == {1}

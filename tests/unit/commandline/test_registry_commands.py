@@ -62,7 +62,24 @@ def test_promote_and_rollback_say_what_they_did(rockstar):
     assert rockstar("promote", "cnn", "1").startswith("cnn stable is version 1 (")
     assert "is version 2, before that version 1" in rockstar("promote", "cnn", "2")
     assert "is version 2, as before" in rockstar("promote", "cnn", "2")
-    assert "is version 1 again, not 2" in rockstar("rollback", "cnn")
+    assert "is version 1 again, not 2" in rockstar("rollback", "cnn", "--label", "stable")
+
+
+def test_rollback_says_what_is_served_and_what_is_held(rockstar, models):
+    said = rockstar("rollback", "cnn")
+    assert said.startswith("cnn serves version 2 again; held: 3 (rockstar promote cnn 3 has it")
+    assert "3 (held)" in rockstar("models", "cnn")
+    assert json.loads(rockstar("rollback", "cnn", "--json"))["held"] == [2]
+    rockstar("promote", "cnn", "1")
+    rockstar("promote", "cnn", "3")
+    said = rockstar("rollback", "cnn", "--label", "stable")
+    assert "Requests that name no label still get version 3." in said
+
+
+def test_unpublish_says_when_nothing_is_left(rockstar):
+    assert rockstar("unpublish", "cnn", "3") == "cnn version 3 is removed\n"
+    rockstar("unpublish", "cnn", "1")
+    assert "there is no model cnn any more" in rockstar("unpublish", "cnn", "2")
 
 
 def test_prune_says_what_it_removed(rockstar, models):
