@@ -91,8 +91,8 @@ def _models(ctx: click.Context) -> list[str]:
 
 
 def _versions(ctx: click.Context, model: str | None) -> list[int]:
-    from serving.model_folder import held_versions
     from serving.model_server.models.versions import scan
+    from serving.version_folders import held_versions
 
     try:
         if not model:

@@ -11,9 +11,6 @@ from serving.api.messages.model_server_config_pb2 import (
     ModelServerConfig,
 )
 
-# Of the name of a version's folder while it is published but not served.
-HELD_PREFIX = "held-"
-_LAST_REMOVED = ".last-removed"
 # Of Keras, and of what LiteRT runs.
 _MODEL_FILES = {".keras", ".h5", ".hdf5", ".tflite"}
 
@@ -39,51 +36,6 @@ def find_models(folder: Path) -> dict[str, Path]:
     if not models:
         raise ModelFolderError(f"{folder} holds no model (MODEL/1/…); {train}")
     return models
-
-
-def held_versions(model: Path) -> dict[int, Path]:
-    """The versions of a model that are published and not served: `held-3` and the like.
-
-    No server loads them, TensorFlow Serving neither, because their names are no numbers.
-
-    Args:
-        model: its folder.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    found = {}
-    for path in model.iterdir():
-        number = path.name.removeprefix(HELD_PREFIX)
-        if number != path.name and number.isascii() and number.isdigit() and path.is_dir():
-            found[int(number)] = path
-    return dict(sorted(found.items()))
-
-
-def last_removed(model: Path) -> int:
-    """The highest version that was ever removed from a model's folder; 0 where none was.
-
-    Its number must not come again: servers, clients and logs know another version by it.
-
-    Raises:
-        OSError: the record cannot be read.
-    """
-    try:
-        return int((model / _LAST_REMOVED).read_text("ascii"))
-    except (FileNotFoundError, ValueError):
-        return 0
-
-
-def remember_removed(model: Path, version: int) -> None:
-    """Have no version of this number published again.
-
-    Raises:
-        OSError: the record cannot be written.
-    """
-    if version > last_removed(model):
-        new = model / f"{_LAST_REMOVED}.new"
-        new.write_text(str(version), "ascii")
-        new.replace(model / _LAST_REMOVED)
 
 
 def strays(folder: Path) -> list[str]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.manifest import ManifestError, MissingManifestError, check_manifest
-from serving.model_folder import HELD_PREFIX, ModelFolderError, held_versions
+from serving.model_folder import ModelFolderError
 from serving.models_config import edit_labels, read_labels
 from serving.registry import RegistryError, chosen, listed
+from serving.version_folders import HELD_PREFIX, held_versions
 
 STABLE = "stable"
 # As they stand in URLs: /v1/models/cnn/labels/stable:predict

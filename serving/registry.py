@@ -12,15 +12,10 @@ from typing import TypeVar
 
 from serving.contract import CONTRACT_FILE, Contract, ContractError
 from serving.manifest import ManifestError, check_manifest
-from serving.model_folder import (
-    HELD_PREFIX,
-    ModelFolderError,
-    find_models,
-    held_versions,
-    remember_removed,
-)
+from serving.model_folder import ModelFolderError, find_models
 from serving.model_server.models.versions import scan
 from serving.models_config import LabelBook, edit_labels, read_labels
+from serving.version_folders import HELD_PREFIX, held_versions, remember_removed
 
 _REMOVED = ".removed-"
 _Name = TypeVar("_Name", int, str)

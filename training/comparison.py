@@ -16,7 +16,7 @@ from serving.contract import (
     TableInput,
     Task,
 )
-from serving.model_server.models.versions import scan
+from serving.version_folders import served_versions
 from training.errors import DataError
 from training.prepared import Prepared
 from training.report.interval import wilson
@@ -66,7 +66,7 @@ def promised_by(data: Prepared) -> Promise:
 def serving_contract(models: Path, model: str) -> Contract | None:
     """The contract of the version that is served: the highest; None where there is none to read."""
     try:
-        folders = scan(models / model)
+        folders = served_versions(models / model)
         return Contract.from_json((folders[max(folders)] / CONTRACT_FILE).read_bytes())
     except (OSError, ValueError, ContractError):
         return None

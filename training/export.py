@@ -62,6 +62,7 @@ def export(
     quantization: Quantization | None = None,
     documents: Documents | None = None,
     held: bool = False,
+    litert: bool = True,
 ) -> Exported:
     """Write a model, read it back, and publish it as the next version.
 
@@ -76,6 +77,7 @@ def export(
             metrics then have a figure more.
         documents: further texts of the version, such as PurePath("assets.extra/model_card.md").
         held: whether it is published but not served.
+        litert: whether with LiteRT files; TensorFlow alone runs a version without them.
 
     Raises:
         ExportError: it cannot be written or converted, does not read back the same, or loses too
@@ -86,19 +88,21 @@ def export(
         folder, quantized = incoming.folder, None
         try:
             with quiet_native_log():
-                edge = _litert(folder, predict, contract, (PREDICT_SIGNATURE,), quantization, 1)
-                if quantization is not None:
-                    # Before anything is written, because the contract tells of it.
+                if litert:
+                    edge = _litert(folder, predict, contract, (PREDICT_SIGNATURE,), quantization, 1)
+                    if quantization is not None:
+                        # Before anything is written, because the contract tells of it.
+                        model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
+                        answer = litert_answer(model, contract)
+                        quantized = Quantized(answer, open_edge(edge).answer)
+                        contract = judged(contract, quantization, quantized)
                     model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
-                    quantized = Quantized(litert_answer(model, contract), open_edge(edge).answer)
-                    contract = judged(contract, quantization, quantized)
-                model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
-                (folder / LITERT_FILE).write_bytes(model)
-                (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
+                    (folder / LITERT_FILE).write_bytes(model)
+                    (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
                 _save(folder, predict, trackables, contract, tuple(methods(contract)))
                 name_methods(folder, contract)
                 _write_beside(folder, contract, golden, documents)
-                verify(folder, predict, contract, golden, quantized)
+                verify(folder, predict, contract, golden, quantized, litert=litert)
         except (tf.errors.OpError, ConverterError) as error:
             raise ExportError(f"TensorFlow cannot export {draft.model}: {error}") from error
     return Exported(incoming.target, contract)

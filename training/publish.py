@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.manifest import write_manifest
-from serving.model_folder import HELD_PREFIX, held_versions, last_removed
+from serving.version_folders import HELD_PREFIX, held_versions, last_removed
 from training.errors import ExportError
 
 _INCOMING = ".incoming-"

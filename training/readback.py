@@ -55,6 +55,8 @@ def verify(
     contract: Contract,
     golden: GoldenSamples,
     quantized: Quantized | None = None,
+    *,
+    litert: bool = True,
 ) -> None:
     """Check that what lies in a version's folder is what was meant.
 
@@ -64,6 +66,7 @@ def verify(
         contract: that was written.
         golden: samples.
         quantized: what the LiteRT files must answer, where they were quantised.
+        litert: whether there are LiteRT files.
 
     Raises:
         ExportError: the first difference, in a sentence.
@@ -77,17 +80,19 @@ def verify(
     def itself(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(predict(tf.constant(batch)))
 
-    saved, litert = "the SavedModel", "the LiteRT file"
+    saved, lite = "the SavedModel", "the LiteRT file"
     names = tuple(methods(contract))
     run = _opened(saved, lambda: open_saved_model(folder), contract, names)
     _require_methods(folder, contract)
     _require_answers(saved, _by_tensor(run, contract), itself, contract, golden)
     by_example = _by_example(run, contract)
     _require_answers(f"{names[-1]} in {saved}", by_example, itself, contract, golden)
+    if not litert:
+        return
     content = (folder / LITERT_FILE).read_bytes()
-    run = _opened(litert, lambda: open_litert(content), contract, LITERT_SIGNATURES)
+    run = _opened(lite, lambda: open_litert(content), contract, LITERT_SIGNATURES)
     model, edge = quantized or (itself, itself)
-    _require_answers(litert, _by_tensor(run, contract), model, contract, golden)
+    _require_answers(lite, _by_tensor(run, contract), model, contract, golden)
     _verify_edge((folder / EDGE_FILE).read_bytes(), edge, contract, golden)
 
 

@@ -7,6 +7,7 @@ from flask import jsonify
 from flask.typing import ResponseReturnValue
 
 from clients.errors import CallError, NoContractError, NotFoundError
+from serving.api.status import Code
 from serving.gateway.errors import RETRY_AFTER
 from serving.gateway.state import gateway
 
@@ -47,22 +48,21 @@ def probe(model: str) -> dict[str, Any]:
     backend = gateway().backend
     try:
         return {"ready": True, "version": backend.contract(model, timeout=_TIMEOUT_S).version}
-    except (NoContractError, NotFoundError) as error:
-        reason = error.code.name
+    except NoContractError:
+        # It is loaded: it knows its signatures.
+        return {"ready": True, "contract": False}
+    except NotFoundError:
+        pass
     except CallError as error:
         return {"ready": False, "reason": error.code.name}
-    # It is not there, or another program published it: its status tells.
     try:
         states = backend.status(model, timeout=_TIMEOUT_S)
     except NotFoundError:
         states = []
     except CallError as error:
         return {"ready": False, "reason": error.code.name}
-    available = [state.version for state in states if state.state == "AVAILABLE"]
-    if available:
-        return {"ready": True, "version": max(available), "contract": False}
     followed = bool(gateway().config.models_config)  # then nothing else will bring it
     errors = [f"version {state.version}: {state.error}" for state in states if state.error]
     if errors and all(state.state == "END" for state in states):
         return {"ready": False, "reason": "; ".join(errors), "failed": True}
-    return {"ready": False, "reason": reason} | ({"failed": True} if followed else {})
+    return {"ready": False, "reason": Code.NOT_FOUND.name} | ({"failed": True} if followed else {})

@@ -18,6 +18,7 @@ def test_models(ask, models):
     assert found["versions"][1] == {
         "model": "cnn",
         "version": 2,
+        "held": False,
         "labels": [],
         "bytes": found["versions"][1]["bytes"],
         "path": str(models / "cnn" / "2"),
@@ -34,7 +35,10 @@ def test_promote_and_rollback(ask, models):
     moved = {"model": "cnn", "label": "stable", "file": file}
     assert ask("promote", "cnn", 1) == {**moved, "version": 1, "before": None}
     assert ask("promote", "cnn", 3) == {**moved, "version": 3, "before": 1}
-    assert ask("rollback", "cnn") == {**moved, "version": 1, "before": 3}
+    assert ask("rollback", "cnn", "--label", "stable") == {**moved, "version": 1, "before": 3}
+    served = {"model": "cnn", "version": 2, "before": 3}
+    assert ask("rollback", "cnn") == {**served, "held": [3], "labels": []}
+    assert ask("unpublish", "cnn", 3) == {"model": "cnn", "version": 3, "served": True}
 
 
 def test_prune(ask):

@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from serving.model_folder import held_versions
 from serving.model_server.models.versions import scan
 from serving.models_config import read_labels
 from serving.promotion import promote, restore
 from serving.registry import RegistryError, list_versions, prune, unpublish
+from serving.version_folders import held_versions
 from tests.registries import add_version, written
 
 
