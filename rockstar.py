@@ -8,6 +8,7 @@ from commandline.group import DEBUG_VARIABLE, LazyGroup
 
 COMMANDS = {
     "train": "Train a model and publish it as the next version.",
+    "import": "Publish a Keras model or a SavedModel of your own.",
     "serve": "Serve the models of a folder over HTTP and gRPC.",
     "gateway": "Serve over HTTP in front of a model server that runs elsewhere.",
     "model-server": "Serve over TensorFlow Serving's API alone, with its flags.",

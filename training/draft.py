@@ -31,10 +31,15 @@ def draft(name: str, data: Prepared, metrics: dict[str, float], test: TestPredic
         data_set=DataSet(name=data.name, examples=data.examples, sha256=data.sha256),
         statistics=data.statistics,
         created=utc_now(),
-        producer=", ".join(map(_release, ("rockstartf", "tensorflow", "keras"))),
+        producer=producer(),
         target=data.target,
         confusion=confusion_matrix(test, len(data.labels)) if countable else (),
     )
+
+
+def producer() -> str:
+    """The software that makes a version, with the releases."""
+    return ", ".join(map(_release, ("rockstartf", "tensorflow", "keras")))
 
 
 def _release(package: str) -> str:

@@ -7,7 +7,7 @@ Lambda layers hold Python code, and the operations that read and write files act
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ _CONTRACT = "contract"
 # Operations that act outside of the model; the first two are also those that TensorFlow's own
 # `saved_model_cli scan` warns of.
 _FILE_OPERATIONS = {"ReadFile", "WriteFile", "MatchingFiles"}
+# Of TensorFlow 1, before resources.
+_OLD_VARIABLES = {"Variable", "VariableV2"}
 # Python functions of the process that saved the model: nowhere else can they run.
 _PYTHON_OPERATIONS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 _OTHERS = {
@@ -224,27 +226,65 @@ def _require_harmless(folder: Path, *, allow_code: bool) -> None:
 
 
 def _saved_model(folder: Path, name: str, signature: str | None, layers: tuple[str, ...]) -> Source:
+    graph = _meta_graph(folder)
+    tags = [*graph.meta_info_def.tags]
     try:
         with quiet_native_log():
-            loaded = tf.saved_model.load(str(folder), tags=_tags(folder))
+            if {node.op for node in graph.graph_def.node} & _OLD_VARIABLES:
+                return _frozen(folder, name, tags, _chosen(graph.signature_def, signature, name))
+            loaded = tf.saved_model.load(str(folder), tags=tags)
+    except ImportModelError:
+        raise
     except Exception as error:  # TensorFlow raises ValueError, OpError, KeyError and more
         said = " ".join(str(error).split())[:400]
         raise ImportModelError(f"{folder} cannot be loaded as a SavedModel: {said}") from error
-    signatures = {key: value for key, value in loaded.signatures.items() if key != _CONTRACT}
-    function = signatures[_chosen(signatures, signature, name)]
+    function = loaded.signatures[_chosen(loaded.signatures, signature, name)]
     _, inputs = function.structured_input_signature
     return Source(name, loaded, function, dict(inputs), dict(function.structured_outputs), layers)
 
 
-def _tags(folder: Path) -> list[str]:
+def _frozen(folder: Path, name: str, tags: list[str], signature: str) -> Source:
+    """A model of TensorFlow 1 with its variables made constants.
+
+    Loaded as a function, variables of TensorFlow 1 are lost when that is saved again.
+    """
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+        loaded = tf.compat.v1.saved_model.load(session, tags, str(folder))
+        definition = loaded.signature_def[signature]
+        nodes = [info.name.partition(":")[0] for info in definition.outputs.values()]
+        constants = tf.compat.v1.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), nodes
+        )
+    whole = tf.compat.v1.wrap_function(
+        lambda: tf.compat.v1.import_graph_def(constants, name=""), []
+    )
+    inputs, outputs = (
+        {key: whole.graph.get_tensor_by_name(info.name) for key, info in infos.items()}
+        for infos in (definition.inputs, definition.outputs)
+    )
+    pruned = whole.prune([*inputs.values()], [*outputs.values()])
+
+    def call(**tensors: Any) -> dict[str, Any]:
+        return dict(zip(outputs, pruned(*(tensors[key] for key in inputs)), strict=True))
+
+    specs = [
+        {key: tf.TensorSpec(tensor.shape, tensor.dtype, name=key) for key, tensor in side.items()}
+        for side in (inputs, outputs)
+    ]
+    return Source(name, None, call, *specs)
+
+
+def _meta_graph(folder: Path) -> Any:
+    """The graph for serving; where none is marked so, the one with the fewest marks."""
     saved = SavedModel()
     saved.ParseFromString((folder / _SAVED_MODEL).read_bytes())
-    tags = [[*graph.meta_info_def.tags] for graph in saved.meta_graphs]
-    wanted = next((each for each in tags if "serve" in each), None)
-    return wanted if wanted is not None else min(tags, key=len, default=[])
+    marked = [graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags]
+    return min(marked or saved.meta_graphs, key=lambda graph: len(graph.meta_info_def.tags))
 
 
-def _chosen(signatures: dict[str, Any], wanted: str | None, name: str) -> str:
+def _chosen(found: Mapping[str, Any], wanted: str | None, name: str) -> str:
+    signatures = [key for key in found if key != _CONTRACT and not key.startswith("__")]
     known = ", ".join(sorted(signatures))
     if wanted is not None and wanted not in signatures:
         raise ImportModelError(f"{name} has no signature {wanted}; it has {known or 'none'}")
@@ -259,5 +299,5 @@ def _chosen(signatures: dict[str, Any], wanted: str | None, name: str) -> str:
     if PREDICT_SIGNATURE in signatures:
         return PREDICT_SIGNATURE
     if len(signatures) == 1:
-        return next(iter(signatures))
+        return signatures[0]
     raise ImportModelError(f"{name} has several signatures ({known}): name one with --signature")

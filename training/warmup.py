@@ -5,8 +5,9 @@ They are Predict requests only. A server that prefers the LiteRT file finds no `
 signatures run is the same network anyway.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,31 @@ def write_warmup(folder: Path, contract: Contract, samples: NDArray[np.float32])
     """
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
         for request in _requests(contract, samples):
+            log = PredictionLog(predict_log=PredictLog(request=request))
+            writer.write(log.SerializeToString())
+
+
+def write_requests(
+    folder: Path, contract: Contract, batches: Iterable[Mapping[str, NDArray[Any]]]
+) -> None:
+    """Write the warmup requests of a version that takes tensors by name.
+
+    Args:
+        folder: of the version; has assets.extra/.
+        contract: of the model.
+        batches: arrays [n, …] by the names of its inputs.
+    """
+    query = {CONTRACT_INPUT: np.zeros(1, dtype=np.int32)}
+    with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
+        for signature, inputs in [
+            *((PREDICT_SIGNATURE, batch) for batch in batches),
+            (CONTRACT_SIGNATURE, query),
+        ]:
+            request = PredictRequest()
+            request.model_spec.name = contract.model
+            request.model_spec.signature_name = signature
+            for name, value in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
             log = PredictionLog(predict_log=PredictLog(request=request))
             writer.write(log.SerializeToString())
 

@@ -153,4 +153,4 @@ def test_a_worker_that_runs_its_models_itself_does_not_load_grpc(tmp_path):
     command = [sys.executable, "-c", code, models_config(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     # It ran: what the toy says is no contract. A model server that is not there is UNAVAILABLE.
-    assert done.stdout == "{'contract': False, 'ready': True} False\n"
+    assert done.stdout == "{'ready': True, 'contract': False} False\n"

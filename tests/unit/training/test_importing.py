@@ -1,0 +1,357 @@
+"""Models of others: what is published answers what they answer, and errors say what to do."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.contract import CONTRACT_FILE, Contract, TensorInput
+from serving.inputs import prepare
+from serving.manifest import check_manifest
+from tests.images import png
+from training.errors import TrainingError
+from training.importing import ImportOptions, import_model
+from training.opening import open_litert, open_saved_model
+from training.tensorflow_setup import keras, tf
+
+SIGNATURE = "serving_default"
+# Keras and TensorFlow 1 warn of themselves.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def run(folder: Path, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the SavedModel and the LiteRT file of a version answer."""
+    _, saved = open_saved_model(folder)
+    _, litert = open_litert((folder / "model.tflite").read_bytes())
+    return saved(SIGNATURE, inputs), litert(SIGNATURE, inputs)
+
+
+def publish(path: Path, folder: Path, name: str = "mine", **options: Any) -> Any:
+    return import_model(path, folder / "models", ImportOptions(name=name, **options))
+
+
+def save(model: Any, path: Path) -> Path:
+    model.save(path)
+    return path
+
+
+def image_model(*, activation: str | None = "softmax", classes: int = 3, scale: bool = True) -> Any:
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((8, 6, 3)),
+            *([keras.layers.Rescaling(1 / 255)] if scale else []),
+            keras.layers.Conv2D(4, 3, kernel_initializer="he_normal"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(classes, activation=activation),
+        ]
+    )
+
+
+def dense(width: int, outputs: int, activation: str | None = None) -> Any:
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [keras.Input((width,)), keras.layers.Dense(outputs, activation=activation)]
+    )
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_an_image_classifier_answers_as_before(tmp_path, suffix):
+    model = image_model()
+    imported = publish(
+        save(model, tmp_path / f"pets{suffix}"), tmp_path, labels=("cat", "dog", "bird")
+    )
+    contract = Contract.from_json((imported.folder / CONTRACT_FILE).read_bytes())
+    assert (contract.labels, contract.task, contract.version) == (
+        ("cat", "dog", "bird"),
+        "classification",
+        1,
+    )
+    assert contract.data_set is None
+    check_manifest(imported.folder)
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 6, 3)).astype(np.uint8)
+    tensor = prepare(png(pixels), contract.input, field="x")[np.newaxis]
+    wanted = model.predict(pixels[np.newaxis].astype(np.float32), verbose=0)
+    for outputs in run(imported.folder, {"image": tensor}):
+        np.testing.assert_allclose(outputs["probabilities"], wanted, atol=1e-5)
+    assert any("0…255: it scales them itself" in note for note in imported.notes)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        ("0-1", lambda image: image / 255),
+        ("0-255", lambda image: image),
+        *[
+            (mode, lambda image, mode=mode: _preprocessed(image, mode))
+            for mode in ("tf", "torch", "caffe")
+        ],
+    ],
+)
+def test_pixels_reach_the_model_as_it_was_trained(tmp_path, pixels, expected):
+    model = image_model(scale=False, classes=2)
+    imported = publish(save(model, tmp_path / "m.keras"), tmp_path, pixels=pixels)
+    image = np.random.default_rng(1).integers(0, 256, (8, 6, 3)).astype(np.float32)
+    wanted = model.predict(np.asarray(expected(image.copy()), np.float32)[np.newaxis], verbose=0)
+    saved, _ = run(imported.folder, {"image": (image / 255)[np.newaxis].astype(np.float32)})
+    np.testing.assert_allclose(saved["probabilities"], wanted, atol=1e-4)
+
+
+def _preprocessed(image: Any, mode: str) -> Any:
+    """As keras.applications documents it: with modules that use these modes."""
+    module = {
+        "tf": keras.applications.mobilenet_v2,
+        "torch": keras.applications.densenet,
+        "caffe": keras.applications.resnet50,
+    }[mode]
+    return module.preprocess_input(image)
+
+
+def test_logits_become_probabilities(tmp_path):
+    model = dense(4, 3)
+    model.layers[-1].set_weights([np.eye(4, 3) * 9, np.array([0.0, 5.0, -5.0])])
+    imported = publish(
+        save(model, tmp_path / "m.keras"), tmp_path, kind="table", labels=("a", "b", "c")
+    )
+    assert any("softmax is added" in note for note in imported.notes)
+    rows = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    wanted = np.asarray(tf.nn.softmax(model.predict(rows, verbose=0)))
+    for outputs in run(imported.folder, {"features": rows}):
+        np.testing.assert_allclose(outputs["probabilities"], wanted, atol=1e-5)
+
+
+def test_one_sigmoid_and_two_labels_are_a_classification(tmp_path):
+    model = dense(2, 1, "sigmoid")
+    imported = publish(
+        save(model, tmp_path / "m.keras"),
+        tmp_path,
+        kind="table",
+        labels=("no", "yes"),
+        columns=("age", "income"),
+    )
+    rows = np.array([[1, 2], [3, -4]], np.float32)
+    yes = model.predict(rows, verbose=0)[:, 0]
+    saved, _ = run(imported.folder, {"features": rows})
+    np.testing.assert_allclose(saved["probabilities"], np.stack([1 - yes, yes], 1), atol=1e-6)
+    row = prepare({"age": 1, "income": 2}, imported.contract.input, field="x")
+    np.testing.assert_array_equal(row, rows[0])
+
+
+def test_several_inputs_and_outputs_are_described_by_name(tmp_path):
+    ids, price = keras.Input((5,), dtype="int32", name="ids"), keras.Input((1,), name="price")
+    words = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(10, 3)(ids))
+    both = keras.layers.Concatenate()([words, price])
+    model = keras.Model(
+        {"ids": ids, "price": price},
+        {
+            "score": keras.layers.Dense(1, activation="sigmoid")(both),
+            "vector": keras.layers.Dense(2)(both),
+        },
+    )
+    imported = publish(save(model, tmp_path / "m.keras"), tmp_path)
+    spec = imported.contract.input
+    assert isinstance(spec, TensorInput)
+    assert [(t.name, t.dtype, t.shape) for t in spec.tensors] == [
+        ("ids", "int32", (5,)),
+        ("price", "float32", (1,)),
+    ]
+    assert [(t.name, t.shape) for t in imported.contract.outputs] == [
+        ("score", (1,)),
+        ("vector", (2,)),
+    ]
+    inputs = {
+        "ids": np.array([[1, 2, 3, 4, 5], [9, 9, 9, 0, 0]], np.int32),
+        "price": np.array([[0.5], [2]], np.float32),
+    }
+    wanted = model.predict(inputs, verbose=0)
+    for outputs in run(imported.folder, inputs):
+        for name in ("score", "vector"):
+            np.testing.assert_allclose(outputs[name], wanted[name], atol=1e-5)
+    with pytest.raises(TrainingError, match=r"several outputs \(score, vector\): name the one"):
+        publish(tmp_path / "m.keras", tmp_path, "other", labels=("no", "yes"))
+    labelled = publish(
+        tmp_path / "m.keras", tmp_path, "other", labels=("no", "yes"), output="score"
+    )
+    assert labelled.contract.labels == ("no", "yes")
+
+
+class Text(tf.Module):  # type: ignore[misc]
+    """Takes strings, which LiteRT cannot count."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])  # type: ignore[untyped-decorator]
+    def __call__(self, text: Any) -> Any:
+        return {"length": tf.strings.length(text), "upper": tf.strings.upper(text)}
+
+
+def test_strings_and_operations_that_litert_has_not(tmp_path):
+    model = Text()
+    tf.saved_model.save(model, str(tmp_path / "text"), signatures=model.__call__)
+    imported = publish(tmp_path / "text", tmp_path)
+    assert not (imported.folder / "model.tflite").exists()
+    assert any("without model.tflite" in note for note in imported.notes)
+    _, saved = open_saved_model(imported.folder)
+    outputs = saved(SIGNATURE, {"text": np.array([b"abc", b""], dtype=object)})
+    assert outputs["length"].tolist() == [3, 0]
+    assert outputs["upper"].tolist() == [b"ABC", b""]
+
+
+def test_a_saved_model_of_tensorflow_1(tmp_path):
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 4], name="x")
+        weights = tf.compat.v1.get_variable("w", [4, 3], use_resource=False)
+        y = tf.nn.softmax(tf.matmul(x, weights))
+        session.run(tf.compat.v1.global_variables_initializer())
+        rows = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+        wanted = session.run(y, {x: rows})
+        tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "old"), {"x": x}, {"y": y})
+    imported = publish(tmp_path / "old", tmp_path, kind="table", labels=("a", "b", "c"))
+    for outputs in run(imported.folder, {"features": rows}):
+        np.testing.assert_allclose(outputs["probabilities"], wanted, atol=1e-5)
+
+
+def test_sizes_that_vary_stay_so(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            keras.layers.Embedding(4, 3),
+            keras.layers.GlobalAveragePooling1D(),
+        ]
+    )
+    imported = publish(save(model, tmp_path / "m.keras"), tmp_path)
+    (tensor,) = imported.contract.input.tensors
+    assert tensor.shape == (None,)
+    _, saved = open_saved_model(imported.folder)
+    ids = np.ones((2, 7), np.int32)
+    np.testing.assert_allclose(
+        next(iter(saved(SIGNATURE, {tensor.name: ids}).values())),
+        model.predict(ids, verbose=0),
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"labels": ("a", "b")},
+            r"expected 3 names, as m.keras answers 3 values .* got 2; perhaps",
+        ),
+        ({"labels": ("a", "b", "a")}, "expected different names, got a twice"),
+        ({"output": "y"}, "has no output y; it has output_0"),
+        ({"image_size": (9, 9)}, "takes images of 8 x 6, not 9 x 9"),
+        ({"kind": "table"}, r"a row is float \[None, columns\], its input is float32 \[None, 8, 6"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_said(tmp_path, options, message):
+    path = save(image_model(), tmp_path / "m.keras")
+    with pytest.raises(TrainingError, match=message):
+        publish(path, tmp_path, **options)
+    assert not (tmp_path / "models" / "mine").exists()
+
+
+def test_images_of_any_size_need_one(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 1)),
+            keras.layers.Conv2D(2, 3),
+            keras.layers.GlobalMaxPooling2D(),
+            keras.layers.Softmax(),
+        ]
+    )
+    path = save(model, tmp_path / "m.keras")
+    with pytest.raises(TrainingError, match=r"any size .*--image-size 224"):
+        publish(path, tmp_path)
+    assert publish(path, tmp_path, image_size=(12, 16)).contract.input.shape == (12, 16, 1)
+
+
+def test_code_is_not_run_unless_it_is_allowed(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)])
+    for suffix in (".keras", ".h5"):
+        path = save(model, tmp_path / f"m{suffix}")
+        with pytest.raises(TrainingError, match="holds a Lambda layer, which is Python code"):
+            publish(path, tmp_path)
+
+
+def test_files_are_not_touched_unless_it_is_allowed(tmp_path):
+    class Reader(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="path")])  # type: ignore[untyped-decorator]
+        def __call__(self, path: Any) -> Any:
+            return {"content": tf.map_fn(tf.io.read_file, path)}
+
+    model = Reader()
+    tf.saved_model.save(model, str(tmp_path / "reader"), signatures=model.__call__)
+    with pytest.raises(TrainingError, match=r"reads or writes files .*ReadFile"):
+        publish(tmp_path / "reader", tmp_path)
+
+
+def test_a_fixed_batch_and_a_missing_signature(tmp_path):
+    class Fixed(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([1, 2], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def __call__(self, x: Any) -> Any:
+            return {"y": x}
+
+    model = Fixed()
+    tf.saved_model.save(model, str(tmp_path / "fixed"), signatures=model.__call__)
+    with pytest.raises(
+        TrainingError, match=r"a batch of 1, shape \[1, 2\]: save the model for any"
+    ):
+        publish(tmp_path / "fixed", tmp_path)
+    tf.saved_model.save(tf.Module(), str(tmp_path / "none"))
+    with pytest.raises(TrainingError, match="has no signature, so nothing says what it takes"):
+        publish(tmp_path / "none", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.keras", b"x", "it is no .keras file, or a damaged one"),
+        ("m.h5", b"x", "is no HDF5 file, or a damaged one"),
+        ("m.pkl", b"x", "it is a pickle, which is not loaded here"),
+        ("m.onnx", b"x", "it is an ONNX model"),
+        ("hf/tf_model.h5", b"x", "weights without a model. With transformers"),
+        ("empty/readme", b"x", r"expected a folder with saved_model\.pb, got none in it"),
+        ("bad/saved_model.pb", b"x", "is damaged"),
+    ],
+)
+def test_what_is_no_model_is_said(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    named = path if path.parent == tmp_path else path.parent
+    with pytest.raises(TrainingError, match=message):
+        publish(named, tmp_path)
+
+
+def test_weights_alone_are_no_model(tmp_path):
+    image_model().save_weights(tmp_path / "m.weights.h5")
+    with pytest.raises(TrainingError, match="holds weights without a model"):
+        publish(tmp_path / "m.weights.h5", tmp_path)
+
+
+def test_another_promise_under_the_same_name_is_refused(tmp_path):
+    path = save(dense(2, 2, "softmax"), tmp_path / "m.keras")
+    publish(path, tmp_path, kind="table", labels=("a", "b"))
+    with pytest.raises(TrainingError, match="the labels c, d"):
+        publish(path, tmp_path, kind="table", labels=("c", "d"))
+    imported = publish(path, tmp_path, kind="table", labels=("c", "d"), replace=True)
+    assert imported.folder.name == "2"
+
+
+def test_labels_from_files(tmp_path):
+    from commandline.import_ import Names
+
+    files = {
+        "lines.txt": ("cat\ndog\n", ("cat", "dog")),
+        "numbered.txt": ("0 cat\n1 dog\n", ("cat", "dog")),
+        "list.json": (json.dumps(["cat", "dog"]), ("cat", "dog")),
+        "config.json": (json.dumps({"id2label": {"1": "dog", "0": "cat"}}), ("cat", "dog")),
+        "imagenet.json": (json.dumps({"0": ["n01", "cat"], "1": ["n02", "dog"]}), ("cat", "dog")),
+    }
+    for name, (text, wanted) in files.items():
+        (tmp_path / name).write_text(text)
+        assert Names().convert(str(tmp_path / name), None, None) == wanted
+    assert Names().convert("cat, dog", None, None) == ("cat", "dog")
