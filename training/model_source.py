@@ -268,11 +268,11 @@ def _frozen(folder: Path, name: str, tags: list[str], signature: str) -> Source:
     def call(**tensors: Any) -> dict[str, Any]:
         return dict(zip(outputs, pruned(*(tensors[key] for key in inputs)), strict=True))
 
-    specs = [
+    taken, answered = (
         {key: tf.TensorSpec(tensor.shape, tensor.dtype, name=key) for key, tensor in side.items()}
         for side in (inputs, outputs)
-    ]
-    return Source(name, None, call, *specs)
+    )
+    return Source(name, None, call, taken, answered)
 
 
 def _meta_graph(folder: Path) -> Any:

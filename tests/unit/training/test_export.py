@@ -148,10 +148,10 @@ def test_a_lost_training_step_in_the_litert_file_is_found(exported, tmp_path, mo
 
 
 def test_a_damaged_litert_file_is_found(tmp_path, monkeypatch):
-    def damage_and_verify(folder, *args):
+    def damage_and_verify(folder, *args, **options):
         file = folder / "model.tflite"
         file.write_bytes(file.read_bytes()[:200])
-        verify(folder, *args)
+        verify(folder, *args, **options)
 
     monkeypatch.setattr(exporting, "verify", damage_and_verify)
     predict, variables = toys.plain_model()
