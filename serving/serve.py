@@ -58,14 +58,8 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
                 if supervisor.start():
                     url = f"http://{in_url(host)}:{port}"
                     addresses = Addresses(url, upstream.grpc(), upstream.rest(), upstream.models)
-<<<<<<< HEAD
                     on_ready(addresses)
-                    supervisor.watch()
-=======
-                    on_ready(addresses, lambda: supervisor.stopping)
-                    _warn_of_silent_models(host, port)
                     supervisor.watch(upstream.refresh)
->>>>>>> 86f23c7 (Serve models that come and labels that move without a restart, and the rest where one is broken)
             finally:
                 # Were it open here, callers would wait in its queue for nobody.
                 listening.close()
@@ -118,17 +112,6 @@ def _answers(host: str, port: int, path: str) -> bool:
         return False
 
 
-<<<<<<< HEAD
-=======
-def _warn_of_silent_models(host: str, port: int) -> None:
-    """Say which models do not answer, and why; they may come later."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        for model, state in json.loads(_get(host, port, "/readyz")[1])["models"].items():
-            if not state["ready"]:
-                log.warning("model %s does not answer yet: %s", model, state["reason"])
-
-
->>>>>>> 86f23c7 (Serve models that come and labels that move without a restart, and the rest where one is broken)
 def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
     # The listener is there before the gateway, and stays where that ends: nobody may answer.
     connection = http.client.HTTPConnection(reachable(host), port, timeout=_PROBE_TIMEOUT_S)
