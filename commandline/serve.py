@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--require-all-models",
     is_flag=True,
+    envvar="ROCKSTAR_REQUIRE_ALL_MODELS",
     help="Start only if every model loads; else those that load are served.",
 )
 @json_option

@@ -99,7 +99,7 @@ def _gateway_command(listener: int, upstream: Upstream, options: ServeOptions) -
         f"--upstream={upstream.grpc()}",
         f"--workers={options.workers}",
         f"--log-format={options.log_format}",
-        f"--{'' if options.require_all_models else 'no-'}require-all-models",
+        *(["--require-all-models"] if options.require_all_models else []),
         *(f"--model={model}" for model in upstream.models),
         *([f"--models-config={upstream.config}"] if upstream.config else []),
     ]

@@ -43,6 +43,7 @@ def _describe(model: str) -> dict[str, Any]:
             "labels": contract.labels,
             "target": contract.target,
             "input": _input(contract.input),
+            "outputs": contract.outputs,
             "metrics": contract.metrics,
             "confusion": contract.confusion,
             "created": contract.created.isoformat(),
