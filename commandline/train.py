@@ -122,8 +122,8 @@ class TypedColumn(click.ParamType[tuple[str, str]]):
     metavar="random|group:COLUMN|time:COLUMN",
     help="Of a table: keep groups together, or hold out the latest rows.",
 )
-@click.option("--validation", metavar="FILE", help="Rows to validate with, as CSV.")
-@click.option("--test", metavar="FILE", help="Rows to test with, as CSV.")
+@click.option("--validation", metavar="PATH", help="CSV file or folder to validate with.")
+@click.option("--test", metavar="PATH", help="CSV file or folder to test with.")
 @click.option("--folds", type=int, help="Cross-validate a table first; 0 does not.")
 @click.option("--replace", is_flag=True, help="Publish also other labels, inputs or data.")
 @click.option("--serve-anyway", is_flag=True, help="Serve it even if it is less accurate.")

@@ -73,8 +73,8 @@ class TrainConfig:
         test_fraction: share of the data that is held out.
         split: how a table is divided: "random"; "group:COLUMN", all rows of a group on one side;
             or "time:COLUMN", the latest rows held out.
-        validation: a CSV file to validate with, instead of a share of a table.
-        test: a CSV file to test with, instead of a share of a table.
+        validation: a CSV file, or a folder, to validate with, instead of a share of the data.
+        test: a CSV file, or a folder, to test with, instead of a share of the data.
         folds: of a table's cross-validation before the final training; 0 is none.
 
     Raises:
@@ -162,7 +162,8 @@ class TrainConfig:
             table = "with data csv:FILE only"
             _require(self.split == "random", "split", self.split, f"random; another one {table}")
             _require(self.folds == 0, "folds", self.folds, f"0; others {table}")
-            hint = f"none; {table}, and subfolders train, val and test with data folder:DIR"
+        if not self.data.startswith(("csv:", "folder:")):
+            hint = "none; with data csv:FILE or folder:DIR only"
             _require(self.validation is None, "validation", self.validation, hint)
             _require(self.test is None, "test", self.test, hint)
 

@@ -43,7 +43,8 @@ class Dataset:
 class Split:
     """Which images are trained on and which are held out: int64 indices, ascending.
 
-    The validation images are None where they are not decided yet: then they come out of the others.
+    Where no test images, or None for validation images, are decided yet, they come out of those to
+    train on.
     """
 
     train_index: NDArray[np.int64]

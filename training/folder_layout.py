@@ -72,13 +72,20 @@ class _File(NamedTuple):
         return _File(self.path, self.parts[1:])
 
 
-def read_layout(folder: Path) -> Layout:
+def read_layout(folder: Path, validation: Path | None = None, test: Path | None = None) -> Layout:
     """Find the splits and classes of a folder; opens no file.
 
+    Args:
+        folder: of class folders, or of splits.
+        validation: class folders to validate with, if they are elsewhere.
+        test: class folders to test with, likewise.
+
     Raises:
-        DataError: the folder cannot be read, or it has fewer than two classes.
+        DataError: a folder cannot be read, or the first has fewer than two classes.
     """
     files, skipped = _walk(folder)
+    if validation or test:
+        return _separate_layout(folder, files, {"validation": validation, "test": test}, skipped)
     splits = _splits(files)
     if not splits:
         inner = _unwrapped(files, known=())
@@ -114,6 +121,22 @@ def require_two_classes(folder: Path, names: Sequence[str]) -> None:
             f"{folder}: expected two or more subfolders, each with the images of one class, got "
             "none: make a subfolder for each class and move its images there"
         )
+
+
+def _separate_layout(
+    folder: Path, files: list[_File], others: dict[Split, Path | None], skipped: list[str]
+) -> Layout:
+    """The splits are folders that do not lie in one; each is known by its path."""
+    train = str(folder)
+    splits: dict[str, Split] = {train: "train"}
+    every = [_File(file.path, (train, *file.parts)) for file in files]
+    for split, other in others.items():
+        if other is not None:
+            found, also_skipped = _walk(other)
+            every += [_File(file.path, (str(other), *file.parts)) for file in found]
+            skipped = [*skipped, *also_skipped]
+            splits[str(other)] = split
+    return _split_layout(Path(), every, splits, skipped)
 
 
 def _split_layout(

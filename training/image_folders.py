@@ -74,13 +74,20 @@ class _Seen:
     problem: str = ""
 
 
-def scan_folder(folder: Path) -> ImageFolder:
+def scan_folder(
+    folder: Path, validation: Path | None = None, test: Path | None = None
+) -> ImageFolder:
     """Look at every image of a folder once; see training.folder_layout for how it may be arranged.
+
+    Args:
+        folder: of class folders, or of splits.
+        validation: class folders to validate with, if they are elsewhere.
+        test: class folders to test with, likewise.
 
     Raises:
         DataError: no such folder, fewer than two classes, or a class whose images are all damaged.
     """
-    layout = read_layout(folder)
+    layout = read_layout(folder, validation, test)
     examples, names = layout.examples, layout.label_names
     seen = _in_threads(_look, [example.path for example in examples])
     looks = list(zip(examples, seen, strict=True))
@@ -97,7 +104,7 @@ def scan_folder(folder: Path) -> ImageFolder:
     digest = hashlib.sha256(b"".join(look.digest for _, look in usable))
     digest.update(labels.astype("<i8").tobytes())
     side = int(np.median([look.side for _, look in usable]))
-    split, notes = _split(usable)
+    split, notes = _split(usable, instead_of_test=validation is None)
     return ImageFolder(
         files=tuple(example.path for example, _ in usable),
         labels=labels,
@@ -201,11 +208,13 @@ def _is_image_name(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _split(usable: list[tuple[Example, _Seen]]) -> tuple[Split | None, tuple[str, ...]]:
+def _split(
+    usable: list[tuple[Example, _Seen]], *, instead_of_test: bool
+) -> tuple[Split | None, tuple[str, ...]]:
     """Which images the folders hold out, and sentences about that; None leaves it to chance.
 
-    Without a folder for the test the validation folder is it: what is reported must not have been
-    chosen by.
+    Without a test folder a validation folder beside the training folder is it: what is reported
+    must not have been chosen by.
     """
     train, validation, test = (
         np.array([place for place, (each, _) in enumerate(usable) if each.split == name], np.int64)
@@ -214,7 +223,7 @@ def _split(usable: list[tuple[Example, _Seen]]) -> tuple[Split | None, tuple[str
     if not len(test) and not len(validation):
         return None, ()
     notes = []
-    if not len(test):
+    if not len(test) and instead_of_test:
         validation, test = test, validation
         notes.append(
             "The validation folder is held out for the test, as there is no test folder; training "

@@ -14,7 +14,7 @@ from training.csv_tables import Table, TableExamples, fit_columns, read_csv
 from training.data_spec import DataSpec, parse_data
 from training.datasets import load
 from training.datasets import split as split_known
-from training.image_folders import FolderExamples, scan_folder
+from training.image_folders import FolderExamples, ImageFolder, scan_folder
 from training.image_inputs import folder_input, known_input, prepare_images, pretrained_size
 from training.parts import MemoryExamples
 from training.prepared import Division, Fractions, Prepared, Source, assemble, divide
@@ -106,8 +106,8 @@ def prepare(
         types: of columns of a CSV file whose values do not tell.
         image_size: side of a folder's images as the model takes them; None lets the images decide.
         split: of a CSV file: "random", "group:COLUMN" or "time:COLUMN".
-        validation: a CSV file to validate with, instead of a share of the rows.
-        test: a CSV file to test with, instead of a share of the rows.
+        validation: a CSV file or folder to validate with, instead of a share of `data`.
+        test: a CSV file or folder to test with, instead of a share of `data`.
 
     Raises:
         ConfigError: `data` names nothing.
@@ -119,7 +119,7 @@ def prepare(
         table = read_csv(spec.location, target, task, ignore, types, split, validation, test)
         return _table(spec, table, split_table(table, fractions))
     if spec.kind == "folder":
-        return _folder(spec, fractions, image_size)
+        return _folder(spec, scan_folder(spec.location, validation, test), fractions, image_size)
     return _known(spec, fractions, data_dir)
 
 
@@ -143,8 +143,9 @@ def _known(spec: DataSpec, fractions: Fractions, data_dir: Path | None) -> Prepa
     return assemble(source, divide(source, fractions, given), wanted, examples)
 
 
-def _folder(spec: DataSpec, fractions: Fractions, image_size: int | None) -> Prepared:
-    folder = scan_folder(spec.location)
+def _folder(
+    spec: DataSpec, folder: ImageFolder, fractions: Fractions, image_size: int | None
+) -> Prepared:
     source = Source(
         name=spec.name,
         task="classification",

@@ -117,24 +117,25 @@ def divide(source: Source, fractions: Fractions, given: Split | None = None) -> 
     Args:
         source: the data set.
         fractions: how large the parts are.
-        given: a test split that is already decided, perhaps with a validation split.
+        given: a test split or a validation split that is already decided, or both.
 
     Raises:
         DataError: some part would not have every label.
     """
     labels = source.targets if source.labels else None
-    if given is None:
-        every = np.arange(len(source.targets), dtype=np.int64)
-        given = Split(*hold_out(every, labels, fractions.test, fractions.seed, source.name))
-    train, validation = given.train_index, given.validation_index
-    if validation is not None:
-        return Division(train, validation, given.test_index)
-    validation = np.empty(0, dtype=np.int64)
-    if fractions.validation:
+    nothing = np.empty(0, dtype=np.int64)
+    given = given or Split(np.arange(len(source.targets), dtype=np.int64), nothing)
+    train, test, validation = given.train_index, given.test_index, given.validation_index
+    if not len(test):
         left = None if labels is None else labels[train]
-        what = f"the training examples of {source.name}"
-        train, validation = hold_out(train, left, fractions.validation, fractions.seed, what)
-    return Division(train, validation, given.test_index)
+        train, test = hold_out(train, left, fractions.test, fractions.seed, source.name)
+    if validation is None:
+        validation = nothing
+        if fractions.validation:
+            left = None if labels is None else labels[train]
+            what = f"the training examples of {source.name}"
+            train, validation = hold_out(train, left, fractions.validation, fractions.seed, what)
+    return Division(train, validation, test)
 
 
 def assemble(

@@ -134,6 +134,17 @@ def test_splits_are_no_classes(tmp_path, train, val, test):
     assert (folder.skipped, folder.notes) == ((), ())
 
 
+def test_splits_may_be_folders_of_their_own(tmp_path):
+    arrange(tmp_path / "mine", "cat/1.png", "dog/2.png")
+    arrange(tmp_path / "theirs", "all/cat/3.png", "all/dog/4.png", "all/fox/5.png")
+    folder = scan_folder(tmp_path / "mine", test=tmp_path / "theirs")
+    assert parts(folder) == [["cat/1.png", "dog/2.png"], None, ["cat/3.png", "dog/4.png"]]
+    (note,) = folder.skipped
+    assert note.endswith(f"fox: a class that {tmp_path / 'mine'} does not have (1 files)")
+    with pytest.raises(DataError, match="absent cannot be read"):
+        scan_folder(tmp_path / "mine", validation=tmp_path / "absent", test=tmp_path / "theirs")
+
+
 def test_a_validation_folder_is_held_out_where_there_is_no_test_folder(tmp_path):
     arrange(tmp_path, "train/cat/1.png", "train/dog/2.png", "val/cat/3.png", "val/dog/4.png")
     folder = scan_folder(tmp_path)

@@ -161,6 +161,19 @@ def test_many_damaged_files_are_counted(shades, tmp_path):
     assert notes[-1] == "skipped 8 more, 18 in all"
 
 
+def test_a_folder_to_validate_with_leaves_the_test_to_a_share(shades, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    for name, shade in (("dark", 20), ("light", 200)):
+        (other / name).mkdir()
+        for number in range(4):
+            pixels = np.full((20, 20), shade + number, np.uint8)
+            (other / name / f"{number}.png").write_bytes(png(pixels))
+    prepared = prepare(shades, validation=other, **SETTINGS)
+    require_sound(prepared)
+    assert (prepared.validation.count, prepared.test.count, prepared.train.count) == (8, 12, 47)
+    assert prepared.validation.source(0).startswith(str(other))
+
+
 def test_splits_of_a_folder_are_kept(tmp_path):
     noise = np.random.default_rng(0)
     counts = {"train": 20, "val": 3, "test": 5}
