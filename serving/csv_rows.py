@@ -11,7 +11,7 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -230,14 +230,13 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
     return dialect, 0
 
 
-def find_decimal(rows: Iterable[Sequence[str]], dialect: Dialect) -> str | None:
+def find_decimal(rows: Sequence[Sequence[str]], dialect: Dialect) -> str | None:
     """The decimal sign that the numbers in some rows show, "." or ","; None if they show none."""
-    numbers = [cell.strip() for row in rows for cell in row if "," in cell or "." in cell]
-    decimal = decimal_sign(numbers)
+    decimal = decimal_sign(cell.strip() for row in rows for cell in row)
     if decimal is None and dialect.delimiter == ";":
         # Files have semicolons where commas are in the numbers.
-        commas = any("," in text and parse_number(text) is not None for text in numbers)
-        decimal = "," if commas else None
+        commas = (cell.strip() for row in rows for cell in row if "," in cell)
+        decimal = "," if any(parse_number(text) is not None for text in commas) else None
     return decimal
 
 

@@ -25,6 +25,8 @@ DATE_FORMATS = (
 TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 ISO = "iso"
 
+# Numbers that show a decimal sign: more than so many are not asked for it.
+_VOTES = 1000
 _EPOCH = datetime(1970, 1, 1)
 _DAY = timedelta(days=1)
 
@@ -81,6 +83,8 @@ def decimal_sign(texts: Iterable[str]) -> str | None:
     for text in texts:
         if ("," in text or "." in text) and (sign := _decimal_of(text)):
             votes[sign] += 1
+            if sum(votes.values()) == _VOTES:
+                break
     if votes["."] == votes[","]:
         return None
     return max(votes, key=votes.__getitem__)

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,6 +54,8 @@ _NAMES_FROM = 20
 # Texts among numbers are taken as missing if they are few, and few different ones.
 _NUMBERS_AT_LEAST = 0.9
 _MARKERS_AT_MOST = 5
+# A value is in several rows if it is in so many on average.
+_SEVERAL = 5
 # Columns with missing values are listed up to this many.
 _NAMED = 12
 _LARGEST = float(np.finfo(np.float32).max)
@@ -230,6 +233,11 @@ def read_csv(
             notes.append(f"column {name!r} is left out: {reason}")
             continue
         notes += _remarks(name, column, explicit=name in types)
+        if task == "classification" and _tells_the_target(column, targets):
+            notes.append(
+                f"column {name!r} alone tells {target!r} in all rows: if it is not known before, "
+                f"leave it out with --ignore {shlex.quote(name)}"
+            )
         columns[name] = column
     missing = [f"{name!r} {column.missing}" for name, column in columns.items() if column.missing]
     if missing:
@@ -477,7 +485,7 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
         return f"it has the same value in all rows ({column.texts[0][:40]!r})"
     if explicit:
         return ""
-    keep = f"to keep it, give --type {name}={column.type}"
+    keep = f"to keep it, give --type {shlex.quote(f'{name}={column.type}')}"
     if isinstance(column.values, np.ndarray):
         unique = column.different == rows and (column.values == np.floor(column.values)).all()
         if column.type == "number" and unique and _ID_NAME.fullmatch(name) and rows > 2:
@@ -510,6 +518,14 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
     if column.type == "date" and _day_or_month(column):
         said.append(f"column {name!r} is read as month/day/year")
     return said
+
+
+def _tells_the_target(column: TableColumn, targets: NDArray[Any]) -> bool:
+    """Whether the values of a column, each of them in several rows, each have one label."""
+    keys = column.values.tolist() if isinstance(column.values, np.ndarray) else column.values
+    pairs = set(zip(keys, targets.tolist(), strict=True))
+    different = len(dict(pairs))
+    return len(pairs) == different and different * _SEVERAL <= len(keys)
 
 
 def _day_or_month(column: TableColumn) -> bool:

@@ -287,3 +287,15 @@ def test_files_of_spreadsheets_and_other_programs(csv):
             assert table.columns["sepal"].values.tolist() == [5.1, 4.9]
             assert list(table.label_names) == wanted
     assert "read as cp1252, not UTF-8" in read_csv(csv(text.encode("cp1252")), "art").notes
+
+
+def test_a_column_that_is_the_target_in_other_words_is_named(csv):
+    alive = ["no" if i % 3 else "yes" for i in range(60)]
+    text = rows_of(
+        "age,alive,sex,survived", range(60), alive, ["m", "f"] * 30, [i % 3 == 0 for i in range(60)]
+    )
+    table = read_csv(csv(text), "survived")
+    assert [*table.columns] == ["age", "alive", "sex"]
+    assert table.notes == (
+        "column 'alive' alone tells 'survived' in all rows: if it is not known before, leave it out with --ignore alive",
+    )  # fmt: skip
