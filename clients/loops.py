@@ -27,20 +27,11 @@ class PerLoop(Generic[Connected]):
         self._connected: dict[tuple[int, asyncio.AbstractEventLoop], Connected] = {}
 
     async def get(self) -> Connected:
-        """What belongs to the running loop.
-
-        Raises:
-            RuntimeError: the loop was used before this process was forked.
-        """
-        process, loop = here = os.getpid(), asyncio.get_running_loop()
+        """What belongs to the running loop."""
+        here = os.getpid(), asyncio.get_running_loop()
         if here not in self._connected:
             for made_in, earlier in list(self._connected):
-                if earlier is loop:
-                    raise RuntimeError(
-                        "this event loop was made before the process was forked, which asyncio "
-                        "does not support: start a new one here, as asyncio.run does"
-                    )
-                if made_in == process and earlier.is_closed():
+                if made_in == here[0] and earlier.is_closed():
                     await self._disconnect(self._connected.pop((made_in, earlier)))
             self._connected.setdefault(here, self._connect())
         return self._connected[here]

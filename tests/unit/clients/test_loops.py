@@ -1,0 +1,76 @@
+"""One asynchronous client in several event loops, in turn and at the same time."""
+
+import asyncio
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from clients import AsyncGrpcClient, AsyncHttpClient
+from tests.images import png, stroke
+from tests.unit.clients import grpc_server
+from tests.unit.clients.http_server import Server, running
+
+IMAGE = png(stroke())
+# A loop that is closed before the client leaves its sockets to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(params=[AsyncHttpClient, AsyncGrpcClient])
+def client(request):
+    if request.param is AsyncHttpClient:
+        with running(Server()) as server:
+            yield AsyncHttpClient(server.url)
+    else:
+        with grpc_server.running(grpc_server.Server()) as address:
+            yield AsyncGrpcClient(address)
+    gc.collect()
+
+
+async def ask(client) -> str:
+    return (await client.predict("toy", IMAGE)).predictions[0].label
+
+
+def test_one_run_after_the_other(client, caplog):
+    for _ in range(3):
+        assert asyncio.run(ask(client)) == "one"
+    asyncio.run(client.close())
+    with pytest.raises(RuntimeError, match="is closed"):
+        asyncio.run(ask(client))
+    assert not caplog.records
+
+
+def test_threads_with_a_loop_each(client):
+    together = threading.Barrier(4)
+
+    async def several() -> set[str]:
+        together.wait(30)
+        return {await ask(client) for _ in range(5)}
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(asyncio.run, several()) for _ in range(4)]
+        assert [each.result() for each in answers] == [{"one"}] * 4
+    asyncio.run(client.close())
+
+
+def test_closing_in_one_loop_closes_what_another_holds(client):
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        assert one.run(ask(client)) == other.run(ask(client)) == "one"
+        other.run(client.close())
+        with pytest.raises(RuntimeError, match="is closed"):
+            one.run(ask(client))
+        # The loop that was not running closes its own connection now.
+        one.run(asyncio.sleep(0.05))
+
+
+def test_a_loop_that_runs_already_as_in_a_notebook(client):
+    async def cell() -> str:
+        async with client:
+            answers = await asyncio.gather(*(ask(client) for _ in range(20)))
+        return " ".join(set(answers))
+
+    assert asyncio.run(cell()) == "one"
