@@ -179,7 +179,7 @@ def test_nobody_there(connect_http):
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with connect_http(url, retry=QUICK) as client:
         with pytest.raises(
-            UnavailableError, match=f"cannot reach a gateway at {url}: is it running"
+            UnavailableError, match=f"nothing answers at {url} .connection refused.; start a server"
         ):
             client.predict("toy", IMAGE)
         assert client.ready() is False

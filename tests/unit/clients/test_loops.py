@@ -31,7 +31,7 @@ def client(request):
     gc.collect()
 
 
-async def ask(client) -> str:
+async def ask(client):
     return (await client.predict("toy", IMAGE)).predictions[0].label
 
 

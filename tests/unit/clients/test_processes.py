@@ -144,7 +144,7 @@ def test_an_asynchronous_grpc_client_says_that_it_cannot_be_used_after_a_fork(im
     assert "start processes by spawn or forkserver, or use GrpcClient" in child
 
 
-def ask(client) -> str:
+def ask(client):
     return client.predict("toy", IMAGE).predictions[0].label
 
 

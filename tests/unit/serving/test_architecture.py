@@ -47,6 +47,7 @@ ALLOWED = {
         "serving.logs",
         "serving.manifest",
         "serving.model_server",
+        "serving.text_files",
     },
     "serving/api": {"serving.api"},
 }
