@@ -52,9 +52,11 @@ def npy():
 
 
 # Without these it would have only noise to send.
-for kind in ("png", "jpeg", "webp", "bmp", "gif", "tiff"):
+for kind in ("png", "jpeg", "webp", "avif", "bmp", "gif", "tiff"):
     image = st.just(encoded(stroke(), kind.upper())) | st.binary()
     schemathesis.openapi.media_type(f"image/{kind}", image)
+for kind in ("heic", "x-icon"):
+    schemathesis.openapi.media_type(f"image/{kind}", st.binary())
 for kind in ("x-npy", "x-npz"):
     schemathesis.openapi.media_type(f"application/{kind}", st.just(npy()) | st.binary())
 
