@@ -23,6 +23,8 @@ QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 TASKS = ("classification", "regression")
 ColumnType = Literal["number", "category", "date"]
 COLUMN_TYPES = ("number", "category", "date")
+# Where early stopping is asked for and the defaults have none.
+_VALIDATION, _PATIENCE = 0.1, 20
 # As the contract demands of a model's name, which is also the name of a folder.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -211,15 +213,21 @@ def config_for(model: str, **settings: Any) -> TrainConfig:
         given.setdefault("preset", "lecture")
     pretrained = "pretrained" in given
     defaults = defaults_for(model, data, given.get("preset", "default"), pretrained=pretrained)
+    # Who asks for patience, or brings rows to validate with, wants training to stop early.
+    validation, patience = defaults.validation_fraction, defaults.patience
+    if given.get("patience") and not validation and model != "linear":
+        validation = _VALIDATION
+    if given.get("validation") and not patience and model != "linear":
+        patience = _PATIENCE
     filled: dict[str, Any] = {
         "name": model,
         "epochs": defaults.epochs,
         "batch_size": defaults.batch_size,
         "learning_rate": defaults.learning_rate,
         "augmentation": defaults.augmentation,
-        "validation_fraction": defaults.validation_fraction,
+        "validation_fraction": validation,
         "l2": defaults.l2,
-        "patience": defaults.patience,
+        "patience": patience,
     }
     return TrainConfig(model=model, **(filled | given))
 

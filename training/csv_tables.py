@@ -588,6 +588,7 @@ def _targets(
                 "apart as classes, give --task classification"
             )
     if task == "regression":
+        _require_told_apart(path, target, np.asarray(values, dtype=np.float64))
         return np.asarray(values, dtype=np.float32), (), "regression"
     if column.different > _NAMES_FROM and column.different > len(texts) / 2:
         raise DataError(
@@ -609,6 +610,17 @@ def _targets(
         names = [by_value[value] for value in ordered]
         places = {value: place for place, value in enumerate(ordered)}
     return np.array([places[key] for key in keys], dtype=np.int64), tuple(names), "classification"
+
+
+def _require_told_apart(path: Path, target: str, values: NDArray[np.float64]) -> None:
+    """Refuse numbers that are so large, and so close to each other, that float32 rounds them."""
+    step, spread = float(np.spacing(np.float32(np.abs(values).max()))), float(values.std())
+    if spread < 10 * step:
+        middle = float(np.median(values))
+        raise DataError(
+            f"{path}: column {target!r} is about {middle:.10g} and varies by only {spread:.3g}; "
+            f"models answer in 32 bits, in steps of {step:.3g} there; subtract {middle:.10g} first"
+        )
 
 
 def _are_classes(values: object) -> bool:

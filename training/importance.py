@@ -3,6 +3,8 @@
 The method is that of Breiman, "Random forests" (2001), as scikit-learn computes it.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,15 +44,17 @@ def column_importance(
     truth, tensors = part.targets[rows], part.tensors(rows)
     if len(rows) < _FEWEST_ROWS or np.ptp(truth) == 0:
         return []
+    # Squares of large values would leave what floats can hold.
+    scale = 1.0 if labels else float(np.abs(truth.astype(np.float64)).max())
     ends = np.cumsum([column.width for column in columns])
     blocks = np.split(tensors, ends[:-1], axis=1)
 
-    def score(_model: object, places: NDArray[np.int64], truth: NDArray[np.float64]) -> float:
+    def score(_model: object, places: NDArray[np.int64], truth: NDArray[Any]) -> float:
         """Of rows that are put together of columns of other rows, [n, columns]."""
         shuffled = [block[chosen] for block, chosen in zip(blocks, places.T, strict=True)]
         outputs = answer(np.concatenate(shuffled, axis=1))
         if not labels:
-            return float(r2_score(truth, outputs[:, 0]))
+            return float(r2_score(truth / scale, outputs[:, 0].astype(np.float64) / scale))
         guesses = outputs.argmax(axis=1)
         return float(
             recall_score(

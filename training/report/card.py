@@ -21,6 +21,8 @@ from training.report.wording import in_words, metric_name
 # As a path of a version's extra files.
 CARD_FILE = "assets.extra/model_card.md"
 _GATEWAY = "http://127.0.0.1:8080"
+# Features whose range is listed.
+_RANGES = 12
 # With fewer examples of a class, one of them changes its recall by more than two points.
 _FEW = 50
 # A most frequent class of this many times the rarest one.
@@ -191,13 +193,14 @@ def _limits(contract: Contract, outcome: Classified | Regressed) -> list[str]:
 
 def _range_limit(outcome: Regressed) -> str:
     low, high = outcome.features.min(axis=0), outcome.features.max(axis=0)
-    ranges = ", ".join(
+    ranges = [
         f"{_text(name)} {least:.4g} to {most:.4g}"
         for name, least, most in zip(outcome.feature_names, low, high, strict=True)
-    )
+    ]
+    more = f" and {len(ranges) - _RANGES} more" if len(ranges) > _RANGES else ""
     return (
-        f"It is a straight line, measured where the features were ({ranges}); beyond that it "
-        "extrapolates."
+        f"It was measured where the features were ({', '.join(ranges[:_RANGES])}{more}); beyond "
+        "that it extrapolates."
     )
 
 

@@ -51,7 +51,7 @@ def sections(outcome: Regressed) -> list[Section]:
         key="residuals",
         title="Residuals",
         text=(
-            "True minus predicted. A shape in this cloud is something that a straight line cannot "
+            "True minus predicted. A shape in this cloud is something that the model does not "
             "follow; a fan is an error that grows with the prediction."
         ),
         alt=f"Residuals from {residuals.min():.3g} to {residuals.max():.3g}, "

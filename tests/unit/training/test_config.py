@@ -93,3 +93,18 @@ def test_configurations_cannot_be_changed():
     config: TrainConfig = config_for("mlp")
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.epochs = 3
+
+
+def test_small_tables_are_not_held_back_for_early_stopping_unless_that_is_asked_for(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("x,y\n" + "1,a\n" * 150)
+    data = f"csv:{path}"
+    small = config_for("mlp", data=data)
+    assert (small.validation_fraction, small.patience) == (0, 0)
+    # So many epochs that it takes 800 steps of 32 rows.
+    assert small.epochs == 170
+    assert config_for("mlp", data=data, patience=5).validation_fraction == 0.1
+    assert config_for("mlp", data=data, validation="more.csv").patience == 20
+    path.write_text("x,y\n" + "1,a\n" * 3000)
+    large = config_for("mlp", data=data)
+    assert (large.validation_fraction, large.patience, large.epochs) == (0.1, 20, 100)

@@ -299,3 +299,12 @@ def test_a_column_that_is_the_target_in_other_words_is_named(csv):
     assert table.notes == (
         "column 'alive' alone tells 'survived' in all rows: if it is not known before, leave it out with --ignore alive",
     )  # fmt: skip
+
+
+def test_a_target_that_32_bits_cannot_hold_says_what_to_subtract(tmp_path):
+    path = tmp_path / "times.csv"
+    path.write_text("x,y\n" + "".join(f"{n},{1_700_000_000 + n % 60}.5\n" for n in range(100)))
+    with pytest.raises(
+        DataError, match=r"'y' is about 17000000\d\d.* steps of 128 there; subtract"
+    ):
+        read_csv(path, "y")

@@ -137,3 +137,9 @@ def test_a_target_of_any_scale_is_published(model, mean, scale, tmp_path):
     config = config_for(model, data=data, target="price")
     result = train_and_evaluate(config, tmp_path)
     assert result.metrics["test_r2"] > 0.98
+
+
+def test_a_table_of_four_rows_is_published(tmp_path):
+    data = write(tmp_path / "four.csv", "xy", [[1, "no"], [2, "no"], [8, "yes"], [9, "yes"]])
+    result = train_and_evaluate(config_for("logistic", data=data, target="y"), tmp_path)
+    assert result.contract.statistics.examples == 2
