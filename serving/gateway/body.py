@@ -28,18 +28,18 @@ def whole_body() -> bytes:
     Raises:
         See body_pieces().
     """
-    here, environ = gateway(), request.environ
-    if here.turns.shared() and "HTTP_CONTENT_ENCODING" not in environ:
-        # It is there as a whole: nothing of what is watched for below can happen but its size.
+    here = gateway()
+    if here.turns.shared():
+        # It is there as a whole and not compressed: nothing can be wrong with it but its size.
         length = request.content_length or 0
         if length > here.config.max_body_bytes:
             raise RequestEntityTooLarge
-        body: bytes = environ["wsgi.input"].read(length)
+        body: bytes = request.environ["wsgi.input"].read(length)
         return body
     return b"".join(body_pieces())
 
 
-def body_pieces() -> Iterable[bytes]:
+def body_pieces() -> Iterator[bytes]:
     """The same in pieces, of which a body that arrives slowly is read one at a time.
 
     Raises:
@@ -48,15 +48,10 @@ def body_pieces() -> Iterable[bytes]:
         RequestEntityTooLarge: it is larger than config.max_body_bytes.
         TooLargeError: it is so when it is decoded.
     """
-    here = gateway()
     coding = _coding(request.environ.get("HTTP_CONTENT_ENCODING", ""))
     if coding is None:
         return _received()
-    decoded = _decoded(_received(), coding, here.config.max_body_bytes)
-    if here.turns.shared():
-        # Up to the limit, of a few bytes that were sent: others need not wait for that.
-        return [here.turns.aside(lambda: b"".join(decoded))]
-    return decoded
+    return _decoded(_received(), coding, gateway().config.max_body_bytes)
 
 
 def _received() -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from serving.gateway.balance import Connections
 from serving.gateway.config import GatewayConfig
 from serving.gateway.files import FilesError, read_files
 from serving.gateway.shared_counts import SharedCounts
+from serving.gateway.short_requests import forward_script_name
 from serving.gateway.turns import Turns
 from serving.gateway.worker import ThreadsWorker, Worker
 
@@ -146,6 +147,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
 
     def _request_begins(self, _worker: Worker, request: Any) -> None:
         self._answered.request = request
+        forward_script_name(request)
 
     def _close_connection(self) -> None:
         """After the response to the request of this thread; gunicorn ignores the header itself."""

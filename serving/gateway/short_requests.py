@@ -29,10 +29,10 @@ _OWN = {
     b"x-real-ip": "HTTP_X_REAL_IP",
     b"x-request-id": "HTTP_X_REQUEST_ID",
 }
-# Of these each request has its own, or else a body is framed otherwise, or held back.
+# Of these each request has its own, or else a body is framed otherwise, compressed or held back.
 _LINE = re.compile(
-    rb"\r\n(?:(%s):[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)|(?:transfer-encoding|expect|upgrade)[ \t]*:)"
-    % b"|".join(_OWN),
+    rb"\r\n(?:(%s):[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)|"
+    rb"(?:transfer-encoding|content-encoding|expect|upgrade)[ \t]*:)" % b"|".join(_OWN),
     re.IGNORECASE,
 )
 _LENGTH = re.compile(r"[0-9]{1,9}")
@@ -79,6 +79,18 @@ def short_request(data: bytes) -> ShortRequest | None:
     return ShortRequest(head, common + head[at:], own, data[end:])
 
 
+def forward_script_name(request: Any) -> None:
+    """Call the header SCRIPT_NAME of one of gunicorn's requests X-Forwarded-Prefix.
+
+    gunicorn would take it only where the proxy has not removed it from the path. It has dropped it
+    from requests of proxies that are not trusted.
+    """
+    names = [name for name, _ in request.headers]
+    if "SCRIPT_NAME" in names and "X-FORWARDED-PREFIX" not in names:
+        at = names.index("SCRIPT_NAME")
+        request.headers[at] = ("X-FORWARDED-PREFIX", request.headers[at][1])
+
+
 class Heads:
     """What the last head of a connection said."""
 
@@ -112,6 +124,7 @@ class Heads:
     def _read(self, request: ShortRequest) -> None:
         # Without the body, which would be kept.
         parsed = next(http.get_parser(self._config, [request.head], self._client))
+        forward_script_name(parsed)
         _, environ = wsgi.create(parsed, None, self._client, self._server, self._config)
         # An answer is sent in one piece.
         del environ["wsgi.early_hints"], environ["gunicorn.socket"]

@@ -27,6 +27,9 @@ def main() -> None:
         answer = client.infer("toy", [tensor], outputs=[wanted], request_id="seven")
         answers[f"binary {binary}"] = answer.as_numpy("probabilities").tolist()
         answers["id"] = answer.get_response()["id"]
+    for coding in ("gzip", "deflate"):
+        answer = client.infer("toy", [tensor], request_compression_algorithm=coding)
+        answers[coding] = answer.as_numpy("probabilities").tolist()
     query = triton.InferInput("query", [1], "INT32")
     query.set_data_from_numpy(np.array([0], np.int32))
     answer = client.infer("toy", [query], parameters={"signature_name": "contract"})

@@ -52,7 +52,7 @@ def test_tritonclient(request: pytest.FixtureRequest, address: str) -> None:
     assert answers["nobody"] is False
     assert "binary_tensor_data" in answers["server"]["extensions"]
     assert answers["metadata"]["inputs"][0]["shape"] == [-1, SIDE, SIDE, 1]
-    for name in ("binary True", "binary False"):
+    for name in ("binary True", "binary False", "gzip", "deflate"):
         np.testing.assert_allclose(answers[name], probabilities(images), rtol=1e-5)
     assert answers["id"] == "seven"
     assert answers["contract"] == [document(1)]

@@ -136,8 +136,9 @@ def test_forms_and_compressed_bodies_of_any_size(gateway, data):
     assert plain.json() == form.json() == packed.json()
 
 
-def test_a_proxy_may_mount_it_under_a_path(gateway, start_gateway):
-    headers = HEADERS | {"X-Forwarded-Prefix": "/ml"}
+@pytest.mark.parametrize("header", ["X-Forwarded-Prefix", "SCRIPT_NAME"])
+def test_a_proxy_may_mount_it_under_a_path(gateway, start_gateway, header):
+    headers = HEADERS | {header: "/ml"}
     # Some proxies remove the prefix, some do not.
     for path in ("/ml/predict/toy", "/predict/toy", "/ml/v1/models/toy", "/v1/models/toy"):
         ask = requests.get if path.endswith("models/toy") else requests.post

@@ -128,6 +128,7 @@ def test_a_bad_head_is_refused_each_time_and_disturbs_no_other():
         request().replace(b"POST", b"PUT"),
         request("Transfer-Encoding: chunked"),
         request("Expect: 100-continue"),
+        request("Content-Encoding: gzip"),
         request("Upgrade: h2c"),
         request("Transfer-Encoding : gzip, chunked"),
         request("Content-Length: 4"),
