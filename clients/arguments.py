@@ -1,5 +1,7 @@
 """What users of clients may say, checked and brought into form."""
 
+import errno
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +17,8 @@ from serving.errors import InvalidInputError
 
 # A token of RFC 9110, in small letters.
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+
+_NO_CONNECTION = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 
 
 def require_clear(model: str, version: int | None, label: str | None, top: int = 1) -> None:
@@ -105,7 +109,9 @@ def _reason(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
+            # asyncio has words of its own for these.
+            code = cause.errno
+            return (os.strerror(code) if code in _NO_CONNECTION else cause.strerror).lower()
         cause = cause.__cause__ or cause.__context__
     return str(error)
 

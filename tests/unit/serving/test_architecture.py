@@ -27,6 +27,7 @@ ALLOWED = {
         "serving.table_cells",
         "serving.tables",
         "serving.tensor_inputs",
+        "serving.text_files",
         "serving.version_folders",
     },
     "clients": {
