@@ -46,7 +46,7 @@ def encode(examples: Sequence[NamedExample]) -> Body:
     if Mapping in kinds:
         # Also what is no JSON, NaN and infinity: the gateway says where they are.
         document = {"instances": [_instance(named.example) for named in examples]}
-        return Body("application/json", json.dumps(document).encode())
+        return Body("application/json", json.dumps(document, default=_refuse).encode())
     files = [
         (f"inputs[{index}]", (str(index), _file(index, named), "application/octet-stream"))
         for index, named in enumerate(examples)
@@ -78,6 +78,14 @@ def _instance(example: Example) -> Any:
     if isinstance(example, bytes):
         return {"b64": base64.b64encode(example).decode()}
     return example if isinstance(example, Mapping) else np.asarray(example).tolist()
+
+
+def _refuse(value: object) -> str:
+    raise InvalidInputError(
+        "inputs",
+        expected="rows of numbers, texts, dates, true, false and None",
+        got=f"a value of type {type(value).__name__}",
+    )
 
 
 def _file(index: int, named: NamedExample) -> bytes:

@@ -1,10 +1,12 @@
 """What users hand to `predict`, brought to three forms: bytes of an image file, array, or row."""
 
+import datetime
+import decimal
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +16,19 @@ from serving.csv_rows import CSV_ENDINGS, read_rows
 from serving.errors import InvalidInputError
 from serving.tables import Row, TextRow
 
+
+class DataFrame(Protocol):
+    """A table of pandas, polars or pyarrow, of which each row is an example."""
+
+    @property
+    def columns(self) -> Any:
+        """The columns or their names."""
+
+
 # A path (or its text) of an image file or of a CSV file, the bytes of an image file, a picture of
 # PIL, an array that is the model's input or several of them, or a row of a table.
 ExampleLike = str | Path | bytes | Image.Image | NDArray[Any] | Mapping[str, Any]
-Inputs = ExampleLike | Iterable[ExampleLike]
+Inputs = ExampleLike | Iterable[ExampleLike] | DataFrame
 Example = bytes | NDArray[Any] | Row
 
 
@@ -54,6 +65,8 @@ def named_examples(inputs: Inputs) -> list[NamedExample]:
     """The same, each with its name."""
     if isinstance(inputs, (str, Path, bytes, Image.Image, np.ndarray, Mapping)):
         inputs = [inputs]
+    elif hasattr(inputs, "columns"):
+        inputs = _rows(inputs)
     if not isinstance(inputs, Iterable):
         raise _other_type("inputs", inputs)
     examples: list[NamedExample] = []
@@ -73,7 +86,7 @@ def _read(example: ExampleLike, field: str) -> list[NamedExample]:
     if isinstance(example, Image.Image):
         return [NamedExample(field, _encoded(example, field))]
     if isinstance(example, Mapping) and not isinstance(example, TextRow):
-        row = {name: _plain(value) for name, value in example.items()}
+        row = {str(name): _plain(value) for name, value in example.items()}
         return [NamedExample(field, row)]
     if isinstance(example, (bytes, np.ndarray, TextRow)):
         return [NamedExample(field, example)]
@@ -110,14 +123,53 @@ def _encoded(image: Image.Image, field: str) -> bytes:
     return stream.getvalue()
 
 
+def _rows(frame: Any) -> list[Mapping[str, Any]]:
+    """The rows of a table, by the method that its library has for that."""
+    names = [str(name) for name in getattr(frame, "column_names", frame.columns)]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise InvalidInputError(
+            "inputs", expected="a name for each column", got=f"{min(twice)} more than once"
+        )
+    rows: list[Mapping[str, Any]]
+    if hasattr(frame, "to_dicts"):  # polars
+        rows = frame.to_dicts()
+    elif hasattr(frame, "to_pylist"):  # pyarrow
+        rows = frame.to_pylist()
+    elif hasattr(frame, "to_dict"):  # pandas
+        rows = frame.to_dict("records")
+    else:
+        raise _other_type("inputs", frame)
+    return rows
+
+
 def _plain(value: Any) -> Any:
-    """NumPy's numbers and texts as Python's, which every transport takes."""
-    return value.item() if isinstance(value, np.generic) else value
+    """A cell as what every transport takes: missing ones None, dates in ISO 8601."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if _is_missing(value):
+        return None
+    if isinstance(value, np.datetime64):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    return float(value) if isinstance(value, decimal.Decimal) else value
+
+
+def _is_missing(value: Any) -> bool:
+    try:
+        return bool(value != value)  # NaN and NaT
+    except (TypeError, ValueError):
+        return type(value).__name__ == "NAType"  # of pandas: neither true nor false
 
 
 def _other_type(field: str, got: object) -> InvalidInputError:
+    row = hasattr(got, "to_dict")
     return InvalidInputError(
         field,
-        expected="a path, bytes, a PIL image, a NumPy array or a dict",
+        expected="a path, bytes, a PIL image, a NumPy array, a dict or a DataFrame",
         got=type(got).__name__,
+        hint="a row of a DataFrame goes as row.to_dict()" if row else "",
     )

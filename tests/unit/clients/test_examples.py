@@ -1,9 +1,17 @@
+import datetime
+import json
+from decimal import Decimal
+
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
+from clients import InvalidRequestError
 from clients.examples import read_examples
 from serving.errors import InvalidInputError
 from serving.tables import TextRow
+from tests.unit.clients.http_server import Server, running
 
 
 def test_rows_are_plain_whatever_numpy_made_of_them():
@@ -30,6 +38,88 @@ def test_a_bad_csv_file_is_named(tmp_path):
 @pytest.mark.parametrize("wrong", [[5], [b"x", None]])
 def test_other_types_are_refused(wrong):
     with pytest.raises(
-        InvalidInputError, match="expected a path, bytes, a PIL image, a NumPy array or a dict"
+        InvalidInputError, match="expected a path, bytes, a PIL image, a NumPy array, a dict"
     ):
         read_examples(wrong)
+
+
+FRAME = pd.DataFrame(
+    {
+        "width": [2.5, None],
+        "count": pd.array([3, None], dtype="Int64"),
+        "small": np.array([1, 2], np.int8),
+        "colour": pd.Categorical(["red", None]),
+        "name": ["ann", None],
+        "sold": [True, False],
+        "day": pd.to_datetime(["2026-11-28 12:30", None]),
+        7: [Decimal("1.5"), Decimal("2")],
+    },
+    index=["a", "b"],
+)
+ROWS = [
+    {"width": 2.5, "count": 3, "small": 1, "colour": "red", "name": "ann", "sold": True,
+     "day": "2026-11-28T12:30:00", "7": 1.5},
+    {"width": None, "count": None, "small": 2, "colour": None, "name": None, "sold": False,
+     "day": None, "7": 2.0},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        FRAME,
+        FRAME.rename(columns=str).to_dict("records"),
+        (row.to_dict() for _, row in FRAME.iterrows()),
+        pa.Table.from_pandas(FRAME.rename(columns=str), preserve_index=False),
+        pa.RecordBatch.from_pandas(FRAME.rename(columns=str), preserve_index=False),
+    ],
+    ids=["pandas", "records", "rows", "pyarrow", "record batch"],
+)
+def test_each_row_of_a_data_frame_is_an_example(frame):
+    rows = read_examples(frame)
+    assert rows == ROWS
+    json.dumps(rows, allow_nan=False)
+
+
+def test_a_data_frame_goes_over_http_with_null_for_what_is_missing(connect_http):
+    with running(Server()) as server, connect_http(server.url) as client:
+        client.predict("toy", FRAME)
+    assert json.loads(server.seen[0].body) == {"instances": ROWS}
+
+
+def test_values_of_a_row_that_numpy_or_python_have_for_times():
+    row = {
+        "a": np.datetime64("2026-11-28T12:30:00.000000001"),
+        "b": np.datetime64("NaT"),
+        "c": datetime.date(2026, 11, 28),
+        "d": float("nan"),
+        "e": pd.NaT,
+        "f": pd.NA,
+        "g": np.array([[1.5, 2.0]], np.float32),
+    }
+    assert read_examples(row) == [
+        {"a": "2026-11-28T12:30:00.000000001", "b": None, "c": "2026-11-28", "d": None, "e": None,
+         "f": None, "g": [[1.5, 2.0]]}
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (FRAME.iloc[:0], "expected one or more examples, got none"),
+        (FRAME.rename(columns={"name": "width"}), "a name for each column, got width more than"),
+        ([FRAME.iloc[0]], r"got Series; a row of a DataFrame goes as row\.to_dict\(\)"),
+        (FRAME.iloc[0], "inputs.0.: expected a path"),
+    ],
+)
+def test_data_frames_that_cannot_be_used(frame, says):
+    with pytest.raises(InvalidInputError, match=says):
+        read_examples(frame)
+
+
+def test_a_value_that_no_row_may_hold_is_refused(connect_http):
+    with (
+        connect_http("http://127.0.0.1:1") as client,
+        pytest.raises(InvalidRequestError, match="got a value of type set"),
+    ):
+        client.predict("toy", {"a": {1, 2}})
