@@ -95,17 +95,23 @@ def read_layout(folder: Path, validation: Path | None = None, test: Path | None 
         return _split_layout(folder, files, splits, skipped)
     _require_class_folders_in_splits(folder, files)
     names = sorted({file.parts[0] for file in files if len(file.parts) > 1})
-    require_two_classes(folder, names)
+    outside = [file for file in files if len(file.parts) == 1]
+    require_two_classes(folder, names, outside=len(outside))
     labels = {name: label for label, name in enumerate(names)}
     examples = [
         Example(file.path, labels[file.parts[0]], None) for file in files if len(file.parts) > 1
     ]
-    skipped += _outside([file for file in files if len(file.parts) == 1])
+    skipped += _outside(outside)
     return Layout(names, sorted(examples, key=_order), skipped)
 
 
-def require_two_classes(folder: Path, names: Sequence[str]) -> None:
+def require_two_classes(folder: Path, names: Sequence[str], outside: int = 0) -> None:
     """Refuse a folder with a single class or none.
+
+    Args:
+        folder: to name.
+        names: of its classes.
+        outside: how many files lie in it directly.
 
     Raises:
         DataError: it says what to do.
@@ -117,9 +123,10 @@ def require_two_classes(folder: Path, names: Sequence[str]) -> None:
             f"give --data folder:{folder / names[0]}"
         )
     if not names:
+        got = f"none and {outside} files" if outside else "none"
         raise DataError(
             f"{folder}: expected two or more subfolders, each with the images of one class, got "
-            "none: make a subfolder for each class and move its images there"
+            f"{got}: make a subfolder for each class and move its images there"
         )
 
 
@@ -245,9 +252,12 @@ def _walk(folder: Path) -> tuple[list[_File], list[str]]:
             above = tuple(map(_text, here.relative_to(folder).parts))
             files += [_File(here / name, (*above, _text(name))) for name in visible]
     except OSError as error:
+        what = {
+            FileNotFoundError: f"no such folder: {folder}",
+            NotADirectoryError: f"{folder} is a file; unpack an archive first",
+        }.get(type(error), f"{error.filename} cannot be read ({error.strerror})")
         raise DataError(
-            f"{error.filename} cannot be read ({error.strerror}): name a folder with a subfolder "
-            "of images for each class"
+            f"{what}: name a folder with a subfolder of images for each class"
         ) from error
     if hidden:
         names = sorted(set(hidden))[:3]

@@ -141,7 +141,7 @@ def test_splits_may_be_folders_of_their_own(tmp_path):
     assert parts(folder) == [["cat/1.png", "dog/2.png"], None, ["cat/3.png", "dog/4.png"]]
     (note,) = folder.skipped
     assert note.endswith(f"fox: a class that {tmp_path / 'mine'} does not have (1 files)")
-    with pytest.raises(DataError, match="absent cannot be read"):
+    with pytest.raises(DataError, match=r"no such folder: .*absent"):
         scan_folder(tmp_path / "mine", validation=tmp_path / "absent", test=tmp_path / "theirs")
 
 
@@ -245,6 +245,9 @@ def test_a_class_of_damaged_images_is_an_error(pets):
 def test_one_class_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"two or more subfolders.*got none: make a subfolder"):
         scan_folder(tmp_path)
+    arrange(tmp_path, "1.png")
+    with pytest.raises(DataError, match="got none and 1 files: make a subfolder"):
+        scan_folder(tmp_path)
     arrange(tmp_path, "cat/1.png", "cat/tabby/2.png")
     with pytest.raises(DataError, match=r"got only cat: add a folder .*give --data folder:.*/cat$"):
         scan_folder(tmp_path)
@@ -255,10 +258,11 @@ def test_one_class_is_an_error(tmp_path):
 
 
 def test_no_folder_is_an_error(tmp_path):
-    (tmp_path / "file").touch()
-    for name in ("absent", "file"):
-        with pytest.raises(DataError, match=f"{name} cannot be read"):
-            scan_folder(tmp_path / name)
+    (tmp_path / "photos.zip").touch()
+    with pytest.raises(DataError, match=r"no such folder: .*absent: name a folder with"):
+        scan_folder(tmp_path / "absent")
+    with pytest.raises(DataError, match=r"photos\.zip is a file; unpack an archive first"):
+        scan_folder(tmp_path / "photos.zip")
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 10**9])
