@@ -46,12 +46,12 @@ class Adjustments(msgspec.Struct, omit_defaults=True):
     """What was changed in a row to make it one that the model takes.
 
     Attributes:
-        imputed: columns that had no value, with the value that was used; null where that is none.
+        imputed: columns that had no value, with the value that was used.
         other: columns with a category that training did not see, with that category.
         ignored: columns that the model does not take.
     """
 
-    imputed: dict[str, float | str | None] = {}
+    imputed: dict[str, float | str] = {}
     other: dict[str, str] = {}
     ignored: list[str] = []
 
@@ -94,7 +94,8 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
     """Numbers: (value - mean) / scale.
 
     Attributes:
-        fill: in place of a missing value; None is the mean.
+        fill: in place of a missing value; None makes it an error, as in contracts of models that
+            were not trained here, or by an earlier release.
         decimal: the decimal sign in texts that fit both.
         missing: texts that mean "missing", besides the usual ones.
     """
@@ -115,17 +116,13 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
         """A name for each value of the tensor."""
         return self._with_indicator((self.name,))
 
-    @property
-    def imputed(self) -> float:
-        """The value in place of a missing one."""
-        return self.mean if self.fill is None else self.fill
-
     def encode(self, values: Values) -> NDArray[np.float32]:
         """Numbers, NaN for missing ones, [n] to float32 [n, width]."""
         numbers = np.asarray(values, dtype=np.float64)
         missing = np.isnan(numbers)
+        fill = math.nan if self.fill is None else self.fill
         # Standardised in 64 bits: large numbers that differ by little stay apart.
-        standard = (np.where(missing, self.imputed, numbers) - self.mean) / self.scale
+        standard = (np.where(missing, fill, numbers) - self.mean) / self.scale
         return self._block([standard[:, np.newaxis]], missing)
 
     def parse(self, value: Any, decimal: str | None, field: str) -> float:
@@ -164,7 +161,7 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
 
     Attributes:
         categories: those that have a value of their own.
-        fill: the category in place of a missing value; None leaves all values 0.
+        fill: the category in place of a missing value; None makes it an error, as for numbers.
         other: whether all other categories share one more value, because training grouped rare
             ones; without it all values are 0 for them.
     """
@@ -231,14 +228,14 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
         format: how texts write dates, for `strptime`; "iso" is ISO 8601, which is always accepted.
         mean: of the days since 1970-01-01.
         scale: likewise.
-        fill: days in place of a missing value; None is the mean.
+        fill: days in place of a missing value.
         time: whether the time of day counts too.
     """
 
     format: str
     mean: float
     scale: Annotated[float, msgspec.Meta(gt=0)]
-    fill: float | None = None
+    fill: float
     time: bool = False
 
     @property
@@ -253,16 +250,11 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
         parts = [f"{self.name}: {circle}, {axis}" for circle in circles for axis in ("sin", "cos")]
         return self._with_indicator((self.name, *parts))
 
-    @property
-    def imputed(self) -> float:
-        """The days in place of missing ones."""
-        return self.mean if self.fill is None else self.fill
-
     def encode(self, values: Values) -> NDArray[np.float32]:
         """Days since 1970-01-01, NaN for missing ones, [n] to float32 [n, width]."""
         days = np.asarray(values, dtype=np.float64)
         missing = np.isnan(days)
-        days = np.where(missing, self.imputed, days)
+        days = np.where(missing, self.fill, days)
         whole = np.floor(days).astype(np.int64)
         dates = whole.astype("datetime64[D]")
         in_year = (dates - dates.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.int64)
@@ -291,7 +283,7 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
             days = parse_date(text, ISO) if days is None else days
             if days is not None and abs(days - self.mean) / self.scale <= _LARGEST:
                 return days
-        example = date_text(self.imputed)
+        example = date_text(self.fill)
         wanted = "" if self.format == ISO else f", or as {self.format}"
         raise InvalidInputError(
             field, expected=f"a date such as {example}{wanted}", got=_what(value)
@@ -383,19 +375,32 @@ def _value(row: Row, column: Column, field: str, strict: bool, adjusted: Adjustm
     if isinstance(column, CategoricalColumn):
         category = column.parse(cell, field)
         if category is None:
-            adjusted.imputed[column.name] = column.fill
+            adjusted.imputed[column.name] = _fill(column, cell, field)
         elif category not in column.categories:
             adjusted.other[column.name] = category
         return category
     if isinstance(column, DateColumn):
         days = column.parse(cell, field)
         if math.isnan(days):
-            adjusted.imputed[column.name] = date_text(column.imputed)
+            adjusted.imputed[column.name] = date_text(column.fill)
         return days
     number = column.parse(cell, decimal, field)
     if math.isnan(number):
-        adjusted.imputed[column.name] = column.imputed
+        adjusted.imputed[column.name] = _fill(column, cell, field)
     return number
+
+
+def _fill(column: NumericColumn | CategoricalColumn, cell: Any, field: str) -> float | str:
+    """What takes the place of a missing value."""
+    if column.fill is not None:
+        return column.fill
+    kinds = column.categories if isinstance(column, CategoricalColumn) else ()
+    raise InvalidInputError(
+        field,
+        expected=f"one of {listed(kinds)}" if kinds else "a number",
+        got=_what(cell),
+        hint="the model does not say what to put in place of a missing value",
+    )
 
 
 def _strict(cell: Any, column: Column, field: str, is_text: bool, decimal: str | None) -> Any:

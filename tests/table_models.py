@@ -7,7 +7,7 @@ from serving.tables import CategoricalColumn, NumericColumn
 from tests.contracts import make_contract
 
 COLUMNS = (
-    NumericColumn(name="petal width", mean=1.0, scale=0.5),
+    NumericColumn(name="petal width", mean=1.0, scale=0.5, fill=1.0),
     CategoricalColumn(name="colour", categories=("blue", "red", "white")),
 )
 INPUT = TableInput(name="features", dtype="float32", shape=(4,), columns=COLUMNS)

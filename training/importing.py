@@ -357,7 +357,7 @@ def _table(
         raise ImportModelError(f"{source.name} takes {width} columns, --columns names {len(names)}")
     if options.columns is None:
         notes.append(f"columns are called {names[0]} to {names[-1]} (--columns)")
-    notes.append("numbers reach the model as they are sent; a missing one counts as 0")
+    notes.append("numbers reach the model as they are sent; a missing one is an error")
     columns = tuple(NumericColumn(name=name, mean=0.0, scale=1.0) for name in names)
     taken = TableInput(name=TABLE_INPUT, dtype="float32", shape=(width,), columns=columns)
     return taken, lambda rows: tf.cast(rows, spec.dtype)

@@ -118,9 +118,9 @@ def _column(column: Column) -> str:
         fill = "" if column.fill is None else _text(column.fill)
     elif isinstance(column, NumericColumn):
         kind = f"a number, standardised with mean {column.mean:.4g} and scale {column.scale:.4g}"
-        fill = f"{column.imputed:.4g}"
+        fill = "" if column.fill is None else f"{column.fill:.4g}"
     else:
-        kind, fill = "a date", date_text(column.imputed)
+        kind, fill = "a date", date_text(column.fill)
     marked = " and marked as missing" if column.indicator else ""
     return kind + (f"; if missing, filled with {fill}{marked}" if fill else "")
 

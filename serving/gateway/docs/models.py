@@ -78,7 +78,8 @@ def _input(kind: str, shape: Json, **more: Json) -> Json:
 
 
 def _column(kind: str, **members: Json) -> Json:
-    optional = [*({"fill", "decimal", "missing", "other", "time"} & members.keys()), "indicator"]
+    optional = [*({"decimal", "missing", "other", "time"} & members.keys()), "indicator"]
+    optional += [] if kind == "date" else ["fill"]
     indicator = {"type": "boolean", "description": 'Whether a value of its own says "missing".'}
     head = {"kind": {"const": kind}, "name": _TEXT}
     return obj(head | members | {"indicator": indicator}, optional=optional)
@@ -127,14 +128,15 @@ _SCHEMAS = {
         "numeric",
         mean=_NUMBER,
         scale={"type": "number", "exclusiveMinimum": 0},
-        fill=_NUMBER | {"description": "In place of a missing value; without it the mean is."},
+        fill=_NUMBER
+        | {"description": "In place of a missing value, which is an error without it."},
         decimal={"enum": [".", ","], "description": "The decimal sign of ambiguous texts."},
         missing=array(_TEXT) | {"description": "Texts that also mean that a value is missing."},
     ),
     "CategoricalColumn": _column(
         "categorical",
         categories=array(_TEXT, minItems=1),
-        fill=_TEXT | {"description": "In place of a missing value."},
+        fill=_TEXT | {"description": "In place of a missing value, which is an error without it."},
         other={"type": "boolean", "description": "Whether rare categories share a value."},
     ),
     "DateColumn": _column(
@@ -142,7 +144,7 @@ _SCHEMAS = {
         format=_TEXT | {"description": "As for strptime, or iso."},
         mean=_NUMBER | {"description": "In days since 1970-01-01."},
         scale={"type": "number", "exclusiveMinimum": 0},
-        fill=_NUMBER | {"description": "In place of a missing value; without it the mean is."},
+        fill=_NUMBER | {"description": "In place of a missing value."},
         time={"type": "boolean", "description": "Whether the time of day counts."},
     ),
 }

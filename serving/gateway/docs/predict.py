@@ -124,7 +124,7 @@ _TEXT = {"type": "string"}
 _ADJUSTMENTS: Json = {
     "imputed": {
         "type": "object",
-        "additionalProperties": {"type": ["number", "string", "null"]},
+        "additionalProperties": {"type": ["number", "string"]},
         "description": "Of a row: columns that had no value, and the value that was used.",
     },
     "other": {

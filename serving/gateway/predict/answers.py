@@ -185,16 +185,13 @@ def _with_adjustments(item: Item, adjusted: Adjustments | None) -> Item | dict[s
 def _in_words(adjusted: Adjustments | None) -> str:
     if adjusted is None:
         return ""
-    said = [f"{name} imputed as {_plain(value)}" for name, value in adjusted.imputed.items()]
+    said = [
+        f"{name} imputed as {value if isinstance(value, str) else f'{value:g}'}"
+        for name, value in adjusted.imputed.items()
+    ]
     said += [f"{name} {text!r} taken as other" for name, text in adjusted.other.items()]
     said += [f"{name} ignored" for name in adjusted.ignored]
     return "; ".join(said)
-
-
-def _plain(value: float | str | None) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "nothing" if value is None else value
 
 
 def _failed(error: InvalidInputError) -> Failed:

@@ -8,7 +8,7 @@ from serving.tables import CategoricalColumn, DateColumn, NumericColumn, encode_
 COLUMNS = (
     NumericColumn(name="age", mean=40.0, scale=10.0, fill=38.0, indicator=True),
     CategoricalColumn(name="colour", categories=("blue", "red"), fill="blue", other=True),
-    DateColumn(name="day", format="iso", mean=19_723.0, scale=100.0),
+    DateColumn(name="day", format="iso", mean=19_723.0, scale=100.0, fill=19_723.0),
 )
 ROW = {"age": 60, "colour": "red", "day": "2024-03-01"}
 TYPICAL = {"age": 40.0, "colour": "blue", "day": "2024-01-01"}

@@ -94,7 +94,8 @@ def test_the_output_follows_from_the_task():
 
 def test_columns_are_tagged_in_json():
     columns = json.loads(table_classifier().to_json())["input"]["columns"]
-    assert columns[0] == {"kind": "numeric", "name": "petal width", "mean": 1.0, "scale": 0.5}
+    number = {"kind": "numeric", "name": "petal width", "mean": 1.0, "scale": 0.5, "fill": 1.0}
+    assert columns[0] == number
     assert columns[1]["kind"] == "categorical"
 
 

@@ -97,7 +97,7 @@ def test_what_a_column_cannot_have_is_refused_anyway(row, message):
 def test_a_missing_value_is_imputed_and_told(nothing):
     columns = (
         NumericColumn(name="age", mean=30.0, scale=10.0, fill=20.0, indicator=True),
-        NumericColumn(name="size", mean=3.0, scale=1.0),
+        NumericColumn(name="size", mean=3.0, scale=1.0, fill=3.0),
         CategoricalColumn(name="sex", categories=("f", "m"), fill="m", indicator=True),
     )
     complete = {"age": 30, "size": 4, "sex": "f"}
@@ -136,7 +136,9 @@ def test_values_of_json_are_the_categories_of_a_file(categories, value, meant):
 
 
 def test_numbers_as_people_write_them():
-    column = NumericColumn(name="price", mean=0.0, scale=1.0, decimal=",", missing=("ausverkauft",))
+    column = NumericColumn(
+        name="price", mean=0.0, scale=1.0, decimal=",", missing=("ausverkauft",), fill=0.0
+    )
     for text, number in [("1.234", 1234), ("1.234,5", 1234.5), ("5,1 €", 5.1), ("12 %", 12)]:
         assert adjusted({"price": text}, [column]) == ([np.float32(number)], {})
     assert adjusted({"price": "ausverkauft"}, [column])[1] == {"imputed": {"price": 0.0}}
@@ -183,8 +185,14 @@ def test_many_rows_of_all_kinds_at_once_are_the_rows_one_by_one():
         np.testing.assert_array_equal(encode_row(cells, columns, "row"), row)
 
 
-def test_columns_exported_earlier_still_read():
+def test_columns_exported_earlier_still_read_and_take_no_incomplete_rows():
     old = b'[{"kind":"numeric","name":"a","mean":1.0,"scale":2.0},{"kind":"categorical","name":"b","categories":["x"]}]'
     columns = msgspec.json.decode(old, type=tuple[Column, ...])
     assert msgspec.json.decode(msgspec.json.encode(columns)) == msgspec.json.decode(old)
-    assert adjusted({"a": None, "b": None}, columns)[0] == [0, 0]
+    assert adjusted({"a": 3, "b": "y"}, columns) == ([1, 0], {"other": {"b": "y"}})
+    for row, message in [
+        ({"a": None, "b": "x"}, "row.a: expected a number, got nothing"),
+        ({"a": 1}, "row.b: expected one of 'x', got nothing"),
+    ]:
+        with pytest.raises(InvalidInputError, match=message):
+            adjusted(row, columns)
