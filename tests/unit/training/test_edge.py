@@ -1,7 +1,10 @@
 """The LiteRT file for phones, browsers and microcontrollers."""
 
+import re
 import struct
+import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from serving.contract import Contract
 from serving.manifest import check_manifest
+from tests.images import png
 from tests.table_models import regression
 from tests.unit.training import toys
 from training import export as exporting
@@ -145,6 +149,22 @@ def metadata_of_last(content):
     entry = model.Metadata(model.MetadataLength() - 1)
     data = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
     return Table(data, struct.unpack_from("<I", data)[0])
+
+
+def test_the_program_in_the_documentation(exported, tmp_path, monkeypatch, capsys):
+    document = Path(__file__).parents[3] / "docs" / "devices.md"
+    (program,) = re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL)
+    (tmp_path / "edge.tflite").write_bytes((exported.folder / "edge.tflite").read_bytes())
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20), dtype=np.uint8)
+    (tmp_path / "photo.jpg").write_bytes(png(pixels))
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        exec(program, {})
+    label, probability = capsys.readouterr().out.split()
+    tensor = (pixels.astype(np.float32) / 255).reshape(1, 20, 20, 1)
+    wanted = np.asarray(toys.plain_model()[0](tf.constant(tensor)))[0]
+    assert label == LABELS[wanted.argmax()]
+    assert float(probability) == pytest.approx(wanted.max(), abs=1e-5)
 
 
 def test_a_file_with_other_labels_is_not_published(tmp_path, monkeypatch):
