@@ -128,7 +128,7 @@ class GatewayConfig:
     ] = 1
     max_body_bytes: Annotated[
         int, Meta(ge=1, description="Largest request body, also when decompressed.")
-    ] = 16 * MIB
+    ] = 24 * MIB
     max_pixels: Annotated[
         int, Meta(ge=1, description="Largest image, width x height, judged by its header.")
     ] = DEFAULT_MAX_PIXELS

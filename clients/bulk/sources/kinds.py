@@ -7,4 +7,4 @@ ZIPS = (".zip",)
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 # Of one item; what a gateway takes at most unless it is told otherwise.
-MAX_ITEM_BYTES = 16 * 2**20
+MAX_ITEM_BYTES = 24 * 2**20
