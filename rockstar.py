@@ -5,6 +5,7 @@ import os
 import click
 
 from commandline.group import DEBUG_VARIABLE, LazyGroup
+from serving.logs import replace_closed_streams
 
 COMMANDS = {
     "train": "Train a model and publish it as the next version.",
@@ -46,6 +47,7 @@ def cli(debug: bool) -> None:
 
 def main() -> None:
     """Run the command."""
+    replace_closed_streams()
     cli(prog_name="rockstar")
 
 

@@ -1,6 +1,8 @@
 """Log lines of a server: text for people, or JSON with one object a line for what collects logs."""
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -28,6 +30,20 @@ def configure(log_format: LogFormat, program: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_json() if log_format == "json" else _text(program))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def replace_closed_streams() -> None:
+    """Put /dev/null in the place of standard streams that a program was started without.
+
+    As by `<&- >&- 2>&-`, and by some supervisors. Their numbers would go to the next sockets, and
+    what is printed with them. Call it before anything is opened.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Opened in this order each gets the lowest number that is free: its own.
+            stream = open(os.devnull, mode, encoding="utf-8")
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def write_together() -> None:

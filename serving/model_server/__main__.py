@@ -2,11 +2,13 @@
 
 import sys
 
+from serving.logs import replace_closed_streams
 from serving.model_server.installed import missing
 
 
 def main() -> int:
     """Serve, or say what to install; returns the exit status."""
+    replace_closed_streams()
     reason = missing()
     if reason:
         print(reason, file=sys.stderr)
