@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import requests
@@ -20,7 +19,7 @@ DIRECT.trust_env = False
 
 
 @pytest.fixture
-def current(tmp_path) -> Path:
+def current(tmp_path):
     """A link to a folder of models, as it is swapped by one rename when a new one is published."""
     write_version(tmp_path / "revision-1" / "toy", 1)
     write_version(tmp_path / "revision-2" / "toy", 2)
