@@ -127,13 +127,13 @@ def test_bad_input_through_a_real_server(start_service, models):
         (IMAGE[: len(IMAGE) // 2], 400),
         (b"", 400),
         (bomb(), 413),
-        (b"x" * (17 * 2**20), 413),
+        (b"x" * (25 * 2**20), 413),
     ]:
         response = post(service, data)
         assert response.status_code == status
         assert response.headers["Content-Type"] == "application/problem+json"
         assert response.json()["expected"]
-    chunked = requests.post(f"{service.http}/predict/cnn", data=iter([b"x" * 2**20] * 17), headers={"Content-Type": "image/png"}, timeout=20)  # fmt: skip
+    chunked = requests.post(f"{service.http}/predict/cnn", data=iter([b"x" * 2**20] * 25), headers={"Content-Type": "image/png"}, timeout=20)  # fmt: skip
     assert chunked.status_code == 413
     assert requests.get(f"{service.http}/predict/cnn", timeout=20).status_code == 405
     assert post(service, IMAGE, "text/plain").status_code == 415

@@ -106,7 +106,7 @@ def test_a_file_that_goes_before_it_is_read_fails(folder):
 def test_files_that_are_too_large_are_not_read(tmp_path):
     with (tmp_path / "a.png").open("wb") as file:
         file.truncate(2**40)
-    assert content(*items(tmp_path)) == "at most 16,777,216 bytes | 1,099,511,627,776"
+    assert content(*items(tmp_path)) == "at most 25,165,824 bytes | 1,099,511,627,776"
 
 
 def zipped(path: Path, members: dict[str, bytes]) -> Path:
@@ -172,14 +172,14 @@ def test_only_files_of_archives_are_items(tmp_path):
 
 
 def test_bombs_are_not_unpacked(tmp_path):
-    zeros = bytes(17 * 2**20)
+    zeros = bytes(25 * 2**20)
     archives = [
         zipped(tmp_path / "x.zip", {"a.png": zeros}),
         tarred(tmp_path / "x.tgz", {"a.png": zeros}),
     ]
     for archive in archives:
         (found,) = items(archive)
-        assert content(found) == "at most 16,777,216 bytes | 17,825,792"
+        assert content(found) == "at most 25,165,824 bytes | 26,214,400"
 
 
 def test_a_member_that_lies_about_its_size_gives_no_more(tmp_path):
