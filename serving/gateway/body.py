@@ -17,6 +17,8 @@ from serving.gateway.problem import Problem
 from serving.gateway.state import gateway
 
 CODINGS = "gzip, deflate"
+# Clients often say here what they should say as the charset.
+_NO_CODINGS = ("identity", "utf-8", "utf8")
 _PIECE = 64 * 1024
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _GZIP_STARTS = b"\x1f"
@@ -106,7 +108,7 @@ def _late(seconds: float) -> ProblemError:
 def _coding(header: str) -> str | None:
     """The coding of a body; None where it is as it is."""
     codings = [word for each in header.split(",") if (word := each.strip().lower())]
-    codings = [coding.removeprefix("x-") for coding in codings if coding != "identity"]
+    codings = [coding.removeprefix("x-") for coding in codings if coding not in _NO_CODINGS]
     if not codings:
         return None
     if len(codings) > 1 or codings[0] not in ("gzip", "deflate"):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -12,13 +13,22 @@ from tests.images import png, stroke
 from tests.unit.gateway.conftest import LIMITED, FakeServer
 
 
-@pytest.fixture(scope="module")
-def docs_url() -> Iterator[str]:
-    """Where a gateway answers, with a fake model server behind it."""
-    server = make_server("127.0.0.1", 0, create_app(LIMITED, FakeServer()), threaded=True)
+@pytest.fixture(scope="module", params=["", "/ml"])
+def docs_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where a gateway answers, with a fake model server behind it.
+
+    It is mounted as by a proxy that removes the prefix, and does not say so.
+    """
+    app = create_app(LIMITED, FakeServer())
+
+    def mounted(environ: Any, start_response: Any) -> Any:
+        environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(request.param)
+        return app(environ, start_response)
+
+    server = make_server("127.0.0.1", 0, mounted, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.port}"
+    yield f"http://127.0.0.1:{server.port}{request.param}"
     server.shutdown()
     thread.join()
     server.server_close()

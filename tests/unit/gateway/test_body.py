@@ -46,6 +46,7 @@ CODINGS = {
     "deflate": zlib.compress,
     " deflate ": raw_deflate,  # as Internet Explorer, old .NET and others understand the word
     "identity": bytes,
+    "UTF-8": bytes,  # a charset, which many clients put here
     "": bytes,
 }
 

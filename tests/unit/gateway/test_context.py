@@ -2,17 +2,18 @@
 
 import dataclasses
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from flask import Blueprint, Response, jsonify
 
-from clients.errors import call_error
+from clients.errors import DeadlineExceededError, call_error
 from serving.api.status import Code
 from serving.gateway.api import Api
 from serving.gateway.app import APIS, create_app
-from serving.gateway.context import context
+from serving.gateway.context import RequestContext, context
 from serving.gateway.observer import Observer
 from serving.gateway.state import gateway
 from tests.images import png, stroke
@@ -30,6 +31,15 @@ def test_what_is_left_of_the_callers_time_goes_upstream(http, server):
     assert 0 < server.timeouts[-1] <= 2.5
     assert ask(http).status_code == 200
     assert 2.5 < server.timeouts[-1] <= 10
+
+
+def test_the_time_that_an_upload_took_does_not_count():
+    arrived = time.monotonic() - 100
+    current = RequestContext("one", "predict", 10, arrived, uploading=95)
+    assert 4 < current.time_left() <= 5
+    current.uploading = 89
+    with pytest.raises(DeadlineExceededError):
+        current.time_left()
 
 
 def test_a_deadline_that_is_over_before_the_model_is_asked(http, server):
