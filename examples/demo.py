@@ -8,6 +8,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,6 +61,9 @@ def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -
     options = ServeOptions(
         workdir / "models", CLASSIFIERS, port=port, grpc_port=grpc_port, rest_port=rest_port
     )
+    # The service runs on this machine: it is reached directly, whatever proxy the network needs.
+    past = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    os.environ["no_proxy"] = f"{past},{options.host}".lstrip(",")
     try:
         # Before minutes of training, not after.
         require_free_ports(options)
