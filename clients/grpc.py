@@ -70,8 +70,8 @@ class GrpcClient(Connection):
 
         Args:
             model: name.
-            inputs: pictures (paths, bytes of files, PIL images), rows (dicts, a DataFrame, or the path
-                of a CSV file), or arrays that are the model's input, one or a batch.
+            inputs: pictures (paths, bytes of files, PIL images), rows (dicts, a DataFrame, or the
+                path of a CSV file), or arrays that are the model's input, one or a batch.
             version: None is the newest.
             label: picks the version instead.
             top: how many labels to list for each.
