@@ -78,8 +78,8 @@ class HttpClient(Connection):
         Args:
             model: name.
             inputs: pictures (paths, bytes of files, PIL images), rows (dicts, a DataFrame, or the
-                path of a CSV file), or arrays that are the model's input, one or a batch; CSV files not
-                together with others.
+                path of a CSV file), or arrays that are the model's input, one or a batch; CSV files
+                not together with others.
             version: None is the newest, or what the gateway's routes say.
             label: picks the version instead.
             top: how many labels to list for each.
