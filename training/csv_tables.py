@@ -636,4 +636,6 @@ def _require_known(name: str, names: Sequence[str], path: Path) -> None:
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
+        if any(parse_number(text) is not None for text in names):
+            hint = "; the first line must have the names of the columns"
         raise DataError(f"{path} has no column {name!r}; it has {listed(names)}{hint}")

@@ -53,6 +53,10 @@ def test_flags_come_before_the_file(tmp_path):
     [
         ([], "say which model: linear, logistic, mlp, cnn; or give --config FILE"),
         (["mlp", "--hidden", "a"], "'a' is not a list of sizes such as 512,256"),
+        (
+            ["mlp", "--type", "zip=text"],
+            "'zip=text' is not COLUMN=TYPE with a type of number, category, date",
+        ),
         (["cnn", "--hidden", "8"], "hidden: expected none with model cnn"),
         (["logistic", "--epochs", "0"], "epochs: expected 1 to 100000, got 0"),
         (["--config", "nowhere.json"], "nowhere.json: cannot be read"),
@@ -95,3 +99,44 @@ def test_the_same_training_twice_at_once_is_refused(tmp_path, monkeypatch):
 def test_quantization_without_a_mode_is_dynamic(arguments, mode):
     context = cli.get_command(None, "train").make_context("train", ["cnn", *arguments, "--seed=1"])
     assert (context.params["model"], context.params["quantize"]) == ("cnn", mode)
+
+
+def test_a_table_as_people_have_it(tmp_path):
+    """Decimal commas, missing values, an index, a date, codes, and a target of 0 and 1."""
+    lines = [
+        f'{i};{i % 7},5;{["", "rot", "grün"][i % 3]};{1000 + i % 2};{i % 28 + 1}.03.2024;x{i};{"NA" if i == 5 else i % 2}'
+        for i in range(80)
+    ]  # fmt: skip
+    file = tmp_path / "messy.csv"
+    file.write_bytes("\n".join([";größe;farbe;plz;tag;extra;art", *lines]).encode("cp1252"))
+    data = (
+        "--data",
+        f"csv:{file}",
+        "--target",
+        "art",
+        "--ignore",
+        "extra",
+        "--type",
+        "plz=category",
+    )
+    done = run("logistic", "--workdir", tmp_path, *data, *SMALL)
+    assert done.exit_code == 0, done.output
+    before, after = done.output.split("Loading TensorFlow")
+    assert "art: classification, 2 labels (0, 1)" in before
+    assert "column 'Unnamed: 0' is left out: it looks like an ID" in before
+    assert "rows without a value in 'art' are left out: 1 of 80, the first in line 7" in before
+    assert "'farbe' 27" in before
+    assert "left out" not in after
+    record = tmp_path / "runs" / "logistic-1"
+    config = json.loads((record / "config.json").read_text())
+    assert (config["ignore"], config["types"]) == (["extra"], {"plz": "category"})
+    columns = json.loads((record / "contract.json").read_text())["input"]["columns"]
+    assert [(c["name"], c["kind"]) for c in columns] == [
+        ("größe", "numeric"),
+        ("farbe", "categorical"),
+        ("plz", "categorical"),
+        ("tag", "date"),
+    ]
+    assert (columns[0]["decimal"], columns[1]["indicator"]) == (",", True)
+    again = run("--config", record / "config.json", "--workdir", tmp_path)
+    assert again.exit_code == 0, again.output

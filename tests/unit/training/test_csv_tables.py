@@ -69,6 +69,7 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
     ("text", "target", "message"),
     [
         (PETS, None, r"--target\), one of 'weight', 'colour', 'legs', 'kind'"),
+        ("5.1,3.5,setosa\n4.9,3.0,setosa\n", "species", "the first line must have the names of the columns"),
         (PETS, "king", r"no column 'king'.*did you mean 'kind'\?"),
         (PETS.replace("5.5", "inf"), "kind", "column 'weight' has 'inf' in line 3"),
         (PETS.replace("5.5", "1e300"), "weight", "column 'weight' has '1e300'"),
