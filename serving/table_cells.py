@@ -27,6 +27,8 @@ ISO = "iso"
 
 # Numbers that show a decimal sign: more than so many are not asked for it.
 _VOTES = 1000
+# Characters of a number with signs and separators: the patterns take the square of it.
+_LONGEST = 200
 _EPOCH = datetime(1970, 1, 1)
 _DAY = timedelta(days=1)
 
@@ -65,6 +67,8 @@ def parse_number(text: str, decimal: str = ".") -> float | None:
         return float(text)
     if _INFINITE.fullmatch(text):
         return float(text)
+    if len(text) > _LONGEST:
+        return None
     text = text.translate(_SPACES)
     negative = text.startswith("(") and text.endswith(")")
     found = _ADORNED.fullmatch(text[1:-1].strip() if negative else text)
@@ -108,10 +112,10 @@ def parse_date(text: str, form: str) -> float | None:
             moment = datetime.fromisoformat(text)
         else:
             moment = datetime.strptime(text, form)
-    except ValueError:
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
     return (moment - _EPOCH) / _DAY
 
 
@@ -123,7 +127,7 @@ def date_text(days: float) -> str:
 
 def _decimal_of(text: str) -> str | None:
     """The decimal sign that one text shows beyond doubt."""
-    found = _ADORNED.fullmatch(text.strip().translate(_SPACES))
+    found = _ADORNED.fullmatch(text.strip().translate(_SPACES)) if len(text) < _LONGEST else None
     if found is None:
         return None
     digits = found["digits"]

@@ -20,6 +20,8 @@ from serving.table_cells import ISO, MISSING, MISSING_NUMBERS, date_text, parse_
 
 # Of values in the tensor, so that no cast overflows.
 _LARGEST = float(np.finfo(np.float32).max)
+# Of a number as a category, in characters.
+_LONGEST_NUMBER = 40
 # How many names an error lists.
 _LISTED = 12
 _BOOLEANS = {
@@ -436,11 +438,12 @@ def _as_texts(value: Any) -> tuple[str, ...]:
         return (value.strip(),)
     if isinstance(value, bool):
         return _BOOLEANS[value]
+    if isinstance(value, int) and abs(value) < 2**53:
+        return (str(value), f"{value}.0")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return (str(int(value)), f"{int(value)}.0")
     if isinstance(value, Real):
-        number = float(value)
-        if number.is_integer() and abs(number) < 2**53:
-            return (str(int(number)), f"{int(number)}.0")
-        return (str(value),)
+        return (str(value)[:_LONGEST_NUMBER],)
     return ()
 
 

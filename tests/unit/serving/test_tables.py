@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 
@@ -80,7 +81,7 @@ def test_strictly_all_that_is_not_as_in_training_is_refused_by_its_column(row, m
     with pytest.raises(InvalidInputError) as caught:
         encode_row(row, COLUMNS, "row", strict=True)
     assert message in str(caught.value)
-    encode_row(row, COLUMNS, "row")
+    encode_row(row, [COLUMNS[0], msgspec.structs.replace(COLUMNS[1], fill="blue")], "row")
 
 
 @pytest.mark.parametrize(("row", "message"), WRONG)
@@ -196,3 +197,24 @@ def test_columns_exported_earlier_still_read_and_take_no_incomplete_rows():
     ]:
         with pytest.raises(InvalidInputError, match=message):
             adjusted(row, columns)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(10**30, -(10**400), 1e300, True, [], {}, "²", "½", "٣", "1e999", "()", "$", "x" * 9999),
+        *("0001-01-01T00:00+14:00", "9999-12-31T23:00-12:00", "31.12.9999", "\ud800", "1" * 9999),
+        *(" " * 50_000 + "x", "$" + " " * 50_000, "1," * 30_000, "1 " * 30_000, "." * 50_000),
+    ],
+)
+@pytest.mark.parametrize("strict", [False, True])
+def test_whatever_is_in_a_cell_it_is_a_value_or_an_error(value, strict):
+    columns = (
+        NumericColumn(name="n", mean=0.0, scale=1.0, fill=0.0),
+        CategoricalColumn(name="c", categories=("x",), fill="x"),
+        DateColumn(name="d", format="%d.%m.%Y", mean=0.0, scale=1.0, fill=0.0, time=True),
+    )
+    for column in columns:
+        for row in ({column.name: value}, TextRow({column.name: str(value)})):
+            with contextlib.suppress(InvalidInputError):
+                assert np.isfinite(encode_row(row, [column], "row", strict=strict)).all()

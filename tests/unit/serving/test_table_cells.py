@@ -1,0 +1,103 @@
+"""Numbers and dates in the cells of tables."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.table_cells import ISO, date_text, decimal_sign, parse_date, parse_number
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal", "number"),
+    [
+        ("1,234.5", ".", 1234.5),
+        ("1.234,5", ".", 1234.5),
+        ("1.234.567", ".", 1234567),
+        ("12,34,567.8", ".", 1234567.8),
+        ("1,234", ".", 1234),
+        ("1,234", ",", 1.234),
+        ("1.234", ".", 1.234),
+        ("1.234", ",", 1234),
+        ("0,123", ".", 0.123),
+        ("0.123", ",", 0.123),
+        ("5,1", ".", 5.1),
+        ("12345,678", ".", 12345.678),
+        ("1 234,5", ".", 1234.5),
+        ("1\u00a0234", ".", 1234),
+        ("1'234.50", ".", 1234.5),
+        ("€ 1.234,50", ".", 1234.5),
+        ("1.234,50 EUR", ".", 1234.5),
+        ("-$5", ".", -5),
+        ("$-5", ".", -5),
+        ("(5)", ".", -5),
+        ("\u22125", ".", -5),
+        ("12 %", ".", 12),
+        ("1.5e3", ",", 1500),
+        (".5", ".", 0.5),
+        ("5.", ",", 5),
+        ("inf", ".", float("inf")),
+    ],
+)
+def test_numbers(text, decimal, number):
+    assert parse_number(text, decimal) == number
+
+
+NO_NUMBERS = (
+    """abc nan 1_000 1.2.3 1,2,3 --5 +-5 . , 192.168.1.1 12:30 2024-01-01 ٣ 0x10 1,23,4 (5 e5"""
+)
+
+
+@pytest.mark.parametrize("text", ["", "1 2", "5 kg", *NO_NUMBERS.split()])
+def test_texts_that_are_no_numbers(text):
+    assert parse_number(text) is None
+
+
+@given(st.floats(-1e100, 1e100), st.sampled_from(["{!r}", "{:.3f}", "{:,.2f}", "{:e}", "{:+}"]))
+def test_numbers_of_programs_are_read_as_python_reads_them(number, form):
+    text = form.format(number)
+    wanted = float(text.replace(",", ""))
+    assert parse_number(text) == wanted
+
+
+@given(st.floats(-1e12, 1e12))
+def test_german_numbers_are_english_ones_in_other_signs(number):
+    text = f"{number:,.2f}".translate(str.maketrans(",.", ".,"))
+    assert parse_number(text, ",") == float(f"{number:.2f}")
+
+
+@pytest.mark.parametrize(
+    ("texts", "sign"),
+    [
+        (["5,1", "text"], ","),
+        (["5.1", "1,234"], "."),
+        (["1,234"], None),
+        (["1.234.567"], ","),
+        (["1,5", "2.5"], None),
+        (["1.234,5"], ","),
+    ],
+)
+def test_the_decimal_sign(texts, sign):
+    assert decimal_sign(texts) == sign
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "days"),
+    [
+        ("2022-01-08", ISO, 19000),
+        ("2022-01-08T06:00", ISO, 19000.25),
+        ("2022-01-08T02:00+02:00", ISO, 19000),
+        ("20220108", ISO, None),
+        ("2022", ISO, None),
+        ("08.01.2022", "%d.%m.%Y", 19000),
+        ("01/08/22 12:00", "%m/%d/%y %H:%M", 19000.5),
+        ("30.02.2022", "%d.%m.%Y", None),
+        ("0001-01-01T00:00+14:00", ISO, None),
+    ],
+)
+def test_dates(text, form, days):
+    assert parse_date(text, form) == days
+
+
+def test_days_as_text():
+    assert date_text(19000) == "2022-01-08"
+    assert date_text(19000.25) == "2022-01-08T06:00"
