@@ -23,7 +23,10 @@ class DescentPath:
 
     def watch(self, network: Network) -> None:
         """Note where the network is."""
-        weight, bias = (float(variable.numpy().reshape(-1)[0]) for variable in network.weights)
+        scale = network.task.target_std
+        weight, bias = (
+            scale * float(variable.numpy().reshape(-1)[0]) for variable in network.weights
+        )
         self.points.append((weight, bias))
 
     @property

@@ -77,7 +77,7 @@ def _layer_multiply_adds(layer: Layer) -> int:
 def _answer(config: TrainConfig, task: Task) -> list[Layer]:
     if task.classes is not None:
         return [layers.Activation("softmax", dtype="float32", name="probabilities")]
-    if config.model == "linear":  # its weights are to be read as they are
+    if config.model == "linear" and task.target_std == 1:  # the weights are those of the line
         return []
     return [layers.Rescaling(task.target_std, task.target_mean, dtype="float32", name="value")]
 

@@ -151,7 +151,7 @@ class CoreNetwork:
         self._plain_descent = config.model == "linear"
         made = lowlevel.Weights(config.seed)
         self._network = lowlevel.network(config, task, made)
-        self._rescaled = task.classes is None and config.model != "linear"
+        self._rescaled = task.classes is None and (config.model != "linear" or task.target_std != 1)
         self.trainable = self.weights = self.state = made.variables
         self.trackables = list(made.variables)
 

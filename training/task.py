@@ -108,8 +108,10 @@ def task_of(config: TrainConfig, data: Prepared) -> Task:
         weights = class_weights(config, data.statistics.label_share)
         task = Task(shape, len(data.labels), class_weights=weights)
     elif target is None or config.model == "linear":
-        # The weights of the linear model are meant to be read, so it learns the raw values.
-        task = Task(shape, None)
+        # The weights of the linear model are meant to be read, so it learns the raw values, unless
+        # their squares are more than float32 holds, or next to nothing.
+        std = 1.0 if target is None else target.std or 1.0
+        task = Task(shape, None, 0.0, 1.0 if 1e-9 < std < 1e9 else std)
     else:
         task = Task(shape, None, target.mean, target.std or 1.0)
     require_suitable(config, task)

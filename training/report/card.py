@@ -16,7 +16,7 @@ from training.report.confusion import score_table
 from training.report.data import Classified, Regressed
 from training.report.interval import wilson
 from training.report.section import Table
-from training.report.wording import in_words, metric_name
+from training.report.wording import in_words, metrics_in_words
 
 # As a path of a version's extra files.
 CARD_FILE = "assets.extra/model_card.md"
@@ -134,11 +134,7 @@ def _quality(contract: Contract, outcome: Classified | Regressed) -> str:
         ("Accuracy", f"{outcome.right / count:.4f} ({outcome.right} of {count})"),
         ("95 % confidence interval (Wilson score)", f"{low:.4f} to {high:.4f}"),
         ("Expected calibration error", f"{calibration.calibrate(outcome).error:.4f}"),
-        *(
-            (metric_name(name), f"{value:.6g}")
-            for name, value in sorted(contract.metrics.items())
-            if name != "test_accuracy"
-        ),
+        *metrics_in_words(contract.metrics),
     )
     return "\n\n".join(
         [

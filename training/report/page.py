@@ -23,7 +23,7 @@ from training.report.data import Classified, Regressed, ReportData
 from training.report.interval import wilson
 from training.report.section import Section
 from training.report.theme import DARK, LIGHT, png
-from training.report.wording import metric_name
+from training.report.wording import metrics_in_words
 
 REPORT_FILE = "report.html"
 _TEMPLATE = "report.html.j2"
@@ -144,11 +144,7 @@ def key_figures(data: ReportData) -> list[tuple[str, str]]:
             ("Right by always answering the most frequent label", f"{majority_share(truth):.4f}"),
             ("Expected calibration error", f"{calibration.calibrate(outcome).error:.4f}"),
         ]
-    figures += [
-        (metric_name(name), f"{value:.6g}")
-        for name, value in data.contract.metrics.items()
-        if name != "test_accuracy"
-    ]
+    figures += metrics_in_words(data.contract.metrics)
     if data.history:
         figures.append(("Epochs", str(len(data.history))))
     seconds = [record.seconds for record in data.history if record.seconds is not None]

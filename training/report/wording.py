@@ -1,10 +1,11 @@
 """Preprocessing steps and metrics in words, for people who will never read the contract's JSON."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+_SHORT = {"f1": "F1", "auc": "area under the ROC curve", "r2": "R²", "rmse": "RMSE"}
 _METRICS = {
     "test_balanced_accuracy": "Balanced accuracy (mean recall of the classes)",
     "test_f1": "F1 (mean over the classes)",
@@ -34,9 +35,20 @@ _WORDS = {
 }
 
 
-def metric_name(name: str) -> str:
-    """A figure of the contract as people call it."""
-    return _METRICS.get(name, name.replace("_", " ").capitalize())
+def metrics_in_words(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Names and values of figures, but for the headline; a spread stands behind its mean."""
+    rows = []
+    for name, value in metrics.items():
+        if name == "test_accuracy" or name.endswith("_std"):
+            continue
+        if f"{name}_std" in metrics:
+            words = name.removeprefix("cv_").replace("_", " ")
+            words = f"Cross-validation, {_SHORT.get(words, words)}"
+            rows.append((words, f"{value:.4g} ± {metrics[f'{name}_std']:.2g}"))
+        else:
+            words = _METRICS.get(name, name.replace("_", " ").capitalize())
+            rows.append((words, f"{value:.6g}"))
+    return rows
 
 
 def in_words(steps: Sequence[msgspec.Struct]) -> list[str]:

@@ -16,6 +16,7 @@ from sklearn.metrics import (
 
 from training.config import config_for
 from training.evaluation import classification_metrics
+from training.report.wording import metrics_in_words
 from training.summary import summarize
 from training.train import train_and_evaluate
 
@@ -128,7 +129,7 @@ def test_a_headline_that_is_the_majority_share_is_noted(tmp_path):
 
 
 @pytest.mark.parametrize("model", ["linear", "mlp"])
-@pytest.mark.parametrize(("mean", "scale"), [(5e5, 2e5), (-3e-6, 1e-7)])
+@pytest.mark.parametrize(("mean", "scale"), [(5e5, 2e5), (-3e-30, 1e-30)])
 def test_a_target_of_any_scale_is_published(model, mean, scale, tmp_path):
     random = np.random.default_rng(2)
     x = random.normal(size=(200, 2))
@@ -143,3 +144,19 @@ def test_a_table_of_four_rows_is_published(tmp_path):
     data = write(tmp_path / "four.csv", "xy", [[1, "no"], [2, "no"], [8, "yes"], [9, "yes"]])
     result = train_and_evaluate(config_for("logistic", data=data, target="y"), tmp_path)
     assert result.contract.statistics.examples == 2
+
+
+def test_a_line_of_very_large_numbers_is_found(tmp_path):
+    rows = [[x, 3e25 * x - 1e25] for x in range(20)]
+    data = write(tmp_path / "line.csv", "xy", rows)
+    result = train_and_evaluate(config_for("linear", data=data, target="y", epochs=300), tmp_path)
+    assert result.line == pytest.approx((3e25, -1e25), rel=1e-4)
+    assert result.metrics["test_r2"] > 0.999
+
+
+def test_cross_validation_in_the_report_is_a_mean_and_its_spread():
+    metrics = {"test_accuracy": 0.9, "test_f1": 0.85, "cv_f1": 0.8, "cv_f1_std": 0.05}
+    assert metrics_in_words(metrics) == [
+        ("F1 (mean over the classes)", "0.85"),
+        ("Cross-validation, F1", "0.8 ± 0.05"),
+    ]
