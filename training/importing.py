@@ -166,6 +166,10 @@ def _suggested(source: Source, options: ImportOptions, notes: list[str]) -> Kind
     spec = next(iter(source.inputs.values()))
     one = len(source.inputs) == 1 and (len(source.outputs) == 1 or options.output is not None)
     numbers = spec.dtype.is_floating or spec.dtype == tf.uint8
+    # A mask or a map is neither labels nor a number.
+    answered = source.outputs.get(options.output or next(iter(source.outputs)))
+    flat = answered is not None and answered.shape.rank in (None, 2)
+    one = one and flat
     kind: Kind = "tensor"
     if one and numbers and spec.shape.rank == 4 and _channels(spec) is not None:
         kind = "image"
@@ -554,7 +558,7 @@ def _without_litert(error: object) -> str:
     said = " ".join(str(error).split())
     return (
         "LiteRT cannot run this model: it is published without model.tflite, and needs TensorFlow "
-        f"where it is served ({said[:300]})"
+        f"where it is served ({said[:160]})"
     )
 
 

@@ -144,12 +144,26 @@ def _keras_model(path: Path, *, allow_code: bool) -> Any:
     if allow_code:
         keras.config.enable_unsafe_deserialization()
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=not allow_code)
+        return keras.saving.load_model(
+            path,
+            custom_objects={"DepthwiseConv2D": _DepthwiseConv2D} if path.suffix != ".keras" else {},
+            compile=False,
+            safe_mode=not allow_code,
+        )
     except Exception as error:  # whatever Keras raises of what the file holds
         said = " ".join(str(error).split())
         if "lambda" in said.lower() and "safe_mode" in said:
             raise _has_code(path) from error
         raise ImportModelError(_why_not(path, said)) from error
+
+
+class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
+    """Keras 2 wrote `groups`, always 1, which Keras 3 refuses; files of Teachable Machine have it."""
+
+    def __init__(self, *arguments: Any, groups: int = 1, **options: Any) -> None:
+        if groups != 1:
+            raise ValueError(f"groups must be 1, got {groups}")
+        super().__init__(*arguments, **options)
 
 
 def _why_not(path: Path, said: str) -> str:

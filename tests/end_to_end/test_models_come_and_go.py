@@ -135,3 +135,45 @@ def test_going_back_changes_what_is_served(start_service, models, publish):
     until(lambda: versions() == {1}, what="version 1 again")
     assert rockstar("unpublish", "good", "2", f"--models={models}").returncode == 0
     assert versions() == {1}
+
+
+def test_tensors_by_name_in_and_out(start_service, tmp_path):
+    import numpy as np
+
+    from serving.contract import Contract, TensorInput, TensorSpec, utc_now
+    from training.tensor_export import export_tensors
+    from training.tensorflow_setup import tf
+
+    pair = [TensorSpec(name=name, dtype="float32", shape=(2,)) for name in ("a", "b")]
+    sums = [TensorSpec(name="sum", dtype="float32", shape=(2,))]
+    contract = Contract(
+        schema_version=1,
+        model="pair",
+        version=1,
+        task="tensors",
+        input=TensorInput(tensors=tuple(pair)),
+        outputs=tuple(sums),
+        labels=(),
+        metrics={},
+        created=utc_now(),
+        producer="tests",
+    )
+    golden = {name: np.arange(6, dtype=np.float32).reshape(3, 2) for name in ("a", "b")}
+
+    def add(tensors: Any) -> Any:
+        return {"sum": tensors["a"] + tf.constant(10.0) * tensors["b"]}
+
+    export_tensors(add, None, contract, golden, tmp_path / "models")
+    service = start_service(tmp_path / "models", "--workers=1")
+
+    def ask(document: Any) -> Any:
+        return requests.post(f"{service.http}/predict/pair", json=document, timeout=20).json()
+
+    rows = {"instances": [{"a": [1, 2], "b": [3, 4]}, {"b": [0, 1], "a": [5, 6]}]}
+    columns = {"inputs": {"a": [[1, 2], [5, 6]], "b": [[3, 4], [0, 1]]}}
+    for document in (rows, columns):
+        assert ask(document)["predictions"] == [{"sum": [31.0, 42.0]}, {"sum": [5.0, 16.0]}]
+    assert ask({"instances": [{"a": [1, 2]}]})["field"] == "instances[0].b"
+    assert ask({"inputs": {"a": [[1, 2]], "b": []}})["field"] == "inputs.b"
+    (listed,) = requests.get(f"{service.http}/v1/models", timeout=20).json()["models"]
+    assert [output["name"] for output in listed["outputs"]] == ["sum"]

@@ -96,16 +96,22 @@ _SCHEMAS = {
         {
             "model": _TEXT,
             "versions": array(schema("VersionState")),
-            "task": {"enum": ["classification", "regression"]},
-            "labels": array(_TEXT) | {"description": "Empty for a regression."},
+            "task": {"enum": ["classification", "regression", "tensors"]},
+            "labels": array(_TEXT) | {"description": "Of a classification, else empty."},
             "target": {"type": ["string", "null"], "description": "The column that is predicted."},
-            "input": {"anyOf": [schema("ImageInput"), schema("TableInput")]},
+            "input": {"anyOf": [schema(f"{kind}Input") for kind in ("Image", "Table", "Tensor")]},
+            "outputs": array(schema("Tensor"))
+            | {"description": "Of a model that answers tensors, else empty."},
             "metrics": {"type": "object", "additionalProperties": _NUMBER},
             "confusion": array(array({"type": "integer", "minimum": 0}))
             | {"description": "Held-out examples of each label (rows) taken for each (columns)."},
             "created": {"type": "string", "format": "date-time"},
+            "problem": _TEXT | {"description": "Why there is no more: it has no contract."},
         },
-        optional=("task", "labels", "target", "input", "metrics", "confusion", "created"),
+        optional=(
+            *("task", "labels", "target", "input", "outputs", "metrics", "confusion", "created"),
+            "problem",
+        ),
     )
     | {"description": "All but its name and versions is there when a version is available."},
     "VersionState": obj(
@@ -123,6 +129,17 @@ _SCHEMAS = {
         columns=array(
             {"anyOf": [schema(f"{kind}Column") for kind in ("Numeric", "Categorical", "Date")]}
         ),
+    ),
+    "TensorInput": obj(
+        {"kind": {"const": "tensor"}, "tensors": array(schema("Tensor"), minItems=1)}
+    ),
+    "Tensor": obj(
+        {
+            "name": _TEXT,
+            "dtype": _TEXT | {"description": "As TensorFlow calls it, such as int64 or string."},
+            "shape": array({"type": ["integer", "null"]})
+            | {"description": "Of one example; null where any size is right."},
+        }
     ),
     "NumericColumn": _column(
         "numeric",

@@ -24,7 +24,9 @@ Send what you have: an image file, a form with files, JSON, NumPy's `.npy` and `
 A request holds up to {instances} examples in {bytes:,} bytes, an image up to {pixels:,} pixels. \
 `GET /v1/models` says what a model takes.
 
-Images and rows of tables are prepared as in training; arrays are taken as they are. \
+Images and rows of tables are prepared as in training; arrays are taken as they are. A model \
+of tensors takes them by name, as `{{"instances": [{{"a": [1, 2]}}]}}` or \
+`{{"inputs": {{"a": [[1, 2]]}}}}`. \
 `Accept` picks the form of the answer."""
 
 _TOP = {"type": "integer", "minimum": 1}
@@ -104,6 +106,7 @@ def _answer() -> Json:
         threshold=example("Below the threshold", predictions(_UNSURE)),
         partial=example("A bad example beside a good one", predictions(_SURE, _FAILED)),
         value=example("Of a regression", predictions({"value": 3.5})),
+        outputs=example("Of tensors", predictions({"score": [0.9], "vector": [0.1, 0.2]})),
         imputed=example("Of an incomplete row", _ADJUSTED),
     )
     table = "example,label,score,error\n1,7,0.98,\n"
@@ -139,12 +142,21 @@ _SCHEMAS = bodies.SCHEMAS | {
             "model": _TEXT,
             "version": schema("Version"),
             "predictions": array(
-                {"anyOf": [schema(name) for name in ("Prediction", "Unsure", "Value", "Failed")]}
+                {
+                    "anyOf": [
+                        schema(name)
+                        for name in ("Prediction", "Unsure", "Value", "Outputs", "Failed")
+                    ]
+                }
             ),
             "ignored": array(_TEXT) | {"description": "Columns that the model does not take."},
         },
         ["ignored"],
     ),
+    "Outputs": {
+        "type": "object",
+        "description": "Of a model that answers tensors: its outputs by name, as nested lists.",
+    },
     "Score": obj({"label": _TEXT, "score": _SCORE}),
     "Prediction": obj(
         {"label": _TEXT, "score": _SCORE, "top": array(schema("Score")), **_ADJUSTMENTS},

@@ -123,7 +123,7 @@ def as_csv(
     """
     if contract.task == "tensors":
         raise InvalidInputError(
-            "Accept", expected="JSON, from a model that answers tensors", got="CSV"
+            "Accept", expected="application/json, as this model answers tensors", got="text/csv"
         )
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -153,7 +153,9 @@ def as_npy(predicted: Predicted, problems: Mapping[int, InvalidInputError]) -> R
         if others or outputs.dtype.kind not in "fiub":
             names = ", ".join(predicted.named)
             raise InvalidInputError(
-                "Accept", expected=f"JSON, from a model that answers {names}", got=".npy"
+                "Accept",
+                expected=f"application/json, as this model answers tensors ({names})",
+                got="application/x-npy",
             )
     size = len(outputs) + len(problems)
     whole = np.full((size, *outputs.shape[1:]), np.nan, np.float32)

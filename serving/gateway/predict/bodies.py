@@ -156,6 +156,8 @@ def _instances(body: bytes, config: GatewayConfig) -> list[NamedExample]:
         raise InvalidInputError(
             "body", expected="JSON", got=f"something else ({reason})"
         ) from error
+    if isinstance(document, dict) and set(document) == {"inputs"}:
+        return _columns(document["inputs"], config)
     if not isinstance(document, dict) or set(document) != {"instances"}:
         got = ", ".join(map(repr, document)) if isinstance(document, dict) else _json_type(document)
         raise InvalidInputError(
@@ -170,6 +172,35 @@ def _instances(body: bytes, config: GatewayConfig) -> list[NamedExample]:
         )
     require_few(len(instances), config)
     return [_instance(value, f"instances[{index}]") for index, value in enumerate(instances)]
+
+
+def _columns(inputs: Any, config: GatewayConfig) -> list[NamedExample]:
+    """Tensors by name, each with a value for every example, as examples."""
+    if not isinstance(inputs, dict) or not inputs:
+        raise InvalidInputError(
+            "inputs",
+            expected="an object of arrays by the names of the inputs",
+            got="an empty object" if inputs == {} else _json_type(inputs),
+        )
+    sizes = {}
+    for name, values in inputs.items():
+        if not isinstance(values, list) or not values:
+            got = "an empty list" if values == [] else _json_type(values)
+            raise InvalidInputError(
+                f"inputs.{name}", expected="a list with a value for each example", got=got
+            )
+        sizes[name] = len(values)
+    count = next(iter(sizes.values()))
+    for name, size in sizes.items():
+        if size != count:
+            raise InvalidInputError(
+                f"inputs.{name}", expected=f"{count} examples, as the others have", got=str(size)
+            )
+    require_few(count, config)
+    return [
+        NamedExample(f"inputs[{index}]", {name: inputs[name][index] for name in inputs})
+        for index in range(count)
+    ]
 
 
 def _instance(value: Any, field: str) -> NamedExample:

@@ -253,6 +253,36 @@ def test_what_does_not_fit_the_model_is_said(tmp_path, options, message):
     assert not (tmp_path / "models" / "mine").exists()
 
 
+def test_a_keras_2_file_with_groups_in_its_layers_loads(tmp_path):
+    """As Teachable Machine writes them."""
+    import h5py
+
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.DepthwiseConv2D(3),
+            keras.layers.GlobalMaxPooling2D(),
+            keras.layers.Softmax(),
+        ]
+    )
+    path = save(model, tmp_path / "m.h5")
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            if layer["class_name"] == "DepthwiseConv2D":
+                layer["config"]["groups"] = 1
+        file.attrs["model_config"] = json.dumps(config)
+    assert publish(path, tmp_path).contract.labels == ("0", "1", "2")
+
+
+def test_a_mask_is_answered_as_a_tensor(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((6, 6, 3)), keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")]
+    )
+    imported = publish(save(model, tmp_path / "m.keras"), tmp_path)
+    assert imported.contract.outputs[0].shape == (6, 6, 1)
+
+
 def test_images_of_any_size_need_one(tmp_path):
     model = keras.Sequential(
         [

@@ -1,0 +1,75 @@
+"""Arrays by name to tensors, and what is said of those that do not fit."""
+
+import numpy as np
+import pytest
+
+from serving.contract import TensorInput, TensorSpec
+from serving.errors import InvalidInputError
+from serving.tensor_inputs import read_tensors, stack, to_json
+
+SPEC = TensorInput(
+    tensors=(
+        TensorSpec(name="ids", dtype="int32", shape=(None,)),
+        TensorSpec(name="price", dtype="float32", shape=(1,)),
+        TensorSpec(name="text", dtype="string", shape=()),
+    )
+)
+EXAMPLE = {"ids": [1, 2, 3], "price": [0.5], "text": "grün"}
+
+
+def test_values_become_arrays_of_the_models_types():
+    arrays = read_tensors(EXAMPLE, SPEC, "instances[0]")
+    assert {name: array.dtype.str for name, array in arrays.items()} == {
+        "ids": "<i4",
+        "price": "<f4",
+        "text": "|O",
+    }
+    assert arrays["text"].item() == "grün".encode()
+    batch = stack([arrays, arrays], ["a", "b"])
+    assert {name: array.shape for name, array in batch.items()} == {
+        "ids": (2, 3),
+        "price": (2, 1),
+        "text": (2,),
+    }
+
+
+def test_one_input_needs_no_name():
+    spec = TensorInput(tensors=(TensorSpec(name="x", dtype="float32", shape=(2,)),))
+    assert read_tensors([1, 2], spec, "x")["x"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ids": [1.5]}, r"x\.ids: expected int32 of shape \[any\]: whole numbers from .* got 1.5"),
+        ({"ids": [2**40]}, "whole numbers from -2147483648 to 2147483647"),
+        ({"ids": [[1]]}, r"x\.ids: expected int32 of shape \[any\], got shape \[1, 1\]"),
+        ({"ids": ["a"]}, r"x\.ids: expected int32 of shape \[any\], got text"),
+        ({"ids": [[1], [1, 2]]}, "got a ragged array"),
+        ({"ids": None}, "x.ids: expected int32"),
+        ({"price": [float("nan")]}, r"x\.price: .*got NaN"),
+        ({"text": 3}, "x.text: expected string .* got values that are no text"),
+        ({"other": 3}, r"x: expected the inputs ids \(int32 of shape \[any\]\), .* got other"),
+    ],
+)
+def test_what_does_not_fit_is_said_with_its_name(changes, message):
+    with pytest.raises(InvalidInputError, match=message):
+        read_tensors(EXAMPLE | changes, SPEC, "x")
+
+
+def test_what_is_missing_is_said_with_a_pattern():
+    with pytest.raises(InvalidInputError, match=r'x\.price: .* got nothing; send .*"price": …'):
+        read_tensors({"ids": [1], "text": ""}, SPEC, "x")
+    with pytest.raises(InvalidInputError, match="expected an object with the inputs ids"):
+        read_tensors([1], SPEC, "x")
+
+
+def test_examples_of_different_sizes_are_no_batch():
+    short = read_tensors(EXAMPLE | {"ids": [1]}, SPEC, "x")
+    with pytest.raises(InvalidInputError, match=r"b\.ids: expected the shape of the first example"):
+        stack([read_tensors(EXAMPLE, SPEC, "x"), short], ["a", "b"])
+
+
+def test_bytes_that_are_no_text_are_base64():
+    array = np.array([b"abc", b"\xff"], dtype=object)
+    assert to_json(array) == ["abc", {"b64": "/w=="}]
