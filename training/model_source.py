@@ -158,7 +158,7 @@ def _keras_model(path: Path, *, allow_code: bool) -> Any:
 
 
 class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
-    """Keras 2 wrote `groups`, always 1, which Keras 3 refuses; files of Teachable Machine have it."""
+    """Keras 2 wrote `groups`, always 1, which Keras 3 refuses; Teachable Machine does so."""
 
     def __init__(self, *arguments: Any, groups: int = 1, **options: Any) -> None:
         if groups != 1:
@@ -204,7 +204,7 @@ def _require_whole_h5(path: Path, *, allow_code: bool) -> None:
 
 def _holds_code(config: Any) -> bool:
     if isinstance(config, dict):
-        own = config.get("class_name") in ("Lambda", "__lambda__", "function")
+        own = config.get("class_name") in ("Lambda", "__lambda__")
         return own or any(map(_holds_code, config.values()))
     return isinstance(config, list) and any(map(_holds_code, config))
 

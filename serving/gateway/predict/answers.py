@@ -156,6 +156,7 @@ def as_npy(predicted: Predicted, problems: Mapping[int, InvalidInputError]) -> R
                 "Accept",
                 expected=f"application/json, as this model answers tensors ({names})",
                 got="application/x-npy",
+                hint="POST /predict as JSON, or call the tensors: /v1, /v2, gRPC",
             )
     size = len(outputs) + len(problems)
     whole = np.full((size, *outputs.shape[1:]), np.nan, np.float32)

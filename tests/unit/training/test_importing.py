@@ -10,6 +10,7 @@ import pytest
 from serving.contract import CONTRACT_FILE, Contract, TensorInput
 from serving.inputs import prepare
 from serving.manifest import check_manifest
+from tests.command_line import invoke, invoke_json
 from tests.images import png
 from training.errors import TrainingError
 from training.importing import ImportOptions, import_model
@@ -369,6 +370,25 @@ def test_another_promise_under_the_same_name_is_refused(tmp_path):
         publish(path, tmp_path, kind="table", labels=("c", "d"))
     imported = publish(path, tmp_path, kind="table", labels=("c", "d"), replace=True)
     assert imported.folder.name == "2"
+
+
+def test_the_command_says_what_was_published_and_assumed(tmp_path):
+    path = save(dense(2, 2), tmp_path / "m.keras")
+    options = ("--name", "m", "--input", "table", "--models", tmp_path / "models")
+    found = invoke_json("import", path, *options)
+    assert (found["model"], found["version"], found["labels"]) == ("m", 1, ["0", "1"])
+    assert any("logits" in note for note in found["notes"])
+    result = invoke("import", path, *options, "--labels", "a,b,c")
+    assert result.exit_code == 1
+    assert "--labels: expected 2 names" in result.stderr
+
+
+def test_code_that_is_allowed_is_run(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)])
+    imported = publish(save(model, tmp_path / "m.keras"), tmp_path, allow_code=True)
+    (name,) = [tensor.name for tensor in imported.contract.input.tensors]
+    saved, litert = run(imported.folder, {name: np.ones((1, 2), np.float32)})
+    assert [*saved.values()][0].tolist() == [*litert.values()][0].tolist() == [[2, 2]]  # noqa: RUF015
 
 
 def test_labels_from_files(tmp_path):
