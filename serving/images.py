@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from serving.avif import coded_sizes
 from serving.errors import InvalidInputError, TooLargeError
 from serving.limits import DEFAULT_MAX_PIXELS
 
@@ -174,6 +175,11 @@ def _decoded(
         register_heif_opener(thumbnails=False)
     if kind in ("ICO", "CUR"):
         for width, height in _icon_sizes(data):
+            _require_size(width, height, field, max_pixels)
+    if kind == "AVIF":
+        # The still image, not the first frame of a track, which has no size before it is decoded.
+        data = data[:8] + data[8:12].replace(b"avis", b"avif") + data[12:]
+        for width, height in coded_sizes(data):
             _require_size(width, height, field, max_pixels)
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=(kind,))

@@ -343,6 +343,9 @@ def test_cmyk_of_a_jpeg_is_inverted_as_adobe_writes_it():
     assert np.abs(decode_image(data).astype(int) - colour).mean() < 4
 
 
+AVIF = saved(Image.fromarray(seven()), "AVIF")
+
+
 def heic(image: Image.Image, **options) -> bytes:
     buffer = io.BytesIO()
     pillow_heif.from_pillow(image).save(buffer, quality=-1, chroma=444, **options)
@@ -356,6 +359,33 @@ def test_heic_and_avif():
     # AVIF is turned by its container.
     avif = saved(image.transpose(Image.Transpose.ROTATE_90), "AVIF", exif=exif(turned_by(6)))
     assert is_like(decode_image(avif), seven(), 6)
+
+
+def test_an_avif_is_judged_by_its_stream_too():
+    data = saved(Image.new("L", (600, 500)), "AVIF", speed=10)
+    sizes = struct.pack(">II", 600, 500)
+    assert data.count(sizes) == 1
+    for claimed in ((600, 500), (64, 64)):
+        with pytest.raises(TooLargeError, match="600 x 500"):
+            decode_image(data.replace(sizes, struct.pack(">II", *claimed)), max_pixels=299_999)
+    assert decode_image(data, max_pixels=300_000).shape == (500, 600, 1)
+
+
+def test_damaged_exif_in_an_avif_does_not_matter():
+    data = saved(
+        Image.fromarray(seven()), "AVIF", quality=90, exif=exif((0x010F, 2, 2, b"a\0\0\0"))
+    )
+    damaged = data.replace(b"II*\0\x08\0", b"........"[:6])
+    assert damaged != data
+    assert is_like(decode_image(damaged), seven())
+
+
+@given(st.integers(0, 400), st.binary(max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_a_damaged_avif_is_decoded_or_refused(place, damage):
+    data = AVIF[:place] + damage + AVIF[place + len(damage) :]
+    with contextlib.suppress(InvalidInputError):
+        assert decode_image(data, max_pixels=100_000).dtype == np.uint8
 
 
 @pytest.mark.parametrize("format", ["WEBP", "PNG", "AVIF"])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from serving.inputs import prepare
 from tests.images import encoded, png
 from training.errors import DataError
 from training.image_folders import FolderExamples, scan_folder
@@ -233,6 +234,18 @@ def test_large_photos_are_made_smaller(pets):
         for number in range(3):
             (pets / name / f"large-{number}.png").write_bytes(png(picture(300, 200)))
     assert scan_folder(pets).size == 64
+
+
+def test_photos_of_24_megapixels_are_prepared_as_they_are_served(pets):
+    photo = np.kron(picture(42, 56, 3), np.ones((102, 102, 1), np.uint8))
+    (pets / "cat" / "photo.jpe").write_bytes(encoded(photo, "JPEG", quality=60))
+    folder = scan_folder(pets)
+    assert not folder.skipped
+    place = [file.name for file in folder.files].index("photo.jpe")
+    spec = folder_input(64, 3)
+    served = prepare(folder.files[place].read_bytes(), spec, field="image")
+    trained = FolderExamples(folder, spec).tensors(np.array([place]))
+    np.testing.assert_array_equal(trained[0], served)
 
 
 def test_a_class_of_damaged_images_is_an_error(pets):
