@@ -27,8 +27,6 @@ ISO = "iso"
 
 # Numbers that show a decimal sign: more than so many are not asked for it.
 _VOTES = 1000
-# Characters of a number with signs and separators: the patterns take the square of it.
-_LONGEST = 200
 _EPOCH = datetime(1970, 1, 1)
 _DAY = timedelta(days=1)
 
@@ -36,13 +34,11 @@ _PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _CURRENCY = r"(?:[$€£¥₹₽₩₺฿¢]|USD|EUR|GBP|CHF|JPY|Fr\.)"
 _ADORNED = re.compile(
-    rf"(?P<sign>[+-]?)\s*(?:{_CURRENCY}\s*)?(?P<sign2>[+-]?)\s*"
-    r"(?P<digits>[\d.,](?:[\d.,'’\s]*[\d.,])?)(?P<exponent>[eE][+-]?\d+)?"
-    rf"\s*(?:{_CURRENCY}|%|‰)?",
+    rf"(?P<sign>[+-]?) ?(?:{_CURRENCY} ?)?(?P<sign2>[+-]?) ?"
+    r"(?P<digits>[\d.,](?:[\d.,'’ ]*[\d.,])?)(?P<exponent>[eE][+-]?\d+)?"
+    rf" ?(?:{_CURRENCY}|%|‰)?",
     re.ASCII | re.IGNORECASE,
 )
-# \s in ASCII mode knows no other spaces: they become this one first.
-_SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2212": "-"})
 _GROUPS = {
     " ": re.compile(r"\d{1,3}(?: \d{3})+"),
     "'": re.compile(r"\d{1,3}(?:['’]\d{3})+"),
@@ -67,9 +63,7 @@ def parse_number(text: str, decimal: str = ".") -> float | None:
         return float(text)
     if _INFINITE.fullmatch(text):
         return float(text)
-    if len(text) > _LONGEST:
-        return None
-    text = text.translate(_SPACES)
+    text = _tidy(text)
     negative = text.startswith("(") and text.endswith(")")
     found = _ADORNED.fullmatch(text[1:-1].strip() if negative else text)
     if found is None or (found["sign"] and found["sign2"]):
@@ -125,9 +119,14 @@ def date_text(days: float) -> str:
     return moment.isoformat(timespec="minutes").removesuffix("T00:00")
 
 
+def _tidy(text: str) -> str:
+    """A number with single plain spaces and the plain minus sign."""
+    return " ".join(text.replace("\u2212", "-").split())
+
+
 def _decimal_of(text: str) -> str | None:
     """The decimal sign that one text shows beyond doubt."""
-    found = _ADORNED.fullmatch(text.strip().translate(_SPACES)) if len(text) < _LONGEST else None
+    found = _ADORNED.fullmatch(_tidy(text))
     if found is None:
         return None
     digits = found["digits"]
