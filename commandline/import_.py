@@ -10,6 +10,7 @@ import click
 from commandline.names import ModelName
 from commandline.options import json_option, models_option
 from commandline.output import echo_json, echo_step
+from serving.text_files import read_text
 
 _KINDS = ("image", "table", "tensor")
 _PIXELS = ("0-1", "0-255", "tf", "torch", "caffe")
@@ -42,7 +43,7 @@ class Names(click.ParamType[tuple[str, ...]]):
         self, path: Path, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
         try:
-            text = path.read_text("utf-8-sig")
+            text = read_text(path)
             if path.suffix == ".json":
                 return _of_json(json.loads(text))
         except (OSError, ValueError, TypeError, KeyError) as error:

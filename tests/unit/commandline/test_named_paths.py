@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from clients.bulk.errors import BulkError
 from commandline.predict_whom import NamedPaths
 
 
@@ -33,3 +34,12 @@ def test_arguments_come_first(tmp_path):
     (tmp_path / "a.png").touch()
     first = str(tmp_path / "a.png")
     assert list(NamedPaths((first,), str(tmp_path / "list"))) == [first, "b.png"]
+
+
+def test_a_list_that_was_saved_on_windows(tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("one.png\r\ntwo.png\r\n", "utf-8-sig")
+    assert list(NamedPaths((), str(names))) == ["one.png", "two.png"]
+    names.write_text("one.png\r\n", "utf-16")
+    with pytest.raises(BulkError, match="expected UTF-8, got UTF-16"):
+        list(NamedPaths((), str(names)))
