@@ -93,12 +93,10 @@ class NamedPaths:
 def _listed(file: BufferedReader) -> Iterator[str]:
     """Paths as `find` and `find -print0` print them, whatever bytes they are of."""
     end, rest = b"", b""
-    start = file.peek(3)[:3]
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise BulkError("--files-from: expected UTF-8, got UTF-16: save it as UTF-8")
-    if start == codecs.BOM_UTF8:
-        file.read(3)
     while chunk := file.read1(_CHUNK):
+        if not end and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise BulkError("--files-from: expected UTF-8, got UTF-16: save it as UTF-8")
+        chunk = chunk if end else chunk.removeprefix(codecs.BOM_UTF8)
         # A name may hold a line end, none holds NUL; none is as long as a chunk.
         end = end or (b"\0" if b"\0" in chunk else b"\n")
         *whole, rest = (rest + chunk).split(end)
