@@ -45,6 +45,7 @@ from training.parts import Index
 Line = int | str
 # What a row is for, where files say so: those to train on are divided if no other file is given.
 TRAIN, VALIDATION, TEST = range(3)
+_UNLABELLED = "without it nothing can be learned or tested: ask `rockstar predict` about such rows"
 # A column with more categories keeps this many, the most frequent ones; the rest is "other".
 MAX_CATEGORIES = 100
 # A target of whole numbers with no more different ones than this is one of classes.
@@ -197,7 +198,7 @@ def read_csv(
     digest, parts = hashlib.sha256(data), [TRAIN] * len(lines)
     for part, other in ((VALIDATION, validation), (TEST, test)):
         if other is not None:
-            digest.update(_append(other, texts, lines, ignore))
+            digest.update(_append(other, target, texts, lines, ignore))
             parts += [part] * (len(lines) - len(parts))
     split_by, _, split_column = split.partition(":")
     if target is None:
@@ -214,7 +215,10 @@ def read_csv(
     wanted = parsed(target)
     if wanted.missing:
         texts, lines, kept, note = _with_target(path, target, texts, lines, wanted)
-        parts = [parts[place] for place in kept]
+        parts, before = [parts[place] for place in kept], set(parts)
+        for part, other in ((TRAIN, path), (VALIDATION, validation), (TEST, test)):
+            if part in before and part not in parts:
+                raise DataError(f"{other}: column {target!r} has no values; {_UNLABELLED}")
         wanted = parsed(target)
         notes.append(note)
     if task is None and types.get(target) in ("number", "category"):
@@ -351,11 +355,19 @@ def _texts(file: CsvTable) -> dict[str, list[str]]:
 
 
 def _append(
-    path: Path, texts: dict[str, list[str]], lines: list[Line], optional: Sequence[str]
+    path: Path,
+    target: str | None,
+    texts: dict[str, list[str]],
+    lines: list[Line],
+    optional: Sequence[str],
 ) -> bytes:
     """Add the rows of another file with the same columns, in any order; returns the file."""
     data, file = _read(path)
     found = _texts(file)
+    if target in texts and target not in found:
+        raise DataError(
+            f"{path} has no column {target!r}, it has {listed(file.names)}; {_UNLABELLED}"
+        )
     for name in texts:
         if name not in optional:
             _require_known(name, file.names, path)

@@ -48,8 +48,8 @@ def prepare_for(config: TrainConfig) -> Prepared:
         types=dict(config.types),
         image_size=config.image_size or pretrained_size(config.pretrained),
         split=config.split,
-        validation=Path(config.validation) if config.validation else None,
-        test=Path(config.test) if config.test else None,
+        validation=Path(config.validation).expanduser() if config.validation else None,
+        test=Path(config.test).expanduser() if config.test else None,
     )
     task_of(config, data)
     return data
@@ -69,8 +69,8 @@ def prepare_folds(config: TrainConfig) -> Iterator[Prepared]:
         config.ignore,
         dict(config.types),
         config.split,
-        Path(config.validation) if config.validation else None,
-        Path(config.test) if config.test else None,
+        Path(config.validation).expanduser() if config.validation else None,
+        Path(config.test).expanduser() if config.test else None,
     )
     for division in folds_of(table, config.folds, config.validation_fraction, config.seed):
         yield _table(spec, table, division)

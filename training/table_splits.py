@@ -85,7 +85,11 @@ def _by_group(table: Table, rows: Index, fraction: float, seed: int) -> tuple[In
         raise DataError(f"{table.path}: a split needs two or more groups, there is {count}")
     # One fold of so many is about the share that is wanted.
     folds = min(count, max(2, round(1 / fraction)))
-    return _splits(table, rows, folds, seed)[0]
+    # Where one group has most of the rows, folds may be left with none.
+    found = [sides for sides in _splits(table, rows, folds, seed) if all(map(len, sides))]
+    if not found:
+        raise DataError(f"{table.path}: its {count} groups cannot be divided in two")
+    return found[0]
 
 
 def _by_time(table: Table, rows: Index, fraction: float) -> tuple[Index, Index]:

@@ -87,8 +87,20 @@ def test_files_of_their_own_to_validate_and_test_with(tmp_path):
 def test_a_file_without_the_target_is_refused(tmp_path):
     data = write(tmp_path / "train.csv", "xy", [[n, "ny"[n % 2]] for n in range(40)])
     write(tmp_path / "test.csv", "x", [[1], [2]])
-    with pytest.raises(DataError, match=r"test\.csv has no column 'y'; it has 'x'"):
+    with pytest.raises(DataError, match=r"test\.csv has no column 'y', it has 'x'; .*predict"):
         prepare(data, test=tmp_path / "test.csv", **SETTINGS)
+    write(tmp_path / "test.csv", "xy", [[1, ""], [2, ""]])
+    with pytest.raises(DataError, match=r"test\.csv: column 'y' has no values; .*predict"):
+        prepare(data, test=tmp_path / "test.csv", **SETTINGS)
+
+
+def test_a_group_with_most_of_the_rows(tmp_path):
+    rows = [["large" if n < 90 else f"g{n % 2}", n, "ny"[n % 2]] for n in range(100)]
+    data = write(tmp_path / "rows.csv", "gxy", rows)
+    prepared = prepare(data, split="group:g", **(SETTINGS | {"validation_fraction": 0}))
+    groups = [{rows[p][0] for p in part.places} for part in (prepared.train, prepared.test)]
+    assert all(groups)
+    assert not groups[0] & groups[1]
 
 
 @pytest.mark.parametrize(
