@@ -1,6 +1,7 @@
 """Rows to models of tables, and numbers from regressions."""
 
 import csv
+import gzip
 import io
 import json
 
@@ -108,6 +109,26 @@ def test_a_csv_answer_says_it_in_words(http, table):
         "species ignored",
         "petal width imputed as 1; colour 'green' taken as other; species ignored",
     ]
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type"),
+    [
+        ("colour;petal width\nred;2,0\nwhite;1,5\n".encode("utf-16"), "text/csv"),
+        (b"petal width\tcolour\n2.0\tred\n1.5\twhite\n", "text/tab-separated-values"),
+        ("Ärger;colour;petal width;\r\n1;red; 2,0;\r\n;white;1,5;\r\n;;;\r\n".encode("cp1252"), "text/csv"),
+        (b'"colour" "petal width"\n"1" "red" 2\n"2" "white" 1.5\n', "text/csv; charset=ascii"),
+        (gzip.compress(CSV.encode()), "text/csv"),
+    ],
+    ids=["utf-16", "tabs", "a spreadsheet in German", "R", "gzip"],
+)  # fmt: skip
+def test_csv_as_programs_write_it_is_the_same_rows(http, table, data, content_type):
+    response = http.post("/predict/toy", data=data, content_type=content_type)
+    assert response.status_code == 200, response.text
+    np.testing.assert_array_equal(table.batches[0], [TENSOR, [1, 0, 0, 1]])
+    name = "rows.csv.gz" if data[:2] == b"\x1f\x8b" else "rows.csv"
+    response = http.post("/predict/toy", data={"file": (io.BytesIO(data), name)})
+    np.testing.assert_array_equal(table.batches[1], table.batches[0])
 
 
 STRICT = [

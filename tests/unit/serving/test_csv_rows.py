@@ -51,6 +51,7 @@ def test_the_usual_kinds_of_files(delimiter, end, encoding):
         ("a;b\n1;2\n;\n;\n\n", ["a", "b"], [["1", "2"]]),
         ("a,b\n\n1,2\n\n\n3,4\n", ["a", "b"], [["1", "2"], ["3", "4"]]),
         ("review\nvery good\nnot at all\n", ["review"], [["very good"], ["not at all"]]),
+        ("full name\nmary ann lee\njohn james doe\n", ["full name"], [["mary ann lee"], ["john james doe"]]),
         ("at,text\n12:30,a b\n13:40,c d\n", ["at", "text"], [["12:30", "a b"], ["13:40", "c d"]]),
         ("id,tags\n1,x;y\n2,y;z\n", ["id", "tags"], [["1", "x;y"], ["2", "y;z"]]),
         ("a,b\n1,2\n\x1a", ["a", "b"], [["1", "2"]]),
