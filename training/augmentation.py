@@ -27,6 +27,7 @@ class Augmentation:
         stroke: 1 makes strokes up to one cell wider, or thinner, on each side; grey images only.
         contrast: 1 makes edges up to twice as steep, as of a crisper pen; grey images only.
         mirror: whether left and right may change places.
+        others: how many images that show no class are added, as a share of the batch.
     """
 
     rotation: float
@@ -37,11 +38,14 @@ class Augmentation:
     stroke: float = 0.0
     contrast: float = 0.0
     mirror: bool = False
+    others: float = 0.0
 
 
 # Tried: digits of 8 x 8 so that a model of them knows MNIST's, which are crisper and more slanted.
-_DIGITS = Augmentation(15, 0.075, 0.15, aspect=0.2, shear=0.3, stroke=1.0, contrast=3.0)
-_MNIST = Augmentation(15, 0.08, 0.12, aspect=0.1, shear=0.15, stroke=0.6, contrast=1.0)
+_DIGITS = Augmentation(
+    15, 0.075, 0.15, aspect=0.2, shear=0.3, stroke=1.0, contrast=3.0, others=0.25
+)
+_MNIST = Augmentation(15, 0.08, 0.12, aspect=0.1, shear=0.15, stroke=0.6, contrast=1.0, others=0.25)
 _FASHION = Augmentation(3, 0.05, 0.08, mirror=True)
 _PHOTOS = Augmentation(10, 0.08, 0.1, aspect=0.05, shear=0.1)
 _KNOWN = {"digits": _DIGITS, "mnist": _MNIST, "fashion_mnist": _FASHION}
@@ -66,6 +70,7 @@ def augmentation_for(data: str, strength: float) -> Augmentation | None:
         stroke=strength * base.stroke,
         contrast=strength * base.contrast,
         mirror=base.mirror,
+        others=base.others,
     )
 
 
@@ -94,6 +99,39 @@ def augment(images: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:
         gain = _each(1 + by.contrast * (1 + numbers[:, 8]) / 2)
         changed = tf.clip_by_value((changed - 0.5) * gain + 0.5, 0.0, 1.0)
     return changed
+
+
+def without_class(images: Tensor, seed: Tensor, count: Tensor) -> Tensor:
+    """Images that show none of the classes, made of some that do, in equal parts.
+
+    Two side by side, as two digits are; two over one another; the quarters of one in another
+    order; soft blots; noise.
+
+    Args:
+        images: float32 [n, h, w, c] in 0…1, light on dark.
+        seed: int64 [2].
+        count: int64 [], how many to make.
+    """
+    height, width = images.shape[1], images.shape[2]
+    draw = tf.random.stateless_uniform
+    seeds = tf.random.split(seed, 6)
+    limit = tf.shape(images, tf.int64)[0]
+    picks = draw([2, count], seeds[0], maxval=limit, dtype=tf.int64)
+    first, second = tf.gather(images, picks[0]), tf.gather(images, picks[1])
+    halves = [tf.image.resize(each, [height, width // 2]) for each in (first, second)]
+    beside = tf.concat(halves, axis=2)
+    if width % 2:
+        beside = tf.image.resize(beside, [height, width])
+    crossed = tf.maximum(first, tf.reverse(second, [1]))
+    mixed = tf.roll(first, [height // 2, width // 2], [1, 2])
+    channels = images.shape[-1]
+    coarse = draw([count, 5, 5, channels], seeds[1], -0.8, 1.6)
+    blots = tf.clip_by_value(tf.image.resize(coarse, [height, width], "bicubic"), 0.0, 1.0)
+    noise = draw([count, height, width, channels], seeds[2])
+    noise = tf.where(noise > draw([count, 1, 1, 1], seeds[3]), noise, 0.0)
+    kinds = tf.stack([beside, crossed, mixed, blots, noise], axis=1)
+    made = tf.gather(kinds, tf.range(count) % 5, axis=1, batch_dims=1)
+    return tf.ensure_shape(made, [None, *images.shape[1:]])
 
 
 def _transforms(shape: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:

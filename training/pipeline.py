@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from training.augmentation import NUMBERS, Augmentation, augment
+from training.augmentation import NUMBERS, Augmentation, augment, without_class
 from training.tensorflow_setup import Tensor, tf
 
 # Data that takes at most this much is kept in memory.
@@ -69,6 +69,7 @@ class Batch(NamedTuple):
         weights: float32 [n], 1, and 0 for what only fills the batch up.
         size: float32 [], examples of the whole batch, over all devices.
         seed: int64 [2], of what else is random.
+        others: float32 [m, *shape], examples of no class; [0] where there are none.
     """
 
     inputs: Tensor
@@ -76,6 +77,7 @@ class Batch(NamedTuple):
     weights: Tensor
     size: Tensor
     seed: Tensor
+    others: Tensor
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,11 @@ def _batch(
         numbers = tf.random.stateless_uniform([order.batch_size, NUMBERS], seed, -1.0, 1.0)
         inputs = augment(inputs, tf.gather(numbers, places), order.augmentation)
     apart = tf.stack([tf.zeros([], tf.int64), replica * 2**32])
-    return Batch(inputs, targets, weights, tf.cast(size, tf.float32), seed + apart)
+    others = tf.zeros([0])
+    if order.augmentation is not None and order.augmentation.others:
+        count = tf.cast(order.augmentation.others * tf.cast(share, tf.float32), tf.int64)
+        others = without_class(inputs, seed + apart, count)
+    return Batch(inputs, targets, weights, tf.cast(size, tf.float32), seed + apart, others)
 
 
 def _reader(part: Part) -> Any:

@@ -80,10 +80,17 @@ class Steps:
 
     def _train_step(self, batch: Batch) -> Tensor:
         with tf.GradientTape() as tape:
-            scores = self._network.scores(batch.inputs, batch.seed)
+            inputs, known = batch.inputs, tf.shape(batch.inputs)[0]
+            if batch.others.shape.rank > 1:
+                inputs = tf.concat([inputs, batch.others], axis=0)
+            scores = self._network.scores(inputs, batch.seed)
+            scores, others = scores[:known], scores[known:]
             losses = self._losses(scores, batch)
             # This replica's share of the mean over the whole batch.
             loss = tf.reduce_sum(losses) / batch.size
+            if batch.others.shape.rank > 1:
+                # What shows no class should get the same probability for each.
+                loss -= tf.reduce_sum(tf.reduce_mean(tf.nn.log_softmax(others), 1)) / batch.size
             if self._l2:
                 kernels = [v for v in self._network.trainable if len(v.shape) > 1]
                 loss += self._l2 * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
