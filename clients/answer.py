@@ -17,18 +17,20 @@ class Prediction:
     """What a classification said of one example.
 
     Attributes:
-        label: the likeliest.
-        score: its probability.
+        label: the likeliest; None where the model is not sure.
+        score: the probability of the likeliest.
         top: the likeliest labels with theirs, in order.
         labels: all that the model knows, in its order.
         probabilities: float32 [labels], of each.
+        reason: why there is no label; empty where there is one.
     """
 
-    label: str
+    label: str | None
     score: float
     top: tuple[Score, ...]
     labels: tuple[str, ...] = field(repr=False)
     probabilities: NDArray[np.float32] = field(repr=False, compare=False)
+    reason: str = ""
 
     def __repr__(self) -> str:
         top = ", ".join(f"{each.label} {each.score:.4f}" for each in self.top)
@@ -36,7 +38,7 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """For notebooks: the label, and the likeliest as bars."""
-        return bars(self.label, self.top)
+        return bars("not sure" if self.label is None else self.label, self.top)
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,9 @@ def answer_of(model: str, contract: Contract, outputs: NDArray[Any], top: int) -
     # Read-only: predictions and answer share the numbers.
     probabilities = np.array(outputs, np.float32)
     probabilities.flags.writeable = False
-    named = labels.predictions(probabilities, contract.labels, top)
+    named = labels.predictions(probabilities, contract.labels, top, contract.threshold)
     predictions = tuple(
-        Prediction(each.label, each.score, each.top, contract.labels, row)
+        Prediction(each.label, each.score, each.top, contract.labels, row, each.reason)
         for each, row in zip(named, probabilities, strict=True)
     )
     return Answer(

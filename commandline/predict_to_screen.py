@@ -98,4 +98,4 @@ def _print(found: _Good) -> None:
 
 def _labels(prediction: Prediction) -> str:
     scores = "  ".join(f"{score.label} {score.score:.4f}" for score in prediction.top)
-    return f"{prediction.label}  ({scores})"
+    return f"{'not sure' if prediction.label is None else prediction.label}  ({scores})"

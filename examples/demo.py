@@ -166,8 +166,8 @@ def in_batches(client: HttpClient, model: str, images: list[bytes]) -> Iterator[
 
 
 def labels(answer: Answer) -> list[str]:
-    """The likeliest labels."""
-    return [prediction.label for prediction in answer.predictions]
+    """The likeliest labels, also where the model is not sure."""
+    return [prediction.top[0].label for prediction in answer.predictions]
 
 
 def draw(answer: Answer, held_out: HeldOut) -> None:
@@ -176,7 +176,7 @@ def draw(answer: Answer, held_out: HeldOut) -> None:
     pictures = [sketch(np.asarray(Image.open(io.BytesIO(i)))) for i in held_out.images[:DRAWN]]
     for lines in zip(*pictures, strict=True):
         click.echo("   ".join(lines))
-    said = [f"{p.label} ({p.score:.4f})" for p in answer.predictions]
+    said = [f"{p.label or 'not sure'} ({p.score:.4f})" for p in answer.predictions]
     click.echo("   ".join(f"{text:<16}" for text in said))
 
 

@@ -39,7 +39,7 @@ def main(
                 continue
             except CallError as error:
                 raise click.ClickException(f"{image}: {error}") from error
-            label = best.label if best.score >= threshold else "unsure"
+            label = best.label if best.label and best.score >= threshold else "unsure"
             (target / label).mkdir(parents=True, exist_ok=True)
             shutil.copy2(image, target / label)
             counts[label] += 1

@@ -181,6 +181,8 @@ class Contract(Record, frozen=True):
         confusion: of a classification, how many held-out examples of each label (rows) were taken
             for each (columns), in the order of the labels; empty where there are too many labels.
         outputs: of "tensors", what `serving_default` answers; else empty.
+        threshold: of a classification, the least score of an answer: where no label reaches it,
+            the input most likely shows none of them. None answers the likeliest in any case.
     """
 
     schema_version: int
@@ -197,8 +199,11 @@ class Contract(Record, frozen=True):
     target: str | None = None
     confusion: tuple[tuple[int, ...], ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
     def __post_init__(self) -> None:
+        if self.threshold is not None and self.task != "classification":
+            raise ValueError("threshold belongs to a classification")
         sizes = {len(self.confusion), *map(len, self.confusion)}
         if self.confusion and sizes != {len(self.labels)}:
             raise ValueError("confusion must have a row and a column for each label, or be empty")

@@ -14,12 +14,20 @@ class Score(msgspec.Struct, frozen=True):
     score: float
 
 
-class Prediction(msgspec.Struct, frozen=True):
-    """The likeliest label of one example, its probability, and the likeliest labels in order."""
+class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a classification answers for one example.
 
-    label: str
+    Attributes:
+        label: the likeliest; None where the model is not sure.
+        score: the probability of the likeliest.
+        top: the likeliest labels with theirs, in order.
+        reason: why there is no label; empty where there is one.
+    """
+
+    label: str | None
     score: float
     top: tuple[Score, ...]
+    reason: str = ""
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -29,7 +37,10 @@ class Value(msgspec.Struct, frozen=True):
 
 
 def predictions(
-    probabilities: NDArray[Any], labels: tuple[str, ...], top: int = 3
+    probabilities: NDArray[Any],
+    labels: tuple[str, ...],
+    top: int = 3,
+    threshold: float | None = None,
 ) -> list[Prediction]:
     """Name what a classification answered.
 
@@ -37,6 +48,7 @@ def predictions(
         probabilities: float [n, classes].
         labels: of the classes, in order.
         top: how many labels to list; fewer where the model has fewer.
+        threshold: the least score of an answer; below it there is no label. None is no threshold.
 
     Returns:
         One prediction for each row. Of equal probabilities the first class wins.
@@ -45,7 +57,12 @@ def predictions(
     answers = []
     for row, classes in zip(probabilities, order, strict=True):
         scores = tuple([Score(labels[c], row.item(c)) for c in classes])
-        answers.append(Prediction(scores[0].label, scores[0].score, scores))
+        best = scores[0]
+        if threshold is not None and not best.score >= threshold:
+            reason = f"not sure: {best.label} is likeliest with {best.score:.4g}, the threshold is "
+            answers.append(Prediction(None, best.score, scores, f"{reason}{threshold:g}"))
+        else:
+            answers.append(Prediction(best.label, best.score, scores))
     return answers
 
 

@@ -7,11 +7,17 @@ numbers that the pipeline draws, so that a training that is resumed sees what it
 from dataclasses import dataclass
 from math import pi
 
+import numpy as np
+
 from training.data_spec import parse_data
+from training.evaluation import Answer, answers
+from training.parts import Part
 from training.tensorflow_setup import Tensor, tf
 
 # Random numbers in -1…1 that each image takes.
 NUMBERS = 9
+# Examples that images without a class are made of when a threshold is chosen.
+_THRESHOLD_SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def without_class(images: Tensor, seed: Tensor, count: Tensor) -> Tensor:
     """Images that show none of the classes, made of some that do, in equal parts.
 
     Two side by side, as two digits are; two over one another; the quarters of one in another
-    order; soft blots; noise.
+    order; soft blots; noise; nothing.
 
     Args:
         images: float32 [n, h, w, c] in 0…1, light on dark.
@@ -129,9 +135,35 @@ def without_class(images: Tensor, seed: Tensor, count: Tensor) -> Tensor:
     blots = tf.clip_by_value(tf.image.resize(coarse, [height, width], "bicubic"), 0.0, 1.0)
     noise = draw([count, height, width, channels], seeds[2])
     noise = tf.where(noise > draw([count, 1, 1, 1], seeds[3]), noise, 0.0)
-    kinds = tf.stack([beside, crossed, mixed, blots, noise], axis=1)
-    made = tf.gather(kinds, tf.range(count) % 5, axis=1, batch_dims=1)
+    kinds = tf.stack([beside, crossed, mixed, blots, noise, tf.zeros_like(first)], axis=1)
+    made = tf.gather(kinds, tf.range(count) % 6, axis=1, batch_dims=1)
     return tf.ensure_shape(made, [None, *images.shape[1:]])
+
+
+def score_threshold(answer: Answer, part: Part, by: Augmentation | None, seed: int) -> float | None:
+    """The least score of an answer, below which an image most likely shows none of the classes.
+
+    Halfway between what nearly all images without a class stay below and nearly all right answers
+    reach, rounded; never so high that more than 2 % of the right answers would be lost.
+
+    Args:
+        answer: the model.
+        part: examples that it was not trained on.
+        by: how it was trained; without images that show no class there is no threshold.
+        seed: of these images.
+    """
+    if by is None or not by.others or not part.count:
+        return None
+    scores = answers(answer, part)
+    right = scores[scores.argmax(axis=1) == part.targets].max(axis=1)
+    places = np.arange(min(part.count, _THRESHOLD_SAMPLE))
+    images = tf.constant(part.tensors(places))
+    others = without_class(images, tf.constant([seed, 1], tf.int64), tf.constant(600, tf.int64))
+    unknown = answer(others.numpy()).max(axis=1)
+    if not len(right):
+        return None
+    kept, most = float(np.quantile(right, 0.02)), float(np.quantile(unknown, 0.98))
+    return round(min(kept, (kept + most) / 2), 2)
 
 
 def _transforms(shape: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:

@@ -10,7 +10,13 @@ from training.prepared import Prepared
 MAX_CONFUSED = 50
 
 
-def draft(name: str, data: Prepared, metrics: dict[str, float], test: TestPredictions) -> Contract:
+def draft(
+    name: str,
+    data: Prepared,
+    metrics: dict[str, float],
+    test: TestPredictions,
+    threshold: float | None = None,
+) -> Contract:
     """What a model of this data promises; the version is a placeholder that publishing replaces.
 
     Args:
@@ -18,6 +24,7 @@ def draft(name: str, data: Prepared, metrics: dict[str, float], test: TestPredic
         data: that it was trained on.
         metrics: by name.
         test: what the model says of the held-out examples.
+        threshold: the least score of an answer; None for none.
     """
     countable = data.task == "classification" and len(data.labels) <= MAX_CONFUSED
     return Contract(
@@ -34,6 +41,7 @@ def draft(name: str, data: Prepared, metrics: dict[str, float], test: TestPredic
         producer=producer(),
         target=data.target,
         confusion=confusion_matrix(test, len(data.labels)) if countable else (),
+        threshold=threshold,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.contract import Contract, TableInput
+from training.augmentation import augmentation_for, score_threshold
 from training.checkpoint import unfinished, unfinished_folder
 from training.comparison import promised_by, require_compatible, worse_than_served
 from training.config import TrainConfig
@@ -115,7 +116,9 @@ def train_and_evaluate(
         # Held-out examples are looked at from here on only: nothing is chosen by them any more.
         test = TestPredictions(data.test.places, data.test.targets, answers(answer, data.test))
         metrics = {**metrics_of(data, test, answer), **(folds or {})}
-        promised = draft(config.name, data, metrics, test)
+        augmentation = augmentation_for(config.data, config.augmentation)
+        threshold = score_threshold(answer, data.validation, augmentation, config.seed)
+        promised = draft(config.name, data, metrics, test, threshold)
         worse = "" if serve_anyway else worse_than_served(models, promised, len(test.truth))
         exported = _export(config, data, fitted, test, path, models, promised, held=bool(worse))
         contract = exported.contract

@@ -43,9 +43,10 @@ class _Error(msgspec.Struct):
 class _Each(msgspec.Struct):
     """Of a gateway's answer what it says of one example: a label, a value, or an error."""
 
-    label: str = ""
+    label: str | None = ""
     score: float = 0.0
     top: tuple[Score, ...] = ()
+    reason: str = ""
     value: float | None = None
     error: _Error | None = None
 
@@ -146,7 +147,7 @@ def _outcome(each: _Each) -> Outcome:
         return Failed(reason_of(error.field, error.expected, error.got, error.hint))
     if each.value is not None:
         return Value(each.value)
-    return Prediction(each.label, each.score, each.top)
+    return Prediction(each.label, each.score, each.top, each.reason)
 
 
 def over_grpc(server: TFServingClient, model: str, *, version: int | None, top: int) -> Ask:
@@ -174,7 +175,7 @@ def over_grpc(server: TFServingClient, model: str, *, version: int | None, top: 
         good: list[Prediction] | list[Value] = (
             values(answer.outputs)
             if contract.task == "regression"
-            else predictions(answer.outputs, contract.labels, top)
+            else predictions(answer.outputs, contract.labels, top, contract.threshold)
         )
         rest: Iterator[Prediction | Value] = iter(good)
         places = range(len(examples))

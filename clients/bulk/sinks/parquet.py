@@ -55,6 +55,7 @@ def _groups(stream: Any) -> Iterator[list[dict[str, Any]]]:
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     """A column for each label listed, as in a CSV file."""
+    row.pop("reason", None)
     for number, score in enumerate(row.pop("top", [])[1:], start=2):
         row |= {f"label_{number}": score["label"], f"score_{number}": score["score"]}
     return row | {"version": row.pop("version")}
@@ -63,7 +64,8 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 def _schema(row: dict[str, Any]) -> "pa.Schema":
     import pyarrow as pa
 
-    types = {str: pa.string(), float: pa.float64(), int: pa.int64()}
+    # The only column that may have no value is the label.
+    types = {str: pa.string(), type(None): pa.string(), float: pa.float64(), int: pa.int64()}
     # Without any row there is nothing to know the columns by.
     columns = {name: types[type(value)] for name, value in row.items()} or {"item": pa.string()}
     return pa.schema(list(columns.items()))

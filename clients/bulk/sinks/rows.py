@@ -67,7 +67,9 @@ def _cells(row: Row | FailedRow) -> list[Any]:
     version = row[-1]
     if isinstance(outcome, Value):
         return [name, outcome.value, version]
-    cells = [cell for score in outcome.top for cell in (score.label, score.score)]
+    cells: list[Any] = [cell for score in outcome.top for cell in (score.label, score.score)]
+    # Empty where the model is not sure; its first guess would pass for an answer.
+    cells[0] = outcome.label
     return [name, *cells, version]
 
 
@@ -83,5 +85,6 @@ def _document(row: Row | FailedRow) -> dict[str, Any]:
         "label": outcome.label,
         "score": outcome.score,
         "top": outcome.top,
+        **({"reason": outcome.reason} if outcome.reason else {}),
         "version": version,
     }

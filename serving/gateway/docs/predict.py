@@ -36,7 +36,7 @@ _SURE = {**_LIKELY, "top": [_LIKELY, {"label": "1", "score": 0.015}]}
 _UNSURE = {
     "label": None,
     "score": 0.4,
-    "reason": "the likeliest label is 7 with 0.4, the threshold is 0.5",
+    "reason": "not sure: 7 is likeliest with 0.4, the threshold is 0.5",
     "top": [{"label": "7", "score": 0.4}, {"label": "1", "score": 0.35}],
 }
 _ADJUSTED = {
@@ -81,7 +81,12 @@ def _arguments() -> list[Json]:
         parameter("Version"),
         parameter("Label"),
         query("top", f"How many labels to list, {DEFAULT_TOP} without it (in CSV 1).", _TOP),
-        query("threshold", "The least score of an answer; below it the label is null.", _SHARE),
+        query(
+            "threshold",
+            "The least score of an answer; below it the label is null. Without it the model's own, "
+            "if it has one; 0 answers the likeliest label in any case.",
+            _SHARE,
+        ),
         query(
             "partial",
             "Answer bad examples as errors beside the good ones, instead of refusing all.",

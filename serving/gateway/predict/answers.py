@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 import numpy as np
 from flask import Response
+from numpy.typing import NDArray
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from clients.predictor import Predicted
-from serving.contract import Contract
+from serving.contract import Contract, ImageInput
 from serving.errors import InvalidInputError
-from serving.labels import Prediction, Score, Value, predictions, values
+from serving.labels import Prediction, Value, predictions, values
 from serving.tables import Adjustments
 from serving.tensor_inputs import to_json
 
@@ -29,17 +30,8 @@ class Failed(msgspec.Struct, frozen=True):
     error: Mapping[str, str]
 
 
-class Unsure(msgspec.Struct, frozen=True):
-    """No label, because none is likely enough."""
-
-    label: None
-    score: float
-    reason: str
-    top: tuple[Score, ...]
-
-
 # Of a model that answers tensors, its outputs by name.
-Item = Prediction | Value | Unsure | Failed | dict[str, Any]
+Item = Prediction | Value | Failed | dict[str, Any]
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -47,7 +39,7 @@ class Judgement(msgspec.Struct, frozen=True):
 
     Attributes:
         top: how many labels to list.
-        threshold: the least score of an answer, if there is one.
+        threshold: the least score of an answer; None takes that of the contract.
     """
 
     top: int
@@ -82,8 +74,10 @@ def judge(
     elif contract.task == "regression":
         good = values(outputs)
     else:
-        named = predictions(outputs, contract.labels, judgement.top)
-        good = [_sure(prediction, judgement.threshold) for prediction in named]
+        threshold = contract.threshold if judgement.threshold is None else judgement.threshold
+        good = predictions(outputs, contract.labels, judgement.top, threshold)
+        if isinstance(contract.input, ImageInput) and isinstance(predicted.inputs, np.ndarray):
+            good = _blanks_named(good, predicted.inputs)
     rest = iter(good)
     return [
         _failed(problems[index]) if index in problems else next(rest)
@@ -166,14 +160,14 @@ def as_npy(predicted: Predicted, problems: Mapping[int, InvalidInputError]) -> R
     return Response(stream.getvalue(), mimetype=NPY)
 
 
-def _sure(prediction: Prediction, threshold: float | None) -> Prediction | Unsure:
-    if threshold is None or prediction.score >= threshold:
-        return prediction
-    reason = (
-        f"the likeliest label is {prediction.label} with {prediction.score:.4g}, "
-        f"the threshold is {threshold:g}"
-    )
-    return Unsure(None, prediction.score, reason, prediction.top)
+def _blanks_named(items: list[Prediction], images: NDArray[Any]) -> list[Prediction]:
+    """Say of an image without a label that nothing is on it, where that is so."""
+    return [
+        msgspec.structs.replace(item, reason="not sure: nothing is drawn on the image")
+        if item.label is None and not np.any(images[index])
+        else item
+        for index, item in enumerate(items)
+    ]
 
 
 def _with_adjustments(item: Item, adjusted: Adjustments | None) -> Item | dict[str, Any]:
@@ -208,13 +202,13 @@ def _failed(error: InvalidInputError) -> Failed:
     return Failed({name: text for name, text in members.items() if text})
 
 
-def _cells(item: Prediction | Value | Unsure | Failed) -> tuple[list[str | float], str]:
+def _cells(item: Prediction | Value | Failed) -> tuple[list[str | float], str]:
     """What a row holds between the number and the error, and the error."""
     if isinstance(item, Value):
         return [item.value], ""
     if isinstance(item, Failed):
         return [], item.error["detail"]
     cells = [cell for score in item.top for cell in (score.label, score.score)]
-    if isinstance(item, Unsure):
+    if item.label is None:
         return ["", *cells[1:]], item.reason
     return cells, ""

@@ -47,9 +47,14 @@ export class Card {
     this.adjusted.textContent = adjustments(prediction);
     this.adjusted.hidden = !this.adjusted.textContent;
     if (prediction.top) {
-      this.answer.textContent = prediction.label;
+      const sure = prediction.label !== null;
+      this.answer.textContent = sure ? prediction.label : "not sure";
+      if (!sure) {
+        this.problem.textContent = `${prediction.reason[0].toUpperCase()}${prediction.reason.slice(1)}.`;
+        this.problem.hidden = false;
+      }
       this.#fill(prediction.top, prediction.label);
-      this.why.disabled = false;
+      this.why.disabled = !sure;
     } else {
       this.answer.textContent = String(Number(prediction.value.toPrecision(6)));
     }

@@ -63,7 +63,8 @@ async function askAll() {
         const answer = await predict(card.model.model, image, card.top, signal);
         if (signal.aborted) return null;
         card.show(answer);
-        return `${card.model.model} says ${card.answer.textContent}`;
+        const verb = answer.prediction.label === null ? "is" : "says";
+        return `${card.model.model} ${verb} ${card.answer.textContent}`;
       } catch (error) {
         if (error.name === "AbortError") return null;
         card.fail(error.message);
