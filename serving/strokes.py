@@ -298,7 +298,12 @@ def _chosen(found: Components) -> NDArray[np.intp]:
     away = np.abs(middle / shape - 0.5).max(axis=1)
     value = found.mass * (1.2 - away) * np.where(found.contact > 0, 0.2, 1)
     main = int(np.where(able, value, -1).argmax())
-    return _grouped(found, size, able, main)
+    members = _grouped(found, size, able, main)
+    # Several symbols are all shown, so that the model sees that it is not one.
+    contrast = found.mass / found.area
+    alike = able & (found.contact == 0) & (size > 0.6 * size[main])
+    alike &= (contrast > 0.7 * contrast[main]) & ~members
+    return np.flatnonzero(members | alike)
 
 
 def _around_others(boxes: NDArray[np.intp], able: Mask, size: NDArray[np.intp]) -> Mask:
@@ -313,7 +318,7 @@ def _around_others(boxes: NDArray[np.intp], able: Mask, size: NDArray[np.intp]) 
     return frames
 
 
-def _grouped(found: Components, size: NDArray[np.intp], able: Mask, main: int) -> NDArray[np.intp]:
+def _grouped(found: Components, size: NDArray[np.intp], able: Mask, main: int) -> Mask:
     """The main component and the pieces of a broken stroke near it."""
     near = 0.12 * size[main]
     contrast = found.mass / found.area
@@ -327,7 +332,7 @@ def _grouped(found: Components, size: NDArray[np.intp], able: Mask, main: int) -
         members |= close & alike
         box[:2] = found.boxes[members, :2].min(axis=0)
         box[2:] = found.boxes[members, 2:].max(axis=0)
-    return np.flatnonzero(members)
+    return members
 
 
 def _cut(

@@ -29,6 +29,13 @@ def test_of_a_classification():
         answer.probabilities[0] = 0
 
 
+def test_below_the_threshold_of_the_model_there_is_no_label():
+    unsure, sure = classified(threshold=0.65).predictions
+    assert (unsure.label, unsure.top[0].label, sure.label) == (None, "two", "zero")
+    assert "two is likeliest with 0.6" in unsure.reason
+    assert (sure.reason, "not sure" in unsure._repr_html_()) == ("", True)
+
+
 def test_of_a_regression():
     answer = answer_of("price", regression(), np.float32([[1.5], [2]]), 3)
     assert [each.value for each in answer.values] == [1.5, 2.0]

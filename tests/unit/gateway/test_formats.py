@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.contracts import LABELS
+from tests.contracts import LABELS, make_contract
 from tests.images import png
 
 ARRAY = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
@@ -123,6 +123,20 @@ def test_under_the_threshold_there_is_no_label(http):
     assert unsure["top"][0]["label"] == LABELS[0]
     assert sure["label"] == LABELS[0]
     assert "reason" not in sure
+
+
+def test_a_model_brings_a_threshold_of_its_own(http, server):
+    server.versions[1] = make_contract(threshold=0.5)
+    grey, dark = np.full((8, 8, 1), 0.4).tolist(), np.zeros((8, 8, 1)).tolist()
+    unsure, blank = instances(http, [grey, dark]).get_json()["predictions"]
+    assert (unsure["label"], unsure["top"][0]["label"]) == (None, LABELS[0])
+    assert "threshold is 0.5" in unsure["reason"]
+    assert (blank["label"], blank["reason"]) == (None, "not sure: nothing is drawn on the image")
+    (row, _) = rows(instances(http, [grey, dark], Accept="text/csv"))
+    assert (row["label"], "threshold is 0.5" in row["error"]) == ("", True)
+    for query in ("?threshold=0", "?threshold=0.1"):
+        sure = instances(http, [grey, dark], query).get_json()["predictions"]
+        assert all(each["label"] in LABELS for each in sure)
 
 
 def test_bad_examples_beside_good_ones(http, server):

@@ -38,6 +38,7 @@ def test_steps_are_named_in_json():
         ({"created": "yesterday"}, "$.created"),
         ({"created": "2026-01-01T00:00:00"}, "time zone"),
         ({"input": {}}, "$.input"),
+        ({"threshold": 1.5}, "$.threshold"),
         ({"confusion": [[1, 2], [3, 4]]}, "confusion must have a row and a column"),
         ({"confusion": [[1, 2]] * 4}, "confusion must have a row and a column"),
         ({"input": document()["input"] | {"kind": "smell"}}, "smell"),

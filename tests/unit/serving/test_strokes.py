@@ -136,3 +136,13 @@ def test_any_shape_is_taken(shape):
         prepared = preprocess(pixels[:, :, np.newaxis], known_input("digits").preprocessing)
         assert prepared.shape == (20, 20, 1)
         assert np.isfinite(prepared).all()
+
+
+def test_two_symbols_are_both_kept():
+    both = Image.new("L", (2 * SIZE, SIZE), 255)
+    for place in (0, SIZE):
+        both.paste(seven(), (place, 0))
+    ink = isolate_strokes(np.asarray(both))
+    left, right = np.array_split(ink > 128, 2, axis=1)
+    assert left.sum() == pytest.approx(right.sum(), rel=0.2)
+    assert likeness(both) < 0.6
