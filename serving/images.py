@@ -110,7 +110,7 @@ def decode_image(
                 field,
                 expected="a whole image",
                 got=f"a damaged or cut off {kind} ({len(data)} bytes)",
-                hint="check that the upload is complete",
+                hint="check that the upload is complete, or save it again as PNG or JPEG",
             ) from error
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
 
