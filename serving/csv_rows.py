@@ -332,8 +332,9 @@ def _fit(dialect: Dialect, sample: str) -> tuple[float, bool]:
     if not counts or counts[0] < 2:
         return 0.0, False
     # Words have spaces between them, and times colons: both need more to be believed.
-    if dialect.delimiter in ": " and not sample.startswith('"'):
-        return (float(counts[0] > 2 and len(set(counts)) == 1 < len(counts)), True)
+    unquoted = dialect.delimiter in ": " and not sample.startswith('"')
+    if unquoted and not (counts[0] > 2 and len(set(counts)) == 1 < len(counts)):
+        return 0.0, False
     header, rows = counts[0], Counter(counts[1:])
     if not rows:
         return 0.5, dialect.escape is None
