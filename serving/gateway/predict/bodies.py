@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 from flask import Request
@@ -22,10 +23,13 @@ HINT = "curl -F image=@seven.png sends a file; curl -H 'Content-Type: image/png'
 CSV_TYPES = ("text/csv", "text/tab-separated-values", "application/csv")
 # Far more than models have; a line of commas could ask for millions.
 _MOST_COLUMNS = 100_000
-_DATA_URL = b"data:image/"
+# As a canvas writes its picture.
+_DATA_URL = "data:image/"
 _JSON_TYPES = ("application/json", "text/json")
-# Of a client that was not told: curl says the second of whatever it sends.
-_UNTOLD = ("", "application/x-www-form-urlencoded")
+# What clients say that were not told: curl the second of whatever it sends, and fetch() the last of
+# every text.
+_FIELDS = "application/x-www-form-urlencoded"
+_UNTOLD = ("", _FIELDS, "text/plain")
 _RAW_TYPES = ("image/", "application/octet-stream", "application/x-npy", "application/x-npz")
 
 
@@ -70,10 +74,8 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
     elif mimetype in CSV_TYPES:
         charset = request.mimetype_params.get("charset")
         examples = _rows(whole_body(), "body", config, charset)
-    elif mimetype in _UNTOLD and (body := whole_body().lstrip()).startswith(b"{"):
-        examples = _instances(body, config)
-    elif mimetype in _UNTOLD and not is_text(body):
-        examples = _raw(body, "body", config)
+    elif mimetype in _UNTOLD and (found := _recognised(whole_body(), mimetype, config)):
+        examples = found
     else:
         raise UnsupportedTypeError(
             "Content-Type",
@@ -113,6 +115,23 @@ def _raw(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
     return [NamedExample(name, array) for name, array in arrays.items()]
 
 
+def _recognised(body: bytes, mimetype: str, config: GatewayConfig) -> list[NamedExample]:
+    """The examples of a body whose type was not told, by what it is; none where it is text."""
+    if body.lstrip().startswith(b"{"):
+        return _instances(body, config)
+    if not is_text(body):
+        return _raw(body, "body", config)
+    fields = [("body", body.decode())]
+    if mimetype == _FIELDS:
+        # Where "+" was not escaped it means a space, which base64 has none of.
+        fields = [(name, text.replace(" ", "+")) for name, text in parse_qsl(body.decode())]
+    return [
+        NamedExample(name, _from_base64(text, name))
+        for name, text in fields
+        if text.startswith(_DATA_URL)
+    ]
+
+
 def _files(content_type: str, config: GatewayConfig) -> list[NamedExample]:
     parts = read_form(content_type, body_pieces())
     files: list[NamedExample] = []
@@ -123,8 +142,8 @@ def _files(content_type: str, config: GatewayConfig) -> list[NamedExample]:
             files += _rows(part.data, part.label, config, part.charset)
         elif not part.is_text:
             files += _raw(part.data, part.label, config)
-        elif part.data.startswith(_DATA_URL):  # of a canvas, for example
-            files.append(NamedExample(part.label, _from_base64(part.data.decode(), part.label)))
+        elif (text := part.data.decode()).startswith(_DATA_URL):
+            files.append(NamedExample(part.label, _from_base64(text, part.label)))
     if not files:
         got = ", ".join(sorted({part.name for part in parts})) or "no fields"
         raise InvalidInputError("body", expected="one or more files", got=got, hint=HINT)

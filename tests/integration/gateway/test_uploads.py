@@ -86,7 +86,7 @@ def test_the_deadline_begins_when_the_body_has_arrived(start_gateway):
     [
         ("POST", "/nothing", "image/png", 404),
         ("PUT", "/predict/toy", "image/png", 405),
-        ("POST", "/predict/toy", "text/plain", 415),
+        ("POST", "/predict/toy", "application/xml", 415),
         ("POST", "/predict/toy?top=0", "image/png", 400),
         ("POST", "/v1/models/toy:nothing", "image/png", 400),
     ],

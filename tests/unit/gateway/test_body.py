@@ -1,15 +1,18 @@
 """Bodies with a Content-Encoding, on every route that takes one, and of untold type."""
 
+import base64
 import gzip
 import json
 import zlib
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 
-from tests.images import png, stroke
+from tests.images import png
 
-PNG = png(stroke())
+# Noise, so that its base64 has every letter.
+PNG = png(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
 PIXELS = np.zeros((1, 8, 8, 1), np.float32)
 ROUTES = {
     "/predict/toy": (PNG, "image/png"),
@@ -90,14 +93,36 @@ def test_the_limit_is_that_of_the_decompressed_body(http, config, pack):
         assert response.status_code == status, response.text
 
 
-@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/json", "application/vnd.x+json"])  # fmt: skip
+UNTOLD = [None, "application/x-www-form-urlencoded", "text/plain;charset=UTF-8"]
+
+
+@pytest.mark.parametrize("kind", [*UNTOLD, "text/json", "application/vnd.x+json"])
 def test_json_of_clients_that_do_not_say_so(http, kind):
-    """As curl -d sends it, for TensorFlow Serving's documents show that."""
+    """As curl -d sends it, for TensorFlow Serving's documents show that, and fetch() a text."""
     body = "\n" + json.dumps({"instances": PIXELS.tolist()})
     assert http.post("/predict/toy", data=body, content_type=kind).status_code == 200
 
 
-@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("kind", UNTOLD)
 def test_a_file_of_clients_that_do_not_say_so(http, kind):
     """As curl --data-binary sends it."""
     assert http.post("/predict/toy", data=PNG, content_type=kind).status_code == 200
+
+
+URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (URL, "text/plain;charset=UTF-8"),
+        (URL, None),
+        (urlencode({"imgBase64": URL, "model": "toy"}), "application/x-www-form-urlencoded"),
+        (f"image={URL}", "application/x-www-form-urlencoded"),
+    ],
+)
+def test_the_drawing_of_a_canvas(http, body, kind):
+    """As pages send it: a field of a form or just the text, escaped or not."""
+    plain = http.post("/predict/toy", data=PNG, content_type="image/png")
+    response = http.post("/predict/toy", data=body, content_type=kind)
+    assert (response.status_code, response.data) == (200, plain.data)
