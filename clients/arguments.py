@@ -5,15 +5,17 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from urllib3.util import Url
-
 from clients.errors import UnavailableError
-from clients.proxy import proxy_for
+from clients.proxy import advice, proxy_for
 from clients.tls import Tls
 from serving.api.status import Code
 from serving.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from urllib3.util import Url
 
 # A token of RFC 9110, in small letters.
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
@@ -47,7 +49,7 @@ class Endpoint:
 
     url: str
     tls: Tls | None
-    proxy: Url | None = field(repr=False)
+    proxy: "Url | None" = field(repr=False)
 
     @classmethod
     def of(cls, url: str, tls: Tls | None) -> "Endpoint":
@@ -79,11 +81,7 @@ class Endpoint:
         elif "[SSL" in text:
             hint = "it does not speak TLS as expected: try http://, or see tls="
         elif self.proxy is not None:
-            host = urlsplit(self.url).hostname
-            hint = (
-                f"it is asked through the proxy {self.proxy.host}, see the environment variables "
-                f"http_proxy and https_proxy; no_proxy={host} goes past it"
-            )
+            hint = advice(self.proxy.host or "", urlsplit(self.url).hostname or "")
         return UnavailableError(
             Code.UNAVAILABLE, f"nothing answers at {self.url} ({_reason(error)}); {hint}"
         )

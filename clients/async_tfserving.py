@@ -97,7 +97,8 @@ class AsyncTFServingClient(AsyncConnection):
         try:
             response = await method(call.request, timeout=timeout, metadata=self._headers())
         except grpc.aio.AioRpcError as error:
-            raise call.explain(calls.failure(error, self.address)) from error
+            proxy = self._options.proxy_host(self.address)
+            raise call.explain(calls.failure(error, self.address, proxy)) from error
         return call.read(response)
 
     def _connect(self) -> grpc.aio.Channel:

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
@@ -63,6 +64,11 @@ class ChannelOptions:
             *(grpc_proxy(address) if self.proxy else [("grpc.enable_http_proxy", 0)]),
             ("grpc.service_config", json.dumps(_service_config(self.retry))),
         ]
+
+    def proxy_host(self, address: str) -> str | None:
+        """The proxy through which an address is asked; for errors."""
+        url = dict(grpc_proxy(address)).get("grpc.http_proxy") if self.proxy else None
+        return url and urlsplit(url).hostname
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         """Those of TLS; None is plain text.

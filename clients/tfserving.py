@@ -181,5 +181,6 @@ class TFServingClient(Connection):
                 metadata=self._headers(),
             )
         except grpc.RpcError as error:
-            raise call.explain(calls.failure(error, self.address)) from error
+            proxy = self._options.proxy_host(self.address)
+            raise call.explain(calls.failure(error, self.address, proxy)) from error
         return call.read(response)

@@ -18,6 +18,7 @@ from clients.errors import (
     ServerError,
     call_error,
 )
+from clients.proxy import advice
 from serving import contract as contracts
 from serving.api.messages.inference_pb2 import (
     ClassificationRequest,
@@ -193,14 +194,16 @@ def status(model: str, version: int | None, label: str | None) -> Call[list[Vers
     return Call(GET_MODEL_STATUS, request, _states)
 
 
-def failure(error: "grpc.RpcError", address: str) -> CallError:
-    """What went wrong, as ours."""
+def failure(error: "grpc.RpcError", address: str, proxy: str | None) -> CallError:
+    """What went wrong, as ours; `proxy` is the host through which it was asked."""
     code = Code(error.code().value[0])
     detail = error.details() or code.name
     if code in _OF_THE_WAY:
         detail = f"the model server at {address}: {detail}"
     if code is Code.DEADLINE_EXCEEDED:
         detail += "; give it more time with timeout=, or see why it is slow"
+    elif code is Code.UNAVAILABLE and proxy is not None:
+        detail += f"; {advice(proxy, address.rpartition('/')[2].rpartition(':')[0])}"
     elif code is Code.UNAVAILABLE and "Failed to connect" in detail:
         detail = (
             f"no model server answers at {address} (gRPC); start one, for example with "

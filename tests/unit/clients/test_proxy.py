@@ -204,6 +204,21 @@ def test_grpc(monkeypatch, model_server, proxy, kind, setting, through):
     ] * through
 
 
+@pytest.mark.parametrize("kind", [GrpcClient, AsyncGrpcClient])
+def test_a_proxy_that_lets_no_grpc_through_is_named(monkeypatch, model_server, kind):
+    with proxy_server.running("ann:other") as proxy:
+        for port in (proxy.port, 1):
+            monkeypatch.setenv("https_proxy", f"http://ann:s3cret@127.0.0.1:{port}")
+            client = kind(model_server, retry=QUICK)
+            with (
+                client if kind is GrpcClient else awaited(client) as client,
+                pytest.raises(UnavailableError, match="asked through the proxy 127") as caught,
+            ):
+                client.predict("toy", IMAGE)
+            assert "no_proxy=127.0.0.1 goes past it" in str(caught.value)
+            assert "s3cret" not in str(caught.value)
+
+
 def test_what_serves_others_reaches_its_model_server_directly(monkeypatch, model_server, proxy):
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
