@@ -22,6 +22,7 @@ from serving.gateway.predict.routes import DEFAULT_TOP
 _DESCRIPTION = """\
 Send what you have: an image file, a form with files, JSON, NumPy's `.npy` and `.npz`, or CSV. \
 A request holds up to {instances} examples in {bytes:,} bytes, an image up to {pixels:,} pixels. \
+It may be compressed (`Content-Encoding: gzip` or `deflate`). \
 `GET /v1/models` says what a model takes.
 
 Images and rows of tables are prepared as in training; arrays are taken as they are. A model \
