@@ -61,8 +61,9 @@ _SEVERAL = 5
 _NAMED = 12
 _LARGEST = float(np.finfo(np.float32).max)
 _ID_NAME = re.compile(
-    r"(?i:id|index|idx|key|uuid|guid|#|no\.?|nr\.?|row[ _]?(?:id|no|nr|num|number|names?)?"
-    r"|unnamed: \d+|.*[ _-](?:id|uuid|guid|key|nr|no|index))|.*[a-z]I[dD]"
+    r"(?i:id|index|idx|key|uid|uuid|guid|#|id[ _-].*|no\.?|nr\.?"
+    r"|row[ _]?(?:id|no|nr|num|number|names?)?|unnamed: \d+"
+    r"|.*[ _-](?:id|uuid|guid|key|nr|no|index))|.*[a-z]I[dD]"
 )
 _CODE = re.compile(r"0\d+", re.ASCII)
 
@@ -243,6 +244,12 @@ def read_csv(
                 f"leave it out with --ignore {shlex.quote(name)}"
             )
         columns[name] = column
+    counting = [name for name, column in columns.items() if _counts_rows(column)]
+    if counting and len(columns) > 1:
+        notes.append(
+            f"column {counting[0]!r} counts the rows: if it says nothing else, leave it out with "
+            f"--ignore {shlex.quote(counting[0])}"
+        )
     missing = [f"{name!r} {column.missing}" for name, column in columns.items() if column.missing]
     if missing:
         more = f" and {len(missing) - _NAMED} more columns" if len(missing) > _NAMED else ""
@@ -530,6 +537,14 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
     if column.type == "date" and _day_or_month(column):
         said.append(f"column {name!r} is read as month/day/year")
     return said
+
+
+def _counts_rows(column: TableColumn) -> bool:
+    """Whether the values are 0, 1, 2, … or 1, 2, 3, …, of more than a few rows."""
+    values = column.values
+    if column.type != "number" or not isinstance(values, np.ndarray) or len(values) <= _NAMES_FROM:
+        return False
+    return values[0] in (0, 1) and bool((np.diff(values) == 1).all())
 
 
 def _tells_the_target(column: TableColumn, targets: NDArray[Any]) -> bool:

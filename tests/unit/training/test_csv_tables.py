@@ -293,7 +293,11 @@ def test_files_of_spreadsheets_and_other_programs(csv):
 def test_a_column_that_is_the_target_in_other_words_is_named(csv):
     alive = ["no" if i % 3 else "yes" for i in range(60)]
     text = rows_of(
-        "age,alive,sex,survived", range(60), alive, ["m", "f"] * 30, [i % 3 == 0 for i in range(60)]
+        "age,alive,sex,survived",
+        range(20, 80),
+        alive,
+        ["m", "f"] * 30,
+        [i % 3 == 0 for i in range(60)],
     )
     table = read_csv(csv(text), "survived")
     assert [*table.columns] == ["age", "alive", "sex"]
@@ -309,3 +313,22 @@ def test_a_target_that_32_bits_cannot_hold_says_what_to_subtract(tmp_path):
         DataError, match=r"'y' is about 17000000\d\d.* steps of 128 there; subtract"
     ):
         read_csv(path, "y")
+
+
+def test_a_column_that_counts_the_rows_is_named(csv):
+    text = rows_of("t,x,y", range(30), [i % 7 for i in range(30)], ["a", "b"] * 15)
+    (note,) = read_csv(csv(text), "y").notes
+    assert note == "column 't' counts the rows: if it says nothing else, leave it out with --ignore t"  # fmt: skip
+    assert read_csv(csv(text), "y", ignore=["x"]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "is_id"),
+    [
+        *((name, True) for name in ("Id", "customerID", "user_id", "id_student", "Row Number")),
+        *((name, False) for name in ("paid", "width", "period", "grid", "NOx")),
+    ],
+)
+def test_an_id_is_known_by_its_name(csv, name, is_id):
+    text = rows_of(f"{name},x,y", range(7, 67, 2), [i % 7 for i in range(30)], ["a", "b"] * 15)
+    assert (name not in read_csv(csv(text), "y").columns) == is_id
