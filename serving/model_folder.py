@@ -10,9 +10,10 @@ from serving.api.messages.model_server_config_pb2 import (
     ModelConfigList,
     ModelServerConfig,
 )
+from serving.version_folders import HELD_PREFIX
 
-# Of Keras, and of what LiteRT runs.
-_MODEL_FILES = {".keras", ".h5", ".hdf5", ".tflite"}
+# Of Keras.
+_MODEL_FILES = {".keras", ".h5", ".hdf5"}
 
 
 class ModelFolderError(Exception):
@@ -50,7 +51,9 @@ def strays(folder: Path) -> list[str]:
             continue
         name = path.stem if path.is_file() else path.name
         command = f"rockstar import {path} --name {name}"
-        if path.is_file() and path.suffix in _MODEL_FILES:
+        if path.is_file() and path.suffix == ".tflite":
+            found.append(f"{path} is not served: a version is {name}/1/model.tflite")
+        elif path.is_file() and path.suffix in _MODEL_FILES:
             found.append(f"{path} is not served: publish it as a version with {command}")
         elif path.is_dir() and not _has_version(path):
             if (path / "saved_model.pb").is_file():
@@ -58,7 +61,11 @@ def strays(folder: Path) -> list[str]:
                     f"{path} is not served: it holds a SavedModel but no version; move it to "
                     f"{path}/1, or publish it with {command}"
                 )
-            else:
+            elif any(path.glob(f"{HELD_PREFIX}*")):
+                found.append(
+                    f"{path} is not served: its versions are held; rockstar promote {name} VERSION"
+                )
+            elif not any(path.glob(".incoming-*")):  # else one is just being published
                 found.append(f"{path} is not served: it holds no version, such as {path.name}/1")
     return found
 

@@ -193,7 +193,12 @@ def _monitoring(options: MonitoringOptions, rest: RestOptions) -> "Monitoring | 
 def _watcher(manager: Manager, options: LoadOptions) -> ConfigFileWatcher | None:
     if options.config_file is None or not options.config_poll_seconds:
         return None
-    return ConfigFileWatcher(options.config_file, manager, options.config_poll_seconds)
+    return ConfigFileWatcher(
+        options.config_file,
+        manager,
+        options.config_poll_seconds,
+        labels_may_wait=options.allow_labels_for_unavailable,
+    )
 
 
 def _bound(flag: str, where: object, bind_to: Callable[[], Bound]) -> Bound:

@@ -71,7 +71,9 @@ class InProcess(Wrapped):
             self._manager.start()
         except StartError as error:
             log.warning("no model runs in this process: %s", error)
-        self._watcher = ConfigFileWatcher(config, _Following(self._manager, served), CONFIG_POLL_S)
+        self._watcher = ConfigFileWatcher(
+            config, _Following(self._manager, served), CONFIG_POLL_S, labels_may_wait=True
+        )
         self._watcher.start()
 
     def predict(

@@ -1,14 +1,16 @@
 """The model config file: ModelServerConfig in protobuf's text format, read once or watched."""
 
+import contextlib
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from google.protobuf import text_format
 
 from serving.api.messages.model_server_config_pb2 import ModelServerConfig
-from serving.api.status import StatusError
+from serving.api.status import Code, StatusError
 from serving.model_server.models.config import ConfigError, ModelConfig
 from serving.model_server.models.config_message import model_configs
 from serving.text_files import EncodingError, read_text
@@ -47,17 +49,22 @@ class ConfigFileWatcher:
     it cannot be used, what was served before stays.
     """
 
-    def __init__(self, path: Path, manager: Reloadable, seconds: float) -> None:
+    def __init__(
+        self, path: Path, manager: Reloadable, seconds: float, *, labels_may_wait: bool = False
+    ) -> None:
         """Make one; start() begins.
 
         Args:
             path: of the file.
             manager: is told what to serve.
             seconds: between looks.
+            labels_may_wait: whether a label that cannot move yet, because its version is not
+                loaded, holds up nothing but labels; the version may be loaded for it just then.
         """
         self._path = path
         self._manager = manager
         self._seconds = seconds
+        self._labels_may_wait = labels_may_wait
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="config file", daemon=True)
         self._text: str | None = None
@@ -87,8 +94,20 @@ class ConfigFileWatcher:
             self._report(f"{error}; what was served before stays")
         except StatusError as error:
             self._report(f"model config file {self._path}: {error.message}")
+            if self._labels_may_wait and error.code == Code.FAILED_PRECONDITION:
+                self._reload_all_but_labels()
         else:
             self._trouble = ""
+
+    def _reload_all_but_labels(self) -> None:
+        labels = {config.name: config.labels for config in self._manager.configs}
+        configs = tuple(
+            replace(config, labels=labels.get(config.name, {})) for config in self._configs or ()
+        )
+        if configs != self._manager.configs:
+            # What does not load is logged; the next look tries the labels again.
+            with contextlib.suppress(StatusError):
+                self._manager.reload(configs)
 
     def _watch(self) -> None:
         while not self._stopping.wait(self._seconds):

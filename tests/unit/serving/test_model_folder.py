@@ -4,7 +4,7 @@ import pytest
 from google.protobuf import text_format
 
 from serving.api.messages.model_server_config_pb2 import ModelConfig, ModelServerConfig
-from serving.model_folder import ModelFolderError, find_models, model_config
+from serving.model_folder import ModelFolderError, find_models, model_config, strays
 
 
 def test_models_are_folders_with_a_numbered_version(tmp_path):
@@ -65,3 +65,19 @@ def test_models_and_versions_may_be_links_as_a_config_map_has_them(tmp_path):
     (tmp_path / "mlp" / "3").symlink_to("../..data/cnn/1")
     (config, other) = read(model_config(find_models(tmp_path), {}))
     assert (config.base_path, other.base_path) == (str(tmp_path / "cnn"), str(tmp_path / "mlp"))
+
+
+def test_what_looks_like_a_model_and_is_none_is_told(tmp_path):
+    for path in ("good/1", "all_held/held-1", "coming/.incoming-ab", "empty", ".hidden"):
+        (tmp_path / path).mkdir(parents=True)
+    for file in ("mine.keras", "lite.tflite", "notes.txt", "raw/saved_model.pb"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(b"x")
+    told = {sentence.split(" is not served: ")[0]: sentence for sentence in strays(tmp_path)}
+    names = ["all_held", "empty", "lite.tflite", "mine.keras", "raw"]
+    assert sorted(told) == [str(tmp_path / name) for name in names]
+    assert "rockstar promote all_held VERSION" in told[str(tmp_path / "all_held")]
+    assert (
+        f"rockstar import {tmp_path}/mine.keras --name mine" in told[str(tmp_path / "mine.keras")]
+    )
+    assert f"move it to {tmp_path}/raw/1" in told[str(tmp_path / "raw")]

@@ -255,3 +255,34 @@ def test_a_label_that_came_too_early_is_given_as_soon_as_it_can_be(watched: Watc
         return bool(watched.manager.configs[0].labels)
 
     until(labelled, what="the label is given")
+
+
+def test_a_label_that_has_to_wait_holds_up_nothing_else(tmp_path: Path) -> None:
+    def write(version: int) -> None:
+        policy = f"model_version_policy {{ specific {{ versions: {version} }} }}"
+        label = f'version_labels {{ key: "stable" value: {version} }}'
+        (tmp_path / "models.config").write_text(
+            f'model_config_list {{ config {{ name: "a" base_path: "{tmp_path}/a" '
+            f'model_platform: "tensorflow" {policy} {label} }} }}'
+        )
+
+    for version in (1, 2):
+        add_version(tmp_path / "a", version)
+    write(2)
+    options = LoadOptions(settle_seconds=0, allow_labels_for_unavailable=True)
+    manager = Manager(read_config_file(tmp_path / "models.config"), FakeLoader(), options)
+    manager.start()
+    try:
+        watcher = ConfigFileWatcher(tmp_path / "models.config", manager, 0.01, labels_may_wait=True)
+        write(1)
+        watcher.look()
+
+        def moved() -> bool:
+            watcher.look()
+            return manager.configs[0].labels == {"stable": 1}
+
+        until(moved, what="the label moves")
+        with manager.servable(ModelRef("a", label="stable")) as servable:
+            assert servable.id.version == 1
+    finally:
+        manager.stop()
