@@ -122,7 +122,10 @@ def trusted_addresses(proxies: tuple[str, ...]) -> Callable[[str], bool]:
     def trusted(address: str) -> bool:
         if everybody or not address:
             return True
-        peer = ipaddress.ip_address(address)
+        try:
+            peer = ipaddress.ip_address(address)
+        except ValueError:  # a name
+            return False
         # As a socket for both kinds of addresses names one of the older kind.
         peer = getattr(peer, "ipv4_mapped", None) or peer
         return any(peer in network for network in networks)
