@@ -29,7 +29,7 @@ def test_who_is_trusted(proxies, address, trusted):
     assert trusted_addresses(proxies)(address) == trusted
 
 
-def mounted_at(http, header: str, path: str = "/openapi.json", **more) -> str:
+def mounted_at(http, header: str, path: str = "/openapi.json", **more):
     response = http.get(path, headers={"X-Forwarded-Prefix": header}, **more)
     assert response.status_code == 200
     return response.get_json()["servers"][0]["url"]
