@@ -23,8 +23,8 @@ Result = TypeVar("Result")
 class GrpcClient(Connection):
     """Predicts with models that carry a contract; thread-safe, and a context manager.
 
-    It also works in processes that are forked while no call is under way: gRPC does not survive a
-    fork in the middle of another thread's call.
+    A process that is forked, or that gets a client by pickle, makes a connection of its own. Fork
+    while no other thread is in a call: gRPC may otherwise hang in the child.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """Tensors in, tensors out: a client for any server that speaks TensorFlow Serving's gRPC API."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -66,6 +67,7 @@ class TFServingClient(Connection):
             )
             for method in calls.METHODS
         }
+        self._process = os.getpid()
 
     def predict(
         self,
@@ -174,6 +176,9 @@ class TFServingClient(Connection):
 
     def _call(self, call: calls.Call[Result], timeout: float | None) -> Result:
         self._require_open()
+        if self._process != os.getpid():
+            # What was inherited fails now and then: gRPC closes it after the fork, at any moment.
+            self._connect()
         try:
             response = self._stubs[call.method.path](
                 call.request,
