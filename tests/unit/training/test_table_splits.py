@@ -181,3 +181,11 @@ def test_cross_validation_comes_before_the_final_model(tmp_path):
     assert result.metrics["cv_f1"] == found["cv_f1"]
     assert f"folds     accuracy {found['cv_accuracy']:.4g} ± " in summarize(result)
     assert len(result.test.truth) == 12
+
+
+def test_workers_of_a_cluster_cannot_cross_validate(tmp_path, monkeypatch):
+    cluster = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
+    monkeypatch.setenv("TF_CONFIG", cluster)
+    data = write(tmp_path / "rows.csv", "xy", [[n, "ny"[n % 2]] for n in range(20)])
+    with pytest.raises(ConfigError, match="folds: expected 0 with TF_CONFIG"):
+        cross_validate(config_for("logistic", data=data, target="y", folds=2))
