@@ -58,7 +58,7 @@ class TrainConfig:
         l2: strength of the penalty on large weights, against the loss summed over the training
             examples: 1/C of scikit-learn's LogisticRegression; 0 is none.
         class_weights: "balanced" weighs the loss so that all classes count alike, "none" so that
-            all examples do; "auto" is balanced where a class is rare, see training.metrics.
+            all examples do; "auto" is balanced where a class is rare, see training.task.
         patience: epochs without a better validation loss after which training stops, and keeps
             the best epoch's weights; 0 is never, and keeps the last ones.
         data_dir: where files of data sets lie.

@@ -18,6 +18,7 @@ from training.config import config_for
 from training.evaluation import classification_metrics
 from training.report.wording import metrics_in_words
 from training.summary import summarize
+from training.task import class_weights
 from training.train import train_and_evaluate
 
 
@@ -160,3 +161,14 @@ def test_cross_validation_in_the_report_is_a_mean_and_its_spread():
         ("F1 (mean over the classes)", "0.85"),
         ("Cross-validation, F1", "0.8 ± 0.05"),
     ]
+
+
+def test_only_classes_that_are_rarer_than_others_get_weights():
+    config = config_for("logistic", data="csv:rows.csv")
+    assert class_weights(config, [0.05] * 20) == ()
+    assert class_weights(config, [0.12, 0.88]) == ()
+    assert class_weights(config, [0.08, 0.92]) == pytest.approx((1 / 0.16, 1 / 1.84))
+    # A label that only the test file has is never asked for.
+    assert class_weights(config, [0.5, 0.5, 0.0])[2] == 1
+    balanced = config_for("logistic", data="csv:rows.csv", class_weights="balanced")
+    assert class_weights(balanced, [0.25, 0.75]) == pytest.approx((2, 2 / 3))
