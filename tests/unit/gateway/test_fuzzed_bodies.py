@@ -5,6 +5,7 @@ import io
 import json
 import tracemalloc
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -125,6 +126,9 @@ def test_npy_and_npz(http_forever, model, body):
     predict(http_forever, model, body, "application/octet-stream")
 
 
+ROWS = b"petal width,colour\n2.0,red\n1.5,white\n"
+
+
 @given(
     damaged([b"petal width,colour\n2.0,red\n1.5,white\n", b'"petal width";"colour"\r\n2;"red"\r\n'])
 )
@@ -133,8 +137,6 @@ def test_csv(http_forever, body):
     predict(http_forever, "table", body, "text/csv")
 
 
-# Werkzeug leaves it to the garbage collector to close files of forms that it gives up.
-@pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
 @given(
     damaged(
         [
@@ -147,6 +149,19 @@ def test_csv(http_forever, body):
 @fuzzed
 def test_multipart(http_forever, body, boundary):
     predict(http_forever, "table", body, f"multipart/form-data{boundary}")
+
+
+@given(
+    damaged([pack(ROWS) for pack in (gzip.compress, zlib.compress)]),
+    st.sampled_from(["gzip", "deflate"]) | st.text(st.characters(max_codepoint=126), max_size=9),
+)
+@fuzzed
+def test_compressed(http_forever, body, coding):
+    headers = {"Content-Encoding": "".join(filter(str.isprintable, coding))}
+    response = http_forever.post(
+        "/predict/table", data=body, content_type="text/csv", headers=headers
+    )
+    assert response.status_code in (*TAKEN_OR_REFUSED, 415), response.text
 
 
 @pytest.mark.parametrize("more", ["", '; filename="a.png"'])
