@@ -40,7 +40,7 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
     ("line", "code", "says"),
     [
         ("trian", 2, "did you mean train?"),
-        ("xyzzy", 2, "there are train, serve"),
+        ("xyzzy", 2, "there are train, import, serve"),
         ("train --epoch 3 cnn", 2, "--epochs"),
         ("train", 2, "say which model"),
         ("train rnn", 2, "'linear', 'logistic', 'mlp', 'cnn'"),
