@@ -203,7 +203,8 @@ def test_a_saved_model_of_tensorflow_1(tmp_path):
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
         x = tf.compat.v1.placeholder(tf.float32, [None, 4], name="x")
-        weights = tf.compat.v1.get_variable("w", [4, 3], use_resource=False)
+        start = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
+        weights = tf.compat.v1.get_variable("w", initializer=start, use_resource=False)
         y = tf.nn.softmax(tf.matmul(x, weights))
         session.run(tf.compat.v1.global_variables_initializer())
         rows = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
