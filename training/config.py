@@ -50,7 +50,7 @@ class TrainConfig:
             "MobileNetV2", that a new last layer is put on; None starts from nothing.
         pretrained_input: what it takes of pixels, one of PRETRAINED_INPUTS; "auto" goes by what
             it is.
-        fine_tune: epochs after the others in which the whole of it is trained too, at a hundredth
+        fine_tune: epochs after the others in which the whole of it is trained too, at a thousandth
             of the learning rate; 0 leaves it as it is.
         api: "keras", or "core" for the networks in plain TensorFlow.
         validation_fraction: share of the training data that training watches itself with; 0 is

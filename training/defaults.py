@@ -42,7 +42,7 @@ _FOLDERS = {
     "cnn": Defaults(60, 32, 0.003, augmentation=0.5, patience=15),
 }
 # Only a last layer is trained, on features that are good already.
-_PRETRAINED = Defaults(20, 32, 0.001, augmentation=0.5, patience=5)
+_PRETRAINED = Defaults(60, 32, 0.1, augmentation=0.5, patience=15)
 # The lecture's net is twice as dear as ours and has nothing to normalize it: fewer, gentler steps.
 _LECTURE = Defaults(4, 128, 0.0015, augmentation=0.5, validation_fraction=0.02)
 _TABLES = {

@@ -155,7 +155,9 @@ def _save(
     module = tf.Module()
     module.trackables = list(trackables)
     signatures = functions(predict, contract, names, batch)
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+    # Nobody trains an export, and gradients of EfficientNet's own kind cannot be saved.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
 
 
 def _frozen(predict: Predict, contract: Contract, batch: int | None = None) -> Predict:

@@ -46,6 +46,10 @@ def build(config: TrainConfig, task: Task, *, unfrozen: bool) -> Model:
     features = backbone(images)
     if len(features.shape) == 4:
         features = layers.GlobalAveragePooling2D(name="pool")(features)
+    # Features differ in size and number from backbone to backbone; one learning rate suits them all
+    # once each has unit variance and a length of about 1 all together.
+    norm = layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="norm")
+    features = layers.Rescaling(features.shape[-1] ** -0.5, name="unit")(norm(features))
     features = layers.Dropout(_DROPOUT, name="dropout")(features)
     scores = layers.Dense(task.classes, dtype="float32", name="scores")(features)
     answer = layers.Activation("softmax", dtype="float32", name="probabilities")(scores)

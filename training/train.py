@@ -36,7 +36,7 @@ from training.task import task_of, weights_note
 from training.tensorflow_setup import make_repeatable, tf
 
 # By how much smaller the learning rate of fine-tuning is: a backbone is easily unlearned.
-_FINE_TUNING = 100
+_FINE_TUNING = 1000
 
 
 @dataclass(frozen=True, eq=False)

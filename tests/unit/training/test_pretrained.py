@@ -8,9 +8,11 @@ from ai_edge_litert.interpreter import Interpreter
 
 from serving.inputs import prepare as serve
 from tests.images import png
+from tests.unit.training import toys
 from training import pretrained
 from training.config import config_for
 from training.errors import ConfigError
+from training.export import export
 from training.network import copy_weights, create
 from training.prepare import prepare_for
 from training.pretrained import build
@@ -186,6 +188,15 @@ def test_a_small_folder_is_learnt_exported_and_served(tmp_path, shades, fine_tun
     np.testing.assert_allclose(
         loaded(image=tf.constant(tensor))["probabilities"], answer, atol=1e-5
     )
+
+
+def test_gradients_of_its_own_do_not_hinder_the_export(tmp_path):
+    images = keras.Input((20, 20, 1))
+    pooled = layers.GlobalAveragePooling2D()(conv(activation="silu")(images))
+    model = keras.Model(images, layers.Dense(10, activation="softmax")(pooled))
+    trackables = [variable.value for variable in model.variables]
+    export(lambda x: model(x, training=False), trackables, toys.draft(), toys.golden(), tmp_path)
+    assert (tmp_path / "toy" / "1" / "edge.tflite").is_file()
 
 
 def test_images_of_the_size_that_the_file_takes(tmp_path, shades):
