@@ -18,7 +18,7 @@ PRESETS = ("default", "lecture")
 APIS = ("keras", "core")
 MIXED_PRECISION = ("auto", "on", "off")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
-PRETRAINED_INPUTS = ("auto", "0..1", "-1..1", "0..255", "caffe", "torch")
+PRETRAINED_INPUTS = ("auto", "0-1", "tf", "0-255", "caffe", "torch")
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 TASKS = ("classification", "regression")
 ColumnType = Literal["number", "category", "date"]
@@ -94,7 +94,7 @@ class TrainConfig:
     hidden: tuple[int, ...] = ()
     preset: str = "default"
     pretrained: str | None = None
-    pretrained_input: Literal["auto", "0..1", "-1..1", "0..255", "caffe", "torch"] = "auto"
+    pretrained_input: Literal["auto", "0-1", "tf", "0-255", "caffe", "torch"] = "auto"
     fine_tune: int = 0
     api: Literal["keras", "core"] = "keras"
     validation_fraction: float = 0.0

@@ -154,13 +154,13 @@ def _features(model: Model) -> Model:
 def _own_pixels(model: Model) -> str:
     """What a model takes of pixels, by its first layers and by the name of its kind."""
     if _scales_itself(model):
-        return "0..255"
+        return "0-255"
     for each in (model, *_nested(model)):
         name = _plain(each.name)
         family = max((known for known in _FAMILIES if name.startswith(known)), key=len, default="")
         if family:
             return _FAMILIES[family]
-    return "0..1"
+    return "0-1"
 
 
 def _nested(model: Model) -> list[Model]:
@@ -188,24 +188,24 @@ def _imagenet(mode: str) -> Callable[[Tensor], Tensor]:
     return lambda images: preprocess(255.0 * images, data_format="channels_last", mode=mode)
 
 
-# From 0…1 to what a backbone takes; "caffe" and "torch" as Keras calls them.
+# From 0…1 to what a backbone takes; "tf", "caffe" and "torch" as Keras calls them.
 _PREPARATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "0..1": lambda images: images,
-    "-1..1": lambda images: 2.0 * images - 1.0,
-    "0..255": lambda images: 255.0 * images,
+    "0-1": lambda images: images,
+    "tf": lambda images: 2.0 * images - 1.0,
+    "0-255": lambda images: 255.0 * images,
     "caffe": _imagenet("caffe"),
     "torch": _imagenet("torch"),
 }
 # By how keras.applications names its models; those that are missing scale pixels themselves.
 _FAMILIES = {
     "densenet": "torch",
-    "inception": "-1..1",
-    "mobilenet": "-1..1",
-    "nasnet": "-1..1",
+    "inception": "tf",
+    "mobilenet": "tf",
+    "nasnet": "tf",
     "resnet": "caffe",
-    **{f"resnet{depth}v2": "-1..1" for depth in (50, 101, 152)},
+    **{f"resnet{depth}v2": "tf" for depth in (50, 101, 152)},
     "vgg": "caffe",
-    "xception": "-1..1",
+    "xception": "tf",
 }
 
 

@@ -86,7 +86,9 @@ def _save(folder: Path, predict: PredictTensors, owner: Any, contract: Contract)
         PREDICT_SIGNATURE: tf.function(predict, input_signature=[_specs(contract)]),
         CONTRACT_SIGNATURE: tf.function(answer_contract, input_signature=[query]),
     }
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+    # Gradients of swish's own kind cannot be saved; EfficientNet has them.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
 
 
 def _write_litert(

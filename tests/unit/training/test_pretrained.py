@@ -108,7 +108,7 @@ def test_a_network_of_keras_gets_what_its_kind_takes(tmp_path, name, module):
 
 def test_the_range_can_be_given(tmp_path):
     backbone, file = saved(tmp_path, conv(), name="vgg16")
-    model = build(config_of(file, pretrained_input="-1..1"), COLOUR, unfrozen=False)
+    model = build(config_of(file, pretrained_input="tf"), COLOUR, unfrozen=False)
     np.testing.assert_allclose(features(model, IMAGES), backbone(2 * IMAGES - 1), rtol=1e-4)
 
 
@@ -171,7 +171,7 @@ def test_a_small_folder_is_learnt_exported_and_served(tmp_path, shades, fine_tun
     epochs = []
     result = train_and_evaluate(config, tmp_path, lambda epoch: epochs.append(epoch.number))
     assert result.metrics["test_accuracy"] == 1
-    assert any("pixels as 0..255; if it was trained on others" in note for note in result.notes)
+    assert any("pixels as 0-255; if it was trained on others" in note for note in result.notes)
     assert epochs == list(range(1, len(result.history) + 1))
     assert len(epochs) >= 6 + fine_tune or any("better" in note for note in result.notes)
     spec = result.contract.input
