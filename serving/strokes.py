@@ -135,7 +135,11 @@ def _strokes(light: Floats, factor: float, *, dark: bool) -> _Found | None:
     contrast = float(np.quantile(sample, 0.8 if chosen.size else 0.995))
     level = max(floor, 0.2 * contrast)
     ink = np.maximum(narrow, wide)
-    found = _components((narrow > level) | (wide > max(floor, 0.65 * contrast)), ink)
+    strong = wide > 0.65 * contrast
+    if strong.any() and narrow[strong].mean() < 0.6 * wide[strong].mean():
+        # Of wide strokes only this shows the faint parts; of others it shows shadows, too.
+        strong = wide > max(level, 0.4 * contrast)
+    found = _components((narrow > level) | (strong & (wide > floor)), ink)
     chosen = _chosen(found)
     if not chosen.size:
         return None
@@ -346,7 +350,7 @@ def _cut(
     # Where light is mirrored, ink has less contrast than elsewhere.
     near = max(5, round(0.14 * max(cut.shape))) | 1
     full = _running(_running(cut, near, np.maximum, 0), near, np.maximum, 1)
-    soft = np.clip((cut / np.maximum(full, level) - 0.25) / 0.4, 0, 1)
+    soft = np.clip((cut / np.maximum(full, level) - 0.1) / 0.7, 0, 1)
     return soft.astype(np.float32), (top, left, bottom, right)
 
 

@@ -49,7 +49,7 @@ class Augmentation:
 
 # Tried: digits of 8 x 8 so that a model of them knows MNIST's, which are crisper and more slanted.
 _DIGITS = Augmentation(
-    15, 0.075, 0.15, aspect=0.2, shear=0.3, stroke=1.0, contrast=3.0, others=0.25
+    20, 0.075, 0.15, aspect=0.2, shear=0.4, stroke=1.0, contrast=3.0, others=0.25
 )
 _MNIST = Augmentation(15, 0.08, 0.12, aspect=0.1, shear=0.15, stroke=0.6, contrast=1.0, others=0.25)
 _FASHION = Augmentation(3, 0.05, 0.08, mirror=True)

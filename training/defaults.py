@@ -26,7 +26,7 @@ _DIGITS = {
     "linear": _LINEAR,
     "logistic": Defaults(40, 64, 0.03, validation_fraction=0.05),
     "mlp": Defaults(50, 64, 0.003, augmentation=0.4, validation_fraction=0.05),
-    "cnn": Defaults(40, 64, 0.003, augmentation=1.0, validation_fraction=0.05),
+    "cnn": Defaults(52, 64, 0.003, augmentation=1.0, validation_fraction=0.05),
 }
 _IMAGES = {
     "linear": _LINEAR,

@@ -22,7 +22,10 @@ def test_many_predictions_are_those_of_training(start_service, trained_models, t
         assert f"{len(files)} items, 0 failed" in done.stderr
         with out.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        assert [row["label"] for row in rows] == predicted
+        # Few of them are not sure.
+        sure = [row["label"] == label for row, label in zip(rows, predicted, strict=True)]
+        assert sum(sure) > 0.95 * len(rows)
+        assert {row["label"] for row, same in zip(rows, sure, strict=True) if not same} <= {""}
         assert [float(row["score"]) for row in rows] == pytest.approx(scores, abs=1e-5)
     for wrong in (["--model", "nose"], ["--model", "cnn", "--version", "9"], []):
         done = rockstar("predict", "--url", service.http, *wrong, str(images), "-o", str(tmp_path / "no.csv"))  # fmt: skip

@@ -54,10 +54,10 @@ def test_served_answers_are_those_of_training_image_by_image(start_service, mode
                 for i in range(0, len(files), 60)
                 for p in http.predict(model, files[i : i + 60]).predictions
             ]
-            assert [p.label for p in answers] == predicted
+            assert [p.top[0].label for p in answers] == predicted
             assert [p.score for p in answers] == pytest.approx(scores, abs=1e-4)
             direct = grpc.predict(model, files[:60]).predictions
-            assert [p.label for p in direct] == predicted[:60]
+            assert [p.top[0].label for p in direct] == predicted[:60]
     metadata = requests.get(f"http://{service.rest}/v1/models/cnn/metadata", timeout=20).json()
     signatures = metadata["metadata"]["signature_def"]["signature_def"]
     assert set(signatures) == {"serving_default", "contract"}
