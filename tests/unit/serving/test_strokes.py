@@ -88,7 +88,7 @@ PHOTOS = {
 @pytest.mark.parametrize("kind", PHOTOS)
 def test_the_symbol_is_found_in(kind, data):
     # Thin and thick pens leave other strokes behind.
-    assert likeness(PHOTOS[kind], data) > (0.7 if kind in ("pencil", "marker") else 0.95)
+    assert likeness(PHOTOS[kind], data) > (0.7 if kind in ("pencil", "marker") else 0.9)
 
 
 def test_specks_and_dots_are_left_out():
