@@ -350,7 +350,7 @@ def _cut(
     # Where light is mirrored, ink has less contrast than elsewhere.
     near = max(5, round(0.14 * max(cut.shape))) | 1
     full = _running(_running(cut, near, np.maximum, 0), near, np.maximum, 1)
-    soft = np.clip((cut / np.maximum(full, level) - 0.1) / 0.7, 0, 1)
+    soft = np.clip((cut / np.maximum(full, level) - 0.2) / 0.5, 0, 1)
     return soft.astype(np.float32), (top, left, bottom, right)
 
 
