@@ -184,9 +184,10 @@ def _say_row(document: dict[str, Any]) -> None:
     else:
         answer = f"{click.style(printable(document['label']), bold=True)} {document['score']:.4f}"
     strongest = [column for column in document["columns"] if column["effect"]][:_MOST_COLUMNS]
-    told = [
-        f"{printable(column['name'])} {printable(str(column['value']))} ({column['effect']:+.3g})"
-        for column in strongest
-    ]
+    told = []
+    for column in strongest:
+        value = column["value"]
+        shown = "missing" if value is None or value == "" else printable(str(value))
+        told.append(f"{printable(column['name'])} {shown} ({column['effect']:+.3g})")
     why = ", ".join(told) if told else "no column alone made the answer"
     click.echo(f"{printable(document['file'])}:{document['row']}  {answer}  {why}")

@@ -96,7 +96,8 @@ def _tell(as_json: bool, addresses: "Addresses") -> None:
         f"  HTTP  {addresses.http}  (page to try it: /, API: /docs)",
         f"  gRPC  {addresses.grpc}  (TensorFlow Serving API)",
         *([f"  REST  http://{addresses.rest}  (TensorFlow Serving API)"] if addresses.rest else []),
-        f"Try: curl -F image=@digit.png {addresses.http}/predict/{addresses.models[0]}",
+        f"Try: curl -F file=@FILE {addresses.http}/predict/{addresses.models[0]}"
+        "  (FILE: an image, or rows as CSV)",
         "Ctrl-C stops it.",
     ]
     # At once: in a terminal, lines of requests that come by now must not be among them.

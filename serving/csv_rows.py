@@ -291,7 +291,9 @@ def fit_row(row: list[str], names: Sequence[str], field: str, where: str = "") -
             field,
             expected=f"{width} values, as in the header",
             got=f"{len(row)}{where}",
-            hint="a value with the delimiter in it goes between double quotes",
+            hint="a value with the delimiter in it goes between double quotes"
+            if len(row) > width
+            else "an empty value needs its delimiter too",
         )
     return row[:width]
 

@@ -113,9 +113,14 @@ def parse_date(text: str, form: str) -> float | None:
     return (moment - _EPOCH) / _DAY
 
 
-def date_text(days: float) -> str:
-    """Days since 1970-01-01 as ISO 8601, to the minute; without the time where that is midnight."""
+def date_text(days: float, form: str = ISO) -> str:
+    """Days since 1970-01-01, to the minute, as `parse_date` reads them.
+
+    ISO 8601 goes without the time where that is midnight.
+    """
     moment = _EPOCH + timedelta(minutes=round(days * 1440))
+    if form != ISO:
+        return moment.strftime(form)
     return moment.isoformat(timespec="minutes").removesuffix("T00:00")
 
 

@@ -25,8 +25,8 @@ _LONGEST_NUMBER = 40
 # How many names an error lists.
 _LISTED = 12
 _BOOLEANS = {
-    True: ("true", "yes", "1", "t", "y", "on", "1.0"),
-    False: ("false", "no", "0", "f", "n", "off", "0.0"),
+    True: ("true", "yes", "1", "t", "y", "on", "1.0", "wahr", "ja", "vrai", "oui"),
+    False: ("false", "no", "0", "f", "n", "off", "0.0", "falsch", "nein", "faux", "non"),
 }
 # Values of one column, parsed: numbers with NaN for what is missing, or categories with None.
 Values = NDArray[np.float64] | Sequence[float] | Sequence[str | None]
@@ -165,18 +165,26 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
         categories: those that have a value of their own.
         fill: the category in place of a missing value; None makes it an error, as for numbers.
         other: whether all other categories share one more value, because training grouped rare
-            ones; without it all values are 0 for them.
+            ones.
+        shares: of the rows, how many training saw of each category; an unknown one is encoded as
+            this mixture. Linear models spread their intercept over the categories, so all zeros
+            would lose it. Empty in earlier contracts, and with `other`: unknown ones are all zeros.
     """
 
     categories: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     fill: str | None = None
     other: bool = False
+    shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.categories)) != len(self.categories):
             raise ValueError(f"categories of {self.name!r} must be different")
         if self.fill is not None and self.fill not in self.categories:
             raise ValueError(f"fill of {self.name!r} must be one of its categories")
+        if self.shares and (len(self.shares) != len(self.categories) or self.other):
+            raise ValueError(
+                f"shares of {self.name!r} must be one for each category, without other"
+            )
 
     @property
     def width(self) -> int:
@@ -198,6 +206,8 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
         places[None] = width if self.fill is None else places[self.fill]
         block = np.zeros((len(values), width + 1), dtype=np.float32)
         block[np.arange(len(values)), [places.get(value, other) for value in values]] = 1
+        if self.shares:
+            block[block[:, other] == 1, :other] = self.shares
         missing = np.array([value is None for value in values], dtype=np.bool_)
         return self._block([block[:, :width]], missing)
 
@@ -286,7 +296,7 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
             if days is not None and abs(days - self.mean) / self.scale <= _LARGEST:
                 return days
         example = date_text(self.fill)
-        wanted = "" if self.format == ISO else f", or as {self.format}"
+        wanted = "" if self.format == ISO else f" or {date_text(self.fill, self.format)}"
         raise InvalidInputError(
             field, expected=f"a date such as {example}{wanted}", got=_what(value)
         )

@@ -334,11 +334,13 @@ def _fitted_categories(name: str, values: list[str | None], places: Index) -> Ca
     # Of those that are equally frequent the first in the alphabet.
     ranked = sorted(counts, key=lambda text: (-counts[text], text))
     kept = ranked[:MAX_CATEGORIES]
+    categories, other = tuple(sorted(kept)), len(ranked) > len(kept)
     return CategoricalColumn(
         name=name,
-        categories=tuple(sorted(kept)),
+        categories=categories,
         fill=kept[0],
-        other=len(ranked) > len(kept),
+        other=other,
+        shares=() if other else tuple(counts[text] / counts.total() for text in categories),
         indicator=None in some,
     )
 
@@ -529,6 +531,10 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
             f"column {name!r} has {column.different} categories: the {MAX_CATEGORIES} most "
             'frequent ones are kept, the rest is "other"'
         )
+    if not isinstance(column.values, np.ndarray):
+        categories = sorted({text for text in column.values if text is not None})
+        alike = _alike(categories)[:_MARKERS_AT_MOST]
+        said += [f"column {name!r}: {names} are different categories" for names in alike]
     if column.type == "category" and not explicit and _are_codes(column.texts):
         said.append(
             f"column {name!r} has leading zeros, so its values are categories; for numbers, give "
@@ -537,6 +543,14 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
     if column.type == "date" and _day_or_month(column):
         said.append(f"column {name!r} is read as month/day/year")
     return said
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    """Names that differ in upper and lower case or spaces only, each list of them in words."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault("".join(name.casefold().split()), []).append(name)
+    return [listed(group) for group in groups.values() if len(group) > 1]
 
 
 def _counts_rows(column: TableColumn) -> bool:
@@ -624,6 +638,7 @@ def _targets(
         )
     if not numeric:
         names = sorted(set(texts))
+        notes += [f"{alike} are different labels" for alike in _alike(names)]
         keys: Sequence[object] = texts
         places: dict[object, int] = {name: place for place, name in enumerate(names)}
     else:
@@ -663,6 +678,6 @@ def _require_known(name: str, names: Sequence[str], path: Path) -> None:
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        if any(parse_number(text) is not None for text in names):
+        if any(parse_number(text) is not None or text.startswith("Unnamed: ") for text in names):
             hint = "; the first line must have the names of the columns"
         raise DataError(f"{path} has no column {name!r}; it has {listed(names)}{hint}")

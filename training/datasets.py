@@ -130,7 +130,8 @@ def hold_out(
     except ValueError as error:
         total = len(alone) + len(index)
         raise DataError(
-            f"cannot hold {fraction:g} of {name} out, which has {total} examples to divide: {error}"
+            f"cannot hold {fraction:g} of {name} out, which has {total} examples to divide; "
+            + ("a regression needs two" if labels is None else "each label needs two or more")
         ) from error
     return np.sort(np.concatenate([kept, alone])), np.sort(held_out)
 

@@ -78,7 +78,7 @@ def _input(kind: str, shape: Json, **more: Json) -> Json:
 
 
 def _column(kind: str, **members: Json) -> Json:
-    optional = [*({"decimal", "missing", "other", "time"} & members.keys()), "indicator"]
+    optional = [*({"decimal", "missing", "other", "shares", "time"} & members.keys()), "indicator"]
     optional += [] if kind == "date" else ["fill"]
     indicator = {"type": "boolean", "description": 'Whether a value of its own says "missing".'}
     head = {"kind": {"const": kind}, "name": _TEXT}
@@ -155,6 +155,8 @@ _SCHEMAS = {
         categories=array(_TEXT, minItems=1),
         fill=_TEXT | {"description": "In place of a missing value, which is an error without it."},
         other={"type": "boolean", "description": "Whether rare categories share a value."},
+        shares=array(_NUMBER)
+        | {"description": "Of the rows in training; unknown categories are this mixture."},
     ),
     "DateColumn": _column(
         "date",

@@ -19,7 +19,10 @@ from serving.gateway.predict.arrays import is_array_file, read_arrays
 from serving.inputs import Example
 
 TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
-HINT = "curl -F image=@seven.png sends a file; curl -H 'Content-Type: image/png' --data-binary too"
+HINT = (
+    "curl -F image=@seven.png or -F rows=@rows.csv sends a file; "
+    "curl -H 'Content-Type: text/csv' --data-binary @rows.csv too"
+)
 CSV_TYPES = ("text/csv", "text/tab-separated-values", "application/csv")
 # Far more than models have; a line of commas could ask for millions.
 _MOST_COLUMNS = 100_000

@@ -145,7 +145,7 @@ def test_no_more_rows_are_read_than_are_wanted():
     [
         (b"", "file: expected a header row with column names, got no rows"),
         (b"a,b\n", "expected a header and one or more rows, got no rows"),
-        (b"a,b\n1,2\n3\n", "expected 2 values, as in the header, got 1 in line 3"),
+        (b"a,b\n1,2\n3\n", "got 1 in line 3; an empty value needs its delimiter too"),
         (b"a,b\n1,2,3\n", "got 3 in line 2"),
         (b'a,b\n1,"x\n', "line 2"),
         ("a,b\nä,".encode() + b"\xff\n", "expected a CSV file in UTF-8, got byte 0xff in line 2"),

@@ -117,12 +117,26 @@ def test_an_unseen_category_is_other_and_columns_too_many_are_ignored():
     assert told == {"other": {"colour": "green"}, "ignored": ["species"]}
 
 
+def test_an_unseen_category_is_a_mixture_of_the_seen_ones():
+    shares = (0.25, 0.75)
+    column = CategoricalColumn(name="c", categories=("a", "b"), fill="b", shares=shares)
+    # A linear model whose intercept went into the categories keeps it.
+    assert adjusted({"c": "z"}, [column]) == ([0.25, 0.75], {"other": {"c": "z"}})
+    assert adjusted({"c": "a"}, [column]) == ([1, 0], {})
+    for wrong in ({"shares": (1.0,)}, {"shares": shares, "other": True}):
+        with pytest.raises(ValueError, match="shares of 'c'"):
+            CategoricalColumn(name="c", categories=("a", "b"), **wrong)
+
+
 @pytest.mark.parametrize(
     ("categories", "value", "meant"),
     [
         (("false", "true"), True, "true"),
         (("False", "True"), False, "False"),
         (("no", "yes"), True, "yes"),
+        (("FALSCH", "WAHR"), True, "WAHR"),
+        (("ja", "nein"), False, "nein"),
+        (("FAUX", "VRAI"), True, "VRAI"),
         (("0", "1"), False, "0"),
         (("1010", "8004"), 8004, "8004"),
         (("1.0", "2.0"), 2, "2.0"),
@@ -160,7 +174,7 @@ def test_dates_are_days_and_their_place_in_year_month_and_week():
         circles = [f(angle) for angle in (year, month, week) for f in (np.sin, np.cos)]
         np.testing.assert_allclose(row, [0, *circles], atol=1e-6)
     assert adjusted({"d": None}, [column])[1] == {"imputed": {"d": "2022-01-18"}}
-    with pytest.raises(InvalidInputError, match="expected a date such as 2022-01-18"):
+    with pytest.raises(InvalidInputError, match=r"a date such as 2022-01-18 or 18\.01\.2022, got"):
         adjusted({"d": "yesterday"}, [column])
 
 

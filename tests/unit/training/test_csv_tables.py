@@ -61,7 +61,9 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
     table = read_csv(csv(), "kind")
     weight, colour, legs = fit_columns(table, np.array([0, 1]))
     assert weight == NumericColumn(name="weight", mean=5.0, scale=0.5, fill=5.0)
-    assert colour == CategoricalColumn(name="colour", categories=("black", "white"), fill="black")
+    assert colour == CategoricalColumn(
+        name="colour", categories=("black", "white"), fill="black", shares=(0.5, 0.5)
+    )
     assert legs == NumericColumn(name="legs", mean=4.0, scale=1.0, fill=4.0)
 
 
@@ -71,6 +73,7 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
         (PETS, None, r"--target\), one of 'weight', 'colour', 'legs', 'kind'"),
         ("5.1,3.5,setosa\n4.9,3.0,setosa\n", "species", "the first line must have the names of the columns"),
         (PETS, "king", r"no column 'king'.*did you mean 'kind'\?"),
+        ("Report 2024;;\nsize;weight;kind\n1;2;x\n", "kind", "the first line must have the names of the columns"),
         (PETS.replace("5.5", "inf"), "kind", "column 'weight' has 'inf' in line 3"),
         (PETS.replace("5.5", "1e300"), "weight", "column 'weight' has '1e300'"),
         ("a,b\n1,x\n2,x\n", "b", "'b' has the same value"),
@@ -332,3 +335,12 @@ def test_a_column_that_counts_the_rows_is_named(csv):
 def test_an_id_is_known_by_its_name(csv, name, is_id):
     text = rows_of(f"{name},x,y", range(7, 67, 2), [i % 7 for i in range(30)], ["a", "b"] * 15)
     assert (name not in read_csv(csv(text), "y").columns) == is_id
+
+
+def test_labels_and_categories_that_differ_in_case_or_spaces_only_are_named(csv):
+    rows = "red,spam\nRed,Spam\nblue,ham\nlight blue,ham\nlightblue,SPAM\n" * 4
+    notes = read_csv(csv("colour,kind\n" + rows), "kind").notes
+    assert "'SPAM', 'Spam', 'spam' are different labels" in notes
+    assert "column 'colour': 'Red', 'red' are different categories" in notes
+    assert "column 'colour': 'light blue', 'lightblue' are different categories" in notes
+    assert not any("'ham'" in note for note in notes)

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -67,8 +68,11 @@ def test_the_only_example_of_a_label_is_trained_on():
 
 
 def test_labels_that_all_have_one_example_are_refused():
-    with pytest.raises(DataError, match=r"cannot hold 0\.2 of rows out, which has 3 examples"):
+    message = "cannot hold 0.2 of rows out, which has 3 examples to divide; each label needs two"
+    with pytest.raises(DataError, match=re.escape(message)):
         datasets.hold_out(np.arange(3), np.arange(3), 0.2, seed=3, name="rows")
+    with pytest.raises(DataError, match=r"1 examples to divide; a regression needs two$"):
+        datasets.hold_out(np.arange(1), None, 0.2, seed=3, name="rows")
 
 
 @pytest.mark.parametrize("module", ["training.datasets", "training.config", "training.progress"])
