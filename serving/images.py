@@ -36,18 +36,22 @@ _SIGNATURES = (
     (b"\0\0\1\0", "ICO"),
     (b"\0\0\2\0", "CUR"),
 )
+_EXPORT = "export it as PNG or JPEG"
 _OTHER_FILES = (
-    (b"%PDF", "a PDF document"),
-    (b"%!PS", "a PostScript document"),
-    (b"8BPS", "a Photoshop document"),
-    (b"\xff\x0a", "a JPEG XL image"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
-    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
-    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
-    (b"PK\3\4", "a zip archive"),
-    (b"\x1f\x8b", "gzip data"),
-    (b"\0\0\0", "an MP4 or QuickTime video"),
-    (b"version https://git-lfs", "a pointer of Git LFS instead of the file"),
+    (b"%PDF", "a PDF document", _EXPORT),
+    (b"%!PS", "a PostScript document", _EXPORT),
+    (b"8BPS", "a Photoshop document", _EXPORT),
+    (b"\xff\x0a", "a JPEG XL image", _EXPORT),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image", _EXPORT),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image", _EXPORT),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image", _EXPORT),
+    (b"v/1\x01", "an OpenEXR image", _EXPORT),
+    *((b"P%d" % digit, "a Netpbm image (PBM, PGM or PPM)", _EXPORT) for digit in range(1, 7)),
+    (b"PK\3\4", "a ZIP archive", "send the images themselves, as files of one form"),
+    (b"\x1f\x8b", "gzip data", "unpack it, or send it with Content-Encoding: gzip"),
+    (b"\0\0\0", "an MP4 or QuickTime video", ""),
+    (b"version https://git-lfs", "a pointer of Git LFS instead of the file", "run git lfs pull"),
+    (b"\x89PNG", "a PNG changed on its way", "send it unchanged, as curl --data-binary does"),
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -90,7 +94,7 @@ def decode_image(
     """
     if not data:
         raise InvalidInputError(
-            field, expected="an image", got="0 bytes", hint="send the file's bytes"
+            field, expected="an image", got="an empty file (0 bytes)", hint="send the file's bytes"
         )
     kind = _kind(data)
     if not kind:
@@ -109,7 +113,7 @@ def decode_image(
             raise InvalidInputError(
                 field,
                 expected="a whole image",
-                got=f"a damaged or cut off {kind} ({len(data)} bytes)",
+                got=f"a damaged or cut off {kind} ({len(data):,} bytes)",
                 hint="check that the upload is complete, or save it again as PNG or JPEG",
             ) from error
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
@@ -143,10 +147,10 @@ def _kind(data: bytes) -> str:
 def _no_image(data: bytes, field: str) -> InvalidInputError:
     """What came instead of an image, in the sender's words."""
     start = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
-    hint = ""
-    found = next((name for signature, name in _OTHER_FILES if data.startswith(signature)), "")
-    if found.startswith("a P"):
-        hint = "export it as PNG or JPEG"
+    known = ((name, hint) for signature, name, hint in _OTHER_FILES if data.startswith(signature))
+    found, hint = next(known, ("", ""))
+    if found:
+        pass
     elif b"<svg" in start.lower():
         found, hint = "an SVG drawing", "export it as PNG"
     elif start.startswith(b"<"):
@@ -154,12 +158,17 @@ def _no_image(data: bytes, field: str) -> InvalidInputError:
     elif start.startswith((b"data:image", b"iVBORw0KGgo", b"/9j/")):
         found = "an image as base64 text"
         hint = 'send the file\'s bytes, or JSON: {"instances": [{"b64": text}]}'
-    elif not found and start[:40].isascii() and start[:40].decode("ascii").isprintable():
-        found = f"text that starts with “{start[:40].decode('ascii')}”"
+    elif not start:
+        found = f"blank text ({len(data):,} bytes)"
+    else:
+        # A character that the limit cuts in half is left out.
+        line = start.decode("utf-8", "ignore").partition("\n")[0].strip()[:40]
+        if line and line.isprintable() and start.startswith(line.encode()):
+            found = f"text that starts with “{line}”"
     return InvalidInputError(
         field,
         expected=f"an image ({FORMATS})",
-        got=found or f"{len(data)} bytes that start with {data[:8].hex(' ')}",
+        got=found or f"{len(data):,} bytes that start with {data[:8].hex(' ')}",
         hint=hint,
     )
 

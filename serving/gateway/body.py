@@ -157,7 +157,8 @@ def _decoded(pieces: Iterable[bytes], coding: str, most: int) -> Iterator[bytes]
                 data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
                 more = bool(data) or (len(out) == _PIECE and not inflater.eof)
     except zlib.error as error:
-        raise _not_coded(coding, f"something else ({error})") from error
+        reason = str(error).rpartition(": ")[2]  # without zlib's own number
+        raise _not_coded(coding, f"something else ({reason})") from error
     if inflater is not None and not inflater.eof:
         raise _not_coded(coding, "a body that ends too early")
 

@@ -23,7 +23,7 @@ def not_found(model: str, version: int | None = None, label: str | None = None) 
             "label",
             expected=f"a label that {model} has",
             got=repr(label),
-            hint="or give ?version=",
+            hint="?version= asks for a version by its number",
             summary=f"{model} has no label {label}",
         )
     available = ", ".join(str(s.version) for s in states if s.state == "AVAILABLE") or "none"

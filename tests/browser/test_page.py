@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from werkzeug.serving import make_server
 
 from serving.gateway.app import create_app
+from serving.images import FORMATS
 from tests.shared_data import shared_data
 from tests.table_models import table_classifier
 from tests.unit.gateway.conftest import LIMITED, FakeServer
@@ -69,13 +70,30 @@ def test_what_is_no_image_is_said_in_a_sentence(page: Page) -> None:
     page.get_by_label("Choose an image").set_input_files(
         {"name": "seven.png", "mimeType": "image/png", "buffer": b"no image at all"}
     )
-    expect(card(page, "cnn").locator(".problem")).to_contain_text("expected an image")
-    expect(page.get_by_role("status")).to_contain_text("seven.png: ")
+    # Once, not in the card of each model.
+    expect(page.get_by_role("status")).to_have_text(
+        f"seven.png: expected an image ({FORMATS}), got text that starts with “no image at all”."
+    )
+    expect(card(page, "cnn").locator(".problem")).to_be_hidden()
+    expect(card(page, "cnn").locator(".answer")).to_have_text("–")
     expect(page.get_by_text("This browser cannot show seven.png.")).to_be_visible()
     expect(page.get_by_alt_text("The image that you chose")).to_be_hidden()
     expect(card(page, "cnn").get_by_role("button")).to_be_disabled()
     page.get_by_role("button", name="Sample 2").click()
     expect(page.get_by_text("This browser cannot show")).to_be_hidden()
+
+
+def test_a_chosen_file_is_known_by_its_bytes_not_by_its_name(page: Page) -> None:
+    choose = page.get_by_label("Choose an image")
+    choose.set_input_files(
+        {"name": "paper.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7\n\xe2\xe3"}
+    )
+    expect(page.get_by_role("status")).to_have_text(
+        f"paper.pdf: expected an image ({FORMATS}), got a PDF document; export it as PNG or JPEG."
+    )
+    path = sorted((shared_data("digits-png") / "0").iterdir())[0]
+    choose.set_input_files({"name": "zero", "mimeType": "text/plain", "buffer": path.read_bytes()})
+    expect(card(page, "cnn").locator(".answer")).to_have_text("0")
 
 
 def test_it_works_by_keys_alone(page: Page) -> None:

@@ -18,6 +18,7 @@ _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 # As numpy.savez and savez_compressed write. Others may ask for any amount of memory to unpack.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _HINT = "numpy.save(file, array) writes one; arrays of numbers only"
+_ARCHIVE_HINT = "send images themselves, as files of one form"
 
 
 def is_array_file(data: bytes) -> bool:
@@ -49,7 +50,10 @@ def read_arrays(
     except Exception as error:
         # Damage makes zipfile stumble in many ways.
         raise InvalidInputError(
-            field, expected="a whole .npz file", got=f"a damaged one ({len(data)} bytes)"
+            field,
+            expected="an image, or a whole .npz file of arrays",
+            got=f"a damaged ZIP archive ({len(data):,} bytes)",
+            hint=_ARCHIVE_HINT,
         ) from error
     if not arrays:
         raise InvalidInputError(field, expected="one or more arrays", got="an empty .npz file")
@@ -68,6 +72,13 @@ def _unpacked(data: bytes, field: str, max_arrays: int, max_bytes: int) -> dict[
                 field,
                 expected="a .npz file as numpy.savez_compressed writes it",
                 got="one compressed in another way",
+            )
+        if other := next((m.filename for m in members if not m.filename.endswith(".npy")), None):
+            raise InvalidInputError(
+                field,
+                expected="an image, or a .npz file of arrays",
+                got=f"a ZIP archive with {other[:80]}",
+                hint=_ARCHIVE_HINT,
             )
         unpacked = sum(member.file_size for member in members)
         if unpacked > max_bytes:

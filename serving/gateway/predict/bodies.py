@@ -148,7 +148,8 @@ def _files(content_type: str, config: GatewayConfig) -> list[NamedExample]:
         elif (text := part.data.decode()).startswith(_DATA_URL):
             files.append(NamedExample(part.label, _from_base64(text, part.label)))
     if not files:
-        got = ", ".join(sorted({part.name for part in parts})) or "no fields"
+        names = ", ".join(sorted({part.name for part in parts}))
+        got = f"no file in {names}" if names else "no fields"
         raise InvalidInputError("body", expected="one or more files", got=got, hint=HINT)
     return files
 
@@ -174,16 +175,21 @@ def _instances(body: bytes, config: GatewayConfig) -> list[NamedExample]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
-        raise InvalidInputError(
-            "body", expected="JSON", got=f"something else ({reason})"
-        ) from error
+        if isinstance(error, UnicodeDecodeError):
+            got, hint = "a file or text that is not UTF-8", HINT
+        else:
+            reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+            got, hint = f"something else ({reason})", ""
+        raise InvalidInputError("body", expected="JSON", got=got, hint=hint) from error
     if isinstance(document, dict) and set(document) == {"inputs"}:
         return _columns(document["inputs"], config)
     if not isinstance(document, dict) or set(document) != {"instances"}:
-        got = ", ".join(map(repr, document)) if isinstance(document, dict) else _json_type(document)
+        got = _members(document) if isinstance(document, dict) else _json_type(document)
         raise InvalidInputError(
-            "body", expected='an object with just "instances"', got=got or "an empty object"
+            "body",
+            expected='an object with just "instances"',
+            got=got,
+            hint='an image goes as {"instances": [{"b64": text}]}, a row as {"instances": [row]}',
         )
     instances = document["instances"]
     if not isinstance(instances, list) or not instances:
@@ -257,15 +263,19 @@ def _from_base64(text: str, field: str) -> bytes:
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise InvalidInputError(
-                field, expected="a data URL with ;base64, before the data", got=repr(head[:40])
+                field, expected="a data URL with ;base64, before the data", got=f"“{head[:40]}”"
             )
     text = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidInputError(
-            field, expected="an image file as base64", got=f"text that starts with {text[:16]!r}"
+            field, expected="an image file as base64", got=f"text that starts with “{text[:16]}”"
         ) from error
+
+
+def _members(document: dict[str, Any]) -> str:
+    return ", ".join(f"“{name}”" for name in document) or "an empty object"
 
 
 def _json_type(value: object) -> str:

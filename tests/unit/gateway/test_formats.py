@@ -71,7 +71,7 @@ def test_an_array_in_a_form(http, server):
         (b"\x93NUMPY", "something else"),
         (npy(ARRAY).replace(b"(8, 8, 1)", b"(9**99,) "), "something else"),
         (npy(ARRAY).replace(b"(8, 8, 1)", b"(1<<62,) "), "something else"),
-        (npz(a=ARRAY)[:-30], "a damaged one"),
+        (npz(a=ARRAY)[:-30], "a damaged ZIP archive"),
         (npz(), "an empty .npz file"),
         (npz(a=np.array([{}])), "dtype object"),
         (npy(np.zeros((0, 8, 8, 1))), "an empty array"),

@@ -117,7 +117,7 @@ def test_a_file_input_that_was_left_empty_is_no_file(http, label):
     assert labels(http, form((empty, b""), (FILE, PNG))) == [label]
     response = answer(http, form((empty, b"")))
     assert response.status_code == 400
-    assert "one or more files, got second" in response.get_json()["detail"]
+    assert "one or more files, got no file in second" in response.get_json()["detail"]
 
 
 def test_an_empty_file_is_named(http):

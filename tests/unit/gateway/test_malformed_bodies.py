@@ -60,6 +60,13 @@ def npz(compression=zipfile.ZIP_DEFLATED, **arrays) -> bytes:
     return stream.getvalue()
 
 
+def zipped(name, data) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(name, data)
+    return stream.getvalue()
+
+
 def oip(*inputs, more=b"", length=None, **document) -> dict:
     body = json.dumps({"inputs": inputs, **document}).encode()
     headers = {HEADER_LENGTH: str(len(body) if length is None else length)}
@@ -88,15 +95,17 @@ ALONE = {
     "multipart with another boundary": (sent(b"--x--", "multipart/form-data; boundary=y"), 400, "body", "boundary --y"),
     "multipart cut off": (sent(HEAD + b"abc", "multipart/form-data; boundary=x"), 400, "body", "ends with --x--"),
     "multipart, no disposition": (sent(b"--x\r\nA: b\r\n\r\nabc\r\n--x--", "multipart/form-data; boundary=x"), 400, "body", "Missing Content-Disposition"),
-    "multipart, files not chosen": (sent(HEAD + b"\r\n--x--", "multipart/form-data; boundary=x"), 400, "body", "got image"),
+    "multipart, files not chosen": (sent(HEAD + b"\r\n--x--", "multipart/form-data; boundary=x"), 400, "body", "got no file in image"),
     "an unknown coding": ({**image(b"x"), "headers": {"Content-Encoding": "br"}}, 415, "Content-Encoding", "gzip or deflate"),
     "two codings": ({**image(b"x"), "headers": {"Content-Encoding": "gzip, gzip"}}, 415, "Content-Encoding", "gzip, gzip"),
-    "no gzip": ({**image(b"x"), "headers": {"Content-Encoding": "gzip"}}, 400, "body", "gzip"),
+    "no gzip": ({**image(b"x" * 20), "headers": {"Content-Encoding": "gzip"}}, 400, "body", "got something else (incorrect header check); leave"),
     "gzip cut off": ({**image(gzip.compress(png(stroke()))[:-9]), "headers": {"Content-Encoding": "gzip"}}, 400, "body", "too early"),
     "gzip of too much": ({**image(gzip.compress(bytes(10**7))), "headers": {"Content-Encoding": "gzip"}}, 413, "body", "200,000"),
     "multipart with a bad file": (files((b"x", "bad.png")), 400, "image (bad.png)", "PNG"),
     "multipart with a large field": (sent({"note": "x" * 70_000}, "multipart/form-data"), 400, "body", "note"),
     "multipart with many parts": (sent((HEAD + b"\r\n") * 1001 + b"--x--", "multipart/form-data; boundary=x"), 413, "body", "1000 parts"),
+    "a ZIP archive of images": (files((zipped("7.png", png(stroke())), "digits.zip")), 400, "image (digits.zip)", "a ZIP archive with 7.png; send images themselves"),
+    "a damaged ZIP archive": (image(b"PK\3\4word/document.xml"), 400, "body", "a damaged ZIP archive (21 bytes); send images themselves"),
     "npy cut off": (sent(npy(PIXELS)[:-1], "application/x-npy"), 400, "body", "255"),
     "npy header cut off": (sent(npy(PIXELS)[:40], "application/x-npy"), 400, "body", ".npy"),
     "npy of objects": (sent(npy(np.array([{}]), allow_pickle=True), "application/x-npy"), 400, "body", "dtype object"),
@@ -118,16 +127,18 @@ ALONE = {
     "empty JSON body": (sent(b"", JSON), 400, "body", "0 bytes"),
     "malformed JSON": (sent(b"{", JSON), 400, "body", "JSON"),
     "JSON in no known encoding": (sent(b"\xff\xfe\xfa", JSON), 400, "body", "JSON"),
+    "an image called JSON": (sent(png(stroke()), JSON), 400, "body", "got a file or text that is not UTF-8; curl -F image=@"),
+    "an image under another name": (sent('{"image": "iVBORw0KGgo="}', JSON), 400, "body", "got “image”; an image goes as {"),
     "JSON too deep": (sent(b"[" * 100_000, JSON), 400, "body", "nested"),
     "JSON with a number of 5,000 digits": (sent(b'{"instances": [[' + b"1" * 5000 + b"]]}", JSON), 400, "body", "JSON"),
     "JSON list": (sent("[1]", JSON), 400, "body", "instances"),
     "JSON null": (sent("null", JSON), 400, "body", "null"),
-    "JSON without instances": (sent('{"inputs": [1]}', JSON), 400, "body", "instances"),
+    "inputs that are no object": (sent('{"inputs": [1]}', JSON), 400, "inputs", "an object of arrays"),
     "JSON with a stray key": (sent(json.dumps({"instances": [OK_ARRAY], "modle": 1}), JSON), 400, "body", "modle"),
     "instances not a list": (sent('{"instances": "x"}', JSON), 400, "instances", "list"),
     "no instances": (instances(), 400, "instances", "empty"),
     "too many instances": (instances(*[OK_ARRAY] * 9), 413, "body", "at most 8"),
-    "not base64": (instances("§§§"), 400, "instances[0]", "base64"),
+    "not base64": (instances("§§§"), 400, "instances[0]", "text that starts with “§§§”"),
     "base64 of no image": (instances(base64.b64encode(b"hello").decode()), 400, "instances[0]", "PNG"),
     "b64 of the wrong type": (instances({"b64": 5}), 400, "instances[0].b64", "number 5"),
     "a data URL without base64": (instances("data:image/png,abc"), 400, "instances[0]", ";base64"),

@@ -479,7 +479,17 @@ def test_a_jpeg_of_many_scans_is_refused():
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2", "an MP4 or QuickTime video"),
         (b"\xff\x0a\xfa\x7f", "a JPEG XL image"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image; export it as PNG or JPEG"),
+        (b"P6\n2 2\n255\n", "a Netpbm image (PBM, PGM or PPM); export it as PNG or JPEG"),
+        (b"\x1f\x8b\x08\0", "gzip data; unpack it, or send it with Content-Encoding: gzip"),
+        # curl -d drops line ends and zero bytes.
+        (b"\x89PNG\x1aIHDR", "a PNG changed on its way; send it unchanged, as curl --data-binary"),
         (b"hello", "text that starts with “hello”"),
+        ("größer\nals".encode(), "text that starts with “größer”"),
+        (b"\xef\xbb\xbfa,b\r\n1,2\r\n", "text that starts with “a,b”"),
+        ("ä".encode() * 800, f"text that starts with “{'ä' * 40}”"),
+        (b" \n", "blank text (2 bytes)"),
+        (b"\xff\xfe\xfd\xfc", "4 bytes that start with ff fe fd fc"),
         (b"\x93NUMPY\1\0", "8 bytes that start with 93 4e 55 4d 50 59 01 00"),
     ],
 )

@@ -3,7 +3,7 @@
 import { Card, rowForm } from "./cards.js";
 import { Drawing, drawStrokes } from "./drawing.js";
 import { SAMPLES } from "./samples.js";
-import { KeyNeeded, explain, listModels, predict, useKey } from "./service.js";
+import { BadInput, KeyNeeded, explain, listModels, predict, useKey } from "./service.js";
 
 const find = (id) => document.getElementById(id);
 const message = find("message");
@@ -67,8 +67,8 @@ async function askAll() {
         return `${card.model.model} ${verb} ${card.answer.textContent}`;
       } catch (error) {
         if (error.name === "AbortError") return null;
-        card.fail(error.message);
-        problems.push(error.message);
+        card.clear();
+        problems.push({ card, message: sentenceOf(error) });
         if (error instanceof KeyNeeded) askForKey();
         return null;
       }
@@ -76,12 +76,18 @@ async function askAll() {
   );
   if (signal.aborted) return;
   const known = answers.filter(Boolean);
-  if (known.length || !problems.length) say(sentence(known));
-  else say(file ? `${file.name}: ${problems[0]}` : problems[0], true);
+  const [first] = problems;
+  if (first && !known.length && problems.every(({ message }) => message === first.message)) {
+    // The same for all is said once.
+    say(first.message, true);
+    return;
+  }
+  for (const { card, message } of problems) card.fail(message);
+  say(known.length ? `${known.join(", ")}.` : "");
 }
 
-function sentence(answers) {
-  return answers.length ? `${answers.join(", ")}.` : "";
+function sentenceOf(error) {
+  return error instanceof BadInput ? `${file?.name ?? "The drawing"}: ${error.message}` : error.message;
 }
 
 function currentImage() {
@@ -102,7 +108,7 @@ async function why(card) {
     const picture = await explain(card.model.model, image, signal);
     if (!signal.aborted) card.showPicture(picture);
   } catch (error) {
-    if (error.name !== "AbortError") say(error.message, true);
+    if (error.name !== "AbortError") say(sentenceOf(error), true);
   }
 }
 
@@ -118,7 +124,8 @@ async function askRow(card, row) {
 function choose(image) {
   if (!image) return;
   asking.abort();
-  file = image;
+  // Without the type that the system guessed from its name: the service looks at the bytes.
+  file = new File([image], image.name);
   if (photo.src) URL.revokeObjectURL(photo.src);
   photo.src = URL.createObjectURL(image);
   photo.hidden = false;

@@ -7,6 +7,9 @@ let key = "";
 
 export class KeyNeeded extends Error {}
 
+// What was sent is at fault; the message goes on after its name and a colon.
+export class BadInput extends Error {}
+
 export function useKey(text) {
   key = text;
 }
@@ -50,16 +53,25 @@ async function ask(path, body, { signal, headers = {} } = {}) {
     throw new Error("The service cannot be reached. Is it still running?");
   }
   if (response.ok) return response;
-  const sentence = await sentenceOf(response);
-  throw response.status === 401 ? new KeyNeeded(sentence) : new Error(sentence);
+  throw await errorOf(response);
 }
 
-async function sentenceOf(response) {
+async function errorOf(response) {
   try {
-    const { detail, hint } = await response.json();
-    const sentence = `${detail[0].toUpperCase()}${detail.slice(1)}`;
-    return hint && !detail.includes(hint) ? `${sentence} ${hint}` : sentence;
+    const { detail, hint, field } = await response.json();
+    const wrong = detail.match(/^body: (.*)/s);
+    if (wrong) return new BadInput(ended(wrong[1]));
+    // Where a field is named, a hint beside the detail tells programs where the API is described.
+    const sentence = ended(`${detail[0].toUpperCase()}${detail.slice(1)}`);
+    const message = hint && !field && !detail.includes(hint) ? `${sentence} ${hint}` : sentence;
+    return response.status === 401 ? new KeyNeeded(message) : new Error(message);
   } catch {
-    return `The service answered ${response.status} ${response.statusText}.`;
+    return response.status === 413
+      ? new BadInput("it is larger than a server in between lets through.")
+      : new Error(`The service answered ${response.status} ${response.statusText}.`);
   }
+}
+
+function ended(text) {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
