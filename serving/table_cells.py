@@ -8,10 +8,13 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-# In lower case. What pandas reads as missing, and "?", which many public data sets use.
+# In lower case. What pandas reads as missing or writes for a missing date, "?", which many public
+# data sets use, errors of Excel in English, German and French, and zeros that stand for no date.
 MISSING = frozenset(
     {"", "?", "na", "n/a", "nan", "null", "nil", "<na>", "#n/a", "#na", "#null!", "#value!"}
-    | {"#div/0!", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "-nan"}
+    | {"#div/0!", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "-nan", "nat"}
+    | {"#ref!", "#name?", "#num!", "#nv", "#bezug!", "#wert!", "#zahl!", "#valeur!", "#nom?"}
+    | {"#nombre!", "0000-00-00", "0000-00-00 00:00:00", "00.00.0000", "00/00/0000"}
 )
 # In a column of categories these are categories: a house may have "none" for a garden.
 MISSING_NUMBERS = MISSING | {"none", "-", "--", ".", "n.a.", "missing", "unknown"}

@@ -107,3 +107,15 @@ def test_a_certificate_says_nothing_about_plain_http(image, authority):
     result = invoke("predict", "--url", "http://127.0.0.1:1", "--ca", authority, image)
     assert result.exit_code == 2
     assert "--ca goes with https://, not with http://127.0.0.1:1" in result.stderr
+
+
+def test_a_column_without_a_value_is_explained_as_missing(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("age,cabin\n,C85\n")
+    column = {"name": "age", "value": None, "replaced_by": 30.0, "effect": 0.25}
+    explained = {"model": "toy", "version": 1, "value": 2.0, "method": "replacement"}
+    body = json.dumps(explained | {"columns": [column]}).encode()
+    found = answer("200 OK", body, Content_Type="application/json")
+    with running(Server([found])) as server:
+        result = invoke("explain", "--model", "toy", "--url", server.url, rows)
+    assert result.stdout == f"{rows}:1  2  age missing (+0.25)\n", result.output

@@ -344,3 +344,11 @@ def test_labels_and_categories_that_differ_in_case_or_spaces_only_are_named(csv)
     assert "column 'colour': 'Red', 'red' are different categories" in notes
     assert "column 'colour': 'light blue', 'lightblue' are different categories" in notes
     assert not any("'ham'" in note for note in notes)
+
+
+@pytest.mark.parametrize("nothing", ["00.00.0000", "0000-00-00", "NaT", "#NV", "#REF!", "#VALEUR!"])
+def test_zero_dates_and_errors_of_excel_are_missing_values(csv, nothing):
+    rows = f"31.12.2024,red,x\n{nothing},{nothing},y\n15.01.2025,blue,x\n" * 8
+    columns = read_csv(csv("day,colour,kind\n" + rows), "kind").columns
+    assert (columns["day"].type, columns["day"].missing) == ("date", 8)
+    assert (columns["colour"].different, columns["colour"].missing) == (2, 8)
