@@ -1,5 +1,6 @@
 """What every client's `predict` returns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,10 +49,12 @@ class Answer:
     Attributes:
         model: its name.
         version: the one that answered.
-        predictions: of a classification; empty for a regression.
-        values: of a regression; empty for a classification.
-        labels: of a classification, in the model's order; empty for a regression.
-        probabilities: float32 [inputs, labels], of each label; [0, 0] for a regression.
+        predictions: of a classification, else empty.
+        values: of a regression, else empty.
+        labels: of a classification, in the model's order, else empty.
+        probabilities: float32 [inputs, labels], of each label; [0, 0] without labels.
+        outputs: of a model that answers tensors, arrays [inputs, …] by name, else empty; strings
+            are bytes in an array of objects.
     """
 
     model: str
@@ -62,11 +65,13 @@ class Answer:
     probabilities: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, 0), np.float32), repr=False, compare=False
     )
+    outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict, compare=False)
 
     def _repr_html_(self) -> str:
-        """For notebooks: one line for each input."""
+        """For notebooks: one line for each input, or for each tensor."""
         rows = [prediction._repr_html_() for prediction in self.predictions]
         rows += [f"{each.value:g}" for each in self.values]
+        rows += [f"{name}: {array.dtype} {[*array.shape]}" for name, array in self.outputs.items()]
         return listing(f"{self.model} version {self.version}", rows)
 
 

@@ -1,8 +1,8 @@
 """The gateway's API, for clients of any transport: each call as the requests that it is made of.
 
 Predictions are asked for as an array: that is every label's probability, and the least work for
-the gateway. What the numbers mean is in the contract of the version that answered, which is read
-once, through the model's own signature.
+the gateway. A model that answers tensors by name answers JSON instead. What the numbers mean is in
+the contract of the version that answered, which is read once, through the model's own signature.
 """
 
 import io
@@ -34,6 +34,7 @@ from serving.api.messages.prediction_pb2 import SignatureDefMap
 from serving.api.status import Code
 from serving.contract import CONTRACT_INPUT, CONTRACT_SIGNATURE, Contract, ContractError
 from serving.errors import InvalidInputError
+from serving.tensor_inputs import from_json
 
 Result = TypeVar("Result")
 Steps = Generator[Request, Response, Result]
@@ -41,7 +42,9 @@ Steps = Generator[Request, Response, Result]
 # How often a version that answered may be away when it is asked what its answer means: it is gone
 # since, or not on every server yet.
 _ATTEMPTS = 8
-_NPY = "application/x-npy"
+_JSON = "application/json"
+# The gateway answers tensors by name as JSON, all else as one array.
+_ACCEPT = f"application/x-npy, {_JSON};q=0.5"
 _CONTRACT_QUERY = json.dumps(
     {"signature_name": CONTRACT_SIGNATURE, "instances": [{CONTRACT_INPUT: 0}]}
 ).encode()
@@ -75,11 +78,14 @@ class GatewayApi:
                 response = yield request
             except InvalidRequestError as error:
                 raise renamed(error, examples) from error
-            answered, outputs = _outputs(response)
+            is_json = response.headers.get("content-type", "").startswith(_JSON)
+            answered, outputs = _rows(response) if is_json else _outputs(response)
             try:
                 contract = yield from self._contract(model, answered)
             except NotFoundError:
                 continue
+            if isinstance(outputs, list):
+                return Answer(model, answered, outputs=_columns(outputs, contract))
             if outputs.shape[1:] != (contract.output_width,):
                 raise ServerError(
                     Code.INTERNAL,
@@ -148,7 +154,7 @@ def _prediction(model: str, body: Body, version: int | None, label: str | None) 
     picked = {"version": version, "label": label}
     query = urlencode({name: value for name, value in picked.items() if value is not None})
     path = f"/predict/{quote(model, safe='')}" + (f"?{query}" if query else "")
-    headers = {"Content-Type": body.content_type, "Accept": _NPY}
+    headers = {"Content-Type": body.content_type, "Accept": _ACCEPT}
     return Request("POST", path, headers, body.content)
 
 
@@ -167,6 +173,30 @@ def _outputs(response: Response) -> tuple[int, NDArray[Any]]:
     except (KeyError, ValueError, EOFError) as error:
         raise _no_gateway("it did not answer an array") from error
     return version, outputs
+
+
+def _rows(response: Response) -> tuple[int, list[dict[str, Any]]]:
+    """The version that answered, and its outputs by name, for each input."""
+    document = response.json()
+    try:
+        return int(document["version"]), [dict(row) for row in document["predictions"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _no_gateway("it did not answer predictions") from error
+
+
+def _columns(rows: list[dict[str, Any]], contract: Contract) -> dict[str, NDArray[Any]]:
+    """Arrays [inputs, …] by name."""
+    try:
+        return {
+            output.name: from_json([row[output.name] for row in rows], output.dtype)
+            for output in contract.outputs
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ServerError(
+            Code.INTERNAL,
+            f"model {contract.model} version {contract.version} did not answer the outputs that "
+            "its contract has",
+        ) from error
 
 
 def _no_gateway(why: str) -> ServerError:

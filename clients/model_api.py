@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clients.answer import Answer, answer_of
 from clients.arguments import require_clear
@@ -29,12 +28,13 @@ from clients.errors import (
     invalid_request,
 )
 from clients.examples import Inputs, NamedExample, UnreadableExampleError, named_examples
-from clients.predictor import Ask, Predicting
+from clients.predictor import Ask, Batch, Predicting
 from serving.api.signature import Signature
 from serving.api.status import Code
-from serving.contract import Contract, Input
+from serving.contract import Contract, Input, TensorInput
 from serving.errors import InvalidInputError
 from serving.inputs import is_batch, prepare
+from serving.tensor_inputs import read_tensors, stack
 
 Result = TypeVar("Result")
 Steps = Generator[Ask, Any, Result]
@@ -86,6 +86,8 @@ class ModelApi:
             )
         except InvalidInputError as error:
             raise invalid_request(error, _index(error.field, examples)) from error
+        if answer.contract.task == "tensors":
+            return Answer(model, answer.contract.version, outputs=answer.named)
         return answer_of(model, answer.contract, answer.outputs, top)
 
     def models(self, deadline: Deadline) -> Steps[tuple[ModelInfo, ...]]:
@@ -159,8 +161,11 @@ class ModelApi:
         )
 
 
-def _batch(examples: Sequence[NamedExample], spec: Input) -> NDArray[Any]:
-    """All examples as the model takes them, float32 [n, *spec.shape]."""
+def _batch(examples: Sequence[NamedExample], spec: Input) -> Batch:
+    """All examples as the model takes them: float32 [n, *spec.shape], or arrays [n, …] by name."""
+    if isinstance(spec, TensorInput):
+        arrays = [read_tensors(each.example, spec, each.field) for each in examples]
+        return stack(arrays, [each.field for each in examples])
     named = (each for example in examples for each in _split(example, spec))
     return np.stack([prepare(each.example, spec, field=each.field) for each in named])
 

@@ -76,7 +76,7 @@ class Size(click.ParamType[tuple[int, int]]):
 
 
 @click.command("import", epilog="Example: rockstar import flowers.keras --name flowers")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option("--name", required=True, type=ModelName(), help="Publish under this name.")
 @click.option("--labels", type=Names(), help="Of the classes, in order: names, or a file of them.")
 @click.option("--input", "kind", type=click.Choice(_KINDS), help="What callers send.")

@@ -101,6 +101,29 @@ def to_json(array: NDArray[Any]) -> Any:
     return _texts(array.tolist())
 
 
+def from_json(values: list[Any], dtype: str) -> NDArray[Any]:
+    """What `to_json` made of an array: strings are bytes again; null is NaN.
+
+    Args:
+        values: nested lists of one shape.
+        dtype: of DTYPES; of another one, which JSON does not have, come float32.
+
+    Raises:
+        ValueError: values that are no such array.
+        TypeError: the same.
+    """
+    if dtype != STRING:
+        return np.array(values, dtype if dtype in DTYPES else np.float32)
+    array = np.array(values, object)
+    flat = [
+        base64.b64decode(each["b64"]) if isinstance(each, dict) else each.encode()
+        for each in array.flat
+    ]
+    whole = np.empty(len(flat), object)
+    whole[:] = flat
+    return whole.reshape(array.shape)
+
+
 def _texts(value: Any) -> Any:
     if isinstance(value, list):
         return [_texts(each) for each in value]

@@ -4,6 +4,7 @@ What the signature does not say (what pixels are scaled to, what outputs mean) i
 running the model where that tells, taken from the options, or assumed and said in a note.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -555,10 +556,12 @@ def _require_output(source: Source, wanted: str | None) -> None:
 
 
 def _without_litert(error: object) -> str:
-    said = " ".join(str(error).split())
+    # The converter names operations as tf.Name between pages of locations in its own source.
+    missing = sorted(set(re.findall(r"\btf\.([A-Z]\w*)", str(error))))
+    why = f" ({', '.join(missing[:5])} not in LiteRT)" if missing else ""
     return (
-        "LiteRT cannot run this model: it is published without model.tflite, and needs TensorFlow "
-        f"where it is served ({said[:160]})"
+        f"LiteRT cannot run this model{why}: it is published without model.tflite, and needs "
+        "TensorFlow where it is served"
     )
 
 

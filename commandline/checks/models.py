@@ -10,7 +10,9 @@ from serving.model_server.engines.litert import RUNTIME
 from serving.model_server.options import EngineOptions
 from serving.registry import Verdict, Version, dangling_labels, list_versions, verify
 
-_COPY_AGAIN = "copy it again from where it was published, or train and publish a new version"
+_COPY_AGAIN = (
+    "copy it again from where it was published, or publish it with rockstar train or import"
+)
 
 
 def check_models(models: Path) -> Iterator[Finding]:
@@ -35,9 +37,11 @@ def _check(version: Version, verdict: Verdict) -> Finding:
     if verdict.problem:
         return Finding(subject, "failed", verdict.problem, _COPY_AGAIN)
     if version.problem:
-        return Finding(subject, "failed", version.problem, "publish it with rockstar train")
+        return Finding(
+            subject, "failed", version.problem, "publish it with rockstar train or import"
+        )
     if RUNTIME.file_in(version.folder) is None:
-        return Finding(subject, "failed", f"no {RUNTIME.files[0]}", RUNTIME.export)
+        return _without_litert(version, verdict.files)
     if not RUNTIME.installed:
         detail = (
             f"manifest and contract; {RUNTIME.name} is not installed to load {RUNTIME.files[0]}"
@@ -49,6 +53,18 @@ def _check(version: Version, verdict: Verdict) -> Finding:
         return Finding(subject, "failed", str(error), _COPY_AGAIN)
     signatures = len(engine.signatures)
     engine.close()
-    labels = f", labels {', '.join(version.labels)}" if version.labels else ""
-    detail = f"{verdict.files} files as published, contract, {signatures} signatures load{labels}"
-    return Finding(subject, "ok", detail)
+    detail = f"{verdict.files} files as published, contract, {signatures} signatures load"
+    return Finding(subject, "ok", detail + _labels(version))
+
+
+def _without_litert(version: Version, files: int) -> Finding:
+    """An import that LiteRT cannot run has a SavedModel alone, and is served by TensorFlow."""
+    subject = f"{version.model}/{version.number}"
+    if not (version.folder / "saved_model.pb").is_file():
+        return Finding(subject, "failed", f"no {RUNTIME.files[0]}", RUNTIME.export)
+    detail = f"{files} files as published, contract, no {RUNTIME.files[0]}: needs TensorFlow"
+    return Finding(subject, "ok", detail + _labels(version))
+
+
+def _labels(version: Version) -> str:
+    return f", labels {', '.join(version.labels)}" if version.labels else ""

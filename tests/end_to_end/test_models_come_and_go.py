@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import requests
 
+from clients import GrpcClient, HttpClient, InvalidRequestError
 from tests.end_to_end.conftest import Service, rockstar
 from tests.model_fixtures import write_version
 from tests.unit.training.toys import draft, golden, plain_model
@@ -177,3 +178,10 @@ def test_tensors_by_name_in_and_out(start_service, tmp_path):
     assert ask({"inputs": {"a": [[1, 2]], "b": []}})["field"] == "inputs.b"
     (listed,) = requests.get(f"{service.http}/v1/models", timeout=20).json()["models"]
     assert [output["name"] for output in listed["outputs"]] == ["sum"]
+    for client in (HttpClient(service.http), GrpcClient(service.grpc)):
+        with client:
+            answer = client.predict("pair", rows["instances"])
+            assert answer.outputs["sum"].tolist() == [[31.0, 42.0], [5.0, 16.0]]
+            assert answer.outputs["sum"].dtype == np.float32
+            with pytest.raises(InvalidRequestError, match=r"inputs\[0\]\.b: expected float32"):
+                client.predict("pair", {"a": [1, 2]})

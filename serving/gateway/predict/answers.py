@@ -52,6 +52,11 @@ def accepted_type(accept: str | None) -> str | None:
     return parse_accept_header(accept, MIMEAccept).best_match(TYPES)
 
 
+def accepts_json(accept: str | None) -> bool:
+    """Whether an Accept header allows JSON, perhaps as its second choice."""
+    return parse_accept_header(accept, MIMEAccept).quality(JSON) > 0
+
+
 def judge(
     predicted: Predicted, problems: Mapping[int, InvalidInputError], judgement: Judgement
 ) -> list[Item]:
@@ -117,7 +122,10 @@ def as_csv(
     """
     if contract.task == "tensors":
         raise InvalidInputError(
-            "Accept", expected="application/json, as this model answers tensors", got="text/csv"
+            "Accept",
+            expected="application/json, as this model answers tensors",
+            got="text/csv",
+            hint="POST /predict as JSON, or call the tensors: /v1, /v2, gRPC",
         )
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

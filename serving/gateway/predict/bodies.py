@@ -270,7 +270,9 @@ def _from_base64(text: str, field: str) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidInputError(
-            field, expected="an image file as base64", got=f"text that starts with “{text[:16]}”"
+            field,
+            expected="an image file as base64, or an object with the inputs by name",
+            got=f"text that starts with “{text[:16]}”",
         ) from error
 
 

@@ -13,6 +13,7 @@ from serving.gateway.predict.answers import (
     NPY,
     Judgement,
     accepted_type,
+    accepts_json,
     as_csv,
     as_json,
     as_npy,
@@ -37,7 +38,8 @@ def predict(model: str) -> Response:
     version, label = version_or_label(given)
     top, threshold = positive(given, "top"), share(given, "threshold")
     partial, strict = flag(given, "partial"), flag(given, "strict")
-    accepted = accepted_type(request.headers.get("Accept"))
+    accept = request.headers.get("Accept")
+    accepted = accepted_type(accept)
     # A table has one column for each label listed: the likeliest alone, unless more are asked for.
     top = top or (1 if accepted == CSV else DEFAULT_TOP)
     here, current = gateway(), context()
@@ -59,7 +61,7 @@ def predict(model: str) -> Response:
     contract = answer.contract
     here.observer.judged(current, batch.originals, answer)
     with current.phase("postprocess"):
-        if accepted == NPY:
+        if accepted == NPY and not (contract.task == "tensors" and accepts_json(accept)):
             return _versioned(as_npy(answer, batch.problems), contract)
         items = judge(answer, batch.problems, Judgement(top, threshold))
         if accepted == CSV:

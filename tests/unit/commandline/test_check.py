@@ -47,6 +47,18 @@ def test_a_folder_where_all_is_right(check, models):
     assert [*found] == ["cnn/3"]
 
 
+def test_an_import_that_litert_cannot_run_is_served_by_tensorflow(check, models):
+    (models / "cnn" / "3" / "model.tflite").unlink()
+    write_manifest(models / "cnn" / "3")
+    found, _ = check()
+    assert found["cnn/3"]["status"] == "failed"
+    (models / "cnn" / "3" / "saved_model.pb").write_bytes(b"graph")
+    write_manifest(models / "cnn" / "3")
+    found, _ = check()
+    assert found["cnn/3"]["status"] == "ok"
+    assert "no model.tflite: needs TensorFlow" in found["cnn/3"]["detail"]
+
+
 def test_damage_a_missing_contract_and_a_label_on_nothing(check, models):
     (models / "cnn" / "1" / "model.tflite").write_bytes(b"")
     (models / "cnn" / "3" / "assets.extra" / "contract.json").write_text("{}")

@@ -1,11 +1,13 @@
 """Arrays by name to tensors, and what is said of those that do not fit."""
 
+import json
+
 import numpy as np
 import pytest
 
 from serving.contract import TensorInput, TensorSpec
 from serving.errors import InvalidInputError
-from serving.tensor_inputs import read_tensors, stack, to_json
+from serving.tensor_inputs import from_json, read_tensors, stack, to_json
 
 SPEC = TensorInput(
     tensors=(
@@ -73,3 +75,21 @@ def test_examples_of_different_sizes_are_no_batch():
 def test_bytes_that_are_no_text_are_base64():
     array = np.array([b"abc", b"\xff"], dtype=object)
     assert to_json(array) == ["abc", {"b64": "/w=="}]
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (np.array([[0.1, np.pi], [1e-30, -3e38]], np.float32), "float32"),
+        (np.array([2**63 - 1, -(2**63)], np.int64), "int64"),
+        (np.array([2**64 - 1], np.uint64), "uint64"),
+        (np.array([True, False]), "bool"),
+        (np.array([["grün".encode(), b"\xff"], [b"", b"a"]], object), "string"),
+        (np.array([b"a", b"b"], object), "string"),
+    ],
+)
+def test_json_and_back(array, dtype):
+    again = from_json(json.loads(json.dumps(to_json(array))), dtype)
+    assert again.dtype == array.dtype
+    assert again.shape == array.shape
+    assert again.tolist() == array.tolist()
