@@ -106,7 +106,7 @@ def require_few(examples: int, config: GatewayConfig, got: str = "") -> None:
             "body",
             expected=f"at most {config.max_instances} examples",
             got=got or str(examples),
-            hint="send several requests",
+            hint="send several requests; `rockstar predict` divides files itself",
         )
 
 
