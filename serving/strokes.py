@@ -88,7 +88,10 @@ def isolate_strokes(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if found.factor > 1.3 and max(ink.shape) < _NEAR:
         nearer = _symbol(_around(grey, found.box, found.factor))
         ink = ink if nearer is None else nearer.ink
-    return np.asarray(np.pad(_with_usual_pen(ink) * 255, 2), np.uint8)
+    # A straight 1 fills all of its box: most of the picture has to be ground, or the steps that
+    # follow take the ground for a frame.
+    margin = 2 + max(ink.shape) // 4
+    return np.asarray(np.pad(_with_usual_pen(ink) * 255, margin), np.uint8)
 
 
 def _padded(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:

@@ -113,6 +113,19 @@ def test_a_frame_around_a_small_cell_goes(size, frame):
     assert likeness(cell) > 0.8
 
 
+@pytest.mark.parametrize("data", ["mnist", "digits"])
+@pytest.mark.parametrize("width", [8, 26, 40])
+def test_a_straight_one_stays(width, data):
+    # Its strokes fill the whole of its box, and are not a frame around nothing.
+    image = Image.new("L", (336, 336), 255)
+    ImageDraw.Draw(image).rounded_rectangle((155, 55, 155 + width, 283), width // 2, fill=16)
+    pixels = tensor(image, data)[:, :, 0]
+    rows, columns = np.nonzero(pixels > 0.5)
+    assert np.ptp(rows) >= 0.6 * len(pixels)
+    assert np.ptp(columns) <= 0.3 * len(pixels)
+    assert columns.mean() == pytest.approx((len(pixels) - 1) / 2, abs=1)
+
+
 def test_small_images_are_left_alone():
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 1), np.uint8)
     (step,) = [s for s in known_input("mnist").preprocessing if hasattr(s, "small")]
