@@ -18,6 +18,7 @@ from training.tensorflow_setup import Tensor, tf
 NUMBERS = 9
 # Examples that images without a class are made of when a threshold is chosen.
 _THRESHOLD_SAMPLE = 1000
+_HIGHEST_THRESHOLD = 0.6
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ def score_threshold(answer: Answer, part: Part, by: Augmentation | None, seed: i
     """The least score of an answer, below which an image most likely shows none of the classes.
 
     Halfway between what nearly all images without a class stay below and nearly all right answers
-    reach, rounded; never so high that more than 2 % of the right answers would be lost.
+    reach, rounded; never so high that more than 2 % of the right answers would be lost, and at most
+    0.6, because right answers on photographs score lower than on images like the training data.
 
     Args:
         answer: the model.
@@ -163,7 +165,7 @@ def score_threshold(answer: Answer, part: Part, by: Augmentation | None, seed: i
     if not len(right):
         return None
     kept, most = float(np.quantile(right, 0.02)), float(np.quantile(unknown, 0.98))
-    return round(min(kept, (kept + most) / 2), 2)
+    return round(min(kept, (kept + most) / 2, _HIGHEST_THRESHOLD), 2)
 
 
 def _transforms(shape: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:

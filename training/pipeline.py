@@ -2,7 +2,8 @@
 
 Which examples a step gets, and how they are changed, follows from the seed and the number of the
 step alone. So training can go on at any step as if it had never stopped, and a batch is the same
-whether one device computes it or several share it.
+whether one device computes it or several share it. Only images of no class depend on the number of
+devices: each makes them of its own examples.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """How commands fail: a line or two on standard error, the way out in them, and an exit code."""
 
 import importlib
+import keyword
 import os
 import socket
 import subprocess
@@ -82,7 +83,7 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
         ("models rnn --models {models}", 1, "it holds cnn"),
         ("promote cnn 9 --models {models}", 1, "it has the versions 1, 2, 3"),
         ("promote cnn x --models {models}", 2, "'x' is not a valid version"),
-        ("rollback cnn --models {models}", 1, "its labels are: none"),
+        ("rollback cnn --label a --models {models}", 1, "its labels are: none"),
         ("prune cnn --models {models}", 2, "--keep"),
         ("verify cnn/x --models {models}", 2, "such as cnn/3"),
         ("runs --workdir absent", 1, "--workdir names another place"),
@@ -173,8 +174,9 @@ def test_ctrl_c_ends_with_130(models, monkeypatch):
 
 def test_every_command_can_be_imported_by_its_name():
     for name in COMMANDS:
-        module = importlib.import_module(f"commandline.{name.replace('-', '_')}")
-        assert getattr(module, name.replace("-", "_")) is cli.get_command(click.Context(cli), name)
+        python = name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
+        module = importlib.import_module(f"commandline.{python}")
+        assert getattr(module, python) is cli.get_command(click.Context(cli), name)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
