@@ -76,7 +76,7 @@ class Size(click.ParamType[tuple[int, int]]):
 
 
 @click.command("import", epilog="Example: rockstar import flowers.keras --name flowers")
-@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", required=True, type=ModelName(), help="Publish under this name.")
 @click.option("--labels", type=Names(), help="Of the classes, in order: names, or a file of them.")
 @click.option("--input", "kind", type=click.Choice(_KINDS), help="What callers send.")
@@ -103,6 +103,8 @@ def import_(path: Path, models: Path, as_json: bool, **options: Any) -> None:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", options["name"]):
         raise click.UsageError(f"--name: expected letters, digits, _ . -, got {options['name']}")
+    if not path.exists():
+        raise click.UsageError(f"{path}: no such file or folder")
     echo_step("Loading TensorFlow …")
     from training.importing import ImportOptions, import_model
 

@@ -6,6 +6,7 @@ Lambda layers hold Python code, and the operations that read and write files act
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -173,8 +174,12 @@ def _why_not(path: Path, said: str) -> str:
         "load it where it was made and save it with model.export('FOLDER') (Keras 3) or "
         "tf.saved_model.save(model, 'FOLDER'), then import the folder"
     )
-    if "Could not locate class" in said or "Unknown layer" in said or "Unknown" in said:
-        return f"{start}: it has a layer of its author's own or of an older Keras; {again} ({said})"
+    # Keras wraps the reason in the whole configuration of the model.
+    said = said.rpartition("Exception encountered: ")[2].partition("Full object config")[0].strip()
+    unknown = re.search(r"(?:Could not locate class|Unknown [a-z ]+:) '?([\w>]+)", said)
+    if unknown:
+        what = f"{unknown[1]}, a layer or function of its author's own or of an older Keras"
+        return f"{start}: it has {what}; {again}"
     if "not accessible as a zip" in said or "File not found" in said or "not a zip" in said:
         return f"{start}: it is no .keras file, or a damaged one"
     return f"{start}: {said[:400]}; if Keras 2 made it, {again}"
@@ -250,6 +255,12 @@ def _saved_model(folder: Path, name: str, signature: str | None, layers: tuple[s
     except ImportModelError:
         raise
     except Exception as error:  # TensorFlow raises ValueError, OpError, KeyError and more
+        # What TensorFlow makes of files that are not there, and of files that are cut off.
+        if isinstance(error, (FileNotFoundError, IndexError)):
+            raise ImportModelError(
+                f"{folder} lacks files, or they are cut off: copy the whole folder again, with "
+                "variables/ and assets/"
+            ) from error
         said = " ".join(str(error).split())[:400]
         raise ImportModelError(f"{folder} cannot be loaded as a SavedModel: {said}") from error
     function = loaded.signatures[_chosen(loaded.signatures, signature, name)]

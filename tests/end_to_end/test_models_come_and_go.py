@@ -64,6 +64,10 @@ def test_what_is_broken_is_reported_and_the_rest_is_served(start_service, models
     response = requests.get(f"{service.http}/readyz", timeout=20)
     assert response.status_code == 200
     states = response.json()["models"]
+    unloaded = requests.post(f"{service.http}/predict/bad", data=PNG, headers=TYPE, timeout=20)
+    assert unloaded.status_code == 404
+    assert unloaded.json()["hint"] == "GET /v1/models/bad says why one does not load"
+    assert "is no LiteRT model" in requests.get(f"{service.http}/v1/models/bad", timeout=20).text
     assert states["good"] == {"ready": True, "version": 1}
     assert states["foreign"] == {"ready": True, "contract": False}
     problem = requests.post(f"{service.http}/predict/foreign", data=PNG, headers=TYPE, timeout=20)

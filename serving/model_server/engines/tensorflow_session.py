@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,8 @@ def _run_options(deadline: Deadline) -> bytes | None:
 
 def _reason(folder: Path, error: Exception, options: EngineOptions) -> str:
     text = str(getattr(error, "message", error)).strip()
+    # TensorFlow names files as Python writes bytes.
+    text = re.sub(r"\bb'([^']*)'", r"\1", text)
     if isinstance(error, RuntimeError) and "MetaGraphDef associated with tags" in text:
         tags = ",".join(sorted(options.saved_model_tags))
         return f"{folder} has no graph for --saved_model_tags={tags}: {text}"

@@ -1,6 +1,7 @@
 """Models of others: what is published answers what they answer, and errors say what to do."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,34 @@ class Text(tf.Module):  # type: ignore[misc]
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])  # type: ignore[untyped-decorator]
     def __call__(self, text: Any) -> Any:
         return {"length": tf.strings.length(text), "upper": tf.strings.upper(text)}
+
+
+class Shift(keras.layers.Layer):  # type: ignore[misc]
+    """A layer that nobody else has."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs + 1.0
+
+
+@pytest.mark.parametrize("file", ["own.keras", "own.h5"])
+def test_a_layer_of_the_authors_own_is_named(tmp_path, file):
+    keras.Sequential([keras.Input((4,)), Shift(), keras.layers.Dense(2)]).save(tmp_path / file)
+    with pytest.raises(TrainingError, match="it has Shift, a layer or function of its") as caught:
+        publish(tmp_path / file, tmp_path)
+    assert "config" not in str(caught.value)
+    assert "<class" not in str(caught.value)
+
+
+def test_a_saved_model_that_was_copied_in_part(tmp_path):
+    folder = tmp_path / "part"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).export(folder, verbose=False)
+    (values,) = (folder / "variables").glob("*.data*")
+    values.write_bytes(values.read_bytes()[:4])
+    with pytest.raises(TrainingError, match=r"part lacks files, or they are cut off"):
+        publish(folder, tmp_path)
+    shutil.rmtree(folder / "variables")
+    with pytest.raises(TrainingError, match=r"part lacks files, or they are cut off"):
+        publish(folder, tmp_path)
 
 
 def test_strings_and_operations_that_litert_has_not(tmp_path):
@@ -410,3 +439,10 @@ def test_labels_from_files(tmp_path):
         (tmp_path / name).write_text(text)
         assert Names().convert(str(tmp_path / name), None, None) == wanted
     assert Names().convert("cat, dog", None, None) == ("cat", "dog")
+
+
+def test_a_wrong_path_is_said_before_tensorflow_is_loaded(tmp_path):
+    done = invoke("import", tmp_path / "absent.keras", "--name=x")
+    assert done.exit_code == 2
+    assert "absent.keras: no such file or folder" in done.output
+    assert "Loading TensorFlow" not in done.output
