@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 MESSAGES := serving/api/messages
 IMAGES ?= gateway embedded
+# Variables, because `call` would split them at their commas.
+TRAIN = .[train]
+DEV = .[train,dev,otel]
 # pip with one line of progress on a terminal, and only its errors elsewhere.
 install = bash -o pipefail -c "$(BIN)/pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt --editable '$(1)' | awk -v tty=$$([ -t 1 ] && echo 1) -f .ci/pip-progress.awk"
 REVISION = $(shell git rev-parse --short HEAD)
@@ -14,12 +17,12 @@ help:  ## what can be made
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "RockstarTF needs Python 3.11 to 3.13, %s is %d.%d: make PYTHON=python3.12 …" % (sys.executable, *v))'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing RockstarTF with TensorFlow into .venv (one to three minutes)"
-	@$(call install,.[train])
+	@$(call install,$(TRAIN))
 	@touch $@
 
 .venv/dev.stamp: .venv/train.stamp
 	@echo "Installing the development tools into .venv"
-	@$(call install,.[train,dev,otel])
+	@$(call install,$(DEV))
 	@touch $@
 
 demo: .venv/train.stamp  ## train three models on real digits, serve them, ask them (ONCE=1: then stop)
