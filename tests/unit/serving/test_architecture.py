@@ -40,6 +40,7 @@ ALLOWED = {
         "serving.labels",
         "serving.limits",
         "serving.tables",
+        "serving.tensor_inputs",
     },
     "serving/gateway": {"serving", "clients"},
     "serving/model_server": {
