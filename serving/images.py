@@ -178,9 +178,16 @@ def _decoded(
 ) -> NDArray[np.uint8]:
     """The pixels, upright; raises what Pillow raises of damage."""
     if kind == "HEIF":
-        # Loads 27 MB of libraries, which few services need.
-        from pillow_heif import register_heif_opener
-
+        try:
+            # Loads 27 MB of libraries, which few services need.
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise InvalidInputError(
+                field,
+                expected="an image that this installation reads",
+                got="a HEIC photo, and pillow-heif is not installed",
+                hint="save it as JPEG, or install rockstartf[heif] where images are decoded",
+            ) from error
         register_heif_opener(thumbnails=False)
     if kind in ("ICO", "CUR"):
         for width, height in _icon_sizes(data):

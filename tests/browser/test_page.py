@@ -38,7 +38,7 @@ def draw(page: Page, pixels: NDArray[np.uint8]) -> None:
             page.mouse.up()
 
 
-@pytest.mark.parametrize("digit", ["2", "5", "7"])
+@pytest.mark.parametrize("digit", ["2", "3", "5"])
 def test_a_drawn_digit_gets_its_label(page: Page, digit: str) -> None:
     path = sorted((shared_data("digits-png") / digit).iterdir())[0]
     draw(page, np.asarray(Image.open(path).convert("L")))

@@ -136,7 +136,7 @@ def test_bad_input_through_a_real_server(start_service, models):
     chunked = requests.post(f"{service.http}/predict/cnn", data=iter([b"x" * 2**20] * 25), headers={"Content-Type": "image/png"}, timeout=20)  # fmt: skip
     assert chunked.status_code == 413
     assert requests.get(f"{service.http}/predict/cnn", timeout=20).status_code == 405
-    assert post(service, IMAGE, "text/plain").status_code == 415
+    assert post(service, b"seven", "text/plain").status_code == 415
     assert requests.post(f"{service.http}/predict/nose", data=IMAGE, headers={"Content-Type": "image/png"}, timeout=20).status_code == 404  # fmt: skip
     assert post(service, IMAGE).status_code == 200
 

@@ -212,7 +212,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(gateway, images, tmp_p
     for arguments, naming in [
         (
             [tmp_path / "absent", "-o", tmp_path / "o.csv"],
-            "absent: expected a readable file, got No such",
+            "absent: no such file",
         ),
         ([images, "-o", tmp_path / "o.xls"], "ends in .csv, .jsonl, .parquet, got 'o.xls'"),
         ([images, "-o", tmp_path / "no" / "o.csv"], "there is no folder"),

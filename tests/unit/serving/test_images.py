@@ -2,6 +2,7 @@ import contextlib
 import io
 import re
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -496,4 +497,11 @@ def test_a_jpeg_of_many_scans_is_refused():
 def test_what_is_no_image_is_named_with_the_formats_that_are(data, got):
     expected = "expected an image (PNG, JPEG, WebP, GIF, BMP, TIFF, ICO, AVIF or HEIC), got "
     with pytest.raises(InvalidInputError, match=re.escape(expected + got)):
+        decode_image(data)
+
+
+def test_a_heic_says_what_to_install_where_it_cannot_be_read(monkeypatch):
+    data = heic(Image.new("RGB", (16, 16)))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(InvalidInputError, match=r"pillow-heif is not installed; save it as JPEG"):
         decode_image(data)
