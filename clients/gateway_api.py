@@ -41,7 +41,7 @@ Steps = Generator[Request, Response, Result]
 
 # How often a version that answered may be away when it is asked what its answer means: it is gone
 # since, or not on every server yet.
-_ATTEMPTS = 8
+_ATTEMPTS = 32
 _JSON = "application/json"
 # The gateway answers tensors by name as JSON, all else as one array.
 _ACCEPT = f"application/x-npy, {_JSON};q=0.5"
