@@ -142,8 +142,6 @@ def _folder_of(path: Path) -> Path:
 def _keras_model(path: Path, *, allow_code: bool) -> Any:
     if path.suffix != ".keras":
         _require_whole_h5(path, allow_code=allow_code)
-    if allow_code:
-        keras.config.enable_unsafe_deserialization()
     try:
         return keras.saving.load_model(
             path,
