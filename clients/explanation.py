@@ -79,6 +79,11 @@ class RowExplanation(msgspec.Struct, frozen=True):
     value: float | None = None
 
 
+# Made once: msgspec reads a class at its first use, which crashes when threads do so together.
+_EXPLANATION = msgspec.json.Decoder(Explanation)
+_ROW_EXPLANATION = msgspec.json.Decoder(RowExplanation)
+
+
 def explanation(
     model: str, image: bytes, version: int | None, of: str | None
 ) -> Steps[Explanation]:
@@ -98,7 +103,7 @@ def explanation(
     except InvalidInputError as error:
         raise invalid_request(error) from error
     response = yield _request(model, image, version, of, "application/json")
-    return _decoded(response.body, Explanation)
+    return _decoded(response.body, _EXPLANATION)
 
 
 def row_explanation(
@@ -121,7 +126,7 @@ def row_explanation(
         raise invalid_request(error) from error
     body = write_rows([row])
     response = yield _request(model, body, version, of, "application/json", "text/csv")
-    return _decoded(response.body, RowExplanation)
+    return _decoded(response.body, _ROW_EXPLANATION)
 
 
 def explanation_picture(
@@ -132,9 +137,9 @@ def explanation_picture(
     return response.body
 
 
-def _decoded(body: bytes, kind: type[T]) -> T:
+def _decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
-        return msgspec.json.decode(body, type=kind)
+        return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ServerError(
             Code.UNKNOWN, f"that is not a gateway of this release: no explanation ({error})"

@@ -267,19 +267,24 @@ class Contract(Record, frozen=True):
                 missing or of the wrong type.
         """
         try:
-            version = msgspec.json.decode(document, type=_Version).schema_version
+            version = _VERSION.decode(document).schema_version
             if version != SCHEMA_VERSION:
                 raise ContractError(
                     f"this contract has schema version {version}, this release of RockstarTF reads "
                     f"{SCHEMA_VERSION}: export the model again or use another release"
                 )
-            return msgspec.json.decode(document, type=cls)
+            return _CONTRACT.decode(document)
         except msgspec.MsgspecError as error:
             raise ContractError(f"not a contract: {error}") from error
 
 
 class _Version(msgspec.Struct):
     schema_version: int
+
+
+# Made once: msgspec reads a class at its first use, which crashes when threads do so together.
+_VERSION = msgspec.json.Decoder(_Version)
+_CONTRACT = msgspec.json.Decoder(Contract)
 
 
 def utc_now() -> datetime:

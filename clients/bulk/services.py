@@ -56,6 +56,10 @@ class _Answer(msgspec.Struct):
     predictions: list[_Each]
 
 
+# Made once: msgspec reads a class at its first use, which crashes when threads do so together.
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
 @dataclass(frozen=True)
 class Served:
     """What is known of a model before it is asked.
@@ -132,7 +136,7 @@ def _asking(path: str, examples: Sequence[Example]) -> Steps[Answered]:
         content_type, body = "application/json", _JSON.encode({"instances": instances})
     response = yield Request("POST", path, {"Content-Type": content_type}, body)
     try:
-        document = msgspec.json.decode(response.body, type=_Answer)
+        document = _ANSWER.decode(response.body)
     except msgspec.DecodeError as error:
         raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {error}") from error
     if len(document.predictions) != len(examples):

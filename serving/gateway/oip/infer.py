@@ -25,6 +25,8 @@ from serving.gateway.state import gateway
 
 # Says how many bytes of the body are JSON; the tensors' bytes follow.
 HEADER_LENGTH = "Inference-Header-Content-Length"
+# Made once: msgspec reads a class at its first use, which crashes when threads do so together.
+_REQUEST = msgspec.json.Decoder(InferRequest)
 
 
 def infer(model: str, version: str | None = None) -> Response:
@@ -65,7 +67,7 @@ def _split(body: bytes) -> tuple[bytes, bytes]:
 
 def _parse(document: bytes) -> InferRequest:
     try:
-        asked = msgspec.json.decode(document.removeprefix(BOM_UTF8), type=InferRequest)
+        asked = _REQUEST.decode(document.removeprefix(BOM_UTF8))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(
             "body",
