@@ -109,9 +109,12 @@ def test_no_accepted_request_fails_under_load(start: Start, base_path: Path) -> 
         outcomes = load.outcome()
     assert process.finish()[0] == 0
     # Each caller ends with a refusal that says "not here": nothing was begun and not answered.
-    assert set(outcomes) == {"answered", "gRPC UNAVAILABLE", "REST ConnectionRefusedError"}
     assert outcomes["gRPC UNAVAILABLE"] == CALLERS
-    assert outcomes["REST ConnectionRefusedError"] == CALLERS
+    # The kernel resets what connects between the last accept and the close of the listener.
+    reset = outcomes.pop("REST ConnectionResetError", 0)
+    assert reset <= 1
+    assert outcomes["REST ConnectionRefusedError"] == CALLERS - reset
+    assert set(outcomes) == {"answered", "gRPC UNAVAILABLE", "REST ConnectionRefusedError"}
 
 
 @pytest.fixture
