@@ -11,7 +11,7 @@ from tests.environments import environment
 from tests.images import png, stroke
 
 ROOT = Path(__file__).parents[3]
-MOST_MEGABYTES = 150
+MOST_MEGABYTES = 155
 
 SIZE = """
 import importlib.metadata, json
