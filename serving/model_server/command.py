@@ -54,7 +54,7 @@ def _serve(flags: Flags, signals: Signals, on_ready: OnReady | None) -> int:
     log.info("engine of a version: %s", in_words(flags.options.engine, find_runtimes()))
     server = ModelServer(flags.options)
     server.start()
-    signals.serving(partial(_remove_traces, flags))
+    signals.serving(partial(_remove_address_file, flags))
     if flags.address_file is not None:
         try:
             write_address_file(
@@ -67,14 +67,13 @@ def _serve(flags: Flags, signals: Signals, on_ready: OnReady | None) -> int:
         on_ready(server.grpc_address, server.rest_address)
     signals.wait()
     finished = server.stop()
-    _remove_traces(flags)
+    _remove_address_file(flags)
     log.info("stopped" if finished else "stopped, though some requests had not finished")
     if not finished:
         exit_now(0)
     return 0
 
 
-def _remove_traces(flags: Flags) -> None:
-    for path in (flags.address_file, flags.options.grpc.socket_path):
-        if path is not None:
-            path.unlink(missing_ok=True)
+def _remove_address_file(flags: Flags) -> None:
+    if flags.address_file is not None:
+        flags.address_file.unlink(missing_ok=True)

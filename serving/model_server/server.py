@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from serving.model_server.engines.engine import Loader
 from serving.model_server.grpc_api.server import GrpcServer
 from serving.model_server.grpc_api.service import handlers
-from serving.model_server.grpc_api.unix_socket import make_room
+from serving.model_server.grpc_api.unix_socket import SocketFile
 from serving.model_server.inference.core import Core
 from serving.model_server.listening import bind, join, reachable
 from serving.model_server.loading import loader
@@ -144,7 +144,7 @@ class ModelServer:
             if port:
                 _bound(flag, join(options.host, port), partial(bind, options.host, port)).close()
         if path := options.grpc.socket_path:
-            _bound(SOCKET_FLAG, path, partial(make_room, path))
+            _bound(SOCKET_FLAG, path, SocketFile(path).check)
 
     def _bind(self) -> None:
         self._grpc = self._bind_grpc(self._options.grpc, self._options.host)

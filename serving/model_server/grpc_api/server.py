@@ -1,17 +1,17 @@
 """The gRPC server: its settings, its addresses, its start and stop."""
 
-import socket
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 
 from serving.api.services import MAX_MESSAGE_BYTES
 from serving.model_server.grpc_api.admission import PATIENCE_SECONDS, Admission, Handlers
 from serving.model_server.grpc_api.streams import OpenStreams
-from serving.model_server.grpc_api.unix_socket import make_room
+from serving.model_server.grpc_api.unix_socket import SocketFile
 from serving.model_server.listening import bind, join
 from serving.model_server.options import GrpcOptions
 
@@ -40,6 +40,7 @@ class GrpcServer:
         self._server = new_server(options, [self._admission])
         self._credentials = _credentials(options)
         self._streams = OpenStreams()
+        self._socket_file: SocketFile | None = None
         # What few ask for is imported where it is asked for, so that the start is quick.
         self._health = None
         if options.health:
@@ -66,16 +67,16 @@ class GrpcServer:
         return self._add(join(host, port))
 
     def listen_at(self, path: Path) -> None:
-        """Bind a UNIX socket.
+        """Bind a UNIX socket; a server that listens there already gets no new connections.
 
         Raises:
-            OSError: taken, or a path that cannot be used.
+            OSError: the path cannot be used.
         """
-        make_room(path)
-        with socket.socket(socket.AF_UNIX) as plain:
-            plain.bind(str(path))
-        path.unlink()
-        self._add(f"unix:{path}")
+        file = SocketFile(path)
+        file.check()
+        self._add(f"unix:{quote(str(file.bound_as))}")
+        file.publish()
+        self._socket_file = file
 
     def start(self) -> None:
         """Answer calls."""
@@ -90,6 +91,8 @@ class GrpcServer:
         Returns:
             Set when all of them have ended.
         """
+        if self._socket_file is not None:
+            self._socket_file.remove()
         if self._health is not None:
             self._health.stop()
         self._admission.close(min(grace, PATIENCE_SECONDS))

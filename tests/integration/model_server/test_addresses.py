@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -25,25 +26,36 @@ def new_server(
     rest: RestOptions = OFF,
     host: str = "127.0.0.1",
     loader: FakeLoader | None = None,
+    model: str = "m",
 ) -> ModelServer:
     add_version(folder / "m", 1)
-    models = (ModelConfig("m", folder / "m"),)
+    models = (ModelConfig(model, folder / "m"),)
     options = ServerOptions(models=models, host=host, grpc=grpc, rest=rest)
     return ModelServer(options, load=loader or FakeLoader())
 
 
-def state(address: str) -> int:
+def new_channel(address: str) -> grpc.Channel:
+    """One with a connection of its own."""
+    return grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+
+
+def state_over(channel: grpc.Channel, model: str = "m") -> int:
     """Of the only version, asked over gRPC."""
     request = GET_MODEL_STATUS.request()
-    request.model_spec.name = "m"
-    with grpc.insecure_channel(address) as channel:
-        call: Any = channel.unary_unary(
-            GET_MODEL_STATUS.path,
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=GET_MODEL_STATUS.parse_response,
-        )
-        found: int = call(request, timeout=30).model_version_status[0].state
-        return found
+    request.model_spec.name = model
+    call: Any = channel.unary_unary(
+        GET_MODEL_STATUS.path,
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=GET_MODEL_STATUS.parse_response,
+    )
+    found: int = call(request, timeout=30).model_version_status[0].state
+    return found
+
+
+def state(address: str, model: str = "m") -> int:
+    """Over a new connection."""
+    with new_channel(address) as channel:
+        return state_over(channel, model)
 
 
 def failure(server: ModelServer) -> str:
@@ -67,6 +79,13 @@ def test_a_socket_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert state(f"unix:{tmp_path}/m.sock") == 30
 
 
+def test_a_socket_whose_path_a_url_would_quote(tmp_path: Path) -> None:
+    folder = tmp_path / "a %41#?é"
+    folder.mkdir()
+    with new_server(tmp_path, GrpcOptions(port=None, socket_path=folder / "m.sock")):
+        assert state(f"unix:{quote(str(folder))}/m.sock") == 30
+
+
 def test_a_socket_that_a_killed_server_left_behind(tmp_path: Path) -> None:
     path = tmp_path / "m.sock"
     with socket.socket(socket.AF_UNIX) as left:
@@ -75,17 +94,22 @@ def test_a_socket_that_a_killed_server_left_behind(tmp_path: Path) -> None:
         assert state(f"unix:{path}") == 30
 
 
-def test_a_socket_that_another_server_listens_on(tmp_path: Path) -> None:
+def test_a_socket_is_taken_over_from_another_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As gRPC does; the earlier server keeps its connections and leaves the path alone."""
     path = tmp_path / "m.sock"
-    grpc = GrpcOptions(port=None, socket_path=path)
-    loader = FakeLoader()
-    with new_server(tmp_path, grpc):
-        message = failure(new_server(tmp_path, grpc, loader=loader))
-        assert state(f"unix:{path}") == 30
-    assert message == (
-        f"cannot listen on {path} (--grpc_socket_path): another server listens there"
-    )
-    assert not loader.attempts  # found out before models were loaded
+    options = GrpcOptions(port=None, socket_path=path)
+    earlier = new_server(tmp_path, options)
+    earlier.start()
+    with new_channel(f"unix:{path}") as channel:
+        assert state_over(channel) == 30
+        with new_server(tmp_path, options, model="n"):
+            assert f"another server listens on {path} (--grpc_socket_path)" in caplog.text
+            assert state(f"unix:{path}", "n") == state_over(channel) == 30
+            earlier.stop(grace=0)
+            assert state(f"unix:{path}", "n") == 30
+    assert [file.name for file in tmp_path.iterdir()] == ["m"]
 
 
 @contextmanager
