@@ -11,6 +11,7 @@ from clients.notebook import bars, listing
 from serving import labels
 from serving.contract import Contract
 from serving.labels import Score, Value
+from serving.tables import Adjustments
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Answer:
         probabilities: float32 [inputs, labels], of each label; [0, 0] without labels.
         outputs: of a model that answers tensors, arrays [inputs, …] by name, else empty; strings
             are bytes in an array of objects.
+        adjusted: what was imputed, taken as "other" or ignored in rows of a table, by the position
+            of the input. A gateway lists ignored columns once for all rows of a request.
     """
 
     model: str
@@ -66,6 +69,7 @@ class Answer:
         default_factory=lambda: np.zeros((0, 0), np.float32), repr=False, compare=False
     )
     outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict, compare=False)
+    adjusted: Mapping[int, Adjustments] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         """For notebooks: one line for each input, or for each tensor."""
@@ -75,7 +79,13 @@ class Answer:
         return listing(f"{self.model} version {self.version}", rows)
 
 
-def answer_of(model: str, contract: Contract, outputs: NDArray[Any], top: int) -> Answer:
+def answer_of(
+    model: str,
+    contract: Contract,
+    outputs: NDArray[Any],
+    top: int,
+    adjusted: Mapping[int, Adjustments],
+) -> Answer:
     """What outputs mean.
 
     Args:
@@ -83,9 +93,11 @@ def answer_of(model: str, contract: Contract, outputs: NDArray[Any], top: int) -
         contract: of the version that answered.
         outputs: float [n, labels], probabilities; for a regression [n, 1], the numbers.
         top: how many labels to list for each.
+        adjusted: what was changed in rows of a table, by position.
     """
     if contract.task == "regression":
-        return Answer(model, contract.version, values=tuple(labels.values(outputs)))
+        values = tuple(labels.values(outputs))
+        return Answer(model, contract.version, values=values, adjusted=adjusted)
     # Read-only: predictions and answer share the numbers.
     probabilities = np.array(outputs, np.float32)
     probabilities.flags.writeable = False
@@ -95,5 +107,10 @@ def answer_of(model: str, contract: Contract, outputs: NDArray[Any], top: int) -
         for each, row in zip(named, probabilities, strict=True)
     )
     return Answer(
-        model, contract.version, predictions, labels=contract.labels, probabilities=probabilities
+        model,
+        contract.version,
+        predictions,
+        labels=contract.labels,
+        probabilities=probabilities,
+        adjusted=adjusted,
     )

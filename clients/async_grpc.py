@@ -51,11 +51,13 @@ class AsyncGrpcClient(AsyncConnection):
         version: int | None = None,
         label: str | None = None,
         top: int = 3,
+        strict: bool = False,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> Answer:
         """Predict one or several inputs; see `GrpcClient.predict`."""
         deadline = Deadline(timeout)
-        return await self._run(self._api.predict(model, inputs, version, label, top, deadline))
+        steps = self._api.predict(model, inputs, version, label, top, strict, deadline)
+        return await self._run(steps)
 
     async def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
         """The models that the client was told of; see `GrpcClient.models`."""

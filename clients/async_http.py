@@ -69,10 +69,12 @@ class AsyncHttpClient(AsyncConnection):
         version: int | None = None,
         label: str | None = None,
         top: int = 3,
+        strict: bool = False,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> Answer:
         """Predict one or several inputs; see `HttpClient.predict`."""
-        return await self._run(self._api.predict(model, inputs, version, label, top), timeout)
+        steps = self._api.predict(model, inputs, version, label, top, strict)
+        return await self._run(steps, timeout)
 
     async def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
         """The models that the gateway serves."""

@@ -1,13 +1,14 @@
 """The gateway's API, for clients of any transport: each call as the requests that it is made of.
 
 Predictions are asked for as an array: that is every label's probability, and the least work for
-the gateway. A model that answers tensors by name answers JSON instead. What the numbers mean is in
-the contract of the version that answered, which is read once, through the model's own signature.
+the gateway. Rows of a table are answered as JSON, which also says what was imputed; so does a model
+that answers tensors by name. What the numbers mean is in the contract of the version that answered,
+which is read once, through the model's own signature.
 """
 
 import io
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -34,6 +35,7 @@ from serving.api.messages.prediction_pb2 import SignatureDefMap
 from serving.api.status import Code
 from serving.contract import CONTRACT_INPUT, CONTRACT_SIGNATURE, Contract, ContractError
 from serving.errors import InvalidInputError
+from serving.tables import Adjustments
 from serving.tensor_inputs import from_json
 
 Result = TypeVar("Result")
@@ -43,6 +45,8 @@ Steps = Generator[Request, Response, Result]
 # since, or not on every server yet.
 _ATTEMPTS = 32
 _JSON = "application/json"
+# Labels to list; the gateway lists as many as there are.
+_ALL = 2**31 - 1
 # The gateway answers tensors by name as JSON, all else as one array.
 _ACCEPT = f"application/x-npy, {_JSON};q=0.5"
 _CONTRACT_QUERY = json.dumps(
@@ -58,7 +62,13 @@ class GatewayApi:
         self._contracts: dict[tuple[str, int], Contract] = {}
 
     def predict(
-        self, model: str, inputs: Inputs, version: int | None, label: str | None, top: int
+        self,
+        model: str,
+        inputs: Inputs,
+        version: int | None,
+        label: str | None,
+        top: int,
+        strict: bool,
     ) -> Steps[Answer]:
         """Predict inputs.
 
@@ -68,7 +78,8 @@ class GatewayApi:
         try:
             require_clear(model, version, label, top)
             examples = named_examples(inputs)
-            request = _prediction(model, encode(examples), version, label)
+            table = any(isinstance(each.example, Mapping) for each in examples)
+            request = _prediction(model, encode(examples), version, label, table, strict)
         except UnreadableExampleError as error:
             raise invalid_request(error, error.index) from error
         except InvalidInputError as error:
@@ -79,20 +90,22 @@ class GatewayApi:
             except InvalidRequestError as error:
                 raise renamed(error, examples) from error
             is_json = response.headers.get("content-type", "").startswith(_JSON)
-            answered, outputs = _rows(response) if is_json else _outputs(response)
+            answered, outputs, adjusted = _rows(response) if is_json else _outputs(response)
             try:
                 contract = yield from self._contract(model, answered)
             except NotFoundError:
                 continue
-            if isinstance(outputs, list):
+            if isinstance(outputs, list) and contract.task == "tensors":
                 return Answer(model, answered, outputs=_columns(outputs, contract))
+            if isinstance(outputs, list):
+                outputs = _numbers(outputs, contract)
             if outputs.shape[1:] != (contract.output_width,):
                 raise ServerError(
                     Code.INTERNAL,
                     f"model {model} version {answered} should answer {contract.output_width} "
                     f"numbers for each input, got shape {list(outputs.shape)}",
                 )
-            return answer_of(model, contract, outputs, top)
+            return answer_of(model, contract, outputs, top, adjusted)
         raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
 
     def models(self) -> Steps[tuple[ModelInfo, ...]]:
@@ -150,11 +163,18 @@ class GatewayApi:
         return contract
 
 
-def _prediction(model: str, body: Body, version: int | None, label: str | None) -> Request:
-    picked = {"version": version, "label": label}
+def _prediction(
+    model: str, body: Body, version: int | None, label: str | None, table: bool, strict: bool
+) -> Request:
+    picked = {
+        "version": version,
+        "label": label,
+        "top": _ALL if table else None,
+        "strict": "true" if strict else None,
+    }
     query = urlencode({name: value for name, value in picked.items() if value is not None})
     path = f"/predict/{quote(model, safe='')}" + (f"?{query}" if query else "")
-    headers = {"Content-Type": body.content_type, "Accept": _ACCEPT}
+    headers = {"Content-Type": body.content_type, "Accept": _JSON if table else _ACCEPT}
     return Request("POST", path, headers, body.content)
 
 
@@ -165,21 +185,40 @@ def _path(model: str, version: int | None, label: str | None) -> str:
     return path if label is None else f"{path}/labels/{quote(label, safe='')}"
 
 
-def _outputs(response: Response) -> tuple[int, NDArray[Any]]:
+def _outputs(response: Response) -> tuple[int, NDArray[Any], dict[int, Adjustments]]:
     """The version that answered, and what: float32 [n, labels], or [n, 1] for a regression."""
     try:
         version = int(response.headers["x-model-version"])
         outputs: NDArray[Any] = np.load(io.BytesIO(response.body), allow_pickle=False)
     except (KeyError, ValueError, EOFError) as error:
         raise _no_gateway("it did not answer an array") from error
-    return version, outputs
+    return version, outputs, {}
 
 
-def _rows(response: Response) -> tuple[int, list[dict[str, Any]]]:
-    """The version that answered, and its outputs by name, for each input."""
+def _rows(
+    response: Response,
+) -> tuple[int, list[dict[str, Any]], dict[int, Adjustments]]:
+    """The version that answered, what it answered to each input, and what was changed in inputs."""
     document = response.json()
     try:
-        return int(document["version"]), [dict(row) for row in document["predictions"]]
+        version, items = int(document["version"]), [dict(row) for row in document["predictions"]]
+        ignored = msgspec.convert(document.get("ignored", []), list[str])
+        changes = {
+            index: Adjustments(item.get("imputed", {}), item.get("other", {}), ignored)
+            for index, item in enumerate(items)
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise _no_gateway("it did not answer predictions") from error
+    return version, items, {index: each for index, each in changes.items() if each}
+
+
+def _numbers(items: list[dict[str, Any]], contract: Contract) -> NDArray[np.float32]:
+    """[inputs, labels], or [inputs, 1] for a regression."""
+    try:
+        if contract.task == "regression":
+            return np.array([[item["value"]] for item in items], np.float32)
+        scores = [{each["label"]: each["score"] for each in item["top"]} for item in items]
+        return np.array([[each[label] for label in contract.labels] for each in scores], np.float32)
     except (KeyError, TypeError, ValueError) as error:
         raise _no_gateway("it did not answer predictions") from error
 

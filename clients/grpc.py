@@ -64,6 +64,7 @@ class GrpcClient(Connection):
         version: int | None = None,
         label: str | None = None,
         top: int = 3,
+        strict: bool = False,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> Answer:
         """Predict one or several inputs.
@@ -75,13 +76,16 @@ class GrpcClient(Connection):
             version: None is the newest.
             label: picks the version instead.
             top: how many labels to list for each.
+            strict: of rows, whether missing values, unknown categories and other columns are
+                errors; else they are imputed or ignored, which the answer's `adjusted` says.
             timeout: seconds for everything together.
 
         Raises:
             CallError: the call failed; an InvalidRequestError where an input cannot be used.
         """
         deadline = Deadline(timeout)
-        return self._run(self._api.predict(model, inputs, version, label, top, deadline))
+        steps = self._api.predict(model, inputs, version, label, top, strict, deadline)
+        return self._run(steps)
 
     def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
         """The models that the client was told of; TensorFlow Serving cannot list its models.

@@ -71,6 +71,7 @@ class HttpClient(Connection):
         version: int | None = None,
         label: str | None = None,
         top: int = 3,
+        strict: bool = False,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> Answer:
         """Predict one or several inputs.
@@ -83,12 +84,15 @@ class HttpClient(Connection):
             version: None is the newest, or what the gateway's routes say.
             label: picks the version instead.
             top: how many labels to list for each.
+            strict: of rows, whether missing values, unknown categories and other columns are
+                errors; else they are imputed or ignored, which the answer's `adjusted` says.
             timeout: seconds for everything together.
 
         Raises:
             CallError: the call failed; an InvalidRequestError where an input cannot be used.
         """
-        return self._run(self._api.predict(model, inputs, version, label, top), timeout)
+        steps = self._api.predict(model, inputs, version, label, top, strict)
+        return self._run(steps, timeout)
 
     def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
         """The models that the gateway serves."""

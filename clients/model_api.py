@@ -34,6 +34,7 @@ from serving.api.status import Code
 from serving.contract import Contract, Input, TensorInput
 from serving.errors import InvalidInputError
 from serving.inputs import is_batch, prepare
+from serving.tables import Adjustments
 from serving.tensor_inputs import read_tensors, stack
 
 Result = TypeVar("Result")
@@ -66,6 +67,7 @@ class ModelApi:
         version: int | None,
         label: str | None,
         top: int,
+        strict: bool,
         deadline: Deadline,
     ) -> Steps[Answer]:
         """Predict inputs.
@@ -80,15 +82,16 @@ class ModelApi:
             raise invalid_request(error, error.index) from error
         except InvalidInputError as error:
             raise invalid_request(error) from error
+        adjusted: dict[int, Adjustments] = {}
         try:
             answer = yield from self._predicting.steps(
-                model, partial(_batch, examples), version, label, deadline
+                model, partial(_batch, examples, strict, adjusted), version, label, deadline
             )
         except InvalidInputError as error:
             raise invalid_request(error, _index(error.field, examples)) from error
         if answer.contract.task == "tensors":
             return Answer(model, answer.contract.version, outputs=answer.named)
-        return answer_of(model, answer.contract, answer.outputs, top)
+        return answer_of(model, answer.contract, answer.outputs, top, adjusted)
 
     def models(self, deadline: Deadline) -> Steps[tuple[ModelInfo, ...]]:
         """The models that the client was told of.
@@ -161,13 +164,24 @@ class ModelApi:
         )
 
 
-def _batch(examples: Sequence[NamedExample], spec: Input) -> Batch:
-    """All examples as the model takes them: float32 [n, *spec.shape], or arrays [n, …] by name."""
+def _batch(
+    examples: Sequence[NamedExample], strict: bool, adjusted: dict[int, Adjustments], spec: Input
+) -> Batch:
+    """All examples as the model takes them: float32 [n, *spec.shape], or arrays [n, …] by name.
+
+    `adjusted` gets what was changed in rows, by their position.
+    """
+    adjusted.clear()  # perhaps this is once more, for another version
     if isinstance(spec, TensorInput):
         arrays = [read_tensors(each.example, spec, each.field) for each in examples]
         return stack(arrays, [each.field for each in examples])
-    named = (each for example in examples for each in _split(example, spec))
-    return np.stack([prepare(each.example, spec, field=each.field) for each in named])
+    rows = []
+    for each in (each for example in examples for each in _split(example, spec)):
+        changes = Adjustments()
+        rows.append(prepare(each.example, spec, field=each.field, strict=strict, adjusted=changes))
+        if changes:
+            adjusted[len(rows) - 1] = changes
+    return np.stack(rows)
 
 
 def _split(named: NamedExample, spec: Input) -> Iterator[NamedExample]:

@@ -62,6 +62,11 @@ def _pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--top", type=click.IntRange(1), help="How many labels to list: 3, in .csv and .parquet 1."
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Fail rows with missing values, unknown categories or other columns.",
+)
 @json_option
 @click.option("--restart", is_flag=True, help="Replace the output, whole or cut off.")
 @click.option(
@@ -76,6 +81,7 @@ def predict(
     service: Service,
     version: int | None,
     top: int | None,
+    strict: bool,
     as_json: bool,
     restart: bool,
     retry_failed: bool,
@@ -101,7 +107,7 @@ def predict(
     _require_sense_of_output(output, as_json, again=restart or retry_failed)
     table = output is not None and output.suffix.lower() in (".csv", ".parquet")
     top = top or (1 if table else DEFAULT_TOP)
-    question = Question(service, model, version, top)
+    question = Question(service, model, version, top, strict)
     if output is None:
         # Who waits for words wants to know at once that nobody is there.
         pace = dataclasses.replace(pace, patience=0)

@@ -15,7 +15,7 @@ from clients.bulk.sources import Paths
 from clients.bulk.sources.stdin import STDIN
 from clients.bulk.state import Asked
 from commandline.exits import Exit
-from commandline.predict_to_screen import nothing_in
+from commandline.predict_to_screen import nothing_in, say_adjusted
 from commandline.predict_whom import NamedPaths, Question, service
 from commandline.progress import Progress
 
@@ -39,19 +39,21 @@ def predict_into_file(
     """
     named, place = NamedPaths(files, files_from), Files(output)
     _require_no_input(files, place)
-    with service(question) as (served, ask):
+    with service(question) as (served, ask, counts):
         asked = Asked(
             served.model,
             question.version,
             served.newest if question.version is None else None,
             question.top,
             retry,
+            question.strict,
         )
         source = Paths(named, tables=served.tables, leave_out=place.all())
         result = Output(place, asked, restart=restart)
         progress = Progress(lambda: source.count() if named.countable else None)
         with closing(result):
             summary = _fill(result, source, ask, pace, progress)
+    say_adjusted(counts)
     _summarise(summary, place, source.passed_over)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import click
 
+from clients.bulk.adjustments import AdjustmentCounts
 from clients.bulk.errors import BulkError
 from clients.bulk.item import Failed, Item, Outcome
 from clients.bulk.job import answers
@@ -45,7 +46,7 @@ def predict_to_screen(
         BulkError: there is nothing to predict.
     """
     named = NamedPaths(files, files_from)
-    with service(question) as (served, ask):
+    with service(question) as (served, ask, counts):
         source = Paths(named, tables=served.tables)
         with closing(answers(source, ask, pace)) as batches:
             shown = _show(batches, as_json)
@@ -58,6 +59,7 @@ def predict_to_screen(
             "predictions": shown.document,
         }
         echo_json(whole)
+    say_adjusted(counts)
     if shown.failed:
         raise click.exceptions.Exit(Exit.SOME_FAILED if shown.good else Exit.FAILED)
 
@@ -66,6 +68,12 @@ def nothing_in(source: Paths) -> str:
     """Why there is nothing to predict."""
     over = f"; {source.passed_over:,} other files were passed over" if source.passed_over else ""
     return f"there is nothing to predict: expected {source.wants}{over}"
+
+
+def say_adjusted(counts: AdjustmentCounts) -> None:
+    """Say on stderr what was imputed, taken as "other" and ignored in rows, if anything was."""
+    if summary := counts.summary():
+        click.echo(printable(f"{summary} With --strict such rows fail."), err=True)
 
 
 def _show(batches: Iterable[list[tuple[Item, int, Outcome]]], as_json: bool) -> _Shown:

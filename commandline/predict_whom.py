@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from clients.arguments import fixed_headers
+from clients.bulk.adjustments import AdjustmentCounts
 from clients.bulk.asking import Ask
 from clients.bulk.errors import BulkError
 from clients.bulk.services import (
@@ -38,27 +39,33 @@ class Question:
     model: str | None
     version: int | None
     top: int
+    strict: bool
 
 
 @contextmanager
-def service(question: Question) -> Iterator[tuple[Served, Ask]]:
-    """The model and how to ask it, as long as the connection is open.
+def service(question: Question) -> Iterator[tuple[Served, Ask, AdjustmentCounts]]:
+    """The model, how to ask it, and what is changed in rows, as long as the connection is open.
 
     Raises:
         CallError: the service cannot be asked.
         InvalidInputError: it is not clear which model is meant.
     """
-    to, version, top = question.to, question.version, question.top
+    to, counts = question.to, AdjustmentCounts()
+    how: dict[str, Any] = {
+        "version": question.version,
+        "top": question.top,
+        "strict": question.strict,
+    }
     if to.grpc is not None:
         said = tuple(fixed_headers(to.api_key, None).items())
         options = ChannelOptions(tls=to.tls, proxy=True)
         with TFServingClient(to.grpc, headers=lambda: said, options=options) as server:
-            served = served_over_grpc(server, question.model or "", version)
-            yield served, over_grpc(server, served.model, version=version, top=top)
+            served = served_over_grpc(server, question.model or "", question.version)
+            yield served, over_grpc(server, served.model, counts, **how), counts
         return
     with HttpClient(to.url, api_key=to.api_key, tls=to.tls, retry=NEVER_AGAIN) as client:
         served = served_over_http(client, question.model)
-        yield served, over_http(client, served.model, version=version, top=top)
+        yield served, over_http(client, served.model, counts, **how), counts
 
 
 class NamedPaths:

@@ -216,6 +216,9 @@ def _require_same(before: Asked, now: Asked, files: Files) -> None:
         what = "with" if before.retry else "without"
         raise ResumeError(f"{files.out} was begun {what} --retry-failed: finish it like that")
     hint = f"; --restart replaces what is in {files.part}"
+    if before.strict != now.strict:
+        what = "with" if before.strict else "without"
+        raise ResumeError(f"{files.out} was begun {what} --strict{hint}")
     for name in ("model", "version", "top"):
         was, is_ = getattr(before, name), getattr(now, name)
         # Who picks the version that was the newest one goes on as before.

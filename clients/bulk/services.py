@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.bulk.adjustments import AdjustmentCounts
 from clients.bulk.asking import Ask, reason_of
 from clients.bulk.item import Answered, Failed, Outcome
 from clients.errors import CallError, ServerError, call_error
@@ -24,7 +25,7 @@ from serving.csv_rows import write_rows
 from serving.errors import InvalidInputError
 from serving.inputs import prepare
 from serving.labels import Prediction, Score, Value, predictions, values
-from serving.tables import TextRow
+from serving.tables import Adjustments, TextRow
 
 # For a batch, not for an image.
 _TIMEOUT_S = 60.0
@@ -48,12 +49,15 @@ class _Each(msgspec.Struct):
     top: tuple[Score, ...] = ()
     reason: str = ""
     value: float | None = None
+    imputed: dict[str, float | str] = {}
+    other: dict[str, str] = {}
     error: _Error | None = None
 
 
 class _Answer(msgspec.Struct):
     version: int
     predictions: list[_Each]
+    ignored: list[str] = []
 
 
 # Made once: msgspec reads a class at its first use, which crashes when threads do so together.
@@ -115,18 +119,31 @@ def served_over_grpc(server: TFServingClient, model: str, version: int | None) -
     return Served(model, newest, isinstance(contract.input, TableInput))
 
 
-def over_http(client: HttpClient, model: str, *, version: int | None, top: int) -> Ask:
-    """Ask a gateway, which prepares the examples and sets bad ones aside."""
-    query = {"top": top, "partial": "true"} | ({} if version is None else {"version": version})
+def over_http(
+    client: HttpClient,
+    model: str,
+    counts: AdjustmentCounts,
+    *,
+    version: int | None,
+    top: int,
+    strict: bool,
+) -> Ask:
+    """Ask a gateway, which prepares the examples and sets bad ones aside.
+
+    `counts` gets what was imputed and ignored in rows; with `strict` such rows are bad ones.
+    """
+    query: dict[str, str | int] = {"top": top, "partial": "true"}
+    query |= {} if version is None else {"version": version}
+    query |= {"strict": "true"} if strict else {}
     path = f"/predict/{quote(model, safe='')}?{urlencode(query)}"
 
     def ask(examples: Sequence[Example]) -> Answered:
-        return client.call(_asking(path, examples), timeout=_TIMEOUT_S)
+        return client.call(_asking(path, examples, counts), timeout=_TIMEOUT_S)
 
     return ask
 
 
-def _asking(path: str, examples: Sequence[Example]) -> Steps[Answered]:
+def _asking(path: str, examples: Sequence[Example], counts: AdjustmentCounts) -> Steps[Answered]:
     rows = [example for example in examples if isinstance(example, TextRow)]
     if rows:
         content_type, body = "text/csv", write_rows(rows)
@@ -142,6 +159,9 @@ def _asking(path: str, examples: Sequence[Example]) -> Steps[Answered]:
     if len(document.predictions) != len(examples):
         got = f"{len(document.predictions)} answers to {len(examples)} examples"
         raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {got}")
+    answered = [each for each in document.predictions if each.error is None]
+    ignored = document.ignored
+    counts.add(len(answered), [Adjustments(each.imputed, each.other, ignored) for each in answered])
     return Answered(document.version, [_outcome(each) for each in document.predictions])
 
 
@@ -154,17 +174,30 @@ def _outcome(each: _Each) -> Outcome:
     return Prediction(each.label, each.score, each.top, each.reason)
 
 
-def over_grpc(server: TFServingClient, model: str, *, version: int | None, top: int) -> Ask:
-    """Ask a model server; the examples are prepared here, and bad ones set aside."""
+def over_grpc(
+    server: TFServingClient,
+    model: str,
+    counts: AdjustmentCounts,
+    *,
+    version: int | None,
+    top: int,
+    strict: bool,
+) -> Ask:
+    """Ask a model server; the examples are prepared here, and bad ones set aside.
+
+    See `over_http` for the arguments.
+    """
     predictor = Predictor(server)
 
     def ask(examples: Sequence[Example]) -> Answered:
         failed: dict[int, Failed] = {}
+        adjusted: list[Adjustments] = []
 
         def batch(spec: Input) -> NDArray[Any]:
             # Perhaps once more, for another version.
             failed.clear()
-            tensors = [_prepared(example, spec) for example in examples]
+            adjusted.clear()
+            tensors = [_prepared(example, spec, strict, adjusted) for example in examples]
             good = [tensor for tensor in tensors if not isinstance(tensor, InvalidInputError)]
             bad = {n: each for n, each in enumerate(tensors) if isinstance(each, InvalidInputError)}
             if not good:
@@ -175,6 +208,7 @@ def over_grpc(server: TFServingClient, model: str, *, version: int | None, top: 
             return np.stack(good)
 
         answer = predictor.predict(model, batch, version=version, timeout=_TIMEOUT_S)
+        counts.add(len(examples) - len(failed), adjusted)
         contract = answer.contract
         good: list[Prediction] | list[Value] = (
             values(answer.outputs)
@@ -188,8 +222,13 @@ def over_grpc(server: TFServingClient, model: str, *, version: int | None, top: 
     return ask
 
 
-def _prepared(example: Example, spec: Input) -> NDArray[Any] | InvalidInputError:
+def _prepared(
+    example: Example, spec: Input, strict: bool, adjusted: list[Adjustments]
+) -> NDArray[Any] | InvalidInputError:
+    changes = Adjustments()
     try:
-        return prepare(example, spec, field="item")
+        tensor = prepare(example, spec, field="item", strict=strict, adjusted=changes)
     except InvalidInputError as error:
         return error
+    adjusted.append(changes)
+    return tensor

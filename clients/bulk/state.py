@@ -22,6 +22,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         newest: the newest version when the run began, where that is known.
         top: how many labels are listed.
         retry: whether only items that failed before are asked for.
+        strict: whether rows fail of which something would be imputed or ignored.
     """
 
     model: str
@@ -29,6 +30,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     newest: int | None = None
     top: int = 1
     retry: bool = False
+    strict: bool = False
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -86,6 +86,17 @@ def test_rows_over_both_clients(start_service, models, tmp_path):
             ]
             answer = client.predict("price", incomplete)
             np.testing.assert_allclose([v.value for v in answer.values], [2, 2, 1])
+            green, narrow, unknown = (answer.adjusted[row] for row in range(3))
+            assert green.other == {"colour": "green"}
+            assert green.ignored == ["price"]
+            assert narrow.imputed == unknown.imputed == {"petal width": 1}
+            for row in incomplete:
+                with pytest.raises(InvalidRequestError, match=r"petal width|colour|price"):
+                    client.predict("price", [row], strict=True)
+            assert client.predict("price", ROWS, strict=True).adjusted == {}
+            answer = client.predict("species", [{"colour": "white"}], top=1)
+            assert answer.probabilities.shape == (1, 4)
+            assert len(answer.predictions[0].top) == 1
             with pytest.raises(InvalidRequestError, match=r"petal width: .*the text 'wide'"):
                 client.predict("price", ROW | {"petal width": "wide"})
             with pytest.raises(InvalidRequestError, match="inf"):
@@ -123,6 +134,25 @@ def test_predict_takes_csv_files(start_service, models, tmp_path):
         assert wrong.returncode == 4
         assert f"{second}:2: petal width: expected a number" in wrong.stderr
         assert len(wrong.stdout.splitlines()) == 4
+
+
+def test_predict_says_what_it_changed_in_rows(start_service, models, tmp_path):
+    service = start_service(models)
+    file, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    file.write_text("colour,width\nred,2\ngreen,3\n")
+    for place in (["--url", service.http], ["--grpc", service.grpc]):
+        ask = ("predict", *place, "--model", "price", str(file))
+        done = rockstar(*ask)
+        assert done.returncode == 0
+        assert len(done.stdout.splitlines()) == 2
+        assert done.stderr == (
+            "Imputed: petal width in 2 of 2 rows. Unknown categories taken as other: colour in 1 of 2 "
+            "rows. Ignored columns: width. With --strict such rows fail.\n"
+        )
+        assert "petal width in 2 of 2 rows" in rockstar(*ask, "-o", str(out), "--restart").stderr
+        strict = rockstar(*ask, "--strict")
+        assert strict.returncode == 1
+        assert f"{file}:1: " in strict.stderr
 
 
 def test_explain_takes_csv_files(start_service, models, tmp_path):

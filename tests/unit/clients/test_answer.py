@@ -13,7 +13,7 @@ PROBABILITIES = np.array([[0.1, 0.2, 0.6, 0.1], [0.7, 0.1, 0.1, 0.1]], np.float3
 
 
 def classified(**changes) -> Answer:
-    return answer_of("toy", make_contract(**changes), PROBABILITIES, 3)
+    return answer_of("toy", make_contract(**changes), PROBABILITIES, 3, {})
 
 
 def test_of_a_classification():
@@ -37,7 +37,7 @@ def test_below_the_threshold_of_the_model_there_is_no_label():
 
 
 def test_of_a_regression():
-    answer = answer_of("price", regression(), np.float32([[1.5], [2]]), 3)
+    answer = answer_of("price", regression(), np.float32([[1.5], [2]]), 3, {})
     assert [each.value for each in answer.values] == [1.5, 2.0]
     assert (answer.predictions, answer.labels, answer.probabilities.shape) == ((), (), (0, 0))
 
@@ -92,7 +92,7 @@ def test_labels_break_nothing_in_a_notebook():
 
 
 def test_many_inputs_in_a_notebook():
-    many = answer_of("toy", make_contract(), np.repeat(PROBABILITIES, 50, axis=0), 3)
+    many = answer_of("toy", make_contract(), np.repeat(PROBABILITIES, 50, axis=0), 3, {})
     assert Page(many._repr_html_()).texts[-1] == "and 80 more"
-    numbers = answer_of("price", regression(), np.float32([[1.5], [2]]), 3)
+    numbers = answer_of("price", regression(), np.float32([[1.5], [2]]), 3, {})
     assert Page(numbers._repr_html_()).texts == ["price version 1", "0", "1.5", "1", "2"]
