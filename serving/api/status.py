@@ -51,6 +51,19 @@ HTTP_STATUS: dict[Code, int] = {
 }
 
 
+# TensorFlow Serving's limit (`grpc_status_util.cc`). gRPC sends a message as a header, and clients
+# that get larger ones than they allow (8 KiB) lose the code as well.
+_MAX_GRPC_MESSAGE_BYTES = 1024
+
+
+def grpc_message(message: str) -> str:
+    """A message as gRPC sends it: cut where it is long, between characters."""
+    data = message.encode(errors="replace")
+    if len(data) <= _MAX_GRPC_MESSAGE_BYTES:
+        return message
+    return data[:_MAX_GRPC_MESSAGE_BYTES].decode(errors="ignore") + "...TRUNCATED"
+
+
 class StatusError(Exception):
     """A call that failed, with its canonical code; the message is meant for the caller."""
 

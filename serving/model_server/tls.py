@@ -4,12 +4,10 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from google.protobuf import text_format
-
 from serving.api.messages.ssl_config_pb2 import SSLConfig
 from serving.model_server.models.config import ConfigError
 from serving.model_server.options import TlsOptions
-from serving.text_files import EncodingError, read_text
+from serving.model_server.text_proto import parse_text_proto, read_config
 
 
 def read_ssl_config(file: Path) -> TlsOptions:
@@ -22,18 +20,10 @@ def read_ssl_config(file: Path) -> TlsOptions:
         ConfigError: not readable, not in that format, or what it holds cannot be used together.
     """
     where = f"SSL config file {file}"
-    try:
-        message = text_format.Parse(read_text(file), SSLConfig())
-    except OSError as error:
-        raise ConfigError(f"{where} cannot be read: {error.strerror}") from error
-    except text_format.ParseError as error:
-        # Only the place: the parser's message may quote the key.
-        raise ConfigError(
-            f"{where}, line {error.GetLine()}: not in the text format of SSLConfig, such as "
-            r'server_cert: "-----BEGIN CERTIFICATE-----\n…"'
-        ) from None
-    except EncodingError as error:
-        raise ConfigError(f"{where}: {error}") from error
+    # The parser's message may quote the key.
+    hint = r'expected such as server_cert: "-----BEGIN CERTIFICATE-----\n…"'
+    text = read_config(file, where)
+    message = parse_text_proto(text, SSLConfig, where, hint=hint, secret=True)
     _check_pem(message, where)
     if message.client_verify and not message.custom_ca:
         raise ConfigError(f"{where}: client_verify needs custom_ca, whose clients are let in")

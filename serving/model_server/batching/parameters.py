@@ -11,11 +11,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from google.protobuf import text_format
-
 from serving.api.messages.batching_parameters_pb2 import BatchingParameters as Message
 from serving.model_server.models.config import ConfigError
-from serving.text_files import EncodingError, read_text
+from serving.model_server.text_proto import parse_text_proto, read_config
 
 log = logging.getLogger(__name__)
 
@@ -79,16 +77,8 @@ def read_parameters(path: Path, effective: Collection[str] = FIELDS) -> Batching
         ConfigError: not readable, not in that format, or with values that do not fit together.
     """
     where = f"batching parameters file {path}"
-    try:
-        message = text_format.Parse(read_text(path), Message())
-    except OSError as error:
-        raise ConfigError(f"{where} cannot be read: {error.strerror}") from error
-    except EncodingError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    except text_format.ParseError as error:
-        raise ConfigError(
-            f"{where}: {error} (numbers are written as `max_batch_size {{ value: 128 }}`)"
-        ) from error
+    hint = "numbers are written as `max_batch_size { value: 128 }`"
+    message = parse_text_proto(read_config(path, where), Message, where, hint=hint)
     _tell_ineffective(message, effective, where)
     return _parameters(message, where)
 

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from serving.api import services
 from serving.api.messages import inference_pb2, prediction_pb2
 from serving.api.signature import signature_def_map
-from serving.api.status import Code, StatusError
+from serving.api.status import Code, StatusError, grpc_message
 from serving.api.tensors import write_tensor
 from serving.model_server.deadline import Deadline
 from serving.model_server.grpc_api.admission import Handlers
@@ -176,7 +176,7 @@ def _guard(
 
 
 def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> NoReturn:
-    context.abort(code, message)
+    context.abort(code, grpc_message(message))
 
 
 def _answered_by(

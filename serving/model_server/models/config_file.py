@@ -7,13 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from google.protobuf import text_format
-
 from serving.api.messages.model_server_config_pb2 import ModelServerConfig
 from serving.api.status import Code, StatusError
 from serving.model_server.models.config import ConfigError, ModelConfig
 from serving.model_server.models.config_message import model_configs
-from serving.text_files import EncodingError, read_text
+from serving.model_server.text_proto import parse_text_proto, read_config
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +22,7 @@ def read_config_file(path: Path) -> tuple[ModelConfig, ...]:
     Raises:
         ConfigError: not readable, not in that format, or with a model that cannot be served.
     """
-    return _parse(_read(path), path)
+    return _parse(read_config(path, _where(path)), path)
 
 
 class Reloadable(Protocol):
@@ -82,7 +80,7 @@ class ConfigFileWatcher:
     def look(self) -> None:
         """Read the file once, and reload where it says something else than what is served."""
         try:
-            text = _read(self._path)
+            text = read_config(self._path, _where(self._path))
             if text != self._text:
                 self._text, self._configs = text, None
                 self._configs = _parse(text, self._path)
@@ -93,7 +91,7 @@ class ConfigFileWatcher:
         except ConfigError as error:
             self._report(f"{error}; what was served before stays")
         except StatusError as error:
-            self._report(f"model config file {self._path}: {error.message}")
+            self._report(f"{_where(self._path)}: {error.message}")
             if self._labels_may_wait and error.code == Code.FAILED_PRECONDITION:
                 self._reload_all_but_labels()
         else:
@@ -124,28 +122,21 @@ class ConfigFileWatcher:
         self._trouble = trouble
 
 
-def _read(path: Path) -> str:
-    try:
-        return read_text(path)
-    except OSError as error:
-        raise ConfigError(f"model config file {path} cannot be read: {error.strerror}") from error
-    except EncodingError as error:
-        raise ConfigError(f"model config file {path}: {error}") from error
+def _where(path: Path) -> str:
+    return f"model config file {path}"
 
 
 def _parse(text: str, path: Path) -> tuple[ModelConfig, ...]:
-    try:
-        message = text_format.Parse(text, ModelServerConfig())
-    except text_format.ParseError as error:
-        raise ConfigError(f"model config file {path}: {error}") from error
+    where = _where(path)
+    message = parse_text_proto(text, ModelServerConfig, where)
     if message.WhichOneof("config") != "model_config_list":
         got = message.WhichOneof("config") or "nothing"
         raise ConfigError(
-            f"model config file {path} names no model: expected model_config_list {{ config {{ "
+            f"{where} names no model: expected model_config_list {{ config {{ "
             'name: "…" base_path: "/…" model_platform: "tensorflow" } }, or an empty '
             f"model_config_list {{}} to begin without models; got {got}"
         )
     try:
         return model_configs(message.model_config_list)
     except ConfigError as error:
-        raise ConfigError(f"model config file {path}: {error}") from error
+        raise ConfigError(f"{where}: {error}") from error

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from google.protobuf import text_format
-
 from serving.api.messages.monitoring_config_pb2 import MonitoringConfig
 from serving.model_server.models.config import ConfigError
 from serving.model_server.options import MonitoringOptions
-from serving.text_files import EncodingError, read_text
+from serving.model_server.text_proto import parse_text_proto, read_config
 
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 
@@ -22,12 +20,7 @@ def read_monitoring_config(file: Path) -> MonitoringOptions:
         ConfigError: not readable, not in that format, or with a path that cannot be used.
     """
     where = f"monitoring config file {file}"
-    try:
-        message = text_format.Parse(read_text(file), MonitoringConfig())
-    except OSError as error:
-        raise ConfigError(f"{where} cannot be read: {error.strerror}") from error
-    except (text_format.ParseError, EncodingError) as error:
-        raise ConfigError(f"{where}: {error}") from error
+    message = parse_text_proto(read_config(file, where), MonitoringConfig, where)
     prometheus = message.prometheus_config
     if not prometheus.enable:
         return MonitoringOptions()

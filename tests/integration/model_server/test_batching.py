@@ -141,7 +141,7 @@ def test_each_version_as_it_says_itself(start: Start, flags: list[str], base_pat
     versions = ask(rest, "/v1/models/toy")[1]["model_version_status"]
     broken = next(each for each in versions if each["version"] == "3")
     assert broken["state"] == "END"
-    assert "batching_params.pbtxt: 1:17" in broken["status"]["error_message"]
+    assert "tensorflow.serving.BatchingParameters: 1:17" in broken["status"]["error_message"]
     process.popen.terminate()
     log = process.finish()[1]
     assert "without effect here: max_batch_size, max_enqueued_batches" in log

@@ -199,5 +199,5 @@ def test_a_wrong_config_file(start: Start, base_path: Path, config: Path) -> Non
     )
     code, log = process.finish()
     assert code == 1
-    assert f"cannot start: monitoring config file {config}: 1:1 : " in log
+    assert f"cannot start: monitoring config file {config}: Error parsing text-format" in log
     assert 'has no field named "prometheus"' in log

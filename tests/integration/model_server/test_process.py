@@ -226,7 +226,7 @@ def test_a_config_file_that_is_wrong(start: Start, tmp_path: Path) -> None:
     config = tmp_path / "models.config"
     config.write_text("nonsense")
     (line,) = failure(start, f"--model_config_file={config}")
-    assert f"cannot start: model config file {config}: 1:1" in line
+    assert f"cannot start: model config file {config}: Error parsing text-format" in line
 
 
 def test_sigterm_lets_requests_finish(start: Start, base_path: Path, tmp_path: Path) -> None:

@@ -93,7 +93,9 @@ def test_a_file_in_another_format_is_not_quoted(tmp_path: Path) -> None:
     path.write_text(f"server_key: {KEY}")
     with pytest.raises(ConfigError) as caught:
         read_ssl_config(path)
-    assert str(caught.value).startswith(f"SSL config file {path}, line 1: not in the text format")
+    assert str(caught.value).startswith(
+        f"SSL config file {path}: Error parsing text-format tensorflow.serving.SSLConfig: line 1 ("
+    )
     assert not [line for line in KEY.splitlines() if line in str(caught.value)]
 
 

@@ -48,6 +48,12 @@ def test_status_of_one_version(models: Any) -> None:
     ("request_", "code", "details"),
     [
         (status_request("m"), "NOT_FOUND", "Could not find any versions of model m"),
+        # Clients take headers of 8 KiB.
+        (
+            status_request("m" * 20_000),
+            "NOT_FOUND",
+            f"Could not find any versions of model {'m' * 20_000}"[:1024] + "...TRUNCATED",
+        ),
         (status_request(version=7), "NOT_FOUND", "Could not find version 7 of model toy"),
         (
             get_model_status_pb2.GetModelStatusRequest(),

@@ -58,6 +58,30 @@ def test_every_code_has_its_grpc_status(code: Code) -> None:
     assert context.aborted == (grpc.StatusCode[code.name], "why")
 
 
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ("e" * 1024, "e" * 1024),
+        ("e" * 1025, "e" * 1024 + "...TRUNCATED"),
+        ("é" * 600, "é" * 512 + "...TRUNCATED"),
+        ("e" + "é" * 600, "e" + "é" * 511 + "...TRUNCATED"),  # not within a character
+        ("\ud800", "\ud800"),
+        ("\ud800" * 1025, "?" * 1024 + "...TRUNCATED"),
+    ],
+    ids=["short", "long", "é", "eé", "surrogate", "surrogates"],
+)
+def test_long_messages_are_cut(message: str, sent: str) -> None:
+    """As in TensorFlow Serving's grpc_status_util.cc."""
+
+    def fail(*_: object) -> None:
+        raise StatusError(Code.INVALID_ARGUMENT, message)
+
+    context = Context()
+    with pytest.raises(AbortedError):
+        call(fail, context)
+    assert context.aborted == (grpc.StatusCode.INVALID_ARGUMENT, sent)
+
+
 def test_an_internal_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("secret")

@@ -77,7 +77,10 @@ def one(fields: str) -> str:
     [
         ("", "names no model: expected model_config_list { config { name:"),
         ("custom_model_config {}", "got custom_model_config"),
-        ("model_config_list { config { name: 3 } }", "1:36"),
+        (
+            "model_config_list { config { name: 3 } }",
+            "Error parsing text-format tensorflow.serving.ModelServerConfig: 1:36",
+        ),
         (one("nom: 'm'"), 'no field named "nom"'),
         (
             one("name: 'm'"),
