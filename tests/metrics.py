@@ -2,6 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
+CORE = ":tensorflow:core:"
 SERVING = ":tensorflow:serving:"
 SAVED_MODEL = ":tensorflow:cc:saved_model:"
 

@@ -6,7 +6,7 @@ from serving.model_server.batching.batcher import Batcher
 from serving.model_server.engines.choice import choose_runtime, find_runtimes
 from serving.model_server.engines.engine import Engine, Loader, ServableId
 from serving.model_server.engines.litert import LiteRTEngine
-from serving.model_server.measured import MeasuredLoader
+from serving.model_server.measured import CountedEngine, MeasuredLoader
 from serving.model_server.observer import Observer
 from serving.model_server.options import BatchingOptions, EngineOptions, ServerOptions
 from serving.model_server.verification import verify
@@ -64,8 +64,9 @@ class RestingLoader:
             LoadError: it cannot be loaded.
         """
         engine = self._load(servable_id, folder)
-        if isinstance(engine, LiteRTEngine):
-            engine.rest()
+        resting = engine.engine if isinstance(engine, CountedEngine) else engine
+        if isinstance(resting, LiteRTEngine):
+            resting.rest()
         return engine
 
 

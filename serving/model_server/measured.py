@@ -1,7 +1,7 @@
 """Engines, loaders and calls that are measured: what they do is told to an observer."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -80,7 +80,7 @@ class MeasuredEngine:
         """See Engine."""
         started = time.perf_counter()
         outputs = self._engine.run(signature, feeds, fetches, deadline)
-        self._observer.run(self._model, self._api, self._engine.name, time.perf_counter() - started)
+        self._observer.run(self._model, self._api, time.perf_counter() - started)
         return outputs
 
     def close(self) -> None:
@@ -88,8 +88,53 @@ class MeasuredEngine:
         self._engine.close()
 
 
+class CountedEngine:
+    """An Engine of which every run is counted, whoever asks for it.
+
+    Attributes:
+        engine: the one that runs.
+    """
+
+    def __init__(self, engine: Engine, observer: Observer) -> None:
+        self.engine = engine
+        self._observer = observer
+
+    @property
+    def name(self) -> str:
+        """See Engine."""
+        return self.engine.name
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """See Engine."""
+        return self.engine.signatures
+
+    def run(
+        self,
+        signature: str,
+        feeds: Mapping[str, NDArray[Any]],
+        fetches: Sequence[str],
+        deadline: Deadline = NO_DEADLINE,
+    ) -> dict[str, NDArray[Any]]:
+        """See Engine."""
+        started = time.perf_counter()
+        outputs = self.engine.run(signature, feeds, fetches, deadline)
+        self._observer.graph_run(
+            time.perf_counter() - started, _bytes(feeds.values()), _bytes(outputs.values())
+        )
+        return outputs
+
+    def close(self) -> None:
+        """See Engine."""
+        self.engine.close()
+
+
+def _bytes(arrays: Iterable[NDArray[Any]]) -> int:
+    return sum(array.nbytes for array in arrays)
+
+
 class MeasuredLoader:
-    """A Loader around another one."""
+    """A Loader around another one; what it loads counts its runs."""
 
     def __init__(self, load: Loader, observer: Observer) -> None:
         self._load = load
@@ -108,4 +153,4 @@ class MeasuredLoader:
             loaded = True
         finally:
             self._observer.load(folder, loaded=loaded, seconds=time.perf_counter() - started)
-        return engine
+        return CountedEngine(engine, self._observer)

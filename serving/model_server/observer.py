@@ -22,8 +22,12 @@ class Observer(Protocol):
         """
         ...
 
-    def run(self, model: str, api: str, runtime: str, seconds: float) -> None:
-        """A request was run by an engine of that name, without an error."""
+    def run(self, model: str, api: str, seconds: float) -> None:
+        """A request was run by an engine, without an error, alone or in a batch."""
+        ...
+
+    def graph_run(self, seconds: float, input_bytes: int, output_bytes: int) -> None:
+        """An engine ran once without an error, for a request, a batch or a warmup."""
         ...
 
     def examples(self, model: str, count: int) -> None:
@@ -34,8 +38,8 @@ class Observer(Protocol):
         """A version was loaded, or failed to; its warmup is not part of that."""
         ...
 
-    def warmup(self, folder: Path, code: Code, seconds: float) -> None:
-        """A version was warmed up, or failed to be."""
+    def warmup(self, folder: Path, code: Code, seconds: float, records: int) -> None:
+        """A version was warmed up, or failed to be, with so many records read."""
         ...
 
     def batching(self, thread_pool_name: str) -> BatchingObserver:

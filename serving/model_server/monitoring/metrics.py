@@ -1,7 +1,7 @@
 """The server's metrics; names, labels and buckets are those of TensorFlow Serving.
 
-Those of batching are in `batching.py`. Times are in microseconds. Where nothing else is said,
-buckets end at 10 * 1.8**n, n = 0 to 32.
+Those of batching are in `batching.py`, those of graphs in `graphs.py`. Times are in microseconds.
+Unless noted otherwise, buckets end at 10 * 1.8**n, n = 0 to 32.
 
 | :tensorflow:serving:        | type      | labels                      | counts              |
 | --------------------------- | --------- | --------------------------- | ------------------- |
@@ -11,6 +11,8 @@ buckets end at 10 * 1.8**n, n = 0 to 32.
 | request_example_counts      | histogram | model (buckets end at 2**n) | tf.Examples of each |
 | request_example_count_total | counter   | model                       | tf.Examples         |
 | model_warmup_latency        | histogram | model_path, status          | time of a warmup    |
+| model_warmup_records_read   | counter   | model_path, status          | its records         |
+| request_log_count           | counter   | model_name, status_code     | never: no log       |
 
 | :tensorflow:cc:saved_model: | type      | labels                      | counts              |
 | --------------------------- | --------- | --------------------------- | ------------------- |
@@ -22,7 +24,7 @@ buckets end at 10 * 1.8**n, n = 0 to 32.
 - `entrypoint` is `GRPC` or `REST`; `API` is `Predict`, `Classify` or `Regress`. The latency of a
   REST request has it in small letters, and empty for status and metadata.
 - Not counted, because TensorFlow Serving does not: MultiInference, status and metadata over gRPC.
-- `runtime` names the engine, where TensorFlow Serving writes `TF1` whatever runs the model.
+- `runtime` is `TF1`, as in TensorFlow Serving, whatever runs the model.
 - `model_path` is the version's folder.
 
 A counter or histogram appears with its labels when it first counts. Useful questions to Prometheus:
@@ -40,6 +42,7 @@ from prometheus_client import CollectorRegistry
 from serving.api.status import Code
 from serving.model_server.monitoring.batching import BatchingMetrics
 from serving.model_server.monitoring.collectors import Counter, Sampler, exponential
+from serving.model_server.monitoring.graphs import GraphMetrics
 
 _LATENCIES = exponential(10, 1.8, 33)
 _POWERS_OF_TWO = exponential(1, 2, 15)
@@ -97,6 +100,19 @@ class ServerMetrics:
             "Microseconds to replay the warmup requests of a version.",
             _LATENCIES,
         )
+        self._warmup_records_read = Counter(
+            registry,
+            f"{serving}model_warmup_records_read",
+            ("model_path", "status"),
+            "Warmup records of a version.",
+        )
+        Counter(
+            registry,
+            f"{serving}request_log_count",
+            ("model_name", "status_code"),
+            "Requests that were logged.",
+        )
+        self._graphs = GraphMetrics(registry)
         self._load_attempt_count = Counter(
             registry,
             f"{saved_model}load_attempt_count",
@@ -121,9 +137,13 @@ class ServerMetrics:
             model = self._told_apart(model)
         self._request_count.add(model, code.name)
 
-    def run(self, model: str, api: str, runtime: str, seconds: float) -> None:
+    def run(self, model: str, api: str, seconds: float) -> None:
         """See Observer."""
-        self._runtime_latency.add(_microseconds(seconds), model, api, runtime)
+        self._runtime_latency.add(_microseconds(seconds), model, api, "TF1")
+
+    def graph_run(self, seconds: float, input_bytes: int, output_bytes: int) -> None:
+        """See Observer."""
+        self._graphs.ran(_microseconds(seconds), input_bytes, output_bytes)
 
     def examples(self, model: str, count: int) -> None:
         """See Observer."""
@@ -135,10 +155,12 @@ class ServerMetrics:
         self._load_attempt_count.add(str(folder), "success" if loaded else "fail")
         if loaded:
             self._load_latency.add(str(folder), amount=_microseconds(seconds))
+            self._graphs.built(_microseconds(seconds))
 
-    def warmup(self, folder: Path, code: Code, seconds: float) -> None:
+    def warmup(self, folder: Path, code: Code, seconds: float, records: int) -> None:
         """See Observer."""
         self._warmup_latency.add(_microseconds(seconds), str(folder), code.name)
+        self._warmup_records_read.add(str(folder), code.name, amount=records)
 
     def batching(self, thread_pool_name: str) -> BatchingMetrics:
         """See Observer; once, for the names of the metrics can be given only once."""

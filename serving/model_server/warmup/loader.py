@@ -78,18 +78,23 @@ class WarmingLoader:
             if code != Code.OK:
                 engine.close()
             if self._observer is not None:
-                self._observer.warmup(folder, code, seconds)
+                self._observer.warmup(folder, code, seconds, warmup.records)
         warmup.report(servable_id, seconds)
         return engine
 
 
 class _Warmup:
-    """The replay of one file, and what became of its records."""
+    """The replay of one file, and what became of its records.
+
+    Attributes:
+        records: that were read and could be used.
+    """
 
     def __init__(self, engine: Engine, iterations: int, *, check_method: bool) -> None:
         self._engine = engine
         self._iterations = iterations
         self._check_method = check_method
+        self.records = 0
         self._requests = 0
         self._passed_over = 0
         self._skipped = 0
@@ -106,6 +111,7 @@ class _Warmup:
                 if number > MAX_RECORDS:
                     raise _invalid(f"it has more than {MAX_RECORDS} records")
                 self._take(number, data)
+                self.records = number
         except TFRecordError as error:
             message = f"{error}; it must be an uncompressed TFRecord file"
             raise StatusError(Code.DATA_LOSS, message) from error

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.integration.model_server.conftest import Process, Start, ask
-from tests.metrics import SAVED_MODEL, SERVING, samples, totals
+from tests.metrics import CORE, SAVED_MODEL, SERVING, samples, totals
 from tests.model_fixtures import SIDE, write_version
 from tests.waiting import until
 from tests.warmup_files import predict_log, write_records
@@ -93,9 +93,15 @@ def test_requests_over_both_protocols(
     assert found[latency, "toy", "Predict", "GRPC"] == 3
     assert found[latency, "toy", "predict", "REST"] == 1
     assert found[latency, "toy", "", "REST"] == 1
-    assert found[runtime, "toy", "Predict", "LiteRT"] == 4
+    assert found[runtime, "toy", "Predict", "TF1"] == 4
+    # Four requests and the one of the warmup.
+    runs = found[(f"{CORE}graph_runs",)]
+    assert runs == found[(f"{CORE}graph_run_time_usecs_histogram_count",)] == 5
+    assert found[(f"{CORE}graph_run_time_usecs",)] > 0
+    assert found[(f"{CORE}graph_run_input_tensor_bytes_sum",)] == 5 * IMAGE.nbytes
+    assert found[(f"{CORE}graph_build_calls",)] == 1
     check_histogram(text, f"{SERVING}request_latency", "toy", "Predict", "GRPC")
-    check_histogram(text, f"{SERVING}runtime_latency", "toy", "Predict", "LiteRT")
+    check_histogram(text, f"{SERVING}runtime_latency", "toy", "Predict", "TF1")
 
 
 def check_histogram(text: str, name: str, *labels: str) -> None:
@@ -145,6 +151,7 @@ def test_batches(start: Start, base_path: Path, config: Path, tmp_path: Path) ->
     assert found[(f"{session}input_batch_size_sum",)] == 1
     assert found[(f"{session}processed_batch_size_sum",)] == 2
     assert found[f"{session}padding_size_sum", "2"] == 1
+    assert found[(f"{CORE}graph_runs",)] == 2  # the warmup, and one batch
 
 
 def test_what_took_too_long(start: Start, base_path: Path, config: Path, tmp_path: Path) -> None:

@@ -36,9 +36,13 @@ class Listener:
         assert seconds >= 0
         self.heard.append(("request", model, api, entrypoint, code))
 
-    def run(self, model: str, api: str, runtime: str, seconds: float) -> None:
+    def run(self, model: str, api: str, seconds: float) -> None:
         assert seconds >= 0
-        self.heard.append(("run", model, api, runtime))
+        self.heard.append(("run", model, api))
+
+    def graph_run(self, seconds: float, input_bytes: int, output_bytes: int) -> None:
+        assert seconds >= 0
+        self.heard.append(("graph_run", input_bytes, output_bytes))
 
     def examples(self, model: str, count: int) -> None:
         self.heard.append(("examples", model, count))
@@ -47,9 +51,9 @@ class Listener:
         assert seconds >= 0
         self.heard.append(("load", folder, loaded))
 
-    def warmup(self, folder: Path, code: Code, seconds: float) -> None:
+    def warmup(self, folder: Path, code: Code, seconds: float, records: int) -> None:
         assert seconds >= 0
-        self.heard.append(("warmup", folder, code))
+        self.heard.append(("warmup", folder, code, records))
 
     def batching(self, thread_pool_name: str) -> NoObserver:
         self.heard.append(("batching", thread_pool_name))
@@ -92,7 +96,7 @@ def test_engines_tell_of_runs_that_succeed(listener: Listener) -> None:
     np.testing.assert_array_equal(measured.run("serving_default", {"x": x}, ["y"])["y"], x * 2)
     with pytest.raises(RuntimeError):
         measured.run("fail", {"x": x}, ["y"])
-    assert listener.heard == [("run", "m", "Predict", "fake")]
+    assert listener.heard == [("run", "m", "Predict")]
 
 
 def test_loads_and_warmups(listener: Listener, tmp_path: Path) -> None:
@@ -109,9 +113,10 @@ def test_loads_and_warmups(listener: Listener, tmp_path: Path) -> None:
     assert listener.heard == [
         ("load", plain, True),
         ("load", warm, True),
-        ("warmup", warm, Code.OK),
+        ("graph_run", 8, 8),
+        ("warmup", warm, Code.OK, 1),
         ("load", wrong, True),
-        ("warmup", wrong, Code.INVALID_ARGUMENT),
+        ("warmup", wrong, Code.INVALID_ARGUMENT, 0),
         ("load", broken, False),
     ]
 
@@ -131,9 +136,9 @@ def test_what_a_request_for_each_api_tells(listener: Listener, tmp_path: Path) -
     manager.stop()
     # MultiInference without the time in the engine, as in TensorFlow Serving.
     assert listener.heard == [
-        ("run", "m", "Classify", "fake"),
+        ("run", "m", "Classify"),
         ("examples", "m", 2),
-        ("run", "m", "Regress", "fake"),
+        ("run", "m", "Regress"),
         ("examples", "m", 2),
         ("examples", "m", 2),
     ]

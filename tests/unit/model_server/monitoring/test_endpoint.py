@@ -54,7 +54,7 @@ def get(path: str) -> Callable[[Client], Any]:
             {
                 (COUNT, "m", "OK"): 1,
                 (LATENCY, "m", "predict", "REST"): 1,
-                (RUNTIME, "m", "Predict", "fake"): 1,
+                (RUNTIME, "m", "Predict", "TF1"): 1,
             },
         ),
         (

@@ -9,7 +9,7 @@ from serving.model_server.monitoring.metrics import (
     MAX_UNKNOWN_NAMES,
     ServerMetrics,
 )
-from tests.metrics import SAVED_MODEL, SERVING, totals
+from tests.metrics import CORE, SAVED_MODEL, SERVING, totals
 
 
 def values(metrics: ServerMetrics) -> dict[tuple[str, ...], float]:
@@ -22,16 +22,28 @@ def test_names_and_types_before_anything_was_counted() -> None:
     assert exposition(metrics.registry).decode().splitlines() == [
         f"# TYPE {SAVED_MODEL}load_attempt_count counter",
         f"# TYPE {SAVED_MODEL}load_latency counter",
+        f"# TYPE {CORE}direct_session_runs counter",
+        f"# TYPE {CORE}graph_build_calls counter",
+        f"# TYPE {CORE}graph_build_time_usecs counter",
+        f"# TYPE {CORE}graph_optimization_usecs counter",
+        f"# TYPE {CORE}graph_pending_queue_length_histogram histogram",
+        f"# TYPE {CORE}graph_run_input_tensor_bytes histogram",
+        f"# TYPE {CORE}graph_run_output_tensor_bytes histogram",
+        f"# TYPE {CORE}graph_run_time_usecs counter",
+        f"# TYPE {CORE}graph_run_time_usecs_histogram histogram",
+        f"# TYPE {CORE}graph_runs counter",
         f"# TYPE {SERVING}batching_session:input_batch_size histogram",
         f"# TYPE {SERVING}batching_session:padding_size histogram",
         f"# TYPE {SERVING}batching_session:processed_batch_size histogram",
         f"# TYPE {SERVING}batching_session:queuing_latency histogram",
         f"# TYPE {SERVING}batching_session:wrapped_run_count counter",
         f"# TYPE {SERVING}model_warmup_latency histogram",
+        f"# TYPE {SERVING}model_warmup_records_read counter",
         f"# TYPE {SERVING}request_count counter",
         f"# TYPE {SERVING}request_example_count_total counter",
         f"# TYPE {SERVING}request_example_counts histogram",
         f"# TYPE {SERVING}request_latency histogram",
+        f"# TYPE {SERVING}request_log_count counter",
         f"# TYPE {SERVING}runtime_latency histogram",
     ]
 
@@ -41,7 +53,7 @@ def test_every_request_is_counted_and_those_answered_are_timed() -> None:
     metrics.request("m", "Predict", "GRPC", Code.OK, 0.25)
     metrics.request("m", "predict", "REST", Code.OK, 0.5)
     metrics.request("m", "Predict", "GRPC", Code.INVALID_ARGUMENT, 9)
-    metrics.run("m", "Predict", "LiteRT", 0.125)
+    metrics.run("m", "Predict", 0.125)
     assert values(metrics) == {
         (f"{SERVING}request_count", "m", "OK"): 2,
         (f"{SERVING}request_count", "m", "INVALID_ARGUMENT"): 1,
@@ -49,8 +61,8 @@ def test_every_request_is_counted_and_those_answered_are_timed() -> None:
         (f"{SERVING}request_latency_count", "m", "Predict", "GRPC"): 1,
         (f"{SERVING}request_latency_sum", "m", "predict", "REST"): 500_000,
         (f"{SERVING}request_latency_count", "m", "predict", "REST"): 1,
-        (f"{SERVING}runtime_latency_sum", "m", "Predict", "LiteRT"): 125_000,
-        (f"{SERVING}runtime_latency_count", "m", "Predict", "LiteRT"): 1,
+        (f"{SERVING}runtime_latency_sum", "m", "Predict", "TF1"): 125_000,
+        (f"{SERVING}runtime_latency_count", "m", "Predict", "TF1"): 1,
     }
     text = exposition(metrics.registry).decode()
     latency = f"{SERVING}request_latency_bucket"
@@ -64,8 +76,8 @@ def test_examples_loads_and_warmups() -> None:
     folder = Path("/models/m/1")
     metrics.load(folder, loaded=True, seconds=0.5)
     metrics.load(folder, loaded=False, seconds=0.25)
-    metrics.warmup(folder, Code.OK, 0.125)
-    metrics.warmup(folder, Code.DATA_LOSS, 0.125)
+    metrics.warmup(folder, Code.OK, 0.125, 7)
+    metrics.warmup(folder, Code.DATA_LOSS, 0.125, 2)
     assert values(metrics) == {
         (f"{SERVING}request_example_counts_sum", "m"): 7,
         (f"{SERVING}request_example_counts_count", "m"): 2,
@@ -77,7 +89,47 @@ def test_examples_loads_and_warmups() -> None:
         (f"{SERVING}model_warmup_latency_count", "/models/m/1", "OK"): 1,
         (f"{SERVING}model_warmup_latency_sum", "/models/m/1", "DATA_LOSS"): 125_000,
         (f"{SERVING}model_warmup_latency_count", "/models/m/1", "DATA_LOSS"): 1,
+        (f"{SERVING}model_warmup_records_read", "/models/m/1", "OK"): 7,
+        (f"{SERVING}model_warmup_records_read", "/models/m/1", "DATA_LOSS"): 2,
+        (f"{CORE}graph_build_calls",): 1,
+        (f"{CORE}graph_build_time_usecs",): 500_000,
     }
+
+
+def test_runs_of_graphs() -> None:
+    metrics = ServerMetrics()
+    metrics.graph_run(0.001, 16, 4)
+    metrics.graph_run(0.5, 64, 0)
+    assert values(metrics) == {
+        (f"{CORE}graph_runs",): 2,
+        (f"{CORE}direct_session_runs",): 2,
+        (f"{CORE}graph_run_time_usecs",): 501_000,
+        (f"{CORE}graph_run_time_usecs_histogram_sum",): 501_000,
+        (f"{CORE}graph_run_time_usecs_histogram_count",): 2,
+        (f"{CORE}graph_run_input_tensor_bytes_sum",): 80,
+        (f"{CORE}graph_run_input_tensor_bytes_count",): 2,
+        (f"{CORE}graph_run_output_tensor_bytes_sum",): 4,
+        (f"{CORE}graph_run_output_tensor_bytes_count",): 2,
+    }
+    # The lines that TensorFlow Serving writes, of which dashboards take percentiles.
+    lines = exposition(metrics.registry).decode().splitlines()
+    assert f"{CORE}graph_runs{{}} 2" in lines
+    name = f"{CORE}graph_run_time_usecs_histogram_bucket"
+    assert [line for line in lines if line.startswith(name)] == [
+        f'{name}{{le="{bound}"}} {count}'
+        for bound, count in zip(
+            [
+                *("1000", "2000", "4000", "8000", "16000", "32000", "64000", "128000", "256000"),
+                *("512000", "1.024e+06", "2.048e+06", "4.096e+06", "8.192e+06", "1.6384e+07"),
+                *("3.2768e+07", "6.5536e+07", "1.31072e+08", "2.62144e+08", "5.24288e+08", "+Inf"),
+            ],
+            [0] + [1] * 8 + [2] * 12,
+            strict=True,
+        )
+    ]
+    name = f"{CORE}graph_run_input_tensor_bytes_bucket"
+    assert sum(line.startswith(name) for line in lines) == 15
+    assert f'{name}{{le="6.71089e+07"}} 2' in lines
 
 
 def test_names_of_models_that_there_are_not_cannot_fill_the_memory() -> None:
