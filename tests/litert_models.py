@@ -3,7 +3,7 @@
 import functools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,33 @@ def make_nameless(folder: Path) -> None:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     folder.mkdir()
     (folder / "model.tflite").write_bytes(converter.convert())
+
+
+def with_signature_defs(content: bytes, messages: Mapping[str, Any]) -> bytes:
+    """A LiteRT file with SignatureDef messages in its metadata; `signature_def_util.cc` writes so.
+
+    Signatures that it has already are removed, as the tools that wrote such metadata knew none.
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+    from flatbuffers import flexbuffers
+
+    metadata = flexbuffers.Builder()
+    with metadata.Map():
+        for name, message in sorted(messages.items()):
+            # This builder writes text only; a message without negative sizes is text, too.
+            metadata.String(name, message.SerializeToString().decode("ascii"))
+    model = schema.ModelT.InitFromPackedBuf(content)
+    model.signatureDefs = None
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = "signature_defs_metadata", len(model.buffers)
+    buffer = schema.BufferT()
+    buffer.data = list(metadata.Finish())
+    model.metadata.append(entry)
+    model.buffers.append(buffer)
+    builder = flatbuffers.Builder(len(content) + 1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def make_heavy(folder: Path) -> None:

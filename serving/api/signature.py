@@ -1,6 +1,6 @@
 """What a signature takes and gives, in plain Python, and as TensorFlow's SignatureDef."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,8 @@ class Signature:
         method_name: the call that it was made for.
         defaults: values of inputs that may be left out, by name.
         message: the message that describes it, where it came in one.
+        other_names: the same signature with other names of inputs and outputs that a request may
+            use; a tensor has the same TensorSpec in each.
     """
 
     inputs: Mapping[str, TensorSpec]
@@ -59,6 +61,7 @@ class Signature:
     method_name: str = PREDICT_METHOD
     defaults: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     message: signature_pb2.SignatureDef | None = None
+    other_names: Sequence["Signature"] = ()
 
 
 def signature_of(message: signature_pb2.SignatureDef) -> Signature:

@@ -15,7 +15,11 @@ from serving.model_server.engines.engine import LoadError
 from serving.model_server.engines.litert_file import ModelFile
 from serving.model_server.engines.litert_interpreter import Feeds, LiteRTInterpreter, Shapes
 from serving.model_server.engines.litert_pool import Pool
-from serving.model_server.engines.litert_signatures import describe
+from serving.model_server.engines.litert_signatures import (
+    MainGraphSignature,
+    describe,
+    main_graph_signatures,
+)
 from serving.model_server.engines.runtime import Runtime
 from serving.model_server.options import EngineOptions
 
@@ -47,14 +51,15 @@ class LiteRTEngine:
         self._file = ModelFile(path)
         content = self._file.content()
         try:
-            first = LiteRTInterpreter(content, threads)
-            self.signatures: Mapping[str, Signature] = describe(content, first.runners)
+            main_graph = main_graph_signatures(content)
+            first = LiteRTInterpreter(content, threads, main_graph)
+            self.signatures: Mapping[str, Signature] = describe(content, first.runners, main_graph)
         except Exception as error:  # LiteRT raises ValueError, RuntimeError, UnicodeError and more
             raise LoadError(
                 f"{path} is damaged or holds what LiteRT cannot run ({error}): export it again"
             ) from error
         self._pool = Pool(
-            partial(_interpreter, self._file, threads),
+            partial(_interpreter, self._file, threads, main_graph),
             first,
             at_once=interpreters or os.cpu_count() or 1,
             for_shapes=_FOR_SHAPES if len(content) <= _SMALL_MODEL_BYTES else 1,
@@ -134,8 +139,10 @@ def load(folder: Path, options: EngineOptions) -> LiteRTEngine:
     )
 
 
-def _interpreter(file: ModelFile, threads: int) -> LiteRTInterpreter:
-    return LiteRTInterpreter(file.content(), threads)
+def _interpreter(
+    file: ModelFile, threads: int, main_graph: Mapping[str, MainGraphSignature]
+) -> LiteRTInterpreter:
+    return LiteRTInterpreter(file.content(), threads, main_graph)
 
 
 def _one_example(feed: NDArray[Any]) -> NDArray[Any]:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.api.signature import DEFAULT_SIGNATURE, dtype_name, shape_text
+from serving.api.signature import dtype_name, shape_text
 from serving.api.status import Code, StatusError
+from serving.model_server.engines.litert_signatures import MainGraphSignature
 from serving.model_server.engines.native_log import without_info
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -23,17 +24,27 @@ class LiteRTInterpreter:
         shapes: on which each signature ran last; running it on the same again is cheapest.
     """
 
-    def __init__(self, content: bytes, threads: int) -> None:
-        """Make one of the content of a model.tflite; raises what LiteRT raises."""
+    def __init__(
+        self, content: bytes, threads: int, main_graph: Mapping[str, MainGraphSignature]
+    ) -> None:
+        """Make an interpreter; raises what LiteRT raises.
+
+        Args:
+            content: of a model.tflite.
+            threads: that it uses.
+            main_graph: signatures that LiteRT does not find itself.
+        """
         from ai_edge_litert.interpreter import Interpreter
 
         with without_info():
             interpreter = Interpreter(model_content=content, num_threads=threads)
             interpreter.allocate_tensors()  # fails now, not at a request, on an unknown operation
-        names = interpreter.get_signature_list()
         self.runners: dict[str, Any] = {
-            name: interpreter.get_signature_runner(name) for name in names
-        } or {DEFAULT_SIGNATURE: _MainGraph(interpreter)}
+            name: interpreter.get_signature_runner(name)
+            for name in interpreter.get_signature_list()
+        }
+        for name, signature in main_graph.items():
+            self.runners[name] = _MainGraphRunner(interpreter, signature)
         self.shapes: dict[str, Shapes] = {}
 
     def run(self, signature: str, feeds: Feeds, shapes: Shapes) -> dict[str, NDArray[Any]]:
@@ -56,32 +67,30 @@ class LiteRTInterpreter:
         return outputs
 
 
-class _MainGraph:
-    """The main graph of a model without signatures, called like one; tensors name themselves."""
+class _MainGraphRunner:
+    """A signature of the main graph, with the interface of LiteRT's own signature runners."""
 
-    def __init__(self, interpreter: Any) -> None:
+    def __init__(self, interpreter: Any, signature: MainGraphSignature) -> None:
         self._interpreter = interpreter
-        self._inputs = _by_name(interpreter.get_input_details())
-        self._outputs = _by_name(interpreter.get_output_details())
+        self._inputs = signature.inputs
+        self._outputs = signature.outputs
 
     def get_input_details(self) -> dict[str, Any]:
-        return self._inputs
+        details = {detail["index"]: detail for detail in self._interpreter.get_input_details()}
+        return {name: details[index] for name, index in self._inputs.items()}
 
     def get_output_details(self) -> dict[str, Any]:
-        return self._outputs
+        details = {detail["index"]: detail for detail in self._interpreter.get_output_details()}
+        return {name: details[index] for name, index in self._outputs.items()}
 
     def __call__(self, **feeds: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        indices = {name: detail["index"] for name, detail in self._inputs.items()}
         for name, feed in feeds.items():
-            self._interpreter.resize_tensor_input(indices[name], feed.shape)
+            self._interpreter.resize_tensor_input(self._inputs[name], feed.shape)
         self._interpreter.allocate_tensors()
         for name, feed in feeds.items():
-            self._interpreter.set_tensor(indices[name], feed)
+            self._interpreter.set_tensor(self._inputs[name], feed)
         self._interpreter.invoke()
-        return {
-            name: self._interpreter.get_tensor(detail["index"])
-            for name, detail in self._outputs.items()
-        }
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
 
 def _failure(signature: str, feeds: Feeds, error: Exception) -> StatusError:
@@ -95,13 +104,6 @@ def _failure(signature: str, feeds: Feeds, error: Exception) -> StatusError:
         Code.INVALID_ARGUMENT,
         f'LiteRT cannot run the signature "{signature}" on these inputs ({given}): {text}',
     )
-
-
-def _by_name(details: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    named = {detail["name"]: detail for detail in details}
-    if len(named) < len(details):
-        raise ValueError("two tensors have the same name")
-    return named
 
 
 def _readable(feed: NDArray[Any]) -> NDArray[Any]:

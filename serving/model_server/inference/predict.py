@@ -75,12 +75,38 @@ def predict(engine: Engine, query: PredictQuery, *, check_method: bool = False) 
         raise SignatureNotFoundError(name)
     if check_method:
         _check_known_method(signature)
-    fetches = check_fetches(query.output_filter, signature)
-    feeds = query.read(signature)
-    check_feeds(feeds, signature)
+    try:
+        fetches = check_fetches(query.output_filter, signature)
+        feeds = query.read(signature)
+        check_feeds(feeds, signature)
+    except StatusError:
+        if (renamed := _predict_by_other_names(engine, query, name, signature)) is None:
+            raise
+        return renamed
     if signature.defaults:
         feeds = {**signature.defaults, **feeds}
     return Prediction(engine.run(name, feeds, fetches, query.deadline), name)
+
+
+def _predict_by_other_names(
+    engine: Engine, query: PredictQuery, name: str, signature: Signature
+) -> Prediction | None:
+    """The prediction for a request that uses other names; None if it uses none of those known."""
+    inputs = {spec.tensor: name for name, spec in signature.inputs.items()}
+    outputs = {spec.tensor: name for name, spec in signature.outputs.items()}
+    for other in signature.other_names:
+        try:
+            fetches = check_fetches(query.output_filter, other)
+            feeds = query.read(other)
+            check_feeds(feeds, other)
+        except StatusError:
+            continue
+        own_feeds = {inputs[other.inputs[each].tensor]: feed for each, feed in feeds.items()}
+        own_fetches = [outputs[other.outputs[each].tensor] for each in fetches]
+        arrays = engine.run(name, own_feeds, own_fetches, query.deadline)
+        renamed = zip(fetches, own_fetches, strict=True)
+        return Prediction({each: arrays[own] for each, own in renamed}, name)
+    return None
 
 
 def _check_known_method(signature: Signature) -> None:

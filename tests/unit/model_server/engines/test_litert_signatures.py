@@ -1,0 +1,143 @@
+"""Signatures of LiteRT files: what TensorFlow Serving finds in them is there, under its names."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+from serving.api import json_tensors
+from serving.api.messages.signature_pb2 import SignatureDef
+from serving.api.signature import signature_def
+from serving.api.status import Code, StatusError
+from serving.model_server.engines.engine import LoadError
+from serving.model_server.engines.litert import LiteRTEngine
+from serving.model_server.inference.predict import PredictQuery, predict
+from tests.litert_models import make_litert, make_nameless, with_signature_defs
+from tests.model_fixtures import write_version
+from tests.saved_models import SavedModels
+
+ONES = np.ones((2, 2), np.float32)
+
+
+def message(text: str) -> SignatureDef:
+    return text_format.Parse(text, SignatureDef())
+
+
+def ask(
+    engine: LiteRTEngine, feeds: Mapping[str, Any], signature: str = "", *output_filter: str
+) -> dict[str, Any]:
+    query = PredictQuery(lambda _: feeds, signature, output_filter)
+    outputs = predict(engine, query).outputs
+    return {name: array.tolist() for name, array in outputs.items()}
+
+
+@pytest.fixture(scope="module")
+def nameless(saved_models: SavedModels) -> bytes:
+    return (saved_models.version(make_nameless) / "model.tflite").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def several(saved_models: SavedModels) -> LiteRTEngine:
+    return LiteRTEngine(saved_models.version(make_litert))
+
+
+def test_without_signatures_the_tensors_name_inputs_and_outputs(
+    tmp_path: Path, nameless: bytes
+) -> None:
+    """The expected message is TensorFlow Serving's, whose sizes are those before resizing."""
+    engine = LiteRTEngine(write_version(tmp_path, 1, nameless))
+    assert set(engine.signatures) == {"serving_default"}
+    shape = "tensor_shape { dim { size: 1 } dim { size: 2 } }"
+    assert signature_def(engine.signatures["serving_default"]) == message(
+        f'''inputs {{ key: "x" value {{ name: "x" dtype: DT_FLOAT {shape} }} }}
+        outputs {{ key: "Identity" value {{ name: "Identity" dtype: DT_FLOAT {shape} }} }}
+        method_name: "tensorflow/serving/predict"'''
+    )
+    assert ask(engine, {"x": ONES}) == {"Identity": (ONES * 2).tolist()}
+
+
+def test_signatures_in_the_metadata(tmp_path: Path, nameless: bytes) -> None:
+    """Among them names with ":0", which the first converters cut off the tensors."""
+    defs = {
+        "serving_default": message(
+            '''inputs { key: "in" value { name: "x:0" dtype: DT_FLOAT } }
+            outputs { key: "out" value { name: "Identity" dtype: DT_FLOAT } }
+            method_name: "tensorflow/serving/regress"'''
+        ),
+        "again": message(
+            '''inputs { key: "x" value { name: "x" } }
+            outputs { key: "first" value { name: "Identity:0" } }
+            outputs { key: "second" value { name: "Identity" } }
+            method_name: "tensorflow/serving/predict"'''
+        ),
+    }
+    engine = LiteRTEngine(write_version(tmp_path, 1, with_signature_defs(nameless, defs)))
+    assert set(engine.signatures) == {"serving_default", "again"}
+    defs["serving_default"].inputs["in"].name = "x"
+    defs["again"].outputs["first"].name = "Identity"
+    assert {name: signature_def(each) for name, each in engine.signatures.items()} == defs
+    assert engine.signatures["serving_default"].method_name == "tensorflow/serving/regress"
+    twice = (ONES * 2).tolist()
+    assert ask(engine, {"in": ONES}) == {"out": twice}
+    assert ask(engine, {"x": ONES}, "again") == {"first": twice, "second": twice}
+    assert ask(engine, {"x": ONES}, "again", "second") == {"second": twice}
+    with pytest.raises(StatusError) as caught:
+        ask(engine, {"x": ONES})
+    assert caught.value.code == Code.INVALID_ARGUMENT
+
+
+def test_metadata_that_names_an_unknown_tensor(tmp_path: Path, nameless: bytes) -> None:
+    wrong = message('inputs { key: "in" value { name: "y:0" } }')
+    content = with_signature_defs(nameless, {"serving_default": wrong})
+    with pytest.raises(LoadError, match=r"'y' for 'in', and the main graph has x"):
+        LiteRTEngine(write_version(tmp_path, 1, content))
+
+
+def test_metadata_that_is_no_message(tmp_path: Path, nameless: bytes) -> None:
+    entry = message('method_name: "tensorflow/serving/predict"')
+    content = with_signature_defs(nameless, {"serving_default": entry})
+    broken = content.replace(b"tensorflow/serving/predict", b"\xff" * 26)
+    with pytest.raises(LoadError, match="the signatures in its metadata cannot be read"):
+        LiteRTEngine(write_version(tmp_path, 1, broken))
+
+
+def test_requests_may_name_tensors_as_tensorflow_serving_does(several: LiteRTEngine) -> None:
+    """It knows no other names of what the converter of TensorFlow 2 writes."""
+    twice = (ONES * 2).tolist()
+    assert ask(several, {"x": ONES}, "twice_float32") == {"y": twice}
+    short = ask(several, {"twice_float32_x": ONES}, "twice_float32")
+    assert short == {"PartitionedCall_6": twice}
+    full = ask(several, {"twice_float32_x:0": ONES}, "twice_float32", "PartitionedCall_6:0")
+    assert full == {"PartitionedCall_6:0": twice}
+
+
+def test_outputs_keep_their_number_where_they_need_it(several: LiteRTEngine) -> None:
+    """TensorFlow Serving answers only the last of tensors that differ in the number alone."""
+    feeds = {
+        "serving_default_x": np.ones((2, 3), np.float32),
+        "serving_default_scale": np.float32(3),
+    }
+    body = {name: np.asarray(feed) for name, feed in feeds.items()}
+    scaled, total = [[3.0] * 3] * 2, [9.0] * 2
+    assert ask(several, body) == {"PartitionedCall_5:0": scaled, "PartitionedCall_5:1": total}
+    assert ask(several, body, "", "PartitionedCall_5:1") == {"PartitionedCall_5:1": total}
+
+
+def test_json_may_name_tensors_too(several: LiteRTEngine) -> None:
+    for body in (
+        b'{"instances": [{"linear_x": [1, 1]}]}',
+        b'{"inputs": {"linear_x": [[1, 1]]}}',
+    ):
+        request = json_tensors.parse_request(body)
+        read = partial(json_tensors.feeds, request)
+        prediction = predict(several, PredictQuery(read, "linear"))
+        assert prediction.outputs["StatefulPartitionedCall"].tolist() == [[3.0]]
+
+
+def test_an_unknown_name_is_answered_in_terms_of_the_signature(several: LiteRTEngine) -> None:
+    with pytest.raises(StatusError, match=r"alias: x\(feed name: linear_x:0\) not found"):
+        ask(several, {"linear_y": ONES}, "linear")
