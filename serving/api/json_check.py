@@ -5,7 +5,7 @@ what it finds first.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
@@ -31,7 +31,8 @@ _TAKES: dict[str, tuple[type, ...]] = {
     "b": (bool,),
     "O": (str,),
 }
-_SHOWN = 120
+# Values in messages end after so many characters; so does each text in them.
+_SHOWN = 256
 
 
 def check(value: Any, dtype: np.dtype[Any]) -> tuple[int, ...]:
@@ -90,14 +91,13 @@ def check_rows(rows: list[Any], dtypes: Mapping[str, np.dtype[Any]]) -> None:
 
 
 def show(value: Any) -> str:
-    """A value for messages, as TensorFlow Serving writes it; never the whole of a large one."""
-    pieces, size = [], 0
-    for piece in json.JSONEncoder(ensure_ascii=False, indent=4).iterencode(plain(value)):
-        pieces.append(piece)
-        size += len(piece)
-        if size > _SHOWN:
-            return "".join(pieces)[: _SHOWN - 3] + "..."
-    return "".join(pieces)
+    """A value for messages, as TensorFlow Serving writes it: only the beginning of a large one."""
+    text = ""
+    for piece in _pieces(plain(value), "", "\n"):
+        if len(text) >= _SHOWN:
+            break
+        text += piece if len(piece) <= _SHOWN else piece[:_SHOWN] + "..."
+    return text
 
 
 def read_bytes(value: str | dict[str, Any]) -> bytes:
@@ -119,6 +119,25 @@ def read_bytes(value: str | dict[str, Any]) -> bytes:
 def invalid(message: str) -> StatusError:
     """A request that is wrong."""
     return StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def _pieces(value: Any, before: str, line: str) -> Iterator[str]:
+    """A value's text: objects have a line for each member, lists have one line."""
+    if isinstance(value, dict) and value:
+        yield before + "{"
+        comma = ""
+        for key, member in value.items():
+            yield f"{comma}{line}    {json.dumps(key, ensure_ascii=False)}: "
+            yield from _pieces(member, "", line + "    ")
+            comma = ","
+        yield line + "}"
+    elif isinstance(value, list) and value:
+        yield before + "["
+        for index, item in enumerate(value):
+            yield from _pieces(item, ", " if index else "", line + "    ")
+        yield "]"
+    else:
+        yield before + json.dumps(value, ensure_ascii=False)
 
 
 def _check_item(

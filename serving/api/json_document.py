@@ -2,7 +2,8 @@
 
 simdjson reads what is JSON: values stay in its own memory until they are asked for, and an array of
 numbers becomes a buffer without a Python object for each. What it refuses the standard library
-reads: NaN and Infinity, which TensorFlow Serving allows, and integers of more than 64 bits.
+reads: NaN and Infinity, which TensorFlow Serving allows, integers of more than 64 bits, and
+documents that something follows, which TensorFlow Serving ignores.
 """
 
 import json
@@ -18,6 +19,7 @@ except ModuleNotFoundError:
 
 __all__ = ["Array", "is_list", "is_object", "parse", "plain"]
 
+_WHITE_SPACE = " \t\n\r"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A parser keeps the memory that its largest document took. So only a few are kept, none of them
 # after a document of more bytes than this.
@@ -32,17 +34,20 @@ _OF_NUMBERS = ("NUMBER_ERROR", "BIGINT_ERROR")
 _WORDS = {
     "Expecting value": "Invalid value.",
     "Illegal trailing comma before end of array": "Invalid value.",
-    "Extra data": "The document root must not be followed by other values.",
     "Expecting property name": "Missing a name for object member.",
     "Illegal trailing comma before end of object": "Missing a name for object member.",
     "Expecting ':' delimiter": "Missing a colon after a name of object member.",
     "Unterminated string": "Missing a closing quotation mark in string.",
-    "Invalid control character": "Invalid encoding in string.",
+    "Invalid control character": "Invalid escape character in string.",
     "Invalid \\uXXXX": "Incorrect hex digit after \\u escape in string.",
     "Invalid \\escape": "Invalid escape character in string.",
 }
 _STRING = r'"(?:[^"\\]|\\.)*"?'
 _BRACKETS = re.compile(rf"{_STRING}|[\[\]{{}}]", re.DOTALL)
+# The escape of a high surrogate that no low one follows.
+_HALF_PAIR = re.compile(
+    r"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
 _SHORT_TOKENS = re.compile(rf"{_STRING}|-NaN|Inf(?!inity)", re.DOTALL)
 
 
@@ -104,14 +109,13 @@ def _parse_quickly(body: bytes | memoryview) -> Any:
 def _parse_leniently(body: bytes | memoryview, *, numbers: bool) -> Any:
     # TensorFlow Serving does not look whether text is UTF-8; bytes that are not pass through.
     text = bytes(body).decode("utf-8", "surrogateescape")
-    loads = _loads_numbers if numbers else json.loads
     try:
         try:
-            return loads(text)
+            return _first_value(text, numbers=numbers)
         except json.JSONDecodeError as error:
             if "Inf" not in text and "-NaN" not in text:
                 _refuse(text, error)
-        return loads(_SHORT_TOKENS.sub(_long_token, text))
+        return _first_value(_SHORT_TOKENS.sub(_long_token, text), numbers=numbers)
     except json.JSONDecodeError as error:
         _refuse(error.doc, error)
     except (RecursionError, ValueError) as error:
@@ -120,8 +124,13 @@ def _parse_leniently(body: bytes | memoryview, *, numbers: bool) -> Any:
         ) from error
 
 
-def _loads_numbers(text: str) -> Any:
-    """Integers of more than 64 bits become decimals; what no decimal can hold is refused."""
+def _first_value(text: str, *, numbers: bool) -> Any:
+    """The value that a text begins with; what follows it does not matter.
+
+    Args:
+        text: it may begin with white space.
+        numbers: make decimals of integers of more than 64 bits, and refuse what no decimal holds.
+    """
 
     def decimal(token: str) -> float:
         value = float(token)
@@ -133,7 +142,21 @@ def _loads_numbers(text: str) -> Any:
         value = int(token) if len(token) <= 20 else 2**64
         return value if -(2**63) <= value < 2**64 else decimal(token)
 
-    return json.loads(text, parse_float=decimal, parse_int=integer)
+    decoder = json.JSONDecoder(
+        object_pairs_hook=_first_wins,
+        parse_float=decimal if numbers else None,
+        parse_int=integer if numbers else None,
+    )
+    value, end = decoder.raw_decode(text, len(text) - len(text.lstrip(_WHITE_SPACE)))
+    if "\\u" in text and (half := _HALF_PAIR.search(text, 0, end)):
+        raise _error("The surrogate pair in string is invalid.", text[: half.start(1)])
+    return value
+
+
+def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in which each key has the first of its values, as simdjson has it."""
+    first = dict(reversed(pairs))
+    return {key: first[key] for key, _ in pairs}
 
 
 def _long_token(match: re.Match[str]) -> str:
@@ -141,7 +164,8 @@ def _long_token(match: re.Match[str]) -> str:
 
 
 def _refuse(text: str, error: json.JSONDecodeError) -> NoReturn:
-    raise _error(_words(text, error), text[: error.pos]) from error
+    offset = len(text) if error.msg.startswith("Unterminated string") else error.pos
+    raise _error(_words(text, error), text[:offset]) from error
 
 
 def _words(text: str, error: json.JSONDecodeError) -> str:
@@ -151,8 +175,8 @@ def _words(text: str, error: json.JSONDecodeError) -> str:
         if error.msg.startswith(start):
             return words
     if _innermost(text[: error.pos]) == "[":
-        return "Missing a comma or ] after an array element."
-    return "Missing a comma or } after an object member."
+        return "Missing a comma or ']' after an array element."
+    return "Missing a comma or '}' after an object member."
 
 
 def _innermost(text: str) -> str:

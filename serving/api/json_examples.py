@@ -13,17 +13,14 @@ values of one kind:
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from serving.api.json_check import invalid, read_bytes, show, type_name
-from serving.api.json_document import parse, plain
+from serving.api.json_document import is_list, is_object, parse, plain
 from serving.api.json_values import is_base64
 from serving.api.messages.example_pb2 import Example, Feature
 from serving.api.messages.inference_pb2 import ExampleList, ExampleListWithContext, Input
 from serving.api.status import StatusError
 
 _INT64_MAX = 2**63 - 1
-_FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -47,13 +44,13 @@ def parse_request(body: bytes | memoryview) -> ExamplesRequest:
             is none.
     """
     try:
-        return _request(plain(parse(body)))
+        return _request(parse(body))
     except RecursionError as error:
         raise invalid("JSON Parse error: Nested too deeply at offset: 0") from error
 
 
 def _request(document: Any) -> ExamplesRequest:
-    if not isinstance(document, dict):
+    if not is_object(document):
         raise _malformed(document, "Is not object")
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -66,7 +63,7 @@ def _request(document: Any) -> ExamplesRequest:
         # gRPC cannot ask for it.
         text = f"Serving signature name: {show(name)} not found in signature def"
         raise invalid(text) from error
-    context = _example(document["context"]) if "context" in document else None
+    context = _example(plain(document["context"])) if "context" in document else None
     examples = [_example(value) for value in _listed(document)]
     if context is None:
         return ExamplesRequest(name, Input(example_list=ExampleList(examples=examples)))
@@ -74,18 +71,19 @@ def _request(document: Any) -> ExamplesRequest:
     return ExamplesRequest(name, Input(example_list_with_context=with_context))
 
 
-def _listed(document: dict[str, Any]) -> list[Any]:
+def _listed(document: Any) -> list[Any]:
     if "examples" not in document:
         # TensorFlow Serving says classify also to who asks for regress.
         raise _malformed(
             document, "When method is classify, key 'examples' is expected and was not found"
         )
     examples = document["examples"]
-    if not isinstance(examples, list):
+    if not is_list(examples):
         raise _malformed(document, "Expecting 'examples' value to be an list/array")
-    if not examples:
+    if not len(examples):
         raise _malformed(document, "'examples' value is an empty array")
-    return examples
+    listed: list[Any] = plain(examples)
+    return listed
 
 
 def _example(value: Any) -> bytes:
@@ -103,7 +101,6 @@ def _example(value: Any) -> bytes:
 
 def _fill(feature: Feature, name: str, values: list[Any]) -> None:
     if set(map(type, values)) == {float}:  # as a whole, because such a list may be an image
-        _check_floats(values)
         feature.float_list.value.extend(values)
         return
     for value in values:
@@ -114,10 +111,9 @@ def _fill(feature: Feature, name: str, values: list[Any]) -> None:
         if kind == "bytes_list":
             feature.bytes_list.value.append(read_bytes(value))
         elif kind == "float_list":
-            _check_floats([value])
             feature.float_list.value.append(value)
         elif value > _INT64_MAX:
-            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         else:
             feature.int64_list.value.append(int(value))
 
@@ -131,16 +127,6 @@ def _kind(name: str, value: Any) -> str:
     if isinstance(value, str) or is_base64(value):
         return "bytes_list"
     raise invalid(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
-
-
-def _check_floats(values: list[float]) -> None:
-    array = np.array(values)
-    too_large = np.isfinite(array) & (np.abs(array) > _FLOAT_MAX)
-    if too_large.any():
-        raise invalid(
-            f"Cannot convert JSON value: {show(float(array[too_large][0]))} to float "
-            "without loss of precision."
-        )
 
 
 def _malformed(value: Any, what: str) -> StatusError:

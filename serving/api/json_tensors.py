@@ -92,8 +92,7 @@ def _value(request: JsonRequest) -> Any:
         )
     instances = document["instances"]
     if not is_list(instances):
-        # "Excepting" is what TensorFlow Serving says.
-        raise invalid(f"JSON Value: {show(document)} Excepting 'instances' to be an list/array")
+        raise invalid(f"JSON Value: {show(document)} Expecting 'instances' to be an list/array")
     if not len(instances):
         raise invalid(f"JSON Value: {show(document)} No values in 'instances' array")
     return instances

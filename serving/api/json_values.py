@@ -5,7 +5,6 @@ the values one by one, as TensorFlow Serving does, and says what it says.
 """
 
 import base64
-import binascii
 import itertools
 from math import prod
 from typing import Any, Literal
@@ -23,6 +22,7 @@ _CODES: dict[str, Literal["d", "i", "u"]] = {"f": "d", "i": "i", "u": "u"}
 _NUMBERS = b"0123456789+-.eE \t\r\n"
 # Lists of fewer values than this are too many to be looked at one by one.
 _FEW = 64
+_SMALL = (np.int8, np.int16, np.uint8)
 # JSON's types that a tensor of a kind takes.
 _TAKES = {
     "f": frozenset({int, float}),
@@ -80,13 +80,17 @@ def to_bytes(value: Any) -> bytes:
         raise ValueError("no base64")
     text = value["b64"]
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
+        return _decode(text.encode())
+    except ValueError:
         # TensorFlow Serving's decoder skips white space and asks for no padding.
-        text = "".join(text.split()).replace(".", "=")
-        return base64.b64decode(
-            text if "=" in text else text + "=" * (-len(text) % 4), validate=True
-        )
+        data = b"".join(text.encode().split()).replace(b".", b"=")
+        return _decode(data if b"=" in data else data + b"=" * (-len(data) % 4))
+
+
+def _decode(data: bytes) -> bytes:
+    if len(data) % 4 or data.endswith(b"==="):  # Python ignores too much padding
+        raise ValueError("padding")
+    return base64.b64decode(data, validate=True)
 
 
 def is_base64(value: Any) -> bool:
@@ -102,13 +106,18 @@ def is_named(value: Any) -> bool:
 
 
 def kind_of(dtype: np.dtype[Any]) -> str:
-    """NumPy's kind of a dtype; bfloat16 is a float."""
+    """NumPy's kind of a dtype, but bfloat16 is a float, and uint8 is read as int32."""
+    if dtype == np.uint8:
+        return "i"
     return "f" if dtype == ml_dtypes.bfloat16 else dtype.kind
 
 
 def in_range(low: int, high: int, dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype of integers holds all from low to high."""
-    limits = np.iinfo(dtype)
+    """Whether all integers from low to high may be sent for a tensor of a dtype.
+
+    TensorFlow Serving reads the values of its small dtypes as int32, and keeps their low bits.
+    """
+    limits = np.iinfo(np.int32 if dtype in _SMALL else dtype)
     return limits.min <= low and high <= limits.max
 
 

@@ -13,6 +13,7 @@ from serving.api.status import Code, StatusError
 from tests.fake_engine import DOUBLE, ECHO, SUM, spec
 
 BYTES = Signature(inputs={"s": spec(object, -1), "n": spec(np.int8, -1)}, outputs={})
+PIXELS = Signature(inputs={"x": spec(np.uint8, -1)}, outputs={})
 FLAGS = Signature(inputs={"x": spec(np.bool_, -1)}, outputs={})
 
 
@@ -54,8 +55,14 @@ def read(body: str, signature: Signature) -> dict[str, Any]:
         (ECHO, '{"inputs": [["a", "b"], ["c", "["]]}', {"text": [[b"a", b"b"], [b"c", b"["]]}),
         (FLAGS, '{"inputs": [true, false]}', {"x": [True, False]}),
         (BYTES, '{"inputs": {"s": ["a"], "n": [-128, 127]}}', {"s": [b"a"], "n": [-128, 127]}),
+        # TensorFlow Serving reads small dtypes as int32, and keeps the low bits.
+        (BYTES, '{"inputs": {"s": [], "n": [128, -129, 65536]}}', {"s": [], "n": [-128, 127, 0]}),
+        (PIXELS, '{"inputs": [-1, 300, 2147483647]}', {"x": [255, 44, 255]}),
+        (PIXELS, '{"inputs": [-1, 300], "other": "["}', {"x": [255, 44]}),
+        (DOUBLE, '{"instances": [1]} trailing', {"x": [1]}),
+        (DOUBLE, '{"instances": [1], "instances": [NaN]}', {"x": [1]}),
     ],
-    ids=map(str, range(24)),
+    ids=map(str, range(29)),
 )
 def test_feeds(signature: Signature, body: str, expected: dict[str, Any]) -> None:
     assert read(body, signature) == expected
@@ -116,7 +123,7 @@ ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARG
     [
         (DOUBLE, "", "JSON Parse error: The document is empty"),
         (DOUBLE, '{"instances": [1,}', "JSON Parse error: Invalid value. at offset: 17"),
-        (DOUBLE, "[1]", "JSON Value: [\n    1\n] Is not object"),
+        (DOUBLE, "[1]", "JSON Value: [1] Is not object"),
         (DOUBLE, "{}", "Missing 'inputs' or 'instances' key"),
         (
             DOUBLE,
@@ -131,7 +138,7 @@ ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARG
         (
             DOUBLE,
             '{"instances": 1}',
-            "JSON Value: {\n    \"instances\": 1\n} Excepting 'instances' to be an list/array",
+            "JSON Value: {\n    \"instances\": 1\n} Expecting 'instances' to be an list/array",
         ),
         (DOUBLE, '{"instances": []}', "No values in 'instances' array"),
         (
@@ -193,8 +200,8 @@ ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARG
         ),
         (
             BYTES,
-            '{"inputs": {"s": ["a"], "n": [128]}}',
-            "JSON Value: 128 Type: Number is not of expected type: int8",
+            '{"inputs": {"s": ["a"], "n": [2147483648]}}',
+            "JSON Value: 2147483648 Type: Number is not of expected type: int8",
         ),
         (SUM, '{"inputs": [1]}', "inputs is a plain value/list, but expecting an object"),
         (SUM, '{"inputs": {"a": [1]}}', "Missing named input: b in 'inputs' object."),
@@ -226,10 +233,13 @@ ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARG
         ),
         (ECHO, '{"inputs": [{"b64": "?"}]}', "Unable to base64 decode"),
         (ECHO, '{"inputs": [{"b64": "YQ="}]}', "Unable to base64 decode"),
+        (ECHO, '{"inputs": [{"b64": "YWJj="}]}', "Unable to base64 decode"),
+        (ECHO, '{"inputs": [{"b64": "YWJj===="}]}', "Unable to base64 decode"),
+        (ECHO, '{"inputs": [{"b64": "Y\\u00a0Q=="}]}', "Unable to base64 decode"),
         (ECHO, '{"inputs": "\\ud800"}', "The surrogate pair in string is invalid."),
         (ECHO, '{"inputs": [["a"], "b"]}', 'JSON Value: "b" found at incorrect level: 2'),
     ],
-    ids=map(str, range(36)),
+    ids=map(str, range(39)),
 )
 def test_bad_requests(signature: Signature, body: str, message: str) -> None:
     with pytest.raises(StatusError) as caught:
@@ -240,10 +250,28 @@ def test_bad_requests(signature: Signature, body: str, message: str) -> None:
 
 
 def test_a_large_value_is_not_shown_whole() -> None:
-    body = json.dumps({"instances": {"x": [1.5] * 100_000}})
-    with pytest.raises(StatusError, match=r"\.\.\. Excepting 'instances'") as caught:
-        feeds(parse_request(body.encode()), DOUBLE)
-    assert len(caught.value.message) < 200
+    for value in ([1.5] * 100_000, ["a" * 100_000], {"a" * 100_000: 1}):
+        body = json.dumps({"instances": {"x": value}})
+        with pytest.raises(StatusError, match=" Expecting 'instances'") as caught:
+            feeds(parse_request(body.encode()), DOUBLE)
+        assert len(caught.value.message) < 900
+
+
+def test_values_are_shown_as_tensorflow_serving_does() -> None:
+    body = b'{"instances": {"a": [1, [], {"b": true, "c": {}}], "d": null}}'
+    with pytest.raises(StatusError) as caught:
+        feeds(parse_request(body), DOUBLE)
+    assert caught.value.message == (
+        "JSON Value: {\n"
+        '    "instances": {\n'
+        '        "a": [1, [], {\n'
+        '                "b": true,\n'
+        '                "c": {}\n'
+        "            }],\n"
+        '        "d": null\n'
+        "    }\n"
+        "} Expecting 'instances' to be an list/array"
+    )
 
 
 def test_numbers_that_json_has_no_words_for() -> None:
