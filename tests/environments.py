@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+# Its clients of HTTP and of gRPC.
+TRITONCLIENT = ["tritonclient[grpc,http]==2.56.0"]
 _NODE = Path(__file__).with_name("node")
 
 

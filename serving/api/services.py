@@ -1,4 +1,7 @@
-"""TensorFlow Serving's gRPC methods: their official paths with our message classes."""
+"""The gRPC methods of TensorFlow Serving and of the Open Inference Protocol.
+
+They have their official paths, with our message classes.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from serving.api.messages import (
     inference_pb2,
     model_management_pb2,
     model_status_pb2,
+    open_inference_pb2,
     prediction_pb2,
 )
 
@@ -18,6 +22,7 @@ Response = TypeVar("Response", bound=Message)
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
+INFERENCE_SERVICE = "inference.GRPCInferenceService"
 
 # The one whose API this is.
 TENSORFLOW_SERVING_VERSION = "2.20"
@@ -92,6 +97,54 @@ RELOAD_CONFIG = Method(
     "HandleReloadConfigRequest",
     model_management_pb2.ReloadConfigRequest,
     model_management_pb2.ReloadConfigResponse,
+)
+SERVER_LIVE = Method(
+    INFERENCE_SERVICE,
+    "ServerLive",
+    open_inference_pb2.ServerLiveRequest,
+    open_inference_pb2.ServerLiveResponse,
+)
+SERVER_READY = Method(
+    INFERENCE_SERVICE,
+    "ServerReady",
+    open_inference_pb2.ServerReadyRequest,
+    open_inference_pb2.ServerReadyResponse,
+)
+MODEL_READY = Method(
+    INFERENCE_SERVICE,
+    "ModelReady",
+    open_inference_pb2.ModelReadyRequest,
+    open_inference_pb2.ModelReadyResponse,
+)
+SERVER_METADATA = Method(
+    INFERENCE_SERVICE,
+    "ServerMetadata",
+    open_inference_pb2.ServerMetadataRequest,
+    open_inference_pb2.ServerMetadataResponse,
+)
+MODEL_METADATA = Method(
+    INFERENCE_SERVICE,
+    "ModelMetadata",
+    open_inference_pb2.ModelMetadataRequest,
+    open_inference_pb2.ModelMetadataResponse,
+)
+MODEL_INFER = Method(
+    INFERENCE_SERVICE,
+    "ModelInfer",
+    open_inference_pb2.ModelInferRequest,
+    open_inference_pb2.ModelInferResponse,
+)
+MODEL_CONFIG = Method(
+    INFERENCE_SERVICE,
+    "ModelConfig",
+    open_inference_pb2.ModelConfigRequest,
+    open_inference_pb2.ModelConfigResponse,
+)
+REPOSITORY_INDEX = Method(
+    INFERENCE_SERVICE,
+    "RepositoryIndex",
+    open_inference_pb2.RepositoryIndexRequest,
+    open_inference_pb2.RepositoryIndexResponse,
 )
 
 

@@ -3,36 +3,25 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from serving.api.messages.prediction_pb2 import ModelSpec
 from serving.api.signature import Signature
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import Engine, Loader, ServableId
 from serving.model_server.observer import Observer
 
-
-class AsksForModel(Protocol):
-    """A request message."""
-
-    @property
-    def model_spec(self) -> ModelSpec:
-        """The model, and perhaps its version or label."""
-        ...
-
-
-Request = TypeVar("Request", bound=AsksForModel)
+Request = TypeVar("Request")
 Response = TypeVar("Response")
 Call = Callable[[Request, Deadline], Response]
 
 
 def measured_call(
-    call: Call[Request, Response], api: str, observer: Observer
+    call: Call[Request, Response], api: str, observer: Observer, model: Callable[[Request], str]
 ) -> Call[Request, Response]:
-    """A gRPC call that is measured."""
+    """A gRPC call that is measured; `model` gives the name of the model that a request asks for."""
 
     def measured(request: Request, deadline: Deadline) -> Response:
         started = time.perf_counter()
@@ -45,7 +34,7 @@ def measured_call(
             raise
         finally:
             seconds = time.perf_counter() - started
-            observer.request(request.model_spec.name, api, "GRPC", code, seconds)
+            observer.request(model(request), api, "GRPC", code, seconds)
         return response
 
     return measured

@@ -1,5 +1,6 @@
 """`/v2/…`, the Open Inference Protocol, in the document."""
 
+from serving.api.open_inference import DATATYPES
 from serving.gateway.config import GatewayConfig
 from serving.gateway.docs.bodies import file
 from serving.gateway.docs.examples import TENSOR
@@ -19,8 +20,7 @@ from serving.gateway.docs.parts import (
     version_in_path,
 )
 from serving.gateway.oip.infer import HEADER_LENGTH
-from serving.gateway.oip.tensors import DATATYPES
-from serving.gateway.shapes import MAX_RANK
+from serving.shapes import MAX_RANK
 
 _TEXT = {"type": "string"}
 _ERROR = Manner(
@@ -47,7 +47,7 @@ _SERVER = {"name": "rockstartf", "version": "0.1.0", "extensions": ["binary_tens
 _METADATA = {
     "name": "flowers",
     "versions": ["2"],
-    "platform": "tensorflow",
+    "platform": "tensorflow_savedmodel",
     "inputs": [{"name": "features", "datatype": "FP32", "shape": [-1, 4]}],
     "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}],
 }

@@ -8,6 +8,7 @@ from flask import Response, request
 from numpy.typing import NDArray
 
 from clients.backend import TensorResponse
+from serving.api import open_inference
 from serving.api.signature import DEFAULT_SIGNATURE
 from serving.errors import InvalidInputError
 from serving.gateway.body import whole_body
@@ -118,6 +119,7 @@ class _Inputs:
         return arrays
 
     def _one(self, tensor: InputTensor, field: str) -> NDArray[Any]:
+        open_inference.check_parameters(list(tensor.parameters or ()), field)
         size = (tensor.parameters or {}).get("binary_data_size")
         if size is None:
             if tensor.data is None:
@@ -134,7 +136,9 @@ class _Inputs:
             )
         data = self._binary[self._used : self._used + size]
         self._used += size
-        return tensors.from_bytes(data, tensor.datatype, tensor.shape, field)
+        return open_inference.from_bytes(
+            data, tensor.datatype, tensor.shape, field, f"{field}.parameters.binary_data_size"
+        )
 
 
 def _response(model: str, asked: InferRequest, answer: TensorResponse) -> Response:
@@ -144,11 +148,11 @@ def _response(model: str, asked: InferRequest, answer: TensorResponse) -> Respon
     for output in wanted:
         array = answer.outputs[output.name]
         described = OutputTensor(
-            output.name, tensors.datatype(array.dtype), [int(size) for size in array.shape]
+            output.name, open_inference.datatype(array.dtype), [int(size) for size in array.shape]
         )
         binary_data = (output.parameters or {}).get("binary_data")
         if by_default if binary_data is None else binary_data is True:
-            binary.append(tensors.to_bytes(array))
+            binary.append(open_inference.to_bytes(array))
             described.parameters = {"binary_data_size": len(binary[-1])}
         else:
             described.data = tensors.to_json(array, f"output {output.name}")

@@ -7,13 +7,11 @@ from typing import Any
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from serving.api.messages.signature_pb2 import TensorInfo
-from serving.api.signature import DEFAULT_SIGNATURE
-from serving.api.tensors import WIRE_TYPES
+from serving.api.open_inference import PLATFORM, datatype, declared_shape
+from serving.api.signature import DEFAULT_SIGNATURE, TensorSpec, signature_of
 from serving.gateway.context import context
 from serving.gateway.errors import UnknownNameError
 from serving.gateway.oip.paths import version_in_path
-from serving.gateway.oip.tensors import datatype
 from serving.gateway.state import gateway
 
 
@@ -32,25 +30,22 @@ def model(model: str, version: str | None = None) -> ResponseReturnValue:
     backend = gateway().backend
     metadata = backend.metadata(model, number, timeout=current.time_left())
     states = backend.status(model, timeout=current.time_left())
-    signature = metadata.signatures.get(DEFAULT_SIGNATURE)
-    if signature is None:
+    message = metadata.signatures.get(DEFAULT_SIGNATURE)
+    if message is None:
         known = ", ".join(sorted(metadata.signatures))
         raise UnknownNameError("signature", expected=DEFAULT_SIGNATURE, got=f"only {known}")
+    signature = signature_of(message)
     return jsonify(
         name=model,
         versions=[str(state.version) for state in states if state.state == "AVAILABLE"],
-        platform="tensorflow",
+        platform=PLATFORM,
         inputs=_tensors(signature.inputs),
         outputs=_tensors(signature.outputs),
     )
 
 
-def _tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, Any]]:
+def _tensors(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
     return [
-        {
-            "name": name,
-            "datatype": datatype(WIRE_TYPES[info.dtype].dtype),
-            "shape": [dim.size for dim in info.tensor_shape.dim],
-        }
-        for name, info in sorted(infos.items())
+        {"name": name, "datatype": datatype(spec.dtype), "shape": declared_shape(spec)}
+        for name, spec in sorted(specs.items())
     ]

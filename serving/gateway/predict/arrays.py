@@ -10,7 +10,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from serving.errors import InvalidInputError, TooLargeError
-from serving.gateway.shapes import POSSIBLE, is_possible
+from serving.shapes import POSSIBLE, is_possible
 
 _NPY = b"\x93NUMPY"
 _NPZ = (b"PK\x03\x04", b"PK\x05\x06")  # a ZIP archive, an empty one

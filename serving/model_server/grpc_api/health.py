@@ -7,12 +7,18 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from serving.api.services import MODEL_SERVICE, PREDICTION_SERVICE
+from serving.api.services import INFERENCE_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE
 from serving.model_server.grpc_api.streams import OpenStreams
 from serving.model_server.grpc_api.threads import with_threads
 
 # TensorFlow Serving (server.cc) leaves out the package; gRPC's own clients ask by the full name.
-SERVICES = ("ModelService", "PredictionService", MODEL_SERVICE, PREDICTION_SERVICE)
+SERVICES = (
+    "ModelService",
+    "PredictionService",
+    MODEL_SERVICE,
+    PREDICTION_SERVICE,
+    INFERENCE_SERVICE,
+)
 
 
 class Health(health.HealthServicer):  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """Server reflection: clients that know no message of the API can list its methods and call them.
 
-Our messages live in a proto package of their own; here they are told by TensorFlow's names.
+Our messages live in a proto package of their own; here they are told by their official names.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,10 +23,14 @@ from serving.model_server.grpc_api.streams import OpenStreams
 from serving.model_server.grpc_api.threads import with_threads
 
 _OURS = "rockstartf.api"
+# The official packages of our files of messages; the others are TensorFlow Serving's.
 _SERVING = "tensorflow.serving"
-# Files of messages that TensorFlow itself defines; the others are TensorFlow Serving's.
-_CORE = "tensorflow"
-_CORE_FILES = {f"serving/api/messages/{name}.proto" for name in ("example", "signature", "tensor")}
+_PACKAGES = {
+    "serving/api/messages/example.proto": "tensorflow",
+    "serving/api/messages/signature.proto": "tensorflow",
+    "serving/api/messages/tensor.proto": "tensorflow",
+    "serving/api/messages/open_inference.proto": "inference",
+}
 
 
 def add_reflection(server: grpc.Server, streams: OpenStreams, *, health: bool) -> None:
@@ -54,7 +58,7 @@ def official_files() -> list[FileDescriptorProto]:
     packages = _packages(files)
     for file in files:
         _rename(file, packages)
-    return [*files, _services_file(packages)]
+    return [*files, *_services_files(packages)]
 
 
 class _Reflection(reflection.ReflectionServicer):  # type: ignore[misc]
@@ -106,7 +110,7 @@ def _packages(files: Iterable[FileDescriptorProto]) -> dict[str, str]:
 
 
 def _package(file: FileDescriptorProto) -> str:
-    return _CORE if file.name in _CORE_FILES else _SERVING
+    return _PACKAGES.get(file.name, _SERVING)
 
 
 def _proto(file: FileDescriptor) -> FileDescriptorProto:
@@ -137,19 +141,23 @@ def _official(name: str, packages: dict[str, str]) -> str:
     return f".{packages[name.partition('.')[0]]}.{name}"
 
 
-def _services_file(packages: dict[str, str]) -> FileDescriptorProto:
+def _services_files(packages: dict[str, str]) -> list[FileDescriptorProto]:
+    """The services, a file for each package."""
     by_name: dict[str, ServiceDescriptorProto] = {}
     for method in services.methods():
-        _, _, name = method.service.rpartition(".")
-        by_name.setdefault(name, ServiceDescriptorProto(name=name)).method.add(
+        by_name.setdefault(method.service, ServiceDescriptorProto()).method.add(
             name=method.name,
             input_type=_official(method.request.DESCRIPTOR.name, packages),
             output_type=_official(method.response.DESCRIPTOR.name, packages),
         )
-    return FileDescriptorProto(
-        name="serving/api/services.proto",
-        package=_SERVING,
-        syntax="proto3",
-        dependency=sorted({file.name for file in _message_files()}),
-        service=by_name.values(),
-    )
+    files: dict[str, FileDescriptorProto] = {}
+    for full_name, service in by_name.items():
+        package, _, service.name = full_name.rpartition(".")
+        new = FileDescriptorProto(
+            name=f"serving/api/{package}.services.proto",
+            package=package,
+            syntax="proto3",
+            dependency=sorted({file.name for file in _message_files()}),
+        )
+        files.setdefault(package, new).service.append(service)
+    return list(files.values())

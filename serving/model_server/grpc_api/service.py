@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -17,6 +18,7 @@ from serving.model_server.deadline import Deadline
 from serving.model_server.grpc_api.admission import Handlers
 from serving.model_server.grpc_api.model_ref import model_ref, named_by
 from serving.model_server.grpc_api.model_service import ModelService
+from serving.model_server.grpc_api.open_inference import OpenInference
 from serving.model_server.grpc_api.results import (
     classification_message,
     regression_message,
@@ -36,13 +38,14 @@ Response = TypeVar("Response", bound=Message)
 Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
 SIGNATURE_FIELD = "signature_def"
+_model_of_spec = attrgetter("model_spec.name")
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def handlers(
     core: Core, *, tensor_content: bool = False, observer: Observer | None = None
 ) -> Handlers:
-    """What answers TensorFlow Serving's calls.
+    """What answers the calls of TensorFlow Serving and of the Open Inference Protocol.
 
     Args:
         core: answers them.
@@ -50,10 +53,14 @@ def handlers(
         observer: hears of the calls that TensorFlow Serving counts.
     """
     service, models = _Service(core, tensor_content), ModelService(core)
+    inference = OpenInference(core)
 
-    def measured(call: Call[Any, Response], api: str) -> Call[Any, Response]:
-        return call if observer is None else measured_call(call, api, observer)
+    def measured(
+        call: Call[Any, Response], api: str, model: Callable[[Any], str] = _model_of_spec
+    ) -> Call[Any, Response]:
+        return call if observer is None else measured_call(call, api, observer, model)
 
+    model_infer = measured(inference.model_infer, "ModelInfer", attrgetter("model_name"))
     behaviours: list[tuple[services.Method[Any, Any], Behaviour]] = [
         (services.PREDICT, _guard(measured(service.predict, "Predict"))),
         (services.CLASSIFY, _guard(measured(service.classify, "Classify"))),
@@ -62,6 +69,14 @@ def handlers(
         (services.GET_MODEL_METADATA, _guard(service.get_model_metadata)),
         (services.GET_MODEL_STATUS, _guard(models.get_model_status)),
         (services.RELOAD_CONFIG, _guard(models.handle_reload_config_request)),
+        (services.SERVER_LIVE, _guard(inference.server_live)),
+        (services.SERVER_READY, _guard(inference.server_ready)),
+        (services.MODEL_READY, _guard(inference.model_ready)),
+        (services.SERVER_METADATA, _guard(inference.server_metadata)),
+        (services.MODEL_METADATA, _guard(inference.model_metadata)),
+        (services.MODEL_INFER, _guard(model_infer)),
+        (services.MODEL_CONFIG, _guard(inference.model_config)),
+        (services.REPOSITORY_INDEX, _guard(inference.repository_index)),
     ]
     return {
         method.path: grpc.unary_unary_rpc_method_handler(

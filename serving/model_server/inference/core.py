@@ -112,6 +112,10 @@ class Core:
         self._count(ref, query)
         return servable.id.version, answer
 
+    def models(self) -> list[str]:
+        """The names of all models that are to be served."""
+        return [config.name for config in self._manager.configs]
+
     def status(self, ref: ModelRef) -> list[VersionStatus]:
         """Of the versions of a model, the highest first.
 

@@ -15,7 +15,7 @@ from serving.gateway.config import GatewayConfig
 from serving.model_server.models.config import ModelConfig
 from serving.model_server.options import ServerOptions
 from serving.model_server.server import ModelServer
-from tests.environments import environment
+from tests.environments import TRITONCLIENT, environment
 from tests.model_fixtures import SIDE, document, probabilities, write_version
 
 
@@ -37,7 +37,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 def test_tritonclient(request: pytest.FixtureRequest, address: str) -> None:
-    python = environment(request.config, "tritonclient", ["tritonclient[http]==2.56.0"])
+    python = environment(request.config, "tritonclient", TRITONCLIENT)
     images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)
     done = subprocess.run(
         [python, Path(__file__).with_name("ask_tritonclient.py"), address],

@@ -1,4 +1,4 @@
-"""TensorFlow Serving clients that others published, each in an environment of its own.
+"""Clients that others published, each in an environment of its own.
 
 They carry message classes of their own, older than ours and generated from the official sources, and
 cannot live beside TensorFlow: so each runs as a program, in `public_clients/`, and prints JSON.
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from serving.model_server.server import ModelServer
-from tests.environments import environment
+from tests.environments import TRITONCLIENT, environment
 from tests.model_fixtures import SIDE, document, probabilities
 
 PROGRAMS = Path(__file__).parent / "public_clients"
@@ -59,3 +59,28 @@ def test_client(python: Path, client: str, server: ModelServer) -> None:
     assert answers["contract of version 1"] == [document(1)]
     assert answers["error"] == ["NOT_FOUND", "Servable not found for request: Latest(nobody)"]
     assert answers.get("states", {"2": "AVAILABLE"})["2"] == "AVAILABLE"
+
+
+def test_tritonclient(request: pytest.FixtureRequest, server: ModelServer) -> None:
+    """The Open Inference Protocol over gRPC."""
+    python = environment(request.config, "tritonclient", TRITONCLIENT)
+    images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)
+    answers = run(python, "tritonclient_grpc", server, {"model": "toy", "images": images.tolist()})
+    for name in ("probabilities", "gzip", "deflate"):
+        np.testing.assert_allclose(answers[name], probabilities(images), rtol=1e-5)
+    assert (answers["version"], answers["id"]) == (2, "seven")
+    assert answers["contract of version 1"] == [document(1)]
+    assert answers["ready"] == [True] * 4
+    assert answers["nobody"] is False
+    assert answers["server"]["name"] == "rockstartf"
+    assert answers["metadata"] == {
+        "name": "toy",
+        "versions": ["2", "1"],
+        "platform": "tensorflow_savedmodel",
+        "inputs": [{"name": "image", "datatype": "FP32", "shape": ["-1", "4", "4", "1"]}],
+        "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": ["-1", "3"]}],
+    }
+    assert answers["config"]["input"][0]["data_type"] == "TYPE_FP32"
+    assert [model["state"] for model in answers["index"]] == ["UNAVAILABLE", "READY", "READY"]
+    assert answers["error"] == ["NOT_FOUND", "Servable not found for request: Latest(nobody)"]
+    assert answers["statistics"][0] == "UNIMPLEMENTED"

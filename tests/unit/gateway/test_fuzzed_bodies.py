@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from serving.api.open_inference import DATATYPES
 from serving.gateway.oip.infer import HEADER_LENGTH
-from serving.gateway.oip.tensors import DATATYPES
 from tests.images import bomb
 from tests.mutations import damaged
 from tests.table_models import table_classifier

@@ -1,5 +1,6 @@
 """What engines, loaders and calls tell an observer."""
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,11 @@ def listener() -> Listener:
 
 REQUEST = PredictRequest()
 REQUEST.model_spec.name = "m"
+NAME = attrgetter("model_spec.name")
 
 
 def test_calls(listener: Listener) -> None:
-    call = measured_call(lambda request, _: request.model_spec.name, "Predict", listener)
+    call = measured_call(lambda request, _: NAME(request), "Predict", listener, NAME)
     assert call(REQUEST, NO_DEADLINE) == "m"
     assert listener.heard == [("request", "m", "Predict", "GRPC", Code.OK)]
 
@@ -84,7 +86,7 @@ def test_calls_that_fail(listener: Listener, error: Exception, code: Code) -> No
         raise error
 
     with pytest.raises(type(error)):
-        measured_call(fail, "Predict", listener)(REQUEST, NO_DEADLINE)
+        measured_call(fail, "Predict", listener, NAME)(REQUEST, NO_DEADLINE)
     assert listener.heard == [("request", "m", "Predict", "GRPC", code)]
 
 

@@ -46,12 +46,13 @@ ALLOWED = {
     "serving/model_server": {
         "serving.api",
         "serving.contract",
+        "serving.errors",
         "serving.logs",
         "serving.manifest",
         "serving.model_server",
         "serving.text_files",
     },
-    "serving/api": {"serving.api"},
+    "serving/api": {"serving.api", "serving.errors", "serving.shapes"},
 }
 
 
