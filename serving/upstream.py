@@ -110,6 +110,7 @@ class _EmbeddedServer:
             f"--rest_api_port={rest}",
             f"--address_file={self._addresses}",
             f"--require_all_models={str(strict).lower()}",
+            "--wait_for_models=false",
             f"--log_format={self._options.log_format}",
             "--allow_version_labels_for_unavailable_models",
         ]

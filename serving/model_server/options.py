@@ -108,6 +108,8 @@ class LoadOptions:
         poll_seconds: between looks at the models' folders; 0: only once.
         require_all_models: whether a model of which no version loads keeps the server from
             starting; where not, that model is reported and the others are served.
+        wait_for_models: whether the start waits for versions that are not there yet, and for
+            those that are tried again; where not, it fails at once.
         config_file: to be watched for other models, if any.
         config_poll_seconds: between looks at that file; 0: it is not watched.
         allow_labels_for_unavailable: whether a label that is new may stand for a version that is
@@ -121,6 +123,7 @@ class LoadOptions:
 
     poll_seconds: float = 1.0
     require_all_models: bool = True
+    wait_for_models: bool = True
     config_file: Path | None = None
     config_poll_seconds: float = 0.0
     allow_labels_for_unavailable: bool = False

@@ -63,7 +63,9 @@ class InProcess(Wrapped):
         self._lately: dict[tuple[str, str], float] = {}
         options = ServerOptions(
             read_config_file(config),
-            load=LoadOptions(require_all_models=False, allow_labels_for_unavailable=True),
+            load=LoadOptions(
+                require_all_models=False, wait_for_models=False, allow_labels_for_unavailable=True
+            ),
             engine=EngineOptions(prefer_tflite=True, litert_pools=interpreters),
         )
         self._manager = Manager(options.models, _Loader(options), options.load)

@@ -27,6 +27,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="whether a model of which no version loads keeps the server from starting (true)",
     )
+    add(
+        "--wait_for_models",
+        **values.SWITCH,
+        default=True,
+        help="whether the start waits, without listening, for versions that are not there yet or "
+        "are tried again; false: it fails at once (true)",
+    )
     _add_watching(add)
     _add_loading(add)
     _add_warmup(add)
@@ -38,14 +45,14 @@ def _add_watching(add: Callable[..., argparse.Action]) -> None:
         type=values.seconds,
         default=1.0,
         metavar="SECONDS",
-        help="between looks for new versions; 0: only at the start (1)",
+        help="between looks for new versions; 0 or less: only at the start (1)",
     )
     add(
         "--model_config_file_poll_wait_seconds",
         type=values.seconds,
         default=0.0,
         metavar="SECONDS",
-        help="between looks at the model config file; 0: only at the start (0)",
+        help="between looks at the model config file; 0 or less: only at the start (0)",
     )
     add(
         "--allow_version_labels_for_unavailable_models",
@@ -73,7 +80,7 @@ def _add_loading(add: Callable[..., argparse.Action]) -> None:
     )
     add(
         "--max_num_load_retries",
-        type=values.count,
+        type=values.clamped_count,
         default=5,
         metavar="N",
         help="of a version that does not load, while its folder stays as it is (%(default)s)",
@@ -96,7 +103,7 @@ def _add_warmup(add: Callable[..., argparse.Action]) -> None:
     )
     add(
         "--num_request_iterations_for_warmup",
-        type=values.count,
+        type=values.clamped_count,
         default=0,
         metavar="N",
         help="how many times each warmup request is replayed (0: once)",
@@ -116,8 +123,8 @@ def model_configs(
         return read_config_file(given.model_config_file)
     if not given.model_base_path:
         parser.error("--model_base_path or --model_config_file is needed")
-    if not given.model_name or "/" in given.model_name or ":" in given.model_name:
-        parser.error("--model_name must be a name without '/' and ':'")
+    if not given.model_name:
+        parser.error("--model_name: expected a name, got ''")
     return (ModelConfig(given.model_name, local_path(given.model_base_path)),)
 
 
@@ -126,6 +133,7 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
     return LoadOptions(
         poll_seconds=given.file_system_poll_wait_seconds,
         require_all_models=given.require_all_models,
+        wait_for_models=given.wait_for_models,
         config_file=given.model_config_file,
         config_poll_seconds=given.model_config_file_poll_wait_seconds,
         allow_labels_for_unavailable=given.allow_version_labels_for_unavailable_models,

@@ -17,6 +17,11 @@ def port(text: str) -> int | None:
     return int(text) or None
 
 
+def clamped_count(text: str) -> int:
+    """A whole number; less than 0 is 0, as in TensorFlow Serving."""
+    return 0 if text.startswith("-") and text[1:].isdecimal() else count(text)
+
+
 def count(text: str) -> int:
     """A whole number, at least 0."""
     if not (text.isascii() and text.isdigit()):
@@ -40,14 +45,14 @@ def micros(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """A time in seconds, at least 0."""
+    """A time in seconds; less than 0 is 0."""
     try:
         value = float(text)
     except ValueError:
-        value = -1
-    if not 0 <= value < float("inf"):
+        value = float("inf")
+    if not abs(value) < float("inf"):
         raise argparse.ArgumentTypeError(f"expected seconds, got {text!r}")
-    return value
+    return max(0.0, value)
 
 
 def fraction(text: str) -> float:

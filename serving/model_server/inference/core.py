@@ -130,7 +130,7 @@ class Core:
         Raises:
             StatusError: as Manager.reload().
         """
-        self._manager.reload(configs, deadline)
+        self._manager.reload(configs, deadline, wait=True)
 
     def metadata(self, ref: ModelRef) -> Metadata:
         """The signatures of a model.

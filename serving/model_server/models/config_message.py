@@ -55,10 +55,8 @@ def local_path(text: str) -> Path:
 
 def _model(entry: ModelMessage, number: int) -> ModelConfig:
     name = entry.name
-    if not name or "/" in name or ":" in name:
-        raise ConfigError(
-            f"model {number} in the list: name: expected a name without '/' and ':', got {name!r}"
-        )
+    if not name:
+        raise ConfigError(f"model {number} in the list: name: expected a name, got {name!r}")
     _check_platform(entry)
     if entry.HasField("logging_config"):
         log.warning("model %s: logging_config has no effect: requests are not sampled", name)

@@ -3,11 +3,11 @@
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from serving.api.status import Code, StatusError
-from serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
+from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.models.failures import NEVER
 from serving.model_server.models.model import Model
 from serving.model_server.models.servable import Task
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 # How long a stop waits for versions that are just being loaded or unloaded.
 _STOP_SECONDS = 2.0
+# How often a wait makes sure that its caller is still there.
+_CHECK_SECONDS = 1.0
 
 
 class Keeper:
@@ -49,18 +51,18 @@ class Keeper:
         self._models = tuple(models)
         self._woken.set()
 
-    def wait(self, models: Collection[Model], deadline: Deadline = NO_DEADLINE) -> None:
-        """Return when all that can be loaded of some models is.
+    def wait(self, done: Callable[[], bool], deadline: Deadline = NO_DEADLINE) -> None:
+        """Return when something is true of the models, which may change with every plan.
 
         Raises:
-            StatusError: DEADLINE_EXCEEDED; or UNAVAILABLE, it was stopped meanwhile.
+            StatusError: DEADLINE_EXCEEDED; CANCELLED, the caller is gone; or UNAVAILABLE, it was
+                stopped meanwhile.
         """
         with self._planned:
-            if not self._planned.wait_for(
-                lambda: self._stopping or all(model.decided for model in models),
-                deadline.remaining(),
-            ):
-                raise DeadlineExceededError
+            while not self._stopping and not done():
+                deadline.check()
+                left = deadline.remaining()
+                self._planned.wait(_CHECK_SECONDS if left is None else min(left, _CHECK_SECONDS))
         if self._stopping:
             raise StatusError(Code.UNAVAILABLE, "the server is stopping")
 

@@ -1,5 +1,6 @@
 """All models: start-up, reloading, and the servable for a request."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -7,12 +8,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from serving.api.model_ref import ModelRef
 from serving.api.status import Code, StatusError
-from serving.model_server.deadline import NO_DEADLINE, Deadline
+from serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
 from serving.model_server.engines.engine import Loader
 from serving.model_server.models.config import ModelConfig
 from serving.model_server.models.keeper import Keeper
 from serving.model_server.models.labels import Labels
-from serving.model_server.models.model import Model
+from serving.model_server.models.model import Model, Outlook
 from serving.model_server.models.servable import Servable, VersionStatus
 from serving.model_server.options import LoadOptions
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 # As many as TensorFlow Serving has for the first load (num_initial_load_threads).
 _INITIAL_LOAD_THREADS = 4 * (os.cpu_count() or 1)
+# How often the log says what the start waits for.
+_REMINDER_SECONDS = 60.0
 
 
 class StartError(Exception):
@@ -61,7 +64,8 @@ class Manager:
 
         Raises:
             StartError: of some model, or of every one where not all are required, no version could
-                be loaded; or a label stands for a version before it is loaded.
+                be loaded, and it is not to wait for one; or a label stands for a version before it
+                is loaded.
         """
         try:
             self._labels.assign(self._configs, lambda _: ())
@@ -72,7 +76,9 @@ class Manager:
             ) from error
         models = self._configure(self._configs)
         self._keeper.start()
-        self._keeper.wait(models)
+        self._keeper.wait(lambda: all(model.outlook != Outlook.BUSY for model in models))
+        if self._options.wait_for_models:
+            self._wait_for(models)
         self._keeper.loaded_first()
         troubles = [model.trouble() for model in models if not model.shelf.available()]
         if troubles and (self._options.require_all_models or len(troubles) == len(models)):
@@ -80,7 +86,13 @@ class Manager:
             raise StartError("\n".join(troubles))
         self._warn_of_labels()
 
-    def reload(self, configs: Sequence[ModelConfig], deadline: Deadline = NO_DEADLINE) -> None:
+    def reload(
+        self,
+        configs: Sequence[ModelConfig],
+        deadline: Deadline = NO_DEADLINE,
+        *,
+        wait: bool = False,
+    ) -> None:
         """Serve these models instead, as TensorFlow Serving's ReloadConfig does.
 
         Labels change at once. Models that are new are waited for; those that were served before
@@ -89,6 +101,7 @@ class Manager:
         Args:
             configs: all models from now on.
             deadline: until when the caller waits.
+            wait: whether it does so for versions that are not there yet, if the start does.
 
         Raises:
             StatusError: FAILED_PRECONDITION, a label stands for a version that is not available,
@@ -102,7 +115,8 @@ class Manager:
             log.info("serving from now on: %s", ", ".join(c.name for c in configs) or "no model")
             new = [model for model in self._configure(configs) if model.name not in known]
         # Not in the lock: a version that loads slowly holds up no other reload.
-        self._keeper.wait(new, deadline)
+        patient = wait and self._options.wait_for_models
+        self._keeper.wait(lambda: _decided(new, patient=patient), deadline)
         self._warn_of_labels()
         unavailable = [model for model in new if not model.shelf.available()]
         if unavailable:
@@ -181,6 +195,36 @@ class Manager:
         self._keeper.keep(models.values())
         return [models[name] for name in wanted]
 
+    def _wait_for(self, models: Sequence[Model]) -> None:
+        """Wait for the first versions, as TensorFlow Serving does, and log what for.
+
+        It returns early where a model is known to fail that is required.
+        """
+        reported: list[str] = []
+
+        def done() -> bool:
+            outlooks = [model.outlook for model in models]
+            enough = all if self._options.require_all_models else any
+            return (
+                enough(outlook == Outlook.AVAILABLE for outlook in outlooks)
+                or (self._options.require_all_models and Outlook.FAILED in outlooks)
+                or all(outlook == Outlook.FAILED for outlook in outlooks)
+            )
+
+        def missing() -> list[str]:
+            waited_for = (Outlook.AWAITED, Outlook.RETRIED)
+            return [model.trouble() for model in models if model.outlook in waited_for]
+
+        def news() -> bool:
+            return done() or missing() != reported
+
+        while not done():
+            reported[:] = missing()
+            for trouble in reported:
+                log.warning("waiting for %s", trouble)
+            with contextlib.suppress(DeadlineExceededError):
+                self._keeper.wait(news, Deadline.after(_REMINDER_SECONDS))
+
     def _available(self, name: str) -> Collection[int]:
         model = self._models.get(name)
         return model.shelf.available() if model else ()
@@ -193,6 +237,14 @@ class Manager:
                         "model %s: label %r stands for version %d, which is not loaded",
                         *(config.name, label, version),
                     )
+
+
+def _decided(models: Sequence[Model], *, patient: bool) -> bool:
+    """Whether there is nothing to wait for: what can be served is, or one of them fails."""
+    outlooks = {model.outlook for model in models}
+    if patient and not outlooks & {Outlook.RETRIED, Outlook.FAILED}:
+        return outlooks <= {Outlook.AVAILABLE}
+    return Outlook.BUSY not in outlooks
 
 
 def _not_available(models: Sequence[Model]) -> str:

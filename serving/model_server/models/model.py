@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,16 @@ log = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
 
+class Outlook(Enum):
+    """What can be said of a model's versions at the moment."""
+
+    BUSY = "they are looked for, loaded, or about to settle"
+    AVAILABLE = "one is available, and nothing is being loaded"
+    AWAITED = "none is there yet, or it is still being written"
+    RETRIED = "none loads, and one is tried again later"
+    FAILED = "none loads, and none is tried again unless its folder changes"
+
+
 class Model:
     """Keeps the versions that its policy asks for loaded.
 
@@ -31,7 +42,7 @@ class Model:
 
     Attributes:
         shelf: its versions.
-        decided: whether there is nothing more to wait for: what can be served is.
+        outlook: whether a version is available, or worth waiting for.
     """
 
     def __init__(
@@ -53,12 +64,13 @@ class Model:
         """
         self.name = config.name
         self.shelf = Shelf(config.name, dispose)
-        self.decided = False
+        self.outlook = Outlook.BUSY
         self._config: ModelConfig | None = config
         self._load = load
         self._clock = clock
         self._settling = Settling(options.settle_seconds, clock)
         self._failures = Failures(options.max_load_retries, options.retry_seconds)
+        self._looks_again = options.poll_seconds > 0
         self._lock = threading.Lock()
         self._folders: dict[int, Path] | None = None
         self._stale = True
@@ -67,7 +79,7 @@ class Model:
         # Of the last plan: what was looked at, when to plan next, and whether a folder stirs.
         self._seen: dict[int, Fingerprint] = {}
         self._next = NEVER
-        self._waits = False
+        self._waits = self._unsettled = False
 
     @property
     def config(self) -> ModelConfig | None:
@@ -83,7 +95,7 @@ class Model:
         """Serve other versions from now on; None: no more."""
         with self._lock:
             self._config, self._folders = config, {} if config is None else None
-            self._stale, self._path_warned, self.decided = True, False, False
+            self._stale, self._path_warned, self.outlook = True, False, Outlook.BUSY
 
     def look(self) -> None:
         """See which versions there are; where the base path cannot be read, all stays as it is."""
@@ -102,7 +114,7 @@ class Model:
         """
         with self._lock:
             config, folders, stale = self._config, self._folders, self._stale
-        self._next, self._waits, self._seen = NEVER, False, {}
+        self._next, self._waits, self._unsettled, self._seen = NEVER, False, False, {}
         plan = Plan()
         if folders is None:
             folders = {}
@@ -115,14 +127,17 @@ class Model:
         busy = tasks or plan.awaited or self.shelf.loading()
         with self._lock:
             patient = self._waits and not self.shelf.available()
-            self.decided = not (busy or patient or stale or self._stale)
+            if busy or patient or stale or self._stale:
+                self.outlook = Outlook.BUSY
+            else:
+                self.outlook = self._outlook(config)
         return tasks, max(0.0, self._next - self._clock())
 
     def trouble(self) -> str:
         """Why no version is available."""
         if self._config is None:
             return f"model {self.name!r}: was removed"
-        return trouble(self._config, self.shelf.statuses(), unsettled=self._waits)
+        return trouble(self._config, self.shelf.statuses(), unsettled=self._unsettled)
 
     def _scan(self, config: ModelConfig) -> dict[int, Path] | None:
         try:
@@ -169,11 +184,25 @@ class Model:
         unsettled = self._settling.look(folder, seen, failure.changes + 1 if failure else 0)
         if unsettled is None:
             return Fitness.READY
-        self._next = min(self._next, now + unsettled.wait)
+        self._next, self._unsettled = min(self._next, now + unsettled.wait), True
         if unsettled.soon and failure is None:
             return Fitness.SOON
         self._waits = self._waits or not unsettled.hopeless
         return Fitness.UNFIT
+
+    def _outlook(self, config: ModelConfig | None) -> Outlook:
+        if self.shelf.available():
+            return Outlook.AVAILABLE
+        if config is None:
+            return Outlook.FAILED
+        # Of the versions that the policy would choose if there were no others.
+        chosen = [v for v in self._failures.versions() if config.policy.choose({v})]
+        failures = [self._failures.find(version) for version in chosen]
+        if any(failure and failure.retry_at < NEVER for failure in failures):
+            return Outlook.RETRIED
+        if self._unsettled or (not failures and self._looks_again):
+            return Outlook.AWAITED
+        return Outlook.FAILED
 
     def _begin(self, version: int, folder: Path) -> Task:
         servable = self.shelf.begin(version, folder)

@@ -33,7 +33,10 @@ def trouble(config: ModelConfig, statuses: Sequence[VersionStatus], *, unsettled
 def absence(config: ModelConfig, found: Collection[int]) -> str:
     """What the policy of a model asks for and is not there; "" where nothing is missing."""
     if not found:
-        return "no version folder, such as 1, in the base path"
+        hint = ""
+        if any((config.base_path / name).exists() for name in ("saved_model.pb", "model.tflite")):
+            hint = ": it holds a model itself, which belongs in a folder below it"
+        return f"no version folder, such as 1, in the base path{hint}"
     if not config.policy.choose(found):
         return f"its policy matches none of the versions {sorted(found)}"
     if isinstance(config.policy, Specific) and (absent := config.policy.versions - set(found)):

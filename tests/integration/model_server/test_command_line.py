@@ -41,7 +41,7 @@ def test_it_tells_its_addresses_as_json_serves_and_stops(base_path, tmp_path):
     ("flags", "code", "says"),
     [
         (["--prot=1"], 2, "rockstar model-server: unknown flag --prot: did you mean --port?"),
-        (["--model_base_path=/absent"], 1, "cannot start"),
+        (["--model_base_path=/absent", "--wait_for_models=false"], 1, "cannot start"),
         ([], 2, "--model_base_path or --model_config_file is needed"),
     ],
 )

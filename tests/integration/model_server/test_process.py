@@ -87,11 +87,32 @@ def test_a_corrupt_newest_version_falls_back(start: Start, base_path: Path) -> N
 
 
 def failure(start: Start, *flags: str) -> list[str]:
-    process = start(*flags)
+    process = start(*flags, "--wait_for_models=false")
     code, log = process.finish()
     assert code == 1
     assert not process.address_file.exists()
     return [line for line in log.splitlines() if " ERROR " in line]
+
+
+def test_the_start_waits_for_the_first_version(start: Start, tmp_path: Path) -> None:
+    """Containers that fetch models beside the server rely on it, as on TensorFlow Serving."""
+    process = start(f"--model_base_path={tmp_path}/m", "--port=0", "--rest_api_port=auto")
+    assert process.popen.stderr is not None
+    for line in process.popen.stderr:
+        if "waiting for model 'default'" in line:
+            break
+    assert f"({tmp_path}/m): the base path cannot be read: No such file" in line
+    assert not process.address_file.exists()
+    write_version(tmp_path / "m", 1)
+    assert ask(process.address()["rest"], "/v1/models/default")[0] == 200
+
+
+def test_a_start_that_waits_ends_with_sigterm(start: Start, tmp_path: Path) -> None:
+    process = start(f"--model_base_path={tmp_path}/m", "--port=auto")
+    assert process.popen.stderr is not None
+    next(line for line in process.popen.stderr if "waiting for model 'default'" in line)
+    process.popen.terminate()
+    assert process.finish()[0] == 0
 
 
 def test_no_base_path(start: Start, tmp_path: Path) -> None:

@@ -33,11 +33,13 @@ def test_all_of_them(tmp_path: Path) -> None:
             "--max_num_load_retries=0",
             "--load_retry_interval_micros=1500000",
             "--require_all_models=false",
+            "--wait_for_models=false",
         ]
     ).options.load
     assert load == LoadOptions(
         poll_seconds=5,
         require_all_models=False,
+        wait_for_models=False,
         config_file=file,
         config_poll_seconds=30,
         allow_labels_for_unavailable=True,
@@ -48,8 +50,22 @@ def test_all_of_them(tmp_path: Path) -> None:
     )
 
 
-def test_a_negative_interval_does_not_wait() -> None:
-    assert parse_flags([MODEL, "--load_retry_interval_micros=-1"]).options.load.retry_seconds == 0
+def test_negative_numbers() -> None:
+    """What TensorFlow Serving takes; it documents them as "do not wait" and "do not poll"."""
+    options = parse_flags(
+        [
+            MODEL,
+            "--load_retry_interval_micros=-1",
+            "--file_system_poll_wait_seconds=-1",
+            "--model_config_file_poll_wait_seconds=-1",
+            "--max_num_load_retries=-1",
+            "--num_request_iterations_for_warmup=-1",
+        ]
+    ).options
+    load = options.load
+    assert load.retry_seconds == load.poll_seconds == load.config_poll_seconds == 0
+    assert load.max_load_retries == 0
+    assert options.warmup.iterations == 1
 
 
 @pytest.mark.parametrize(

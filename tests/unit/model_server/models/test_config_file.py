@@ -96,7 +96,7 @@ def one(fields: str) -> str:
         ),
         (
             one("base_path: '/m'"),
-            "model 1 in the list: name: expected a name without '/' and ':', got ''",
+            "model 1 in the list: name: expected a name, got ''",
         ),
         (
             one("name: 'm' base_path: '/m' model_platform: 'onnx'"),

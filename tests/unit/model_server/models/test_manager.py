@@ -2,15 +2,16 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from serving.api.model_ref import ModelRef
 from serving.api.status import Code, StatusError
-from serving.model_server.deadline import Deadline, DeadlineExceededError
+from serving.model_server.deadline import CallerGoneError, Deadline, DeadlineExceededError
 from serving.model_server.engines.engine import ServableId
 from serving.model_server.models.config import All, Latest, ModelConfig, Specific
 from serving.model_server.models.manager import Manager, StartError
@@ -22,6 +23,7 @@ from tests.waiting import until
 OFTEN = LoadOptions(poll_seconds=0.01, settle_seconds=0)
 LABELS = LoadOptions(poll_seconds=0.01, settle_seconds=0, allow_labels_for_unavailable=True)
 
+Starting = tuple[Manager, Future[None]]
 Run = Callable[..., AbstractContextManager[Manager]]
 
 
@@ -149,10 +151,151 @@ def test_start_reports_every_model_that_cannot_be_served(tmp_path: Path) -> None
     loader = FakeLoader()
     configs = [ModelConfig(name, tmp_path / name) for name in ("good", "bad", "worse")]
     with pytest.raises(StartError) as caught:
-        Manager(configs, loader).start()
+        Manager(configs, loader, replace(OFTEN, wait_for_models=False)).start()
     lines = str(caught.value).splitlines()
     assert [line.split()[1] for line in lines] == ["'bad'", "'worse'"]
     assert loader.engines[1].closed
+
+
+@contextmanager
+def starting(*configs: ModelConfig, options: LoadOptions = OFTEN) -> Iterator[Starting]:
+    """A manager that starts in another thread; its future says how that ended."""
+    manager = Manager(configs, FakeLoader(), options)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield manager, pool.submit(manager.start)
+        finally:
+            manager.stop()
+
+
+def add_nothing(base_path: Path) -> None:
+    pass
+
+
+def add_base_path(base_path: Path) -> None:
+    base_path.mkdir()
+
+
+def add_file(base_path: Path) -> None:
+    base_path.touch()
+
+
+def add_other_version(base_path: Path) -> None:
+    add_version(base_path, 7)
+
+
+def add_broken_version(base_path: Path) -> None:
+    add_version(base_path, 1, ok=False)
+
+
+@pytest.mark.parametrize(
+    ("begin", "reason"),
+    [
+        (add_nothing, "the base path cannot be read: No such file or directory"),
+        (add_file, "the base path cannot be read: Not a directory"),
+        (add_base_path, "no version folder, such as 1, in the base path"),
+        (add_other_version, "its policy matches none of the versions [7]"),
+        (add_broken_version, "no version loads: version 1: "),
+    ],
+)
+def test_the_start_waits_for_the_first_version(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    begin: Callable[[Path], None],
+    reason: str,
+) -> None:
+    """As in TensorFlow Serving; a version that does not load is awaited while it is retried."""
+    base_path = tmp_path / "m"
+    begin(base_path)
+    expected = f"waiting for model 'm' ({base_path}): {reason}"
+    with starting(ModelConfig("m", base_path, Specific(frozenset({1})))) as (manager, started):
+        until(lambda: expected in caplog.text, what="it says what it waits for")
+        assert not started.done()
+        base_path.unlink() if base_path.is_file() else None
+        add_version(base_path, 1)
+        started.result(30)
+        assert served(manager, "m") == 1
+    assert caplog.text.count(expected) == 1
+
+
+def test_the_start_waits_for_every_model_that_is_required(tmp_path: Path) -> None:
+    add_version(tmp_path / "m", 1)
+    m, n = (ModelConfig(name, tmp_path / name) for name in "mn")
+    with starting(m, n) as (manager, started):
+        until(lambda: served(manager, "m") == 1, what="one model is loaded")
+        assert not started.done()
+        add_version(tmp_path / "n", 1)
+        started.result(30)
+        assert served(manager, "n") == 1
+
+
+def test_the_start_waits_for_one_model_where_not_all_are_required(tmp_path: Path) -> None:
+    m, n = (ModelConfig(name, tmp_path / name) for name in "mn")
+    with starting(m, n, options=replace(OFTEN, require_all_models=False)) as (manager, started):
+        until(lambda: "m" in manager._models, what="it has begun")
+        assert not started.done()
+        add_version(tmp_path / "m", 1)
+        started.result(30)
+        assert (served(manager, "m"), served(manager, "n")) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (replace(OFTEN, max_load_retries=0), "no version loads: version 1: "),
+        (replace(OFTEN, max_load_retries=2, retry_seconds=0.01), "no version loads: version 1: "),
+    ],
+)
+def test_the_start_fails_when_no_version_is_tried_again(
+    tmp_path: Path, options: LoadOptions, reason: str
+) -> None:
+    add_version(tmp_path / "m", 1, ok=False)
+    loader = FakeLoader()
+    with pytest.raises(StartError, match=reason):
+        Manager([ModelConfig("m", tmp_path / "m")], loader, options).start()
+    assert loader.attempts == [1] * (options.max_load_retries + 1)
+
+
+def test_the_start_does_not_wait_where_nobody_looks_again(tmp_path: Path) -> None:
+    options = replace(OFTEN, poll_seconds=0)
+    with pytest.raises(StartError, match="No such file or directory"):
+        Manager([ModelConfig("m", tmp_path / "m")], FakeLoader(), options).start()
+
+
+def test_a_stop_ends_a_start_that_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with starting(ModelConfig("m", tmp_path / "m")) as (manager, started):
+        until(lambda: "waiting for model 'm'" in caplog.text, what="it waits")
+        manager.stop()
+        with pytest.raises(StatusError, match="the server is stopping"):
+            started.result(30)
+
+
+def test_reload_waits_for_the_first_version_of_a_new_model(tmp_path: Path) -> None:
+    m = ModelConfig("m", tmp_path / "m")
+    with running(options=OFTEN) as manager, ThreadPoolExecutor(1) as pool:
+        with pytest.raises(DeadlineExceededError):
+            manager.reload([m], Deadline.after(0.01), wait=True)
+        manager.reload([])
+        waiting = pool.submit(manager.reload, [m], wait=True)
+        until(lambda: manager.configs == (m,), what="it waits")
+        assert not waiting.done()
+        add_version(tmp_path / "m", 1)
+        waiting.result(30)
+        assert served(manager, "m") == 1
+
+
+def test_reload_waits_no_longer_than_its_caller_and_the_model(tmp_path: Path) -> None:
+    m, n = (ModelConfig(name, tmp_path / name) for name in "mn")
+    gone = threading.Event()
+    with running(options=OFTEN) as manager, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(manager.reload, [m], wait=True)
+        until(lambda: manager.configs == (m,), what="it waits")
+        second = pool.submit(manager.reload, [n], Deadline(gone=gone.is_set), wait=True)
+        with pytest.raises(StatusError, match="model 'm': was removed"):
+            first.result(30)
+        gone.set()
+        with pytest.raises(CallerGoneError):
+            second.result(30)
 
 
 def test_reload_replaces_the_whole_set(tmp_path: Path) -> None:

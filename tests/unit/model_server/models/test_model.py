@@ -10,7 +10,7 @@ import pytest
 from serving.api.status import Code
 from serving.model_server.engines.engine import ServableId
 from serving.model_server.models.config import All, Latest, ModelConfig, Specific, VersionPolicy
-from serving.model_server.models.model import Model
+from serving.model_server.models.model import Model, Outlook
 from serving.model_server.models.servable import State
 from serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeLoader, add_version
@@ -76,7 +76,7 @@ def test_policies(base_path: Path, policy: VersionPolicy, expected: list[int]) -
     model, _ = make_model(base_path, policy)
     reconcile(model)
     assert available(model) == expected
-    assert model.decided
+    assert model.outlook != Outlook.BUSY
 
 
 def test_a_new_version_replaces_the_old_one(base_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_old_version_answers_until_the_new_one_is_loaded(base_path: Path) ->
     (load,), _ = model.plan()
     assert [s.state for s in model.shelf.statuses()] == [State.START, State.AVAILABLE]
     assert model.plan()[0] == []  # it is loaded once
-    assert not model.decided
+    assert model.outlook == Outlook.BUSY
     assert available(model) == [1]
     load()
     model.plan()
@@ -318,10 +318,10 @@ def test_a_folder_that_is_being_written_is_not_touched(base_path: Path) -> None:
     clock = Clock()
     model, loader = make_model(base_path, options=LoadOptions(settle_seconds=1000), clock=clock)
     assert 0 < reconcile(model) <= 1000
-    assert not model.decided
+    assert model.outlook == Outlook.BUSY
     clock.now += 1000
     reconcile(model)
-    assert model.decided
+    assert model.outlook != Outlook.BUSY
     folder = add_version(base_path, 2, ok=False)
     for size in range(5):
         (folder / "weights").write_bytes(b"." * size)
@@ -367,8 +367,19 @@ def test_trouble_names_model_path_and_reason(
             add_version(base_path, version)
     model, _ = make_model(base_path, policy)
     reconcile(model)
-    assert model.decided
+    assert model.outlook != Outlook.BUSY
     assert model.trouble() == f"model 'm' ({base_path}): {trouble}"
+
+
+def test_trouble_of_a_base_path_that_is_a_version(base_path: Path) -> None:
+    base_path.mkdir()
+    (base_path / "saved_model.pb").touch()
+    model, _ = make_model(base_path)
+    reconcile(model)
+    assert model.trouble().endswith(
+        "no version folder, such as 1, in the base path: it holds a model itself, which belongs in "
+        "a folder below it"
+    )
 
 
 def test_trouble_of_broken_versions(base_path: Path) -> None:
