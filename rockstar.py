@@ -4,35 +4,47 @@ import os
 
 import click
 
-from commandline.group import DEBUG_VARIABLE, LazyGroup
+from commandline.group import DEBUG_VARIABLE, Lazy, LazyGroup
 from serving.logs import replace_closed_streams
 
 COMMANDS = {
-    "train": "Train a model and publish it as the next version.",
-    "import": "Publish a Keras model or a SavedModel of your own.",
-    "serve": "Serve the models of a folder over HTTP and gRPC.",
-    "gateway": "Serve over HTTP in front of a model server that runs elsewhere.",
-    "model-server": "Serve over TensorFlow Serving's API alone, with its flags.",
-    "predict": "Ask a running service what images show.",
-    "explain": "Ask a running service which pixels made its answer.",
-    "bench": "Measure how much a running service can take.",
-    "check": "Check models, a routes file and a running service.",
-    "models": "List models, their versions and labels.",
-    "promote": "Give a version a label, such as stable or canary.",
-    "rollback": "Serve the version that was served before.",
-    "unpublish": "Remove a version.",
-    "prune": "Remove old versions that have no label.",
-    "verify": "Compare versions with the hashes of their manifests.",
-    "runs": "Compare training runs in a table.",
-    "learning-rates": "Draw what very high, high, good and low learning rates do.",
-    "completion": "Print what makes a shell complete all this.",
+    "train": Lazy("commandline.train:train", "Train a model and publish it as the next version."),
+    "import": Lazy("commandline.import_:import_", "Publish your own Keras model or SavedModel."),
+    "serve": Lazy("commandline.serve:serve", "Serve the models in a folder over HTTP and gRPC."),
+    "gateway": Lazy(
+        "serving.gateway.command:gateway", "Serve over HTTP in front of a remote model server."
+    ),
+    "model-server": Lazy(
+        "commandline.serve:model_server", "Serve TensorFlow Serving's API only, with its flags."
+    ),
+    "predict": Lazy("commandline.predict:predict", "Predict images or rows of a table."),
+    "explain": Lazy(
+        "commandline.explain:explain", "Show which pixels or columns led to a prediction."
+    ),
+    "bench": Lazy("commandline.bench:bench", "Load-test a running service."),
+    "check": Lazy("commandline.check:check", "Check models, a routes file or a running service."),
+    "models": Lazy("commandline.registry:models", "List models, their versions and labels."),
+    "promote": Lazy(
+        "commandline.registry:promote", "Give a version a label, such as stable or canary."
+    ),
+    "rollback": Lazy("commandline.registry:rollback", "Serve the previous version again."),
+    "unpublish": Lazy("commandline.registry:unpublish", "Remove a version."),
+    "prune": Lazy("commandline.registry:prune", "Remove old versions without a label."),
+    "verify": Lazy(
+        "commandline.registry:verify", "Compare versions with the hashes in their manifests."
+    ),
+    "runs": Lazy("commandline.train:runs", "Compare training runs in a table."),
+    "learning-rates": Lazy(
+        "commandline.train:learning_rates", "Plot very high, high, good and low learning rates."
+    ),
+    "completion": Lazy("commandline.completion:completion", "Print the shell completion script."),
 }
 
 
 @click.command(
     "rockstar",
     cls=LazyGroup,
-    summaries=COMMANDS,
+    commands=COMMANDS,
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
     epilog="Examples: rockstar train cnn; rockstar serve; rockstar predict --model cnn seven.png. "
     "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 service away, 4 some failed, 130 Ctrl-C.",

@@ -1,4 +1,4 @@
-"""`rockstar bench`."""
+"""`rockstar bench`: a load test."""
 
 import dataclasses
 import shutil
@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commandline.exits import Exit
+from commandline.failures import Exit
 from commandline.options import NumberRange, Service, json_option, model_option, service_options
 from commandline.output import echo_json
 
 if TYPE_CHECKING:
-    from commandline.load.plan import LoadPlan, Record
-    from commandline.load.report import Report
+    from commandline.load import LoadPlan, Record, Report
 
 _MOST_SECONDS, _MOST_REQUESTS = 3600, 10_000_000
 
@@ -26,29 +25,31 @@ _MOST_SECONDS, _MOST_REQUESTS = 3600, 10_000_000
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_option("Name of the model.", required=True)
 @service_options
-@click.option("--version", type=click.IntRange(1), help="Version; else the newest.")
+@click.option("--version", type=click.IntRange(1), help="Version; default: the newest.")
 @click.option(
-    "--connections", default=16, type=click.IntRange(1, 1000), help="Requests at a time, at most."
+    "--connections", default=16, type=click.IntRange(1, 1000), help="Maximum concurrent requests."
 )
 @click.option(
     "--duration",
     default=10.0,
     metavar="SECONDS",
     type=NumberRange(0, _MOST_SECONDS, min_open=True),
-    help="How long to send.",
+    help="How long to send requests.",
 )
-@click.option("--requests", type=click.IntRange(1, _MOST_REQUESTS), help="At most so many.")
+@click.option(
+    "--requests", type=click.IntRange(1, _MOST_REQUESTS), help="Maximum number of requests."
+)
 @click.option(
     "--rate",
     type=NumberRange(0, min_open=True),
-    help="Send so many a second, however slow the answers; latency counts from when each was due.",
+    help="Requests per second (open loop); latency counts from when each request was due.",
 )
 @click.option(
     "--timeout",
     default=10.0,
     metavar="SECONDS",
     type=NumberRange(0, _MOST_SECONDS, min_open=True),
-    help="That an answer may take.",
+    help="Timeout of a request.",
 )
 @json_option
 def bench(
@@ -63,13 +64,12 @@ def bench(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Measure how many requests a running service answers, and how fast.
+    """Measure throughput and latency of a running service.
 
-    Sends FILES in turn, each once before it starts to measure. Without --rate every connection
-    sends when it has its answer, which hides how long others would wait while the service stalls.
+    Sends FILES in turn, each once before measuring. Without --rate, each connection waits for its
+    response before it sends again (closed loop), which hides how long users wait during a stall.
     """
-    from commandline.load.plan import LoadPlan
-    from commandline.load.report import report
+    from commandline.load import LoadPlan, report
 
     if (requests or 0) > _MOST_REQUESTS or (rate or 0) * duration > _MOST_REQUESTS:
         raise click.UsageError(f"--rate × --duration: at most {_MOST_REQUESTS:,} requests")
@@ -80,8 +80,8 @@ def bench(
     if as_json:
         echo_json(_document(address, plan, measured))
     else:
-        _say(address, plan, measured)
-    _end(measured)
+        _echo_report(address, plan, measured)
+    _report_failures(measured)
 
 
 def _over_http(
@@ -94,9 +94,9 @@ def _over_http(
 ) -> "tuple[str, Record]":
     from clients.http import HttpClient
     from clients.retry import NEVER_AGAIN
-    from commandline.load.http import HttpTarget, bodies
+    from commandline.load import HttpTarget, bodies
 
-    # What would fail every time is told as any other command tells it.
+    # A request that always fails gets the same error message as from other commands.
     url, key, tls = service.url, service.api_key, service.tls
     with HttpClient(url, api_key=key, tls=tls, retry=NEVER_AGAIN) as client:
         for file in files:
@@ -115,7 +115,7 @@ def _over_grpc(
 ) -> "tuple[str, Record]":
     from clients.grpc import GrpcClient
     from clients.retry import NEVER_AGAIN
-    from commandline.load.grpc import GrpcTarget
+    from commandline.load import GrpcTarget
 
     server, key, tls = service.grpc or "", service.api_key, service.tls
     with GrpcClient(server, api_key=key, tls=tls, retry=NEVER_AGAIN) as client:
@@ -128,7 +128,7 @@ def _over_grpc(
 def _run(plan: "LoadPlan", target: Any, requests: Any) -> "Record":
     import asyncio
 
-    from commandline.load.generator import run
+    from commandline.load import run
 
     async def measure() -> "Record":
         async with target.calls(requests, plan.connections) as call:
@@ -146,10 +146,10 @@ def _document(address: str, plan: "LoadPlan", measured: "Report") -> dict[str, A
     }
 
 
-def _say(address: str, plan: "LoadPlan", measured: "Report") -> None:
-    from commandline.load.report import draw
+def _echo_report(address: str, plan: "LoadPlan", measured: "Report") -> None:
+    from commandline.load import draw
 
-    how = "" if plan.rate is None else f", {plan.rate:g} due a second"
+    how = "" if plan.rate is None else f", {plan.rate:g} due per second"
     click.echo(f"{address}, {plan.connections} connections{how}")
     click.echo(
         f"  {measured.requests:,} answered in {measured.seconds:.1f} s: "
@@ -166,15 +166,16 @@ def _say(address: str, plan: "LoadPlan", measured: "Report") -> None:
         click.echo("\n".join(["", *(f"  {line}" for line in lines)]))
 
 
-def _end(measured: "Report") -> None:
-    """Tell what did not go well, on standard error and in the exit code."""
+def _report_failures(measured: "Report") -> None:
+    """Print failures to standard error, and set the exit code."""
     if measured.generator_was_the_limit:
         click.echo(
-            "Note: sending took a whole core: the service may be faster than this.", err=True
+            "Note: the load generator used a whole core: the service may be faster than this.",
+            err=True,
         )
     if measured.unsent:
         click.echo(
-            f"{measured.unsent:,} requests were due and found no free connection: "
+            f"{measured.unsent:,} requests were due while no connection was free: "
             "lower --rate or raise --connections.",
             err=True,
         )

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from commandline.exits import Exit
+from commandline.failures import Exit
 from commandline.options import ca_option, json_option
 from commandline.output import echo_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from commandline.checks.finding import Finding
+    from commandline.checks import Finding
 
 _COLORS = {"ok": "green", "failed": "red", "skipped": "yellow"}
 _DEFAULT_MODELS = Path("models")
@@ -27,13 +27,15 @@ _DEFAULT_MODELS = Path("models")
 @click.option(
     "--models",
     type=click.Path(path_type=Path),
-    help="A model folder.  [default: models, where nothing else is named]",
+    help="Model folder.  [default: models, if nothing else is given]",
 )
-@click.option("--url", help="A running gateway.")
-@click.option("--api-key", envvar="ROCKSTAR_API_KEY", help="Where the gateway asks for one.")
+@click.option("--url", help="URL of a running gateway.")
+@click.option("--api-key", envvar="ROCKSTAR_API_KEY", help="API key, if the gateway requires one.")
 @ca_option
 @click.option(
-    "--upstream", metavar="HOST:PORT", help="A model server: has it what the routes FILE names?"
+    "--upstream",
+    metavar="HOST:PORT",
+    help="Model server that must have what the routes FILE names.",
 )
 @json_option
 def check(
@@ -47,18 +49,18 @@ def check(
 ) -> None:
     """Check a model folder, a routes FILE of the gateway and a running service.
 
-    Of models, every version: its manifest, its contract, whether LiteRT loads it, and where labels
-    point. Ends with status 1 where anything is not right.
+    For models, checks every version: manifest, contract, whether LiteRT loads it, and labels. Exits
+    with status 1 if a check fails.
     """
     if upstream is not None and file is None:
-        raise click.UsageError("--upstream needs a routes FILE: what it names is asked for")
+        raise click.UsageError("--upstream needs a routes FILE with the models to look for")
     if models is None and file is None and url is None:
         models = _DEFAULT_MODELS
     found: list[Finding] = []
     for finding in _findings(file, models, url, api_key, ca, upstream):
         found.append(finding)
         if not as_json:
-            _say(finding)
+            _echo_finding(finding)
     failed = sum(finding.status == "failed" for finding in found)
     if as_json:
         echo_json({"ok": not failed, "checks": [*map(dataclasses.asdict, found)]})
@@ -76,23 +78,23 @@ def _findings(
     upstream: str | None,
 ) -> "Iterator[Finding]":
     if models is not None:
-        from commandline.checks.models import check_models
+        from commandline.checks import check_models
 
         yield from check_models(models)
     if file is not None:
-        from commandline.checks.routes import check_routes, check_upstream
+        from commandline.checks import check_routes, check_upstream
 
         findings, named = check_routes(file)
         yield from findings
         if upstream is not None:
             yield from check_upstream(upstream, named)
     if url is not None:
-        from commandline.checks.service import check_service
+        from commandline.checks import check_service
 
         yield from check_service(url, api_key, ca)
 
 
-def _say(finding: "Finding") -> None:
+def _echo_finding(finding: "Finding") -> None:
     status = click.style(f"{finding.status:8}", fg=_COLORS[finding.status])
     fix = f"; {finding.fix}" if finding.fix else ""
     line = f"{finding.subject}: {finding.detail}{fix}"

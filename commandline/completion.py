@@ -7,7 +7,7 @@ from commandline.options import json_option
 from commandline.output import echo_json
 
 SHELLS = ("bash", "zsh", "fish")
-# Click asks for completions with this variable of the environment.
+# The environment variable with which click requests completions.
 _VARIABLE = "_ROCKSTAR_COMPLETE"
 
 
@@ -19,14 +19,16 @@ _VARIABLE = "_ROCKSTAR_COMPLETE"
 @json_option
 @click.pass_context
 def completion(ctx: click.Context, shell: str, as_json: bool) -> None:
-    """Print what makes a SHELL complete commands, options, models, versions and labels.
+    """Print the script for SHELL that completes commands, options, models, versions and labels.
 
-    For the shell that runs: eval "$(rockstar completion bash)", likewise for zsh, and for fish
-    rockstar completion fish | source. In zsh, compinit comes before.
+    For the current shell: eval "$(rockstar completion bash)", likewise for zsh, and for fish
+    rockstar completion fish | source. In zsh, run compinit first.
     """
     make = get_completion_class(shell)
     if make is None:  # not one of SHELLS
-        raise click.ClickException(f"this version of click knows no {shell}: pip install -U click")
+        raise click.ClickException(
+            f"this version of click does not support {shell}: pip install -U click"
+        )
     script = make(ctx.find_root().command, {}, "rockstar", _VARIABLE).source()
     if as_json:
         echo_json({"shell": shell, "script": script})

@@ -1,16 +1,15 @@
-"""`rockstar explain`."""
+"""`rockstar explain`: the pixels or columns that led to a prediction."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from commandline.evidence import places
-from commandline.exits import Exit
-from commandline.failures import failure_of
+from commandline.failures import Exit, failure_of
 from commandline.options import Service, gateway_options, json_option, model_option
 from commandline.output import echo_failure, echo_json, printable
 
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from clients.explanation import Explanation
     from clients.http import HttpClient
 
-# Columns that are named on screen; --json has all.
+
+# Columns printed per row; --json has all.
 _MOST_COLUMNS = 3
 
 
@@ -30,13 +30,13 @@ _MOST_COLUMNS = 3
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_option("Name of the model.", required=True)
 @gateway_options
-@click.option("--version", type=click.IntRange(1), help="Version; else the newest.")
-@click.option("--of", metavar="LABEL", help="What spoke for this label; else for the likeliest.")
+@click.option("--version", type=click.IntRange(1), help="Version; default: the newest.")
+@click.option("--of", metavar="LABEL", help="Explain this label; default: the most likely.")
 @click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="Save the picture here, as PNG; with several FILES a folder.",
+    help="Save the heat map as PNG; with several FILES, into a folder.",
 )
 @json_option
 def explain(
@@ -48,11 +48,11 @@ def explain(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Ask a running service which pixels of images, FILES, or columns of rows made the answer.
+    """Show which pixels of images, or which columns of CSV rows, led to a prediction.
 
-    Parts of an image are covered one after the other: what lets the score fall spoke for it. Of
-    each row of a CSV file one column after the other is replaced by its mean in training, or its
-    most frequent category.
+    For an image, occlusion: parts are covered in turn, and those whose absence lowers the score are
+    evidence. For a row, each column in turn is replaced by its mean in training, or its most
+    frequent category.
     """
     from clients.errors import CallError
     from clients.http import HttpClient
@@ -62,7 +62,7 @@ def explain(
 
     tables = [file for file in files if file.name.lower().endswith(CSV_ENDINGS)]
     if tables and out is not None:
-        raise click.UsageError(f"-o: there is no picture of rows ({tables[0]})")
+        raise click.UsageError(f"-o: rows have no heat map ({tables[0]})")
     pictures = _pictures(files, out)
     documents: list[dict[str, Any]] = []
     codes: list[int] = []
@@ -74,15 +74,15 @@ def explain(
                     for document in _rows(client, file, model, version, of):
                         documents.append(document)
                         if not as_json:
-                            _say_row(document)
+                            _echo_row(document)
                     continue
                 explained = _ask(client, file, picture, model, version, of)
             except (CallError, InvalidInputError, OSError) as error:
-                codes.append(_tell(error, file))
+                codes.append(_echo_error(error, file))
                 continue
             documents.append(_document(file, picture, explained))
             if not as_json:
-                _say(documents[-1], max(len(printable(str(file))) for file in files))
+                _echo_image(documents[-1], max(len(printable(str(file))) for file in files))
     if as_json and documents:
         echo_json({"model": model, "explanations": documents})
     if codes:
@@ -90,14 +90,14 @@ def explain(
 
 
 def _pictures(files: tuple[Path, ...], out: Path | None) -> list[Path | None]:
-    """Where each picture is saved."""
+    """Where to save each heat map."""
     if out is None:
         return [None] * len(files)
     if len(files) == 1 and not out.is_dir():
         return [out]
     names = [f"{file.stem}.png" for file in files]
     if len(set(names)) < len(names):
-        raise click.UsageError("-o: two of the files have the same name; explain them one by one")
+        raise click.UsageError("-o: two files have the same name; explain them one at a time")
     out.mkdir(parents=True, exist_ok=True)
     return [out / name for name in names]
 
@@ -115,7 +115,7 @@ def _ask(
     image = file.read_bytes()
     explained = client.call(explanation(model, image, version, of))
     if picture is not None:
-        # The same question again, for the same version and label.
+        # The same explanation, for the same version and label.
         same = explanation_picture(model, image, explained.version, explained.label)
         picture.write_bytes(client.call(same))
     return explained
@@ -143,11 +143,11 @@ def _rows(
         }
 
 
-def _tell(error: Exception, file: Path) -> int:
-    """Say why an image has no explanation, and go on: the others may have one.
+def _echo_error(error: Exception, file: Path) -> int:
+    """Print why an image cannot be explained; the others may work.
 
     Raises:
-        Exception: the service is away, for all of them.
+        Exception: the service is unreachable, which affects all.
     """
     failure = failure_of(error)
     if failure.code == Exit.UNREACHABLE:
@@ -170,24 +170,68 @@ def _document(file: Path, picture: Path | None, explained: "Explanation") -> dic
     }
 
 
-def _say(document: dict[str, Any], width: int) -> None:
+def _echo_image(document: dict[str, Any], width: int) -> None:
     shares = [f"{place['where']} {place['share']:.0%}" for place in document["evidence"]]
-    where = f"evidence: {', '.join(shares)}" if shares else "no part of it alone made the answer"
+    where = f"evidence: {', '.join(shares)}" if shares else "no single part led to the answer"
     saved = f"  ({printable(document['picture'])})" if document["picture"] else ""
     file, label = printable(document["file"]), click.style(printable(document["label"]), bold=True)
     click.echo(f"{file:{width}}  {label} {document['score']:.4f}  {where}{saved}")
 
 
-def _say_row(document: dict[str, Any]) -> None:
+def _echo_row(document: dict[str, Any]) -> None:
     if document["label"] is None:
         answer = click.style(f"{document['value']:.6g}", bold=True)
     else:
         answer = f"{click.style(printable(document['label']), bold=True)} {document['score']:.4f}"
     strongest = [column for column in document["columns"] if column["effect"]][:_MOST_COLUMNS]
-    told = []
+    effects = []
     for column in strongest:
         value = column["value"]
         shown = "missing" if value is None or value == "" else printable(str(value))
-        told.append(f"{printable(column['name'])} {shown} ({column['effect']:+.3g})")
-    why = ", ".join(told) if told else "no column alone made the answer"
+        effects.append(f"{printable(column['name'])} {shown} ({column['effect']:+.3g})")
+    why = ", ".join(effects) if effects else "no single column led to the answer"
     click.echo(f"{printable(document['file'])}:{document['row']}  {answer}  {why}")
+
+
+# Cells of a 3 × 3 grid, row by row.
+_PLACES = (
+    *("top left", "top", "top right"),
+    *("left", "centre", "right"),
+    *("bottom left", "bottom", "bottom right"),
+)
+# List cells until they hold this share of the evidence, at most so many.
+_ENOUGH, _MOST = 0.5, 3
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of the image, and its share of the evidence, from 0 to 1."""
+
+    where: str
+    share: float
+
+
+def places(heatmap: Sequence[Sequence[float]]) -> list[Place]:
+    """The parts with at least half of the evidence, strongest first.
+
+    Args:
+        heatmap: evidence of each pixel, row by row; negative values do not count.
+
+    Returns:
+        An empty list without evidence.
+    """
+    sums = [0.0] * len(_PLACES)
+    height, width = len(heatmap), len(heatmap[0])
+    for row, values in enumerate(heatmap):
+        for column, value in enumerate(values):
+            sums[3 * (3 * row // height) + 3 * column // width] += max(0.0, value)
+    total = sum(sums)
+    if total <= 0:
+        return []
+    ranked = sorted(zip(_PLACES, sums, strict=True), key=lambda place: -place[1])
+    found: list[Place] = []
+    for where, mass in ranked[:_MOST]:
+        found.append(Place(where, mass / total))
+        if sum(place.share for place in found) >= _ENOUGH:
+            break
+    return found

@@ -1,13 +1,25 @@
-"""What went wrong: a line for people and an exit code for scripts, in one place for all."""
+"""Errors of commands: one line for people, and an exit code for scripts."""
 
 import errno
 from dataclasses import dataclass
+from enum import IntEnum
 
 import click
 
-from commandline.exits import Exit
 
-# Packages that not every installation has, and the extra that brings them.
+class Exit(IntEnum):
+    """Exit codes; docs/command-line.md lists them."""
+
+    OK = 0
+    FAILED = 1  # the command failed, or a check did
+    USAGE = 2  # wrong arguments, options or settings
+    UNREACHABLE = 3  # the service is unreachable, overloaded or too slow
+    SOME_FAILED = 4  # some items failed, the others succeeded
+    INTERRUPTED = 130  # Ctrl-C
+    BROKEN_PIPE = 141  # the reader of the output is gone, as in `| head -1`
+
+
+# Optional packages, and the extra that installs each.
 _EXTRAS = {
     "ai_edge_litert": "serve",
     "google_crc32c": "serve",
@@ -25,8 +37,8 @@ _EXTRAS = {
     "waitress": "serve",
 }
 
-# What the clients say to those who write Python, and what it is called here; the first that fit.
-_CALLED = {
+# Hints of the Python clients, and the command-line option to suggest instead; first match wins.
+_OPTION_HINTS = {
     "give the client its api_key=": "give --api-key, or ROCKSTAR_API_KEY",
     "give a key as api_key=, anything else in headers=": "give a key as --api-key",
     "see tls=Tls(ca=…)": "name its certificate with --ca",
@@ -36,7 +48,7 @@ _CALLED = {
 
 @dataclass(frozen=True)
 class Failure:
-    """What to tell: why and how to mend it, where to read on, and the exit code."""
+    """An error for the user: the message with a fix, the exit code, and where to read more."""
 
     message: str
     code: int
@@ -44,7 +56,7 @@ class Failure:
 
 
 def failure_of(error: Exception) -> Failure:
-    """What to tell of an exception that ended a command."""
+    """The error to print for an exception that ended a command."""
     if isinstance(error, click.ClickException):
         return _of_click(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
@@ -56,16 +68,16 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         words = "the disk is full where the output or a temporary file (TMPDIR) goes: make room"
         return Failure(words, Exit.FAILED)
-    code = _code_of_ours(error)
+    code = _known_code(error)
     if code is not None:
         return Failure(_in_options(str(error)), code)
-    # Somebody else's sentence may span lines and say nothing: the kind of error always does.
+    # The message of a foreign exception may be empty, so name its type.
     words = f"unexpected {type(error).__name__}: {error}"
-    return Failure(words, Exit.FAILED, "With ROCKSTAR_DEBUG=1 it shows where that happened.")
+    return Failure(words, Exit.FAILED, "Set ROCKSTAR_DEBUG=1 to see where it happened.")
 
 
 def needs(package: str, extra: str) -> str:
-    """That a package is missing, and what installs it."""
+    """The message for a missing package."""
     return (
         f"this needs {package}: pip install 'rockstartf[{extra}]', or in a checkout "
         f"pip install '.[{extra}]'"
@@ -73,7 +85,7 @@ def needs(package: str, extra: str) -> str:
 
 
 def _in_options(message: str) -> str:
-    for python, option in _CALLED.items():
+    for python, option in _OPTION_HINTS.items():
         message = message.replace(python, option)
     return message
 
@@ -96,8 +108,8 @@ def _of_file(error: OSError) -> str:
     return f"{error.filename}: {why}; name another place"
 
 
-def _code_of_ours(error: Exception) -> Exit | None:
-    """The exit code of an exception whose message is meant for the user; None is not ours."""
+def _known_code(error: Exception) -> Exit | None:
+    """The exit code of an exception with a message for users; None for any other exception."""
     from clients.bulk.errors import BulkError
     from clients.errors import CallError, DeadlineExceededError, OverloadedError, UnavailableError
     from serving.errors import InvalidInputError

@@ -1,81 +1,87 @@
-"""The group of all commands: imports each when it is used, and ends it with one line and a code."""
+"""The group of all commands: imports each when it is used, and turns errors into exit codes."""
 
 import contextlib
 import difflib
 import errno
 import importlib
-import keyword
 import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
-from commandline.exits import Exit
-from commandline.failures import failure_of
+from commandline.failures import Exit, failure_of
 from commandline.output import color_wanted, echo_failure
 
 DEBUG_VARIABLE = "ROCKSTAR_DEBUG"
 
 
-class LazyGroup(click.Group):
-    """Commands that are imported when used: help stays quick, and what serves imports no trainer.
+class Lazy(NamedTuple):
+    """A command that is not imported yet.
 
-    Each is a function of its name, - written _, in commandline/<name>.py; that of
-    a word of Python has a _ at its end.
+    Attributes:
+        path: where it is, as "module:attribute".
+        summary: its line in the list of commands.
     """
 
-    def __init__(self, *args: Any, summaries: Mapping[str, str], **options: Any) -> None:
+    path: str
+    summary: str
+
+    def load(self) -> click.Command:
+        """Import the command."""
+        module, _, name = self.path.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+class LazyGroup(click.Group):
+    """Imports a command only when it runs: help is fast, and serving imports no training."""
+
+    def __init__(self, *args: Any, commands: Mapping[str, Lazy], **options: Any) -> None:
         """Make a group.
 
         Args:
             args: of click.Group.
-            summaries: what the commands do, by their names, in the order in which help lists them.
+            commands: by name, in the order in which help lists them.
             options: of click.Group.
         """
         super().__init__(*args, **options)
-        self._summaries = summaries
+        self._lazy = commands
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """In the order in which they are used."""
-        return list(self._summaries)
+        """The names, in the order of help."""
+        return list(self._lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of a name, or None."""
-        if cmd_name not in self._summaries:
-            return None
-        name = cmd_name.replace("-", "_")
-        name = f"{name}_" if keyword.iskeyword(name) else name
-        command: click.Command = getattr(importlib.import_module(f"commandline.{name}"), name)
-        return command
+        lazy = self._lazy.get(cmd_name)
+        return None if lazy is None else lazy.load()
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the arguments name; one that there is not gets the nearest one."""
+        """The command that the arguments name; an unknown name gets a suggestion."""
         name = args[0]
-        if name not in self._summaries and not name.startswith("-") and not ctx.resilient_parsing:
-            near = difflib.get_close_matches(name, self._summaries, n=1)
-            meant = (
-                f" did you mean {near[0]}?" if near else f" there are {', '.join(self._summaries)}"
-            )
+        if name not in self._lazy and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, self._lazy, n=1)
+            meant = f" did you mean {near[0]}?" if near else f" there are {', '.join(self._lazy)}"
             raise click.UsageError(f"no command {name!r}:{meant}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(self._summaries.items()))
+            formatter.write_dl([(name, lazy.summary) for name, lazy in self._lazy.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         """Names of commands without importing them, and options."""
         from click.shell_completion import CompletionItem
 
         names = [
-            CompletionItem(name, help=summary)
-            for name, summary in self._summaries.items()
+            CompletionItem(name, help=lazy.summary)
+            for name, lazy in self._lazy.items()
             if name.startswith(incomplete)
         ]
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
@@ -87,14 +93,14 @@ class LazyGroup(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """The context of a call, which decides on colours; help is written here."""
+        """The context of a call; sets whether output is coloured. Help is printed here."""
         extra.setdefault("color", color_wanted())
-        with _quiet_without_reader():
+        with _exit_on_broken_pipe():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        with _quiet_without_reader():
+        with _exit_on_broken_pipe():
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -107,7 +113,7 @@ class LazyGroup(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command and end the process; what goes wrong is told in one or two lines."""
+        """Run a command and exit; errors are printed in one or two lines."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         try:
@@ -125,20 +131,20 @@ class LazyGroup(click.Group):
             echo_failure(failure)
             code = failure.code
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                _forget_output()
+                _discard_output()
         sys.exit(code if isinstance(code, int) else Exit.OK)
 
 
 @contextlib.contextmanager
-def _quiet_without_reader() -> Iterator[None]:
-    """End without a word where whoever read the output is gone."""
+def _exit_on_broken_pipe() -> Iterator[None]:
+    """Exit silently if the reader of the output is gone, as in `| head -1`."""
     try:
         yield
     except BrokenPipeError:
-        _forget_output()
-        raise click.exceptions.Exit(Exit.NOBODY_READS) from None
+        _discard_output()
+        raise click.exceptions.Exit(Exit.BROKEN_PIPE) from None
 
 
-def _forget_output() -> None:
-    """What is still buffered would be written, and fail, when Python ends."""
+def _discard_output() -> None:
+    """Discard buffered output, which Python would fail to write at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,26 +7,25 @@ from typing import Any
 
 import click
 
-from commandline.names import ModelName
-from commandline.options import json_option, models_option
+from commandline.options import ModelName, json_option, models_option
 from commandline.output import echo_json, echo_step
 from serving.text_files import read_text
 
 _KINDS = ("image", "table", "tensor")
 _PIXELS = ("0-1", "0-255", "tf", "torch", "caffe")
-# A line of labels as Teachable Machine writes it: "0 cat".
+# A line of a labels file of Teachable Machine: "0 cat".
 _NUMBERED = re.compile(r"([0-9]+)[ \t]+(.+)")
 
 
 class Names(click.ParamType[tuple[str, ...]]):
-    """Names with commas between them, or a file of them."""
+    """Comma-separated names, or a file of names."""
 
     name = "a,b,…|file"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """The names."""
+        """Parse the names."""
         if isinstance(value, tuple):
             return value
         path = Path(value)
@@ -47,7 +46,7 @@ class Names(click.ParamType[tuple[str, ...]]):
             if path.suffix == ".json":
                 return _of_json(json.loads(text))
         except (OSError, ValueError, TypeError, KeyError) as error:
-            self.fail(f"{path}: expected names, one a line, or JSON: {error}", param, ctx)
+            self.fail(f"{path}: expected names, one per line, or JSON: {error}", param, ctx)
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if not lines:
             self.fail(f"{path} is empty", param, ctx)
@@ -59,47 +58,47 @@ class Names(click.ParamType[tuple[str, ...]]):
 
 
 class Size(click.ParamType[tuple[int, int]]):
-    """One side of a square, or HEIGHTxWIDTH."""
+    """Side of a square, or HEIGHTxWIDTH."""
 
     name = "n|hxw"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
-        """Height and width."""
+        """Parse height and width."""
         if isinstance(value, tuple):
             return value
         match = re.fullmatch(r"([1-9][0-9]{0,3})(?:x([1-9][0-9]{0,3}))?", value)
         if match is None:
-            self.fail(f"{value!r} is no size such as 224 or 180x240", param, ctx)
+            self.fail(f"{value!r} is not a size such as 224 or 180x240", param, ctx)
         return int(match[1]), int(match[2] or match[1])
 
 
 @click.command("import", epilog="Example: rockstar import flowers.keras --name flowers")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", required=True, type=ModelName(), help="Publish under this name.")
-@click.option("--labels", type=Names(), help="Of the classes, in order: names, or a file of them.")
-@click.option("--input", "kind", type=click.Choice(_KINDS), help="What callers send.")
-@click.option("--signature", help="Of a SavedModel.  [default: serving_default]")
-@click.option("--output", help="The output that labels are for.  [default: the only one]")
-@click.option("--columns", type=Names(), help="Of a table, in order.")
-@click.option("--image-size", type=Size(), help="Where the model takes images of any size.")
+@click.option("--labels", type=Names(), help="Class labels in order: names, or a file of names.")
+@click.option("--input", "kind", type=click.Choice(_KINDS), help="What clients send.")
+@click.option("--signature", help="Signature of a SavedModel.  [default: serving_default]")
+@click.option("--output", help="Output that the labels belong to.  [default: the only one]")
+@click.option("--columns", type=Names(), help="Columns of a table, in order.")
+@click.option("--image-size", type=Size(), help="Image size, if the model accepts any.")
 @click.option(
     "--pixels",
     type=click.Choice(_PIXELS),
-    help="What the model was trained on: 0…1, 0…255, or a mode of keras.applications.",
+    help="Pixel values in training: 0…1, 0…255, or a mode of keras.applications.",
 )
 @click.option("--logits/--no-logits", default=None, help="Whether outputs are logits.")
-@click.option("--allow-code", is_flag=True, help="Load Lambda layers, which run code.")
-@click.option("--replace", is_flag=True, help="Publish also other labels or inputs.")
+@click.option("--allow-code", is_flag=True, help="Load Lambda layers, which can run any code.")
+@click.option("--replace", is_flag=True, help="Publish even if labels or inputs differ.")
 @models_option
 @json_option
 def import_(path: Path, models: Path, as_json: bool, **options: Any) -> None:
     """Publish a Keras file or a SavedModel as the next version of a name, with a contract.
 
-    PATH is a .keras or .h5 file or a folder with a SavedModel. The model is run on samples before
-    and after: the SavedModel, and the LiteRT file where LiteRT can run it, answer what the original
-    answers. What the model does not say is assumed and printed; options say otherwise.
+    PATH is a .keras or .h5 file, or the folder of a SavedModel. The exported SavedModel, and the
+    LiteRT file if LiteRT can run the model, must give the same outputs as the original on samples.
+    Assumptions about what the model does not specify are printed; options override them.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", options["name"]):
         raise click.UsageError(f"--name: expected letters, digits, _ . -, got {options['name']}")
@@ -129,12 +128,12 @@ def import_(path: Path, models: Path, as_json: bool, **options: Any) -> None:
 
 
 def _of_json(document: Any) -> tuple[str, ...]:
-    """A list of names, or names by number: also a config.json with id2label."""
+    """Names from a list, or from an object by number, such as id2label in a config.json."""
     if isinstance(document, dict):
         by_number = document.get("id2label", document)
         ordered = [by_number[key] for key in sorted(by_number, key=int)]
-        # imagenet_class_index.json has [id, name].
+        # imagenet_class_index.json has [id, name] entries.
         document = [entry[-1] if isinstance(entry, list) else entry for entry in ordered]
     if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
-        raise ValueError("it is no list of names")
+        raise ValueError("not a list of names")
     return tuple(document)

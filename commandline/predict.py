@@ -15,7 +15,7 @@ DEFAULT_TOP = 3
 
 
 def _pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say how hard the service is asked, given to the command as `pace`."""
+    """Add the options for batching and concurrency; the command gets them as `pace`."""
 
     @functools.wraps(command)
     def collected(*, batch: int, concurrency: int, patience: float, **others: Any) -> Any:
@@ -24,19 +24,19 @@ def _pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     options = (
         click.option(
-            "--batch", default=Pace.batch, type=click.IntRange(1), help="Items in a request."
+            "--batch", default=Pace.batch, type=click.IntRange(1), help="Items per request."
         ),
         click.option(
             "--concurrency",
             default=Pace.concurrency,
             type=click.IntRange(1, 256),
-            help="Requests at a time.",
+            help="Concurrent requests.",
         ),
         click.option(
             "--patience",
             default=Pace.patience,
             type=NumberRange(0),
-            help="Seconds to wait for a service that is away or too busy.",
+            help="Seconds to retry while the service is unreachable or overloaded.",
         ),
     )
     for option in reversed(options):
@@ -51,27 +51,27 @@ def _pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.argument("files", nargs=-1, type=click.Path())
 @click.option(
-    "--files-from", metavar="FILE", help="Read more paths from it, a line each; - is stdin."
+    "--files-from", metavar="FILE", help="Read more paths from FILE, one per line; - is stdin."
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file."
 )
-@model_option("Name of the model; needed where several are served.")
+@model_option("Name of the model; required if several are served.")
 @service_options
-@click.option("--version", type=click.IntRange(1), help="Version; else the newest.")
+@click.option("--version", type=click.IntRange(1), help="Version; default: the newest.")
 @click.option(
-    "--top", type=click.IntRange(1), help="How many labels to list: 3, in .csv and .parquet 1."
+    "--top",
+    type=click.IntRange(1),
+    help="Number of labels to list; default: 3, in .csv and .parquet 1.",
 )
 @click.option(
     "--strict",
     is_flag=True,
-    help="Fail rows with missing values, unknown categories or other columns.",
+    help="Reject rows with missing values, unknown categories or extra columns.",
 )
 @json_option
-@click.option("--restart", is_flag=True, help="Replace the output, whole or cut off.")
-@click.option(
-    "--retry-failed", is_flag=True, help="Ask again about what failed in a complete output."
-)
+@click.option("--restart", is_flag=True, help="Replace the output, complete or not.")
+@click.option("--retry-failed", is_flag=True, help="Retry the failed items of a complete output.")
 @_pace_options
 def predict(
     files: tuple[str, ...],
@@ -87,29 +87,27 @@ def predict(
     retry_failed: bool,
     pace: Pace,
 ) -> None:
-    """Ask a running service about FILES: images, folders, archives, or CSV files with a header.
+    """Predict FILES with a running service: images, folders, archives, or CSV files with a header.
 
     - reads one image, or the rows of one CSV file, from standard input.
 
-    With -o the answers go to a file, in the order of the input, and what failed to a second one.
-    Cut off, the same command continues where it was.
+    With -o, predictions are written to a file in input order, and failed items to a second file. To
+    resume an interrupted run, repeat the command.
 
-    Ends with status 4 where some items failed, 1 where all did, 3 where the service is away.
+    Exits with status 4 if some items failed, 1 if all failed, 3 if the service is unreachable.
     """
-    from commandline.predict_into_file import predict_into_file
-    from commandline.predict_to_screen import predict_to_screen
-    from commandline.predict_whom import Question
+    from commandline.prediction_run import Question, predict_into_file, predict_to_screen
 
     if not files and files_from is None:
-        raise click.UsageError("name FILES, folders or archives, or --files-from.")
+        raise click.UsageError("give FILES, folders or archives, or --files-from.")
     if service.grpc is not None and model is None:
-        raise click.UsageError("--grpc needs --model: that API cannot list models.")
-    _require_sense_of_output(output, as_json, again=restart or retry_failed)
+        raise click.UsageError("--grpc needs --model: TensorFlow Serving cannot list its models.")
+    _check_output_options(output, as_json, again=restart or retry_failed)
     table = output is not None and output.suffix.lower() in (".csv", ".parquet")
     top = top or (1 if table else DEFAULT_TOP)
     question = Question(service, model, version, top, strict)
     if output is None:
-        # Who waits for words wants to know at once that nobody is there.
+        # Without an output file, somebody is watching: fail at once if the service is away.
         pace = dataclasses.replace(pace, patience=0)
         predict_to_screen(files, files_from, question, pace, as_json)
     else:
@@ -118,8 +116,8 @@ def predict(
         )
 
 
-def _require_sense_of_output(output: Path | None, as_json: bool, *, again: bool) -> None:
+def _check_output_options(output: Path | None, as_json: bool, *, again: bool) -> None:
     if output is None and again:
-        raise click.UsageError("--restart and --retry-failed go with -o.")
+        raise click.UsageError("--restart and --retry-failed need -o.")
     if output is not None and as_json:
-        raise click.UsageError("--json goes without -o: a .jsonl file has a line for each answer.")
+        raise click.UsageError("--json does not work with -o: write a .jsonl file instead.")

@@ -38,5 +38,5 @@ def test_is_not_built_without_its_models(engine, trained_models, tmp_path, model
 def test_is_not_built_with_a_model_that_was_changed(engine, trained_models, tmp_path):
     shutil.copytree(trained_models.workdir / "models", tmp_path, dirs_exist_ok=True)
     (tmp_path / "cnn" / "1" / "model.tflite").write_bytes(b"something else")
-    with pytest.raises(AssertionError, match="1 of 3 versions cannot be trusted"):
+    with pytest.raises(AssertionError, match="1 of 3 versions do not match their manifests"):
         engine.build(ROOT / "Dockerfile.cpu", "model-server", f"--build-context=models={tmp_path}")

@@ -174,7 +174,7 @@ def test_explain_takes_csv_files(start_service, models, tmp_path):
     assert first["columns"][0]["effect"] < 0 < first["score"]
     wrong = rockstar(*ask, "price", str(file), "-o", "why.png")
     assert wrong.returncode == 2
-    assert "there is no picture of rows" in wrong.stderr
+    assert "rows have no heat map" in wrong.stderr
 
 
 def test_tables_into_files(start_service, models, tmp_path):

@@ -58,7 +58,7 @@ def test_more_than_a_request_may_have(gateway, images, tmp_path):
     done = predict(gateway, images, "-o", out)
     assert done.returncode == 4
     assert "300 items, 30 failed, in " in done.stderr
-    assert f"What failed, and why: {tmp_path}/out.failed.csv" in done.stderr
+    assert f"Failed items and reasons: {tmp_path}/out.failed.csv" in done.stderr
     assert [row["item"] for row in rows(out)] == [
         f"{images}/{n:03}.png" for n in range(300) if n % 10
     ]
@@ -163,7 +163,7 @@ def test_ctrl_c_keeps_what_is_done(gateway, toy_server, images, tmp_path):
         gateway, toy_server, images, out, lambda process: process.send_signal(signal.SIGINT)
     )
     assert status == 130
-    assert "the same command continues" in said
+    assert "run the same command to resume" in said
     assert "Traceback" not in said
     assert state_items(out) > 0
     done = predict(gateway, images, "-o", out)
@@ -202,7 +202,7 @@ def test_a_full_disk_is_said_and_can_be_continued(gateway, images, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "File too large" in done.stderr
-    assert "the same command continues" in done.stderr
+    assert "run the same command to resume" in done.stderr
     assert "Traceback" not in done.stderr
     assert "of them before" in predict(gateway, images, "-o", out).stderr
     assert len(rows(out)) == 270
@@ -220,7 +220,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(gateway, images, tmp_p
             [ROOT / "clients", "-o", tmp_path / "empty.csv"],
             "nothing to predict: expected files that end in .png",
         ),
-        ([images / "001.png", "--restart"], "go with -o"),
+        ([images / "001.png", "--restart"], "need -o"),
         (["-o", tmp_path / "o.csv"], "name FILES"),
     ]:
         done = predict(gateway, *arguments)
@@ -239,7 +239,7 @@ def test_an_output_that_is_an_input_is_refused(gateway, tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("a\n1\n")
     done = predict(gateway, table, "-o", table, "--restart")
-    assert "is an input and would be written" in done.stderr
+    assert "is an input file" in done.stderr
     assert table.read_text() == "a\n1\n"
 
 

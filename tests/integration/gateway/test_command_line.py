@@ -55,7 +55,7 @@ def test_bench_for_people(gateway, image):
     )
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0] == f"{gateway.url}/predict/toy, 16 connections, 1000 due a second"
+    assert lines[0] == f"{gateway.url}/predict/toy, 16 connections, 1000 due per second"
     assert lines[1].startswith("  20 answered in ")
     assert "latency in ms, from when each was due: p50 " in lines[2]
     assert "█" in result.stdout
@@ -92,7 +92,7 @@ def test_explain_says_what_and_where_and_saves_the_picture(gateway, image, tmp_p
     result = invoke("explain", "--url", gateway.url, "--model", "toy", image, "-o", out)
     assert result.exit_code == 0, result.output
     # The toy says the same whatever is covered.
-    assert f"{image}  zero 1.0000  no part of it alone made the answer  ({out})" in result.stdout
+    assert f"{image}  zero 1.0000  no single part led to the answer  ({out})" in result.stdout
     assert out.read_bytes().startswith(PNG)
 
 

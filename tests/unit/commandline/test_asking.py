@@ -86,7 +86,7 @@ def test_a_check_trusts_a_certificate_that_is_named(authority):
     assert result.exit_code == 0, result.output
     assert "ready: toy" in result.stdout
     assert stranger.exit_code == 1
-    assert "name the certificate of its authority with --ca" in stranger.stdout
+    assert "give its CA certificate with --ca" in stranger.stdout
 
 
 def test_a_certificate_and_a_key_go_over_grpc(image, authority):

@@ -8,7 +8,7 @@ import sys
 import click
 import pytest
 
-from commandline.exits import Exit
+from commandline.failures import Exit
 from rockstar import COMMANDS, cli
 from tests.command_line import ROOT, invoke
 
@@ -75,8 +75,8 @@ def test_the_flags_in_the_model_servers_example_are_flags():
 
 def test_the_top_lists_every_command_and_the_exit_codes():
     result = invoke("--help")
-    for name, summary in COMMANDS.items():
-        assert re.search(rf"^  {name} +{summary.split()[0]}", result.stdout, re.MULTILINE)
+    for name, lazy in COMMANDS.items():
+        assert re.search(rf"^  {name} +{lazy.summary.split()[0]}", result.stdout, re.MULTILINE)
     assert "3 service away" in " ".join(result.stdout.split())
 
 

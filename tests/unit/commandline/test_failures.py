@@ -1,7 +1,5 @@
 """How commands fail: a line or two on standard error, the way out in them, and an exit code."""
 
-import importlib
-import keyword
 import os
 import socket
 import subprocess
@@ -12,7 +10,7 @@ import click
 import pytest
 
 from commandline.failures import failure_of
-from rockstar import COMMANDS, cli
+from rockstar import COMMANDS
 from tests.command_line import invoke
 
 
@@ -67,7 +65,7 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
         (f"explain {AWAY}", 3, "start a server with `rockstar serve`"),
         ("explain --model cnn absent.png", 1, "absent.png"),
         ("explain image.png", 2, "--model"),
-        ("explain --model cnn a/1.png b/1.png -o heat", 2, "explain them one by one"),
+        ("explain --model cnn a/1.png b/1.png -o heat", 2, "explain them one at a time"),
         (f"bench {AWAY}", 3, "start a server with `rockstar serve`"),
         ("bench --model cnn absent.png", 1, "absent.png"),
         (f"bench {AWAY} --duration 0", 2, "is not in the range"),
@@ -170,13 +168,6 @@ def test_ctrl_c_ends_with_130(models, monkeypatch):
     result = invoke("models", "--models", models)
     assert result.exit_code == 130
     assert result.stderr.split() == ["Interrupted."]
-
-
-def test_every_command_can_be_imported_by_its_name():
-    for name in COMMANDS:
-        python = name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
-        module = importlib.import_module(f"commandline.{python}")
-        assert getattr(module, python) is cli.get_command(click.Context(cli), name)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")

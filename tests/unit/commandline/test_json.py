@@ -58,7 +58,7 @@ def test_verify(ask, models):
     found = json.loads(result.stdout)
     assert found["ok"] is False
     assert "has 0 bytes, not 2048" in found["versions"][1]["problem"]
-    assert result.stderr.startswith("1 of 3 versions cannot be trusted")
+    assert result.stderr.startswith("1 of 3 versions do not match their manifests")
 
 
 def test_runs(tmp_path):

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from clients.bulk.errors import BulkError
-from commandline.predict_whom import NamedPaths
+from commandline.prediction_run import NamedPaths
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_promote_and_rollback_say_what_they_did(rockstar):
 
 def test_rollback_says_what_is_served_and_what_is_held(rockstar, models):
     said = rockstar("rollback", "cnn")
-    assert said.startswith("cnn serves version 2 again; held: 3 (rockstar promote cnn 3 has it")
+    assert said.startswith("cnn serves version 2 again; held: 3 (rockstar promote cnn 3 serves it")
     assert "3 (held)" in rockstar("models", "cnn")
     assert json.loads(rockstar("rollback", "cnn", "--json"))["held"] == [2]
     rockstar("promote", "cnn", "1")
@@ -79,7 +79,7 @@ def test_rollback_says_what_is_served_and_what_is_held(rockstar, models):
 def test_unpublish_says_when_nothing_is_left(rockstar):
     assert rockstar("unpublish", "cnn", "3") == "cnn version 3 is removed\n"
     rockstar("unpublish", "cnn", "1")
-    assert "there is no model cnn any more" in rockstar("unpublish", "cnn", "2")
+    assert "model cnn is no longer available" in rockstar("unpublish", "cnn", "2")
 
 
 def test_prune_says_what_it_removed(rockstar, models):
@@ -97,7 +97,7 @@ def test_verify_ends_with_status_1_where_something_differs(rockstar, models):
     said = rockstar("verify", status=1)
     assert "cnn version 2: " in said
     assert "model.tflite has 0 bytes, not 2048" in said
-    assert "1 of 3 versions cannot be trusted" in said
+    assert "1 of 3 versions do not match their manifests" in said
     assert "version 2" not in rockstar("verify", "cnn/3")
 
 

@@ -89,10 +89,8 @@ def test_nothing_that_serves_or_asks_imports_training():
         "clients, clients.http, clients.grpc, clients.async_http, clients.async_grpc",
         "clients.bulk.job, clients.bulk.services, clients.bulk.output, clients.bulk.sources",
         "serving.serve, commandline.serve, commandline.predict, commandline.train, rockstar",
-        "commandline.check, commandline.gateway, commandline.models, commandline.promote, commandline.rollback",
-        "commandline.prune, commandline.verify, commandline.bench, commandline.explain, commandline.completion",
-        "commandline.model_server, commandline.load.http, commandline.load.grpc, commandline.load.generator",
-        "commandline.checks.models, commandline.checks.routes, commandline.checks.service",
+        "commandline.registry, commandline.explain, commandline.completion, commandline.import_",
+        "commandline.bench, commandline.load, commandline.check, commandline.checks, commandline.prediction_run",
         "training.config, training.datasets, training.data_spec, training.prepare, training.indexed_job",
     ],
 )

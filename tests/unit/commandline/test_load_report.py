@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commandline.load.plan import Record
-from commandline.load.report import draw, report
+from commandline.load import Record, draw, report
 
 LATENCIES = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=200)
 

@@ -5,8 +5,7 @@ import selectors
 
 import pytest
 
-from commandline.load.generator import run
-from commandline.load.plan import OK, LoadPlan, Record
+from commandline.load import OK, LoadPlan, Record, run
 
 
 class _Selector(selectors.DefaultSelector):

@@ -1,1 +1,0 @@
-"""What `rockstar check` checks: one module for each subject, all with findings as their result."""

@@ -1,5 +1,0 @@
-"""`rockstar gateway`."""
-
-from serving.gateway.command import gateway
-
-__all__ = ["gateway"]
