@@ -93,7 +93,9 @@ def _in_options(message: str) -> str:
 def _of_click(error: click.ClickException) -> Failure:
     if not isinstance(error, click.UsageError):
         return Failure(error.format_message(), error.exit_code)
-    where = "" if error.ctx is None else f"{error.ctx.command_path} --help shows what there is."
+    where = (
+        "" if error.ctx is None else f"{error.ctx.command_path} --help lists arguments and options."
+    )
     return Failure(error.format_message(), Exit.USAGE, where)
 
 

@@ -167,7 +167,7 @@ def test_ctrl_c_keeps_what_is_done(gateway, toy_server, images, tmp_path):
     assert "Traceback" not in said
     assert state_items(out) > 0
     done = predict(gateway, images, "-o", out)
-    assert "of them before" in done.stderr
+    assert "in earlier runs" in done.stderr
     assert len(rows(out)) == 270
 
 
@@ -204,7 +204,7 @@ def test_a_full_disk_is_said_and_can_be_continued(gateway, images, tmp_path):
     assert "File too large" in done.stderr
     assert "run the same command to resume" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "of them before" in predict(gateway, images, "-o", out).stderr
+    assert "in earlier runs" in predict(gateway, images, "-o", out).stderr
     assert len(rows(out)) == 270
 
 
@@ -221,7 +221,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(gateway, images, tmp_p
             "nothing to predict: expected files that end in .png",
         ),
         ([images / "001.png", "--restart"], "need -o"),
-        (["-o", tmp_path / "o.csv"], "name FILES"),
+        (["-o", tmp_path / "o.csv"], "give FILES"),
     ]:
         done = predict(gateway, *arguments)
         assert done.returncode in (1, 2), done.stderr
