@@ -1,9 +1,6 @@
 """A SavedModel in a session of TensorFlow, as TensorFlow Serving loads and runs it."""
 
-import logging
 import math
-import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from numpy.typing import NDArray
 from serving.api.messages.signature_pb2 import SignatureDef
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import Deadline
-from serving.model_server.engines.engine import LoadError
+from serving.model_server.engines.tensorflow_loader import load_saved_model
 from serving.model_server.options import EngineOptions
 
 # A tensor of the graph as the session takes it.
@@ -29,21 +26,11 @@ class TensorFlowSession:
         Raises:
             LoadError: it cannot be loaded.
         """
-        tf = _tensorflow()
-        self._graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=self._graph, config=_config(tf, options))
-        try:
-            with self._graph.as_default():
-                loaded = tf.compat.v1.saved_model.load(
-                    self._session, sorted(options.saved_model_tags), str(folder)
-                )
-        # What loads it raises RuntimeError (tags), OSError, ValueError and errors of operations.
-        except Exception as error:
-            self.close()
-            raise LoadError(_reason(folder, error, options)) from error
+        loaded = load_saved_model(folder, options)
+        self._graph, self._session = loaded.graph, loaded.session
         self.signatures: Mapping[str, SignatureDef] = {
             name: SignatureDef.FromString(definition.SerializeToString())
-            for name, definition in sorted(loaded.signature_def.items())
+            for name, definition in loaded.signatures.items()
         }
 
     def tensor(self, name: str) -> GraphTensor:
@@ -92,31 +79,6 @@ class TensorFlowSession:
         self._session = self._graph = None
 
 
-def _tensorflow() -> Any:
-    """TensorFlow, imported quietly; whoever sets TF_CPP_MIN_LOG_LEVEL sees as much as they ask for.
-
-    Raises:
-        LoadError: it cannot be imported.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise LoadError(f"TensorFlow is installed, but cannot be imported: {error}") from error
-    for name in ("tensorflow", "absl"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return tf
-
-
-def _config(tf: Any, options: EngineOptions) -> Any:
-    config = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=options.intra_op_threads,
-        inter_op_parallelism_threads=options.inter_op_threads,
-    )
-    config.gpu_options.per_process_gpu_memory_fraction = options.gpu_memory_fraction
-    return config
-
-
 def _run_options(deadline: Deadline) -> bytes | None:
     """A message for the session; none without a deadline."""
     seconds = deadline.remaining()
@@ -127,13 +89,3 @@ def _run_options(deadline: Deadline) -> bytes | None:
     # 0 would be no limit.
     limit: bytes = RunOptions(timeout_in_ms=max(1, math.ceil(seconds * 1000))).SerializeToString()
     return limit
-
-
-def _reason(folder: Path, error: Exception, options: EngineOptions) -> str:
-    text = str(getattr(error, "message", error)).strip()
-    # TensorFlow names files as Python writes bytes.
-    text = re.sub(r"\bb'([^']*)'", r"\1", text)
-    if isinstance(error, RuntimeError) and "MetaGraphDef associated with tags" in text:
-        tags = ",".join(sorted(options.saved_model_tags))
-        return f"{folder} has no graph for --saved_model_tags={tags}: {text}"
-    return f"{folder} cannot be loaded by TensorFlow: {text}"
