@@ -3,7 +3,7 @@
 import functools
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +66,63 @@ def make_nameless(folder: Path) -> None:
     (folder / "model.tflite").write_bytes(converter.convert())
 
 
+def make_parsing(folder: Path) -> None:
+    """A SavedModel and its LiteRT file, whose graphs parse tf.Examples.
+
+    - `serving_default`: `inputs` string [?] in, `scores` 2 x, `classes` and `first`, the first of x,
+      out; x is float [3] and required, classes string [3] with a default
+    - `features`: `examples` in; the dense `count` (int64 [], 7 by default), and all of the sparse
+      `ids` (int64) and `words` (string), as `ids_indices` and so on
+    """
+    import tensorflow as tf
+
+    fixed, ragged = tf.io.FixedLenFeature, tf.io.VarLenFeature
+
+    def classify(inputs: Any) -> Any:
+        parsed = tf.io.parse_example(
+            inputs, {"x": fixed([3], tf.float32), "classes": fixed([3], tf.string, ["none"] * 3)}
+        )
+        x = parsed["x"]
+        return {"scores": x * 2, "classes": parsed["classes"], "first": x[:, :1] + 0.0}
+
+    def features(examples: Any) -> Any:
+        kinds = {"ids": ragged(tf.int64), "words": ragged(tf.string)}
+        parsed = tf.io.parse_example(examples, {"count": fixed([], tf.int64, 7), **kinds})
+        outputs = {"count": parsed["count"] + 1}
+        for name in kinds:
+            sparse = parsed[name]
+            outputs[f"{name}_indices"] = sparse.indices
+            outputs[f"{name}_values"] = sparse.values
+            outputs[f"{name}_shape"] = sparse.dense_shape
+        return outputs
+
+    texts = tf.TensorSpec([None], tf.string)
+    signatures = {
+        "serving_default": named_function(classify, inputs=texts),
+        "features": named_function(features, examples=texts),
+    }
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+    content = _converted(folder, list(signatures), allow_custom_ops=True)
+    (folder / "model.tflite").write_bytes(content)
+
+
+def rewritten(content: bytes, change: Callable[[Any], None]) -> bytes:
+    """A LiteRT file after a change to its ModelT, the FlatBuffers schema's object."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content)
+    change(model)
+    builder = flatbuffers.Builder(len(content) + 1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 def with_signature_defs(content: bytes, messages: Mapping[str, Any]) -> bytes:
     """A LiteRT file with SignatureDef messages in its metadata; `signature_def_util.cc` writes so.
 
     Signatures that it has already are removed, as the tools that wrote such metadata knew none.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
     from flatbuffers import flexbuffers
 
@@ -80,17 +131,16 @@ def with_signature_defs(content: bytes, messages: Mapping[str, Any]) -> bytes:
         for name, message in sorted(messages.items()):
             # This builder writes text only; a message without negative sizes is text, too.
             metadata.String(name, message.SerializeToString().decode("ascii"))
-    model = schema.ModelT.InitFromPackedBuf(content)
-    model.signatureDefs = None
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = "signature_defs_metadata", len(model.buffers)
-    buffer = schema.BufferT()
-    buffer.data = list(metadata.Finish())
-    model.metadata.append(entry)
-    model.buffers.append(buffer)
-    builder = flatbuffers.Builder(len(content) + 1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+
+    def change(model: Any) -> None:
+        entry, buffer = schema.MetadataT(), schema.BufferT()
+        entry.name, entry.buffer = "signature_defs_metadata", len(model.buffers)
+        buffer.data = list(metadata.Finish())
+        model.signatureDefs = None
+        model.metadata.append(entry)
+        model.buffers.append(buffer)
+
+    return rewritten(content, change)
 
 
 def make_heavy(folder: Path) -> None:
@@ -177,11 +227,13 @@ def _litert_of_both() -> bytes:
         return _converted(Path(folder), _save_both(Path(folder)))
 
 
-def _converted(saved_model: Path, signatures: list[str]) -> bytes:
+def _converted(saved_model: Path, signatures: list[str], **settings: bool) -> bytes:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(saved_model), signature_keys=signatures
     )
+    for name, value in settings.items():
+        setattr(converter, name, value)
     content: bytes = converter.convert()
     return content

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from serving.api.signature import dtype_name, shape_text
 from serving.api.status import Code, StatusError
+from serving.model_server.engines.litert_examples import cut_parse_example
 from serving.model_server.engines.litert_signatures import MainGraphSignature
 from serving.model_server.engines.native_log import without_info
 
@@ -36,15 +37,20 @@ class LiteRTInterpreter:
         """
         from ai_edge_litert.interpreter import Interpreter
 
+        cut = cut_parse_example(content)
         with without_info():
-            interpreter = Interpreter(model_content=content, num_threads=threads)
+            interpreter = Interpreter(
+                model_content=cut.content if cut else content, num_threads=threads
+            )
             interpreter.allocate_tensors()  # fails now, not at a request, on an unknown operation
-        self.runners: dict[str, Any] = {
-            name: interpreter.get_signature_runner(name)
-            for name in interpreter.get_signature_list()
-        }
+        self.runners: dict[str, Any] = {}
+        for name in interpreter.get_signature_list():
+            runner = interpreter.get_signature_runner(name)
+            self.runners[name] = cut.runner(runner, cut.graphs[name]) if cut else runner
         for name, signature in main_graph.items():
-            self.runners[name] = _MainGraphRunner(interpreter, signature)
+            more = cut.main_graph_inputs() if cut else {}
+            runner = _MainGraphRunner(interpreter, {**signature.inputs, **more}, signature.outputs)
+            self.runners[name] = cut.runner(runner, 0) if cut else runner
         self.shapes: dict[str, Shapes] = {}
 
     def run(self, signature: str, feeds: Feeds, shapes: Shapes) -> dict[str, NDArray[Any]]:
@@ -70,10 +76,12 @@ class LiteRTInterpreter:
 class _MainGraphRunner:
     """A signature of the main graph, with the interface of LiteRT's own signature runners."""
 
-    def __init__(self, interpreter: Any, signature: MainGraphSignature) -> None:
+    def __init__(
+        self, interpreter: Any, inputs: Mapping[str, int], outputs: Mapping[str, int]
+    ) -> None:
         self._interpreter = interpreter
-        self._inputs = signature.inputs
-        self._outputs = signature.outputs
+        self._inputs = inputs
+        self._outputs = outputs
 
     def get_input_details(self) -> dict[str, Any]:
         details = {detail["index"]: detail for detail in self._interpreter.get_input_details()}
