@@ -18,7 +18,7 @@ from tests.end_to_end.busy import Busy, busy_at_first
 from tests.end_to_end.conftest import ROOT, Service, starting
 from tests.end_to_end.heldout import held_out
 from tests.end_to_end.programs import DOCUMENT, PROGRAMS, Program
-from tests.environments import node_packages
+from tests.environments import TRITONCLIENT, environment, node_packages
 from tests.integration.gateway.conftest import running
 from tests.snippets import snippets
 
@@ -151,6 +151,16 @@ def test_grpc_with_our_client(run, service, seven, tmp_path):
     assert unknown.returncode == 1
     assert "nobody" in unknown.stderr
     assert "Traceback" not in unknown.stderr
+
+
+def test_grpc_with_tritonclient(run, request, service, seven, tmp_path):
+    python = environment(request.config, "tritonclient", TRITONCLIENT)
+    program = Program("gRPC", "python", ("ask.py",), (str(python),))
+    command = [*program.write(tmp_path), service.grpc]
+    check(run([*command, "cnn", "input.npy"]), seven)
+    unknown = run([*command, "nobody", "input.npy"])
+    assert unknown.returncode == 1
+    assert unknown.stderr == "Servable not found for request: Latest(nobody)\n"
 
 
 @pytest.mark.parametrize(

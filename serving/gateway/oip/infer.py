@@ -39,6 +39,8 @@ def infer(model: str, version: str | None = None) -> Response:
         document, binary = _split(whole_body())
         asked = _parse(document)
         inputs = _Inputs(binary).read(asked.inputs)
+        for index, output in enumerate(asked.outputs or ()):
+            open_inference.check_parameters(list(output.parameters or ()), f"outputs[{index}]")
         current.instances = max((len(a) for a in inputs.values() if a.ndim), default=1)
     answer = gateway().backend.predict(
         model,

@@ -1,6 +1,7 @@
 """The Open Inference Protocol over gRPC: requests as clients send them, and as they should not."""
 
 import struct
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from serving.api.signature import Signature, TensorSpec
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import LoadError, ServableId
 from serving.model_server.models.config import All, ModelConfig
-from serving.model_server.options import LoadOptions, RestOptions, ServerOptions
+from serving.model_server.options import LoadOptions, MonitoringOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests.fake_engine import add_version
+from tests.metrics import SERVING, totals
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -63,19 +65,22 @@ def load(servable_id: ServableId, _: Path) -> Echo:
 
 
 @pytest.fixture(scope="module")
-def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
     base_path = tmp_path_factory.mktemp("models") / "m"
     for version in (1, 2, 3):
         add_version(base_path, version)
     options = ServerOptions(
         models=(ModelConfig("m", base_path, All(), {"stable": 1}),),
-        rest=RestOptions(port=None),
         load=LoadOptions(allow_labels_for_unavailable=True),
+        monitoring=MonitoringOptions("/metrics"),
     )
-    with (
-        ModelServer(options, load=load) as server,
-        grpc.insecure_channel(str(server.grpc_address)) as channel,
-    ):
+    with ModelServer(options, load=load) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def channel(server: ModelServer) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(str(server.grpc_address)) as channel:
         yield channel
 
 
@@ -407,3 +412,20 @@ def test_metadata_of_an_unknown_version(
         call(channel, method, name="m", version="9")
     error: Any = caught.value
     assert error.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_requests_are_counted(server: ModelServer, channel: grpc.Channel) -> None:
+    def counts() -> list[float]:
+        with urllib.request.urlopen(f"http://{server.rest_address}/metrics", timeout=30) as answer:
+            found = totals(answer.read().decode())
+        latency = (f"{SERVING}request_latency_count", "m", "ModelInfer", "GRPC")
+        return [
+            found.get(latency, 0),
+            found.get((f"{SERVING}request_count", "m", "OK"), 0),
+            found.get((f"{SERVING}request_count", "m", "NOT_FOUND"), 0),
+        ]
+
+    before = counts()
+    infer(channel, X)
+    refusal(channel, X, model_version="9")
+    assert [now - then for now, then in zip(counts(), before, strict=True)] == [1, 1, 1]

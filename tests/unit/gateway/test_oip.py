@@ -117,6 +117,25 @@ def test_what_the_model_server_says_of_inputs_is_told(http):
 
 
 @pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"outputs": [{"name": "probabilities", "parameters": {"classification": 2}}]},
+            "outputs[0]",
+        ),
+        (
+            {"inputs": [{**INPUT, "parameters": {"shared_memory_region": "r"}}]},
+            "inputs[0]",
+        ),
+    ],
+)
+def test_extensions_that_would_change_values_are_rejected(http, changes, says):
+    response = infer(http, {"inputs": [{**INPUT, "data": IMAGE.ravel().tolist()}]} | changes)
+    assert response.status_code == 400
+    assert response.get_json()["error"].startswith(f"{says}.parameters: ")
+
+
+@pytest.mark.parametrize(
     "path", ["/v2/models/nobody", "/v2/models/nobody/infer", "/v2/models/toy/versions/9", "/v2/x"]
 )
 def test_unknown_names(http, path):
