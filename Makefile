@@ -34,6 +34,9 @@ test: .venv/dev.stamp  ## run the tests
 cluster-test: .venv/train.stamp  ## deploy, predict and roll out on a kind or k3d cluster (needs Docker)
 	@$(BIN)/python -m tests.cluster
 
+tfserving-diff: .venv/dev.stamp  ## compare with TensorFlow Serving in a container (needs Docker; TFS=its source tree)
+	@$(BIN)/python -m tests.tfserving_diff $(if $(TFS),--tfs '$(TFS)') $(ARGS)
+
 images:  ## build the images with Docker; see docs/containers.md
 	docker buildx bake --file compose.yaml --set '*.args.REVISION=$(REVISION)' $(if $(PLATFORMS),--set '*.platform=$(PLATFORMS)',--load) $(ARGS) $(IMAGES)
 
@@ -64,4 +67,4 @@ lock:  ## pin every dependency again (needs uv)
 clean:  ## remove what was made here
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test bench cluster-test images images-test check format generate lock clean
+.PHONY: help demo test bench cluster-test tfserving-diff images images-test check format generate lock clean

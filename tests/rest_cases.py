@@ -77,7 +77,7 @@ def names() -> list[str]:
 
 def differs(name: str) -> bool:
     """Whether the embedded server's answer can be told from TensorFlow Serving's."""
-    case = _read(name)
+    case = read(name)
     return case.embedded is not None and not case.answer.anything
 
 
@@ -92,7 +92,7 @@ def replay(name: str, address: str, *, embedded: bool) -> list[str]:
     Returns:
         Where the answer differs from what is expected; empty where it does not.
     """
-    case = _read(name)
+    case = read(name)
     expected = case.embedded if embedded and case.embedded else case.answer
     connection = http.client.HTTPConnection(address, timeout=60)
     try:
@@ -106,7 +106,8 @@ def replay(name: str, address: str, *, embedded: bool) -> list[str]:
     return list(_differences(expected, response, body))
 
 
-def _read(name: str) -> Case:
+def read(name: str) -> Case:
+    """A case by its name."""
     return msgspec.json.decode((FOLDER / f"{name}.json").read_bytes(), type=Case)
 
 
@@ -129,28 +130,29 @@ def _differences(
         yield f"body: expected JSON, got {body[:200]!r}"
         return
     if expected.error is not None:
-        yield from _compare("body", {"error": expected.error}, document)
+        yield from compare("body", {"error": expected.error}, document)
     elif expected.error_matches is not None:
         text = document.get("error") if isinstance(document, dict) else None
         if not isinstance(text, str) or not re.fullmatch(expected.error_matches, text, re.DOTALL):
             yield f"error: expected {expected.error_matches!r}, got {text!r}"
     elif expected.subset is not msgspec.UNSET:
-        yield from _compare("body", expected.subset, document, subset=True)
+        yield from compare("body", expected.subset, document, subset=True)
     else:
         whole = expected.json if expected.text is None else json.loads(expected.text)
-        yield from _compare("body", whole, document)
+        yield from compare("body", whole, document)
 
 
-def _compare(where: str, expected: Any, found: Any, *, subset: bool = False) -> Iterator[str]:
+def compare(where: str, expected: Any, found: Any, *, subset: bool = False) -> Iterator[str]:
+    """Where a document differs from the expected one; numbers may differ by a millionth."""
     if isinstance(expected, dict) and isinstance(found, dict):
         if not subset and expected.keys() != found.keys():
             yield f"{where}: expected the keys {sorted(expected)}, got {sorted(found)}"
             return
         for key, value in expected.items():
-            yield from _compare(f"{where}.{key}", value, found.get(key), subset=subset)
+            yield from compare(f"{where}.{key}", value, found.get(key), subset=subset)
     elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
         for index, pair in enumerate(zip(expected, found, strict=True)):
-            yield from _compare(f"{where}[{index}]", *pair, subset=subset)
+            yield from compare(f"{where}[{index}]", *pair, subset=subset)
     elif not _same(expected, found):
         yield f"{where}: expected {expected!r}, got {found!r}"
 

@@ -18,16 +18,15 @@ DTYPES = (
     *("float64", "float32", "float16", "bfloat16", "complex64", "bool"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
 )
-LABELS = {"half_plus": {"stable": 1}, "numbers": {}}
+LABELS: Mapping[str, Mapping[str, int]] = {"half_plus": {"stable": 1}, "numbers": {}}
 CONFIG_FILE = "models.config"
 
 
-def write_models(folder: Path, *, seen_as: str | None = None) -> Path:
+def write_models(folder: Path) -> Path:
     """Write the models, and a configuration file that serves them.
 
     Args:
         folder: for `<model>/<version>`; it may have been written before.
-        seen_as: the path under which the server sees it, in its container; none: the same.
 
     Returns:
         The configuration file.
@@ -36,19 +35,25 @@ def write_models(folder: Path, *, seen_as: str | None = None) -> Path:
         _write(folder / "half_plus" / str(version), _half_plus(addend))
     _write(folder / "numbers" / "1", _numbers())
     config = folder / CONFIG_FILE
-    config.write_text(_config(seen_as or str(folder.resolve())))
+    config.write_text(config_text(str(folder.resolve()), {name: name for name in LABELS}))
     return config
 
 
-def _config(base: str) -> str:
+def config_text(base: str, folders: Mapping[str, str]) -> str:
+    """A configuration file for all versions of models.
+
+    Args:
+        base: path of a folder.
+        folders: in it, by the name of the model that each holds.
+    """
     models = ""
-    for name, labels in LABELS.items():
+    for name, folder in folders.items():
         pointers = "".join(
             f'    version_labels {{ key: "{label}" value: {version} }}\n'
-            for label, version in labels.items()
+            for label, version in LABELS.get(name, {}).items()
         )
         models += (
-            f'  config {{\n    name: "{name}"\n    base_path: "{base}/{name}"\n'
+            f'  config {{\n    name: "{name}"\n    base_path: "{base}/{folder}"\n'
             '    model_platform: "tensorflow"\n    model_version_policy { all {} }\n'
             f"{pointers}  }}\n"
         )

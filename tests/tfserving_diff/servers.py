@@ -1,0 +1,248 @@
+"""The two servers: where they are, how they are started, and what they answer."""
+
+import http.client
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+import msgspec
+from google.protobuf import json_format
+
+from serving.api.messages.prediction_pb2 import SignatureDefMap
+from serving.api.services import Method, methods
+from serving.model_server.models.config_file import read_config_file
+from serving.model_server.options import EngineOptions, LoadOptions, RestOptions, ServerOptions
+from serving.model_server.server import ModelServer
+
+_ROOT = Path(__file__).parents[2]
+_METHODS: dict[str, Method[Any, Any]] = {method.path: method for method in methods()}
+_HEADERS = (
+    *("Content-Type", "Content-Encoding"),
+    *("Access-Control-Allow-Origin", "Access-Control-Allow-Methods"),
+    "Access-Control-Allow-Headers",
+)
+_TIMEOUT_S = 60.0
+_START_S = 120.0
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What both servers are asked.
+
+    Attributes:
+        kind: what it tests, for the summary.
+        path: of REST, or of a gRPC method.
+        method: of HTTP; "gRPC" otherwise.
+        body: of HTTP, or a serialized message.
+        headers: of HTTP.
+    """
+
+    kind: str
+    path: str
+    method: str = "gRPC"
+    body: bytes = b""
+    headers: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        if self.method != "gRPC":
+            return f"{self.method} {self.path} {self.body.decode(errors='backslashreplace')}"
+        try:
+            text = str(_METHODS[self.path].parse_request(self.body))
+        except ValueError:
+            text = self.body.hex()
+        return f"gRPC {self.path} {' '.join(text.split())}"
+
+
+class Reply(msgspec.Struct):
+    """What a server answers.
+
+    Attributes:
+        status: of HTTP, or a gRPC code's name; "no answer" where the connection broke.
+        message: of an error.
+        document: of a success, as JSON has it; a text where it is no JSON.
+        headers: of HTTP, those that clients look at.
+    """
+
+    status: str
+    message: str = ""
+    document: Any = None
+    headers: dict[str, str] = {}
+
+
+class Server:
+    """A server under comparison; as a context manager it closes its connections.
+
+    Args:
+        rest: HOST:PORT; None: it is not asked over REST.
+        grpc_address: likewise.
+    """
+
+    def __init__(self, rest: str | None, grpc_address: str | None) -> None:
+        self.rest = rest
+        self._connection = http.client.HTTPConnection(rest, timeout=_TIMEOUT_S) if rest else None
+        self._channel = grpc.insecure_channel(grpc_address) if grpc_address else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection:
+            self._connection.close()
+        if self._channel:
+            self._channel.close()
+
+    def takes(self, request: Request) -> bool:
+        """Whether it can be asked this."""
+        return (self._channel if request.method == "gRPC" else self._connection) is not None
+
+    def ask(self, request: Request) -> Reply:
+        """Send a request and read the answer."""
+        if request.method == "gRPC":
+            return self._call(request)
+        try:
+            return self._fetch(request)
+        except (OSError, http.client.HTTPException) as error:
+            return Reply("no answer", f"{type(error).__name__}: {error}")
+
+    def signatures(self, model: str) -> Any:
+        """The signatures of a model by name, as REST describes them; none where there are none."""
+        name = model.replace("/", "%2F").replace(":", "%3A")
+        reply = self.ask(Request("", f"/v1/models/{name}/metadata", "GET"))
+        if reply.status != "200":
+            return {}
+        return reply.document["metadata"]["signature_def"]["signature_def"]
+
+    def _fetch(self, request: Request) -> Reply:
+        assert self._connection is not None
+        try:
+            self._connection.request(
+                request.method, request.path, request.body or None, request.headers
+            )
+            response = self._connection.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()  # the next request opens it again
+            raise
+        headers = {name: value for name in _HEADERS if (value := response.getheader(name))}
+        text = body.decode("utf-8", "surrogateescape")
+        try:
+            document = json.loads(text)
+        except ValueError:
+            document = text
+        status = str(response.status)
+        if response.status == 200:
+            return Reply(status, document=document, headers=headers)
+        error = document.get("error") if isinstance(document, dict) else None
+        return Reply(status, error if isinstance(error, str) else text, headers=headers)
+
+    def _call(self, request: Request) -> Reply:
+        assert self._channel is not None
+        call: Any = self._channel.unary_unary(request.path)
+        try:
+            body = call(request.body, timeout=_TIMEOUT_S)
+        except grpc.RpcError as error:
+            failed: Any = error
+            return Reply(failed.code().name, failed.details())
+        response = _METHODS[request.path].parse_response(body)
+        return Reply("OK", document=_document(response))
+
+
+def _document(message: Any) -> Any:
+    """A message as JSON has it, with what is inside an Any."""
+    if not hasattr(message, "metadata"):
+        return json_format.MessageToDict(message, preserving_proto_field_name=True)
+    document = {"model_spec": _document(message.model_spec)}
+    for name, value in message.metadata.items():
+        signatures = SignatureDefMap.FromString(value.value)
+        document[name] = {"type_url": value.type_url, "value": _document(signatures)}
+    return document
+
+
+@contextmanager
+def embedded(config: Path, *, prefer_tflite: bool = False) -> Iterator[Server]:
+    """The embedded server, in this process, with the models of a configuration file."""
+    options = ServerOptions(
+        read_config_file(config),
+        rest=RestOptions(cors=True),
+        load=LoadOptions(allow_labels_for_unavailable=True),
+        engine=EngineOptions(prefer_tflite=prefer_tflite),
+    )
+    with (
+        ModelServer(options) as server,
+        Server(server.rest_address, server.grpc_address) as asked,
+    ):
+        yield asked
+
+
+@contextmanager
+def container(config: Path, *, prefer_tflite: bool = False) -> Iterator[Server]:
+    """TensorFlow Serving in a container of Docker's, with the models beside a configuration file.
+
+    Args:
+        config: its paths begin with /models.
+        prefer_tflite: run LiteRT files where there are any.
+
+    Raises:
+        OSError: there is no Docker.
+        subprocess.CalledProcessError: the container does not start.
+    """
+    command = [
+        *("docker", "run", "--rm", "--detach"),
+        *("--publish", "127.0.0.1::8500", "--publish", "127.0.0.1::8501"),
+        *("--volume", f"{config.parent.resolve()}:/models:ro"),
+        f"tensorflow/serving:{version()}",
+        f"--model_config_file=/models/{config.name}",
+        "--allow_version_labels_for_unavailable_models",
+        "--rest_api_enable_cors_support",
+        f"--prefer_tflite_model={str(prefer_tflite).lower()}",
+    ]
+    identity = _docker(command)
+    try:
+        ports = {port: _docker(["docker", "port", identity, port]) for port in ("8500", "8501")}
+        with Server(ports["8501"], ports["8500"]) as server:
+            _wait(server, identity)
+            yield server
+    finally:
+        _docker(["docker", "rm", "--force", identity])
+
+
+def version() -> str:
+    """The version of TensorFlow Serving that is pinned."""
+    found = re.search(r"^ARG TFSERVING_VERSION=(\S+)", (_ROOT / "Dockerfile.cpu").read_text(), re.M)
+    assert found
+    return found[1]
+
+
+def _docker(command: list[str]) -> str:
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.split()[0]
+
+
+def _wait(server: Server, identity: str) -> None:
+    """Return when all models that load are there: REST is served after that."""
+    until = time.monotonic() + _START_S
+    while server.ask(Request("", "/v1/models/half_plus", "GET")).status != "200":
+        if time.monotonic() > until:
+            log = subprocess.run(["docker", "logs", identity], capture_output=True, text=True)
+            raise TimeoutError(f"TensorFlow Serving does not start: {log.stderr[-2000:]}")
+        time.sleep(0.2)
+
+
+def addresses(text: str) -> Mapping[str, str]:
+    """The addresses in `http://HOST:PORT,grpc://HOST:PORT`, by scheme.
+
+    Raises:
+        ValueError: it is neither or both of that.
+    """
+    found: dict[str, str] = {}
+    for each in text.split(","):
+        scheme, separator, address = each.strip().rstrip("/").partition("://")
+        if not separator or scheme not in ("http", "grpc") or scheme in found or not address:
+            raise ValueError(f"expected http://HOST:PORT,grpc://HOST:PORT, got {text!r}")
+        found[scheme] = address
+    return found
