@@ -5,12 +5,13 @@ import re
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
 from flask import Flask, Response, request
 from flask.globals import request_ctx
 
 from clients.errors import DeadlineExceededError
+from serving.api.rest_routes import path_of
 from serving.api.status import Code
 from serving.errors import InvalidInputError
 from serving.gateway.api import Api, api_of
@@ -41,6 +42,11 @@ _READ_ANYWAY = 64 * 1024
 _PLAIN = re.compile(r"[A-Za-z0-9._~%@+-]+")
 
 
+# A slash within a segment, and where a WSGI environment says that its path holds some.
+_SLASH = re.compile("%2f", re.IGNORECASE)
+_SLASHES = "rockstar.slashes"
+
+
 def _key(header: str) -> str:
     """Where a header is in a WSGI environment, and found at once."""
     return f"HTTP_{header.upper().replace('-', '_')}"
@@ -60,6 +66,7 @@ def init_app(
     close_connection: Callable[[], None],
 ) -> None:
     """Have every request of an application pass here; register its blueprints before."""
+    app.url_value_preprocessor(_decode_slashes)
     app.before_request(lambda: _open_context(apis))
     app.before_request(_require_admission)
     app.after_request(lambda response: _close_context(response, close_connection))
@@ -82,12 +89,26 @@ def init_app(
     trusted = trusted_addresses(config.trusted_proxies)
 
     def mounted(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
+        if _SLASH.search(environ.get("RAW_URI", "")):
+            _keep_slashes(environ)
         prefix = environ.get(_PREFIX)
         if prefix is not None and trusted(environ.get("REMOTE_ADDR", "")):
             _mount(environ, prefix)
         return admission(environ, start_response)
 
     app.wsgi_app = mounted  # type: ignore[method-assign]
+
+
+def _keep_slashes(environ: dict[str, Any]) -> None:
+    """Leave %2F in the path, which names of models may hold: routes go by the other slashes."""
+    path = _SLASH.sub("%252F", path_of(environ["RAW_URI"]).partition("?")[0])
+    environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")
+    environ[_SLASHES] = True
+
+
+def _decode_slashes(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    if values and "model" in values and _SLASHES in request.environ:
+        values["model"] = values["model"].replace("%2F", "/")
 
 
 def _mount(environ: dict[str, Any], header: str) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from http import HTTPStatus
+from urllib.parse import quote
 
 from flask import Flask, Response, request
 from gunicorn.http.errors import ParseException
@@ -100,11 +101,12 @@ def _problem(error: Exception, api: Api) -> Problem:
 
 
 def _no_contract(model: str) -> InvalidInputError:
+    path = quote(model, safe="")
     return InvalidInputError(
         "model",
         expected="one with a contract, which says how images or rows become tensors",
         got=f"{model}, which has none that can be read",
-        hint=f"send tensors to /v1/models/{model}:predict or /v2/models/{model}/infer, or import "
+        hint=f"send tensors to /v1/models/{path}:predict or /v2/models/{path}/infer, or import "
         f"it: rockstar import FOLDER --name {model} --labels A,B,… (see rockstar import --help)",
     )
 

@@ -1,5 +1,7 @@
 """Names that the model server does not know: which one, and what there is."""
 
+from urllib.parse import quote
+
 from clients.errors import NotFoundError
 from serving.gateway.context import context
 from serving.gateway.errors import UnknownNameError
@@ -32,7 +34,7 @@ def not_found(model: str, version: int | None = None, label: str | None = None) 
         "version",
         expected=f"an available version of {model} ({available})",
         got="the newest" if version is None else str(version),
-        hint=f"GET /v1/models/{model} says why one does not load" if failed else "",
+        hint=f"GET /v1/models/{quote(model, safe='')} says why one does not load" if failed else "",
         summary=f"{model} has no version{'' if version is None else f' {version}'}; "
         f"available: {available}",
     )

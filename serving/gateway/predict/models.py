@@ -1,6 +1,7 @@
 """`GET /v1/models`: what is served."""
 
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from flask import jsonify
@@ -33,9 +34,10 @@ def _describe(model: str) -> dict[str, Any]:
         try:
             contract = backend.contract(model, timeout=context().time_left())
         except NoContractError:
+            path = quote(model, safe="")
             described["problem"] = (
                 f"it has no contract: rockstar import publishes one with it; until then send "
-                f"tensors to /v1/models/{model}:predict or /v2/models/{model}/infer"
+                f"tensors to /v1/models/{path}:predict or /v2/models/{path}/infer"
             )
             return described
         described |= {

@@ -5,12 +5,13 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 
 from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import GrpcOptions, ServerOptions
+from serving.model_server.options import GrpcOptions, LoadOptions, ServerOptions
 from serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
 from tests.integration.model_server.conftest import ask, refused
@@ -57,6 +58,24 @@ def test_errors(server: ModelServer, path: str, body: Any, status: int, error: s
     got, answer = ask(server.rest_address, path, body)
     assert got == status
     assert answer["error"].startswith(error)
+
+
+def test_names_that_a_url_must_quote(tmp_path: Path) -> None:
+    """TensorFlow Serving takes any; its patterns keep '/' and ':' for the path itself."""
+    names = ["team/digits", "digits:v2", "my digits", "chiffres été 数字", "100%", "a%2Fb", "a?b#c"]
+    add_version(tmp_path / "m", 1)
+    configs = tuple(ModelConfig(name, tmp_path / "m", labels={"a/b": 1}) for name in names)
+    options = ServerOptions(configs, load=LoadOptions(allow_labels_for_unavailable=True))
+    with ModelServer(options, FakeLoader()) as server:
+        for name in names:
+            path = f"/v1/models/{quote(name, safe='')}"
+            for version in ("", "/versions/1", "/labels/a%2Fb"):
+                status, answer = ask(server.rest_address, f"{path}{version}/metadata")
+                assert (status, answer["model_spec"]["name"]) == (200, name)
+                assert ask(server.rest_address, f"{path}{version}")[0] == 200
+                found = ask(server.rest_address, f"{path}{version}:predict", {"inputs": [[1, 2]]})
+                assert found == (200, {"outputs": [[2, 4]]})
+        assert ask(server.rest_address, "/v1/models/team/digits")[0] == 400
 
 
 def test_a_kept_connection_is_told_that_it_closes(tmp_path: Path) -> None:
