@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
 
+from serving.api.messages import open_inference_pb2
 from serving.model_server.server import ModelServer
 from tests.environments import TRITONCLIENT, environment
 from tests.model_fixtures import SIDE, document, probabilities
@@ -84,3 +87,45 @@ def test_tritonclient(request: pytest.FixtureRequest, server: ModelServer) -> No
     assert [model["state"] for model in answers["index"]] == ["UNAVAILABLE", "READY", "READY"]
     assert answers["error"] == ["NOT_FOUND", "Servable not found for request: Latest(nobody)"]
     assert answers["statistics"][0] == "UNIMPLEMENTED"
+
+
+# Prints the files that Triton's client generated its messages from.
+DESCRIPTORS = """
+import sys
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from tritonclient.grpc import model_config_pb2, service_pb2
+
+files = FileDescriptorSet()
+for module in (model_config_pb2, service_pb2):
+    module.DESCRIPTOR.CopyToProto(files.file.add())
+sys.stdout.buffer.write(files.SerializeToString())
+"""
+
+
+def test_our_messages_are_tritons(request: pytest.FixtureRequest) -> None:
+    python = environment(request.config, "tritonclient", TRITONCLIENT)
+    done = subprocess.run([python, "-c", DESCRIPTORS], capture_output=True, check=True, timeout=60)
+    pool = DescriptorPool()
+    for file in FileDescriptorSet.FromString(done.stdout).file:
+        pool.AddSerializedFile(file.SerializeToString())
+
+    def compare(ours: Any, theirs: Any) -> None:
+        for field in ours.fields:
+            other = theirs.fields_by_number[field.number]
+            assert (field.name, field.type, field.is_packed, field.is_repeated) == (
+                other.name,
+                other.type,
+                other.is_packed,
+                other.is_repeated,
+            ), f"{ours.full_name}.{field.name}"
+            if field.message_type:
+                compare(field.message_type, other.message_type)
+            if field.enum_type:
+                assert {value.name: value.number for value in field.enum_type.values} == {
+                    value.name: value.number for value in other.enum_type.values
+                }
+
+    messages = open_inference_pb2.DESCRIPTOR.message_types_by_name
+    assert messages
+    for name, message in messages.items():
+        compare(message, pool.FindMessageTypeByName(f"inference.{name}"))
