@@ -1,16 +1,19 @@
 """From a version folder to the engine that answers for it."""
 
+import logging
 from pathlib import Path
 
 from serving.model_server.batching.batcher import Batcher
 from serving.model_server.engines.choice import choose_runtime, find_runtimes
-from serving.model_server.engines.engine import Engine, Loader, ServableId
+from serving.model_server.engines.engine import Engine, Loader, ServableId, UnsupportedModelError
 from serving.model_server.engines.litert import LiteRTEngine
 from serving.model_server.measured import CountedEngine, MeasuredLoader
 from serving.model_server.observer import Observer
 from serving.model_server.options import BatchingOptions, EngineOptions, ServerOptions
 from serving.model_server.verification import verify
 from serving.model_server.warmup.loader import WarmingLoader
+
+log = logging.getLogger(__name__)
 
 
 def loader(options: ServerOptions, observer: Observer | None = None) -> Loader:
@@ -40,15 +43,23 @@ class EngineLoader:
         self._options = options
         self._runtimes = find_runtimes()
 
-    def __call__(self, servable_id: ServableId, folder: Path) -> Engine:  # noqa: ARG002
+    def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
         """Load a version.
 
         Raises:
             LoadError: it cannot be loaded.
         """
-        runtime = choose_runtime(folder, self._options, self._runtimes)
-        verify(folder, runtime.reads)
-        return runtime.load(folder, self._options)
+        runtimes = list(self._runtimes)
+        while True:
+            runtime = choose_runtime(folder, self._options, runtimes)
+            verify(folder, runtime.reads)
+            try:
+                return runtime.load(folder, self._options)
+            except UnsupportedModelError as error:
+                runtimes.remove(runtime)
+                if not any(each.installed and each.file_in(folder) for each in runtimes):
+                    raise
+                log.warning("%s: %s; loading its other file instead", servable_id, error)
 
 
 class RestingLoader:

@@ -15,6 +15,10 @@ class LoadError(Exception):
     """A version folder that cannot be loaded; the message says why and what to do."""
 
 
+class UnsupportedModelError(LoadError):
+    """A model that is whole, but needs what this runtime lacks; another runtime may have it."""
+
+
 class Engine(Protocol):
     """One loaded version; safe to call from several threads."""
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from serving.api.signature import Signature, TensorSpec
 from serving.model_server.deadline import NO_DEADLINE, Deadline
-from serving.model_server.engines.engine import LoadError
+from serving.model_server.engines.engine import LoadError, UnsupportedModelError
 from serving.model_server.engines.litert_file import ModelFile
 from serving.model_server.engines.litert_interpreter import Feeds, LiteRTInterpreter, Shapes
+from serving.model_server.engines.litert_ops import unsupported_ops
 from serving.model_server.engines.litert_pool import Pool
 from serving.model_server.engines.litert_signatures import (
     MainGraphSignature,
@@ -55,9 +56,7 @@ class LiteRTEngine:
             first = LiteRTInterpreter(content, threads, main_graph)
             self.signatures: Mapping[str, Signature] = describe(content, first.runners, main_graph)
         except Exception as error:  # LiteRT raises ValueError, RuntimeError, UnicodeError and more
-            raise LoadError(
-                f"{path} is damaged or holds what LiteRT cannot run ({error}): export it again"
-            ) from error
+            raise _load_error(path, content, error) from error
         self._pool = Pool(
             partial(_interpreter, self._file, threads, main_graph),
             first,
@@ -136,6 +135,20 @@ def load(folder: Path, options: EngineOptions) -> LiteRTEngine:
         folder,
         threads=options.intra_op_threads or 1,
         interpreters=pools * options.litert_interpreters,
+    )
+
+
+def _load_error(path: Path, content: bytes, error: Exception) -> LoadError:
+    if isinstance(error, UnsupportedModelError):
+        return UnsupportedModelError(f"{path}: {error}")
+    try:
+        reason = unsupported_ops(content)
+    except Exception:  # it is damaged, which the first error says already
+        reason = ""
+    if reason:
+        return UnsupportedModelError(f"{path} needs {reason}")
+    return LoadError(
+        f"{path} is damaged or holds what LiteRT cannot run ({error}): export it again"
     )
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from serving.api.messages.example_pb2 import Example
 from serving.api.status import Code, StatusError
+from serving.model_server.engines.engine import UnsupportedModelError
 
 _V1, _V2 = b"ParseExample", b"ParseExampleV2"
 _IDENTIFIER = b"TFL3"
@@ -167,7 +168,7 @@ def cut_parse_example(content: bytes) -> CutModel | None:
     """A model without its ParseExample ops; None if it has none.
 
     Raises:
-        ValueError: an op has something that only the graph knows when it runs, or ragged features.
+        UnsupportedModelError: an op has ragged features, or takes what the graph computes.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -201,7 +202,9 @@ def cut_parse_example(content: bytes) -> CutModel | None:
 def _read(model: Any, graph: Any, op: Any, code: bytes) -> ParseExample:
     inputs, outputs = [int(i) for i in op.inputs], [int(i) for i in op.outputs]
     if inputs[0] not in graph.inputs:
-        raise ValueError(f"{code.decode()} parses tf.Examples that are no input of the model")
+        raise UnsupportedModelError(
+            f"{code.decode()} parses tf.Examples that are no input of the model"
+        )
 
     def constant(index: int) -> list[Any]:
         return _constant(model, graph.tensors[index])
@@ -218,7 +221,7 @@ def _read(model: Any, graph: Any, op: Any, code: bytes) -> ParseExample:
     else:
         sparse_keys, dense_keys = constant(inputs[2]), constant(inputs[3])
         if constant(inputs[4]):
-            raise ValueError("ParseExampleV2 with ragged features cannot be run")
+            raise UnsupportedModelError("ParseExampleV2 with ragged features cannot be run")
     count = len(sparse_keys)
     sparse = []
     for i, key in enumerate(sparse_keys):
@@ -247,7 +250,9 @@ def _constant(model: Any, tensor: Any) -> list[Any]:
     if data is None:
         if tensor.shape is not None and 0 in tensor.shape:
             return []
-        raise ValueError(f"the tensor {tensor.name.decode()} of ParseExample is no constant")
+        raise UnsupportedModelError(
+            f"the tensor {tensor.name.decode()} of ParseExample is no constant"
+        )
     content = np.asarray(data, np.uint8).tobytes()
     kind = _KINDS[tensor.type]
     if kind != "bytes_list":
