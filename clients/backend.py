@@ -123,7 +123,10 @@ class Backend(Protocol):
         label: str | None = None,
         timeout: float | None = None,
     ) -> list[VersionStatus]:
-        """The versions of a model, newest first, or just the one that is picked."""
+        """The versions of a model, newest first, or just the one of a number.
+
+        TensorFlow Serving ignores a label here.
+        """
 
     def close(self) -> None:
         """Let go of the server."""

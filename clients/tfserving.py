@@ -159,7 +159,10 @@ class TFServingClient(Connection):
         label: str | None = None,
         timeout: float | None = None,
     ) -> list[VersionStatus]:
-        """The versions of a model that the server knows, newest first; or the one picked."""
+        """The versions of a model that the server knows, newest first; or the one of a number.
+
+        TensorFlow Serving ignores a label here.
+        """
         return self._call(calls.status(model, version, label), timeout)
 
     def close(self) -> None:

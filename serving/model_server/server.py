@@ -82,6 +82,13 @@ class ModelServer:
             if server is not None:
                 server.start()
         log.info("ready: %s", ", ".join(self._where()))
+        # In TensorFlow Serving's words, for which scripts wait.
+        if self.grpc_port is not None:
+            log.info("Running gRPC ModelServer at %s ...", join(self._options.host, self.grpc_port))
+        if path := self._options.grpc.socket_path:
+            log.info("Running gRPC ModelServer at UNIX socket %s ...", path)
+        if self.rest_port is not None:
+            log.info("Exporting HTTP/REST API at:localhost:%d ...", self.rest_port)
 
     def stop(self, grace: float = GRACE_SECONDS) -> bool:
         """Take no more requests, let those in flight finish, unload the models.

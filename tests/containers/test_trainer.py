@@ -22,7 +22,10 @@ def test_trains_what_the_others_serve(engine, trainer_image, start_pair, ask, he
     mounted = f"--volume={work}:/work"
     trainer = engine.start(trainer_image, "train", "logistic", options=(mounted,))
     assert trainer.wait(300) == 0, trainer.logs()
-    only = 'model_config_list { config { name: "logistic" base_path: "/models/logistic" } }'
+    only = (
+        'model_config_list { config { name: "logistic" base_path: "/models/logistic" '
+        'model_platform: "tensorflow" } }'
+    )
     (work / "models.config").write_text(only)
     pair = start_pair(
         f"--volume={work}/models:/models:ro",

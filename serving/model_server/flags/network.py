@@ -86,7 +86,7 @@ def _add_rest(add: Add, threads: int) -> None:
     )
     add(
         "--rest_api_timeout_in_ms",
-        type=values.count,
+        type=values.clamped_count,
         default=30_000,
         metavar="MS",
         help="after which a request is answered with 504; 0: no limit (%(default)s)",

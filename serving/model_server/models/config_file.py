@@ -15,14 +15,24 @@ from serving.model_server.text_proto import parse_text_proto, read_config
 
 log = logging.getLogger(__name__)
 
+_EXPECTED = (
+    'model_config_list { config { name: "…" base_path: "/…" model_platform: "tensorflow" } }'
+)
+
 
 def read_config_file(path: Path) -> tuple[ModelConfig, ...]:
-    """The models of a file; none where it holds an empty model_config_list.
+    """The models of a file; none where it holds an empty model_config_list, or nothing.
 
     Raises:
         ConfigError: not readable, not in that format, or with a model that cannot be served.
     """
-    return _parse(read_config(path, _where(path)), path)
+    configs = _parse(read_config(path, _where(path)), path)
+    if configs is None:
+        log.warning(
+            "%s names no model: expected %s, or an empty model_config_list {} to begin without",
+            *(_where(path), _EXPECTED),
+        )
+    return configs or ()
 
 
 class Reloadable(Protocol):
@@ -84,8 +94,14 @@ class ConfigFileWatcher:
             if text != self._text:
                 self._text, self._configs = text, None
                 self._configs = _parse(text, self._path)
+                if self._configs is None and self._manager.configs:
+                    # A file that is being written is empty for a moment.
+                    raise ConfigError(
+                        f"{_where(self._path)}: Cannot transition to requested config. It is only "
+                        "legal to transition from one ModelConfigList to another"
+                    )
             if self._configs is None:
-                return  # still wrong, as reported
+                return  # still wrong, as reported, or still empty
             if self._configs != self._manager.configs:
                 self._manager.reload(self._configs)
         except ConfigError as error:
@@ -126,16 +142,15 @@ def _where(path: Path) -> str:
     return f"model config file {path}"
 
 
-def _parse(text: str, path: Path) -> tuple[ModelConfig, ...]:
+def _parse(text: str, path: Path) -> tuple[ModelConfig, ...] | None:
+    """The models; None where there is not even an empty list."""
     where = _where(path)
     message = parse_text_proto(text, ModelServerConfig, where)
-    if message.WhichOneof("config") != "model_config_list":
-        got = message.WhichOneof("config") or "nothing"
-        raise ConfigError(
-            f"{where} names no model: expected model_config_list {{ config {{ "
-            'name: "…" base_path: "/…" model_platform: "tensorflow" } }, or an empty '
-            f"model_config_list {{}} to begin without models; got {got}"
-        )
+    match message.WhichOneof("config"):
+        case None:
+            return None
+        case "custom_model_config":
+            raise ConfigError(f"{where}: expected {_EXPECTED}, got custom_model_config")
     try:
         return model_configs(message.model_config_list)
     except ConfigError as error:

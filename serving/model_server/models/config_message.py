@@ -33,12 +33,11 @@ def model_configs(message: ModelConfigList) -> tuple[ModelConfig, ...]:
         ConfigError: a model cannot be served, or is named twice; it names model, field, what was
             expected and what came.
     """
-    models = tuple(_model(entry, number) for number, entry in enumerate(message.config, start=1))
-    names = [model.name for model in models]
+    names = [entry.name for entry in message.config]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"Illegal to list model {name} multiple times in config list")
-    return models
+    return tuple(_model(entry, number) for number, entry in enumerate(message.config, start=1))
 
 
 def local_path(text: str) -> Path:
@@ -57,12 +56,16 @@ def _model(entry: ModelMessage, number: int) -> ModelConfig:
     name = entry.name
     if not name:
         raise ConfigError(f"model {number} in the list: name: expected a name, got {name!r}")
+    base_path = _base_path(entry)
     _check_platform(entry)
     if entry.HasField("logging_config"):
-        log.warning("model %s: logging_config has no effect: requests are not sampled", name)
+        raise ConfigError(
+            f"model {name}: logging_config: No request-logger-creator provided: requests are not "
+            "logged, remove it"
+        )
     return ModelConfig(
         name=name,
-        base_path=_base_path(entry),
+        base_path=base_path,
         policy=_policy(entry.model_version_policy, name),
         labels=_labels(entry),
     )
@@ -71,8 +74,8 @@ def _model(entry: ModelMessage, number: int) -> ModelConfig:
 def _check_platform(entry: ModelMessage) -> None:
     if entry.model_type and entry.model_platform:
         raise ConfigError(
-            f"model {entry.name}: Illegal setting both ModelServerConfig::model_type (deprecated) "
-            "and ModelServerConfig::model_platform."
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+            f"ModelServerConfig::model_platform, model name is {entry.name}"
         )
     if entry.model_type not in (ModelMessage.MODEL_TYPE_UNSPECIFIED, ModelMessage.TENSORFLOW):
         raise ConfigError(
@@ -85,9 +88,10 @@ def _check_platform(entry: ModelMessage) -> None:
             f'model_platform: expected "{PLATFORM}"'
         )
     if not entry.model_type and not entry.model_platform:
-        log.warning(
-            'model %s: TensorFlow Serving would refuse it without model_platform: "%s"',
-            *(entry.name, PLATFORM),
+        raise ConfigError(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            f"ModelServerConfig::model_platform, model name is {entry.name}: write "
+            f'model_platform: "{PLATFORM}"'
         )
 
 
@@ -119,10 +123,12 @@ def _policy(policy: ServableVersionPolicy, model: str) -> VersionPolicy:
             return All()
         case "specific":
             versions = list(policy.specific.versions)
-            if not versions or min(versions) < 0:
+            if not versions:
+                log.warning("No specific versions requested for servable %s.", model)
+            if any(version < 0 for version in versions):
                 raise ConfigError(
                     f"model {model}: model_version_policy.specific.versions: expected versions of "
-                    f"at least 0, got {', '.join(map(str, versions)) or 'none'}"
+                    f"at least 0, got {', '.join(map(str, versions))}"
                 )
             return Specific(frozenset(versions))
         case _:

@@ -148,12 +148,14 @@ class Manager:
         return self._find(ref)
 
     def statuses(self, ref: ModelRef) -> list[VersionStatus]:
-        """Of the versions of a model, or of the one asked for; the highest first.
+        """Of the versions of a model, or of the one asked for by its number; the highest first.
+
+        A label is ignored, as in TensorFlow Serving (`get_model_status_impl.cc`).
 
         Raises:
-            StatusError: NOT_FOUND, no such model or version; INVALID_ARGUMENT, an unknown label.
+            StatusError: NOT_FOUND, no such model or version.
         """
-        version = self._resolve(ref)
+        version = ref.version
         model = self._models.get(ref.name)
         statuses = model.shelf.statuses() if model else []
         if version is not None:

@@ -72,7 +72,7 @@ def test_a_client_gains_keys_limits_and_metrics(upstream: int, tmp_path: Path) -
         answer = session.post(url, json={"instances": [1.0, 2.0]}, timeout=20)
         assert answer.json() == {"predictions": [2.5, 3.0]}
         assert len(answer.headers["X-Request-ID"]) == 32
-        state = session.get(f"{models}/half_plus/labels/stable", timeout=20).json()
+        state = session.get(f"{models}/half_plus/versions/1", timeout=20).json()
         assert state["model_version_status"][0]["version"] == "1"
         metadata = session.get(f"{models}/half_plus/metadata", timeout=20).json()
         assert metadata["model_spec"]["version"] == "2"

@@ -126,7 +126,7 @@ def test_each_version_as_it_says_itself(start: Start, flags: list[str], base_pat
     config = base_path.parent / "models.config"
     config.write_text(
         f"""model_config_list {{ config {{ name: "toy" base_path: "{base_path}"
-          model_version_policy {{ all {{}} }} }} }}"""
+          model_platform: "tensorflow" model_version_policy {{ all {{}} }} }} }}"""
     )
     process = start(
         *flags, "--enable_per_model_batching_parameters", f"--model_config_file={config}"

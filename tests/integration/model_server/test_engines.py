@@ -61,7 +61,7 @@ def test_a_process_with_both_engines(
     config.write_text(
         "model_config_list {"
         + "".join(
-            f'config {{ name: "{name}" base_path: "{path}" }} '
+            f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" }} '
             for name, path in zip(names, base_paths, strict=True)
         )
         + "}"

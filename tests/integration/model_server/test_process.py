@@ -38,6 +38,10 @@ def test_start_and_stop(start: Start, base_path: Path) -> None:
     code, log = process.finish()
     assert code == 0
     assert "INFO model_server: engine of a version: " in log
+    # What scripts wait for.
+    assert f"Running gRPC ModelServer at {address['grpc']} ..." in log
+    port = address["rest"].rpartition(":")[2]
+    assert f"Exporting HTTP/REST API at:localhost:{port} ..." in log
     assert "INFO model_server: model toy version 1 is available (LiteRT, " in log
     assert "Traceback" not in log
     assert not process.address_file.exists()

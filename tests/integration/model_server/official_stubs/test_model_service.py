@@ -39,9 +39,15 @@ def test_status(models: Any) -> None:
 
 
 def test_status_of_one_version(models: Any) -> None:
-    for request in (status_request(version=1), status_request(label="stable")):
-        response = models.GetModelStatus(request, timeout=30)
-        assert [each.version for each in response.model_version_status] == [1]
+    response = models.GetModelStatus(status_request(version=1), timeout=30)
+    assert [each.version for each in response.model_version_status] == [1]
+
+
+@pytest.mark.parametrize("label", ["stable", "none"])
+def test_status_ignores_labels(models: Any, label: str) -> None:
+    """As TensorFlow Serving's get_model_status_impl.cc does, unlike other calls."""
+    response = models.GetModelStatus(status_request(label=label), timeout=30)
+    assert [each.version for each in response.model_version_status] == [3, 2, 1]
 
 
 @pytest.mark.parametrize(

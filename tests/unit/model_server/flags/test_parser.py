@@ -106,7 +106,9 @@ def test_wrong_flags(
 
 def test_the_config_file_wins(tmp_path: Path) -> None:
     file = tmp_path / "models.config"
-    file.write_text('model_config_list { config { name: "a" base_path: "/a" } }')
+    file.write_text(
+        'model_config_list { config { name: "a" base_path: "/a" model_type: TENSORFLOW } }'
+    )
     options = parse_flags([MODEL, f"--model_config_file={file}"]).options
     assert [model.name for model in options.models] == ["a"]
 

@@ -26,19 +26,20 @@ model_config_list {
     version_labels { key: "stable" value: 2 }
     version_labels { key: "canary" value: 3 }
   }
-  config { name: "mlp" base_path: "file:///models/mlp" model_version_policy { all {} } }
+  config {
+    name: "mlp" base_path: "file:///models/mlp" model_platform: "tensorflow"
+    model_version_policy { all {} }
+  }
   config: {
     name: "linear",
     base_path: "/models/linear",
+    model_platform: "tensorflow",
     model_version_policy: { latest: { num_versions: 2 } }
   }
   config { name: "plain" base_path: "/models/plain" model_type: TENSORFLOW }
   config {
-    name: "logged" base_path: "/models/logged" model_platform: "tensorflow"
-    logging_config {
-      log_collector_config { type: "kafka" filename_prefix: "requests" }
-      sampling_config { sampling_rate: 0.01 }
-    }
+    name: "none" base_path: "/models/none" model_platform: "tensorflow"
+    model_version_policy { specific {} }
   }
 }
 """
@@ -53,19 +54,28 @@ def test_a_config_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
         ModelConfig("mlp", Path("/models/mlp"), All()),
         ModelConfig("linear", Path("/models/linear"), Latest(2)),
         ModelConfig("plain", Path("/models/plain"), Latest(1)),
-        ModelConfig("logged", Path("/models/logged"), Latest(1)),
+        ModelConfig("none", Path("/models/none"), Specific(frozenset())),
     )
-    assert caplog.messages == [
-        'model mlp: TensorFlow Serving would refuse it without model_platform: "tensorflow"',
-        'model linear: TensorFlow Serving would refuse it without model_platform: "tensorflow"',
-        "model logged: logging_config has no effect: requests are not sampled",
-    ]
+    assert caplog.messages == ["No specific versions requested for servable none."]
 
 
 def test_an_empty_list_is_a_choice(tmp_path: Path) -> None:
     file = tmp_path / "models.config"
     file.write_text("model_config_list {}")
     assert read_config_file(file) == ()
+
+
+def test_an_empty_file_begins_without_models(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in TensorFlow Serving, which takes no action for it."""
+    file = tmp_path / "models.config"
+    file.write_text("# later")
+    assert read_config_file(file) == ()
+    assert f"model config file {file} names no model: expected model_config_list" in caplog.text
+
+
+M = "name: 'm' base_path: '/m' model_platform: 'tensorflow' "
 
 
 def one(fields: str) -> str:
@@ -75,7 +85,6 @@ def one(fields: str) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names no model: expected model_config_list { config { name:"),
         ("custom_model_config {}", "got custom_model_config"),
         (
             "model_config_list { config { name: 3 } }",
@@ -91,7 +100,7 @@ def one(fields: str) -> str:
             "Expected model m to have an absolute path or URI; got base_path()=models/m",
         ),
         (
-            one("name: 'm' base_path: 'gs://bucket/m'"),
+            one("name: 'm' base_path: 'gs://bucket/m' model_platform: 'tensorflow'"),
             "model m: base path gs://bucket/m: only local folders can be served, not gs://",
         ),
         (
@@ -103,9 +112,18 @@ def one(fields: str) -> str:
             'Model m requests unsupported platform onnx: model_platform: expected "tensorflow"',
         ),
         (
-            one("name: 'm' base_path: '/m' model_platform: 'tensorflow' model_type: TENSORFLOW"),
-            "model m: Illegal setting both ModelServerConfig::model_type (deprecated) and "
-            "ModelServerConfig::model_platform.",
+            one(M + "model_type: TENSORFLOW"),
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+            "ModelServerConfig::model_platform, model name is m",
+        ),
+        (
+            one("name: 'm' base_path: '/m'"),
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            'ModelServerConfig::model_platform, model name is m: write model_platform: "tensorflow"',
+        ),
+        (
+            one(M + "logging_config {}"),
+            "model m: logging_config: No request-logger-creator provided",
         ),
         (
             one("name: 'm' base_path: '/m' model_type: OTHER"),
@@ -117,17 +135,12 @@ def one(fields: str) -> str:
             "Illegal to list model m multiple times in config list",
         ),
         (
-            one("name: 'm' base_path: '/m' model_version_policy { specific {} }"),
-            "model m: model_version_policy.specific.versions: expected versions of at least 0, "
-            "got none",
-        ),
-        (
-            one("name: 'm' base_path: '/m' model_version_policy { specific { versions: -1 } }"),
+            one(M + "model_version_policy { specific { versions: -1 } }"),
             "model m: model_version_policy.specific.versions: expected versions of at least 0, "
             "got -1",
         ),
         (
-            one("name: 'm' base_path: '/m' version_labels { key: 'stable' value: -1 }"),
+            one(M + "version_labels { key: 'stable' value: -1 }"),
             "model m: version_labels: expected a label and a version of at least 0, got 'stable' "
             "and -1",
         ),
@@ -216,7 +229,7 @@ def misplace_a_label(watched: Watched) -> None:
     ("spoil", "message"),
     [
         (remove, "cannot be read: No such file or directory; what was served before stays"),
-        (empty, "names no model"),
+        (empty, "Cannot transition to requested config"),
         (garble, "1:21"),
         (misplace_a_label, "Request to assign label to version 2 of model b"),
     ],
