@@ -14,7 +14,7 @@ import numpy as np
 from serving.contract import CONTRACT_FILE, PREDICT_SIGNATURE, Contract, ImageInput
 from serving.model_server.engines.litert import LiteRTEngine
 from serving.preprocessing import preprocess
-from training.known_images import load_arrays
+from training.datasets import load_arrays
 
 BATCH = 500
 

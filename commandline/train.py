@@ -20,9 +20,9 @@ from training.config import (
     PRESETS,
     PRETRAINED_INPUTS,
     QUANTIZATIONS,
+    SYNTAX,
     TASKS,
 )
-from training.data_spec import SYNTAX
 from training.defaults import CLASSIFIERS, MODELS
 from training.runs import SORTABLE, Run, read_runs, sort_runs
 
@@ -188,8 +188,7 @@ def train(
 
 
 def _config(model: str | None, file: Path | None, settings: dict[str, Any]) -> "TrainConfig":
-    from training.config import config_for
-    from training.config_file import read_config
+    from training.config import config_for, read_config
 
     settings["ignore"] = settings["ignore"] or None
     settings["types"] = dict(settings["types"]) or None

@@ -18,8 +18,7 @@ from serving.contract import Contract, DataSet, ImageInput, utc_now
 from serving.inputs import prepare
 from serving.preprocessing import Centre, Fit, Grey, Scale
 from training.export import export
-from training.input_statistics import input_statistics
-from training.prepared import GoldenSamples
+from training.prepared import GoldenSamples, input_statistics
 
 STEPS = (Grey(), Scale(), Fit(height=12, width=12), Centre(height=16, width=16))
 SPEC = ImageInput(

@@ -9,9 +9,9 @@ from math import pi
 
 import numpy as np
 
-from training.data_spec import parse_data
+from training.config import parse_data
 from training.evaluation import Answer, answers
-from training.parts import Part
+from training.prepared import Part
 from training.tensorflow_setup import Tensor, tf
 
 # Random numbers in -1…1 that each image takes.
@@ -62,7 +62,7 @@ def augmentation_for(data: str, strength: float) -> Augmentation | None:
     """What suits a data set, so many times as strong; None where the strength is 0.
 
     Args:
-        data: as `training.data_spec` reads it.
+        data: as `training.config` reads it.
         strength: 1 for the changes as they are.
     """
     if not strength:

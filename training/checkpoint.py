@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from training.config import TrainConfig
-from training.config_file import to_json
+from training.config import TrainConfig, to_json
 from training.errors import TrainingError
 from training.pipeline import Part
 from training.tensorflow_setup import tf

@@ -1,14 +1,64 @@
-"""What to train, and how: every setting of a run, checked. Imports nothing heavy."""
+"""Settings of a training run: data specifications, defaults, checks, and settings files.
 
+Imports nothing heavy, so that wrong settings are reported before TensorFlow loads.
+"""
+
+import dataclasses
+import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from training.data_spec import parse_data
+import msgspec
+
+from serving.text_files import EncodingError, read_text
 from training.defaults import MODELS, defaults_for, hidden_for
 from training.errors import ConfigError
+
+IMAGE_SETS = ("digits", "mnist", "fashion_mnist")
+SYNTAX = f"{', '.join(IMAGE_SETS)}, folder:DIR or csv:FILE"
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """A data set that was asked for.
+
+    Attributes:
+        kind: a known set of images, a folder of class folders, or a table.
+        name: as contracts and reports call it: without the folders above.
+        path: of the folder or file; None for a known set.
+    """
+
+    kind: Literal["images", "folder", "csv"]
+    name: str
+    path: Path | None = None
+
+    @property
+    def location(self) -> Path:
+        """The path of a folder or file."""
+        if self.path is None:
+            raise ValueError(f"{self.name} has no path")
+        return self.path
+
+
+def parse_data(text: str) -> DataSpec:
+    """Read the text that names a data set; looks at no file.
+
+    Raises:
+        ConfigError: not one of SYNTAX.
+    """
+    if text in IMAGE_SETS:
+        return DataSpec("images", text)
+    kind, colon, place = text.partition(":")
+    if not colon or kind not in ("folder", "csv") or not place.strip():
+        raise ConfigError(f"data: expected {SYNTAX}, got {text!r}")
+    path = Path(place).expanduser()
+    name = f"{kind}:{path.resolve().name}"
+    return DataSpec("folder" if kind == "folder" else "csv", name, path)
+
 
 DEFAULT_DATA = "digits"
 DEFAULT_SEED = 1
@@ -239,3 +289,67 @@ def _require_one_of(value: str, field: str, known: tuple[str, ...]) -> None:
 def _require(right: bool, field: str, value: object, expected: str) -> None:
     if not right or (isinstance(value, float) and not math.isfinite(value)):
         raise ConfigError(f"{field}: expected {expected}, got {value!r}")
+
+
+_FIELDS = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
+
+
+def to_json(config: TrainConfig) -> str:
+    """The configuration as JSON with a line for each field."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def read_config(path: Path, **overrides: Any) -> TrainConfig:
+    """Read a configuration; fields that it lacks have the default that suits the model.
+
+    Args:
+        path: a JSON object with fields of TrainConfig, of which only `model` must be there.
+        overrides: values that replace the file's, where they are not None.
+
+    Raises:
+        ConfigError: no such file, not JSON, an unknown field, or a value of the wrong type or
+            range; the message starts with the path.
+    """
+    settings = _settings(path)
+    asked, written = overrides.get("model"), settings.get("model")
+    if asked and written and asked != written:
+        raise ConfigError(
+            f"{path}: these are settings of a {written}, and {asked} was asked for: leave MODEL "
+            "out, or give settings without --config"
+        )
+    settings |= {field: value for field, value in overrides.items() if value is not None}
+    if "model" not in settings:
+        raise ConfigError(f"{path}: model is missing: give one there or on the command line")
+    try:
+        return config_for(**settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        document = msgspec.json.decode(read_text(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except EncodingError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected an object of settings")
+    if isinstance(document.get("quantize"), bool):  # as written before there were modes
+        document["quantize"] = "dynamic" if document["quantize"] else "none"
+    unknown = sorted(set(document) - set(_FIELDS))
+    if unknown:
+        raise ConfigError(
+            f"{path}: unknown setting {unknown[0]!r}; there are: {', '.join(sorted(_FIELDS))}"
+        )
+    return {field: _typed(path, field, value) for field, value in document.items()}
+
+
+def _typed(path: Path, field: str, value: object) -> Any:
+    """The value as the field's type; null stands for the model's default."""
+    try:
+        return None if value is None else msgspec.convert(value, _FIELDS[field])
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {field}: {error}") from error

@@ -39,7 +39,7 @@ from serving.tables import (
 )
 from training.config import ColumnType
 from training.errors import DataError
-from training.parts import Index
+from training.prepared import Index
 
 # Where a row ends: a line of the file to train on, or in words of another file.
 Line = int | str

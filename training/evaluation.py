@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.parts import Part
+from training.prepared import Part
 
 # Examples in one call of the model while it is evaluated.
 _BATCH = 256

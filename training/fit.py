@@ -1,26 +1,215 @@
-"""The training loop, the same for both APIs: epochs, validation, early stopping, checkpoints."""
+"""The training loop for both APIs: compiled steps, learning-rate schedule, early stopping, logs."""
 
 import dataclasses
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import pi
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from training.augmentation import augmentation_for
 from training.checkpoint import Checkpoints
 from training.config import TrainConfig
 from training.distribution import dtype_policy, is_chief
 from training.errors import StoppedError, TrainingError
-from training.network import Network, copy_weights, create, detached
-from training.pipeline import Order, Part, batches, in_memory, steps_per_epoch
+from training.network import Network, Optimizer, Schedule, copy_weights, create, detached
+from training.pipeline import Batch, Order, Part, batches, in_memory, steps_per_epoch
 from training.progress import Epoch, Progress
-from training.schedule import height, schedule
-from training.steps import Score, Steps
 from training.task import Task
-from training.tensorboard import Board
-from training.tensorflow_setup import tf
+from training.tensorflow_setup import Tensor, tf
+
+# Steps in one call: enough to forget what a call costs, few enough to answer Ctrl-C soon.
+CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a network is worth on some examples.
+
+    Attributes:
+        loss: mean cross-entropy in nats, or mean squared error in units of the targets' variance
+            (the linear model: as it is).
+        accuracy: share whose likeliest label is right; None for a regression.
+    """
+
+    loss: float
+    accuracy: float | None
+
+
+class Steps:
+    """Runs a network over batches.
+
+    Args:
+        network: made in the strategy's scope.
+        optimizer: likewise.
+        strategy: a tf.distribute.Strategy.
+        l2: training minimises the mean loss plus half of this times the sum of the squared
+            kernels; biases are free.
+    """
+
+    def __init__(
+        self, network: Network, optimizer: Optimizer, strategy: Any, l2: float = 0.0
+    ) -> None:
+        self._network, self._optimizer, self._strategy = network, optimizer, strategy
+        self._l2 = l2 / strategy.num_replicas_in_sync
+        self._train = tf.function(self._train_steps, reduce_retracing=True)
+        self._evaluate = tf.function(self._evaluate_steps, reduce_retracing=True)
+
+    def train(self, iterator: Any, count: int) -> Score:
+        """Take a step with each of the next batches."""
+        return self._run(self._train, iterator, count)
+
+    def evaluate(self, iterator: Any, count: int) -> Score:
+        """Score the next batches."""
+        return self._run(self._evaluate, iterator, count)
+
+    def _run(self, function: Any, iterator: Any, count: int) -> Score:
+        totals = None
+        for start in range(0, count, CHUNK):
+            new = function(iterator, tf.constant(min(CHUNK, count - start)))
+            # Looking at the numbers waits for them, which is also when Ctrl-C is heard.
+            totals = new.numpy() if totals is None else totals + new.numpy()
+        if totals is None:
+            raise ValueError("there is nothing to run over")
+        examples, loss, right = totals.tolist()
+        accuracy = right / examples if self._network.task.classes is not None else None
+        return Score(loss / examples, accuracy)
+
+    def _train_steps(self, iterator: Any, count: Tensor) -> Tensor:
+        return self._sums(iterator, count, self._train_step)
+
+    def _evaluate_steps(self, iterator: Any, count: Tensor) -> Tensor:
+        return self._sums(iterator, count, self._evaluate_step)
+
+    def _sums(self, iterator: Any, count: Tensor, step: Any) -> Tensor:
+        # float64: an epoch's sum would lose what a single example adds to it.
+        sums = tf.zeros([3], tf.float64)
+        for _ in tf.range(count):
+            each = self._strategy.run(step, args=(next(iterator),))
+            sums += self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
+        return sums
+
+    def _train_step(self, batch: Batch) -> Tensor:
+        with tf.GradientTape() as tape:
+            inputs, known = batch.inputs, tf.shape(batch.inputs)[0]
+            if batch.others.shape.rank > 1:
+                inputs = tf.concat([inputs, batch.others], axis=0)
+            scores = self._network.scores(inputs, batch.seed)
+            scores, others = scores[:known], scores[known:]
+            losses = self._losses(scores, batch)
+            # This replica's share of the mean over the whole batch.
+            loss = tf.reduce_sum(losses) / batch.size
+            if batch.others.shape.rank > 1:
+                # What shows no class should get the same probability for each.
+                loss -= tf.reduce_sum(tf.reduce_mean(tf.nn.log_softmax(others), 1)) / batch.size
+            if self._l2:
+                kernels = [v for v in self._network.trainable if len(v.shape) > 1]
+                loss += self._l2 * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+        self._optimizer.apply(tape.gradient(loss, self._network.trainable))
+        return self._counted(scores, losses, batch)
+
+    def _evaluate_step(self, batch: Batch) -> Tensor:
+        scores = self._network.scores(batch.inputs)
+        return self._counted(scores, self._losses(scores, batch), batch)
+
+    def _losses(self, scores: Tensor, batch: Batch) -> Tensor:
+        task = self._network.task
+        if task.classes is not None:
+            entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
+            losses = batch.weights * entropy(labels=batch.targets, logits=scores)
+            if task.class_weights:
+                losses *= tf.gather(tf.constant(task.class_weights, tf.float32), batch.targets)
+            return losses
+        wanted = (tf.cast(batch.targets, tf.float32) - task.target_mean) / task.target_std
+        return batch.weights * tf.square(tf.squeeze(scores, 1) - wanted)
+
+    def _counted(self, scores: Tensor, losses: Tensor, batch: Batch) -> Tensor:
+        """Examples, sum of their losses, and how many are right."""
+        if self._network.task.classes is None:
+            right = tf.zeros_like(batch.weights)
+        else:
+            guesses = tf.argmax(scores, axis=1, output_type=batch.targets.dtype)
+            right = batch.weights * tf.cast(guesses == batch.targets, tf.float32)
+        columns = tf.stack([batch.weights, losses, right], axis=1)
+        return tf.reduce_sum(tf.cast(columns, tf.float64), axis=0)
+
+
+# Share of all steps in which the rate rises to its height, but at most one epoch.
+_WARMUP = 0.05
+# Examples that the curvature is estimated from.
+_SAMPLE = 65_536
+
+
+def schedule(config: TrainConfig, rate: float, steps_per_epoch: int) -> Schedule:
+    """The learning rate at a step: up a slope, then down to zero along a cosine.
+
+    The linear model has the same rate at every step: plain gradient descent.
+    """
+    if config.model == "linear":
+        return lambda step: tf.constant(rate, tf.float32)  # noqa: ARG005
+    total = config.epochs * steps_per_epoch
+    warmup = min(round(_WARMUP * total), steps_per_epoch)
+
+    def at(step: Tensor) -> Tensor:
+        step = tf.cast(step, tf.float32)
+        rising = (step + 1) / (warmup + 1)
+        share = tf.minimum((step - warmup) / (total - warmup), 1.0)
+        falling = 0.5 * (1 + tf.cos(pi * share))
+        return rate * tf.where(step < warmup, rising, falling)
+
+    return at
+
+
+def height(config: TrainConfig, train: Part) -> float:
+    """The configured rate, or one over the largest curvature of the linear model's squared error.
+
+    Gradient descent converges with less than two over it, whatever the columns' scales.
+    """
+    if config.learning_rate is not None:
+        return config.learning_rate
+    inputs = train.tensors(np.arange(min(train.count, _SAMPLE)))
+    rows = inputs.reshape(len(inputs), -1).astype(np.float64)
+    rows = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+    return float(1 / np.linalg.norm(2 / len(rows) * rows.T @ rows, ord=2))
+
+
+_CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+class Board:
+    """Writes an epoch's numbers where TensorBoard finds them; nothing where there is no folder."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._writer = None if folder is None else tf.summary.create_file_writer(str(folder))
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def show(self, epoch: Epoch) -> None:
+        """Add the end of an epoch to the curves."""
+        if self._writer is None:
+            return
+        with self._writer.as_default(step=epoch.number):
+            for name in _CURVES:
+                value = getattr(epoch, name)
+                if value is not None:
+                    tf.summary.scalar(name, value)
+        self._writer.flush()
+
 
 # Examples in one step of validation, over all devices.
 _VALIDATION_BATCH = 512

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from serving.tables import Column
 from training.evaluation import Answer
-from training.parts import Part
+from training.prepared import Part
 from training.report.data import ColumnImportance
 
 _REPEATS = 10

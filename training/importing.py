@@ -1,9 +1,10 @@
-"""Importing a model: a contract is written from its signature, and it is published with that.
+"""Import of a model: derives a contract from its signature, and publishes it.
 
-What the signature does not say (what pixels are scaled to, what outputs mean) is found out by
-running the model where that tells, taken from the options, or assumed and said in a note.
+What the signature does not say (pixel scaling, meaning of outputs) is inferred by running the model
+on samples, taken from the options, or assumed and noted.
 """
 
+import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from serving.contract import (
     IMAGE_INPUT,
@@ -34,13 +36,37 @@ from serving.preprocessing import Colour, Grey, Resize, Scale
 from serving.tables import NumericColumn
 from serving.tensor_inputs import DTYPES, STRING
 from training.comparison import promise_of, require_compatible
-from training.draft import producer
+from training.contract_builder import producer
 from training.export import Exported, export
-from training.image_samples import sample_images
 from training.model_source import ImportModelError, Source, opened
 from training.prepared import GoldenSamples
 from training.tensor_export import export_tensors
 from training.tensorflow_setup import Tensor, quiet_native_log, tf
+
+
+def sample_images(shape: tuple[int, ...], count: int) -> tuple[bytes, ...]:
+    """Different PNG files: noise, ramps and plain ones, of the model's size and of others.
+
+    Args:
+        shape: [h, w, c] of the tensor, c of 1 or 3.
+        count: how many; the same ones each time.
+    """
+    height, width, channels = shape
+    random = np.random.default_rng(0)
+    files = []
+    for number in range(count):
+        size = (height, width) if number % 2 else (height + number, width + 2 * number)
+        if number % 4 == 3:
+            ramp = np.linspace(0, 255, size[0] * size[1] * channels)
+            array = ramp.reshape(*size, channels).astype(np.uint8)
+        else:
+            low, high = sorted(random.integers(0, 256, 2))
+            array = random.integers(low, high + 1, (*size, channels)).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(array[:, :, 0] if channels == 1 else array).save(file, "PNG")
+        files.append(file.getvalue())
+    return tuple(files)
+
 
 Kind = Literal["image", "table", "tensor"]
 KINDS: tuple[Kind, ...] = ("image", "table", "tensor")

@@ -9,15 +9,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.contract import TABLE_INPUT, TableInput, Task
-from training.config import ColumnType, TrainConfig
+from training.config import ColumnType, DataSpec, TrainConfig, parse_data
 from training.csv_tables import Table, TableExamples, fit_columns, read_csv
-from training.data_spec import DataSpec, parse_data
 from training.datasets import load
 from training.datasets import split as split_known
 from training.image_folders import FolderExamples, ImageFolder, scan_folder
 from training.image_inputs import folder_input, known_input, prepare_images, pretrained_size
-from training.parts import MemoryExamples
-from training.prepared import Division, Fractions, Prepared, Source, assemble, divide
+from training.prepared import (
+    Division,
+    Fractions,
+    MemoryExamples,
+    Prepared,
+    Source,
+    assemble,
+    divide,
+)
 from training.table_splits import folds_of, split_table
 from training.task import task_of
 

@@ -1,15 +1,134 @@
-"""A data set that is ready to train on: its parts, and what the contract will say of it."""
+"""A data set that is ready to train on: its parts, statistics, and what the contract says of it.
 
+A part holds its targets in memory. Inputs are requested by index, a batch at a time, and come from
+an array or from files that are decoded on request.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.contract import Encoded, Statistics, Task
+from serving.contract import Encoded, ImageInput, Input, Statistics, TargetStatistics, Task
 from training.datasets import Split, hold_out
-from training.input_statistics import input_statistics
-from training.parts import Examples, Index, Part, Raw
+
+# What a user would send: a file's bytes, or a row.
+Raw = bytes | dict[str, Any]
+Index = NDArray[np.int64]
+
+
+class Examples(Protocol):
+    """All examples of a data set, each known by its place in it."""
+
+    def tensors(self, places: Index) -> NDArray[np.float32]:
+        """Preprocessed, float32 [n, *shape of one example], for int64 [n]."""
+
+    def raw(self, place: int) -> Raw:
+        """One as a user would send it: serving makes the same tensor of it."""
+
+    def source(self, place: int) -> str:
+        """Where it is from, for people."""
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryExamples:
+    """Examples whose tensors are all in memory, float32 [n, *shape of one example]."""
+
+    array: NDArray[np.float32]
+    raw: Callable[[int], Raw]
+    source: Callable[[int], str]
+
+    def tensors(self, places: Index) -> NDArray[np.float32]:
+        """The rows of the array."""
+        return self.array[places]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some examples of a data set: those to train on, to validate with, or to test with.
+
+    Attributes:
+        examples: of the whole data set.
+        places: int64 [count], which of them are in this part, ascending.
+        targets: of this part: int64 labels, or float32 values for a regression, [count].
+    """
+
+    examples: Examples
+    places: Index
+    targets: NDArray[Any]
+
+    @property
+    def count(self) -> int:
+        """How many examples there are."""
+        return len(self.places)
+
+    def tensors(self, indices: Index) -> NDArray[np.float32]:
+        """Preprocessed inputs of some of its examples.
+
+        Args:
+            indices: int64 [n], from 0 to count - 1, in any order.
+
+        Returns:
+            float32 [n, *shape of one example].
+        """
+        return self.examples.tensors(self.places[indices])
+
+    def raw(self, index: int) -> Raw:
+        """One of its examples as a user would send it."""
+        return self.examples.raw(int(self.places[index]))
+
+    def source(self, index: int) -> str:
+        """Where one of its examples is from."""
+        return self.examples.source(int(self.places[index]))
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.float32], NDArray[Any]]]:
+        """Tensors and targets of all its examples, in order, at most `size` at a time."""
+        for start in range(0, self.count, size):
+            indices = np.arange(start, min(start + size, self.count))
+            yield self.tensors(indices), self.targets[indices]
+
+
+HISTOGRAM_BINS = 10
+
+
+def input_statistics(
+    tensors: NDArray[np.float32], targets: NDArray[Any], classes: int, wanted: Input
+) -> Statistics:
+    """What the training examples are like.
+
+    Args:
+        tensors: float32 [n, *shape of one example], all or a sample.
+        targets: of all training examples: int64 labels, or float32 values of a regression.
+        classes: how many labels there are; 0 for a regression.
+        wanted: an image's range is the histogram's.
+    """
+    low, high = float(tensors.min()), float(tensors.max())
+    bounds = wanted.range if isinstance(wanted, ImageInput) else (low, high)
+    counts, _ = np.histogram(tensors, bins=HISTOGRAM_BINS, range=bounds)
+    shares = np.bincount(targets, minlength=classes) / len(targets) if classes else np.empty(0)
+    return Statistics(
+        examples=len(tensors),
+        mean=float(tensors.mean(dtype=np.float64)),
+        std=float(tensors.std(dtype=np.float64)),
+        minimum=low,
+        maximum=high,
+        histogram=tuple((counts / tensors.size).tolist()),
+        label_share=tuple(shares.tolist()),
+        target=None if classes else _target_statistics(targets),
+    )
+
+
+def _target_statistics(targets: NDArray[Any]) -> TargetStatistics:
+    values = targets.astype(np.float64)
+    return TargetStatistics(
+        mean=float(values.mean()),
+        std=float(values.std()),
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+    )
+
 
 # A class with fewer training examples than this is named.
 _FEW = 5

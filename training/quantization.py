@@ -25,7 +25,7 @@ from serving.contract import PREDICT_SIGNATURE, Contract
 from training.config import QUANTIZATIONS
 from training.errors import ExportError
 from training.evaluation import Answer
-from training.opening import open_litert
+from training.loaders import open_litert
 from training.tensorflow_setup import tf
 
 LARGEST_LOSS = 0.003

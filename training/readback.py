@@ -23,7 +23,7 @@ from serving.contract import (
 from serving.inputs import prepare
 from training.errors import ExportError
 from training.evaluation import Answer
-from training.opening import Run, open_edge, open_litert, open_saved_model, saved_methods
+from training.loaders import Run, open_edge, open_litert, open_saved_model, saved_methods
 from training.prepared import GoldenSamples
 from training.quantization import Quantized
 from training.signatures import (

@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from serving.contract import Contract
-from training.config import TrainConfig
-from training.config_file import to_json
+from training.config import TrainConfig, to_json
 from training.errors import TrainingError
 from training.evaluation import TestPredictions
 from training.progress import Epoch

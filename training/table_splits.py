@@ -9,8 +9,7 @@ import numpy as np
 from training.csv_tables import TEST, TRAIN, VALIDATION, Table
 from training.datasets import hold_out
 from training.errors import DataError
-from training.parts import Index
-from training.prepared import Division, Fractions
+from training.prepared import Division, Fractions, Index
 
 
 def split_table(table: Table, fractions: Fractions) -> Division:

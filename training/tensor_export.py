@@ -22,13 +22,11 @@ from serving.contract import (
     TensorInput,
 )
 from training.errors import ExportError
-from training.export import Exported
-from training.opening import Run, open_litert, open_saved_model
-from training.publish import publication
+from training.export import Exported, publication, write_requests
+from training.loaders import Run, open_litert, open_saved_model
 from training.readback import LITERT_FILE, TOLERANCE
 from training.signatures import LITERT_SIGNATURES, Signatures
 from training.tensorflow_setup import Tensor, freeze, quiet_native_log, tf
-from training.warmup import write_requests
 
 Tensors = dict[str, Tensor]
 Arrays = dict[str, NDArray[Any]]

@@ -14,10 +14,9 @@ from training.augmentation import augmentation_for, score_threshold
 from training.checkpoint import unfinished, unfinished_folder
 from training.comparison import promised_by, require_compatible, worse_than_served
 from training.config import TrainConfig
+from training.contract_builder import draft
 from training.cross_validation import cross_validate
-from training.descent import DescentPath, path_of
 from training.distribution import is_chief, strategy
-from training.draft import draft
 from training.errors import TrainingError
 from training.evaluation import Answer, TestPredictions, answers
 from training.export import Exported, export
@@ -31,7 +30,7 @@ from training.progress import Epoch, Progress
 from training.record import LOGS_FOLDER, require_writable, write_record
 from training.report.card import CARD_FILE, model_card
 from training.report.page import write_report
-from training.showing import outcome_of, report_data
+from training.report_data import DescentPath, outcome_of, path_of, report_data
 from training.task import task_of, weights_note
 from training.tensorflow_setup import make_repeatable, tf
 

@@ -91,7 +91,7 @@ def test_nothing_that_serves_or_asks_imports_training():
         "serving.serve, commandline.serve, commandline.predict, commandline.train, rockstar",
         "commandline.registry, commandline.explain, commandline.completion, commandline.import_",
         "commandline.bench, commandline.load, commandline.check, commandline.checks, commandline.prediction_run",
-        "training.config, training.datasets, training.data_spec, training.prepare, training.indexed_job",
+        "training.config, training.datasets, training.config, training.prepare, training.indexed_job",
     ],
 )
 def test_tensorflow_stays_out(modules):

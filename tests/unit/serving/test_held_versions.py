@@ -84,7 +84,7 @@ def test_held_versions_are_listed(models):
 
 
 def test_a_removed_version_leaves_nothing_and_its_number_does_not_come_again(models):
-    from training.publish import publication
+    from training.export import publication
 
     assert unpublish(models, "cnn", 3)
     assert served(models) == [1, 2]
@@ -122,7 +122,7 @@ def test_prune_keeps_what_is_served_and_what_is_held_since(models):
 
 
 def test_publishing_held_takes_a_number_but_serves_nothing(models):
-    from training.publish import publication, versions
+    from training.export import publication, versions
 
     with publication(models / "cnn", held=True) as incoming:
         (incoming.folder / "x").write_text("x")

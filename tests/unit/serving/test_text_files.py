@@ -12,7 +12,7 @@ from serving.model_server.monitoring.config import read_monitoring_config
 from serving.model_server.tls import read_ssl_config
 from serving.models_config import declared
 from tests.certificates import AUTHORITY, issued
-from training.config_file import read_config
+from training.config import read_config
 from training.errors import ConfigError as TrainConfigError
 
 MODELS = 'model_config_list { config { name: "cnn" base_path: "/models/cnn" model_platform: "tensorflow" } }'

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.augmentation import augmentation_for, score_threshold, without_class
-from training.parts import MemoryExamples, Part
+from training.prepared import MemoryExamples, Part
 from training.tensorflow_setup import tf
 
 SEED = tf.constant([7, 1], tf.int64)

@@ -2,8 +2,7 @@ import json
 
 import pytest
 
-from training.config import config_for
-from training.config_file import read_config, to_json
+from training.config import config_for, read_config, to_json
 from training.errors import ConfigError
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data_spec import DataSpec, parse_data
+from training.config import DataSpec, parse_data
 from training.errors import ConfigError
 
 

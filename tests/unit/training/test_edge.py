@@ -18,8 +18,7 @@ from tests.table_models import regression
 from tests.unit.training import toys
 from training import export as exporting
 from training.errors import ExportError
-from training.export import export
-from training.publish import versions
+from training.export import export, versions
 from training.tensorflow_setup import tf
 from training.tflite_metadata import packed_files, with_metadata
 

@@ -12,9 +12,8 @@ from tests.unit.training import toys
 from training import export as exporting
 from training import readback
 from training.errors import ExportError
-from training.export import export
+from training.export import export, versions
 from training.prepared import GoldenSamples
-from training.publish import versions
 from training.readback import verify
 from training.tensorflow_setup import keras, tf
 

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from serving.tables import CategoricalColumn, NumericColumn
 from training.importance import column_importance
-from training.parts import MemoryExamples, Part
+from training.prepared import MemoryExamples, Part
 
 
 def part(tensors, targets):

@@ -15,7 +15,7 @@ from tests.command_line import invoke, invoke_json
 from tests.images import png
 from training.errors import TrainingError
 from training.importing import ImportOptions, import_model
-from training.opening import open_litert, open_saved_model
+from training.loaders import open_litert, open_saved_model
 from training.tensorflow_setup import keras, tf
 
 SIGNATURE = "serving_default"

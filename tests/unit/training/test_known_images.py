@@ -3,8 +3,8 @@ import pytest
 
 from tests.shared_data import shared_data
 from training import datasets
+from training.datasets import load_arrays
 from training.errors import DataError
-from training.known_images import load_arrays
 
 
 def arrays(**changes):

@@ -3,7 +3,7 @@ import numpy as np
 from serving.contract import ImageInput
 from training import datasets
 from training.image_inputs import digits_input, prepare_images
-from training.input_statistics import input_statistics
+from training.prepared import input_statistics
 
 SPEC = digits_input()
 IMAGES = datasets.load("digits").images[:100]

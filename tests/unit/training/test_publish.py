@@ -7,12 +7,12 @@ import threading
 import pytest
 
 from training.errors import ExportError
-from training.publish import publication, versions
+from training.export import publication, versions
 
 DIE_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from training.publish import publication
+from training.export import publication
 with publication(Path(sys.argv[1])) as incoming:
     (incoming.folder / "saved_model.pb").write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)

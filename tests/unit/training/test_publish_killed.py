@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from serving.manifest import check_manifest
-from training import publish as publishing
+from training import export as publishing
 from training.errors import ExportError
-from training.publish import publication, versions
+from training.export import publication, versions
 
 KILLS = 20
 FILES = 12
@@ -22,7 +22,7 @@ PUBLISH_FOREVER = """
 import os, sys
 from pathlib import Path
 from tests.unit.training.test_publish_killed import fill
-from training.publish import publication
+from training.export import publication
 
 WATCHED = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir")
 sys.addaudithook(lambda event, _: os.write(1, b".") if event in WATCHED else None)

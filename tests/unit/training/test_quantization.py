@@ -5,9 +5,8 @@ from ai_edge_litert.interpreter import Interpreter
 from tests.unit.training import toys
 from training import export as exporting
 from training.errors import ExportError
-from training.export import export
-from training.opening import open_edge
-from training.publish import versions
+from training.export import export, versions
+from training.loaders import open_edge
 from training.quantization import Quantization, Quantized, judged, litert_answer
 
 GOLDEN = toys.golden(20)

@@ -11,9 +11,8 @@ from tests.unit.training import toys
 from training import export as exporting
 from training import readback
 from training.errors import ExportError
-from training.export import export
-from training.opening import open_saved_model
-from training.publish import versions
+from training.export import export, versions
+from training.loaders import open_saved_model
 from training.readback import verify
 from training.tensorflow_setup import tf, write_fingerprint
 

@@ -8,8 +8,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from training import datasets
-from training.config import config_for
-from training.config_file import read_config
+from training.config import config_for, read_config
 from training.defaults import CLASSIFIERS
 from training.errors import TrainingError
 from training.image_inputs import prepare_images

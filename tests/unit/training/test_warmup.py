@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 
 from tests.unit.training import toys
-from training.export import export
-from training.opening import open_saved_model
+from training.export import export, write_warmup
+from training.loaders import open_saved_model
 from training.tensorflow_setup import PredictionLog, tf
-from training.warmup import write_warmup
 
 GOLDEN = toys.golden(9)
 

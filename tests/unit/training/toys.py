@@ -9,8 +9,7 @@ from serving.contract import SCHEMA_VERSION, Contract, DataSet, utc_now
 from tests.images import png
 from training import datasets
 from training.image_inputs import digits_input, prepare_images
-from training.input_statistics import input_statistics
-from training.prepared import GoldenSamples
+from training.prepared import GoldenSamples, input_statistics
 
 SPEC = digits_input()
 CLASSES = 10

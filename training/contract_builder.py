@@ -1,4 +1,4 @@
-"""The contract of a model before it is published."""
+"""Builds the contract of a model before it is published."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,8 +1,9 @@
-"""A finished run as its report and its model card take it."""
+"""A finished run as the report and the model card need it, with the path of gradient descent."""
 
 import dataclasses
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,11 @@ from numpy.typing import NDArray
 
 from serving.contract import Contract, ImageInput, TableInput
 from serving.images import decode_image, ignore_warnings
-from serving.tables import CategoricalColumn
+from serving.tables import CategoricalColumn, NumericColumn
 from training.config import TrainConfig
-from training.descent import DescentPath
 from training.evaluation import Answer, TestPredictions, answers
 from training.network import KerasNetwork, Network
-from training.parts import Part
-from training.prepared import Prepared
+from training.prepared import Part, Prepared
 from training.progress import Epoch
 from training.report.data import (
     Classified,
@@ -27,6 +26,45 @@ from training.report.data import (
     ReportData,
     Weights,
 )
+
+
+@dataclass
+class DescentPath:
+    """W and b of y = W x + b after each epoch, for x as the network takes it: standardised.
+
+    Attributes:
+        column: x, with its mean and scale.
+        points: W and b, from where training began.
+    """
+
+    column: NumericColumn
+    points: list[tuple[float, float]] = field(default_factory=list)
+
+    def watch(self, network: Network) -> None:
+        """Note where the network is."""
+        scale = network.task.target_std
+        weight, bias = (
+            scale * float(variable.numpy().reshape(-1)[0]) for variable in network.weights
+        )
+        self.points.append((weight, bias))
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """W and b in the end, in the data's own units."""
+        weight, bias = self.points[-1]
+        slope = weight / self.column.scale
+        return slope, bias - slope * self.column.mean
+
+
+def path_of(config: TrainConfig, data: Prepared) -> DescentPath | None:
+    """What watches a linear model of one number; None for other models, which have no such path."""
+    if config.model != "linear" or not isinstance(data.input, TableInput):
+        return None
+    first, *others = data.input.columns
+    if others or not isinstance(first, NumericColumn) or first.width > 1:
+        return None
+    return DescentPath(first)
+
 
 Column64 = NDArray[np.float64]
 # Rows of a regression that are plotted.

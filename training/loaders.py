@@ -1,4 +1,4 @@
-"""The files of an export, opened to be looked at and run."""
+"""Loads the files of an export, to inspect and run them."""
 
 from collections.abc import Callable
 from pathlib import Path
