@@ -38,15 +38,23 @@ class LiteRTInterpreter:
         from ai_edge_litert.interpreter import Interpreter
 
         cut = cut_parse_example(content)
-        with without_info():
-            interpreter = Interpreter(
-                model_content=cut.content if cut else content, num_threads=threads
-            )
-            interpreter.allocate_tensors()  # fails now, not at a request, on an unknown operation
+
+        def make() -> Any:
+            with without_info():
+                interpreter = Interpreter(
+                    model_content=cut.content if cut else content, num_threads=threads
+                )
+                interpreter.allocate_tensors()  # fails now, not at a request, on an unknown op
+            return interpreter
+
+        interpreter = make()
         self.runners: dict[str, Any] = {}
         for name in interpreter.get_signature_list():
             runner = interpreter.get_signature_runner(name)
             self.runners[name] = cut.runner(runner, cut.graphs[name]) if cut else runner
+        if main_graph and self.runners:
+            # An interpreter does not allocate tensors itself any more once it has such runners.
+            interpreter = make()
         for name, signature in main_graph.items():
             more = cut.main_graph_inputs() if cut else {}
             runner = _MainGraphRunner(interpreter, {**signature.inputs, **more}, signature.outputs)

@@ -61,6 +61,10 @@ def main_graph_signatures(content: bytes) -> dict[str, MainGraphSignature]:
     graph = model.Subgraphs(0)
     inputs = _by_name(graph, [graph.Inputs(i) for i in range(graph.InputsLength())])
     outputs = _by_name(graph, [graph.Outputs(i) for i in range(graph.OutputsLength())])
+    if inputs is None or outputs is None:
+        if known:
+            return {}
+        raise ValueError("two tensors of its main graph have the same name")
     if messages:
         return {
             name: _of_message(name, message, inputs, outputs) for name, message in messages.items()
@@ -202,11 +206,10 @@ def _resolve(
     return indices
 
 
-def _by_name(graph: Any, indices: Sequence[int]) -> dict[str, int]:
+def _by_name(graph: Any, indices: Sequence[int]) -> dict[str, int] | None:
+    """Tensors by name, in the order of names; None where two have the same."""
     named = {graph.Tensors(index).Name().decode(): index for index in indices}
-    if len(named) < len(indices):
-        raise ValueError("two tensors of its main graph have the same name")
-    return dict(sorted(named.items()))
+    return dict(sorted(named.items())) if len(named) == len(set(indices)) else None
 
 
 def _tensor_info(detail: Mapping[str, Any]) -> TensorInfo:

@@ -16,7 +16,7 @@ from serving.api.status import Code, StatusError
 from serving.model_server.engines.engine import LoadError
 from serving.model_server.engines.litert import LiteRTEngine
 from serving.model_server.inference.predict import PredictQuery, predict
-from tests.litert_models import make_litert, make_nameless, with_signature_defs
+from tests.litert_models import make_litert, make_nameless, rewritten, with_signature_defs
 from tests.model_fixtures import write_version
 from tests.saved_models import SavedModels
 
@@ -103,6 +103,54 @@ def test_metadata_that_is_no_message(tmp_path: Path, nameless: bytes) -> None:
     broken = content.replace(b"tensorflow/serving/predict", b"\xff" * 26)
     with pytest.raises(LoadError, match="the signatures in its metadata cannot be read"):
         LiteRTEngine(write_version(tmp_path, 1, broken))
+
+
+def test_serving_default_is_the_main_graph_where_no_signature_has_the_name(
+    tmp_path: Path, several: LiteRTEngine, saved_models: SavedModels
+) -> None:
+    def rename(model: Any) -> None:
+        for definition in model.signatureDefs:
+            if definition.signatureKey == b"serving_default":
+                definition.signatureKey = "score"
+
+    content = (saved_models.version(make_litert) / "model.tflite").read_bytes()
+    engine = LiteRTEngine(write_version(tmp_path, 1, rewritten(content, rename)))
+    assert engine.signatures.keys() == {*several.signatures, "score"}
+    scored = np.ones((1, 3), np.float32), np.float32(2)
+    own = dict(zip(several.signatures["serving_default"].inputs, scored[::-1], strict=True))
+    assert ask(engine, {n: np.asarray(v) for n, v in own.items()}, "score")["total"] == [6]
+    main = engine.signatures["serving_default"]
+    assert set(main.inputs) == {"any_rank_x"}
+    assert ask(engine, {"any_rank_x": ONES}) == {"PartitionedCall": (ONES * 2).tolist()}
+
+
+@pytest.mark.parametrize("signatures", [True, False])
+def test_tensors_of_the_same_name(
+    tmp_path: Path, saved_models: SavedModels, *, signatures: bool
+) -> None:
+    """TensorFlow Serving does not load them; signatures can do without the names."""
+
+    def change(model: Any) -> None:
+        (graph,) = model.subgraphs
+        for index in graph.inputs:
+            graph.tensors[index].name = "x"
+        if not signatures:
+            model.signatureDefs = None
+
+    def two_inputs(model: Any) -> None:
+        definition = next(d for d in model.signatureDefs if d.signatureKey == b"serving_default")
+        definition.signatureKey = "score"
+        model.subgraphs = [model.subgraphs[definition.subgraphIndex]]
+        definition.subgraphIndex, model.signatureDefs = 0, [definition]
+        change(model)
+
+    content = (saved_models.version(make_litert) / "model.tflite").read_bytes()
+    folder = write_version(tmp_path, 1, rewritten(content, two_inputs))
+    if signatures:
+        assert set(LiteRTEngine(folder).signatures) == {"score"}
+    else:
+        with pytest.raises(LoadError, match="two tensors of its main graph have the same name"):
+            LiteRTEngine(folder)
 
 
 def test_requests_may_name_tensors_as_tensorflow_serving_does(several: LiteRTEngine) -> None:
