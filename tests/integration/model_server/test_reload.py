@@ -71,6 +71,20 @@ def states(stub: Any, name: str) -> dict[int, str]:
     return {each.version: State.Name(each.state) for each in answer.model_version_status}
 
 
+def test_reload_waits_for_a_model_that_is_not_there_yet(
+    server: ModelServer, stub: Any, request_for: Configure, tmp_path: Path
+) -> None:
+    """As TensorFlow Serving does, as long as its caller waits."""
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.HandleReloadConfigRequest(request_for("a", "late"), timeout=0.1)
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    stub.HandleReloadConfigRequest(request_for("a"), timeout=30)
+    waiting = stub.HandleReloadConfigRequest.future(request_for("a", "late"), timeout=30)
+    write_version(tmp_path / "late", 1)
+    assert waiting.result().status.error_code == 0
+    assert (answer(server, "a"), answer(server, "late")) == (document(2), document(1))
+
+
 def test_reload(server: ModelServer, stub: Any, request_for: Configure) -> None:
     assert (answer(server, "a"), answer(server, "b")) == (document(2), 404)
     response = stub.HandleReloadConfigRequest(request_for("a", "b"), timeout=30)

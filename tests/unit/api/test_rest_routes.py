@@ -1,12 +1,15 @@
 """URLs of the REST API."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from serving.api.model_ref import ModelRef
 from serving.api.rest_routes import Action, path_of, route
 from serving.api.status import Code, StatusError
+
+RESERVED = "!#$%&'()*+,/:;=?@[]"
 
 
 @pytest.mark.parametrize(
@@ -18,6 +21,10 @@ from serving.api.status import Code, StatusError
         ("POST", "/V1/Models/m/Versions/007:predict", Action.PREDICT, ModelRef("m", version=7)),
         ("POST", "/v1/models/m/labels/a%20b:predict", Action.PREDICT, ModelRef("m", label="a b")),
         ("POST", "/v1/models/a%2Fb%C3%A9+c:predict", Action.PREDICT, ModelRef("a/bé+c")),
+        (
+            *("GET", f"/v1/models/{quote(RESERVED, safe='')}/labels/{quote(RESERVED, safe='')}"),
+            *(Action.STATUS, ModelRef(RESERVED, label=RESERVED)),
+        ),
         ("GET", "/v1/models/m", Action.STATUS, ModelRef("m")),
         ("GET", "/v1/models/m?verbose=1", Action.STATUS, ModelRef("m?verbose=1")),
         ("GET", "/v1/models/metadata", Action.STATUS, ModelRef("metadata")),
