@@ -1,12 +1,14 @@
 """From a version folder to the engine that answers for it."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from serving.model_server.batching.batcher import Batcher
 from serving.model_server.engines.choice import choose_runtime, find_runtimes
 from serving.model_server.engines.engine import Engine, Loader, ServableId, UnsupportedModelError
 from serving.model_server.engines.litert import LiteRTEngine
+from serving.model_server.engines.runtime import Runtime
 from serving.model_server.measured import CountedEngine, MeasuredLoader
 from serving.model_server.observer import Observer
 from serving.model_server.options import BatchingOptions, EngineOptions, ServerOptions
@@ -16,14 +18,19 @@ from serving.model_server.warmup.loader import WarmingLoader
 log = logging.getLogger(__name__)
 
 
-def loader(options: ServerOptions, observer: Observer | None = None) -> Loader:
+def loader(
+    options: ServerOptions,
+    observer: Observer | None = None,
+    runtimes: Sequence[Runtime] | None = None,
+) -> Loader:
     """What loads versions as a server's options say.
 
     Args:
         options: of the server.
         observer: hears of loads, warmups and batches.
+        runtimes: to choose from; none: all.
     """
-    load: Loader = EngineLoader(options.engine)
+    load: Loader = EngineLoader(options.engine, runtimes)
     if observer is not None:
         load = MeasuredLoader(load, observer)
     if options.warmup.enabled:
@@ -39,9 +46,9 @@ def loader(options: ServerOptions, observer: Observer | None = None) -> Loader:
 class EngineLoader:
     """Loads versions into the engine that the options ask for; a Loader."""
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: EngineOptions, runtimes: Sequence[Runtime] | None = None) -> None:
         self._options = options
-        self._runtimes = find_runtimes()
+        self._runtimes = find_runtimes() if runtimes is None else runtimes
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
         """Load a version.

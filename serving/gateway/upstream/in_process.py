@@ -22,8 +22,8 @@ from serving.gateway.state import ServedModels
 from serving.gateway.turns import Turns
 from serving.gateway.upstream.wrapped import Answer, Wrapped
 from serving.model_server.deadline import NO_DEADLINE, Deadline
-from serving.model_server.engines.engine import Engine, ServableId
-from serving.model_server.engines.litert import MODEL_FILE
+from serving.model_server.engines.engine import Engine, ServableId, UnsupportedModelError
+from serving.model_server.engines.litert import MODEL_FILE, RUNTIME
 from serving.model_server.inference.predict import PredictQuery, predict
 from serving.model_server.loading import loader
 from serving.model_server.models.config import ModelConfig
@@ -202,12 +202,15 @@ class _Loader:
     """Loads what LiteRT can run; a Loader."""
 
     def __init__(self, options: ServerOptions) -> None:
-        self._load = loader(options)
+        self._load = loader(options, runtimes=[RUNTIME])
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
         if not (folder / MODEL_FILE).is_file():
             return _Elsewhere()
-        return self._load(servable_id, folder)
+        try:
+            return self._load(servable_id, folder)
+        except UnsupportedModelError:
+            return _Elsewhere()
 
 
 class _Elsewhere:

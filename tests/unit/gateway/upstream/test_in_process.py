@@ -8,7 +8,8 @@ from clients.errors import InvalidRequestError, NotFoundError
 from serving.gateway.state import ServedModels
 from serving.gateway.turns import Turns
 from serving.gateway.upstream.in_process import InProcess
-from tests.model_fixtures import SIDE, probabilities, write_version
+from tests.litert_models import rewritten
+from tests.model_fixtures import SIDE, probabilities, toy_model, write_version
 from tests.unit.gateway.conftest import FakeServer
 from tests.waiting import until
 
@@ -117,12 +118,22 @@ def test_the_model_server_is_asked_for_what_is_not_here(start, server, model, ve
     assert server.asked == [(model, version, label)]
 
 
+def with_an_op_of_tensorflow(model):
+    model.operatorCodes[0].builtinCode = model.operatorCodes[0].deprecatedBuiltinCode = 32
+    model.operatorCodes[0].customCode = "FlexReshape"
+
+
+@pytest.mark.parametrize("litert", [None, with_an_op_of_tensorflow])
 def test_the_newest_version_is_the_newest_even_where_only_the_model_server_can_run_it(
-    start, server, folder
+    start, server, folder, litert
 ):
     backend = start()
-    (folder / "2").mkdir()
-    (folder / "2" / "saved_model.pb").write_bytes(b"of TensorFlow")
+    aside = folder.parent / "2"
+    aside.mkdir()
+    (aside / "saved_model.pb").write_bytes(b"of TensorFlow")
+    if litert:
+        (aside / "model.tflite").write_bytes(rewritten(toy_model(2), litert))
+    aside.rename(folder / "2")
 
     def asked():
         backend.predict("toy", {"image": IMAGES})
