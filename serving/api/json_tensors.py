@@ -62,9 +62,13 @@ def feeds(request: JsonRequest, signature: Signature) -> Arrays:
     """The tensors of a request, in the dtypes of the signature; shapes are as sent.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, not exactly one of the two forms, or values that are no
-            tensor, or of another type; UNIMPLEMENTED, a dtype that JSON has no values for.
+        StatusError: INVALID_ARGUMENT, a signature without inputs, not exactly one of the two forms,
+            or values that are no tensor, or of another type; UNIMPLEMENTED, a dtype that JSON has
+            no values for.
     """
+    if not signature.inputs:
+        name = request.signature_name or "DEFAULT"
+        raise invalid(f"Failed to get input map for signature: {name}")
     value = _value(request)
     try:
         if request.by_row:

@@ -18,6 +18,8 @@ _MAKERS: dict[str, Callable[[Path], None]] = {
     "tf1": saved_models.make_tf1,
     "vocabulary": saved_models.make_vocabulary,
 }
+# Served a second time, because clients must escape this name.
+_ESCAPED = {"team/both": "both"}
 # In TensorFlow Serving's source tree.
 _TESTDATA = Path("tensorflow_serving/servables/tensorflow/testdata")
 _FROM_TREE = (
@@ -32,7 +34,7 @@ _FROM_TREE = (
 def folders(tree: Path | None = None) -> dict[str, str]:
     """The folder of each model, by the model's name; see write_models()."""
     found = _found(tree)
-    return {name: name for name in (*rest_models.LABELS, *_MAKERS, *found)}
+    return {name: name for name in (*rest_models.LABELS, *_MAKERS, *found)} | _ESCAPED
 
 
 def write_models(folder: Path, tree: Path | None = None) -> None:

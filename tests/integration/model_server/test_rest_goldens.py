@@ -20,7 +20,14 @@ from tests.tfserving_diff.__main__ import compare, main
 from tests.tfserving_diff.compare import INTENDED, differences, intended
 from tests.tfserving_diff.generated import generate
 from tests.tfserving_diff.requests import golden, known
-from tests.tfserving_diff.servers import Reply, Request, Server, addresses, version
+from tests.tfserving_diff.servers import (
+    Reply,
+    Request,
+    Server,
+    addresses,
+    container,
+    version,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -183,6 +190,28 @@ def test_the_command_on_the_same_server(server: ModelServer) -> None:
     )
     assert done.exit_code == 0, done.output
     assert "golden" in done.output
+
+
+def test_a_container_is_started_asked_and_removed(
+    server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a program in the place of Docker, whose container is the embedded server."""
+    docker, log = tmp_path / "docker", tmp_path / "log"
+    docker.write_text(
+        f'#!/bin/sh\necho "$@" >> {log}\ncase "$*" in\n'
+        f"port*8500) echo {server.grpc_address};;\n"
+        f"port*8501) echo {server.rest_address};;\n"
+        "*) echo c0ffee;;\nesac\n"
+    )
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with container(tmp_path / "container.config", prefer_tflite=True) as asked:
+        assert asked.ask(Request("", "/v1/models/half_plus", "GET")).status == "200"
+    run, *_, remove = log.read_text().splitlines()
+    assert f"--volume {tmp_path}:/models:ro tensorflow/serving:{version()} " in run
+    assert "--model_config_file=/models/container.config" in run
+    assert "127.0.0.1::8501" in run
+    assert remove == "rm --force c0ffee"
 
 
 def test_what_is_meant_is_in_the_docs() -> None:

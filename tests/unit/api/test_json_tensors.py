@@ -14,6 +14,7 @@ from tests.fake_engine import DOUBLE, ECHO, SUM, spec
 
 BYTES = Signature(inputs={"s": spec(object, -1), "n": spec(np.int8, -1)}, outputs={})
 PIXELS = Signature(inputs={"x": spec(np.uint8, -1)}, outputs={})
+CONSTANT = Signature(inputs={}, outputs={"y": spec(np.float32, 3)})
 FLAGS = Signature(inputs={"x": spec(np.bool_, -1)}, outputs={})
 
 
@@ -125,6 +126,8 @@ ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARG
         (DOUBLE, '{"instances": [1,}', "JSON Parse error: Invalid value. at offset: 17"),
         (DOUBLE, "[1]", "JSON Value: [1] Is not object"),
         (DOUBLE, "{}", "Missing 'inputs' or 'instances' key"),
+        (CONSTANT, '{"inputs": {}}', "Failed to get input map for signature: DEFAULT"),
+        (CONSTANT, '{"signature_name": "s"}', "Failed to get input map for signature: s"),
         (
             DOUBLE,
             '{"instances": [1], "inputs": [1]}',
@@ -239,7 +242,7 @@ ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARG
         (ECHO, '{"inputs": "\\ud800"}', "The surrogate pair in string is invalid."),
         (ECHO, '{"inputs": [["a"], "b"]}', 'JSON Value: "b" found at incorrect level: 2'),
     ],
-    ids=map(str, range(39)),
+    ids=map(str, range(41)),
 )
 def test_bad_requests(signature: Signature, body: str, message: str) -> None:
     with pytest.raises(StatusError) as caught:
