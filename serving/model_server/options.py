@@ -9,6 +9,7 @@ from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.models.config import ModelConfig
 
 ANY_PORT = 0
+DEFAULT_CACHE = Path("~/.cache/rockstartf/models")
 
 
 def _four_per_core() -> int:
@@ -119,6 +120,7 @@ class LoadOptions:
         max_load_retries: of a version that does not load, while its folder stays as it is.
         retry_seconds: between them.
         settle_seconds: without a change, after which a folder counts as written; 0: it always does.
+        cache_path: folder for copies of models in object stores.
     """
 
     poll_seconds: float = 1.0
@@ -132,6 +134,7 @@ class LoadOptions:
     max_load_retries: int = 5
     retry_seconds: float = 60.0
     settle_seconds: float = 0.25
+    cache_path: Path = DEFAULT_CACHE
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,7 @@ import pytest
 
 from tests.environments import environment
 from tests.manifests import config_map, manifests, pod
-
-# AWS's own client in its first version, which has the commands of the second; and a server for tests.
-REQUIREMENTS = ["awscli==1.42.*", "moto[server]==5.1.*"]
-SERVER = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-server.start()
-print("http://%s:%d" % server.get_host_and_port(), flush=True)
-sys.stdin.read()
-server.stop()
-"""
-KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+from tests.object_store import KEYS, REQUIREMENTS, object_store
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +19,8 @@ def python(request):
 
 @pytest.fixture
 def endpoint(python):
-    server = subprocess.Popen(
-        [python, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with server:
-        yield server.stdout.readline().strip()
-        server.stdin.close()
+    with object_store(python) as endpoint:
+        yield endpoint
 
 
 def test_models_come_from_a_bucket(start_pods, trained_models, python, endpoint, tmp_path):

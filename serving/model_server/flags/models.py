@@ -6,15 +6,25 @@ from collections.abc import Callable
 from serving.model_server.flags import values
 from serving.model_server.models.config import ModelConfig
 from serving.model_server.models.config_file import read_config_file
-from serving.model_server.models.config_message import local_path
-from serving.model_server.options import LoadOptions, WarmupOptions
+from serving.model_server.models.config_message import at
+from serving.model_server.options import DEFAULT_CACHE, LoadOptions, WarmupOptions
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument_group("models").add_argument
     add("--model_name", default="default", help="(%(default)s)")
-    add("--model_base_path", help="folder that holds version folders, such as models/cnn")
+    add(
+        "--model_base_path",
+        help="folder that holds version folders, such as models/cnn or s3://bucket/models/cnn",
+    )
+    add(
+        "--model_cache_path",
+        type=values.path,
+        default=DEFAULT_CACHE,
+        metavar="PATH",
+        help="folder for copies of models in object stores (%(default)s)",
+    )
     add(
         "--model_config_file",
         type=values.path,
@@ -125,7 +135,7 @@ def model_configs(
         parser.error("--model_base_path or --model_config_file is needed")
     if not given.model_name:
         parser.error("--model_name: expected a name, got ''")
-    return (ModelConfig(given.model_name, local_path(given.model_base_path)),)
+    return (at(given.model_name, given.model_base_path),)
 
 
 def load_options(given: argparse.Namespace) -> LoadOptions:
@@ -141,6 +151,7 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
         unload_threads=given.num_unload_threads,
         max_load_retries=given.max_num_load_retries,
         retry_seconds=given.load_retry_interval_micros,
+        cache_path=given.model_cache_path or DEFAULT_CACHE,
     )
 
 

@@ -104,7 +104,7 @@ def make_parser(program: str = PROGRAM) -> FlagParser:
         usage="%(prog)s --model_base_path=FOLDER [--flag=value …]",
         description="Serve models over TensorFlow Serving's gRPC and REST API.",
         epilog="Flags are those of tensorflow_model_server, except --host, --address_file, "
-        "--rest_api_max_body_bytes, --require_all_models, --wait_for_models, "
+        "--rest_api_max_body_bytes, --require_all_models, --wait_for_models, --model_cache_path, "
         "--enable_grpc_reflection, --log_format and the port 'auto'. In parentheses: what a flag "
         "is where it is not given.",
     )

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 
 class ConfigError(Exception):
@@ -43,6 +44,20 @@ class Specific:
 VersionPolicy = Latest | All | Specific
 
 
+class Mirrored(Protocol):
+    """What keeps copies of the versions in an object store."""
+
+    @property
+    def looked(self) -> bool:
+        """Whether it has tried to copy the versions that are to be served."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """Why not all of them are copied; "" where they are."""
+        ...
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """A model to serve.
@@ -52,9 +67,18 @@ class ModelConfig:
         base_path: holds one folder for each version, named by its number.
         policy: which versions are served.
         labels: names that stand for versions.
+        url: of the object store that holds them instead, if any.
+        mirror: keeps local copies of these in base_path, once there is one.
     """
 
     name: str
     base_path: Path
     policy: VersionPolicy = Latest()
     labels: Mapping[str, int] = field(default_factory=dict)
+    url: str = ""
+    mirror: Mirrored | None = field(default=None, compare=False)
+
+    @property
+    def place(self) -> str:
+        """Where its versions are, for messages."""
+        return self.url or str(self.base_path)

@@ -1,6 +1,7 @@
 """From a ModelServerConfig, as files and requests carry it, to the models to serve."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from serving.api.messages.model_server_config_pb2 import (
@@ -18,6 +19,7 @@ from serving.model_server.models.config import (
     Specific,
     VersionPolicy,
 )
+from serving.model_server.storage.object_store import StorageError, check_url
 
 log = logging.getLogger(__name__)
 
@@ -40,32 +42,36 @@ def model_configs(message: ModelConfigList) -> tuple[ModelConfig, ...]:
     return tuple(_model(entry, number) for number, entry in enumerate(message.config, start=1))
 
 
-def local_path(text: str) -> Path:
-    """A base path as flags and config files write it; `file://` is understood.
+def at(name: str, base_path: str) -> ModelConfig:
+    """A model at a base path as flags and config files write it: a folder, or a URL.
 
     Raises:
-        ConfigError: on another file system.
+        ConfigError: nothing can be served from there.
     """
-    scheme, separator, rest = text.partition("://")
-    if separator and scheme != "file":
-        raise ConfigError(f"base path {text}: only local folders can be served, not {scheme}://")
-    return Path(rest if separator else text).expanduser().absolute()
+    scheme, separator, rest = base_path.partition("://")
+    if not separator or scheme == "file":
+        folder = Path(rest if separator else base_path).expanduser().absolute()
+        return ModelConfig(name, folder)
+    try:
+        check_url(base_path)
+    except StorageError as error:
+        raise ConfigError(f"model {name}: base path {base_path}: {error}") from error
+    return ModelConfig(name, Path(), url=base_path.rstrip("/"))
 
 
 def _model(entry: ModelMessage, number: int) -> ModelConfig:
     name = entry.name
     if not name:
         raise ConfigError(f"model {number} in the list: name: expected a name, got {name!r}")
-    base_path = _base_path(entry)
+    model = at(name, _base_path(entry))
     _check_platform(entry)
     if entry.HasField("logging_config"):
         raise ConfigError(
             f"model {name}: logging_config: No request-logger-creator provided: requests are not "
             "logged, remove it"
         )
-    return ModelConfig(
-        name=name,
-        base_path=base_path,
+    return replace(
+        model,
         policy=_policy(entry.model_version_policy, name),
         labels=_labels(entry),
     )
@@ -95,16 +101,13 @@ def _check_platform(entry: ModelMessage) -> None:
         )
 
 
-def _base_path(entry: ModelMessage) -> Path:
+def _base_path(entry: ModelMessage) -> str:
     text = entry.base_path
     if "://" not in text and not PurePath(text).is_absolute():
         raise ConfigError(
             f"Expected model {entry.name} to have an absolute path or URI; got base_path()={text}"
         )
-    try:
-        return local_path(text)
-    except ConfigError as error:
-        raise ConfigError(f"model {entry.name}: {error}") from error
+    return text
 
 
 def _labels(entry: ModelMessage) -> dict[str, int]:

@@ -66,6 +66,10 @@ class Keeper:
         if self._stopping:
             raise StatusError(Code.UNAVAILABLE, "the server is stopping")
 
+    def wake(self) -> None:
+        """Plan again at once, and look where a model asks for that."""
+        self._woken.set()
+
     def loaded_first(self) -> None:
         """The first load is over: versions are loaded as the options say from now on."""
         self._started = True

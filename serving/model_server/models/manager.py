@@ -5,17 +5,19 @@ import logging
 import os
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 from serving.api.model_ref import ModelRef
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
 from serving.model_server.engines.engine import Loader
-from serving.model_server.models.config import ModelConfig
+from serving.model_server.models.config import ConfigError, ModelConfig
 from serving.model_server.models.keeper import Keeper
 from serving.model_server.models.labels import Labels
 from serving.model_server.models.model import Model, Outlook
 from serving.model_server.models.servable import Servable, VersionStatus
 from serving.model_server.options import LoadOptions
+from serving.model_server.storage.mirror import Mirrors
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class Manager:
         self._options = options
         self._labels = Labels(allow_unavailable=options.allow_labels_for_unavailable)
         self._keeper = Keeper(options, _INITIAL_LOAD_THREADS)
+        self._mirrors = Mirrors(options)
         self._reloading = threading.Lock()
         # Models that were removed stay, because their versions can be asked for their states.
         self._models: Mapping[str, Model] = {}
@@ -113,7 +116,10 @@ class Manager:
             known = {config.name for config in self._configs}
             self._configs = tuple(configs)
             log.info("serving from now on: %s", ", ".join(c.name for c in configs) or "no model")
-            new = [model for model in self._configure(configs) if model.name not in known]
+            try:
+                new = [model for model in self._configure(configs) if model.name not in known]
+            except ConfigError as error:
+                raise StatusError(Code.FAILED_PRECONDITION, str(error)) from error
         # Not in the lock: a version that loads slowly holds up no other reload.
         patient = wait and self._options.wait_for_models
         self._keeper.wait(lambda: _decided(new, patient=patient), deadline)
@@ -130,7 +136,8 @@ class Manager:
         Returns:
             Whether nothing is being loaded any more.
         """
-        finished = self._keeper.stop()
+        finished = self._mirrors.stop()
+        finished = self._keeper.stop() and finished
         for model in self._models.values():
             model.shelf.close()
         self._keeper.close()
@@ -186,7 +193,13 @@ class Manager:
 
     def _configure(self, configs: Iterable[ModelConfig]) -> list[Model]:
         """Tell all models what they are to serve from now on; gives those that are to serve."""
-        wanted = {config.name: config for config in configs}
+        wanted = {
+            config.name: self._mirrors.local(
+                config, partial(self._statuses, config.name), partial(self._refresh, config.name)
+            )
+            for config in configs
+        }
+        self._mirrors.keep(wanted)
         models = dict(self._models)
         for name, model in models.items():
             if model.config != wanted.get(name):
@@ -226,6 +239,15 @@ class Manager:
                 log.warning("waiting for %s", trouble)
             with contextlib.suppress(DeadlineExceededError):
                 self._keeper.wait(news, Deadline.after(_REMINDER_SECONDS))
+
+    def _statuses(self, name: str) -> Collection[VersionStatus]:
+        model = self._models.get(name)
+        return model.shelf.statuses() if model else ()
+
+    def _refresh(self, name: str) -> None:
+        if model := self._models.get(name):
+            model.refresh()
+            self._keeper.wake()
 
     def _available(self, name: str) -> Collection[int]:
         model = self._models.get(name)

@@ -97,6 +97,10 @@ class Model:
             self._config, self._folders = config, {} if config is None else None
             self._stale, self._path_warned, self.outlook = True, False, Outlook.BUSY
 
+    def refresh(self) -> None:
+        """Have its base path looked at again soon."""
+        self._stale = True
+
     def look(self) -> None:
         """See which versions there are; where the base path cannot be read, all stays as it is."""
         with self._lock:
@@ -124,7 +128,8 @@ class Model:
         for version in plan.unload:
             self.shelf.retire(version)
         tasks = [self._begin(version, folders[version]) for version in plan.load]
-        busy = tasks or plan.awaited or self.shelf.loading()
+        copying = config is not None and config.mirror is not None and not config.mirror.looked
+        busy = tasks or plan.awaited or self.shelf.loading() or copying
         with self._lock:
             patient = self._waits and not self.shelf.available()
             if busy or patient or stale or self._stale:
@@ -143,7 +148,8 @@ class Model:
         try:
             folders = scan(config.base_path)
         except OSError as error:
-            if not self._path_warned:
+            # A mirror says itself what is wrong.
+            if not self._path_warned and config.mirror is None:
                 self._path_warned = True
                 log.warning(
                     "model %s: base path %s cannot be read (%s); what may be loaded stays",
@@ -151,7 +157,7 @@ class Model:
                 )
             return None
         self._path_warned = False
-        absent = absence(config, folders)
+        absent = "" if config.mirror else absence(config, folders)
         if absent not in ("", self._absent):
             log.warning("model %s (%s): %s", config.name, config.base_path, absent)
         self._absent = absent
@@ -200,7 +206,7 @@ class Model:
         failures = [self._failures.find(version) for version in chosen]
         if any(failure and failure.retry_at < NEVER for failure in failures):
             return Outlook.RETRIED
-        if self._unsettled or (not failures and self._looks_again):
+        if self._unsettled or (not failures and (self._looks_again or config.mirror)):
             return Outlook.AWAITED
         return Outlook.FAILED
 

@@ -16,15 +16,18 @@ def trouble(config: ModelConfig, statuses: Sequence[VersionStatus], *, unsettled
         statuses: of its versions.
         unsettled: whether one is waited for, because it is still being written.
     """
-    where = f"model {config.name!r} ({config.base_path})"
+    where = f"model {config.name!r} ({config.place})"
+    problem = config.mirror.problem if config.mirror else ""
     try:
         found = scan(config.base_path)
     except OSError as error:
-        return f"{where}: the base path cannot be read: {error.strerror}"
+        return f"{where}: {problem or f'the base path cannot be read: {error.strerror}'}"
     errors = [status for status in statuses if status.code != Code.OK]
     if errors:
         reasons = "; ".join(f"version {s.version}: {s.message}" for s in errors)
         return f"{where}: no version loads: {reasons}"
+    if problem:
+        return f"{where}: {problem}"
     if unsettled:
         return f"{where}: the files of its version are still being written"
     return f"{where}: {absence(config, found) or 'no version is loaded yet'}"

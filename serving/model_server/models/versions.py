@@ -16,14 +16,18 @@ def scan(base_path: Path) -> dict[int, Path]:
     Raises:
         OSError: the folder is missing or cannot be read.
     """
-    found = {}
+    names = [name for name in os.listdir(base_path) if (base_path / name).is_dir()]
+    return {version: base_path / name for version, name in numbered(names).items()}
+
+
+def numbered(folders: Iterable[str]) -> dict[int, str]:
+    """The names of folders that are whole numbers, and so versions."""
     # Sorted, so that of "1" and "01" always the same one counts: the shorter.
-    for name in sorted(os.listdir(base_path), key=lambda name: (-len(name), name)):
-        if name.isascii() and name.isdigit() and int(name) <= MAX_VERSION:
-            path = base_path / name
-            if path.is_dir():
-                found[int(name)] = path
-    return found
+    return {
+        int(name): name
+        for name in sorted(folders, key=lambda name: (-len(name), name))
+        if name.isascii() and name.isdigit() and int(name) <= MAX_VERSION
+    }
 
 
 def fingerprint(folder: Path) -> Fingerprint:

@@ -100,8 +100,8 @@ def one(fields: str) -> str:
             "Expected model m to have an absolute path or URI; got base_path()=models/m",
         ),
         (
-            one("name: 'm' base_path: 'gs://bucket/m' model_platform: 'tensorflow'"),
-            "model m: base path gs://bucket/m: only local folders can be served, not gs://",
+            one("name: 'm' base_path: 'hdfs://host/m' model_platform: 'tensorflow'"),
+            "model m: base path hdfs://host/m: expected a folder or a URL that begins with s3://",
         ),
         (
             one("base_path: '/m'"),
