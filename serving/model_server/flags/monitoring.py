@@ -28,8 +28,8 @@ def monitoring_options(given: argparse.Namespace) -> MonitoringOptions:
     """
     if given.monitoring_config_file is None:
         return MonitoringOptions()
-    options = read_monitoring_config(given.monitoring_config_file)
-    if options.path is not None and given.rest_api_port is None:
+    if given.rest_api_port is None:
+        # It is not even read, as in TensorFlow Serving.
         log.warning("--monitoring_config_file is without effect: no --rest_api_port")
         return MonitoringOptions()
-    return options
+    return read_monitoring_config(given.monitoring_config_file)

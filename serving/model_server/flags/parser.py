@@ -105,8 +105,8 @@ def make_parser(program: str = PROGRAM) -> FlagParser:
         description="Serve models over TensorFlow Serving's gRPC and REST API.",
         epilog="Flags are those of tensorflow_model_server, except --host, --address_file, "
         "--rest_api_max_body_bytes, --require_all_models, --wait_for_models, --model_cache_path, "
-        "--enable_grpc_reflection, --log_format and the port 'auto'. In parentheses: what a flag "
-        "is where it is not given.",
+        "--litert_on_demand, --enable_grpc_reflection, --log_format and the port 'auto'. In "
+        "parentheses: what a flag is where it is not given.",
     )
     groups = version, network, models, runtime, batching, inference, monitoring, logging, ignored
     for group in groups:

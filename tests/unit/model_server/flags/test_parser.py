@@ -223,6 +223,7 @@ def test_monitoring(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = parse_flags([MODEL, flag, "--rest_api_port=auto"]).options
     assert options.monitoring.path == "/monitoring/prometheus/metrics"
     assert not caplog.messages
+    file.unlink()
     assert parse_flags([MODEL, flag]).options.monitoring.path is None
     assert caplog.messages == ["--monitoring_config_file is without effect: no --rest_api_port"]
     assert parse_flags([MODEL, "--monitoring_config_file="]).options.monitoring.path is None
