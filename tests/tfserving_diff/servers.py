@@ -19,6 +19,7 @@ from serving.api.services import Method, methods
 from serving.model_server.models.config_file import read_config_file
 from serving.model_server.options import EngineOptions, LoadOptions, RestOptions, ServerOptions
 from serving.model_server.server import ModelServer
+from tests.ports import free_ports
 
 _ROOT = Path(__file__).parents[2]
 _METHODS: dict[str, Method[Any, Any]] = {method.path: method for method in methods()}
@@ -179,8 +180,44 @@ def embedded(config: Path, *, prefer_tflite: bool = False) -> Iterator[Server]:
         yield asked
 
 
+class Container(Server):
+    """A container of Docker's with TensorFlow Serving, which starts again when a request ends it.
+
+    Args:
+        identity: of the container.
+    """
+
+    def __init__(self, rest: str, grpc_address: str, identity: str) -> None:
+        super().__init__(rest, grpc_address)
+        self._identity = identity
+
+    def ask(self, request: Request) -> Reply:
+        """Send a request and read the answer; where there is none, wait until it is back."""
+        reply = super().ask(request)
+        if reply.status not in ("no answer", "UNAVAILABLE"):
+            return reply
+        self.wait()
+        return Reply("no answer", reply.message)
+
+    def wait(self) -> None:
+        """Return when it answers: REST is served when all models that load are there.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        until = time.monotonic() + _START_S
+        while super().ask(Request("", "/v1/models/half_plus", "GET")).status != "200":
+            if time.monotonic() > until:
+                command = ["docker", "logs", self._identity]
+                log = subprocess.run(command, capture_output=True, text=True).stderr
+                raise TimeoutError(f"TensorFlow Serving does not start: {log[-2000:]}")
+            time.sleep(0.2)
+        assert self._channel is not None
+        grpc.channel_ready_future(self._channel).result(_START_S)
+
+
 @contextmanager
-def container(config: Path, *, prefer_tflite: bool = False) -> Iterator[Server]:
+def container(config: Path, *, prefer_tflite: bool = False) -> Iterator[Container]:
     """TensorFlow Serving in a container of Docker's, with the models beside a configuration file.
 
     Args:
@@ -188,12 +225,13 @@ def container(config: Path, *, prefer_tflite: bool = False) -> Iterator[Server]:
         prefer_tflite: run LiteRT files where there are any.
 
     Raises:
-        OSError: there is no Docker.
+        OSError: there is no Docker, or TensorFlow Serving does not start.
         subprocess.CalledProcessError: the container does not start.
     """
+    ports = free_ports(2)  # which stay the same when it starts again
     command = [
-        *("docker", "run", "--rm", "--detach"),
-        *("--publish", "127.0.0.1::8500", "--publish", "127.0.0.1::8501"),
+        *("docker", "run", "--detach", "--restart=on-failure"),
+        *(f"--publish=127.0.0.1:{ports[0]}:8500", f"--publish=127.0.0.1:{ports[1]}:8501"),
         *("--volume", f"{config.parent.resolve()}:/models:ro"),
         f"tensorflow/serving:{version()}",
         f"--model_config_file=/models/{config.name}",
@@ -203,9 +241,9 @@ def container(config: Path, *, prefer_tflite: bool = False) -> Iterator[Server]:
     ]
     identity = _docker(command)
     try:
-        ports = {port: _docker(["docker", "port", identity, port]) for port in ("8500", "8501")}
-        with Server(ports["8501"], ports["8500"]) as server:
-            _wait(server, identity)
+        rest, grpc_address = (f"127.0.0.1:{port}" for port in reversed(ports))
+        with Container(rest, grpc_address, identity) as server:
+            server.wait()
             yield server
     finally:
         _docker(["docker", "rm", "--force", identity])
@@ -221,16 +259,6 @@ def version() -> str:
 def _docker(command: list[str]) -> str:
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return done.stdout.split()[0]
-
-
-def _wait(server: Server, identity: str) -> None:
-    """Return when all models that load are there: REST is served after that."""
-    until = time.monotonic() + _START_S
-    while server.ask(Request("", "/v1/models/half_plus", "GET")).status != "200":
-        if time.monotonic() > until:
-            log = subprocess.run(["docker", "logs", identity], capture_output=True, text=True)
-            raise TimeoutError(f"TensorFlow Serving does not start: {log.stderr[-2000:]}")
-        time.sleep(0.2)
 
 
 def addresses(text: str) -> Mapping[str, str]:

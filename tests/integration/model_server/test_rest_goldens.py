@@ -4,7 +4,10 @@ They share the models, which take long to make.
 """
 
 import json
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,17 @@ import pytest
 from click.testing import CliRunner
 
 from serving.model_server.models.config_file import read_config_file
-from serving.model_server.options import EngineOptions, LoadOptions, RestOptions, ServerOptions
+from serving.model_server.options import (
+    ANY_PORT,
+    EngineOptions,
+    GrpcOptions,
+    LoadOptions,
+    RestOptions,
+    ServerOptions,
+)
 from serving.model_server.server import ModelServer
 from tests import rest_cases, rest_models
+from tests.ports import free_ports
 from tests.tfserving_diff.__main__ import compare, main
 from tests.tfserving_diff.compare import INTENDED, differences, intended
 from tests.tfserving_diff.generated import generate
@@ -32,11 +43,14 @@ from tests.tfserving_diff.servers import (
 ROOT = Path(__file__).parents[3]
 
 
-def serve(config: Path, *, prefer_tflite: bool = True) -> ModelServer:
+def serve(
+    config: Path, *, prefer_tflite: bool = True, ports: Sequence[int] = (ANY_PORT, ANY_PORT)
+) -> ModelServer:
     return ModelServer(
         ServerOptions(
             read_config_file(config),
-            rest=RestOptions(cors=True),
+            grpc=GrpcOptions(port=ports[0]),
+            rest=RestOptions(port=ports[1], cors=True),
             load=LoadOptions(allow_labels_for_unavailable=True),
             engine=EngineOptions(prefer_tflite=prefer_tflite),
         )
@@ -193,24 +207,39 @@ def test_the_command_on_the_same_server(server: ModelServer) -> None:
 
 
 def test_a_container_is_started_asked_and_removed(
-    server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    golden_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a program in the place of Docker, whose container is the embedded server."""
+    """With a program in the place of Docker, and the embedded server in that of the container."""
     docker, log = tmp_path / "docker", tmp_path / "log"
-    docker.write_text(
-        f'#!/bin/sh\necho "$@" >> {log}\ncase "$*" in\n'
-        f"port*8500) echo {server.grpc_address};;\n"
-        f"port*8501) echo {server.rest_address};;\n"
-        "*) echo c0ffee;;\nesac\n"
-    )
+    docker.write_text(f'#!/bin/sh\necho "$@" >> {log}\necho c0ffee\n')
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with container(tmp_path / "container.config", prefer_tflite=True) as asked:
-        assert asked.ask(Request("", "/v1/models/half_plus", "GET")).status == "200"
-    run, *_, remove = log.read_text().splitlines()
+    ports = free_ports(2)
+    monkeypatch.setattr("tests.tfserving_diff.servers.free_ports", lambda _: ports)
+    ended, ask = threading.Event(), Server.ask
+
+    def noticed(self: Server, request: Request) -> Reply:
+        reply = ask(self, request)
+        if reply.status == "no answer":
+            ended.set()
+        return reply
+
+    monkeypatch.setattr(Server, "ask", noticed)
+    status = Request("", "/v1/models/half_plus", "GET")
+    with ThreadPoolExecutor() as pool, ExitStack() as stack:
+        with serve(golden_models, ports=ports):
+            asked = stack.enter_context(container(tmp_path / "container.config"))
+            assert asked.ask(status).status == "200"
+        ended.clear()
+        again = serve(golden_models, ports=ports)
+        started = pool.submit(lambda: ended.wait(30) and stack.enter_context(again))
+        assert asked.ask(status).status == "no answer"
+        assert asked.ask(status).status == "200"
+        started.result()
+    run, remove = log.read_text().splitlines()
     assert f"--volume {tmp_path}:/models:ro tensorflow/serving:{version()} " in run
     assert "--model_config_file=/models/container.config" in run
-    assert "127.0.0.1::8501" in run
+    assert f"--publish=127.0.0.1:{ports[0]}:8500 --publish=127.0.0.1:{ports[1]}:8501" in run
     assert remove == "rm --force c0ffee"
 
 
