@@ -113,7 +113,7 @@ def _has_json(array: NDArray[Any]) -> bool:
 def _writable(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype in _SHORT_FLOATS:
         array = decimals(array.astype(np.float32, copy=False))
-    elif array.dtype.kind not in "biufOSU":
+    elif array.size and array.dtype.kind not in "biufOSU":
         raise _invalid(
             f"Failed to write JSON value for tensor type: {tensorflow_name(array.dtype)}"
         )

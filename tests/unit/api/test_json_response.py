@@ -119,6 +119,12 @@ def test_outputs_that_json_cannot_hold(outputs: dict[str, Any], message: str) ->
     assert caught.value.code == Code.INVALID_ARGUMENT
 
 
+def test_without_values_any_dtype_can_be_written() -> None:
+    outputs = {"c": np.zeros((2, 0), np.complex64)}
+    assert json.loads(response(outputs, by_row=True)) == {"predictions": [[], []]}
+    assert json.loads(response(outputs, by_row=False)) == {"outputs": [[], []]}
+
+
 def as_tensorflow_serving(value: float) -> float:
     """Six digits where they suffice, else nine."""
     short = float(f"{value:.6g}")
