@@ -118,8 +118,11 @@ def predict(
         model_spec=_spec(model, version, label, signature), output_filter=outputs
     )
     for name, array in inputs.items():
-        # Raw bytes are several times cheaper to pack than a list of numbers.
-        request.inputs[name].CopyFrom(to_proto(np.asarray(array), as_content=True))
+        values = np.asarray(array)
+        # Raw bytes are several times cheaper to pack than a list of numbers. Strings stay in their
+        # field: not every server reads them as bytes.
+        numeric = values.dtype.kind not in "OSU"
+        request.inputs[name].CopyFrom(to_proto(values, as_content=numeric))
     return Call(PREDICT, request, _tensors)
 
 

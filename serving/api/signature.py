@@ -23,7 +23,8 @@ class TensorSpec:
     Attributes:
         tensor: name of the tensor in the model's graph.
         dtype: NumPy dtype; object for strings.
-        shape: sizes with -1 for any size, or None where even the rank is unknown.
+        shape: sizes with -1 for any size, or None where even the rank is unknown. What a signature
+            declares; the model decides which shapes it takes.
     """
 
     tensor: str
@@ -32,14 +33,6 @@ class TensorSpec:
 
     def __str__(self) -> str:
         return f"{dtype_name(self.dtype)} of shape {shape_text(self.shape)}"
-
-    def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether a tensor of this shape may be fed."""
-        if self.shape is None:
-            return True
-        return len(shape) == len(self.shape) and all(
-            wanted in (-1, size) for wanted, size in zip(self.shape, shape, strict=True)
-        )
 
 
 @dataclass(frozen=True)
@@ -129,8 +122,8 @@ def _spec(info: signature_pb2.TensorInfo) -> TensorSpec | None:
     wire = WIRE_TYPES.get(info.dtype % 100)
     if wire is None:
         return None
-    unranked = info.tensor_shape.unknown_rank
-    shape = None if unranked else tuple(dim.size for dim in info.tensor_shape.dim)
+    ranked = info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank
+    shape = tuple(dim.size for dim in info.tensor_shape.dim) if ranked else None
     return TensorSpec(info.name, wire.dtype, shape)
 
 

@@ -4,6 +4,8 @@ Strings are arrays of dtype object that hold bytes.
 """
 
 import functools
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -89,8 +91,7 @@ def to_proto(array: NDArray[Any], *, as_content: bool = False) -> TensorProto:
 
     Args:
         array: values; strings as bytes or str (sent as UTF-8).
-        as_content: send the raw bytes (`tensor_content`) instead of the typed field; strings always
-            travel in their typed field.
+        as_content: send the raw bytes (`tensor_content`) instead of the typed field.
 
     Raises:
         ValueError: the dtype has no wire type.
@@ -113,7 +114,11 @@ def write_tensor(proto: TensorProto, array: NDArray[Any], *, as_content: bool = 
     proto.dtype = wire.number
     _write_shape(proto.tensor_shape, array.shape)
     if wire.field == "string_val":
-        proto.string_val.extend(_as_bytes(value) for value in array.ravel().tolist())
+        strings = [_as_bytes(value) for value in array.ravel().tolist()]
+        if as_content:
+            proto.tensor_content = _string_content(strings)
+        else:
+            proto.string_val.extend(strings)
     elif as_content:
         proto.tensor_content = _to_bytes(array, wire)
     else:
@@ -121,20 +126,24 @@ def write_tensor(proto: TensorProto, array: NDArray[Any], *, as_content: bool = 
 
 
 def to_array(proto: TensorProto) -> NDArray[Any]:
-    """The array that a message holds; it may be read-only.
+    """The array that a message holds, as `Tensor::FromProto` reads it; it may be read-only.
 
     Typed fields may hold fewer values than the shape asks for: the last one (or zero) is repeated.
+    Further values are ignored, and so are all values of a shape that has none.
 
     Raises:
-        ValueError: unknown dtype, a negative dimension, or values that do not fit the shape.
+        ValueError: unknown dtype, a negative dimension, or content that does not fit the shape.
     """
     wire = WIRE_TYPES.get(proto.dtype)
     if wire is None:
         raise ValueError(f"unsupported tensor dtype number {int(proto.dtype)}")
-    wire_shape = proto.tensor_shape
-    shape = tuple([dim.size for dim in wire_shape.dim])
-    if wire_shape.unknown_rank or min(shape, default=0) < 0:
-        raise ValueError(f"a tensor's shape must be known, got {_shape_text(proto)}")
+    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
+    if min(shape, default=0) < 0:
+        raise ValueError(f"a tensor's shape must be known, got {list(shape)}")
+    if 0 in shape:
+        if prod(filter(None, shape)) * wire.dtype.itemsize >= 2**63:
+            raise ValueError(f"a tensor's shape {list(shape)} is too large")
+        return np.empty(shape, wire.dtype)
     if content := proto.tensor_content:
         return _from_content(content, wire, shape)
     if wire.field in _PACKED_FIELDS:
@@ -168,9 +177,7 @@ def _varint_values(flat: NDArray[Any], wire: WireType) -> list[Any]:
 def _from_typed(proto: TensorProto, wire: WireType) -> NDArray[Any]:
     field = getattr(proto, wire.field)
     if wire.field == "string_val":
-        values = np.empty(len(field), dtype=object)
-        values[:] = field
-        return values
+        return _strings(field)
     if wire.field == "half_val":
         return np.fromiter(field, np.int32, len(field)).astype(np.uint16).view(wire.dtype)
     if wire.field == "int_val":
@@ -178,11 +185,15 @@ def _from_typed(proto: TensorProto, wire: WireType) -> NDArray[Any]:
     return np.fromiter(field, wire.dtype, len(field))
 
 
+def _strings(values: Sequence[bytes]) -> NDArray[Any]:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
 def _from_packed(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
-    count, odd = divmod(len(content), wire.dtype.itemsize)
-    if odd:  # only complex values are two on the wire
-        count = 2 * len(content) // wire.dtype.itemsize
-        raise ValueError(f"{wire.name} needs pairs of values, got {count}")
+    # Complex values are two on the wire; half a value is ignored.
+    count = len(content) // wire.dtype.itemsize
     if count == prod(shape):
         return _from_bytes(content, wire, shape)
     return _filled(_from_bytes(content, wire, (count,)), wire, shape)
@@ -195,28 +206,27 @@ def _from_bytes(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArr
 
 def _from_content(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
     if wire.field == "string_val":
-        raise ValueError("DT_STRING cannot be sent as tensor_content")
+        return _strings(_strings_in(content, prod(shape))).reshape(shape)
     expected = prod(shape) * wire.dtype.itemsize
     if len(content) != expected:
         raise ValueError(
             f"tensor_content has {len(content)} bytes, "
             f"{wire.name} of shape {list(shape)} needs {expected}"
         )
+    if wire.dtype == np.bool_ and content.translate(None, b"\0\1"):
+        raise ValueError("tensor_content of DT_BOOL has bytes that are neither 0 nor 1")
     return _from_bytes(content, wire, shape)
 
 
 def _filled(values: NDArray[Any], wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
     size = prod(shape)
-    if len(values) == size:
-        return values.reshape(shape)
-    if len(values) > size:
-        raise ValueError(
-            f"{wire.field} holds {len(values)} values, shape {list(shape)} needs {size}"
-        )
+    if len(values) >= size:
+        return values[:size].reshape(shape)
     if size * max(wire.dtype.itemsize, 1) > MAX_FILLED_BYTES:
         raise ValueError(f"shape {list(shape)} is too large to fill from {len(values)} values")
     zero: Any = b"" if wire.field == "string_val" else wire.dtype.type(0)
-    full = np.full(size, values[-1] if len(values) else zero, dtype=wire.dtype)
+    full = np.empty(size, dtype=wire.dtype)
+    full.fill(values[-1] if len(values) else zero)  # np.full() cuts NULs off the ends of strings
     full[: len(values)] = values
     return full.reshape(shape)
 
@@ -229,7 +239,47 @@ def _as_bytes(value: object) -> bytes:
     raise ValueError(f"a string tensor holds bytes or str, got {type(value).__name__}")
 
 
-def _shape_text(proto: TensorProto) -> str:
-    if proto.tensor_shape.unknown_rank:
-        return "unknown rank"
-    return str([dim.size for dim in proto.tensor_shape.dim])
+def _string_content(strings: Sequence[bytes]) -> bytes:
+    """Strings as tensor_content: all lengths as varints, then all bytes (`EncodeStringList`)."""
+    lengths = b"".join([_varint(len(each)) for each in strings])
+    return lengths + b"".join(strings)
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _strings_in(content: bytes, count: int) -> list[bytes]:
+    """The inverse of _string_content().
+
+    Raises:
+        ValueError: the content does not hold exactly so many strings.
+    """
+    # A length takes at least a byte; looked at first, because a shape may claim any number.
+    if count > len(content):
+        raise ValueError(f"tensor_content has {len(content)} bytes, too few for {count} strings")
+    lengths, start = [], 0
+    for _ in range(count):
+        length = shift = 0
+        while True:
+            if start == len(content) or shift > 28:  # a varint32 has at most five bytes
+                raise ValueError(f"tensor_content holds fewer than {count} lengths of strings")
+            byte = content[start]
+            start += 1
+            length |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+            shift += 7
+        lengths.append(length & 0xFFFFFFFF)
+    if sum(lengths) != len(content) - start:
+        raise ValueError(
+            f"tensor_content holds {len(content) - start} bytes of strings, their lengths add up "
+            f"to {sum(lengths)}"
+        )
+    stops = itertools.accumulate(lengths, initial=start)
+    return [content[begin:end] for begin, end in itertools.pairwise(stops)]

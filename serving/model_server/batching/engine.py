@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from serving.api.signature import Signature
 from serving.model_server.batching.batch_queue import BatchQueue
-from serving.model_server.batching.merge import RowsError, merge, take_apart
+from serving.model_server.batching.merge import batch_key, batch_size, merge, take_apart
 from serving.model_server.batching.observer import BatchingObserver
 from serving.model_server.batching.parameters import QueueParameters
-from serving.model_server.batching.rows import RowRules
 from serving.model_server.batching.scheduler import Scheduler
 from serving.model_server.batching.task import Task, outputs_of
 from serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
@@ -25,8 +24,8 @@ log = logging.getLogger(__name__)
 class BatchingEngine:
     """Batches the requests to one version.
 
-    Each signature has its queue. When a batch fails, each of its requests runs alone, so that a bad
-    one does not spoil the others.
+    Each signature has its queue. When a batch fails, each of its requests runs alone, so that one
+    that the model does not take fails none of the others.
     """
 
     def __init__(
@@ -48,9 +47,8 @@ class BatchingEngine:
         self._scheduler = scheduler
         self._parameters = parameters
         self._observer = observer
-        self._rules = {name: RowRules(each) for name, each in engine.signatures.items()}
         self._queues = {
-            name: BatchQueue(parameters, partial(self._process, name)) for name in self._rules
+            name: BatchQueue(parameters, partial(self._process, name)) for name in engine.signatures
         }
         for _ in self._queues:
             scheduler.attach()
@@ -76,15 +74,15 @@ class BatchingEngine:
 
         Raises:
             StatusError: also INVALID_ARGUMENT, the feeds are too large or do not agree in their
-                first dimension; UNAVAILABLE, the queue is full.
+                first dimension; FAILED_PRECONDITION, an output does not have that dimension;
+                UNAVAILABLE, the queue is full.
         """
-        rules = self._rules[signature]
-        rows = rules.rows(feeds, fetches)
+        pad_lengths = self._parameters.pad_variable_length_inputs
+        rows = batch_size(feeds, pad_lengths=pad_lengths)
         if not rows:
             return self._engine.run(signature, feeds, fetches, deadline)
         self._observer.input_batch_size(rows)
-        pad_lengths = self._parameters.pad_variable_length_inputs
-        key = rules.key(feeds, fetches, pad_lengths=pad_lengths)
+        key = batch_key(feeds, fetches, pad_lengths=pad_lengths)
         task = Task(feeds, fetches, rows, key, deadline)
         return outputs_of(self._scheduler.submit(self._queues[signature], task), deadline)
 
@@ -113,23 +111,18 @@ class BatchingEngine:
         padding = self._parameters.padded(rows) - rows
         self._observer.padding_size(padding, rows + padding)
         self._observer.processed_batch_size(rows + padding)
-        if len(tasks) == 1 and not padding:
-            self._run_alone(signature, tasks[0])
-            return
         try:
             answers = self._answers(signature, tasks, padding)
         except Exception as error:
-            if isinstance(error, RowsError):
-                self._rules[signature].learn(error.output)
-            elif len(tasks) == 1:
-                tasks[0].fail(error)  # padding repeats a row of its own: alone it would fail too
+            if len(tasks) == 1:
+                tasks[0].fail(error)
                 return
             log.warning(
                 "signature %s: a batch of %d requests failed, each is run alone: %s",
                 *(signature, len(tasks), repr(error)),
             )
             for task in tasks:
-                self._run_alone(signature, task)
+                self._run_together(signature, [task])
             return
         for task, answer in zip(tasks, answers, strict=True):
             task.answer(answer)
@@ -138,16 +131,9 @@ class BatchingEngine:
         self, signature: str, tasks: Sequence[Task], padding: int
     ) -> list[dict[str, NDArray[Any]]]:
         pad_lengths = self._parameters.pad_variable_length_inputs
-        feeds = merge(tasks, padding, pad_lengths=pad_lengths)
+        alone = len(tasks) == 1 and not padding
+        feeds = tasks[0].feeds if alone else merge(tasks, padding, pad_lengths=pad_lengths)
         # The last of the deadlines: whoever's is earlier is answered late rather than never.
         deadline = max((task.deadline for task in tasks), key=lambda each: each.moment)
         outputs = self._engine.run(signature, feeds, tasks[0].fetches, deadline)
         return take_apart(outputs, tasks, padding)
-
-    def _run_alone(self, signature: str, task: Task) -> None:
-        try:
-            outputs = self._engine.run(signature, task.feeds, task.fetches, task.deadline)
-        except Exception as error:
-            task.fail(error)
-        else:
-            task.answer(outputs)

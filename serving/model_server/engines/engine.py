@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from serving.api.signature import Signature
@@ -43,7 +44,7 @@ class Engine(Protocol):
 
         Args:
             signature: a name in `signatures`.
-            feeds: all inputs, already of the right dtypes and of shapes that fit.
+            feeds: all inputs, of any dtypes and shapes.
             fetches: names of the outputs wanted.
             deadline: what has not begun by then is not begun.
 
@@ -51,13 +52,21 @@ class Engine(Protocol):
             The outputs, owned by the caller; strings as bytes in arrays of dtype object.
 
         Raises:
-            StatusError: DEADLINE_EXCEEDED, or what the runtime found wrong with the feeds.
+            StatusError: DEADLINE_EXCEEDED, INVALID_ARGUMENT (a feed of another dtype, or of a shape
+                that the model does not take), or what else the runtime found wrong.
         """
         ...
 
     def close(self) -> None:
         """Free what it holds; nothing runs any more."""
         ...
+
+
+def as_array(value: Any) -> NDArray[Any]:
+    """An output as an array; without dimensions, runtimes give NumPy's scalars, or bytes."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.array(value, object if isinstance(value, bytes) else None)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,18 @@
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.api.signature import Signature, TensorSpec
+from serving.api.signature import Signature, TensorSpec, dtype_name, shape_text
+from serving.api.status import Code, StatusError
+from serving.api.tensors import MAX_FILLED_BYTES
 from serving.model_server.deadline import NO_DEADLINE, Deadline
-from serving.model_server.engines.engine import LoadError, UnsupportedModelError
+from serving.model_server.engines.engine import LoadError, UnsupportedModelError, as_array
 from serving.model_server.engines.litert_file import ModelFile
 from serving.model_server.engines.litert_interpreter import Feeds, LiteRTInterpreter, Shapes
 from serving.model_server.engines.litert_ops import unsupported_ops
@@ -28,6 +31,8 @@ MODEL_FILE = "model.tflite"
 # An interpreter for another shape packs the weights anew, and so takes about as much memory again
 # as the model. It saves a resizing, which only in a small model is much of the time of a run.
 _FOR_SHAPES, _SMALL_MODEL_BYTES = 4, 2**20
+# XNN_MAX_TENSOR_DIMS: with more, LiteRT's XNNPACK delegate ends the process.
+_MOST_DIMENSIONS = 6
 
 
 class LiteRTEngine:
@@ -73,13 +78,17 @@ class LiteRTEngine:
     ) -> dict[str, NDArray[Any]]:
         """Run a signature; see Engine."""
         # Requests name inputs in any order.
-        shapes = tuple([feeds[name].shape for name in self.signatures[signature].inputs])
+        shapes = []
         run = self._run
-        for shape in shapes:
-            if 0 in shape:
+        for name, spec in self.signatures[signature].inputs.items():
+            feed = feeds[name]
+            if feed.dtype != spec.dtype or feed.ndim > _MOST_DIMENSIONS:
+                _check(name, spec, feed)
+            shapes.append(feed.shape)
+            if 0 in feed.shape:
                 run = self._run_empty
-        outputs = run(signature, feeds, shapes, deadline)
-        return {name: outputs[name] for name in fetches}
+        outputs = run(signature, feeds, tuple(shapes), deadline)
+        return {name: as_array(outputs[name]) for name in fetches}
 
     def close(self) -> None:
         """Free the interpreters and the model."""
@@ -111,7 +120,18 @@ class LiteRTEngine:
 
         Many kernels of LiteRT fail at that or make up shapes. So an example of zeros stands in, and
         is cut off the outputs again.
+
+        Raises:
+            StatusError: also INVALID_ARGUMENT, the example would be too large.
         """
+        rows = {-1}  # what the rows are called in the declared shapes
+        for name, feed in feeds.items():
+            if feed.shape[:1] == (0,):
+                rows.update((self.signatures[signature].inputs[name].shape or ())[:1])
+            if prod(feed.shape[1:]) * feed.itemsize > MAX_FILLED_BYTES:
+                raise _invalid(
+                    f"input {name!r}: shape {shape_text(feed.shape)} has no value, but is too large"
+                )
         one = {name: _one_example(feed) for name, feed in feeds.items()}
         one_shapes = tuple((1, *shape[1:]) if shape[:1] == (0,) else shape for shape in shapes)
         outputs = self._run(signature, one, one_shapes, deadline)
@@ -119,7 +139,7 @@ class LiteRTEngine:
             return outputs
         specs = self.signatures[signature].outputs
         return {
-            name: output[:0] if _is_batch(specs[name], output) else output
+            name: output[:0] if _is_batch(specs[name], output, rows) else output
             for name, output in outputs.items()
         }
 
@@ -158,6 +178,22 @@ def _interpreter(
     return LiteRTInterpreter(file.content(), threads, main_graph)
 
 
+def _check(name: str, spec: TensorSpec, feed: NDArray[Any]) -> None:
+    """Pass a feed that LiteRT takes, once the model's inputs have its shape.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, another dtype or too many dimensions.
+    """
+    got = f"got {dtype_name(feed.dtype)} of shape {shape_text(feed.shape)}"
+    if feed.dtype != spec.dtype:
+        raise _invalid(f"input {name!r}: expected {spec}, {got}")
+    if feed.ndim != len(spec.shape or ()):
+        raise _invalid(
+            f"input {name!r}: expected at most {_MOST_DIMENSIONS} dimensions, which LiteRT takes, "
+            f"{got}"
+        )
+
+
 def _one_example(feed: NDArray[Any]) -> NDArray[Any]:
     if feed.shape[:1] != (0,):
         return feed
@@ -165,8 +201,12 @@ def _one_example(feed: NDArray[Any]) -> NDArray[Any]:
     return np.full((1, *feed.shape[1:]), blank, feed.dtype)
 
 
-def _is_batch(spec: TensorSpec, output: NDArray[Any]) -> bool:
-    return output.ndim > 0 and (spec.shape is None or spec.shape[0] == -1)
+def _is_batch(spec: TensorSpec, output: NDArray[Any], rows: set[int]) -> bool:
+    return output.ndim > 0 and (spec.shape is None or not rows.isdisjoint(spec.shape[:1]))
+
+
+def _invalid(message: str) -> StatusError:
+    return StatusError(Code.INVALID_ARGUMENT, message)
 
 
 RUNTIME = Runtime(

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from serving.api.signature import Signature, signature_of
+from serving.api.signature import Signature, dtype_name, shape_text, signature_of
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline
-from serving.model_server.engines.engine import LoadError
+from serving.model_server.engines.engine import LoadError, as_array
 from serving.model_server.engines.runtime import Runtime
 from serving.model_server.engines.tensorflow_session import GraphTensor, TensorFlowSession
 from serving.model_server.options import EngineOptions
@@ -81,12 +80,14 @@ class _Call:
     ) -> dict[str, NDArray[Any]]:
         """The outputs that are asked for; what they do not need is not run."""
         self._refuse_composites(feeds, fetches)
+        if self._name in self._session.convolving:
+            self._check_ranks(feeds)
         wanted = self._fetched(frozenset(fetches))
         # Always in this order: each order would be prepared for itself.
         fed = {tensor: feeds[name] for name, tensor in self._inputs.items() if name in feeds}
         values = self._session.run(fed, [self._outputs[name] for name in wanted], deadline)
         outputs = dict(zip(wanted, values, strict=True))
-        return {name: _array(outputs[name]) for name in fetches}
+        return {name: as_array(outputs[name]) for name in fetches}
 
     def _tensors(self, specs: Mapping[str, Any]) -> dict[str, GraphTensor]:
         return {
@@ -100,6 +101,21 @@ class _Call:
                 return list(self._outputs)
             self._known.add(wanted)
         return [name for name in self._outputs if name in wanted]
+
+    def _check_ranks(self, feeds: Mapping[str, NDArray[Any]]) -> None:
+        """Pass feeds with no fewer dimensions than declared.
+
+        TensorFlow's convolutions on oneDNN end the process where the input has fewer than four
+        (tensorflow/tensorflow#111453).
+        """
+        for name, feed in feeds.items():
+            spec = self.signature.inputs[name]
+            if spec.shape is not None and feed.ndim < len(spec.shape):
+                raise StatusError(
+                    Code.INVALID_ARGUMENT,
+                    f"input {name!r}: expected {spec}, got {dtype_name(feed.dtype)} of shape "
+                    f"{shape_text(feed.shape)}: a convolution takes no fewer dimensions",
+                )
 
     def _refuse_composites(self, feeds: Mapping[str, Any], fetches: Sequence[str]) -> None:
         composite = [name for name in feeds if name not in self._inputs]
@@ -115,12 +131,6 @@ class _Call:
                 Code.INVALID_ARGUMENT,
                 f'the signature "{self._name}" has no output that a message holds',
             )
-
-
-def _array(value: Any) -> NDArray[Any]:
-    if isinstance(value, np.ndarray):
-        return value
-    return np.array(value, object if isinstance(value, bytes) else None)
 
 
 RUNTIME = Runtime(

@@ -23,11 +23,13 @@ class LoadedModel:
         graph: TensorFlow's.
         session: TensorFlow's, with variables and tables initialized.
         signatures: TensorFlow's SignatureDef messages, by name.
+        graph_def: TensorFlow's GraphDef message.
     """
 
     graph: Any
     session: Any
     signatures: dict[str, Any]
+    graph_def: Any
 
 
 def load_saved_model(folder: Path, options: EngineOptions) -> LoadedModel:
@@ -46,8 +48,9 @@ def load_saved_model(folder: Path, options: EngineOptions) -> LoadedModel:
         session = tf.compat.v1.Session(graph=graph, config=_config(tf, options))
         try:
             with graph.as_default():
-                signatures = _restore(tf, session, folder, options)
-            return LoadedModel(graph, session, signatures)
+                loaded = _restore(tf, session, folder, options)
+            signatures = dict(sorted(loaded.signature_def.items()))
+            return LoadedModel(graph, session, signatures, loaded.graph_def)
         # It raises RuntimeError (tags), OSError, ValueError and errors of operations.
         except Exception as error:
             session.close()
@@ -61,11 +64,11 @@ def load_saved_model(folder: Path, options: EngineOptions) -> LoadedModel:
         registered.add(op)
 
 
-def _restore(tf: Any, session: Any, folder: Path, options: EngineOptions) -> dict[str, Any]:
+def _restore(tf: Any, session: Any, folder: Path, options: EngineOptions) -> Any:
+    """The MetaGraphDef that was loaded."""
     tags = sorted(options.saved_model_tags)
     if (folder / _VARIABLES).is_file():
-        loaded = tf.compat.v1.saved_model.load(session, tags, str(folder))
-        return dict(sorted(loaded.signature_def.items()))
+        return tf.compat.v1.saved_model.load(session, tags, str(folder))
     with tempfile.TemporaryDirectory() as copy:
         _copy_without_variables(folder, Path(copy))
         try:
@@ -80,7 +83,7 @@ def _restore(tf: Any, session: Any, folder: Path, options: EngineOptions) -> dic
             f"{', '.join(uninitialized[:3])}{', …' if uninitialized[3:] else ''}: copy the whole "
             "export"
         )
-    return dict(sorted(loaded.signature_def.items()))
+    return loaded
 
 
 def _copy_without_variables(folder: Path, copy: Path) -> None:

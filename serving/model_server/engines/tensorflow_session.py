@@ -18,7 +18,12 @@ GraphTensor = Any
 
 
 class TensorFlowSession:
-    """A loaded SavedModel; safe to run from several threads."""
+    """A loaded SavedModel; safe to run from several threads.
+
+    Attributes:
+        signatures: of the SavedModel, by name.
+        convolving: names of the signatures that run convolutions.
+    """
 
     def __init__(self, folder: Path, options: EngineOptions) -> None:
         """Load a SavedModel: graph, variables, tables, assets and what initializes them.
@@ -32,6 +37,7 @@ class TensorFlowSession:
             name: SignatureDef.FromString(definition.SerializeToString())
             for name, definition in loaded.signatures.items()
         }
+        self.convolving = _convolving(loaded.graph_def, self.signatures)
 
     def tensor(self, name: str) -> GraphTensor:
         """A tensor of the graph; ValueError or KeyError where it has none of the name."""
@@ -77,6 +83,42 @@ class TensorFlowSession:
         """Free the graph and all that it holds."""
         self._session.close()
         self._session = self._graph = None
+
+
+def _convolving(graph: Any, signatures: Mapping[str, SignatureDef]) -> frozenset[str]:
+    """The signatures whose outputs need a convolution, in the graph or in functions it calls."""
+    functions: set[str] = set()
+
+    def convolves(node: Any) -> bool:
+        if "Conv" in node.op:
+            return True
+        calls = [
+            call
+            for attr in node.attr.values()
+            for call in (attr.func, *attr.list.func)
+            if call.name
+        ]
+        return any(call.name in functions for call in calls)
+
+    bodies = {each.signature.name: each.node_def for each in graph.library.function}
+    while found := {n for n, nodes in bodies.items() if any(map(convolves, nodes))} - functions:
+        functions |= found
+    nodes = {node.name: node for node in graph.node}
+    if not functions and not any(map(convolves, graph.node)):
+        return frozenset()
+
+    def needs_one(signature: SignatureDef) -> bool:
+        waiting, seen = [info.name for info in signature.outputs.values()], set()
+        while waiting:
+            name = waiting.pop().lstrip("^").partition(":")[0]
+            if name in nodes and name not in seen:
+                seen.add(name)
+                if convolves(nodes[name]):
+                    return True
+                waiting += nodes[name].input
+        return False
+
+    return frozenset(name for name, each in signatures.items() if needs_one(each))
 
 
 def _run_options(deadline: Deadline) -> bytes | None:

@@ -13,7 +13,6 @@ from serving.api.status import Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import Engine
 from serving.model_server.inference.predict import SignatureNotFoundError
-from serving.model_server.inference.signature_check import check_feeds
 
 # What TensorFlow calls the input of signatures that take tf.Examples.
 EXAMPLES_INPUT = "inputs"
@@ -102,16 +101,13 @@ def run_on_examples(
     """Run a signature whose only input is EXAMPLES_INPUT.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, no example or a signature that takes no list of strings; or
-            of the engine.
+        StatusError: INVALID_ARGUMENT, no example; or of the engine.
     """
     if not examples:
         raise _invalid("Input is empty.")
     strings = np.empty(len(examples), dtype=object)
     strings[:] = examples
-    feeds = {EXAMPLES_INPUT: strings}
-    check_feeds(feeds, engine.signatures[signature_name])
-    return engine.run(signature_name, feeds, fetches, deadline)
+    return engine.run(signature_name, {EXAMPLES_INPUT: strings}, fetches, deadline)
 
 
 def signature_text(signature: Signature) -> str:

@@ -16,7 +16,7 @@ from serving.api.signature import (
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import Engine
-from serving.model_server.inference.signature_check import check_feeds, check_fetches
+from serving.model_server.inference.signature_check import check_fetches, check_inputs
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -67,7 +67,7 @@ def predict(engine: Engine, query: PredictQuery, *, check_method: bool = False) 
 
     Raises:
         StatusError: FAILED_PRECONDITION (no such signature), INTERNAL (of no known method),
-            INVALID_ARGUMENT (feeds or filter do not match the signature) or DEADLINE_EXCEEDED.
+            INVALID_ARGUMENT (names of feeds or filter that the signature lacks) or of the engine.
     """
     name = query.signature_name or DEFAULT_SIGNATURE
     signature = engine.signatures.get(name)
@@ -76,9 +76,9 @@ def predict(engine: Engine, query: PredictQuery, *, check_method: bool = False) 
     if check_method:
         _check_known_method(signature)
     try:
-        fetches = check_fetches(query.output_filter, signature)
         feeds = query.read(signature)
-        check_feeds(feeds, signature)
+        check_inputs(feeds, signature)
+        fetches = check_fetches(query.output_filter, signature)
     except StatusError:
         if (renamed := _predict_by_other_names(engine, query, name, signature)) is None:
             raise
@@ -96,9 +96,9 @@ def _predict_by_other_names(
     outputs = {spec.tensor: name for name, spec in signature.outputs.items()}
     for other in signature.other_names:
         try:
-            fetches = check_fetches(query.output_filter, other)
             feeds = query.read(other)
-            check_feeds(feeds, other)
+            check_inputs(feeds, other)
+            fetches = check_fetches(query.output_filter, other)
         except StatusError:
             continue
         own_feeds = {inputs[other.inputs[each].tensor]: feed for each, feed in feeds.items()}

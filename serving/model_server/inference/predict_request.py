@@ -28,5 +28,6 @@ def _feeds(request: PredictRequest) -> dict[str, NDArray[Any]]:
         try:
             feeds[name] = to_array(inputs[name])
         except ValueError as error:
-            raise StatusError(Code.INVALID_ARGUMENT, f"input {name!r}: {error}") from error
+            message = f"tensor parsing error: {name}: {error}"
+            raise StatusError(Code.INVALID_ARGUMENT, message) from error
     return feeds

@@ -1,49 +1,22 @@
-"""Requests against signatures, before an engine sees them."""
+"""Requests against signatures, before an engine sees them.
+
+Only names are checked, as in TensorFlow Serving (`predict_util.cc`): the engine checks dtypes, and
+the model itself decides which shapes it takes.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from numpy.typing import NDArray
-
-from serving.api.signature import Signature, dtype_name, shape_text
+from serving.api.signature import Signature
 from serving.api.status import Code, StatusError
 
 
-def check_feeds(feeds: Mapping[str, NDArray[Any]], signature: Signature) -> None:
-    """Pass feeds that have the names, dtypes, ranks and fixed sizes that a signature asks for.
+def check_inputs(feeds: Mapping[str, Any], signature: Signature) -> None:
+    """Pass feeds of all inputs but those that have defaults; texts as in TensorFlow Serving.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, with the input, what was expected and what came.
+        StatusError: INVALID_ARGUMENT, an input is missing or unknown.
     """
-    _check_names(feeds, signature)
-    for name, array in feeds.items():
-        spec = signature.inputs[name]
-        if array.dtype != spec.dtype or not spec.fits(array.shape):
-            raise _invalid(
-                f"input {name!r}: expected {spec}, got {dtype_name(array.dtype)} of shape "
-                f"{shape_text(array.shape)}"
-            )
-
-
-def check_fetches(output_filter: Sequence[str], signature: Signature) -> list[str]:
-    """The outputs to answer: those of the filter, or all without one.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, an unknown output or one named twice.
-    """
-    for name in output_filter:
-        if name not in signature.outputs:
-            raise _invalid(
-                f"output tensor alias not found in signature: {name} "
-                f"Outputs expected to be in the set {_set(signature.outputs)}."
-            )
-        if output_filter.count(name) > 1:
-            raise _invalid(f"duplicate output tensor alias: {name}")
-    return list(output_filter or signature.outputs)
-
-
-def _check_names(feeds: Mapping[str, NDArray[Any]], signature: Signature) -> None:
-    """Pass feeds of all inputs but those that have defaults; texts as in TensorFlow Serving."""
     if feeds.keys() == signature.inputs.keys():
         return
     sent, wanted, optional = set(feeds), set(signature.inputs), set(signature.defaults)
@@ -64,6 +37,23 @@ def _check_names(feeds: Mapping[str, NDArray[Any]], signature: Signature) -> Non
             "Inputs contains invalid name. Used request inputs: "
             f"{','.join(sorted(sent & wanted))}, request input: {','.join(sorted(sent))}"
         )
+
+
+def check_fetches(output_filter: Sequence[str], signature: Signature) -> list[str]:
+    """The outputs to answer: those of the filter, or all without one.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, an unknown output or one named twice.
+    """
+    for name in output_filter:
+        if name not in signature.outputs:
+            raise _invalid(
+                f"output tensor alias not found in signature: {name} "
+                f"Outputs expected to be in the set {_set(signature.outputs)}."
+            )
+        if output_filter.count(name) > 1:
+            raise _invalid(f"duplicate output tensor alias: {name}")
+    return list(output_filter or signature.outputs)
 
 
 def _set(names: Iterable[str]) -> str:

@@ -77,6 +77,11 @@ def test_a_process_with_both_engines(
     assert answer("both", "linear", x=[[1, 2]]) == {"outputs": [[5]]}
     assert answer("litert", "linear", x=[[1, 2]]) == {"outputs": [[5]]}
     assert answer("vocabulary", "serving_default", words=["cedar", "?"]) == {"outputs": [2, 3]}
+    # The graph decides which shapes it takes, whatever the signature declares.
+    for model in ("both", "litert"):
+        body = {"signature_name": "twice_float32", "instances": [1.0, 2.0, 5.0]}
+        assert ask(rest, f"/v1/models/{model}:predict", body) == (200, {"predictions": [2, 4, 10]})
+        assert answer(model, "twice_float32", x=3.0) == {"outputs": 6}
     wrong = answer("both", "as_rows", x=[1, 2])
     assert wrong["error"].startswith(
         "Input to reshape is a tensor with 2 values, but the requested"

@@ -15,6 +15,7 @@ from serving.api import services
 from serving.api.messages import open_inference_pb2 as pb
 from serving.api.open_inference import DATATYPES, from_bytes, to_bytes
 from serving.api.signature import Signature, TensorSpec
+from serving.api.status import Code, StatusError
 from serving.model_server.deadline import NO_DEADLINE, Deadline
 from serving.model_server.engines.engine import LoadError, ServableId
 from serving.model_server.models.config import All, ModelConfig
@@ -52,6 +53,12 @@ class Echo:
         fetches: Sequence[str],
         _: Deadline = NO_DEADLINE,
     ) -> dict[str, Any]:
+        for name, feed in feeds.items():
+            spec = self.signatures[signature].inputs[name]
+            if feed.dtype != spec.dtype:
+                raise StatusError(
+                    Code.INVALID_ARGUMENT, f"{name}: expected {spec}, got {feed.dtype}"
+                )
         return {name: feeds.get(name, feeds.get("x")) for name in fetches}
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 from serving.api.status import Code
 from serving.model_server.batching.observer import NoObserver
 from serving.model_server.batching.parameters import QueueParameters
-from tests.unit.model_server.batching.engines import Bench, answer, refusal, rows
+from tests.unit.model_server.batching.engines import Bench, answer, refusal, rows, texts
 
 
 class Measurements(NoObserver):
@@ -59,6 +59,20 @@ def test_inputs_of_different_lengths_are_padded_with_their_first_value() -> None
         assert answer(short) == [[14, 16, 14, 14], [18, 20, 14, 14]]
         assert answer(long) == [[2, 2, 2, 2]]
         assert answer(other) == [[2, 2]]
+
+
+def test_strings_are_padded_with_all_of_their_bytes() -> None:
+    with Bench(QueueParameters(pad_variable_length_inputs=True)) as bench:
+        bench.hold()
+        words = [texts(b"ends in \0"), texts(b"b", b"c")]
+        waiting = [
+            bench.wait_in_queue("join", left=each[np.newaxis], right=each[np.newaxis])
+            for each in words
+        ]
+        bench.inner.open.set()
+        first, second = [each.result(30)["text"].tolist() for each in waiting]
+        assert first == [[b"ends in \0ends in \0"] * 2]
+        assert second == [[b"bb", b"cc"]]
 
 
 def test_an_empty_length_cannot_be_padded_but_runs_alone() -> None:

@@ -1,4 +1,4 @@
-"""What has rows in common, and is batched; and what has not, and runs alone."""
+"""Rows, the first dimension of tensors: what is refused with batching, and what shares a batch."""
 
 from typing import Any
 
@@ -6,73 +6,97 @@ import numpy as np
 import pytest
 
 from serving.api.status import Code
-from tests.unit.model_server.batching.engines import SIGNATURES, Bench, answer, refusal, rows, texts
-from tests.waiting import until
+from serving.model_server.batching.parameters import QueueParameters
+from tests.unit.model_server.batching.engines import Bench, answer, refusal, rows, texts
 
 
 @pytest.mark.parametrize(
     ("signature", "feeds", "message"),
     [
+        ("constant", {}, "must have at least one input tensor"),
         (
-            "join",
-            {"left": texts(b"a"), "right": texts(b"1", b"2")},
-            "Batching Run() input tensors must have equal 0th-dimension size",
+            "scalar",
+            {"x": np.array(2, np.float32)},
+            "input tensors must have at least one dimension",
         ),
         (
             "half",
             {"x": rows(1), "any": np.array(1, np.float32)},
-            "Batching Run() input tensors must have at least one dimension",
+            "input tensors must have at least one dimension",
+        ),
+        (
+            "join",
+            {"left": texts(b"a"), "right": texts(b"1", b"2")},
+            "input tensors must have equal 0th-dimension size",
         ),
     ],
 )
 def test_inputs_that_do_not_agree_in_their_rows(signature: str, feeds: Any, message: str) -> None:
     with Bench() as bench:
-        assert refusal(bench.call(signature, **feeds)) == (Code.INVALID_ARGUMENT, message)
+        refused = refusal(bench.call(signature, **feeds))
+        assert refused == (Code.INVALID_ARGUMENT, f"Batching Run() {message}")
+        assert bench.inner.runs == []
 
 
 @pytest.mark.parametrize(
-    ("signature", "feeds"),
+    ("signature", "x", "message"),
     [
-        ("scalar", {"x": np.array(2, np.float32)}),
-        ("fixed", {"x": rows(2)}),
-        ("total", {"x": rows(2)}),
-        ("constant", {}),
-        ("anything", {"x": np.array(2, np.float32)}),
-        ("double", {"x": rows()}),
+        ("total", rows(2), "Batched output tensor has 0 dimensions: output 'total' of 1 rows has"),
+        (
+            "filter",
+            rows(2, -1),
+            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
+            "sizes of the input tensors: output 'positive' of 2 rows has the shape [1, 2]",
+        ),
     ],
 )
-def test_what_has_no_rows_in_common_runs_alone(signature: str, feeds: Any) -> None:
+def test_outputs_without_the_rows_of_the_inputs(signature: str, x: Any, message: str) -> None:
+    with Bench() as bench:
+        code, text = refusal(bench.call(signature, x=x))
+        assert code == Code.FAILED_PRECONDITION
+        assert text.startswith(message)
+
+
+def test_no_rows_at_all_run_past_the_queue() -> None:
     with Bench() as bench:
         bench.inner.open.clear()
-        # Past the single thread: both are inside.
-        both = [bench.call(signature, **feeds) for _ in range(2)]
-        until(lambda: len(bench.inner.runs) == 2)
+        empty = [bench.call("double", x=rows()) for _ in range(2)]
         bench.inner.open.set()
-        for each in both:
-            assert each.result(30).keys() == SIGNATURES[signature].outputs.keys()
+        assert [answer(each) for each in empty] == [[], []]
 
 
-def test_a_signature_of_unknown_shapes_is_batched_where_the_request_can_be() -> None:
+@pytest.mark.parametrize("signature", ["fixed", "anything"])
+def test_declared_shapes_do_not_matter(signature: str) -> None:
     with Bench() as bench:
         bench.hold()
-        waiting = [bench.wait_in_queue("anything", x=rows(n)) for n in (1, 2)]
+        waiting = [bench.wait_in_queue(signature, ["y"], x=rows(n)) for n in (1, 2)]
         bench.inner.open.set()
         assert [answer(each) for each in waiting] == [[[2, 2]], [[4, 4]]]
         assert bench.inner.sizes == [1, 2]
 
 
-def test_an_output_that_turns_out_to_have_other_rows_is_batched_no_more() -> None:
-    def positive(future: Any) -> Any:
-        return future.result(30)["positive"].tolist()
-
+def test_a_request_whose_outputs_have_other_rows_fails_none_of_its_neighbours() -> None:
     with Bench() as bench:
         bench.hold()
-        waiting = [bench.wait_in_queue("filter", x=rows(n, -1)) for n in (1, 2)]
+        waiting = [bench.wait_in_queue("filter", x=x) for x in (rows(1), rows(2, -1), rows(3))]
         bench.inner.open.set()
-        assert [positive(each) for each in waiting] == [[[1, 1]], [[2, 2]]]
-        assert bench.inner.sizes == [1, 4, 2, 2]
-        bench.inner.open.clear()
-        both = [bench.call("filter", x=rows(n, -1)) for n in (3, 4)]
-        until(lambda: bench.inner.sizes == [1, 4, 2, 2, 2, 2], what="both run past the thread")
+        assert refusal(waiting[1])[0] == Code.FAILED_PRECONDITION
+        whole = [waiting[number].result(30)["positive"].tolist() for number in (0, 2)]
+        assert whole == [[[1, 1]], [[3, 3]]]
+
+
+def test_requests_of_other_ranks_share_no_batch() -> None:
+    with Bench(QueueParameters(pad_variable_length_inputs=True)) as bench:
+        bench.hold()
+        flat = bench.wait_in_queue("anything", x=np.array([1, 2], np.float32))
+        deep = bench.wait_in_queue("anything", x=np.ones((1, 1, 1), np.float32))
+        deeper = bench.wait_in_queue("anything", x=np.ones((1,) * 7, np.float32))
+        company = bench.wait_in_queue("anything", x=np.ones((1,) * 7, np.float32))
         bench.inner.open.set()
-        assert [positive(each) for each in both] == [[[3, 3]], [[4, 4]]]
+        assert answer(flat) == [2, 4]
+        assert answer(deep) == [[[2]]]
+        for each in (deeper, company):
+            assert refusal(each) == (
+                Code.INVALID_ARGUMENT,
+                "Only tensors with rank from 1 to 6 can be padded.",
+            )

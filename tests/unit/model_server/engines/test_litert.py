@@ -19,7 +19,7 @@ from serving.model_server.engines.litert import LiteRTEngine
 from tests.litert_models import make_heavy, make_litert, make_nameless, make_quantized
 from tests.memory import resident_mb
 from tests.model_fixtures import CLASSES, SIDE, document, probabilities, toy_model, write_version
-from tests.saved_models import SavedModels
+from tests.saved_models import SavedModels, named_function
 
 
 @pytest.fixture
@@ -111,6 +111,55 @@ def test_any_rank(several: LiteRTEngine) -> None:
         y = several.run("any_rank", {"x": ones}, ["y"])["y"]
         np.testing.assert_array_equal(y, ones * 2)
         assert y.shape == shape
+
+
+def test_inputs_are_resized_to_what_arrives(several: LiteRTEngine) -> None:
+    for shape in ((), (3,), (2, 3), (1, 2, 1, 2, 1, 2)):
+        x = np.ones(shape, np.float32)
+        np.testing.assert_array_equal(several.run("twice_float32", {"x": x}, ["y"])["y"], x * 2)
+    # As LiteRT's fully connected layer takes them: values in rows, whatever the dimensions.
+    assert several.run("linear", {"x": np.ones(6, np.float32)}, ["y"])["y"].tolist() == [[3]] * 3
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.ones((1, 2)), "expected float32 of shape [?, 2], got float64 of shape [1, 2]"),
+        (np.array([b"x"], object), "expected float32 of shape [?, 2], got string of shape [1]"),
+        (
+            np.ones((1,) * 7, np.float32),
+            "expected at most 6 dimensions, which LiteRT takes, got float32 of shape "
+            "[1, 1, 1, 1, 1, 1, 1]",
+        ),
+        (
+            np.ones((0, 2**40), np.float32),
+            f"shape [0, {2**40}] has no value, but is too large",
+        ),
+    ],
+)
+def test_inputs_that_litert_cannot_take(several: LiteRTEngine, x: Any, message: str) -> None:
+    with pytest.raises(StatusError) as caught:
+        several.run("twice_float32", {"x": x}, ["y"])
+    assert (caught.value.code, caught.value.message) == (
+        Code.INVALID_ARGUMENT,
+        f"input 'x': {message}",
+    )
+    ones = np.ones((1, 2), np.float32)
+    assert several.run("twice_float32", {"x": ones}, ["y"])["y"].tolist() == [[2, 2]]
+
+
+def test_a_batch_for_a_model_that_was_converted_for_one_example(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    function = named_function(
+        lambda x: {"y": tf.matmul(x, tf.ones([4, 2]))}, x=tf.TensorSpec([1, 4])
+    )
+    content = tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
+    engine = LiteRTEngine(write_version(tmp_path, 1, content))
+    (name,) = engine.signatures["serving_default"].outputs
+    for rows in (1, 3, 0):
+        y = engine.run("serving_default", {"x": np.ones((rows, 4), np.float32)}, [name])[name]
+        assert y.tolist() == [[4, 4]] * rows
 
 
 def test_no_example_where_a_kernel_needs_one(several: LiteRTEngine) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.api.signature import signature_def
+from serving.api.messages.signature_pb2 import SignatureDef, TensorInfo
+from serving.api.messages.tensor_pb2 import DT_FLOAT
+from serving.api.signature import signature_def, signature_of
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import Deadline
 from serving.model_server.engines.engine import LoadError
@@ -215,6 +217,30 @@ def test_sparse_and_ragged_tensors_are_refused(saved_models: SavedModels) -> Non
     with pytest.raises(StatusError, match='x of the signature "sparse" is a sparse or') as caught:
         ask(engine, {"x": np.ones((2, 2), np.float32)}, "sparse")
     assert caught.value.code == Code.INVALID_ARGUMENT
+
+
+def test_another_dtype_is_what_the_session_finds_wrong(tf1: TensorFlowEngine) -> None:
+    with pytest.raises(StatusError, match="to be float but int32 is provided") as caught:
+        ask(tf1, {"x": np.ones((1, 2), np.int32)})
+    assert caught.value.code == Code.INVALID_ARGUMENT
+    with pytest.raises(StatusError, match="to be string but float is provided"):
+        ask(tf1, {"inputs": FLOATS}, "classify")
+
+
+def test_fewer_dimensions_than_a_convolution_takes(saved_models: SavedModels) -> None:
+    """With oneDNN they would end the process; signatures without convolutions take them."""
+    engine = TensorFlowEngine(saved_models.version(make_both))
+    with pytest.raises(StatusError, match="a convolution takes no fewer") as caught:
+        ask(engine, {"image": np.ones((4, 4, 1), np.float32)}, "convolved")
+    assert caught.value.code == Code.INVALID_ARGUMENT
+    assert ask(engine, {"x": np.float32(3)}, "twice_float32")["y"] == 6
+
+
+def test_a_signature_that_does_not_tell_a_shape() -> None:
+    message = SignatureDef(inputs={"x": TensorInfo(name="x:0", dtype=DT_FLOAT)})
+    assert signature_of(message).inputs["x"].shape is None
+    message.inputs["x"].tensor_shape.SetInParent()
+    assert signature_of(message).inputs["x"].shape == ()
 
 
 def test_the_initializer_cannot_be_called(shapes: TensorFlowEngine) -> None:

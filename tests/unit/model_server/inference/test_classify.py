@@ -95,10 +95,6 @@ CLASSIFY_OTHERS = [
         "Expected classification signature outputs to contain at least one of "
         '"classes" or "scores". Signature was: inputs {\n  key: "inputs"\n',
     ),
-    (
-        Signature({"inputs": spec(np.float32, -1)}, SCORES),
-        "input 'inputs': expected float32 of shape [?], got string of shape [2]",
-    ),
 ]
 REGRESS_OTHERS = [
     (SUM, "Expected one input Tensor."),

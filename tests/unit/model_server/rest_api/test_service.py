@@ -162,9 +162,10 @@ def test_metadata(client: Client) -> None:
         (
             "POST",
             "/v1/models/m:predict",
-            {"instances": [[1, 2, 3]]},
+            {"instances": [[1], [2, 3]]},
             400,
-            "input 'x': expected float32 of shape [?, 2], got float32 of shape [1, 3]",
+            "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: Expecting "
+            "tensor size: 1 but got: 2",
         ),
         # In this order, as TensorFlow Serving: JSON, model, signature, values.
         ("POST", "/v1/models/x:predict", [], 400, "JSON Value: [] Is not object"),
