@@ -67,17 +67,18 @@ def service(question: Question) -> Iterator[tuple[Served, Ask, AdjustmentCounts]
         "version": question.version,
         "top": question.top,
         "strict": question.strict,
+        "counts": counts,
     }
     if to.grpc is not None:
         headers = tuple(fixed_headers(to.api_key, None).items())
         options = ChannelOptions(tls=to.tls, proxy=True)
         with TFServingClient(to.grpc, headers=lambda: headers, options=options) as server:
             served = served_over_grpc(server, question.model or "", question.version)
-            yield served, over_grpc(server, served.model, counts, **how), counts
+            yield served, over_grpc(server, served.model, **how), counts
         return
     with HttpClient(to.url, api_key=to.api_key, tls=to.tls, retry=NEVER_AGAIN) as client:
         served = served_over_http(client, question.model)
-        yield served, over_http(client, served.model, counts, **how), counts
+        yield served, over_http(client, served.model, **how), counts
 
 
 class NamedPaths:

@@ -122,16 +122,23 @@ def served_over_grpc(server: TFServingClient, model: str, version: int | None) -
 def over_http(
     client: HttpClient,
     model: str,
-    counts: AdjustmentCounts,
     *,
-    version: int | None,
-    top: int,
-    strict: bool,
+    version: int | None = None,
+    top: int = 1,
+    strict: bool = False,
+    counts: AdjustmentCounts | None = None,
 ) -> Ask:
-    """Ask a gateway, which prepares the examples and sets bad ones aside.
+    """Predict with a gateway, which preprocesses the examples and reports bad ones.
 
-    `counts` gets what was imputed and ignored in rows; with `strict` such rows are bad ones.
+    Args:
+        client: of the gateway.
+        model: name.
+        version: None is the newest.
+        top: number of labels to list.
+        strict: whether rows that would need imputation are bad ones.
+        counts: gets what was imputed and ignored in rows.
     """
+    counts = AdjustmentCounts() if counts is None else counts
     query: dict[str, str | int] = {"top": top, "partial": "true"}
     query |= {} if version is None else {"version": version}
     query |= {"strict": "true"} if strict else {}
@@ -177,16 +184,17 @@ def _outcome(each: _Each) -> Outcome:
 def over_grpc(
     server: TFServingClient,
     model: str,
-    counts: AdjustmentCounts,
     *,
-    version: int | None,
-    top: int,
-    strict: bool,
+    version: int | None = None,
+    top: int = 1,
+    strict: bool = False,
+    counts: AdjustmentCounts | None = None,
 ) -> Ask:
-    """Ask a model server; the examples are prepared here, and bad ones set aside.
+    """Predict with a model server; examples are preprocessed here, and bad ones reported.
 
     See `over_http` for the arguments.
     """
+    counts = AdjustmentCounts() if counts is None else counts
     predictor = Predictor(server)
 
     def ask(examples: Sequence[Example]) -> Answered:
