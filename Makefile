@@ -14,7 +14,7 @@ help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/train.stamp: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "RockstarTF needs Python 3.11 to 3.13, %s is %d.%d: make PYTHON=python3.12 …" % (sys.executable, *v))'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "TensorFlow needs Python 3.11 to 3.13, %s is %d.%d: make PYTHON=python3.12 …" % (sys.executable, *v))'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing RockstarTF with TensorFlow into .venv (one to three minutes)"
 	@$(call install,$(TRAIN))
@@ -30,6 +30,9 @@ demo: .venv/train.stamp  ## train three models on real digits, serve them, ask t
 
 test: .venv/dev.stamp  ## run the tests
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup $(ARGS)
+
+versions: .venv/dev.stamp  ## serve with the lowest and newest allowed packages (TF=2.21: its tests)
+	@$(BIN)/python -m tests.versions $(if $(TF),--tensorflow $(TF)) $(ARGS)
 
 cluster-test: .venv/train.stamp  ## deploy, predict and roll out on a kind or k3d cluster (needs Docker)
 	@$(BIN)/python -m tests.cluster
@@ -67,4 +70,4 @@ lock:  ## pin every dependency again (needs uv)
 clean:  ## remove what was made here
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test bench cluster-test tfserving-diff images images-test check format generate lock clean
+.PHONY: help demo test versions bench cluster-test tfserving-diff images images-test check format generate lock clean

@@ -1,5 +1,6 @@
-"""Environments of their own for packages that cannot live beside ours."""
+"""Environments of their own for packages that cannot live beside ours, and our pins."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,14 @@ from filelock import FileLock
 # Its clients of HTTP and of gRPC.
 TRITONCLIENT = ["tritonclient[grpc,http]==2.56.0"]
 _NODE = Path(__file__).with_name("node")
+_CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
+
+
+def pinned(package: str) -> str:
+    """The version of a package that `make` installs."""
+    found = re.search(rf"^{re.escape(package)}==(\S+)", _CONSTRAINTS.read_text(), re.MULTILINE)
+    assert found, f"{package} is not in constraints.txt: make lock"
+    return found[1]
 
 
 def environment(config: pytest.Config, name: str, requirements: list[str]) -> Path:
@@ -25,13 +34,18 @@ def environment(config: pytest.Config, name: str, requirements: list[str]) -> Pa
     # Another process may need it too.
     with FileLock(folder.with_suffix(".lock")):
         if not installed.exists() or installed.read_text() != " ".join(requirements):
-            venv.create(folder, with_pip=True, clear=True)
-            command = [str(interpreter), "-m", "pip", "install", "--quiet", *requirements]
-            done = subprocess.run(command, capture_output=True, text=True)
+            venv.create(folder, clear=True)
+            done = install(interpreter, *requirements)
             if done.returncode:
                 pytest.skip(f"{name} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
             installed.write_text(" ".join(requirements))
     return interpreter
+
+
+def install(interpreter: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Install packages for an interpreter; uv keeps what several environments need once."""
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", f"--python={interpreter}"]
+    return subprocess.run([*uv, *arguments], capture_output=True, text=True)
 
 
 def node_packages(config: pytest.Config) -> Path:

@@ -44,22 +44,30 @@ def _weights() -> Any:
 
 @functools.cache
 def _toy_model() -> bytes:
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TensorFlow's own
         import tensorflow as tf
 
-        weights = tf.constant(_weights())
+    weights = tf.constant(_weights())
 
-        @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, 1], name="image")])  # type: ignore[untyped-decorator]
-        def predict(image: Any) -> Any:
-            logits = tf.reshape(image, [-1, SIDE * SIDE]) @ weights
-            return {"probabilities": tf.nn.softmax(logits)}
+    @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, 1], name="image")])  # type: ignore[untyped-decorator]
+    def predict(image: Any) -> Any:
+        logits = tf.reshape(image, [-1, SIDE * SIDE]) @ weights
+        return {"probabilities": tf.nn.softmax(logits)}
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="query")])  # type: ignore[untyped-decorator]
-        def contract(query: Any) -> Any:
-            return {"contract": tf.fill(tf.shape(query), tf.constant(_DOCUMENT))}
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="query")])  # type: ignore[untyped-decorator]
+    def contract(query: Any) -> Any:
+        return {"contract": tf.fill(tf.shape(query), tf.constant(_DOCUMENT))}
 
-        signatures = {"serving_default": predict, "contract": contract}
+    return converted({"serving_default": predict, "contract": contract})
+
+
+def converted(signatures: dict[str, Any]) -> bytes:
+    """A model.tflite of some functions of TensorFlow's, by their signatures' names."""
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        import tensorflow as tf
+
         tf.saved_model.save(tf.Module(), folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=list(signatures)

@@ -1,10 +1,11 @@
-"""The Open Inference Protocol, asked by a client that others published."""
+"""The Open Inference Protocol, used by clients that others published."""
 
 import json
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,18 +37,23 @@ def address(tmp_path: Path) -> Iterator[str]:
         app.extensions["gateway"].backend.close()
 
 
-def test_tritonclient(request: pytest.FixtureRequest, address: str) -> None:
-    python = environment(request.config, "tritonclient", TRITONCLIENT)
-    images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)
+def ask(python: Path, client: str, address: str, images: Any) -> Any:
+    """What a client's program prints."""
     done = subprocess.run(
-        [python, Path(__file__).with_name("ask_tritonclient.py"), address],
+        [python, Path(__file__).with_name(f"ask_{client}.py"), address],
         input=json.dumps(images.tolist()),
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_tritonclient(request: pytest.FixtureRequest, address: str) -> None:
+    python = environment(request.config, "tritonclient", TRITONCLIENT)
+    images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)
+    answers = ask(python, "tritonclient", address, images)
     assert [answers[name] for name in ("live", "ready", "model", "version")] == [True] * 4
     assert answers["nobody"] is False
     assert "binary_tensor_data" in answers["server"]["extensions"]
@@ -57,3 +63,18 @@ def test_tritonclient(request: pytest.FixtureRequest, address: str) -> None:
     assert answers["id"] == "seven"
     assert answers["contract"] == [document(1)]
     assert "Servable not found" in answers["error"]
+
+
+def test_kserve(request: pytest.FixtureRequest, address: str) -> None:
+    python = environment(request.config, "kserve-client", ["kserve==0.21.0"])
+    images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)
+    answers = ask(python, "kserve", address, images)
+    assert [answers[name] for name in ("live", "ready", "model", "nobody")] == [True] * 3 + [False]
+    for name in ("binary True", "binary False", "v1"):
+        np.testing.assert_allclose(
+            np.reshape(answers[name], (2, -1)), probabilities(images), rtol=1e-5
+        )
+    assert answers["id"] == "seven"
+    status, message = answers["error"]
+    assert status == 404
+    assert message.startswith("Servable not found for request: Latest(nobody)")

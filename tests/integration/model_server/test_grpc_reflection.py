@@ -1,5 +1,7 @@
 """Clients that know nothing but the server's address, through the public reflection client."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,6 +21,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from serving.model_server.models.config import ModelConfig
 from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
 from serving.model_server.server import ModelServer
+from tests.environments import environment
 from tests.model_fixtures import SIDE, probabilities, write_version
 
 SERVICES = (
@@ -168,3 +171,24 @@ def test_a_client_that_stays_does_not_hold_up_the_stop(tmp_path: Path) -> None:
         with pytest.raises(grpc.RpcError):
             next(answers)
         requests.put(None)
+
+
+def test_grpc_requests(request: pytest.FixtureRequest, server: ModelServer) -> None:
+    python = environment(request.config, "grpc-requests", ["grpc-requests==0.1.21"])
+    images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)
+    program = Path(__file__).parent / "public_clients" / "ask_grpc_requests.py"
+    done = subprocess.run(
+        [python, program, str(server.grpc_address)],
+        input=json.dumps({"model": "toy", "images": images.tolist()}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert set(SERVICES) < set(answers["services"])
+    expected = probabilities(images).ravel()
+    np.testing.assert_allclose(answers["probabilities"], expected, rtol=1e-5)
+    assert answers["signatures"] == ["contract", "serving_default"]
+    assert answers["states"] == {"1": "AVAILABLE"}
+    assert answers["error"] == ["NOT_FOUND", "Servable not found for request: Latest(nobody)"]

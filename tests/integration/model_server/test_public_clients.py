@@ -28,6 +28,7 @@ REQUIREMENTS = {
         "protobuf==3.20.3",
         "setuptools<80",
     ],
+    "ovmsclient": ["ovmsclient==2023.1"],
 }
 
 
@@ -40,8 +41,9 @@ def python(request: pytest.FixtureRequest) -> Path:
 def run(python: Path, client: str, server: ModelServer, request: Any) -> Any:
     """What a client's program prints when it is given a request."""
     assert server.grpc_address is not None
+    assert server.rest_address is not None
     done = subprocess.run(
-        [python, PROGRAMS / f"ask_{client}.py", server.grpc_address],
+        [python, PROGRAMS / f"ask_{client}.py", server.grpc_address, server.rest_address],
         input=json.dumps(request),
         capture_output=True,
         text=True,
@@ -52,7 +54,9 @@ def run(python: Path, client: str, server: ModelServer, request: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("python", "client"), [(name, name) for name in REQUIREMENTS], indirect=["python"]
+    ("python", "client"),
+    [(name, name) for name in ("min_tfs_client", "tensorflow_serving_client_grpc")],
+    indirect=["python"],
 )
 def test_client(python: Path, client: str, server: ModelServer) -> None:
     images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)
@@ -62,6 +66,19 @@ def test_client(python: Path, client: str, server: ModelServer) -> None:
     assert answers["contract of version 1"] == [document(1)]
     assert answers["error"] == ["NOT_FOUND", "Servable not found for request: Latest(nobody)"]
     assert answers.get("states", {"2": "AVAILABLE"})["2"] == "AVAILABLE"
+
+
+@pytest.mark.parametrize("python", ["ovmsclient"], indirect=True)
+def test_ovmsclient(python: Path, server: ModelServer) -> None:
+    images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)
+    both = run(python, "ovmsclient", server, {"model": "toy", "images": images.tolist()})
+    for answers in both.values():
+        np.testing.assert_allclose(answers["probabilities"], probabilities(images), rtol=1e-5)
+        available = {"state": "AVAILABLE", "error_code": 0, "error_message": ""}
+        assert answers["states"] == {"2": available}
+        assert answers["error"].endswith("Servable not found for request: Specific(nobody, 2)")
+    assert both["grpc"]["version"] == 2
+    assert both["rest"]["version"]["version"] == "2"
 
 
 def test_tritonclient(request: pytest.FixtureRequest, server: ModelServer) -> None:

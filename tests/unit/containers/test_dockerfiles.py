@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.environments import pinned
+
 ROOT = Path(__file__).parents[3]
 DOCKERFILES = ("Dockerfile.cpu", "Dockerfile.gpu")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -65,8 +67,7 @@ def test_versions_are_those_of_the_project(dockerfile):
     text = (ROOT / dockerfile).read_text()
     versions = set(re.findall(r"^ARG VERSION=(\S+)$", text, flags=re.M))
     assert versions == {PROJECT["version"]}
-    tensorflow = next(r for r in PROJECT["optional-dependencies"]["train"] if "tensorflow==" in r)
-    assert f"ARG TFSERVING_VERSION={tensorflow.split('==')[1].rstrip('*')}" in text
+    assert f"ARG TFSERVING_VERSION={pinned('tensorflow')}\n" in text
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)

@@ -1,6 +1,5 @@
 """The command line."""
 
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from serving.model_server.flags.logging import log_format
 from serving.model_server.flags.parser import parse_flags
 from serving.model_server.models.config import ConfigError
 from serving.model_server.options import ANY_PORT, WarmupOptions
+from tests.environments import pinned
 
 MODEL = "--model_base_path=/models/m"
 
@@ -182,9 +182,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_api_is_of_the_version_that_is_tested_against() -> None:
-    pins = tomllib.loads(Path(__file__).parents[4].joinpath("pyproject.toml").read_text())
-    training = pins["project"]["optional-dependencies"]["train"]
-    assert f"tensorflow-serving-api=={TENSORFLOW_SERVING_VERSION}.*" in training
+    for name in ("tensorflow", "tensorflow-serving-api"):
+        assert pinned(name).startswith(f"{TENSORFLOW_SERVING_VERSION}.")
 
 
 def test_help_has_groups_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
