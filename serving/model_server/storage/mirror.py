@@ -58,6 +58,7 @@ LONGEST_SECONDS = 60.0
 # How often the objects of a version that is copied are listed again.
 RECHECK_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 60.0
+_CHEAP_SECONDS = 10.0
 _REMINDER_SECONDS = 300.0
 _PROGRESS_SECONDS = 10.0
 _STOP_SECONDS = 2.0
@@ -150,6 +151,12 @@ class Mirror:
 
     def _run(self) -> None:
         log.info("model %s: copies of %s are kept in %s", self._model, self._url, self._place)
+        if 0 < self._poll_seconds < _CHEAP_SECONDS:
+            log.info(
+                "model %s: %s is listed every %g s, which stores bill: "
+                "--file_system_poll_wait_seconds=60 costs less",
+                *(self._model, self._url, self._poll_seconds),
+            )
         failures = 0
         while not self._stopping.is_set():
             self._woken.clear()

@@ -187,6 +187,9 @@ class ObjectStore:
         if code or message:
             # Azure adds the id and time of the request in further lines.
             said = ": ".join(filter(None, (code, message.split("\n")[0])))
+        if said.startswith("HTTP error: error sending request"):
+            # What the network said is only in the part for developers.
+            said = _first(r'(?:message|error): "([^"]+)"', str(error)) or "no connection"
         said = said or text.rpartition("Encountered object with invalid path: ")[2]
         said = " ".join(said.split())[:300]
         credentials = _CREDENTIALS[self._vendor]

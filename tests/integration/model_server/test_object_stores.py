@@ -439,6 +439,15 @@ def test_errors_say_what_to_set(
     assert "secret" not in str(raised.value).replace("AWS_SECRET", "")
 
 
+def test_a_store_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(200, "") as address:
+        pass  # nobody listens there any more
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": address}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StorageError, match=f"{address}/b cannot be read .Connection refused"):
+        ObjectStore("s3://b/m").folders()
+
+
 def test_missing_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in KEYS:
         monkeypatch.delenv(name, raising=False)
