@@ -189,6 +189,8 @@ def main(
             if right is None:
                 config = _config(folder, "models.config", str(folder.resolve()), served)
                 right = stack.enter_context(embedded(config, prefer_tflite=tflite))
+            left.check()
+            right.check()
             catalogue = {name: found for name in served if (found := right.signatures(name))}
             if not catalogue:
                 raise OSError(f"the right server has none of the models {', '.join(served)}")

@@ -1,5 +1,6 @@
 """Requests that somebody thought of: the golden ones, and those of clients that went wrong once."""
 
+import gzip
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -113,6 +114,9 @@ def _rest() -> Iterator[Request]:
         "/v1/models/dtypes:predict",
         {"signature_name": "shouted", "inputs": [["é", {"b64": "/w=="}]]},
     )
+    for data in (b'{"instances": [1.0]}', gzip.compress(b'{"instances": [1.0]}')[:-9]):
+        path, coding = "/v1/models/half_plus:predict", {"Content-Encoding": "gzip"}
+        yield Request("predict", path, "POST", data, coding)
     for nested in (100, 900):
         text = '{"instances": [1], "more": ' + "[" * nested + "]" * nested + "}"
         yield rest("predict", "/v1/models/half_plus:predict", text)

@@ -15,7 +15,7 @@ import msgspec
 from google.protobuf import json_format
 
 from serving.api.messages.prediction_pb2 import SignatureDefMap
-from serving.api.services import Method, methods
+from serving.api.services import GET_MODEL_STATUS, Method, methods
 from serving.model_server.models.config_file import read_config_file
 from serving.model_server.options import EngineOptions, LoadOptions, RestOptions, ServerOptions
 from serving.model_server.server import ModelServer
@@ -109,6 +109,17 @@ class Server:
             return self._fetch(request)
         except (OSError, http.client.HTTPException) as error:
             return Reply("no answer", f"{type(error).__name__}: {error}")
+
+    def check(self) -> None:
+        """Ask for something.
+
+        Raises:
+            OSError: there is no answer.
+        """
+        by_rest = Request("", "/v1/models", "GET")
+        reply = self.ask(by_rest if self._connection else Request("", GET_MODEL_STATUS.path))
+        if reply.status in ("no answer", "UNAVAILABLE"):
+            raise OSError(f"{self.rest or 'the gRPC server'} does not answer: {reply.message}")
 
     def signatures(self, model: str) -> Any:
         """The signatures of a model by name, as REST describes them; none where there are none."""

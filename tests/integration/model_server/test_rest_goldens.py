@@ -243,6 +243,15 @@ def test_a_container_is_started_asked_and_removed(
     assert remove == "rm --force c0ffee"
 
 
+@pytest.mark.parametrize("schemes", ["http", "grpc", "http,grpc"])
+def test_a_server_that_does_not_answer(server: ModelServer, schemes: str) -> None:
+    port = free_ports(1)[0]
+    left = ",".join(f"{scheme}://127.0.0.1:{port}" for scheme in schemes.split(","))
+    done = CliRunner().invoke(main, ["--left", left, "--right", url(server)])
+    assert done.exit_code == 2
+    assert "does not answer" in done.output
+
+
 def test_what_is_meant_is_in_the_docs() -> None:
     text = (ROOT / "docs" / "model-server.md").read_text()
     section = " ".join(text.partition("## Differences from TensorFlow Serving")[2].split())
