@@ -211,7 +211,8 @@ def test_the_start_waits_for_the_first_version(
     with starting(ModelConfig("m", base_path, Specific(frozenset({1})))) as (manager, started):
         until(lambda: expected in caplog.text, what="it says what it waits for")
         assert not started.done()
-        base_path.unlink() if base_path.is_file() else None
+        if base_path.is_file():
+            base_path.unlink()
         add_version(base_path, 1)
         started.result(30)
         assert served(manager, "m") == 1
