@@ -106,7 +106,7 @@ def test_loads_and_warmups(listener: Listener, tmp_path: Path) -> None:
     plain, warm, wrong = (add_version(tmp_path, version) for version in (1, 2, 3))
     broken = add_version(tmp_path, 4, ok=False)
     write_records(warm, [predict_log({"x": [[1.0, 2.0]]})])
-    write_records(wrong, [predict_log({"x": [1.0]})])
+    write_records(wrong, [predict_log({"another": [[1.0, 2.0]]})])
     for folder in (plain, warm):
         load(ServableId("m", int(folder.name)), folder)
     for folder in (wrong, broken):

@@ -61,7 +61,7 @@ def get(path: str) -> Callable[[Client], Any]:
             post("m/versions/1:predict?x=1", {"instances": [[1, 2]]}),
             {(COUNT, "", "INVALID_ARGUMENT"): 1},
         ),
-        (post("m:predict", {"instances": [1]}), {(COUNT, "m", "INVALID_ARGUMENT"): 1}),
+        (post("m:predict", {"instances": ["one"]}), {(COUNT, "m", "INVALID_ARGUMENT"): 1}),
         (post("m/versions/7:predict", {"instances": [1]}), {(COUNT, "m", "NOT_FOUND"): 1}),
         (post("none:predict", {"instances": [1]}), {(COUNT, "none", "NOT_FOUND"): 1}),
         (
