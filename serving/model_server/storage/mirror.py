@@ -1,12 +1,7 @@
 """Local copies of the versions that a model needs of those in an object store.
 
 A mirror's folder looks like a local base path, so versions are loaded, settled and unloaded as
-everywhere else. For each copy it holds a symbolic link, which appears when the copy is complete:
-
-    <cache>/s3-bucket-models-cnn-1f3a9c20/      one for each server that runs, locked by it
-        versions/3 -> ../copies/3-5d41402a
-        copies/3-5d41402a/                      named by what the listing of its objects said
-        copies/4-7d793037.part/                 being copied, or interrupted: it is taken up again
+everywhere else.
 
 - A version with a manifest is copied when all that the manifest names is there. Any other must
   have stayed as it is for a while, because its objects appear one after another.
@@ -17,36 +12,26 @@ everywhere else. For each copy it holds a symbolic link, which appears when the 
 """
 
 import contextlib
-import fcntl
 import hashlib
 import logging
-import os
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
 from serving.api.status import Code
-from serving.manifest import (
-    MANIFEST_FILE,
-    Manifest,
-    ManifestError,
-    MissingManifestError,
-    check_manifest,
-)
+from serving.manifest import MANIFEST_FILE, Manifest
 from serving.model_server.models.config import ConfigError, ModelConfig
 from serving.model_server.models.servable import State, VersionStatus
 from serving.model_server.models.trouble import absence
 from serving.model_server.models.versions import numbered
 from serving.model_server.options import LoadOptions
+from serving.model_server.storage.copies import Copies, StoppedError
 from serving.model_server.storage.object_store import ObjectStore, StorageError, StoredObject
 
 log = logging.getLogger(__name__)
@@ -60,15 +45,8 @@ RECHECK_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _CHEAP_SECONDS = 10.0
 _REMINDER_SECONDS = 300.0
-_PROGRESS_SECONDS = 10.0
 _STOP_SECONDS = 2.0
-_PARALLEL = 4
 _MODEL = re.compile(r"model\.tflite|saved_model\..+")
-_PART = ".part"
-
-
-class _StoppedError(Exception):
-    """The server stops."""
 
 
 class Mirror:
@@ -106,13 +84,9 @@ class Mirror:
         self._poll_seconds = poll_seconds
         self._statuses = statuses
         self._changed = changed
-        self._place, self._lock = _own_place(cache, config.url)
-        self.folder = self._place / "versions"
-        self._copies = self._place / "copies"
-        # Of an earlier process: nothing is served that was not seen in the store.
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._copies.mkdir(exist_ok=True)
         self._stopping = threading.Event()
+        self._copies = Copies(cache, config.url, self._stopping)
+        self.folder = self._copies.versions
         self._woken = threading.Event()
         self._looked = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"mirror {config.name}", daemon=True)
@@ -150,7 +124,9 @@ class Mirror:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        log.info("model %s: copies of %s are kept in %s", self._model, self._url, self._place)
+        log.info(
+            "model %s: copies of %s are kept in %s", self._model, self._url, self._copies.place
+        )
         if 0 < self._poll_seconds < _CHEAP_SECONDS:
             log.info(
                 "model %s: %s is listed every %g s, which stores bill: "
@@ -163,7 +139,7 @@ class Mirror:
             waits = False
             try:
                 problem, waits = self._look()
-            except _StoppedError:
+            except StoppedError:
                 break
             except (StorageError, OSError) as error:
                 problem = _reason(error)
@@ -184,7 +160,7 @@ class Mirror:
                 self._woken.wait(max(pause, self._poll_seconds or 1.0))
             else:
                 self._woken.wait()  # for another policy
-        self._lock.close()
+        self._copies.close()
 
     def _report(self, problem: str, *, waits: bool) -> None:
         """Log a problem when it is new, and now and then."""
@@ -218,7 +194,6 @@ class Mirror:
         errors: dict[int, str] = {}
         waiting: dict[int, str] = {}
         wanted: set[int] = set()
-        kept: set[str] = set()
         # What does not load leaves its place to the next one, as does what cannot be copied yet.
         for usable in (set(found), set(found) - failed):
             while True:
@@ -227,7 +202,7 @@ class Mirror:
                     target - wanted - errors.keys() - waiting.keys(), reverse=True
                 ):
                     try:
-                        if reason := self._copy(version, found[version], kept):
+                        if reason := self._copy(version, found[version]):
                             waiting[version] = reason
                     except (StorageError, OSError) as error:
                         errors[version] = _reason(error)
@@ -238,17 +213,16 @@ class Mirror:
                     break
                 usable -= unfit
         undone = {**waiting, **errors}
-        self._clean(found, config.policy.choose(found) | wanted, kept, undone)
+        self._clean(found, config.policy.choose(found) | wanted, undone)
         reasons = [f"version {v}: {why}" for v, why in sorted(undone.items())]
         return "; ".join(filter(None, (absent, *reasons))), not errors
 
-    def _copy(self, version: int, name: str, kept: set[str]) -> str:
+    def _copy(self, version: int, name: str) -> str:
         """Copy a version, unless that is done.
 
         Args:
             version: its number.
             name: of its folder.
-            kept: gets the name of its copy.
 
         Returns:
             Why it is not copied yet, if so; a copy of what it was before stays and counts.
@@ -257,23 +231,23 @@ class Mirror:
             StorageError, OSError: it cannot be copied.
         """
         published = self._published.get(version)
-        if published is not None:
-            kept.add(published)
-            if time.monotonic() - self._listed[version] < RECHECK_SECONDS:
-                return ""
+        if published and time.monotonic() - self._listed[version] < RECHECK_SECONDS:
+            return ""
         objects = self._store.objects(name)
         listing = repr([(stored.name, stored.size, stored.tag) for stored in objects])
         copy = f"{version}-{hashlib.sha256(listing.encode()).hexdigest()[:16]}"
         if copy != published:
             waiting = self._unsettled(version, copy, objects)
             if not waiting:
-                self._download(version, copy, objects, kept)
+                what = f"model {self._model} version {version}"
+                self._copies.fetch(copy, objects, self._store, what)
                 if self._store.objects(name) != objects:
                     waiting = "its objects changed while they were copied"
             if waiting:
                 return "" if published else waiting
-            self._publish(version, copy)
-            kept.add(copy)
+            self._copies.link(version, copy)
+            self._published[version] = copy
+            self._changed()  # at once: others may take long
         self._since.pop(version, None)
         self._listed[version] = time.monotonic()
         return ""
@@ -297,81 +271,12 @@ class Mirror:
             return "it is being uploaded: there is neither model.tflite nor saved_model.pb"
         return "" if quiet >= SETTLE_SECONDS else "it may still be being uploaded"
 
-    def _download(
-        self, version: int, copy: str, objects: Collection[StoredObject], kept: set[str]
-    ) -> None:
-        """Copy all objects of a version; what an earlier attempt has copied counts.
-
-        Raises:
-            StorageError, OSError: not all of them; what was copied stays.
-        """
-        target = self._copies / copy
-        if target.exists():
-            if _intact(target, objects):
-                return
-            shutil.rmtree(target)
-        part = self._copies / f"{copy}{_PART}"
-        kept.add(part.name)
-        part.mkdir(exist_ok=True)
-        missing = [stored for stored in objects if not _has(part, stored)]
-        size = sum(stored.size for stored in missing)
-        free = shutil.disk_usage(part).free
-        if size >= free:
-            raise StorageError(
-                f"its {_in_words(size)} do not fit into the cache {self._place}, where "
-                f"{_in_words(free)} are free: free some, or choose another --model_cache_path"
-            )
-        log.info(
-            "model %s version %d: copying %s in %d files from %s",
-            *(self._model, version, _in_words(size), len(missing), self._url),
-        )
-        progress = _Progress(f"model {self._model} version {version}", size)
-        with ThreadPoolExecutor(_PARALLEL, "copy") as pool:
-            files = [pool.submit(self._fetch, stored, part, progress) for stored in missing]
-            try:
-                for file in files:
-                    file.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        part.rename(target)
-        kept.discard(part.name)
-        progress.report(done=True)
-
-    def _fetch(self, stored: StoredObject, folder: Path, progress: "_Progress") -> None:
-        path = folder / stored.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name[:200]}{_PART}")
-        with unfinished.open("wb") as file:
-            for chunk in self._store.chunks(stored):
-                if self._stopping.is_set():
-                    raise _StoppedError
-                file.write(chunk)
-                progress.add(len(chunk))
-        if unfinished.stat().st_size != stored.size:
-            raise StorageError(
-                f"{stored.name} has another size than the {stored.size} bytes listed"
-            )
-        unfinished.replace(path)
-
-    def _publish(self, version: int, copy: str) -> None:
-        """Point the version's link to a copy, in one step."""
-        link = self._place / f"link-{version}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(Path("..", self._copies.name, copy), target_is_directory=True)
-        link.replace(self.folder / str(version))
-        self._published[version] = copy
-        self._changed()  # at once: others may take long
-
-    def _clean(
-        self, found: Collection[int], wanted: set[int], kept: set[str], undone: Collection[int]
-    ) -> None:
+    def _clean(self, found: Collection[int], wanted: set[int], undone: Collection[int]) -> None:
         """Remove what is gone or not needed any more, and the copies that nothing points to.
 
         Args:
             found: versions in the store.
             wanted: those that are to be served, and those served in their place.
-            kept: copies that stay.
             undone: versions of which what is copied stays.
         """
         gone = self._published.keys() - set(found)
@@ -381,15 +286,12 @@ class Mirror:
         if wanted - failed <= used:
             gone |= self._published.keys() - wanted - used
         for version in gone:
-            (self.folder / str(version)).unlink(missing_ok=True)
-            kept.discard(self._published.pop(version))
+            self._copies.unlink(version)
+            del self._published[version]
             self._moved = True
         for version in self._since.keys() - set(found):
             del self._since[version]
-        kept |= {*self._published.values()}
-        for copy in os.listdir(self._copies):
-            if copy not in kept and copy.partition("-")[0] not in map(str, undone):
-                shutil.rmtree(self._copies / copy, ignore_errors=True)
+        self._copies.clean(self._published.values(), undone)
 
 
 class Mirrors:
@@ -449,56 +351,6 @@ class Mirrors:
         return all(mirror.join(max(0.0, until - time.monotonic())) for mirror in mirrors)
 
 
-class _Progress:
-    """Logs how much of a version is copied, now and then."""
-
-    def __init__(self, what: str, size: int) -> None:
-        self._what = what
-        self._size = size
-        self._copied = 0
-        self._started = self._last = time.monotonic()
-        self._lock = threading.Lock()
-
-    def add(self, size: int) -> None:
-        with self._lock:
-            self._copied += size
-            now = time.monotonic()
-            due = now - self._last >= _PROGRESS_SECONDS
-            if due:
-                self._last = now
-        if due:
-            self.report()
-
-    def report(self, *, done: bool = False) -> None:
-        if done:
-            seconds = time.monotonic() - self._started
-            log.info("%s: copied %s in %.1f s", self._what, _in_words(self._copied), seconds)
-        else:
-            percent = 100 * self._copied // max(self._size, 1)
-            log.info("%s: %d %% of %s copied", self._what, percent, _in_words(self._size))
-
-
-def _own_place(cache: Path, url: str) -> tuple[Path, IO[bytes]]:
-    """A folder for the copies of one URL that no other process uses, and the lock that says so."""
-    digest = hashlib.sha256(url.encode()).hexdigest()[:8]
-    readable = re.sub(r"[^A-Za-z0-9._]+", "-", url)[-60:].strip("-.")
-    number = 1
-    while True:
-        place = cache / f"{readable}-{digest}{f'.{number}' if number > 1 else ''}"
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (place / "lock").open("wb")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            number += 1
-            continue
-        except BaseException:
-            lock.close()
-            raise
-        return place, lock
-
-
 def _missing(manifest: bytes, objects: Collection[StoredObject]) -> str:
     """A file of a manifest that is not there with its size; "" where all are."""
     sizes = {stored.name: stored.size for stored in objects}
@@ -508,32 +360,7 @@ def _missing(manifest: bytes, objects: Collection[StoredObject]) -> str:
     return ""  # loading says what is wrong with it
 
 
-def _intact(copy: Path, objects: Collection[StoredObject]) -> bool:
-    """Whether a copy that an earlier process made is still what it was."""
-    if not all(_has(copy, stored) for stored in objects):
-        return False
-    with contextlib.suppress(MissingManifestError):
-        try:
-            check_manifest(copy)
-        except ManifestError:
-            return False
-    return True
-
-
-def _has(folder: Path, stored: StoredObject) -> bool:
-    path = folder / stored.name
-    return path.is_file() and path.stat().st_size == stored.size
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.filename or 'the cache'}: {error.strerror or error}"
     return str(error)
-
-
-def _in_words(size: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"
