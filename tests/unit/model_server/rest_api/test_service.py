@@ -83,16 +83,17 @@ def test_status(client: Client, tmp_path: Path) -> None:
         "error_code": "FAILED_PRECONDITION",
         "error_message": f"{tmp_path}/m/3/ok is missing",
     }
-    assert client.get("/v1/models/m").json == {
+    every = {
         "model_version_status": [
             {"version": "3", "state": "END", "status": broken},
             {"version": "2", "state": "AVAILABLE", "status": fine},
             {"version": "1", "state": "AVAILABLE", "status": fine},
         ]
     }
+    assert client.get("/v1/models/m").json == every
     one = {"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": fine}]}
     assert client.get("/v1/models/m/versions/1").json == one
-    assert client.get("/v1/models/m/labels/stable").json == one
+    assert client.get("/v1/models/m/labels/stable").json == every
 
 
 def test_metadata(client: Client) -> None:
@@ -125,7 +126,7 @@ def test_metadata(client: Client) -> None:
         ("GET", "/v1/models/m/versions/7", None, 404, "Could not find version 7 of model m"),
         (
             "GET",
-            "/v1/models/m/labels/beta",
+            "/v1/models/m/labels/beta/metadata",
             None,
             400,
             "Unrecognized servable version label: beta",
