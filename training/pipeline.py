@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from training.augmentation import NUMBERS, Augmentation, augment, without_class
+from training.augmentation import Augmentation, augment, without_class
 from training.tensorflow_setup import Tensor, tf
 
 # Data that takes at most this much is kept in memory.
@@ -164,7 +164,8 @@ def _batch(
         seed = tf.stack([tf.constant(order.seed, tf.int64), step])
     inputs, targets = read(indices)
     if order.augmentation is not None:
-        numbers = tf.random.stateless_uniform([order.batch_size, NUMBERS], seed, -1.0, 1.0)
+        shape = [order.batch_size, order.augmentation.numbers]
+        numbers = tf.random.stateless_uniform(shape, seed, -1.0, 1.0)
         inputs = augment(inputs, tf.gather(numbers, places), order.augmentation)
     apart = tf.stack([tf.zeros([], tf.int64), replica * 2**32])
     others = tf.zeros([0])

@@ -1,9 +1,15 @@
-"""Images of no class, and the threshold that is chosen with them."""
+"""Drawings changed at random, images of no class, and the threshold that is chosen with them."""
 
 import numpy as np
 import pytest
 
-from training.augmentation import augmentation_for, score_threshold, without_class
+from training.augmentation import (
+    Augmentation,
+    augment,
+    augmentation_for,
+    score_threshold,
+    without_class,
+)
 from training.prepared import MemoryExamples, Part
 from training.tensorflow_setup import tf
 
@@ -13,6 +19,47 @@ IMAGES[:, 4:16, 8:11] = 1
 IMAGES[:, 4:7, 8:15] = 1
 TARGETS = np.zeros(12, np.int64)
 BY = augmentation_for("digits", 1.0)
+
+
+def changed(by, number):
+    """The images, with the same number for every random choice."""
+    numbers = tf.fill([len(IMAGES), by.numbers], tf.constant(number, tf.float32))
+    return augment(tf.constant(IMAGES), numbers, by).numpy()
+
+
+@pytest.mark.parametrize("finer", [1, 2])
+def test_nothing_changes_where_every_choice_is_the_middle_one(finer):
+    by = Augmentation(20, 0.1, 0.1, aspect=0.2, shear=0.4, bend=2, stroke=1, gaps=0.2, finer=finer)
+    images = changed(by, 0)
+    # A finer grid blurs edges, but alike on all sides.
+    np.testing.assert_allclose(images, IMAGES, atol=0 if finer == 1 else 0.3)
+    np.testing.assert_allclose(images.sum((1, 2)), IMAGES.sum((1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("finer", [1, 2])
+def test_parts_that_are_all_bent_alike_move_as_a_whole(finer):
+    straight = changed(Augmentation(0, 0, 0, finer=finer), 0)
+    bent = changed(Augmentation(0, 0, 0, bend=2, finer=finer), -1)
+    np.testing.assert_allclose(bent[:, 3:19, 3:19], straight[:, 1:17, 1:17], atol=0.01)
+
+
+def test_parts_that_are_bent_apart_change_the_shape_and_keep_the_range():
+    by = Augmentation(0, 0, 0, bend=1.5)
+    numbers = tf.random.stateless_uniform([len(IMAGES), by.numbers], [1, 2], -1.0, 1.0)
+    images = augment(tf.constant(IMAGES), numbers, by).numpy()
+    assert len(np.unique(images.sum((1, 2, 3)))) == len(IMAGES)
+    assert 0 <= images.min() <= images.max() <= 1
+    assert np.abs(images.sum((1, 2, 3)) / IMAGES.sum((1, 2, 3)) - 1).max() < 0.5
+
+
+def test_gaps_take_ink_away_in_a_spot():
+    assert (changed(Augmentation(0, 0, 0, gaps=0.15), -1) == IMAGES).all()
+    images = np.ones((1, 20, 20, 1), np.float32)
+    by = Augmentation(0, 0, 0, gaps=0.15)
+    left = augment(tf.constant(images), tf.ones([1, by.numbers]), by).numpy()
+    # A radius of 3 cells around [0.9, 0.8] of the height and the width.
+    assert (left[0, 16:20, 14:18] < 0.5).all()
+    assert (1 - left).sum() < 40
 
 
 def made(count):
