@@ -5,7 +5,9 @@
 Held-out digits of MNIST (or of the bundled digits: `--source digits`) are drawn with a pen on
 paper, lit and photographed, by NumPy and Pillow alone. Each photograph goes as a JPEG file through
 the decoder, the preprocessing of the model's own contract and its LiteRT file, as in the service.
-The same seed gives the same photographs. Use `--split train` for choosing anything.
+Every kind shows other digits: with the same ones in all kinds, the mean would say little more than
+how hard those few digits are. The same seed gives the same photographs. Use `--split train` for
+choosing anything.
 """
 
 import io
@@ -454,17 +456,27 @@ def jpeg(image: Image.Image, quality: int) -> bytes:
     return stream.getvalue()
 
 
-def digits(
-    source: str, part: str, count: int, seed: int, data_dir: Path | None
-) -> list[tuple[NDArray[np.uint8], int]]:
-    """Digits of a split, uint8 [h, w], with what they are; as many of each as of the others."""
-    dataset = load(source, data_dir)
-    parts = split(dataset, 0.2, 0)
-    index = parts.test_index if part == "test" else parts.train_index
-    index = np.random.default_rng(seed).permutation(index)
-    each = [index[dataset.labels[index] == label][: -(-count // 10)] for label in range(10)]
-    chosen = np.stack(each, axis=1).ravel()[:count]
-    return [(dataset.images[i, :, :, 0], int(dataset.labels[i])) for i in chosen]
+class Digits:
+    """Digits of a split, in random order, as many of each label as of the others."""
+
+    def __init__(self, source: str, part: str, seed: int, data_dir: Path | None) -> None:
+        self._dataset = load(source, data_dir)
+        parts = split(self._dataset, 0.2, 0)
+        index = parts.test_index if part == "test" else parts.train_index
+        index = np.random.default_rng(seed).permutation(index)
+        labels = self._dataset.labels[index]
+        self._by_label = [index[labels == label] for label in range(10)]
+
+    def take(self, number: int, count: int) -> list[tuple[NDArray[np.uint8], int]]:
+        """The digits of kind `number`: images uint8 [h, w] and their labels.
+
+        Kinds share no digits as long as there are enough of them.
+        """
+        per_label = -(-count // 10)
+        places = np.arange(number * per_label, (number + 1) * per_label)
+        each = [index[places % len(index)] for index in self._by_label]
+        chosen = np.stack(each, axis=1).ravel()[:count]
+        return [(self._dataset.images[i, :, :, 0], int(self._dataset.labels[i])) for i in chosen]
 
 
 class Reader:
@@ -508,12 +520,13 @@ def main(
 ) -> None:
     """Print the share of photographs that a model reads, by kind, and the mean over kinds."""
     read = Reader(version_folder)
-    examples = digits(source, part, count, seed, data_dir)
-    truth = np.array([label for _, label in examples])
+    digits = Digits(source, part, seed, data_dir)
     shares = []
     for number, (name, photo) in enumerate(kinds().items()):
         if only and not any(text in name for text in only):
             continue
+        examples = digits.take(number, count)
+        truth = np.array([label for _, label in examples])
         random = np.random.default_rng([seed, number])
         files = [jpeg(photograph(d, photo, random), photo.quality) for d, _ in examples]
         if save:

@@ -77,6 +77,8 @@ def test_answers_are_tensorflows(
         (example(count=[1, 2]), "features", "Number of int64 values != expected."),
         (example(words=[1.0]), "features", "Data types don't match."),
     ],
+    # Serialized messages list their features in any order, and names of tests must not change.
+    ids=["no example", "missing", "few", "integers", "two classes", "two counts", "a number"],
 )
 def test_bad_examples_are_rejected_as_by_tensorflow(
     litert: LiteRTEngine, tensorflow: TensorFlowEngine, bad: bytes, signature: str, reason: str
