@@ -119,6 +119,10 @@ _PROGRAM = "rockstar model-server"
 class _CommandWithFlags(click.Command):
     """A command whose help and completions include the model server's flags."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, with -h only alone: as an option of click's, -model_base_path would contain it."""
+        return super().parse_args(ctx, ["--help" if arg == "-h" else arg for arg in args])
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The command's own options, then the flags."""
         super().format_options(ctx, formatter)
@@ -145,7 +149,7 @@ class _CommandWithFlags(click.Command):
 )
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED, metavar="")
 @json_option
-@click.help_option("-h", "--help", hidden=True)
+@click.help_option("--help", hidden=True)
 def model_server(flags: tuple[str, ...], as_json: bool) -> None:
     """Serve models over TensorFlow Serving's gRPC and REST API until Ctrl-C.
 

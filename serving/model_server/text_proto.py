@@ -50,6 +50,7 @@ def parse_text_proto(
         return text_format.Parse(text, kind())
     except text_format.ParseError as error:
         found = f"line {error.GetLine()}" if secret else str(error)
+        found = found.replace(f"{kind.DESCRIPTOR.file.package}.", "tensorflow.serving.")
         raise ConfigError(
             f"{where}: Error parsing text-format tensorflow.serving.{kind.DESCRIPTOR.name}: {found}"
             + (f" ({hint})" if hint else "")

@@ -49,8 +49,8 @@ class Incoming(HTTPRequestParser):
         consumed: int = super().received(data)
         if self.completed:
             self.received_at = time.monotonic()
-        if self.error is not None:
-            self.expect_continue = False  # what is refused need not be sent
+            # Refused, or without a body. Waitress waits for one after its 100.
+            self.expect_continue = False
         return consumed
 
 

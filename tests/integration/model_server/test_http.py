@@ -104,6 +104,21 @@ def test_a_client_that_waits_for_continue(raw: socket.socket) -> None:
     assert answer(raw)[:2] == (200, ANSWER)
 
 
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([f"POST {PATH} HTTP/1.1", "Expect: 100-continue", "Content-Length: 0"], 400),
+        ([f"POST {PATH} HTTP/1.1", "Expect: 100-continue"], 400),
+        (["GET /v1/models/m HTTP/1.1", "Expect: 100-continue"], 200),
+    ],
+)
+def test_a_client_that_waits_for_continue_and_has_no_body(
+    raw: socket.socket, lines: list[str], status: int
+) -> None:
+    raw.sendall(request(*lines))
+    assert answer(raw)[0] == status
+
+
 def test_head(connection: http.client.HTTPConnection) -> None:
     connection.request("HEAD", "/v1/models/m")
     response = connection.getresponse()

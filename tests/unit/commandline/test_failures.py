@@ -58,6 +58,7 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
         ("gateway --model cnn --bind 127.0.0.1:{taken}", 1, "choose another with --bind"),
         ("gateway --make-key a/b", 2, "expected letters, digits, - and _"),
         ("model-server --prot=8500", 2, "did you mean --port?"),
+        ("model-server -model_base_path=m", 2, "-model_base_path: did you mean --model"),
         ("model-server --port=many --model_base_path=models", 2, "expected 0 to 65535 or auto"),
         (f"predict {AWAY}", 3, "start a server with `rockstar serve`"),
         ("predict --model cnn absent.png", 1, "absent.png"),

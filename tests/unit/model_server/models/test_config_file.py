@@ -90,7 +90,7 @@ def one(fields: str) -> str:
             "model_config_list { config { name: 3 } }",
             "Error parsing text-format tensorflow.serving.ModelServerConfig: 1:36",
         ),
-        (one("nom: 'm'"), 'no field named "nom"'),
+        (one("nom: 'm'"), '"tensorflow.serving.ModelConfig" has no field named "nom"'),
         (
             one("name: 'm'"),
             "Expected model m to have an absolute path or URI; got base_path()=",
