@@ -8,9 +8,13 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens at an address; port 0 picks a free one.
 
+    As in gRPC, 0.0.0.0 and :: are all addresses of the machine, those of IPv6 included.
+
     Raises:
         OSError: taken, not allowed, or no such host.
     """
+    if host in _EVERYWHERE and socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

@@ -130,12 +130,15 @@ def test_paths_that_cannot_be_sockets(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
-@pytest.mark.parametrize("host", ["::1", "::"])
-def test_ipv6(tmp_path: Path, host: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "said"), [("::1", "[::1]:"), ("::", "[::1]:"), ("0.0.0.0", "127.0.0.1:")]
+)
+def test_ipv6(tmp_path: Path, host: str, said: str) -> None:
+    """As TensorFlow Serving, the server also listens on IPv6 by default, over gRPC and REST."""
     with new_server(tmp_path, GrpcOptions(), RestOptions(), host) as server:
-        assert str(server.grpc_address).startswith("[::1]:")
-        assert state(str(server.grpc_address)) == 30
-        assert str(server.rest_address).startswith("[::1]:")
+        assert str(server.grpc_address).startswith(said)
+        assert state(f"[::1]:{server.grpc_port}") == 30
+        assert str(server.rest_address).startswith(said)
         assert server.rest_port
         socket.create_connection(("::1", server.rest_port), timeout=30).close()
 
