@@ -32,7 +32,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def warn(given: argparse.Namespace) -> None:
     """Log one line on those that are given, if any are."""
-    found = [name for name in REASONS if getattr(given, name) is not None]
+    # An empty value, which templates of manifests write, is none.
+    found = [name for name in REASONS if getattr(given, name)]
     if found:
         reasons = "; ".join(f"--{name} ({REASONS[name]})" for name in found)
         log.warning("flags of TensorFlow Serving without effect here: %s", reasons)

@@ -99,7 +99,12 @@ def channel_arguments(text: str) -> dict[str, int | str]:
 
 
 def path(text: str) -> Path | None:
-    """A path; None for an empty text, with which scripts say that there is none."""
+    """A path, or its file:// URL; None for an empty text, with which scripts say there is none."""
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme == "file":
+        return Path(rest)
+    if separator and scheme.isalnum():
+        raise argparse.ArgumentTypeError(f"expected a path on this machine, got {text!r}")
     return Path(text) if text else None
 
 

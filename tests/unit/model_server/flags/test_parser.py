@@ -74,6 +74,10 @@ def test_booleans(text: str) -> None:
         ),
         ([MODEL, "--log_format=xml"], "argument --log_format: invalid choice: 'xml'"),
         ([MODEL, "--grpc_max_threads=0"], "argument --grpc_max_threads: expected at least 1"),
+        (
+            ["--model_config_file=s3://bucket/models.config"],
+            "argument --model_config_file: expected a path on this machine, got 's3://bucket/",
+        ),
         ([MODEL, "--model_name="], "--model_name: expected a name, got ''"),
         (
             [MODEL, "--file_system_poll_wait_seconds=nan"],
@@ -109,8 +113,9 @@ def test_the_config_file_wins(tmp_path: Path) -> None:
     file.write_text(
         'model_config_list { config { name: "a" base_path: "/a" model_type: TENSORFLOW } }'
     )
-    options = parse_flags([MODEL, f"--model_config_file={file}"]).options
-    assert [model.name for model in options.models] == ["a"]
+    for path in (str(file), file.as_uri()):
+        options = parse_flags([MODEL, f"--model_config_file={path}"]).options
+        assert [model.name for model in options.models] == ["a"]
 
 
 def test_other_file_systems_are_refused() -> None:

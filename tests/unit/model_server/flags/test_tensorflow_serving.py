@@ -75,6 +75,7 @@ def test_numbers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_texts_may_be_empty(name: str) -> None:
+def test_texts_may_be_empty(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """Scripts pass on variables that are not set. What is given twice counts as given last."""
     parse_flags([f"--{name}=", *MODEL])
+    assert not caplog.messages
