@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from serving.model_server.engines.engine import LoadError
-from serving.model_server.engines.tensorflow_ops import register, unregistered_op
+from serving.model_server.engines.tensorflow_ops import (
+    python_op,
+    register,
+    unregistered_op,
+    without_python,
+)
 from serving.model_server.options import EngineOptions
 
 _VARIABLES = "variables/variables.index"
@@ -49,6 +54,9 @@ def load_saved_model(folder: Path, options: EngineOptions) -> LoadedModel:
         try:
             with graph.as_default():
                 loaded = _restore(tf, session, folder, options)
+            op = python_op(loaded.graph_def)
+            if op is not None:
+                raise ValueError(without_python(op))
             signatures = dict(sorted(loaded.signature_def.items()))
             return LoadedModel(graph, session, signatures, loaded.graph_def)
         # It raises RuntimeError (tags), OSError, ValueError and errors of operations.

@@ -8,7 +8,15 @@ import importlib
 import importlib.util
 import re
 from dataclasses import dataclass
+from typing import Any
 
+# They call functions of the Python process that made the graph. TensorFlow Serving lacks them.
+_PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+_NO_PYTHON = (
+    "the model calls a Python function, which a SavedModel does not contain: export it with "
+    "TensorFlow's own operations instead of tf.py_function, tf.numpy_function and tf.py_func"
+)
+_NO_FUNCTION = "Could not find callback with key="
 _UNREGISTERED = re.compile(r"Op type not registered '([^']+)'")
 
 
@@ -47,6 +55,21 @@ def unregistered_op(error: Exception) -> str | None:
     """The operation without which TensorFlow cannot load a model, if that is what is wrong."""
     found = _UNREGISTERED.search(str(error))
     return found[1] if found else None
+
+
+def python_op(graph_def: Any) -> str | None:
+    """An operation of a graph, not of its functions, that calls Python, if there is one."""
+    return next((node.op for node in graph_def.node if node.op in _PYTHON_OPS), None)
+
+
+def without_python(op: str) -> str:
+    """The error of a model with such an operation, which begins as TensorFlow Serving's."""
+    return f"No OpKernel was registered to support Op '{op}': {_NO_PYTHON}"
+
+
+def run_error(message: str) -> str:
+    """The message of a failed run, without the Python traceback of a function that is missing."""
+    return _NO_PYTHON if _NO_FUNCTION in message else message
 
 
 def register(op: str, tensorflow_version: str) -> None:

@@ -11,6 +11,7 @@ from serving.api.messages.signature_pb2 import SignatureDef
 from serving.api.status import Code, StatusError
 from serving.model_server.deadline import Deadline
 from serving.model_server.engines.tensorflow_loader import load_saved_model
+from serving.model_server.engines.tensorflow_ops import run_error
 from serving.model_server.options import EngineOptions
 
 # A tensor of the graph as the session takes it.
@@ -69,7 +70,7 @@ class TensorFlowSession:
                 self._session._session, buffer, feeds, fetches, [], None
             )
         except OpError as error:
-            raise StatusError(Code(error.error_code), error.message) from error
+            raise StatusError(Code(error.error_code), run_error(error.message)) from error
         except UnicodeDecodeError as error:
             # A message that quotes bytes of the request, such as those that are no tf.Example.
             message = error.object.decode("utf-8", "backslashreplace")

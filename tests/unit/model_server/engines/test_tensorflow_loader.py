@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.api.status import Code, StatusError
 from serving.model_server.engines.engine import LoadError
 from serving.model_server.engines.tensorflow import TensorFlowEngine
 from serving.model_server.options import EngineOptions
@@ -183,3 +184,40 @@ def test_a_package_that_does_not_help(
     package(tmp_path, monkeypatch, code)
     with pytest.raises(LoadError, match=reason):
         TensorFlowEngine(with_op("CaseFoldUTF8"))
+
+
+def numpy_function(x: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.ensure_shape(tf.numpy_function(np.negative, [x], tf.float32), [None])
+
+
+def test_a_graph_that_calls_python_does_not_load(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    builder = tf.compat.v1.saved_model.Builder(str(tmp_path / "1"))
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None])
+        add(builder.add_meta_graph_and_variables, ["serve"], x, numpy_function(x), sess=session)
+    builder.save()
+    with pytest.raises(
+        LoadError, match="to support Op 'PyFunc': the model calls a Python function"
+    ):
+        answer(tmp_path / "1")
+
+
+def test_a_function_that_calls_python_fails_alone(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.f = tf.function(
+        lambda x: {"y": x * 3, "z": numpy_function(x)},
+        input_signature=[tf.TensorSpec([None], tf.float32, "x")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.f)
+    file = tmp_path / "1" / "saved_model.pb"
+    file.write_bytes(file.read_bytes().replace(b"pyfunc_", b"unknown"))  # as in another process
+    with pytest.raises(StatusError, match="the model calls a Python function, which") as caught:
+        answer(tmp_path / "1", output="z")
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert "Traceback" not in caught.value.message
