@@ -1,5 +1,6 @@
 """The HTTP server under the REST API: waitress, with a stop that lets requests finish."""
 
+import resource
 import socket
 import threading
 import time
@@ -19,9 +20,22 @@ _QUIET_SECONDS = 0.1
 # Bytes that are received at once, and connections (waitress's own limit is 100).
 _RECEIVED_BYTES = 256 * 2**10
 _CONNECTIONS = 1000
+# Open files that are left for gRPC, models and logs.
+_OTHER_FILES = 100
 _NEVER = 2**62
 # How long threads that have nothing to do any more may take to notice that.
 _END_SECONDS = 0.5
+
+
+def connection_limit() -> int:
+    """How many connections are taken; more wait until others close.
+
+    Without a free file for a connection, waitress would try without a pause, and log each failure.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return _CONNECTIONS
+    return min(_CONNECTIONS, max(files - _OTHER_FILES, files // 2))
 
 
 class RestServer:
@@ -40,7 +54,7 @@ class RestServer:
             inbuf_overflow=_NEVER,
             outbuf_overflow=_NEVER,
             recv_bytes=_RECEIVED_BYTES,
-            connection_limit=_CONNECTIONS,
+            connection_limit=connection_limit(),
             asyncore_use_poll=True,
             ident="RockstarTF",
         )
