@@ -34,6 +34,9 @@ def find_models(folder: Path) -> dict[str, Path]:
         models = {path.name: path for path in sorted(folder.iterdir()) if _has_version(path)}
     except OSError as error:
         raise ModelFolderError(f"{folder} cannot be read: {error.strerror}") from error
+    if not models and _has_version(folder):
+        around = folder.absolute().parent
+        raise ModelFolderError(f"{folder} is a model; name the folder that holds it: {around}")
     if not models:
         raise ModelFolderError(f"{folder} holds no model (MODEL/1/…); {train}")
     return models

@@ -18,6 +18,9 @@ def test_what_holds_no_model_says_what_to_do(tmp_path):
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ModelFolderError, match="rockstar train"):
             find_models(folder)
+    (tmp_path / "cnn" / "1").mkdir(parents=True)
+    with pytest.raises(ModelFolderError, match=f"is a model; name the folder .*: {tmp_path}$"):
+        find_models(tmp_path / "cnn")
     file = tmp_path / "file"
     file.write_text("x")
     with pytest.raises(ModelFolderError, match="is not a folder"):
