@@ -149,12 +149,13 @@ def test_an_address_of_another_machine(tmp_path: Path, host: str) -> None:
     assert message.startswith(f"cannot listen on {host}:12345 (--port): ")
 
 
-def test_a_taken_port_is_found_out_before_models_are_loaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_taken_port_is_found_out_before_models_are_loaded(tmp_path: Path, host: str) -> None:
     loader = FakeLoader()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        message = failure(new_server(tmp_path, GrpcOptions(port=port), loader=loader))
-    assert message.startswith(f"cannot listen on 127.0.0.1:{port} (--port): ")
+        message = failure(new_server(tmp_path, GrpcOptions(port=port), host=host, loader=loader))
+    assert message == f"cannot listen on {host}:{port} (--port): Address already in use"
     assert not loader.attempts
 
 
