@@ -41,8 +41,9 @@ def main(
             for image, before, after in zip(batch, befores, afters, strict=True):
                 same += before.label == after.label
                 if before.label != after.label:
-                    was = f"{before.label} ({before.score:.3f})"
-                    click.echo(f"{image}: {was} becomes {after.label} ({after.score:.3f})")
+                    was = f"{before.label or 'not sure'} ({before.score:.3f})"
+                    now = f"{after.label or 'not sure'} ({after.score:.3f})"
+                    click.echo(f"{image}: {was} becomes {now}")
     share = same / len(images)
     click.echo(f"{same} of {len(images)} answers are the same ({share:.2%})")
     sys.exit(share < agreement)
