@@ -77,7 +77,7 @@ def started(*arguments: str, address_file: Path) -> Iterator[Any]:
 def serve(models: Path, folder: Path) -> None:
     """Predict through `rockstar serve` over HTTP, gRPC and TensorFlow Serving's REST API."""
     image = png(stroke())
-    ports = ("--port=0", "--grpc-port=0", "--rest-port=0", "--workers=1")
+    ports = ("--port=0", "--grpc-port=0", "--rest-port=0", "--workers=1", "--log-format=json")
     arguments = ("serve", f"--models={models}", "--json", *ports)
     with started(*arguments, address_file=folder / "serve.json") as addresses:
         with HttpClient(addresses["http"]) as http:
