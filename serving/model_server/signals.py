@@ -15,9 +15,13 @@ class Signals:
     """The first one asks a server that runs to stop; the next one ends the process at once."""
 
     def __init__(self) -> None:
-        # A handler may use it whatever it interrupts; for the lock of an Event it might wait for
-        # ever, where it interrupts who holds it.
+        # A handler may use it whatever it interrupts; the lock of an Event could deadlock.
         self._received: SimpleQueue[int] = SimpleQueue()
+        # Python runs handlers in the main thread, between two of its steps: a signal that comes
+        # just before that thread blocks would go unnoticed. This pipe gets a byte at once.
+        self._wakeup, pipe = os.pipe()
+        os.set_blocking(pipe, False)
+        signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
         self._stopping = False
         self._clean_up: Callable[[], None] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -33,6 +37,8 @@ class Signals:
 
     def wait(self) -> None:
         """Return when the server shall stop."""
+        while self._received.empty():
+            os.read(self._wakeup, 1)
         name = signal.Signals(self._received.get()).name
         log.info("%s: stopping, requests in flight finish", name)
 

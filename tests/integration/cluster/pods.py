@@ -53,6 +53,7 @@ class Pods:
         config = self._logs / f"{address}.config"
         config.write_text(
             f'model_config_list {{ config {{ name: "cnn" base_path: "{self._models}/cnn" '
+            'model_platform: "tensorflow" '
             f"model_version_policy {{ specific {{ versions: {version} }} }} }} }}"
         )
         command = [
