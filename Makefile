@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-MESSAGES := serving/api/messages
+MESSAGES := contract/tfs_api/messages
 IMAGES ?= gateway embedded
 # Variables, because `call` would split them at their commas.
 TRAIN = .[train]
@@ -54,15 +54,15 @@ check: .venv/dev.stamp  ## format, lint, types, generated code
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	@rm -rf build/generated && mkdir -p build/generated
-	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=build/generated --pyi_out=build/generated $(MESSAGES)/*.proto
-	@for f in build/generated/$(MESSAGES)/*; do cmp $$f $(MESSAGES)/$$(basename $$f) || { echo "Generated code is stale: make generate"; exit 1; }; done
+	@$(BIN)/python -m grpc_tools.protoc -I contract --python_out=build/generated --pyi_out=build/generated $(MESSAGES)/*.proto
+	@for f in build/generated/tfs_api/messages/*; do cmp $$f $(MESSAGES)/$$(basename $$f) || { echo "Generated code is stale: make generate"; exit 1; }; done
 
 format: .venv/dev.stamp  ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 generate: .venv/dev.stamp  ## regenerate the message classes from their .proto files
-	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. $(MESSAGES)/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I contract --python_out=contract --pyi_out=contract $(MESSAGES)/*.proto
 
 lock:  ## pin every dependency again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml --output-file constraints.txt

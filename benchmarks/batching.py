@@ -27,14 +27,14 @@ import click
 import grpc
 import numpy as np
 
-from serving.api.services import PREDICT
-from serving.api.signature import DEFAULT_SIGNATURE
-from serving.api.tensors import to_proto
-from serving.model_server.batching.batcher import Batcher
-from serving.model_server.batching.parameters import read_parameters
-from serving.model_server.engines.litert import LiteRTEngine
-from serving.model_server.models.versions import scan
-from serving.model_server.options import BatchingOptions
+from rockstar_serving.model_server.batching.batcher import Batcher
+from rockstar_serving.model_server.batching.parameters import read_parameters
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_serving.model_server.models.versions import scan
+from rockstar_serving.model_server.options import BatchingOptions
+from tfs_api.services import PREDICT
+from tfs_api.signature import DEFAULT_SIGNATURE
+from tfs_api.tensors import to_proto
 
 Ask = Callable[[], object]
 
@@ -150,7 +150,7 @@ def _server(version: Path, parameters: Path | None) -> Iterator[Ask]:
         flags.append("--grpc_max_threads=64")
     with tempfile.TemporaryDirectory() as folder:
         address_file = Path(folder) / "address.json"
-        command = [sys.executable, "-m", "serving.model_server", *flags]
+        command = [sys.executable, "-m", "rockstar_serving.model_server", *flags]
         process = subprocess.Popen(
             [*command, f"--address_file={address_file}"], stderr=subprocess.DEVNULL
         )

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from clients.bulk.sources import Paths
+from rockstar_client.bulk.sources import Paths
 
 # Items in a request, and connections.
 SETTINGS = ((64, 4), (64, 8), (128, 4), (128, 8), (256, 4), (256, 8))
@@ -109,7 +109,7 @@ def _bulk(command: list[str]) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", "rockstar", *command, "-o", str(Path(folder) / "out.csv")],
+            [sys.executable, "-m", "rockstar_cli", *command, "-o", str(Path(folder) / "out.csv")],
             stderr=subprocess.PIPE,
             text=True,
             check=False,

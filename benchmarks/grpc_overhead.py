@@ -26,10 +26,10 @@ import grpc
 import numpy as np
 
 from benchmarks.logistic import INPUT, PIXELS, make_logistic
-from serving.api.services import PREDICT
-from serving.api.tensors import to_proto
-from serving.model_server.grpc_api.server import new_server
-from serving.model_server.options import GrpcOptions
+from rockstar_serving.model_server.grpc_api.server import new_server
+from rockstar_serving.model_server.options import GrpcOptions
+from tfs_api.services import PREDICT
+from tfs_api.tensors import to_proto
 
 ECHO_PATH = "/echo/Echo"
 SPAWN = multiprocessing.get_context("spawn")
@@ -144,7 +144,12 @@ def _model_server(base_path: Path) -> Iterator[str]:
     address_file = base_path.parent / "address.json"
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "serving.model_server", f"--model_base_path={base_path}"),
+            *(
+                sys.executable,
+                "-m",
+                "rockstar_serving.model_server",
+                f"--model_base_path={base_path}",
+            ),
             *("--host=127.0.0.1", "--port=auto", f"--address_file={address_file}"),
             "--prefer_tflite_model",
         ],

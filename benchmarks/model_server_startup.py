@@ -21,8 +21,8 @@ import grpc
 import numpy as np
 
 from benchmarks.logistic import INPUT, PIXELS, make_logistic
-from serving.api.services import PREDICT
-from serving.api.tensors import to_proto
+from tfs_api.services import PREDICT
+from tfs_api.tensors import to_proto
 
 IMPORTS = "import grpc, numpy, ai_edge_litert.interpreter, google.protobuf.any_pb2"
 
@@ -55,7 +55,7 @@ def _first_predict(base_path: Path) -> float:
     # A socket appears at once where a port would have to be told first.
     socket_path = base_path.parent / "server.sock"
     command = [
-        *(sys.executable, "-m", "serving.model_server", f"--model_base_path={base_path}"),
+        *(sys.executable, "-m", "rockstar_serving.model_server", f"--model_base_path={base_path}"),
         *("--port=0", f"--grpc_socket_path={socket_path}", "--prefer_tflite_model"),
     ]
     started = time.perf_counter()

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from serving.contract import CONTRACT_FILE, PREDICT_SIGNATURE, Contract, ImageInput
-from serving.images import decode_image
-from serving.model_server.engines.litert import LiteRTEngine
-from serving.preprocessing import preprocess
-from training.datasets import load, split
+from rockstar_contract.contract import CONTRACT_FILE, PREDICT_SIGNATURE, Contract, ImageInput
+from rockstar_contract.images import decode_image
+from rockstar_contract.preprocessing import preprocess
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_training.datasets import load, split
 
 # float32.
 Floats = NDArray[Any]

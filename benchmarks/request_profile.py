@@ -26,11 +26,11 @@ from benchmarks.serving.system import Request
 # A sample is of the first stage that one of its frames belongs to.
 _WITHIN = {
     "running the model": ("ai_edge_litert/",),
-    "decoding the image": ("serving/images.py",),
-    "preparing it": ("serving/preprocessing.py", "predict/batch.py"),
+    "decoding the image": ("contract/rockstar_contract/images.py",),
+    "preparing it": ("contract/rockstar_contract/preprocessing.py", "predict/batch.py"),
     "counting": ("metrics/observer.py", "observing/drift.py"),
     "logging": ("observing/access_log.py",),
-    "the answer's labels and JSON": ("serving/labels.py", "predict/answers.py"),
+    "the answer's labels and JSON": ("contract/rockstar_contract/labels.py", "predict/answers.py"),
     "reading, writing and waiting for connections": (
         "SharedWorker._answer",
         "SharedWorker._readable",
@@ -78,7 +78,7 @@ def main(models: Path, image: Path, model: str, connections: int, seconds: int, 
 @contextmanager
 def _service(models: Path, port: int) -> Iterator[list[int]]:
     """The pids of the gateway's workers, from when it answers until the end."""
-    command = [sys.executable, "-m", "rockstar", "serve", f"--models={models}"]
+    command = [sys.executable, "-m", "rockstar_cli", "serve", f"--models={models}"]
     ports = [f"--port={port}", "--grpc-port=0", "--rest-port=0"]
     process = subprocess.Popen(
         [*command, *ports], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -87,7 +87,9 @@ def _service(models: Path, port: int) -> Iterator[list[int]]:
         # Ends with the last line that it prints when it is ready, or with its end.
         if not any("Ctrl-C" in line for line in process.stdout or ()):
             raise click.ClickException(f"rockstar serve --models {models} ended: try it alone")
-        (gateway,) = (pid for pid in _children(process.pid) if "serving.gateway" in _command(pid))
+        (gateway,) = (
+            pid for pid in _children(process.pid) if "rockstar_serving.gateway" in _command(pid)
+        )
         yield _children(gateway)
     finally:
         process.terminate()

@@ -26,7 +26,7 @@ import numpy as np
 import requests
 from PIL import Image
 
-from serving.gateway.config import GatewayConfig
+from rockstar_serving.gateway.config import GatewayConfig
 
 ROOT = Path(__file__).parents[1]
 MODEL, SIDE = "cnn", 20
@@ -133,7 +133,12 @@ def running(models: Path) -> Iterator[tuple[str, Usage, Usage]]:
         config.write_text(text.replace('"/models', f'"{models.resolve()}'))
         flags = ["--port=auto", f"--address_file={address}", f"--model_config_file={config}"]
         with _process(
-            ["serving.model_server", *flags, "--prefer_tflite_model", "--num_tflite_pools=2"],
+            [
+                "rockstar_serving.model_server",
+                *flags,
+                "--prefer_tflite_model",
+                "--num_tflite_pools=2",
+            ],
             {},
             log,
         ) as server:
@@ -143,7 +148,9 @@ def running(models: Path) -> Iterator[tuple[str, Usage, Usage]]:
                 bound = {"ROCKSTAR_BIND": f"fd://{listener.fileno()}", "ROCKSTAR_DRAIN": "0"}
                 settings = _settings() | bound | {"ROCKSTAR_UPSTREAM": upstream}
                 url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-                with _process(["serving.gateway"], settings, log, listener.fileno()) as gateway:
+                with _process(
+                    ["rockstar_serving.gateway"], settings, log, listener.fileno()
+                ) as gateway:
                     _until(lambda: _ready(url), gateway, log.name)
                     yield url, Usage(gateway.pid), Usage(server.pid)
 

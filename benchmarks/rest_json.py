@@ -2,8 +2,8 @@
 
     python -m benchmarks.rest_json [--requests 40]
 
-Exports a logistic model (784 in, 10 out) to LiteRT, starts `python -m serving.model_server` as a
-user does, and asks it over one kept connection, one request after the other. Then it asks a second
+Exports a logistic model (784 in, 10 out) to LiteRT, starts `rockstar model-server` as a user
+does, and asks it over one kept connection, one request after the other. Then it asks a second
 server, the same program with a clock around its stages (benchmarks/rest_profile.py): processor time
 of each stage in its thread, against that of the whole process, the kernel's share included.
 
@@ -30,7 +30,7 @@ import numpy as np
 from benchmarks.rest_profile import LIBRARY, MODEL
 
 ROWS, SIZE, CLASSES = 1000, 784, 10
-SERVER = "serving.model_server"
+SERVER = "rockstar_serving.model_server"
 WARM_UP = 5
 
 

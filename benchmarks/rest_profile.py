@@ -1,4 +1,4 @@
-"""`python -m serving.model_server`, with a file that says where the time of each request went.
+"""`rockstar model-server`, with a file that says where the time of each request went.
 
     python -m benchmarks.rest_profile PROFILE [flags of the model server]
 
@@ -17,11 +17,11 @@ from typing import Any, TextIO
 import orjson
 
 from benchmarks.stages import Stages
-from serving.api import json_document, json_response, json_tensors, json_values
-from serving.model_server import command as program
-from serving.model_server.engines.litert import LiteRTEngine
-from serving.model_server.rest_api import service
-from serving.model_server.rest_api.channel import Channel
+from rockstar_serving.model_server import command as program
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_serving.model_server.rest_api import service
+from rockstar_serving.model_server.rest_api.channel import Channel
+from tfs_api import json_document, json_response, json_tensors, json_values
 
 LIBRARY = "JSON library"
 MODEL = "model"

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import click
 
-from clients.errors import UnavailableError
-from clients.http import HttpClient
-from clients.retry import NEVER_AGAIN
+from rockstar_client.errors import UnavailableError
+from rockstar_client.http import HttpClient
+from rockstar_client.retry import NEVER_AGAIN
 
 
 @click.command()
@@ -49,7 +49,7 @@ def main(models: Path, image: Path, model: str, port: int, rounds: int) -> None:
 
 
 def _serve(models: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "rockstar", "serve", f"--models={models}"]
+    command = [sys.executable, "-m", "rockstar_cli", "serve", f"--models={models}"]
     ports = [f"--port={port}", "--grpc-port=0", "--rest-port=0"]
     return subprocess.Popen(
         [*command, *ports], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

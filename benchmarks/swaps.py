@@ -28,13 +28,13 @@ import grpc
 import numpy as np
 import requests
 
-from serving.api import services
-from serving.api.messages.prediction_pb2 import (
+from tfs_api import services
+from tfs_api.messages.prediction_pb2 import (
     GetModelMetadataRequest,
     PredictRequest,
     SignatureDefMap,
 )
-from serving.api.tensors import WIRE_TYPES, to_proto
+from tfs_api.tensors import WIRE_TYPES, to_proto
 
 # After so many swaps memory counts as settled.
 FIRST = 10
@@ -115,7 +115,7 @@ def publish(version: Path, base_path: Path, number: int) -> None:
 def server(base_path: Path, address_file: Path, flags: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """A running model server, with its addresses and process id."""
     command = [
-        *(sys.executable, "-m", "serving.model_server", "--host=127.0.0.1"),
+        *(sys.executable, "-m", "rockstar_serving.model_server", "--host=127.0.0.1"),
         *(f"--model_base_path={base_path}", "--port=auto", "--rest_api_port=auto"),
         *(f"--address_file={address_file}", *flags),
     ]

@@ -56,11 +56,11 @@ def main(data_dir: str | None, only: tuple[str, ...]) -> None:
 
 
 def _run(row: Row, settings: dict[str, Any], workdir: Path) -> str:
-    from training.config import config_for
-    from training.models import build, multiply_adds
-    from training.progress import shown
-    from training.task import Task
-    from training.train import train_and_evaluate
+    from rockstar_training.config import config_for
+    from rockstar_training.models import build, multiply_adds
+    from rockstar_training.progress import shown
+    from rockstar_training.task import Task
+    from rockstar_training.train import train_and_evaluate
 
     config = config_for(row.model, **settings)
     with shown(f"Training {row.name}", config.epochs) as progress:

@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from serving.contract import CONTRACT_FILE, PREDICT_SIGNATURE, Contract, ImageInput
-from serving.model_server.engines.litert import LiteRTEngine
-from serving.preprocessing import preprocess
-from training.datasets import load_arrays
+from rockstar_contract.contract import CONTRACT_FILE, PREDICT_SIGNATURE, Contract, ImageInput
+from rockstar_contract.preprocessing import preprocess
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_training.datasets import load_arrays
 
 BATCH = 500
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from clients import CallError, GrpcClient
+from rockstar_client import CallError, GrpcClient
 
 BATCH = 64
 

@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clients.answer import Answer
-from clients.grpc import GrpcClient
-from clients.http import HttpClient
-from serving.serve import Addresses, require_free_ports
-from serving.serve_options import ServeOptions
-from serving.supervisor import ServeError
-from training.datasets import load
-from training.defaults import CLASSIFIERS
+from rockstar_client.answer import Answer
+from rockstar_client.grpc import GrpcClient
+from rockstar_client.http import HttpClient
+from rockstar_serving.serve import Addresses, require_free_ports
+from rockstar_serving.serve_options import ServeOptions
+from rockstar_serving.supervisor import ServeError
+from rockstar_training.datasets import load
+from rockstar_training.defaults import CLASSIFIERS
 
 BATCH = 40
 OVER_GRPC = 40
@@ -120,7 +120,7 @@ def train(model: str, workdir: Path) -> None:
     if (workdir / "models" / model / "1").is_dir():
         click.echo(f"Trained before; rm -r {workdir} starts over.")
         return
-    command = [sys.executable, "-m", "rockstar", "train", model, "--workdir", str(workdir)]
+    command = [sys.executable, "-m", "rockstar_cli", "train", model, "--workdir", str(workdir)]
     done = subprocess.run(command, check=False)
     if done.returncode:
         raise click.ClickException(f"training the {model} model failed")

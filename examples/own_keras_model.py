@@ -14,11 +14,11 @@ import click
 import keras
 import numpy as np
 
-from serving.contract import Contract, DataSet, ImageInput, utc_now
-from serving.inputs import prepare
-from serving.preprocessing import Centre, Fit, Grey, Scale
-from training.export import export
-from training.prepared import GoldenSamples, input_statistics
+from rockstar_contract.contract import Contract, DataSet, ImageInput, utc_now
+from rockstar_contract.inputs import prepare
+from rockstar_contract.preprocessing import Centre, Fit, Grey, Scale
+from rockstar_training.export import export
+from rockstar_training.prepared import GoldenSamples, input_statistics
 
 STEPS = (Grey(), Scale(), Fit(height=12, width=12), Centre(height=16, width=16))
 SPEC = ImageInput(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
-from clients import CallError, HttpClient, InvalidRequestError
-from serving.limits import IMAGE_SUFFIXES
+from rockstar_client import CallError, HttpClient, InvalidRequestError
+from rockstar_contract.limits import IMAGE_SUFFIXES
 
 
 @click.command()

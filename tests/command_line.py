@@ -8,7 +8,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from rockstar import cli
+from rockstar_cli.__main__ import cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,6 +31,6 @@ def invoke_json(*arguments: object) -> dict:
 def start(*arguments: object, **options) -> subprocess.Popen:
     """Start the command as a process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
-    command = [sys.executable, "-m", "rockstar", *map(str, arguments)]
+    command = [sys.executable, "-m", "rockstar_cli", *map(str, arguments)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen(command, env=environment, **options)

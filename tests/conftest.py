@@ -13,7 +13,7 @@ from tests.rest_models import write_models
 from tests.saved_models import SavedModels
 
 if TYPE_CHECKING:
-    from training.train import TrainingResult
+    from rockstar_training.train import TrainingResult
 
 
 def pytest_configure() -> None:
@@ -62,9 +62,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def trained_models(tmp_path_factory: pytest.TempPathFactory) -> TrainedModels:
     """Logistic, mlp and cnn with their default configuration: about half a minute, once."""
     # TensorFlow is imported only by who asks for this.
-    from training.config import config_for
-    from training.defaults import CLASSIFIERS
-    from training.train import train_and_evaluate
+    from rockstar_training.config import config_for
+    from rockstar_training.defaults import CLASSIFIERS
+    from rockstar_training.train import train_and_evaluate
 
     workdir = tmp_path_factory.mktemp("trained")
     return TrainedModels(

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from serving.contract import Contract, DataSet, ImageInput, Statistics, utc_now
-from serving.preprocessing import (
+from rockstar_contract.contract import Contract, DataSet, ImageInput, Statistics, utc_now
+from rockstar_contract.preprocessing import (
     Centre,
     CropToContent,
     Fit,

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from serving.api.messages.example_pb2 import Example
-from serving.api.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, Signature
-from serving.api.status import Code, StatusError
-from serving.model_server.deadline import NO_DEADLINE, Deadline
-from serving.model_server.engines.engine import ServableId
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.engines.engine import ServableId
 from tests.fake_engine import DOUBLE, spec
+from tfs_api.messages.example_pb2 import Example
+from tfs_api.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, Signature
+from tfs_api.status import Code, StatusError
 
 EXAMPLES = {"inputs": spec(object, -1)}
 CLASSES = {"classes": spec(object, -1, -1)}

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from serving.api.signature import Signature, TensorSpec
-from serving.model_server.deadline import NO_DEADLINE, Deadline
-from serving.model_server.engines.engine import LoadError, ServableId
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.engines.engine import LoadError, ServableId
+from tfs_api.signature import Signature, TensorSpec
 
 
 def spec(dtype: Any, *shape: int) -> TensorSpec:

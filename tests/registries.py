@@ -4,9 +4,9 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from serving.api.messages.model_server_config_pb2 import ModelConfig, ModelServerConfig
-from serving.manifest import write_manifest
+from rockstar_contract.manifest import write_manifest
 from tests.contracts import make_contract
+from tfs_api.messages.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 
 def add_version(models: Path, model: str, version: int, **changes) -> Path:

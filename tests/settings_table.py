@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from serving.gateway.settings import Setting, settings
+from rockstar_serving.gateway.settings import Setting, settings
 
 
 def rows() -> Iterator[str]:

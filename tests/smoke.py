@@ -21,8 +21,8 @@ import numpy as np
 import requests
 from click.testing import CliRunner
 
-from clients import GrpcClient, HttpClient
-from rockstar import COMMANDS, cli
+from rockstar_cli.__main__ import COMMANDS, cli
+from rockstar_client import GrpcClient, HttpClient
 from tests.images import png, stroke
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,13 @@ def import_everything() -> int:
     count = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name in ("clients", "commandline", "serving"):
+        for name in (
+            "rockstar_client",
+            "rockstar_cli",
+            "rockstar_contract",
+            "rockstar_serving",
+            "tfs_api",
+        ):
             package = importlib.import_module(name)
             for module in pkgutil.walk_packages(package.__path__, f"{name}."):
                 if not module.name.endswith("__main__"):
@@ -58,7 +64,7 @@ def show_help() -> None:
 @contextmanager
 def started(*arguments: str, address_file: Path) -> Iterator[Any]:
     """What a command that serves writes once it answers, to its address file or standard output."""
-    command = [sys.executable, "-m", "rockstar", *arguments]
+    command = [sys.executable, "-m", "rockstar_cli", *arguments]
     output = address_file.with_suffix(".out")
     with output.open("w") as file, subprocess.Popen(command, cwd=ROOT, stdout=file) as server:
         try:

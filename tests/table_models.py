@@ -2,8 +2,8 @@
 
 import msgspec
 
-from serving.contract import Contract, TableInput, TargetStatistics
-from serving.tables import CategoricalColumn, NumericColumn
+from rockstar_contract.contract import Contract, TableInput, TargetStatistics
+from rockstar_contract.tables import CategoricalColumn, NumericColumn
 from tests.contracts import make_contract
 
 COLUMNS = (

@@ -31,7 +31,7 @@ from benchmarks.serving.system import Engine, peer_folder
 from benchmarks.serving.systems import SYSTEMS
 from benchmarks.serving.visits import Visitor
 from benchmarks.serving.workloads import WORKLOADS
-from training.errors import DataError
+from rockstar_training.errors import DataError
 
 _YARDSTICK_TIMEOUT_S = 120.0
 Pythons = dict[tuple[str, Engine], Path]

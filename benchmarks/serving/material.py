@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from benchmarks.serving.system import Engine, Image, Model
-from serving.contract import CONTRACT_FILE, Contract, ImageInput
-from serving.manifest import write_manifest
-from serving.model_folder import ModelFolderError, find_models
+from rockstar_contract.contract import CONTRACT_FILE, Contract, ImageInput
+from rockstar_contract.manifest import write_manifest
+from rockstar_serving.model_folder import ModelFolderError, find_models
 
 MODELS: dict[Model, list[str]] = {"cnn": ["--preset=lecture"], "logistic": []}
 IMAGES = 64
@@ -53,7 +53,7 @@ def train_missing(folder: Path) -> None:
         if model not in there:
             click.echo(f"training {model} on MNIST for one epoch")
             settings = ["--data=mnist", "--epochs=1", f"--workdir={folder}", *options]
-            command = [sys.executable, "-m", "rockstar", "train", model, *settings]
+            command = [sys.executable, "-m", "rockstar_cli", "train", model, *settings]
             subprocess.run(command, check=True)
 
 
@@ -63,7 +63,7 @@ def gather(folder: Path) -> Material:
     Args:
         folder: holds models/, and gets what is made of it.
     """
-    from training.datasets import load
+    from rockstar_training.datasets import load
 
     models = folder / "models"
     dataset = load("mnist")
@@ -80,8 +80,8 @@ def gather(folder: Path) -> Material:
 
 def _named(version_folder: Path, images: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.bool_]]:
     """A model's labels of images, and which of them are the same for plain and prepared pixels."""
-    from serving.model_server.engines.litert import LiteRTEngine
-    from serving.preprocessing import preprocess
+    from rockstar_contract.preprocessing import preprocess
+    from rockstar_serving.model_server.engines.litert import LiteRTEngine
 
     contract = Contract.from_json((version_folder / CONTRACT_FILE).read_bytes())
     assert isinstance(contract.input, ImageInput)  # noqa: S101

@@ -11,13 +11,13 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
-from clients.tfserving import TFServingClient
-from serving.gateway.app import create_app
-from serving.gateway.config import GatewayConfig
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import ServerOptions
-from serving.model_server.server import ModelServer
-from training.defaults import CLASSIFIERS
+from rockstar_client.tfserving import TFServingClient
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import ServerOptions
+from rockstar_serving.model_server.server import ModelServer
+from rockstar_training.defaults import CLASSIFIERS
 
 # A busy machine may take long; nothing here is about speed.
 expect.set_options(timeout=30_000)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from werkzeug.serving import make_server
 
-from serving.gateway.app import create_app
+from rockstar_serving.gateway.app import create_app
 from tests.images import png, stroke
 from tests.unit.gateway.conftest import LIMITED, FakeServer
 

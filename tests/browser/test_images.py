@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from playwright.sync_api import Browser, Page
 
-from serving.images import decode_image
+from rockstar_contract.images import decode_image
 
 # On white, as in a page. Of an animation a bitmap holds the first frame; but only an element takes
 # files that lack their end.

@@ -12,8 +12,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from werkzeug.serving import make_server
 
-from serving.gateway.app import create_app
-from serving.images import FORMATS
+from rockstar_contract.images import FORMATS
+from rockstar_serving.gateway.app import create_app
 from tests.shared_data import shared_data
 from tests.table_models import table_classifier
 from tests.unit.gateway.conftest import LIMITED, FakeServer

@@ -34,7 +34,7 @@ def build(work: Path) -> list[str]:
 
 
 def _train(model: str, workdir: Path, *options: str) -> None:
-    command = [sys.executable, "-m", "rockstar", "train", model, f"--workdir={workdir}"]
+    command = [sys.executable, "-m", "rockstar_cli", "train", model, f"--workdir={workdir}"]
     run([*command, "--epochs=6", *options])
 
 

@@ -2,9 +2,9 @@
 
 import requests
 
+from rockstar_training.datasets import load
 from tests.cluster.clusters import ClusterTestError
 from tests.images import png
-from training.datasets import load
 
 # Of digits that the model has mostly seen, after a short training.
 _LEAST_RIGHT = 0.8

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.http import HttpClient
 from examples.demo import read_held_out
+from rockstar_client.http import HttpClient
 from tests.containers.engine import Container, Engine, missing
 from tests.containers.stand_in import make_stand_in
 from tests.waiting import until
@@ -75,7 +75,7 @@ def start_pair(engine: Engine, gateway_image: str, model_server_image: str):
         )
         gateway = engine.start(gateway_image, options=(*options, *settings))
         pair = Pair(model_server, gateway)
-        ready = ("python", "-m", "serving.probe", "http://127.0.0.1:8080/readyz")
+        ready = ("python", "-m", "rockstar_serving.probe", "http://127.0.0.1:8080/readyz")
         try:
             until(lambda: gateway.run(*ready).returncode == 0, 60, "a ready gateway")
         except AssertionError as error:

@@ -45,7 +45,7 @@ def test_says_what_it_is(config):
 
 def test_starts_as_nobody_and_without_a_shell(engine, gateway_image, config):
     assert config["User"] == "10001:10001"
-    assert config["Entrypoint"] == ["python", "-m", "serving.gateway"]
+    assert config["Entrypoint"] == ["python", "-m", "rockstar_serving.gateway"]
     assert engine.image(gateway_image)["Healthcheck"]["Test"][0] == "CMD"
     assert list(config["ExposedPorts"]) == ["8080/tcp"]
 
@@ -93,5 +93,5 @@ def test_no_layer_holds_the_secret_of_the_build(engine, gateway_image, tmp_path)
     archive = tmp_path / "image.tar"
     engine.podman("save", f"--output={archive}", gateway_image)
     with archive.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
-        assert content.find(b"serving/gateway") >= 0
+        assert content.find(b"rockstar_serving/gateway") >= 0
         assert content.find(secret.encode()) == -1

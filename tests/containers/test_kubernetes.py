@@ -67,7 +67,7 @@ class Cluster:
         asked = spec[name]["httpGet"]
         (port,) = [e["containerPort"] for e in spec["ports"] if e["name"] == asked["port"]]
         url = f"http://127.0.0.1:{port}{asked['path']}"
-        command = ("exec", self._name(deployment), "python", "-m", "serving.probe", url)
+        command = ("exec", self._name(deployment), "python", "-m", "rockstar_serving.probe", url)
         return self._run(*command).returncode == 0
 
     def ask(self, image: str, url: str, body: bytes) -> dict:

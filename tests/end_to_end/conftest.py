@@ -43,7 +43,7 @@ def tree(pid: int) -> dict[int, str]:
 
 def rockstar(*arguments: str, **options) -> subprocess.CompletedProcess:
     """Run the command to its end."""
-    command = [sys.executable, "-m", "rockstar", *arguments]
+    command = [sys.executable, "-m", "rockstar_cli", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
 
 
@@ -55,7 +55,7 @@ def starting(folder: Path) -> Iterator:
     def start(models: Path, *arguments: str) -> Service:
         log = folder / f"serve-{len(services)}.log"
         ports = ["--port=0", "--grpc-port=0", "--rest-port=0"]
-        command = [sys.executable, "-m", "rockstar", "serve", f"--models={models}", *ports]
+        command = [sys.executable, "-m", "rockstar_cli", "serve", f"--models={models}", *ports]
         with log.open("w") as file:
             process = subprocess.Popen(
                 [*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=file, text=True

@@ -3,8 +3,8 @@
 import csv
 from pathlib import Path
 
+from rockstar_training.datasets import load
 from tests.images import png
-from training.datasets import load
 
 
 def held_out(run: Path) -> tuple[list[bytes], list[str], list[float]]:

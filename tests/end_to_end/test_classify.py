@@ -9,13 +9,13 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.contract import CONTRACT_FILE, Contract
-from serving.inputs import prepare
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_contract.contract import CONTRACT_FILE, Contract
+from rockstar_contract.inputs import prepare
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import ServerOptions
+from rockstar_serving.model_server.server import ModelServer
+from rockstar_training.defaults import CLASSIFIERS
 from tests.end_to_end.heldout import held_out
-from training.defaults import CLASSIFIERS
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from clients.tfserving import TFServingClient
-from serving.inputs import prepare
+from rockstar_client.tfserving import TFServingClient
+from rockstar_contract.inputs import prepare
 from tests.end_to_end.busy import Busy, busy_at_first
 from tests.end_to_end.conftest import ROOT, Service, starting
 from tests.end_to_end.heldout import held_out
@@ -134,7 +134,7 @@ def test_the_address_that_curl_is_told():
 
 def test_grpc_in_node(run, request, service, seven, tmp_path):
     (tmp_path / "node_modules").symlink_to(node_packages(request.config))
-    (tmp_path / "serving").symlink_to(ROOT / "serving")
+    (tmp_path / "contract").symlink_to(ROOT / "contract")
     program = Program("gRPC", "javascript", ("ask_grpc.mjs",), ("node",))
     command = [*program.write(tmp_path), service.grpc]
     check(run([*command, "cnn", "input.json"]), seven)
@@ -166,7 +166,7 @@ def test_grpc_with_tritonclient(run, request, service, seven, tmp_path):
 @pytest.mark.parametrize(
     ("number", "tools", "stub"),
     [
-        (0, (), "serving/api/services_pb2_grpc.py"),
+        (0, (), "tfs_api/services_pb2_grpc.py"),
         (
             1,
             ("protoc", "protoc-gen-go", "protoc-gen-go-grpc"),
@@ -186,7 +186,7 @@ def test_stubs_are_generated(run, tmp_path, number, tools, stub):
 
 def generate(run, folder, number):
     """Run the command of a language."""
-    (folder / "serving").symlink_to(ROOT / "serving")
+    (folder / "contract").symlink_to(ROOT / "contract")
     files, *commands = snippets(DOCUMENT, "gRPC", "bash")
     command = commands[number].replace("python -m", f"{sys.executable} -m")
     done = run(["bash", "-ec", files + command])
@@ -196,8 +196,8 @@ def generate(run, folder, number):
 ASK_WITH_STUBS = """
 import sys
 import grpc
-from serving.api import services_pb2_grpc
-from serving.api.messages import model_status_pb2
+from tfs_api import services_pb2_grpc
+from tfs_api.messages import model_status_pb2
 
 with grpc.insecure_channel(sys.argv[1]) as channel:
     request = model_status_pb2.GetModelStatusRequest()
@@ -212,8 +212,8 @@ def test_a_generated_stub(run, service, tmp_path):
     generate(run, tmp_path, 0)
     folder = tmp_path / "stubs"
     (folder / "ask.py").write_text(ASK_WITH_STUBS)
-    # This repository's own packages of these names are on the path, after the program's folder.
-    for package in ("serving", "serving/api", "serving/api/messages"):
+    # This repository's own package of this name is on the path, after the program's folder.
+    for package in ("tfs_api", "tfs_api/messages"):
         (folder / package / "__init__.py").touch()
     done = run([sys.executable, "stubs/ask.py", service.grpc])
     assert done.returncode == 0, done.stderr

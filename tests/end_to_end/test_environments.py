@@ -38,7 +38,7 @@ def versions(url: str) -> list[str]:
 
 def test_without_standard_streams_behind_a_proxy_and_with_a_swapped_link(current):
     http, grpc, rest = free_ports(3)
-    command = [sys.executable, "-m", "rockstar", "serve", f"--models={current}", "--workers=1"]
+    command = [sys.executable, "-m", "rockstar_cli", "serve", f"--models={current}", "--workers=1"]
     command += [f"--port={http}", f"--grpc-port={grpc}", f"--rest-port={rest}"]
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         proxy.setblocking(False)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from clients import HttpClient
-from serving.contract import CONTRACT_FILE, Contract
-from serving.model_server.models.config import All, ModelConfig
-from serving.model_server.options import EngineOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_client import HttpClient
+from rockstar_contract.contract import CONTRACT_FILE, Contract
+from rockstar_serving.model_server.models.config import All, ModelConfig
+from rockstar_serving.model_server.options import EngineOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
+from rockstar_training.datasets import load
 from tests.end_to_end.conftest import ROOT
 from tests.end_to_end.heldout import held_out
 from tests.images import png
-from training.datasets import load
 
 ENVIRONMENT = {name: text for name, text in os.environ.items() if not name.startswith("ROCKSTAR_")}
 

@@ -65,7 +65,7 @@ def test_settings_probes_and_metrics(start_pods, digit):
 def test_every_setting_is_one_and_has_effect(start_pods, overlay):
     pods = start_pods(overlay, ("canary",))
     variables = pods.environment("gateway", {})
-    command = [sys.executable, "-m", "serving.gateway", "--print-config"]
+    command = [sys.executable, "-m", "rockstar_serving.gateway", "--print-config"]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=60
     )
@@ -82,7 +82,7 @@ def test_flags_are_those_of_tensorflow_serving(overlay):
     assert Path(program).name == "tensorflow_model_server"
     # The embedded server refuses what neither knows, and says which flags are its own.
     help_text = subprocess.run(
-        [sys.executable, "-m", "serving.model_server", "--help"],
+        [sys.executable, "-m", "rockstar_serving.model_server", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,

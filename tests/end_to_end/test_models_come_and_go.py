@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from clients import GrpcClient, HttpClient, InvalidRequestError
+from rockstar_client import GrpcClient, HttpClient, InvalidRequestError
 from tests.end_to_end.conftest import Service, rockstar
 from tests.model_fixtures import write_version
 from tests.unit.training.toys import draft, golden, plain_model
@@ -19,7 +19,7 @@ TYPE = {"Content-Type": "image/png"}
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> Path:
-    from training.export import export
+    from rockstar_training.export import export
 
     folder = tmp_path_factory.mktemp("exported")
     return export(*plain_model(), draft(), golden(), folder).folder
@@ -145,9 +145,9 @@ def test_going_back_changes_what_is_served(start_service, models, publish):
 def test_tensors_by_name_in_and_out(start_service, tmp_path):
     import numpy as np
 
-    from serving.contract import Contract, TensorInput, TensorSpec, utc_now
-    from training.tensor_export import export_tensors
-    from training.tensorflow_setup import tf
+    from rockstar_contract.contract import Contract, TensorInput, TensorSpec, utc_now
+    from rockstar_training.tensor_export import export_tensors
+    from rockstar_training.tensorflow_setup import tf
 
     pair = [TensorSpec(name=name, dtype="float32", shape=(2,)) for name in ("a", "b")]
     sums = [TensorSpec(name="sum", dtype="float32", shape=(2,))]

@@ -5,19 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.grpc import GrpcClient
-from clients.predictor import Predictor
-from clients.tfserving import TFServingClient
-from serving.gateway.app import create_app
-from serving.gateway.config import GatewayConfig
-from serving.inputs import prepare
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import EngineOptions, GrpcOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_client.grpc import GrpcClient
+from rockstar_client.predictor import Predictor
+from rockstar_client.tfserving import TFServingClient
+from rockstar_contract.inputs import prepare
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import EngineOptions, GrpcOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
+from rockstar_training.datasets import load
+from rockstar_training.defaults import CLASSIFIERS
 from tests.end_to_end.heldout import held_out
 from tests.images import encoded, png
-from training.datasets import load
-from training.defaults import CLASSIFIERS
 
 LITERT = EngineOptions(prefer_tflite=True)
 

@@ -16,17 +16,17 @@ import pytest
 import requests
 from PIL import Image
 
-from clients import AsyncGrpcClient, AsyncHttpClient
-from clients.errors import CallError
-from clients.grpc import GrpcClient
-from clients.http import HttpClient
+from rockstar_client import AsyncGrpcClient, AsyncHttpClient
+from rockstar_client.errors import CallError
+from rockstar_client.grpc import GrpcClient
+from rockstar_client.http import HttpClient
+from rockstar_training.datasets import load
+from rockstar_training.defaults import CLASSIFIERS
 from tests.command_line import invoke_json, start
 from tests.end_to_end.conftest import ROOT, rockstar
 from tests.end_to_end.heldout import held_out
 from tests.images import bomb, png
 from tests.waiting import until
-from training.datasets import load
-from training.defaults import CLASSIFIERS
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="looks at processes through /proc (Linux)"
@@ -116,7 +116,7 @@ def test_both_servers_log_as_json(start_service, models):
     until(lambda: "/predict/cnn" in service.log.read_text())
     # Every line is JSON: nothing of LiteRT's own log is among them.
     loggers = {json.loads(line)["logger"] for line in service.log.read_text().splitlines()}
-    for server in ("serving.gateway", "serving.model_server"):
+    for server in ("rockstar_serving.gateway", "rockstar_serving.model_server"):
         assert any(logger.startswith(server) for logger in loggers), loggers
 
 
@@ -141,7 +141,7 @@ def test_bad_input_through_a_real_server(start_service, models):
     assert post(service, IMAGE).status_code == 200
 
 
-@pytest.mark.parametrize("module", ["serving.model_server", "serving.gateway"])
+@pytest.mark.parametrize("module", ["rockstar_serving.model_server", "rockstar_serving.gateway"])
 def test_a_child_that_dies_is_restarted_and_the_service_recovers(start_service, models, module):
     service = start_service(models)
     before = post(service, IMAGE).json()
@@ -171,7 +171,7 @@ def test_a_model_that_was_damaged_meanwhile_does_not_take_the_others_down(
     # One worker: another might not have read the models yet.
     service = start_service(tmp_path / "models", "--workers=1")
     (tmp_path / "models" / "mlp" / "1" / "model.tflite").write_bytes(b"damaged")
-    os.kill(service.pid_of("serving.model_server"), signal.SIGKILL)
+    os.kill(service.pid_of("rockstar_serving.model_server"), signal.SIGKILL)
     until(lambda: "the model server is back" in service.log.read_text())
 
     def states() -> dict[str, str]:
@@ -273,7 +273,7 @@ def test_only_a_gateway_in_front_of_another_server(start_service, models):
     """The embedded server stands in for TensorFlow Serving: the gateway cannot tell."""
     upstream = start_service(models)
     service = start_service(models, f"--tfserving={upstream.grpc}", "--model=cnn")
-    assert "serving.model_server" not in " ".join(service.tree().values())
+    assert "rockstar_serving.model_server" not in " ".join(service.tree().values())
     assert post(service, IMAGE).json() == post(upstream, IMAGE).json()
 
 

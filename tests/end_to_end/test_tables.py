@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import requests
 
-from clients.errors import InvalidRequestError
-from clients.grpc import GrpcClient
-from clients.http import HttpClient
-from serving.contract import Contract
+from rockstar_client.errors import InvalidRequestError
+from rockstar_client.grpc import GrpcClient
+from rockstar_client.http import HttpClient
+from rockstar_contract.contract import Contract
 from tests.end_to_end.conftest import rockstar
 from tests.images import png, stroke
 from tests.table_models import ROW, regression, table_classifier

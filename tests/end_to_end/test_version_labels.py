@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import requests
 
+from rockstar_training.export import export
 from tests.end_to_end.conftest import rockstar
 from tests.unit.training import toys
-from training.export import export
 
 
 @pytest.fixture(scope="module")

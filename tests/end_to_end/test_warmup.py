@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from serving.model_server.engines.engine import ServableId
-from serving.model_server.loading import loader
-from serving.model_server.options import EngineOptions, ServerOptions
+from rockstar_serving.model_server.engines.engine import ServableId
+from rockstar_serving.model_server.loading import loader
+from rockstar_serving.model_server.options import EngineOptions, ServerOptions
 from tests.conftest import TrainedModels
 
 

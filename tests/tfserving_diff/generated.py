@@ -9,12 +9,12 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from serving.api import services
-from serving.api.messages import inference_pb2, model_status_pb2, prediction_pb2, tensor_pb2
-from serving.api.messages.prediction_pb2 import ModelSpec
-from serving.api.tensors import WIRE_TYPES, to_proto
 from tests.tfserving_diff.requests import CLASSIFY, REGRESS, example, rest
 from tests.tfserving_diff.servers import Request
+from tfs_api import services
+from tfs_api.messages import inference_pb2, model_status_pb2, prediction_pb2, tensor_pb2
+from tfs_api.messages.prediction_pb2 import ModelSpec
+from tfs_api.tensors import WIRE_TYPES, to_proto
 
 # The signatures of each model, as REST describes them.
 Catalogue = Mapping[str, Mapping[str, Any]]

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from serving.api import services
-from serving.api.messages.example_pb2 import Example
-from serving.api.messages.inference_pb2 import (
+from tests import rest_cases
+from tests.tfserving_diff.servers import Request
+from tfs_api import services
+from tfs_api.messages.example_pb2 import Example
+from tfs_api.messages.inference_pb2 import (
     ClassificationRequest,
     ExampleList,
     ExampleListWithContext,
@@ -18,16 +20,14 @@ from serving.api.messages.inference_pb2 import (
     MultiInferenceRequest,
     RegressionRequest,
 )
-from serving.api.messages.model_status_pb2 import GetModelStatusRequest
-from serving.api.messages.prediction_pb2 import (
+from tfs_api.messages.model_status_pb2 import GetModelStatusRequest
+from tfs_api.messages.prediction_pb2 import (
     GetModelMetadataRequest,
     ModelSpec,
     PredictRequest,
 )
-from serving.api.messages.tensor_pb2 import DT_FLOAT, DT_STRING, TensorProto
-from serving.api.tensors import to_proto
-from tests import rest_cases
-from tests.tfserving_diff.servers import Request
+from tfs_api.messages.tensor_pb2 import DT_FLOAT, DT_STRING, TensorProto
+from tfs_api.tensors import to_proto
 
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"

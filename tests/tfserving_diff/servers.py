@@ -14,12 +14,17 @@ import grpc
 import msgspec
 from google.protobuf import json_format
 
-from serving.api.messages.prediction_pb2 import SignatureDefMap
-from serving.api.services import GET_MODEL_STATUS, Method, methods
-from serving.model_server.models.config_file import read_config_file
-from serving.model_server.options import EngineOptions, LoadOptions, RestOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.models.config_file import read_config_file
+from rockstar_serving.model_server.options import (
+    EngineOptions,
+    LoadOptions,
+    RestOptions,
+    ServerOptions,
+)
+from rockstar_serving.model_server.server import ModelServer
 from tests.ports import free_ports
+from tfs_api.messages.prediction_pb2 import SignatureDefMap
+from tfs_api.services import GET_MODEL_STATUS, Method, methods
 
 _ROOT = Path(__file__).parents[2]
 _METHODS: dict[str, Method[Any, Any]] = {method.path: method for method in methods()}

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.serving.system import Image, Kind, Request, Run, System
-from serving.api.services import PREDICT
-from serving.api.tensors import to_array, to_proto
+from tfs_api.services import PREDICT
+from tfs_api.tensors import to_array, to_proto
 
 
 class RockstarGrpc(System):
@@ -15,14 +15,14 @@ class RockstarGrpc(System):
     name = "rockstar-grpc"
     title = "RockstarTF, gRPC to the model server"
     role = "ours"
-    settings = "`python -m serving.model_server` with its defaults; tensors, not PNGs"
+    settings = "`python -m rockstar_serving.model_server` with its defaults; tensors, not PNGs"
     kinds = ("png",)
     protocol = "grpc"
 
     def command(self, run: Run) -> list[str]:
         """See System."""
         return [
-            *(str(run.python), "-m", "serving.model_server", "--prefer_tflite_model=true"),
+            *(str(run.python), "-m", "rockstar_serving.model_server", "--prefer_tflite_model=true"),
             *("--host=127.0.0.1", f"--port={run.port}", f"--model_name={run.model}"),
             f"--model_base_path={run.models / run.model}",
         ]

@@ -26,7 +26,7 @@ print(json.dumps(sizes))
 IMPORTED = """
 import sys, time
 started = time.perf_counter()
-from clients import {client}
+from rockstar_client import {client}
 print(time.perf_counter() - started)
 assert not {{"tensorflow", "keras", "ai_edge_litert"}} & set(sys.modules)
 """
@@ -34,7 +34,7 @@ assert not {{"tensorflow", "keras", "ai_edge_litert"}} & set(sys.modules)
 ASK = """
 import asyncio, sys
 from pathlib import Path
-from clients import AsyncGrpcClient, AsyncHttpClient, GrpcClient, HttpClient
+from rockstar_client import AsyncGrpcClient, AsyncHttpClient, GrpcClient, HttpClient
 
 http, grpc, image = sys.argv[1:]
 
@@ -93,7 +93,7 @@ def test_it_is_small(interpreter, tmp_path, record_property):
 def test_clients_are_imported_without_tensorflow(interpreter, tmp_path, record_property, client):
     code = IMPORTED.format(client=client)
     seconds = min(float(run(interpreter, code, folder=tmp_path)) for _ in range(3))
-    record_property("measured", f"from clients import {client}: {seconds:.2f} s")
+    record_property("measured", f"from rockstar_client import {client}: {seconds:.2f} s")
 
 
 def test_all_clients_ask(interpreter, start_gateway, toy_server, tmp_path):
@@ -106,7 +106,8 @@ def test_all_clients_ask(interpreter, start_gateway, toy_server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [["-m", "serving.model_server", "--port=0"], ["-m", "rockstar", "serve"]]
+    "command",
+    [["-m", "rockstar_serving.model_server", "--port=0"], ["-m", "rockstar_cli", "serve"]],
 )
 def test_the_embedded_server_says_what_it_needs(interpreter, tmp_path, command):
     done = subprocess.run(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 ASK = """
 import sys
-from clients import GrpcClient, HttpClient
+from rockstar_client import GrpcClient, HttpClient
 
 kind, place, image = sys.argv[1:]
 with {"http": HttpClient, "grpc": GrpcClient}[kind](place) as client:

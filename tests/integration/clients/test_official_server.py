@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
-from clients import AsyncGrpcClient, GrpcClient, NotFoundError
+from rockstar_client import AsyncGrpcClient, GrpcClient, NotFoundError
 from tests.contracts import LABELS, make_contract
 from tests.images import png, stroke
 

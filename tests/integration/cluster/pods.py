@@ -57,7 +57,7 @@ class Pods:
             f"model_version_policy {{ specific {{ versions: {version} }} }} }} }}"
         )
         command = [
-            *(sys.executable, "-m", "serving.model_server", "--prefer_tflite_model"),
+            *(sys.executable, "-m", "rockstar_serving.model_server", "--prefer_tflite_model"),
             f"--host={address}",
             f"--port={self.port}",
             f"--model_config_file={config}",

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from rockstar_training.config import config_for
+from rockstar_training.train import train_and_evaluate
 from tests.cluster.__main__ import _roll_out
 from tests.cluster.clusters import ClusterTestError
 from tests.cluster.load import Load
@@ -11,8 +13,6 @@ from tests.cluster.predictions import digits, require_right_answers
 from tests.integration.cluster.pods import CountingNameServer, Pods
 from tests.integration.gateway.conftest import end, launch
 from tests.waiting import until
-from training.config import config_for
-from training.train import train_and_evaluate
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/net/tcp").exists(), reason="looks at connections through /proc (Linux)"

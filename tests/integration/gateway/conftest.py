@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 import requests
 
-from serving.api.messages.model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse
-from serving.api.messages.prediction_pb2 import (
+from tests.contracts import LABELS, make_contract
+from tests.waiting import until
+from tfs_api.messages.model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse
+from tfs_api.messages.prediction_pb2 import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
     PredictRequest,
     PredictResponse,
 )
-from serving.api.services import SIGNATURE_DEF_MAP_URL
-from serving.api.signature import Signature, TensorSpec, signature_def_map
-from serving.api.tensors import to_array, to_proto
-from tests.contracts import LABELS, make_contract
-from tests.waiting import until
+from tfs_api.services import SIGNATURE_DEF_MAP_URL
+from tfs_api.signature import Signature, TensorSpec, signature_def_map
+from tfs_api.tensors import to_array, to_proto
 
 ROOT = Path(__file__).parents[3]
 
@@ -154,7 +154,7 @@ def launch(
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener, log.open("w") as file:
         process = subprocess.Popen(
             [
-                *(interpreter or sys.executable, "-m", "serving.gateway"),
+                *(interpreter or sys.executable, "-m", "rockstar_serving.gateway"),
                 f"--upstream=127.0.0.1:{upstream}",
                 f"--bind=fd://{listener.fileno()}",
                 *arguments,

@@ -24,7 +24,7 @@ from tests.shared_data import shared_data
 from tests.waiting import until
 
 IMAGE = png(stroke())
-COMMAND = [sys.executable, "-m", "rockstar", "predict"]
+COMMAND = [sys.executable, "-m", "rockstar_cli", "predict"]
 
 
 def predict(gateway, *arguments, **options) -> subprocess.CompletedProcess:

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from clients.errors import CallError, OverloadedError
-from clients.http import HttpClient
+from rockstar_client.errors import CallError, OverloadedError
+from rockstar_client.http import HttpClient
 from tests.images import png, stroke
 from tests.integration.gateway.conftest import ROOT
 from tests.waiting import until
@@ -52,7 +52,7 @@ def test_too_many_are_refused_at_once_and_probes_are_not(start_gateway, toy_serv
 def test_who_can_be_reached_by_others_without_keys_is_told(toy_server, tmp_path):
     with socket.create_server(("0.0.0.0", 0)) as listener:
         process = subprocess.Popen(
-            [sys.executable, "-m", "serving.gateway", "--model=toy", f"--bind=fd://{listener.fileno()}"],
+            [sys.executable, "-m", "rockstar_serving.gateway", "--model=toy", f"--bind=fd://{listener.fileno()}"],
             cwd=ROOT, env=os.environ, pass_fds=(listener.fileno(),), stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:

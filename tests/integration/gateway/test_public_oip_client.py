@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from werkzeug.serving import make_server
 
-from serving.gateway.app import create_app
-from serving.gateway.config import GatewayConfig
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.environments import TRITONCLIENT, environment
 from tests.model_fixtures import SIDE, document, probabilities, write_version
 

@@ -112,7 +112,13 @@ def test_counters_do_not_go_back_when_workers_end(start_gateway, toy_server, tmp
 def test_a_folder_that_cannot_be_used(tmp_path):
     missing = tmp_path / "missing"
     done = subprocess.run(
-        [sys.executable, "-m", "serving.gateway", "--model=toy", f"--metrics-dir={missing}"],
+        [
+            sys.executable,
+            "-m",
+            "rockstar_serving.gateway",
+            "--model=toy",
+            f"--metrics-dir={missing}",
+        ],
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,

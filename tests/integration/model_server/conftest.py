@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from serving.model_server.models.config import All, ModelConfig
-from serving.model_server.options import LoadOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.models.config import All, ModelConfig
+from rockstar_serving.model_server.options import LoadOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.model_fixtures import write_version
 from tests.waiting import until
 
@@ -56,7 +56,7 @@ def refused(port: int) -> bool:
 
 @dataclass
 class Process:
-    """A running `python -m serving.model_server`."""
+    """A running `python -m rockstar_serving.model_server`."""
 
     popen: "subprocess.Popen[str]"
     address_file: Path
@@ -85,7 +85,7 @@ Start = Callable[..., Process]
 def start(tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
-        def start(*flags: str, module: str = "serving.model_server") -> Process:
+        def start(*flags: str, module: str = "rockstar_serving.model_server") -> Process:
             address_file = tmp_path / "address.json"
             popen = subprocess.Popen(
                 [

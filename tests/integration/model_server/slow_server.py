@@ -8,11 +8,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.model_server import __main__ as program
-from serving.model_server.deadline import NO_DEADLINE, Deadline
-from serving.model_server.engines import litert
-from serving.model_server.engines.litert import LiteRTEngine
-from serving.model_server.flags.parser import parse_flags
+from rockstar_serving.model_server import __main__ as program
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.engines import litert
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_serving.model_server.flags.parser import parse_flags
 from tests.waiting import until
 
 

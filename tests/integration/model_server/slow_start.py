@@ -4,9 +4,9 @@ import sys
 import threading
 from typing import Any
 
-from serving.model_server import __main__ as program
-from serving.model_server.flags.parser import parse_flags
-from serving.model_server.models.manager import Manager
+from rockstar_serving.model_server import __main__ as program
+from rockstar_serving.model_server.flags.parser import parse_flags
+from rockstar_serving.model_server.models.manager import Manager
 
 
 def main() -> int:

@@ -10,12 +10,12 @@ from urllib.parse import quote
 import grpc
 import pytest
 
-from serving.api.services import GET_MODEL_STATUS
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.models.manager import StartError
-from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.models.manager import StartError
+from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
+from tfs_api.services import GET_MODEL_STATUS
 
 OFF = RestOptions(port=None)
 

@@ -8,11 +8,11 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.api import services
-from serving.api.tensors import to_array, to_proto
 from tests.integration.model_server.conftest import Start, ask
 from tests.model_fixtures import document, write_version
 from tests.waiting import until
+from tfs_api import services
+from tfs_api.tensors import to_array, to_proto
 
 SIZE = 4
 

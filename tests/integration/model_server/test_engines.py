@@ -16,9 +16,9 @@ from tests.saved_models import SavedModels, make_examples, make_tf1, make_vocabu
 
 SERVE = """
 import json, sys
-from serving.model_server.flags.parser import parse_flags
-from serving.model_server.server import ModelServer
-import serving.model_server.command
+from rockstar_serving.model_server.flags.parser import parse_flags
+from rockstar_serving.model_server.server import ModelServer
+import rockstar_serving.model_server.command
 with ModelServer(parse_flags(sys.argv[1:]).options):
     print(json.dumps(sorted({"tensorflow", "ai_edge_litert"} & set(sys.modules))))
 """

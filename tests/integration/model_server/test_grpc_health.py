@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from serving.api.services import PREDICT
-from serving.api.tensors import to_proto
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
 from tests.waiting import until
+from tfs_api.services import PREDICT
+from tfs_api.tensors import to_proto
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -18,9 +18,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.environments import environment
 from tests.model_fixtures import SIDE, probabilities, write_version
 

@@ -9,13 +9,13 @@ import grpc
 import pytest
 import trustme
 
-from serving.api.services import GET_MODEL_STATUS
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from serving.model_server.server import ModelServer
-from serving.model_server.tls import read_ssl_config
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
+from rockstar_serving.model_server.tls import read_ssl_config
 from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
 from tests.fake_engine import FakeLoader, add_version
+from tfs_api.services import GET_MODEL_STATUS
 
 CA = AUTHORITY().cert_pem.bytes()
 

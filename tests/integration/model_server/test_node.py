@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from serving.api import services
-from serving.model_server.models.config import All, ModelConfig
-from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.models.config import All, ModelConfig
+from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.environments import node_packages
 from tests.fake_engine import FakeLoader, add_version
 from tests.model_fixtures import SIDE, document, probabilities, write_version
+from tfs_api import services
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own

@@ -13,16 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from serving.api.model_ref import ModelRef
-from serving.api.status import StatusError
-from serving.manifest import MANIFEST_FILE, write_manifest
-from serving.model_server.models.config import All, ConfigError, Latest, Specific, VersionPolicy
-from serving.model_server.models.config_message import at
-from serving.model_server.models.manager import Manager, StartError
-from serving.model_server.models.servable import State
-from serving.model_server.options import LoadOptions
-from serving.model_server.storage import mirror, object_store
-from serving.model_server.storage.object_store import ObjectStore, StorageError
+from rockstar_contract.manifest import MANIFEST_FILE, write_manifest
+from rockstar_serving.model_server.models.config import (
+    All,
+    ConfigError,
+    Latest,
+    Specific,
+    VersionPolicy,
+)
+from rockstar_serving.model_server.models.config_message import at
+from rockstar_serving.model_server.models.manager import Manager, StartError
+from rockstar_serving.model_server.models.servable import State
+from rockstar_serving.model_server.options import LoadOptions
+from rockstar_serving.model_server.storage import mirror, object_store
+from rockstar_serving.model_server.storage.object_store import ObjectStore, StorageError
 from tests.environments import environment
 from tests.fake_engine import FakeLoader, add_version
 from tests.integration.model_server.conftest import Start, ask
@@ -30,6 +34,8 @@ from tests.model_fixtures import SIDE, write_version
 from tests.object_store import KEYS, REQUIREMENTS
 from tests.object_store import object_store as running_store
 from tests.waiting import until
+from tfs_api.model_ref import ModelRef
+from tfs_api.status import StatusError
 
 obstore = pytest.importorskip("obstore")
 

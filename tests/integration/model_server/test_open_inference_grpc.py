@@ -11,18 +11,18 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from serving.api import services
-from serving.api.messages import open_inference_pb2 as pb
-from serving.api.open_inference import DATATYPES, from_bytes, to_bytes
-from serving.api.signature import Signature, TensorSpec
-from serving.api.status import Code, StatusError
-from serving.model_server.deadline import NO_DEADLINE, Deadline
-from serving.model_server.engines.engine import LoadError, ServableId
-from serving.model_server.models.config import All, ModelConfig
-from serving.model_server.options import LoadOptions, MonitoringOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.engines.engine import LoadError, ServableId
+from rockstar_serving.model_server.models.config import All, ModelConfig
+from rockstar_serving.model_server.options import LoadOptions, MonitoringOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.fake_engine import add_version
 from tests.metrics import SERVING, totals
+from tfs_api import services
+from tfs_api.messages import open_inference_pb2 as pb
+from tfs_api.open_inference import DATATYPES, from_bytes, to_bytes
+from tfs_api.signature import Signature, TensorSpec
+from tfs_api.status import Code, StatusError
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 

@@ -159,7 +159,7 @@ def test_two_servers_do_not_share_a_port(start: Start, base_path: Path) -> None:
     first = start(f"--model_base_path={base_path}", "--port=auto")
     port = first.address()["grpc"].rsplit(":")[-1]
     lines = [
-        *(sys.executable, "-m", "serving.model_server", f"--model_base_path={base_path}"),
+        *(sys.executable, "-m", "rockstar_serving.model_server", f"--model_base_path={base_path}"),
         *("--host=127.0.0.1", f"--port={port}"),
     ]
     second = subprocess.run(lines, capture_output=True, text=True, timeout=60, check=False)
@@ -213,7 +213,7 @@ def test_json_logs(start: Start, base_path: Path) -> None:
 
 def test_version() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "serving.model_server", "--version"],
+        [sys.executable, "-m", "rockstar_serving.model_server", "--version"],
         capture_output=True,
         text=True,
         check=True,
@@ -293,8 +293,8 @@ print("answered")
 """
 GRPC_CLIENT = """
 import sys, grpc, numpy
-from serving.api.services import PREDICT
-from serving.api.tensors import to_proto
+from tfs_api.services import PREDICT
+from tfs_api.tensors import to_proto
 request = PREDICT.request()
 request.model_spec.name, request.model_spec.signature_name = "default", "contract"
 request.inputs["query"].CopyFrom(to_proto(numpy.zeros(1, numpy.int32)))

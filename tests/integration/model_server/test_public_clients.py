@@ -14,10 +14,10 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from serving.api.messages import open_inference_pb2
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.server import ModelServer
 from tests.environments import TRITONCLIENT, environment
 from tests.model_fixtures import SIDE, document, probabilities
+from tfs_api.messages import open_inference_pb2
 
 PROGRAMS = Path(__file__).parent / "public_clients"
 # Their generated code is refused by newer protobufs.

@@ -8,9 +8,9 @@ from typing import Any
 import grpc
 import pytest
 
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import LoadOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import LoadOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.integration.model_server.conftest import Start, ask
 from tests.model_fixtures import document, write_version
 from tests.waiting import until

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import GrpcOptions, LoadOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import GrpcOptions, LoadOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
 from tests.integration.model_server.conftest import ask, refused
 from tests.model_fixtures import SIDE, document, probabilities

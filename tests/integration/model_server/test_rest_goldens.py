@@ -15,8 +15,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from serving.model_server.models.config_file import read_config_file
-from serving.model_server.options import (
+from rockstar_serving.model_server.models.config_file import read_config_file
+from rockstar_serving.model_server.options import (
     ANY_PORT,
     EngineOptions,
     GrpcOptions,
@@ -24,7 +24,7 @@ from serving.model_server.options import (
     RestOptions,
     ServerOptions,
 )
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.server import ModelServer
 from tests import rest_cases, rest_models
 from tests.ports import free_ports
 from tests.tfserving_diff.__main__ import compare, main

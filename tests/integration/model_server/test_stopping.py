@@ -13,15 +13,15 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.api.services import PREDICT
-from serving.api.tensors import to_proto
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.fake_engine import FakeEngine, FakeLoader, add_version
 from tests.integration.model_server.conftest import Process, Start, ask
 from tests.model_fixtures import write_version
 from tests.waiting import until
+from tfs_api.services import PREDICT
+from tfs_api.tensors import to_proto
 
 CALLERS = 8
 

@@ -13,18 +13,18 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.api import services
-from serving.api.messages.model_management_pb2 import ReloadConfigRequest
-from serving.api.messages.prediction_pb2 import PredictRequest
-from serving.api.tensors import to_array, to_proto
-from serving.model_server.engines.engine import Engine, ServableId
-from serving.model_server.engines.litert import LiteRTEngine
-from serving.model_server.models.config import All, ModelConfig
-from serving.model_server.options import BatchingOptions, LoadOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.engines.engine import Engine, ServableId
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_serving.model_server.models.config import All, ModelConfig
+from rockstar_serving.model_server.options import BatchingOptions, LoadOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.integration.model_server.conftest import ask
 from tests.model_fixtures import document, write_version
 from tests.waiting import until
+from tfs_api import services
+from tfs_api.messages.model_management_pb2 import ReloadConfigRequest
+from tfs_api.messages.prediction_pb2 import PredictRequest
+from tfs_api.tensors import to_array, to_proto
 
 LAST = 8
 

@@ -7,9 +7,9 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
 
 with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.tfserving import TFServingClient
+from rockstar_client.tfserving import TFServingClient
 from tests.integration.model_server.conftest import Start, ask
 from tests.model_fixtures import SIDE, probabilities, write_version
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.api.signature import CLASSIFY_METHOD, REGRESS_METHOD
-from serving.model_server.engines.engine import LoadError, ServableId
-from serving.model_server.loading import loader
-from serving.model_server.options import ServerOptions
+from rockstar_serving.model_server.engines.engine import LoadError, ServableId
+from rockstar_serving.model_server.loading import loader
+from rockstar_serving.model_server.options import ServerOptions
 from tests.integration.model_server.conftest import Start, ask
 from tests.model_fixtures import SIDE, write_version
 from tests.saved_models import SavedModels, make_tf1
@@ -21,6 +20,7 @@ from tests.warmup_files import (
     predict_log,
     write_records,
 )
+from tfs_api.signature import CLASSIFY_METHOD, REGRESS_METHOD
 
 IMAGE = np.zeros((1, SIDE, SIDE, 1), dtype=np.float32)
 

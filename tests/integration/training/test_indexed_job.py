@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.contract import Contract
+from rockstar_contract.contract import Contract
 from tests.ports import free_decade
 from tests.waiting import until
 
@@ -26,7 +26,7 @@ def start(tmp_path):
         script = [
             sys.executable,
             "-m",
-            "training.indexed_job",
+            "rockstar_training.indexed_job",
             "--workers=2",
             f"--address={address}",
         ]
@@ -50,7 +50,7 @@ def start(tmp_path):
 def test_two_workers_train_one_model_and_the_first_publishes_it(start, tmp_path):
     work = tmp_path / "work"
     command = [
-        *(sys.executable, "-m", "rockstar", "train", "logistic"),
+        *(sys.executable, "-m", "rockstar_cli", "train", "logistic"),
         *("--epochs=1", "--patience=0", f"--workdir={work}"),
     ]
     first, first_log = start(0, *command)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
-from serving.api.tensors import WIRE_TYPES
+from tfs_api.tensors import WIRE_TYPES
 
 DTYPES = [wire.dtype for wire in WIRE_TYPES.values()]
 SHAPES = stnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)

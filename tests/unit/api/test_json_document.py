@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.api.json_document import parse, plain
-from serving.api.status import Code, StatusError
+from tfs_api.json_document import parse, plain
+from tfs_api.status import Code, StatusError
 
 ROOT = Path(__file__).parents[3]
 

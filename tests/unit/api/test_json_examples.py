@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.api.json_examples import parse_request
-from serving.api.status import Code, StatusError
+from tfs_api.json_examples import parse_request
+from tfs_api.status import Code, StatusError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own

@@ -7,9 +7,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from serving.api.json_decimals import decimals
-from serving.api.json_response import SMALL, response
-from serving.api.status import Code, StatusError
+from tfs_api.json_decimals import decimals
+from tfs_api.json_response import SMALL, response
+from tfs_api.status import Code, StatusError
 
 ROWS = np.array([[0.2, 1], [3, 4]], np.float32)
 

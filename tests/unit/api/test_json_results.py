@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
-from serving.api.json_results import classification, regression
+from tfs_api.json_results import classification, regression
 
 
 def test_they_look_as_tensorflow_serving_writes_them() -> None:

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
-from serving.api.json_response import SMALL, response
-from serving.api.json_tensors import feeds, parse_request
-from serving.api.signature import Signature
-from serving.api.status import StatusError
-from serving.api.tensors import wire_type
 from tests.fake_engine import spec
 from tests.unit.api.arrays import DTYPES, arrays, quick, same
+from tfs_api.json_response import SMALL, response
+from tfs_api.json_tensors import feeds, parse_request
+from tfs_api.signature import Signature
+from tfs_api.status import StatusError
+from tfs_api.tensors import wire_type
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own

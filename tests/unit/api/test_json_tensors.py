@@ -7,10 +7,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from serving.api.json_tensors import feeds, parse_request
-from serving.api.signature import Signature
-from serving.api.status import Code, StatusError
 from tests.fake_engine import DOUBLE, ECHO, SUM, spec
+from tfs_api.json_tensors import feeds, parse_request
+from tfs_api.signature import Signature
+from tfs_api.status import Code, StatusError
 
 BYTES = Signature(inputs={"s": spec(object, -1), "n": spec(np.int8, -1)}, outputs={})
 PIXELS = Signature(inputs={"x": spec(np.uint8, -1)}, outputs={})

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.api.messages import (
+from tfs_api.messages import (
     example_pb2,
     inference_pb2,
     model_management_pb2,

@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 import pytest
 
-from serving.api.model_ref import ModelRef
-from serving.api.rest_routes import Action, path_of, route
-from serving.api.status import Code, StatusError
+from tfs_api.model_ref import ModelRef
+from tfs_api.rest_routes import Action, path_of, route
+from tfs_api.status import Code, StatusError
 
 RESERVED = "!#$%&'()*+,/:;=?@[]"
 

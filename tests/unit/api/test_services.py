@@ -6,7 +6,7 @@ from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from serving.api import services
+from tfs_api import services
 
 ROOT = Path(__file__).parents[3]
 
@@ -15,7 +15,7 @@ def test_it_has_all_methods_and_their_messages(tmp_path: Path) -> None:
     compiled = tmp_path / "services.pb"
     # As a process: its protobuf and TensorFlow's do not get along in one.
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"--descriptor_set_out={compiled}"]
-    files = ["serving/api/services.proto", "serving/api/inference_service.proto"]
+    files = ["contract/tfs_api/services.proto", "contract/tfs_api/inference_service.proto"]
     subprocess.run([*command, *files], cwd=ROOT, check=True, timeout=60)
     declared = {
         (f"/{proto.package}.{service.name}/{method.name}", method.input_type, method.output_type)

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.api.messages.tensor_pb2 import (
+from tests.unit.api.arrays import DTYPES, arrays, quick, same
+from tfs_api.messages.tensor_pb2 import (
     DT_BOOL,
     DT_FLOAT,
     DT_INT64,
     DT_STRING,
     TensorProto,
 )
-from serving.api.tensors import shape_proto, to_array, to_proto, wire_type
-from tests.unit.api.arrays import DTYPES, arrays, quick, same
+from tfs_api.tensors import shape_proto, to_array, to_proto, wire_type
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from clients import AsyncGrpcClient, AsyncHttpClient, GrpcClient, HttpClient
+from rockstar_client import AsyncGrpcClient, AsyncHttpClient, GrpcClient, HttpClient
 
 
 class Awaited:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import grpc
 import numpy as np
 
-from serving.api.messages.prediction_pb2 import PredictRequest, PredictResponse
-from serving.api.tensors import to_array, to_proto
 from tests.contracts import make_contract
+from tfs_api.messages.prediction_pb2 import PredictRequest, PredictResponse
+from tfs_api.tensors import to_array, to_proto
 
 
 class Server:

@@ -11,11 +11,11 @@ import grpc
 import numpy as np
 import pytest
 
-from clients.errors import UnavailableError
-from clients.tfserving import TFServingClient
-from serving.api.messages.prediction_pb2 import PredictRequest, PredictResponse
+from rockstar_client.errors import UnavailableError
+from rockstar_client.tfserving import TFServingClient
 from tests.name_server import NameServer
 from tests.waiting import until
+from tfs_api.messages.prediction_pb2 import PredictRequest, PredictResponse
 
 INPUTS = {"x": np.zeros(1, np.float32)}
 

@@ -8,22 +8,22 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-import clients
-from clients.errors import CallError, InvalidRequestError
-from clients.examples import UnreadableExampleError
-from serving.api.status import Code, StatusError
-from serving.errors import InvalidInputError, TooLargeError
+import rockstar_client as clients
+from rockstar_client.errors import CallError, InvalidRequestError
+from rockstar_client.examples import UnreadableExampleError
+from rockstar_contract.errors import InvalidInputError, TooLargeError
+from tfs_api.status import Code, StatusError
 
 
 def error_classes() -> list[type[BaseException]]:
-    names = [each.name for each in pkgutil.walk_packages(clients.__path__, "clients.")]
+    names = [each.name for each in pkgutil.walk_packages(clients.__path__, "rockstar_client.")]
     found = {
         value
         for name in names
         for value in vars(importlib.import_module(name)).values()
         if inspect.isclass(value) and issubclass(value, BaseException)
     }
-    ours = {each for each in found if each.__module__.startswith(("clients.", "serving."))}
+    ours = {each for each in found if each.__module__.startswith("rockstar_")}
     return sorted(ours | {StatusError, TooLargeError}, key=str)
 
 

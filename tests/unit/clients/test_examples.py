@@ -7,10 +7,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from clients import InvalidRequestError
-from clients.examples import read_examples
-from serving.errors import InvalidInputError
-from serving.tables import TextRow
+from rockstar_client import InvalidRequestError
+from rockstar_client.examples import read_examples
+from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.tables import TextRow
 from tests.unit.clients.http_server import Server, running
 
 

@@ -6,7 +6,7 @@ import grpc
 import numpy as np
 import pytest
 
-from clients import (
+from rockstar_client import (
     DeadlineExceededError,
     GrpcClient,
     InvalidRequestError,
@@ -16,7 +16,7 @@ from clients import (
     Tls,
     UnavailableError,
 )
-from serving.errors import InvalidInputError
+from rockstar_contract.errors import InvalidInputError
 from tests.certificates import AUTHORITY, chain_of, issued, key_of
 from tests.contracts import LABELS
 from tests.images import png, stroke

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clients import (
+from rockstar_client import (
     CallError,
     DeadlineExceededError,
     HttpClient,
@@ -24,7 +24,7 @@ from clients import (
     Tls,
     UnavailableError,
 )
-from serving.errors import InvalidInputError
+from rockstar_contract.errors import InvalidInputError
 from tests.certificates import AUTHORITY, issued
 from tests.contracts import LABELS
 from tests.images import png, stroke

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from clients import AsyncGrpcClient, AsyncHttpClient
+from rockstar_client import AsyncGrpcClient, AsyncHttpClient
 from tests.images import png, stroke
 from tests.unit.clients import grpc_server
 from tests.unit.clients.http_server import Server, running

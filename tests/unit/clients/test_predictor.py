@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from clients.backend import TensorResponse
-from clients.errors import DeadlineExceededError, NotFoundError
-from clients.predictor import Predictor
-from serving.api.status import Code
+from rockstar_client.backend import TensorResponse
+from rockstar_client.errors import DeadlineExceededError, NotFoundError
+from rockstar_client.predictor import Predictor
 from tests.contracts import LABELS, make_contract
+from tfs_api.status import Code
 
 MANY_SERVERS = 4
 
@@ -73,7 +73,9 @@ def test_a_version_that_is_asked_for_and_is_not_there_is_told():
 def test_a_deadline_that_passes_while_inputs_are_prepared_says_what_to_do(monkeypatch):
     def prepare(_):
         later = time.monotonic() + 30
-        monkeypatch.setattr("clients.deadline.time", SimpleNamespace(monotonic=lambda: later))
+        monkeypatch.setattr(
+            "rockstar_client.deadline.time", SimpleNamespace(monotonic=lambda: later)
+        )
         return np.zeros((1, 8, 8, 1), np.float32)
 
     with pytest.raises(DeadlineExceededError, match="within 20 s: give it more with timeout="):

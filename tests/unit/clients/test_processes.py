@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from clients import AsyncGrpcClient, AsyncHttpClient, GrpcClient, HttpClient, Tls
+from rockstar_client import AsyncGrpcClient, AsyncHttpClient, GrpcClient, HttpClient, Tls
 from tests.certificates import AUTHORITY
 from tests.images import png, stroke
 from tests.unit.clients import grpc_server
@@ -20,7 +20,7 @@ IMAGE = png(stroke())
 # Each process asks for a model of its own name, so that the server sees whose connection it is.
 FORKING = """
 import os, sys
-from clients import GrpcClient, HttpClient
+from rockstar_client import GrpcClient, HttpClient
 
 kind, place, used, model = sys.argv[1:5]
 client = {"http": HttpClient, "grpc": GrpcClient}[kind](place)
@@ -94,7 +94,7 @@ def test_forked_processes_may_use_a_grpc_client(image, used):
 
 ASYNC_FORKING = """
 import asyncio, os, sys
-from clients import AsyncGrpcClient, AsyncHttpClient
+from rockstar_client import AsyncGrpcClient, AsyncHttpClient
 
 kind, place = sys.argv[1:3]
 client = {"http": AsyncHttpClient, "grpc": AsyncGrpcClient}[kind](place)

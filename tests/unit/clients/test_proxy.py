@@ -8,10 +8,10 @@ import sys
 import pytest
 import requests
 
-from clients import AsyncGrpcClient, GrpcClient, RetryPolicy, Tls, UnavailableError
-from clients.errors import CallError
-from clients.tfserving import TFServingClient
-from serving.errors import InvalidInputError
+from rockstar_client import AsyncGrpcClient, GrpcClient, RetryPolicy, Tls, UnavailableError
+from rockstar_client.errors import CallError
+from rockstar_client.tfserving import TFServingClient
+from rockstar_contract.errors import InvalidInputError
 from tests.certificates import AUTHORITY, issued
 from tests.images import png, stroke
 from tests.unit.clients import grpc_server, proxy_server
@@ -162,7 +162,7 @@ def test_socks_needs_packages_and_says_which(monkeypatch):
     monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1080")
     code = (
         "import sys, asyncio; sys.modules['socks'] = sys.modules['aiohttp_socks'] = None\n"
-        "from clients import HttpClient, AsyncHttpClient\n"
+        "from rockstar_client import HttpClient, AsyncHttpClient\n"
         "for kind in (HttpClient, AsyncHttpClient):\n"
         "    try: kind('http://gateway.example')\n"
         "    except ValueError as error: print(error)\n"

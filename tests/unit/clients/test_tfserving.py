@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from clients.errors import InvalidRequestError, NotFoundError, ServerError
-from clients.tfserving import TFServingClient
-from serving.api.messages.inference_pb2 import ClassificationResponse, Input, RegressionResponse
-from serving.api.messages.model_status_pb2 import GetModelStatusResponse
-from serving.api.messages.prediction_pb2 import GetModelMetadataResponse, SignatureDefMap
-from serving.api.services import (
+from rockstar_client.errors import InvalidRequestError, NotFoundError, ServerError
+from rockstar_client.tfserving import TFServingClient
+from tfs_api.messages.inference_pb2 import ClassificationResponse, Input, RegressionResponse
+from tfs_api.messages.model_status_pb2 import GetModelStatusResponse
+from tfs_api.messages.prediction_pb2 import GetModelMetadataResponse, SignatureDefMap
+from tfs_api.services import (
     CLASSIFY,
     GET_MODEL_METADATA,
     GET_MODEL_STATUS,
@@ -18,7 +18,7 @@ from serving.api.services import (
     REGRESS,
     SIGNATURE_DEF_MAP_URL,
 )
-from serving.api.status import Code
+from tfs_api.status import Code
 
 EXAMPLES = Input(example_list={"examples": [b"first", b"second"]})
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from serving.manifest import write_manifest
-from serving.promotion import promote
+from rockstar_contract.manifest import write_manifest
+from rockstar_serving.promotion import promote
 from tests.command_line import invoke
 from tests.model_fixtures import toy_model
 

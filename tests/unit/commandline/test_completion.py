@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from rockstar import COMMANDS, cli
-from serving.promotion import promote
+from rockstar_cli.__main__ import COMMANDS, cli
+from rockstar_serving.promotion import promote
 from tests.command_line import ROOT, invoke, invoke_json
 
 
@@ -78,7 +78,7 @@ def test_the_script_is_one_of_the_shell(shell):
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_completes_with_it(models, tmp_path):
     program = tmp_path / "rockstar"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rockstar "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rockstar_cli "$@"\n')
     program.chmod(0o755)
     script = (
         'eval "$(rockstar completion bash)"\n'

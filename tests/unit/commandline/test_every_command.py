@@ -8,8 +8,8 @@ import sys
 import click
 import pytest
 
-from commandline.failures import Exit
-from rockstar import COMMANDS, cli
+from rockstar_cli.__main__ import COMMANDS, cli
+from rockstar_cli.failures import Exit
 from tests.command_line import ROOT, invoke
 
 # What takes a noticeable part of a second to import.
@@ -64,7 +64,7 @@ def test_examples_can_be_typed(name, tmp_path, monkeypatch):
 
 
 def test_the_flags_in_the_model_servers_example_are_flags():
-    from serving.model_server.flags.parser import make_parser
+    from rockstar_serving.model_server.flags.parser import make_parser
 
     command = cli.get_command(click.Context(cli), "model-server")
     assert command is not None

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from commandline.explain import Place, places
+from rockstar_cli.explain import Place, places
 
 
 def heatmap(**masses: float) -> list[list[float]]:

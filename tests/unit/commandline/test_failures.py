@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from commandline.failures import failure_of
-from rockstar import COMMANDS
+from rockstar_cli.__main__ import COMMANDS
+from rockstar_cli.failures import failure_of
 from tests.command_line import invoke
 
 
@@ -114,7 +114,7 @@ def broken(monkeypatch):
     def fail(*_):
         raise KeyError("versions")
 
-    monkeypatch.setattr("serving.registry.list_versions", fail)
+    monkeypatch.setattr("rockstar_serving.registry.list_versions", fail)
 
 
 def test_a_bug_is_one_line_and_how_to_see_more(broken, models):
@@ -147,7 +147,7 @@ def test_a_message_of_many_lines_becomes_one(monkeypatch, models):
     def fail(*_):
         raise click.ClickException("one\n  two\nthree" + "x" * 5000)
 
-    monkeypatch.setattr("serving.registry.list_versions", fail)
+    monkeypatch.setattr("rockstar_serving.registry.list_versions", fail)
     (line,) = invoke("models", "--models", models).stderr.splitlines()
     assert line.startswith("Error: one two three")
     assert len(line) < 1100
@@ -165,7 +165,7 @@ def test_ctrl_c_ends_with_130(models, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("serving.registry.list_versions", interrupt)
+    monkeypatch.setattr("rockstar_serving.registry.list_versions", interrupt)
     result = invoke("models", "--models", models)
     assert result.exit_code == 130
     assert result.stderr.split() == ["Interrupted."]
@@ -176,7 +176,7 @@ def test_ctrl_c_ends_with_130(models, monkeypatch):
 def test_a_full_disk_behind_the_output_is_told(unbuffered):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "rockstar", "completion", "bash"],
+            [sys.executable, "-m", "rockstar_cli", "completion", "bash"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,7 +5,7 @@ import selectors
 
 import pytest
 
-from commandline.load import OK, LoadPlan, Record, run
+from rockstar_cli.load import OK, LoadPlan, Record, run
 
 
 class _Selector(selectors.DefaultSelector):

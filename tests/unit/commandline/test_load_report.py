@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commandline.load import Record, draw, report
+from rockstar_cli.load import Record, draw, report
 
 LATENCIES = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=200)
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from clients.bulk.errors import BulkError
-from commandline.prediction_run import NamedPaths
+from rockstar_cli.prediction_run import NamedPaths
+from rockstar_client.bulk.errors import BulkError
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from click.testing import CliRunner
 
-from rockstar import cli
+from rockstar_cli.__main__ import cli
 from tests.registries import add_version
 
 CREATED = datetime(2026, 5, 4, 3, 2, tzinfo=UTC)

@@ -1,6 +1,6 @@
 import pytest
 
-from commandline.output import table
+from rockstar_cli.output import table
 
 ROWS = [("MODEL", "SIZE", "METRICS"), ("cnn", "40", "test_accuracy 0.99"), ("logistic", "8", "-")]
 

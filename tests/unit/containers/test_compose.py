@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serving.gateway.config import GatewayConfig
-from serving.gateway.setting_checks import config_of
-from serving.gateway.settings import read_settings
-from serving.model_server.models.config_file import read_config_file
+from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.gateway.setting_checks import config_of
+from rockstar_serving.gateway.settings import read_settings
+from rockstar_serving.model_server.models.config_file import read_config_file
 
 ROOT = Path(__file__).parents[3]
 TFSERVING = ROOT / "serving" / "tfserving"

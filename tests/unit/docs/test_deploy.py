@@ -6,9 +6,9 @@ import re
 import pytest
 import yaml
 
+from rockstar_training.indexed_job import main as indexed_job
 from tests.kustomize import ROOT, rendered
 from tests.settings_table import rows
-from training.indexed_job import main as indexed_job
 
 PAGE = ROOT / "docs" / "deploy.md"
 TEXT = PAGE.read_text()

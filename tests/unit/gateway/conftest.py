@@ -4,17 +4,17 @@ import threading
 import numpy as np
 import pytest
 
-from clients.backend import Metadata, TensorResponse, VersionStatus
-from clients.errors import call_error
-from serving.api.messages.example_pb2 import Example
-from serving.api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
-from serving.api.signature import Signature, TensorSpec, signature_def
-from serving.api.status import Code
-from serving.contract import Contract
-from serving.gateway.app import create_app
-from serving.gateway.config import GatewayConfig
+from rockstar_client.backend import Metadata, TensorResponse, VersionStatus
+from rockstar_client.errors import call_error
+from rockstar_contract.contract import Contract
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.config import GatewayConfig
 from tests.contracts import make_contract
 from tests.table_models import regression, table_classifier
+from tfs_api.messages.example_pb2 import Example
+from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
+from tfs_api.signature import Signature, TensorSpec, signature_def
+from tfs_api.status import Code
 
 LIMITED = GatewayConfig(
     upstream="unused",

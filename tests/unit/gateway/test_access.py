@@ -8,15 +8,15 @@ import pytest
 from click.testing import CliRunner
 from flask import Blueprint
 
-from rockstar import cli
-from serving.gateway.api import Api
-from serving.gateway.app import APIS, create_app
-from serving.gateway.browsers import PAGE_HEADERS
-from serving.gateway.files import FilesError, read_files
-from serving.gateway.observer import Observer
-from serving.gateway.setting_checks import config_of
-from serving.gateway.settings import SettingError, read_settings
-from serving.gateway.traffic.keys import KeysError, read_keys
+from rockstar_cli.__main__ import cli
+from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.app import APIS, create_app
+from rockstar_serving.gateway.browsers import PAGE_HEADERS
+from rockstar_serving.gateway.files import FilesError, read_files
+from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.setting_checks import config_of
+from rockstar_serving.gateway.settings import SettingError, read_settings
+from rockstar_serving.gateway.traffic.keys import KeysError, read_keys
 from tests.images import png, stroke
 
 IMAGE = {"data": png(stroke()), "content_type": "image/png"}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from clients.errors import call_error
-from serving.api.status import Code
+from rockstar_client.errors import call_error
 from tests.images import png, stroke
+from tfs_api.status import Code
 
 
 def image(data: bytes) -> dict:

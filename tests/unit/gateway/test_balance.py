@@ -1,7 +1,7 @@
 import pytest
 
-from serving.gateway import balance
-from serving.gateway.balance import Connections, Share
+from rockstar_serving.gateway import balance
+from rockstar_serving.gateway.balance import Connections, Share
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from flask import Blueprint, Response, jsonify
 
-from clients.errors import DeadlineExceededError, call_error
-from serving.api.status import Code
-from serving.gateway.api import Api
-from serving.gateway.app import APIS, create_app
-from serving.gateway.context import RequestContext, context
-from serving.gateway.observer import Observer
-from serving.gateway.state import gateway
+from rockstar_client.errors import DeadlineExceededError, call_error
+from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.app import APIS, create_app
+from rockstar_serving.gateway.context import RequestContext, context
+from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.state import gateway
 from tests.images import png, stroke
+from tfs_api.status import Code
 
 IMAGE = {"data": png(stroke()), "content_type": "image/png"}
 

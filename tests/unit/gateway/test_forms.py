@@ -6,9 +6,9 @@ import gzip
 import numpy as np
 import pytest
 
-from serving.gateway.app import create_app
-from serving.gateway.config import GatewayConfig
-from serving.gateway.forms import Part, read_form
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.gateway.forms import Part, read_form
 from tests.images import encoded, png, stroke
 
 PNG = png(stroke())

@@ -13,11 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from serving.api.open_inference import DATATYPES
-from serving.gateway.oip.infer import HEADER_LENGTH
+from rockstar_serving.gateway.oip.infer import HEADER_LENGTH
 from tests.images import bomb
 from tests.mutations import damaged
 from tests.table_models import table_classifier
+from tfs_api.open_inference import DATATYPES
 
 TAKEN_OR_REFUSED = (200, 400, 413)
 MODELS = st.sampled_from(["toy", "table", "number"])

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from serving.gateway.app import create_app
+from rockstar_serving.gateway.app import create_app
 from tests.contracts import make_contract
 from tests.images import png, stroke
 from tests.metrics import samples

@@ -1,6 +1,6 @@
-from clients.errors import call_error
-from serving.api.status import Code
+from rockstar_client.errors import call_error
 from tests.contracts import LABELS, make_contract
+from tfs_api.status import Code
 
 
 def test_models_are_listed_with_versions_labels_and_input(http, server):

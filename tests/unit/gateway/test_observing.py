@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from serving.gateway.app import create_app
-from serving.gateway.config import GatewayConfig
-from serving.gateway.context import RequestContext, trace_headers
-from serving.gateway.observing.access_log import AccessLog
-from serving.gateway.trace_context import trace_context
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.gateway.context import RequestContext, trace_headers
+from rockstar_serving.gateway.observing.access_log import AccessLog
+from rockstar_serving.gateway.trace_context import trace_context
 from tests.images import png, stroke
 
 IMAGE = png(stroke())
@@ -132,7 +132,7 @@ def test_no_file_no_sample(http, server, tmp_path):
 
 def test_spans_of_a_request_and_its_phases(server, config):
     export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
-    from serving.gateway.observing.spans import Spans
+    from rockstar_serving.gateway.observing.spans import Spans
 
     exporter = export.InMemorySpanExporter()
     spans = Spans(exporter)
@@ -152,8 +152,8 @@ def test_spans_of_a_request_and_its_phases(server, config):
 
 def test_the_span_has_the_id_that_calls_upstream_were_told(server, config):
     export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
-    from serving.gateway.observer import Observer
-    from serving.gateway.observing.spans import Spans
+    from rockstar_serving.gateway.observer import Observer
+    from rockstar_serving.gateway.observing.spans import Spans
 
     contexts: list[RequestContext] = []
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from serving.api import open_inference
-from serving.errors import InvalidInputError
-from serving.gateway.oip import tensors
-from serving.gateway.oip.infer import HEADER_LENGTH
+from rockstar_contract.errors import InvalidInputError
+from rockstar_serving.gateway.oip import tensors
+from rockstar_serving.gateway.oip.infer import HEADER_LENGTH
+from tfs_api import open_inference
 
 IMAGE = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8, 1)
 INPUT = {"name": "image", "shape": [1, 8, 8, 1], "datatype": "FP32"}

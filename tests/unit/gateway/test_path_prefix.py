@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from serving.gateway.app import create_app
-from serving.gateway.entry import trusted_addresses
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.entry import trusted_addresses
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import tempfile
 import numpy as np
 import pytest
 
-from serving.contract import ImageInput
-from serving.gateway.app import create_app
-from serving.preprocessing import preprocess
+from rockstar_contract.contract import ImageInput
+from rockstar_contract.preprocessing import preprocess
+from rockstar_serving.gateway.app import create_app
 from tests.contracts import LABELS, STEPS, make_contract
 from tests.images import encoded, png, stroke
 

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from serving.gateway import refusals
-from serving.gateway.observer import Observer
-from serving.gateway.refusals import Refusals
+from rockstar_serving.gateway import refusals
+from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.refusals import Refusals
 
 ID = b"0123456789abcdef" * 2
 ANSWER = (

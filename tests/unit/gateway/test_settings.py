@@ -1,9 +1,9 @@
 import pytest
 from click.testing import CliRunner
 
-from rockstar import cli
-from serving.gateway.setting_checks import config_of
-from serving.gateway.settings import SettingError, read_settings, settings, shown
+from rockstar_cli.__main__ import cli
+from rockstar_serving.gateway.setting_checks import config_of
+from rockstar_serving.gateway.settings import SettingError, read_settings, settings, shown
 
 
 @pytest.fixture(autouse=True)

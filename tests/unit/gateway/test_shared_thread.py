@@ -9,13 +9,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from clients.errors import DeadlineExceededError
-from serving.api.status import Code
-from serving.gateway.observer import Observer
-from serving.gateway.shared_thread import SharedThread
-from serving.gateway.upstream.coalescing import Coalescing
+from rockstar_client.errors import DeadlineExceededError
+from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.shared_thread import SharedThread
+from rockstar_serving.gateway.upstream.coalescing import Coalescing
 from tests.unit.gateway.upstream.gated import GatedBackend
 from tests.waiting import until
+from tfs_api.status import Code
 
 
 class Shared:

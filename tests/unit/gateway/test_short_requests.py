@@ -8,7 +8,7 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.errors import ParseException
 
-from serving.gateway.short_requests import ALIKE, Heads, short_request
+from rockstar_serving.gateway.short_requests import ALIKE, Heads, short_request
 
 CLIENT, SERVER = ("127.0.0.1", 4711), ("127.0.0.1", 8080)
 # What stands for the connection or differs by who serves, and objects that are made each time.

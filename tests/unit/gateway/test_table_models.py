@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from clients.backend import TensorResponse
+from rockstar_client.backend import TensorResponse
 from tests.images import png, stroke
 from tests.table_models import ROW, TENSOR, regression, table_classifier
 

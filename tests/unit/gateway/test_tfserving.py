@@ -11,15 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clients.backend import Metadata, TensorResponse
-from clients.errors import call_error
-from serving.api.signature import Signature, TensorSpec, signature_def
-from serving.api.status import Code
-from serving.contract import Contract
-from serving.gateway.app import create_app
-from serving.gateway.observer import Observer
+from rockstar_client.backend import Metadata, TensorResponse
+from rockstar_client.errors import call_error
+from rockstar_contract.contract import Contract
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.observer import Observer
 from tests.contracts import make_contract
 from tests.unit.gateway.conftest import FakeServer, toy_probabilities
+from tfs_api.signature import Signature, TensorSpec, signature_def
+from tfs_api.status import Code
 
 IMAGES = np.random.default_rng(0).random((2, 8, 8, 1), dtype=np.float32)
 

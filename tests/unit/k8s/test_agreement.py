@@ -7,10 +7,9 @@ import pytest
 import yaml
 from google.protobuf import text_format
 
-from serving.api.messages.model_server_config_pb2 import ModelServerConfig
-from serving.gateway.app import create_app
-from serving.gateway.config import GatewayConfig
-from serving.model_server.server import GRACE_SECONDS
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.model_server.server import GRACE_SECONDS
 from tests.manifests import (
     K8S,
     OVERLAYS,
@@ -22,6 +21,7 @@ from tests.manifests import (
     of_kind,
     pod,
 )
+from tfs_api.messages.model_server_config_pb2 import ModelServerConfig
 
 NAME = "app.kubernetes.io/name"
 ALL = [*((overlay, ()) for overlay in OVERLAYS), *fullest()]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from serving.gateway.kserve import transformer
+from rockstar_serving.gateway.kserve import transformer
 from tests.environments import environment
 from tests.kustomize import rendered
 

@@ -8,11 +8,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from rockstar import cli
+from rockstar_cli.__main__ import cli
+from rockstar_training.indexed_job import main, worker_addresses
 from tests.environments import environment
 from tests.kustomize import ROOT, rendered
 from tests.unit.k8s.test_combinations import CHECKS, NEWEST, OLDEST
-from training.indexed_job import main, worker_addresses
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,9 @@ def manifests():
 
 
 def options(job):
-    """Those of training.indexed_job, read by itself, and the command that it runs."""
+    """Those of rockstar_training.indexed_job, read by itself, and the command that it runs."""
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert container["command"] == ["python", "-m", "training.indexed_job"]
+    assert container["command"] == ["python", "-m", "rockstar_training.indexed_job"]
     context = main.make_context("indexed_job", list(container["args"]), resilient_parsing=True)
     return context.params
 

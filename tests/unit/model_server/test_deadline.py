@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from serving.model_server.deadline import (
+from rockstar_serving.model_server.deadline import (
     NO_DEADLINE,
     CallerGoneError,
     Deadline,

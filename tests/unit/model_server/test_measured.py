@@ -7,24 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.api.messages.prediction_pb2 import PredictRequest
-from serving.api.model_ref import ModelRef
-from serving.api.signature import CLASSIFY_METHOD
-from serving.api.status import Code, StatusError
-from serving.model_server.batching.observer import NoObserver
-from serving.model_server.deadline import NO_DEADLINE, Deadline
-from serving.model_server.engines.engine import LoadError, ServableId
-from serving.model_server.inference.core import Core
-from serving.model_server.inference.examples import ExamplesQuery
-from serving.model_server.inference.multi_inference import MultiInferenceQuery, Task
-from serving.model_server.measured import MeasuredEngine, MeasuredLoader, measured_call
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.models.manager import Manager
-from serving.model_server.options import LoadOptions, WarmupOptions
-from serving.model_server.warmup.loader import WarmingLoader
+from rockstar_serving.model_server.batching.observer import NoObserver
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.engines.engine import LoadError, ServableId
+from rockstar_serving.model_server.inference.core import Core
+from rockstar_serving.model_server.inference.examples import ExamplesQuery
+from rockstar_serving.model_server.inference.multi_inference import MultiInferenceQuery, Task
+from rockstar_serving.model_server.measured import MeasuredEngine, MeasuredLoader, measured_call
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.models.manager import Manager
+from rockstar_serving.model_server.options import LoadOptions, WarmupOptions
+from rockstar_serving.model_server.warmup.loader import WarmingLoader
 from tests.examples_engine import example, load_examples_engine
 from tests.fake_engine import FakeEngine, FakeLoader, add_version
 from tests.warmup_files import predict_log, write_records
+from tfs_api.messages.prediction_pb2 import PredictRequest
+from tfs_api.model_ref import ModelRef
+from tfs_api.signature import CLASSIFY_METHOD
+from tfs_api.status import Code, StatusError
 
 
 class Listener:

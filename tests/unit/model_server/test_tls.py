@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.model_server.models.config import ConfigError
-from serving.model_server.tls import read_ssl_config
+from rockstar_serving.model_server.models.config import ConfigError
+from rockstar_serving.model_server.tls import read_ssl_config
 from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
 
 SERVER = issued("localhost")

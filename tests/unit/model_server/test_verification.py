@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.manifest import MANIFEST_FILE, write_manifest
-from serving.model_server.engines.engine import LoadError
-from serving.model_server.verification import verify
+from rockstar_contract.manifest import MANIFEST_FILE, write_manifest
+from rockstar_serving.model_server.engines.engine import LoadError
+from rockstar_serving.model_server.verification import verify
 from tests.fake_engine import add_version
 
 

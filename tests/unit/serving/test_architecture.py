@@ -7,52 +7,35 @@ from pathlib import Path
 
 import pytest
 
-import clients
+import rockstar_client as clients
 from tests.model_fixtures import write_version
 
 ROOT = Path(__file__).parents[3]
 
-# Which of our rooms a room may import.
+# Which of our packages a folder may import.
 ALLOWED = {
     "training": {
-        "training",
-        "serving.contract",
-        "serving.csv_rows",
-        "serving.errors",
-        "serving.images",
-        "serving.inputs",
-        "serving.limits",
-        "serving.manifest",
-        "serving.preprocessing",
-        "serving.table_cells",
-        "serving.tables",
-        "serving.tensor_inputs",
-        "serving.text_files",
-        "serving.version_folders",
+        "rockstar_training",
+        "rockstar_contract",
     },
     "clients": {
-        "clients",
-        "serving.api",
-        "serving.contract",
-        "serving.csv_rows",
-        "serving.errors",
-        "serving.inputs",
-        "serving.labels",
-        "serving.limits",
-        "serving.tables",
-        "serving.tensor_inputs",
+        "rockstar_client",
+        "rockstar_contract",
+        "tfs_api",
     },
-    "serving/gateway": {"serving", "clients"},
-    "serving/model_server": {
-        "serving.api",
-        "serving.contract",
-        "serving.errors",
-        "serving.logs",
-        "serving.manifest",
-        "serving.model_server",
-        "serving.text_files",
+    "serving/rockstar_serving/gateway": {
+        "rockstar_client",
+        "rockstar_contract",
+        "rockstar_serving",
+        "tfs_api",
     },
-    "serving/api": {"serving.api", "serving.errors", "serving.shapes"},
+    "serving/rockstar_serving/model_server": {
+        "tfs_api",
+        "rockstar_contract",
+        "rockstar_serving.logs",
+        "rockstar_serving.model_server",
+    },
+    "contract": {"rockstar_contract", "tfs_api"},
 }
 
 
@@ -63,35 +46,35 @@ def imports(path: Path) -> set[str]:
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= {f"{node.module}.{name.name}" for name in node.names}
-    return {name for name in found if name.split(".")[0] in ("training", "serving", "clients")}
+    return {name for name in found if name.startswith(("rockstar_", "tfs_api"))}
 
 
-@pytest.mark.parametrize("room", ALLOWED)
-def test_arrows(room):
-    for path in (ROOT / room).rglob("*.py"):
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_arrows(folder):
+    for path in (ROOT / folder).rglob("*.py"):
         for name in imports(path):
-            allowed = any(f"{name}.".startswith(f"{prefix}.") for prefix in ALLOWED[room])
+            allowed = any(f"{name}.".startswith(f"{prefix}.") for prefix in ALLOWED[folder])
             assert allowed, f"{path.relative_to(ROOT)} imports {name}"
 
 
-def test_nothing_that_serves_or_asks_imports_training():
-    for path in [*(ROOT / "serving").rglob("*.py"), *(ROOT / "clients").rglob("*.py")]:
-        assert not {name for name in imports(path) if name.startswith("training")}, path
+def test_serving_never_imports_training():
+    for path in (ROOT / "serving").rglob("*.py"):
+        assert not {name for name in imports(path) if name.startswith("rockstar_training")}, path
 
 
 @pytest.mark.parametrize(
     "modules",
     [
-        "serving.gateway.app, serving.gateway.server, serving.gateway.__main__, serving.gateway.kserve",
-        "serving.model_server.server, serving.model_server.command, serving.model_server.__main__",
-        "serving.model_server.grpc_api.health, serving.model_server.grpc_api.reflection",
-        "serving.model_server.tls, serving.logs",
-        "clients, clients.http, clients.grpc, clients.async_http, clients.async_grpc",
-        "clients.bulk.job, clients.bulk.services, clients.bulk.output, clients.bulk.sources",
-        "serving.serve, commandline.serve, commandline.predict, commandline.train, rockstar",
-        "commandline.registry, commandline.explain, commandline.completion, commandline.import_",
-        "commandline.bench, commandline.load, commandline.check, commandline.checks, commandline.prediction_run",
-        "training.config, training.datasets, training.config, training.prepare, training.indexed_job",
+        "rockstar_serving.gateway.app, rockstar_serving.gateway.server, rockstar_serving.gateway.__main__, rockstar_serving.gateway.kserve",
+        "rockstar_serving.model_server.server, rockstar_serving.model_server.command, rockstar_serving.model_server.__main__",
+        "rockstar_serving.model_server.grpc_api.health, rockstar_serving.model_server.grpc_api.reflection",
+        "rockstar_serving.model_server.tls, rockstar_serving.logs",
+        "rockstar_client, rockstar_client.http, rockstar_client.grpc, rockstar_client.async_http, rockstar_client.async_grpc",
+        "rockstar_client.bulk.job, rockstar_client.bulk.services, rockstar_client.bulk.output, rockstar_client.bulk.sources",
+        "rockstar_serving.serve, rockstar_cli.serve, rockstar_cli.predict, rockstar_cli.train, rockstar_cli.__main__",
+        "rockstar_cli.registry, rockstar_cli.explain, rockstar_cli.completion, rockstar_cli.import_",
+        "rockstar_cli.bench, rockstar_cli.load, rockstar_cli.check, rockstar_cli.checks, rockstar_cli.prediction_run",
+        "rockstar_training.config, rockstar_training.datasets, rockstar_training.config, rockstar_training.prepare, rockstar_training.indexed_job",
     ],
 )
 def test_tensorflow_stays_out(modules):
@@ -103,7 +86,7 @@ def test_tensorflow_stays_out(modules):
 
 def test_clients_load_only_what_they_speak():
     code = (
-        "import clients, sys; assert not {'numpy', 'grpc', 'urllib3'} & set(sys.modules); "
+        "import rockstar_client as clients, sys; assert not {'numpy', 'grpc', 'urllib3'} & set(sys.modules); "
         "clients.HttpClient; assert not {'grpc', 'asyncio', 'aiohttp', 'flask'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -116,7 +99,7 @@ def test_all_that_clients_offer_is_there():
 
 
 def test_a_server_without_metrics_does_not_load_their_library():
-    code = "import serving.model_server.command, sys; print('prometheus_client' in sys.modules)"
+    code = "import rockstar_serving.model_server.command, sys; print('prometheus_client' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
@@ -132,9 +115,9 @@ def models_config(folder):
 
 def test_the_parent_of_the_workers_loads_only_what_settings_need(tmp_path):
     code = (
-        "import sys, serving.gateway.server, serving.gateway.shared_worker\n"
-        "from serving.gateway.setting_checks import config_of\n"
-        "from serving.gateway.settings import read_settings\n"
+        "import sys, rockstar_serving.gateway.server, rockstar_serving.gateway.shared_worker\n"
+        "from rockstar_serving.gateway.setting_checks import config_of\n"
+        "from rockstar_serving.gateway.settings import read_settings\n"
         "config_of(read_settings({'models': ('toy',), 'models_config': sys.argv[1]}))\n"
         "print({'numpy', 'flask', 'grpc', 'PIL'} & set(sys.modules))"
     )
@@ -146,8 +129,8 @@ def test_the_parent_of_the_workers_loads_only_what_settings_need(tmp_path):
 def test_a_worker_that_runs_its_models_itself_does_not_load_grpc(tmp_path):
     code = (
         "import sys\n"
-        "from serving.gateway.app import create_app\n"
-        "from serving.gateway.config import GatewayConfig\n"
+        "from rockstar_serving.gateway.app import create_app\n"
+        "from rockstar_serving.gateway.config import GatewayConfig\n"
         "app = create_app(GatewayConfig(models=('toy',), models_config=sys.argv[1]))\n"
         "toy = app.test_client().get('/readyz').json['models']['toy']\n"
         "print(toy, 'grpc' in sys.modules)"

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from serving.column_effects import column_effects, replaced_rows, typical_value
-from serving.tables import CategoricalColumn, DateColumn, NumericColumn, encode_row
+from rockstar_contract.tables import CategoricalColumn, DateColumn, NumericColumn, encode_row
+from rockstar_serving.column_effects import column_effects, replaced_rows, typical_value
 
 COLUMNS = (
     NumericColumn(name="age", mean=40.0, scale=10.0, fill=38.0, indicator=True),

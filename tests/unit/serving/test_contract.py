@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from serving.contract import Contract, ContractError
-from serving.preprocessing import Resize
+from rockstar_contract.contract import Contract, ContractError
+from rockstar_contract.preprocessing import Resize
 from tests.contracts import make_contract
 from tests.table_models import regression, table_classifier
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.csv_rows import read_rows, read_table, write_rows
-from serving.errors import InvalidInputError, TooLargeError
-from serving.tables import TextRow
+from rockstar_contract.csv_rows import read_rows, read_table, write_rows
+from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_contract.tables import TextRow
 
 # Anything that has a place in a CSV file, commas, quotes and line ends too.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)

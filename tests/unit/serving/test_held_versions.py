@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from serving.model_server.models.versions import scan
-from serving.models_config import read_labels
-from serving.promotion import promote, restore
-from serving.registry import RegistryError, list_versions, prune, unpublish
-from serving.version_folders import held_versions
+from rockstar_contract.version_folders import held_versions
+from rockstar_serving.model_server.models.versions import scan
+from rockstar_serving.models_config import read_labels
+from rockstar_serving.promotion import promote, restore
+from rockstar_serving.registry import RegistryError, list_versions, prune, unpublish
 from tests.registries import add_version, written
 
 
@@ -84,7 +84,7 @@ def test_held_versions_are_listed(models):
 
 
 def test_a_removed_version_leaves_nothing_and_its_number_does_not_come_again(models):
-    from training.export import publication
+    from rockstar_training.export import publication
 
     assert unpublish(models, "cnn", 3)
     assert served(models) == [1, 2]
@@ -122,7 +122,7 @@ def test_prune_keeps_what_is_served_and_what_is_held_since(models):
 
 
 def test_publishing_held_takes_a_number_but_serves_nothing(models):
-    from training.export import publication, versions
+    from rockstar_training.export import publication, versions
 
     with publication(models / "cnn", held=True) as incoming:
         (incoming.folder / "x").write_text("x")

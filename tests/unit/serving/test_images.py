@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from serving.errors import InvalidInputError, TooLargeError
-from serving.images import WORKING_PIXELS, decode_image
+from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_contract.images import WORKING_PIXELS, decode_image
 from tests.images import bomb, encoded, png, stroke
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from serving.errors import InvalidInputError
-from serving.inputs import prepare
+from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.inputs import prepare
 from tests.contracts import make_contract
 
 SPEC = make_contract().input

@@ -1,6 +1,6 @@
 import numpy as np
 
-from serving.labels import Score, Value, predictions, values
+from rockstar_contract.labels import Score, Value, predictions, values
 
 
 def test_labels_come_in_order_of_probability():

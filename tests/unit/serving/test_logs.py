@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from serving import logs
+from rockstar_serving import logs
 from tests.waiting import until
 
-log = logging.getLogger("serving.somewhere")
+log = logging.getLogger("rockstar_serving.somewhere")
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert abs((datetime.now(UTC) - moment).total_seconds()) < 60
     assert entry == {
         "level": "WARNING",
-        "logger": "serving.somewhere",
+        "logger": "rockstar_serving.somewhere",
         "message": "two\nlines: é",
         "model": "cnn",
     }

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from serving.manifest import (
+from rockstar_contract.manifest import (
     ManifestError,
     MissingManifestError,
     check_manifest,

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from serving.api.messages.model_server_config_pb2 import ModelConfig, ModelServerConfig
-from serving.model_folder import ModelFolderError, find_models, model_config, strays
+from rockstar_serving.model_folder import ModelFolderError, find_models, model_config, strays
+from tfs_api.messages.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 
 def test_models_are_folders_with_a_numbered_version(tmp_path):

@@ -7,16 +7,16 @@ import sys
 import pytest
 from google.protobuf import text_format
 
-from serving.model_folder import ModelFolderError
-from serving.model_server.models.config import All
-from serving.model_server.models.config_file import read_config_file
-from serving.models_config import edit_labels, read_labels
+from rockstar_serving.model_folder import ModelFolderError
+from rockstar_serving.model_server.models.config import All
+from rockstar_serving.model_server.models.config_file import read_config_file
+from rockstar_serving.models_config import edit_labels, read_labels
 from tests.registries import add_version, written
 
 LABEL_FROM_A_PROCESS = """
 import sys
 from pathlib import Path
-from serving.models_config import edit_labels
+from rockstar_serving.models_config import edit_labels
 for number in range(20):
     with edit_labels(Path(sys.argv[1])) as book:
         book.move("cnn", f"{sys.argv[2]}-{number}", 1, [])

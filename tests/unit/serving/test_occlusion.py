@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from serving.heatmap_drawing import draw
-from serving.occlusion import Occlusion, plan
+from rockstar_serving.heatmap_drawing import draw
+from rockstar_serving.occlusion import Occlusion, plan
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(2, 300))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from serving.preprocessing import (
+from rockstar_contract.preprocessing import (
     Centre,
     CentreOnCell,
     Colour,

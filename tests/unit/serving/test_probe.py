@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from serving import probe
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.options import GrpcOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving import probe
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import GrpcOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.model_fixtures import write_version
 
 

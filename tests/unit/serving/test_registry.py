@@ -1,9 +1,9 @@
 import pytest
 
-from serving.model_folder import ModelFolderError
-from serving.models_config import edit_labels, read_labels
-from serving.promotion import promote, rollback
-from serving.registry import RegistryError, dangling_labels, list_versions, prune, verify
+from rockstar_serving.model_folder import ModelFolderError
+from rockstar_serving.models_config import edit_labels, read_labels
+from rockstar_serving.promotion import promote, rollback
+from rockstar_serving.registry import RegistryError, dangling_labels, list_versions, prune, verify
 from tests.registries import add_version
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from serving.preprocessing import preprocess
-from serving.strokes import isolate_strokes
-from training.image_inputs import known_input
+from rockstar_contract.preprocessing import preprocess
+from rockstar_contract.strokes import isolate_strokes
+from rockstar_training.image_inputs import known_input
 
 SIZE = 280
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from serving.supervisor import Child, ServeError, Supervisor
+from rockstar_serving.supervisor import Child, ServeError, Supervisor
 from tests.waiting import until
 
 
@@ -42,7 +42,7 @@ def test_a_child_that_ends_before_it_is_ready_is_an_error():
 
 
 def test_a_child_that_always_dies_is_given_up(monkeypatch):
-    monkeypatch.setattr("serving.supervisor.MAX_QUICK_DEATHS", 2)
+    monkeypatch.setattr("rockstar_serving.supervisor.MAX_QUICK_DEATHS", 2)
     supervisor = Supervisor([Child("failer", lambda: python("pass"), lambda: True)])
     supervisor.start()
     with pytest.raises(ServeError, match="the failer ended 2 times in a row"):

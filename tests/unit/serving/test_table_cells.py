@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.table_cells import ISO, date_text, decimal_sign, parse_date, parse_number
+from rockstar_contract.table_cells import ISO, date_text, decimal_sign, parse_date, parse_number
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from serving.errors import InvalidInputError
-from serving.table_cells import date_text
-from serving.tables import (
+from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.table_cells import date_text
+from rockstar_contract.tables import (
     Adjustments,
     CategoricalColumn,
     Column,

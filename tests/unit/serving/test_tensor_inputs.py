@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from serving.contract import TensorInput, TensorSpec
-from serving.errors import InvalidInputError
-from serving.tensor_inputs import from_json, read_tensors, stack, to_json
+from rockstar_contract.contract import TensorInput, TensorSpec
+from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.tensor_inputs import from_json, read_tensors, stack, to_json
 
 SPEC = TensorInput(
     tensors=(

@@ -2,18 +2,18 @@
 
 import pytest
 
-from serving.gateway.traffic.keys import KeysError, make_key, read_keys
-from serving.gateway.traffic.routes import RoutesError, read_routes
-from serving.model_folder import ModelFolderError
-from serving.model_server.batching.parameters import read_parameters
-from serving.model_server.models.config import ConfigError
-from serving.model_server.models.config_file import read_config_file
-from serving.model_server.monitoring.config import read_monitoring_config
-from serving.model_server.tls import read_ssl_config
-from serving.models_config import declared
+from rockstar_serving.gateway.traffic.keys import KeysError, make_key, read_keys
+from rockstar_serving.gateway.traffic.routes import RoutesError, read_routes
+from rockstar_serving.model_folder import ModelFolderError
+from rockstar_serving.model_server.batching.parameters import read_parameters
+from rockstar_serving.model_server.models.config import ConfigError
+from rockstar_serving.model_server.models.config_file import read_config_file
+from rockstar_serving.model_server.monitoring.config import read_monitoring_config
+from rockstar_serving.model_server.tls import read_ssl_config
+from rockstar_serving.models_config import declared
+from rockstar_training.config import read_config
+from rockstar_training.errors import ConfigError as TrainConfigError
 from tests.certificates import AUTHORITY, issued
-from training.config import read_config
-from training.errors import ConfigError as TrainConfigError
 
 MODELS = 'model_config_list { config { name: "cnn" base_path: "/models/cnn" model_platform: "tensorflow" } }'
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from training.pipeline import Arrays
-from training.task import Task
+from rockstar_training.pipeline import Arrays
+from rockstar_training.task import Task
 
 TASK = Task((6, 6, 1), 3)
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from training.augmentation import (
+from rockstar_training.augmentation import (
     Augmentation,
     augment,
     augmentation_for,
     score_threshold,
     without_class,
 )
-from training.prepared import MemoryExamples, Part
-from training.tensorflow_setup import tf
+from rockstar_training.prepared import MemoryExamples, Part
+from rockstar_training.tensorflow_setup import tf
 
 SEED = tf.constant([7, 1], tf.int64)
 IMAGES = np.zeros((12, 20, 20, 1), np.float32)

@@ -3,7 +3,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from rockstar import cli
+from rockstar_cli.__main__ import cli
 
 SMALL = ["--epochs", "2", "--batch-size", "256"]
 
@@ -74,7 +74,7 @@ def test_ctrl_c_ends_it_with_a_sentence_and_the_usual_status(tmp_path, monkeypat
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.fit.Steps.train", interrupted)
+    monkeypatch.setattr("rockstar_training.fit.Steps.train", interrupted)
     done = run("logistic", "--workdir", tmp_path, *SMALL)
     assert done.exit_code == 130
     assert "Training stopped in epoch 1 of 2; nothing was published" in done.output
@@ -88,7 +88,7 @@ def test_the_same_training_twice_at_once_is_refused(tmp_path, monkeypatch):
         assert "the very same training of logistic is running already" in done.output
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.fit.Steps.train", at_once)
+    monkeypatch.setattr("rockstar_training.fit.Steps.train", at_once)
     assert run("logistic", "--workdir", tmp_path, *SMALL).exit_code == 130
 
 

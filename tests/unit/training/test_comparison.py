@@ -2,15 +2,15 @@
 
 import pytest
 
-from tests.contracts import make_contract
-from tests.registries import add_version
-from tests.table_models import table_classifier
-from training.comparison import (
+from rockstar_training.comparison import (
     IncompatibleError,
     promise_of,
     require_compatible,
     worse_than_served,
 )
+from tests.contracts import make_contract
+from tests.registries import add_version
+from tests.table_models import table_classifier
 
 THREE = ("a", "b", "c")
 

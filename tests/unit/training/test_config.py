@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from training.config import TrainConfig, config_for
-from training.defaults import MODELS, defaults_for
-from training.errors import ConfigError, TrainingError
+from rockstar_training.config import TrainConfig, config_for
+from rockstar_training.defaults import MODELS, defaults_for
+from rockstar_training.errors import ConfigError, TrainingError
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from training.config import config_for, read_config, to_json
-from training.errors import ConfigError
+from rockstar_training.config import config_for, read_config, to_json
+from rockstar_training.errors import ConfigError
 
 
 @pytest.mark.parametrize(

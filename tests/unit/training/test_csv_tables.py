@@ -7,9 +7,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from serving.tables import CategoricalColumn, NumericColumn, encode_row
-from training.csv_tables import TableExamples, fit_columns, read_csv
-from training.errors import DataError
+from rockstar_contract.tables import CategoricalColumn, NumericColumn, encode_row
+from rockstar_training.csv_tables import TableExamples, fit_columns, read_csv
+from rockstar_training.errors import DataError
 
 PETS = """weight,colour,legs,kind
 4.5,black,4,cat

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from training.config import DataSpec, parse_data
-from training.errors import ConfigError
+from rockstar_training.config import DataSpec, parse_data
+from rockstar_training.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist"])

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from training import datasets
-from training.errors import DataError
+from rockstar_training import datasets
+from rockstar_training.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,10 @@ def test_labels_that_all_have_one_example_are_refused():
         datasets.hold_out(np.arange(1), None, 0.2, seed=3, name="rows")
 
 
-@pytest.mark.parametrize("module", ["training.datasets", "training.config", "training.progress"])
+@pytest.mark.parametrize(
+    "module",
+    ["rockstar_training.datasets", "rockstar_training.config", "rockstar_training.progress"],
+)
 def test_imports_without_tensorflow(module):
     code = (
         f"import sys, {module}\n"

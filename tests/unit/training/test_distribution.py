@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rockstar_training.distribution import dtype_policy, is_chief, strategy
+from rockstar_training.errors import ConfigError
+from rockstar_training.tensorflow_setup import tf
 from tests.unit.training.worker import main
-from training.distribution import dtype_policy, is_chief, strategy
-from training.errors import ConfigError
-from training.tensorflow_setup import tf
 
 ROOT = Path(__file__).parents[3]
 

@@ -11,16 +11,16 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from serving.contract import Contract
-from serving.manifest import check_manifest
+from rockstar_contract.contract import Contract
+from rockstar_contract.manifest import check_manifest
+from rockstar_training import export as exporting
+from rockstar_training.errors import ExportError
+from rockstar_training.export import export, versions
+from rockstar_training.tensorflow_setup import tf
+from rockstar_training.tflite_metadata import packed_files, with_metadata
 from tests.images import png
 from tests.table_models import regression
 from tests.unit.training import toys
-from training import export as exporting
-from training.errors import ExportError
-from training.export import export, versions
-from training.tensorflow_setup import tf
-from training.tflite_metadata import packed_files, with_metadata
 
 LABELS = [str(digit) for digit in range(10)]
 

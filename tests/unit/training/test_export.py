@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from serving.contract import Contract
-from serving.manifest import check_manifest
+from rockstar_contract.contract import Contract
+from rockstar_contract.manifest import check_manifest
+from rockstar_training import export as exporting
+from rockstar_training import readback
+from rockstar_training.errors import ExportError
+from rockstar_training.export import export, versions
+from rockstar_training.prepared import GoldenSamples
+from rockstar_training.readback import verify
+from rockstar_training.tensorflow_setup import keras, tf
 from tests.unit.training import toys
-from training import export as exporting
-from training import readback
-from training.errors import ExportError
-from training.export import export, versions
-from training.prepared import GoldenSamples
-from training.readback import verify
-from training.tensorflow_setup import keras, tf
 
 PUBLISH_ONE = """
 import sys
 from pathlib import Path
 from tests.unit.training import toys
-from training.export import export
+from rockstar_training.export import export
 predict, variables = toys.plain_model()
 exported = export(predict, variables, toys.draft(), toys.golden(), Path(sys.argv[1]))
 print(exported.contract.version)

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rockstar_training.config import config_for
+from rockstar_training.errors import StoppedError, TrainingError
+from rockstar_training.fit import fit
+from rockstar_training.pipeline import Arrays
+from rockstar_training.progress import Epoch
+from rockstar_training.task import Task
+from rockstar_training.tensorflow_setup import make_repeatable
 from tests.unit.training.blobs import TASK, blobs, line
-from training.config import config_for
-from training.errors import StoppedError, TrainingError
-from training.fit import fit
-from training.pipeline import Arrays
-from training.progress import Epoch
-from training.task import Task
-from training.tensorflow_setup import make_repeatable
 
 ROOT = Path(__file__).parents[3]
 DROPOUT = {"hidden": (128,), "epochs": 6, "batch_size": 16, "augmentation": 1.0}
@@ -108,7 +108,7 @@ def test_a_rate_that_is_far_too_high_is_told():
 
 
 def test_ctrl_c_stops_it_with_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("training.checkpoint.SECONDS_BETWEEN", 0)
+    monkeypatch.setattr("rockstar_training.checkpoint.SECONDS_BETWEEN", 0)
 
     def interrupt(epoch):
         if epoch.number == 2:
@@ -141,11 +141,11 @@ def test_a_killed_training_goes_on_and_ends_like_one_that_was_not(tmp_path, api)
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import training.checkpoint
+import rockstar_training.checkpoint
 from tests.unit.training.test_fit import DROPOUT, trained
-from training.config import config_for
+from rockstar_training.config import config_for
 
-training.checkpoint.SECONDS_BETWEEN = 0
+rockstar_training.checkpoint.SECONDS_BETWEEN = 0
 
 def kill(epoch):
     if epoch.number == 3:
@@ -156,7 +156,7 @@ trained(config_for("mlp", api=sys.argv[2], patience=5, **DROPOUT), Path(sys.argv
 
 
 def test_a_checkpoint_that_cannot_be_read_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("training.checkpoint.SECONDS_BETWEEN", 0)
+    monkeypatch.setattr("rockstar_training.checkpoint.SECONDS_BETWEEN", 0)
     config = config_for("mlp", **DROPOUT)
     trained(config, tmp_path)
     for path in tmp_path.glob("ckpt*.data*"):

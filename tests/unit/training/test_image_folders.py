@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from serving.inputs import prepare
+from rockstar_contract.inputs import prepare
+from rockstar_training.errors import DataError
+from rockstar_training.image_folders import FolderExamples, scan_folder
+from rockstar_training.image_inputs import folder_input
 from tests.images import encoded, png
-from training.errors import DataError
-from training.image_folders import FolderExamples, scan_folder
-from training.image_inputs import folder_input
 
 NOISE = np.random.default_rng(0)
 

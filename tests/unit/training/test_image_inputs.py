@@ -1,9 +1,9 @@
 import numpy as np
 from PIL import Image
 
-from serving.preprocessing import preprocess
+from rockstar_contract.preprocessing import preprocess
+from rockstar_training.image_inputs import fashion_mnist_input, folder_input, mnist_input
 from tests.shared_data import shared_data
-from training.image_inputs import fashion_mnist_input, folder_input, mnist_input
 
 STEPS = mnist_input().preprocessing
 

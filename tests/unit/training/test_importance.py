@@ -5,9 +5,9 @@ import pytest
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
 
-from serving.tables import CategoricalColumn, NumericColumn
-from training.importance import column_importance
-from training.prepared import MemoryExamples, Part
+from rockstar_contract.tables import CategoricalColumn, NumericColumn
+from rockstar_training.importance import column_importance
+from rockstar_training.prepared import MemoryExamples, Part
 
 
 def part(tensors, targets):

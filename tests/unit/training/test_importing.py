@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.contract import CONTRACT_FILE, Contract, TensorInput
-from serving.inputs import prepare
-from serving.manifest import check_manifest
+from rockstar_contract.contract import CONTRACT_FILE, Contract, TensorInput
+from rockstar_contract.inputs import prepare
+from rockstar_contract.manifest import check_manifest
+from rockstar_training.errors import TrainingError
+from rockstar_training.importing import ImportOptions, import_model
+from rockstar_training.loaders import open_litert, open_saved_model
+from rockstar_training.tensorflow_setup import keras, tf
 from tests.command_line import invoke, invoke_json
 from tests.images import png
-from training.errors import TrainingError
-from training.importing import ImportOptions, import_model
-from training.loaders import open_litert, open_saved_model
-from training.tensorflow_setup import keras, tf
 
 SIGNATURE = "serving_default"
 # Keras and TensorFlow 1 warn of themselves.
@@ -426,7 +426,7 @@ def test_code_that_is_allowed_is_run(tmp_path):
 
 
 def test_labels_from_files(tmp_path):
-    from commandline.import_ import Names
+    from rockstar_cli.import_ import Names
 
     files = {
         "lines.txt": ("cat\ndog\n", ("cat", "dog")),

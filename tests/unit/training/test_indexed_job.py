@@ -5,8 +5,14 @@ import threading
 import pytest
 from click.testing import CliRunner
 
+from rockstar_training.indexed_job import (
+    MissingWorkersError,
+    main,
+    meet,
+    tf_config,
+    worker_addresses,
+)
 from tests.ports import free_ports
-from training.indexed_job import MissingWorkersError, main, meet, tf_config, worker_addresses
 
 ADDRESS = "training-{index}.training:2222"
 TWO = ["training-0.training:2222", "training-1.training:2222"]

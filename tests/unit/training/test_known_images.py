@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from rockstar_training import datasets
+from rockstar_training.datasets import load_arrays
+from rockstar_training.errors import DataError
 from tests.shared_data import shared_data
-from training import datasets
-from training.datasets import load_arrays
-from training.errors import DataError
 
 
 def arrays(**changes):

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from training import lowlevel
-from training.config import ACTIVATIONS, config_for
-from training.network import create
-from training.task import Task
-from training.tensorflow_setup import keras, tf
+from rockstar_training import lowlevel
+from rockstar_training.config import ACTIVATIONS, config_for
+from rockstar_training.network import create
+from rockstar_training.task import Task
+from rockstar_training.tensorflow_setup import keras, tf
 
 IMAGE = Task((10, 13, 2), 4)
 CASES = [

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from training.config import ACTIVATIONS, config_for
-from training.errors import ConfigError
-from training.models import build, multiply_adds
-from training.network import create
-from training.task import Task
-from training.tensorflow_setup import freeze, keras, tf
+from rockstar_training.config import ACTIVATIONS, config_for
+from rockstar_training.errors import ConfigError
+from rockstar_training.models import build, multiply_adds
+from rockstar_training.network import create
+from rockstar_training.task import Task
+from rockstar_training.tensorflow_setup import freeze, keras, tf
 
 DIGIT = Task((28, 28, 1), 10)
 ROWS = Task((6,), None, target_mean=50.0, target_std=7.0)

@@ -2,9 +2,9 @@ from itertools import chain
 
 import numpy as np
 
-from training.augmentation import augmentation_for
-from training.pipeline import Arrays, Order, batches, in_memory
-from training.tensorflow_setup import tf
+from rockstar_training.augmentation import augmentation_for
+from rockstar_training.pipeline import Arrays, Order, batches, in_memory
+from rockstar_training.tensorflow_setup import tf
 
 STRONG = augmentation_for("digits", 1.0)
 STRATEGY = tf.distribute.get_strategy()
@@ -61,7 +61,7 @@ def test_inputs_belong_to_their_targets_streamed_or_in_memory():
 
 
 def test_what_is_too_large_for_memory_is_read_batch_by_batch(monkeypatch):
-    monkeypatch.setattr("training.pipeline.MEMORY_LIMIT", 100)
+    monkeypatch.setattr("rockstar_training.pipeline.MEMORY_LIMIT", 100)
     part = Streamed()
     assert in_memory(part) is part
     part.read.clear()

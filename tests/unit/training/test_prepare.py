@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
-from serving.contract import ImageInput, TableInput
-from serving.inputs import prepare as serve
-from serving.tables import TextRow
+from rockstar_contract.contract import ImageInput, TableInput
+from rockstar_contract.inputs import prepare as serve
+from rockstar_contract.tables import TextRow
+from rockstar_training import datasets
+from rockstar_training.errors import ConfigError
+from rockstar_training.prepare import prepare
 from tests.images import png
 from tests.shared_data import shared_data
-from training import datasets
-from training.errors import ConfigError
-from training.prepare import prepare
 
 SETTINGS = {"seed": 3, "test_fraction": 0.2, "validation_fraction": 0.25}
 

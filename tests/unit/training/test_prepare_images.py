@@ -1,9 +1,9 @@
 import numpy as np
 
-from serving.contract import ImageInput
-from training import datasets
-from training.image_inputs import digits_input, prepare_images
-from training.prepared import input_statistics
+from rockstar_contract.contract import ImageInput
+from rockstar_training import datasets
+from rockstar_training.image_inputs import digits_input, prepare_images
+from rockstar_training.prepared import input_statistics
 
 SPEC = digits_input()
 IMAGES = datasets.load("digits").images[:100]

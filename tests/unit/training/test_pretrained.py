@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from serving.inputs import prepare as serve
+from rockstar_contract.inputs import prepare as serve
+from rockstar_training import pretrained
+from rockstar_training.config import config_for
+from rockstar_training.errors import ConfigError
+from rockstar_training.export import export
+from rockstar_training.network import copy_weights, create
+from rockstar_training.prepare import prepare_for
+from rockstar_training.pretrained import build
+from rockstar_training.task import Task
+from rockstar_training.tensorflow_setup import keras, tf
+from rockstar_training.train import train_and_evaluate
 from tests.images import png
 from tests.unit.training import toys
-from training import pretrained
-from training.config import config_for
-from training.errors import ConfigError
-from training.export import export
-from training.network import copy_weights, create
-from training.prepare import prepare_for
-from training.pretrained import build
-from training.task import Task
-from training.tensorflow_setup import keras, tf
-from training.train import train_and_evaluate
 
 # Keras saves its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

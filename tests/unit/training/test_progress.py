@@ -5,7 +5,7 @@ import struct
 import termios
 from contextlib import suppress
 
-from training.progress import Epoch, shown
+from rockstar_training.progress import Epoch, shown
 
 
 class Terminal(io.StringIO):

@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from training.errors import ExportError
-from training.export import publication, versions
+from rockstar_training.errors import ExportError
+from rockstar_training.export import publication, versions
 
 DIE_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from training.export import publication
+from rockstar_training.export import publication
 with publication(Path(sys.argv[1])) as incoming:
     (incoming.folder / "saved_model.pb").write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)

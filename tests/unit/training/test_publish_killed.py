@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from serving.manifest import check_manifest
-from training import export as publishing
-from training.errors import ExportError
-from training.export import publication, versions
+from rockstar_contract.manifest import check_manifest
+from rockstar_training import export as publishing
+from rockstar_training.errors import ExportError
+from rockstar_training.export import publication, versions
 
 KILLS = 20
 FILES = 12
@@ -22,7 +22,7 @@ PUBLISH_FOREVER = """
 import os, sys
 from pathlib import Path
 from tests.unit.training.test_publish_killed import fill
-from training.export import publication
+from rockstar_training.export import publication
 
 WATCHED = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir")
 sys.addaudithook(lambda event, _: os.write(1, b".") if event in WATCHED else None)
@@ -34,8 +34,8 @@ TRAIN_ON_A_SMALL_DISK = """
 import resource, sys
 from pathlib import Path
 from tests.unit.training import toys
-from training.errors import ExportError
-from training.export import export
+from rockstar_training.errors import ExportError
+from rockstar_training.export import export
 predict, variables = toys.plain_model()
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from rockstar_training import export as exporting
+from rockstar_training.errors import ExportError
+from rockstar_training.export import export, versions
+from rockstar_training.loaders import open_edge
+from rockstar_training.quantization import Quantization, Quantized, judged, litert_answer
 from tests.unit.training import toys
-from training import export as exporting
-from training.errors import ExportError
-from training.export import export, versions
-from training.loaders import open_edge
-from training.quantization import Quantization, Quantized, judged, litert_answer
 
 GOLDEN = toys.golden(20)
 

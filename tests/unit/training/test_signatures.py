@@ -6,15 +6,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from serving.contract import TargetStatistics
+from rockstar_contract.contract import TargetStatistics
+from rockstar_training import export as exporting
+from rockstar_training import readback
+from rockstar_training.errors import ExportError
+from rockstar_training.export import export, versions
+from rockstar_training.loaders import open_saved_model
+from rockstar_training.readback import verify
+from rockstar_training.tensorflow_setup import tf, write_fingerprint
 from tests.unit.training import toys
-from training import export as exporting
-from training import readback
-from training.errors import ExportError
-from training.export import export, versions
-from training.loaders import open_saved_model
-from training.readback import verify
-from training.tensorflow_setup import tf, write_fingerprint
 
 GOLDEN = toys.golden()
 

@@ -14,12 +14,12 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from training.config import config_for
-from training.evaluation import classification_metrics
-from training.report.wording import metrics_in_words
-from training.summary import summarize
-from training.task import class_weights
-from training.train import train_and_evaluate
+from rockstar_training.config import config_for
+from rockstar_training.evaluation import classification_metrics
+from rockstar_training.report.wording import metrics_in_words
+from rockstar_training.summary import summarize
+from rockstar_training.task import class_weights
+from rockstar_training.train import train_and_evaluate
 
 
 def write(path, header, rows):

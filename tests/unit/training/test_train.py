@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from training import datasets
-from training.config import config_for, read_config
-from training.defaults import CLASSIFIERS
-from training.errors import TrainingError
-from training.image_inputs import prepare_images
-from training.progress import Epoch
-from training.summary import summarize
-from training.train import train_and_evaluate
+from rockstar_training import datasets
+from rockstar_training.config import config_for, read_config
+from rockstar_training.defaults import CLASSIFIERS
+from rockstar_training.errors import TrainingError
+from rockstar_training.image_inputs import prepare_images
+from rockstar_training.progress import Epoch
+from rockstar_training.summary import summarize
+from rockstar_training.train import train_and_evaluate
 
 TINY = config_for("logistic", name="tiny", epochs=1, augmentation=0.5)
 TRAIN_TINY = """
 import sys
 from pathlib import Path
-from training.config import config_for
-from training.train import train_and_evaluate
+from rockstar_training.config import config_for
+from rockstar_training.train import train_and_evaluate
 train_and_evaluate(config_for("mlp", epochs=1), Path(sys.argv[1]))
 """
 

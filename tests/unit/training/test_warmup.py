@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from rockstar_training.export import export, write_warmup
+from rockstar_training.loaders import open_saved_model
+from rockstar_training.tensorflow_setup import PredictionLog, tf
 from tests.unit.training import toys
-from training.export import export, write_warmup
-from training.loaders import open_saved_model
-from training.tensorflow_setup import PredictionLog, tf
 
 GOLDEN = toys.golden(9)
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from serving.contract import SCHEMA_VERSION, Contract, DataSet, utc_now
+from rockstar_contract.contract import SCHEMA_VERSION, Contract, DataSet, utc_now
+from rockstar_training import datasets
+from rockstar_training.image_inputs import digits_input, prepare_images
+from rockstar_training.prepared import GoldenSamples, input_statistics
 from tests.images import png
-from training import datasets
-from training.image_inputs import digits_input, prepare_images
-from training.prepared import GoldenSamples, input_statistics
 
 SPEC = digits_input()
 CLASSES = 10
@@ -43,7 +43,7 @@ def draft(model: str = "toy") -> Contract:
 
 def plain_model(seed: int = 0) -> tuple[Any, list[Any]]:
     """Softmax regression in plain TensorFlow, and its variables."""
-    from training.tensorflow_setup import tf
+    from rockstar_training.tensorflow_setup import tf
 
     weights = np.random.default_rng(seed).normal(size=(400, CLASSES)).astype(np.float32)
     variable = tf.Variable(weights, name="weights")
@@ -62,7 +62,7 @@ def model_card(contract: Contract) -> dict[PurePath, str]:
 
 def one_number(seed: int = 0) -> tuple[Any, list[Any]]:
     """Linear regression in plain TensorFlow, and its variables."""
-    from training.tensorflow_setup import tf
+    from rockstar_training.tensorflow_setup import tf
 
     weights = np.random.default_rng(seed).normal(size=(400, 1)).astype(np.float32)
     variable = tf.Variable(weights, name="weights")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rockstar_training.config import config_for
+from rockstar_training.fit import Fitted, fit
+from rockstar_training.tensorflow_setup import make_repeatable, tf
 from tests.unit.training.blobs import TASK, blobs
-from training.config import config_for
-from training.fit import Fitted, fit
-from training.tensorflow_setup import make_repeatable, tf
 
 
 def train(api: str, model: str, strategy: object) -> Fitted:
@@ -34,7 +34,7 @@ def save(fitted: Fitted, file: Path) -> None:
 
 def main(folder: str, replicas: str, *jobs: str) -> None:
     """Train where TF_CONFIG says, or on so many devices of this process."""
-    from training.distribution import strategy
+    from rockstar_training.distribution import strategy
 
     if int(replicas) > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")

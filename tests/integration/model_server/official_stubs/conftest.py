@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 import pytest
 
-from serving.model_server.models.config import All, ModelConfig
-from serving.model_server.options import LoadOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.models.config import All, ModelConfig
+from rockstar_serving.model_server.options import LoadOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.model_fixtures import write_version
 from tests.saved_models import SavedModels, make_shapes, make_tf1
 

@@ -8,10 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving.api.messages.inference_pb2 import ClassificationRequest, ExampleList, Input
-from serving.api.services import CLASSIFY
-from serving.model_server.options import InferenceOptions, ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.options import InferenceOptions, ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.integration.model_server.official_stubs.calls import failure, predict_request
 from tests.integration.model_server.official_stubs.flowers import (
     FLOWER_EXAMPLES,
@@ -24,6 +22,8 @@ from tests.integration.model_server.official_stubs.flowers import (
     regress_request,
     tf_example,
 )
+from tfs_api.messages.inference_pb2 import ClassificationRequest, ExampleList, Input
+from tfs_api.services import CLASSIFY
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.server import ModelServer
 from tests.integration.model_server.conftest import ask
 from tests.integration.model_server.official_stubs.calls import failure, spec_of
 from tests.model_fixtures import SIDE

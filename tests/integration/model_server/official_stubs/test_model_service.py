@@ -12,8 +12,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.model_server.options import ServerOptions
-from serving.model_server.server import ModelServer
+from rockstar_serving.model_server.options import ServerOptions
+from rockstar_serving.model_server.server import ModelServer
 from tests.integration.model_server.official_stubs.calls import (
     IMAGES,
     failure,

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from clients.bulk.asking import Asker, Stopped
-from clients.bulk.item import Answered, Failed, Item
-from clients.errors import call_error
-from serving.api.status import Code
-from serving.errors import InvalidInputError
-from serving.labels import Value
+from rockstar_client.bulk.asking import Asker, Stopped
+from rockstar_client.bulk.item import Answered, Failed, Item
+from rockstar_client.errors import call_error
+from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.labels import Value
+from tfs_api.status import Code
 
 
 def item(content: bytes) -> Item:

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clients.bulk.errors import BulkError, ResumeError
-from clients.bulk.item import Answered, Failed, Item
-from clients.bulk.job import answers, run
-from clients.bulk.output import Files, Output, failed_names
-from clients.bulk.pace import Pace
-from clients.bulk.state import Asked
-from clients.errors import ServerError, UnavailableError
-from serving.api.status import Code
-from serving.labels import Prediction, Score, Value
+from rockstar_client.bulk.errors import BulkError, ResumeError
+from rockstar_client.bulk.item import Answered, Failed, Item
+from rockstar_client.bulk.job import answers, run
+from rockstar_client.bulk.output import Files, Output, failed_names
+from rockstar_client.bulk.pace import Pace
+from rockstar_client.bulk.state import Asked
+from rockstar_client.errors import ServerError, UnavailableError
+from rockstar_contract.labels import Prediction, Score, Value
+from tfs_api.status import Code
 
 PACE = Pace(batch=3, concurrency=2, patience=0)
 ASKED = Asked("toy", newest=2)
@@ -312,7 +312,7 @@ def test_what_a_full_disk_did_not_take_is_not_called_done(tmp_path, monkeypatch)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("clients.bulk.output.write_state", fail)
+        patched.setattr("rockstar_client.bulk.output.write_state", fail)
         with pytest.raises(OSError, match="No space left"):
             run(make_items(12), ask, output, PACE)
     output.close()

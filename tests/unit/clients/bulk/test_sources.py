@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clients.bulk.item import Item
-from clients.bulk.sources import Paths
-from serving.csv_rows import read_rows
-from serving.errors import InvalidInputError
+from rockstar_client.bulk.item import Item
+from rockstar_client.bulk.sources import Paths
+from rockstar_contract.csv_rows import read_rows
+from rockstar_contract.errors import InvalidInputError
 
 
 def items(*paths: Path | str, **options) -> list[Item]:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from serving.gateway.app import create_app
+from rockstar_serving.gateway.app import create_app
 from tests.unit.gateway.conftest import LIMITED, FakeServer
 
 

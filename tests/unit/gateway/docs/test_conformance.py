@@ -8,7 +8,7 @@ import schemathesis
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from serving.gateway.app import create_app
+from rockstar_serving.gateway.app import create_app
 from tests.images import encoded, stroke
 from tests.unit.gateway.conftest import LIMITED, FakeServer
 

@@ -9,13 +9,13 @@ import re
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from clients.errors import call_error
-from serving.api.status import Code
-from serving.gateway.app import create_app
-from serving.gateway.files import read_files
-from serving.gateway.traffic.routes import Alias, Routes
+from rockstar_client.errors import call_error
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.files import read_files
+from rockstar_serving.gateway.traffic.routes import Alias, Routes
 from tests.unit.gateway.conftest import LIMITED
 from tests.unit.gateway.docs.openapi_document import Document
+from tfs_api.status import Code
 
 # Pages and their files are for browsers.
 PAGES = ("/", "/docs", "/docs/swagger-ui/{name}", "/docs/static/{filename}", "/static/{filename}")

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serving.gateway.app import create_app
-from serving.gateway.observer import Observer
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.observer import Observer
 from tests.images import png, stroke
 from tests.waiting import until
 

@@ -2,8 +2,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serving.gateway.traffic import rates
-from serving.gateway.traffic.rates import Buckets, Rate
+from rockstar_serving.gateway.traffic import rates
+from rockstar_serving.gateway.traffic.rates import Buckets, Rate
 
 
 @pytest.fixture

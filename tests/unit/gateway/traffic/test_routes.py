@@ -3,9 +3,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rockstar import cli
-from serving.gateway.traffic import routes
-from serving.gateway.traffic.routes import Alias, Arm, Route, RoutesError, Shadow, read_routes
+from rockstar_cli.__main__ import cli
+from rockstar_serving.gateway.traffic import routes
+from rockstar_serving.gateway.traffic.routes import (
+    Alias,
+    Arm,
+    Route,
+    RoutesError,
+    Shadow,
+    read_routes,
+)
 
 WHOLE = """
 [aliases]

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from clients.errors import call_error
-from rockstar import cli
-from serving.api.status import Code
-from serving.gateway.app import create_app
-from serving.gateway.observer import Comparison, Observer
-from serving.gateway.traffic import shadowing
-from serving.gateway.traffic.routes import Arm
-from serving.gateway.traffic.routing import _at, _place
-from serving.gateway.traffic.shadowing import compare
+from rockstar_cli.__main__ import cli
+from rockstar_client.errors import call_error
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.observer import Comparison, Observer
+from rockstar_serving.gateway.traffic import shadowing
+from rockstar_serving.gateway.traffic.routes import Arm
+from rockstar_serving.gateway.traffic.routing import _at, _place
+from rockstar_serving.gateway.traffic.shadowing import compare
 from tests.contracts import LABELS, make_contract
 from tests.images import png, stroke
 from tests.waiting import until
+from tfs_api.status import Code
 
 IMAGE = {"data": png(stroke()), "content_type": "image/png"}
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from clients.backend import TensorResponse
+from rockstar_client.backend import TensorResponse
 from tests.waiting import until
 
 

@@ -2,12 +2,12 @@ import threading
 
 import pytest
 
-from clients.errors import DeadlineExceededError, NotFoundError, UnavailableError
-from serving.api.status import Code
-from serving.gateway.observer import Observer
-from serving.gateway.upstream import circuit
-from serving.gateway.upstream.circuit import FAILURES, Circuit
+from rockstar_client.errors import DeadlineExceededError, NotFoundError, UnavailableError
+from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.upstream import circuit
+from rockstar_serving.gateway.upstream.circuit import FAILURES, Circuit
 from tests.waiting import until
+from tfs_api.status import Code
 
 LATE = DeadlineExceededError(Code.DEADLINE_EXCEEDED, "late")
 

@@ -3,13 +3,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.errors import DeadlineExceededError, InvalidRequestError, UnavailableError, call_error
-from serving.api.status import Code
-from serving.gateway.observer import Observer
-from serving.gateway.turns import Turns
-from serving.gateway.upstream.coalescing import Coalescing
+from rockstar_client.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    UnavailableError,
+    call_error,
+)
+from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.turns import Turns
+from rockstar_serving.gateway.upstream.coalescing import Coalescing
 from tests.unit.gateway.upstream.gated import Callers, GatedBackend
 from tests.waiting import until
+from tfs_api.status import Code
 
 
 class Notes(Observer):

@@ -3,11 +3,11 @@ import shutil
 import numpy as np
 import pytest
 
-from clients.backend import TensorResponse
-from clients.errors import InvalidRequestError, NotFoundError
-from serving.gateway.state import ServedModels
-from serving.gateway.turns import Turns
-from serving.gateway.upstream.in_process import InProcess
+from rockstar_client.backend import TensorResponse
+from rockstar_client.errors import InvalidRequestError, NotFoundError
+from rockstar_serving.gateway.state import ServedModels
+from rockstar_serving.gateway.turns import Turns
+from rockstar_serving.gateway.upstream.in_process import InProcess
 from tests.litert_models import rewritten
 from tests.model_fixtures import SIDE, probabilities, toy_model, write_version
 from tests.unit.gateway.conftest import FakeServer
@@ -185,7 +185,7 @@ def test_only_what_takes_long_is_left_to_a_thread(start, turns, monkeypatch):
     for _ in range(2):
         backend.predict("toy", {"image": IMAGES})
     assert turns.aside_calls == 0
-    monkeypatch.setattr("serving.gateway.upstream.in_process._LONG_S", 0.0)
+    monkeypatch.setattr("rockstar_serving.gateway.upstream.in_process._LONG_S", 0.0)
     answer = backend.predict("toy", {"image": IMAGES})
     assert turns.aside_calls == 1
     np.testing.assert_allclose(

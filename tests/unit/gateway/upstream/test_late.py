@@ -1,4 +1,4 @@
-from serving.gateway.upstream.late import Late
+from rockstar_serving.gateway.upstream.late import Late
 from tests.unit.gateway.conftest import FakeServer
 
 

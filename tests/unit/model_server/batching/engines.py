@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from serving.api.signature import Signature, TensorSpec
-from serving.api.status import Code, StatusError
-from serving.model_server.batching.batch_queue import BatchQueue
-from serving.model_server.batching.engine import BatchingEngine
-from serving.model_server.batching.observer import BatchingObserver, NoObserver
-from serving.model_server.batching.parameters import QueueParameters
-from serving.model_server.batching.scheduler import Scheduler
-from serving.model_server.batching.task import Task
-from serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.batching.batch_queue import BatchQueue
+from rockstar_serving.model_server.batching.engine import BatchingEngine
+from rockstar_serving.model_server.batching.observer import BatchingObserver, NoObserver
+from rockstar_serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching.scheduler import Scheduler
+from rockstar_serving.model_server.batching.task import Task
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from tests.fake_engine import spec
 from tests.waiting import until
+from tfs_api.signature import Signature, TensorSpec
+from tfs_api.status import Code, StatusError
 
 
 def unknown(dtype: Any) -> TensorSpec:

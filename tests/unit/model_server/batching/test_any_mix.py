@@ -9,8 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.api.status import Code, StatusError
-from serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching.parameters import QueueParameters
 from tests.unit.model_server.batching.engines import (
     Bench,
     CountingScheduler,
@@ -18,6 +17,7 @@ from tests.unit.model_server.batching.engines import (
     rows,
     texts,
 )
+from tfs_api.status import Code, StatusError
 
 NUMBERS = st.integers(-100, 100).map(float)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.model_server.batching.batcher import Batcher
-from serving.model_server.batching.parameters import BatchingParameters, QueueParameters
-from serving.model_server.engines.engine import LoadError
-from serving.model_server.engines.litert import LiteRTEngine
-from serving.model_server.options import BatchingOptions
+from rockstar_serving.model_server.batching.batcher import Batcher
+from rockstar_serving.model_server.batching.parameters import BatchingParameters, QueueParameters
+from rockstar_serving.model_server.engines.engine import LoadError
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_serving.model_server.options import BatchingOptions
 from tests.model_fixtures import SIDE, document, write_version
 
 PARAMETERS = BatchingParameters(QueueParameters(max_batch_size=5), threads=2)

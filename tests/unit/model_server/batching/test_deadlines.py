@@ -5,11 +5,11 @@ import time
 
 from msgspec.structs import force_setattr
 
-from serving.api.status import Code
-from serving.model_server.batching.parameters import QueueParameters
-from serving.model_server.deadline import Deadline
+from rockstar_serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.deadline import Deadline
 from tests.unit.model_server.batching.engines import SPLITTING, Bench, answer, refusal, rows
 from tests.waiting import until
+from tfs_api.status import Code
 
 
 def test_who_waits_leaves_at_the_deadline_and_is_never_run() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.api.status import Code, StatusError
-from serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching.parameters import QueueParameters
 from tests.unit.model_server.batching.engines import Bench, answer, refusal, rows
 from tests.waiting import until
+from tfs_api.status import Code, StatusError
 
 
 def test_close_runs_what_waits_then_refuses() -> None:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from serving.api.status import Code
-from serving.model_server.batching.observer import NoObserver
-from serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching.observer import NoObserver
+from rockstar_serving.model_server.batching.parameters import QueueParameters
 from tests.unit.model_server.batching.engines import Bench, answer, refusal, rows, texts
+from tfs_api.status import Code
 
 
 class Measurements(NoObserver):

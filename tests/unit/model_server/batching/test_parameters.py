@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from serving.model_server.batching.parameters import (
+from rockstar_serving.model_server.batching.parameters import (
     POOL_FIELDS,
     BatchingParameters,
     QueueParameters,
     read_parameters,
 )
-from serving.model_server.models.config import ConfigError
+from rockstar_serving.model_server.models.config import ConfigError
 
 
 def write(folder: Path, text: str) -> Path:

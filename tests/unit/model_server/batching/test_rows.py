@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.api.status import Code
-from serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching.parameters import QueueParameters
 from tests.unit.model_server.batching.engines import Bench, answer, refusal, rows, texts
+from tfs_api.status import Code
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from serving.api.status import Code
-from serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching.parameters import QueueParameters
 from tests.unit.model_server.batching.engines import SPLITTING, Bench, answer, refusal, rows
+from tfs_api.status import Code
 
 
 def test_a_request_that_is_too_large_is_refused() -> None:

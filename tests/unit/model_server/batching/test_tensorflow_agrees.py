@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from serving.api.status import StatusError
-from serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching.parameters import QueueParameters
 from tests.unit.model_server.batching.engines import Bench, rows
 from tests.waiting import until
+from tfs_api.status import StatusError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own

@@ -13,15 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
-from serving.api.messages.prediction_pb2 import PredictRequest
-from serving.api.signature import Signature, TensorSpec
-from serving.api.status import Code, StatusError
-from serving.api.tensors import to_proto
-from serving.model_server.engines.engine import Engine
-from serving.model_server.engines.litert import LiteRTEngine
-from serving.model_server.engines.tensorflow import TensorFlowEngine
-from serving.model_server.inference.predict import predict
-from serving.model_server.inference.predict_request import predict_query
+from rockstar_serving.model_server.engines.engine import Engine
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_serving.model_server.engines.tensorflow import TensorFlowEngine
+from rockstar_serving.model_server.inference.predict import predict
+from rockstar_serving.model_server.inference.predict_request import predict_query
 from tests.litert_models import LITERT_DTYPES, make_both, make_casts
 from tests.saved_models import (
     NUMBERS,
@@ -35,6 +31,10 @@ from tests.saved_models import (
     make_tf1,
     make_vocabulary,
 )
+from tfs_api.messages.prediction_pb2 import PredictRequest
+from tfs_api.signature import Signature, TensorSpec
+from tfs_api.status import Code, StatusError
+from tfs_api.tensors import to_proto
 
 INIT = "__saved_model_init_op"
 # LiteRT has it for the main graph, whose tensors then name inputs and outputs.

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from serving.model_server import engines
-from serving.model_server.engines.choice import choose_runtime, find_runtimes, in_words
-from serving.model_server.engines.engine import LoadError
-from serving.model_server.engines.runtime import Runtime
-from serving.model_server.options import EngineOptions
+from rockstar_serving.model_server import engines
+from rockstar_serving.model_server.engines.choice import choose_runtime, find_runtimes, in_words
+from rockstar_serving.model_server.engines.engine import LoadError
+from rockstar_serving.model_server.engines.runtime import Runtime
+from rockstar_serving.model_server.options import EngineOptions
 from tests.fake_engine import FakeEngine
 
 PREFER_TFLITE = EngineOptions(prefer_tflite=True)
@@ -126,7 +126,7 @@ def test_no_folder(tmp_path: Path) -> None:
 def test_runtimes_are_not_imported_before_a_version_is_loaded() -> None:
     code = """
 import sys
-from serving.model_server.engines.choice import find_runtimes
+from rockstar_serving.model_server.engines.choice import find_runtimes
 print([runtime.installed for runtime in find_runtimes()])
 print({"tensorflow", "ai_edge_litert"} & set(sys.modules) or "light")
 """
@@ -148,7 +148,7 @@ def test_the_choice_in_words() -> None:
 
 
 THIRD = """
-from serving.model_server.engines.runtime import Runtime
+from rockstar_serving.model_server.engines.runtime import Runtime
 from tests.fake_engine import FakeEngine
 
 RUNTIME = Runtime(

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.api.signature import Signature, TensorSpec
-from serving.api.status import Code, StatusError
-from serving.model_server.deadline import Deadline
-from serving.model_server.engines.engine import LoadError
-from serving.model_server.engines.litert import LiteRTEngine
+from rockstar_serving.model_server.deadline import Deadline
+from rockstar_serving.model_server.engines.engine import LoadError
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from tests.litert_models import make_heavy, make_litert, make_nameless, make_quantized
 from tests.memory import resident_mb
 from tests.model_fixtures import CLASSES, SIDE, document, probabilities, toy_model, write_version
 from tests.saved_models import SavedModels, named_function
+from tfs_api.signature import Signature, TensorSpec
+from tfs_api.status import Code, StatusError
 
 
 @pytest.fixture
@@ -275,9 +275,9 @@ _REST = """
 import sys
 from pathlib import Path
 import numpy as np
-from serving.model_server.engines.engine import ServableId
-from serving.model_server.loading import loader
-from serving.model_server.options import EngineOptions, ServerOptions
+from rockstar_serving.model_server.engines.engine import ServableId
+from rockstar_serving.model_server.loading import loader
+from rockstar_serving.model_server.options import EngineOptions, ServerOptions
 from tests.memory import resident_mb
 options = ServerOptions((), engine=EngineOptions(prefer_tflite=True, litert_on_demand=True))
 engine = loader(options)(ServableId("heavy", 1), Path(sys.argv[1]))

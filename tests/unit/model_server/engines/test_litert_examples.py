@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from serving.api.messages.signature_pb2 import SignatureDef
-from serving.api.status import Code, StatusError
-from serving.model_server.engines.engine import LoadError
-from serving.model_server.engines.litert import LiteRTEngine
-from serving.model_server.engines.tensorflow import TensorFlowEngine
-from serving.model_server.inference.classify import classify
-from serving.model_server.inference.examples import ExamplesQuery
-from serving.model_server.inference.regress import regress
+from rockstar_serving.model_server.engines.engine import LoadError
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_serving.model_server.engines.tensorflow import TensorFlowEngine
+from rockstar_serving.model_server.inference.classify import classify
+from rockstar_serving.model_server.inference.examples import ExamplesQuery
+from rockstar_serving.model_server.inference.regress import regress
 from tests.litert_models import make_parsing, rewritten, with_signature_defs
 from tests.model_fixtures import write_version
 from tests.saved_models import SavedModels, example
+from tfs_api.messages.signature_pb2 import SignatureDef
+from tfs_api.status import Code, StatusError
 
 X = (1.0, 2.0, 3.0)
 NAMES = [b"oak", b"ash", b""]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.model_server.engines.engine import LoadError, ServableId
-from serving.model_server.loading import EngineLoader
-from serving.model_server.options import EngineOptions
+from rockstar_serving.model_server.engines.engine import LoadError, ServableId
+from rockstar_serving.model_server.loading import EngineLoader
+from rockstar_serving.model_server.options import EngineOptions
 from tests.litert_models import make_parsing, rewritten
 from tests.saved_models import SavedModels, example
 

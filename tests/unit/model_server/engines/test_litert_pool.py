@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from serving.api.status import Code, StatusError
-from serving.model_server.deadline import NO_DEADLINE, Deadline
-from serving.model_server.engines.litert_pool import Pool
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.engines.litert_pool import Pool
+from tfs_api.status import Code, StatusError
 
 
 class Remembering:

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from serving.api import json_tensors
-from serving.api.messages.signature_pb2 import SignatureDef
-from serving.api.signature import signature_def
-from serving.api.status import Code, StatusError
-from serving.model_server.engines.engine import LoadError
-from serving.model_server.engines.litert import LiteRTEngine
-from serving.model_server.inference.predict import PredictQuery, predict
+from rockstar_serving.model_server.engines.engine import LoadError
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_serving.model_server.inference.predict import PredictQuery, predict
 from tests.litert_models import make_litert, make_nameless, rewritten, with_signature_defs
 from tests.model_fixtures import write_version
 from tests.saved_models import SavedModels
+from tfs_api import json_tensors
+from tfs_api.messages.signature_pb2 import SignatureDef
+from tfs_api.signature import signature_def
+from tfs_api.status import Code, StatusError
 
 ONES = np.ones((2, 2), np.float32)
 

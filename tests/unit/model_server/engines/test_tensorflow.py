@@ -11,15 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.api.messages.signature_pb2 import SignatureDef, TensorInfo
-from serving.api.messages.tensor_pb2 import DT_FLOAT
-from serving.api.signature import signature_def, signature_of
-from serving.api.status import Code, StatusError
-from serving.model_server.deadline import Deadline
-from serving.model_server.engines.engine import LoadError
-from serving.model_server.engines.tensorflow import TensorFlowEngine
-from serving.model_server.inference.predict import PredictQuery, predict
-from serving.model_server.options import EngineOptions
+from rockstar_serving.model_server.deadline import Deadline
+from rockstar_serving.model_server.engines.engine import LoadError
+from rockstar_serving.model_server.engines.tensorflow import TensorFlowEngine
+from rockstar_serving.model_server.inference.predict import PredictQuery, predict
+from rockstar_serving.model_server.options import EngineOptions
 from tests.litert_models import make_both, make_heavy
 from tests.memory import resident_mb
 from tests.saved_models import (
@@ -31,6 +27,10 @@ from tests.saved_models import (
     make_shapes,
     make_tf1,
 )
+from tfs_api.messages.signature_pb2 import SignatureDef, TensorInfo
+from tfs_api.messages.tensor_pb2 import DT_FLOAT
+from tfs_api.signature import signature_def, signature_of
+from tfs_api.status import Code, StatusError
 
 FLOATS = np.ones(4, np.float32)
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.api.status import Code, StatusError
-from serving.model_server.engines.engine import LoadError
-from serving.model_server.engines.tensorflow import TensorFlowEngine
-from serving.model_server.options import EngineOptions
+from rockstar_serving.model_server.engines.engine import LoadError
+from rockstar_serving.model_server.engines.tensorflow import TensorFlowEngine
+from rockstar_serving.model_server.options import EngineOptions
 from tests.saved_models import SavedModels, make_vocabulary
+from tfs_api.status import Code, StatusError
 
 TWO = np.full(1, 2, np.float32)
 WORDS = np.array([b"birch", b"oak"], object)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.model_server.batching.parameters import QueueParameters
-from serving.model_server.flags.parser import parse_flags
-from serving.model_server.models.config import ConfigError
+from rockstar_serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.flags.parser import parse_flags
+from rockstar_serving.model_server.models.config import ConfigError
 
 MODEL = "--model_base_path=/models/m"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.model_server.flags.parser import parse_flags
-from serving.model_server.options import LoadOptions
+from rockstar_serving.model_server.flags.parser import parse_flags
+from rockstar_serving.model_server.options import LoadOptions
 
 MODEL = "--model_base_path=/models/m"
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from serving.api.services import TENSORFLOW_SERVING_VERSION
-from serving.model_server.flags.logging import log_format
-from serving.model_server.flags.parser import parse_flags
-from serving.model_server.models.config import ConfigError
-from serving.model_server.options import ANY_PORT, WarmupOptions
+from rockstar_serving.model_server.flags.logging import log_format
+from rockstar_serving.model_server.flags.parser import parse_flags
+from rockstar_serving.model_server.models.config import ConfigError
+from rockstar_serving.model_server.options import ANY_PORT, WarmupOptions
 from tests.environments import pinned
+from tfs_api.services import TENSORFLOW_SERVING_VERSION
 
 MODEL = "--model_base_path=/models/m"
 

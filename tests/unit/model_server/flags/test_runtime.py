@@ -2,8 +2,8 @@
 
 import pytest
 
-from serving.model_server.flags.parser import parse_flags
-from serving.model_server.options import EngineOptions
+from rockstar_serving.model_server.flags.parser import parse_flags
+from rockstar_serving.model_server.options import EngineOptions
 
 MODEL = "--model_base_path=/models/m"
 THREADS = "--tensorflow_session_parallelism"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.model_server.flags.parser import parse_flags
+from rockstar_serving.model_server.flags.parser import parse_flags
 
 SWITCHES = [
     "allow_version_labels_for_unavailable_models",

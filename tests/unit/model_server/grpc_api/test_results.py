@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from serving.api.status import Code, StatusError
-from serving.model_server.grpc_api.results import classification_message
-from serving.model_server.inference.classify import Classification
+from rockstar_serving.model_server.grpc_api.results import classification_message
+from rockstar_serving.model_server.inference.classify import Classification
+from tfs_api.status import Code, StatusError
 
 
 def test_labels_that_are_no_text_are_refused() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import grpc
 import pytest
 
-from serving.api.status import Code, StatusError
-from serving.model_server.grpc_api.service import _guard
+from rockstar_serving.model_server.grpc_api.service import _guard
+from tfs_api.status import Code, StatusError
 
 
 class AbortedError(Exception):

@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.api.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, Signature
-from serving.api.status import Code, StatusError
-from serving.model_server.deadline import Deadline, DeadlineExceededError
-from serving.model_server.inference.classify import classify
-from serving.model_server.inference.examples import ExamplesQuery
-from serving.model_server.inference.regress import regress
+from rockstar_serving.model_server.deadline import Deadline, DeadlineExceededError
+from rockstar_serving.model_server.inference.classify import classify
+from rockstar_serving.model_server.inference.examples import ExamplesQuery
+from rockstar_serving.model_server.inference.regress import regress
 from tests.examples_engine import (
     CLASSES,
     EXAMPLES,
@@ -22,6 +20,8 @@ from tests.examples_engine import (
     example,
 )
 from tests.fake_engine import DOUBLE, SUM, spec
+from tfs_api.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, Signature
+from tfs_api.status import Code, StatusError
 
 TWO = [example(x=1.5), example(x=-2.0)]
 

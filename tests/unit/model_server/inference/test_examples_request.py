@@ -5,9 +5,9 @@ import warnings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.api.messages.inference_pb2 import ExampleList, ExampleListWithContext, Input
-from serving.model_server.inference.examples_request import examples_of
+from rockstar_serving.model_server.inference.examples_request import examples_of
 from tests.examples_engine import example
+from tfs_api.messages.inference_pb2 import ExampleList, ExampleListWithContext, Input
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own

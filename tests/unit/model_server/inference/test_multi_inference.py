@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from serving.api.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD
-from serving.api.status import Code, StatusError
-from serving.model_server.inference.classify import Classification
-from serving.model_server.inference.multi_inference import (
+from rockstar_serving.model_server.inference.classify import Classification
+from rockstar_serving.model_server.inference.multi_inference import (
     MultiInferenceQuery,
     Task,
     multi_inference,
 )
-from serving.model_server.inference.regress import Regression
+from rockstar_serving.model_server.inference.regress import Regression
 from tests.examples_engine import ExamplesEngine, example
+from tfs_api.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD
+from tfs_api.status import Code, StatusError
 
 TWO = [example(x=1.5), example(x=-2.0)]
 CLASSIFY, REGRESS = Task("m", CLASSIFY_METHOD), Task("m", REGRESS_METHOD, "regress")

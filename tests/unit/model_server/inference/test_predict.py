@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from serving.api.signature import REGRESS_METHOD, Signature
-from serving.api.status import Code, StatusError
-from serving.model_server.inference.predict import PredictQuery, predict
+from rockstar_serving.model_server.inference.predict import PredictQuery, predict
 from tests.examples_engine import GivenEngine
 from tests.fake_engine import DOUBLE
+from tfs_api.signature import REGRESS_METHOD, Signature
+from tfs_api.status import Code, StatusError
 
 X = {"x": np.ones((1, 2), np.float32)}
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.api.status import Code, StatusError
-from serving.model_server.inference.signature_check import check_fetches, check_inputs
+from rockstar_serving.model_server.inference.signature_check import check_fetches, check_inputs
 from tests.fake_engine import DOUBLE, SUM
+from tfs_api.status import Code, StatusError
 
 INTS = np.zeros(3, np.int32)
 

@@ -6,14 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from serving.api.model_ref import ModelRef
-from serving.model_server.models.config import All, ConfigError, Latest, ModelConfig, Specific
-from serving.model_server.models.config_file import ConfigFileWatcher, read_config_file
-from serving.model_server.models.manager import Manager
-from serving.model_server.models.servable import State
-from serving.model_server.options import LoadOptions
+from rockstar_serving.model_server.models.config import (
+    All,
+    ConfigError,
+    Latest,
+    ModelConfig,
+    Specific,
+)
+from rockstar_serving.model_server.models.config_file import ConfigFileWatcher, read_config_file
+from rockstar_serving.model_server.models.manager import Manager
+from rockstar_serving.model_server.models.servable import State
+from rockstar_serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeLoader, add_version
 from tests.waiting import until
+from tfs_api.model_ref import ModelRef
 
 GOOD = """
 # comments are allowed

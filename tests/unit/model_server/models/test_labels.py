@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.api.status import Code, StatusError
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.models.labels import Labels
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.models.labels import Labels
+from tfs_api.status import Code, StatusError
 
 
 def assign(labels: Labels, *available: int, **versions: int) -> None:

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from serving.api.model_ref import ModelRef
-from serving.api.status import Code, StatusError
-from serving.model_server.deadline import CallerGoneError, Deadline, DeadlineExceededError
-from serving.model_server.engines.engine import ServableId
-from serving.model_server.models.config import All, Latest, ModelConfig, Specific
-from serving.model_server.models.manager import Manager, StartError
-from serving.model_server.models.servable import State
-from serving.model_server.options import LoadOptions
+from rockstar_serving.model_server.deadline import CallerGoneError, Deadline, DeadlineExceededError
+from rockstar_serving.model_server.engines.engine import ServableId
+from rockstar_serving.model_server.models.config import All, Latest, ModelConfig, Specific
+from rockstar_serving.model_server.models.manager import Manager, StartError
+from rockstar_serving.model_server.models.servable import State
+from rockstar_serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeEngine, FakeLoader, add_version
 from tests.waiting import until
+from tfs_api.model_ref import ModelRef
+from tfs_api.status import Code, StatusError
 
 OFTEN = LoadOptions(poll_seconds=0.01, settle_seconds=0)
 LABELS = LoadOptions(poll_seconds=0.01, settle_seconds=0, allow_labels_for_unavailable=True)

@@ -7,13 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from serving.api.status import Code
-from serving.model_server.engines.engine import ServableId
-from serving.model_server.models.config import All, Latest, ModelConfig, Specific, VersionPolicy
-from serving.model_server.models.model import Model, Outlook
-from serving.model_server.models.servable import State
-from serving.model_server.options import LoadOptions
+from rockstar_serving.model_server.engines.engine import ServableId
+from rockstar_serving.model_server.models.config import (
+    All,
+    Latest,
+    ModelConfig,
+    Specific,
+    VersionPolicy,
+)
+from rockstar_serving.model_server.models.model import Model, Outlook
+from rockstar_serving.model_server.models.servable import State
+from rockstar_serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeLoader, add_version
+from tfs_api.status import Code
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from serving.model_server.models.config import All, Latest, Specific, VersionPolicy
-from serving.model_server.models.plan import Fitness, Plan, Versions, make_plan
+from rockstar_serving.model_server.models.config import All, Latest, Specific, VersionPolicy
+from rockstar_serving.model_server.models.plan import Fitness, Plan, Versions, make_plan
 
 READY, SOON, UNFIT = Fitness.READY, Fitness.SOON, Fitness.UNFIT
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.manifest import write_manifest
-from serving.model_server.models.settling import Settling
-from serving.model_server.models.versions import changed_at, fingerprint
+from rockstar_contract.manifest import write_manifest
+from rockstar_serving.model_server.models.settling import Settling
+from rockstar_serving.model_server.models.versions import changed_at, fingerprint
 
 
 class Watch:

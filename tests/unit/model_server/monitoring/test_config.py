@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.model_server.models.config import ConfigError
-from serving.model_server.monitoring.config import read_monitoring_config
+from rockstar_serving.model_server.models.config import ConfigError
+from rockstar_serving.model_server.monitoring.config import read_monitoring_config
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from serving.api.status import Code
-from serving.model_server.inference.core import Core
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.models.manager import Manager
-from serving.model_server.monitoring.endpoint import Monitoring
-from serving.model_server.options import LoadOptions
-from serving.model_server.rest_api.service import CODE_KEY, RECEIVED_KEY, RestService
+from rockstar_serving.model_server.inference.core import Core
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.models.manager import Manager
+from rockstar_serving.model_server.monitoring.endpoint import Monitoring
+from rockstar_serving.model_server.options import LoadOptions
+from rockstar_serving.model_server.rest_api.service import CODE_KEY, RECEIVED_KEY, RestService
 from tests.fake_engine import FakeLoader, add_version
 from tests.metrics import SERVING, totals
+from tfs_api.status import Code
 
 PATH = "/monitoring/prometheus/metrics"
 COUNT, LATENCY = f"{SERVING}request_count", f"{SERVING}request_latency_count"

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from serving.api.status import Code
-from serving.model_server.monitoring.exposition import exposition
-from serving.model_server.monitoring.metrics import (
+from rockstar_serving.model_server.monitoring.exposition import exposition
+from rockstar_serving.model_server.monitoring.metrics import (
     MAX_NAME_LENGTH,
     MAX_UNKNOWN_NAMES,
     ServerMetrics,
 )
 from tests.metrics import CORE, SAVED_MODEL, SERVING, totals
+from tfs_api.status import Code
 
 
 def values(metrics: ServerMetrics) -> dict[tuple[str, ...], float]:

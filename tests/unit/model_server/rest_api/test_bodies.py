@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from serving.api.status import StatusError
-from serving.model_server.rest_api.bodies import BodyTooLargeError, read_body
+from rockstar_serving.model_server.rest_api.bodies import BodyTooLargeError, read_body
+from tfs_api.status import StatusError
 
 LIMIT = 1000
 BODY = b'{"instances": [1]}'

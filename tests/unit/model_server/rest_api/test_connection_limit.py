@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from serving.model_server.rest_api.server import connection_limit
+from rockstar_serving.model_server.rest_api.server import connection_limit
 
 
 @pytest.mark.parametrize(

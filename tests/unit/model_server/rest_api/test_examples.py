@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from serving.model_server.inference.core import Core
-from serving.model_server.models.config import ModelConfig
-from serving.model_server.models.manager import Manager
-from serving.model_server.options import LoadOptions
-from serving.model_server.rest_api.service import RestService
+from rockstar_serving.model_server.inference.core import Core
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.models.manager import Manager
+from rockstar_serving.model_server.options import LoadOptions
+from rockstar_serving.model_server.rest_api.service import RestService
 from tests.examples_engine import load_examples_engine
 from tests.fake_engine import add_version
 

@@ -2,7 +2,7 @@
 
 import socket
 
-from serving.model_server.rest_api.large_body import LargeBody
+from rockstar_serving.model_server.rest_api.large_body import LargeBody
 
 
 def test_a_body_that_comes_in_pieces() -> None:

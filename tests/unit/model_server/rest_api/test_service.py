@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from serving.model_server.deadline import Deadline
-from serving.model_server.inference.core import Core
-from serving.model_server.models.config import All, ModelConfig
-from serving.model_server.models.manager import Manager
-from serving.model_server.options import LoadOptions, RestOptions
-from serving.model_server.rest_api.service import RECEIVED_KEY, RestService
+from rockstar_serving.model_server.deadline import Deadline
+from rockstar_serving.model_server.inference.core import Core
+from rockstar_serving.model_server.models.config import All, ModelConfig
+from rockstar_serving.model_server.models.manager import Manager
+from rockstar_serving.model_server.options import LoadOptions, RestOptions
+from rockstar_serving.model_server.rest_api.service import RECEIVED_KEY, RestService
 from tests.fake_engine import FakeLoader, add_version
 
 

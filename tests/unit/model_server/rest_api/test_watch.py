@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.model_server.rest_api.watch import Watch
+from rockstar_serving.model_server.rest_api.watch import Watch
 from tests.waiting import until
 
 SECONDS = 0.1

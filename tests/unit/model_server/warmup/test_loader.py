@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from serving.api.signature import CLASSIFY_METHOD, REGRESS_METHOD
-from serving.model_server.engines.engine import LoadError, ServableId
-from serving.model_server.options import WarmupOptions
-from serving.model_server.warmup.loader import MAX_RECORDS, WarmingLoader
+from rockstar_serving.model_server.engines.engine import LoadError, ServableId
+from rockstar_serving.model_server.options import WarmupOptions
+from rockstar_serving.model_server.warmup.loader import MAX_RECORDS, WarmingLoader
 from tests.examples_engine import ExamplesEngine
 from tests.fake_engine import FakeEngine
 from tests.warmup_files import (
@@ -22,6 +21,7 @@ from tests.warmup_files import (
     predict_log,
     write_records,
 )
+from tfs_api.signature import CLASSIFY_METHOD, REGRESS_METHOD
 
 X = {"x": [[1.0, 2.0]]}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.model_server.warmup.tfrecord import TFRecordError, read_records
+from rockstar_serving.model_server.warmup.tfrecord import TFRecordError, read_records
 from tests.warmup_files import write_records
 
 RECORDS = [b"first", b"", b"\0" * 300, "äöü".encode()]
@@ -61,7 +61,7 @@ def test_every_flipped_bit_is_found(content: bytes, file: Path, data: st.DataObj
 
 
 def test_a_length_that_its_checksum_confirms_claims_no_memory(file: Path) -> None:
-    from serving.model_server.warmup.tfrecord import masked_crc32c
+    from rockstar_serving.model_server.warmup.tfrecord import masked_crc32c
 
     length = (2**62).to_bytes(8, "little")
     file.write_bytes(length + masked_crc32c(length).to_bytes(4, "little") + b"data")

@@ -1,0 +1,160 @@
+"""The HTTP client for event loops: the same calls, awaited."""
+
+import importlib
+from collections.abc import Mapping
+from operator import methodcaller
+from types import ModuleType
+from typing import Any, TypeVar
+
+import aiohttp
+from tenacity import AsyncRetrying
+from urllib3.util import Url
+from yarl import URL
+
+from rockstar_client.answer import Answer
+from rockstar_client.arguments import Endpoint, fixed_headers
+from rockstar_client.async_steps import run_async
+from rockstar_client.connection import AsyncConnection
+from rockstar_client.deadline import DEFAULT_TIMEOUT_S, Deadline
+from rockstar_client.described import ModelInfo, ModelMetadata
+from rockstar_client.examples import Inputs
+from rockstar_client.gateway_api import GatewayApi, Steps
+from rockstar_client.gateway_messages import TIMEOUT_HEADER, Request, Response, require_ok
+from rockstar_client.loops import PerLoop
+from rockstar_client.proxy import SOCKS, no_socks
+from rockstar_client.retry import DEFAULT_RETRY, NEVER_AGAIN, RetryPolicy
+from rockstar_client.tls import Tls
+from rockstar_client.trying import trying
+
+# Connections at a time; requests beyond wait for one.
+_CONNECTIONS = 100
+
+Result = TypeVar("Result")
+
+
+class AsyncHttpClient(AsyncConnection):
+    """Calls a gateway over kept-alive connections; a context manager.
+
+    It works in several event loops, each with connections of its own.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8080",
+        *,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+        retry: RetryPolicy = DEFAULT_RETRY,
+    ) -> None:
+        """Connect when first used; the arguments are those of `HttpClient`."""
+        self._endpoint = Endpoint.of(url, tls)
+        self._headers = fixed_headers(api_key, headers)
+        self._retry = retry
+        self._api = GatewayApi()
+        self._session = PerLoop(self._connect, methodcaller("close"))
+        self._failures: tuple[type[Exception], ...] = (aiohttp.ClientError,)
+        tls, proxy = self._endpoint.tls, self._endpoint.proxy
+        if tls is not None:
+            tls.context()  # a file that cannot be read fails here, not in the first call
+        if proxy is not None and proxy.scheme in SOCKS:
+            socks = _aiohttp_socks(proxy)
+            self._failures += socks.ProxyError, socks.ProxyConnectionError, socks.ProxyTimeoutError
+
+    async def predict(
+        self,
+        model: str,
+        inputs: Inputs,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        top: int = 3,
+        strict: bool = False,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> Answer:
+        """Predict one or several inputs; see `HttpClient.predict`."""
+        steps = self._api.predict(model, inputs, version, label, top, strict)
+        return await self._run(steps, timeout)
+
+    async def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
+        """The models that the gateway serves."""
+        return await self._run(self._api.models(), timeout)
+
+    async def metadata(
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> ModelMetadata:
+        """The signatures and the contract of a version."""
+        return await self._run(self._api.metadata(model, version, label), timeout)
+
+    async def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
+        """Whether every model answers; False also where the gateway cannot be reached."""
+        return await self._run(self._api.ready(), timeout)
+
+    async def close(self) -> None:
+        """Close the connections; calls now raise a RuntimeError."""
+        self._closed = True
+        await self._session.close()
+
+    async def _run(self, steps: Steps[Result], timeout: float) -> Result:
+        deadline = Deadline(timeout)
+
+        async def ask(request: Request) -> Response:
+            policy = NEVER_AGAIN if request.once else self._retry
+            return await AsyncRetrying(**trying(policy, deadline))(
+                self._ask_once, request, deadline
+            )
+
+        return await run_async(steps, ask)
+
+    async def _ask_once(self, request: Request, deadline: Deadline) -> Response:
+        self._require_open()
+        left = deadline.left()
+        session = await self._session.get()
+        try:
+            async with session.request(
+                request.method,
+                URL(self._endpoint.url + request.path, encoded=True),
+                data=request.body or None,
+                headers={**self._headers, **request.headers, TIMEOUT_HEADER: f"{left:.3f}"},
+                timeout=aiohttp.ClientTimeout(total=left),
+                allow_redirects=False,
+            ) as answer:
+                body = await answer.read()
+        except TimeoutError as error:
+            raise deadline.exceeded(f"there was no answer from {self._endpoint.url}") from error
+        except self._failures as error:
+            raise self._endpoint.unreachable(error) from error
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        place = self._endpoint.place(request.path)
+        return require_ok(Response(answer.status, headers, body), place)
+
+    def _connect(self) -> aiohttp.ClientSession:
+        tls, proxy = self._endpoint.tls, self._endpoint.proxy
+        settings: dict[str, Any] = {"limit": _CONNECTIONS, "ssl": tls.context() if tls else True}
+        cookies = aiohttp.DummyCookieJar()
+        if proxy is None or proxy.scheme not in SOCKS:
+            connector = aiohttp.TCPConnector(**settings)
+            url = proxy.url if proxy else None
+            return aiohttp.ClientSession(connector=connector, cookie_jar=cookies, proxy=url)
+        # The h and the a at the end of a scheme leave host names to the proxy.
+        names, port = proxy.scheme[-1] in "ha", proxy.port or 1080
+        url = proxy._replace(scheme=proxy.scheme.rstrip("ha"), port=port).url
+        connector = _aiohttp_socks(proxy).ProxyConnector.from_url(url, rdns=names, **settings)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=cookies)
+
+
+def _aiohttp_socks(proxy: Url) -> ModuleType:
+    """The package that speaks to SOCKS proxies.
+
+    Raises:
+        InvalidInputError: it is not installed.
+    """
+    try:
+        return importlib.import_module("aiohttp_socks")
+    except ImportError as error:
+        raise no_socks(proxy, "aiohttp-socks") from error

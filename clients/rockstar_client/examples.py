@@ -1,0 +1,175 @@
+"""What users hand to `predict`, brought to three forms: bytes of an image file, array, or row."""
+
+import datetime
+import decimal
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rockstar_contract.csv_rows import CSV_ENDINGS, read_rows
+from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.tables import Row, TextRow
+
+
+class DataFrame(Protocol):
+    """A table of pandas, polars or pyarrow, of which each row is an example."""
+
+    @property
+    def columns(self) -> Any:
+        """The columns or their names."""
+
+
+# A path (or its text) of an image file or of a CSV file, the bytes of an image file, a picture of
+# PIL, an array that is the model's input or several of them, or a row of a table.
+ExampleLike = str | Path | bytes | Image.Image | NDArray[Any] | Mapping[str, Any]
+Inputs = ExampleLike | Iterable[ExampleLike] | DataFrame
+Example = bytes | NDArray[Any] | Row
+
+
+@dataclass(frozen=True)
+class NamedExample:
+    """One example, and what errors call it, for example "inputs[2] (seven.png)"."""
+
+    field: str
+    example: Example
+
+
+class UnreadableExampleError(InvalidInputError):
+    """An input that cannot be read.
+
+    Attributes:
+        index: which example it would have been; a CSV file counts as its rows.
+    """
+
+    def __init__(self, error: InvalidInputError, index: int) -> None:
+        super().__init__(error.field, expected=error.expected, got=error.got, hint=error.hint)
+        self.index = index
+
+
+def read_examples(inputs: Inputs) -> list[Example]:
+    """One or several inputs as a list; a CSV file is as many examples as it has rows.
+
+    Raises:
+        InvalidInputError: none, a file that cannot be read, or an input of another type.
+    """
+    return [named.example for named in named_examples(inputs)]
+
+
+def named_examples(inputs: Inputs) -> list[NamedExample]:
+    """The same, each with its name."""
+    if isinstance(inputs, (str, Path, bytes, Image.Image, np.ndarray, Mapping)):
+        inputs = [inputs]
+    elif hasattr(inputs, "columns"):
+        inputs = _rows(inputs)
+    if not isinstance(inputs, Iterable):
+        raise _other_type("inputs", inputs)
+    examples: list[NamedExample] = []
+    for index, example in enumerate(inputs):
+        try:
+            examples += _read(example, f"inputs[{index}]")
+        except InvalidInputError as error:
+            raise UnreadableExampleError(error, len(examples)) from error
+    if not examples:
+        raise InvalidInputError("inputs", expected="one or more examples", got="none")
+    return examples
+
+
+def _read(example: ExampleLike, field: str) -> list[NamedExample]:
+    if isinstance(example, (str, Path)):
+        return _read_file(Path(example), field)
+    if isinstance(example, Image.Image):
+        return [NamedExample(field, _encoded(example, field))]
+    if isinstance(example, Mapping) and not isinstance(example, TextRow):
+        row = {str(name): _plain(value) for name, value in example.items()}
+        return [NamedExample(field, row)]
+    if isinstance(example, (bytes, np.ndarray, TextRow)):
+        return [NamedExample(field, example)]
+    raise _other_type(field, example)
+
+
+def _read_file(path: Path, field: str) -> list[NamedExample]:
+    field = f"{field} ({path.name})"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            field, expected="a readable file", got=f"{path} ({error.strerror})"
+        ) from error
+    if not path.name.lower().endswith(CSV_ENDINGS):
+        return [NamedExample(field, content)]
+    rows = read_rows(content, field)
+    return [NamedExample(f"{field} row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def _encoded(image: Image.Image, field: str) -> bytes:
+    """A picture as a PNG file: nothing is lost, its orientation neither."""
+    stream = io.BytesIO()
+    try:
+        # Sent once and thrown away: quick is better than small.
+        image.save(stream, "PNG", compress_level=1, exif=image.getexif())
+    except OSError as error:
+        raise InvalidInputError(
+            field,
+            expected="an image of a mode that PNG has, such as L, RGB or RGBA",
+            got=f"mode {image.mode}",
+            hint='convert it: image.convert("RGB")',
+        ) from error
+    return stream.getvalue()
+
+
+def _rows(frame: Any) -> list[Mapping[str, Any]]:
+    """The rows of a table, by the method that its library has for that."""
+    names = [str(name) for name in getattr(frame, "column_names", frame.columns)]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise InvalidInputError(
+            "inputs", expected="a name for each column", got=f"{min(twice)} more than once"
+        )
+    rows: list[Mapping[str, Any]]
+    if hasattr(frame, "to_dicts"):  # polars
+        rows = frame.to_dicts()
+    elif hasattr(frame, "to_pylist"):  # pyarrow
+        rows = frame.to_pylist()
+    elif hasattr(frame, "to_dict"):  # pandas
+        rows = frame.to_dict("records")
+    else:
+        raise _other_type("inputs", frame)
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    """A cell as what every transport takes: missing ones None, dates in ISO 8601."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if _is_missing(value):
+        return None
+    if isinstance(value, np.datetime64):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    return float(value) if isinstance(value, decimal.Decimal) else value
+
+
+def _is_missing(value: Any) -> bool:
+    try:
+        return bool(value != value)  # NaN and NaT
+    except (TypeError, ValueError):
+        return type(value).__name__ == "NAType"  # of pandas: neither true nor false
+
+
+def _other_type(field: str, got: object) -> InvalidInputError:
+    row = hasattr(got, "to_dict")
+    return InvalidInputError(
+        field,
+        expected="a path, bytes, a PIL image, a NumPy array, a dict or a DataFrame",
+        got=type(got).__name__,
+        hint="a row of a DataFrame goes as row.to_dict()" if row else "",
+    )

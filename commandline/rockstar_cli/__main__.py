@@ -1,0 +1,68 @@
+"""Entry point of the command `rockstar`."""
+
+import os
+
+import click
+
+from rockstar_cli.group import DEBUG_VARIABLE, Lazy, LazyGroup
+from rockstar_serving.logs import replace_closed_streams
+
+COMMANDS = {
+    "train": Lazy("rockstar_cli.train:train", "Train a model and publish it as the next version."),
+    "import": Lazy("rockstar_cli.import_:import_", "Publish your own Keras model or SavedModel."),
+    "serve": Lazy("rockstar_cli.serve:serve", "Serve the models in a folder over HTTP and gRPC."),
+    "gateway": Lazy(
+        "rockstar_serving.gateway.command:gateway",
+        "Serve over HTTP in front of a remote model server.",
+    ),
+    "model-server": Lazy(
+        "rockstar_cli.serve:model_server", "Serve TensorFlow Serving's API only, with its flags."
+    ),
+    "predict": Lazy("rockstar_cli.predict:predict", "Predict images or rows of a table."),
+    "explain": Lazy(
+        "rockstar_cli.explain:explain", "Show which pixels or columns led to a prediction."
+    ),
+    "bench": Lazy("rockstar_cli.bench:bench", "Load-test a running service."),
+    "check": Lazy("rockstar_cli.check:check", "Check models, a routes file or a running service."),
+    "models": Lazy("rockstar_cli.registry:models", "List models, their versions and labels."),
+    "promote": Lazy(
+        "rockstar_cli.registry:promote", "Give a version a label, such as stable or canary."
+    ),
+    "rollback": Lazy("rockstar_cli.registry:rollback", "Serve the previous version again."),
+    "unpublish": Lazy("rockstar_cli.registry:unpublish", "Remove a version."),
+    "prune": Lazy("rockstar_cli.registry:prune", "Remove old versions without a label."),
+    "verify": Lazy(
+        "rockstar_cli.registry:verify", "Compare versions with the hashes in their manifests."
+    ),
+    "runs": Lazy("rockstar_cli.train:runs", "Compare training runs in a table."),
+    "learning-rates": Lazy(
+        "rockstar_cli.train:learning_rates", "Plot very high, high, good and low learning rates."
+    ),
+    "completion": Lazy("rockstar_cli.completion:completion", "Print the shell completion script."),
+}
+
+
+@click.command(
+    "rockstar",
+    cls=LazyGroup,
+    commands=COMMANDS,
+    context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
+    epilog="Examples: rockstar train cnn; rockstar serve; rockstar predict --model cnn seven.png. "
+    "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 service away, 4 some failed, 130 Ctrl-C.",
+)
+@click.version_option(package_name="rockstartf")
+@click.option("--debug", is_flag=True, help="Show where an error happened; also ROCKSTAR_DEBUG=1.")
+def cli(debug: bool) -> None:
+    """From a TensorFlow classifier to a prediction service."""
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+
+
+def main() -> None:
+    """Run the command."""
+    replace_closed_streams()
+    cli(prog_name="rockstar")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""`rockstar explain`: the pixels or columns that led to a prediction."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from rockstar_cli.failures import Exit, failure_of
+from rockstar_cli.options import Service, gateway_options, json_option, model_option
+from rockstar_cli.output import echo_failure, echo_json, printable
+
+if TYPE_CHECKING:
+    from rockstar_client.explanation import Explanation
+    from rockstar_client.http import HttpClient
+
+
+# Columns printed per row; --json has all.
+_MOST_COLUMNS = 3
+
+
+@click.command(
+    epilog="Examples: rockstar explain --model cnn 7.png; "
+    "rockstar explain --model cnn 7.png --of 1 -o why.png; "
+    "rockstar explain --model iris rows.csv"
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@model_option("Name of the model.", required=True)
+@gateway_options
+@click.option("--version", type=click.IntRange(1), help="Version; default: the newest.")
+@click.option("--of", metavar="LABEL", help="Explain this label; default: the most likely.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Save the heat map as PNG; with several FILES, into a folder.",
+)
+@json_option
+def explain(
+    files: tuple[Path, ...],
+    model: str,
+    service: Service,
+    version: int | None,
+    of: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Show which pixels of images, or which columns of CSV rows, led to a prediction.
+
+    For an image, occlusion: parts are covered in turn, and those whose absence lowers the score are
+    evidence. For a row, each column in turn is replaced by its mean in training, or its most
+    frequent category.
+    """
+    from rockstar_client.errors import CallError
+    from rockstar_client.http import HttpClient
+    from rockstar_client.retry import NEVER_AGAIN
+    from rockstar_contract.csv_rows import CSV_ENDINGS
+    from rockstar_contract.errors import InvalidInputError
+
+    tables = [file for file in files if file.name.lower().endswith(CSV_ENDINGS)]
+    if tables and out is not None:
+        raise click.UsageError(f"-o: rows have no heat map ({tables[0]})")
+    pictures = _pictures(files, out)
+    documents: list[dict[str, Any]] = []
+    codes: list[int] = []
+    url, key, tls = service.url, service.api_key, service.tls
+    with HttpClient(url, api_key=key, tls=tls, retry=NEVER_AGAIN) as client:
+        for file, picture in zip(files, pictures, strict=True):
+            try:
+                if file in tables:
+                    for document in _rows(client, file, model, version, of):
+                        documents.append(document)
+                        if not as_json:
+                            _echo_row(document)
+                    continue
+                explained = _ask(client, file, picture, model, version, of)
+            except (CallError, InvalidInputError, OSError) as error:
+                codes.append(_echo_error(error, file))
+                continue
+            documents.append(_document(file, picture, explained))
+            if not as_json:
+                _echo_image(documents[-1], max(len(printable(str(file))) for file in files))
+    if as_json and documents:
+        echo_json({"model": model, "explanations": documents})
+    if codes:
+        raise click.exceptions.Exit(Exit.SOME_FAILED if documents else codes[0])
+
+
+def _pictures(files: tuple[Path, ...], out: Path | None) -> list[Path | None]:
+    """Where to save each heat map."""
+    if out is None:
+        return [None] * len(files)
+    if len(files) == 1 and not out.is_dir():
+        return [out]
+    names = [f"{file.stem}.png" for file in files]
+    if len(set(names)) < len(names):
+        raise click.UsageError("-o: two files have the same name; explain them one at a time")
+    out.mkdir(parents=True, exist_ok=True)
+    return [out / name for name in names]
+
+
+def _ask(
+    client: "HttpClient",
+    file: Path,
+    picture: Path | None,
+    model: str,
+    version: int | None,
+    of: str | None,
+) -> "Explanation":
+    from rockstar_client.explanation import explanation, explanation_picture
+
+    image = file.read_bytes()
+    explained = client.call(explanation(model, image, version, of))
+    if picture is not None:
+        # The same explanation, for the same version and label.
+        same = explanation_picture(model, image, explained.version, explained.label)
+        picture.write_bytes(client.call(same))
+    return explained
+
+
+def _rows(
+    client: "HttpClient", file: Path, model: str, version: int | None, of: str | None
+) -> Iterator[dict[str, Any]]:
+    """An explanation for each row of a CSV file."""
+    from rockstar_client.explanation import row_explanation
+    from rockstar_contract.csv_rows import read_rows
+
+    for number, row in enumerate(read_rows(file.read_bytes(), str(file)), start=1):
+        explained = client.call(row_explanation(model, row, version, of))
+        version = explained.version
+        yield {
+            "file": str(file),
+            "row": number,
+            "version": explained.version,
+            "label": explained.label,
+            "score": explained.score,
+            "value": explained.value,
+            "method": explained.method,
+            "columns": [msgspec.structs.asdict(column) for column in explained.columns],
+        }
+
+
+def _echo_error(error: Exception, file: Path) -> int:
+    """Print why an image cannot be explained; the others may work.
+
+    Raises:
+        Exception: the service is unreachable, which affects all.
+    """
+    failure = failure_of(error)
+    if failure.code == Exit.UNREACHABLE:
+        raise error
+    message = failure.message.removeprefix(f"{file}: ")
+    echo_failure(dataclasses.replace(failure, message=f"{file}: {message}"))
+    return failure.code
+
+
+def _document(file: Path, picture: Path | None, explained: "Explanation") -> dict[str, Any]:
+    return {
+        "file": str(file),
+        "version": explained.version,
+        "label": explained.label,
+        "score": explained.score,
+        "evidence": [dataclasses.asdict(place) for place in places(explained.heatmap)],
+        "picture": None if picture is None else str(picture),
+        "method": explained.method,
+        "heatmap": explained.heatmap,
+    }
+
+
+def _echo_image(document: dict[str, Any], width: int) -> None:
+    shares = [f"{place['where']} {place['share']:.0%}" for place in document["evidence"]]
+    where = f"evidence: {', '.join(shares)}" if shares else "no single part led to the answer"
+    saved = f"  ({printable(document['picture'])})" if document["picture"] else ""
+    file, label = printable(document["file"]), click.style(printable(document["label"]), bold=True)
+    click.echo(f"{file:{width}}  {label} {document['score']:.4f}  {where}{saved}")
+
+
+def _echo_row(document: dict[str, Any]) -> None:
+    if document["label"] is None:
+        answer = click.style(f"{document['value']:.6g}", bold=True)
+    else:
+        answer = f"{click.style(printable(document['label']), bold=True)} {document['score']:.4f}"
+    strongest = [column for column in document["columns"] if column["effect"]][:_MOST_COLUMNS]
+    effects = []
+    for column in strongest:
+        value = column["value"]
+        shown = "missing" if value is None or value == "" else printable(str(value))
+        effects.append(f"{printable(column['name'])} {shown} ({column['effect']:+.3g})")
+    why = ", ".join(effects) if effects else "no single column led to the answer"
+    click.echo(f"{printable(document['file'])}:{document['row']}  {answer}  {why}")
+
+
+# Cells of a 3 × 3 grid, row by row.
+_PLACES = (
+    *("top left", "top", "top right"),
+    *("left", "centre", "right"),
+    *("bottom left", "bottom", "bottom right"),
+)
+# List cells until they hold this share of the evidence, at most so many.
+_ENOUGH, _MOST = 0.5, 3
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of the image, and its share of the evidence, from 0 to 1."""
+
+    where: str
+    share: float
+
+
+def places(heatmap: Sequence[Sequence[float]]) -> list[Place]:
+    """The parts with at least half of the evidence, strongest first.
+
+    Args:
+        heatmap: evidence of each pixel, row by row; negative values do not count.
+
+    Returns:
+        An empty list without evidence.
+    """
+    sums = [0.0] * len(_PLACES)
+    height, width = len(heatmap), len(heatmap[0])
+    for row, values in enumerate(heatmap):
+        for column, value in enumerate(values):
+            sums[3 * (3 * row // height) + 3 * column // width] += max(0.0, value)
+    total = sum(sums)
+    if total <= 0:
+        return []
+    ranked = sorted(zip(_PLACES, sums, strict=True), key=lambda place: -place[1])
+    found: list[Place] = []
+    for where, mass in ranked[:_MOST]:
+        found.append(Place(where, mass / total))
+        if sum(place.share for place in found) >= _ENOUGH:
+            break
+    return found

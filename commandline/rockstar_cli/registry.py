@@ -1,0 +1,259 @@
+"""Commands that manage published versions: models, promote, rollback, unpublish, prune, verify."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rockstar_cli.failures import Exit
+from rockstar_cli.options import (
+    Label,
+    ModelAndVersion,
+    ModelName,
+    VersionNumber,
+    json_option,
+    label_option,
+    models_option,
+)
+from rockstar_cli.output import echo_json, table
+
+if TYPE_CHECKING:
+    from rockstar_serving.registry import Verdict, Version
+
+
+_COLUMNS = ("MODEL", "VERSION", "LABELS", "SIZE", "CREATED", "METRICS")
+# Columns of numbers, aligned right.
+_RIGHT = {1, 3}
+
+
+@click.command(epilog="Example: rockstar models cnn")
+@click.argument("model", type=ModelName(), required=False)
+@models_option
+@json_option
+def models(model: str | None, models: Path, as_json: bool) -> None:
+    """List the versions of all models, or of one MODEL, with labels, size and held-out metrics."""
+    from rockstar_serving.registry import dangling_labels, list_versions
+
+    versions = list_versions(models, model)
+    warnings = dangling_labels(models)
+    if as_json:
+        echo_json({"versions": [*map(_version_document, versions)], "warnings": warnings})
+        return
+    click.echo(table([_COLUMNS, *map(_row, versions)], right=_RIGHT))
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
+
+
+def _version_document(version: "Version") -> dict[str, Any]:
+    contract = version.contract
+    return {
+        "model": version.model,
+        "version": version.number,
+        "held": version.held,
+        "labels": version.labels,
+        "bytes": version.bytes,
+        "path": str(version.folder),
+        "task": contract and contract.task,
+        "data_set": contract and contract.data_set and contract.data_set.name,
+        "metrics": contract and contract.metrics,
+        "created": contract and contract.created.isoformat(),
+        "problem": version.problem or None,
+    }
+
+
+def _row(version: "Version") -> tuple[str, ...]:
+    contract = version.contract
+    return (
+        version.model,
+        f"{version.number} (held)" if version.held else str(version.number),
+        ", ".join(version.labels) or "-",
+        f"{version.bytes / 1024:,.0f} KiB",
+        f"{contract.created:%Y-%m-%d %H:%M}" if contract else "-",
+        _metrics(contract.metrics) if contract else version.problem,
+    )
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    """The metrics that versions are compared by; --json prints all."""
+    shown = ("test_accuracy", "test_f1", "test_r2", "test_rmse", "test_loss")
+    held_out = {
+        name: value
+        for name, value in metrics.items()
+        if name in shown or name.startswith("quantized_")
+    }
+    return "  ".join(f"{name} {value:.4f}" for name, value in held_out.items())
+
+
+@click.command(epilog="Example: rockstar promote cnn 3 --label stable")
+@click.argument("model", type=ModelName())
+@click.argument("version", type=VersionNumber(0))
+@label_option
+@models_option
+@click.option(
+    "--base-path",
+    metavar="PATH",
+    help="The folder's path as TensorFlow Serving sees it; kept for later.",
+)
+@json_option
+def promote(
+    model: str, version: int, label: str, models: Path, base_path: str | None, as_json: bool
+) -> None:
+    """Give VERSION of MODEL a label, in the models.config that TensorFlow Serving reads.
+
+    A held version (published but not served) is served from now on. `rockstar serve` applies labels
+    within seconds; TensorFlow Serving applies them when it rereads the file
+    (--model_config_file_poll_wait_seconds). To label a version that is not loaded yet, TensorFlow
+    Serving needs --allow_version_labels_for_unavailable_models.
+    """
+    from rockstar_serving import promotion
+    from rockstar_serving.models_config import CONFIG_FILE
+
+    before = promotion.promote(models, model, version, label, base_path)
+    file = models / CONFIG_FILE
+    if as_json:
+        moved = {"model": model, "label": label, "version": version, "before": before}
+        echo_json({**moved, "file": str(file)})
+        return
+    was = {None: "", version: ", as before"}.get(before, f", before that version {before}")
+    click.echo(f"{model} {label} is version {version}{was} ({file})")
+
+
+@click.command(epilog="Example: rockstar rollback cnn")
+@click.argument("model", type=ModelName())
+@click.option(
+    "--label", type=Label(), help="Move only this label.  [default: the version that is served]"
+)
+@models_option
+@json_option
+def rollback(model: str, label: str | None, models: Path, as_json: bool) -> None:
+    """Serve the previous version of MODEL; run it again to go back further.
+
+    Newer versions are held: renamed to, for example, held-3, which no server loads, whatever its
+    version policy. Their labels move to the version that is served. rockstar promote serves a held
+    version again.
+
+    With --label, only that label moves back to its previous version. Removed versions are skipped.
+    """
+    from rockstar_serving import promotion
+    from rockstar_serving.models_config import CONFIG_FILE
+    from rockstar_serving.registry import list_versions, listed
+
+    if label is None:
+        done = promotion.restore(models, model)
+        if as_json:
+            moved = {"model": model, "version": done.now, "before": done.before}
+            echo_json({**moved, "held": done.held, "labels": done.labels})
+            return
+        labels = f", and {listed(done.labels)} with it" if done.labels else ""
+        click.echo(
+            f"{model} serves version {done.now} again{labels}; held: {listed(done.held)} "
+            f"(rockstar promote {model} {done.before} serves it again)"
+        )
+        return
+    before, now = promotion.rollback(models, model, label)
+    file = models / CONFIG_FILE
+    if as_json:
+        moved = {"model": model, "label": label, "version": now, "before": before}
+        echo_json({**moved, "file": str(file)})
+        return
+    click.echo(f"{model} {label} is version {now} again, not {before} ({file})")
+    newest = max(v.number for v in list_versions(models, model) if not v.held)
+    if newest != now:
+        click.echo(f"Requests that name no label still get version {newest}.")
+
+
+@click.command(epilog="Example: rockstar unpublish cnn 3")
+@click.argument("model", type=ModelName())
+@click.argument("version", type=VersionNumber(0))
+@models_option
+@json_option
+def unpublish(model: str, version: int, models: Path, as_json: bool) -> None:
+    """Remove VERSION of MODEL; running servers switch to the newest remaining version.
+
+    Deletes the files. The version number is not reused. To keep the files, use rockstar rollback.
+    """
+    from rockstar_serving import registry
+
+    left = registry.unpublish(models, model, version)
+    if as_json:
+        echo_json({"model": model, "version": version, "served": left})
+        return
+    click.echo(f"{model} version {version} is removed")
+    if not left:
+        click.echo(f"That was the last served version: model {model} is no longer available.")
+
+
+@click.command(epilog="Example: rockstar prune cnn --keep 3")
+@click.argument("model", type=ModelName())
+@click.option(
+    "--keep", required=True, type=click.IntRange(1), help="Number of newest versions to keep."
+)
+@models_option
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
+@json_option
+def prune(model: str, keep: int, models: Path, dry_run: bool, as_json: bool) -> None:
+    """Remove old versions of MODEL, except the newest ones and those with a label."""
+    from rockstar_serving import registry
+
+    versions = registry.prune(models, model, keep, dry_run=dry_run)
+    if as_json:
+        removed = [{"version": each.number, "bytes": each.bytes} for each in versions]
+        echo_json({"model": model, "dry_run": dry_run, "removed": removed})
+        return
+    verb = "would be removed" if dry_run else "removed"
+    for version in versions:
+        click.echo(f"{model} version {version.number} {verb} ({version.bytes / 1024:,.0f} KiB)")
+    if not versions:
+        click.echo(f"Nothing to remove: {model} has no old version without a label.")
+
+
+@click.command(epilog="Example: rockstar verify cnn/3")
+@click.argument("which", metavar="[MODEL[/VERSION]]", type=ModelAndVersion(), required=False)
+@models_option
+@json_option
+def verify(which: str | None, models: Path, as_json: bool) -> None:
+    """Compare the files of all versions, or of some, with the hashes in their manifests.
+
+    Exits with status 1 if any file differs or a label points to a missing version.
+    """
+    from rockstar_serving import registry
+
+    model, version = _parse_model_version(which)
+    verdicts = registry.verify(models, model, version, None if as_json else _echo_verdict)
+    dangling = registry.dangling_labels(models) if model is None else []
+    bad = sum(bool(verdict.problem) for verdict in verdicts)
+    if as_json:
+        documents = [*map(_verdict_document, verdicts)]
+        echo_json({"ok": not (bad or dangling), "versions": documents, "dangling_labels": dangling})
+    for sentence in [] if as_json else dangling:
+        click.echo(sentence)
+    if bad:
+        click.echo(
+            f"{bad} of {len(verdicts)} versions do not match their manifests: publish them again.",
+            err=True,
+        )
+    if bad or dangling:
+        raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _parse_model_version(which: str | None) -> tuple[str | None, int | None]:
+    if which is None:
+        return None, None
+    model, separator, version = which.partition("/")
+    if separator and not (version.isascii() and version.isdigit()):
+        raise click.UsageError(f"expected MODEL or MODEL/VERSION, such as cnn/3, got {which!r}")
+    return model, int(version) if separator else None
+
+
+def _verdict_document(verdict: "Verdict") -> dict[str, Any]:
+    return {
+        "model": verdict.model,
+        "version": verdict.number,
+        "files": verdict.files,
+        "problem": verdict.problem or None,
+    }
+
+
+def _echo_verdict(verdict: "Verdict") -> None:
+    what = f"{verdict.model} version {verdict.number}"
+    click.echo(f"{what}: {verdict.problem or f'all {verdict.files} files are as published'}")

@@ -1,0 +1,177 @@
+"""`rockstar serve` and `rockstar model-server`."""
+
+import argparse
+import dataclasses
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rockstar_cli.options import ModelName, json_option, models_option
+from rockstar_cli.output import echo_json
+from rockstar_serving import logs
+from rockstar_serving.serve_options import ServeOptions, default_workers
+
+if TYPE_CHECKING:
+    from rockstar_serving.model_server.flags.parser import FlagParser
+    from rockstar_serving.serve import Addresses
+
+
+@click.command(epilog="Example: rockstar serve --models models --port 8080")
+@models_option
+@click.option(
+    "--model",
+    "only",
+    multiple=True,
+    type=ModelName(),
+    help="Serve just this model; repeat for several.",
+)
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", default=8080, type=click.IntRange(0, 65535), help="HTTP port; 0 picks one.")
+@click.option(
+    "--grpc-port", default=8500, type=click.IntRange(0, 65535), help="gRPC port; 0 picks one."
+)
+@click.option(
+    "--rest-port",
+    default=8501,
+    type=click.IntRange(0, 65535),
+    help="TensorFlow Serving REST port; 0 picks one.",
+)
+@click.option(
+    "--workers",
+    default=default_workers,
+    show_default=False,
+    type=click.IntRange(1),
+    help="Gateway processes, each with the models loaded.  [default: one per core, 2 to 8]",
+)
+@click.option("--tfserving", metavar="HOST:PORT", help="Use this TensorFlow Serving instead.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    envvar="ROCKSTAR_LOG_FORMAT",
+    help="Lines on standard error: text, or json with an object a line.",
+)
+@click.option(
+    "--require-all-models",
+    is_flag=True,
+    envvar="ROCKSTAR_REQUIRE_ALL_MODELS",
+    help="Start only if every model loads; else those that load are served.",
+)
+@json_option
+def serve(
+    models: Path,
+    only: tuple[str, ...],
+    host: str,
+    port: int,
+    grpc_port: int,
+    rest_port: int,
+    workers: int,
+    tfserving: str | None,
+    log_format: logs.LogFormat,
+    require_all_models: bool,
+    as_json: bool,
+) -> None:
+    """Serve the models in a folder over HTTP and gRPC until Ctrl-C.
+
+    New, changed and removed models and versions are picked up within seconds. A model that fails to
+    load is reported; the others are served.
+    """
+    from rockstar_serving.model_server.installed import missing
+    from rockstar_serving.serve import serve as run
+
+    reason = missing() if tfserving is None else ""
+    if reason:
+        raise click.ClickException(f"{reason}; with --tfserving HOST:8500 it is not needed")
+    logs.configure(log_format, "serve")
+    options = ServeOptions(
+        *(models, only, host, port, grpc_port, rest_port, workers, tfserving, log_format),
+        require_all_models=require_all_models,
+    )
+    run(options, partial(_echo_addresses, as_json))
+    if not as_json:
+        click.echo("Stopped.")
+
+
+def _echo_addresses(as_json: bool, addresses: "Addresses") -> None:
+    if as_json:
+        echo_json(dataclasses.asdict(addresses))
+        return
+    lines = [
+        f"Serving {', '.join(addresses.models)}",
+        f"  HTTP  {addresses.http}  (page to try it: /, API: /docs)",
+        f"  gRPC  {addresses.grpc}  (TensorFlow Serving API)",
+        *([f"  REST  http://{addresses.rest}  (TensorFlow Serving API)"] if addresses.rest else []),
+        f"Try: curl -F file=@FILE {addresses.http}/predict/{addresses.models[0]}"
+        "  (FILE: an image, or rows as CSV)",
+        "Ctrl-C stops it.",
+    ]
+    # In one write, so that log lines of first requests do not appear in between.
+    sys.stdout.write("\n".join([*lines, ""]))
+    sys.stdout.flush()
+
+
+_PROGRAM = "rockstar model-server"
+
+
+class _CommandWithFlags(click.Command):
+    """A command whose help and completions include the model server's flags."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, with -h only alone: as an option of click's, -model_base_path would contain it."""
+        return super().parse_args(ctx, ["--help" if arg == "-h" else arg for arg in args])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The command's own options, then the flags."""
+        super().format_options(ctx, formatter)
+        parser = _parser()
+        parser.usage, parser.description, parser.epilog = argparse.SUPPRESS, None, None
+        formatter.write(f"\n{parser.format_help()}")
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """The command's own options and the flags."""
+        from click.shell_completion import CompletionItem
+
+        flags = [CompletionItem(name) for name in _parser().names if name.startswith(incomplete)]
+        return [*super().shell_complete(ctx, incomplete), *(flags if incomplete else [])]
+
+
+@click.command(
+    cls=_CommandWithFlags,
+    name="model-server",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True},
+    options_metavar="[--FLAG=VALUE]…",
+    epilog="Example: rockstar model-server --port=8500 --rest_api_port=8501 --model_name=cnn "
+    "--model_base_path=models/cnn --prefer_tflite_model",
+)
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED, metavar="")
+@json_option
+@click.help_option("--help", hidden=True)
+def model_server(flags: tuple[str, ...], as_json: bool) -> None:
+    """Serve models over TensorFlow Serving's gRPC and REST API until Ctrl-C.
+
+    Takes the flags of tensorflow_model_server, like python -m rockstar_serving.model_server.
+    With --json it prints its addresses once it is ready.
+    """
+    from rockstar_serving.model_server.installed import missing
+
+    reason = missing()
+    if reason:
+        raise click.ClickException(reason)
+    from rockstar_serving.model_server.command import main
+
+    status = main(flags, program=_PROGRAM, on_ready=_echo_json_addresses if as_json else None)
+    raise click.exceptions.Exit(status)
+
+
+def _echo_json_addresses(grpc: str | None, rest: str | None) -> None:
+    echo_json({"grpc": grpc, "rest": rest})
+
+
+def _parser() -> "FlagParser":
+    from rockstar_serving.model_server.flags.parser import make_parser
+
+    return make_parser(_PROGRAM)

@@ -1,0 +1,1 @@
+"""What training promises about a model and serving keeps: contract, inputs and preprocessing."""

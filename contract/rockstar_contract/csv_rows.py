@@ -1,0 +1,410 @@
+"""CSV, as bytes with a header row, to rows of text.
+
+There is no standard for CSV, so the file itself decides: a byte order mark or the bytes say which
+encoding it has, and the delimiter is the one that splits the header and the rows alike.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_contract.table_cells import decimal_sign, parse_number
+from rockstar_contract.tables import TextRow
+
+# In the order of preference where a file could be read with several: commas are found in texts and
+# in numbers, the others hardly ever.
+_DELIMITERS = "\t;|,\x1f\x01^~: "
+# Records that the choice of a delimiter looks at, of so many characters.
+_SAMPLE = 200
+SAMPLE_SIZE = 2**18
+GZIP = b"\x1f\x8b"
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+# More specific marks first: UTF-32's begins as UTF-16's does.
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe\x00\x00", "utf-32-le"),
+    (b"\x00\x00\xfe\xff", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+)
+# Python's other codecs, such as idna, are no encodings of files, and some are slow.
+_CHARACTER_SETS = (
+    *("utf-8", "utf-16", "utf-32", "iso8859", "cp", "ascii", "mac", "koi8", "shift_jis", "euc"),
+    *("gb", "big5", "hz", "tis-620", "johab", "kz1048", "ptcp154", "iso2022"),
+)
+_CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
+# Excel's own way to name the delimiter.
+_SEP = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
+CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+UNNAMED = "Unnamed: "
+MARK = "\ufeff"
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """How a file writes its rows."""
+
+    delimiter: str
+    escape: str | None = None
+
+    @property
+    def format(self) -> dict[str, Any]:
+        """Arguments for `csv.reader`."""
+        return {
+            "delimiter": self.delimiter,
+            "escapechar": self.escape,
+            "skipinitialspace": True,
+            "strict": True,
+        }
+
+
+class CsvTable(msgspec.Struct, frozen=True):
+    """A CSV file.
+
+    Attributes:
+        names: of the columns, all different. A column without one is called "Unnamed: 0" by its
+            place, and the second "a" is "a.1".
+        rows: texts, all as long as `names`.
+        lines: of the file, where each row ends.
+        encoding: as Python names it.
+        delimiter: one character.
+        decimal: the decimal sign that its numbers show, "." or ","; None where they show none.
+    """
+
+    names: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+    encoding: str
+    delimiter: str
+    decimal: str | None
+
+
+def read_table(
+    data: bytes,
+    field: str,
+    most: int | None = None,
+    *,
+    encoding: str | None = None,
+    max_bytes: int | None = None,
+    max_columns: int | None = None,
+) -> CsvTable:
+    """A CSV file, perhaps compressed with gzip; the first line names the columns.
+
+    Args:
+        data: the whole file.
+        field: what errors call it.
+        most: rows to read; None is all.
+        encoding: None finds it out: by a byte order mark, else UTF-8, else Windows-1252.
+        max_bytes: after decompression; None is no limit.
+        max_columns: None is no limit.
+
+    Raises:
+        InvalidInputError: not text, no header, or a row of another length than the header; it
+            names the line.
+        TooLargeError: larger than max_bytes or max_columns.
+    """
+    if data.startswith(GZIP):
+        data = _decompressed(data, field, max_bytes)
+    text, encoding = _decoded(data, field, encoding)
+    dialect, above = find_dialect(text)
+    (_, header), *numbered = _records(text, dialect, above, field, most)
+    if max_columns is not None and len(header) > max_columns:
+        raise TooLargeError(
+            field, expected=f"at most {max_columns:,} columns", got=f"{len(header):,}"
+        )
+    names = name_columns(header, [row for _, row in numbered])
+    rows = [fit_row(row, names, field, f" in line {line}") for line, row in numbered]
+    decimal = find_decimal(rows, dialect)
+    lines = [line for line, _ in numbered]
+    return CsvTable(names, rows, lines, encoding, dialect.delimiter, decimal)
+
+
+def read_rows(
+    data: bytes,
+    field: str,
+    most: int | None = None,
+    *,
+    encoding: str | None = None,
+    max_bytes: int | None = None,
+    max_columns: int | None = None,
+) -> list[TextRow]:
+    """The rows of a CSV file, each by column name; one or more, and no more than `most`.
+
+    Raises:
+        InvalidInputError: as `read_table`, or no row but the header.
+        TooLargeError: as `read_table`.
+    """
+    table = read_table(
+        data, field, most, encoding=encoding, max_bytes=max_bytes, max_columns=max_columns
+    )
+    if not table.rows:
+        raise InvalidInputError(field, expected="a header and one or more rows", got="no rows")
+    return [text_row(table.names, row, table.decimal) for row in table.rows]
+
+
+def text_row(names: Sequence[str], cells: Sequence[str], decimal: str | None) -> TextRow:
+    """A row with the decimal sign of its file."""
+    row = TextRow(zip(names, cells, strict=True))
+    row.decimal = decimal
+    return row
+
+
+def write_rows(rows: Sequence[TextRow]) -> bytes:
+    """Rows as a CSV file that `read_rows` reads; a header of all their columns."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    file = io.StringIO(newline="")
+    # Quoted, so that no other delimiter fits.
+    writer = csv.DictWriter(file, names, restval="", quoting=csv.QUOTE_ALL)
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
+def find_encoding(data: bytes, field: str) -> str:
+    """The encoding of a file, by its beginning: by its byte order mark, or what its bytes show.
+
+    Raises:
+        InvalidInputError: no text.
+    """
+    if data.startswith(_WORKBOOKS):
+        raise InvalidInputError(
+            field,
+            expected="a CSV file",
+            got="an Excel workbook or a ZIP archive",
+            hint="save the sheet as CSV (UTF-8)",
+        )
+    marked = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+    if marked is not None:
+        return marked
+    head = data[:1024]
+    # In UTF-16 every other byte of a header in English is zero.
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if max(even, odd) > len(head) / 5 and min(even, odd) == 0:
+        return "utf-16-be" if even else "utf-16-le"
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        # With letters of UTF-8 elsewhere it is damaged UTF-8, with control characters no text.
+        if not data.decode(errors="ignore").isascii() or _CONTROL.search(data):
+            raise _wrong_byte(data, error.start, "utf-8", field) from error
+        # Latin-1 in all of its letters, and with the euro sign and quotes where Latin-1 has none.
+        undefined = any(byte in data for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D))
+        return "iso8859-1" if undefined else "cp1252"
+    return "utf-8"
+
+
+def find_dialect(text: str) -> tuple[Dialect, int]:
+    """How a text that starts with a header writes its rows, and how many lines are above it.
+
+    A delimiter fits where it splits the header in two or more, and the rows like the header. Of
+    those that fit most rows the first of _DELIMITERS is taken; a comma where none fits. Excel names
+    it in a line above: "sep=;".
+    """
+    sep = _SEP.match(text)
+    if sep is not None:
+        return Dialect(sep[1]), 1
+    sample = text[:SAMPLE_SIZE]
+    if len(text) >= SAMPLE_SIZE:
+        # Without the line that was cut.
+        sample = sample[: sample.rfind("\n") + 1] or sample
+    best, dialect = (0.0, False), Dialect(",")
+    for escape in (None, "\\") if '\\"' in sample else (None,):
+        for delimiter in _DELIMITERS:
+            if delimiter not in sample:
+                continue
+            tried = Dialect(delimiter, escape)
+            fit = _fit(tried, sample)
+            if fit == (1.0, True):
+                return tried, 0
+            if fit > best:
+                best, dialect = fit, tried
+    return dialect, 0
+
+
+def find_decimal(rows: Sequence[Sequence[str]], dialect: Dialect) -> str | None:
+    """The decimal sign that the numbers in some rows show, "." or ","; None if they show none."""
+    decimal = decimal_sign(cell.strip() for row in rows for cell in row)
+    if decimal is None and dialect.delimiter == ";":
+        # Files have semicolons where commas are in the numbers.
+        commas = (cell.strip() for row in rows for cell in row if "," in cell)
+        decimal = "," if any(parse_number(text) is not None for text in commas) else None
+    return decimal
+
+
+def name_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Names for the columns, all different.
+
+    Where each row begins with a name of its own, as R writes them, there is one more column than
+    the header has. Columns at the end without a name and without a value are none.
+
+    Args:
+        header: the first record.
+        rows: all others, or the first ones.
+    """
+    header = [name.strip() for name in header]
+    if _have_row_names(rows, len(header)):
+        header = ["", *header]
+    width = len(header)
+    if not header[-1]:
+        cells = (place for row in rows for place, cell in enumerate(row, 1) if cell.strip())
+        filled = max(cells, default=1)
+        while width > filled and not header[width - 1]:
+            width -= 1
+    names = [name or f"{UNNAMED}{place}" for place, name in enumerate(header[:width])]
+    taken, copies = set(names), Counter[str]()
+    for place, name in enumerate(names):
+        if copies[name]:
+            copy = f"{name}.{copies[name]}"
+            while copy in taken:
+                copies[name] += 1
+                copy = f"{name}.{copies[name]}"
+            taken.add(copy)
+            names[place] = copy
+        copies[name] += 1
+    return names
+
+
+def fit_row(row: list[str], names: Sequence[str], field: str, where: str = "") -> list[str]:
+    """A row of as many values as there are names; more are dropped where they are empty.
+
+    Args:
+        row: a record.
+        names: of the columns.
+        field: what errors call the row or the file.
+        where: the row is in it, as the error says after the number of values.
+
+    Raises:
+        InvalidInputError: it has fewer, or more.
+    """
+    width = len(names)
+    if len(row) < width or any(cell.strip() for cell in row[width:]):
+        raise InvalidInputError(
+            field,
+            expected=f"{width} values, as in the header",
+            got=f"{len(row)}{where}",
+            hint="a value with the delimiter in it goes between double quotes"
+            if len(row) > width
+            else "an empty value needs its delimiter too",
+        )
+    return row[:width]
+
+
+def _have_row_names(rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether each row has a name before its values: a text, or its number, all different."""
+    if any(len(row) != width + 1 for row in rows) or not any(row[-1].strip() for row in rows):
+        return False
+    first = [row[0].strip() for row in rows]
+    numbers = [parse_number(text) for text in first]
+    if all(number is None for number in numbers):
+        return len(set(first)) == len(first)
+    start = numbers[0]
+    return len(rows) > 1 and start in (0, 1) and numbers == [start + n for n in range(len(rows))]
+
+
+def _without_empty_end(text: str) -> str:
+    """Without lines at the end that hold nothing but delimiters, as spreadsheets write them."""
+    end = len(text.rstrip(" \t\r\n;,|"))
+    line = re.compile(r"[\r\n]").search(text, end)
+    return text if line is None else text[: line.start()] + "\n"
+
+
+def _fit(dialect: Dialect, sample: str) -> tuple[float, bool]:
+    """The share of the records that are as long as the header; 0 where the delimiter fits none."""
+    counts: list[int] = []
+    reader = csv.reader(io.StringIO(sample, newline=""), **dialect.format)
+    while len(counts) <= _SAMPLE:
+        try:
+            record = next(reader)
+        except StopIteration:
+            break
+        except csv.Error:
+            counts.append(0)
+            continue
+        if record:
+            counts.append(len(record))
+    if not counts or counts[0] < 2:
+        return 0.0, False
+    # Words have spaces between them, and times colons: both need more to be believed.
+    unquoted = dialect.delimiter in ": " and not sample.startswith('"')
+    if unquoted and not (counts[0] > 2 and len(set(counts)) == 1 < len(counts)):
+        return 0.0, False
+    header, rows = counts[0], Counter(counts[1:])
+    if not rows:
+        return 0.5, dialect.escape is None
+    alike = max(rows[header], rows[header + 1], rows[header - 1] * (header > 2))
+    return alike / rows.total(), dialect.escape is None
+
+
+def _records(
+    text: str, dialect: Dialect, above: int, field: str, most: int | None
+) -> list[tuple[int, list[str]]]:
+    """The header and up to `most` lines that are not empty, split, and the number of each."""
+    lines = io.StringIO(text, newline="")
+    for _ in range(above):
+        lines.readline()
+    reader = csv.reader(lines, **dialect.format)
+    try:
+        filled = ((reader.line_num + above, row) for row in reader if row)
+        records = list(islice(filled, None if most is None else most + 1))
+    except csv.Error as error:
+        raise InvalidInputError(
+            field, expected="a CSV file", got=f"line {reader.line_num + above}: {error}"
+        ) from error
+    if not records:
+        raise InvalidInputError(field, expected="a header row with column names", got="no rows")
+    return records
+
+
+def _decoded(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
+    """The text of a file without its byte order mark, and the encoding."""
+    if encoding is None or data.startswith(tuple(mark for mark, _ in _MARKS)):
+        encoding = find_encoding(data, field)
+    try:
+        encoding = codecs.lookup(encoding).name
+        if not encoding.startswith(_CHARACTER_SETS):
+            raise LookupError
+        text = data.decode(encoding).removeprefix(MARK)
+    except (LookupError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise _wrong_byte(data, error.start, encoding, field) from error
+        raise InvalidInputError(
+            field, expected="an encoding such as utf-8", got=repr(encoding[:40])
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InvalidInputError(field, expected="a CSV file", got=f"a zero byte in line {line}")
+    # An old mark of the end of a file.
+    return _without_empty_end(text.removesuffix("\x1a")), encoding
+
+
+def _wrong_byte(data: bytes, place: int, encoding: str, field: str) -> InvalidInputError:
+    line = data.count(b"\n", 0, place) + 1
+    return InvalidInputError(
+        field,
+        expected=f"a CSV file in {encoding.upper()}",
+        got=f"byte {data[place]:#x} in line {line}",
+    )
+
+
+def _decompressed(data: bytes, field: str, max_bytes: int | None) -> bytes:
+    try:
+        with gzip.open(io.BytesIO(data)) as file:
+            unpacked = file.read(-1 if max_bytes is None else max_bytes + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidInputError(
+            field, expected="a whole gzip file", got=f"a damaged one ({len(data)} bytes)"
+        ) from error
+    if max_bytes is not None and len(unpacked) > max_bytes:
+        raise TooLargeError(
+            field, expected=f"at most {max_bytes} bytes unpacked", got="a larger file"
+        )
+    return unpacked

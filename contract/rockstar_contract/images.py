@@ -1,0 +1,412 @@
+"""Encoded images to pixels as a browser shows them; the size is checked before decoding.
+
+Training and serving decode with this one function, so a photo has the same pixels in both.
+"""
+
+import io
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from rockstar_contract.avif import coded_sizes
+from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_contract.limits import DEFAULT_MAX_PIXELS
+
+FORMATS = "PNG, JPEG, WebP, GIF, BMP, TIFF, ICO, AVIF or HEIC"
+# Larger images are halved in width and height until they fit. Models take far less, and what
+# follows decoding needs about 28 bytes for each pixel.
+WORKING_PIXELS = 4 * 2**20
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_SIGNATURES = (
+    (_PNG, "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"\0\0\1\0", "ICO"),
+    (b"\0\0\2\0", "CUR"),
+)
+_EXPORT = "export it as PNG or JPEG"
+_OTHER_FILES = (
+    (b"%PDF", "a PDF document", _EXPORT),
+    (b"%!PS", "a PostScript document", _EXPORT),
+    (b"8BPS", "a Photoshop document", _EXPORT),
+    (b"\xff\x0a", "a JPEG XL image", _EXPORT),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image", _EXPORT),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image", _EXPORT),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image", _EXPORT),
+    (b"v/1\x01", "an OpenEXR image", _EXPORT),
+    *((b"P%d" % digit, "a Netpbm image (PBM, PGM or PPM)", _EXPORT) for digit in range(1, 7)),
+    (b"PK\3\4", "a ZIP archive", "send the images themselves, as files of one form"),
+    (b"\x1f\x8b", "gzip data", "unpack it, or send it with Content-Encoding: gzip"),
+    (b"\0\0\0", "an MP4 or QuickTime video", ""),
+    (b"version https://git-lfs", "a pointer of Git LFS instead of the file", "run git lfs pull"),
+    (b"\x89PNG", "a PNG changed on its way", "send it unchanged, as curl --data-binary does"),
+)
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+_AVIF_BRANDS = (b"avif", b"avis")
+_MAX_JPEG_SCANS = 100
+_ENTROPY_CODED_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# What WebP and TIFF files say in EXIF is missing on purpose: no browser turns WebP images, and
+# Pillow itself turns TIFF images.
+_TURNED_BY_EXIF = ("JPEG", "MPO", "PNG", "AVIF")
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode_image(
+    data: bytes, field: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """The pixels of an encoded image, upright as its EXIF orientation says.
+
+    Images of more than WORKING_PIXELS are scaled down by a power of two; JPEGs while they are
+    decoded, so that a photo of 48 megapixels takes no more memory than a small one.
+
+    Args:
+        data: a whole file in one of FORMATS; of an animation the first frame counts.
+        field: what errors call it.
+        max_pixels: largest width x height in the header that is decoded; half of it for WebP.
+
+    Returns:
+        uint8 [h, w, 1] for a grey image, [h, w, 3] for colour. Transparency is laid on white, or
+            on black where the ink is light.
+
+    Raises:
+        InvalidInputError: empty, not an image, cut off or damaged.
+        TooLargeError: its header declares more than max_pixels.
+    """
+    if not data:
+        raise InvalidInputError(
+            field, expected="an image", got="an empty file (0 bytes)", hint="send the file's bytes"
+        )
+    kind = _kind(data)
+    if not kind:
+        raise _no_image(data, field)
+    try:
+        pixels = _decoded(data, kind, field, max_pixels)
+    except InvalidInputError:
+        raise
+    except Exception as error:
+        # Damage makes Pillow's many decoders fail in as many ways.
+        try:
+            pixels = _decoded(_repaired(data, kind), kind, field, max_pixels, repaired=True)
+        except InvalidInputError:
+            raise
+        except Exception:
+            raise InvalidInputError(
+                field,
+                expected="a whole image",
+                got=f"a damaged or cut off {kind} ({len(data):,} bytes)",
+                hint="check that the upload is complete, or save it again as PNG or JPEG",
+            ) from error
+    return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+
+
+def ignore_warnings() -> None:
+    """Let Pillow not warn any more, in the whole process.
+
+    It warns of sizes that are judged here, and of damaged metadata that nobody uses.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _kind(data: bytes) -> str:
+    """The format as Pillow calls it, by the first bytes; empty where it is none of FORMATS."""
+    for signature, kind in _SIGNATURES:
+        if data.startswith(signature):
+            return kind
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp":
+        # The main brand may be a general one, such as mif1; the compatible ones follow it.
+        brands = {data[at : at + 4] for at in range(8, min(data[3], 128), 4)}
+        if brands.intersection(_AVIF_BRANDS):
+            return "AVIF"
+        if brands.intersection(_HEIF_BRANDS):
+            return "HEIF"
+    return ""
+
+
+def _no_image(data: bytes, field: str) -> InvalidInputError:
+    """What came instead of an image, in the sender's words."""
+    start = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
+    known = ((name, hint) for signature, name, hint in _OTHER_FILES if data.startswith(signature))
+    found, hint = next(known, ("", ""))
+    if found:
+        pass
+    elif b"<svg" in start.lower():
+        found, hint = "an SVG drawing", "export it as PNG"
+    elif start.startswith(b"<"):
+        found, hint = "an HTML or XML document", "send the image file itself"
+    elif start.startswith((b"data:image", b"iVBORw0KGgo", b"/9j/")):
+        found = "an image as base64 text"
+        hint = 'send the file\'s bytes, or JSON: {"instances": [{"b64": text}]}'
+    elif not start:
+        found = f"blank text ({len(data):,} bytes)"
+    else:
+        # A character that the limit cuts in half is left out.
+        line = start.decode("utf-8", "ignore").partition("\n")[0].strip()[:40]
+        if line and line.isprintable() and start.startswith(line.encode()):
+            found = f"text that starts with “{line}”"
+    return InvalidInputError(
+        field,
+        expected=f"an image ({FORMATS})",
+        got=found or f"{len(data):,} bytes that start with {data[:8].hex(' ')}",
+        hint=hint,
+    )
+
+
+def _decoded(
+    data: bytes, kind: str, field: str, max_pixels: int, *, repaired: bool = False
+) -> NDArray[np.uint8]:
+    """The pixels, upright; raises what Pillow raises of damage."""
+    if kind == "HEIF":
+        try:
+            # Loads 27 MB of libraries, which few services need.
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise InvalidInputError(
+                field,
+                expected="an image that this installation reads",
+                got="a HEIC photo, and pillow-heif is not installed",
+                hint="save it as JPEG, or install rockstartf[heif] where images are decoded",
+            ) from error
+        register_heif_opener(thumbnails=False)
+    if kind in ("ICO", "CUR"):
+        for width, height in _icon_sizes(data):
+            _require_size(width, height, field, max_pixels)
+    if kind == "AVIF":
+        # The still image, not the first frame of a track, which has no size before it is decoded.
+        data = data[:8] + data[8:12].replace(b"avis", b"avif") + data[12:]
+        for width, height in coded_sizes(data):
+            _require_size(width, height, field, max_pixels)
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=(kind,))
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(
+            field,
+            expected=f"at most {max_pixels:,} pixels",
+            got="an image whose header declares a gigantic number of pixels",
+            hint="scale the image down",
+        ) from error
+    width, height = image.size
+    # WebP's decoder holds three images in memory.
+    _require_size(width, height, field, max_pixels // 2 if kind == "WEBP" else max_pixels)
+    factor = _factor(width, height)
+    if kind == "JPEG":
+        if image.info.get("progressive"):
+            _require_few_scans(data, field)
+        if factor > 1:
+            image.draft(None, (width // factor, height // factor))
+            factor = _factor(*image.size)
+    if image.info.get("default_image"):
+        # An APNG's image for programs that do not know animations; browsers never show it.
+        image.seek(1)
+    image.load()
+    if kind == "JPEG" and repaired and _is_unfinished(image):
+        raise EOFError("no data for the last block")
+    exif = image.info.get("exif", b"") if image.format in _TURNED_BY_EXIF else b""
+    image = _flat(image, factor)
+    if exif and (transposition := _TRANSPOSITIONS.get(_orientation(exif))) is not None:
+        image = image.transpose(transposition)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _factor(width: int, height: int) -> int:
+    """The power of two by which width and height are divided."""
+    factor = 1
+    while -(-width // factor) * -(-height // factor) > WORKING_PIXELS:
+        factor *= 2
+    return factor
+
+
+def _require_size(width: int, height: int, field: str, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooLargeError(
+            field,
+            expected=f"at most {max_pixels:,} pixels",
+            got=f"{width} x {height}",
+            hint="scale the image down",
+        )
+
+
+def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
+    """The sizes of the images in an icon; its own directory may say something else."""
+    for at in range(6, 6 + 16 * struct.unpack_from("<H", data, 4)[0], 16):
+        (start,) = struct.unpack_from("<I", data, at + 12)
+        if data[start : start + 8] == _PNG:
+            yield struct.unpack_from(">II", data, start + 16)
+        else:
+            yield struct.unpack_from("<II", data, start + 4)
+
+
+def _require_few_scans(data: bytes, field: str) -> None:
+    """Each scan of a progressive JPEG goes over all pixels, and takes some bytes only."""
+    at, scans = 2, 0
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:
+        scans += data[at + 1] == 0xDA
+        if scans > _MAX_JPEG_SCANS:
+            raise InvalidInputError(
+                field,
+                expected=f"a JPEG of at most {_MAX_JPEG_SCANS} scans",
+                got="more",
+                hint="save it again",
+            )
+        marker, at = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xDA:
+            found = _ENTROPY_CODED_END.search(data, at)
+            at = found.start() if found else len(data)
+
+
+def _repaired(data: bytes, kind: str) -> bytes:
+    """The file without the damage that viewers do not mind.
+
+    Raises:
+        ValueError: there is nothing to repair.
+    """
+    if kind == "PNG":
+        return _critical_chunks(data)
+    if kind == "JPEG" and not data.endswith(b"\xff\xd9"):
+        return data + b"\xff\xd9"
+    if kind == "AVIF":
+        # Hides metadata that cannot be parsed: the item gets another type.
+        return data.replace(b"Exif", b"skip")
+    raise ValueError("beyond repair")
+
+
+def _critical_chunks(png: bytes) -> bytes:
+    """Only what pixels and orientation are made of: texts, profiles and their checksums go."""
+    kept, at = [_PNG], 8
+    while at + 8 <= len(png):
+        (length,) = struct.unpack_from(">I", png, at)
+        name, chunk = png[at + 4 : at + 8], png[at : at + 12 + length]
+        if name == b"IDAT" or name == b"IHDR" or name == b"PLTE":
+            if len(chunk) < 12 + length:
+                raise ValueError("cut off")
+            kept.append(chunk)
+        elif name in (b"tRNS", b"eXIf", b"gAMA", b"sRGB") and chunk[-4:] == struct.pack(
+            ">I", zlib.crc32(chunk[4:-4])
+        ):
+            kept.append(chunk)
+        at += len(chunk)
+    kept.append(b"\0\0\0\0IEND\xaeB`\x82")
+    return b"".join(kept)
+
+
+def _is_unfinished(image: Image.Image) -> bool:
+    """Whether the data of a JPEG ended before its last block, which is grey then."""
+    if image.info.get("progressive"):
+        # Each scan goes over all blocks: there is no telling.
+        return True
+    last = image.crop((image.width - 1, image.height - 1, image.width, image.height))
+    return bool(np.abs(np.asarray(last, dtype=np.int16) - 128).max() <= 1)
+
+
+def _orientation(exif: bytes) -> int:
+    """EXIF's orientation; 1, upright, where it is absent, damaged or of another type.
+
+    Pillow's own reader raises errors of damaged EXIF and takes types that browsers do not.
+    """
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        for at in range(start + 2, start + 2 + 12 * count, 12):
+            tag, type_, values, value = struct.unpack_from(f"{order}HHIH", tiff, at)
+            if (tag, type_, values) == (ExifTags.Base.Orientation, 3, 1):
+                return int(value)
+    except struct.error:
+        pass  # cut off
+    return 1
+
+
+def _flat(image: Image.Image, factor: int) -> Image.Image:
+    """The image in mode L or RGB, `factor` times smaller in both directions."""
+    small = _plain(image) if factor == 1 else _reduced(image, factor)
+    if small.mode in ("I", "F"):
+        return _eight_bit(small)
+    return _on_ground(small) if small.mode == "RGBA" else small
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image in one of the modes L, RGB, RGBA, I and F."""
+    if image.mode.startswith("I;16"):
+        return image.convert("I")
+    if image.mode in ("I", "F"):
+        return image
+    if image.has_transparency_data:
+        return image if image.mode == "RGBA" else image.convert("RGBA")
+    if image.mode == "1":
+        return image.convert("L")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    """As `_plain`, scaled down in bands, so that only the decoded image is large."""
+    width, height = image.size
+    mode = _plain(image.crop((0, 0, 1, 1))).mode
+    small = Image.new(mode, (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, 64 * factor):
+        bottom = min(top + 64 * factor, height)
+        band = _plain(image.crop((0, top, width, bottom)))
+        small.paste(band.reduce(factor), (0, top // factor))
+    return small
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Integers of up to 16 bits, or floats from 0 to 1 or in the range of integers, as "L"."""
+    values = np.array(image, dtype=np.float32)
+    values[~np.isfinite(values)] = 0
+    highest = float(values.max(initial=0))
+    ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+    top = next((top for top in ranges if highest <= top), highest)
+    values *= np.float32(255 / top)
+    np.clip(values, 0, 255, out=values)
+    return Image.fromarray(values.round(out=values).astype(np.uint8))
+
+
+def _on_ground(image: Image.Image) -> Image.Image:
+    """An "RGBA" image without its transparency: on white as in browsers, light ink on black."""
+    alpha = image.getchannel("A")
+    lowest, highest = alpha.getextrema()
+    if lowest == 255 or highest == 0:
+        # Programs that do not use the alpha channel leave zeros in it.
+        return image.convert("RGB")
+    white = _laid_on("white", image)
+    seen, opacity = np.asarray(white.convert("L")), np.asarray(alpha)
+    if seen.min() > 239:
+        # Nothing would be seen.
+        return _laid_on("black", image)
+    ink = opacity >= 128
+    # What white shows through is known, so the rest of what is seen is the ink's.
+    brightness = 255 * (1 - (255 - seen.mean()) / opacity.mean())
+    # A few dark pixels, such as the fringes of smoothed edges, are not the ink. Of a white card
+    # with writing on it, more is dark.
+    few_dark = (seen < 128).sum() <= 0.02 * ink.sum()
+    light_ink = ink.mean() < 0.5 and brightness > 191 and few_dark
+    return _laid_on("black", image) if light_ink else white
+
+
+def _laid_on(colour: str, image: Image.Image) -> Image.Image:
+    ground = Image.new("RGBA", image.size, colour)
+    return Image.alpha_composite(ground, image).convert("RGB")

@@ -1,0 +1,302 @@
+"""Preprocessing: pixels to the tensor that a model was trained on.
+
+Training and serving run this one module, driven by the ordered steps that a contract names, so that
+there is nothing to drift apart. Pure NumPy and Pillow; a step is a small frozen record with its
+parameters, written in a contract as {"step": name, parameter: value, …}. An image is small, so that
+a call costs more than what it does: ufuncs reduce without the methods of arrays around them.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rockstar_contract.strokes import isolate_strokes
+
+Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+# A frame is even up to this standard deviation; smaller images have none.
+_EVEN = 0.2
+_FRAMED = 12
+
+
+class StepBase(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag_field="step",
+    tag=lambda name: "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_"),
+):
+    """What all steps share: their name in JSON is the class name in snake case."""
+
+
+class Grey(StepBase, frozen=True):
+    """uint8 [h, w, 1 or 3] to uint8 [h, w, 1]: luma as in ITU-R BT.601."""
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        if image.shape[2] == 1:
+            return image
+        return np.asarray(Image.fromarray(image).convert("L"))[:, :, np.newaxis]
+
+
+class Colour(StepBase, frozen=True):
+    """uint8 [h, w, 1 or 3] to uint8 [h, w, 3]: grey gets three equal channels."""
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
+
+
+class IsolateStrokes(StepBase, frozen=True):
+    """uint8 [h, w, 1] to the same: of a photograph only the symbol's strokes, light on black.
+
+    Images up to `small` pixels high and wide stay as they are.
+    """
+
+    small: Size
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        if image.shape[0] <= self.small and image.shape[1] <= self.small:
+            return image
+        return isolate_strokes(image[:, :, 0])[:, :, np.newaxis]
+
+
+class Scale(StepBase, frozen=True):
+    """uint8 to float32: 0…maximum becomes 0…1."""
+
+    maximum: float = 255.0
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        return image.astype(np.float32) / np.float32(self.maximum)
+
+
+class StretchContrast(StepBase, frozen=True):
+    """The darkest value becomes 0 and the lightest 1; an even image stays as it is."""
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        low, high = np.minimum.reduce(image, axis=None), np.maximum.reduce(image, axis=None)
+        done = high == low or (low == 0 and high == 1)
+        return image if done else (image - low) / (high - low)
+
+
+class TrimFrame(StepBase, frozen=True):
+    """Without an even frame, up to `share` of the shorter side wide, as around a form's cell.
+
+    It is dark around a light image, or light around a dark one, and would pass for the background.
+    """
+
+    share: Fraction
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        border = _border(image)
+        light = np.add.reduce(border) > 0.5 * len(border)
+        if light == (np.add.reduce(image, axis=None) > 0.5 * image.size):
+            return image
+        if border.std() > _EVEN or min(image.shape[:2]) < _FRAMED:
+            return image
+        for depth in range(1, round(self.share * min(image.shape[:2])) + 1):
+            border = _border(image[depth:-depth, depth:-depth])
+            if (border.mean() > 0.5) != light and border.std() < _EVEN:
+                # One more, where the frame's edge may be blurred.
+                return image[depth + 1 : -depth - 1, depth + 1 : -depth - 1]
+        return image
+
+
+class InvertIfLight(StepBase, frozen=True):
+    """Light on dark, whichever way round it came: the border's median tells the background."""
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        return np.float32(1) - image if _quantile(_border(image), 0.5) > 0.5 else image
+
+
+class SuppressBackground(StepBase, frozen=True):
+    """Values up to `level` become 0 and the rest is spread over 0…1 again: paper grain goes."""
+
+    level: Fraction
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        level = np.float32(self.level)
+        return np.maximum(image - level, 0) / (1 - level)
+
+
+class SuppressBorder(StepBase, frozen=True):
+    """What is no lighter than the border goes: nothing where the border is dark, grain on paper.
+
+    The level is `factor` times the border's `quantile`, at most `limit`; values up to it become 0
+    and the rest is spread over 0…1 again.
+    """
+
+    quantile: Fraction
+    factor: Annotated[float, msgspec.Meta(gt=0)]
+    limit: Fraction
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        found = self.factor * _quantile(_border(image), self.quantile)
+        return SuppressBackground(level=min(found, self.limit))(image) if found else image
+
+
+class CropToContent(StepBase, frozen=True):
+    """The smallest box that holds every value above `threshold`; all of it where there is none."""
+
+    threshold: Fraction
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        content: NDArray[np.bool_] = np.logical_or.reduce(image > self.threshold, axis=2)
+        rows = np.logical_or.reduce(content, axis=1).nonzero()[0]
+        columns = np.logical_or.reduce(content, axis=0).nonzero()[0]
+        if not rows.size:
+            return image
+        return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+class Fit(StepBase, frozen=True):
+    """Resized, aspect kept, to the largest size within height x width (antialiased)."""
+
+    height: Size
+    width: Size
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        factor = min(self.height / image.shape[0], self.width / image.shape[1])
+        height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+        return _resized(image, min(height, self.height), min(width, self.width))
+
+
+class Resize(StepBase, frozen=True):
+    """Resized to height x width, whatever that does to the aspect (antialiased)."""
+
+    height: Size
+    width: Size
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        return _resized(image, self.height, self.width)
+
+
+class Centre(StepBase, frozen=True):
+    """Onto a dark canvas of height x width, the centre of mass as near to the middle as fits."""
+
+    height: Size
+    width: Size
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        middle = ((self.height - 1) / 2, (self.width - 1) / 2)
+        return _placed(image, (self.height, self.width), middle)
+
+
+class CentreOnCell(StepBase, frozen=True):
+    """As `Centre`, but the middle is the cell [height // 2, width // 2], as MNIST has it."""
+
+    height: Size
+    width: Size
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the step."""
+        middle = (self.height // 2, self.width // 2)
+        return _placed(image, (self.height, self.width), middle)
+
+
+Step = (
+    Grey
+    | Colour
+    | IsolateStrokes
+    | Scale
+    | StretchContrast
+    | TrimFrame
+    | InvertIfLight
+    | SuppressBackground
+    | SuppressBorder
+    | CropToContent
+    | Fit
+    | Resize
+    | Centre
+    | CentreOnCell
+)
+
+
+def preprocess(pixels: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.float32]:
+    """The tensor that a model takes for one image.
+
+    Args:
+        pixels: uint8 [h, w, 1 or 3].
+        steps: what to do, in order.
+
+    Returns:
+        float32 [h', w', c], for the usual steps in 0…1.
+    """
+    image: NDArray[Any] = pixels
+    for step in steps:
+        image = step(image)
+    return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def _resized(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    if image.shape[:2] == (height, width):
+        return image
+    channels = [
+        Image.fromarray(np.ascontiguousarray(image[:, :, c])).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
+        for c in range(image.shape[2])
+    ]
+    resized = np.stack([np.asarray(channel, dtype=np.float32) for channel in channels], axis=2)
+    return np.minimum(np.maximum(resized, np.float32(0)), np.float32(1))
+
+
+def _border(image: NDArray[Any]) -> NDArray[Any]:
+    """The values along the four sides, in order of size."""
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).ravel()
+    border.sort()
+    return border
+
+
+def _quantile(values: NDArray[Any], share: float) -> float:
+    """As np.quantile says it of sorted float32 values, to the bit, ten times as fast."""
+    place = share * (len(values) - 1)
+    low = int(place)
+    below, above = values[low], values[min(low + 1, len(values) - 1)]
+    part, step = place - low, above - below
+    return float(above - step * (1 - part) if part >= 0.5 else below + step * part)
+
+
+def _placed(
+    image: NDArray[Any], size: tuple[int, int], middle: tuple[float, float]
+) -> NDArray[Any]:
+    """On a dark canvas, the centre of mass as near to `middle` (row, column) as fits."""
+    mass = np.add.reduce(image, axis=2, dtype=np.float64)
+    top = _offset(np.add.reduce(mass, axis=1), size[0], middle[0])
+    left = _offset(np.add.reduce(mass, axis=0), size[1], middle[1])
+    canvas = np.zeros((*size, image.shape[2]), dtype=np.float32)
+    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return canvas
+
+
+def _offset(mass: NDArray[np.float64], size: int, middle: float) -> int:
+    """Where a profile of mass starts on an axis of `size` to have its centre at `middle`."""
+    room = size - len(mass)
+    if room < 0:
+        raise ValueError(f"content of {len(mass)} cells does not fit a canvas of {size}")
+    total = np.add.reduce(mass)
+    moment = np.add.reduce(mass * _cells(len(mass)))
+    centre = moment / total if total > 0 else (len(mass) - 1) / 2
+    return min(max(round(middle - float(centre)), 0), room)
+
+
+@cache
+def _cells(count: int) -> NDArray[np.float64]:
+    """0, 1, 2, … on an axis; there are no longer ones than a model's input has."""
+    return np.arange(count, dtype=np.float64)

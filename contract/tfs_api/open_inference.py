@@ -1,0 +1,182 @@
+"""The Open Inference Protocol's tensors to NumPy and back, as bytes.
+
+Source: KServe's "Open Inference Protocol (V2)" and Triton's "Binary Tensor Data Extension".
+Strings are arrays of dtype object that hold bytes.
+"""
+
+import struct
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.shapes import POSSIBLE, is_possible
+from tfs_api.signature import TensorSpec
+
+# The platform of every model; the protocol has a fixed list of names.
+PLATFORM = "tensorflow_savedmodel"
+
+DATATYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(object),
+}
+_NAMES = {dtype: name for name, dtype in DATATYPES.items()}
+_LENGTH = struct.Struct("<I")  # before each element of BYTES
+
+# Extensions of Triton that change where values are, or what they mean: not to be ignored.
+_NOT_SUPPORTED = ("shared_memory_region", "classification")
+
+
+def datatype(dtype: np.dtype[Any]) -> str:
+    """The protocol's name of a dtype; object stands for byte strings.
+
+    Raises:
+        InvalidInputError: it has none.
+    """
+    try:
+        return _NAMES[dtype]
+    except KeyError:
+        raise InvalidInputError(
+            "model", expected="tensors that the Open Inference Protocol knows", got=str(dtype)
+        ) from None
+
+
+def declared_shape(spec: TensorSpec) -> list[int]:
+    """The shape of an input or output in a model's metadata, -1 for any size.
+
+    The protocol has no way to write a shape of unknown rank: it is [-1].
+    """
+    return [-1] if spec.shape is None else list(spec.shape)
+
+
+def dtype_of(name: str, field: str) -> np.dtype[Any]:
+    """The dtype that a tensor's datatype names.
+
+    Raises:
+        InvalidInputError: there is none of this name.
+    """
+    try:
+        return DATATYPES[name]
+    except KeyError:
+        raise InvalidInputError(
+            f"{field}.datatype", expected=f"one of {', '.join(DATATYPES)}", got=repr(name[:40])
+        ) from None
+
+
+def check_shape(shape: Sequence[int], field: str) -> None:
+    """Pass a shape that an array can have.
+
+    Raises:
+        InvalidInputError: it has negative sizes, or is too large.
+    """
+    if not is_possible(shape):
+        raise InvalidInputError(f"{field}.shape", expected=POSSIBLE, got=str(list(shape))[:100])
+
+
+def check_parameters(parameters: Sequence[str], field: str) -> None:
+    """Pass the names of a tensor's parameters, unless one asks for what is not supported.
+
+    Raises:
+        InvalidInputError: with the parameter.
+    """
+    for name in _NOT_SUPPORTED:
+        if name in parameters:
+            raise InvalidInputError(
+                f"{field}.parameters",
+                expected="values in requests and responses",
+                got=name,
+                summary=f"{field}.parameters: {name} is not supported",
+                hint="send and request the values themselves",
+            )
+
+
+def shaped(flat: NDArray[Any], shape: Sequence[int], field: str) -> NDArray[Any]:
+    """Values in their shape.
+
+    Raises:
+        InvalidInputError: there are more or fewer than the shape has.
+    """
+    if flat.size != prod(shape):
+        raise InvalidInputError(
+            field,
+            expected=f"{prod(shape)} values for shape {list(shape)}",
+            got=str(flat.size),
+        )
+    return flat.reshape(shape)
+
+
+def from_bytes(
+    data: bytes, name: str, shape: Sequence[int], field: str, data_field: str
+) -> NDArray[Any]:
+    """A tensor of little-endian values; of BYTES each after its length, uint32.
+
+    Args:
+        data: the values, row-major.
+        name: the datatype.
+        shape: the shape.
+        field: of the request that describes the tensor, for errors.
+        data_field: of the request that says what the bytes are, for errors.
+
+    Raises:
+        InvalidInputError: unknown datatype, or bytes that do not fit it or the shape.
+    """
+    dtype = dtype_of(name, field)
+    check_shape(shape, field)
+    if dtype.kind == "O":
+        return shaped(_elements(data, data_field), shape, data_field)
+    if len(data) != prod(shape) * dtype.itemsize:
+        raise InvalidInputError(
+            data_field,
+            expected=f"{prod(shape) * dtype.itemsize} bytes for {name} of shape {list(shape)}",
+            got=str(len(data)),
+        )
+    if dtype == np.bool_:
+        return np.frombuffer(data, np.uint8).astype(np.bool_).reshape(shape)
+    little = np.frombuffer(data, dtype.newbyteorder("<"))
+    return little.astype(dtype, copy=False).reshape(shape)
+
+
+def to_bytes(array: NDArray[Any]) -> bytes:
+    """Values as little-endian bytes; of BYTES each after its length, uint32."""
+    if array.dtype.kind == "O":
+        return b"".join(_LENGTH.pack(len(value)) + bytes(value) for value in array.ravel())
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def objects(values: Sequence[bytes]) -> NDArray[Any]:
+    """Byte strings as an array of shape [n]."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _elements(data: bytes, field: str) -> NDArray[Any]:
+    flat, at = [], 0
+    while at < len(data):
+        end = at + _LENGTH.size
+        size = _LENGTH.unpack(data[at:end])[0] if end <= len(data) else -1
+        if size < 0 or end + size > len(data):
+            raise InvalidInputError(
+                field,
+                expected="each element after its length, four bytes little-endian",
+                got=f"an element that ends after the {len(data)} bytes",
+            )
+        flat.append(data[end : end + size])
+        at = end + size
+    return objects(flat)

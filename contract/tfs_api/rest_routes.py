@@ -1,0 +1,86 @@
+"""From the method and URL of a REST request to what it asks for.
+
+The patterns are those of TensorFlow Serving's `http_rest_api_util.cc`. It matches a URL as it was
+sent, with the query, and decodes names afterwards; so does this.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import unquote
+
+from tfs_api.model_ref import MAX_VERSION, ModelRef
+from tfs_api.status import Code, StatusError
+
+_VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_FLAGS = re.IGNORECASE | re.ASCII
+_INFERENCE = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>\w+)", _FLAGS)
+_DESCRIPTION = re.compile(
+    rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<metadata>metadata))?", _FLAGS
+)
+_HOST = re.compile(r"https?://[^/?#]*", _FLAGS)
+
+
+class Action(Enum):
+    """What can be asked of a model."""
+
+    PREDICT = "predict"
+    CLASSIFY = "classify"
+    REGRESS = "regress"
+    STATUS = "status"
+    METADATA = "metadata"
+
+
+_INFERENCES = {each.value: each for each in (Action.PREDICT, Action.CLASSIFY, Action.REGRESS)}
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a request asks for."""
+
+    action: Action
+    ref: ModelRef
+
+
+def path_of(uri: str) -> str:
+    """The path and query of a request's URI, which may name the host too.
+
+    Args:
+        uri: as WSGI has it: its bytes as Latin-1.
+    """
+    text = uri if uri.isascii() else uri.encode("latin-1").decode("utf-8", "replace")
+    return _HOST.sub("", text, count=1) if _HOST.match(text) else text
+
+
+def route(method: str, path: str) -> Route:
+    """What a request asks for.
+
+    Args:
+        method: such as "POST".
+        path: as it was sent, with the query.
+
+    Raises:
+        StatusError: NOT_FOUND, the path is none of this API's; INVALID_ARGUMENT, no such route.
+    """
+    if not path.lower().startswith("/v1/"):
+        raise StatusError(Code.NOT_FOUND, f"Not found: {method} {path}")
+    if method == "POST" and (match := _INFERENCE.fullmatch(path)):
+        # The case of the rest does not matter, but in TensorFlow Serving that of the verb does.
+        if action := _INFERENCES.get(match["method"]):
+            return Route(action, _ref(match))
+    elif method == "GET" and (match := _DESCRIPTION.fullmatch(path)):
+        if match["name"] is None:
+            raise StatusError(Code.INVALID_ARGUMENT, "Missing model name in request.")
+        action = Action.METADATA if match["metadata"] == "metadata" else Action.STATUS
+        return Route(action, _ref(match))
+    raise StatusError(Code.INVALID_ARGUMENT, f"Malformed request: {method} {path}")
+
+
+def _ref(match: re.Match[str]) -> ModelRef:
+    name = unquote(match["name"])
+    digits = match["version"]
+    if digits is None:
+        return ModelRef(name, label=match["label"] and unquote(match["label"]))
+    if len(digits) > 64 or int(digits) > MAX_VERSION:
+        raise StatusError(Code.INVALID_ARGUMENT, f"Failed to convert version: {digits} to numeric.")
+    return ModelRef(name, version=int(digits))

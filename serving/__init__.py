@@ -1,1 +1,0 @@
-"""The online half: contracts, TensorFlow Serving's API, the model server, the gateway."""

@@ -1,0 +1,1 @@
+"""The gateway, the model server, and the command that starts both."""

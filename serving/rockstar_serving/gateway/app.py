@@ -1,0 +1,168 @@
+"""The Flask application."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from flask import Flask
+from prometheus_client import CollectorRegistry
+
+from rockstar_client.backend import Backend
+from rockstar_client.predictor import Predictor
+from rockstar_serving.gateway import (
+    access,
+    browsers,
+    docs,
+    entry,
+    errors,
+    explain,
+    metrics,
+    oip,
+    ops,
+    pages,
+    predict,
+    tfserving,
+)
+from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.application import Application
+from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.gateway.context import trace_headers
+from rockstar_serving.gateway.files import Files, read_files
+from rockstar_serving.gateway.json_answers import MsgspecProvider
+from rockstar_serving.gateway.metrics.observer import MetricsObserver
+from rockstar_serving.gateway.observer import Observer, Observers
+from rockstar_serving.gateway.observing.chosen import observers_for
+from rockstar_serving.gateway.predicting import GatewayPredictor
+from rockstar_serving.gateway.preparing import Preparing
+from rockstar_serving.gateway.seldom import Seldom
+from rockstar_serving.gateway.state import Gateway, ServedModels
+from rockstar_serving.gateway.traffic.routing import Router
+from rockstar_serving.gateway.traffic.shadowing import Shadows
+from rockstar_serving.gateway.turns import Turns
+from rockstar_serving.gateway.uploads import Uploads
+from rockstar_serving.gateway.upstream.circuit import Circuit
+from rockstar_serving.gateway.upstream.coalescing import Coalescing
+from rockstar_serving.gateway.upstream.late import Late
+from rockstar_serving.gateway.upstream.reported import Reported
+from rockstar_serving.gateway.upstream.routed import Routed
+from rockstar_serving.gateway.upstream.timed import Timed
+
+log = logging.getLogger(__name__)
+
+# One line for each API. What fits none of them is answered in the manner of the first.
+APIS = (
+    predict.API,
+    explain.API,
+    oip.API,
+    oip.HEALTH,
+    tfserving.API,
+    ops.API,
+    metrics.API,
+    docs.API,
+    pages.API,
+)
+
+
+def create_app(
+    config: GatewayConfig,
+    backend: Backend | None = None,
+    observers: Sequence[Observer] = (),
+    apis: tuple[Api, ...] = APIS,
+    files: Files | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    turns: Turns | None = None,
+    close_connection: Callable[[], None] = lambda: None,
+) -> Flask:
+    """The gateway as a WSGI application.
+
+    Call it in the process that serves: gRPC connections do not survive a fork.
+
+    Args:
+        config: settings.
+        backend: the model server; None connects to config.upstream.
+        observers: told what happens.
+        apis: what it consists of.
+        files: what the files say that the settings name; None reads them.
+        stopping: whether the gateway is about to stop, and so is not ready any more.
+        turns: how requests take turns; None gives each a thread of its own.
+        close_connection: has the server close the connection of the current request after its
+            response, and say so in it.
+    """
+    turns = turns or Turns()
+    app = Application(__name__, static_folder=None)
+    app.json = MsgspecProvider(app)
+    app.extensions["metrics"] = registry = CollectorRegistry()
+    served = ServedModels(config.models)
+    counts = MetricsObserver(served, registry)
+    served.on_removal(counts.forget)
+    observer = Observers((*observers, counts, *observers_for(config)))
+    files = files or read_files(config)
+    backend = backend or _connect(config, served, turns)
+    app.extensions["gateway"] = _gateway(config, files, backend, served, observer, stopping, turns)
+    for api in apis:
+        app.register_blueprint(api.blueprint)
+    errors.init_app(app, apis)
+    entry.init_app(app, config, apis, observer, turns, close_connection)
+    access.init_app(app, files.keys, apis)
+    browsers.init_app(app, config.cors_origins, apis)
+    return app
+
+
+def _connect(config: GatewayConfig, served: ServedModels, turns: Turns) -> Backend:
+    if not config.models_config:
+        return _model_server(config.upstream)
+    # Not for every gateway: LiteRT need not be installed.
+    from rockstar_serving.gateway.upstream.in_process import InProcess
+
+    server = Late(lambda: _model_server(config.upstream))
+    return InProcess(server, Path(config.models_config), _calls(config), turns, served)
+
+
+def _model_server(address: str) -> Backend:
+    # Not for every worker: one that runs its models itself hardly calls it, and gRPC is 10 MB.
+    from rockstar_client.tfserving import TFServingClient
+
+    return TFServingClient(address, headers=trace_headers)
+
+
+def _calls(config: GatewayConfig) -> int:
+    """Calls of a model at a time: where they run here, one for each core that a worker has."""
+    cores = (os.cpu_count() or 1) // config.workers
+    return max(config.max_calls, cores) if config.models_config else config.max_calls
+
+
+def _gateway(
+    config: GatewayConfig,
+    files: Files,
+    backend: Backend,
+    served: ServedModels,
+    observer: Observer,
+    stopping: Callable[[], bool],
+    turns: Turns,
+) -> Gateway:
+    """Lays the layers of calls to the model server one around the other."""
+
+    def max_batch(model: str) -> int:
+        route = files.routes.models.get(model)
+        return (route.max_batch if route else None) or config.max_batch
+
+    # Part of the time of a request goes before its call.
+    enough = min(1.0, config.request_timeout / 2)
+    guarded = Circuit(Reported(backend, observer), observer, enough)
+    shared = Coalescing(guarded, max_batch, _calls(config), observer, turns)
+    router, shadows = Router(files.routes), Shadows(observer)
+    direct, behind = Predictor(Timed(shared)), Predictor(guarded)
+    served.on_removal(direct.forget)
+    served.on_removal(behind.forget)
+    predictor = GatewayPredictor(
+        *(direct, behind, router, shadows, observer),
+        Preparing(config.preparing, turns),
+    )
+    routed = Routed(Timed(guarded), guarded, router, shadows)
+    aliases = tuple(files.routes.aliases)
+    uploads = Uploads(config.upload_timeout)
+    return Gateway(
+        *(config, served, aliases, routed, predictor, observer, stopping, Seldom(log), turns),
+        uploads,
+    )

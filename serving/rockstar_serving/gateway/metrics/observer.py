@@ -1,0 +1,174 @@
+"""Counts what happens in a gateway.
+
+| metric | labels | what |
+| --- | --- | --- |
+| rockstar_requests_total | model, version, route, status | answered requests |
+| rockstar_request_seconds | model, route | from the first byte read to the answer |
+| rockstar_phase_seconds | model, phase | preprocess, upstream, postprocess |
+| rockstar_upstream_seconds | model, method, code | calls to the model server |
+| rockstar_batch_rows | model | examples in one Predict |
+| rockstar_joined_requests | model | requests that went upstream together |
+| rockstar_requests_in_flight | | requests that the gateway holds |
+| rockstar_refused_total | reason | refused before anything was done: queue, key, rate, circuit |
+| rockstar_predictions_total | model, version, label | answers by label |
+| rockstar_shadowed_total | model, code | copies of requests to shadows, by what became of them |
+| rockstar_shadow_rows_total | model, agreed | examples compared with a shadow's answer |
+| rockstar_input_drift | model, version | population stability index of recent inputs |
+| rockstar_label_drift | model, version | of recent answers |
+"""
+
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Literal
+
+from flask import request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from rockstar_client.predictor import Predicted
+from rockstar_serving.gateway.context import RequestContext
+from rockstar_serving.gateway.observer import Call, Comparison, Observer
+from rockstar_serving.gateway.observing.drift import Drift
+from rockstar_serving.gateway.state import ServedModels
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+# Names that callers make up must not become time series.
+OTHER = "other"
+
+
+class _Factory:
+    """Makes metrics that remember what labels() gave: it takes longer than counting does."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def counter(self, name: str, text: str, *labels: str) -> Callable[..., Counter]:
+        return cache(Counter(f"rockstar_{name}", text, labels, registry=self._registry).labels)
+
+    def histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Callable[..., Histogram]:
+        name, registry = f"rockstar_{name}", self._registry
+        return cache(Histogram(name, text, labels, buckets=buckets, registry=registry).labels)
+
+    def drift(self, name: str, text: str) -> Callable[..., Gauge]:
+        # Of several workers the gravest counts: each sees its own share of the examples.
+        gauge = Gauge(
+            f"rockstar_{name}",
+            text,
+            ("model", "version"),
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+        return cache(gauge.labels)
+
+
+class MetricsObserver(Observer):
+    """Keeps Prometheus metrics in a registry."""
+
+    def __init__(self, served: ServedModels, registry: CollectorRegistry) -> None:
+        self._served = served
+        self._drifts: dict[tuple[str, int], Drift] = {}
+        make = _Factory(registry)
+        self._requests = make.counter(
+            "requests", "Answered requests.", "model", "version", "route", "status"
+        )
+        self._seconds = make.histogram(
+            "request_seconds", "Seconds to an answer.", _SECONDS, "model", "route"
+        )
+        self._phases = make.histogram(
+            "phase_seconds", "Seconds in a part of requests.", _SECONDS, "model", "phase"
+        )
+        self._upstream = make.histogram(
+            *("upstream_seconds", "Seconds of calls to the model server.", _SECONDS),
+            *("model", "method", "code"),
+        )
+        self._rows = make.histogram("batch_rows", "Examples in one Predict.", _SIZES, "model")
+        self._joined = make.histogram(
+            "joined_requests", "Requests that went upstream together.", _SIZES, "model"
+        )
+        self._in_flight = Gauge(
+            "rockstar_requests_in_flight",
+            "Requests that the gateway holds.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._refused = make.counter("refused", "Requests refused before any work.", "reason")
+        self._predictions = make.counter(
+            "predictions", "Answers by label.", "model", "version", "label"
+        )
+        self._shadowed = make.counter("shadowed", "Copies of requests to shadows.", "model", "code")
+        self._shadow_rows = make.counter(
+            "shadow_rows", "Examples compared with a shadow's answer.", "model", "agreed"
+        )
+        self._input_drift = make.drift(
+            "input_drift", "Population stability index of recent inputs."
+        )
+        self._label_drift = make.drift(
+            "label_drift", "Population stability index of recent answers."
+        )
+
+    def forget(self, model: str) -> None:
+        """A model is served no more: another one of its name has other statistics."""
+        for key in [key for key in self._drifts if key[0] == model]:
+            del self._drifts[key]
+
+    def answered(self, context: RequestContext, status: int) -> None:
+        """See Observer."""
+        model = self._known(context)
+        rule = request.url_rule
+        route = rule.rule if rule else OTHER
+        self._requests(model, context.version or "", route, status).inc()
+        self._seconds(model, route).observe(time.monotonic() - context.started)
+        for phase, seconds in context.spent().items():
+            self._phases(model, phase).observe(seconds)
+
+    def called(self, call: Call) -> None:
+        """See Observer."""
+        model = call.model if call.model in self._served.names else OTHER
+        self._upstream(model, call.method, call.code.name).observe(call.seconds)
+        if call.method == "predict":
+            self._rows(model).observe(call.rows)
+
+    def joined(self, model: str, requests: int) -> None:
+        """See Observer."""
+        self._joined(model).observe(requests)
+
+    def predicted(self, model: str, predicted: Predicted) -> None:
+        """See Observer."""
+        contract = predicted.contract
+        version = contract.version
+        if contract.labels:
+            for index in predicted.outputs.argmax(axis=1).tolist():
+                self._predictions(model, version, contract.labels[index]).inc()
+        if contract.statistics is None or isinstance(predicted.inputs, dict):
+            return  # nothing to compare with
+        drift = self._drifts.get((model, version))
+        if drift is None:
+            drift = self._drifts.setdefault((model, version), Drift(contract))
+        indices = drift.observe(predicted.inputs, predicted.outputs)
+        if indices is not None:
+            self._input_drift(model, version).set(indices.inputs)
+            if indices.labels is not None:
+                self._label_drift(model, version).set(indices.labels)
+
+    def shadowed(self, comparison: Comparison) -> None:
+        """See Observer."""
+        self._shadowed(comparison.model, comparison.code.name).inc()
+        agreed, rows = comparison.agreed, comparison.rows
+        self._shadow_rows(comparison.model, "true").inc(agreed)
+        self._shadow_rows(comparison.model, "false").inc(rows - agreed)
+
+    def in_flight(self, requests: int) -> None:
+        """See Observer."""
+        self._in_flight.set(requests)
+
+    def refused(self, why: Literal["queue", "key", "rate", "circuit"], requests: int = 1) -> None:
+        """See Observer."""
+        self._refused(why).inc(requests)
+
+    def _known(self, context: RequestContext) -> str:
+        if context.model in self._served.names or context.version is not None:
+            return context.model
+        return OTHER if context.model else ""

@@ -1,0 +1,22 @@
+"""`python -m rockstar_serving.model_server --model_name=cnn --model_base_path=models/cnn`."""
+
+import sys
+
+from rockstar_serving.logs import replace_closed_streams
+from rockstar_serving.model_server.installed import missing
+
+
+def main() -> int:
+    """Serve, or say what to install; returns the exit status."""
+    replace_closed_streams()
+    reason = missing()
+    if reason:
+        print(reason, file=sys.stderr)
+        return 1
+    from rockstar_serving.model_server.command import main as serve
+
+    return serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""How requests are batched: TensorFlow Serving's file of BatchingParameters.
+
+The meaning of the fields, their defaults and what is wrong with them are those of TensorFlow
+Serving (`session_bundle_config.proto`, `bundle_factory_util.cc`) and of TensorFlow's
+`shared_batch_scheduler.h`.
+"""
+
+import logging
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rockstar_serving.model_server.models.config import ConfigError
+from rockstar_serving.model_server.text_proto import parse_text_proto, read_config
+from tfs_api.messages.batching_parameters_pb2 import BatchingParameters as Message
+
+log = logging.getLogger(__name__)
+
+# The pool is shared by all versions, so these count in the server's own file only.
+POOL_FIELDS = frozenset({"num_batch_threads", "thread_pool_name"})
+FIELDS = frozenset(field.name for field in Message.DESCRIPTOR.fields)
+
+
+@dataclass(frozen=True)
+class QueueParameters:
+    """How the requests of one signature are batched; sizes are in rows.
+
+    Attributes:
+        max_batch_size: of a request, and of a batch unless large requests are split.
+        batch_timeout_micros: how long a batch waits for company.
+        max_enqueued_batches: how many may wait for a thread.
+        allowed_batch_sizes: increasing; a batch is padded to the next of them. None: any size.
+        pad_variable_length_inputs: whether inputs of different lengths go together, the shorter
+            ones padded.
+        execution_batch_size: of a batch. Where smaller than max_batch_size, a larger request is
+            split.
+        split: whether a request is split to fill batches.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 10
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    execution_batch_size: int = 1000
+    split: bool = False
+
+    def padded(self, rows: int) -> int:
+        """The size that a batch of so many rows is padded to."""
+        return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
+
+
+@dataclass(frozen=True)
+class BatchingParameters:
+    """How a server batches.
+
+    Attributes:
+        queue: of each signature.
+        threads: batches that run at once.
+        thread_pool_name: of these threads.
+    """
+
+    queue: QueueParameters = QueueParameters()
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    thread_pool_name: str = "batch_threads"
+
+
+def read_parameters(path: Path, effective: Collection[str] = FIELDS) -> BatchingParameters:
+    """The parameters of a file in the text format of BatchingParameters.
+
+    Args:
+        path: of the file.
+        effective: names of the fields that count here; others are named in the log.
+
+    Raises:
+        ConfigError: not readable, not in that format, or with values that do not fit together.
+    """
+    where = f"batching parameters file {path}"
+    hint = "numbers are written as `max_batch_size { value: 128 }`"
+    message = parse_text_proto(read_config(path, where), Message, where, hint=hint)
+    _tell_ineffective(message, effective, where)
+    return _parameters(message, where)
+
+
+def _tell_ineffective(message: Message, effective: Collection[str], where: str) -> None:
+    names = [field.name for field, _ in message.ListFields()]
+    ignored = [name for name in names if name not in effective]
+    if "max_execution_batch_size" in names and not message.enable_large_batch_splitting.value:
+        ignored.append("max_execution_batch_size (without enable_large_batch_splitting)")
+    if ignored:
+        log.info("%s: without effect here: %s", where, ", ".join(ignored))
+
+
+def _parameters(message: Message, where: str) -> BatchingParameters:
+    splitting = message.enable_large_batch_splitting.value
+    max_batch_size = _number(message, "max_batch_size", QueueParameters.max_batch_size, where)
+    execution = max_batch_size
+    if splitting:
+        execution = _number(message, "max_execution_batch_size", max_batch_size, where)
+    if execution > max_batch_size:
+        raise ConfigError(
+            f"{where}: max_execution_batch_size must not exceed max_batch_size; "
+            f"was {execution}; expected at most {max_batch_size}"
+        )
+    # As in TensorFlow Serving, 0 is taken for 1 where requests are not split.
+    least = 1 if splitting else 0
+    enqueued = _number(
+        message, "max_enqueued_batches", QueueParameters.max_enqueued_batches, where, least
+    )
+    queue = QueueParameters(
+        max_batch_size=max_batch_size,
+        batch_timeout_micros=_number(message, "batch_timeout_micros", 0, where, least=0),
+        max_enqueued_batches=max(1, enqueued),
+        allowed_batch_sizes=_allowed_batch_sizes(message, max_batch_size, where),
+        pad_variable_length_inputs=message.pad_variable_length_inputs,
+        execution_batch_size=execution,
+        split=splitting,
+    )
+    defaults = BatchingParameters(queue)
+    name = message.thread_pool_name.value if message.HasField("thread_pool_name") else None
+    return BatchingParameters(
+        queue,
+        _number(message, "num_batch_threads", defaults.threads, where),
+        defaults.thread_pool_name if name is None else name,
+    )
+
+
+def _number(message: Message, name: str, default: int, where: str, least: int = 1) -> int:
+    value: int = getattr(message, name).value if message.HasField(name) else default
+    if value < least:
+        kind = "positive" if least else "non-negative"
+        raise ConfigError(f"{where}: {name} must be {kind}; was {value}")
+    return value
+
+
+def _allowed_batch_sizes(message: Message, max_batch_size: int, where: str) -> tuple[int, ...]:
+    sizes = tuple(message.allowed_batch_sizes)
+    if not sizes:
+        return ()
+    if sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
+        raise ConfigError(
+            f"{where}: allowed_batch_sizes must be positive and increasing; were {list(sizes)}"
+        )
+    if sizes[-1] != max_batch_size:
+        raise ConfigError(
+            f"{where}: last entry in allowed_batch_sizes must match max_batch_size; "
+            f"last entry was {sizes[-1]}; expected {max_batch_size}"
+        )
+    return sizes

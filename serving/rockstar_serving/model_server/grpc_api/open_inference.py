@@ -1,0 +1,321 @@
+"""inference.GRPCInferenceService: the Open Inference Protocol (KServe's v2) over gRPC.
+
+Source: KServe's open_inference_grpc.proto and its document. What these leave open is as in KServe's
+and Triton's servers. Of Triton's extensions, ModelConfig and RepositoryIndex are supported.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rockstar_contract.errors import InvalidInputError
+from rockstar_serving.model_server.deadline import Deadline
+from rockstar_serving.model_server.inference.core import Core
+from rockstar_serving.model_server.inference.predict import PredictQuery, SignatureNotFoundError
+from rockstar_serving.model_server.models.servable import State
+from tfs_api.messages import open_inference_pb2
+from tfs_api.model_ref import MAX_VERSION, ModelRef
+from tfs_api.open_inference import (
+    PLATFORM,
+    check_parameters,
+    check_shape,
+    datatype,
+    declared_shape,
+    dtype_of,
+    from_bytes,
+    objects,
+    shaped,
+    to_bytes,
+)
+from tfs_api.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
+from tfs_api.status import Code, StatusError
+
+_SIGNATURE = "signature_name"
+_BINARY_OUTPUT = "binary_data_output"
+
+# The field of InferTensorContents that holds the values of a datatype.
+_FIELDS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+# Triton's names of the states that a version goes through.
+_STATES = {
+    State.START: "LOADING",
+    State.LOADING: "LOADING",
+    State.AVAILABLE: "READY",
+    State.UNLOADING: "UNLOADING",
+    State.END: "UNAVAILABLE",
+}
+
+
+class OpenInference:
+    """The calls of the service; tensors are those of a signature, as in Predict."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def server_live(
+        self, _: open_inference_pb2.ServerLiveRequest, __: Deadline
+    ) -> open_inference_pb2.ServerLiveResponse:
+        """The server answers."""
+        return open_inference_pb2.ServerLiveResponse(live=True)
+
+    def server_ready(
+        self, _: open_inference_pb2.ServerReadyRequest, __: Deadline
+    ) -> open_inference_pb2.ServerReadyResponse:
+        """The server listens once its models are loaded, and refuses all calls while it stops."""
+        return open_inference_pb2.ServerReadyResponse(ready=True)
+
+    def model_ready(
+        self, request: open_inference_pb2.ModelReadyRequest, _: Deadline
+    ) -> open_inference_pb2.ModelReadyResponse:
+        """Whether a model, or a version of it, answers; one that is unknown does not."""
+        try:
+            statuses = self._core.status(_model_ref(request.name, request.version))
+        except StatusError as error:
+            if error.code != Code.NOT_FOUND:
+                raise
+            statuses = []
+        ready = any(status.state == State.AVAILABLE for status in statuses)
+        return open_inference_pb2.ModelReadyResponse(ready=ready)
+
+    def server_metadata(
+        self, _: open_inference_pb2.ServerMetadataRequest, __: Deadline
+    ) -> open_inference_pb2.ServerMetadataResponse:
+        """The server and the extensions that it knows."""
+        # Not for every start: it takes a hundredth of a second.
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            release = version("rockstartf")
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            release = ""
+        return open_inference_pb2.ServerMetadataResponse(
+            name="rockstartf", version=release, extensions=["model_configuration", "parameters"]
+        )
+
+    def model_metadata(
+        self, request: open_inference_pb2.ModelMetadataRequest, _: Deadline
+    ) -> open_inference_pb2.ModelMetadataResponse:
+        """The inputs and outputs of `serving_default`."""
+        signature = self._default_signature(request.name, request.version)
+        response = open_inference_pb2.ModelMetadataResponse(name=request.name, platform=PLATFORM)
+        for status in self._core.status(ModelRef(request.name)):
+            if status.state == State.AVAILABLE:
+                response.versions.append(str(status.version))
+        for name, spec in sorted(signature.inputs.items()):
+            response.inputs.add(name=name, datatype=_datatype(spec), shape=declared_shape(spec))
+        for name, spec in sorted(signature.outputs.items()):
+            response.outputs.add(name=name, datatype=_datatype(spec), shape=declared_shape(spec))
+        return response
+
+    def model_config(
+        self, request: open_inference_pb2.ModelConfigRequest, _: Deadline
+    ) -> open_inference_pb2.ModelConfigResponse:
+        """What a configuration of Triton would say of `serving_default`; dims include the batch."""
+        signature = self._default_signature(request.name, request.version)
+        response = open_inference_pb2.ModelConfigResponse()
+        config = response.config
+        config.name, config.platform, config.backend = request.name, PLATFORM, "tensorflow"
+        for name, spec in sorted(signature.inputs.items()):
+            config.input.add(name=name, data_type=_config_type(spec), dims=declared_shape(spec))
+        for name, spec in sorted(signature.outputs.items()):
+            config.output.add(name=name, data_type=_config_type(spec), dims=declared_shape(spec))
+        return response
+
+    def repository_index(
+        self, request: open_inference_pb2.RepositoryIndexRequest, _: Deadline
+    ) -> open_inference_pb2.RepositoryIndexResponse:
+        """The versions of all models, and why those that are not ready are not."""
+        response = open_inference_pb2.RepositoryIndexResponse()
+        for name in self._core.models():
+            try:
+                statuses = self._core.status(ModelRef(name))
+            except StatusError as error:
+                if not request.ready:
+                    response.models.add(name=name, state="UNAVAILABLE", reason=error.message)
+                continue
+            for status in statuses:
+                if status.state == State.AVAILABLE or not request.ready:
+                    response.models.add(
+                        name=name,
+                        version=str(status.version),
+                        state=_STATES[status.state],
+                        reason=status.message,
+                    )
+        return response
+
+    def model_infer(
+        self, request: open_inference_pb2.ModelInferRequest, deadline: Deadline
+    ) -> open_inference_pb2.ModelInferResponse:
+        """Run `serving_default`, or the signature that the parameter `signature_name` names."""
+        try:
+            query = PredictQuery(
+                lambda _: _feeds(request),
+                _signature_name(request),
+                _output_names(request),
+                deadline,
+            )
+            version, prediction = self._core.predict(
+                _model_ref(request.model_name, request.model_version), query
+            )
+            return _response(request, version, prediction.outputs)
+        except InvalidInputError as error:
+            raise StatusError(Code.INVALID_ARGUMENT, str(error)) from error
+
+    def _default_signature(self, name: str, version: str) -> Signature:
+        signature = self._core.metadata(_model_ref(name, version)).signatures.get(DEFAULT_SIGNATURE)
+        if signature is None:
+            raise SignatureNotFoundError(DEFAULT_SIGNATURE)
+        return signature
+
+
+def _model_ref(name: str, version: str) -> ModelRef:
+    """A model; its version is a number or a label, and empty for the newest."""
+    if not name:
+        raise StatusError(Code.INVALID_ARGUMENT, "expected the name of a model, got none")
+    if not version:
+        return ModelRef(name)
+    # int() itself would fail on thousands of digits.
+    if version.isascii() and version.isdecimal() and len(version) < 20:
+        number = int(version)
+        if number <= MAX_VERSION:
+            return ModelRef(name, version=number)
+    return ModelRef(name, label=version)
+
+
+def _signature_name(request: open_inference_pb2.ModelInferRequest) -> str:
+    if _SIGNATURE not in request.parameters:
+        return DEFAULT_SIGNATURE
+    value = request.parameters[_SIGNATURE]
+    kind = value.WhichOneof("parameter_choice")
+    if kind != "string_param":
+        raise InvalidInputError(
+            f"parameters.{_SIGNATURE}", expected="string_param", got=kind or "no value"
+        )
+    return value.string_param
+
+
+def _output_names(request: open_inference_pb2.ModelInferRequest) -> list[str]:
+    names = []
+    for index, output in enumerate(request.outputs):
+        if output.parameters:
+            check_parameters(list(output.parameters), f"outputs[{index}]")
+        names.append(output.name)
+    return names
+
+
+def _feeds(request: open_inference_pb2.ModelInferRequest) -> dict[str, NDArray[Any]]:
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise InvalidInputError(
+            "raw_input_contents",
+            expected=f"none, or one for each of the {len(request.inputs)} inputs",
+            got=str(len(raw)),
+        )
+    feeds: dict[str, NDArray[Any]] = {}
+    for index, tensor in enumerate(request.inputs):
+        field = f"inputs[{index}]"
+        if tensor.name in feeds:
+            raise InvalidInputError(
+                f"{field}.name", expected="each input once", got=f"{tensor.name!r} again"
+            )
+        if tensor.parameters:
+            check_parameters(list(tensor.parameters), field)
+        if not raw:
+            feeds[tensor.name] = _from_contents(tensor, field)
+            continue
+        # MLServer's client sends an empty message with raw contents.
+        if tensor.contents.ByteSize():
+            raise InvalidInputError(
+                f"{field}.contents", expected="none beside raw_input_contents", got="contents"
+            )
+        feeds[tensor.name] = from_bytes(
+            raw[index], tensor.datatype, tensor.shape, field, f"raw_input_contents[{index}]"
+        )
+    return feeds
+
+
+def _from_contents(
+    tensor: open_inference_pb2.ModelInferRequest.InferInputTensor, field: str
+) -> NDArray[Any]:
+    dtype = dtype_of(tensor.datatype, field)
+    check_shape(tensor.shape, field)
+    name, field = _FIELDS.get(tensor.datatype), f"{field}.contents"
+    if name is None:
+        raise InvalidInputError(
+            field, expected=f"{tensor.datatype} in raw_input_contents", got="contents"
+        )
+    for other, _ in tensor.contents.ListFields():
+        if other.name != name:
+            raise InvalidInputError(
+                field, expected=f"{tensor.datatype} in {name}", got=f"values in {other.name}"
+            )
+    values = getattr(tensor.contents, name)
+    if dtype.kind == "O":
+        return shaped(objects(values), tensor.shape, f"{field}.{name}")
+    if dtype.kind not in "iu" or dtype.itemsize == 8:
+        return shaped(np.fromiter(values, dtype, len(values)), tensor.shape, f"{field}.{name}")
+    wide = np.fromiter(values, np.dtype(f"{dtype.kind}4"), len(values))
+    limits = np.iinfo(dtype)
+    outside = wide[(wide < limits.min) | (wide > limits.max)]
+    if outside.size:
+        raise InvalidInputError(
+            f"{field}.{name}",
+            expected=f"{tensor.datatype} from {limits.min} to {limits.max}",
+            got=str(outside[0]),
+        )
+    return shaped(wide.astype(dtype, copy=False), tensor.shape, f"{field}.{name}")
+
+
+def _response(
+    request: open_inference_pb2.ModelInferRequest,
+    version: int,
+    outputs: Mapping[str, NDArray[Any]],
+) -> open_inference_pb2.ModelInferResponse:
+    response = open_inference_pb2.ModelInferResponse(
+        model_name=request.model_name, model_version=str(version), id=request.id
+    )
+    raw = _wants_raw(request) or any(
+        datatype(array.dtype) not in _FIELDS for array in outputs.values()
+    )
+    for name in [output.name for output in request.outputs] or outputs:
+        array = outputs[name]
+        kind = datatype(array.dtype)
+        tensor = response.outputs.add(name=name, datatype=kind, shape=array.shape)
+        if raw:
+            response.raw_output_contents.append(to_bytes(array))
+        else:
+            getattr(tensor.contents, _FIELDS[kind]).extend(array.ravel().tolist())
+    return response
+
+
+def _wants_raw(request: open_inference_pb2.ModelInferRequest) -> bool:
+    """Outputs come as the inputs did, as in KServe's server, unless a parameter says how."""
+    if _BINARY_OUTPUT in request.parameters:
+        return request.parameters[_BINARY_OUTPUT].bool_param
+    return bool(request.raw_input_contents)
+
+
+def _datatype(spec: TensorSpec) -> str:
+    try:
+        return datatype(spec.dtype)
+    except InvalidInputError as error:
+        raise StatusError(Code.UNIMPLEMENTED, str(error)) from error
+
+
+def _config_type(spec: TensorSpec) -> str:
+    name = _datatype(spec)
+    return "TYPE_STRING" if name == "BYTES" else f"TYPE_{name}"

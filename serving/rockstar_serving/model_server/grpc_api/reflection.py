@@ -1,0 +1,163 @@
+"""Server reflection: clients that know no message of the API can list its methods and call them.
+
+Our messages live in a proto package of their own; here they are told by their official names.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FileDescriptorProto,
+    ServiceDescriptorProto,
+)
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
+
+from rockstar_serving.model_server.grpc_api.streams import OpenStreams
+from rockstar_serving.model_server.grpc_api.threads import with_threads
+from tfs_api import services
+
+_OURS = "rockstartf.api"
+# The official packages of our files of messages; the others are TensorFlow Serving's.
+_SERVING = "tensorflow.serving"
+_PACKAGES = {
+    "tfs_api/messages/example.proto": "tensorflow",
+    "tfs_api/messages/signature.proto": "tensorflow",
+    "tfs_api/messages/tensor.proto": "tensorflow",
+    "tfs_api/messages/open_inference.proto": "inference",
+}
+
+
+def add_reflection(server: grpc.Server, streams: OpenStreams, *, health: bool) -> None:
+    """Answer reflection on a server that is not started yet.
+
+    Args:
+        server: to add it to.
+        streams: where its calls are remembered.
+        health: whether the server answers grpc.health.v1 too.
+    """
+    pool = DescriptorPool()
+    names = {method.service for method in services.methods()}
+    extra = [reflection_pb2.DESCRIPTOR, *([health_pb2.DESCRIPTOR] if health else [])]
+    for file in [*official_files(), *map(_proto, extra)]:
+        pool.AddSerializedFile(file.SerializeToString())
+    names |= {service.full_name for file in extra for service in file.services_by_name.values()}
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+        _Reflection(names, pool, streams), server
+    )
+
+
+def official_files() -> list[FileDescriptorProto]:
+    """The services and their messages by official names; each file after those that it imports."""
+    files = [_proto(file) for file in _with_imports(_message_files())]
+    packages = _packages(files)
+    for file in files:
+        _rename(file, packages)
+    return [*files, *_services_files(packages)]
+
+
+class _Reflection(reflection.ReflectionServicer):  # type: ignore[misc]
+    def __init__(self, names: Iterable[str], pool: DescriptorPool, streams: OpenStreams) -> None:
+        super().__init__(names, pool)
+        self._streams = streams
+        # Each caller holds one for as long as it likes.
+        threads = ThreadPoolExecutor(2, thread_name_prefix="reflection")
+        self.ServerReflectionInfo = with_threads(self._answer, threads)
+
+    def _answer(self, requests: Any, context: Any) -> Any:
+        self._streams.add(context, context.cancel)
+        return super().ServerReflectionInfo(requests, context)
+
+
+def _message_files() -> list[FileDescriptor]:
+    return [
+        message.DESCRIPTOR.file
+        for method in services.methods()
+        for message in (method.request, method.response)
+    ]
+
+
+def _with_imports(files: Iterable[FileDescriptor]) -> Iterator[FileDescriptor]:
+    seen: set[str] = set()
+
+    def visit(file: FileDescriptor) -> Iterator[FileDescriptor]:
+        if file.name not in seen:
+            seen.add(file.name)
+            for imported in file.dependencies:
+                yield from visit(imported)
+            yield file
+
+    for file in files:
+        yield from visit(file)
+
+
+def _packages(files: Iterable[FileDescriptorProto]) -> dict[str, str]:
+    """The official package of each of our messages and enumerations."""
+    return {
+        name: _package(file)
+        for file in files
+        if file.package == _OURS
+        for name in (
+            *(message.name for message in file.message_type),
+            *(enumeration.name for enumeration in file.enum_type),
+        )
+    }
+
+
+def _package(file: FileDescriptorProto) -> str:
+    return _PACKAGES.get(file.name, _SERVING)
+
+
+def _proto(file: FileDescriptor) -> FileDescriptorProto:
+    proto = FileDescriptorProto()
+    file.CopyToProto(proto)
+    return proto
+
+
+def _rename(file: FileDescriptorProto, packages: dict[str, str]) -> None:
+    if file.package != _OURS:
+        return
+    file.package = _package(file)
+    for message in file.message_type:
+        _rename_types(message, packages)
+
+
+def _rename_types(message: DescriptorProto, packages: dict[str, str]) -> None:
+    for field in message.field:
+        ours, _, name = field.type_name.partition(f".{_OURS}.")
+        if name and not ours:
+            field.type_name = _official(name, packages)
+    for inner in message.nested_type:
+        _rename_types(inner, packages)
+
+
+def _official(name: str, packages: dict[str, str]) -> str:
+    """The official full name of a message of ours; a nested one is named after those around it."""
+    return f".{packages[name.partition('.')[0]]}.{name}"
+
+
+def _services_files(packages: dict[str, str]) -> list[FileDescriptorProto]:
+    """The services, a file for each package."""
+    by_name: dict[str, ServiceDescriptorProto] = {}
+    for method in services.methods():
+        by_name.setdefault(method.service, ServiceDescriptorProto()).method.add(
+            name=method.name,
+            input_type=_official(method.request.DESCRIPTOR.name, packages),
+            output_type=_official(method.response.DESCRIPTOR.name, packages),
+        )
+    files: dict[str, FileDescriptorProto] = {}
+    for full_name, service in by_name.items():
+        package, _, service.name = full_name.rpartition(".")
+        new = FileDescriptorProto(
+            name=f"tfs_api/{package}.services.proto",
+            package=package,
+            syntax="proto3",
+            dependency=sorted({file.name for file in _message_files()}),
+        )
+        files.setdefault(package, new).service.append(service)
+    return list(files.values())

@@ -1,0 +1,216 @@
+"""The server as an object: start, real ports, stop."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from rockstar_serving.model_server.engines.engine import Loader
+from rockstar_serving.model_server.grpc_api.server import GrpcServer
+from rockstar_serving.model_server.grpc_api.service import handlers
+from rockstar_serving.model_server.grpc_api.unix_socket import SocketFile
+from rockstar_serving.model_server.inference.core import Core
+from rockstar_serving.model_server.listening import bind, join, reachable
+from rockstar_serving.model_server.loading import loader
+from rockstar_serving.model_server.models.config_file import ConfigFileWatcher
+from rockstar_serving.model_server.models.manager import Manager, StartError
+from rockstar_serving.model_server.options import (
+    GrpcOptions,
+    LoadOptions,
+    MonitoringOptions,
+    RestOptions,
+    ServerOptions,
+)
+
+if TYPE_CHECKING:
+    from rockstar_serving.model_server.monitoring.endpoint import Monitoring
+    from rockstar_serving.model_server.rest_api.server import RestServer
+
+log = logging.getLogger(__name__)
+
+Bound = TypeVar("Bound")
+
+GRACE_SECONDS = 10.0
+SOCKET_FLAG = "--grpc_socket_path"
+
+
+class ModelServer:
+    """A model server; as a context manager it runs within the block.
+
+    Attributes:
+        grpc_port: the real port after start(), None where off.
+        rest_port: likewise.
+    """
+
+    def __init__(self, options: ServerOptions, load: Loader | None = None) -> None:
+        """Make a server; start() does the work.
+
+        Args:
+            options: what it serves, and where.
+            load: makes engines of version folders; none: as the options say.
+        """
+        self._options = options
+        self._monitoring = _monitoring(options.monitoring, options.rest)
+        self._observer = self._monitoring.metrics if self._monitoring else None
+        load = load or loader(options, self._observer)
+        self._manager = Manager(options.models, load, options.load)
+        self._watcher = _watcher(self._manager, options.load)
+        self._core = Core(self._manager, options.inference, self._observer)
+        self._grpc: GrpcServer | None = None
+        self._rest: RestServer | None = None
+        self.grpc_port: int | None = None
+        self.rest_port: int | None = None
+
+    def start(self) -> None:
+        """Load all models, then bind the ports and answer.
+
+        Raises:
+            StartError: a model has no version that loads, or a port cannot be bound.
+        """
+        self._check_addresses()
+        self._manager.start()
+        if self._watcher is not None:
+            self._watcher.start()
+        try:
+            self._bind()
+        except StartError:
+            self.stop(grace=0)
+            raise
+        for server in (self._grpc, self._rest):
+            if server is not None:
+                server.start()
+        log.info("ready: %s", ", ".join(self._where()))
+        # In TensorFlow Serving's words, for which scripts wait.
+        if self.grpc_port is not None:
+            log.info("Running gRPC ModelServer at %s ...", join(self._options.host, self.grpc_port))
+        if path := self._options.grpc.socket_path:
+            log.info("Running gRPC ModelServer at UNIX socket %s ...", path)
+        if self.rest_port is not None:
+            log.info("Exporting HTTP/REST API at:localhost:%d ...", self.rest_port)
+
+    def stop(self, grace: float = GRACE_SECONDS) -> bool:
+        """Take no more requests, let those in flight finish, unload the models.
+
+        Args:
+            grace: seconds that requests in flight have.
+
+        Returns:
+            Whether all of them finished, and nothing is being loaded any more.
+        """
+        until = time.monotonic() + grace
+        stopped = self._grpc.stop(grace) if self._grpc else None
+        finished = self._rest.stop(grace) if self._rest else True
+        if stopped is not None:
+            finished = stopped.wait(max(0.0, until - time.monotonic())) and finished
+        if self._watcher is not None:
+            self._watcher.stop()
+        finished = self._manager.stop() and finished
+        self._grpc = self._rest = None
+        return finished
+
+    @property
+    def grpc_address(self) -> str | None:
+        """Where clients on this machine reach gRPC."""
+        return self._address(self.grpc_port)
+
+    @property
+    def rest_address(self) -> str | None:
+        """Where clients on this machine reach REST."""
+        return self._address(self.rest_port)
+
+    def __enter__(self) -> "ModelServer":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _where(self) -> Iterator[str]:
+        grpc = self._options.grpc
+        name = "gRPC with TLS" if grpc.tls else "gRPC"
+        if self.grpc_address:
+            yield f"{name} on {self.grpc_address}"
+        if grpc.socket_path:
+            yield f"{name} on unix:{grpc.socket_path}"
+        if self.rest_address:
+            yield f"REST on {self.rest_address}"
+        if self._monitoring and self.rest_address:
+            yield f"metrics on http://{self.rest_address}{self._monitoring.path}"
+
+    def _check_addresses(self) -> None:
+        """Find out what cannot be bound before models are loaded, which may take long."""
+        options = self._options
+        for flag, port in (("--port", options.grpc.port), ("--rest_api_port", options.rest.port)):
+            if port:
+                _bound(flag, join(options.host, port), partial(bind, options.host, port)).close()
+        if path := options.grpc.socket_path:
+            _bound(SOCKET_FLAG, path, SocketFile(path).check)
+
+    def _bind(self) -> None:
+        self._grpc = self._bind_grpc(self._options.grpc, self._options.host)
+        self._rest = self._bind_rest(self._options.rest, self._options.host)
+
+    def _bind_grpc(self, options: GrpcOptions, host: str) -> GrpcServer | None:
+        if options.port is None and options.socket_path is None:
+            return None
+        calls = handlers(self._core, tensor_content=options.tensor_content, observer=self._observer)
+        server = GrpcServer(calls, options)
+        if options.port is not None:
+            where = join(host, options.port)
+            self.grpc_port = _bound("--port", where, partial(server.listen, host, options.port))
+        if path := options.socket_path:
+            _bound(SOCKET_FLAG, path, partial(server.listen_at, path))
+        return server
+
+    def _bind_rest(self, options: RestOptions, host: str) -> "RestServer | None":
+        if options.port is None:
+            return None
+        # Not for every server: its libraries take a sixth of the start.
+        from rockstar_serving.model_server.rest_api.server import RestServer
+        from rockstar_serving.model_server.rest_api.service import RestService
+
+        where = join(host, options.port)
+        listener = _bound("--rest_api_port", where, partial(bind, host, options.port))
+        service = RestService(self._core, options)
+        app = self._monitoring.around(service) if self._monitoring else service
+        server = RestServer(app, listener, options)
+        self.rest_port = server.port
+        return server
+
+    def _address(self, port: int | None) -> str | None:
+        return None if port is None else reachable(self._options.host, port)
+
+
+def _monitoring(options: MonitoringOptions, rest: RestOptions) -> "Monitoring | None":
+    if options.path is None:
+        return None
+    # Not for every server: its library takes a twentieth of the start.
+    from rockstar_serving.model_server.monitoring.endpoint import Monitoring
+
+    return Monitoring(options.path, rest.timeout_seconds)
+
+
+def _watcher(manager: Manager, options: LoadOptions) -> ConfigFileWatcher | None:
+    if options.config_file is None or not options.config_poll_seconds:
+        return None
+    return ConfigFileWatcher(
+        options.config_file,
+        manager,
+        options.config_poll_seconds,
+        labels_may_wait=options.allow_labels_for_unavailable,
+    )
+
+
+def _bound(flag: str, where: object, bind_to: Callable[[], Bound]) -> Bound:
+    try:
+        return bind_to()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StartError(f"cannot listen on {where} ({flag}): {reason}") from error

@@ -1,0 +1,75 @@
+"""TLS of the gRPC API: the SSL config file of TensorFlow Serving."""
+
+import ssl
+import tempfile
+from pathlib import Path
+
+from rockstar_serving.model_server.models.config import ConfigError
+from rockstar_serving.model_server.options import TlsOptions
+from rockstar_serving.model_server.text_proto import parse_text_proto, read_config
+from tfs_api.messages.ssl_config_pb2 import SSLConfig
+
+
+def read_ssl_config(file: Path) -> TlsOptions:
+    """The certificates that a file holds.
+
+    Args:
+        file: in the text format of SSLConfig.
+
+    Raises:
+        ConfigError: not readable, not in that format, or what it holds cannot be used together.
+    """
+    where = f"SSL config file {file}"
+    # The parser's message may quote the key.
+    hint = r'expected such as server_cert: "-----BEGIN CERTIFICATE-----\n…"'
+    text = read_config(file, where)
+    message = parse_text_proto(text, SSLConfig, where, hint=hint, secret=True)
+    _check_pem(message, where)
+    if message.client_verify and not message.custom_ca:
+        raise ConfigError(f"{where}: client_verify needs custom_ca, whose clients are let in")
+    _check_pair(message, where)
+    return TlsOptions(
+        message.server_key.encode(),
+        message.server_cert.encode(),
+        message.custom_ca.encode() if message.client_verify else None,
+    )
+
+
+def _check_pem(message: SSLConfig, where: str) -> None:
+    for name, label, needed in (
+        ("server_key", "PRIVATE KEY", True),
+        ("server_cert", "CERTIFICATE", True),
+        ("custom_ca", "CERTIFICATE", False),
+    ):
+        value: str = getattr(message, name)
+        if not value and not needed:
+            continue
+        if not value:
+            raise ConfigError(f"{where}: {name} is missing")
+        if "-----BEGIN" not in value or f"{label}-----" not in value:
+            raise ConfigError(
+                f"{where}: {name}: expected the text of a PEM file, with a line "
+                rf"-----BEGIN {label}-----, and \n where lines end; not a path"
+            )
+
+
+def _check_pair(message: SSLConfig, where: str) -> None:
+    """Let OpenSSL judge what gRPC takes without a word and then fails on at every handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:  # only the owner may look into it
+        key, certificate = Path(folder, "key"), Path(folder, "certificate")
+        key.write_text(message.server_key)
+        certificate.write_text(message.server_cert)
+        try:
+            # Without a password, OpenSSL would ask on the terminal.
+            context.load_cert_chain(certificate, key, password="")
+        except ssl.SSLError as error:
+            raise ConfigError(
+                f"{where}: server_key and server_cert are damaged, encrypted, or no pair "
+                f"({error.reason or error})"
+            ) from None
+    if message.custom_ca:
+        try:
+            context.load_verify_locations(cadata=message.custom_ca)
+        except ssl.SSLError as error:
+            raise ConfigError(f"{where}: custom_ca is damaged ({error.reason or error})") from None

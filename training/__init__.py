@@ -1,1 +1,0 @@
-"""The offline half: data, models, training and export. The only room that imports TensorFlow."""

@@ -1,0 +1,1 @@
+"""Data, models, training and export. The only package that imports TensorFlow."""

@@ -1,0 +1,270 @@
+"""Augmentation: other ways in which the same thing could have been drawn or photographed.
+
+Runs in the input pipeline, on images that are already preprocessed. What is changed follows from
+numbers that the pipeline draws, so that a training that is resumed sees what it would have seen.
+"""
+
+from dataclasses import dataclass
+from math import pi
+
+import numpy as np
+
+from rockstar_training.config import parse_data
+from rockstar_training.evaluation import Answer, answers
+from rockstar_training.prepared import Part
+from rockstar_training.tensorflow_setup import Tensor, tf
+
+# Points along each side that a drawing is bent by, and gaps that it may get.
+_POINTS, _GAPS = 4, 3
+# Examples that images without a class are made of when a threshold is chosen.
+_THRESHOLD_SAMPLE = 1000
+_HIGHEST_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far images may be changed; each change is drawn evenly from its range.
+
+    Attributes:
+        rotation: degrees, either way.
+        shift: share of the side, in each direction.
+        zoom: of the logarithm of the size: 0.1 is about 10 % either way.
+        aspect: of the logarithm of width and, the other way, of height.
+        shear: cells to the side for each cell up.
+        bend: cells that parts of a drawing move against each other; grey images only.
+        stroke: 1 makes strokes up to one cell wider, or thinner, on each side; grey images only.
+        contrast: 1 makes edges up to twice as steep, as of a crisper pen; grey images only.
+        gaps: largest radius of spots without ink, as a share of the side; grey images only.
+        finer: drawings are bent and drawn on a grid so many times as fine, where the edges of
+            strokes stay smooth; grey images only.
+        mirror: whether left and right may change places.
+        others: how many images that show no class are added, as a share of the batch.
+    """
+
+    rotation: float
+    shift: float
+    zoom: float
+    aspect: float = 0.0
+    shear: float = 0.0
+    bend: float = 0.0
+    stroke: float = 0.0
+    contrast: float = 0.0
+    gaps: float = 0.0
+    finer: int = 1
+    mirror: bool = False
+    others: float = 0.0
+
+    @property
+    def numbers(self) -> int:
+        """Random numbers in -1…1 that each image takes."""
+        return 9 + (2 * _POINTS**2 if self.bend else 0) + (3 * _GAPS if self.gaps else 0)
+
+
+# Tried on MNIST's training digits. Those of 8 x 8 are coarser, less slanted, and by few writers.
+_DIGITS = Augmentation(
+    rotation=20,
+    shift=0.075,
+    zoom=0.15,
+    aspect=0.2,
+    shear=0.4,
+    bend=1.5,
+    stroke=1.0,
+    contrast=1.0,
+    gaps=0.15,
+    finer=2,
+    others=0.25,
+)
+_MNIST = Augmentation(15, 0.08, 0.12, aspect=0.1, shear=0.15, stroke=0.6, contrast=1.0, others=0.25)
+_FASHION = Augmentation(3, 0.05, 0.08, mirror=True)
+_PHOTOS = Augmentation(10, 0.08, 0.1, aspect=0.05, shear=0.1)
+_KNOWN = {"digits": _DIGITS, "mnist": _MNIST, "fashion_mnist": _FASHION}
+
+
+def augmentation_for(data: str, strength: float) -> Augmentation | None:
+    """What suits a data set, so many times as strong; None where the strength is 0.
+
+    Args:
+        data: as `rockstar_training.config` reads it.
+        strength: 1 for the changes as they are.
+    """
+    if not strength:
+        return None
+    base = _KNOWN.get(parse_data(data).name, _PHOTOS)
+    return Augmentation(
+        rotation=strength * base.rotation,
+        shift=strength * base.shift,
+        zoom=strength * base.zoom,
+        aspect=strength * base.aspect,
+        shear=strength * base.shear,
+        bend=strength * base.bend,
+        stroke=strength * base.stroke,
+        contrast=strength * base.contrast,
+        gaps=strength * base.gaps,
+        finer=base.finer,
+        mirror=base.mirror,
+        others=base.others,
+    )
+
+
+def augment(images: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:
+    """Change every image of a batch in its own way.
+
+    Args:
+        images: float32 [n, h, w, c] in 0…1.
+        numbers: float32 [n, by.numbers] in -1…1, from which all follows.
+        by: how far.
+    """
+    grey = images.shape[-1] == 1
+    finer = by.finer if grey else 1
+    height, width = finer * images.shape[1], finer * images.shape[2]
+    changed = tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=_transforms(images.shape, numbers, by, finer),
+        output_shape=[height, width],
+        interpolation="BILINEAR",
+        # Around handwriting is background, around a photograph more of the same.
+        fill_mode="CONSTANT" if grey else "REFLECT",
+        fill_value=0.0,
+    )
+    changed = tf.ensure_shape(changed, [None, height, width, images.shape[-1]])
+    if grey and by.bend:
+        points = tf.reshape(numbers[:, 9 : 9 + 2 * _POINTS**2], [-1, _POINTS, _POINTS, 2])
+        moves = tf.image.resize(points, [height, width], "bicubic")
+        changed = _bent(changed, finer * by.bend * moves)
+    if grey and by.stroke:
+        changed = _stroke(changed, by.stroke * numbers[:, 7])
+    if grey and by.contrast:
+        gain = _each(1 + by.contrast * (1 + numbers[:, 8]) / 2)
+        changed = tf.clip_by_value((changed - 0.5) * gain + 0.5, 0.0, 1.0)
+    if finer > 1:
+        changed = tf.nn.avg_pool2d(changed, finer, finer, "VALID")
+    if grey and by.gaps:
+        changed *= _gaps(images.shape, numbers[:, -3 * _GAPS :], by.gaps)
+    return changed
+
+
+def without_class(images: Tensor, seed: Tensor, count: Tensor) -> Tensor:
+    """Images that show none of the classes, made of some that do, in equal parts.
+
+    Two side by side, as two digits are; two over one another; the quarters of one in another
+    order; soft blots; noise; nothing.
+
+    Args:
+        images: float32 [n, h, w, c] in 0…1, light on dark.
+        seed: int64 [2].
+        count: int64 [], how many to make.
+    """
+    height, width = images.shape[1], images.shape[2]
+    draw = tf.random.stateless_uniform
+    seeds = tf.random.split(seed, 6)
+    limit = tf.shape(images, tf.int64)[0]
+    picks = draw([2, count], seeds[0], maxval=limit, dtype=tf.int64)
+    first, second = tf.gather(images, picks[0]), tf.gather(images, picks[1])
+    halves = [tf.image.resize(each, [height, width // 2]) for each in (first, second)]
+    beside = tf.concat(halves, axis=2)
+    if width % 2:
+        beside = tf.image.resize(beside, [height, width])
+    crossed = tf.maximum(first, tf.reverse(second, [1]))
+    mixed = tf.roll(first, [height // 2, width // 2], [1, 2])
+    channels = images.shape[-1]
+    coarse = draw([count, 5, 5, channels], seeds[1], -0.8, 1.6)
+    blots = tf.clip_by_value(tf.image.resize(coarse, [height, width], "bicubic"), 0.0, 1.0)
+    noise = draw([count, height, width, channels], seeds[2])
+    noise = tf.where(noise > draw([count, 1, 1, 1], seeds[3]), noise, 0.0)
+    kinds = tf.stack([beside, crossed, mixed, blots, noise, tf.zeros_like(first)], axis=1)
+    made = tf.gather(kinds, tf.range(count) % 6, axis=1, batch_dims=1)
+    return tf.ensure_shape(made, [None, *images.shape[1:]])
+
+
+def score_threshold(answer: Answer, part: Part, by: Augmentation | None, seed: int) -> float | None:
+    """The least score of an answer, below which an image most likely shows none of the classes.
+
+    Halfway between what nearly all images without a class stay below and nearly all right answers
+    reach, rounded; never so high that more than 2 % of the right answers would be lost, and at most
+    0.5, because right answers on drawings and photographs score lower than on the training data's.
+
+    Args:
+        answer: the model.
+        part: examples that it was not trained on.
+        by: how it was trained; without images that show no class there is no threshold.
+        seed: of these images.
+    """
+    if by is None or not by.others or not part.count:
+        return None
+    scores = answers(answer, part)
+    right = scores[scores.argmax(axis=1) == part.targets].max(axis=1)
+    places = np.arange(min(part.count, _THRESHOLD_SAMPLE))
+    images = tf.constant(part.tensors(places))
+    others = without_class(images, tf.constant([seed, 1], tf.int64), tf.constant(600, tf.int64))
+    unknown = answer(others.numpy()).max(axis=1)
+    if not len(right):
+        return None
+    kept, most = float(np.quantile(right, 0.02)), float(np.quantile(unknown, 0.98))
+    return round(min(kept, (kept + most) / 2, _HIGHEST_THRESHOLD), 2)
+
+
+def _transforms(shape: Tensor, numbers: Tensor, by: Augmentation, finer: int) -> Tensor:
+    """[n, 8]: where each output pixel comes from, an affine map around the image's middle."""
+    height, width = shape[1], shape[2]
+    turn, down, right, zoom, stretch, slant, side = tf.unstack(numbers[:, :7], axis=1)
+    angle, shear = turn * (by.rotation * pi / 180), by.shear * slant
+    x_scale = tf.exp(by.zoom * zoom + by.aspect * stretch)
+    y_scale = tf.exp(by.zoom * zoom - by.aspect * stretch)
+    if by.mirror:
+        x_scale *= tf.where(side < 0, -1.0, 1.0)
+    a, b = x_scale * tf.cos(angle), x_scale * (shear * tf.cos(angle) - tf.sin(angle))
+    c, d = y_scale * tf.sin(angle), y_scale * (tf.cos(angle) + shear * tf.sin(angle))
+    x_middle, y_middle = (width - 1) / 2, (height - 1) / 2
+    x_move = x_middle - a * x_middle - b * y_middle + by.shift * right * width
+    y_move = y_middle - c * x_middle - d * y_middle + by.shift * down * height
+    # The middles of a finer grid's cells lie elsewhere.
+    off = 0.5 / finer - 0.5
+    x_move, y_move = x_move + off * (a + b), y_move + off * (c + d)
+    a, b, c, d = a / finer, b / finer, c / finer, d / finer
+    zero = tf.zeros_like(a)
+    return tf.stack([a, b, x_move, c, d, y_move, zero, zero], axis=1)
+
+
+def _bent(images: Tensor, moves: Tensor) -> Tensor:
+    """Grey images whose pixels come from elsewhere, cells down and to the right: [n, h, w, 2]."""
+    height, width = images.shape[1], images.shape[2]
+    grid = tf.stack(tf.meshgrid(tf.range(height), tf.range(width), indexing="ij"), axis=-1)
+    places = tf.cast(grid, tf.float32) + moves
+    places = tf.clip_by_value(places, 0.0, [height - 1.001, width - 1.001])
+    corners = tf.floor(places)
+    down, right = tf.unstack(places - corners, axis=-1)
+    first = tf.cast(corners[..., 0] * width + corners[..., 1], tf.int32)
+    cells = tf.reshape(images, [-1, height * width])
+    left, top = 1 - right, 1 - down
+    above = left * tf.gather(cells, first, batch_dims=1)
+    above += right * tf.gather(cells, first + 1, batch_dims=1)
+    below = left * tf.gather(cells, first + width, batch_dims=1)
+    below += right * tf.gather(cells, first + width + 1, batch_dims=1)
+    return (top * above + down * below)[..., tf.newaxis]
+
+
+def _stroke(images: Tensor, amount: Tensor) -> Tensor:
+    """Part of the way to the lightest, or darkest, of each pixel and its neighbours."""
+    amount = _each(amount)
+    wider = tf.nn.max_pool2d(images, 3, 1, "SAME")
+    thinner = -tf.nn.max_pool2d(-images, 3, 1, "SAME")
+    # A whole erosion would leave nothing of a thin stroke.
+    way = tf.clip_by_value(tf.where(amount > 0, amount, 0.7 * amount), -0.7, 1.0)
+    return tf.where(way > 0, images + way * (wider - images), images - way * (thinner - images))
+
+
+def _gaps(shape: Tensor, numbers: Tensor, largest: float) -> Tensor:
+    """[n, h, w, 1]: 1, and 0 within round spots in the middle of the image, of which half exist."""
+    height, width = shape[1], shape[2]
+    spots = tf.reshape(numbers, [-1, _GAPS, 3, 1, 1])
+    radius = largest * width * spots[:, :, 2]
+    y = tf.range(height, dtype=tf.float32)[:, tf.newaxis] - (0.5 + 0.4 * spots[:, :, 0]) * height
+    x = tf.range(width, dtype=tf.float32) - (0.5 + 0.3 * spots[:, :, 1]) * width
+    kept = tf.clip_by_value(tf.sqrt(x**2 + y**2) - radius + 0.5, 0.0, 1.0)
+    kept = tf.where(radius > 0, kept, 1.0)
+    return tf.reduce_min(kept, axis=1)[..., tf.newaxis]
+
+
+def _each(values: Tensor) -> Tensor:
+    """[n] to [n, 1, 1, 1]."""
+    return values[:, tf.newaxis, tf.newaxis, tf.newaxis]

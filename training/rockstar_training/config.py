@@ -1,0 +1,355 @@
+"""Settings of a training run: data specifications, defaults, checks, and settings files.
+
+Imports nothing heavy, so that wrong settings are reported before TensorFlow loads.
+"""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from rockstar_contract.text_files import EncodingError, read_text
+from rockstar_training.defaults import MODELS, defaults_for, hidden_for
+from rockstar_training.errors import ConfigError
+
+IMAGE_SETS = ("digits", "mnist", "fashion_mnist")
+SYNTAX = f"{', '.join(IMAGE_SETS)}, folder:DIR or csv:FILE"
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """A data set that was asked for.
+
+    Attributes:
+        kind: a known set of images, a folder of class folders, or a table.
+        name: as contracts and reports call it: without the folders above.
+        path: of the folder or file; None for a known set.
+    """
+
+    kind: Literal["images", "folder", "csv"]
+    name: str
+    path: Path | None = None
+
+    @property
+    def location(self) -> Path:
+        """The path of a folder or file."""
+        if self.path is None:
+            raise ValueError(f"{self.name} has no path")
+        return self.path
+
+
+def parse_data(text: str) -> DataSpec:
+    """Read the text that names a data set; looks at no file.
+
+    Raises:
+        ConfigError: not one of SYNTAX.
+    """
+    if text in IMAGE_SETS:
+        return DataSpec("images", text)
+    kind, colon, place = text.partition(":")
+    if not colon or kind not in ("folder", "csv") or not place.strip():
+        raise ConfigError(f"data: expected {SYNTAX}, got {text!r}")
+    path = Path(place).expanduser()
+    name = f"{kind}:{path.resolve().name}"
+    return DataSpec("folder" if kind == "folder" else "csv", name, path)
+
+
+DEFAULT_DATA = "digits"
+DEFAULT_SEED = 1
+DEFAULT_TEST_FRACTION = 0.2
+ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "softsign", "prelu", "arctan")
+PRESETS = ("default", "lecture")
+APIS = ("keras", "core")
+MIXED_PRECISION = ("auto", "on", "off")
+CLASS_WEIGHTS = ("auto", "balanced", "none")
+PRETRAINED_INPUTS = ("auto", "0-1", "tf", "0-255", "caffe", "torch")
+QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
+TASKS = ("classification", "regression")
+ColumnType = Literal["number", "category", "date"]
+COLUMN_TYPES = ("number", "category", "date")
+# Where early stopping is asked for and the defaults have none.
+_VALIDATION, _PATIENCE = 0.1, 20
+# As the contract demands of a model's name, which is also the name of a folder.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run; `config_for` fills in what suits a model.
+
+    Attributes:
+        name: the model is published under it; a letter or digit, then also "_", "." and "-".
+        model: which network, one of MODELS.
+        data: which data set, such as "digits", "mnist", "folder:photos" or "csv:houses.csv".
+        epochs: how often the training data is seen, at most.
+        batch_size: examples in one step, over all devices and workers together.
+        learning_rate: at its height; None, for the linear model alone, takes as large a one as
+            gradient descent surely converges with.
+        augmentation: how far training images are changed at random: 0 not at all, 1 as suits the
+            data, see rockstar_training.augmentation.
+        activation: of an mlp's hidden layers, one of ACTIVATIONS.
+        hidden: sizes of an mlp's hidden layers.
+        preset: of the cnn: "default", or "lecture" for 5x5x32, pool, 5x5x64, pool, 1024.
+        pretrained: of the cnn: a .keras file, or a network of keras.applications such as
+            "MobileNetV2", that a new last layer is put on; None starts from nothing.
+        pretrained_input: what it takes of pixels, one of PRETRAINED_INPUTS; "auto" goes by what
+            it is.
+        fine_tune: epochs after the others in which the whole of it is trained too, at a thousandth
+            of the learning rate; 0 leaves it as it is.
+        api: "keras", or "core" for the networks in plain TensorFlow.
+        validation_fraction: share of the training data that training watches itself with; 0 is
+            none, and then no early stopping.
+        l2: strength of the penalty on large weights, against the loss summed over the training
+            examples: 1/C of scikit-learn's LogisticRegression; 0 is none.
+        class_weights: "balanced" weighs the loss so that all classes count alike, "none" so that
+            all examples do; "auto" is balanced where a class is rare, see rockstar_training.task.
+        patience: epochs without a better validation loss after which training stops, and keeps
+            the best epoch's weights; 0 is never, and keeps the last ones.
+        data_dir: where files of data sets lie.
+        target: the column of a table that is predicted.
+        task: of a table, one of TASKS; None lets the target's values decide.
+        ignore: columns of a table that are left out.
+        types: of columns of a table whose values do not tell, by name: one of COLUMN_TYPES.
+        image_size: side of a folder's images as the model takes them; None lets them decide.
+        quantize: how both LiteRT files are made smaller, if that costs little enough, one of
+            QUANTIZATIONS; see rockstar_training.quantization.
+        tensorboard: whether the run's folder gets logs for TensorBoard.
+        mixed_precision: bfloat16 in the layers: "auto" where a GPU is made for it.
+        seed: of the splits, the initial weights, the shuffling, augmentation and dropout.
+        test_fraction: share of the data that is held out.
+        split: how a table is divided: "random"; "group:COLUMN", all rows of a group on one side;
+            or "time:COLUMN", the latest rows held out.
+        validation: a CSV file, or a folder, to validate with, instead of a share of the data.
+        test: a CSV file, or a folder, to test with, instead of a share of the data.
+        folds: of a table's cross-validation before the final training; 0 is none.
+
+    Raises:
+        ConfigError: a value that cannot be; the message starts with the field.
+    """
+
+    name: str
+    model: str
+    data: str
+    epochs: int
+    batch_size: int
+    learning_rate: float | None
+    augmentation: float = 0.0
+    activation: str = "relu"
+    hidden: tuple[int, ...] = ()
+    preset: str = "default"
+    pretrained: str | None = None
+    pretrained_input: Literal["auto", "0-1", "tf", "0-255", "caffe", "torch"] = "auto"
+    fine_tune: int = 0
+    api: Literal["keras", "core"] = "keras"
+    validation_fraction: float = 0.0
+    l2: float = 0.0
+    class_weights: Literal["auto", "balanced", "none"] = "auto"
+    patience: int = 0
+    data_dir: str | None = None
+    target: str | None = None
+    task: Literal["classification", "regression"] | None = None
+    ignore: tuple[str, ...] = ()
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
+    image_size: int | None = None
+    quantize: Literal["none", "dynamic", "float16", "int8"] = "none"
+    tensorboard: bool = False
+    mixed_precision: Literal["auto", "on", "off"] = "auto"
+    seed: int = DEFAULT_SEED
+    test_fraction: float = DEFAULT_TEST_FRACTION
+    split: str = "random"
+    validation: str | None = None
+    test: str | None = None
+    folds: int = 0
+
+    def __post_init__(self) -> None:
+        _require(bool(_NAME.fullmatch(self.name)), "name", self.name, "letters, digits, _ . -")
+        _require_one_of(self.model, "model", MODELS)
+        parse_data(self.data)
+        _require_one_of(self.activation, "activation", ACTIVATIONS)
+        _require_one_of(self.preset, "preset", PRESETS)
+        _require_one_of(self.api, "api", APIS)
+        _require_one_of(self.pretrained_input, "pretrained_input", PRETRAINED_INPUTS)
+        _require_one_of(self.mixed_precision, "mixed_precision", MIXED_PRECISION)
+        _require_one_of(self.class_weights, "class_weights", CLASS_WEIGHTS)
+        _require_one_of(self.quantize, "quantize", QUANTIZATIONS)
+        if self.task is not None:
+            _require_one_of(self.task, "task", TASKS)
+        for kind in self.types.values():
+            _require_one_of(kind, "types", COLUMN_TYPES)
+        self._require_division()
+        self._require_numbers()
+        self._require_fit()
+
+    def _require_numbers(self) -> None:
+        _require(1 <= self.epochs <= 100_000, "epochs", self.epochs, "1 to 100000")
+        _require(0 <= self.fine_tune <= 100_000, "fine_tune", self.fine_tune, "0 to 100000")
+        _require(1 <= self.batch_size <= 65_536, "batch_size", self.batch_size, "1 to 65536")
+        rate = self.learning_rate
+        if rate is not None:
+            _require(0 < rate <= 10, "learning_rate", rate, "more than 0 and at most 10")
+        _require(0 <= self.augmentation <= 3, "augmentation", self.augmentation, "0 to 3")
+        for size in self.hidden:
+            _require(1 <= size <= 65_536, "hidden", size, "sizes of 1 to 65536")
+        if self.image_size is not None:
+            _require(4 <= self.image_size <= 1024, "image_size", self.image_size, "4 to 1024")
+        fraction = self.validation_fraction
+        _require(0 <= fraction < 1, "validation_fraction", fraction, "0 to less than 1")
+        _require(0 <= self.l2 <= 1e6, "l2", self.l2, "0 to 1000000")
+        _require(self.patience >= 0, "patience", self.patience, "0 or more epochs")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
+        _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "between 0 and 1")
+
+    def _require_division(self) -> None:
+        kind, colon, column = self.split.partition(":")
+        known = self.split == "random" or (kind in ("group", "time") and bool(colon and column))
+        _require(known, "split", self.split, "random, group:COLUMN or time:COLUMN")
+        _require(self.folds == 0 or 2 <= self.folds <= 100, "folds", self.folds, "0 or 2 to 100")
+        if not self.data.startswith("csv:"):
+            table = "with data csv:FILE only"
+            _require(self.split == "random", "split", self.split, f"random; another one {table}")
+            _require(self.folds == 0, "folds", self.folds, f"0; others {table}")
+        if not self.data.startswith(("csv:", "folder:")):
+            hint = "none; with data csv:FILE or folder:DIR only"
+            _require(self.validation is None, "validation", self.validation, hint)
+            _require(self.test is None, "test", self.test, hint)
+
+    def _require_fit(self) -> None:
+        """Settings that are for some models only."""
+        linear = self.model == "linear"
+        _require(linear or self.learning_rate is not None, "learning_rate", None, "a number")
+        if self.model == "mlp":
+            _require(bool(self.hidden), "hidden", self.hidden, "at least one size, such as 512,256")
+        else:
+            _require(not self.hidden, "hidden", self.hidden, f"none with model {self.model}")
+        if self.model != "cnn":
+            _require(self.preset == "default", "preset", self.preset, "default unless model is cnn")
+        elif self.api == "core":
+            _require(self.preset == "lecture", "preset", self.preset, "lecture with api core")
+        if self.pretrained is None:
+            _require(not self.fine_tune, "fine_tune", self.fine_tune, "0 without pretrained")
+        else:
+            _require(self.model == "cnn", "pretrained", self.pretrained, "none unless model is cnn")
+            _require(self.api == "keras", "pretrained", self.pretrained, "none with api core")
+            _require(self.preset == "default", "preset", self.preset, "default with pretrained")
+        if self.api == "core":
+            _require(
+                self.mixed_precision != "on", "mixed_precision", "on", "auto or off with api core"
+            )
+
+
+def config_for(model: str, **settings: Any) -> TrainConfig:
+    """The configuration for a model; what is missing or None has the default that suits it.
+
+    Args:
+        model: one of MODELS.
+        settings: any other field of TrainConfig.
+
+    Raises:
+        ConfigError: a value that cannot be; the message starts with the field.
+        TypeError: not a field.
+    """
+    _require_one_of(model, "model", MODELS)
+    given = {field: value for field, value in settings.items() if value is not None}
+    data = given.setdefault("data", DEFAULT_DATA)
+    if model == "mlp":
+        given.setdefault("hidden", hidden_for(data))
+    if model == "cnn" and given.get("api") == "core":
+        given.setdefault("preset", "lecture")
+    pretrained = "pretrained" in given
+    defaults = defaults_for(model, data, given.get("preset", "default"), pretrained=pretrained)
+    # Who asks for patience, or brings rows to validate with, wants training to stop early.
+    validation, patience = defaults.validation_fraction, defaults.patience
+    if given.get("patience") and not validation and model != "linear":
+        validation = _VALIDATION
+    if given.get("validation") and not patience and model != "linear":
+        patience = _PATIENCE
+    filled: dict[str, Any] = {
+        "name": model,
+        "epochs": defaults.epochs,
+        "batch_size": defaults.batch_size,
+        "learning_rate": defaults.learning_rate,
+        "augmentation": defaults.augmentation,
+        "validation_fraction": validation,
+        "l2": defaults.l2,
+        "patience": patience,
+    }
+    return TrainConfig(model=model, **(filled | given))
+
+
+def _require_one_of(value: str, field: str, known: tuple[str, ...]) -> None:
+    _require(value in known, field, value, f"one of {', '.join(known)}")
+
+
+def _require(right: bool, field: str, value: object, expected: str) -> None:
+    if not right or (isinstance(value, float) and not math.isfinite(value)):
+        raise ConfigError(f"{field}: expected {expected}, got {value!r}")
+
+
+_FIELDS = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
+
+
+def to_json(config: TrainConfig) -> str:
+    """The configuration as JSON with a line for each field."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def read_config(path: Path, **overrides: Any) -> TrainConfig:
+    """Read a configuration; fields that it lacks have the default that suits the model.
+
+    Args:
+        path: a JSON object with fields of TrainConfig, of which only `model` must be there.
+        overrides: values that replace the file's, where they are not None.
+
+    Raises:
+        ConfigError: no such file, not JSON, an unknown field, or a value of the wrong type or
+            range; the message starts with the path.
+    """
+    settings = _settings(path)
+    asked, written = overrides.get("model"), settings.get("model")
+    if asked and written and asked != written:
+        raise ConfigError(
+            f"{path}: these are settings of a {written}, and {asked} was asked for: leave MODEL "
+            "out, or give settings without --config"
+        )
+    settings |= {field: value for field, value in overrides.items() if value is not None}
+    if "model" not in settings:
+        raise ConfigError(f"{path}: model is missing: give one there or on the command line")
+    try:
+        return config_for(**settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        document = msgspec.json.decode(read_text(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except EncodingError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected an object of settings")
+    if isinstance(document.get("quantize"), bool):  # as written before there were modes
+        document["quantize"] = "dynamic" if document["quantize"] else "none"
+    unknown = sorted(set(document) - set(_FIELDS))
+    if unknown:
+        raise ConfigError(
+            f"{path}: unknown setting {unknown[0]!r}; there are: {', '.join(sorted(_FIELDS))}"
+        )
+    return {field: _typed(path, field, value) for field, value in document.items()}
+
+
+def _typed(path: Path, field: str, value: object) -> Any:
+    """The value as the field's type; null stands for the model's default."""
+    try:
+        return None if value is None else msgspec.convert(value, _FIELDS[field])
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {field}: {error}") from error

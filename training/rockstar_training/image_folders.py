@@ -1,0 +1,543 @@
+"""Folders of images, decoded when they are needed. Subfolders are classes, or splits with classes.
+
+photos/cat/1.jpg              one folder per class, including its subfolders
+photos/train/cat/1.jpg        splits, as in Kaggle, Keras and torchvision examples
+photos/val/cat/2.jpg
+photos/test/cat/3.jpg
+photos/seg_train/seg_train/…  splits with a prefix, each unpacked into its own folder
+"""
+
+import hashlib
+import os
+import re
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rockstar_contract.contract import ImageInput
+from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.images import decode_image, ignore_warnings
+from rockstar_contract.limits import IMAGE_SUFFIXES
+from rockstar_contract.preprocessing import preprocess
+from rockstar_training.datasets import Split
+from rockstar_training.errors import DataError
+from rockstar_training.prepared import Index
+
+SplitName = Literal["train", "validation", "test"]
+
+_SPLITS: dict[str, SplitName] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+# What operating systems and archivers leave behind, in lower case.
+_SYSTEM_NAMES = frozenset(
+    [
+        "$recycle.bin",
+        "__macosx",
+        "@eadir",
+        "desktop.ini",
+        "ehthumbs.db",
+        "lost+found",
+        "system volume information",
+        "thumbs.db",
+    ]
+)
+
+
+class Example(NamedTuple):
+    """A file that may be an image, its class, and its split where the folders say so."""
+
+    path: Path
+    label: int
+    split: SplitName | None
+
+
+class Layout(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        label_names: of the class folders, sorted.
+        examples: by class, then by path.
+        skipped: what is not used and why, such as "photos/__MACOSX: a system folder".
+    """
+
+    label_names: list[str]
+    examples: list[Example]
+    skipped: list[str]
+
+
+class _File(NamedTuple):
+    """A file, and the folders that lead to it from the one that is looked at, with its name."""
+
+    path: Path
+    parts: tuple[str, ...]
+
+    def below(self) -> "_File":
+        return _File(self.path, self.parts[1:])
+
+
+def read_layout(folder: Path, validation: Path | None = None, test: Path | None = None) -> Layout:
+    """Find the splits and classes of a folder; opens no file.
+
+    Args:
+        folder: of class folders, or of splits.
+        validation: class folders to validate with, if they are elsewhere.
+        test: class folders to test with, likewise.
+
+    Raises:
+        DataError: a folder cannot be read, or the first has fewer than two classes.
+    """
+    files, skipped = _walk(folder)
+    if validation or test:
+        return _separate_layout(folder, files, {"validation": validation, "test": test}, skipped)
+    splits = _splits(files)
+    if not splits:
+        inner = _unwrapped(files, known=())
+        if splits := _splits(inner):
+            files = inner
+    if splits:
+        return _split_layout(folder, files, splits, skipped)
+    _require_class_folders_in_splits(folder, files)
+    names = sorted({file.parts[0] for file in files if len(file.parts) > 1})
+    outside = [file for file in files if len(file.parts) == 1]
+    require_two_classes(folder, names, outside=len(outside))
+    labels = {name: label for label, name in enumerate(names)}
+    examples = [
+        Example(file.path, labels[file.parts[0]], None) for file in files if len(file.parts) > 1
+    ]
+    skipped += _outside(outside)
+    return Layout(names, sorted(examples, key=_order), skipped)
+
+
+def require_two_classes(folder: Path, names: Sequence[str], outside: int = 0) -> None:
+    """Refuse a folder with a single class or none.
+
+    Args:
+        folder: to name.
+        names: of its classes.
+        outside: how many files lie in it directly.
+
+    Raises:
+        DataError: it says what to do.
+    """
+    if len(names) == 1:
+        raise DataError(
+            f"{folder}: expected two or more class folders, got only {names[0]}: add a folder with "
+            "images of something else, such as 'other'; or, if the folders in it are the classes, "
+            f"give --data folder:{folder / names[0]}"
+        )
+    if not names:
+        got = f"none and {outside} files" if outside else "none"
+        raise DataError(
+            f"{folder}: expected two or more subfolders, each with the images of one class, got "
+            f"{got}: make a subfolder for each class and move its images there"
+        )
+
+
+def _separate_layout(
+    folder: Path, files: list[_File], others: dict[SplitName, Path | None], skipped: list[str]
+) -> Layout:
+    """The splits are folders that do not lie in one; each is known by its path."""
+    train = str(folder)
+    splits: dict[str, SplitName] = {train: "train"}
+    every = [_File(file.path, (train, *file.parts)) for file in files]
+    for split, other in others.items():
+        if other is not None:
+            found, also_skipped = _walk(other)
+            every += [_File(file.path, (str(other), *file.parts)) for file in found]
+            skipped = [*skipped, *also_skipped]
+            splits[str(other)] = split
+    return _split_layout(Path(), every, splits, skipped)
+
+
+def _split_layout(
+    folder: Path, files: list[_File], splits: dict[str, SplitName], skipped: list[str]
+) -> Layout:
+    """The classes are those of the training split."""
+    others = {file.parts[0] for file in files if len(file.parts) > 1} - set(splits)
+    skipped += [f"{folder / name}: not a split as {', '.join(splits)} are" for name in others]
+    skipped += _outside([file for file in files if len(file.parts) == 1])
+    inside = {name: [f.below() for f in files if f.parts[0] == name] for name in splits}
+    train = [name for name, split in splits.items() if split == "train"]
+    inside |= {name: _unwrapped(inside[name], known=()) for name in train}
+    names = sorted({f.parts[0] for name in train for f in inside[name] if len(f.parts) > 1})
+    require_two_classes(folder / train[0], names)
+    labels = {name.casefold(): label for label, name in enumerate(names)}
+    exact = {name: label for label, name in enumerate(names)}
+    examples: list[Example] = []
+    for name, split in splits.items():
+        own = _unwrapped(inside[name], known=labels)
+        skipped += _outside([file for file in own if len(file.parts) == 1])
+        unknown: Counter[str] = Counter()
+        for file in own:
+            label = exact.get(file.parts[0], labels.get(file.parts[0].casefold()))
+            if len(file.parts) == 1:
+                continue
+            if label is None:
+                unknown[file.parts[0]] += 1
+            else:
+                examples.append(Example(file.path, label, split))
+        skipped += [
+            f"{folder / name / other}: a class that {train[0]} does not have ({count} files)"
+            for other, count in unknown.items()
+        ]
+    return Layout(names, sorted(examples, key=_order), skipped)
+
+
+def _splits(files: list[_File]) -> dict[str, SplitName]:
+    """The folders that are splits; empty where the folders are classes.
+
+    A class may be called "train" too. So a split must hold folders of images, and stands beside
+    another split or alone.
+    """
+    images = [file for file in files if file.path.suffix.lower() in IMAGE_SUFFIXES]
+    found = {file.parts[0]: _split_of(file.parts[0]) for file in images if len(file.parts) > 2}
+    splits = {name: split for name, split in sorted(found.items()) if split is not None}
+    others = {file.parts[0] for file in images if len(file.parts) > 1} - set(splits)
+    kinds = set(splits.values())
+    alone = all(_split_of(name) for name in others)
+    return splits if "train" in kinds and (len(kinds) > 1 or alone) else {}
+
+
+def _split_of(name: str) -> SplitName | None:
+    """The split that a folder's name means, as "Training", "test_set" and "seg_train" do."""
+    words = re.split(r"[\W_]+", name.casefold())
+    return next((_SPLITS[word] for word in words if word in _SPLITS), None)
+
+
+def _require_class_folders_in_splits(folder: Path, files: list[_File]) -> None:
+    direct = sorted({file.parts[0] for file in files if len(file.parts) == 2})
+    kinds = {_split_of(name) for name in direct}
+    if "train" in kinds and len(kinds) > 1 and None not in kinds:
+        raise DataError(
+            f"{folder}: {' and '.join(direct)} hold images without class folders: make a subfolder "
+            f"for each class in them, such as {folder / direct[0] / 'cat'}"
+        )
+
+
+def _unwrapped(files: list[_File], known: Collection[str]) -> list[_File]:
+    """The files as seen from the folder that holds more than one, as archives often unpack.
+
+    Args:
+        files: of a folder.
+        known: classes, in lower case; a folder of one of these is not looked into.
+    """
+    while True:
+        names = {file.parts[0] for file in files if len(file.parts) > 1}
+        nested = any(len(file.parts) > 2 for file in files)
+        if len(names) != 1 or not nested or names.pop().casefold() in known:
+            return files
+        files = [file.below() for file in files if len(file.parts) > 1]
+
+
+def _walk(folder: Path) -> tuple[list[_File], list[str]]:
+    """The files, without those that are hidden or the system's, and what was left out."""
+    files: list[_File] = []
+    skipped: list[str] = []
+    hidden: list[str] = []
+    seen: set[str] = set()
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    try:
+        for place, names, file_names in os.walk(folder, onerror=fail, followlinks=True):
+            here = Path(place)
+            seen.add(os.path.realpath(here))
+            skipped += [f"{here / name}: a {why} folder" for name in names if (why := _why(name))]
+            # A link to a folder above would lead around in a circle.
+            names[:] = sorted(
+                n for n in names if not _why(n) and os.path.realpath(here / n) not in seen
+            )
+            visible = sorted(name for name in file_names if not _why(name))
+            hidden += [name for name in file_names if _why(name)]
+            if here != folder and not names and not visible:
+                skipped.append(f"{here}: an empty folder")
+            above = tuple(map(_text, here.relative_to(folder).parts))
+            files += [_File(here / name, (*above, _text(name))) for name in visible]
+    except OSError as error:
+        what = {
+            FileNotFoundError: f"no such folder: {folder}",
+            NotADirectoryError: f"{folder} is a file; unpack an archive first",
+        }.get(type(error), f"{error.filename} cannot be read ({error.strerror})")
+        raise DataError(
+            f"{what}: name a folder with a subfolder of images for each class"
+        ) from error
+    if hidden:
+        names = sorted(set(hidden))[:3]
+        skipped.append(f"hidden or system files: {len(hidden)}, such as {', '.join(names)}")
+    return files, skipped
+
+
+def _why(name: str) -> str:
+    """Why a name is left out; empty where it is not."""
+    if name.casefold() in _SYSTEM_NAMES:
+        return "system"
+    return "hidden" if name.startswith(".") else ""
+
+
+def _outside(files: list[_File]) -> list[str]:
+    if not files:
+        return []
+    first = files[0].path
+    return [f"{first.parent}: files outside class folders: {len(files)}, such as {first.name}"]
+
+
+def _order(example: Example) -> tuple[int, Path]:
+    return example.label, example.path
+
+
+def _text(name: str) -> str:
+    """A name as text that fits in JSON, the same however its accents are composed."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
+
+
+# Tensors of up to this many bytes are kept, so that a small folder is decoded once.
+CACHE_BYTES = 512 * 2**20
+DEFAULT_SIZE = 64
+_SMALLEST_SIZE = 8
+# Archives and videos lie beside images; they are not read.
+_LARGEST_FILE = 256 * 2**20
+# Channels that differ by more than this are colour, not the noise of a compressed grey image.
+_COLOUR_DIFFERENCE = 12
+_WORKERS = min(8, os.cpu_count() or 1)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFolder:
+    """The images that a folder holds.
+
+    Attributes:
+        files: that can be decoded, by class, then by path.
+        labels: int64 [n], the class of each file.
+        label_names: the names of the class folders that hold images, sorted.
+        channels: 1 where all images are grey, else 3.
+        size: a side that suits most of the images, at most DEFAULT_SIZE.
+        sha256: over the files and their labels, hexadecimal.
+        skipped: a phrase for each file and folder that is not used.
+        split: where subfolders are splits: which files are trained on and held out.
+        notes: sentences about the splits.
+    """
+
+    files: tuple[Path, ...]
+    labels: NDArray[np.int64]
+    label_names: tuple[str, ...]
+    channels: int
+    size: int
+    sha256: str
+    skipped: tuple[str, ...]
+    split: Split | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of a file after a first look; `problem` is empty where it can be used."""
+
+    digest: bytes = b""
+    colour: bool = False
+    side: int = 0
+    problem: str = ""
+
+
+def scan_folder(
+    folder: Path, validation: Path | None = None, test: Path | None = None
+) -> ImageFolder:
+    """Look at every image of a folder once; see the module docstring for its layout.
+
+    Args:
+        folder: of class folders, or of splits.
+        validation: class folders to validate with, if they are elsewhere.
+        test: class folders to test with, likewise.
+
+    Raises:
+        DataError: no such folder, fewer than two classes, or a class whose images are all damaged.
+    """
+    layout = read_layout(folder, validation, test)
+    examples, names = layout.examples, layout.label_names
+    seen = _in_threads(_look, [example.path for example in examples])
+    looks = list(zip(examples, seen, strict=True))
+    skipped = [*layout.skipped, *_unusable(looks)]
+    usable = [(example, look) for example, look in looks if not look.problem]
+    kept = sorted({example.label for example, _ in usable if example.split in (None, "train")})
+    for label in set(range(len(names))) - set(kept):
+        skipped.append(f"{names[label]}: a folder without images")
+        _require_no_damaged_image(names[label], [each for each in looks if each[0].label == label])
+    usable = [(example, look) for example, look in usable if example.label in kept]
+    label_names = tuple(names[label] for label in kept)
+    require_two_classes(folder, label_names)
+    labels = np.searchsorted(kept, [example.label for example, _ in usable]).astype(np.int64)
+    digest = hashlib.sha256(b"".join(look.digest for _, look in usable))
+    digest.update(labels.astype("<i8").tobytes())
+    side = int(np.median([look.side for _, look in usable]))
+    split, notes = _split(usable, instead_of_test=validation is None)
+    return ImageFolder(
+        files=tuple(example.path for example, _ in usable),
+        labels=labels,
+        label_names=label_names,
+        channels=3 if any(look.colour for _, look in usable) else 1,
+        size=min(max(side, _SMALLEST_SIZE), DEFAULT_SIZE),
+        sha256=digest.hexdigest(),
+        skipped=tuple(skipped),
+        split=split,
+        notes=notes,
+    )
+
+
+class FolderExamples:
+    """The images of a folder as tensors, decoded by threads; small folders only once."""
+
+    def __init__(
+        self, folder: ImageFolder, spec: ImageInput, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        """Decode nothing yet.
+
+        Args:
+            folder: the files.
+            spec: what the model takes.
+            cache_bytes: how much memory tensors may take all together to be kept.
+        """
+        self._files, self._spec = folder.files, spec
+        count = len(self._files)
+        fits = count * int(np.prod(spec.shape)) * 4 <= cache_bytes
+        self._cache = np.empty((count, *spec.shape), np.float32) if fits else None
+        self._cached = np.zeros(count, dtype=np.bool_)
+
+    def tensors(self, places: Index) -> NDArray[np.float32]:
+        """Preprocessed, float32 [n, h, w, c].
+
+        Raises:
+            DataError: a file that could be read before cannot any more.
+        """
+        if self._cache is None:
+            return self._decoded(places)
+        new = np.unique(places[~self._cached[places]])
+        if len(new):
+            self._cache[new] = self._decoded(new)
+            self._cached[new] = True
+        return self._cache[places]
+
+    def raw(self, place: int) -> bytes:
+        """The file.
+
+        Raises:
+            DataError: it cannot be read any more.
+        """
+        try:
+            return self._files[place].read_bytes()
+        except OSError as error:
+            raise DataError(f"{self._files[place]} cannot be read any more: {error}") from error
+
+    def source(self, place: int) -> str:
+        """The path of the file."""
+        return str(self._files[place])
+
+    def _decoded(self, places: Index) -> NDArray[np.float32]:
+        tensors = _in_threads(self._tensor, [int(place) for place in places])
+        shape = (len(places), *self._spec.shape)
+        return np.stack(tensors) if tensors else np.empty(shape, np.float32)
+
+    def _tensor(self, place: int) -> NDArray[np.float32]:
+        data = self.raw(place)
+        try:
+            pixels = decode_image(data, str(self._files[place]))
+        except InvalidInputError as error:
+            raise DataError(f"changed since it was first read: {error}") from error
+        return preprocess(pixels, self._spec.preprocessing)
+
+
+def _unusable(looks: list[tuple[Example, _Seen]]) -> list[str]:
+    """A phrase for each image that cannot be used, and one for each other kind of file."""
+    problems = [(example.path, look.problem) for example, look in looks if look.problem]
+    others = Counter(path.suffix.lower() for path, _ in problems if not _is_image_name(path))
+    examples = {path.suffix.lower(): path for path, _ in problems}
+    return [
+        *(f"{path}: {problem}" for path, problem in problems if _is_image_name(path)),
+        *(
+            f"{suffix or 'other'} files, which are not images: {count}, such as {examples[suffix]}"
+            for suffix, count in others.items()
+        ),
+    ]
+
+
+def _require_no_damaged_image(name: str, looks: list[tuple[Example, _Seen]]) -> None:
+    damaged = [(e.path, look) for e, look in looks if look.problem and _is_image_name(e.path)]
+    if damaged:
+        path, look = damaged[0]
+        raise DataError(
+            f"no image of class {name} can be read ({len(damaged)} tried; {path}: {look.problem}): "
+            "put images of the class into its folder, or remove it"
+        )
+
+
+def _is_image_name(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _split(
+    usable: list[tuple[Example, _Seen]], *, instead_of_test: bool
+) -> tuple[Split | None, tuple[str, ...]]:
+    """Which images the folders hold out, and sentences about that; None leaves it to chance.
+
+    Without a test folder a validation folder beside the training folder is it: what is reported
+    must not have been chosen by.
+    """
+    train, validation, test = (
+        np.array([place for place, (each, _) in enumerate(usable) if each.split == name], np.int64)
+        for name in ("train", "validation", "test")
+    )
+    if not len(test) and not len(validation):
+        return None, ()
+    notes = []
+    if not len(test) and instead_of_test:
+        validation, test = test, validation
+        notes.append(
+            "The validation folder is held out for the test, as there is no test folder; training "
+            "is watched with images of the training folder."
+        )
+    known = {usable[place][1].digest for place in train}
+    both = sum(usable[place][1].digest in known for place in test)
+    if both:
+        notes.append(f"{both} of {len(test)} test images are training images too.")
+    return Split(train, test, validation if len(validation) else None), tuple(notes)
+
+
+def _look(path: Path) -> _Seen:
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST_FILE:
+            return _Seen(problem=f"{size / 2**20:,.0f} MiB are too large for an image")
+        data = path.read_bytes()
+        pixels = decode_image(data, "file")
+    except OSError as error:
+        return _Seen(problem=f"cannot be read ({error.strerror})")
+    except InvalidInputError as error:
+        return _Seen(problem=f"expected {error.expected}, got {error.got}")
+    return _Seen(hashlib.sha256(data).digest(), _is_colour(pixels), max(pixels.shape[:2]))
+
+
+def _is_colour(pixels: NDArray[np.uint8]) -> bool:
+    if pixels.shape[2] == 1:
+        return False
+    red, green, blue = (pixels[:, :, channel] for channel in range(3))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return bool(spread.max() > _COLOUR_DIFFERENCE)
+
+
+def _in_threads(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+    """The results in order; Pillow decodes outside Python's lock."""
+    with warnings.catch_warnings(), ThreadPoolExecutor(_WORKERS) as pool:
+        ignore_warnings()
+        return list(pool.map(function, items))

@@ -1,0 +1,618 @@
+"""Import of a model: derives a contract from its signature, and publishes it.
+
+What the signature does not say (pixel scaling, meaning of outputs) is inferred by running the model
+on samples, taken from the options, or assumed and noted.
+"""
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rockstar_contract.contract import (
+    IMAGE_INPUT,
+    PREDICT_OUTPUT,
+    SCHEMA_VERSION,
+    TABLE_INPUT,
+    Contract,
+    Encoded,
+    ImageInput,
+    Input,
+    TableInput,
+    Task,
+    TensorInput,
+    TensorSpec,
+    utc_now,
+)
+from rockstar_contract.inputs import prepare
+from rockstar_contract.preprocessing import Colour, Grey, Resize, Scale
+from rockstar_contract.tables import NumericColumn
+from rockstar_contract.tensor_inputs import DTYPES, STRING
+from rockstar_training.comparison import promise_of, require_compatible
+from rockstar_training.contract_builder import producer
+from rockstar_training.export import Exported, export
+from rockstar_training.model_source import ImportModelError, Source, opened
+from rockstar_training.prepared import GoldenSamples
+from rockstar_training.tensor_export import export_tensors
+from rockstar_training.tensorflow_setup import Tensor, quiet_native_log, tf
+
+
+def sample_images(shape: tuple[int, ...], count: int) -> tuple[bytes, ...]:
+    """Different PNG files: noise, ramps and plain ones, of the model's size and of others.
+
+    Args:
+        shape: [h, w, c] of the tensor, c of 1 or 3.
+        count: how many; the same ones each time.
+    """
+    height, width, channels = shape
+    random = np.random.default_rng(0)
+    files = []
+    for number in range(count):
+        size = (height, width) if number % 2 else (height + number, width + 2 * number)
+        if number % 4 == 3:
+            ramp = np.linspace(0, 255, size[0] * size[1] * channels)
+            array = ramp.reshape(*size, channels).astype(np.uint8)
+        else:
+            low, high = sorted(random.integers(0, 256, 2))
+            array = random.integers(low, high + 1, (*size, channels)).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(array[:, :, 0] if channels == 1 else array).save(file, "PNG")
+        files.append(file.getvalue())
+    return tuple(files)
+
+
+Kind = Literal["image", "table", "tensor"]
+KINDS: tuple[Kind, ...] = ("image", "table", "tensor")
+Pixels = Literal["0-1", "0-255", "tf", "torch", "caffe"]
+PIXELS: tuple[Pixels, ...] = ("0-1", "0-255", "tf", "torch", "caffe")
+
+_SAMPLES = 8
+# Sizes to try for what a signature leaves open.
+_SIZES = (8, 16, 32, 64, 128, 224)
+# How far probabilities may be from 0…1, and their sum from 1.
+_SLACK, _SUM_SLACK = 1e-3, 1e-2
+# Layers that scale pixels themselves, so that the model takes 0…255.
+_SCALERS = ("Rescaling", "Normalization")
+# Of ImageNet, as keras.applications' preprocess_input has them; caffe's are of 0…255, blue first.
+_TORCH_MEAN, _TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What is said of a model besides its file.
+
+    Attributes:
+        name: to publish it under.
+        labels: of its classes, in order; None where they are not given.
+        kind: what callers send; None is what the signature suggests.
+        signature: of a SavedModel; None is serving_default, or the only one.
+        output: the one that labels are for, or that is the number; None is the only one.
+        columns: names of a table's columns; None numbers them.
+        image_size: height and width, where the model takes any.
+        pixels: what the model's pixels are: 0…1, 0…255, or a mode of keras.applications.
+        logits: whether outputs are logits; None finds out.
+        allow_code: load also what can run code of the file's author.
+        replace: publish also what promises something else than the version that is served.
+    """
+
+    name: str
+    labels: tuple[str, ...] | None = None
+    kind: Kind | None = None
+    signature: str | None = None
+    output: str | None = None
+    columns: tuple[str, ...] | None = None
+    image_size: tuple[int, int] | None = None
+    pixels: Pixels | None = None
+    logits: bool | None = None
+    allow_code: bool = False
+    replace: bool = False
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was published, and sentences about what was assumed or left out."""
+
+    folder: Path
+    contract: Contract
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """An output that has a meaning.
+
+    Attributes:
+        output: its name.
+        task: classification or regression.
+        labels: of a classification.
+        convert: the output [n, …] to float32 [n, labels] or [n, 1].
+    """
+
+    output: str
+    task: Task
+    labels: tuple[str, ...]
+    convert: Callable[[Tensor], Tensor]
+
+
+def import_model(path: Path, models: Path, options: ImportOptions) -> Imported:
+    """Publish a model of others as the next version of a name.
+
+    Args:
+        path: a .keras or .h5 file, or a folder with a SavedModel.
+        models: the folder above the folders of models.
+        options: what is said of it.
+
+    Raises:
+        TrainingError: it cannot be imported, or promises something else than what is served.
+    """
+    notes: list[str] = []
+    with opened(path, options.signature, allow_code=options.allow_code) as source:
+        _require_usable(source)
+        kind = options.kind or _suggested(source, options, notes)
+        if kind == "tensor":
+            exported = _import_tensors(source, models, options, notes)
+        else:
+            exported = _import_encoded(source, models, options, kind, notes)
+    return Imported(exported.folder, exported.contract, tuple(notes))
+
+
+def _require_usable(source: Source) -> None:
+    if not source.inputs:
+        raise ImportModelError(f"{source.name} takes no input")
+    for what, specs in (("input", source.inputs), ("output", source.outputs)):
+        for name, spec in specs.items():
+            if not hasattr(spec, "shape") or spec.dtype.name not in DTYPES:
+                kind = getattr(getattr(spec, "dtype", spec), "name", type(spec).__name__)
+                raise ImportModelError(
+                    f"{source.name}: {what} {name} is {kind}, expected one of {', '.join(DTYPES)}"
+                )
+    for name, spec in source.inputs.items():
+        if spec.shape.rank is None:
+            raise ImportModelError(
+                f"{source.name}: the shape of input {name} is not known, not even how many "
+                "dimensions it has: save the model with tf.TensorSpec([None, …]) of each input"
+            )
+        if spec.shape.rank == 0 or spec.shape[0] is not None:
+            size = "no batch dimension" if spec.shape.rank == 0 else f"a batch of {spec.shape[0]}"
+            raise ImportModelError(
+                f"{source.name}: input {name} has {size}, shape {_shape(spec)}: save the model for "
+                "any number of examples, its first dimension None"
+            )
+
+
+def _suggested(source: Source, options: ImportOptions, notes: list[str]) -> Kind:
+    """What callers most likely send to a model with this signature."""
+    spec = next(iter(source.inputs.values()))
+    one = len(source.inputs) == 1 and (len(source.outputs) == 1 or options.output is not None)
+    numbers = spec.dtype.is_floating or spec.dtype == tf.uint8
+    # A mask or a map is neither labels nor a number.
+    answered = source.outputs.get(options.output or next(iter(source.outputs)))
+    flat = answered is not None and answered.shape.rank in (None, 2)
+    one = one and flat
+    kind: Kind = "tensor"
+    if one and numbers and spec.shape.rank == 4 and _channels(spec) is not None:
+        kind = "image"
+    elif one and spec.dtype.is_floating and spec.shape.rank == 2 and options.columns:
+        kind = "table"
+    notes.append(f"input {kind}, by the model's signature; --input says otherwise")
+    return kind
+
+
+def _import_encoded(
+    source: Source, models: Path, options: ImportOptions, kind: Kind, notes: list[str]
+) -> Exported:
+    """A model of images or rows: one float tensor in, labels or a number out."""
+    if len(source.inputs) > 1:
+        raise ImportModelError(
+            f"{source.name} takes {len(source.inputs)} inputs ({', '.join(source.inputs)}), an "
+            f"{kind} would be one: use --input tensor"
+        )
+    ((name, spec),) = source.inputs.items()
+    if spec.dtype == tf.string:
+        raise ImportModelError(
+            f"{source.name}: input {name} takes strings, not numbers; use --input tensor, and send "
+            f'{{"instances": [{{"{name}": text}}]}}'
+        )
+    if kind == "image":
+        taken, feed = _image(source, spec, options, notes)
+    else:
+        taken, feed = _table(source, spec, options, notes)
+    golden = _golden(taken)
+
+    def call(tensor: Tensor) -> dict[str, Tensor]:
+        outputs: dict[str, Tensor] = source.call(**{name: feed(tensor)})
+        return outputs
+
+    found = _run(source, lambda: call(tf.constant(golden.tensors)))
+    answer = _meaning(source, found, len(golden.tensors), options, notes)
+
+    def predict(tensor: Tensor) -> Tensor:
+        return answer.convert(call(tensor)[answer.output])
+
+    promised = _contract(options.name, taken, answer)
+    _check(models, promised, options)
+    trackables = [] if source.owner is None else [source.owner]
+    try:
+        return export(predict, trackables, promised, golden, models)
+    except Exception as error:  # whatever the converter raises of operations that LiteRT has not
+        exported = export(predict, trackables, promised, golden, models, litert=False)
+        notes.append(_without_litert(error))
+        return exported
+
+
+def _import_tensors(
+    source: Source, models: Path, options: ImportOptions, notes: list[str]
+) -> Exported:
+    """A model of named tensors: they come and go as they are, or one output has labels."""
+    taken = TensorInput(
+        tensors=tuple(
+            TensorSpec(name=name, dtype=spec.dtype.name, shape=tuple(spec.shape[1:]))
+            for name, spec in sorted(source.inputs.items())
+        )
+    )
+    golden, found = _tensor_samples(source, taken)
+    if options.labels is None:
+        for name, array in found.items():
+            if array.shape[:1] != (_SAMPLES,):
+                raise ImportModelError(
+                    f"{source.name}: output {name} has shape {[*array.shape]} for {_SAMPLES} "
+                    "examples, expected a row for each: leave it out with --output, or save the "
+                    "model so that the first dimension is the batch"
+                )
+        names = [options.output] if options.output else [*found]
+        _require_output(source, options.output)
+        outputs = tuple(
+            TensorSpec(
+                name=name,
+                dtype=_dtype(found[name]),
+                shape=_sizes(source.outputs[name], found[name]),
+            )
+            for name in sorted(names)
+        )
+        promised = _contract(options.name, taken, None, outputs)
+
+        def call(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            answered = source.call(**tensors)
+            return {name: answered[name] for name in names}
+
+    else:
+        answer = _meaning(source, found, _SAMPLES, options, notes)
+        promised = _contract(options.name, taken, answer)
+
+        def call(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {promised.output: answer.convert(source.call(**tensors)[answer.output])}
+
+    _check(models, promised, options)
+    exported, problem = export_tensors(call, source.owner, promised, golden, models)
+    if problem:
+        notes.append(_without_litert(problem))
+    return exported
+
+
+def _check(models: Path, promised: Contract, options: ImportOptions) -> None:
+    if not options.replace:
+        require_compatible(models, options.name, promise_of(promised))
+
+
+def _image(
+    source: Source, spec: Any, options: ImportOptions, notes: list[str]
+) -> tuple[Encoded, Callable[[Tensor], Tensor]]:
+    channels = _channels(spec)
+    if channels is None:
+        raise ImportModelError(
+            f"{source.name}: an image is [None, height, width, 1 or 3], its input is "
+            f"{_shape(spec)}; use --input tensor"
+        )
+    first = spec.shape[-1] not in (1, 3)
+    height, width = spec.shape[2:4] if first else spec.shape[1:3]
+    if options.image_size is not None:
+        wanted = options.image_size
+        if (height or wanted[0], width or wanted[1]) != wanted:
+            raise ImportModelError(
+                f"{source.name} takes images of {height} x {width}, not {wanted[0]} x {wanted[1]}"
+            )
+        height, width = wanted
+    if height is None or width is None:
+        raise ImportModelError(
+            f"{source.name} takes images of any size ({_shape(spec)}): say which one it was "
+            "trained on, such as --image-size 224"
+        )
+    pixels = options.pixels
+    if pixels is None:
+        scales = any(layer in _SCALERS for layer in source.layers)
+        pixels = "0-255" if scales or spec.dtype == tf.uint8 else "0-1"
+        why = (
+            "it scales them itself"
+            if scales
+            else "its input is uint8"
+            if pixels == "0-255"
+            else "nothing says otherwise"
+        )
+        notes.append(
+            f"pixels are given to the model as {pixels.replace('-', '…')}: {why} (--pixels)"
+        )
+    taken = ImageInput(
+        name=IMAGE_INPUT,
+        dtype="float32",
+        shape=(height, width, channels),
+        range=(0.0, 1.0),
+        preprocessing=(
+            Grey() if channels == 1 else Colour(),
+            Scale(),
+            Resize(height=height, width=width),
+        ),
+    )
+
+    def feed(image: Tensor) -> Tensor:
+        scaled = _scaled(image, pixels, channels)
+        scaled = tf.transpose(scaled, [0, 3, 1, 2]) if first else scaled
+        return tf.cast(tf.round(scaled) if spec.dtype.is_integer else scaled, spec.dtype)
+
+    return taken, feed
+
+
+def _scaled(image: Tensor, pixels: Pixels, channels: int) -> Tensor:
+    """Of 0…1, what a model was trained on."""
+    if pixels == "0-1":
+        return image
+    if pixels == "0-255":
+        return image * 255.0
+    if pixels == "tf":
+        return image * 2.0 - 1.0
+    if channels != 3:
+        raise ImportModelError(f"--pixels {pixels} is for colour images, this model's are grey")
+    if pixels == "torch":
+        return (image - tf.constant(_TORCH_MEAN)) / tf.constant(_TORCH_STD)
+    return image[..., ::-1] * 255.0 - tf.constant(_CAFFE_MEAN)
+
+
+def _table(
+    source: Source, spec: Any, options: ImportOptions, notes: list[str]
+) -> tuple[Encoded, Callable[[Tensor], Tensor]]:
+    if spec.shape.rank != 2 or not spec.dtype.is_floating or spec.shape[1] is None:
+        raise ImportModelError(
+            f"{source.name}: a row is float [None, columns], its input is {spec.dtype.name} "
+            f"{_shape(spec)}; use --input tensor"
+        )
+    width = int(spec.shape[1])
+    names = options.columns or tuple(f"column_{number}" for number in range(1, width + 1))
+    if len(names) != width:
+        raise ImportModelError(f"{source.name} takes {width} columns, --columns names {len(names)}")
+    if options.columns is None:
+        notes.append(f"columns are called {names[0]} to {names[-1]} (--columns)")
+    notes.append("numbers reach the model as they are sent; a missing one is an error")
+    columns = tuple(NumericColumn(name=name, mean=0.0, scale=1.0) for name in names)
+    taken = TableInput(name=TABLE_INPUT, dtype="float32", shape=(width,), columns=columns)
+    return taken, lambda rows: tf.cast(rows, spec.dtype)
+
+
+def _golden(taken: Encoded) -> GoldenSamples:
+    """Samples as callers send them, and what preprocessing makes of them."""
+    if isinstance(taken, ImageInput):
+        raw: tuple[Any, ...] = sample_images(taken.shape, _SAMPLES)
+    else:
+        numbers = np.random.default_rng(0).normal(size=(_SAMPLES, len(taken.columns)))
+        names = [column.name for column in taken.columns]
+        raw = tuple(dict(zip(names, row, strict=True)) for row in numbers.round(3).tolist())
+    tensors = np.stack([prepare(each, taken, field="a sample") for each in raw])
+    return GoldenSamples(raw, tensors)
+
+
+def _tensor_samples(
+    source: Source, taken: TensorInput
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Samples that a model can run, and what it answers."""
+    sizes = _SIZES if any(None in tensor.shape for tensor in taken.tensors) else _SIZES[:1]
+    problem = ImportModelError(f"{source.name} does not run on sample inputs")
+    for number, size in enumerate(sizes):
+        samples = {tensor.name: _sample(tensor, size) for tensor in taken.tensors}
+        try:
+            feeds = {name: tf.constant(array) for name, array in samples.items()}
+            return samples, _run(source, partial(source.call, **feeds))
+        except ImportModelError as error:
+            problem = error if number == 0 else problem
+    raise problem
+
+
+def _sample(tensor: TensorSpec, size: int) -> NDArray[Any]:
+    shape = (_SAMPLES, *(size if each is None else each for each in tensor.shape))
+    random = np.random.default_rng(0)
+    if tensor.dtype == STRING:
+        words = np.array([b"a", b"word", b"another one"], dtype=object)
+        return words[random.integers(0, len(words), shape)]
+    dtype = np.dtype(tensor.dtype)
+    if dtype.kind == "f":
+        return random.random(shape).astype(dtype)
+    # Ids, counts and masks: 0 and 1 are right for all of them.
+    return random.integers(0, 2, shape).astype(dtype)
+
+
+def _run(source: Source, call: Callable[[], dict[str, Tensor]]) -> dict[str, NDArray[Any]]:
+    try:
+        with quiet_native_log():
+            return {name: np.asarray(value) for name, value in call().items()}
+    except ImportModelError:
+        raise
+    except Exception as error:  # whatever the operations of a model raise
+        said = " ".join(str(error).split())[:300]
+        raise ImportModelError(f"{source.name} does not run on sample inputs: {said}") from error
+
+
+def _meaning(
+    source: Source,
+    found: dict[str, NDArray[Any]],
+    examples: int,
+    options: ImportOptions,
+    notes: list[str],
+) -> _Answer:
+    """What an output says, by its values for the samples."""
+    _require_output(source, options.output)
+    if options.output is None and len(found) > 1:
+        raise ImportModelError(
+            f"{source.name} has several outputs ({', '.join(sorted(found))}): name the one with "
+            "--output, or answer all of them with --input tensor and without --labels"
+        )
+    name = options.output or next(iter(found))
+    values = found[name]
+    width = int(np.prod(values.shape[1:]))
+    flat = values.ndim <= 2 or sum(size > 1 for size in values.shape[1:]) <= 1
+    if values.shape[:1] != (examples,) or not flat or values.dtype.kind != "f":
+        raise ImportModelError(
+            f"{source.name}: output {name} is {_dtype(values)} of shape {[*values.shape]} for "
+            f"{examples} examples, expected a row of floats for each; use --input tensor"
+        )
+    if not np.isfinite(values).all():
+        raise ImportModelError(f"{source.name}: output {name} is NaN or infinite for samples")
+    values = values.reshape(examples, width)
+    labels, binary = _labels(source, width, options, notes)
+    if not labels:
+        return _Answer(name, "regression", (), lambda out: _rows(out, 1))
+    logits = _are_logits(source, name, values, options, notes)
+    if binary:
+
+        def convert(out: Tensor) -> Tensor:
+            yes = tf.sigmoid(_rows(out, 1)) if logits else _rows(out, 1)
+            return tf.concat([1.0 - yes, yes], axis=1)
+
+    else:
+
+        def convert(out: Tensor) -> Tensor:
+            return tf.nn.softmax(_rows(out, width)) if logits else _rows(out, width)
+
+    return _Answer(name, "classification", labels, convert)
+
+
+def _labels(
+    source: Source, width: int, options: ImportOptions, notes: list[str]
+) -> tuple[tuple[str, ...], bool]:
+    """The labels, empty for a regression; and whether the output is the second one's share."""
+    labels = options.labels
+    if labels is None and width == 1:
+        notes.append("one number is answered; a yes-or-no classifier gets --labels NO,YES")
+        return (), False
+    if labels is None:
+        notes.append(f"classes are called 0 to {width - 1} (--labels)")
+        return tuple(map(str, range(width))), False
+    if len(set(labels)) != len(labels):
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        raise ImportModelError(f"--labels: expected different names, got {twice[0]} twice")
+    if width == 1 and len(labels) == 2:
+        return labels, True
+    if len(labels) == width and width > 1:
+        return labels, False
+    hint = ""
+    if width == len(labels) + 1:
+        hint = "; perhaps the first class is the background: add a name for it in front"
+    raise ImportModelError(
+        f"--labels: expected {max(2, width)} names, as {source.name} answers {width} "
+        f"value{'s' if width > 1 else ''} for an example, got {len(labels)}{hint}"
+    )
+
+
+def _are_logits(
+    source: Source,
+    name: str,
+    values: NDArray[Any],
+    options: ImportOptions,
+    notes: list[str],
+) -> bool:
+    low, high = float(values.min()), float(values.max())
+    shares = low >= -_SLACK and high <= 1 + _SLACK
+    if options.logits is not None:
+        if not options.logits and not shares:
+            raise ImportModelError(
+                f"{source.name}: output {name} has values from {low:.3g} to {high:.3g}, which are "
+                "no probabilities: leave out --no-logits"
+            )
+        return options.logits
+    if not shares:
+        function = "softmax" if values.shape[1] > 1 else "sigmoid"
+        notes.append(
+            f"output {name} has values from {low:.3g} to {high:.3g}: taken for logits, {function} "
+            "is added (--logits or --no-logits)"
+        )
+        return True
+    if values.shape[1] > 1 and np.abs(values.sum(axis=1) - 1).max() > _SUM_SLACK:
+        notes.append(
+            f"output {name} is within 0…1 but does not sum to 1: taken for independent "
+            "probabilities; if these are logits, add --logits"
+        )
+    return False
+
+
+def _rows(output: Tensor, width: int) -> Tensor:
+    return tf.ensure_shape(tf.cast(tf.reshape(output, [-1, width]), tf.float32), [None, width])
+
+
+def _contract(
+    name: str,
+    taken: Input,
+    answer: _Answer | None,
+    outputs: tuple[TensorSpec, ...] = (),
+) -> Contract:
+    regression = answer is not None and answer.task == "regression"
+    return Contract(
+        schema_version=SCHEMA_VERSION,
+        model=name,
+        version=1,
+        task=answer.task if answer else "tensors",
+        input=taken,
+        labels=answer.labels if answer else (),
+        metrics={},
+        created=utc_now(),
+        producer=producer(),
+        target=answer.output if answer and regression else None,
+        outputs=outputs,
+    )
+
+
+def _require_output(source: Source, wanted: str | None) -> None:
+    if wanted is not None and wanted not in source.outputs:
+        raise ImportModelError(
+            f"{source.name} has no output {wanted}; it has {', '.join(sorted(source.outputs))}"
+        )
+
+
+def _without_litert(error: object) -> str:
+    # The converter names operations as tf.Name between pages of locations in its own source.
+    missing = sorted(set(re.findall(r"\btf\.([A-Z]\w*)", str(error))))
+    why = f" ({', '.join(missing[:5])} not in LiteRT)" if missing else ""
+    return (
+        f"LiteRT cannot run this model{why}: it is published without model.tflite, and needs "
+        "TensorFlow where it is served"
+    )
+
+
+def _channels(spec: Any) -> int | None:
+    """How many channels an image of this shape has; None where it is none."""
+    if spec.shape.rank != 4:
+        return None
+    last, second = spec.shape[-1], spec.shape[1]
+    found = next((size for size in (last, second) if size in (1, 3)), None)
+    return None if found is None else int(found)
+
+
+def _sizes(spec: Any, array: NDArray[Any]) -> tuple[int | None, ...]:
+    """Of an output of one example, without the batch, as far as the signature fixes them."""
+    if spec.shape.rank is None:
+        return (None,) * (array.ndim - 1)
+    return tuple(spec.shape[1:])
+
+
+def _dtype(array: NDArray[Any]) -> str:
+    return STRING if array.dtype.kind in "OSU" else array.dtype.name
+
+
+def _shape(spec: Any) -> str:
+    return f"[{', '.join(str(size) for size in spec.shape)}]"
+
+
+__all__ = ["KINDS", "PIXELS", "PREDICT_OUTPUT", "ImportOptions", "Imported", "import_model"]

@@ -1,0 +1,194 @@
+"""`python -m rockstar_training.indexed_job`: one worker of a training Job on Kubernetes.
+
+Each pod of such a Job knows its index, from JOB_COMPLETION_INDEX, and has a name in a headless
+Service, <job>-<index>.<service>. They give `TF_CONFIG`, as tf.distribute expects it:
+https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
+
+TensorFlow waits for a missing worker silently. So workers first find each other: each listens on
+its own address until it has reached all others once; then TensorFlow takes over the port. A worker
+that looks for its peers later finds TensorFlow listening there.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import string
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+import click
+
+from rockstar_training.errors import ConfigError, TrainingError
+
+# Between two looks at a peer, and until one of them is given up.
+_PAUSE_S = 0.5
+_CONNECT_S = 2.0
+_TELL_EVERY_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class MissingWorkersError(TrainingError):
+    """Not all workers came in time; the message says which, and what was wrong with each."""
+
+
+def meet(
+    addresses: Sequence[str], index: int, patience: float, pause: Callable[[float], None]
+) -> None:
+    """Wait until every worker's address accepts connections; meanwhile one's own does.
+
+    Args:
+        addresses: HOST:PORT of each worker.
+        index: which of them this process is.
+        patience: seconds that the others may take.
+        pause: waits for seconds; time.sleep.
+
+    Raises:
+        MissingWorkersError: they took longer.
+        TrainingError: the own port is taken.
+    """
+    _, own_port = _host_and_port(addresses[index])
+    missing = dict.fromkeys(sorted(set(range(len(addresses))) - {index}), "not tried yet")
+    deadline = time.monotonic() + patience
+    told = float("-inf")
+    with contextlib.closing(_listen(own_port)):
+        while True:
+            missing = {peer: why for peer in missing if (why := _unreachable(addresses[peer]))}
+            if not missing:
+                log.info("all %d workers are there", len(addresses))
+                return
+            now = time.monotonic()
+            if now > told + _TELL_EVERY_S:
+                log.info("worker %d waits for %s", index, _described(missing, addresses))
+                told = now
+            if now > deadline:
+                raise MissingWorkersError(
+                    f"worker {index} waited {patience:g} s in vain for "
+                    f"{_described(missing, addresses)}: "
+                    "see whether these pods are scheduled and what their logs say"
+                )
+            pause(_PAUSE_S)
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        # The system accepts for us: whoever has connected knows what it wanted to know.
+        return socket.create_server(("", port), backlog=128)
+    except OSError as error:
+        raise TrainingError(f"cannot listen on this worker's port {port}: {error}") from error
+
+
+def _unreachable(address: str) -> str:
+    """Why an address does not accept connections; empty where it does."""
+    try:
+        socket.create_connection(_host_and_port(address), timeout=_CONNECT_S).close()
+    except socket.gaierror:
+        return "its name is not known yet"
+    except OSError as error:
+        return error.strerror or "no answer"
+    return ""
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def _described(missing: dict[int, str], addresses: Sequence[str]) -> str:
+    return ", ".join(f"worker {n} at {addresses[n]} ({why})" for n, why in missing.items())
+
+
+_VARIABLE = "TF_CONFIG"
+
+
+def worker_addresses(template: str, workers: int) -> list[str]:
+    """HOST:PORT of each worker, from a template such as "training-{index}.training:2222".
+
+    Raises:
+        ConfigError: the template has no {index} or does not end in a port.
+    """
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        addresses = [template.format(index=index) for index in range(workers)]
+    except (ValueError, KeyError, IndexError):
+        names, addresses = [], []
+    ports = [address.rpartition(":")[2] for address in addresses]
+    if set(names) != {"index"} or not all(_is_port(port) for port in ports):
+        raise ConfigError(
+            f"address: expected HOST:PORT with {{index}} in it, such as "
+            f"training-{{index}}.training:2222, got {template!r}"
+        )
+    return addresses
+
+
+def tf_config(addresses: list[str], index: int) -> dict[str, Any]:
+    """The TF_CONFIG of one of the workers; worker 0 is the chief, who publishes.
+
+    Raises:
+        ConfigError: there is no such worker.
+    """
+    if not 0 <= index < len(addresses):
+        raise ConfigError(
+            f"index: expected 0 to {len(addresses) - 1}, since there are {len(addresses)} workers, "
+            f"got {index}: the Job's completions and --workers must be the same number"
+        )
+    return {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+
+
+@click.command(
+    epilog="Example: python -m rockstar_training.indexed_job --workers 2 "
+    "--address 'training-{index}.training:2222' rockstar train cnn",
+    context_settings={"allow_interspersed_args": False},
+)
+@click.option("--workers", type=click.IntRange(1), required=True, help="How many train together.")
+@click.option("--address", required=True, help="HOST:PORT of each, with {index} in it.")
+@click.option(
+    "--index",
+    type=int,
+    envvar="JOB_COMPLETION_INDEX",
+    required=True,
+    help="Which of them this is; of an Indexed Job's pod the variable JOB_COMPLETION_INDEX.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds that the others may take to start.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def main(workers: int, address: str, index: int, patience: float, command: tuple[str, ...]) -> None:
+    """Set TF_CONFIG, wait for the other workers, then become COMMAND."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # The first process of a container ignores signals that it does not handle.
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        addresses = worker_addresses(address, workers)
+        document = tf_config(addresses, index)
+        meet(addresses, index, patience, time.sleep)
+    except TrainingError as error:
+        raise click.ClickException(str(error)) from error
+    environment = os.environ | {_VARIABLE: json.dumps(document)}
+    sys.stderr.flush()
+    try:
+        os.execvpe(command[0], command, environment)  # noqa: S606 - a list, without a shell
+    except OSError as error:
+        raise click.ClickException(f"cannot run {command[0]}: {error.strerror}") from error
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 2**16
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m rockstar_training.indexed_job")

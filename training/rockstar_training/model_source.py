@@ -1,0 +1,326 @@
+"""A model that others have made: a Keras file or a SavedModel, opened without running its code.
+
+A Keras file is exported to a SavedModel first, so that there is one kind of thing to publish: a
+function of named tensors. What would run code of the file's author is refused unless it is allowed:
+Lambda layers hold Python code, and the operations that read and write files act on this machine.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from rockstar_contract.contract import PREDICT_SIGNATURE
+from rockstar_training.errors import TrainingError
+from rockstar_training.tensorflow_setup import SavedModel, keras, quiet_native_log, tf
+
+_KERAS_FILES = (".keras", ".h5", ".hdf5")
+_SAVED_MODEL = "saved_model.pb"
+_CONTRACT = "contract"
+# Operations that act outside of the model; the first two are also those that TensorFlow's own
+# `saved_model_cli scan` warns of.
+_FILE_OPERATIONS = {"ReadFile", "WriteFile", "MatchingFiles"}
+# Of TensorFlow 1, before resources.
+_OLD_VARIABLES = {"Variable", "VariableV2"}
+# Python functions of the process that saved the model: nowhere else can they run.
+_PYTHON_OPERATIONS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+_OTHERS = {
+    ".pkl": "a pickle",
+    ".pickle": "a pickle",
+    ".joblib": "a pickle",
+    ".pt": "a PyTorch model",
+    ".pth": "a PyTorch model",
+    ".safetensors": "weights without a model",
+    ".onnx": "an ONNX model",
+    ".tflite": "a LiteRT file",
+    ".pb": "a graph",
+    ".ckpt": "weights without a model",
+}
+
+
+class ImportModelError(TrainingError):
+    """A model that cannot be imported; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A model as a function of named tensors.
+
+    Attributes:
+        name: of the file or folder.
+        owner: keeps variables, tables and assets; a saved module must hold it.
+        call: tensors by name to tensors by name.
+        inputs: the tf.TensorSpec of each input.
+        outputs: of each output.
+        layers: class names of a Keras model's layers; empty for a SavedModel.
+    """
+
+    name: str
+    owner: Any
+    call: Any
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    layers: tuple[str, ...] = ()
+
+
+@contextmanager
+def opened(path: Path, signature: str | None, *, allow_code: bool) -> Iterator[Source]:
+    """A model, as long as the block lasts.
+
+    Args:
+        path: a .keras or .h5 file, or a folder with a SavedModel.
+        signature: of a SavedModel; None is serving_default, or the only one.
+        allow_code: load also what can run code of the file's author.
+
+    Raises:
+        ImportModelError: there is no model, or it cannot be loaded safely.
+    """
+    if path.suffix in _KERAS_FILES and path.is_file():
+        with tempfile.TemporaryDirectory(prefix="rockstar-import-") as exported:
+            model = _keras_model(path, allow_code=allow_code)
+            try:
+                with quiet_native_log():
+                    model.export(exported, format="tf_saved_model", verbose=False)
+            except Exception as error:  # whatever the layers of a model raise
+                raise ImportModelError(f"{path} loads, but Keras cannot export it: {error}") from (
+                    error
+                )
+            layers = tuple(type(layer).__name__ for layer in getattr(model, "layers", ()))
+            yield _saved_model(Path(exported), path.name, PREDICT_SIGNATURE, layers)
+        return
+    folder = _folder_of(path)
+    _require_harmless(folder, allow_code=allow_code)
+    yield _saved_model(folder, path.name, signature, ())
+
+
+def _folder_of(path: Path) -> Path:
+    """The folder with the SavedModel: the one named, or its only version."""
+    if not path.exists():
+        raise ImportModelError(f"{path}: no such file or folder")
+    if path.is_file():
+        if path.name == _SAVED_MODEL:
+            return path.parent
+        kind = _OTHERS.get(path.suffix)
+        what = f"it is {kind}, which is not loaded here" if kind else "it is neither"
+        raise ImportModelError(
+            f"{path}: expected a .keras or .h5 file or a folder with a SavedModel; {what}. "
+            "Save the model with model.save('model.keras') or tf.saved_model.save, or train one "
+            "on your data: rockstar train --help"
+        )
+    if (path / _SAVED_MODEL).is_file():
+        return path
+    versions = [child for child in path.iterdir() if (child / _SAVED_MODEL).is_file()]
+    if len(versions) == 1:
+        return versions[0]
+    names = ", ".join(sorted(child.name for child in versions))
+    weights = next(
+        (
+            name
+            for name in ("tf_model.h5", "pytorch_model.bin", "model.safetensors")
+            if (path / name).exists()
+        ),
+        None,
+    )
+    if weights:
+        raise ImportModelError(
+            f"{path} holds {weights}, which are weights without a model. With transformers: "
+            "TFAutoModel.from_pretrained(…).save_pretrained(FOLDER, saved_model=True), then import "
+            "FOLDER/saved_model/1"
+        )
+    raise ImportModelError(
+        f"{path}: expected a folder with {_SAVED_MODEL}, got "
+        + (f"several ({names}): name one of them" if names else "none in it")
+    )
+
+
+def _keras_model(path: Path, *, allow_code: bool) -> Any:
+    if path.suffix != ".keras":
+        _require_whole_h5(path, allow_code=allow_code)
+    try:
+        return keras.saving.load_model(
+            path,
+            custom_objects={"DepthwiseConv2D": _DepthwiseConv2D} if path.suffix != ".keras" else {},
+            compile=False,
+            safe_mode=not allow_code,
+        )
+    except Exception as error:  # whatever Keras raises of what the file holds
+        said = " ".join(str(error).split())
+        if "lambda" in said.lower() and "safe_mode" in said:
+            raise _has_code(path) from error
+        raise ImportModelError(_why_not(path, said)) from error
+
+
+class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
+    """Keras 2 wrote `groups`, always 1, which Keras 3 refuses; Teachable Machine does so."""
+
+    def __init__(self, *arguments: Any, groups: int = 1, **options: Any) -> None:
+        if groups != 1:
+            raise ValueError(f"groups must be 1, got {groups}")
+        super().__init__(*arguments, **options)
+
+
+def _why_not(path: Path, said: str) -> str:
+    """Keras' reason, and what helps."""
+    start = f"{path} cannot be loaded by Keras {keras.__version__}"
+    again = (
+        "load it where it was made and save it with model.export('FOLDER') (Keras 3) or "
+        "tf.saved_model.save(model, 'FOLDER'), then import the folder"
+    )
+    # Keras wraps the reason in the whole configuration of the model.
+    said = said.rpartition("Exception encountered: ")[2].partition("Full object config")[0].strip()
+    unknown = re.search(r"(?:Could not locate class|Unknown [a-z ]+:) '?([\w>]+)", said)
+    if unknown:
+        what = f"{unknown[1]}, a layer or function of its author's own or of an older Keras"
+        return f"{start}: it has {what}; {again}"
+    if "not accessible as a zip" in said or "File not found" in said or "not a zip" in said:
+        return f"{start}: it is no .keras file, or a damaged one"
+    return f"{start}: {said[:400]}; if Keras 2 made it, {again}"
+
+
+def _require_whole_h5(path: Path, *, allow_code: bool) -> None:
+    """Look into a file before anything of it is loaded: it may hold weights alone, or code."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+    except OSError as error:
+        raise ImportModelError(f"{path} is no HDF5 file, or a damaged one: {error}") from error
+    if text is None:
+        raise ImportModelError(
+            f"{path} holds weights without a model: build the model, call "
+            "model.load_weights(…), and save it with model.save('model.keras')"
+        )
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise ImportModelError(f"{path}: its model_config is not JSON: {error}") from error
+    if not allow_code and _holds_code(config):
+        raise _has_code(path)
+
+
+def _holds_code(config: Any) -> bool:
+    if isinstance(config, dict):
+        own = config.get("class_name") in ("Lambda", "__lambda__")
+        return own or any(map(_holds_code, config.values()))
+    return isinstance(config, list) and any(map(_holds_code, config))
+
+
+def _has_code(path: Path) -> ImportModelError:
+    return ImportModelError(
+        f"{path} holds a Lambda layer, which is Python code that loading runs on this machine. If "
+        "you trust whoever made the file, add --allow-code; else have it exported as a SavedModel"
+    )
+
+
+def _require_harmless(folder: Path, *, allow_code: bool) -> None:
+    saved = SavedModel()
+    try:
+        saved.ParseFromString((folder / _SAVED_MODEL).read_bytes())
+    except (OSError, DecodeError) as error:
+        raise ImportModelError(f"{folder / _SAVED_MODEL} is damaged: {error}") from error
+    found: set[str] = set()
+    for graph in saved.meta_graphs:
+        found |= {node.op for node in graph.graph_def.node}
+        for function in graph.graph_def.library.function:
+            found |= {node.op for node in function.node_def}
+    if python := sorted(found & _PYTHON_OPERATIONS):
+        raise ImportModelError(
+            f"{folder} calls a Python function of the program that saved it ({', '.join(python)}): "
+            "no server can run that; build the model of TensorFlow operations (not tf.py_function)"
+        )
+    if not allow_code and (files := sorted(found & _FILE_OPERATIONS)):
+        raise ImportModelError(
+            f"{folder} reads or writes files of the machine that runs it ({', '.join(files)}). If "
+            "you trust whoever made it, add --allow-code"
+        )
+
+
+def _saved_model(folder: Path, name: str, signature: str | None, layers: tuple[str, ...]) -> Source:
+    graph = _meta_graph(folder)
+    tags = [*graph.meta_info_def.tags]
+    try:
+        with quiet_native_log():
+            if {node.op for node in graph.graph_def.node} & _OLD_VARIABLES:
+                return _frozen(folder, name, tags, _chosen(graph.signature_def, signature, name))
+            loaded = tf.saved_model.load(str(folder), tags=tags)
+    except ImportModelError:
+        raise
+    except Exception as error:  # TensorFlow raises ValueError, OpError, KeyError and more
+        # What TensorFlow makes of files that are not there, and of files that are cut off.
+        if isinstance(error, (FileNotFoundError, IndexError)):
+            raise ImportModelError(
+                f"{folder} lacks files, or they are cut off: copy the whole folder again, with "
+                "variables/ and assets/"
+            ) from error
+        said = " ".join(str(error).split())[:400]
+        raise ImportModelError(f"{folder} cannot be loaded as a SavedModel: {said}") from error
+    function = loaded.signatures[_chosen(loaded.signatures, signature, name)]
+    _, inputs = function.structured_input_signature
+    return Source(name, loaded, function, dict(inputs), dict(function.structured_outputs), layers)
+
+
+def _frozen(folder: Path, name: str, tags: list[str], signature: str) -> Source:
+    """A model of TensorFlow 1 with its variables made constants.
+
+    Loaded as a function, variables of TensorFlow 1 are lost when that is saved again.
+    """
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+        loaded = tf.compat.v1.saved_model.load(session, tags, str(folder))
+        definition = loaded.signature_def[signature]
+        nodes = [info.name.partition(":")[0] for info in definition.outputs.values()]
+        constants = tf.compat.v1.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), nodes
+        )
+    whole = tf.compat.v1.wrap_function(
+        lambda: tf.compat.v1.import_graph_def(constants, name=""), []
+    )
+    inputs, outputs = (
+        {key: whole.graph.get_tensor_by_name(info.name) for key, info in infos.items()}
+        for infos in (definition.inputs, definition.outputs)
+    )
+    pruned = whole.prune([*inputs.values()], [*outputs.values()])
+
+    def call(**tensors: Any) -> dict[str, Any]:
+        return dict(zip(outputs, pruned(*(tensors[key] for key in inputs)), strict=True))
+
+    taken, answered = (
+        {key: tf.TensorSpec(tensor.shape, tensor.dtype, name=key) for key, tensor in side.items()}
+        for side in (inputs, outputs)
+    )
+    return Source(name, None, call, taken, answered)
+
+
+def _meta_graph(folder: Path) -> Any:
+    """The graph for serving; where none is marked so, the one with the fewest marks."""
+    saved = SavedModel()
+    saved.ParseFromString((folder / _SAVED_MODEL).read_bytes())
+    marked = [graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags]
+    return min(marked or saved.meta_graphs, key=lambda graph: len(graph.meta_info_def.tags))
+
+
+def _chosen(found: Mapping[str, Any], wanted: str | None, name: str) -> str:
+    signatures = [key for key in found if key != _CONTRACT and not key.startswith("__")]
+    known = ", ".join(sorted(signatures))
+    if wanted is not None and wanted not in signatures:
+        raise ImportModelError(f"{name} has no signature {wanted}; it has {known or 'none'}")
+    if wanted is not None:
+        return wanted
+    if not signatures:
+        raise ImportModelError(
+            f"{name} has no signature, so nothing says what it takes. Save it with one: "
+            "tf.saved_model.save(model, 'FOLDER', signatures=tf.function(model, "
+            "input_signature=[tf.TensorSpec([None, …], tf.float32)]))"
+        )
+    if PREDICT_SIGNATURE in signatures:
+        return PREDICT_SIGNATURE
+    if len(signatures) == 1:
+        return signatures[0]
+    raise ImportModelError(f"{name} has several signatures ({known}): name one with --signature")

@@ -1,0 +1,192 @@
+"""Batches of examples as tf.data pipelines, in memory or streamed.
+
+Which examples a step gets, and how they are changed, follows from the seed and the number of the
+step alone. So training can go on at any step as if it had never stopped, and a batch is the same
+whether one device computes it or several share it. Only images of no class depend on the number of
+devices: each makes them of its own examples.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rockstar_training.augmentation import Augmentation, augment, without_class
+from rockstar_training.tensorflow_setup import Tensor, tf
+
+# Data that takes at most this much is kept in memory.
+MEMORY_LIMIT = 2**30
+# Examples that are read at once while data is brought into memory.
+_CHUNK = 1024
+
+
+class Part(Protocol):
+    """A part of a data set, as a model takes it: what is trained on, or validated with.
+
+    Attributes:
+        count: how many examples.
+        targets: int64 [count], indices of labels, or float32 [count], values to be predicted.
+    """
+
+    @property
+    def count(self) -> int: ...  # noqa: D102
+
+    @property
+    def targets(self) -> NDArray[Any]: ...  # noqa: D102
+
+    def tensors(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Examples, float32 [len(indices), *shape]; may read them from disk."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """A part that is in memory.
+
+    Attributes:
+        inputs: float32 [n, *shape].
+        targets: int64 [n] or float32 [n].
+    """
+
+    inputs: NDArray[np.float32]
+    targets: NDArray[Any]
+
+    @property
+    def count(self) -> int:
+        """How many examples."""
+        return len(self.inputs)
+
+    def tensors(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Examples, float32 [len(indices), *shape]."""
+        return self.inputs[indices]
+
+
+class Batch(NamedTuple):
+    """What one device gets of a batch.
+
+    Attributes:
+        inputs: float32 [n, *shape].
+        targets: int64 [n] or float32 [n].
+        weights: float32 [n], 1, and 0 for what only fills the batch up.
+        size: float32 [], examples of the whole batch, over all devices.
+        seed: int64 [2], of what else is random.
+        others: float32 [m, *shape], examples of no class; [0] where there are none.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor
+    size: Tensor
+    seed: Tensor
+    others: Tensor
+
+
+@dataclass(frozen=True)
+class Order:
+    """In which order examples come.
+
+    Attributes:
+        batch_size: over all devices.
+        seed: of the shuffling and all else that is random; None leaves the order as it is.
+        augmentation: random changes of images; None is none.
+    """
+
+    batch_size: int
+    seed: int | None = None
+    augmentation: Augmentation | None = None
+
+
+def in_memory(part: Part) -> Part:
+    """The part with its tensors in memory where they are small enough, else as it is."""
+    if isinstance(part, Arrays) or not part.count:
+        return part
+    example = part.tensors(np.arange(1))
+    if example.nbytes * part.count > MEMORY_LIMIT:
+        return part
+    inputs = np.empty((part.count, *example.shape[1:]), dtype=np.float32)
+    for start in range(0, part.count, _CHUNK):
+        indices = np.arange(start, min(start + _CHUNK, part.count))
+        inputs[indices] = part.tensors(indices)
+    return Arrays(inputs, part.targets)
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """Batches in which examples come, the last one perhaps smaller."""
+    return -(-count // batch_size)
+
+
+def batches(part: Part, order: Order, first_step: int, last_step: int, strategy: Any) -> Any:
+    """The batches of steps [first_step, last_step), spread over the strategy's replicas.
+
+    Args:
+        part: the examples; every epoch has each of them once.
+        order: batch size and seed.
+        first_step: counted from the very first epoch.
+        last_step: likewise.
+        strategy: a tf.distribute.Strategy.
+
+    Returns:
+        An iterable of Batch, one for each step; for a strategy of several replicas, of Batch of
+        per-replica values.
+    """
+
+    def dataset(context: Any) -> Any:
+        local = context.num_replicas_in_sync // context.num_input_pipelines
+        first_replica = context.input_pipeline_id * local
+        read = _reader(part)
+
+        def batch(number: Tensor) -> Batch:
+            replica = first_replica + number % local
+            return _batch(part.count, order, read, number // local, replica, context)
+
+        numbers = tf.data.Dataset.range(first_step * local, last_step * local)
+        return numbers.map(batch, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+    return strategy.distribute_datasets_from_function(dataset)
+
+
+def _batch(
+    count: int, order: Order, read: Any, step: Tensor, replica: Tensor, context: Any
+) -> Batch:
+    steps = steps_per_epoch(count, order.batch_size)
+    start = step % steps * order.batch_size
+    size = tf.minimum(count - start, order.batch_size)
+    # A batch that cannot be shared out evenly is filled up with its last example, of no weight.
+    share = -(-size // context.num_replicas_in_sync)
+    places = replica * share + tf.range(share, dtype=tf.int64)
+    weights = tf.cast(places < size, tf.float32)
+    places = tf.minimum(places, size - 1)
+    indices = start + places
+    seed = tf.zeros([2], tf.int64)
+    if order.seed is not None:
+        epoch = step // steps
+        indices = tf.random.experimental.index_shuffle(indices, [order.seed, epoch], count - 1)
+        seed = tf.stack([tf.constant(order.seed, tf.int64), step])
+    inputs, targets = read(indices)
+    if order.augmentation is not None:
+        shape = [order.batch_size, order.augmentation.numbers]
+        numbers = tf.random.stateless_uniform(shape, seed, -1.0, 1.0)
+        inputs = augment(inputs, tf.gather(numbers, places), order.augmentation)
+    apart = tf.stack([tf.zeros([], tf.int64), replica * 2**32])
+    others = tf.zeros([0])
+    if order.augmentation is not None and order.augmentation.others:
+        count = tf.cast(order.augmentation.others * tf.cast(share, tf.float32), tf.int64)
+        others = without_class(inputs, seed + apart, count)
+    return Batch(inputs, targets, weights, tf.cast(size, tf.float32), seed + apart, others)
+
+
+def _reader(part: Part) -> Any:
+    """Indices to tensors and targets, in TensorFlow."""
+    targets = tf.constant(part.targets)
+    if isinstance(part, Arrays):
+        inputs = tf.constant(part.inputs)
+        return lambda indices: (tf.gather(inputs, indices), tf.gather(targets, indices))
+    shape = part.tensors(np.arange(1)).shape[1:]
+
+    def read(indices: Tensor) -> tuple[Tensor, Tensor]:
+        inputs = tf.ensure_shape(
+            tf.numpy_function(part.tensors, [indices], tf.float32, stateful=False), [None, *shape]
+        )
+        return inputs, tf.gather(targets, indices)
+
+    return read

@@ -1,0 +1,176 @@
+"""TFLite metadata: what a .tflite file says of itself to phones, browsers and Netron.
+
+A FlatBuffers document in the model's own metadata, by the schema of TensorFlow Lite Support
+(metadata_schema.fbs, file identifier M001), and files appended to the model as a ZIP archive, which
+interpreters do not see. The packages that write such documents for Python either lack wheels for
+the Pythons that we support or bring all of MediaPipe.
+"""
+
+import io
+import zipfile
+from typing import Any
+
+import flatbuffers
+import msgspec
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from rockstar_contract.contract import Contract, ImageInput
+
+LABELS_FILE = "labels.txt"
+CONTRACT_NAME = "contract.json"
+
+_METADATA = "TFLITE_METADATA"
+_IDENTIFIER = b"M001"
+_PARSER = "1.0.0"
+# The schema's enumerations, as its bytes.
+_FEATURE, _IMAGE = np.uint8(1), np.uint8(2)
+_NORMALIZATION = np.uint8(1)
+_RGB, _GREY = np.int8(1), np.int8(2)
+_DESCRIPTIONS, _AXIS_LABELS = np.int8(1), np.int8(2)
+
+# A table of the schema is a tuple of its fields in order, None where one is missing; strings,
+# vectors of tables (lists), vectors of floats (arrays) and numbers (NumPy's) are its values.
+_Value = Any
+
+
+def with_metadata(content: bytes, contract: Contract) -> bytes:
+    """A model of one input and one output with metadata, labels and contract.
+
+    Args:
+        content: of a .tflite file.
+        contract: of the model; labels.txt and contract.json are taken from it.
+    """
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(_document(contract), np.uint8)
+    entry.name, entry.buffer = _METADATA, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
+    builder = flatbuffers.Builder(len(content) + 4096)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output()) + _archive(contract_files(contract))
+
+
+def packed_files(content: bytes) -> dict[str, str]:
+    """The texts of the archive at the end of a .tflite file.
+
+    Raises:
+        zipfile.BadZipFile: there is none.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+def contract_files(contract: Contract) -> dict[str, str]:
+    """The files to append: a label a line in the order of the output, and the contract."""
+    files = {CONTRACT_NAME: contract.to_json()}
+    if not contract.labels:
+        return files
+    labels = "".join(f"{' '.join(label.splitlines())}\n" for label in contract.labels)
+    return {LABELS_FILE: labels, **files}
+
+
+def _archive(files: dict[str, str]) -> bytes:
+    """Not compressed, as readers of metadata expect it, and without the time of day."""
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return memory.getvalue()
+
+
+def _document(contract: Contract) -> bytes:
+    """The ModelMetadata table."""
+    title = f"{contract.model} version {contract.version}, {contract.task}"
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in contract.metrics.items())
+    about = f"Trained on {contract.data_set.name}: {scores}" if contract.data_set else ""
+    files = [(CONTRACT_NAME, "What the model takes and answers, as JSON.", _DESCRIPTIONS)]
+    graph = (None, None, [_input(contract)], [_output(contract)])
+    builder = flatbuffers.Builder(4096)
+    root = (title, about, str(contract.version), [graph], contract.producer, None, files, _PARSER)
+    builder.Finish(_written(builder, root), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _input(contract: Contract) -> _Value:
+    """A TensorMetadata table: kind, size, normalization and limits of the input."""
+    spec = contract.encoded
+    if not isinstance(spec, ImageInput):
+        return (spec.name, _columns(contract), None, (_FEATURE, ()))
+    height, width, channels = spec.shape
+    low, high = spec.range
+    # (value - mean) / std takes 0…255 to the model's range.
+    std = 255 / (high - low)
+    options = (_floats((0 - low) * std), _floats(std))
+    image = (_GREY if channels == 1 else _RGB, (np.uint32(width), np.uint32(height)))
+    return (
+        spec.name,
+        _steps(spec),
+        None,
+        (_IMAGE, image),
+        [(_NORMALIZATION, options)],
+        (_floats(high), _floats(low)),
+    )
+
+
+def _output(contract: Contract) -> _Value:
+    """A TensorMetadata table: probabilities in the order of the labels, or a number."""
+    if not contract.labels:
+        target = f"The predicted {contract.target}."
+        return (contract.output, target, None, (_FEATURE, ()))
+    labels = (LABELS_FILE, "A label a line, in the order of the output.", _AXIS_LABELS)
+    limits = (_floats(1), _floats(0))
+    about = "The probability of each label."
+    return (contract.output, about, None, (_FEATURE, ()), None, limits, [labels])
+
+
+def _steps(spec: ImageInput) -> str:
+    steps = "; ".join(
+        " ".join(str(part) for part in msgspec.to_builtins(step).values())
+        for step in spec.preprocessing
+    )
+    low, high = spec.range
+    return (
+        f"float32 [1, {', '.join(map(str, spec.shape))}] in {low:g} to {high:g}, made of the "
+        f"pixels by these steps: {steps} ({CONTRACT_NAME} has them as JSON)"
+    )
+
+
+def _columns(contract: Contract) -> str:
+    shape = ", ".join(map(str, contract.encoded.shape))
+    return f"float32 [1, {shape}], made of a row as {CONTRACT_NAME} says"
+
+
+def _floats(*values: float) -> _Value:
+    return np.array(values, np.float32)
+
+
+def _written(builder: Any, value: _Value) -> int:
+    """Write a string, vector or table; the offset at which it lies."""
+    if isinstance(value, str):
+        return int(builder.CreateString(value))
+    if isinstance(value, np.ndarray):
+        return int(builder.CreateNumpyVector(value))
+    if isinstance(value, list):
+        offsets = [_written(builder, each) for each in value]
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return int(builder.EndVector())
+    # What a table refers to is written before it.
+    fields = [
+        field if field is None or isinstance(field, np.generic) else _written(builder, field)
+        for field in value
+    ]
+    builder.StartObject(len(fields))
+    for slot, (field, original) in enumerate(zip(fields, value, strict=True)):
+        if isinstance(original, np.uint32):
+            builder.PrependUint32Slot(slot, int(original), 0)
+        elif isinstance(original, np.uint8):
+            builder.PrependUint8Slot(slot, int(original), 0)
+        elif isinstance(original, np.int8):
+            builder.PrependInt8Slot(slot, int(original), 0)
+        elif field is not None:
+            builder.PrependUOffsetTRelativeSlot(slot, field, 0)
+    return int(builder.EndObject())
