@@ -1,7 +1,6 @@
 """Clients for the gateway (HTTP) and for TensorFlow Serving (gRPC), without TensorFlow."""
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 __version__: str
@@ -76,7 +75,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return importlib.metadata.version("rockstartf")
+        from importlib.metadata import version
+
+        return version("rockstartf")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)

@@ -22,15 +22,15 @@ def decimals(values: NDArray[Any]) -> NDArray[np.float64]:
     if values.size < _FEW:
         few = [_written(value) for value in values.ravel().tolist()]
         return np.array(few, dtype=np.float64).reshape(values.shape)
-    exact = values.astype(np.float64).ravel()
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # A signaling NaN raises the invalid flag in every operation.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        exact = values.astype(np.float64).ravel()
         exponents = np.floor(np.log10(np.abs(exact)))
-    usual = (exponents >= 8 - 22) & (exponents <= 5 + 22)  # neither 0 nor NaN nor infinite
-    powers = np.where(usual, exponents, 0).astype(np.int64)
-    short = _rounded(exact, 5 - powers)
-    with np.errstate(over="ignore"):
+        usual = (exponents >= 8 - 22) & (exponents <= 5 + 22)  # neither 0 nor NaN nor infinite
+        powers = np.where(usual, exponents, 0).astype(np.int64)
+        short = _rounded(exact, 5 - powers)
         lossy = short.astype(np.float32) != values.ravel()
-    short[lossy] = _rounded(exact[lossy], 8 - powers[lossy])
+        short[lossy] = _rounded(exact[lossy], 8 - powers[lossy])
     for index in np.flatnonzero(~usual & np.isfinite(exact) & (exact != 0)):
         short[index] = _written(float(exact[index]))
     return short.reshape(values.shape)
@@ -39,8 +39,7 @@ def decimals(values: NDArray[Any]) -> NDArray[np.float64]:
 def _rounded(values: NDArray[np.float64], digits: NDArray[np.int64]) -> NDArray[np.float64]:
     """Values rounded to so many digits after the point, or, where negative, before it."""
     up, down = _POWERS[np.maximum(digits, 0)], _POWERS[np.maximum(-digits, 0)]
-    with np.errstate(invalid="ignore"):
-        rounded: NDArray[np.float64] = np.rint(values * up / down) / up * down
+    rounded: NDArray[np.float64] = np.rint(values * up / down) / up * down
     return rounded
 
 

@@ -38,6 +38,7 @@ def same(left: Any, right: Any) -> None:
     if left.dtype == object:
         assert left.tolist() == right.tolist()
     else:
-        nan_left, nan_right = left != left, right != right
+        with np.errstate(invalid="ignore"):  # signaling NaNs
+            nan_left, nan_right = left != left, right != right
         np.testing.assert_array_equal(nan_left, nan_right)
         assert np.where(nan_left, 0, left).tobytes() == np.where(nan_right, 0, right).tobytes()

@@ -83,7 +83,7 @@ def test_the_top_lists_every_command_and_the_exit_codes():
 def imported(*arguments: str) -> set[str]:
     """The heavy modules that a call of the command imports."""
     code = (
-        "import sys, rockstar\n"
+        "import sys, rockstar_cli.__main__ as rockstar\n"
         f"sys.argv = ['rockstar', *{arguments!r}]\n"
         "try: rockstar.main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"

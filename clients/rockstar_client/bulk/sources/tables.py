@@ -33,7 +33,8 @@ Record = list[str] | InvalidInputError
 def row_items(path: str) -> Iterator[Item]:
     """Each row of a CSV file, named FILE:ROW, counted from 1 without the header.
 
-    The file may be compressed with gzip, and is read as `read_table` reads it. A row that cannot be read is an item that fails, and so is a file without a usable header.
+    The file may be compressed with gzip, and is read as `read_table` reads it. A row that cannot
+    be read is an item that fails, and so is a file without a usable header.
     """
     try:
         with open(path, "rb") as raw:
