@@ -27,7 +27,7 @@ print(clients.Client.__name__, rockstar_client.HttpClient.__name__, rockstar_cli
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+    folder: Path = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "uv", "build", "--wheel", "--quiet", f"--out-dir={folder}"]
     done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True)
     if done.returncode:
