@@ -19,7 +19,6 @@ import orjson
 from benchmarks.stages import Stages
 from rockstar_serving.model_server import command as program
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.rest_api import service
 from rockstar_serving.model_server.rest_api.channel import Channel
 from tfs_api import json_document, json_response, json_tensors, json_values
 
@@ -37,7 +36,6 @@ def main() -> int:
 def _measure(profile: TextIO) -> None:
     stages = Stages()
     stages.wrap(Channel, "handle_read", "receive")
-    stages.wrap(service, "read_body", "receive")
     # These two do nothing but call simdjson.
     stages.wrap(json_document, "_parse_quickly", LIBRARY)
     stages.wrap(json_values, "_buffers", LIBRARY)

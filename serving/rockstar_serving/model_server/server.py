@@ -52,7 +52,7 @@ class ModelServer:
             load: makes engines of version folders; none: as the options say.
         """
         self._options = options
-        self._monitoring = _monitoring(options.monitoring, options.rest)
+        self._monitoring = _monitoring(options.monitoring)
         self._observer = self._monitoring.metrics if self._monitoring else None
         load = load or loader(options, self._observer)
         self._manager = Manager(options.models, load, options.load)
@@ -173,14 +173,12 @@ class ModelServer:
         if options.port is None:
             return None
         # Not for every server: its libraries take a sixth of the start.
+        from rockstar_serving.model_server.rest import RestApi
         from rockstar_serving.model_server.rest_api.server import RestServer
-        from rockstar_serving.model_server.rest_api.service import RestService
 
         where = join(host, options.port)
         listener = _bound("--rest_api_port", where, partial(bind, host, options.port))
-        service = RestService(self._core, options)
-        app = self._monitoring.around(service) if self._monitoring else service
-        server = RestServer(app, listener, options)
+        server = RestServer(RestApi(self._core, options, self._monitoring), listener, options)
         self.rest_port = server.port
         return server
 
@@ -188,13 +186,13 @@ class ModelServer:
         return None if port is None else reachable(self._options.host, port)
 
 
-def _monitoring(options: MonitoringOptions, rest: RestOptions) -> "Monitoring | None":
+def _monitoring(options: MonitoringOptions) -> "Monitoring | None":
     if options.path is None:
         return None
     # Not for every server: its library takes a twentieth of the start.
     from rockstar_serving.model_server.monitoring.endpoint import Monitoring
 
-    return Monitoring(options.path, rest.timeout_seconds)
+    return Monitoring(options.path)
 
 
 def _watcher(manager: Manager, options: LoadOptions) -> ConfigFileWatcher | None:

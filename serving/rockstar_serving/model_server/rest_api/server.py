@@ -11,9 +11,10 @@ from typing import Any
 from waitress.server import create_server
 
 from rockstar_serving.model_server.options import RestOptions
+from rockstar_serving.model_server.rest import RestApi
 from rockstar_serving.model_server.rest_api.channel import Channel
-from rockstar_serving.model_server.rest_api.cors import CORS_HEADERS
 from rockstar_serving.model_server.rest_api.watch import Watch
+from rockstar_serving.model_server.rest_api.wsgi import wsgi_app
 
 # How long no request may have been seen before kept-alive connections are closed.
 _QUIET_SECONDS = 0.1
@@ -39,14 +40,12 @@ def connection_limit() -> int:
 
 
 class RestServer:
-    """Serves a WSGI application on a bound socket, in threads of its own."""
+    """Serves the REST API on a bound socket, in threads of its own."""
 
-    def __init__(
-        self, app: Callable[..., Any], listener: socket.socket, options: RestOptions
-    ) -> None:
+    def __init__(self, api: RestApi, listener: socket.socket, options: RestOptions) -> None:
         self.port: int = listener.getsockname()[1]
         server: Any = create_server(
-            app,
+            wsgi_app(api),
             sockets=[listener],
             threads=options.threads,
             max_request_body_size=options.max_body_bytes + 1,  # waitress refuses this size itself
@@ -61,7 +60,7 @@ class RestServer:
         server.channel_class = Channel
         server.stopping = False
         server.changes = threading.Condition()
-        server.error_headers = CORS_HEADERS if options.cors else []
+        server.error_headers = list(api.cors_headers)
         self._server = server
         self._watch = Watch(options.timeout_seconds) if options.timeout_seconds else None
         if self._watch is not None:

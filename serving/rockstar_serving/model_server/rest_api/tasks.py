@@ -5,8 +5,8 @@ from typing import Any
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error, InternalServerError, RequestEntityTooLarge
 
-from rockstar_serving.model_server.rest_api.bodies import too_large
-from rockstar_serving.model_server.rest_api.service import RECEIVED_KEY
+from rockstar_serving.model_server.rest import BodyTooLargeError
+from rockstar_serving.model_server.rest_api.wsgi import RECEIVED_KEY
 from tfs_api.rest_answers import error_json
 from tfs_api.status import HTTP_STATUS, Code
 
@@ -66,7 +66,7 @@ class JsonErrorTask(_Answering, ErrorTask):
         error = self.request.error
         if isinstance(error, RequestEntityTooLarge):
             self.channel.drains = True
-            message = too_large(self.channel.adj.max_request_body_size - 1)
+            message = BodyTooLargeError(self.channel.adj.max_request_body_size - 1).message
         elif isinstance(error, InternalServerError):
             message = "internal error"
         elif isinstance(error, TooLateError):

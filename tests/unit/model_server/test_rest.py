@@ -1,4 +1,4 @@
-"""REST: what is asked, what is answered."""
+"""Requests and responses of the REST API."""
 
 import gzip
 import json
@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from werkzeug.test import Client
 
 from rockstar_serving.model_server.deadline import Deadline
 from rockstar_serving.model_server.inference.core import Core
 from rockstar_serving.model_server.models.config import All, ModelConfig
 from rockstar_serving.model_server.models.manager import Manager
 from rockstar_serving.model_server.options import LoadOptions, RestOptions
-from rockstar_serving.model_server.rest_api.service import RECEIVED_KEY, RestService
+from rockstar_serving.model_server.rest import RestApi
+from tests.examples_engine import load_examples_engine
 from tests.fake_engine import FakeLoader, add_version
+from tests.rest_client import RestClient
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def core(tmp_path: Path, loader: FakeLoader) -> Iterator[Core]:
 
 
 @pytest.fixture
-def client(core: Core) -> Client:
-    return Client(RestService(core))
+def client(core: Core) -> RestClient:
+    return RestClient(RestApi(core))
 
 
 @pytest.mark.parametrize(
@@ -71,13 +72,12 @@ def client(core: Core) -> Client:
         ),
     ],
 )
-def test_predict(client: Client, path: str, body: Any, answer: Any) -> None:
+def test_predict(client: RestClient, path: str, body: Any, answer: Any) -> None:
     response = client.post(f"/v1/models/{path}:predict", json=body)
     assert (response.status_code, response.json) == (200, answer)
-    assert response.content_type == "application/json"
 
 
-def test_status(client: Client, tmp_path: Path) -> None:
+def test_status(client: RestClient, tmp_path: Path) -> None:
     fine = {"error_code": "OK", "error_message": ""}
     broken = {
         "error_code": "FAILED_PRECONDITION",
@@ -96,8 +96,8 @@ def test_status(client: Client, tmp_path: Path) -> None:
     assert client.get("/v1/models/m/labels/stable").json == every
 
 
-def test_metadata(client: Client) -> None:
-    answer: Any = client.get("/v1/models/m/labels/stable/metadata").json
+def test_metadata(client: RestClient) -> None:
+    answer = client.get("/v1/models/m/labels/stable/metadata").json
     assert answer["model_spec"] == {"name": "m", "signature_name": "", "version": "1"}
     signatures = answer["metadata"]["signature_def"]["signature_def"]
     assert set(signatures) == {"serving_default", "sum", "echo", "fail"}
@@ -193,18 +193,20 @@ def test_metadata(client: Client) -> None:
         ),
     ],
 )
-def test_errors(client: Client, method: str, path: str, body: Any, status: int, error: str) -> None:
+def test_errors(
+    client: RestClient, method: str, path: str, body: Any, status: int, error: str
+) -> None:
     data = None if body is None else json.dumps(body)
     response = client.open(path, method=method, data=data)
     assert (response.status_code, response.json) == (status, {"error": error})
 
 
-def test_an_internal_error_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_is_logged(client: RestClient, caplog: pytest.LogCaptureFixture) -> None:
     client.post("/v1/models/m:predict", json={"signature_name": "fail", "inputs": [1]})
     assert "secret of the engine room" in caplog.text
 
 
-def test_answers_look_as_tensorflow_servings(client: Client) -> None:
+def test_answers_look_as_tensorflow_servings(client: RestClient) -> None:
     assert client.get("/v1/models/m/versions/1").text == (
         '{\n "model_version_status": [\n  {\n   "version": "1",\n   "state": "AVAILABLE",\n'
         '   "status": {\n    "error_code": "OK",\n    "error_message": ""\n   }\n  }\n ]\n}\n'
@@ -216,23 +218,16 @@ def test_answers_look_as_tensorflow_servings(client: Client) -> None:
     assert metadata.endswith("}\n}\n}\n")
 
 
-def test_head_is_answered_without_a_body(client: Client) -> None:
-    response = client.head("/v1/models/m")
-    assert (response.status_code, response.data) == (400, b"")
-    assert int(response.headers["Content-Length"]) > 0
-
-
-def test_names_in_urls_are_decoded(client: Client) -> None:
+def test_names_in_urls_are_decoded(client: RestClient) -> None:
     assert client.get("/v1/models/%6D").status_code == 200
     response = client.post("/v1/models/%C3%A9%2F:predict", data=b"{}")
     assert response.json == {"error": "Servable not found for request: Latest(é/)"}
 
 
-def test_gzip(client: Client) -> None:
+def test_gzip(client: RestClient) -> None:
     body = gzip.compress(b'{"instances": [[1, 2]]}')
-    response = client.post("/v1/models/m:predict", data=body, headers={"Content-Encoding": "gzip"})
+    response = client.post("/v1/models/m:predict", data=body, encoding="gzip")
     assert response.json == {"predictions": [[2, 4]]}
-    assert "Content-Encoding" not in response.headers
 
 
 CORS = {
@@ -256,34 +251,176 @@ CORS = {
 def test_pages_of_other_origins(
     core: Core, cors: bool, expected: Any, method: str, path: str, origin: str, status: int
 ) -> None:
-    client = Client(RestService(core, RestOptions(cors=cors)))
-    response = client.open(path, method=method, headers={"Origin": origin} if origin else {})
+    client = RestClient(RestApi(core, RestOptions(cors=cors)))
+    response = client.open(path, method=method, origin=origin)
     assert response.status_code == status
-    found = {name: value for name, value in response.headers if name.startswith("Access-Control")}
+    found = {
+        name: value for name, value in response.headers.items() if name.startswith("Access-Control")
+    }
     assert found == expected
     if status == 200:
         assert bool(response.data) == (method == "GET")
     else:
-        assert "error" in (response.json or {})
+        assert "error" in response.json
 
 
 def test_a_request_that_waited_too_long_is_not_begun(core: Core, loader: FakeLoader) -> None:
-    client = Client(RestService(core, RestOptions(timeout_seconds=30.0)))
-    long_ago = {RECEIVED_KEY: Deadline.after(-31).moment}
-    response = client.post(
-        "/v1/models/m:predict", json={"inputs": [[1, 2]]}, environ_overrides=long_ago
-    )
+    client = RestClient(RestApi(core, RestOptions(timeout_seconds=30.0)))
+    long_ago = Deadline.after(-31).moment
+    response = client.post("/v1/models/m:predict", json={"inputs": [[1, 2]]}, received_at=long_ago)
     assert response.status_code == 504
     assert response.json == {"error": "the deadline passed before the model was run"}
     assert not loader.engines[2].entered.is_set()
 
 
-def test_a_body_that_is_too_large_when_inflated(core: Core) -> None:
-    client = Client(RestService(core, RestOptions(max_body_bytes=10)))
-    response = client.post(
-        "/v1/models/m:predict",
-        data=gzip.compress(b"[" * 11),
-        headers={"Content-Encoding": "gzip"},
-    )
+LIMIT = 1000
+BODY = b'{"instances": [[1, 2]]}'
+
+
+@pytest.fixture
+def limited(core: Core) -> RestClient:
+    return RestClient(RestApi(core, RestOptions(max_body_bytes=LIMIT)))
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (BODY, "identity"),
+        (gzip.compress(BODY, mtime=0), "gzip"),
+        (gzip.compress(BODY, mtime=0), "x-gzip"),
+        (gzip.compress(BODY.ljust(LIMIT)), "gzip"),
+    ],
+)
+def test_encodings_of_bodies(limited: RestClient, body: bytes, encoding: str) -> None:
+    response = limited.post("/v1/models/m:predict", data=body, encoding=encoding)
+    assert response.json == {"predictions": [[2, 4]]}
+
+
+def test_a_bomb_is_not_inflated(limited: RestClient) -> None:
+    bomb = gzip.compress(b"0" * 10_000_000)
+    response = limited.post("/v1/models/m:predict", data=bomb, encoding="gzip")
     assert response.status_code == 413
-    assert "longer than 10 bytes" in (response.json or {})["error"]
+    error = response.json["error"]
+    assert "longer than 1000 bytes" in error
+    assert "--rest_api_max_body_bytes" in error
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (BODY, "says gzip, the body is none"),
+        (b"", "ends too early"),
+        (gzip.compress(BODY, mtime=0)[:-9], "ends too early"),
+    ],
+)
+def test_bodies_that_are_not_gzip(limited: RestClient, body: bytes, message: str) -> None:
+    response = limited.post("/v1/models/m:predict", data=body, encoding="gzip")
+    assert response.status_code == 400
+    assert message in response.json["error"]
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Iterator[RestClient]:
+    """A client of a model that classifies and regresses."""
+    add_version(tmp_path / "m", 1)
+    config = ModelConfig("m", tmp_path / "m", labels={"stable": 1})
+    manager = Manager(
+        [config],
+        load_examples_engine,
+        LoadOptions(poll_seconds=0, allow_labels_for_unavailable=True),
+    )
+    manager.start()
+    yield RestClient(RestApi(Core(manager)))
+    manager.stop()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "results"),
+    [
+        ("m:classify", {"examples": [{"x": 0.1}]}, [[["cold", -0.1], ["warm", 0.1]]]),
+        (
+            "m/versions/1:classify",
+            {"signature_name": "scores", "examples": [{"x": 2.0}, {"x": [0.0]}]},
+            [[["", -2.0], ["", 2.0]], [["", 0.0], ["", 0.0]]],
+        ),
+        (
+            "m/labels/stable:classify",
+            {"signature_name": "labels", "examples": [{"x": 0.1}]},
+            [[["cold", 0.0], ["warm", 0.0]]],
+        ),
+        (
+            "m:regress",
+            {"signature_name": "regress", "examples": [{"x": 0.1}, {"x": 1e30}]},
+            [0.1, 1e30],
+        ),
+        (
+            "m:regress",
+            {"signature_name": "regress", "context": {"x": 7.0}, "examples": [{}, {"x": 1.5}]},
+            [7.0, 1.5],
+        ),
+        ("M:CLASSIFY".lower(), {"examples": [{"x": 1.0}]}, [[["cold", -1.0], ["warm", 1.0]]]),
+    ],
+)
+def test_classify_and_regress(examples: RestClient, path: str, body: Any, results: Any) -> None:
+    response = examples.post(f"/v1/models/{path}", json=body)
+    assert (response.status_code, response.json) == (200, {"results": results})
+
+
+def test_whole_results_stay_decimals(examples: RestClient) -> None:
+    body = {"signature_name": "regress", "examples": [{"x": 3.0}]}
+    assert b"3.0" in examples.post("/v1/models/m:regress", json=body).data
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_results_that_are_not_finite(examples: RestClient, value: str) -> None:
+    body = f'{{"signature_name": "regress", "examples": [{{"x": {value}}}]}}'
+    assert value.encode() in examples.post("/v1/models/m:regress", data=body).data
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "error"),
+    [
+        ("m:classify", {"examples": []}, 400, "'examples' value is an empty array"),
+        ("m:regress", {"instances": [1]}, 400, "key 'examples' is expected and was not found"),
+        # The body is read before the model is looked for.
+        ("x:classify", {}, 400, "key 'examples' is expected and was not found"),
+        (
+            "x:classify",
+            {"examples": [{}]},
+            404,
+            "Servable not found for request: Latest(x)",
+        ),
+        (
+            "m/versions/7:regress",
+            {"examples": [{}]},
+            404,
+            "Servable not found for request: Specific(m, 7)",
+        ),
+        (
+            "m/labels/beta:regress",
+            {"examples": [{}]},
+            400,
+            "Unrecognized servable version label: beta",
+        ),
+        (
+            "m:classify",
+            {"signature_name": "s", "examples": [{}]},
+            400,
+            "No signature was found with the name: s",
+        ),
+        ("m:regress", {"examples": [{"x": 1.0}]}, 400, "Expected one output Tensor."),
+        ("m:classify", {"examples": [{"x": 1}]}, 400, "feature x has 0 values"),
+        (
+            "m:classify",
+            {"examples": [{"x": [1.5, 1]}]},
+            400,
+            "Unexpected element type in feature: x expecting type: float",
+        ),
+    ],
+)
+def test_errors_of_classify_and_regress(
+    examples: RestClient, path: str, body: Any, status: int, error: str
+) -> None:
+    response = examples.post(f"/v1/models/{path}", json=body)
+    assert response.status_code == status
+    assert response.json["error"].endswith(error)

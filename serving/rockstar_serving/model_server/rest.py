@@ -1,0 +1,183 @@
+"""The REST API: turns HTTP requests into calls of the core, whatever server receives them.
+
+URLs, bodies and statuses are those of TensorFlow Serving's `http_rest_api_handler.cc`.
+"""
+
+import logging
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.inference.core import Core
+from rockstar_serving.model_server.inference.examples import ExamplesQuery
+from rockstar_serving.model_server.inference.examples_request import examples_of
+from rockstar_serving.model_server.inference.predict import PredictQuery, SignatureNotFoundError
+from rockstar_serving.model_server.options import RestOptions
+from tfs_api import json_examples, json_response, json_results, json_tensors
+from tfs_api.gzip_body import inflate, is_gzip
+from tfs_api.rest_answers import VersionState, error_json, metadata_json, status_json
+from tfs_api.rest_routes import Action, Route, path_of, route
+from tfs_api.signature import signature_def_map
+from tfs_api.status import HTTP_STATUS, Code, StatusError
+
+if TYPE_CHECKING:
+    from rockstar_serving.model_server.monitoring.endpoint import Monitoring
+
+log = logging.getLogger(__name__)
+
+CORS_HEADERS = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "POST, GET"),
+    ("Access-Control-Allow-Headers", "Content-Type"),
+)
+_JSON = ("Content-Type", "application/json")
+# TensorFlow Serving counts these requests, but under no API.
+_WITHOUT_API = (Action.STATUS, Action.METADATA)
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class RestRequest:
+    """A request whose body has arrived.
+
+    Attributes:
+        uri: path and query as sent, as Latin-1; it may name the host too.
+        content_encoding: the header of that name.
+        origin: the header of that name.
+        received_at: when the body was complete, on the clock of time.monotonic().
+    """
+
+    method: str
+    uri: str
+    body: bytes | memoryview = b""
+    content_encoding: str = ""
+    origin: str = ""
+    received_at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True)
+class RestResponse:
+    """A response without the headers that the HTTP server adds."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class BodyTooLargeError(StatusError):
+    """The body has more bytes than the server accepts: HTTP status 413."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(
+            Code.INVALID_ARGUMENT,
+            f"the body is longer than {max_bytes} bytes: send fewer instances at once, or start "
+            "the server with a larger --rest_api_max_body_bytes",
+        )
+
+
+class RestApi:
+    """Responds to requests; safe to call from many threads."""
+
+    def __init__(
+        self,
+        core: Core,
+        options: RestOptions = RestOptions(),  # noqa: B008 (frozen)
+        monitoring: "Monitoring | None" = None,
+    ) -> None:
+        """Make the API.
+
+        Args:
+            core: that runs the models.
+            options: limits and headers.
+            monitoring: counts requests and has a page of its own, if given.
+        """
+        self._core = core
+        self._max_body_bytes = options.max_body_bytes
+        self._timeout_seconds = options.timeout_seconds
+        self._monitoring = monitoring
+        self.cors_headers: Headers = CORS_HEADERS if options.cors else ()
+        self._headers = (_JSON, *self.cors_headers)
+
+    def respond(self, request: RestRequest) -> RestResponse:
+        """Run one request; errors become responses."""
+        method, path = request.method, path_of(request.uri)
+        monitoring = self._monitoring
+        if monitoring is not None and unquote(path.partition("?")[0]) == monitoring.path:
+            return RestResponse(
+                200, (("Content-Type", monitoring.content_type),), monitoring.page()
+            )
+        started = time.perf_counter()
+        found: Route | None = None
+        code, headers = Code.OK, self._headers
+        try:
+            if method == "OPTIONS" and path.lower().startswith("/v1/"):
+                # A browser's CORS preflight.
+                if not re.search("https?://", request.origin):
+                    raise StatusError(
+                        Code.FAILED_PRECONDITION, "Origin header is missing in CORS preflight"
+                    )
+                body, headers = b"", self.cors_headers
+            else:
+                found = route(method, path)
+                body = self._run(found, request)
+            status = 200
+        except StatusError as error:
+            body, code, status = error_json(error.message), error.code, HTTP_STATUS[error.code]
+            if isinstance(error, BodyTooLargeError):
+                status = 413
+        except Exception:
+            log.exception("%s %s failed", method, path)
+            body, code, status = error_json("internal error"), Code.INTERNAL, 500
+        if monitoring is not None and path.lower().startswith("/v1/") and method != "OPTIONS":
+            api = found.action.value if found and found.action not in _WITHOUT_API else ""
+            if time.monotonic() - request.received_at > (self._timeout_seconds or float("inf")):
+                code = Code.DEADLINE_EXCEEDED  # the caller got this error meanwhile
+            seconds = time.perf_counter() - started
+            monitoring.metrics.request(found.ref.name if found else "", api, "REST", code, seconds)
+        return RestResponse(status, headers, body)
+
+    def _run(self, found: Route, request: RestRequest) -> bytes:
+        ref = found.ref
+        if found.action is Action.STATUS:
+            return status_json(
+                VersionState(each.version, each.state.name, each.code, each.message)
+                for each in self._core.status(ref)
+            )
+        if found.action is Action.METADATA:
+            metadata = self._core.metadata(ref)
+            return metadata_json(ref.name, metadata.version, signature_def_map(metadata.signatures))
+        body: bytes | memoryview = request.body
+        if is_gzip(request.content_encoding):
+            inflated = inflate(body, self._max_body_bytes)
+            if inflated is None:
+                raise BodyTooLargeError(self._max_body_bytes)
+            body = inflated
+        deadline = NO_DEADLINE
+        if self._timeout_seconds is not None:
+            deadline = Deadline(request.received_at + self._timeout_seconds)
+        deadline.check()
+        if found.action is Action.PREDICT:
+            parsed = json_tensors.parse_request(body)
+            query = PredictQuery(
+                lambda signature: json_tensors.feeds(parsed, signature),
+                parsed.signature_name,
+                deadline=deadline,
+            )
+            try:
+                _, prediction = self._core.predict(ref, query)
+            except SignatureNotFoundError as error:
+                raise json_tensors.signature_not_found(error.signature_name) from error
+            return json_response.response(prediction.outputs, by_row=parsed.by_row)
+        examples = json_examples.parse_request(body)
+        examples_query = ExamplesQuery(
+            examples_of(examples.input), examples.signature_name, deadline
+        )
+        if found.action is Action.CLASSIFY:
+            _, classes = self._core.classify(ref, examples_query)
+            return json_results.classification(classes.labels, classes.scores)
+        _, values = self._core.regress(ref, examples_query)
+        return json_results.regression(values.values)
