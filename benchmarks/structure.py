@@ -1,0 +1,305 @@
+"""How many files the product has, and how many of them one prediction enters.
+
+    python -m benchmarks.structure --models demo/models --image demo/samples/7.png
+
+A switch is a call of a function in another file than that of the call before it in the same thread.
+Only the product's own files count, without generated code. Each path is taken once before it is
+traced. The processor time is that of the application alone, called in a loop without a server.
+"""
+
+import ast
+import io
+import statistics
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import grpc
+import numpy as np
+import orjson
+from werkzeug.serving import make_server
+
+from rockstar_client import HttpClient
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.options import (
+    EngineOptions,
+    LoadOptions,
+    ServerOptions,
+)
+from rockstar_serving.model_server.server import ModelServer
+from tfs_api.services import PREDICT
+from tfs_api.tensors import to_proto
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("contract", "training", "serving", "clients", "commandline")
+SMALL = 60
+LOOPS, ROUNDS = 500, 9
+SHAPE = (1, 28, 28, 1)
+
+
+class Trace:
+    """The product's files that calls enter, as a profile function: see sys.setprofile.
+
+    Attributes:
+        files: relative paths, in the order in which they are entered.
+        switches: how often a call enters another file than the call before it in its thread.
+        active: whether calls count.
+    """
+
+    def __init__(self) -> None:
+        self._product = {str(path): str(path.relative_to(ROOT)) for path in product_files()}
+        self.start("")
+        self.active = False
+
+    def start(self, folder: str) -> None:
+        """Begin anew, with the files below one folder only."""
+        self.files: list[str] = []
+        self.switches = 0
+        self._last: dict[int, str] = {}
+        self._folder = folder
+        self.active = True
+
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
+        """Note a call."""
+        if not self.active or event != "call":
+            return
+        file = self._product.get(frame.f_code.co_filename, "")
+        if not file or not file.startswith(self._folder):
+            return
+        thread = threading.get_ident()
+        if file != self._last.get(thread):
+            self.switches += thread in self._last
+            self._last[thread] = file
+        if file not in self.files:
+            self.files.append(file)
+
+
+def product_files() -> list[Path]:
+    """The product's Python files, without generated code."""
+    found = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    return sorted(path for path in found if not path.stem.endswith("_pb2"))
+
+
+def small_files() -> list[str]:
+    """Files under 60 lines that exactly one other file imports."""
+    files = product_files()
+    modules = {_module(path): path for path in files}
+    importers: dict[Path, set[Path]] = {path: set() for path in files}
+    for path in files:
+        for name in _imported(path):
+            target = modules.get(name) or modules.get(name.rpartition(".")[0])
+            if target is not None and target != path:
+                importers[target].add(path)
+    return [
+        str(path.relative_to(ROOT))
+        for path in files
+        if path.name not in ("__init__.py", "__main__.py")
+        and len(path.read_text().splitlines()) < SMALL
+        and len(importers[path]) == 1
+    ]
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts[1:]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@contextmanager
+def application(models: Path, name: str, upstream: int | None) -> Iterator[Any]:
+    """The gateway's application, which runs the model itself.
+
+    Args:
+        models: folder with the model's folder.
+        name: of the model.
+        upstream: port of a model server that serves it too.
+    """
+    config_file = models / "structure.config"
+    config_file.write_text(
+        f'model_config_list {{ config {{ name: "{name}" base_path: "{(models / name).resolve()}" '
+        'model_platform: "tensorflow" } }'
+    )
+    try:
+        yield create_app(
+            GatewayConfig(
+                upstream=f"127.0.0.1:{upstream}",
+                models=(name,),
+                models_config=str(config_file),
+                access_log=True,
+            )
+        )
+    finally:
+        config_file.unlink()
+
+
+def image_prediction(app: Any, name: str, image: bytes) -> Callable[[], None]:
+    """A call that has the application predict one PNG."""
+
+    def predict() -> None:
+        environ = {
+            "REQUEST_METHOD": "POST",
+            "SCRIPT_NAME": "",
+            "PATH_INFO": f"/predict/{name}",
+            "QUERY_STRING": "",
+            "CONTENT_TYPE": "image/png",
+            "CONTENT_LENGTH": str(len(image)),
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "REMOTE_ADDR": "127.0.0.1",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(image),
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        statuses: list[str] = []
+        response = app.wsgi_app(environ, lambda status, _headers: statuses.append(status))
+        body = b"".join(response)
+        getattr(response, "close", lambda: None)()
+        assert statuses == ["200 OK"], (statuses, body)  # noqa: S101
+
+    return predict
+
+
+def count(trace: Trace, call: Callable[[], None], folder: str = "") -> str:
+    """Files and switches of a second call, as a cell of the table."""
+    call()
+    trace.start(folder)
+    sys.setprofile(trace)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+        trace.active = False
+    return f"{len(trace.files)} files, {trace.switches} switches"
+
+
+@contextmanager
+def http_server(app: Any) -> Iterator[str]:
+    """The base URL of a server of the application."""
+    server = make_server("127.0.0.1", 0, app)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def model_server(models: Path, name: str) -> Iterator[ModelServer]:
+    """A model server in this process."""
+    options = ServerOptions(
+        models=(ModelConfig(name, models / name),),
+        engine=EngineOptions(prefer_tflite=True),
+        load=LoadOptions(poll_seconds=0),  # its thread would be traced too
+    )
+    with ModelServer(options) as server:
+        yield server
+
+
+def grpc_prediction(port: int | None, name: str) -> Callable[[], None]:
+    """A call of Predict with one image of zeros."""
+    request = PREDICT.request()
+    request.model_spec.name = name
+    request.inputs["image"].CopyFrom(to_proto(np.zeros(SHAPE, np.float32)))
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    call: Any = channel.unary_unary(PREDICT.path)
+    content = request.SerializeToString()
+    return lambda: (call(content), None)[1]
+
+
+def rest_prediction(port: int | None, name: str) -> Callable[[], None]:
+    """The same over REST."""
+    body = orjson.dumps({"instances": np.zeros(SHAPE).tolist()})
+    url = f"http://127.0.0.1:{port}/v1/models/{name}:predict"
+
+    def predict() -> None:
+        with urllib.request.urlopen(url, body) as response:
+            response.read()
+
+    return predict
+
+
+def cpu_milliseconds(call: Callable[[], None]) -> float:
+    """Processor time of all threads of this process for a call: the median of several loops."""
+    found = []
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        for _ in range(LOOPS):
+            call()
+        found.append((time.process_time() - started) / LOOPS * 1000)
+    return statistics.median(found)
+
+
+@click.command()
+@click.option("--models", default="demo/models", type=click.Path(exists=True, path_type=Path))
+@click.option("--image", default="demo/samples/7.png", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", default="cnn", help="An image classifier of one input.")
+@click.option("--files", "show_files", is_flag=True, help="List the files that each path enters.")
+def main(models: Path, image: Path, model: str, show_files: bool) -> None:
+    """Measure and print a table."""
+    sources = product_files()
+    lines = sum(len(path.read_text().splitlines()) for path in sources)
+    rows = {
+        "product Python files": f"{len(sources):,}",
+        "product lines": f"{lines:,}",
+        f"files under {SMALL} lines imported by exactly one other file": str(len(small_files())),
+    }
+    trace = Trace()
+    threading.setprofile(trace)  # for threads to come
+    entered: dict[str, list[str]] = {}
+
+    def measure(row: str, call: Callable[[], None], folder: str = "") -> None:
+        rows[row] = count(trace, call, folder)
+        entered[row] = list(trace.files)
+
+    content = image.read_bytes()
+    with model_server(models, model) as server:
+        measure("gRPC Predict", grpc_prediction(server.grpc_port, model))
+        measure("REST predict", rest_prediction(server.rest_port, model))
+        with application(models, model, server.grpc_port) as app:
+            measure("image prediction, gateway to model", image_prediction(app, model, content))
+            with http_server(app) as url, HttpClient(url) as client:
+                measure(
+                    "HttpClient.predict",
+                    lambda: (client.predict(model, content), None)[1],
+                    "clients/",
+                )
+        threading.setprofile(None)
+        # A thread keeps the profile function that it started with.
+        with application(models, model, server.grpc_port) as app:
+            milliseconds = cpu_milliseconds(image_prediction(app, model, content))
+            rows["CPU of an image prediction in the application"] = f"{milliseconds:.2f} ms"
+    width = max(map(len, rows))
+    for row, cell in rows.items():
+        click.echo(f"{row:{width}}  {cell}")
+        if show_files:
+            click.echo("".join(f"  {file}\n" for file in entered.get(row, ())), nl=False)
+
+
+if __name__ == "__main__":
+    main()
