@@ -116,8 +116,8 @@ def _write(name: str, path: Path) -> None:
 
 def _row(name: str, path: Path, target: str, pair: Pair, seeds: int) -> str:
     from rockstar_training.config import config_for
-    from rockstar_training.cross_validation import held_out_metrics
     from rockstar_training.prepare import prepare_for
+    from rockstar_training.train import held_out_metrics
 
     ours, theirs, rows = [], [], 0
     for seed in range(1, seeds + 1):

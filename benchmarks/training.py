@@ -58,12 +58,12 @@ def main(data_dir: str | None, only: tuple[str, ...]) -> None:
 def _run(row: Row, settings: dict[str, Any], workdir: Path) -> str:
     from rockstar_training.config import config_for
     from rockstar_training.models import build, multiply_adds
-    from rockstar_training.progress import shown
+    from rockstar_training.progress import show_progress
     from rockstar_training.task import Task
     from rockstar_training.train import train_and_evaluate
 
     config = config_for(row.model, **settings)
-    with shown(f"Training {row.name}", config.epochs) as progress:
+    with show_progress(f"Training {row.name}", config.epochs) as progress:
         result = train_and_evaluate(config, workdir, progress)
     contract = result.contract
     task = Task(tuple(contract.encoded.shape), len(contract.labels) or None)

@@ -203,12 +203,11 @@ def _run(
     config: "TrainConfig", workdir: Path, as_json: bool, replace: bool, serve_anyway: bool
 ) -> "TrainingResult | None":
     """Train and publish; return None in a worker that is not the chief."""
-    from rockstar_training.comparison import promised_by, require_compatible
+    from rockstar_training.contracts import promised_by, require_compatible
     from rockstar_training.distribution import is_chief
     from rockstar_training.prepare import prepare_for
-    from rockstar_training.progress import shown
-    from rockstar_training.record import require_writable
-    from rockstar_training.summary import describe, summarize
+    from rockstar_training.progress import describe, show_progress, summarize
+    from rockstar_training.runs import require_writable
 
     chief = is_chief()
     # Report wrong arguments and data before importing TensorFlow, which takes seconds.
@@ -219,12 +218,11 @@ def _run(
     if not replace:
         require_compatible(workdir / "models", config.name, promised_by(data))
     echo_step("Loading TensorFlow …")
-    from rockstar_training.cross_validation import cross_validate
-    from rockstar_training.train import take_part, train_and_evaluate
+    from rockstar_training.train import cross_validate, take_part, train_and_evaluate
 
     folds = cross_validate(config, echo_step) if config.folds else None
 
-    with shown(f"Training {config.name}", config.epochs + config.fine_tune) as progress:
+    with show_progress(f"Training {config.name}", config.epochs + config.fine_tune) as progress:
         if not chief:
             take_part(config, workdir, progress, data)
             return None
@@ -352,8 +350,7 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool)
     """
     # Fail before training if the file cannot be written.
     out.parent.mkdir(parents=True, exist_ok=True)
-    from rockstar_training.learning_rates import LADDER, four_curves
-    from rockstar_training.report import rates
+    from rockstar_training.learning_rates import LADDER, draw_curves, four_curves
     from rockstar_training.report.theme import png
 
     with click.progressbar(
@@ -365,7 +362,7 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool)
         hidden=not progress_shown(),
     ) as bar:
         curves = four_curves(model, epochs, seed, lambda _done, _most: bar.update(1))
-    figure = rates.draw(curves, f"{model} on digits, plain gradient descent, {epochs} epochs")
+    figure = draw_curves(curves, f"{model} on digits, plain gradient descent, {epochs} epochs")
     out.write_bytes(png(figure))
     if as_json:
         echo_json({"model": model, "epochs": epochs, "path": str(out), "runs": _runs(curves)})

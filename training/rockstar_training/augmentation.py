@@ -10,7 +10,7 @@ from math import pi
 import numpy as np
 
 from rockstar_training.config import parse_data
-from rockstar_training.evaluation import Answer, answers
+from rockstar_training.evaluation import Answer, predict_part
 from rockstar_training.prepared import Part
 from rockstar_training.tensorflow_setup import Tensor, tf
 
@@ -191,7 +191,7 @@ def score_threshold(answer: Answer, part: Part, by: Augmentation | None, seed: i
     """
     if by is None or not by.others or not part.count:
         return None
-    scores = answers(answer, part)
+    scores = predict_part(answer, part)
     right = scores[scores.argmax(axis=1) == part.targets].max(axis=1)
     places = np.arange(min(part.count, _THRESHOLD_SAMPLE))
     images = tf.constant(part.tensors(places))

@@ -1,58 +1,79 @@
-"""What answers are worth against the truth."""
+"""Evaluation on held-out examples: metrics, confidence intervals and permutation importance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rockstar_training.prepared import Part
+from rockstar_contract.contract import Contract
+from rockstar_contract.tables import Column
+from rockstar_training.prepared import Part, Prepared
 
-# Examples in one call of the model while it is evaluated.
-_BATCH = 256
+_BATCH_SIZE = 256
+# Permutation importance: shuffles per column, and rows used. More rows make no visible difference;
+# fewer than the minimum are not informative.
+_REPEATS = 10
+_MAX_ROWS, _MIN_ROWS = 2000, 10
 
-# float32 [n, *shape of one example] to float32 [n, classes], or [n, 1].
+# float32 [n, *shape of one example] to float32 [n, classes] for a classification, [n, 1] for a
+# regression.
 Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
 class TestPredictions:
-    """What a model says of the held-out examples.
+    """A model's predictions for the held-out examples.
 
     Attributes:
-        indices: int64 [n], of the examples in the data set.
-        truth: int64 labels, or float32 values for a regression, [n].
-        outputs: float32: probabilities [n, classes], or values [n, 1].
+        indices: int64 [n], positions of the examples in the data set.
+        truth: [n], int64 labels or float32 values.
+        outputs: float32, probabilities [n, classes] or values [n, 1].
     """
 
-    __test__ = False  # not a test, whatever pytest makes of the name
+    __test__ = False  # pytest collects classes whose names start with Test
 
     indices: NDArray[np.int64]
     truth: NDArray[Any]
     outputs: NDArray[np.float32]
 
 
-def answers(answer: Answer, part: Part) -> NDArray[np.float32]:
-    """What a model says of all examples of a part, in their order."""
-    return np.concatenate([answer(tensors) for tensors, _ in part.batches(_BATCH)])
+@dataclass(frozen=True)
+class ColumnImportance:
+    """Mean and standard deviation of the drop in a metric when a column is shuffled."""
+
+    name: str
+    mean: float
+    std: float
 
 
-def confusion_matrix(test: TestPredictions, labels: int) -> tuple[tuple[int, ...], ...]:
-    """How many examples of each label (rows) were taken for each (columns)."""
-    counts = np.zeros((labels, labels), np.int64)
-    np.add.at(counts, (test.truth, test.outputs.argmax(axis=1)), 1)
-    return tuple(map(tuple, counts.tolist()))
+def predict_part(answer: Answer, part: Part) -> NDArray[np.float32]:
+    """Predict all examples of a part, in order and in batches."""
+    return np.concatenate([answer(tensors) for tensors, _ in part.batches(_BATCH_SIZE)])
+
+
+def compute_metrics(data: Prepared, test: TestPredictions, answer: Answer) -> dict[str, float]:
+    """Compute the contract's metrics, on held-out and on training examples."""
+    train = predict_part(answer, data.train)
+    if data.task == "regression":
+        own = regression_metrics(train, data.train.targets, "train")
+        return regression_metrics(test.outputs, test.truth) | own
+    return classification_metrics(test.outputs, test.truth) | {
+        "train_accuracy": accuracy(train, data.train.targets)
+    }
 
 
 def classification_metrics(
     test: NDArray[np.float32], truth: NDArray[np.int64], prefix: str = "test"
 ) -> dict[str, float]:
-    """Figures of probabilities, [n, classes], that count examples alike or classes alike.
+    """Compute metrics of probabilities, [n, classes].
 
-    Accuracy and cross-entropy count every example. Balanced accuracy (the mean recall), F1 and
-    the area under the ROC curve (each class against the rest) are means over the classes that
-    `truth` has, so a rare class counts as much as a frequent one.
+    Accuracy and cross-entropy (nats) count every example alike. Balanced accuracy (mean recall), F1
+    and the area under the ROC curve (one class against the rest) are means over the classes in
+    `truth`, so a rare class counts as much as a frequent one.
     """
     from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
@@ -66,18 +87,15 @@ def classification_metrics(
     if len(present) > 1:
         areas = [roc_auc_score(truth == label, test[:, label]) for label in present]
         metrics[f"{prefix}_auc"] = float(np.mean(areas))
-    return metrics | {f"{prefix}_loss": cross_entropy(test, truth)}
-
-
-def majority_share(truth: NDArray[np.int64]) -> float:
-    """Accuracy of a model that always answers the most frequent label."""
-    return float(np.bincount(truth).max() / len(truth))
+    chosen = test[np.arange(len(truth)), truth].astype(np.float64)
+    # A probability of 0 for the true class would make the loss infinite.
+    return metrics | {f"{prefix}_loss": float(-np.log(np.maximum(chosen, 1e-7)).mean())}
 
 
 def regression_metrics(
     test: NDArray[np.float32], truth: NDArray[np.float32], prefix: str = "test"
 ) -> dict[str, float]:
-    """Mean squared error of values, [n, 1], its root, and R² where the truth varies."""
+    """Compute the mean squared error of values, [n, 1], its root, and R² if the truth varies."""
     errors = truth.astype(np.float64) - test[:, 0]
     loss = float(np.mean(errors**2))
     metrics = {f"{prefix}_loss": loss, f"{prefix}_rmse": loss**0.5}
@@ -88,11 +106,126 @@ def regression_metrics(
 
 
 def accuracy(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
-    """Share of the rows, [n, classes], whose likeliest class is the true one."""
+    """Return the share of rows, [n, classes], whose most likely class is correct."""
     return float((probabilities.argmax(axis=1) == truth).mean())
 
 
-def cross_entropy(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
-    """Mean of -log(probability of the true class), in nats; finite even where that is 0."""
-    chosen = probabilities[np.arange(len(truth)), truth].astype(np.float64)
-    return float(-np.log(np.maximum(chosen, 1e-7)).mean())
+def majority_share(truth: NDArray[np.int64]) -> float:
+    """Return the accuracy of always predicting the most frequent label."""
+    return float(np.bincount(truth).max() / len(truth))
+
+
+def majority_note(contract: Contract, test: TestPredictions) -> tuple[str, ...]:
+    """Warn if a classifier is no more accurate than always predicting the most frequent label."""
+    if contract.task == "regression":
+        return ()
+    share = majority_share(test.truth)
+    if contract.metrics["test_accuracy"] > share:
+        return ()
+    most = contract.labels[int(np.bincount(test.truth).argmax())]
+    balanced, f1 = contract.metrics["test_balanced_accuracy"], contract.metrics["test_f1"]
+    advice = (
+        f"judge this model by balanced accuracy ({balanced:.4f}) and F1 ({f1:.4f})"
+        if balanced > 1.2 / len(contract.labels)
+        else "this model has hardly learned anything"
+    )
+    return (
+        f"Accuracy {contract.metrics['test_accuracy']:.4f} is no better than always answering "
+        f"{most!r}, which is right for {share:.4f} of the held-out examples: {advice}.",
+    )
+
+
+def confusion_matrix(test: TestPredictions, labels: int) -> tuple[tuple[int, ...], ...]:
+    """Count the examples of each true label (rows) by predicted label (columns)."""
+    counts = np.zeros((labels, labels), np.int64)
+    np.add.at(counts, (test.truth, test.outputs.argmax(axis=1)), 1)
+    return tuple(map(tuple, counts.tolist()))
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Compute the Wilson score interval of a binomial proportion.
+
+    With p the observed share and z the normal quantile, its ends are
+    (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n): E. B. Wilson, "Probable inference, the law
+    of succession, and statistical inference", Journal of the American Statistical Association 22
+    (1927). Unlike p ± z √(p(1 - p)/n) it stays within 0…1 and keeps a width if p is 0 or 1.
+
+    Args:
+        successes: 0 to trials.
+        trials: 1 or more.
+        confidence: between 0 and 1.
+
+    Returns:
+        The lower and the upper end, shares.
+
+    Raises:
+        ValueError: counts out of range.
+    """
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(f"expected 0 to trials successes of 1 or more, got {successes}/{trials}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, spread = successes / trials, z * z / trials
+    centre = share + spread / 2
+    half = z * sqrt(share * (1 - share) / trials + spread / (4 * trials))
+    low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)
+    # Rounding must not move the ends out of 0…1.
+    return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)
+
+
+def column_importance(
+    answer: Answer, part: Part, columns: tuple[Column, ...], labels: int, seed: int
+) -> list[ColumnImportance]:
+    """Measure how much worse a model gets when the values of one column are shuffled.
+
+    Permutation importance: L. Breiman, "Random forests" (2001), computed by scikit-learn.
+
+    Args:
+        answer: the model.
+        part: held-out rows.
+        columns: of the model's input.
+        labels: their number; 0 for a regression.
+        seed: of the shuffling.
+
+    Returns:
+        The drop in balanced accuracy, or R², by column, largest first; empty for too few rows.
+    """
+    from sklearn.inspection import permutation_importance
+    from sklearn.metrics import r2_score, recall_score
+
+    rows = np.arange(part.count)
+    if part.count > _MAX_ROWS:
+        rows = np.random.default_rng(seed).choice(rows, _MAX_ROWS, replace=False)
+    truth, tensors = part.targets[rows], part.tensors(rows)
+    if len(rows) < _MIN_ROWS or np.ptp(truth) == 0:
+        return []
+    # Squares of large values would overflow.
+    scale = 1.0 if labels else float(np.abs(truth.astype(np.float64)).max())
+    ends = np.cumsum([column.width for column in columns])
+    blocks = np.split(tensors, ends[:-1], axis=1)
+
+    def score(_model: object, places: NDArray[np.int64], truth: NDArray[Any]) -> float:
+        """Score rows assembled from the columns of other rows, [n, columns]."""
+        shuffled = [block[chosen] for block, chosen in zip(blocks, places.T, strict=True)]
+        outputs = answer(np.concatenate(shuffled, axis=1))
+        if not labels:
+            return float(r2_score(truth / scale, outputs[:, 0].astype(np.float64) / scale))
+        guesses, known = outputs.argmax(axis=1), np.unique(truth)
+        return float(recall_score(truth, guesses, labels=known, average="macro", zero_division=0.0))
+
+    # scikit-learn shuffles single matrix columns, but one of ours may be several values wide. So it
+    # shuffles row numbers.
+    matrix = np.repeat(np.arange(len(rows))[:, np.newaxis], len(columns), axis=1)
+    found = permutation_importance(
+        _Estimator(), matrix, truth, scoring=score, n_repeats=_REPEATS, random_state=seed
+    )
+    names = [column.name for column in columns]
+    pairs = zip(names, found.importances_mean, found.importances_std, strict=True)
+    measured = [ColumnImportance(name, float(mean), float(std)) for name, mean, std in pairs]
+    return sorted(measured, key=lambda column: -column.mean)
+
+
+class _Estimator:
+    """An estimator for scikit-learn, whose `scoring` function calls the real model."""
+
+    def fit(self) -> None:
+        """Do nothing; scikit-learn checks that the method exists."""

@@ -35,8 +35,7 @@ from rockstar_contract.inputs import prepare
 from rockstar_contract.preprocessing import Colour, Grey, Resize, Scale
 from rockstar_contract.tables import NumericColumn
 from rockstar_contract.tensor_inputs import DTYPES, STRING
-from rockstar_training.comparison import promise_of, require_compatible
-from rockstar_training.contract_builder import producer
+from rockstar_training.contracts import producer, promise_of, require_compatible
 from rockstar_training.export import Exported, export
 from rockstar_training.model_source import ImportModelError, Source, opened
 from rockstar_training.prepared import GoldenSamples

@@ -1,9 +1,9 @@
-"""The learning rate's four curves: what too high, high, good and low do to the loss.
+"""The effect of the learning rate: loss curves for a very high, a high, a good and a low rate.
 
-Real runs of a small model on the bundled digits, by plain stochastic gradient descent: no momentum,
-no schedule, no adaptive steps, which would soften what is to be seen. All start from the same
-weights and see the same batches in the same order. Rates are not written down here: they are tried
-one after the other, and chosen by what they did.
+The curves are real runs of a small model on the bundled digits with plain stochastic gradient
+descent. Momentum, schedules and adaptive steps would hide the effect. All runs start from the same
+weights and see the same batches in the same order. Rates are tried in ascending order, and four are
+selected by their results.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from rockstar_training import datasets
@@ -18,21 +20,25 @@ from rockstar_training.config import config_for
 from rockstar_training.errors import TrainingError
 from rockstar_training.image_inputs import known_input, prepare_images
 from rockstar_training.models import Model, build
+from rockstar_training.report.theme import LIGHT, Theme, dress, legend, new_figure
 from rockstar_training.task import Task
 from rockstar_training.tensorflow_setup import Tensor, keras, make_repeatable, tf
 
 DATA = "digits"
 TEST_FRACTION = 0.2
 BATCH_SIZE = 64
-# About half a power of ten apart: a learning rate's effect changes with its order of magnitude.
+# About half a power of ten apart, as the effect changes with the order of magnitude.
 LADDER = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-# The loss settles at this many times what it was before training: it has gone up for good.
+# A run diverges if its loss settles above this multiple of the loss before training.
 DIVERGED = 1.2
-# It settles below this share of that: something was learned.
+# A run has learned if its loss settles below this share of the loss before training.
 LEARNED = 0.5
+# The vertical axis is linear up to the loss before training, logarithmic above it up to _TOP.
+_TOP = 1e4
+_TICKS = (0.0, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1e3, 1e4)
 
 Losses = NDArray[np.float64]
-# Called after each rate: how many are done and how many there are at most.
+# Called after each rate with the number of finished rates and their maximum.
 Progress = Callable[[int, int], None]
 
 
@@ -42,8 +48,8 @@ class Curve:
 
     Attributes:
         rate: of gradient descent.
-        losses: float64 [epochs + 1], cross-entropy in nats over all training images: before
-            training and after each epoch; infinity from where it could not be calculated any more.
+        losses: float64 [epochs + 1], cross-entropy in nats over all training images, before
+            training and after each epoch; infinity after an overflow.
     """
 
     rate: float
@@ -51,19 +57,19 @@ class Curve:
 
     @property
     def settled(self) -> float:
-        """Mean of the last quarter of the epochs, so that a lucky bounce does not count."""
+        """Mean loss of the last quarter of the epochs, which is robust against single epochs."""
         return float(self.losses[-max(1, len(self.losses) // 4) :].mean())
 
 
 @dataclass(frozen=True, eq=False)
 class FourCurves:
-    """The four that tell the story, all of one model.
+    """Runs of one model at four typical rates.
 
     Attributes:
-        very_high: the lowest rate at which the loss ends above where it started.
-        high: the highest one at which the loss at least halves; it is less even then.
-        good: the one at which the loss ends lowest.
-        low: the highest one below it at which the loss does not halve in this time.
+        very_high: the lowest rate that makes the loss diverge.
+        high: the highest rate that at least halves the loss.
+        good: the rate with the lowest final loss.
+        low: the highest rate below the good one that does not halve the loss.
     """
 
     very_high: Curve
@@ -73,16 +79,16 @@ class FourCurves:
 
 
 def four_curves(model: str, epochs: int, seed: int, progress: Progress | None = None) -> FourCurves:
-    """Train at one learning rate after the other, and choose four.
+    """Train at one learning rate after the other, and select four.
 
     Args:
         model: one that `models.build` knows.
         epochs: of each run.
         seed: of the split, the initial weights and the order of the batches.
-        progress: told after each rate.
+        progress: called after each rate.
 
     Raises:
-        TrainingError: these epochs are too few, or too many, to tell four rates apart.
+        TrainingError: with this number of epochs no four rates can be distinguished.
     """
     curves: list[Curve] = []
     for curve in _runs(model, epochs, seed):
@@ -95,10 +101,10 @@ def four_curves(model: str, epochs: int, seed: int, progress: Progress | None = 
 
 
 def choose(curves: Sequence[Curve]) -> FourCurves:
-    """The four among runs at ascending rates.
+    """Select four runs among those at ascending rates.
 
     Raises:
-        TrainingError: one of the four is not among them; it says which, and what to try.
+        TrainingError: one of the four is missing; the message says which and what to try.
     """
     epochs = len(curves[0].losses) - 1
     good = min(curves, key=lambda curve: curve.settled)
@@ -129,7 +135,9 @@ def _learned(curve: Curve) -> bool:
 
 def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
     make_repeatable(seed)
-    images, labels = _training_data(seed)
+    dataset = datasets.load(DATA)
+    train = datasets.split(dataset, TEST_FRACTION, seed).train_index
+    images, labels = prepare_images(dataset.images[train], known_input(DATA)), dataset.labels[train]
     network = build(config_for(model), Task(images.shape[1:], int(labels.max()) + 1))
     initial = network.get_weights()
     rate = tf.Variable(0.0)
@@ -141,7 +149,7 @@ def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
         losses = [float(loss_of(images, labels))]
         order = np.random.default_rng(seed)
         for _ in range(epochs):
-            # Whole batches only; who is left over is another one in the next epoch.
+            # Incomplete batches are dropped; each epoch has another order.
             chosen = order.permutation(len(labels))[: len(labels) // BATCH_SIZE * BATCH_SIZE]
             chosen = chosen.reshape(-1, BATCH_SIZE)
             descend(images[chosen], labels[chosen])
@@ -149,14 +157,8 @@ def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
         yield Curve(value, np.nan_to_num(np.array(losses), nan=np.inf))
 
 
-def _training_data(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    dataset = datasets.load(DATA)
-    train = datasets.split(dataset, TEST_FRACTION, seed).train_index
-    return prepare_images(dataset.images[train], known_input(DATA)), dataset.labels[train]
-
-
 def _descent(network: Model, rate: Any) -> tuple[Callable[..., None], Callable[..., Tensor]]:
-    """One epoch of gradient descent, and the loss; both compiled once for all rates."""
+    """Return functions for an epoch of gradient descent and for the loss, compiled once."""
     cross_entropy = keras.losses.SparseCategoricalCrossentropy()
 
     def epoch(images: Tensor, labels: Tensor) -> None:
@@ -171,3 +173,47 @@ def _descent(network: Model, rate: Any) -> tuple[Callable[..., None], Callable[.
         return cross_entropy(labels, network(images, training=False))
 
     return tf.function(epoch), tf.function(loss_of)
+
+
+def draw_curves(curves: FourCurves, title: str, theme: Theme = LIGHT) -> Figure:
+    """Plot loss against epoch for the four rates."""
+    figure = new_figure(theme, 4.8, width=6.4)
+    axes = figure.add_subplot()
+    styles = (
+        ("very high", curves.very_high, theme.second, "--"),
+        ("high", curves.high, theme.third, "-."),
+        ("good", curves.good, theme.first, "-"),
+        ("low", curves.low, theme.muted, ":"),
+    )
+    for name, curve, color, line in styles:
+        axes.plot(
+            np.arange(len(curve.losses)),
+            # Lines to infinity are not drawn.
+            np.minimum(curve.losses, _TOP),
+            color=color,
+            linestyle=line,
+            linewidth=2.2,
+            label=f"{name}: {curve.rate:g}",
+        )
+    start = float(curves.good.losses[0])
+    axes.axhline(start, color=theme.muted, linewidth=0.8)
+    top = min(max(float(curve.losses.max()) for _, curve, _, _ in styles) * 1.2, _TOP)
+    axes.set_yscale("symlog", linthresh=start, linscale=2.5)
+    axes.set(xlim=(0, len(curves.good.losses) - 1), ylim=(0, top))
+    ticks = [tick for tick in _TICKS if tick <= top]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epoch", ylabel="training loss (cross-entropy, nats)", title=title)
+    dress(axes, theme)
+    legend(
+        axes,
+        theme,
+        title="learning rate (axis logarithmic above the gray line, the loss before training)",
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=4,
+        columnspacing=1.2,
+        handlelength=2.6,
+    )
+    return figure

@@ -1,31 +1,39 @@
-"""How training is shown: one line that updates itself on a terminal, plain lines elsewhere."""
+"""What a training run prints: the data it starts with, the progress of its epochs, the result."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-# Without a terminal, at most about this many lines are written.
-PLAIN_LINES = 5
+from rockstar_contract.contract import ImageInput
+
+if TYPE_CHECKING:
+    from rockstar_training.prepared import Prepared
+    from rockstar_training.train import TrainingResult
+
+# The number of lines printed at most if the output is not a terminal.
+_PLAIN_LINES = 5
+# The number of labels listed by name.
+_LISTED = 10
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """The end of an epoch.
+    """Metrics at the end of an epoch.
 
     Attributes:
-        number: of the epoch, from 1.
-        epochs: how many there will be.
-        loss: mean over the epoch's training batches.
-        accuracy: the same; augmented images count as trained. None for a regression.
-        val_loss: of the validation data, at the end; None where there is none.
+        number: from 1.
+        epochs: how many are planned.
+        loss: mean over the epoch's training batches, as augmented.
+        accuracy: mean over the epoch's training batches; None for a regression.
+        val_loss: on the validation data at the end of the epoch; None without validation data.
         val_accuracy: likewise.
         learning_rate: of the last step.
-        seconds: that it took, validation included.
-        last: whether training ends with it, as planned or early.
+        seconds: duration, including validation.
+        last: whether training ends with this epoch, as planned or early.
     """
 
     number: int
@@ -48,16 +56,12 @@ class Epoch:
         return ", ".join(f"{name} {value:.3f}" for name, value in parts if value is not None)
 
     def brief(self) -> str:
-        """What matters most, short enough for a line of 80 columns with a bar in it."""
+        """Format the main metrics for a line of 80 columns that also holds a progress bar."""
         if self.accuracy is None:
             losses = [("loss", self.loss), ("val", self.val_loss)]
             return ", ".join(f"{name} {value:.3g}" for name, value in losses if value is not None)
-        accuracies = [
-            ("accuracy", self.accuracy),
-            ("val", self.val_accuracy),
-            ("loss", self.loss),
-        ]
-        return ", ".join(f"{name} {value:.3f}" for name, value in accuracies if value is not None)
+        parts = [("accuracy", self.accuracy), ("val", self.val_accuracy), ("loss", self.loss)]
+        return ", ".join(f"{name} {value:.3f}" for name, value in parts if value is not None)
 
 
 # Called at the end of every epoch.
@@ -65,20 +69,27 @@ Progress = Callable[[Epoch], None]
 
 
 @contextmanager
-def shown(label: str, epochs: int, stream: TextIO | None = None) -> Iterator[Progress]:
-    """Show the epochs of one training as they end.
+def show_progress(label: str, epochs: int, stream: TextIO | None = None) -> Iterator[Progress]:
+    """Show the epochs of a training: a progress bar on a terminal, a few plain lines elsewhere.
 
     Args:
         label: what is being trained.
-        epochs: how many there will be.
-        stream: where to; standard error where none is given.
+        epochs: how many are planned.
+        stream: defaults to standard error.
 
     Yields:
-        What to hand to `train_and_evaluate`.
+        The `progress` argument of `train_and_evaluate`.
     """
     stream = sys.stderr if stream is None else stream
     if not stream.isatty():
-        yield _plain(label, stream)
+
+        def print_line(epoch: Epoch) -> None:
+            every = max(1, epoch.epochs // _PLAIN_LINES)
+            if epoch.number % every == 0 or epoch.last:
+                line = f"{label}: epoch {epoch.number} of {epoch.epochs}, {epoch}"
+                click.echo(line, file=stream)
+
+        yield print_line
         return
     from tqdm import tqdm
 
@@ -92,18 +103,88 @@ def shown(label: str, epochs: int, stream: TextIO | None = None) -> Iterator[Pro
         mininterval=0,
     ) as bar:
 
-        def show(epoch: Epoch) -> None:
+        def update_bar(epoch: Epoch) -> None:
             bar.set_postfix_str(epoch.brief(), refresh=False)
-            # Training that resumes starts at a later epoch.
+            # A resumed training starts at a later epoch.
             bar.update(epoch.number - bar.n)
 
-        yield show
+        yield update_bar
 
 
-def _plain(label: str, stream: TextIO) -> Progress:
-    def show(epoch: Epoch) -> None:
-        every = max(1, epoch.epochs // PLAIN_LINES)
-        if epoch.number % every == 0 or epoch.last:
-            click.echo(f"{label}: epoch {epoch.number} of {epoch.epochs}, {epoch}", file=stream)
+def describe(data: "Prepared") -> str:
+    """Describe the data set and the task before training, in lines without colors."""
+    what = "images" if isinstance(data.input, ImageInput) else "rows"
+    if data.task == "classification":
+        names = ", ".join(data.labels[:_LISTED])
+        more = ", …" if len(data.labels) > _LISTED else ""
+        goal = f"classification, {len(data.labels)} labels ({names}{more})"
+    else:
+        goal = "regression"
+    goal = f"{data.target}: {goal}" if data.target else goal
+    parts = [f"{data.train.count:,} to train on"]
+    if data.validation.count:
+        parts.append(f"{data.validation.count:,} to validate with")
+    parts.append(f"{data.test.count:,} held out")
+    return "\n".join(
+        [goal, f"{data.name}: {data.examples:,} {what} ({', '.join(parts)})", *data.notes]
+    )
 
-    return show
+
+def summarize(result: "TrainingResult", shown: Sequence[str] = ()) -> str:
+    """Summarize a run: quality, location, size and duration, in lines without colors.
+
+    Args:
+        result: of the run.
+        shown: notes that were already printed.
+    """
+    contract = result.contract
+    files = [path for path in result.folder.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files) / 1024
+    litert = (result.folder / "model.tflite").stat().st_size / 1024
+    lines = [
+        *(note for note in result.notes if note not in shown),
+        f"{contract.model} version {contract.version} in {result.seconds:.1f} s",
+        *_quality(result),
+        f"  model     {result.folder} ({size:,.0f} KiB, of which model.tflite {litert:,.0f} KiB)",
+        f"  report    {result.run_folder / 'report.html'}",
+    ]
+    if result.held:
+        lines += [
+            f"  NOT SERVED: {result.held}.",
+            f"  It lies there as {result.folder.name}; to have it served all the same: "
+            f"rockstar promote {contract.model} {contract.version}",
+        ]
+    return "\n".join(lines)
+
+
+def _quality(result: "TrainingResult") -> list[str]:
+    metrics, count = result.metrics, len(result.test.truth)
+    if result.contract.task == "classification":
+        right = round(metrics["test_accuracy"] * count)
+        share = f"{metrics['test_accuracy']:.4f}"
+        lines = [f"  accuracy  {share} ({right} of {count} held-out examples)"]
+        others = {"balanced_accuracy": "balanced", "f1": "F1", "auc": "AUC"}
+        means = [
+            f"{words} {metrics[f'test_{name}']:.4f}"
+            for name, words in others.items()
+            if f"test_{name}" in metrics
+        ]
+        if means:
+            lines.append(f"            {', '.join(means)} (means over the classes)")
+        headlines = {"accuracy": "accuracy", "f1": "F1"}
+    else:
+        r2 = f"R² {metrics['test_r2']:.4f}, " if "test_r2" in metrics else ""
+        lines = [f"  fit       {r2}RMSE {metrics['test_rmse']:.6g} ({count} held-out examples)"]
+        headlines = {"r2": "R²", "rmse": "RMSE"}
+    folds = [
+        f"{words} {metrics[f'cv_{name}']:.4g} ± {metrics[f'cv_{name}_std']:.2g}"
+        for name, words in headlines.items()
+        if f"cv_{name}" in metrics
+    ]
+    if folds:
+        lines.append(f"  folds     {', '.join(folds)}")
+    if "quantized_test_accuracy" in metrics:
+        lines.append(f"  quantised {metrics['quantized_test_accuracy']:.4f}")
+    if result.line is not None:
+        lines.append(f"  line      W = {result.line[0]:.8f}, b = {result.line[1]:.8f}")
+    return lines

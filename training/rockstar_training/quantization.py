@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from rockstar_contract.contract import PREDICT_SIGNATURE, Contract
 from rockstar_training.config import QUANTIZATIONS
 from rockstar_training.errors import ExportError
-from rockstar_training.evaluation import Answer
+from rockstar_training.evaluation import Answer, accuracy, predict_part, regression_metrics
 from rockstar_training.loaders import open_litert
+from rockstar_training.prepared import Prepared
 from rockstar_training.tensorflow_setup import tf
 
 LARGEST_LOSS = 0.003
@@ -52,6 +53,31 @@ class Quantization:
     metric: str
     score: Callable[[Answer], float]
     examples: NDArray[np.float32]
+
+
+def quantization_for(data: Prepared, mode: str) -> Quantization | None:
+    """Return how to quantize a model of this data, judged by held-out accuracy or R².
+
+    Args:
+        data: the training data.
+        mode: one of QUANTIZATIONS; "none" gives None.
+    """
+    if mode == "none":
+        return None
+    train = data.train
+    chosen = np.linspace(0, train.count - 1, min(CALIBRATION_EXAMPLES, train.count))
+    examples = train.tensors(chosen.astype(np.int64))
+
+    def r2(answer: Answer) -> float:
+        metrics = regression_metrics(predict_part(answer, data.test), data.test.targets)
+        return metrics.get("test_r2", float("nan"))
+
+    def test_accuracy(answer: Answer) -> float:
+        return accuracy(predict_part(answer, data.test), data.test.targets)
+
+    if data.task == "regression":
+        return Quantization(mode, "test_r2", r2, examples)
+    return Quantization(mode, "test_accuracy", test_accuracy, examples)
 
 
 class Quantized(NamedTuple):

@@ -1,29 +1,39 @@
-"""Reading what training runs left in runs/, to compare them. Imports without TensorFlow.
+"""The folders in runs/: writing the record of a training run, and reading them to compare runs.
 
-A run's folder may be from an older release, or of a run that is not finished: what is missing is
-None, and a folder that tells too little is skipped and said so.
+Imports no TensorFlow. Folders may be from an older release or of an unfinished run: missing values
+are None, and folders that cannot be read as a run are skipped with a reason.
 """
 
+import csv
 import json
 import math
 import re
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rockstar_training.config import TrainConfig, to_json
+from rockstar_training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from rockstar_contract.contract import Contract
+    from rockstar_training.evaluation import TestPredictions
+    from rockstar_training.progress import Epoch
 
 CONFIG_FILE = "config.json"
+CONTRACT_FILE = "contract.json"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.json"
-# Where it is there, it knows when the model was made; else the file's own time has to do.
-CONTRACT_FILE = "contract.json"
+LOGS_FOLDER = "tensorboard"
+PREDICTIONS_FILE = "test_predictions.csv"
 
-# What a run is judged by, the first one that it has, and what people call it.
+# The metric that a run is compared by (the first one present) and its display name.
 _SCORES = {"test_accuracy": "accuracy", "test_r2": "R²"}
-_LOSS = "test_loss"
 
-# Columns that runs can be sorted by, and whether the greatest comes first.
+# Columns that runs can be sorted by, and whether the largest value comes first.
 SORTABLE = {
     "created": True,
     "id": False,
@@ -38,18 +48,18 @@ SORTABLE = {
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run; None for what its folder does not tell.
+    """A finished run; None for values that its folder does not have.
 
     Attributes:
         id: name of its folder.
-        model: which network.
-        data: which data set.
-        metric: what the score is: "accuracy" or "R²".
+        model: type of the network.
+        data: name of the data set.
+        metric: the metric of the score: "accuracy" or "R²".
         score: on the held-out examples.
-        loss: on them.
-        epochs: that were trained.
-        seconds: that the epochs took.
-        created: when, UTC.
+        loss: on the held-out examples.
+        epochs: number of epochs trained.
+        seconds: duration of all epochs.
+        created: UTC.
         best: whether no run on the same data has a better score.
     """
 
@@ -74,11 +84,91 @@ class Skipped:
 
 
 class _UnreadableError(Exception):
-    """The folder cannot be read as a run; the message says why."""
+    """A folder that cannot be read as a run; the message says why."""
+
+
+def require_writable(workdir: Path) -> None:
+    """Check before training that models/ and runs/ can be written.
+
+    Raises:
+        TrainingError: they cannot; the message names the folder.
+    """
+    try:
+        for name in ("models", "runs"):
+            (workdir / name).mkdir(parents=True, exist_ok=True)
+            probe = workdir / name / ".writable"
+            probe.touch()
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot write to {workdir}: {error.strerror}") from error
+
+
+def write_record(
+    runs: Path,
+    config: TrainConfig,
+    contract: "Contract",
+    test: "TestPredictions",
+    history: Sequence["Epoch"],
+    logs: Path | None = None,
+) -> Path:
+    """Write runs/<name>-<version>/, replacing the record of a deleted model of the same version.
+
+    Args:
+        runs: the folder of all runs.
+        config: settings of the run.
+        contract: as published.
+        test: predictions for the held-out examples.
+        history: all epochs.
+        logs: TensorBoard's folder, which is moved into the record if it exists.
+
+    Returns:
+        The folder. Its history.json is a list of epochs. Its test_predictions.csv has a row for
+        each held-out example: its index in the data set, its label, the predicted label and its
+        probability; or for a regression its true and its predicted value.
+
+    Raises:
+        TrainingError: it cannot be written; the model is published nevertheless.
+    """
+    folder = runs / f"{contract.model}-{contract.version}"
+    documents = {METRICS_FILE: contract.metrics, HISTORY_FILE: [asdict(each) for each in history]}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG_FILE).write_text(to_json(config), encoding="utf-8")
+        (folder / CONTRACT_FILE).write_text(contract.to_json() + "\n", encoding="utf-8")
+        for name, document in documents.items():
+            (folder / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        _write_predictions(folder / PREDICTIONS_FILE, contract, test)
+        if logs is not None and logs.is_dir():
+            shutil.rmtree(folder / LOGS_FOLDER, ignore_errors=True)
+            shutil.move(logs, folder / LOGS_FOLDER)
+    except OSError as error:
+        raise TrainingError(
+            f"{contract.model} version {contract.version} is published, but the record of its run "
+            f"cannot be written to {folder}: {error}"
+        ) from error
+    return folder
+
+
+def _write_predictions(path: Path, contract: "Contract", test: "TestPredictions") -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        # Nine digits represent a float32 exactly.
+        if contract.task == "regression":
+            writer.writerow(["index", "value", "predicted"])
+            rows = zip(test.indices, test.truth, test.outputs[:, 0], strict=True)
+            writer.writerows([i, f"{true:.9g}", f"{guess:.9g}"] for i, true, guess in rows)
+            return
+        writer.writerow(["index", "label", "predicted", "score"])
+        labels = contract.labels
+        guesses, scores = test.outputs.argmax(axis=1), test.outputs.max(axis=1)
+        for index, true, guess, score in zip(
+            test.indices, test.truth, guesses, scores, strict=True
+        ):
+            writer.writerow([index, labels[true], labels[guess], f"{score:.9g}"])
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[Skipped]]:
-    """All runs in a folder, by id, and what else lies there.
+    """Read all runs in a folder, sorted by id, and list the folders that are not runs.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -91,48 +181,39 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Skipped]]:
             found.append(_read(path))
         except (_UnreadableError, OSError) as error:
             skipped.append(Skipped(path.name, str(error)))
-    return _mark_best(found), skipped
-
-
-def sort_runs(runs: Sequence[Run], column: str) -> list[Run]:
-    """Runs in the order of a column of SORTABLE: the best, the newest or the least first.
-
-    Runs that have no value there come last.
-    """
-    known = [run for run in runs if _key(run, column) is not None]
-    unknown = [run for run in runs if _key(run, column) is None]
-    ordered = sorted(known, key=lambda run: _key(run, column), reverse=SORTABLE[column])
-    return [*ordered, *unknown]
-
-
-def _key(run: Run, column: str) -> Any:
-    value = getattr(run, column)
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return _natural(value) if column == "id" else value
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """Key that has cnn-9 before cnn-10."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
-
-
-def _mark_best(runs: list[Run]) -> list[Run]:
     best: dict[tuple[str | None, str | None], tuple[float, float]] = {}
-    for run in runs:
-        rank = _rank(run)
-        kind = (run.data, run.metric)
+    for run in found:
+        kind, rank = (run.data, run.metric), _rank(run)
         if rank is not None and rank > best.get(kind, (-math.inf, -math.inf)):
             best[kind] = rank
     return [
         replace(run, best=True) if _rank(run) == best.get((run.data, run.metric), ()) else run
-        for run in runs
-    ]
+        for run in found
+    ], skipped
+
+
+def sort_runs(runs: Sequence[Run], column: str) -> list[Run]:
+    """Sort runs by a column of SORTABLE; runs without a value there come last."""
+
+    def key(run: Run) -> Any:
+        value = getattr(run, column)
+        if isinstance(value, float) and math.isnan(value):
+            return None
+        return _natural(value) if column == "id" else value
+
+    known = [run for run in runs if key(run) is not None]
+    unknown = [run for run in runs if key(run) is None]
+    return [*sorted(known, key=key, reverse=SORTABLE[column]), *unknown]
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key that puts cnn-9 before cnn-10."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def _rank(run: Run) -> tuple[float, float] | None:
-    """Score, then the lower loss."""
+    """Rank by score, then by lower loss."""
     if run.score is None or math.isnan(run.score):
         return None
     known = run.loss is not None and not math.isnan(run.loss)
@@ -148,16 +229,19 @@ def _read(path: Path) -> Run:
     history: list[Any] | None = None
     if (path / HISTORY_FILE).exists():
         history = _document(path / HISTORY_FILE, list)
+    times = [epoch.get("seconds") for epoch in history or [] if isinstance(epoch, dict)]
+    seconds = [float(value) for value in times if isinstance(value, (int, float))]
     metric = next((name for name in _SCORES if name in metrics), None)
+    model, data = (config.get(name) for name in ("model", "data"))
     return Run(
         id=path.name,
-        model=_text(config.get("model")),
-        data=_text(config.get("data")),
+        model=None if model is None else str(model),
+        data=None if data is None else str(data),
         metric=None if metric is None else _SCORES[metric],
         score=None if metric is None else _number(metrics, metric),
-        loss=_number(metrics, _LOSS),
+        loss=_number(metrics, "test_loss"),
         epochs=None if history is None else len(history),
-        seconds=_seconds(history),
+        seconds=sum(seconds) if seconds else None,
         created=_created(path),
     )
 
@@ -173,10 +257,6 @@ def _document(path: Path, kind: type) -> Any:
     return document
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
 def _number(document: dict[str, Any], name: str) -> float | None:
     value = document.get(name)
     if value is None:
@@ -186,13 +266,8 @@ def _number(document: dict[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def _seconds(history: list[Any] | None) -> float | None:
-    told = [epoch.get("seconds") for epoch in history or [] if isinstance(epoch, dict)]
-    known = [float(value) for value in told if isinstance(value, (int, float))]
-    return sum(known) if known else None
-
-
 def _created(path: Path) -> datetime:
+    """Return the contract's time of creation; without a contract, when the metrics were written."""
     if (path / CONTRACT_FILE).exists():
         written = _document(path / CONTRACT_FILE, dict).get("created")
         try:

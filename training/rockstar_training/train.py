@@ -1,7 +1,7 @@
-"""Train a model, test it once on what was held out, and publish it with a record of the run."""
+"""Training runs: train a model, test it on held-out examples, publish it, and record the run."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,35 +12,47 @@ from numpy.typing import NDArray
 from rockstar_contract.contract import Contract, TableInput
 from rockstar_training.augmentation import augmentation_for, score_threshold
 from rockstar_training.checkpoint import unfinished, unfinished_folder
-from rockstar_training.comparison import promised_by, require_compatible, worse_than_served
 from rockstar_training.config import TrainConfig
-from rockstar_training.contract_builder import draft
-from rockstar_training.cross_validation import cross_validate
-from rockstar_training.distribution import is_chief, strategy
-from rockstar_training.errors import TrainingError
-from rockstar_training.evaluation import Answer, TestPredictions, answers
-from rockstar_training.export import Exported, export
+from rockstar_training.contracts import draft, promised_by, require_compatible, worse_than_served
+from rockstar_training.distribution import has_several_workers, is_chief, strategy
+from rockstar_training.errors import ConfigError, TrainingError
+from rockstar_training.evaluation import (
+    Answer,
+    TestPredictions,
+    column_importance,
+    compute_metrics,
+    majority_note,
+    predict_part,
+)
+from rockstar_training.export import export
 from rockstar_training.fit import Fitted, fit
-from rockstar_training.importance import column_importance
-from rockstar_training.metrics import majority_note, metrics_of, quantization_of
 from rockstar_training.network import Network, pretrained_note
-from rockstar_training.prepare import prepare_for
+from rockstar_training.prepare import prepare_folds, prepare_for
 from rockstar_training.prepared import Prepared
 from rockstar_training.progress import Epoch, Progress
-from rockstar_training.record import LOGS_FOLDER, require_writable, write_record
+from rockstar_training.quantization import quantization_for
 from rockstar_training.report.card import CARD_FILE, model_card
+from rockstar_training.report.data import (
+    DescentPath,
+    Regressed,
+    descent_path,
+    outcome_of,
+    report_data,
+)
 from rockstar_training.report.page import write_report
-from rockstar_training.report_data import DescentPath, outcome_of, path_of, report_data
+from rockstar_training.runs import LOGS_FOLDER, require_writable, write_record
 from rockstar_training.task import task_of, weights_note
 from rockstar_training.tensorflow_setup import make_repeatable, tf
 
-# By how much smaller the learning rate of fine-tuning is: a backbone is easily unlearned.
+# Fine-tuning divides the learning rate by this: large steps would destroy pretrained weights.
 _FINE_TUNING = 1000
+# The metric that is reported for each fold (the first one present) and its display name.
+_HEADLINES = {"test_accuracy": "accuracy", "test_r2": "R²", "test_rmse": "RMSE"}
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """What a training run left.
+    """The result of a training run.
 
     Attributes:
         folder: of the published version, models/<name>/<version>.
@@ -49,12 +61,12 @@ class TrainingResult:
         metrics: those of the contract: test_accuracy, test_balanced_accuracy, test_f1, test_auc,
             test_loss, train_accuracy for a classification, test_r2, test_rmse, test_loss,
             train_r2 for a regression; after a cross-validation cv_accuracy, cv_accuracy_std, …
-        test: what the model says of the held-out examples.
-        history: its epochs.
-        notes: sentences about the data and how training went.
+        test: predictions for the held-out examples.
+        history: all epochs.
+        notes: sentences about the data and the training.
         line: W and b of a linear model of one number; else None.
         seconds: from start to end.
-        held: why the version is published but not served; "" where it is served.
+        held: why the version is published but not served; "" if it is served.
     """
 
     folder: Path
@@ -81,20 +93,20 @@ def train_and_evaluate(
 ) -> TrainingResult:
     """Train as configured, test once on the held-out examples, and publish the next version.
 
-    The same configuration on the same machine gives the same model. If it was stopped before, it
-    goes on where it was.
+    The same configuration gives the same model on the same machine. An interrupted training
+    continues where it stopped.
 
     Args:
         config: what to train and how.
-        workdir: gets models/<name>/<version>/ and runs/<name>-<version>/.
+        workdir: for models/<name>/<version>/ and runs/<name>-<version>/.
         progress: called at the end of every epoch.
-        data: what `prepare_for(config)` returned, if the caller has prepared it already.
-        folds: what `cross_validate(config)` returned, likewise.
-        replace: publish also what promises something else than the version that is served.
-        serve_anyway: have the version served also where it is worse than the one that is.
+        data: result of `prepare_for(config)`, if the caller has it already.
+        folds: result of `cross_validate(config)`, likewise.
+        replace: publish even if the served version promises something else.
+        serve_anyway: serve the version even if it is worse than the served one.
 
     Raises:
-        TrainingError: the data cannot be used, the folder cannot be written, another model is
+        TrainingError: the data cannot be used, the folder cannot be written, a different model is
             served under this name, or the export does not read back; the message says which.
     """
     if not is_chief():
@@ -108,26 +120,38 @@ def train_and_evaluate(
     if config.folds and folds is None:
         folds = cross_validate(config)
     devices = _devices(config)
-    path = path_of(config, data)
+    path = descent_path(config, data)
     with unfinished(workdir / "runs", config, data.train) as folder:
         fitted = _fit(config, data, devices, folder, progress, path)
-        answer = _answer(fitted.network)
-        # Held-out examples are looked at from here on only: nothing is chosen by them any more.
-        test = TestPredictions(data.test.places, data.test.targets, answers(answer, data.test))
-        metrics = {**metrics_of(data, test, answer), **(folds or {})}
+        network = fitted.network
+        answer = _answer(network)
+        # Held-out examples are used from here on only, so nothing is selected by them.
+        test = TestPredictions(data.test.places, data.test.targets, predict_part(answer, data.test))
+        metrics = {**compute_metrics(data, test, answer), **(folds or {})}
         augmentation = augmentation_for(config.data, config.augmentation)
         threshold = score_threshold(answer, data.validation, augmentation, config.seed)
         promised = draft(config.name, data, metrics, test, threshold)
         worse = "" if serve_anyway else worse_than_served(models, promised, len(test.truth))
-        exported = _export(config, data, fitted, test, path, models, promised, held=bool(worse))
+        outcome = outcome_of(data, test, answer, path)
+        exported = export(
+            network.predict,
+            network.trackables,
+            promised,
+            data.golden,
+            models,
+            quantization=quantization_for(data, config.quantize),
+            documents=lambda contract: {
+                PurePath(CARD_FILE): model_card(contract, outcome, asdict(config))
+            },
+            held=bool(worse),
+        )
         contract = exported.contract
         logs = folder / LOGS_FOLDER
         run = write_record(workdir / "runs", config, contract, test, fitted.history, logs)
-    outcome = outcome_of(data, test, answer, path)
     notes = (
         *data.notes,
         *weights_note(config, data),
-        *pretrained_note(config, fitted.network),
+        *pretrained_note(config, network),
         *fitted.notes,
         *majority_note(contract, test),
     )
@@ -136,10 +160,9 @@ def train_and_evaluate(
         if isinstance(data.input, TableInput)
         else ()
     )
-    report = report_data(
-        config, contract, outcome, fitted.history, fitted.network, notes, importance
-    )
+    report = report_data(config, contract, outcome, fitted.history, network, notes, importance)
     write_report(report, run)
+    descent = outcome.descent if isinstance(outcome, Regressed) else None
     return TrainingResult(
         folder=exported.folder,
         run_folder=run,
@@ -149,7 +172,7 @@ def train_and_evaluate(
         history=fitted.history,
         notes=notes,
         held=worse,
-        line=path.line if path else None,
+        line=descent.line if descent else None,
         seconds=time.perf_counter() - started,
     )
 
@@ -160,11 +183,11 @@ def take_part(
     progress: Progress | None = None,
     data: Prepared | None = None,
 ) -> None:
-    """Train along with the chief of TF_CONFIG's workers, and publish nothing.
+    """Train together with the chief of TF_CONFIG's workers, without publishing.
 
     Args:
-        config: the chief's.
-        workdir: the chief's; a folder that all workers share.
+        config: what to train and how.
+        workdir: for the checkpoints, which all workers must be able to read.
         progress: called at the end of every epoch.
         data: as for train_and_evaluate.
 
@@ -177,11 +200,60 @@ def take_part(
     _fit(config, data, devices, folder, progress)
 
 
+def cross_validate(
+    config: TrainConfig, report: Callable[[str], None] = lambda _: None
+) -> dict[str, float]:
+    """Train and test once on each fold of a table, without publishing.
+
+    Args:
+        config: what to train, how, and on how many folds.
+        report: called with a line for each fold.
+
+    Returns:
+        Mean and standard deviation over the folds of each held-out metric, such as "cv_accuracy"
+        and "cv_accuracy_std".
+
+    Raises:
+        TrainingError: the data cannot be used, or has too few rows for the folds.
+    """
+    if has_several_workers():
+        raise ConfigError("folds: expected 0 with TF_CONFIG, as workers train one model together")
+    found: list[dict[str, float]] = []
+    for number, data in enumerate(prepare_folds(config), start=1):
+        found.append(held_out_metrics(config, data))
+        name, words = next(item for item in _HEADLINES.items() if item[0] in found[-1])
+        report(f"Fold {number} of {config.folds}: {words} {found[-1][name]:.4f}")
+    summary: dict[str, float] = {}
+    for name in found[0]:
+        if name.startswith("test_"):
+            # The AUC is undefined for a fold that lacks a class.
+            values = [metrics[name] for metrics in found if name in metrics]
+            summary[f"cv_{name[5:]}"] = float(np.mean(values))
+            summary[f"cv_{name[5:]}_std"] = float(np.std(values))
+    return summary
+
+
+def held_out_metrics(config: TrainConfig, data: Prepared) -> dict[str, float]:
+    """Train on a data set and test on its held-out examples, without publishing."""
+    make_repeatable(config.seed)
+    network = fit(task_of(config, data), data.train, data.validation, config).network
+    answer = _answer(network)
+    test = TestPredictions(data.test.places, data.test.targets, predict_part(answer, data.test))
+    return compute_metrics(data, test, answer)
+
+
 def _devices(config: TrainConfig) -> Any:
-    """The tf.distribute.Strategy; it must be made before TensorFlow does anything else."""
+    """Create the tf.distribute.Strategy; this must be the first use of TensorFlow."""
     devices = strategy()
     make_repeatable(config.seed)
     return devices
+
+
+def _answer(network: Network) -> Answer:
+    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(network.predict(tf.constant(batch)))
+
+    return answer
 
 
 def _fit(
@@ -192,11 +264,10 @@ def _fit(
     progress: Progress | None,
     path: DescentPath | None = None,
 ) -> Fitted:
+    """Train, then fine-tune a pretrained backbone; keep the better network."""
+    task = task_of(config, data)
     fitted = fit(
-        task_of(config, data),
-        data.train,
-        data.validation,
-        config,
+        *(task, data.train, data.validation, config),
         progress=progress,
         folder=folder,
         strategy=devices,
@@ -204,81 +275,27 @@ def _fit(
     )
     if not config.fine_tune:
         return fitted
-    return _fine_tuned(fitted, config, data, devices, folder, progress)
-
-
-def _fine_tuned(
-    fitted: Fitted,
-    config: TrainConfig,
-    data: Prepared,
-    devices: Any,
-    folder: Path,
-    progress: Progress | None,
-) -> Fitted:
-    """Trained on with its backbone, gently; as it was where that makes it no better."""
     before = fitted.history
-    rate = (config.learning_rate or 0.0) / _FINE_TUNING
-    gentle = replace(config, epochs=config.fine_tune, learning_rate=rate)
 
-    def counted_on(epoch: Epoch) -> Epoch:
+    def renumber(epoch: Epoch) -> Epoch:
         total = len(before) + epoch.epochs
         return replace(epoch, number=len(before) + epoch.number, epochs=total)
 
+    rate = (config.learning_rate or 0.0) / _FINE_TUNING
     tuned = fit(
-        task_of(config, data),
-        data.train,
-        data.validation,
-        gentle,
-        progress=progress and (lambda epoch: progress(counted_on(epoch))),
+        *(task, data.train, data.validation),
+        replace(config, epochs=config.fine_tune, learning_rate=rate),
+        progress=progress and (lambda epoch: progress(renumber(epoch))),
         folder=folder / "fine_tuning",
         strategy=devices,
         start=fitted.network,
     )
-    history = [*before, *map(counted_on, tuned.history)]
+    history = [*before, *map(renumber, tuned.history)]
     losses = [
         [epoch.val_loss for epoch in epochs if epoch.val_loss is not None]
         for epochs in (before, tuned.history)
     ]
     if config.patience and all(losses) and min(losses[1]) > min(losses[0]):
-        note = (
-            "Fine-tuning made the validation loss no better: the network from before it was kept."
-        )
+        note = "Fine-tuning did not improve the validation loss: the network from before was kept."
         return Fitted(fitted.network, history, (*fitted.notes, note))
     return Fitted(tuned.network, history, (*fitted.notes, *tuned.notes))
-
-
-def _answer(network: Network) -> Answer:
-    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(network.predict(tf.constant(batch)))
-
-    return answer
-
-
-def _export(
-    config: TrainConfig,
-    data: Prepared,
-    fitted: Fitted,
-    test: TestPredictions,
-    path: DescentPath | None,
-    models: Path,
-    promised: Contract,
-    *,
-    held: bool,
-) -> Exported:
-    network = fitted.network
-    answer = _answer(network)
-
-    def documents(contract: Contract) -> Mapping[PurePath, str]:
-        card = model_card(contract, outcome_of(data, test, answer, path), asdict(config))
-        return {PurePath(CARD_FILE): card}
-
-    return export(
-        network.predict,
-        network.trackables,
-        promised,
-        data.golden,
-        models,
-        quantization=quantization_of(data, config.quantize),
-        documents=documents,
-        held=held,
-    )

@@ -5,7 +5,7 @@ import struct
 import termios
 from contextlib import suppress
 
-from rockstar_training.progress import Epoch, shown
+from rockstar_training.progress import Epoch, show_progress
 
 
 class Terminal(io.StringIO):
@@ -14,7 +14,7 @@ class Terminal(io.StringIO):
 
 
 def run(stream, epochs):
-    with shown("cnn", epochs, stream) as progress:
+    with show_progress("cnn", epochs, stream) as progress:
         for number in range(1, epochs + 1):
             progress(
                 Epoch(
@@ -50,7 +50,10 @@ def test_a_terminal_sees_one_line_that_updates_itself():
 def test_accuracy_is_visible_at_80_columns():
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    with os.fdopen(theirs, "w") as terminal, shown("Training cnn-of-mine", 100, terminal) as told:
+    with (
+        os.fdopen(theirs, "w") as terminal,
+        show_progress("Training cnn-of-mine", 100, terminal) as told,
+    ):
         told(Epoch(100, 100, loss=0.5, accuracy=0.75, val_loss=0.2, val_accuracy=0.875))
     # A terminal hands over what was written in several pieces.
     pieces = []
@@ -64,7 +67,7 @@ def test_accuracy_is_visible_at_80_columns():
 
 def test_an_early_end_is_told():
     stream = io.StringIO()
-    with shown("cnn", 40, stream) as progress:
+    with show_progress("cnn", 40, stream) as progress:
         progress(Epoch(3, 40, loss=0.5, accuracy=0.75, val_loss=0.25, val_accuracy=1.0, last=True))
     assert stream.getvalue() == (
         "cnn: epoch 3 of 40, loss 0.500, accuracy 0.750, "
@@ -78,6 +81,6 @@ def test_a_regression_has_no_accuracy():
 
 def test_a_training_that_goes_on_starts_its_bar_there():
     stream = Terminal()
-    with shown("cnn", 4, stream) as progress:
+    with show_progress("cnn", 4, stream) as progress:
         progress(Epoch(4, 4, loss=1.0, accuracy=0.5, last=True))
     assert "4/4" in stream.getvalue()

@@ -16,8 +16,8 @@ from sklearn.metrics import (
 
 from rockstar_training.config import config_for
 from rockstar_training.evaluation import classification_metrics
-from rockstar_training.report.wording import metrics_in_words
-from rockstar_training.summary import summarize
+from rockstar_training.progress import summarize
+from rockstar_training.report.card import metrics_in_words
 from rockstar_training.task import class_weights
 from rockstar_training.train import train_and_evaluate
 

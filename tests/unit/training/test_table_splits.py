@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from rockstar_training.config import config_for
-from rockstar_training.cross_validation import cross_validate
 from rockstar_training.errors import ConfigError, DataError
 from rockstar_training.prepare import prepare, prepare_folds, prepare_for
-from rockstar_training.summary import summarize
-from rockstar_training.train import train_and_evaluate
+from rockstar_training.progress import summarize
+from rockstar_training.train import cross_validate, train_and_evaluate
 
 SETTINGS = {"seed": 3, "test_fraction": 0.25, "validation_fraction": 0.25, "target": "y"}
 

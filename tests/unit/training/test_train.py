@@ -12,8 +12,7 @@ from rockstar_training.config import config_for, read_config
 from rockstar_training.defaults import CLASSIFIERS
 from rockstar_training.errors import TrainingError
 from rockstar_training.image_inputs import prepare_images
-from rockstar_training.progress import Epoch
-from rockstar_training.summary import summarize
+from rockstar_training.progress import Epoch, summarize
 from rockstar_training.train import train_and_evaluate
 
 TINY = config_for("logistic", name="tiny", epochs=1, augmentation=0.5)

@@ -1,1 +1,1 @@
-"""What a run is shown as: a report to look at, its figures, and a model card to hand on."""
+"""The report of a training run: an HTML page, its figures, and the model card."""

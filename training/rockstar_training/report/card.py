@@ -1,32 +1,62 @@
-"""The model card: what a colleague has to know before using a model, in Markdown.
+"""The model card: what users should know about a model, in Markdown.
 
-The headings follow M. Mitchell and others, "Model cards for model reporting", FAT* 2019. It says
-only what the run itself can vouch for.
+The headings follow M. Mitchell and others, "Model cards for model reporting", FAT* 2019. The card
+contains only what the run itself can vouch for.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
 
 from rockstar_contract.contract import Contract, ImageInput, TableInput
 from rockstar_contract.table_cells import date_text
 from rockstar_contract.tables import CategoricalColumn, Column, NumericColumn
-from rockstar_training.report import calibration, linear
-from rockstar_training.report.confusion import score_table
+from rockstar_training.evaluation import wilson
+from rockstar_training.report import regression
+from rockstar_training.report.classification import calibrate, score_table
 from rockstar_training.report.data import Classified, Regressed
-from rockstar_training.report.interval import wilson
-from rockstar_training.report.section import Table
-from rockstar_training.report.wording import in_words, metrics_in_words
+from rockstar_training.report.theme import Table
 
-# As a path of a version's extra files.
+# Path of the card in the folder of a version.
 CARD_FILE = "assets.extra/model_card.md"
 _GATEWAY = "http://127.0.0.1:8080"
-# Features whose range is listed.
-_RANGES = 12
-# With fewer examples of a class, one of them changes its recall by more than two points.
+# Features whose range is listed, and names that are listed.
+_RANGES, _NAMES = 12, 20
+# With fewer examples of a class, a single one changes its recall by more than two points.
 _FEW = 50
-# A most frequent class of this many times the rarest one.
+# Classes are unevenly distributed if the most frequent one has this many times the examples of the
+# rarest one.
 _UNEVEN = 1.5
+_SHORT = {"f1": "F1", "auc": "area under the ROC curve", "r2": "R²", "rmse": "RMSE"}
+_METRICS = {
+    "test_balanced_accuracy": "Balanced accuracy (mean recall of the classes)",
+    "test_f1": "F1 (mean over the classes)",
+    "test_auc": "Area under the ROC curve (mean over the classes)",
+    "test_loss": "Loss on held-out examples",
+    "train_accuracy": "Accuracy on training examples",
+}
+# The steps of rockstar_contract.preprocessing in words; names in braces are their parameters.
+_STEPS = {
+    "grey": "Colors are converted to gray (luma as in ITU-R BT.601).",
+    "scale": "Pixel values of 0 to {maximum:g} are scaled to 0 to 1.",
+    "stretch_contrast": "The contrast is stretched: the darkest value becomes 0, the lightest 1.",
+    "invert_if_light": "An image with a light border is inverted, so that ink is always light on a "
+    "dark background.",
+    "suppress_background": "Values up to {level:g} become background, and the rest is rescaled to "
+    "0 to 1.",
+    "colour": "Gray images are converted to color, with equal channels.",
+    "suppress_border": "Values up to the usual level of the border become background.",
+    "crop_to_content": "The image is cropped to the smallest box that contains all values above "
+    "{threshold:g}.",
+    "fit": "It is resized to fit within {height} x {width}, keeping its aspect ratio.",
+    "resize": "It is resized to {height} x {width}, ignoring its aspect ratio.",
+    "centre_on_cell": "It is placed on a dark canvas of {height} x {width}, its center of mass in "
+    "the cell right below the middle.",
+    "centre": "It is placed on a dark canvas of {height} x {width}, its center of mass in the "
+    "middle.",
+}
 
 
 def model_card(
@@ -38,60 +68,82 @@ def model_card(
 
     Args:
         contract: as published.
-        outcome: what the model says of the held-out examples.
-        config: of the run, setting by setting; its network is named from there.
+        outcome: predictions for the held-out examples.
+        config: settings of the run, by name; the card names the network.
 
     Returns:
         Markdown, ending in a newline.
     """
+    network = f" (network: {_text(str(config['model']))})" if config and "model" in config else ""
+    if isinstance(outcome, Regressed):
+        task = f"predicts {_text(outcome.target)} from {_listed(outcome.feature_names)}"
+        rows = outcome.rows
+    else:
+        task = (
+            f"predicts which of {len(contract.labels)} classes an example belongs to, with a "
+            f"probability for each: {_listed(contract.labels)}"
+        )
+        rows = "held-out examples"
+    source, statistics = contract.training_data
+    url = f"{_GATEWAY}/predict/{contract.model}"
+    if isinstance(contract.input, ImageInput):
+        call = f"curl -F image=@example.png {url}"
+    else:
+        call = f"curl -H 'Content-Type: text/csv' --data-binary @rows.csv {url}"
     parts = [
         f"# {contract.model}, version {contract.version}",
-        _what_it_is(contract, outcome, config or {}),
+        f"This model{network} {task}.",
+        f"Created {contract.created:%Y-%m-%d %H:%M} UTC with {_text(contract.producer)}.",
         "## Data",
-        _data(contract, outcome),
+        _bullets(
+            [
+                f"Data set: {_text(source.name)}, {source.examples} examples.",
+                f"SHA-256 of examples and labels: `{source.sha256}`.",
+                f"Trained on {statistics.examples} of them. The metrics below were measured on "
+                f"{len(outcome.truth)} {rows}.",
+            ]
+        ),
         "## Input",
         _input(contract),
-        "## How good it is",
-        _quality(contract, outcome),
-        "## Limits",
-        _bullets(_limits(contract, outcome)),
-        "## How to call it",
-        _call(contract),
+        "## Metrics",
+        _metrics(contract, outcome),
+        "## Limitations",
+        _bullets(_limitations(contract, outcome)),
+        "## Usage",
+        f"With `rockstar serve` running:\n\n```sh\n{call}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _what_it_is(
-    contract: Contract, outcome: Classified | Regressed, config: Mapping[str, object]
-) -> str:
-    network = f" (network: {_text(str(config['model']))})" if "model" in config else ""
-    if isinstance(outcome, Regressed):
-        does = f"predicts {_text(outcome.target)} from {_listed(outcome.feature_names)}"
-    else:
-        does = (
-            f"says which of {len(contract.labels)} classes an example belongs to, with a "
-            f"probability for each: {_listed(contract.labels)}"
-        )
-    return (
-        f"This model{network} {does}.\n\n"
-        f"Made {contract.created:%Y-%m-%d %H:%M} UTC by {_text(contract.producer)}."
-    )
+def metrics_in_words(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Format all metrics except the headline; a mean is followed by its standard deviation."""
+    rows = []
+    for name, value in metrics.items():
+        if name == "test_accuracy" or name.endswith("_std"):
+            continue
+        if f"{name}_std" in metrics:
+            words = name.removeprefix("cv_").replace("_", " ")
+            words = f"Cross-validation, {_SHORT.get(words, words)}"
+            rows.append((words, f"{value:.4g} ± {metrics[f'{name}_std']:.2g}"))
+        else:
+            words = _METRICS.get(name, name.replace("_", " ").capitalize())
+            rows.append((words, f"{value:.6g}"))
+    return rows
 
 
-def _data(contract: Contract, outcome: Classified | Regressed) -> str:
-    source, statistics = contract.training_data
-    return _bullets(
-        [
-            f"Data set: {_text(source.name)}, {source.examples} examples.",
-            f"SHA-256 over examples and labels: `{source.sha256}`.",
-            f"Trained on {statistics.examples} of them. The figures below are of "
-            f"{len(outcome.truth)} {_rows(outcome)}.",
-        ]
-    )
-
-
-def _rows(outcome: Classified | Regressed) -> str:
-    return linear.rows_of(outcome) if isinstance(outcome, Regressed) else "held-out examples"
+def steps_in_words(steps: Sequence[msgspec.Struct]) -> list[str]:
+    """Describe each preprocessing step; unknown ones by name and parameters."""
+    sentences = []
+    for step in steps:
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(step).__name__).lower()
+        parameters = msgspec.structs.asdict(step)
+        if name in _STEPS:
+            sentences.append(_STEPS[name].format(**parameters))
+            continue
+        values = ", ".join(f"{key} {value}" for key, value in parameters.items())
+        values = f" ({values})" if values else ""
+        sentences.append(f"{name.replace('_', ' ').capitalize()}{values}.")
+    return sentences
 
 
 def _input(contract: Contract) -> str:
@@ -100,14 +152,14 @@ def _input(contract: Contract) -> str:
         columns = [f"- {_text(column.name)}: {_column(column)}" for column in spec.columns]
         return "\n".join(["A row with these columns:", "", *columns])
     low, high = spec.range
-    steps = [f"{place}. {words}" for place, words in enumerate(in_words(spec.preprocessing), 1)]
+    steps = [f"{n}. {words}" for n, words in enumerate(steps_in_words(spec.preprocessing), 1)]
     tensor = (
-        f"The tensor `{spec.name}` is {spec.dtype} of shape {list(spec.shape)}, values from "
+        f"The tensor `{spec.name}` is {spec.dtype} of shape {list(spec.shape)}, with values from "
         f"{low:g} to {high:g}."
     )
     if not steps:
         return tensor
-    first = "The service makes it from what is sent (training did the same):"
+    first = "The service computes it from the request, exactly as training did:"
     return "\n".join([f"{tensor} {first}", "", *steps])
 
 
@@ -117,7 +169,7 @@ def _column(column: Column) -> str:
         kind += ", or other" if column.other else ""
         fill = "" if column.fill is None else _text(column.fill)
     elif isinstance(column, NumericColumn):
-        kind = f"a number, standardised with mean {column.mean:.4g} and scale {column.scale:.4g}"
+        kind = f"a number, standardized with mean {column.mean:.4g} and scale {column.scale:.4g}"
         fill = "" if column.fill is None else f"{column.fill:.4g}"
     else:
         kind, fill = "a date", date_text(column.fill)
@@ -125,102 +177,87 @@ def _column(column: Column) -> str:
     return kind + (f"; if missing, filled with {fill}{marked}" if fill else "")
 
 
-def _quality(contract: Contract, outcome: Classified | Regressed) -> str:
+def _metrics(contract: Contract, outcome: Classified | Regressed) -> str:
+    head = ("Metric", "Value")
     if isinstance(outcome, Regressed):
-        return _markdown(Table(("Figure", "Value"), linear.key_figures(outcome)))
+        return _markdown(Table(head, regression.key_figures(outcome)))
     count = len(outcome.truth)
     low, high = wilson(outcome.right, count)
-    figures = (
+    rows = (
         ("Accuracy", f"{outcome.right / count:.4f} ({outcome.right} of {count})"),
         ("95 % confidence interval (Wilson score)", f"{low:.4f} to {high:.4f}"),
-        ("Expected calibration error", f"{calibration.calibrate(outcome).error:.4f}"),
+        ("Expected calibration error", f"{calibrate(outcome).error:.4f}"),
         *metrics_in_words(contract.metrics),
     )
     return "\n\n".join(
         [
-            _markdown(Table(("Figure", "Value"), figures)),
-            "Precision is the share of what was given a label that has it, recall the share of "
-            "what has a label that was given it, F1 their harmonic mean.",
+            _markdown(Table(head, rows)),
+            "Precision is the share of the predictions of a label that are correct, recall the "
+            "share of the examples of a label that are predicted as it, F1 their harmonic mean.",
             _markdown(score_table(outcome, contract.labels)),
         ]
     )
 
 
-def _limits(contract: Contract, outcome: Classified | Regressed) -> list[str]:
+def _limitations(contract: Contract, outcome: Classified | Regressed) -> list[str]:
     count = len(outcome.truth)
     source, statistics = contract.training_data
     known = [
-        f"The figures hold for examples like those of {_text(source.name)}. They say "
-        "nothing of images or rows that were made in another way.",
+        f"The metrics are valid for examples like those of {_text(source.name)}, not for images "
+        "or rows from other sources.",
     ]
     if isinstance(outcome, Regressed):
-        known.append(_range_limit(outcome))
+        low, high = outcome.features.min(axis=0), outcome.features.max(axis=0)
+        ranges = [
+            f"{_text(name)} {least:.4g} to {most:.4g}"
+            for name, least, most in zip(outcome.feature_names, low, high, strict=True)
+        ]
+        more = f" and {len(ranges) - _RANGES} more" if len(ranges) > _RANGES else ""
+        known.append(
+            f"The features were measured in these ranges: {', '.join(ranges[:_RANGES])}{more}. "
+            "Beyond them the model extrapolates."
+        )
         if count < _FEW:
-            known.append(f"The figures are of only {count} examples, and rough.")
+            known.append(f"Only {count} examples were measured, so the metrics are imprecise.")
         return known
     low, high = wilson(outcome.right, count)
     known += [
-        "It knows no other classes: whatever is sent, one of the labels comes back. A low "
-        "probability is a hint, not a test, that the example is something else.",
-        f"With {count} held-out examples the accuracy is known to about "
-        f"{100 * (high - low) / 2:.1f} percentage points either way.",
+        "The model knows no other classes: it predicts one of the labels for any input. A low "
+        "probability is a hint, but no test, that the example is something else.",
+        f"With {count} held-out examples the accuracy is known to within about "
+        f"{100 * (high - low) / 2:.1f} percentage points.",
     ]
     support = np.bincount(outcome.truth, minlength=len(contract.labels))
     if support.min() < _FEW:
         known.append(
             f"Small classes: {_text(contract.labels[int(support.argmin())])} has {support.min()} "
-            "held-out examples, so its precision and recall are rough."
+            "held-out examples, so its precision and recall are imprecise."
         )
     shares = statistics.label_share
     if shares and min(shares) > 0 and max(shares) / min(shares) > _UNEVEN:
         known.append(
             f"Uneven training data: {_text(contract.labels[int(np.argmax(shares))])} is "
             f"{max(shares) / min(shares):.1f} times as frequent as "
-            f"{_text(contract.labels[int(np.argmin(shares))])}. Where the classes are distributed "
-            "otherwise, so are its mistakes."
+            f"{_text(contract.labels[int(np.argmin(shares))])}. If the classes are distributed "
+            "differently in use, so are the mistakes."
         )
     if isinstance(contract.input, ImageInput) and contract.input.preprocessing:
         known.append(
-            "The steps above are assumptions about what is sent: an image for which one of them "
-            "goes wrong is likely to be classified wrong, whatever the probability."
+            "The preprocessing steps make assumptions about images. If one of them fails for an "
+            "image, the prediction is probably wrong, whatever its probability."
         )
     return known
 
 
-def _range_limit(outcome: Regressed) -> str:
-    low, high = outcome.features.min(axis=0), outcome.features.max(axis=0)
-    ranges = [
-        f"{_text(name)} {least:.4g} to {most:.4g}"
-        for name, least, most in zip(outcome.feature_names, low, high, strict=True)
-    ]
-    more = f" and {len(ranges) - _RANGES} more" if len(ranges) > _RANGES else ""
-    return (
-        f"It was measured where the features were ({', '.join(ranges[:_RANGES])}{more}); beyond "
-        "that it extrapolates."
-    )
-
-
-def _call(contract: Contract) -> str:
-    url = f"{_GATEWAY}/predict/{contract.model}"
-    if isinstance(contract.input, ImageInput):
-        call = f"curl -F image=@example.png {url}"
-    else:
-        call = f"curl -H 'Content-Type: text/csv' --data-binary @rows.csv {url}"
-    return f"With `rockstar serve` running:\n\n```sh\n{call}\n```"
-
-
 def _markdown(table: Table) -> str:
-    align = ["---", *("---:" for _ in table.head[1:])]
-    rows = [table.head, tuple(align), *table.rows]
-    return "\n".join(
-        f"| {' | '.join(_text(cell) if row is not rows[1] else cell for cell in row)} |"
-        for row in rows
-    )
+    rows = [" | ".join(map(_text, row)) for row in (table.head, *table.rows)]
+    rows.insert(1, " | ".join(["---", *("---:" for _ in table.head[1:])]))
+    return "\n".join(f"| {row} |" for row in rows)
 
 
-def _listed(names: tuple[str, ...], most: int = 20) -> str:
-    told = ", ".join(map(_text, names[:most]))
-    return told if len(names) <= most else f"{told} and {len(names) - most} more"
+def _listed(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(map(_text, names[:_NAMES])) + more
 
 
 def _bullets(lines: list[str]) -> str:
@@ -228,6 +265,6 @@ def _bullets(lines: list[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """A name from outside as plain text: Markdown and HTML in it mean nothing."""
+    """Escape a name, so that Markdown and HTML in it have no effect."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return "".join(f"\\{sign}" if sign in "\\`*_[]|#" else sign for sign in text)

@@ -1,48 +1,42 @@
-"""What a report is drawn from: plain arrays and records, whatever library trained the model."""
+"""The data that reports and model cards are drawn from, extracted from a finished run."""
 
+import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rockstar_contract.contract import Contract
+from rockstar_contract.contract import Contract, ImageInput, TableInput
+from rockstar_contract.images import decode_image, ignore_warnings
+from rockstar_contract.tables import CategoricalColumn, NumericColumn
+from rockstar_training.config import TrainConfig
+from rockstar_training.evaluation import Answer, ColumnImportance, TestPredictions, predict_part
+from rockstar_training.prepared import Part, Prepared
+from rockstar_training.progress import Epoch
 
-# A raw held-out image by its row: uint8 [h, w, 1 or 3]; images may differ in size.
+if TYPE_CHECKING:
+    from rockstar_training.network import Network
+
+# Rows of a regression that are plotted.
+_PLOTTED = 5000
+# A regression with fewer held-out rows than this is shown with its training rows, too.
+_MIN_HELD_OUT = 10
+
+# Returns a raw held-out image by its row: uint8 [h, w, 1 or 3]; sizes may differ.
 ImageAt = Callable[[int], NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What an epoch left; None where it was not measured.
-
-    Attributes:
-        epoch: from 1.
-        loss: mean over the epoch's training batches.
-        accuracy: the same, a share.
-        val_loss: on the validation split, at the end of the epoch.
-        val_accuracy: the same, a share.
-        learning_rate: at the end of the epoch.
-        seconds: that the epoch took.
-    """
-
-    epoch: int
-    loss: float | None = None
-    accuracy: float | None = None
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-    learning_rate: float | None = None
-    seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Classified:
-    """What a classifier says of the held-out examples.
+    """Predictions of a classifier for the held-out examples.
 
     Attributes:
         truth: int64 [n], indices into the contract's labels.
         probabilities: float32 [n, classes].
-        image: gives a held-out image; called for the few that are shown. None for other data.
+        image: loads a held-out image; None if the examples are not images.
     """
 
     truth: NDArray[np.int64]
@@ -51,13 +45,13 @@ class Classified:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """The likeliest class of each, int64 [n]."""
+        """The most likely class of each example, int64 [n]."""
         likeliest: NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return likeliest
 
     @property
     def right(self) -> int:
-        """How many are classified as they should be."""
+        """The number of correct predictions."""
         return int((self.predicted == self.truth).sum())
 
 
@@ -66,11 +60,11 @@ class Descent:
     """Gradient descent on the mean squared error of y = W x + b.
 
     Attributes:
-        x: float64 [n], of the training data, as the steps were taken on it.
+        x: float64 [n], training data, standardized.
         y: float64 [n].
-        path: float64 [steps + 1, 2], W and b at the start and after each step.
-        mean: that was taken from x before training.
-        scale: that x was then divided by.
+        path: float64 [epochs + 1, 2], W and b at the start and after each epoch.
+        mean: subtracted from x before training.
+        scale: by which x was then divided.
     """
 
     x: NDArray[np.float64]
@@ -81,23 +75,23 @@ class Descent:
 
     @property
     def line(self) -> tuple[float, float]:
-        """W and b in the end, in the data's own units."""
+        """The final W and b, in the units of the data."""
         slope = float(self.path[-1, 0]) / self.scale
         return slope, float(self.path[-1, 1]) - slope * self.mean
 
 
 @dataclass(frozen=True, eq=False)
 class Regressed:
-    """What a linear model says of rows, which it was not trained on unless `held_out` is false.
+    """Predictions of a regression.
 
     Attributes:
         truth: float64 [n].
         predicted: float64 [n].
         features: float64 [n, features].
         feature_names: of the columns.
-        target: name of what is predicted.
-        descent: how it was trained, where there is one feature.
-        held_out: whether these rows were kept from training; a handful of points may be too few.
+        target: name of the predicted column.
+        descent: how a linear model of one feature was trained; None for other models.
+        held_out: whether all rows were held out from training.
     """
 
     truth: NDArray[np.float64]
@@ -108,27 +102,12 @@ class Regressed:
     descent: Descent | None = None
     held_out: bool = True
 
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """Weights that can be looked at; None for models that have no such layer.
-
-    Attributes:
-        logistic: float32 [h, w, c, classes], of softmax regression on pixels.
-        first_filters: float32 [kh, kw, c, filters], of the first convolution.
-    """
-
-    logistic: NDArray[np.float32] | None = None
-    first_filters: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True)
-class ColumnImportance:
-    """By how much a model's figure falls when a column is shuffled: mean and standard deviation."""
-
-    name: str
-    mean: float
-    std: float
+    @property
+    def rows(self) -> str:
+        """Which rows the metrics are measured on."""
+        if self.held_out:
+            return "held-out examples"
+        return "examples, those it was trained on among them"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,18 +116,140 @@ class ReportData:
 
     Attributes:
         contract: as published.
-        config: of the run, setting by setting.
-        outcome: what the model says of the held-out examples.
-        history: an entry for each epoch; empty where training has none.
-        weights: to be drawn.
-        importance: of a table's columns, the most important first; empty where not measured.
-        notes: sentences about the data, and how training went.
+        config: settings of the run, by name.
+        outcome: predictions for the held-out examples.
+        history: all epochs.
+        logistic_weights: float32 [h, w, c, classes] of a logistic model of images, else None.
+        first_filters: float32 [kh, kw, c, filters] of the first convolution, else None.
+        importance: of a table's columns, largest first; empty if not measured.
+        notes: sentences about the data and the training.
     """
 
     contract: Contract
     config: Mapping[str, object]
     outcome: Classified | Regressed
-    history: Sequence[EpochRecord] = ()
-    weights: Weights = field(default_factory=Weights)
+    history: Sequence[Epoch] = ()
+    logistic_weights: NDArray[np.float32] | None = None
+    first_filters: NDArray[np.float32] | None = None
     importance: Sequence[ColumnImportance] = ()
     notes: Sequence[str] = ()
+
+
+@dataclass
+class DescentPath:
+    """Records W and b of y = W x + b after each epoch, with x standardized.
+
+    Attributes:
+        column: x, with its mean and scale.
+        points: W and b, starting before the first epoch.
+    """
+
+    column: NumericColumn
+    points: list[tuple[float, float]] = field(default_factory=list)
+
+    def watch(self, network: "Network") -> None:
+        """Record the network's weights."""
+        scale = network.task.target_std
+        weight, bias = (
+            scale * float(variable.numpy().reshape(-1)[0]) for variable in network.weights
+        )
+        self.points.append((weight, bias))
+
+
+def descent_path(config: TrainConfig, data: Prepared) -> DescentPath | None:
+    """Return a recorder for a linear model of one number; None for any other model."""
+    if config.model != "linear" or not isinstance(data.input, TableInput):
+        return None
+    first, *others = data.input.columns
+    if others or not isinstance(first, NumericColumn) or first.width > 1:
+        return None
+    return DescentPath(first)
+
+
+def report_data(
+    config: TrainConfig,
+    contract: Contract,
+    outcome: Classified | Regressed,
+    history: Sequence[Epoch],
+    network: "Network",
+    notes: Sequence[str] = (),
+    importance: Sequence[ColumnImportance] = (),
+) -> ReportData:
+    """Collect everything that the report of a run shows."""
+    logistic = filters = None
+    if isinstance(contract.input, ImageInput):
+        kernel = network.weights[0].numpy()
+        if config.model == "logistic":
+            logistic = kernel.reshape(*contract.input.shape, len(contract.labels))
+        elif config.model == "cnn" and kernel.ndim == 4:  # a backbone may start with another layer
+            filters = kernel
+    return ReportData(
+        contract=contract,
+        config=dataclasses.asdict(config),
+        outcome=outcome,
+        history=history,
+        logistic_weights=logistic,
+        first_filters=filters,
+        importance=importance,
+        notes=notes,
+    )
+
+
+def outcome_of(
+    data: Prepared, test: TestPredictions, answer: Answer, path: DescentPath | None = None
+) -> Classified | Regressed:
+    """Describe the predictions for the held-out examples.
+
+    A regression with hardly any held-out rows is described on its training rows, too.
+
+    Args:
+        data: the data set.
+        test: predictions for the held-out examples.
+        answer: the model.
+        path: recorded during training.
+    """
+    if data.task == "classification":
+        is_image = isinstance(data.input, ImageInput)
+        load = (lambda row: _load_image(data.test, row)) if is_image else None
+        return Classified(test.truth, test.outputs, load)
+    if not isinstance(data.input, TableInput):
+        raise TypeError("expected a table as the input of a regression")
+    parts = [(data.test, test.outputs)]
+    held_out = data.test.count >= _MIN_HELD_OUT
+    if not held_out:
+        parts.append((data.train, predict_part(answer, data.train)))
+    truth, predicted, tensors = [], [], []
+    for part, outputs in parts:
+        rows = np.arange(min(part.count, _PLOTTED))
+        truth.append(part.targets[rows].astype(np.float64))
+        predicted.append(outputs[rows, 0].astype(np.float64))
+        tensors.append(part.tensors(rows).astype(np.float64))
+    features = np.concatenate(tensors)
+    start = 0
+    for column in data.input.columns:  # undo the standardization
+        if not isinstance(column, CategoricalColumn):
+            features[:, start] = features[:, start] * column.scale + column.mean
+        start += column.width
+    descent = None
+    if path is not None:
+        x = data.train.tensors(np.arange(data.train.count)).astype(np.float64)[:, 0]
+        y, points = data.train.targets.astype(np.float64), np.array(path.points)
+        descent = Descent(x, y, points, path.column.mean, path.column.scale)
+    return Regressed(
+        truth=np.concatenate(truth),
+        predicted=np.concatenate(predicted),
+        features=features,
+        feature_names=tuple(name for column in data.input.columns for name in column.features),
+        target=data.target or "target",
+        descent=descent,
+        held_out=held_out,
+    )
+
+
+def _load_image(part: Part, row: int) -> NDArray[np.uint8]:
+    raw = part.raw(row)
+    if not isinstance(raw, bytes):
+        raise TypeError("expected the bytes of an image")
+    with warnings.catch_warnings():
+        ignore_warnings()
+        return decode_image(raw)

@@ -1,11 +1,13 @@
-"""How figures look: two themes, drawn with matplotlib's objects and none of its global state.
+"""The look of a report: sections and tables, and the two color themes of its figures.
 
-Colours are Okabe and Ito's, which people tell apart who see fewer of them; on dark paper their
-lighter ones. Figures are narrow, so that their text stays legible on a telephone.
+Figures use matplotlib's objects and none of its global state. Colors are those of Okabe and Ito,
+which people with color blindness can tell apart; the dark theme has lighter ones. Figures are
+narrow, so that their text is legible on a phone.
 """
 
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,28 +18,28 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-# Inches. Shown about 600 pixels wide on a large screen, and as wide as a small one is.
+# Inches. Figures are shown about 600 pixels wide on large screens, full width on small ones.
 WIDTH = 5.2
 DOTS_PER_INCH = 150
 # Points.
 TEXT, SMALL = 9.5, 8.0
-# Labels longer than this are shortened in figures; tables have them in full.
+# Longer labels are shortened in figures; tables have them in full.
 LABEL_LENGTH = 14
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a figure.
+    """Colors of a figure.
 
     Attributes:
         name: "light" or "dark".
-        paper: behind everything.
+        paper: background.
         ink: text.
-        muted: axes and what is in the background.
-        grid: lines behind the data.
+        muted: axes and secondary elements.
+        grid: grid lines.
         first: of the main series.
-        second: of the one it is compared with.
-        third: of one more.
+        second: of the series it is compared with.
+        third: of a third series.
     """
 
     name: str
@@ -51,35 +53,81 @@ class Theme:
 
     @cached_property
     def sequential(self) -> Colormap:
-        """From paper at 0 to the main colour at 1."""
+        """From the background at 0 to the main color at 1."""
         return LinearSegmentedColormap.from_list(f"{self.name}-0", [self.paper, self.first])
 
     @cached_property
     def terrain(self) -> Colormap:
-        """As `sequential`, but never quite the paper: for what has a shape of its own."""
-        colours = self.sequential(np.linspace(0.2, 1, 9))
-        return LinearSegmentedColormap.from_list(f"{self.name}-2", list(colours))
+        """Like `sequential`, but visible at 0, too: for surfaces."""
+        colors = self.sequential(np.linspace(0.2, 1, 9))
+        return LinearSegmentedColormap.from_list(f"{self.name}-2", list(colors))
 
     @cached_property
     def diverging(self) -> Colormap:
-        """From the main colour through paper at the middle to the second one."""
-        colours = [self.first, self.paper, self.second]
-        return LinearSegmentedColormap.from_list(f"{self.name}-1", colours)
+        """From the main color through the background in the middle to the second color."""
+        colors = [self.first, self.paper, self.second]
+        return LinearSegmentedColormap.from_list(f"{self.name}-1", colors)
 
 
 LIGHT = Theme("light", "#ffffff", "#1b1f24", "#6b7280", "#e3e6ea", "#0072b2", "#d55e00", "#009e73")
 DARK = Theme("dark", "#15181d", "#e8eaed", "#9aa3af", "#2d333b", "#56b4e9", "#e69f00", "#2fc79a")
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table of text, whose first column names the rows."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One small image of a gallery.
+
+    Attributes:
+        png: the image.
+        alt: text alternative.
+        lines: of the caption.
+    """
+
+    png: bytes
+    alt: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a report.
+
+    Attributes:
+        key: name of the PNG file and of the anchor in the page.
+        title: heading.
+        text: what the figure shows and how to read it.
+        alt: text alternative of the figure.
+        draw: draws the figure in a theme; None for no figure.
+        table: the numbers of the figure.
+        gallery: images that replace the figure in the page, where they wrap better.
+    """
+
+    key: str
+    title: str
+    text: str
+    alt: str = ""
+    draw: Callable[[Theme], Figure] | None = None
+    table: Table | None = None
+    gallery: tuple[Tile, ...] = ()
+
+
 def new_figure(theme: Theme, height: float, width: float = WIDTH) -> Figure:
-    """An empty figure, inches; its parts make room for each other."""
+    """Create an empty figure, size in inches, with a constrained layout."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor=theme.paper)
     FigureCanvasAgg(figure)
     return figure
 
 
 def dress(axes: Axes, theme: Theme, *, grid: bool = True) -> None:
-    """Give axes the theme's colours and sizes; call it after titles and labels are set."""
+    """Apply the theme's colors and sizes; call it after setting titles and labels."""
     axes.set_facecolor(theme.paper)
     for side, spine in axes.spines.items():
         spine.set_color(theme.muted)
@@ -94,7 +142,7 @@ def dress(axes: Axes, theme: Theme, *, grid: bool = True) -> None:
 
 
 def legend(axes: Axes, theme: Theme, **where: Any) -> None:
-    """A legend on paper, without a frame."""
+    """Add a legend without a frame."""
     drawn = axes.legend(
         fontsize=SMALL, labelcolor=theme.ink, facecolor=theme.paper, edgecolor="none", **where
     )
@@ -102,17 +150,17 @@ def legend(axes: Axes, theme: Theme, **where: Any) -> None:
 
 
 def plain(text: str, length: int = LABEL_LENGTH) -> str:
-    """A name from outside, shortened, as matplotlib shows it unchanged: no formula, no line end."""
+    """Shorten a name and escape it, so that matplotlib does not read it as a formula."""
     text = " ".join(text.split())
     text = text if len(text) <= length else f"{text[: length - 1]}…"
     return text.replace("\\", "＼").replace("$", r"\$")
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG, the same bytes for the same figure."""
+    """Encode a figure as a PNG, reproducibly."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # Names may be in a script that the font lacks; the page and the tables still have them.
+        # The font may lack the script of a name; the page and the tables show it anyway.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()

@@ -6,7 +6,7 @@ from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
 
 from rockstar_contract.tables import CategoricalColumn, NumericColumn
-from rockstar_training.importance import column_importance
+from rockstar_training.evaluation import column_importance
 from rockstar_training.prepared import MemoryExamples, Part
 
 

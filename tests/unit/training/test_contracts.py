@@ -2,7 +2,7 @@
 
 import pytest
 
-from rockstar_training.comparison import (
+from rockstar_training.contracts import (
     IncompatibleError,
     promise_of,
     require_compatible,

@@ -1,0 +1,225 @@
+"""The contract of a new version: built from its data, and compared with the served version.
+
+Imports no TensorFlow, so that an incompatible version is refused before training starts.
+"""
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from math import sqrt
+from pathlib import Path
+
+from rockstar_contract.contract import (
+    CONTRACT_FILE,
+    SCHEMA_VERSION,
+    Contract,
+    ContractError,
+    DataSet,
+    ImageInput,
+    Input,
+    TableInput,
+    Task,
+    utc_now,
+)
+from rockstar_contract.version_folders import served_versions
+from rockstar_training.errors import DataError
+from rockstar_training.evaluation import TestPredictions, confusion_matrix, wilson
+from rockstar_training.prepared import Prepared
+
+# More labels would make a matrix that nobody reads, in a contract that every server loads.
+_MAX_CONFUSION_LABELS = 50
+_ACCURACY = "test_accuracy"
+# How many names a message lists.
+_LISTED = 8
+
+
+class IncompatibleError(DataError):
+    """The new version promises something else than the version served under its name."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What clients of a model rely on.
+
+    Attributes:
+        task: classification, regression or tensors.
+        input: what the model takes.
+        labels: in order.
+        target: name of the predicted column; None if it has none.
+        data_set: name of the training data; None if unknown.
+    """
+
+    task: Task
+    input: Input
+    labels: tuple[str, ...]
+    target: str | None
+    data_set: str | None
+
+
+def draft(
+    name: str,
+    data: Prepared,
+    metrics: dict[str, float],
+    test: TestPredictions,
+    threshold: float | None = None,
+) -> Contract:
+    """Build the contract of a trained model; publishing replaces its placeholder version.
+
+    Args:
+        name: of the model.
+        data: it was trained on.
+        metrics: by name.
+        test: predictions for the held-out examples.
+        threshold: the lowest score that counts as an answer; None for no threshold.
+    """
+    countable = data.task == "classification" and len(data.labels) <= _MAX_CONFUSION_LABELS
+    return Contract(
+        schema_version=SCHEMA_VERSION,
+        model=name,
+        version=1,
+        task=data.task,
+        input=data.input,
+        labels=data.labels,
+        metrics=metrics,
+        data_set=DataSet(name=data.name, examples=data.examples, sha256=data.sha256),
+        statistics=data.statistics,
+        created=utc_now(),
+        producer=producer(),
+        target=data.target,
+        confusion=confusion_matrix(test, len(data.labels)) if countable else (),
+        threshold=threshold,
+    )
+
+
+def producer() -> str:
+    """Name the software that makes a version, with the releases."""
+
+    def release(package: str) -> str:
+        try:
+            return f"{package} {version(package)}"
+        except PackageNotFoundError:  # a checkout that is not installed
+            return package
+
+    return ", ".join(map(release, ("rockstartf", "tensorflow", "keras")))
+
+
+def promise_of(contract: Contract) -> Promise:
+    """Return what a contract promises."""
+    name = contract.data_set.name if contract.data_set else None
+    return Promise(contract.task, contract.input, contract.labels, contract.target, name)
+
+
+def promised_by(data: Prepared) -> Promise:
+    """Return what a model trained on this data will promise."""
+    return Promise(data.task, data.input, data.labels, data.target, data.name)
+
+
+def serving_contract(models: Path, model: str) -> Contract | None:
+    """Read the contract of the served (highest) version; None if there is none to read."""
+    try:
+        folders = served_versions(models / model)
+        return Contract.from_json((folders[max(folders)] / CONTRACT_FILE).read_bytes())
+    except (OSError, ValueError, ContractError):
+        return None
+
+
+def require_compatible(models: Path, model: str, new: Promise) -> None:
+    """Check that a new version may replace the served one.
+
+    Raises:
+        IncompatibleError: it promises something else; the message says what and what to do.
+    """
+    contract = serving_contract(models, model)
+    if contract is None:
+        return
+    differences = _differences(promise_of(contract), new)
+    if differences:
+        raise IncompatibleError(
+            f"{model} version {contract.version} is served, and this would take its place with "
+            f"{'; '.join(differences)}. Use --name for another model, or --replace"
+        )
+
+
+def worse_than_served(models: Path, new: Contract, held_out: int) -> str:
+    """Explain in a sentence why a version is worse than the served one; "" if it is not.
+
+    It is worse if the 95 % confidence interval of the difference in held-out accuracy lies below
+    zero (R. G. Newcombe, "Interval estimation for the difference between independent proportions",
+    Statistics in Medicine 17, 1998, method 10). Only classifiers with the same labels are compared.
+
+    Args:
+        models: the folder of models.
+        new: contract of the new version.
+        held_out: how many examples its accuracy was measured on.
+    """
+    old = serving_contract(models, new.model)
+    if old is None or old.labels != new.labels:
+        return ""
+    before, now = old.metrics.get(_ACCURACY), new.metrics.get(_ACCURACY)
+    if before is None or now is None or now >= before or held_out < 1:
+        return ""
+    # Contracts with many labels have no confusion matrix to count examples in.
+    examples = sum(map(sum, old.confusion)) or held_out
+    low_before, _ = wilson(round(before * examples), examples)
+    _, high_now = wilson(round(now * held_out), held_out)
+    at_least = before - now - sqrt((before - low_before) ** 2 + (high_now - now) ** 2)
+    if at_least <= 0:
+        return ""
+    return (
+        f"its held-out accuracy is {now:.4f} ({held_out} examples), that of version {old.version}, "
+        f"which is served, {before:.4f} ({examples}): at least {100 * at_least:.1f} percentage "
+        "points less, with 95 % confidence"
+    )
+
+
+def _differences(old: Promise, new: Promise) -> list[str]:
+    found = []
+    if old.task != new.task:
+        found.append(f"the task {new.task} instead of {old.task}")
+    if old.labels != new.labels and old.task == new.task:
+        if set(old.labels) == set(new.labels):
+            found.append(f"the same labels in another order ({_listed(new.labels)})")
+        else:
+            found.append(
+                f"the labels {_listed(new.labels)} ({len(new.labels)}) instead of "
+                f"{_listed(old.labels)} ({len(old.labels)})"
+            )
+    # Scaling is not compared: it follows from the data each time.
+    if isinstance(old.input, TableInput) and isinstance(new.input, TableInput):
+        before, now = (
+            {column.name: type(column).__name__ for column in spec.columns}
+            for spec in (old.input, new.input)
+        )
+        parts = [
+            ("no more the column", [name for name in before if name not in now]),
+            ("the new column", [name for name in now if name not in before]),
+            ("another type of", [n for n, kind in now.items() if before.get(n, kind) != kind]),
+        ]
+        changed = ", ".join(f"{what} {_listed(tuple(names))}" for what, names in parts if names)
+        found += [changed] if changed else []
+    elif _accepted(old.input) != _accepted(new.input):
+        found.append(f"{_described(new.input)} as input instead of {_described(old.input)}")
+    if old.target != new.target:
+        found.append(f"the target {new.target or 'none'} instead of {old.target or 'none'}")
+    if None not in (old.data_set, new.data_set) and old.data_set != new.data_set:
+        found.append(f"the data set {new.data_set} instead of {old.data_set}")
+    return found
+
+
+def _accepted(spec: Input) -> object:
+    """The part of an image or tensor input that clients see."""
+    if isinstance(spec, ImageInput):
+        return (spec.name, spec.shape)
+    return None if isinstance(spec, TableInput) else spec.tensors
+
+
+def _described(spec: Input) -> str:
+    if isinstance(spec, ImageInput):
+        return f"images of {' × '.join(map(str, spec.shape))}"
+    if isinstance(spec, TableInput):
+        return "rows of a table"
+    return f"the tensors {_listed(tuple(tensor.name for tensor in spec.tensors))}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,334 @@
+"""Sections about a classifier: confusion matrix, worst mistakes and calibration."""
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from PIL import Image
+
+from rockstar_training.report.data import Classified
+from rockstar_training.report.theme import (
+    SMALL,
+    WIDTH,
+    Section,
+    Table,
+    Theme,
+    Tile,
+    dress,
+    legend,
+    new_figure,
+    plain,
+)
+
+# With more classes, the counts and the names in the matrix would overlap.
+_MAX_COUNTED, _MAX_NAMED = 16, 40
+# Letters in all column names together that fit side by side.
+_HORIZONTAL_LETTERS = 36
+# Mistakes that are shown, and in how many columns.
+_MISTAKES, _COLUMNS = 16, 4
+# Pixels: larger images are scaled down, smaller ones are enlarged by the page.
+_THUMBNAIL = 160
+_BINS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class ClassScores:
+    """Metrics of each class; NaN for a class without examples or without predictions.
+
+    Attributes:
+        counts: int64 [classes, classes], a row for each true, a column for each predicted class.
+        precision: float64 [classes], share of the predictions of a class that are correct.
+        recall: float64 [classes], share of the examples of a class that are predicted as it.
+        f1: float64 [classes], harmonic mean of both.
+        support: int64 [classes], examples of the class.
+    """
+
+    counts: NDArray[np.int64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    f1: NDArray[np.float64]
+    support: NDArray[np.int64]
+
+
+def class_scores(outcome: Classified) -> ClassScores:
+    """Compute the confusion matrix and the metrics of each class."""
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    classes = np.arange(outcome.probabilities.shape[1])
+    with warnings.catch_warnings():
+        # Classes without held-out examples are shown as such.
+        warnings.simplefilter("ignore")
+        precision, recall, f1, support = precision_recall_fscore_support(
+            outcome.truth, outcome.predicted, labels=classes, zero_division=np.nan
+        )
+        counts = confusion_matrix(outcome.truth, outcome.predicted, labels=classes)
+    return ClassScores(counts, precision, recall, f1, support)
+
+
+def score_table(outcome: Classified, labels: tuple[str, ...]) -> Table:
+    """List precision, recall and F1 of each class; a dash is an undefined value."""
+    found = class_scores(outcome)
+    columns = (found.support, np.diag(found.counts), found.precision, found.recall, found.f1)
+    return Table(
+        ("Label", "Examples", "Right", "Precision", "Recall", "F1"),
+        tuple(
+            (
+                *(label, str(n), str(right)),
+                *("–" if np.isnan(share) else f"{share:.3f}" for share in shares),
+            )
+            for label, n, right, *shares in zip(labels, *columns, strict=True)
+        ),
+    )
+
+
+def confusion_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
+    """Show the confusion matrix and the scores of each class."""
+    found = class_scores(outcome)
+    wrong = found.counts.copy()
+    np.fill_diagonal(wrong, 0)
+    right, count = int(np.trace(found.counts)), int(found.counts.sum())
+    alt = f"Matrix of {len(labels)} classes: {right} of {count} examples on the diagonal."
+    if wrong.any():
+        row, column = np.unravel_index(wrong.argmax(), wrong.shape)
+        alt += (
+            f" Most frequent mistake: {labels[int(row)]} predicted as {labels[int(column)]}, "
+            f"{wrong[row, column]} times."
+        )
+    return Section(
+        key="confusion_matrix",
+        title="Confusion matrix",
+        text=(
+            "Rows are the true classes of the held-out examples, columns the predicted ones; the "
+            "diagonal is correct. Recall is the correct share of a row, precision that of a "
+            "column. The color shows the share of the row; small shares are emphasized to make "
+            "single mistakes visible."
+        ),
+        alt=alt,
+        draw=lambda theme: _draw_confusion(theme, found, labels),
+        table=score_table(outcome, labels),
+    )
+
+
+def _draw_confusion(theme: Theme, found: ClassScores, labels: tuple[str, ...]) -> Figure:
+    figure = new_figure(theme, WIDTH * 1.02)
+    axes = figure.add_subplot()
+    shares = found.counts / np.maximum(found.counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap=theme.sequential, norm=PowerNorm(0.4, 0, 1), aspect="equal")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    dress(axes, theme, grid=False)
+    axes.tick_params(length=0)
+    if len(labels) <= _MAX_NAMED:
+        names = [plain(label) for label in labels]
+        long = len(names) * max(map(len, names)) > _HORIZONTAL_LETTERS
+        size = SMALL if len(labels) <= 20 else SMALL * 0.7
+        axes.set_xticks(range(len(names)), names, rotation=90 if long else 0, fontsize=size)
+        axes.set_yticks(range(len(names)), names, fontsize=size)
+    if len(labels) > _MAX_COUNTED:
+        return figure
+    for (row, column), count in np.ndenumerate(found.counts):
+        # From about this share on, the cell is so dark that text needs the background's color.
+        over = shares[row, column] > 0.25
+        axes.text(
+            column,
+            row,
+            str(count) if count else "·",
+            ha="center",
+            va="center",
+            fontsize=SMALL,
+            color=(theme.paper if over else theme.ink) if count else theme.muted,
+            fontweight="bold" if count and row != column else "normal",
+        )
+    _annotate_margins(axes, theme, found)
+    return figure
+
+
+def _annotate_margins(axes: Axes, theme: Theme, found: ClassScores) -> None:
+    """Write recall next to the rows and precision above the columns, in percent."""
+    style: dict[str, Any] = {
+        "textcoords": "offset points",
+        "fontsize": SMALL,
+        "color": theme.ink,
+        "annotation_clip": False,
+    }
+    right = {**style, "xycoords": axes.get_yaxis_transform(), "ha": "left", "va": "center"}
+    above = {**style, "xycoords": axes.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+    for place, shares in enumerate(zip(found.recall, found.precision, strict=True)):
+        recall, precision = ("–" if np.isnan(s) else f"{100 * s:.0f}" for s in shares)
+        axes.annotate(recall, (1, place), (6, 0), **right)
+        axes.annotate(precision, (place, 1), (0, 6), **above)
+    names = {**style, "xycoords": axes.transAxes, "va": "bottom", "color": theme.muted}
+    axes.annotate("recall %", (1, 1), (6, 6), **names)
+    axes.annotate("precision %", (0, 1), (0, 20), **names)
+
+
+def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
+    """Show the mistakes with the highest probability, as images or as a table."""
+    top = outcome.probabilities.max(axis=1)
+    mistakes = np.flatnonzero(outcome.predicted != outcome.truth)
+    rows = mistakes[np.argsort(-top[mistakes], kind="stable")][:_MISTAKES]
+    wrong, count = len(mistakes), len(outcome.truth)
+    title = "Worst mistakes"
+    if not wrong:
+        return Section("mistakes", title, f"All {count} held-out examples are classified right.")
+    which = "all of them" if wrong == len(rows) else f"the {len(rows)} most confident mistakes"
+    text = f"{wrong} of {count} held-out examples are wrong; here {which}, most confident first."
+    truth, guess = (
+        [labels[each[row]] for row in rows] for each in (outcome.truth, outcome.predicted)
+    )
+    table = Table(
+        ("Held-out example", "True", "Predicted", "Probability", "Probability of the true one"),
+        tuple(
+            (str(row), true, said, f"{top[row]:.3f}", f"{chance:.3f}")
+            for row, true, said, chance in zip(
+                rows, truth, guess, outcome.probabilities[rows, outcome.truth[rows]], strict=True
+            )
+        ),
+    )
+    if outcome.image is None:
+        return Section("mistakes", title, text, table=table)
+    images, tiles = [], []
+    for row, true, said in zip(rows, truth, guess, strict=True):
+        pixels = outcome.image(int(row))
+        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        caption = (f"{true} predicted as {said}", f"probability {top[row]:.3f}")
+        alt = f"Held-out example {row}: {caption[0]}, {caption[1]}"
+        images.append(np.asarray(image))
+        tiles.append(Tile(buffer.getvalue(), alt, caption))
+
+    def draw(theme: Theme) -> Figure:
+        lines = -(-len(rows) // _COLUMNS)
+        figure = new_figure(theme, 0.15 + 1.85 * lines)
+        grid = figure.subplots(lines, _COLUMNS, squeeze=False).ravel()
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, row, image, true, said in zip(grid, rows, images, truth, guess, strict=False):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            caption = f"true  {plain(true, 12)}\npred. {plain(said, 12)}\nprob. {top[row]:.3f}"
+            axes.set_title(caption, loc="left", fontsize=SMALL, color=theme.ink)
+        return figure
+
+    return Section(
+        key="mistakes",
+        title=title,
+        text=text,
+        alt="; ".join(", ".join(tile.lines) for tile in tiles),
+        draw=draw,
+        table=table,
+        gallery=tuple(tiles),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Predictions in equal bins of the probability of the predicted class.
+
+    Attributes:
+        count: int64 [bins].
+        confidence: float64 [bins], mean probability; NaN for empty bins.
+        accuracy: float64 [bins], share of correct predictions; NaN for empty bins.
+        error: the expected calibration error, a share.
+    """
+
+    count: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    error: float
+
+
+def calibrate(outcome: Classified, bins: int = _BINS) -> Calibration:
+    """Compare the predicted probabilities with the share of correct predictions.
+
+    The expected calibration error is the sum over the bins B_m of |B_m|/n · |acc(B_m) - conf(B_m)|,
+    B_m holding the predictions with a confidence in ((m - 1)/M, m/M]: equations 2, 3 and 5 of
+    C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks",
+    ICML 2017 (arXiv 1706.04599), after M. P. Naeini, G. F. Cooper and M. Hauskrecht, "Obtaining
+    well calibrated probabilities using Bayesian binning", AAAI 2015.
+
+    Args:
+        outcome: of one or more held-out examples.
+        bins: M, the number of bins.
+    """
+    confidence = outcome.probabilities.max(axis=1).astype(np.float64)
+    right = (outcome.predicted == outcome.truth).astype(np.float64)
+    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    count = np.bincount(bin_of, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(bin_of, confidence, minlength=bins) / count
+        accuracy = np.bincount(bin_of, right, minlength=bins) / count
+    error = float(np.nansum(count * np.abs(accuracy - mean)) / count.sum())
+    return Calibration(count, mean, accuracy, error)
+
+
+def calibration_section(outcome: Classified) -> Section:
+    """Show the reliability diagram and the number of predictions in each bin."""
+    found = calibrate(outcome)
+    bins = len(found.count)
+    figures = zip(found.count, found.confidence, found.accuracy, strict=True)
+    return Section(
+        key="calibration",
+        title="Calibration",
+        text=(
+            "Predictions are grouped by the probability of the predicted class. A bar below the "
+            "diagonal means that the model is overconfident, above it underconfident. Bars with "
+            f"few examples are not reliable. Expected calibration error: {100 * found.error:.2f} "
+            f"percentage points over {bins} bins."
+        ),
+        alt=(
+            f"Reliability diagram of {found.count.sum()} predictions, expected calibration error "
+            f"{found.error:.4f}; {found.count[-1]} of them have a probability above "
+            f"{1 - 1 / bins:g}."
+        ),
+        draw=lambda theme: _draw_calibration(theme, found),
+        table=Table(
+            ("Probability", "Examples", "Mean probability", "Share right"),
+            tuple(
+                (f"{i / bins:.1f} to {(i + 1) / bins:.1f}", str(n), f"{mean:.3f}", f"{share:.3f}")
+                for i, (n, mean, share) in enumerate(figures)
+                if n
+            ),
+        ),
+    )
+
+
+def _draw_calibration(theme: Theme, found: Calibration) -> Figure:
+    figure = new_figure(theme, 4.9)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    bins = len(found.count)
+    edges = np.arange(bins) / bins
+    filled = found.count > 0
+    style = {"width": 1 / bins, "align": "edge", "edgecolor": theme.paper}
+    upper.bar(
+        edges[filled],
+        found.accuracy[filled],
+        color=theme.first,
+        label="share of correct predictions",
+        **style,
+    )
+    upper.plot([0, 1], [0, 1], color=theme.muted, linestyle="--", label="perfect calibration")
+    upper.plot(
+        found.confidence[filled],
+        found.accuracy[filled],
+        "o",
+        color=theme.second,
+        markeredgecolor=theme.paper,
+        label="at the bin's mean probability",
+    )
+    upper.set(xlim=(0, 1), ylim=(0, 1.04), ylabel="accuracy")
+    lower.bar(edges[filled], found.count[filled], color=theme.muted, **style)
+    lower.set(xlabel="probability of the predicted class", ylabel="examples")
+    lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for axes in (upper, lower):
+        dress(axes, theme)
+    legend(upper, theme, loc="upper left")
+    return figure
