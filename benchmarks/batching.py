@@ -27,10 +27,10 @@ import click
 import grpc
 import numpy as np
 
-from rockstar_serving.model_server.batching.batcher import Batcher
+from rockstar_serving.model_server.batching.engine import Batcher
 from rockstar_serving.model_server.batching.parameters import read_parameters
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.models.versions import scan
+from rockstar_serving.model_server.models.version_folders import scan
 from rockstar_serving.model_server.options import BatchingOptions
 from tfs_api.services import PREDICT
 from tfs_api.signature import DEFAULT_SIGNATURE

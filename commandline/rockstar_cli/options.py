@@ -99,7 +99,7 @@ def _models(ctx: click.Context) -> list[str]:
 
 def _versions(ctx: click.Context, model: str | None) -> list[int]:
     from rockstar_contract.version_folders import held_versions
-    from rockstar_serving.model_server.models.versions import scan
+    from rockstar_serving.model_server.models.version_folders import scan
 
     try:
         if not model:

@@ -14,7 +14,7 @@ from rockstar_contract.contract import CONTRACT_FILE, Contract, ContractError
 from rockstar_contract.manifest import ManifestError, check_manifest
 from rockstar_contract.version_folders import HELD_PREFIX, held_versions, remember_removed
 from rockstar_serving.model_folder import ModelFolderError, find_models
-from rockstar_serving.model_server.models.versions import scan
+from rockstar_serving.model_server.models.version_folders import scan
 from rockstar_serving.models_config import LabelBook, edit_labels, read_labels
 
 _REMOVED = ".removed-"

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from rockstar_serving.model_server.engines.engine import ServableId
-from rockstar_serving.model_server.loading import loader
+from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.options import EngineOptions, ServerOptions
 from tests.conftest import TrainedModels
 
@@ -18,7 +18,7 @@ def test_trained_models_are_warmed_up(
     options = ServerOptions(models=(), engine=EngineOptions(prefer_tflite=engine == "LiteRT"))
     for name, result in trained_models.results.items():
         caplog.clear()
-        loaded = loader(options)(ServableId(name, 1), result.folder)
+        loaded = VersionLoader(options)(ServableId(name, 1), result.folder)
         assert loaded.name == engine
         loaded.close()
         (message,) = [record.getMessage() for record in caplog.records]

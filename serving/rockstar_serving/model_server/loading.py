@@ -1,72 +1,92 @@
-"""From a version folder to the engine that answers for it."""
+"""Loading a version: choose the runtime, verify the files, warm up, add batching."""
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rockstar_serving.model_server.batching.batcher import Batcher
+from rockstar_contract.manifest import ManifestError, MissingManifestError, check_readable
+from rockstar_serving.model_server.batching.engine import Batcher
 from rockstar_serving.model_server.engines.choice import choose_runtime, find_runtimes
 from rockstar_serving.model_server.engines.engine import (
     Engine,
-    Loader,
+    LoadError,
     ServableId,
     UnsupportedModelError,
 )
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.engines.runtime import Runtime
-from rockstar_serving.model_server.measured import CountedEngine, MeasuredLoader
-from rockstar_serving.model_server.observer import Observer
-from rockstar_serving.model_server.options import BatchingOptions, EngineOptions, ServerOptions
-from rockstar_serving.model_server.verification import verify
-from rockstar_serving.model_server.warmup.loader import WarmingLoader
+from rockstar_serving.model_server.observers import GraphRuns, Observer
+from rockstar_serving.model_server.options import ServerOptions
+from rockstar_serving.model_server.warmup import warm_up
 
 log = logging.getLogger(__name__)
 
-
-def loader(
-    options: ServerOptions,
-    observer: Observer | None = None,
-    runtimes: Sequence[Runtime] | None = None,
-) -> Loader:
-    """What loads versions as a server's options say.
-
-    Args:
-        options: of the server.
-        observer: hears of loads, warmups and batches.
-        runtimes: to choose from; none: all.
-    """
-    load: Loader = EngineLoader(options.engine, runtimes)
-    if observer is not None:
-        load = MeasuredLoader(load, observer)
-    if options.warmup.enabled:
-        load = WarmingLoader(
-            load, options.warmup, check_method=options.inference.check_methods, observer=observer
-        )
-    if options.engine.litert_on_demand:
-        load = RestingLoader(load)
-    # Around the warmup: its requests would wait for company that never comes.
-    return BatchingLoader(load, options.batching, observer)
+# Holds warmup requests.
+_EXTRA_ASSETS = "assets.extra/"
 
 
-class EngineLoader:
-    """Loads versions into the engine that the options ask for; a Loader."""
+class VersionLoader:
+    """Loads versions according to the options of a server; a Loader."""
 
-    def __init__(self, options: EngineOptions, runtimes: Sequence[Runtime] | None = None) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        observer: Observer | None = None,
+        runtimes: Sequence[Runtime] | None = None,
+    ) -> None:
+        """Create a loader.
+
+        Args:
+            options: of the server.
+            observer: receives loads, warmups, runs and batches.
+            runtimes: to choose from; None: all.
+        """
         self._options = options
+        self._observer = observer
         self._runtimes = find_runtimes() if runtimes is None else runtimes
+        name = options.batching.parameters.thread_pool_name
+        self._batcher = Batcher(options.batching, observer.batching(name) if observer else None)
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
         """Load a version.
 
         Raises:
-            LoadError: it cannot be loaded.
+            LoadError: it cannot be loaded or warmed up, or its batching parameters are invalid.
         """
+        # First, because it is cheap and may fail.
+        parameters = self._batcher.parameters(folder)
+        observer = self._observer
+        started = time.perf_counter()
+        loaded = False
+        try:
+            loaded_engine = self._load(servable_id, folder)
+            loaded = True
+        finally:
+            if observer is not None:
+                observer.load(folder, loaded=loaded, seconds=time.perf_counter() - started)
+        engine = GraphRuns(loaded_engine, observer) if observer is not None else loaded_engine
+        if self._options.warmup.enabled:
+            warm_up(
+                engine,
+                servable_id,
+                folder,
+                iterations=self._options.warmup.iterations,
+                check_method=self._options.inference.check_methods,
+                observer=observer,
+            )
+        if self._options.engine.litert_on_demand and isinstance(loaded_engine, LiteRTEngine):
+            loaded_engine.rest()
+        # After the warmup, whose requests would wait for others that never come.
+        return self._batcher.wrap(engine, parameters)
+
+    def _load(self, servable_id: ServableId, folder: Path) -> Engine:
         runtimes = list(self._runtimes)
         while True:
-            runtime = choose_runtime(folder, self._options, runtimes)
+            runtime = choose_runtime(folder, self._options.engine, runtimes)
             verify(folder, runtime.reads)
             try:
-                return runtime.load(folder, self._options)
+                return runtime.load(folder, self._options.engine)
             except UnsupportedModelError as error:
                 runtimes.remove(runtime)
                 if not any(each.installed and each.file_in(folder) for each in runtimes):
@@ -74,41 +94,27 @@ class EngineLoader:
                 log.warning("%s: %s; loading its other file instead", servable_id, error)
 
 
-class RestingLoader:
-    """Lets what another Loader has made sure of rest until a request; a Loader."""
+def verify(folder: Path, reads: Sequence[str]) -> None:
+    """Check that a version matches its manifest.
 
-    def __init__(self, load: Loader) -> None:
-        self._load = load
+    All files must exist with their sizes. Only the files that will be read are hashed, because
+    hashing is slow: the LiteRT model but not the SavedModel beside it, or the other way round. A
+    version without a manifest was published by other means and is accepted.
 
-    def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
-        """Load a version.
+    Args:
+        folder: of the version.
+        reads: prefixes of the paths of files that the engine reads.
 
-        Raises:
-            LoadError: it cannot be loaded.
-        """
-        engine = self._load(servable_id, folder)
-        resting = engine.engine if isinstance(engine, CountedEngine) else engine
-        if isinstance(resting, LiteRTEngine):
-            resting.rest()
-        return engine
-
-
-class BatchingLoader:
-    """Puts batching around what another Loader loads, where the options ask for it; a Loader."""
-
-    def __init__(
-        self, load: Loader, options: BatchingOptions, observer: Observer | None = None
-    ) -> None:
-        self._load = load
-        name = options.parameters.thread_pool_name
-        self._batcher = Batcher(options, observer.batching(name) if observer else None)
-
-    def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
-        """Load a version.
-
-        Raises:
-            LoadError: it cannot be loaded, or its parameters cannot be used.
-        """
-        # First, so that nothing is loaded in vain.
-        parameters = self._batcher.parameters(folder)
-        return self._batcher.wrap(self._load(servable_id, folder), parameters)
+    Raises:
+        LoadError: the version differs from its manifest.
+    """
+    prefixes = (*reads, _EXTRA_ASSETS)
+    try:
+        check_readable(folder, lambda path: path.startswith(prefixes))
+    except MissingManifestError:
+        pass
+    except ManifestError as error:
+        raise LoadError(
+            f"{error}: copy it again from where it was published, or publish a new version "
+            "(rockstar verify compares all files)"
+        ) from error

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
-from rockstar_serving.model_server.inference.core import Core
-from rockstar_serving.model_server.inference.examples import ExamplesQuery
-from rockstar_serving.model_server.inference.examples_request import examples_of
-from rockstar_serving.model_server.inference.predict import PredictQuery, SignatureNotFoundError
+from rockstar_serving.model_server.examples import ExamplesQuery, examples_of
 from rockstar_serving.model_server.options import RestOptions
+from rockstar_serving.model_server.predict import PredictQuery, SignatureNotFoundError
 from tfs_api import json_examples, json_response, json_results, json_tensors
 from tfs_api.gzip_body import inflate, is_gzip
 from tfs_api.rest_answers import VersionState, error_json, metadata_json, status_json

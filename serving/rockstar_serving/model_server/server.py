@@ -7,13 +7,13 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.engines.engine import Loader
 from rockstar_serving.model_server.grpc_api.server import GrpcServer
 from rockstar_serving.model_server.grpc_api.service import handlers
 from rockstar_serving.model_server.grpc_api.unix_socket import SocketFile
-from rockstar_serving.model_server.inference.core import Core
 from rockstar_serving.model_server.listening import bind, join, reachable
-from rockstar_serving.model_server.loading import loader
+from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config_file import ConfigFileWatcher
 from rockstar_serving.model_server.models.manager import Manager, StartError
 from rockstar_serving.model_server.options import (
@@ -54,7 +54,7 @@ class ModelServer:
         self._options = options
         self._monitoring = _monitoring(options.monitoring)
         self._observer = self._monitoring.metrics if self._monitoring else None
-        load = load or loader(options, self._observer)
+        load = load or VersionLoader(options, self._observer)
         self._manager = Manager(options.models, load, options.load)
         self._watcher = _watcher(self._manager, options.load)
         self._core = Core(self._manager, options.inference, self._observer)

@@ -21,9 +21,9 @@ from rockstar_serving.model_server.models.config import (
     Specific,
     VersionPolicy,
 )
-from rockstar_serving.model_server.models.config_message import at
+from rockstar_serving.model_server.models.config_file import model_config
 from rockstar_serving.model_server.models.manager import Manager, StartError
-from rockstar_serving.model_server.models.servable import State
+from rockstar_serving.model_server.models.servables import State
 from rockstar_serving.model_server.options import LoadOptions
 from rockstar_serving.model_server.storage import mirror, object_store
 from rockstar_serving.model_server.storage.object_store import ObjectStore, StorageError
@@ -119,7 +119,7 @@ def manager_of(
     tmp_path: Path,
     policy: VersionPolicy = Latest(),  # noqa: B008 (frozen)
 ) -> Manager:
-    config = replace(at("m", bucket.url), policy=policy)
+    config = replace(model_config("m", bucket.url), policy=policy)
     return Manager([config], FakeLoader(), options(tmp_path))
 
 
@@ -185,7 +185,7 @@ def test_the_start_waits_for_the_first_version(
 
 
 def test_a_start_that_is_not_to_wait_says_why(bucket: Bucket, tmp_path: Path) -> None:
-    config = at("m", "s3://no-such-bucket/m")
+    config = model_config("m", "s3://no-such-bucket/m")
     manager = Manager([config], FakeLoader(), options(tmp_path, wait=False))
     with pytest.raises(StartError) as error:
         manager.start()
@@ -379,7 +379,7 @@ def test_a_cache_without_room_or_rights(
     (tmp_path / "file").touch()
     settings = LoadOptions(cache_path=tmp_path / "file" / "cache")
     with pytest.raises(ConfigError, match="name another folder with --model_cache_path"):
-        Manager([at("m", bucket.url)], FakeLoader(), settings).start()
+        Manager([model_config("m", bucket.url)], FakeLoader(), settings).start()
 
 
 @contextmanager
@@ -473,13 +473,13 @@ def test_missing_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_urls_that_cannot_be_served(url: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        at("m", url)
+        model_config("m", url)
 
 
 def test_the_library_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'rockstartf\[storage\]'"):
-        at("m", "gs://bucket/m")
+        model_config("m", "gs://bucket/m")
 
 
 def test_the_endpoint_as_tensorflow_names_it(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
-from rockstar_serving.model_server.loading import loader
+from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.options import ServerOptions
 from tests.integration.model_server.conftest import Start, ask
 from tests.model_fixtures import SIDE, write_version
@@ -97,11 +97,11 @@ def test_all_kinds_of_requests_in_tensorflow(
             multi_inference_log(*tasks, x=[1.0, 2.0]),
         ],
     )
-    loader(ServerOptions(models=()))(ServableId("m", 1), saved_model).close()
+    VersionLoader(ServerOptions(models=()))(ServableId("m", 1), saved_model).close()
     assert "model m version 1: warmed up with 4 requests in " in caplog.text
 
 
 def test_tensorflow_has_all_signatures_or_does_not_load(saved_model: Path) -> None:
     write_records(saved_model, [predict_log({"x": [[1.0, 2.0]]}, "none")])
     with pytest.raises(LoadError, match=r'record 1 \(predict_log\): .*"none" not found'):
-        loader(ServerOptions(models=()))(ServableId("m", 1), saved_model)
+        VersionLoader(ServerOptions(models=()))(ServableId("m", 1), saved_model)

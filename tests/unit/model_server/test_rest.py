@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.deadline import Deadline
-from rockstar_serving.model_server.inference.core import Core
 from rockstar_serving.model_server.models.config import All, ModelConfig
 from rockstar_serving.model_server.models.manager import Manager
 from rockstar_serving.model_server.options import LoadOptions, RestOptions

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from rockstar_contract.version_folders import held_versions
-from rockstar_serving.model_server.models.versions import scan
+from rockstar_serving.model_server.models.version_folders import scan
 from rockstar_serving.models_config import read_labels
 from rockstar_serving.promotion import promote, restore
 from rockstar_serving.registry import RegistryError, list_versions, prune, unpublish

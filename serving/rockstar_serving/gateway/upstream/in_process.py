@@ -21,12 +21,12 @@ from rockstar_serving.gateway.upstream.wrapped import Answer, Wrapped
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.engines.engine import Engine, ServableId, UnsupportedModelError
 from rockstar_serving.model_server.engines.litert import MODEL_FILE, RUNTIME
-from rockstar_serving.model_server.inference.predict import PredictQuery, predict
-from rockstar_serving.model_server.loading import loader
+from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.models.config_file import ConfigFileWatcher, read_config_file
 from rockstar_serving.model_server.models.manager import Manager, StartError
 from rockstar_serving.model_server.options import EngineOptions, LoadOptions, ServerOptions
+from rockstar_serving.model_server.predict import PredictQuery, predict
 from tfs_api.model_ref import ModelRef
 from tfs_api.signature import DEFAULT_SIGNATURE, Signature
 from tfs_api.status import Code, StatusError
@@ -202,7 +202,7 @@ class _Loader:
     """Loads what LiteRT can run; a Loader."""
 
     def __init__(self, options: ServerOptions) -> None:
-        self._load = loader(options, runtimes=[RUNTIME])
+        self._load = VersionLoader(options, runtimes=[RUNTIME])
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
         if not (folder / MODEL_FILE).is_file():

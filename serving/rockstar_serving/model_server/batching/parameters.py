@@ -1,6 +1,6 @@
-"""How requests are batched: TensorFlow Serving's file of BatchingParameters.
+"""Batching parameters: TensorFlow Serving's file of BatchingParameters.
 
-The meaning of the fields, their defaults and what is wrong with them are those of TensorFlow
+The meaning of the fields, their defaults and the checks are those of TensorFlow
 Serving (`session_bundle_config.proto`, `bundle_factory_util.cc`) and of TensorFlow's
 `shared_batch_scheduler.h`.
 """
@@ -17,7 +17,7 @@ from tfs_api.messages.batching_parameters_pb2 import BatchingParameters as Messa
 
 log = logging.getLogger(__name__)
 
-# The pool is shared by all versions, so these count in the server's own file only.
+# All versions share one pool, so these have an effect only in the server's own file.
 POOL_FIELDS = frozenset({"num_batch_threads", "thread_pool_name"})
 FIELDS = frozenset(field.name for field in Message.DESCRIPTOR.fields)
 
@@ -28,14 +28,13 @@ class QueueParameters:
 
     Attributes:
         max_batch_size: of a request, and of a batch unless large requests are split.
-        batch_timeout_micros: how long a batch waits for company.
-        max_enqueued_batches: how many may wait for a thread.
-        allowed_batch_sizes: increasing; a batch is padded to the next of them. None: any size.
-        pad_variable_length_inputs: whether inputs of different lengths go together, the shorter
-            ones padded.
-        execution_batch_size: of a batch. Where smaller than max_batch_size, a larger request is
-            split.
-        split: whether a request is split to fill batches.
+        batch_timeout_micros: how long a batch waits for more requests.
+        max_enqueued_batches: how many batches may wait for a thread.
+        allowed_batch_sizes: increasing; a batch is padded to the next one. Empty: any size.
+        pad_variable_length_inputs: whether inputs of different lengths share a batch, with the
+            shorter ones padded.
+        execution_batch_size: of a batch; if smaller than max_batch_size, larger requests are split.
+        split: whether requests are split to fill batches.
     """
 
     max_batch_size: int = 1000
@@ -47,7 +46,7 @@ class QueueParameters:
     split: bool = False
 
     def padded(self, rows: int) -> int:
-        """The size that a batch of so many rows is padded to."""
+        """The size to which a batch with this number of rows is padded."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
 
 
@@ -56,8 +55,8 @@ class BatchingParameters:
     """How a server batches.
 
     Attributes:
-        queue: of each signature.
-        threads: batches that run at once.
+        queue: for each signature.
+        threads: number of batches that run at once.
         thread_pool_name: of these threads.
     """
 
@@ -67,32 +66,24 @@ class BatchingParameters:
 
 
 def read_parameters(path: Path, effective: Collection[str] = FIELDS) -> BatchingParameters:
-    """The parameters of a file in the text format of BatchingParameters.
+    """Read a file in the text format of BatchingParameters.
 
     Args:
         path: of the file.
-        effective: names of the fields that count here; others are named in the log.
+        effective: names of the fields that have an effect; others are logged.
 
     Raises:
-        ConfigError: not readable, not in that format, or with values that do not fit together.
+        ConfigError: the file cannot be read, is in another format, or has invalid values.
     """
     where = f"batching parameters file {path}"
     hint = "numbers are written as `max_batch_size { value: 128 }`"
     message = parse_text_proto(read_config(path, where), Message, where, hint=hint)
-    _tell_ineffective(message, effective, where)
-    return _parameters(message, where)
-
-
-def _tell_ineffective(message: Message, effective: Collection[str], where: str) -> None:
     names = [field.name for field, _ in message.ListFields()]
     ignored = [name for name in names if name not in effective]
     if "max_execution_batch_size" in names and not message.enable_large_batch_splitting.value:
         ignored.append("max_execution_batch_size (without enable_large_batch_splitting)")
     if ignored:
         log.info("%s: without effect here: %s", where, ", ".join(ignored))
-
-
-def _parameters(message: Message, where: str) -> BatchingParameters:
     splitting = message.enable_large_batch_splitting.value
     max_batch_size = _number(message, "max_batch_size", QueueParameters.max_batch_size, where)
     execution = max_batch_size

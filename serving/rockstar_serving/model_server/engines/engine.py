@@ -62,6 +62,41 @@ class Engine(Protocol):
         ...
 
 
+class EngineWrapper:
+    """An Engine around another one; subclasses override what they change.
+
+    Attributes:
+        engine: the wrapped one.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def name(self) -> str:
+        """Name of the runtime; see Engine."""
+        return self.engine.name
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """What can be run, by name; see Engine."""
+        return self.engine.signatures
+
+    def run(
+        self,
+        signature: str,
+        feeds: Mapping[str, NDArray[Any]],
+        fetches: Sequence[str],
+        deadline: Deadline = NO_DEADLINE,
+    ) -> dict[str, NDArray[Any]]:
+        """Run a signature; see Engine."""
+        return self.engine.run(signature, feeds, fetches, deadline)
+
+    def close(self) -> None:
+        """Free the wrapped engine; see Engine."""
+        self.engine.close()
+
+
 def as_array(value: Any) -> NDArray[Any]:
     """An output as an array; without dimensions, runtimes give NumPy's scalars, or bytes."""
     if isinstance(value, np.ndarray):

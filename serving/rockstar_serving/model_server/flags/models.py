@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 from rockstar_serving.model_server.flags import values
 from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.models.config_file import read_config_file
-from rockstar_serving.model_server.models.config_message import at
+from rockstar_serving.model_server.models.config_file import model_config, read_config_file
 from rockstar_serving.model_server.options import DEFAULT_CACHE, LoadOptions, WarmupOptions
 
 
@@ -135,7 +134,7 @@ def model_configs(
         parser.error("--model_base_path or --model_config_file is needed")
     if not given.model_name:
         parser.error("--model_name: expected a name, got ''")
-    return (at(given.model_name, given.model_base_path),)
+    return (model_config(given.model_name, given.model_base_path),)
 
 
 def load_options(given: argparse.Namespace) -> LoadOptions:

@@ -1,11 +1,11 @@
 """ModelService: which versions there are, and which models to serve."""
 
+from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.deadline import Deadline
 from rockstar_serving.model_server.grpc_api.model_ref import model_ref
-from rockstar_serving.model_server.inference.core import Core
 from rockstar_serving.model_server.models.config import ConfigError
-from rockstar_serving.model_server.models.config_message import model_configs
-from rockstar_serving.model_server.models.servable import VersionStatus
+from rockstar_serving.model_server.models.config_file import model_configs
+from rockstar_serving.model_server.models.servables import VersionStatus
 from tfs_api.messages import model_management_pb2, model_status_pb2
 from tfs_api.status import Code, StatusError
 

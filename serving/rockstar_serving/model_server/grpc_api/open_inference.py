@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rockstar_contract.errors import InvalidInputError
+from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.deadline import Deadline
-from rockstar_serving.model_server.inference.core import Core
-from rockstar_serving.model_server.inference.predict import PredictQuery, SignatureNotFoundError
-from rockstar_serving.model_server.models.servable import State
+from rockstar_serving.model_server.models.servables import State
+from rockstar_serving.model_server.predict import PredictQuery, SignatureNotFoundError
 from tfs_api.messages import open_inference_pb2
 from tfs_api.model_ref import MAX_VERSION, ModelRef
 from tfs_api.open_inference import (

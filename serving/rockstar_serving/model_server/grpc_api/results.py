@@ -1,8 +1,6 @@
 """What Classify, Regress and MultiInference found, as messages."""
 
-from rockstar_serving.model_server.inference.classify import Classification
-from rockstar_serving.model_server.inference.multi_inference import Result
-from rockstar_serving.model_server.inference.regress import Regression
+from rockstar_serving.model_server.examples import Classification, Regression, Result
 from tfs_api.messages import inference_pb2
 from tfs_api.status import Code, StatusError
 

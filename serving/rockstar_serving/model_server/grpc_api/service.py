@@ -9,7 +9,12 @@ import grpc
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
+from rockstar_serving.model_server.core import Core, Metadata
 from rockstar_serving.model_server.deadline import Deadline
+from rockstar_serving.model_server.examples import (
+    examples_query,
+    multi_inference_query,
+)
 from rockstar_serving.model_server.grpc_api.admission import Handlers
 from rockstar_serving.model_server.grpc_api.model_ref import model_ref, named_by
 from rockstar_serving.model_server.grpc_api.model_service import ModelService
@@ -19,14 +24,8 @@ from rockstar_serving.model_server.grpc_api.results import (
     regression_message,
     result_message,
 )
-from rockstar_serving.model_server.inference.core import Core, Metadata
-from rockstar_serving.model_server.inference.examples_request import (
-    examples_query,
-    multi_inference_query,
-)
-from rockstar_serving.model_server.inference.predict_request import predict_query
-from rockstar_serving.model_server.measured import Call, measured_call
-from rockstar_serving.model_server.observer import Observer
+from rockstar_serving.model_server.observers import Call, Observer, observed_call
+from rockstar_serving.model_server.predict import predict_query
 from tfs_api import services
 from tfs_api.messages import inference_pb2, prediction_pb2
 from tfs_api.signature import signature_def_map
@@ -61,7 +60,7 @@ def handlers(
     def measured(
         call: Call[Any, Response], api: str, model: Callable[[Any], str] = _model_of_spec
     ) -> Call[Any, Response]:
-        return call if observer is None else measured_call(call, api, observer, model)
+        return call if observer is None else observed_call(call, api, observer, model)
 
     model_infer = measured(inference.model_infer, "ModelInfer", attrgetter("model_name"))
     behaviours: list[tuple[services.Method[Any, Any], Behaviour]] = [

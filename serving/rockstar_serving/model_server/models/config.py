@@ -1,4 +1,4 @@
-"""Which models to serve, and which of their versions."""
+"""The models to serve, and which of their versions."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; the message says where and why."""
+    """An invalid configuration; the message says where and why."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Latest:
     count: int = 1
 
     def choose(self, versions: Collection[int]) -> set[int]:
-        """The versions to serve, of those that there are."""
+        """Choose from the existing versions."""
         return set(sorted(versions)[-self.count :])
 
 
@@ -26,7 +26,7 @@ class All:
     """Serve every version."""
 
     def choose(self, versions: Collection[int]) -> set[int]:
-        """The versions to serve, of those that there are."""
+        """Choose from the existing versions."""
         return set(versions)
 
 
@@ -37,7 +37,7 @@ class Specific:
     versions: frozenset[int]
 
     def choose(self, versions: Collection[int]) -> set[int]:
-        """The versions to serve, of those that there are."""
+        """Choose from the existing versions."""
         return set(self.versions) & set(versions)
 
 
@@ -45,16 +45,16 @@ VersionPolicy = Latest | All | Specific
 
 
 class Mirrored(Protocol):
-    """What keeps copies of the versions in an object store."""
+    """Keeps local copies of the versions in an object store."""
 
     @property
     def looked(self) -> bool:
-        """Whether it has tried to copy the versions that are to be served."""
+        """Whether it has tried to copy all chosen versions."""
         ...
 
     @property
     def problem(self) -> str:
-        """Why not all of them are copied; "" where they are."""
+        """Why not all of them are copied; "" if they are."""
         ...
 
 
@@ -63,12 +63,12 @@ class ModelConfig:
     """A model to serve.
 
     Attributes:
-        name: clients ask for it by this.
+        name: in requests.
         base_path: holds one folder for each version, named by its number.
         policy: which versions are served.
-        labels: names that stand for versions.
-        url: of the object store that holds them instead, if any.
-        mirror: keeps local copies of these in base_path, once there is one.
+        labels: names for versions.
+        url: of the object store that holds the versions instead; "": none.
+        mirror: keeps local copies of these in base_path; None until it is created.
     """
 
     name: str
@@ -80,5 +80,5 @@ class ModelConfig:
 
     @property
     def place(self) -> str:
-        """Where its versions are, for messages."""
+        """The URL or folder of its versions, for messages."""
         return self.url or str(self.base_path)

@@ -1,19 +1,18 @@
-"""All models: start-up, reloading, and the servable for a request."""
+"""All models: start-up, reloading, labels, and the servable for a request."""
 
 import contextlib
 import logging
 import os
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
 from rockstar_serving.model_server.engines.engine import Loader
 from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
-from rockstar_serving.model_server.models.keeper import Keeper
-from rockstar_serving.model_server.models.labels import Labels
+from rockstar_serving.model_server.models.lifecycle import LifecycleManager
 from rockstar_serving.model_server.models.model import Model, Outlook
-from rockstar_serving.model_server.models.servable import Servable, VersionStatus
+from rockstar_serving.model_server.models.servables import Servable, VersionStatus
 from rockstar_serving.model_server.options import LoadOptions
 from rockstar_serving.model_server.storage.mirror import Mirrors
 from tfs_api.model_ref import ModelRef
@@ -21,10 +20,64 @@ from tfs_api.status import Code, StatusError
 
 log = logging.getLogger(__name__)
 
-# As many as TensorFlow Serving has for the first load (num_initial_load_threads).
+# The same number as in TensorFlow Serving (num_initial_load_threads).
 _INITIAL_LOAD_THREADS = 4 * (os.cpu_count() or 1)
-# How often the log says what the start waits for.
+# How often to log what the start is waiting for.
 _REMINDER_SECONDS = 60.0
+
+
+class Labels:
+    """The version labels of all models: names that stand for versions.
+
+    The rules are those of TensorFlow Serving (UpdateModelVersionLabelMap in server_core.cc): a
+    label may be assigned to a version that is available at that moment. With allow_unavailable, a
+    new label may be assigned to any version; an existing label still moves only to an available
+    one, because moving it to another would make requests fail.
+    """
+
+    def __init__(self, *, allow_unavailable: bool) -> None:
+        self._allow_unavailable = allow_unavailable
+        self._versions: Mapping[tuple[str, str], int] = {}
+
+    def version(self, model: str, label: str) -> int:
+        """Look up the version of a label.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, there is no such label.
+        """
+        version = self._versions.get((model, label))
+        if version is None:
+            raise StatusError(
+                Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}"
+            )
+        return version
+
+    def assign(
+        self, configs: Iterable[ModelConfig], available: Callable[[str], Collection[int]]
+    ) -> None:
+        """Replace all labels by those of a configuration, or none of them.
+
+        Args:
+            configs: of all models.
+            available: returns the available versions of a model.
+
+        Raises:
+            StatusError: FAILED_PRECONDITION, a label may not be assigned to its version.
+        """
+        versions = {
+            (config.name, label): version
+            for config in configs
+            for label, version in config.labels.items()
+        }
+        for (model, label), version in versions.items():
+            new = self._versions.get((model, label), version) == version
+            if not (self._allow_unavailable and new) and version not in available(model):
+                raise StatusError(
+                    Code.FAILED_PRECONDITION,
+                    f"Request to assign label to version {version} of model {model}, which is not "
+                    "currently available for inference",
+                )
+        self._versions = versions
 
 
 class StartError(Exception):
@@ -32,7 +85,7 @@ class StartError(Exception):
 
 
 class Manager:
-    """Keeps models loaded and hands out their servables."""
+    """Keeps models loaded and finds the servable for a request."""
 
     def __init__(
         self,
@@ -40,35 +93,35 @@ class Manager:
         load: Loader,
         options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
     ) -> None:
-        """Make a manager; start() loads the models.
+        """Create a manager; start() loads the models.
 
         Args:
             configs: the models.
-            load: makes the engine of a version folder.
-            options: when.
+            load: creates the engine of a version folder.
+            options: when to load.
         """
         self._configs = tuple(configs)
         self._load = load
         self._options = options
         self._labels = Labels(allow_unavailable=options.allow_labels_for_unavailable)
-        self._keeper = Keeper(options, _INITIAL_LOAD_THREADS)
+        self._lifecycle = LifecycleManager(options, _INITIAL_LOAD_THREADS)
         self._mirrors = Mirrors(options)
         self._reloading = threading.Lock()
-        # Models that were removed stay, because their versions can be asked for their states.
+        # Removed models stay, because clients may still ask for the states of their versions.
         self._models: Mapping[str, Model] = {}
 
     @property
     def configs(self) -> tuple[ModelConfig, ...]:
-        """What is served."""
+        """The models that are served."""
         return self._configs
 
     def start(self) -> None:
         """Load all models, then watch their folders.
 
         Raises:
-            StartError: of some model, or of every one where not all are required, no version could
-                be loaded, and it is not to wait for one; or a label stands for a version before it
-                is loaded.
+            StartError: no version of a required model loads (of any model, if not all are
+                required) and none is waited for; or a label is assigned before its version is
+                loaded.
         """
         try:
             self._labels.assign(self._configs, lambda _: ())
@@ -78,15 +131,15 @@ class Manager:
                 "--allow_version_labels_for_unavailable_models"
             ) from error
         models = self._configure(self._configs)
-        self._keeper.start()
-        self._keeper.wait(lambda: all(model.outlook != Outlook.BUSY for model in models))
+        self._lifecycle.start()
+        self._lifecycle.wait(lambda: all(model.outlook != Outlook.BUSY for model in models))
         if self._options.wait_for_models:
             self._wait_for(models)
-        self._keeper.loaded_first()
-        troubles = [model.trouble() for model in models if not model.shelf.available()]
-        if troubles and (self._options.require_all_models or len(troubles) == len(models)):
+        self._lifecycle.end_initial_load()
+        diagnostics = [model.diagnose() for model in models if not model.servables.available()]
+        if diagnostics and (self._options.require_all_models or len(diagnostics) == len(models)):
             self.stop()
-            raise StartError("\n".join(troubles))
+            raise StartError("\n".join(diagnostics))
         self._warn_of_labels()
 
     def reload(
@@ -98,18 +151,18 @@ class Manager:
     ) -> None:
         """Serve these models instead, as TensorFlow Serving's ReloadConfig does.
 
-        Labels change at once. Models that are new are waited for; those that were served before
-        change behind: what they served stays until the versions now asked for are loaded.
+        Labels change at once. New models are waited for. Models that were served before change in
+        the background: their versions stay until the newly chosen ones are loaded.
 
         Args:
             configs: all models from now on.
-            deadline: until when the caller waits.
-            wait: whether it does so for versions that are not there yet, if the start does.
+            deadline: until when to wait.
+            wait: whether to wait for versions that do not exist yet, if the start does.
 
         Raises:
-            StatusError: FAILED_PRECONDITION, a label stands for a version that is not available,
-                and nothing has changed; UNKNOWN, a new model has no version that loads, and the
-                others are served, as the new one will be when it does; DEADLINE_EXCEEDED.
+            StatusError: FAILED_PRECONDITION, a label is assigned to an unavailable version, and
+                nothing has changed; UNKNOWN, no version of a new model loads (it is served as soon
+                as one does, the other models are served); DEADLINE_EXCEEDED.
         """
         with self._reloading:
             self._labels.assign(configs, self._available)
@@ -120,42 +173,53 @@ class Manager:
                 new = [model for model in self._configure(configs) if model.name not in known]
             except ConfigError as error:
                 raise StatusError(Code.FAILED_PRECONDITION, str(error)) from error
-        # Not in the lock: a version that loads slowly holds up no other reload.
+        # Without the lock: a version that loads slowly must not delay another reload.
         patient = wait and self._options.wait_for_models
-        self._keeper.wait(lambda: _decided(new, patient=patient), deadline)
+        self._lifecycle.wait(lambda: _decided(new, patient=patient), deadline)
         self._warn_of_labels()
-        unavailable = [model for model in new if not model.shelf.available()]
+        unavailable = [model for model in new if not model.servables.available()]
         if unavailable:
             for model in unavailable:
-                log.error("%s", model.trouble())
+                log.error("%s", model.diagnose())
             raise StatusError(Code.UNKNOWN, _not_available(unavailable))
 
     def stop(self) -> bool:
         """Stop watching and unload everything.
 
         Returns:
-            Whether nothing is being loaded any more.
+            Whether no version is still being loaded.
         """
         finished = self._mirrors.stop()
-        finished = self._keeper.stop() and finished
+        finished = self._lifecycle.stop() and finished
         for model in self._models.values():
-            model.shelf.close()
-        self._keeper.close()
+            model.servables.close()
+        self._lifecycle.close()
         return finished
 
     def servable(self, ref: ModelRef) -> Servable:
-        """The servable that answers a request, kept loaded until the end of a with block.
+        """Acquire the servable for a request; leaving its with block releases it.
 
         Raises:
             StatusError: NOT_FOUND, no such model or version is available; INVALID_ARGUMENT, an
                 unknown label.
         """
-        if not ref.name:
+        name = ref.name
+        if not name:
             raise StatusError(Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
-        return self._find(ref)
+        while True:
+            version = ref.version if ref.label is None else self._labels.version(name, ref.label)
+            model = self._models.get(name)
+            servable = model.servables.acquire(version) if model else None
+            if servable is not None:
+                return servable
+            # The label may have moved since it was looked up, and its old version be unloaded.
+            if ref.label is None or self._labels.version(name, ref.label) == version:
+                break
+        wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        raise StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
 
     def statuses(self, ref: ModelRef) -> list[VersionStatus]:
-        """Of the versions of a model, or of the one asked for by its number; the highest first.
+        """The states of the requested version, or of all versions of a model, the highest first.
 
         A label is ignored, as in TensorFlow Serving (`get_model_status_impl.cc`).
 
@@ -164,7 +228,7 @@ class Manager:
         """
         version = ref.version
         model = self._models.get(ref.name)
-        statuses = model.shelf.statuses() if model else []
+        statuses = model.servables.statuses() if model else []
         if version is not None:
             statuses = [status for status in statuses if status.version == version]
             if not statuses:
@@ -175,24 +239,8 @@ class Manager:
             raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {ref.name}")
         return statuses
 
-    def _find(self, ref: ModelRef) -> Servable:
-        while True:
-            version = self._resolve(ref)
-            model = self._models.get(ref.name)
-            servable = model.shelf.find(version) if model else None
-            if servable is not None:
-                return servable
-            # A label may have moved while its version was looked for, and that version gone.
-            if ref.label is None or self._resolve(ref) == version:
-                break
-        wanted = f"Latest({ref.name})" if version is None else f"Specific({ref.name}, {version})"
-        raise StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
-
-    def _resolve(self, ref: ModelRef) -> int | None:
-        return ref.version if ref.label is None else self._labels.version(ref.name, ref.label)
-
     def _configure(self, configs: Iterable[ModelConfig]) -> list[Model]:
-        """Tell all models what they are to serve from now on; gives those that are to serve."""
+        """Configure all models, adding new ones; returns those of the configuration."""
         wanted = {
             config.name: self._mirrors.local(
                 config, partial(self._statuses, config.name), partial(self._refresh, config.name)
@@ -205,15 +253,15 @@ class Manager:
             if model.config != wanted.get(name):
                 model.configure(wanted.get(name))
         for name in wanted.keys() - models.keys():
-            models[name] = Model(wanted[name], self._load, self._options, self._keeper.unload)
+            models[name] = Model(wanted[name], self._load, self._options, self._lifecycle.unload)
         self._models = models
-        self._keeper.keep(models.values())
+        self._lifecycle.manage(models.values())
         return [models[name] for name in wanted]
 
     def _wait_for(self, models: Sequence[Model]) -> None:
-        """Wait for the first versions, as TensorFlow Serving does, and log what for.
+        """Wait for the first versions, as TensorFlow Serving does, logging what is missing.
 
-        It returns early where a model is known to fail that is required.
+        Returns early if a required model is known to fail.
         """
         reported: list[str] = []
 
@@ -228,30 +276,30 @@ class Manager:
 
         def missing() -> list[str]:
             waited_for = (Outlook.AWAITED, Outlook.RETRIED)
-            return [model.trouble() for model in models if model.outlook in waited_for]
+            return [model.diagnose() for model in models if model.outlook in waited_for]
 
         def news() -> bool:
             return done() or missing() != reported
 
         while not done():
             reported[:] = missing()
-            for trouble in reported:
-                log.warning("waiting for %s", trouble)
+            for diagnosis in reported:
+                log.warning("waiting for %s", diagnosis)
             with contextlib.suppress(DeadlineExceededError):
-                self._keeper.wait(news, Deadline.after(_REMINDER_SECONDS))
+                self._lifecycle.wait(news, Deadline.after(_REMINDER_SECONDS))
 
     def _statuses(self, name: str) -> Collection[VersionStatus]:
         model = self._models.get(name)
-        return model.shelf.statuses() if model else ()
+        return model.servables.statuses() if model else ()
 
     def _refresh(self, name: str) -> None:
         if model := self._models.get(name):
-            model.refresh()
-            self._keeper.wake()
+            model.stale = True
+            self._lifecycle.wake()
 
     def _available(self, name: str) -> Collection[int]:
         model = self._models.get(name)
-        return model.shelf.available() if model else ()
+        return model.servables.available() if model else ()
 
     def _warn_of_labels(self) -> None:
         for config in self._configs:
@@ -264,7 +312,7 @@ class Manager:
 
 
 def _decided(models: Sequence[Model], *, patient: bool) -> bool:
-    """Whether there is nothing to wait for: what can be served is, or one of them fails."""
+    """Whether there is nothing to wait for: all models are served, or one of them fails."""
     outlooks = {model.outlook for model in models}
     if patient and not outlooks & {Outlook.RETRIED, Outlook.FAILED}:
         return outlooks <= {Outlook.AVAILABLE}
@@ -272,13 +320,13 @@ def _decided(models: Sequence[Model], *, patient: bool) -> bool:
 
 
 def _not_available(models: Sequence[Model]) -> str:
-    """In the words of TensorFlow Serving (WaitUntilModelsAvailable in server_core.cc)."""
+    """The message of TensorFlow Serving (WaitUntilModelsAvailable in server_core.cc)."""
     parts = []
     for model in models:
-        errors = [status for status in model.shelf.statuses() if status.code != Code.OK]
+        errors = [status for status in model.servables.statuses() if status.code != Code.OK]
         parts += [
             f"{{{{name: {model.name} version: {status.version}}} due to error: "
             f"{status.code.name}: {status.message}}}, "
             for status in errors
-        ] or [f"{{{{name: {model.name}}} due to error: NOT_FOUND: {model.trouble()}}}, "]
+        ] or [f"{{{{name: {model.name}}} due to error: NOT_FOUND: {model.diagnose()}}}, "]
     return f"{len(models)} model(s) did not become available: {{{''.join(parts)}}}"

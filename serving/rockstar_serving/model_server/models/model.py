@@ -1,22 +1,26 @@
-"""One model: which versions its folder holds, and which are to be loaded and unloaded next."""
+"""One model: which versions its folder holds, and which to load and unload next."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from rockstar_serving.model_server.engines.engine import Engine, Loader, LoadError
-from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.models.failures import NEVER, Failure, Failures
-from rockstar_serving.model_server.models.plan import Fitness, Plan, Versions, make_plan
-from rockstar_serving.model_server.models.servable import Servable, Task
-from rockstar_serving.model_server.models.settling import Settling
-from rockstar_serving.model_server.models.shelf import Shelf
-from rockstar_serving.model_server.models.trouble import absence, trouble
-from rockstar_serving.model_server.models.versions import Fingerprint, fingerprint, scan
+from rockstar_serving.model_server.engines.engine import Loader, LoadError
+from rockstar_serving.model_server.models.config import ModelConfig, VersionPolicy
+from rockstar_serving.model_server.models.servables import Servable, ServableMap, Task
+from rockstar_serving.model_server.models.version_folders import (
+    NEVER,
+    Fingerprint,
+    FolderStability,
+    LoadFailures,
+    explain_missing,
+    fingerprint,
+    scan,
+)
 from rockstar_serving.model_server.options import LoadOptions
 from tfs_api.status import Code
 
@@ -25,24 +29,101 @@ log = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
 
-class Outlook(Enum):
-    """What can be said of a model's versions at the moment."""
+class Readiness(Enum):
+    """Whether a version can be loaded now."""
 
-    BUSY = "they are looked for, loaded, or about to settle"
-    AVAILABLE = "one is available, and nothing is being loaded"
-    AWAITED = "none is there yet, or it is still being written"
-    RETRIED = "none loads, and one is tried again later"
-    FAILED = "none loads, and none is tried again unless its folder changes"
+    READY = "ready"
+    # It keeps its place until then: no lower version is loaded instead.
+    SOON = "soon"
+    # Not for a while, or never: the policy chooses among the others.
+    NOT_READY = "not ready"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do next for a model.
+
+    Attributes:
+        load: versions, the highest first, because a lower one may be needed only if it fails.
+        unload: versions.
+        awaited: versions that are wanted and will be ready soon.
+    """
+
+    load: tuple[int, ...] = ()
+    unload: tuple[int, ...] = ()
+    awaited: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The versions of a model.
+
+    Attributes:
+        found: those that have a folder.
+        serving: those loaded from that folder.
+        loading: those being loaded.
+        available: those loaded from any folder.
+    """
+
+    found: Collection[int]
+    serving: Collection[int]
+    loading: Collection[int]
+    available: Collection[int]
+
+
+def make_plan(
+    policy: VersionPolicy, versions: Versions, readiness: Callable[[int], Readiness]
+) -> Plan:
+    """Decide what to load and unload so that the versions chosen by a policy are served.
+
+    A version is unloaded only when all chosen versions are served, and never for a choice of which
+    nothing can be loaded: a version that fails to load never replaces one that works.
+
+    Args:
+        policy: of the model.
+        versions: of the model.
+        readiness: of a version that is neither served nor being loaded.
+    """
+    usable = set(versions.found)
+    known: dict[int, Readiness] = {}
+    while True:
+        target = policy.choose(usable)
+        missing = target - {*versions.serving, *versions.loading}
+        for version in missing - known.keys():
+            known[version] = readiness(version)
+        not_ready = {version for version in missing if known[version] == Readiness.NOT_READY}
+        if not not_ready:
+            break
+        usable -= not_ready
+    done = target <= set(versions.serving) and (target or not policy.choose(versions.found))
+    return Plan(
+        load=tuple(sorted((v for v in missing if known[v] == Readiness.READY), reverse=True)),
+        unload=tuple(sorted(set(versions.available) - target)) if done else (),
+        awaited=tuple(sorted(v for v in missing if known[v] == Readiness.SOON)),
+    )
+
+
+class Outlook(Enum):
+    """Whether a model has, or may soon have, an available version."""
+
+    BUSY = "versions are being looked for or loaded, or are about to settle"
+    AVAILABLE = "a version is available, and none is being loaded"
+    AWAITED = "there is no version yet, or it is still being written"
+    RETRIED = "no version loads, and one will be retried"
+    FAILED = "no version loads, and none is retried unless its folder changes"
 
 
 class Model:
-    """Keeps the versions that its policy asks for loaded.
+    """Keeps the versions chosen by a model's policy loaded.
 
-    look() and plan() are for one thread, the manager's; the rest is for any.
+    look() and plan() are for the lifecycle manager's thread; the rest is thread-safe.
 
     Attributes:
-        shelf: its versions.
+        name: of the model.
+        servables: its versions.
         outlook: whether a version is available, or worth waiting for.
+        config: which versions to serve; None if the model was removed.
+        stale: whether the folder must be checked again, because the configuration changed.
     """
 
     def __init__(
@@ -53,102 +134,112 @@ class Model:
         dispose: Callable[[Task], None],
         clock: Clock = time.monotonic,
     ) -> None:
-        """Make one of which nothing is loaded.
+        """Create a model without loaded versions.
 
         Args:
-            config: which versions, and where.
-            load: makes the engine of a version.
-            options: when.
-            dispose: runs what closes engines.
+            config: which versions to serve, and their folder.
+            load: creates the engine of a version.
+            options: when to load.
+            dispose: runs tasks that close engines.
             clock: in seconds.
         """
         self.name = config.name
-        self.shelf = Shelf(config.name, dispose)
+        self.servables = ServableMap(config.name, dispose)
         self.outlook = Outlook.BUSY
-        self._config: ModelConfig | None = config
+        self.config: ModelConfig | None = config
+        self.stale = True
         self._load = load
         self._clock = clock
-        self._settling = Settling(options.settle_seconds, clock)
-        self._failures = Failures(options.max_load_retries, options.retry_seconds)
-        self._looks_again = options.poll_seconds > 0
+        self._stability = FolderStability(options.settle_seconds, clock)
+        self._failures = LoadFailures(options.max_load_retries, options.retry_seconds)
+        self._polls = options.poll_seconds > 0
         self._lock = threading.Lock()
         self._folders: dict[int, Path] | None = None
-        self._stale = True
         self._path_warned = False
-        self._absent = ""
-        # Of the last plan: what was looked at, when to plan next, and whether a folder stirs.
+        self._missing = ""
+        # Of the last plan: fingerprints, time of the next plan, whether an unsettled folder is
+        # worth waiting for, and whether there is any.
         self._seen: dict[int, Fingerprint] = {}
         self._next = NEVER
         self._waits = self._unsettled = False
 
-    @property
-    def config(self) -> ModelConfig | None:
-        """Which versions are to be served; None where the model was removed."""
-        return self._config
-
-    @property
-    def stale(self) -> bool:
-        """Whether it is configured anew, and nobody has looked since."""
-        return self._stale
-
     def configure(self, config: ModelConfig | None) -> None:
-        """Serve other versions from now on; None: no more."""
+        """Serve other versions from now on; None: no version."""
         with self._lock:
-            self._config, self._folders = config, {} if config is None else None
-            self._stale, self._path_warned, self.outlook = True, False, Outlook.BUSY
-
-    def refresh(self) -> None:
-        """Have its base path looked at again soon."""
-        self._stale = True
+            self.config, self._folders = config, {} if config is None else None
+            self.stale, self._path_warned, self.outlook = True, False, Outlook.BUSY
 
     def look(self) -> None:
-        """See which versions there are; where the base path cannot be read, all stays as it is."""
+        """List the versions in the base path; if it cannot be read, keep the last list."""
         with self._lock:
-            config, self._stale = self._config, False
+            config, self.stale = self.config, False
         folders = {} if config is None else self._scan(config)
         with self._lock:
-            if folders is not None and not self._stale:
+            if folders is not None and not self.stale:
                 self._folders = folders
 
     def plan(self) -> tuple[list[Task], float]:
-        """Begin to unload what is not needed any more, and say what to load.
+        """Begin to unload versions that are no longer needed, and return which to load.
 
         Returns:
-            A task for each version to load, and for how many seconds nothing else is to be done.
+            A task for each version to load, and the seconds until the next plan.
         """
         with self._lock:
-            config, folders, stale = self._config, self._folders, self._stale
+            config, folders, stale = self.config, self._folders, self.stale
         self._next, self._waits, self._unsettled, self._seen = NEVER, False, False, {}
         plan = Plan()
-        if folders is None:
-            folders = {}
-        else:
-            self._forget_gone(folders)
+        if folders is not None:
+            for version in self._failures.versions():
+                if version not in folders:
+                    self._failures.forget(version)
+            self._stability.forget_all_but(folders.values())
             plan = self._make_plan(config, folders)
         for version in plan.unload:
-            self.shelf.retire(version)
-        tasks = [self._begin(version, folders[version]) for version in plan.load]
+            self.servables.retire(version)
+        tasks: list[Task] = [
+            partial(
+                self._load_version,
+                self.servables.begin(version, (folders or {})[version]),
+                self._seen[version],
+            )
+            for version in plan.load
+        ]
         copying = config is not None and config.mirror is not None and not config.mirror.looked
-        busy = tasks or plan.awaited or self.shelf.loading() or copying
+        busy = tasks or plan.awaited or self.servables.loading() or copying
         with self._lock:
-            patient = self._waits and not self.shelf.available()
-            if busy or patient or stale or self._stale:
+            patient = self._waits and not self.servables.available()
+            if busy or patient or stale or self.stale:
                 self.outlook = Outlook.BUSY
             else:
-                self.outlook = self._outlook(config)
+                self.outlook = self._settled_outlook(config)
         return tasks, max(0.0, self._next - self._clock())
 
-    def trouble(self) -> str:
-        """Why no version is available."""
-        if self._config is None:
+    def diagnose(self) -> str:
+        """Explain why no version is available."""
+        config = self.config
+        if config is None:
             return f"model {self.name!r}: was removed"
-        return trouble(self._config, self.shelf.statuses(), unsettled=self._unsettled)
+        where = f"model {config.name!r} ({config.place})"
+        problem = config.mirror.problem if config.mirror else ""
+        try:
+            found = scan(config.base_path)
+        except OSError as error:
+            return f"{where}: {problem or f'the base path cannot be read: {error.strerror}'}"
+        errors = [status for status in self.servables.statuses() if status.code != Code.OK]
+        if errors:
+            reasons = "; ".join(f"version {s.version}: {s.message}" for s in errors)
+            return f"{where}: no version loads: {reasons}"
+        if problem:
+            return f"{where}: {problem}"
+        if self._unsettled:
+            return f"{where}: the files of its version are still being written"
+        return f"{where}: {explain_missing(config, found) or 'no version is loaded yet'}"
 
     def _scan(self, config: ModelConfig) -> dict[int, Path] | None:
         try:
             folders = scan(config.base_path)
         except OSError as error:
-            # A mirror says itself what is wrong.
+            # A mirror reports its own errors.
             if not self._path_warned and config.mirror is None:
                 self._path_warned = True
                 log.warning(
@@ -157,47 +248,41 @@ class Model:
                 )
             return None
         self._path_warned = False
-        absent = "" if config.mirror else absence(config, folders)
-        if absent not in ("", self._absent):
-            log.warning("model %s (%s): %s", config.name, config.base_path, absent)
-        self._absent = absent
+        missing = "" if config.mirror else explain_missing(config, folders)
+        if missing not in ("", self._missing):
+            log.warning("model %s (%s): %s", config.name, config.base_path, missing)
+        self._missing = missing
         return folders
 
-    def _forget_gone(self, folders: dict[int, Path]) -> None:
-        for version in self._failures.versions():
-            if version not in folders:
-                self._failures.forget(version)
-        self._settling.keep(folders.values())
-
     def _make_plan(self, config: ModelConfig | None, folders: dict[int, Path]) -> Plan:
-        available = self.shelf.available()
+        available = self.servables.available()
         if config is None:
             return Plan(unload=tuple(available))
         versions = Versions(
             found=folders.keys(),
             serving={v for v, folder in available.items() if folders.get(v) == folder},
-            loading=self.shelf.loading(),
+            loading=self.servables.loading(),
             available=available.keys(),
         )
-        return make_plan(config.policy, versions, lambda v: self._fitness(v, folders[v]))
+        return make_plan(config.policy, versions, lambda v: self._readiness(v, folders[v]))
 
-    def _fitness(self, version: int, folder: Path) -> Fitness:
+    def _readiness(self, version: int, folder: Path) -> Readiness:
         seen = self._seen[version] = fingerprint(folder)
         failure, now = self._failures.find(version), self._clock()
         if failure is not None and failure.fingerprint == seen and now < failure.retry_at:
             self._next = min(self._next, failure.retry_at)
-            return Fitness.UNFIT
-        unsettled = self._settling.look(folder, seen, failure.changes + 1 if failure else 0)
+            return Readiness.NOT_READY
+        unsettled = self._stability.check(folder, seen, failure.changes + 1 if failure else 0)
         if unsettled is None:
-            return Fitness.READY
+            return Readiness.READY
         self._next, self._unsettled = min(self._next, now + unsettled.wait), True
         if unsettled.soon and failure is None:
-            return Fitness.SOON
+            return Readiness.SOON
         self._waits = self._waits or not unsettled.hopeless
-        return Fitness.UNFIT
+        return Readiness.NOT_READY
 
-    def _outlook(self, config: ModelConfig | None) -> Outlook:
-        if self.shelf.available():
+    def _settled_outlook(self, config: ModelConfig | None) -> Outlook:
+        if self.servables.available():
             return Outlook.AVAILABLE
         if config is None:
             return Outlook.FAILED
@@ -206,46 +291,24 @@ class Model:
         failures = [self._failures.find(version) for version in chosen]
         if any(failure and failure.retry_at < NEVER for failure in failures):
             return Outlook.RETRIED
-        if self._unsettled or (not failures and (self._looks_again or config.mirror)):
+        if self._unsettled or (not failures and (self._polls or config.mirror)):
             return Outlook.AWAITED
         return Outlook.FAILED
 
-    def _begin(self, version: int, folder: Path) -> Task:
-        servable = self.shelf.begin(version, folder)
-        return partial(self._bring_up, servable, self._seen[version])
-
-    def _bring_up(self, servable: Servable, seen: Fingerprint) -> None:
-        servable.loading()
+    def _load_version(self, servable: Servable, seen: Fingerprint) -> None:
+        servable.set_loading()
         started = self._clock()
         try:
             engine = self._load(servable.id, servable.folder)
         except Exception as error:  # whatever a runtime raises must not end the thread
-            # What was seen before loading: a file that changes meanwhile counts as a change.
-            failure = self._failures.record(servable.id.version, seen, self._clock())
-            self._report(servable, error, failure)
+            # The fingerprint from before loading: a file that changes meanwhile counts as a change.
+            self._handle_failure(servable, error, seen)
             return
         self._failures.forget(servable.id.version)
-        self.shelf.loaded(servable, engine)
-        self._announce(servable, engine, self._clock() - started)
-
-    def _report(self, servable: Servable, error: Exception, failure: Failure) -> None:
-        if isinstance(error, LoadError):
-            self.shelf.failed(servable, Code.FAILED_PRECONDITION, str(error))
-        else:
-            log.error("%s", servable.id, exc_info=error)
-            self.shelf.failed(servable, Code.INTERNAL, "internal error while loading")
-        again = "it is tried again"
-        if failure.retry_at < NEVER:
-            again += f" in {failure.retry_at - self._clock():.0f} s (retry {failure.tries}), or"
-        log.error(
-            "%s does not load: %s; %s as soon as its folder changes",
-            *(servable.id, servable.status.message, again),
-        )
-
-    def _announce(self, servable: Servable, engine: Engine, seconds: float) -> None:
+        self.servables.set_loaded(servable, engine)
         log.info(
             "%s is available (%s, %d ms)",
-            *(servable.id, engine.name, round(seconds * 1000)),
+            *(servable.id, engine.name, round((self._clock() - started) * 1000)),
         )
         newer = [v for v in self._failures.versions() if v > servable.id.version]
         if newer:
@@ -253,3 +316,18 @@ class Model:
                 "model %s serves version %d, because version %s does not load",
                 *(self.name, servable.id.version, ", ".join(map(str, newer))),
             )
+
+    def _handle_failure(self, servable: Servable, error: Exception, seen: Fingerprint) -> None:
+        failure = self._failures.record(servable.id.version, seen, self._clock())
+        if isinstance(error, LoadError):
+            self.servables.set_failed(servable, Code.FAILED_PRECONDITION, str(error))
+        else:
+            log.error("%s", servable.id, exc_info=error)
+            self.servables.set_failed(servable, Code.INTERNAL, "internal error while loading")
+        again = "it is tried again"
+        if failure.retry_at < NEVER:
+            again += f" in {failure.retry_at - self._clock():.0f} s (retry {failure.tries}), or"
+        log.error(
+            "%s does not load: %s; %s as soon as its folder changes",
+            *(servable.id, servable.status.message, again),
+        )

@@ -56,11 +56,8 @@ class BatchingMetrics:
         """See BatchingObserver."""
         self._queuing_latency.add(int(microseconds), self._thread_pool_name)
 
-    def processed_batch_size(self, rows: int) -> None:
+    def processed_batch_size(self, rows: int, padding: int) -> None:
         """See BatchingObserver."""
+        self._padding_size.add(padding, str(rows))
         self._processed_batch_size.add(rows)
         self._wrapped_run_count.add()
-
-    def padding_size(self, rows: int, execution_batch_size: int) -> None:
-        """See BatchingObserver."""
-        self._padding_size.add(rows, str(execution_batch_size))

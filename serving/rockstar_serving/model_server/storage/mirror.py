@@ -26,9 +26,8 @@ import msgspec
 
 from rockstar_contract.manifest import MANIFEST_FILE, Manifest
 from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
-from rockstar_serving.model_server.models.servable import State, VersionStatus
-from rockstar_serving.model_server.models.trouble import absence
-from rockstar_serving.model_server.models.versions import numbered
+from rockstar_serving.model_server.models.servables import State, VersionStatus
+from rockstar_serving.model_server.models.version_folders import explain_missing, numbered
 from rockstar_serving.model_server.options import LoadOptions
 from rockstar_serving.model_server.storage.copies import Copies, StoppedError
 from rockstar_serving.model_server.storage.object_store import (
@@ -190,7 +189,7 @@ class Mirror:
         """
         config, statuses = self._config, list(self._statuses())
         found = numbered(self._store.folders())
-        absent = absence(config, found)
+        absent = explain_missing(config, found)
         if not config.policy.choose(found):
             return absent, True
         self.folder.mkdir(exist_ok=True)

@@ -1,9 +1,20 @@
-"""Batching around an engine: what runs together, and in which order."""
+"""Batching around an engine: what runs together, rows, padding, and which versions are batched."""
+
+import gc
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
-from rockstar_serving.model_server.batching.observer import NoObserver
-from rockstar_serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching.engine import Batcher
+from rockstar_serving.model_server.batching.parameters import BatchingParameters, QueueParameters
+from rockstar_serving.model_server.engines.engine import LoadError
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_serving.model_server.options import BatchingOptions
+from tests.model_fixtures import SIDE, document, write_version
 from tests.unit.model_server.batching.engines import Bench, answer, refusal, rows, texts
 from tfs_api.status import Code
 
@@ -140,10 +151,243 @@ def test_queues_are_served_in_turn() -> None:
 
 
 def test_an_observer_that_fails_leaves_nobody_waiting() -> None:
-    class Broken(NoObserver):
-        def padding_size(self, rows: int, execution_batch_size: int) -> None:
+    class Broken(Measurements):
+        def processed_batch_size(self, rows: int, padding: int) -> None:
             raise RuntimeError("no disk")
 
     with Bench(observer=Broken()) as bench:
         error = bench.call("double", x=rows(1)).exception(30)
         assert isinstance(error, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("signature", "feeds", "message"),
+    [
+        ("constant", {}, "must have at least one input tensor"),
+        (
+            "scalar",
+            {"x": np.array(2, np.float32)},
+            "input tensors must have at least one dimension",
+        ),
+        (
+            "half",
+            {"x": rows(1), "any": np.array(1, np.float32)},
+            "input tensors must have at least one dimension",
+        ),
+        (
+            "join",
+            {"left": texts(b"a"), "right": texts(b"1", b"2")},
+            "input tensors must have equal 0th-dimension size",
+        ),
+    ],
+)
+def test_inputs_that_do_not_agree_in_their_rows(signature: str, feeds: Any, message: str) -> None:
+    with Bench() as bench:
+        refused = refusal(bench.call(signature, **feeds))
+        assert refused == (Code.INVALID_ARGUMENT, f"Batching Run() {message}")
+        assert bench.inner.runs == []
+
+
+@pytest.mark.parametrize(
+    ("signature", "x", "message"),
+    [
+        ("total", rows(2), "Batched output tensor has 0 dimensions: output 'total' of 1 rows has"),
+        (
+            "filter",
+            rows(2, -1),
+            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
+            "sizes of the input tensors: output 'positive' of 2 rows has the shape [1, 2]",
+        ),
+    ],
+)
+def test_outputs_without_the_rows_of_the_inputs(signature: str, x: Any, message: str) -> None:
+    with Bench() as bench:
+        code, text = refusal(bench.call(signature, x=x))
+        assert code == Code.FAILED_PRECONDITION
+        assert text.startswith(message)
+
+
+def test_no_rows_at_all_run_past_the_queue() -> None:
+    with Bench() as bench:
+        bench.inner.open.clear()
+        empty = [bench.call("double", x=rows()) for _ in range(2)]
+        bench.inner.open.set()
+        assert [answer(each) for each in empty] == [[], []]
+
+
+@pytest.mark.parametrize("signature", ["fixed", "anything"])
+def test_declared_shapes_do_not_matter(signature: str) -> None:
+    with Bench() as bench:
+        bench.hold()
+        waiting = [bench.wait_in_queue(signature, ["y"], x=rows(n)) for n in (1, 2)]
+        bench.inner.open.set()
+        assert [answer(each) for each in waiting] == [[[2, 2]], [[4, 4]]]
+        assert bench.inner.sizes == [1, 2]
+
+
+def test_a_request_whose_outputs_have_other_rows_fails_none_of_its_neighbours() -> None:
+    with Bench() as bench:
+        bench.hold()
+        waiting = [bench.wait_in_queue("filter", x=x) for x in (rows(1), rows(2, -1), rows(3))]
+        bench.inner.open.set()
+        assert refusal(waiting[1])[0] == Code.FAILED_PRECONDITION
+        whole = [waiting[number].result(30)["positive"].tolist() for number in (0, 2)]
+        assert whole == [[[1, 1]], [[3, 3]]]
+
+
+def test_requests_of_other_ranks_share_no_batch() -> None:
+    with Bench(QueueParameters(pad_variable_length_inputs=True)) as bench:
+        bench.hold()
+        flat = bench.wait_in_queue("anything", x=np.array([1, 2], np.float32))
+        deep = bench.wait_in_queue("anything", x=np.ones((1, 1, 1), np.float32))
+        deeper = bench.wait_in_queue("anything", x=np.ones((1,) * 7, np.float32))
+        company = bench.wait_in_queue("anything", x=np.ones((1,) * 7, np.float32))
+        bench.inner.open.set()
+        assert answer(flat) == [2, 4]
+        assert answer(deep) == [[[2]]]
+        for each in (deeper, company):
+            assert refusal(each) == (
+                Code.INVALID_ARGUMENT,
+                "Only tensors with rank from 1 to 6 can be padded.",
+            )
+
+
+class Measurements:
+    def __init__(self) -> None:
+        self.inputs: list[int] = []
+        self.batches: list[tuple[int, int]] = []
+        self.latencies: list[float] = []
+
+    def input_batch_size(self, rows: int) -> None:
+        self.inputs.append(rows)
+
+    def processed_batch_size(self, rows: int, padding: int) -> None:
+        self.batches.append((rows, padding))
+
+    def queuing_latency(self, microseconds: float) -> None:
+        self.latencies.append(microseconds)
+
+
+def test_batches_are_padded_to_the_sizes_allowed() -> None:
+    parameters = QueueParameters(
+        max_batch_size=8, execution_batch_size=8, allowed_batch_sizes=(1, 4, 8)
+    )
+    measurements = Measurements()
+    with Bench(parameters, measurements) as bench:
+        bench.hold()
+        waiting = [bench.wait_in_queue(x=x) for x in (rows(1), rows(2, 3, 4, 5))]
+        bench.inner.open.set()
+        assert [answer(each) for each in waiting] == [
+            [[2, 2]],
+            [[4, 4], [6, 6], [8, 8], [10, 10]],
+        ]
+        assert bench.inner.runs[1][1]["x"][:, 0].tolist() == [1, 2, 3, 4, 5, 2, 2, 2]
+    assert measurements.inputs == [1, 1, 4]
+    assert measurements.batches == [(1, 0), (8, 3)]
+    assert len(measurements.latencies) == 3
+    assert min(measurements.latencies) >= 0
+
+
+def test_inputs_of_different_lengths_are_padded_with_their_first_value() -> None:
+    with Bench(QueueParameters(pad_variable_length_inputs=True)) as bench:
+        bench.hold()
+        short = bench.wait_in_queue(x=np.array([[7, 8], [9, 10]], np.float32))
+        long = bench.wait_in_queue(x=rows(1, width=4))
+        other = bench.wait_in_queue(x=rows(1).astype(np.float64))
+        bench.inner.open.set()
+        assert bench.inner.open.is_set()
+        assert answer(short) == [[14, 16, 14, 14], [18, 20, 14, 14]]
+        assert answer(long) == [[2, 2, 2, 2]]
+        assert answer(other) == [[2, 2]]
+
+
+def test_strings_are_padded_with_all_of_their_bytes() -> None:
+    with Bench(QueueParameters(pad_variable_length_inputs=True)) as bench:
+        bench.hold()
+        words = [texts(b"ends in \0"), texts(b"b", b"c")]
+        waiting = [
+            bench.wait_in_queue("join", left=each[np.newaxis], right=each[np.newaxis])
+            for each in words
+        ]
+        bench.inner.open.set()
+        first, second = [each.result(30)["text"].tolist() for each in waiting]
+        assert first == [[b"ends in \0ends in \0"] * 2]
+        assert second == [[b"bb", b"cc"]]
+
+
+def test_an_empty_length_cannot_be_padded_but_runs_alone() -> None:
+    with Bench(QueueParameters(pad_variable_length_inputs=True)) as bench:
+        bench.hold()
+        empty = bench.wait_in_queue("total", ["y"], x=np.empty((2, 0), np.float32))
+        other = bench.wait_in_queue("total", ["y"], x=rows(1))
+        bench.inner.open.set()
+        assert (answer(empty), answer(other)) == ([[], []], [[2, 2]])
+
+
+def test_a_bad_request_alone_fails_once_when_it_is_padded_too() -> None:
+    parameters = QueueParameters(max_batch_size=4, execution_batch_size=4, allowed_batch_sizes=(4,))
+    with Bench(parameters) as bench:
+        assert refusal(bench.call("double", x=rows(np.nan)))[0] == Code.INVALID_ARGUMENT
+        assert bench.inner.sizes == [4]
+
+
+PARAMETERS = BatchingParameters(QueueParameters(max_batch_size=5), threads=2)
+
+
+def options(*, enabled: bool = True, per_model: bool = False) -> BatchingOptions:
+    return BatchingOptions(enabled, PARAMETERS, per_model)
+
+
+def test_nothing_is_batched_unless_asked_for(tmp_path: Path) -> None:
+    batcher = Batcher(options(enabled=False))
+    engine = LiteRTEngine(write_version(tmp_path, 1))
+    assert batcher.parameters(tmp_path / "1") is None
+    assert batcher.wrap(engine, None) is engine
+
+
+def test_every_version_is_batched_as_the_server_says(tmp_path: Path) -> None:
+    (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 7 }")
+    assert Batcher(options()).parameters(tmp_path) == PARAMETERS.queue
+
+
+def test_each_version_as_it_says_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    batcher = Batcher(options(per_model=True))
+    assert batcher.parameters(tmp_path) is None
+    path = tmp_path / "batching_params.pbtxt"
+    path.write_text("max_batch_size { value: 7 } num_batch_threads { value: 9 }")
+    with caplog.at_level("INFO"):
+        parameters = batcher.parameters(tmp_path)
+    assert parameters is not None
+    assert parameters.max_batch_size == 7
+    assert caplog.messages == [
+        f"batching parameters file {path}: without effect here: num_batch_threads"
+    ]
+
+
+def test_a_version_with_a_wrong_file_does_not_load(tmp_path: Path) -> None:
+    (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 0 }")
+    with pytest.raises(LoadError, match=r"batching_params\.pbtxt: max_batch_size must be positive"):
+        Batcher(options(per_model=True)).parameters(tmp_path)
+
+
+def test_nothing_stays_of_versions_that_are_gone(tmp_path: Path) -> None:
+    threads = threading.active_count()
+    batcher = Batcher(options())
+    gone = []
+    image = np.zeros((1, SIDE, SIDE, 1), np.float32)
+    query = np.zeros(2, np.int32)
+    folder = write_version(tmp_path, 1)
+    kept = batcher.wrap(LiteRTEngine(folder), PARAMETERS.queue)
+    for _ in range(20):
+        engine = batcher.wrap(LiteRTEngine(folder), batcher.parameters(folder))
+        engine.run("serving_default", {"image": image}, ["probabilities"])
+        outputs = engine.run("contract", {"query": query}, ["contract"])
+        assert outputs["contract"].tolist() == [document(1).encode()] * 2
+        assert threading.active_count() == threads + 2
+        gone.append(weakref.ref(engine))
+        engine.close()
+    del engine
+    gc.collect()
+    assert [reference() for reference in gone] == [None] * 20
+    kept.close()
+    assert threading.active_count() == threads

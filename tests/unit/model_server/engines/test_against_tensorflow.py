@@ -16,8 +16,7 @@ from hypothesis.extra import numpy as stnp
 from rockstar_serving.model_server.engines.engine import Engine
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.engines.tensorflow import TensorFlowEngine
-from rockstar_serving.model_server.inference.predict import predict
-from rockstar_serving.model_server.inference.predict_request import predict_query
+from rockstar_serving.model_server.predict import predict, predict_query
 from tests.litert_models import LITERT_DTYPES, make_both, make_casts
 from tests.saved_models import (
     NUMBERS,

@@ -276,11 +276,11 @@ import sys
 from pathlib import Path
 import numpy as np
 from rockstar_serving.model_server.engines.engine import ServableId
-from rockstar_serving.model_server.loading import loader
+from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.options import EngineOptions, ServerOptions
 from tests.memory import resident_mb
 options = ServerOptions((), engine=EngineOptions(prefer_tflite=True, litert_on_demand=True))
-engine = loader(options)(ServableId("heavy", 1), Path(sys.argv[1]))
+engine = VersionLoader(options)(ServableId("heavy", 1), Path(sys.argv[1]))
 before = resident_mb()
 for rows in (1, 3):
     y = engine.run("serving_default", {"x": np.ones((rows, 1000), np.float32)}, ["y"])["y"]

@@ -11,9 +11,7 @@ from google.protobuf import text_format
 from rockstar_serving.model_server.engines.engine import LoadError
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.engines.tensorflow import TensorFlowEngine
-from rockstar_serving.model_server.inference.classify import classify
-from rockstar_serving.model_server.inference.examples import ExamplesQuery
-from rockstar_serving.model_server.inference.regress import regress
+from rockstar_serving.model_server.examples import ExamplesQuery, classify, regress
 from tests.litert_models import make_parsing, rewritten, with_signature_defs
 from tests.model_fixtures import write_version
 from tests.saved_models import SavedModels, example

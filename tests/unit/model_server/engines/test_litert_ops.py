@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
-from rockstar_serving.model_server.loading import EngineLoader
-from rockstar_serving.model_server.options import EngineOptions
+from rockstar_serving.model_server.loading import VersionLoader
+from rockstar_serving.model_server.options import EngineOptions, ServerOptions
 from tests.litert_models import make_parsing, rewritten
 from tests.saved_models import SavedModels, example
 
-LOAD = EngineLoader(EngineOptions(prefer_tflite=True))
+LOAD = VersionLoader(ServerOptions((), engine=EngineOptions(prefer_tflite=True)))
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 from rockstar_serving.model_server.deadline import Deadline
 from rockstar_serving.model_server.engines.engine import LoadError
 from rockstar_serving.model_server.engines.tensorflow import TensorFlowEngine
-from rockstar_serving.model_server.inference.predict import PredictQuery, predict
 from rockstar_serving.model_server.options import EngineOptions
+from rockstar_serving.model_server.predict import PredictQuery, predict
 from tests.litert_models import make_both, make_heavy
 from tests.memory import resident_mb
 from tests.saved_models import (

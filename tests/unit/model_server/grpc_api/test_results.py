@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from rockstar_serving.model_server.examples import Classification
 from rockstar_serving.model_server.grpc_api.results import classification_message
-from rockstar_serving.model_server.inference.classify import Classification
 from tfs_api.status import Code, StatusError
 
 

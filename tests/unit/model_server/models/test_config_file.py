@@ -15,7 +15,7 @@ from rockstar_serving.model_server.models.config import (
 )
 from rockstar_serving.model_server.models.config_file import ConfigFileWatcher, read_config_file
 from rockstar_serving.model_server.models.manager import Manager
-from rockstar_serving.model_server.models.servable import State
+from rockstar_serving.model_server.models.servables import State
 from rockstar_serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeLoader, add_version
 from tests.waiting import until
@@ -211,7 +211,7 @@ def test_the_watcher_serves_what_the_file_says(watched: Watched) -> None:
 
 def test_the_file_wins_over_requests(watched: Watched) -> None:
     watched.manager.reload([])
-    watched.watcher.look()
+    watched.watcher.check()
     assert [config.name for config in watched.manager.configs] == ["a"]
 
 
@@ -252,28 +252,28 @@ def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(
     before = watched.manager.configs
     spoil(watched)
     for _ in range(3):
-        watched.watcher.look()
+        watched.watcher.check()
     assert watched.manager.configs == before
     assert watched.state("a") == State.AVAILABLE
     (error,) = errors()
     assert message in error
     assert str(watched.file) in error
     watched.write("a")
-    watched.watcher.look()
+    watched.watcher.check()
     spoil(watched)
-    watched.watcher.look()
+    watched.watcher.check()
     assert len(errors()) == 2  # it is another trouble by now
 
 
 def test_a_label_that_came_too_early_is_given_as_soon_as_it_can_be(watched: Watched) -> None:
     label = 'version_labels { key: "stable" value: 2 } model_version_policy { all {} }'
     watched.write("a", more=label)
-    watched.watcher.look()
+    watched.watcher.check()
     add_version(watched.folder / "a", 2)
     until(lambda: watched.state("a") == State.AVAILABLE, what="version 2 is loaded")
 
     def labelled() -> bool:
-        watched.watcher.look()
+        watched.watcher.check()
         return bool(watched.manager.configs[0].labels)
 
     until(labelled, what="the label is given")
@@ -297,10 +297,10 @@ def test_a_label_that_has_to_wait_holds_up_nothing_else(tmp_path: Path) -> None:
     try:
         watcher = ConfigFileWatcher(tmp_path / "models.config", manager, 0.01, labels_may_wait=True)
         write(1)
-        watcher.look()
+        watcher.check()
 
         def moved() -> bool:
-            watcher.look()
+            watcher.check()
             return manager.configs[0].labels == {"stable": 1}
 
         until(moved, what="the label moves")

@@ -1,4 +1,4 @@
-"""Models and their servables by name, version and label; other models while it runs."""
+"""Models and their servables by name, version and label; reloading while the server runs."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,8 +12,8 @@ import pytest
 from rockstar_serving.model_server.deadline import CallerGoneError, Deadline, DeadlineExceededError
 from rockstar_serving.model_server.engines.engine import ServableId
 from rockstar_serving.model_server.models.config import All, Latest, ModelConfig, Specific
-from rockstar_serving.model_server.models.manager import Manager, StartError
-from rockstar_serving.model_server.models.servable import State
+from rockstar_serving.model_server.models.manager import Labels, Manager, StartError
+from rockstar_serving.model_server.models.servables import State
 from rockstar_serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeEngine, FakeLoader, add_version
 from tests.waiting import until
@@ -478,15 +478,68 @@ def test_a_label_that_moves_while_its_version_goes_is_asked_again(tmp_path: Path
         add_version(tmp_path / "m", version)
     config = ModelConfig("m", tmp_path / "m", All(), {"stable": 1})
     with running(config, options=LABELS) as manager:
-        find = manager._models["m"].shelf.find
+        find = manager._models["m"].servables.acquire
 
         def move_first(version: int | None) -> object:
-            manager._models["m"].shelf.find = find  # type: ignore[method-assign]
+            manager._models["m"].servables.acquire = find  # type: ignore[method-assign]
             policy = Specific(frozenset({2}))
             manager.reload([ModelConfig("m", tmp_path / "m", policy, {"stable": 2})])
             until(lambda: states(manager, "m")[1] == State.END, what="version 1 goes")
             return find(version)
 
-        manager._models["m"].shelf.find = move_first  # type: ignore[assignment, method-assign]
+        manager._models["m"].servables.acquire = move_first  # type: ignore[assignment, method-assign]
         with manager.servable(ModelRef("m", label="stable")) as servable:
             assert servable.id.version == 2
+
+
+def assign(labels: Labels, *available: int, **versions: int) -> None:
+    configs = [ModelConfig("m", Path("/m"), labels=versions)]
+    labels.assign(configs, lambda model: available if model == "m" else ())
+
+
+def refused(labels: Labels, *available: int, **versions: int) -> bool:
+    with pytest.raises(StatusError) as caught:
+        assign(labels, *available, **versions)
+    assert caught.value.code == Code.FAILED_PRECONDITION
+    assert caught.value.message == (
+        "Request to assign label to version 2 of model m, which is not currently available for "
+        "inference"
+    )
+    return True
+
+
+def test_labels_stand_for_available_versions() -> None:
+    labels = Labels(allow_unavailable=False)
+    assign(labels, 1, 2, stable=1, canary=2)
+    assert (labels.version("m", "stable"), labels.version("m", "canary")) == (1, 2)
+    assign(labels, 1, 2, stable=2)
+    assert labels.version("m", "stable") == 2
+    for model, label in (("m", "canary"), ("other", "stable")):
+        with pytest.raises(StatusError) as caught:
+            labels.version(model, label)
+        assert caught.value.code == Code.INVALID_ARGUMENT
+        assert caught.value.message == f"Unrecognized servable version label: {label}"
+
+
+def test_all_labels_change_or_none() -> None:
+    labels = Labels(allow_unavailable=False)
+    assign(labels, 1, stable=1)
+    assert refused(labels, 1, canary=1, stable=2)
+    assert labels.version("m", "stable") == 1
+    with pytest.raises(StatusError):
+        labels.version("m", "canary")
+
+
+def test_with_the_flag_a_new_label_may_stand_for_any_version() -> None:
+    labels = Labels(allow_unavailable=True)
+    assign(labels, stable=1)
+    assign(labels, stable=1, canary=2)
+    assert labels.version("m", "canary") == 2
+
+
+def test_even_with_the_flag_a_label_does_not_move_to_what_cannot_answer() -> None:
+    labels = Labels(allow_unavailable=True)
+    assign(labels, stable=1)
+    assert refused(labels, 1, stable=2)
+    assign(labels, 2, stable=2)
+    assert labels.version("m", "stable") == 2

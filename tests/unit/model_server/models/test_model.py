@@ -1,4 +1,4 @@
-"""Which versions are loaded, and what becomes of those that are not."""
+"""Which versions are planned and loaded, and how failures are handled."""
 
 import logging
 import shutil
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from rockstar_serving.model_server.engines.engine import ServableId
 from rockstar_serving.model_server.models.config import (
@@ -15,8 +17,15 @@ from rockstar_serving.model_server.models.config import (
     Specific,
     VersionPolicy,
 )
-from rockstar_serving.model_server.models.model import Model, Outlook
-from rockstar_serving.model_server.models.servable import State
+from rockstar_serving.model_server.models.model import (
+    Model,
+    Outlook,
+    Plan,
+    Readiness,
+    Versions,
+    make_plan,
+)
+from rockstar_serving.model_server.models.servables import State
 from rockstar_serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeLoader, add_version
 from tfs_api.status import Code
@@ -63,7 +72,7 @@ def reconcile(model: Model) -> float:
 
 
 def available(model: Model) -> list[int]:
-    return list(model.shelf.available())
+    return list(model.servables.available())
 
 
 @pytest.mark.parametrize(
@@ -93,7 +102,7 @@ def test_a_new_version_replaces_the_old_one(base_path: Path) -> None:
     reconcile(model)
     assert available(model) == [2]
     assert loader.engines[1].closed
-    assert [(s.version, s.state) for s in model.shelf.statuses()] == [
+    assert [(s.version, s.state) for s in model.servables.statuses()] == [
         (2, State.AVAILABLE),
         (1, State.END),
     ]
@@ -106,7 +115,7 @@ def test_the_old_version_answers_until_the_new_one_is_loaded(base_path: Path) ->
     add_version(base_path, 2)
     model.look()
     (load,), _ = model.plan()
-    assert [s.state for s in model.shelf.statuses()] == [State.START, State.AVAILABLE]
+    assert [s.state for s in model.servables.statuses()] == [State.START, State.AVAILABLE]
     assert model.plan()[0] == []  # it is loaded once
     assert model.outlook == Outlook.BUSY
     assert available(model) == [1]
@@ -119,16 +128,16 @@ def test_a_version_in_use_is_closed_only_afterwards(base_path: Path) -> None:
     add_version(base_path, 1)
     model, loader = make_model(base_path)
     reconcile(model)
-    servable = model.shelf.find(None)
+    servable = model.servables.acquire(None)
     assert servable is not None
     add_version(base_path, 2)
     reconcile(model)
     assert not loader.engines[1].closed
-    assert model.shelf.statuses()[1].state == State.UNLOADING
-    assert model.shelf.find(1) is None
+    assert model.servables.statuses()[1].state == State.UNLOADING
+    assert model.servables.acquire(1) is None
     servable.release()
     assert loader.engines[1].closed
-    assert model.shelf.statuses()[1].state == State.END
+    assert model.servables.statuses()[1].state == State.END
 
 
 def test_a_broken_version_leaves_the_working_one(
@@ -143,7 +152,7 @@ def test_a_broken_version_leaves_the_working_one(
     assert available(model) == [1]
     assert loader.attempts == [1, 2]  # not tried again while nothing changed
     assert not loader.engines[1].closed
-    status = model.shelf.statuses()[0]
+    status = model.servables.statuses()[0]
     assert (status.version, status.state, status.code) == (2, State.END, Code.FAILED_PRECONDITION)
     assert status.message == f"{base_path}/2/ok is missing"
     assert "model m version 2 does not load" in caplog.text
@@ -206,7 +215,7 @@ def test_a_broken_version_is_retried_as_often_as_the_options_say(
     assert loader.attempts == [2, 1, 2, 2]
     assert caplog.messages[-1].endswith("it is tried again as soon as its folder changes")
     assert available(model) == [1]
-    assert model.shelf.statuses()[0].state == State.END
+    assert model.servables.statuses()[0].state == State.END
 
 
 def test_a_retry_that_works_takes_over(base_path: Path) -> None:
@@ -223,7 +232,7 @@ def test_a_retry_that_works_takes_over(base_path: Path) -> None:
     clock.now += 60
     model.look()
     (retry,), _ = model.plan()
-    assert [s.state for s in model.shelf.statuses()] == [State.START, State.AVAILABLE]
+    assert [s.state for s in model.servables.statuses()] == [State.START, State.AVAILABLE]
     retry()
     model.plan()
     assert available(model) == [2]
@@ -240,7 +249,7 @@ def test_an_unexpected_error_is_logged_and_not_told(
 
     model = Model(ModelConfig("m", base_path), load, WRITTEN, lambda task: task())  # type: ignore[arg-type]
     reconcile(model)
-    status = model.shelf.statuses()[0]
+    status = model.servables.statuses()[0]
     assert (status.code, status.message) == (Code.INTERNAL, "internal error while loading")
     assert "deep inside" in caplog.text
 
@@ -286,14 +295,14 @@ def test_another_base_path_is_served_without_a_gap(base_path: Path, tmp_path: Pa
     model.configure(ModelConfig("m", tmp_path / "other"))
     model.look()
     (load,), _ = model.plan()
-    assert [s.state for s in model.shelf.statuses()] == [State.AVAILABLE]
+    assert [s.state for s in model.servables.statuses()] == [State.AVAILABLE]
     load()
     assert loader.engines[1] is not old
     assert old.closed
-    assert list(model.shelf.available().values()) == [tmp_path / "other" / "1"]
+    assert list(model.servables.available().values()) == [tmp_path / "other" / "1"]
     model.configure(ModelConfig("m", tmp_path / "none"))
     reconcile(model)
-    assert list(model.shelf.available().values()) == [tmp_path / "other" / "1"]
+    assert list(model.servables.available().values()) == [tmp_path / "other" / "1"]
 
 
 def test_a_model_that_is_removed_is_unloaded_and_remembered(base_path: Path) -> None:
@@ -303,7 +312,7 @@ def test_a_model_that_is_removed_is_unloaded_and_remembered(base_path: Path) -> 
     model.configure(None)
     reconcile(model)
     assert loader.engines[1].closed
-    assert [s.state for s in model.shelf.statuses()] == [State.END]
+    assert [s.state for s in model.servables.statuses()] == [State.END]
     model.configure(ModelConfig("m", base_path))
     reconcile(model)
     assert available(model) == [1]
@@ -314,7 +323,7 @@ def test_what_is_loaded_too_late_is_closed(base_path: Path) -> None:
     model, loader = make_model(base_path)
     model.look()
     (load,), _ = model.plan()
-    model.shelf.close()
+    model.servables.close()
     load()
     assert loader.engines[1].closed
 
@@ -374,7 +383,7 @@ def test_trouble_names_model_path_and_reason(
     model, _ = make_model(base_path, policy)
     reconcile(model)
     assert model.outlook != Outlook.BUSY
-    assert model.trouble() == f"model 'm' ({base_path}): {trouble}"
+    assert model.diagnose() == f"model 'm' ({base_path}): {trouble}"
 
 
 def test_trouble_of_a_base_path_that_is_a_version(base_path: Path) -> None:
@@ -382,7 +391,7 @@ def test_trouble_of_a_base_path_that_is_a_version(base_path: Path) -> None:
     (base_path / "saved_model.pb").touch()
     model, _ = make_model(base_path)
     reconcile(model)
-    assert model.trouble().endswith(
+    assert model.diagnose().endswith(
         "no version folder, such as 1, in the base path: it holds a model itself, which belongs in "
         "a folder below it"
     )
@@ -392,6 +401,68 @@ def test_trouble_of_broken_versions(base_path: Path) -> None:
     add_version(base_path, 1, ok=False)
     model, _ = make_model(base_path)
     reconcile(model)
-    assert model.trouble() == (
+    assert model.diagnose() == (
         f"model 'm' ({base_path}): no version loads: version 1: {base_path}/1/ok is missing"
     )
+
+
+READY, SOON, NOT_READY = Readiness.READY, Readiness.SOON, Readiness.NOT_READY
+
+numbers = st.frozensets(st.integers(0, 6))
+policies: st.SearchStrategy[VersionPolicy] = st.one_of(
+    st.builds(Latest, st.integers(1, 3)),
+    st.just(All()),
+    st.builds(Specific, numbers.filter(bool)),
+)
+
+
+def plan(policy: VersionPolicy, found: set[int], serving: set[int], **readiness: Readiness) -> Plan:
+    versions = Versions(found=found, serving=serving, loading=set(), available=serving)
+    return make_plan(policy, versions, lambda version: readiness[f"v{version}"])
+
+
+def test_a_version_that_will_soon_be_ready_keeps_its_place() -> None:
+    assert plan(Latest(), {1, 2}, set(), v1=READY, v2=SOON) == Plan(awaited=(2,))
+    assert plan(Latest(), {1, 2}, {1}, v2=SOON) == Plan(awaited=(2,))
+
+
+def test_one_that_is_not_leaves_it_to_the_next() -> None:
+    assert plan(Latest(), {1, 2}, set(), v1=READY, v2=NOT_READY) == Plan(load=(1,))
+    assert plan(Latest(), {1, 2}, {1}, v2=NOT_READY) == Plan()
+
+
+def test_the_highest_is_loaded_first() -> None:
+    assert plan(All(), {1, 2, 3}, {2}, v1=READY, v3=READY) == Plan(load=(3, 1))
+
+
+def test_what_is_not_chosen_goes_when_all_that_is_chosen_is_served() -> None:
+    assert plan(Latest(2), {1, 2, 3}, {1, 2}, v3=READY) == Plan(load=(3,))
+    assert plan(Latest(2), {1, 2, 3}, {1, 2, 3}) == Plan(unload=(1,))
+    assert plan(Latest(), set(), {1}) == Plan(unload=(1,))
+
+
+@given(policies, numbers, numbers, numbers, numbers, numbers)
+def test_what_is_served_stays_until_there_is_something_better(
+    policy: VersionPolicy,
+    found: frozenset[int],
+    available: frozenset[int],
+    loading: frozenset[int],
+    ready: frozenset[int],
+    soon: frozenset[int],
+) -> None:
+    assume(not available & loading)
+    readiness = (
+        dict.fromkeys(range(7), NOT_READY) | dict.fromkeys(soon, SOON) | dict.fromkeys(ready, READY)
+    )
+    versions = Versions(found, available & found, loading & found, available)
+    plan = make_plan(policy, versions, readiness.__getitem__)
+    # Nothing is loaded twice, or without a folder, or before it is ready.
+    assert set(plan.load) <= (found & ready) - available - loading
+    if plan.unload:
+        # What the policy chooses of all that there is goes only together with its folder, and
+        # the last version only where the policy chooses nothing.
+        assert not set(plan.unload) & policy.choose(found)
+        assert available - set(plan.unload) or not policy.choose(found)
+    # Once everything is ready and loaded, exactly what the policy chooses is left.
+    if ready >= found and not plan.load and not loading & found:
+        assert available - set(plan.unload) == policy.choose(found)

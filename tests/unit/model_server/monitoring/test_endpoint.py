@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rockstar_serving.model_server.inference.core import Core
+from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.models.manager import Manager
 from rockstar_serving.model_server.monitoring.endpoint import Monitoring

@@ -154,8 +154,7 @@ def test_batches() -> None:
     for rows in (1, 4):
         batching.input_batch_size(rows)
         batching.queuing_latency(1500.5)
-    batching.padding_size(3, 8)
-    batching.processed_batch_size(8)
+    batching.processed_batch_size(8, 3)
     session = f"{SERVING}batching_session:"
     assert values(metrics) == {
         (f"{session}input_batch_size_sum",): 5,

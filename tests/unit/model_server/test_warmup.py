@@ -1,4 +1,4 @@
-"""Warmup: what is replayed, what is skipped, what keeps a version from loading."""
+"""Warmup: what is replayed, what is skipped, what keeps a version from loading; TFRecord files."""
 
 import logging
 from collections.abc import Callable
@@ -7,10 +7,17 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
-from rockstar_serving.model_server.options import WarmupOptions
-from rockstar_serving.model_server.warmup.loader import MAX_RECORDS, WarmingLoader
+from rockstar_serving.model_server.warmup import (
+    MAX_RECORDS,
+    TFRecordError,
+    masked_crc32c,
+    read_records,
+    warm_up,
+)
 from tests.examples_engine import ExamplesEngine
 from tests.fake_engine import FakeEngine
 from tests.warmup_files import (
@@ -24,6 +31,7 @@ from tests.warmup_files import (
 from tfs_api.signature import CLASSIFY_METHOD, REGRESS_METHOD
 
 X = {"x": [[1.0, 2.0]]}
+VERSION = ServableId("m", 1)
 
 
 class CountingEngine(FakeEngine):
@@ -51,8 +59,7 @@ def warm(tmp_path: Path) -> Warm:
     ) -> CountingEngine:
         engine = engine or CountingEngine()
         write_records(tmp_path, records)
-        load = WarmingLoader(lambda *_: engine, WarmupOptions(iterations=iterations))
-        assert load(ServableId("m", 3), tmp_path) is engine
+        warm_up(engine, ServableId("m", 3), tmp_path, iterations=iterations)
         return engine
 
     return warm
@@ -95,8 +102,7 @@ def test_a_request_of_another_rank_is_replayed(warm: Warm) -> None:
 def test_a_version_without_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     engine = CountingEngine()
-    load = WarmingLoader(lambda *_: engine, WarmupOptions())
-    assert load(ServableId("m", 1), tmp_path) is engine
+    warm_up(engine, VERSION, tmp_path)
     assert not engine.asked
     assert not caplog.records
 
@@ -138,9 +144,8 @@ def test_a_damaged_file_keeps_the_version_from_loading(warm: Warm, tmp_path: Pat
     engine = CountingEngine()
     file = write_records(tmp_path, [predict_log(X)] * 2)
     file.write_bytes(file.read_bytes()[:-1])
-    load = WarmingLoader(lambda *_: engine, WarmupOptions())
     with pytest.raises(LoadError, match=r"truncated record at byte .*uncompressed TFRecord file"):
-        load(ServableId("m", 1), tmp_path)
+        warm_up(engine, VERSION, tmp_path)
     assert len(engine.asked) == 1
     assert engine.closed
 
@@ -149,9 +154,8 @@ def test_a_compressed_file_is_told_so(tmp_path: Path) -> None:
     (tmp_path / FILE).parent.mkdir()
     with tf.io.TFRecordWriter(str(tmp_path / FILE), options="GZIP") as writer:
         writer.write(predict_log(X))
-    load = WarmingLoader(lambda *_: CountingEngine(), WarmupOptions())
     with pytest.raises(LoadError, match="must be an uncompressed TFRecord file"):
-        load(ServableId("m", 1), tmp_path)
+        warm_up(CountingEngine(), VERSION, tmp_path)
 
 
 def test_a_thousand_records_and_no_more(warm: Warm) -> None:
@@ -187,15 +191,6 @@ def test_kinds_that_tensorflow_serving_passes_over(
     ]
 
 
-def test_an_engine_that_does_not_load_is_not_warmed_up(tmp_path: Path) -> None:
-    def refuse(*_: Any) -> FakeEngine:
-        raise LoadError("no")
-
-    write_records(tmp_path, [b"damaged"])
-    with pytest.raises(LoadError, match=r"^no$"):
-        WarmingLoader(refuse, WarmupOptions())(ServableId("m", 1), tmp_path)
-
-
 def test_requests_with_examples_are_replayed(tmp_path: Path) -> None:
     engine = ExamplesEngine()
     write_records(
@@ -206,7 +201,7 @@ def test_requests_with_examples_are_replayed(tmp_path: Path) -> None:
             multi_inference_log(("", CLASSIFY_METHOD), ("regress", REGRESS_METHOD)),
         ],
     )
-    WarmingLoader(lambda *_: engine, WarmupOptions())(ServableId("m", 1), tmp_path)
+    warm_up(engine, VERSION, tmp_path)
     assert engine.runs == ["scores", "regress", "serving_default", "regress"]
 
 
@@ -220,17 +215,15 @@ def test_requests_with_examples_are_replayed(tmp_path: Path) -> None:
 )
 def test_a_wrong_request_with_examples(tmp_path: Path, record: bytes, reason: str) -> None:
     write_records(tmp_path, [record])
-    load = WarmingLoader(lambda *_: ExamplesEngine(), WarmupOptions())
     with pytest.raises(LoadError, match=rf"record 1 \(\w+_log\): .*{reason}"):
-        load(ServableId("m", 1), tmp_path)
+        warm_up(ExamplesEngine(), VERSION, tmp_path)
 
 
 def test_method_names_are_checked_where_requests_are_checked(tmp_path: Path) -> None:
     write_records(tmp_path, [examples_log("classify_log", "classify_by_predict")])
-    WarmingLoader(lambda *_: ExamplesEngine(), WarmupOptions())(ServableId("m", 1), tmp_path)
-    load = WarmingLoader(lambda *_: ExamplesEngine(), WarmupOptions(), check_method=True)
+    warm_up(ExamplesEngine(), VERSION, tmp_path)
     with pytest.raises(LoadError, match=r"record 1 \(classify_log\): "):
-        load(ServableId("m", 1), tmp_path)
+        warm_up(ExamplesEngine(), VERSION, tmp_path, check_method=True)
 
 
 def test_litert_skips_a_request_of_which_it_lacks_one_signature(
@@ -241,3 +234,61 @@ def test_litert_skips_a_request_of_which_it_lacks_one_signature(
     assert messages(caplog) == [
         "model m version 3: skipped 2 warmup requests: LiteRT has no signature c, regress"
     ]
+
+
+RECORDS = [b"first", b"", b"\0" * 300, "äöü".encode()]
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return write_records(tmp_path_factory.mktemp("records"), RECORDS).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("damaged") / "records"
+
+
+def boundaries() -> set[int]:
+    ends = [0]
+    for record in RECORDS:
+        ends.append(ends[-1] + len(record) + 16)
+    return set(ends)
+
+
+def test_what_tensorflow_writes(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
+    assert list(read_records(file)) == RECORDS
+
+
+@given(st.lists(st.binary(max_size=1000)))
+def test_any_records(tmp_path_factory: pytest.TempPathFactory, records: list[bytes]) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    assert list(read_records(write_records(folder, records))) == records
+
+
+def test_every_truncation_is_found(content: bytes, file: Path) -> None:
+    for size in range(len(content)):
+        file.write_bytes(content[:size])
+        if size in boundaries():
+            assert list(read_records(file)) == RECORDS[: sorted(boundaries()).index(size)]
+        else:
+            with pytest.raises(TFRecordError, match="truncated record at byte"):
+                list(read_records(file))
+
+
+@given(st.data())
+def test_every_flipped_bit_is_found(content: bytes, file: Path, data: st.DataObject) -> None:
+    bit = data.draw(st.integers(0, len(content) * 8 - 1))
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(damaged)
+    with pytest.raises(TFRecordError, match="corrupted record at byte"):
+        list(read_records(file))
+
+
+def test_a_length_that_its_checksum_confirms_claims_no_memory(file: Path) -> None:
+    length = (2**62).to_bytes(8, "little")
+    file.write_bytes(length + masked_crc32c(length).to_bytes(4, "little") + b"data")
+    with pytest.raises(TFRecordError, match="the file ends sooner"):
+        list(read_records(file))

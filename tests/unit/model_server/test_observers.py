@@ -1,23 +1,23 @@
-"""What engines, loaders and calls tell an observer."""
+"""What engines, loaders and calls report to an observer."""
 
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from rockstar_serving.model_server.batching.observer import NoObserver
+from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
-from rockstar_serving.model_server.engines.engine import LoadError, ServableId
-from rockstar_serving.model_server.inference.core import Core
-from rockstar_serving.model_server.inference.examples import ExamplesQuery
-from rockstar_serving.model_server.inference.multi_inference import MultiInferenceQuery, Task
-from rockstar_serving.model_server.measured import MeasuredEngine, MeasuredLoader, measured_call
+from rockstar_serving.model_server.engines.engine import Loader, LoadError, ServableId
+from rockstar_serving.model_server.engines.runtime import Runtime
+from rockstar_serving.model_server.examples import ExamplesQuery, MultiInferenceQuery, Task
+from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.models.manager import Manager
-from rockstar_serving.model_server.options import LoadOptions, WarmupOptions
-from rockstar_serving.model_server.warmup.loader import WarmingLoader
+from rockstar_serving.model_server.observers import BatchingObserver, RequestRuns, observed_call
+from rockstar_serving.model_server.options import LoadOptions, ServerOptions
 from tests.examples_engine import example, load_examples_engine
 from tests.fake_engine import FakeEngine, FakeLoader, add_version
 from tests.warmup_files import predict_log, write_records
@@ -56,9 +56,9 @@ class Listener:
         assert seconds >= 0
         self.heard.append(("warmup", folder, code, records))
 
-    def batching(self, thread_pool_name: str) -> NoObserver:
+    def batching(self, thread_pool_name: str) -> BatchingObserver:
         self.heard.append(("batching", thread_pool_name))
-        return NoObserver()
+        return Mock()
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ NAME = attrgetter("model_spec.name")
 
 
 def test_calls(listener: Listener) -> None:
-    call = measured_call(lambda request, _: NAME(request), "Predict", listener, NAME)
+    call = observed_call(lambda request, _: NAME(request), "Predict", listener, NAME)
     assert call(REQUEST, NO_DEADLINE) == "m"
     assert listener.heard == [("request", "m", "Predict", "GRPC", Code.OK)]
 
@@ -86,41 +86,19 @@ def test_calls_that_fail(listener: Listener, error: Exception, code: Code) -> No
         raise error
 
     with pytest.raises(type(error)):
-        measured_call(fail, "Predict", listener, NAME)(REQUEST, NO_DEADLINE)
+        observed_call(fail, "Predict", listener, NAME)(REQUEST, NO_DEADLINE)
     assert listener.heard == [("request", "m", "Predict", "GRPC", code)]
 
 
 def test_engines_tell_of_runs_that_succeed(listener: Listener) -> None:
     engine = FakeEngine()
-    measured = MeasuredEngine(engine, "m", "Predict", listener)
+    measured = RequestRuns(engine, "m", "Predict", listener)
     assert measured.signatures is engine.signatures
     x = np.ones((1, 2), np.float32)
     np.testing.assert_array_equal(measured.run("serving_default", {"x": x}, ["y"])["y"], x * 2)
     with pytest.raises(RuntimeError):
         measured.run("fail", {"x": x}, ["y"])
     assert listener.heard == [("run", "m", "Predict")]
-
-
-def test_loads_and_warmups(listener: Listener, tmp_path: Path) -> None:
-    load = WarmingLoader(MeasuredLoader(FakeLoader(), listener), WarmupOptions(), observer=listener)
-    plain, warm, wrong = (add_version(tmp_path, version) for version in (1, 2, 3))
-    broken = add_version(tmp_path, 4, ok=False)
-    write_records(warm, [predict_log({"x": [[1.0, 2.0]]})])
-    write_records(wrong, [predict_log({"another": [[1.0, 2.0]]})])
-    for folder in (plain, warm):
-        load(ServableId("m", int(folder.name)), folder)
-    for folder in (wrong, broken):
-        with pytest.raises(LoadError):
-            load(ServableId("m", int(folder.name)), folder)
-    assert listener.heard == [
-        ("load", plain, True),
-        ("load", warm, True),
-        ("graph_run", 8, 8),
-        ("warmup", warm, Code.OK, 1),
-        ("load", wrong, True),
-        ("warmup", wrong, Code.INVALID_ARGUMENT, 0),
-        ("load", broken, False),
-    ]
 
 
 def test_what_a_request_for_each_api_tells(listener: Listener, tmp_path: Path) -> None:
@@ -143,4 +121,41 @@ def test_what_a_request_for_each_api_tells(listener: Listener, tmp_path: Path) -
         ("run", "m", "Regress"),
         ("examples", "m", 2),
         ("examples", "m", 2),
+    ]
+
+
+def runtime(load: Loader) -> Runtime:
+    """A runtime that is installed and loads version folders with a loader."""
+    return Runtime(
+        name="fake",
+        package="numpy",
+        install="",
+        files=("model.tflite",),
+        reads=(),
+        export="",
+        rank=lambda _: 0,
+        load=lambda folder, _: load(ServableId("m", int(folder.name)), folder),
+    )
+
+
+def test_loads_and_warmups(listener: Listener, tmp_path: Path) -> None:
+    load = VersionLoader(ServerOptions(()), listener, [runtime(FakeLoader())])
+    plain, warm, wrong = (add_version(tmp_path, version) for version in (1, 2, 3))
+    broken = add_version(tmp_path, 4, ok=False)
+    write_records(warm, [predict_log({"x": [[1.0, 2.0]]})])
+    write_records(wrong, [predict_log({"another": [[1.0, 2.0]]})])
+    for folder in (plain, warm):
+        load(ServableId("m", int(folder.name)), folder)
+    for folder in (wrong, broken):
+        with pytest.raises(LoadError):
+            load(ServableId("m", int(folder.name)), folder)
+    assert listener.heard == [
+        ("batching", "batch_threads"),
+        ("load", plain, True),
+        ("load", warm, True),
+        ("graph_run", 8, 8),
+        ("warmup", warm, Code.OK, 1),
+        ("load", wrong, True),
+        ("warmup", wrong, Code.INVALID_ARGUMENT, 0),
+        ("load", broken, False),
     ]

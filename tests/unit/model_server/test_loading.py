@@ -6,7 +6,7 @@ import pytest
 
 from rockstar_contract.manifest import MANIFEST_FILE, write_manifest
 from rockstar_serving.model_server.engines.engine import LoadError
-from rockstar_serving.model_server.verification import verify
+from rockstar_serving.model_server.loading import verify
 from tests.fake_engine import add_version
 
 

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from rockstar_contract.manifest import write_manifest
-from rockstar_serving.model_server.models.settling import Settling
-from rockstar_serving.model_server.models.versions import changed_at, fingerprint
+from rockstar_serving.model_server.models.version_folders import (
+    FolderStability,
+    changed_at,
+    fingerprint,
+)
 
 
 class Watch:
@@ -18,17 +21,17 @@ class Watch:
         self.folder = folder
         self.now = 0.0
         self.age = 0.0
-        self._settling = Settling(
+        self._stability = FolderStability(
             1.0, lambda: self.now, lambda: changed_at(fingerprint(folder)) + self.age
         )
 
     def wait(self, failures: int = 0) -> float:
         """Seconds until the next look; 0 for a settled folder."""
-        unsettled = self._settling.look(self.folder, fingerprint(self.folder), failures)
+        unsettled = self._stability.check(self.folder, fingerprint(self.folder), failures)
         return unsettled.wait if unsettled else 0.0
 
     def hope(self) -> tuple[bool, bool]:
-        unsettled = self._settling.look(self.folder, fingerprint(self.folder))
+        unsettled = self._stability.check(self.folder, fingerprint(self.folder))
         assert unsettled is not None
         return unsettled.soon, unsettled.hopeless
 

@@ -1,4 +1,4 @@
-"""Requests that do not match a signature."""
+"""Predict on an engine alone, and requests that do not match a signature."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,9 +6,35 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rockstar_serving.model_server.inference.signature_check import check_fetches, check_inputs
-from tests.fake_engine import DOUBLE, SUM
+from rockstar_serving.model_server.predict import PredictQuery, check_fetches, check_inputs, predict
+from tests.examples_engine import GivenEngine
+from tests.fake_engine import DOUBLE, SUM, FakeEngine
+from tfs_api.signature import REGRESS_METHOD, Signature
 from tfs_api.status import Code, StatusError
+
+X = {"x": np.ones((1, 2), np.float32)}
+
+
+def engine(method_name: str) -> GivenEngine:
+    return GivenEngine(Signature(DOUBLE.inputs, DOUBLE.outputs, method_name), y=X["x"])
+
+
+def test_a_signature_of_another_method_of_tensorflow_serving_will_do() -> None:
+    query = PredictQuery(lambda _: X)
+    assert predict(engine(REGRESS_METHOD), query, check_method=True).outputs["y"].tolist()
+
+
+def test_methods_are_checked_where_that_is_asked_for() -> None:
+    query = PredictQuery(lambda _: X)
+    assert predict(engine("other"), query).signature_name == "serving_default"
+    with pytest.raises(StatusError) as caught:
+        predict(engine("other"), query, check_method=True)
+    assert (caught.value.code, caught.value.message) == (
+        Code.INTERNAL,
+        "Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
+        "tensorflow/serving/classify, tensorflow/serving/regress}. Was: other",
+    )
+
 
 INTS = np.zeros(3, np.int32)
 
@@ -76,9 +102,11 @@ def test_names_that_do_not_fit_where_there_are_defaults(
     assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)
 
 
-def test_fetches() -> None:
-    assert check_fetches([], SUM) == ["sum", "difference"]
-    assert check_fetches(["difference"], SUM) == ["difference"]
+@pytest.mark.parametrize("names", [["sum", "difference"], ["difference"]])
+def test_fetches(names: list[str]) -> None:
+    output_filter = [] if len(names) == 2 else names
+    query = PredictQuery(lambda _: {"a": INTS, "b": INTS}, "sum", output_filter)
+    assert list(predict(FakeEngine(), query).outputs) == names
 
 
 @pytest.mark.parametrize(

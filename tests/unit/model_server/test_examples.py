@@ -1,15 +1,26 @@
-"""Classify and Regress on an engine alone."""
+"""Classify, Regress and MultiInference on an engine alone, and the examples of requests."""
 
 import time
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rockstar_serving.model_server.deadline import Deadline, DeadlineExceededError
-from rockstar_serving.model_server.inference.classify import classify
-from rockstar_serving.model_server.inference.examples import ExamplesQuery
-from rockstar_serving.model_server.inference.regress import regress
+from rockstar_serving.model_server.examples import (
+    Classification,
+    ExamplesQuery,
+    MultiInferenceQuery,
+    Regression,
+    Task,
+    classify,
+    examples_of,
+    multi_inference,
+    regress,
+)
 from tests.examples_engine import (
     CLASSES,
     EXAMPLES,
@@ -20,6 +31,7 @@ from tests.examples_engine import (
     example,
 )
 from tests.fake_engine import DOUBLE, SUM, spec
+from tfs_api.messages.inference_pb2 import ExampleList, ExampleListWithContext, Input
 from tfs_api.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, Signature
 from tfs_api.status import Code, StatusError
 
@@ -207,3 +219,117 @@ def test_signatures_of_the_right_method_pass_the_check() -> None:
     engine = ExamplesEngine()
     assert classify(engine, ExamplesQuery(TWO), check_method=True).labels
     assert len(regress(engine, ExamplesQuery(TWO, "regress"), check_method=True).values) == 2
+
+
+CLASSIFY, REGRESS = Task("m", CLASSIFY_METHOD), Task("m", REGRESS_METHOD, "regress")
+
+
+def test_each_task_is_answered_in_its_place() -> None:
+    first, second = multi_inference(ExamplesEngine(), MultiInferenceQuery([REGRESS, CLASSIFY], TWO))
+    assert isinstance(first, Regression)
+    assert (first.values.tolist(), first.signature_name) == ([1.5, -2], "regress")
+    assert isinstance(second, Classification)
+    assert second.labels == [["cold", "warm"]] * 2
+    assert second.scores.tolist() == [[-1.5, 1.5], [2, -2]]
+    assert second.signature_name == "serving_default"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "code", "message"),
+    [
+        (
+            [CLASSIFY, Task("", REGRESS_METHOD, "regress")],
+            Code.INVALID_ARGUMENT,
+            "Found ModelSpec with an empty model name.",
+        ),
+        (
+            [CLASSIFY, Task("n", REGRESS_METHOD, "regress")],
+            Code.INVALID_ARGUMENT,
+            "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
+        ),
+        (
+            [REGRESS, REGRESS],
+            Code.INVALID_ARGUMENT,
+            "Duplicate evaluation of signature: regress",
+        ),
+        (
+            [CLASSIFY, Task("m", CLASSIFY_METHOD, "serving_default")],
+            Code.INVALID_ARGUMENT,
+            "Duplicate evaluation of signature: serving_default",
+        ),
+        (
+            [CLASSIFY, Task("m", REGRESS_METHOD, "s")],
+            Code.INVALID_ARGUMENT,
+            "Requested signature not found in model graph: s",
+        ),
+        (
+            [Task("m", PREDICT_METHOD)],
+            Code.UNIMPLEMENTED,
+            f"Unsupported signature method_name: {PREDICT_METHOD}",
+        ),
+        (
+            [CLASSIFY, Task("m", CLASSIFY_METHOD, "double")],
+            Code.INVALID_ARGUMENT,
+            "No classification inputs found in SignatureDef: ",
+        ),
+    ],
+)
+def test_tasks_that_do_not_go_together(tasks: Any, code: Code, message: str) -> None:
+    engine = ExamplesEngine()
+    with pytest.raises(StatusError) as caught:
+        multi_inference(engine, MultiInferenceQuery(tasks, TWO))
+    assert caught.value.code == code
+    assert caught.value.message.startswith(message)
+    assert engine.runs == []
+
+
+def test_no_examples() -> None:
+    with pytest.raises(StatusError, match=r"^Input is empty\.$"):
+        multi_inference(ExamplesEngine(), MultiInferenceQuery([CLASSIFY], []))
+
+
+def test_task_methods_are_checked_on_request() -> None:
+    task = Task("m", REGRESS_METHOD, "regress_by_predict")
+    query = MultiInferenceQuery([CLASSIFY, task], TWO)
+    assert len(multi_inference(ExamplesEngine(), query)) == 2
+    with pytest.raises(StatusError, match="Expected regression signature method_name to be"):
+        multi_inference(ExamplesEngine(), query, check_method=True)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # TensorFlow's own
+    import tensorflow as tf
+
+FEATURES = st.dictionaries(
+    st.sampled_from("abcd"), st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=3)
+)
+
+
+def parsed(serialized: bytes) -> dict[str, list[float]]:
+    features = tf.train.Example.FromString(serialized).features.feature
+    return {name: list(feature.float_list.value) for name, feature in features.items()}
+
+
+def test_nothing_sent() -> None:
+    assert examples_of(Input()) == []
+    assert examples_of(Input(example_list=ExampleList())) == []
+    context = ExampleListWithContext(context=example(x=1.0))
+    assert examples_of(Input(example_list_with_context=context)) == []
+
+
+def test_examples_stay_the_bytes_that_were_sent() -> None:
+    sent = [example(x=1.0), b"", b"not an example"]
+    assert examples_of(Input(example_list=ExampleList(examples=sent))) == sent
+
+
+@settings(max_examples=50, deadline=None)
+@given(context=FEATURES, features=FEATURES)
+def test_every_example_has_the_context_but_its_own_features_win(
+    context: dict[str, list[float]], features: dict[str, list[float]]
+) -> None:
+    listed = ExampleListWithContext(
+        examples=[example(**features), example()], context=example(**context)
+    )
+    first, second = examples_of(Input(example_list_with_context=listed))
+    assert parsed(first) == {**context, **features}
+    assert parsed(second) == context

@@ -1,0 +1,345 @@
+"""Classify, Regress and MultiInference: run signatures on tf.Examples.
+
+The checks and their messages are those of TensorFlow Serving (`classifier.cc`, `regressor.cc`,
+`multi_inference.cc`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from google.protobuf import text_format
+from numpy.typing import NDArray
+
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.engines.engine import Engine
+from rockstar_serving.model_server.predict import SignatureNotFoundError
+from tfs_api.messages.inference_pb2 import (
+    ClassificationRequest,
+    Input,
+    MultiInferenceRequest,
+    RegressionRequest,
+)
+from tfs_api.signature import (
+    CLASSIFY_METHOD,
+    DEFAULT_SIGNATURE,
+    REGRESS_METHOD,
+    Signature,
+    signature_def,
+)
+from tfs_api.status import Code, StatusError
+from tfs_api.tensors import wire_type
+
+# TensorFlow's names of the input and outputs of signatures that take tf.Examples.
+EXAMPLES_INPUT = "inputs"
+CLASSES, SCORES = "classes", "scores"
+OUTPUTS = "outputs"
+
+Outputs = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ExamplesQuery:
+    """A classify or regress request, independent of the protocol.
+
+    Attributes:
+        examples: serialized tf.Examples.
+        signature_name: "" for serving_default.
+        deadline: until when the caller waits.
+    """
+
+    examples: Sequence[bytes]
+    signature_name: str = ""
+    deadline: Deadline = NO_DEADLINE
+
+
+@dataclass(frozen=True)
+class Task:
+    """One signature to run.
+
+    Attributes:
+        model: name, the same in all tasks of a request.
+        method_name: CLASSIFY_METHOD or REGRESS_METHOD.
+        signature_name: "" for serving_default.
+    """
+
+    model: str
+    method_name: str
+    signature_name: str = ""
+
+
+@dataclass(frozen=True)
+class MultiInferenceQuery:
+    """A request to run several signatures of one model on the same examples.
+
+    Attributes:
+        tasks: at least one.
+        examples: serialized tf.Examples, for all tasks.
+        deadline: until when the caller waits.
+    """
+
+    tasks: Sequence[Task]
+    examples: Sequence[bytes]
+    deadline: Deadline = NO_DEADLINE
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The result of classifying n examples into k classes.
+
+    Attributes:
+        labels: n lists of k; empty strings if the signature returns only scores. Bytes that are not
+            UTF-8 are decoded with Python's "surrogateescape".
+        scores: float32 [n, k]; zeros if the signature returns only labels.
+        signature_name: of the signature that ran.
+    """
+
+    labels: list[list[str]]
+    scores: NDArray[np.float32]
+    signature_name: str
+
+
+@dataclass(frozen=True)
+class Regression:
+    """The result of regression on n examples.
+
+    Attributes:
+        values: float32 [n].
+        signature_name: of the signature that ran.
+    """
+
+    values: NDArray[np.float32]
+    signature_name: str
+
+
+Result = Classification | Regression
+
+
+def examples_query(
+    request: ClassificationRequest | RegressionRequest, deadline: Deadline = NO_DEADLINE
+) -> ExamplesQuery:
+    """Make a query from a classify or regress message."""
+    return ExamplesQuery(examples_of(request.input), request.model_spec.signature_name, deadline)
+
+
+def multi_inference_query(
+    request: MultiInferenceRequest, deadline: Deadline = NO_DEADLINE
+) -> MultiInferenceQuery:
+    """Make a query from a MultiInference message."""
+    tasks = [
+        Task(task.model_spec.name, task.method_name, task.model_spec.signature_name)
+        for task in request.tasks
+    ]
+    return MultiInferenceQuery(tasks, examples_of(request.input), deadline)
+
+
+def examples_of(message: Input) -> list[bytes]:
+    """Return the serialized tf.Examples of a request, each with the features of its context.
+
+    A feature of the example overrides the context's: parsing the concatenated messages has that
+    effect, and TensorFlow Serving does the same.
+    """
+    if message.WhichOneof("kind") == "example_list_with_context":
+        listed = message.example_list_with_context
+        return [listed.context + example for example in listed.examples]
+    return list(message.example_list.examples)
+
+
+def classify(engine: Engine, query: ExamplesQuery, *, check_method: bool = False) -> Classification:
+    """Classify tf.Examples with a loaded version.
+
+    Args:
+        engine: of the version.
+        query: the examples and the signature.
+        check_method: whether the signature must have the classify method.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT (no such signature, one that is no classifier, no example, or
+            outputs of unexpected shapes or dtypes), or any error of the engine.
+    """
+    name, signature = _find_signature(engine, query.signature_name)
+    fetches = _classification_fetches(signature, check_method=check_method)
+    outputs = _run(engine, name, query.examples, fetches, query.deadline)
+    return _classification(name, outputs, len(query.examples))
+
+
+def regress(engine: Engine, query: ExamplesQuery, *, check_method: bool = False) -> Regression:
+    """Compute a number for each tf.Example with a loaded version.
+
+    Args:
+        engine: of the version.
+        query: the examples and the signature.
+        check_method: whether the signature must have the regress method.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT (no such signature, one that is no regressor, no example, or
+            an output of an unexpected shape or dtype), or any error of the engine.
+    """
+    name, signature = _find_signature(engine, query.signature_name)
+    fetches = _regression_fetches(signature, check_method=check_method)
+    outputs = _run(engine, name, query.examples, fetches, query.deadline)
+    return _regression(name, outputs, len(query.examples))
+
+
+def multi_inference(
+    engine: Engine, query: MultiInferenceQuery, *, check_method: bool = False
+) -> list[Result]:
+    """Run each task with a loaded version, after checking all of them.
+
+    TensorFlow Serving runs the tasks as one graph. An engine runs one signature at a time, so they
+    run one after the other here, with the same results.
+
+    Args:
+        engine: of the version.
+        query: the tasks.
+        check_method: whether signatures must have the method of their task.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT (tasks that cannot be combined, or as in classify() and
+            regress()), UNIMPLEMENTED (another method), or any error of the engine.
+    """
+    fetches: dict[str, list[str]] = {}
+    for task in query.tasks:
+        if not task.model:
+            raise _invalid("Found ModelSpec with an empty model name.")
+        if task.model != query.tasks[0].model:
+            raise _invalid(
+                "All ModelSpecs in a MultiInferenceRequest must access the same model name."
+            )
+        name = task.signature_name or DEFAULT_SIGNATURE
+        if name in fetches:
+            raise _invalid(f"Duplicate evaluation of signature: {name}")
+        signature = engine.signatures.get(name)
+        if signature is None:
+            message = "Requested signature not found in model graph: {}"
+            raise SignatureNotFoundError(name, Code.INVALID_ARGUMENT, message)
+        if task.method_name == CLASSIFY_METHOD:
+            fetches[name] = _classification_fetches(signature, check_method=check_method)
+        elif task.method_name == REGRESS_METHOD:
+            fetches[name] = _regression_fetches(signature, check_method=check_method)
+        else:
+            message = f"Unsupported signature method_name: {task.method_name}"
+            raise StatusError(Code.UNIMPLEMENTED, message)
+    results: list[Result] = []
+    for task, (name, names) in zip(query.tasks, fetches.items(), strict=True):
+        outputs = _run(engine, name, query.examples, names, query.deadline)
+        make = _classification if task.method_name == CLASSIFY_METHOD else _regression
+        results.append(make(name, outputs, len(query.examples)))
+    return results
+
+
+def _find_signature(engine: Engine, name: str) -> tuple[str, Signature]:
+    name = name or DEFAULT_SIGNATURE
+    signature = engine.signatures.get(name)
+    if signature is None:
+        message = "No signature was found with the name: {}"
+        raise SignatureNotFoundError(name, Code.INVALID_ARGUMENT, message)
+    return name, signature
+
+
+def _run(
+    engine: Engine,
+    signature_name: str,
+    examples: Sequence[bytes],
+    fetches: Sequence[str],
+    deadline: Deadline,
+) -> Outputs:
+    if not examples:
+        raise _invalid("Input is empty.")
+    strings = np.empty(len(examples), dtype=object)
+    strings[:] = examples
+    return engine.run(signature_name, {EXAMPLES_INPUT: strings}, fetches, deadline)
+
+
+def _classification_fetches(signature: Signature, *, check_method: bool) -> list[str]:
+    if check_method:
+        _check_method_name(signature, CLASSIFY_METHOD, "classification")
+    if len(signature.inputs) != 1:
+        raise _invalid("Expected one input Tensor.")
+    if len(signature.outputs) not in (1, 2):
+        raise _invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+    if EXAMPLES_INPUT not in signature.inputs:
+        raise _invalid(f"No classification inputs found in SignatureDef: {_text(signature)}")
+    fetches = [name for name in (CLASSES, SCORES) if name in signature.outputs]
+    if not fetches:
+        raise _invalid(
+            "Expected classification signature outputs to contain at least one of "
+            f'"{CLASSES}" or "{SCORES}". Signature was: {_text(signature)}'
+        )
+    return fetches
+
+
+def _classification(signature_name: str, outputs: Outputs, examples: int) -> Classification:
+    for name, array in outputs.items():
+        dtype = np.dtype(object if name == CLASSES else np.float32)
+        if array.ndim != 2:
+            raise _invalid(
+                f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}"
+            )
+        if array.dtype != dtype:
+            wanted, got = wire_type(dtype).name, wire_type(array.dtype).name
+            raise _invalid(f"Expected {name} Tensor of {wanted}. Got: {got}")
+        if len(array) != examples:
+            raise _invalid(f"Expected {name} output batch size of {examples}. Got: {len(array)}")
+    if CLASSES not in outputs:
+        scores = outputs[SCORES]
+        return Classification([[""] * scores.shape[1]] * examples, scores, signature_name)
+    labels = outputs[CLASSES]
+    scores = outputs.get(SCORES, np.zeros(labels.shape, np.float32))
+    if labels.shape[1] != scores.shape[1]:
+        raise _invalid(
+            "Tensors class and score should match in dim_size(1). "
+            f"Got {labels.shape[1]} vs. {scores.shape[1]}"
+        )
+    texts = [[label.decode("utf-8", "surrogateescape") for label in row] for row in labels.tolist()]
+    return Classification(texts, scores, signature_name)
+
+
+def _regression_fetches(signature: Signature, *, check_method: bool) -> list[str]:
+    if check_method:
+        _check_method_name(signature, REGRESS_METHOD, "regression")
+    if len(signature.inputs) != 1:
+        raise _invalid("Expected one input Tensor.")
+    if len(signature.outputs) != 1:
+        raise _invalid("Expected one output Tensor.")
+    if EXAMPLES_INPUT not in signature.inputs:
+        raise _invalid(f"No regression inputs found in SignatureDef: {_text(signature)}")
+    if OUTPUTS not in signature.outputs:
+        raise _invalid(f"No regression outputs found in SignatureDef: {_text(signature)}")
+    return [OUTPUTS]
+
+
+def _regression(signature_name: str, outputs: Outputs, examples: int) -> Regression:
+    array = outputs[OUTPUTS]
+    if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
+        raise _invalid(
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            f"{_shape(array)}"
+        )
+    if len(array) != examples:
+        raise _invalid(
+            f"Input batch size did not match output batch size: {examples} vs. {len(array)}"
+        )
+    if array.dtype != np.float32:
+        raise _invalid(f"Expected output Tensor of DT_FLOAT.  Got: {wire_type(array.dtype).name}")
+    return Regression(array.reshape(-1), signature_name)
+
+
+def _check_method_name(signature: Signature, wanted: str, kind: str) -> None:
+    if signature.method_name != wanted:
+        raise _invalid(
+            f"Expected {kind} signature method_name to be {wanted}. Was: {signature.method_name}"
+        )
+
+
+def _text(signature: Signature) -> str:
+    return text_format.MessageToString(signature_def(signature))
+
+
+def _shape(array: NDArray[Any]) -> str:
+    return f"[{','.join(map(str, array.shape))}]"
+
+
+def _invalid(message: str) -> StatusError:
+    return StatusError(Code.INVALID_ARGUMENT, message)

@@ -1,1 +1,0 @@
-"""What requests ask of a model, whatever the protocol."""

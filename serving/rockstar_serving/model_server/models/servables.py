@@ -1,0 +1,252 @@
+"""Loaded versions with their engines: reference counts, states, and the versions of one model."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+from rockstar_serving.model_server.engines.engine import Engine, ServableId
+from tfs_api.status import Code
+
+log = logging.getLogger(__name__)
+
+Task = Callable[[], None]
+
+
+class State(IntEnum):
+    """The state of a version; the numbers are those of ModelVersionStatus.State."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """The state of a version, and its error if it failed to load."""
+
+    version: int
+    state: State
+    code: Code = Code.OK
+    message: str = ""
+
+
+class Servable:
+    """A version with its engine.
+
+    Each request holds a reference while it runs and releases it at the end of its with block. After
+    retire() nobody can acquire a new one; releasing the last one closes the engine, so that no
+    engine is closed while a request uses it.
+
+    Attributes:
+        id: model and version.
+        folder: the version is loaded from.
+        status: current state.
+    """
+
+    def __init__(
+        self,
+        servable_id: ServableId,
+        folder: Path,
+        lock: threading.RLock,
+        dispose: Callable[[Task], None],
+    ) -> None:
+        """Create a servable that is about to be loaded.
+
+        Args:
+            servable_id: model and version.
+            folder: of the version.
+            lock: held while a state changes; shared by all versions of a model, so that its holder
+                sees a consistent state of all of them.
+            dispose: runs the task that closes the engine; on another thread, because closing may be
+                slow and the caller of release() has a request to answer.
+        """
+        self.id = servable_id
+        self.folder = folder
+        self.status = VersionStatus(servable_id.version, State.START)
+        self._lock = lock
+        self._dispose = dispose
+        self._engine: Engine | None = None
+        self._references = 0
+
+    @property
+    def available(self) -> bool:
+        """Whether requests may use it."""
+        return self.status.state == State.AVAILABLE
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; only for holders of a reference."""
+        if self._engine is None:
+            raise RuntimeError(f"{self.id} is not loaded")
+        return self._engine
+
+    def set_loading(self) -> None:
+        """Record that loading has begun."""
+        self.status = VersionStatus(self.id.version, State.LOADING)
+
+    def set_loaded(self, engine: Engine) -> None:
+        """Make it available."""
+        with self._lock:
+            self._engine = engine
+            self.status = VersionStatus(self.id.version, State.AVAILABLE)
+
+    def set_failed(self, code: Code, message: str) -> None:
+        """Record that it failed to load."""
+        self.status = VersionStatus(self.id.version, State.END, code, message)
+
+    def acquire(self) -> bool:
+        """Take a reference if it is available; the caller holds the lock."""
+        if self.status.state != State.AVAILABLE:
+            return False
+        self._references += 1
+        return True
+
+    def release(self) -> None:
+        """Give a reference back."""
+        with self._lock:
+            self._references -= 1
+            unused = self.status.state == State.UNLOADING and not self._references
+        if unused:
+            self._dispose_engine()
+
+    def __enter__(self) -> "Servable":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def retire(self) -> None:
+        """Unload it as soon as no request uses it."""
+        with self._lock:
+            if not self.available:
+                return
+            self.status = VersionStatus(self.id.version, State.UNLOADING)
+            unused = not self._references
+        if unused:
+            self._dispose_engine()
+
+    def _dispose_engine(self) -> None:
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            self._dispose(partial(self._close, engine))
+
+    def _close(self, engine: Engine) -> None:
+        try:
+            engine.close()
+        except Exception:
+            # Whatever a runtime raises, the version is unloaded.
+            log.exception("%s: closing its engine failed", self.id)
+        self.status = VersionStatus(self.id.version, State.END)
+        log.info("%s is unloaded", self.id)
+
+
+class ServableMap:
+    """The servables of one model, by version; thread-safe.
+
+    Dictionaries are replaced, never modified, so that they can be read without the lock.
+    """
+
+    def __init__(self, model: str, dispose: Callable[[Task], None]) -> None:
+        """Create an empty map.
+
+        Args:
+            model: name of the model.
+            dispose: runs tasks that close engines.
+        """
+        self._model = model
+        self._dispose = dispose
+        self._lock = threading.RLock()
+        self._servables: Mapping[int, Servable] = {}  # the highest version first
+        self._loading: Mapping[int, Servable] = {}
+        self._closed = False
+
+    def acquire(self, version: int | None) -> Servable | None:
+        """Acquire the servable of a version, or the highest available one.
+
+        Returns:
+            The servable, to be released by the caller; None if there is none available.
+        """
+        # Under the lock, so that no swap happens between looking at the new and the old version.
+        with self._lock:
+            if version is None:
+                return next((s for s in self._servables.values() if s.acquire()), None)
+            servable = self._servables.get(version)
+            return servable if servable is not None and servable.acquire() else None
+
+    def statuses(self) -> list[VersionStatus]:
+        """The states of all versions ever seen, the highest first."""
+        with self._lock:
+            # A version that is loaded again is shown only if its predecessor is not available.
+            shown = {
+                **self._servables,
+                **{v: s for v, s in self._loading.items() if v not in self.available()},
+            }
+        return [shown[version].status for version in sorted(shown, reverse=True)]
+
+    def available(self) -> dict[int, Path]:
+        """The available versions, in ascending order, with the folders they were loaded from."""
+        return {v: s.folder for v, s in sorted(self._servables.items()) if s.available}
+
+    def loading(self) -> set[int]:
+        """The versions that are being loaded or about to be."""
+        return set(self._loading)
+
+    def begin(self, version: int, folder: Path) -> Servable:
+        """Add a version that is about to be loaded."""
+        servable = Servable(ServableId(self._model, version), folder, self._lock, self._dispose)
+        with self._lock:
+            self._loading = {**self._loading, version: servable}
+        return servable
+
+    def set_loaded(self, servable: Servable, engine: Engine) -> None:
+        """Make a version available; it replaces the same version from another folder."""
+        with self._lock:
+            servable.set_loaded(engine)
+            before = self._servables.get(servable.id.version)
+            self._put(servable)
+            closed = self._closed
+        if before is not None:
+            before.retire()
+        if closed:
+            servable.retire()
+
+    def set_failed(self, servable: Servable, code: Code, message: str) -> None:
+        """Record a failed load; the same version loaded from another folder stays available."""
+        with self._lock:
+            servable.set_failed(code, message)
+            if servable.id.version in self.available():
+                self._end_loading(servable.id.version)
+            else:
+                self._put(servable)
+
+    def retire(self, version: int) -> None:
+        """Unload a version as soon as no request uses it."""
+        self._servables[version].retire()
+
+    def close(self) -> None:
+        """Unload all versions; those still being loaded as soon as they are."""
+        with self._lock:
+            self._closed = True
+        for servable in self._servables.values():
+            servable.retire()
+
+    def _put(self, servable: Servable) -> None:
+        servables = {**self._servables, servable.id.version: servable}
+        self._servables = dict(sorted(servables.items(), reverse=True))
+        self._end_loading(servable.id.version)
+
+    def _end_loading(self, version: int) -> None:
+        self._loading = {v: s for v, s in self._loading.items() if v != version}

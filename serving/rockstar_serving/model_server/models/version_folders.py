@@ -1,0 +1,252 @@
+"""The version folders of a model: which there are, whether they are complete, which failed to load.
+
+A folder must not be loaded while it is being written, whether by `cp -r`, by rsync (which writes
+each file under a name such as `.model.tflite.Xy12Ab` until it is complete) or over a network:
+
+- A folder with a manifest whose files are all there with their sizes is complete.
+- Any other folder must not have changed for a quiet period. At start-up nearly every folder's last
+  change is older than that, so the first check is enough.
+- A folder known to be incomplete (files of its manifest are missing or short, rsync is writing, or
+  there is no model yet) has a longer quiet period. Then it is loaded anyway, to report its error.
+
+A folder loaded too early, such as one whose copy stalled, fails to load and is retried when it
+changes, after a quiet period that doubles each time.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rockstar_contract.manifest import ManifestError, MissingManifestError, check_readable
+from rockstar_serving.model_server.models.config import ModelConfig, Specific
+from tfs_api.model_ref import MAX_VERSION
+
+# (path, size, time of the last change of content, same of metadata) of each file and folder; times
+# in nanoseconds.
+Fingerprint = frozenset[tuple[str, int, int, int]]
+
+NEVER = float("inf")
+
+# Limits, in quiet periods: for a folder known to be incomplete; for one that failed repeatedly; how
+# long an unsettled version keeps its place; and how long the start waits for one if there is
+# nothing else to serve.
+_INCOMPLETE, _LONGEST = 8, 40
+_SOON, _HOPELESS = 4, 40
+_RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}")
+# Every complete version has at least one of these.
+_MODEL = re.compile(r"model\.tflite|saved_model\..+")
+
+
+def scan(base_path: Path) -> dict[int, Path]:
+    """List the versions in a folder: its subfolders whose names are whole numbers.
+
+    Raises:
+        OSError: the folder is missing or cannot be read.
+    """
+    names = [name for name in os.listdir(base_path) if (base_path / name).is_dir()]
+    return {version: base_path / name for version, name in numbered(names).items()}
+
+
+def numbered(folders: Iterable[str]) -> dict[int, str]:
+    """Map versions to the folder names that are whole numbers."""
+    # Sorted, so that of "1" and "01" always the shorter one counts.
+    return {
+        int(name): name
+        for name in sorted(folders, key=lambda name: (-len(name), name))
+        if name.isascii() and name.isdigit() and int(name) <= MAX_VERSION
+    }
+
+
+def explain_missing(config: ModelConfig, found: Collection[int]) -> str:
+    """Explain which versions the policy of a model needs but does not find; "" if none.
+
+    Args:
+        config: of the model.
+        found: the versions in its base path.
+    """
+    if not found:
+        hint = ""
+        if any((config.base_path / name).exists() for name in ("saved_model.pb", "model.tflite")):
+            hint = ": it holds a model itself, which belongs in a folder below it"
+        return f"no version folder, such as 1, in the base path{hint}"
+    if not config.policy.choose(found):
+        return f"its policy matches none of the versions {sorted(found)}"
+    if isinstance(config.policy, Specific) and (absent := config.policy.versions - set(found)):
+        return f"its policy asks for the versions {sorted(absent)}, which are not in the base path"
+    return ""
+
+
+def fingerprint(folder: Path) -> Fingerprint:
+    """Return a value that changes when anything in the folder changes."""
+    entries = set()
+    for root, _, names in os.walk(folder):
+        # Without the metadata time of the folder itself: renaming the folder, which is how a
+        # version is published in one step, changes it.
+        for path in (root, *(os.path.join(root, name) for name in names)):
+            try:
+                stat = os.stat(path)
+            except OSError:
+                continue  # removed since the listing
+            changed = 0 if path == root else stat.st_ctime_ns
+            entries.add((path, stat.st_size, stat.st_mtime_ns, changed))
+    return frozenset(entries)
+
+
+def changed_at(seen: Fingerprint) -> float:
+    """The time of the last change, in seconds since the epoch; 0.0 if there are no files."""
+    return max((max(entry[2], entry[3]) for entry in seen), default=0) / 1e9
+
+
+@dataclass
+class _Observation:
+    """What a folder looked like, when it was first seen, and since when it looks like that."""
+
+    fingerprint: Fingerprint
+    first: float
+    since: float
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """A folder that is probably still being written.
+
+    Attributes:
+        wait: seconds until the next check.
+        soon: whether it has been changing only for a short time and is likely to settle soon.
+        hopeless: whether it has been changing for too long to wait for it.
+    """
+
+    wait: float
+    soon: bool
+    hopeless: bool
+
+
+class FolderStability:
+    """Decides whether version folders are completely written."""
+
+    def __init__(
+        self,
+        quiet_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Start without any observation.
+
+        Args:
+            quiet_seconds: time without changes after which a folder is settled; 0: always.
+            clock: in seconds.
+            wall_clock: the clock of file times, in seconds.
+        """
+        self._quiet = quiet_seconds
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._observations: dict[Path, _Observation] = {}
+
+    def check(self, folder: Path, seen: Fingerprint, failures: int = 0) -> Unsettled | None:
+        """Check a folder; None if it is settled.
+
+        Args:
+            folder: of a version.
+            seen: its current fingerprint.
+            failures: how often it changed and failed to load; each doubles the quiet period.
+        """
+        age = self._wall_clock() - changed_at(seen)
+        # A change in the future means that the clocks differ: then only our observations count.
+        if age >= self._quiet * _LONGEST:
+            complete, quiet = None, 0.0
+        else:
+            complete = _is_complete(folder, seen)
+            times = max(_INCOMPLETE if complete is False else 1, 2**failures)
+            quiet = self._quiet * min(times, _LONGEST)
+        if (complete and not failures) or not quiet or age >= quiet:
+            self._observations.pop(folder, None)
+            return None
+        now = self._clock()
+        observation = self._observations.setdefault(folder, _Observation(seen, now, now))
+        if observation.fingerprint != seen:
+            observation.fingerprint, observation.since = seen, now
+        left = quiet - max(now - observation.since, age)
+        if left <= 0:
+            del self._observations[folder]
+            return None
+        watched = now - observation.first
+        return Unsettled(left, watched < _SOON * self._quiet, watched >= _HOPELESS * self._quiet)
+
+    def forget_all_but(self, folders: Collection[Path]) -> None:
+        """Forget folders that no longer exist."""
+        for folder in self._observations.keys() - set(folders):
+            del self._observations[folder]
+
+
+def _is_complete(folder: Path, seen: Fingerprint) -> bool | None:
+    """Whether a folder is complete; None if there is no way to know."""
+    names = [os.path.basename(entry[0]) for entry in seen]
+    if any(map(_RSYNC.fullmatch, names)) or not any(map(_MODEL.fullmatch, names)):
+        return False
+    try:
+        check_readable(folder, lambda _: False)
+    except MissingManifestError:
+        return None
+    except ManifestError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """A version that failed to load.
+
+    Attributes:
+        fingerprint: of its folder at the last attempt.
+        tries: number of attempts with this fingerprint.
+        changes: how often the folder changed and the version failed again.
+        retry_at: time of the next attempt, in seconds; NEVER after the last.
+    """
+
+    fingerprint: Fingerprint
+    tries: int
+    changes: int
+    retry_at: float
+
+
+class LoadFailures:
+    """The load failures of one model, by version."""
+
+    def __init__(self, max_retries: int, retry_seconds: float) -> None:
+        """Start without failures.
+
+        Args:
+            max_retries: attempts after the first, while the folder does not change.
+            retry_seconds: time between attempts.
+        """
+        self._max_retries = max_retries
+        self._retry_seconds = retry_seconds
+        self._failures: dict[int, LoadFailure] = {}
+
+    def record(self, version: int, seen: Fingerprint, now: float) -> LoadFailure:
+        """Record that a version failed to load."""
+        before = self._failures.get(version)
+        if before is None:
+            tries, changes = 1, 0
+        elif before.fingerprint == seen:
+            tries, changes = before.tries + 1, before.changes
+        else:
+            tries, changes = 1, before.changes + 1
+        retry_at = now + self._retry_seconds if tries <= self._max_retries else NEVER
+        self._failures[version] = LoadFailure(seen, tries, changes, retry_at)
+        return self._failures[version]
+
+    def find(self, version: int) -> LoadFailure | None:
+        """The last failure of a version that has not loaded since."""
+        return self._failures.get(version)
+
+    def forget(self, version: int) -> None:
+        """Forget a version that has loaded or is gone."""
+        self._failures.pop(version, None)
+
+    def versions(self) -> list[int]:
+        """The versions that failed, in ascending order."""
+        return sorted(self._failures)

@@ -1,0 +1,257 @@
+"""Warmup: replay the requests that come with a version before it is available.
+
+They are in a TFRecord file, which is read without TensorFlow. A record is its length (uint64), the
+masked CRC-32C of these eight bytes (uint32), the data, and the masked CRC-32C of the data (uint32),
+all little-endian: tensorflow/core/lib/io/record_writer.h.
+"""
+
+import logging
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import google_crc32c
+from google.protobuf.message import DecodeError
+
+from rockstar_serving.model_server.engines.engine import Engine, LoadError, ServableId
+from rockstar_serving.model_server.engines.litert import LiteRTEngine
+from rockstar_serving.model_server.examples import (
+    classify,
+    examples_query,
+    multi_inference,
+    multi_inference_query,
+    regress,
+)
+from rockstar_serving.model_server.observers import Observer
+from rockstar_serving.model_server.predict import predict, predict_query
+from tfs_api.messages.prediction_log_pb2 import PredictionLog
+from tfs_api.signature import DEFAULT_SIGNATURE
+from tfs_api.status import Code, StatusError
+
+log = logging.getLogger(__name__)
+
+# File and maximum number of records, as in TensorFlow Serving.
+WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+MAX_RECORDS = 1000
+
+_LENGTH = struct.Struct("<Q")
+_CHECKSUM = struct.Struct("<I")
+_HEADER_BYTES = _LENGTH.size + _CHECKSUM.size
+
+
+class TFRecordError(Exception):
+    """A damaged file or another format than TFRecord; the message says where."""
+
+
+def warm_up(
+    engine: Engine,
+    servable_id: ServableId,
+    folder: Path,
+    *,
+    iterations: int = 1,
+    check_method: bool = False,
+    observer: Observer | None = None,
+) -> None:
+    """Replay the warmup requests of a version, if it has any.
+
+    A request that fails keeps the version from loading, as in TensorFlow Serving, with one
+    exception: a LiteRT file may lack signatures of the SavedModel for which the requests were
+    written, so requests for missing signatures are skipped.
+
+    Args:
+        engine: of the version; closed if a request fails.
+        servable_id: of the version, for the log.
+        folder: of the version.
+        iterations: how often each request is replayed.
+        check_method: whether signatures must have the method of the request.
+        observer: receives the warmup.
+
+    Raises:
+        LoadError: a request cannot be read or fails.
+    """
+    file = folder / WARMUP_FILE
+    if not file.exists():
+        return
+    warmup = _Warmup(engine, iterations, check_method=check_method)
+    started = time.perf_counter()
+    code = Code.INTERNAL
+    try:
+        warmup.replay_file(file)
+        code = Code.OK
+    except StatusError as error:
+        code = error.code
+        raise LoadError(
+            f"warmup file {file}: {error.message}: write it again, or serve without it "
+            "(--enable_model_warmup=false)"
+        ) from error
+    finally:
+        seconds = time.perf_counter() - started
+        if code != Code.OK:
+            engine.close()
+        if observer is not None:
+            observer.warmup(folder, code, seconds, warmup.records)
+    log.info(
+        "%s: warmed up with %d requests in %d ms",
+        *(servable_id, warmup.requests, round(seconds * 1000)),
+    )
+    if warmup.skipped:
+        log.warning(
+            "%s: skipped %d warmup requests: %s has no signature %s",
+            *(servable_id, warmup.skipped, engine.name, ", ".join(sorted(warmup.missing))),
+        )
+    if warmup.passed_over:
+        log.warning(
+            "%s: passed over %d warmup records of a kind that is not replayed",
+            *(servable_id, warmup.passed_over),
+        )
+
+
+class _Warmup:
+    """The replay of one file.
+
+    Attributes:
+        records: number of records read and replayed, skipped or passed over.
+        requests: number of requests run.
+        passed_over: number of records of a kind that TensorFlow Serving passes over.
+        skipped: number of records whose signatures are missing.
+        missing: names of these signatures.
+    """
+
+    def __init__(self, engine: Engine, iterations: int, *, check_method: bool) -> None:
+        self._engine = engine
+        self._iterations = iterations
+        self._check_method = check_method
+        self.records = 0
+        self.requests = 0
+        self.passed_over = 0
+        self.skipped = 0
+        self.missing: set[str] = set()
+
+    def replay_file(self, file: Path) -> None:
+        """Replay all records.
+
+        Raises:
+            StatusError: the file or one of its records cannot be read, or a request fails.
+        """
+        try:
+            for number, data in enumerate(read_records(file), start=1):
+                if number > MAX_RECORDS:
+                    raise _invalid(f"it has more than {MAX_RECORDS} records")
+                self._replay_record(number, data)
+                self.records = number
+        except TFRecordError as error:
+            message = f"{error}; it must be an uncompressed TFRecord file"
+            raise StatusError(Code.DATA_LOSS, message) from error
+        except OSError as error:
+            raise StatusError(Code.UNKNOWN, f"it cannot be read ({error.strerror})") from error
+
+    def _replay_record(self, number: int, data: bytes) -> None:
+        try:
+            record = PredictionLog.FromString(data)
+        except DecodeError as error:
+            raise _invalid(f"record {number} is no PredictionLog message") from error
+        missing = _signatures_in(record) - self._engine.signatures.keys()
+        if missing and self._engine.name == LiteRTEngine.name:
+            self.skipped += 1
+            self.missing |= missing
+            return
+        try:
+            for _ in range(self._iterations):
+                if not _replay(self._engine, record, check_method=self._check_method):
+                    self.passed_over += 1
+                    break
+                self.requests += 1
+        except Exception as error:  # whatever a runtime raises
+            code, reason = Code.INTERNAL, f"the model fails on it ({error})"
+            if isinstance(error, StatusError):
+                code, reason = error.code, error.message
+            kind = record.WhichOneof("log_type")
+            raise StatusError(code, f"record {number} ({kind}): {reason}") from error
+
+
+def _signatures_in(record: PredictionLog) -> set[str]:
+    """The names of the signatures that a record's request needs."""
+    match record.WhichOneof("log_type"):
+        case "predict_log":
+            specs = [record.predict_log.request.model_spec]
+        case "classify_log":
+            specs = [record.classify_log.request.model_spec]
+        case "regress_log":
+            specs = [record.regress_log.request.model_spec]
+        case "multi_inference_log":
+            specs = [task.model_spec for task in record.multi_inference_log.request.tasks]
+        case _:
+            specs = []
+    return {spec.signature_name or DEFAULT_SIGNATURE for spec in specs}
+
+
+def _replay(engine: Engine, record: PredictionLog, *, check_method: bool) -> bool:
+    """Run the request of a record, ignoring its model and version.
+
+    Returns:
+        Whether there was a request: TensorFlow Serving passes over some kinds of records.
+
+    Raises:
+        StatusError: of the request, or UNIMPLEMENTED for a kind that TensorFlow Serving rejects.
+    """
+    match record.WhichOneof("log_type"):
+        case "predict_log":
+            query = predict_query(record.predict_log.request)
+            predict(engine, query, check_method=check_method)
+        case "classify_log":
+            examples = examples_query(record.classify_log.request)
+            classify(engine, examples, check_method=check_method)
+        case "regress_log":
+            examples = examples_query(record.regress_log.request)
+            regress(engine, examples, check_method=check_method)
+        case "multi_inference_log":
+            tasks = multi_inference_query(record.multi_inference_log.request)
+            multi_inference(engine, tasks, check_method=check_method)
+        case "session_run_log":
+            raise StatusError(Code.UNIMPLEMENTED, "this kind of record cannot be replayed")
+        case _:
+            return False
+    return True
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """Read the records of an uncompressed TFRecord file.
+
+    Raises:
+        TFRecordError: the file is truncated, or a checksum does not match.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        while (start := file.tell()) < size:
+            header = file.read(_HEADER_BYTES)
+            if len(header) < _HEADER_BYTES:
+                raise TFRecordError(f"truncated record at byte {start}: its header is cut off")
+            _check(header[: _LENGTH.size], header[_LENGTH.size :], start)
+            (length,) = _LENGTH.unpack_from(header)
+            # Before reading: a length may be wrong even if its checksum is right.
+            if length > size - file.tell() - _CHECKSUM.size:
+                raise TFRecordError(
+                    f"truncated record at byte {start}: it has {length} bytes of data, the file "
+                    "ends sooner"
+                )
+            data = file.read(length)
+            _check(data, file.read(_CHECKSUM.size), start)
+            yield data
+
+
+def masked_crc32c(data: bytes) -> int:
+    """The checksum as the format stores it: CRC-32C, rotated, plus a constant."""
+    crc: int = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
+
+
+def _check(data: bytes, checksum: bytes, start: int) -> None:
+    if checksum != _CHECKSUM.pack(masked_crc32c(data)):
+        raise TFRecordError(f"corrupted record at byte {start}: a checksum does not match")
+
+
+def _invalid(message: str) -> StatusError:
+    return StatusError(Code.INVALID_ARGUMENT, message)

@@ -1,1 +1,0 @@
-"""Warmup: requests that come with a version, replayed before it answers anybody."""
