@@ -23,7 +23,7 @@ from tfs_api.signature import signature_def_map
 from tfs_api.status import HTTP_STATUS, Code, StatusError
 
 if TYPE_CHECKING:
-    from rockstar_serving.model_server.monitoring.endpoint import Monitoring
+    from rockstar_serving.model_server.monitoring import Monitoring
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class RestApi:
             if time.monotonic() - request.received_at > (self._timeout_seconds or float("inf")):
                 code = Code.DEADLINE_EXCEEDED  # the caller got this error meanwhile
             seconds = time.perf_counter() - started
-            monitoring.metrics.request(found.ref.name if found else "", api, "REST", code, seconds)
+            monitoring.request(found.ref.name if found else "", api, "REST", code, seconds)
         return RestResponse(status, headers, body)
 
     def _run(self, found: Route, request: RestRequest) -> bytes:

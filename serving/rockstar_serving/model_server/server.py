@@ -25,7 +25,7 @@ from rockstar_serving.model_server.options import (
 )
 
 if TYPE_CHECKING:
-    from rockstar_serving.model_server.monitoring.endpoint import Monitoring
+    from rockstar_serving.model_server.monitoring import Monitoring
     from rockstar_serving.model_server.rest_api.server import RestServer
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class ModelServer:
         """
         self._options = options
         self._monitoring = _monitoring(options.monitoring)
-        self._observer = self._monitoring.metrics if self._monitoring else None
+        self._observer = self._monitoring
         load = load or VersionLoader(options, self._observer)
         self._manager = Manager(options.models, load, options.load)
         self._watcher = _watcher(self._manager, options.load)
@@ -190,7 +190,7 @@ def _monitoring(options: MonitoringOptions) -> "Monitoring | None":
     if options.path is None:
         return None
     # Not for every server: its library takes a twentieth of the start.
-    from rockstar_serving.model_server.monitoring.endpoint import Monitoring
+    from rockstar_serving.model_server.monitoring import Monitoring
 
     return Monitoring(options.path)
 

@@ -8,7 +8,7 @@ from rockstar_serving.model_folder import ModelFolderError
 from rockstar_serving.model_server.batching.parameters import read_parameters
 from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.models.config_file import read_config_file
-from rockstar_serving.model_server.monitoring.config import read_monitoring_config
+from rockstar_serving.model_server.monitoring import read_monitoring_config
 from rockstar_serving.model_server.tls import read_ssl_config
 from rockstar_serving.models_config import declared
 from rockstar_training.config import read_config

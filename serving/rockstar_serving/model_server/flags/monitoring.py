@@ -4,7 +4,6 @@ import argparse
 import logging
 
 from rockstar_serving.model_server.flags import values
-from rockstar_serving.model_server.monitoring.config import read_monitoring_config
 from rockstar_serving.model_server.options import MonitoringOptions
 
 log = logging.getLogger(__name__)
@@ -32,4 +31,7 @@ def monitoring_options(given: argparse.Namespace) -> MonitoringOptions:
         # It is not even read, as in TensorFlow Serving.
         log.warning("--monitoring_config_file is without effect: no --rest_api_port")
         return MonitoringOptions()
+    # Without the flag, prometheus_client is not loaded.
+    from rockstar_serving.model_server.monitoring import read_monitoring_config
+
     return read_monitoring_config(given.monitoring_config_file)

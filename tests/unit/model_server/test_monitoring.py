@@ -1,23 +1,36 @@
-"""What is counted under which name."""
+"""The server's metrics, the monitoring config file, and the metrics page beside the REST API."""
 
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from rockstar_serving.model_server.monitoring.exposition import exposition
-from rockstar_serving.model_server.monitoring.metrics import (
+import pytest
+
+from rockstar_serving.model_server.core import Core
+from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
+from rockstar_serving.model_server.models.manager import Manager
+from rockstar_serving.model_server.monitoring import (
     MAX_NAME_LENGTH,
     MAX_UNKNOWN_NAMES,
-    ServerMetrics,
+    Monitoring,
+    read_monitoring_config,
 )
+from rockstar_serving.model_server.options import LoadOptions, RestOptions
+from rockstar_serving.model_server.prometheus import exposition
+from rockstar_serving.model_server.rest import RestApi
+from tests.fake_engine import FakeLoader, add_version
 from tests.metrics import CORE, SAVED_MODEL, SERVING, totals
+from tests.rest_client import RestClient
 from tfs_api.status import Code
 
 
-def values(metrics: ServerMetrics) -> dict[tuple[str, ...], float]:
+def values(metrics: Monitoring) -> dict[tuple[str, ...], float]:
     return totals(exposition(metrics.registry).decode())
 
 
 def test_names_and_types_before_anything_was_counted() -> None:
-    metrics = ServerMetrics()
+    metrics = Monitoring()
     metrics.batching("threads")
     assert exposition(metrics.registry).decode().splitlines() == [
         f"# TYPE {SAVED_MODEL}load_attempt_count counter",
@@ -49,7 +62,7 @@ def test_names_and_types_before_anything_was_counted() -> None:
 
 
 def test_every_request_is_counted_and_those_answered_are_timed() -> None:
-    metrics = ServerMetrics()
+    metrics = Monitoring()
     metrics.request("m", "Predict", "GRPC", Code.OK, 0.25)
     metrics.request("m", "predict", "REST", Code.OK, 0.5)
     metrics.request("m", "Predict", "GRPC", Code.INVALID_ARGUMENT, 9)
@@ -70,7 +83,7 @@ def test_every_request_is_counted_and_those_answered_are_timed() -> None:
 
 
 def test_examples_loads_and_warmups() -> None:
-    metrics = ServerMetrics()
+    metrics = Monitoring()
     metrics.examples("m", 3)
     metrics.examples("m", 4)
     folder = Path("/models/m/1")
@@ -97,7 +110,7 @@ def test_examples_loads_and_warmups() -> None:
 
 
 def test_runs_of_graphs() -> None:
-    metrics = ServerMetrics()
+    metrics = Monitoring()
     metrics.graph_run(0.001, 16, 4)
     metrics.graph_run(0.5, 64, 0)
     assert values(metrics) == {
@@ -133,7 +146,7 @@ def test_runs_of_graphs() -> None:
 
 
 def test_names_of_models_that_there_are_not_cannot_fill_the_memory() -> None:
-    metrics = ServerMetrics()
+    metrics = Monitoring()
     metrics.request("m", "Predict", "GRPC", Code.OK, 0)
     metrics.request("x" * (MAX_NAME_LENGTH + 1), "Predict", "GRPC", Code.NOT_FOUND, 0)
     for number in range(MAX_UNKNOWN_NAMES + 5):
@@ -149,7 +162,7 @@ def test_names_of_models_that_there_are_not_cannot_fill_the_memory() -> None:
 
 
 def test_batches() -> None:
-    metrics = ServerMetrics()
+    metrics = Monitoring()
     batching = metrics.batching("batch_threads")
     for rows in (1, 4):
         batching.input_batch_size(rows)
@@ -171,3 +184,148 @@ def test_batches() -> None:
     # As in TensorFlow, a bucket ends before its bound.
     assert f'{session}processed_batch_size_bucket{{le="8"}} 0\n' in text
     assert f'{session}processed_batch_size_bucket{{le="16"}} 1\n' in text
+
+
+PATH = "/monitoring/prometheus/metrics"
+COUNT, LATENCY = f"{SERVING}request_count", f"{SERVING}request_latency_count"
+RUNTIME = f"{SERVING}runtime_latency_count"
+
+
+@pytest.fixture
+def monitoring() -> Monitoring:
+    return Monitoring(PATH)
+
+
+@pytest.fixture
+def core(tmp_path: Path, monitoring: Monitoring) -> Iterator[Core]:
+    add_version(tmp_path, 1)
+    manager = Manager([ModelConfig("m", tmp_path)], FakeLoader(), LoadOptions(poll_seconds=0))
+    manager.start()
+    yield Core(manager, observer=monitoring)
+    manager.stop()
+
+
+@pytest.fixture
+def client(core: Core, monitoring: Monitoring) -> RestClient:
+    return RestClient(RestApi(core, RestOptions(timeout_seconds=10), monitoring))
+
+
+def scrape(client: RestClient) -> dict[tuple[str, ...], float]:
+    found = totals(client.get(PATH).text)
+    return {key: value for key, value in found.items() if not key[0].endswith("_sum")}
+
+
+def post(path: str, body: Any) -> Callable[[RestClient], Any]:
+    return lambda client: client.post(f"/v1/models/{path}", json=body)
+
+
+def get(path: str) -> Callable[[RestClient], Any]:
+    return lambda client: client.get(path)
+
+
+@pytest.mark.parametrize(
+    ("ask", "counted"),
+    [
+        (
+            post("m:predict", {"instances": [[1, 2]]}),
+            {
+                (COUNT, "m", "OK"): 1,
+                (LATENCY, "m", "predict", "REST"): 1,
+                (RUNTIME, "m", "Predict", "TF1"): 1,
+            },
+        ),
+        (
+            post("m/versions/1:predict?x=1", {"instances": [[1, 2]]}),
+            {(COUNT, "", "INVALID_ARGUMENT"): 1},
+        ),
+        (post("m:predict", {"instances": ["one"]}), {(COUNT, "m", "INVALID_ARGUMENT"): 1}),
+        (post("m/versions/7:predict", {"instances": [1]}), {(COUNT, "m", "NOT_FOUND"): 1}),
+        (post("none:predict", {"instances": [1]}), {(COUNT, "none", "NOT_FOUND"): 1}),
+        (
+            post("m:predict", {"signature_name": "fail", "instances": [1]}),
+            {(COUNT, "m", "INTERNAL"): 1},
+        ),
+        (get("/v1/models/m"), {(COUNT, "m", "OK"): 1, (LATENCY, "m", "", "REST"): 1}),
+        (
+            get("/v1/models/m/versions/1/metadata"),
+            {(COUNT, "m", "OK"): 1, (LATENCY, "m", "", "REST"): 1},
+        ),
+        (get("/v1/models"), {(COUNT, "", "INVALID_ARGUMENT"): 1}),
+        (get("/v1/else"), {(COUNT, "", "INVALID_ARGUMENT"): 1}),
+        (get("/else"), {}),
+        (lambda client: client.options("/v1/models/m"), {}),
+        (get(PATH), {}),
+    ],
+)
+def test_what_is_counted(
+    client: RestClient, ask: Callable[[RestClient], Any], counted: dict[tuple[str, ...], float]
+) -> None:
+    ask(client)
+    assert scrape(client) == counted
+
+
+def test_what_took_too_long_was_not_answered(client: RestClient) -> None:
+    now = time.monotonic()
+    client.get("/v1/models/m", received_at=now - 11)
+    client.get("/v1/models/m", received_at=now)
+    assert scrape(client) == {
+        (COUNT, "m", "DEADLINE_EXCEEDED"): 1,
+        (COUNT, "m", "OK"): 1,
+        (LATENCY, "m", "", "REST"): 1,
+    }
+
+
+def test_a_path_that_is_not_ascii(core: Core) -> None:
+    client = RestClient(RestApi(core, monitoring=Monitoring("/zählwerk")))
+    for path in ("/zählwerk", "/z%C3%A4hlwerk"):
+        assert client.get(path).status_code == 200
+
+
+def test_the_page(client: RestClient) -> None:
+    response = client.get(f"{PATH}?x=1")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert response.text.startswith("# TYPE :tensorflow:")
+    assert client.get(f"{PATH}/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("prometheus_config { enable: true }", "/monitoring/prometheus/metrics"),
+        ('prometheus_config { enable: true, path: "/metrics" }', "/metrics"),
+        ('prometheus_config: { enable: true path: "/v1/metrics" }', "/v1/metrics"),
+        ('prometheus_config { path: "/metrics" }', None),
+        ("prometheus_config { enable: false }", None),
+        ("", None),
+    ],
+)
+def test_where_metrics_are_served(tmp_path: Path, text: str, path: str | None) -> None:
+    file = tmp_path / "monitoring.config"
+    file.write_text(text)
+    assert read_monitoring_config(file).path == path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            'prometheus_config { enable: true, path: "metrics" }',
+            "one that begins with '/'.*'metrics'",
+        ),
+        ('prometheus_config { enable: true, path: "/V1/models/m" }', "not with /v1/models, where"),
+        ("prometheus_config { enabled: true }", 'has no field named "enabled"'),
+        ("prometheus_config { enable: maybe }", '1:29 .* Expected "true" or "false"'),
+    ],
+)
+def test_what_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "monitoring.config"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_monitoring_config(file)
+    assert str(caught.value).startswith(f"monitoring config file {file}: ")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="none cannot be read: No such file"):
+        read_monitoring_config(tmp_path / "none")

@@ -1,8 +1,8 @@
-"""Counters and samplers with TensorFlow's semantics, as collectors of prometheus_client.
+"""Counters and histograms with TensorFlow's semantics, and their text format.
 
-prometheus_client's own differ: its counters' names end in `_total`, and to it a value on the bound
-of a bucket belongs to that bucket. To TensorFlow it belongs to the next one, which makes all the
-difference for batches of 1, 2, 4 or 8 rows.
+prometheus_client's own differ: it adds `_total` to the names of counters, orders labels by name,
+and counts a value equal to the bound of a bucket in that bucket. TensorFlow counts it in the next
+one, which matters for batches of 1, 2, 4 or 8 rows.
 """
 
 import threading
@@ -15,6 +15,8 @@ from prometheus_client.registry import Collector
 
 LabelValues = tuple[str, ...]
 
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
 
 def exponential(scale: float, growth: float, count: int) -> list[float]:
     """Bounds of buckets: scale, scale * growth, scale * growth**2 and so on."""
@@ -22,7 +24,7 @@ def exponential(scale: float, growth: float, count: int) -> list[float]:
 
 
 class Counter(Collector):
-    """Counts, one for each set of label values."""
+    """Counts for each set of label values."""
 
     def __init__(
         self, registry: CollectorRegistry, name: str, labels: Sequence[str], documentation: str
@@ -35,12 +37,12 @@ class Counter(Collector):
         registry.register(self)
 
     def add(self, *values: str, amount: int = 1) -> None:
-        """Count for these label values."""
+        """Add to the count of these label values."""
         with self._lock:
             self._counts[values] = self._counts.get(values, 0) + amount
 
     def collect(self) -> Iterable[Metric]:
-        """All counts, in the order of the label values."""
+        """All counts, ordered by label values."""
         with self._lock:
             counts = sorted(self._counts.items())
         metric = Metric(self._name, self._documentation, "counter")
@@ -50,7 +52,7 @@ class Counter(Collector):
 
 
 class Sampler(Collector):
-    """Distributions of whole numbers, one for each set of label values."""
+    """Distributions of integers for each set of label values."""
 
     def __init__(
         self,
@@ -64,14 +66,14 @@ class Sampler(Collector):
         self._labels = labels
         self._documentation = documentation
         self._bounds = bounds
-        # As TensorFlow Serving writes them: six digits.
+        # Six digits, as in TensorFlow Serving.
         self._bound_texts = [*(f"{bound:g}" for bound in bounds), "+Inf"]
         self._lock = threading.Lock()
         self._distributions: dict[LabelValues, _Distribution] = {}
         registry.register(self)
 
     def add(self, value: int, *values: str) -> None:
-        """Count a value for these label values."""
+        """Add a value to the distribution of these label values."""
         bucket = bisect_right(self._bounds, value)
         with self._lock:
             distribution = self._distributions.get(values)
@@ -81,7 +83,7 @@ class Sampler(Collector):
             distribution.sum += value
 
     def collect(self) -> Iterable[Metric]:
-        """All distributions, in the order of the label values."""
+        """All distributions, ordered by label values."""
         with self._lock:
             found = sorted(
                 (values, list(accumulate(distribution.buckets)), distribution.sum)
@@ -98,10 +100,24 @@ class Sampler(Collector):
 
 
 class _Distribution:
-    """How many values fell into each bucket, and their sum."""
+    """The number of values in each bucket, and their sum."""
 
     __slots__ = ("buckets", "sum")
 
     def __init__(self, buckets: int) -> None:
         self.buckets = [0] * buckets
         self.sum = 0
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """Format all metrics, by name, as TensorFlow Serving does: with a TYPE line even if empty."""
+    lines = []
+    for metric in sorted(registry.collect(), key=lambda metric: metric.name):
+        lines.append(f"# TYPE {metric.name} {metric.type}\n")
+        for sample in metric.samples:
+            labels = ",".join(
+                f'{name}="{value.translate(_ESCAPES)}"' for name, value in sample.labels.items()
+            )
+            lines.append(f"{sample.name}{{{labels}}} {sample.value}\n")
+    # A file system path may hold bytes that are not text.
+    return "".join(lines).encode(errors="replace")

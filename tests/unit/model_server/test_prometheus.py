@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from rockstar_serving.model_server.monitoring.collectors import Counter, Sampler, exponential
-from rockstar_serving.model_server.monitoring.exposition import exposition
+from rockstar_serving.model_server.prometheus import Counter, Sampler, exponential, exposition
 
 # What TensorFlow Serving's exporter writes of this, by its own test.
 HISTOGRAM = """\
