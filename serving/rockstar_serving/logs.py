@@ -3,18 +3,10 @@
 import logging
 import os
 import sys
-import threading
 import time
-from collections import deque
-from typing import Literal, TextIO
+from typing import Literal
 
 LogFormat = Literal["text", "json"]
-
-# How long a line may wait for others, and how many may wait.
-_PAUSE_S = 0.02
-_MOST_LINES = 10_000
-# What a pipe takes as a whole, so that lines of several processes do not mix (PIPE_BUF of Linux).
-_CHUNK_BYTES = 4096
 
 
 def configure(log_format: LogFormat, program: str) -> None:
@@ -44,76 +36,6 @@ def replace_closed_streams() -> None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
-
-
-def write_together() -> None:
-    """From now on write lines some at a time, warnings and graver ones at once.
-
-    In a process with many threads a write for each line is dear: it lets another thread run, and
-    more lines make their threads wait for one another. Call it after `configure`, in the process
-    that logs: a fork would lose lines. A process that is killed loses those of its last moment.
-    """
-    # No line says them, and they are looked up for each.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    root = logging.getLogger()
-    for handler in root.handlers[:]:
-        if type(handler) is logging.StreamHandler:
-            together = _Together(handler.stream)
-            together.setFormatter(handler.formatter)
-            root.removeHandler(handler)
-            root.addHandler(together)
-
-
-class _Together(logging.StreamHandler):  # type: ignore[type-arg]
-    """Collects lines for a thread that writes them."""
-
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self._lines: deque[str] = deque()
-        self._some = threading.Event()
-        # A signal may come while the main thread writes, and what handles it may log.
-        self._writing = threading.RLock()
-        threading.Thread(target=self._write_now_and_then, name="log", daemon=True).start()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line for the thread."""
-        try:
-            self._lines.append(f"{self.format(record)}\n")
-        except Exception:
-            self.handleError(record)
-            return
-        if record.levelno >= logging.WARNING or len(self._lines) > _MOST_LINES:
-            self.flush()
-        elif not self._some.is_set():
-            self._some.set()
-
-    def flush(self) -> None:
-        """Write what there is."""
-        with self._writing:
-            try:
-                while self._lines:
-                    self.stream.write(self._chunk())
-                    self.stream.flush()
-            except (OSError, ValueError):  # closed: nowhere is left to say it
-                self._lines.clear()
-
-    def _chunk(self) -> str:
-        lines = [self._lines.popleft()]
-        size = _size(lines[0])
-        while self._lines and (size := size + _size(self._lines[0])) <= _CHUNK_BYTES:
-            lines.append(self._lines.popleft())
-        return "".join(lines)
-
-    def _write_now_and_then(self) -> None:
-        while True:
-            self._some.wait()
-            time.sleep(_PAUSE_S)
-            self._some.clear()
-            self.flush()
-
-
-def _size(line: str) -> int:
-    return len(line.encode(errors="backslashreplace"))
 
 
 class _Text(logging.Formatter):

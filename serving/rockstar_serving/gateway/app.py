@@ -25,7 +25,7 @@ from rockstar_serving.gateway import (
     tfserving,
 )
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.application import Application
+from rockstar_serving.gateway.batching import Batching
 from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.context import trace_headers
 from rockstar_serving.gateway.files import Files, read_files
@@ -34,15 +34,13 @@ from rockstar_serving.gateway.metrics.observer import MetricsObserver
 from rockstar_serving.gateway.observer import Observer, Observers
 from rockstar_serving.gateway.observing.chosen import observers_for
 from rockstar_serving.gateway.predicting import GatewayPredictor
-from rockstar_serving.gateway.preparing import Preparing
+from rockstar_serving.gateway.preparing import PreprocessingLimiter
 from rockstar_serving.gateway.seldom import Seldom
 from rockstar_serving.gateway.state import Gateway, ServedModels
 from rockstar_serving.gateway.traffic.routing import Router
 from rockstar_serving.gateway.traffic.shadowing import Shadows
-from rockstar_serving.gateway.turns import Turns
 from rockstar_serving.gateway.uploads import Uploads
 from rockstar_serving.gateway.upstream.circuit import Circuit
-from rockstar_serving.gateway.upstream.coalescing import Coalescing
 from rockstar_serving.gateway.upstream.late import Late
 from rockstar_serving.gateway.upstream.reported import Reported
 from rockstar_serving.gateway.upstream.routed import Routed
@@ -71,7 +69,6 @@ def create_app(
     apis: tuple[Api, ...] = APIS,
     files: Files | None = None,
     stopping: Callable[[], bool] = lambda: False,
-    turns: Turns | None = None,
     close_connection: Callable[[], None] = lambda: None,
 ) -> Flask:
     """The gateway as a WSGI application.
@@ -85,12 +82,10 @@ def create_app(
         apis: what it consists of.
         files: what the files say that the settings name; None reads them.
         stopping: whether the gateway is about to stop, and so is not ready any more.
-        turns: how requests take turns; None gives each a thread of its own.
         close_connection: has the server close the connection of the current request after its
             response, and say so in it.
     """
-    turns = turns or Turns()
-    app = Application(__name__, static_folder=None)
+    app = Flask(__name__, static_folder=None)
     app.json = MsgspecProvider(app)
     app.extensions["metrics"] = registry = CollectorRegistry()
     served = ServedModels(config.models)
@@ -98,25 +93,25 @@ def create_app(
     served.on_removal(counts.forget)
     observer = Observers((*observers, counts, *observers_for(config)))
     files = files or read_files(config)
-    backend = backend or _connect(config, served, turns)
-    app.extensions["gateway"] = _gateway(config, files, backend, served, observer, stopping, turns)
+    backend = backend or _connect(config, served)
+    app.extensions["gateway"] = _gateway(config, files, backend, served, observer, stopping)
     for api in apis:
         app.register_blueprint(api.blueprint)
     errors.init_app(app, apis)
-    entry.init_app(app, config, apis, observer, turns, close_connection)
+    entry.init_app(app, config, apis, observer, close_connection)
     access.init_app(app, files.keys, apis)
     browsers.init_app(app, config.cors_origins, apis)
     return app
 
 
-def _connect(config: GatewayConfig, served: ServedModels, turns: Turns) -> Backend:
+def _connect(config: GatewayConfig, served: ServedModels) -> Backend:
     if not config.models_config:
         return _model_server(config.upstream)
     # Not for every gateway: LiteRT need not be installed.
-    from rockstar_serving.gateway.upstream.in_process import InProcess
+    from rockstar_serving.gateway.in_process import InProcess
 
     server = Late(lambda: _model_server(config.upstream))
-    return InProcess(server, Path(config.models_config), _calls(config), turns, served)
+    return InProcess(server, Path(config.models_config), _calls(config), served)
 
 
 def _model_server(address: str) -> Backend:
@@ -139,7 +134,6 @@ def _gateway(
     served: ServedModels,
     observer: Observer,
     stopping: Callable[[], bool],
-    turns: Turns,
 ) -> Gateway:
     """Lays the layers of calls to the model server one around the other."""
 
@@ -150,19 +144,19 @@ def _gateway(
     # Part of the time of a request goes before its call.
     enough = min(1.0, config.request_timeout / 2)
     guarded = Circuit(Reported(backend, observer), observer, enough)
-    shared = Coalescing(guarded, max_batch, _calls(config), observer, turns)
+    shared = Batching(guarded, max_batch, _calls(config), observer)
     router, shadows = Router(files.routes), Shadows(observer)
     direct, behind = Predictor(Timed(shared)), Predictor(guarded)
     served.on_removal(direct.forget)
     served.on_removal(behind.forget)
     predictor = GatewayPredictor(
         *(direct, behind, router, shadows, observer),
-        Preparing(config.preparing, turns),
+        PreprocessingLimiter(config.preparing),
     )
     routed = Routed(Timed(guarded), guarded, router, shadows)
     aliases = tuple(files.routes.aliases)
     uploads = Uploads(config.upload_timeout)
     return Gateway(
-        *(config, served, aliases, routed, predictor, observer, stopping, Seldom(log), turns),
+        *(config, served, aliases, routed, predictor, observer, stopping, Seldom(log)),
         uploads,
     )

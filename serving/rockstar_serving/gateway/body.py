@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import request
-from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from rockstar_contract.errors import InvalidInputError, TooLargeError
@@ -30,14 +29,6 @@ def whole_body() -> bytes:
     Raises:
         See body_pieces().
     """
-    here = gateway()
-    if here.turns.shared():
-        # It is there as a whole and not compressed: nothing can be wrong with it but its size.
-        length = request.content_length or 0
-        if length > here.config.max_body_bytes:
-            raise RequestEntityTooLarge
-        body: bytes = request.environ["wsgi.input"].read(length)
-        return body
     return b"".join(body_pieces())
 
 
@@ -71,12 +62,16 @@ def _received() -> Iterator[bytes]:
         while received < end and (data := upload.read(stream, min(_PIECE, end - received))):
             received += len(data)
             yield data
-    except ParseException:
-        if not upload.late:
-            raise
     except OSError as error:
         if not upload.late:
             raise ClientDisconnected from error
+    except Exception as error:  # the server's parser of chunks
+        if not upload.late:
+            raise InvalidInputError(
+                "body",
+                expected="chunks, each after its size in hexadecimal digits (RFC 9112)",
+                got="something else",
+            ) from error
     finally:
         current.uploading += upload.seconds
     if upload.late:

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -93,15 +92,18 @@ def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: 
                 json.dumps({"settings": documents(effective)}) if as_json else shown(effective)
             )
             return
-        server = _server(config_of(effective))
+        server = _server(config_of(effective), as_json)
     except SettingError as error:
         raise click.UsageError(str(error)) from error
-    if as_json:
-        server.cfg.set("when_ready", partial(_tell_address, server.config))
     server.run()
 
 
-def _server(config: "GatewayConfig") -> "GatewayServer":
+def _server(config: "GatewayConfig", as_json: bool) -> "GatewayServer":
+    def print_address(address: str) -> None:
+        """Print one line when the server listens; the first requests wait for the workers."""
+        document = {"http": address, "upstream": config.upstream, "models": config.models}
+        click.echo(json.dumps(document))
+
     # Help does without gunicorn and what images need.
     from rockstar_serving.gateway.files import FilesError
     from rockstar_serving.gateway.server import GatewayServer
@@ -109,7 +111,7 @@ def _server(config: "GatewayConfig") -> "GatewayServer":
     _require_free(config.bind)
     logs.configure("json" if config.log_format == "json" else "text", "gateway")
     try:
-        return GatewayServer(config)
+        return GatewayServer(config, print_address if as_json else None)
     except FilesError as error:
         raise SettingError(str(error)) from error
 
@@ -123,9 +125,3 @@ def _require_free(bind: str) -> None:
         require_free(host.strip("[]"), int(port), "--bind")
     except ServeError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _tell_address(config: "GatewayConfig", arbiter: Any) -> None:
-    """One line when it listens; callers wait until the workers are there."""
-    address = str(arbiter.LISTENERS[0])
-    click.echo(json.dumps({"http": address, "upstream": config.upstream, "models": config.models}))

@@ -12,6 +12,7 @@ from flask.globals import request_ctx
 
 from rockstar_client.errors import DeadlineExceededError
 from rockstar_contract.errors import InvalidInputError
+from rockstar_serving.gateway.admission import Admission, arrived, verdict
 from rockstar_serving.gateway.api import Api, api_of
 from rockstar_serving.gateway.browsers import ANY
 from rockstar_serving.gateway.config import GatewayConfig
@@ -28,8 +29,6 @@ from rockstar_serving.gateway.observer import Observer
 from rockstar_serving.gateway.problem import Problem
 from rockstar_serving.gateway.state import gateway
 from rockstar_serving.gateway.trace_context import HEADER, STATE_HEADER, trace_context
-from rockstar_serving.gateway.traffic.admission import Admission, arrived, verdict
-from rockstar_serving.gateway.turns import Turns
 from tfs_api.rest_routes import path_of
 from tfs_api.status import Code
 
@@ -62,7 +61,6 @@ def init_app(
     config: GatewayConfig,
     apis: tuple[Api, ...],
     observer: Observer,
-    turns: Turns,
     close_connection: Callable[[], None],
 ) -> None:
     """Have every request of an application pass here; register its blueprints before."""
@@ -84,7 +82,6 @@ def init_app(
         patience=lambda environ: _patience(environ, config),
         always=always.__contains__,
         observer=observer,
-        turns=turns,
     )
     trusted = trusted_addresses(config.trusted_proxies)
 

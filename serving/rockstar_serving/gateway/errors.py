@@ -5,7 +5,6 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from flask import Flask, Response, request
-from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import (
     ClientDisconnected,
     HTTPException,
@@ -79,9 +78,6 @@ def _problem(error: Exception, api: Api) -> Problem:
         return _invalid_input(_no_contract(context().model))
     if isinstance(error, CallError):
         return _failed_call(error, api)
-    if isinstance(error, ParseException):
-        expected = "chunks, each after its size in hexadecimal digits (RFC 9112)"
-        return _invalid_input(InvalidInputError("body", expected=expected, got="something else"))
     if isinstance(error, RequestEntityTooLarge):
         return _body_too_large()
     if isinstance(error, HTTPException):

@@ -9,7 +9,7 @@ from rockstar_client.predictor import Batch, Predicted, Predictor
 from rockstar_contract.contract import Input
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.observer import Comparison, Observer
-from rockstar_serving.gateway.preparing import Preparing
+from rockstar_serving.gateway.preparing import PreprocessingLimiter
 from rockstar_serving.gateway.traffic.routing import Destination, Router
 from rockstar_serving.gateway.traffic.shadowing import TIMEOUT_S, Shadows, compare
 from tfs_api.status import Code
@@ -25,7 +25,7 @@ class GatewayPredictor:
         router: Router,
         shadows: Shadows,
         observer: Observer,
-        preparing: Preparing,
+        preparing: PreprocessingLimiter,
     ) -> None:
         """Lay it around predictors.
 
@@ -35,7 +35,7 @@ class GatewayPredictor:
             router: decides where they go.
             shadows: makes copies.
             observer: told of every answer.
-            preparing: runs what prepares inputs.
+            preparing: limits concurrent preprocessing.
         """
         self._predictor = predictor
         self._behind = behind

@@ -1,48 +1,60 @@
-"""The gateway under gunicorn: how it starts, reads its files again, and stops."""
+"""The gateway on gunicorn: its configuration, server hooks, draining and reloading.
 
-import gc
+Custom applications: https://docs.gunicorn.org/en/stable/custom.html
+Server hooks: https://docs.gunicorn.org/en/stable/settings.html#server-hooks
+"""
+
+import contextlib
 import ipaddress
 import logging
 import mmap
 import os
+import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from rockstar_serving import logs
-from rockstar_serving.gateway.balance import Connections
 from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.files import FilesError, read_files
 from rockstar_serving.gateway.shared_counts import SharedCounts
-from rockstar_serving.gateway.short_requests import forward_script_name
-from rockstar_serving.gateway.turns import Turns
-from rockstar_serving.gateway.worker import ThreadsWorker, Worker
 
 if TYPE_CHECKING:
     from flask import Flask
 
-# For what is refused, and for probes: neither has to wait for room.
-_SPARE_THREADS = 4
-_POLL_S = 0.05
+# gunicorn reads headers in a thread of the pool, without a time limit, and watches a connection
+# that has not sent anything for 5 s there. Threads beyond those of admitted requests keep slow and
+# silent clients from blocking probes; a thread is started only when all others are busy.
+_CONNECTION_THREADS = 512
+# Connections of a worker that may stay open between requests.
+_IDLE_CONNECTIONS = 400
+# How long to wait for a client to close a connection after its last response.
+_CLOSE_S = 2.0
 
 log = logging.getLogger(__name__)
 
 
 class GatewayServer(BaseApplication):  # type: ignore[misc]
-    """gunicorn with threaded workers, each with an application and a connection of its own."""
+    """gunicorn with `gthread` workers, each with its own application."""
 
-    def __init__(self, config: GatewayConfig) -> None:
-        """Read the files that the settings name; `run` removes the folder that this makes.
+    def __init__(
+        self, config: GatewayConfig, on_ready: Callable[[str], None] | None = None
+    ) -> None:
+        """Read the files that the settings name, and create the folder for metrics.
+
+        Args:
+            config: settings.
+            on_ready: called with the address when the server listens; by default it is logged.
 
         Raises:
-            FilesError: one of them, or the folder for metrics, cannot be used.
+            FilesError: a file or the folder cannot be used.
         """
         self.config = config
+        self._on_ready = on_ready
         self._files = read_files(config)
         try:
             self._counts = SharedCounts(config.metrics_dir)
@@ -51,58 +63,47 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
                 f"ROCKSTAR_METRICS_DIR: expected a folder to write to, got {error.filename or ''}: "
                 f"{error.strerror}"
             ) from error
-        # One byte of memory that the workers share: 1 when the gateway is about to stop.
+        # A byte of memory shared with the workers: 1 once the server is about to stop.
         self._stopping = mmap.mmap(-1, 1)
-        self.connections = Connections()
-        # The request that each thread answers.
-        self._answered = threading.local()
-        # A worker may set it before it calls `load`.
-        self.turns = Turns()
+        # The request of each thread, as gunicorn parsed it.
+        self._current = threading.local()
         super().__init__()
 
     @property
     def stopping(self) -> bool:
-        """Whether the gateway is about to stop: nobody should send anything new."""
+        """Whether the server is about to stop: load balancers should send nothing new."""
         return self._stopping[0] == 1
 
-    def say_stopping(self) -> None:
-        """Let every worker's `/readyz` fail from now on."""
-        self._stopping[0] = 1
-
     def load_config(self) -> None:
-        """Hand our settings to gunicorn."""
+        """Pass our settings to gunicorn."""
         config = self.config
+        threads = config.threads + config.queue + _CONNECTION_THREADS
         options: dict[str, Any] = {
             "bind": config.bind,
             "workers": config.workers,
-            "threads": config.threads + config.queue + _SPARE_THREADS,
-            "worker_class": self._worker_class(),
-            # The workers end by themselves a second before they would be killed.
-            "graceful_timeout": config.grace + 1,
-            "timeout": max(30, int(config.max_request_timeout + config.grace)),
-            # Where workers say that they are alive: no other folder must be writable.
-            "worker_tmp_dir": str(self._counts.path),
-            "when_ready": self._listening,
-            "post_worker_init": self._worker_started,
-            "child_exit": self._worker_ended,
-            "pre_request": self._request_begins,
+            "worker_class": "gthread",
+            "threads": threads,
+            "worker_connections": threads + _IDLE_CONNECTIONS,
             "keepalive": config.keep_alive,
+            "graceful_timeout": config.grace,
+            "timeout": max(30, int(config.max_request_timeout + config.grace)),
+            # Workers' heartbeat files: no other folder has to be writable.
+            "worker_tmp_dir": str(self._counts.path),
             "forwarded_allow_ips": ",".join(config.trusted_proxies),
             "logger_class": _Log,
             "loglevel": "warning",
             "control_socket_disable": True,
             "proc_name": "rockstar-gateway",
+            "when_ready": self._when_ready,
+            "on_reload": self._on_reload,
+            "post_worker_init": self._post_worker_init,
+            "pre_request": self._pre_request,
+            "post_request": _post_request,
+            "worker_exit": _worker_exit,
+            "child_exit": self._child_exit,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
-
-    def _worker_class(self) -> type[Worker]:
-        if not self.config.models_config:
-            return ThreadsWorker
-        # Not for every gateway: what it needs is installed with LiteRT.
-        from rockstar_serving.gateway.shared_worker import SharedWorker
-
-        return SharedWorker
 
     def load(self) -> Any:
         """The application; called in each worker, after the fork."""
@@ -110,67 +111,104 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         from rockstar_serving.gateway.app import create_app
 
         ignore_warnings()
-        logs.write_together()
-        # Where workers load models too, what went well the model server says once for all.
+        # The model server logs successful loading once; not again in each worker.
         logging.getLogger("rockstar_serving.model_server").setLevel(logging.WARNING)
-        app = create_app(
+        return create_app(
             self.config,
             files=self._files,
             stopping=lambda: self.stopping,
-            turns=self.turns,
-            close_connection=self._close_connection,
+            close_connection=lambda: self._current.request.force_close(),
         )
-        # What is there by now stays: looking through it for garbage would hold up requests.
-        gc.freeze()
-        return app
-
-    def reload(self) -> None:
-        """On SIGHUP, before new workers take over from the old ones."""
-        try:
-            self._files = read_files(self.config)
-            log.info("the files were read again")
-        except FilesError as error:
-            log.error("what was read before stays in force: %s", error)
-        super().reload()
-
-    def _listening(self, arbiter: Arbiter) -> None:
-        if self.config.bind.startswith("fd://"):
-            return  # whoever opened the socket says where it is
-        for address in map(str, arbiter.LISTENERS):
-            log.info("serving on %s (page to try it: /, API: /docs)", address)
-
-    def _worker_started(self, worker: Worker) -> None:
-        # Once, not again in every worker; those that run models themselves report their loading.
-        if worker.age == 1 and not self.config.models_config:
-            arguments = (worker.wsgi, self.config.upstream)
-            threading.Thread(target=_report_upstream, args=arguments, daemon=True).start()
-
-    def _request_begins(self, _worker: Worker, request: Any) -> None:
-        self._answered.request = request
-        forward_script_name(request)
-
-    def _close_connection(self) -> None:
-        """After the response to the request of this thread; gunicorn ignores the header itself."""
-        self._answered.request.force_close()
-
-    def _worker_ended(self, _arbiter: Arbiter, worker: Worker) -> None:
-        self._counts.worker_ended(worker.pid)
-        self.connections.leave(worker.age)
 
     def run(self) -> None:
         """Serve until a signal; does not return."""
-        try:
-            self._serve()
-        finally:
-            self._counts.remove()
-
-    def _serve(self) -> None:
         if not self._files.keys and not _is_local(self.config.bind):
             log.warning(
                 "whoever reaches %s may ask: there are no API keys (rockstar gateway --make-key)",
                 self.config.bind,
             )
-        _Arbiter(self).run()
+        try:
+            super().run()
+        finally:
+            self._counts.remove()
+
+    def _when_ready(self, arbiter: Any) -> None:
+        self._drain_on_sigterm()
+        address = str(arbiter.LISTENERS[0])
+        if self._on_ready is not None:
+            self._on_ready(address)
+        elif not self.config.bind.startswith("fd://"):  # whoever opened the socket reports it
+            log.info("serving on %s (page to try it: /, API: /docs)", address)
+
+    def _drain_on_sigterm(self) -> None:
+        """On SIGTERM make `/readyz` fail, and stop `drain` seconds later or at the next SIGTERM."""
+        stop: Any = signal.getsignal(signal.SIGTERM)  # gunicorn's
+
+        def drain(number: int, frame: Any) -> None:
+            if self.stopping or not self.config.drain:
+                stop(number, frame)
+                return
+            self._stopping[0] = 1
+            signal.signal(signal.SIGALRM, lambda _, frame: stop(signal.SIGTERM, frame))
+            signal.setitimer(signal.ITIMER_REAL, self.config.drain)
+
+        signal.signal(signal.SIGTERM, drain)
+
+    def _on_reload(self, _arbiter: Any) -> None:
+        """On SIGHUP, before new workers replace the old ones."""
+        try:
+            self._files = read_files(self.config)
+            log.info("the files were read again")
+        except FilesError as error:
+            log.error("what was read before stays in force: %s", error)
+
+    def _post_worker_init(self, worker: Any) -> None:
+        # Only in the first worker; workers that run models themselves log their loading.
+        if worker.age == 1 and not self.config.models_config:
+            arguments = (worker.wsgi, self.config.upstream)
+            threading.Thread(target=_report_upstream, args=arguments, daemon=True).start()
+
+    def _pre_request(self, _worker: Any, request: Any) -> None:
+        self._current.request = request
+        if self.stopping:
+            # The client should connect again, to another gateway.
+            request.force_close()
+        names = [name for name, _ in request.headers]
+        if "SCRIPT_NAME" in names and "X-FORWARDED-PREFIX" not in names:
+            # gunicorn accepts the prefix only if the proxy did not remove it from the path. It has
+            # already dropped the header if the proxy is not trusted.
+            index = names.index("SCRIPT_NAME")
+            request.headers[index] = ("X-FORWARDED-PREFIX", request.headers[index][1])
+
+    def _child_exit(self, _arbiter: Any, worker: Any) -> None:
+        self._counts.worker_ended(worker.pid)
+
+
+def _post_request(_worker: Any, _request: Any, environ: dict[str, Any], response: Any) -> None:
+    """Wait here for a client to close a connection that ends.
+
+    gunicorn waits for that in the thread that accepts connections: a client that leaves its side
+    open would block all others for two seconds.
+    """
+    if response is None or not response.should_close():
+        return
+    connection: socket.socket = environ["gunicorn.socket"]
+    deadline = time.monotonic() + _CLOSE_S
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        while (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(64 * 1024):
+                break
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _worker_exit(_arbiter: Any, worker: Any) -> None:
+    """End a worker whose grace period is over, even if threads still wait for silent clients."""
+    if worker.booted:
+        logging.shutdown()
+        os._exit(0)
 
 
 def _report_upstream(app: "Flask", upstream: str) -> None:
@@ -201,22 +239,10 @@ def _is_local(bind: str) -> bool:
 
 
 class _Log(Logger):  # type: ignore[misc]
-    """What gunicorn says, among the lines of the gateway."""
+    """gunicorn's log lines in the gateway's format."""
 
     def setup(self, cfg: Any) -> None:
-        """Hand lines to the root logger, instead of writing them in a format of its own."""
+        """Pass lines to the root logger instead of gunicorn's own handlers."""
         super().setup(cfg)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
-
-
-class _Arbiter(Arbiter):  # type: ignore[misc]
-    """The parent of the workers; on SIGTERM it first lets load balancers turn away."""
-
-    def handle_term(self) -> None:
-        """SIGTERM: say it to probes and go on for a while; a second signal ends that."""
-        self.app.say_stopping()
-        until = time.monotonic() + self.app.config.drain
-        while time.monotonic() < until and self.SIG_QUEUE.empty():
-            time.sleep(_POLL_S)
-        raise StopIteration

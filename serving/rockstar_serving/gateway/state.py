@@ -10,7 +10,6 @@ from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.observer import Observer
 from rockstar_serving.gateway.predicting import GatewayPredictor
 from rockstar_serving.gateway.seldom import Seldom
-from rockstar_serving.gateway.turns import Turns
 from rockstar_serving.gateway.uploads import Uploads
 
 
@@ -47,7 +46,6 @@ class Gateway:
         observer: told what happens.
         stopping: whether the gateway is about to stop.
         outages: logs that the model server cannot be reached.
-        turns: how requests take turns.
         uploads: ends those that take too long.
     """
 
@@ -59,7 +57,6 @@ class Gateway:
     observer: Observer
     stopping: Callable[[], bool]
     outages: Seldom
-    turns: Turns
     uploads: Uploads
 
 

@@ -16,6 +16,7 @@ import grpc
 import numpy as np
 import pytest
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.contracts import LABELS, make_contract
 from tests.waiting import until
@@ -212,24 +213,12 @@ def start_gateway(toy_server, tmp_path) -> Iterator:
         end(gateway)
 
 
-def models_elsewhere(folder: Path) -> Path:
-    """A models.config with the toy, of which only its model server can run a version.
-
-    With it, a gateway's workers serve short requests as where they run models themselves.
-    """
-    version = folder / "elsewhere" / "1"
-    version.mkdir(parents=True)
-    (version / "saved_model.pb").write_bytes(b"of TensorFlow")
-    config = folder / "models.config"
-    config.write_text(
-        f'model_config_list {{ config {{ name: "toy" base_path: "{version.parent}" '
-        'model_platform: "tensorflow" } }'
+def total(gateway, name: str, **labels: str) -> float:
+    """The sum of a metric's samples with some labels, from whichever worker answers."""
+    text = requests.get(f"{gateway.url}/metrics", timeout=30).text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
     )
-    return config
-
-
-@pytest.fixture(params=["threads", "shared"])
-def both_workers(request, tmp_path, monkeypatch) -> None:
-    """Runs a test with each kind of worker."""
-    if request.param == "shared":
-        monkeypatch.setenv("ROCKSTAR_MODELS_CONFIG", str(models_elsewhere(tmp_path)))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import requests
 
 from tests.images import bomb, encoded, png, stroke
@@ -49,7 +48,6 @@ def peak_megabytes(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-@pytest.mark.usefixtures("both_workers")
 def test_workers_outlive_hostile_bodies_and_stay_small(start_gateway):
     gateway = start_gateway(f"--max-body-bytes={LIMIT}", "--workers=1")
     image = {"data": png(stroke()), "headers": {"Content-Type": "image/png"}}

@@ -18,8 +18,6 @@ IMAGE = png(stroke())
 LARGE = png(np.zeros((900, 900), np.uint8), compress_level=0)
 HEADERS = {"Content-Type": "image/png"}
 
-pytestmark = pytest.mark.usefixtures("both_workers")
-
 
 @pytest.fixture
 def gateway(start_gateway):

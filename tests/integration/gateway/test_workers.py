@@ -1,8 +1,6 @@
 """Several workers that tell the same: metrics are those of all, and each request is one line."""
 
-import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -12,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.images import png, stroke
+from tests.integration.gateway.conftest import total
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(
@@ -28,17 +26,6 @@ def post(gateway, path="/predict/toy", data=IMAGE, **headers) -> requests.Respon
     """Ask over a connection of its own, which any worker may take."""
     url = f"{gateway.url}{path}"
     return requests.post(url, data=data, headers=HEADERS | headers, timeout=30)
-
-
-def total(gateway, name: str, **labels: str) -> float:
-    """The sum of a metric's samples with some labels, from whichever worker answers."""
-    text = requests.get(f"{gateway.url}/metrics", timeout=30).text
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
 
 
 def answered(gateway) -> float:
@@ -163,31 +150,3 @@ def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server):
     assert line["status"] == 400
     # One line for each.
     assert [entry["status"] for entry in entries if "path" in entry] == [200, 400, 503]
-
-
-@pytest.mark.usefixtures("both_workers")
-def test_connections_are_shared_out(start_gateway, tmp_path):
-    """Those that stay open, as a load balancer's do: whoever takes them serves all they bring."""
-    gateway = start_gateway("--workers=2", f"--metrics-dir={tmp_path}")
-    post_until_all_workers_counted(gateway, tmp_path, 2)
-    workers = gateway.workers()
-
-    def sockets(pid: int) -> int:
-        found = 0
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                found += os.readlink(entry).startswith("socket:")
-        return found
-
-    before = [sockets(pid) for pid in workers]
-    with contextlib.ExitStack() as stack:
-        port = int(gateway.url.rpartition(":")[2])
-        for _ in range(24):
-            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-
-        def taken() -> list[int]:
-            return [sockets(pid) - old for pid, old in zip(workers, before, strict=True)]
-
-        # The connections from before may end meanwhile.
-        until(lambda: sum(taken()) >= 22)
-        assert min(taken()) >= 8

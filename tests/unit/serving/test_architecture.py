@@ -115,7 +115,7 @@ def models_config(folder):
 
 def test_the_parent_of_the_workers_loads_only_what_settings_need(tmp_path):
     code = (
-        "import sys, rockstar_serving.gateway.server, rockstar_serving.gateway.shared_worker\n"
+        "import sys, rockstar_serving.gateway.server\n"
         "from rockstar_serving.gateway.setting_checks import config_of\n"
         "from rockstar_serving.gateway.settings import read_settings\n"
         "config_of(read_settings({'models': ('toy',), 'models_config': sys.argv[1]}))\n"

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import pytest
 
 from rockstar_serving import logs
-from tests.waiting import until
 
 log = logging.getLogger("rockstar_serving.somewhere")
 
@@ -71,53 +70,3 @@ def test_the_latest_call_counts(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("text", "model_server")
     log.info("once")
     assert capsys.readouterr().err.count("once") == 1
-
-
-class Stream:
-    """Remembers what was written at a time."""
-
-    def __init__(self) -> None:
-        self.writes: list[str] = []
-
-    def write(self, text: str) -> None:
-        self.writes.append(text)
-
-    def flush(self) -> None:
-        pass
-
-
-def log_together() -> Stream:
-    stream = Stream()
-    logs.configure("text", "gateway")
-    logs.write_together()
-    (handler,) = logging.getLogger().handlers
-    assert isinstance(handler, logging.StreamHandler)
-    handler.setStream(stream)
-    return stream
-
-
-def test_lines_are_written_together_in_their_order() -> None:
-    stream = log_together()
-    for number in range(500):
-        log.info("%d %s", number, "x" * 100)
-    until(lambda: "".join(stream.writes).count("\n") == 500)
-    lines = "".join(stream.writes).splitlines()
-    assert [int(line.split()[3]) for line in lines] == list(range(500))
-    assert len(stream.writes) < 100
-    # What a pipe takes as a whole, and no line in two writes.
-    assert all(len(text) <= 4096 and text.endswith("\n") for text in stream.writes)
-
-
-def test_a_warning_is_written_at_once_after_what_came_before() -> None:
-    stream = log_together()
-    log.info("first")
-    log.warning("second")
-    assert [line.split()[-1] for line in "".join(stream.writes).splitlines()] == ["first", "second"]
-
-
-def test_nothing_is_lost_at_the_end() -> None:
-    stream = log_together()
-    log.info("last")
-    (handler,) = logging.getLogger().handlers
-    handler.flush()
-    assert "last" in "".join(stream.writes)

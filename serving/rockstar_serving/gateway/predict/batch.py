@@ -8,14 +8,12 @@ from numpy.typing import NDArray
 
 from rockstar_client import predictor
 from rockstar_contract.contract import Input, TableInput, TensorInput
-from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import is_batch, prepare
 from rockstar_contract.tables import Adjustments
 from rockstar_contract.tensor_inputs import read_tensors, stack
 from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.predict.bodies import NamedExample, require_few
-from rockstar_serving.gateway.preparing import SMALL_PIXELS, TakesLongError, is_quick
-from rockstar_serving.gateway.turns import Turns
 
 
 class Batch:
@@ -31,7 +29,6 @@ class Batch:
         self,
         examples: list[NamedExample],
         config: GatewayConfig,
-        turns: Turns,
         *,
         partial: bool,
         strict: bool = False,
@@ -41,13 +38,11 @@ class Batch:
         Args:
             examples: as they came.
             config: limits.
-            turns: how requests take turns.
             partial: set bad examples aside instead of refusing the request.
             strict: reject rows with missing values, unknown categories or other columns.
         """
         self._examples = examples
         self._config = config
-        self._turns = turns
         self._partial = partial
         self._strict = strict
         self.problems: dict[int, InvalidInputError] = {}
@@ -67,15 +62,9 @@ class Batch:
 
         Raises:
             InvalidInputError: of a bad example; where they may be partial, only if all are bad.
-            TakesLongError: not in a thread that requests share.
         """
         if isinstance(spec, TensorInput):
             return self._tensors(spec)
-        small = most = self._config.max_pixels
-        if self._turns.shared():
-            if not is_quick(self.originals):
-                raise TakesLongError
-            small = min(most, SMALL_PIXELS)
         examples = list(self._split(spec))
         require_few(len(examples), self._config)
         self.problems, self.adjusted, self.size = {}, {}, len(examples)
@@ -89,17 +78,13 @@ class Batch:
                         named.get(),
                         spec,
                         field=named.field,
-                        max_pixels=small,
+                        max_pixels=self._config.max_pixels,
                         strict=self._strict,
                         adjusted=adjusted,
                     )
                 )
                 if adjusted:
                     self.adjusted[index] = adjusted
-            except TooLargeError as error:
-                if small < most:
-                    raise TakesLongError from error
-                self._refuse(index, error)
             except InvalidInputError as error:
                 self._refuse(index, error)
         if not rows:

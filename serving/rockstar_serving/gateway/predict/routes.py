@@ -46,7 +46,7 @@ def predict(model: str) -> Response:
     current.model = model
     with current.phase("preprocess"):
         examples = read_examples(request, here.config)
-        batch = Batch(examples, here.config, here.turns, partial=partial, strict=strict)
+        batch = Batch(examples, here.config, partial=partial, strict=strict)
     try:
         answer = here.predictor.predict(
             model,

@@ -5,9 +5,8 @@ import pytest
 
 from rockstar_client.backend import TensorResponse
 from rockstar_client.errors import InvalidRequestError, NotFoundError
+from rockstar_serving.gateway.in_process import InProcess
 from rockstar_serving.gateway.state import ServedModels
-from rockstar_serving.gateway.turns import Turns
-from rockstar_serving.gateway.upstream.in_process import InProcess
 from tests.litert_models import rewritten
 from tests.model_fixtures import SIDE, probabilities, toy_model, write_version
 from tests.unit.gateway.conftest import FakeServer
@@ -28,23 +27,6 @@ class Elsewhere(FakeServer):
         return TensorResponse({}, 9)
 
 
-class Noting(Turns):
-    """Notes what is done aside."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.aside_calls = 0
-
-    def aside(self, work):
-        self.aside_calls += 1
-        return work()
-
-
-@pytest.fixture
-def turns():
-    return Noting()
-
-
 @pytest.fixture
 def folder(tmp_path):
     write_version(tmp_path / "toy", 1)
@@ -57,7 +39,7 @@ def server():
 
 
 @pytest.fixture
-def start(folder, server, tmp_path, turns):
+def start(folder, server, tmp_path):
     started: list[InProcess] = []
 
     def start(labels: str = "") -> InProcess:
@@ -67,7 +49,7 @@ def start(folder, server, tmp_path, turns):
             f'name: "toy" base_path: "{folder}" model_platform: "tensorflow" {labels} '
             "model_version_policy { latest { num_versions: 2 } } } }"
         )
-        started.append(InProcess(server, config, 1, turns, ServedModels(["toy"])))
+        started.append(InProcess(server, config, 1, ServedModels(["toy"])))
         return started[-1]
 
     yield start
@@ -178,21 +160,3 @@ def test_the_contract_is_of_the_version_that_runs(start, folder, trained_models)
 def test_of_a_model_that_is_nowhere_the_model_server_says_so(start):
     with pytest.raises(NotFoundError, match="Servable not found"):
         start().contract("other")
-
-
-def test_only_what_takes_long_is_left_to_a_thread(start, turns, monkeypatch):
-    backend = start()
-    for _ in range(2):
-        backend.predict("toy", {"image": IMAGES})
-    assert turns.aside_calls == 0
-    monkeypatch.setattr("rockstar_serving.gateway.upstream.in_process._LONG_S", 0.0)
-    answer = backend.predict("toy", {"image": IMAGES})
-    assert turns.aside_calls == 1
-    np.testing.assert_allclose(
-        answer.outputs["probabilities"], probabilities(IMAGES), rtol=1e-5, atol=1e-6
-    )
-
-
-def test_a_call_of_the_model_server_is_left_to_a_thread(start, turns):
-    start().predict("other", {"image": IMAGES})
-    assert turns.aside_calls == 1

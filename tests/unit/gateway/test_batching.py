@@ -1,20 +1,89 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rockstar_client.backend import TensorResponse
 from rockstar_client.errors import (
     DeadlineExceededError,
     InvalidRequestError,
     UnavailableError,
     call_error,
 )
+from rockstar_serving.gateway.batching import Batching
 from rockstar_serving.gateway.observer import Observer
-from rockstar_serving.gateway.turns import Turns
-from rockstar_serving.gateway.upstream.coalescing import Coalescing
-from tests.unit.gateway.upstream.gated import Callers, GatedBackend
 from tests.waiting import until
 from tfs_api.status import Code
+
+
+class GatedBackend:
+    """Doubles its input; fails batches that hold a negative number."""
+
+    def __init__(self) -> None:
+        self.batches: list[np.ndarray] = []
+        self.keys: list[tuple] = []
+        self.timeouts: list[float | None] = []
+        self.failure: Exception | None = None
+        self.bad: Exception | None = None
+        self.outputs = lambda batch: {"y": batch * 2}
+        self.gate = threading.Event()
+        self.gate.set()
+        self._lock = threading.Lock()
+
+    def predict(self, model, inputs, *, version, label, signature, outputs, timeout):
+        (batch,) = inputs.values()
+        with self._lock:
+            self.batches.append(batch)
+            self.keys.append((model, version, label, signature, outputs))
+            self.timeouts.append(timeout)
+        assert self.gate.wait(30)
+        if self.failure:
+            raise self.failure
+        if self.bad and batch.dtype.kind == "f" and (batch < 0).any():
+            raise self.bad
+        return TensorResponse(self.outputs(batch), 7)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(batch) for batch in self.batches]
+
+
+class Callers:
+    """Calls a backend in threads, one after the other into its queue."""
+
+    def __init__(self, backend, gated: GatedBackend) -> None:
+        self.backend = backend
+        self.gated = gated
+        self.pool = ThreadPoolExecutor(32)
+
+    def hold(self, inputs, **options):
+        """A call that is on its way now, and stays there until `release`."""
+        self.gated.gate.clear()
+        before = len(self.gated.batches)
+        future = self.send(inputs, **options)
+        until(lambda: len(self.gated.batches) > before)
+        return future
+
+    def queue(self, inputs, **options):
+        """A call that waits now for the one on its way."""
+        before = self.waiting()
+        future = self.send(inputs, **options)
+        until(lambda: self.waiting() > before)
+        return future
+
+    def send(self, inputs, *, model="toy", timeout=30.0, **options):
+        return self.pool.submit(
+            self.backend.predict, model, {"x": inputs}, timeout=timeout, **options
+        )
+
+    def waiting(self) -> int:
+        return sum(len(queue.waiting) for queue in self.backend._queues.values())
+
+    def release(self) -> None:
+        self.gated.gate.set()
 
 
 class Notes(Observer):
@@ -41,11 +110,11 @@ def notes():
 
 @pytest.fixture
 def callers(gated, notes):
-    callers = Callers(Coalescing(gated, lambda _: 8, 1, notes, Turns()), gated)
+    callers = Callers(Batching(gated, lambda _: 8, 1, notes), gated)
     yield callers
     gated.gate.set()
     callers.pool.shutdown()
-    assert not callers.backend._lanes
+    assert not callers.backend._queues
 
 
 def answer(future) -> list[float]:
@@ -93,7 +162,7 @@ def test_a_full_batch_does_not_wait(callers, gated):
 
 
 def test_as_many_calls_as_are_allowed_go_at_a_time(gated, notes):
-    callers = Callers(Coalescing(gated, lambda _: 8, 2, notes, Turns()), gated)
+    callers = Callers(Batching(gated, lambda _: 8, 2, notes), gated)
     first, second = callers.hold(rows(0)), callers.hold(rows(1))
     others = [callers.queue(rows(n)) for n in (2, 3)]
     callers.release()
@@ -124,7 +193,7 @@ def test_other_versions_labels_signatures_and_models_do_not_wait(callers, gated,
     answer(first)
     answer(second)
     assert gated.sizes == [1, 1]
-    assert len(set(gated.lanes)) == 2
+    assert len(set(gated.keys)) == 2
 
 
 def test_other_dtypes_and_shapes_are_not_mixed(callers, gated):
@@ -228,7 +297,7 @@ def test_rows_that_do_not_agree_are_left_as_they_are(callers, gated):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(2, 8))
 def test_everyone_gets_their_own(sizes, largest):
     gated = GatedBackend()
-    callers = Callers(Coalescing(gated, lambda _: largest, 1, Observer(), Turns()), gated)
+    callers = Callers(Batching(gated, lambda _: largest, 1, Observer()), gated)
     try:
         futures = [
             callers.send(np.full((size, 1), index, np.float32)) for index, size in enumerate(sizes)
@@ -237,7 +306,7 @@ def test_everyone_gets_their_own(sizes, largest):
             assert answer(future) == [2 * index] * size
         assert sum(gated.sizes) == sum(sizes)
         assert all(size <= largest or size in sizes for size in gated.sizes)
-        assert not callers.backend._lanes
+        assert not callers.backend._queues
     finally:
         callers.pool.shutdown()
 

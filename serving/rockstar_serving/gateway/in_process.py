@@ -2,9 +2,7 @@
 
 import contextlib
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,7 @@ from rockstar_client.errors import InvalidRequestError, call_error
 from rockstar_client.tfserving_calls import CONTRACT_QUERY, contract_in
 from rockstar_contract.contract import CONTRACT_SIGNATURE, Contract
 from rockstar_serving.gateway.state import ServedModels
-from rockstar_serving.gateway.turns import Turns
-from rockstar_serving.gateway.upstream.wrapped import Answer, Wrapped
+from rockstar_serving.gateway.upstream.wrapped import Wrapped
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.engines.engine import Engine, ServableId, UnsupportedModelError
 from rockstar_serving.model_server.engines.litert import MODEL_FILE, RUNTIME
@@ -31,8 +28,6 @@ from tfs_api.model_ref import ModelRef
 from tfs_api.signature import DEFAULT_SIGNATURE, Signature
 from tfs_api.status import Code, StatusError
 
-# Runs that take longer must not hold up others.
-_LONG_S = 0.05
 # Seconds between looks at the file that says what is served.
 CONFIG_POLL_S = 1.0
 
@@ -46,7 +41,7 @@ class InProcess(Wrapped):
     """
 
     def __init__(
-        self, backend: Backend, config: Path, interpreters: int, turns: Turns, served: ServedModels
+        self, backend: Backend, config: Path, interpreters: int, served: ServedModels
     ) -> None:
         """Load the models; `close` lets go of them.
 
@@ -54,13 +49,9 @@ class InProcess(Wrapped):
             backend: the model server.
             config: a models.config with what it serves; followed when it changes.
             interpreters: how many requests a version runs at once.
-            turns: how requests take turns.
             served: told which models there are.
         """
         super().__init__(backend)
-        self._turns = turns
-        # By model and signature, the seconds of the last run.
-        self._lately: dict[tuple[str, str], float] = {}
         options = ServerOptions(
             read_config_file(config),
             load=LoadOptions(
@@ -134,22 +125,7 @@ class InProcess(Wrapped):
             query = PredictQuery(
                 lambda _: inputs, asked.signature, asked.outputs, Deadline.after(asked.timeout)
             )
-            run = partial(self._timed, model, servable.engine, query)
-            takes_long = self._lately.get((model, asked.signature), 0.0) > _LONG_S
-            outputs = self._turns.aside(run) if takes_long else run()
-            return TensorResponse(outputs, servable.id.version)
-
-    def _timed(self, model: str, engine: Engine, query: PredictQuery) -> dict[str, NDArray[Any]]:
-        began = time.perf_counter()
-        try:
-            return _outputs(engine, query)
-        finally:
-            self._lately[model, query.signature_name] = time.perf_counter() - began
-
-    def _run(
-        self, method: Callable[..., Answer], model: str, *arguments: Any, **options: Any
-    ) -> Answer:
-        return self._turns.aside(lambda: method(model, *arguments, **options))
+            return TensorResponse(_outputs(servable.engine, query), servable.id.version)
 
     def close(self) -> None:
         """See Backend."""

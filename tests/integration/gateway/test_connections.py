@@ -1,4 +1,4 @@
-"""Requests as they come over connections, to workers that serve short ones in one thread."""
+"""Requests in the pieces and the order in which connections bring them, and silent clients."""
 
 import base64
 import io
@@ -6,6 +6,8 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from http.client import HTTPResponse
 
 import numpy as np
@@ -14,16 +16,15 @@ import requests
 from PIL import Image
 
 from tests.images import encoded, png, stroke
-from tests.integration.gateway.conftest import Gateway, models_elsewhere
+from tests.integration.gateway.conftest import Gateway, total
 from tests.waiting import until
 
 IMAGE = png(stroke())
 
 
 @pytest.fixture
-def start(start_gateway, tmp_path) -> Callable[..., Gateway]:
-    config = models_elsewhere(tmp_path)
-    return lambda *options: start_gateway("--workers=1", f"--models-config={config}", *options)
+def start(start_gateway) -> Callable[..., Gateway]:
+    return partial(start_gateway, "--workers=1")
 
 
 @pytest.fixture
@@ -229,7 +230,7 @@ def test_a_client_that_reads_late_gets_all_of_a_long_answer(start):
     asked = request(body, content_type="application/json")
     connection = Connection(gateway)
     connection.send(asked.replace(b"/toy", b"/toy?partial=true"))
-    until(lambda: 'status="200"' in metrics(gateway))
+    until(lambda: total(gateway, "rockstar_requests_total", status="200"))
     # Others are answered while it does not read.
     for _ in range(10):
         assert requests.post(f"{gateway.url}/predict/toy", IMAGE, headers=PNG, timeout=30).ok
@@ -267,22 +268,65 @@ def test_more_than_it_takes_are_refused(start, toy_server):
     url = f"{gateway.url}/predict/toy"
     with ThreadPoolExecutor(8) as pool:
         taken = [pool.submit(requests.post, url, IMAGE, headers=PNG, timeout=30) for _ in range(4)]
-        until(lambda: "rockstar_requests_in_flight 4.0" in metrics(gateway))
-        # The first is told by the application, those after it are told the same.
+        until(lambda: total(gateway, "rockstar_requests_in_flight") == 4)
         refused = [requests.post(url, IMAGE, headers=PNG, timeout=30) for _ in range(5)]
         for each in refused:
             assert (each.status_code, each.json()["status"]) == (429, 429)
             assert each.headers["Retry-After"]
             assert each.json()["request_id"] == each.headers["X-Request-ID"]
         assert len({each.headers["X-Request-ID"] for each in refused}) == 5
-        until(lambda: 'rockstar_refused_total{reason="queue"} 5.0' in metrics(gateway))
+        until(lambda: total(gateway, "rockstar_refused_total", reason="queue") == 5)
         toy_server.proceed.set()
         assert [each.result().status_code for each in taken] == [200] * 4
 
 
-def metrics(gateway: Gateway) -> str:
-    text: str = requests.get(f"{gateway.url}/metrics", timeout=20).text
-    return text
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"",
+        b"GET /livez HTTP/1.1\r\nX-Slow: ",
+        request(bytes(100_000))[:-99_000],
+    ],
+    ids=["silent", "headers", "body"],
+)
+def test_slow_clients_do_not_block_probes(gateway, beginning):
+    with ExitStack() as stack:
+        for _ in range(200):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", port(gateway))))
+            slow.sendall(beginning)
+        for _ in range(5):
+            assert requests.get(f"{gateway.url}/livez", timeout=4).ok
+
+
+def test_clients_that_do_not_close_their_side_do_not_block_probes(gateway):
+    with ExitStack() as stack:
+        for _ in range(10):
+            client = Connection(gateway)
+            stack.callback(client.socket.close)
+            client.send(request(IMAGE, "Connection: close"))
+            assert client.answers(1) == [200]
+        assert requests.get(f"{gateway.url}/livez", timeout=10).ok
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"no request\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * 9000), 414),
+        (b"GET / HTTP/1.1\r\nno header\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431),
+        (b"POST /predict/toy HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /predict/toy HTTP/1.1\r\nB@d: 1\r\nContent-Length: 1\r\n\r\n1", 400),
+        (b"POST /predict/toy HTTP/1.1\r\nTransfer-Encoding: lzw\r\n\r\n", 501),
+    ],
+)
+def test_malformed_requests_are_rejected(gateway, data, status):
+    with socket.create_connection(("127.0.0.1", port(gateway)), timeout=30) as client:
+        client.sendall(data)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 def many_scans(more: int) -> bytes:
