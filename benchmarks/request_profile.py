@@ -4,7 +4,7 @@
 
 Needs Linux, wrk, and py-spy (`pip install py-spy`), which may look into other processes. While
 callers ask for one prediction at a time each, py-spy looks 500 times a second at what one worker's
-main thread does. A stage's time is its share of the CPU time that all workers take for an answer.
+threads do. A stage's time is its share of the CPU time that all workers take for an answer.
 """
 
 import shutil
@@ -31,11 +31,7 @@ _WITHIN = {
     "counting": ("metrics/observer.py", "observing/drift.py"),
     "logging": ("observing/access_log.py",),
     "the answer's labels and JSON": ("contract/rockstar_contract/labels.py", "predict/answers.py"),
-    "reading, writing and waiting for connections": (
-        "SharedWorker._answer",
-        "SharedWorker._readable",
-        "EpollSelector",
-    ),
+    "waiting for connections": ("selectors.py",),
 }
 # Else of that of its innermost frame in one of these.
 _INNERMOST = {
@@ -123,9 +119,7 @@ def _looked_at(
         samples: Counter[str] = Counter()
         for line in output.read_text().splitlines():
             stack, _, count = line.rpartition(" ")
-            # Of the main thread, in its loop or in a request.
-            if "wait_for_and_dispatch_events" in stack or "shared_thread.py" in stack:
-                samples[_stage(stack.split(";"))] += int(count)
+            samples[_stage(stack.split(";"))] += int(count)
     return load, samples
 
 
