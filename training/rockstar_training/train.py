@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from rockstar_contract.contract import Contract, TableInput
 from rockstar_training.augmentation import augmentation_for, score_threshold
-from rockstar_training.checkpoint import unfinished, unfinished_folder
 from rockstar_training.config import TrainConfig
 from rockstar_training.contracts import draft, promised_by, require_compatible, worse_than_served
 from rockstar_training.distribution import has_several_workers, is_chief, strategy
@@ -25,8 +24,8 @@ from rockstar_training.evaluation import (
     predict_part,
 )
 from rockstar_training.export import export
-from rockstar_training.fit import Fitted, fit
-from rockstar_training.network import Network, pretrained_note
+from rockstar_training.fit import Fitted, fit, unfinished_folder, unfinished_run
+from rockstar_training.networks import Network, pretrained_note
 from rockstar_training.prepare import prepare_folds, prepare_for
 from rockstar_training.prepared import Prepared
 from rockstar_training.progress import Epoch, Progress
@@ -121,7 +120,7 @@ def train_and_evaluate(
         folds = cross_validate(config)
     devices = _devices(config)
     path = descent_path(config, data)
-    with unfinished(workdir / "runs", config, data.train) as folder:
+    with unfinished_run(workdir / "runs", config, data.train) as folder:
         fitted = _fit(config, data, devices, folder, progress, path)
         network = fitted.network
         answer = _answer(network)

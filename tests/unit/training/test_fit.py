@@ -108,7 +108,7 @@ def test_a_rate_that_is_far_too_high_is_told():
 
 
 def test_ctrl_c_stops_it_with_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("rockstar_training.checkpoint.SECONDS_BETWEEN", 0)
+    monkeypatch.setattr("rockstar_training.fit.SECONDS_BETWEEN", 0)
 
     def interrupt(epoch):
         if epoch.number == 2:
@@ -141,11 +141,11 @@ def test_a_killed_training_goes_on_and_ends_like_one_that_was_not(tmp_path, api)
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import rockstar_training.checkpoint
+import rockstar_training.fit
 from tests.unit.training.test_fit import DROPOUT, trained
 from rockstar_training.config import config_for
 
-rockstar_training.checkpoint.SECONDS_BETWEEN = 0
+rockstar_training.fit.SECONDS_BETWEEN = 0
 
 def kill(epoch):
     if epoch.number == 3:
@@ -156,7 +156,7 @@ trained(config_for("mlp", api=sys.argv[2], patience=5, **DROPOUT), Path(sys.argv
 
 
 def test_a_checkpoint_that_cannot_be_read_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("rockstar_training.checkpoint.SECONDS_BETWEEN", 0)
+    monkeypatch.setattr("rockstar_training.fit.SECONDS_BETWEEN", 0)
     config = config_for("mlp", **DROPOUT)
     trained(config, tmp_path)
     for path in tmp_path.glob("ckpt*.data*"):
@@ -165,10 +165,12 @@ def test_a_checkpoint_that_cannot_be_read_is_told(tmp_path, monkeypatch):
         trained(config, tmp_path)
 
 
-def test_tensorboard_gets_the_curves(tmp_path):
-    trained(config_for("logistic", epochs=2, tensorboard=True), tmp_path)
-    (log,) = (tmp_path / "tensorboard").iterdir()
-    assert b"val_accuracy" in log.read_bytes()
+@pytest.mark.parametrize("api", ["keras", "core"])
+def test_tensorboard_gets_the_curves(tmp_path, api):
+    trained(config_for("logistic", api=api, epochs=2, tensorboard=True), tmp_path)
+    for part, metrics in (("train", ("learning_rate", "loss")), ("validation", ("accuracy",))):
+        (log,) = (tmp_path / "tensorboard" / part).iterdir()
+        assert all(f"epoch_{metric}".encode() in log.read_bytes() for metric in metrics)
 
 
 def test_mixed_precision_trains_and_answers_in_float32():

@@ -11,7 +11,7 @@ from rockstar_training import pretrained
 from rockstar_training.config import config_for
 from rockstar_training.errors import ConfigError
 from rockstar_training.export import export
-from rockstar_training.network import copy_weights, create
+from rockstar_training.networks import copy_weights, create
 from rockstar_training.prepare import prepare_for
 from rockstar_training.pretrained import build
 from rockstar_training.task import Task

@@ -18,7 +18,7 @@ from rockstar_training.prepared import Part, Prepared
 from rockstar_training.progress import Epoch
 
 if TYPE_CHECKING:
-    from rockstar_training.network import Network
+    from rockstar_training.networks import Network
 
 # Rows of a regression that are plotted.
 _PLOTTED = 5000

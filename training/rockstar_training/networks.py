@@ -1,0 +1,332 @@
+"""The networks: Keras models, the networks in plain TensorFlow, and their common interface.
+
+Networks map float32 [n, h, w, c] or [n, width] to softmax probabilities, [n, classes], or for a
+regression to one value, [n, 1]. The last layer converts scores (logits) into that output; training
+uses the scores, which are more precise.
+"""
+
+from collections.abc import Callable, Sequence
+from math import prod, sqrt
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rockstar_training import lowlevel, pretrained
+from rockstar_training.config import TrainConfig
+from rockstar_training.task import Task, require_suitable
+from rockstar_training.tensorflow_setup import Tensor, keras, tf
+
+# Keras and TensorFlow have no types: a keras.Model, a keras.Layer, and a tf.Variable.
+Model = Any
+Layer = Any
+Variable = Any
+# Returns the learning rate at a step, counted from 0.
+Schedule = Callable[[Tensor], Tensor]
+Weights = list[NDArray[Any]]
+
+layers = keras.layers
+# The largest side of the image after the last pooling of the convolutional network.
+_MAX_LAST_MAP = 5
+
+
+class Network(Protocol):
+    """A network that can be trained and exported.
+
+    `get_weights`, `set_weights`, `stop_training` and `optimizer` are the part of a keras.Model that
+    Keras' callbacks use.
+
+    Attributes:
+        task: what it learns.
+        trainable: variables that gradients are computed for.
+        weights: variables that the output depends on, in the same order for both APIs.
+        state: variables that training changes; after `compile`, including the optimizer's.
+        trackables: objects that own the variables, for the export.
+        optimizer: after `compile`.
+        stop_training: set by callbacks.
+    """
+
+    task: Task
+    trainable: list[Variable]
+    weights: list[Variable]
+    state: list[Variable]
+    trackables: list[Any]
+    optimizer: Any
+    stop_training: bool
+
+    def compile(self, schedule: Schedule) -> None:
+        """Create the optimizer."""
+
+    def scores(self, x: Tensor, seed: Tensor | None = None) -> Tensor:
+        """Compute logits, or a regression's value in standard units.
+
+        Args:
+            x: float32 [n, *shape].
+            seed: int64 [2], of the dropout in training; None as in serving, without dropout.
+        """
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Map float32 [n, *shape] to probabilities [n, classes] or values [n, 1]."""
+
+    def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
+        """Take a step; gradients are summed over the replicas."""
+
+    def get_weights(self) -> Weights:
+        """Return the values of `weights`."""
+
+    def set_weights(self, weights: Weights) -> None:
+        """Set the values of `weights`."""
+
+
+def create(
+    config: TrainConfig, task: Task, policy: str = "float32", *, unfrozen: bool = False
+) -> Network:
+    """Create a network with new, or pretrained, weights in the configured API.
+
+    Args:
+        config: type and size of the network.
+        task: what it learns.
+        policy: the dtype policy of Keras layers.
+        unfrozen: whether a pretrained backbone is trained, too.
+
+    Raises:
+        ConfigError: the model cannot learn this task.
+    """
+    if config.api == "core":
+        return CoreNetwork(config, task)
+    return KerasNetwork(config, task, build(config, task, policy, unfrozen=unfrozen))
+
+
+def detach(network: Network, config: TrainConfig) -> Network:
+    """Copy a network for serving: float32, with its variables on this device alone."""
+    plain = create(config, network.task)
+    copy_weights(network, plain)
+    return plain
+
+
+def copy_weights(source: Network, target: Network) -> None:
+    """Copy the weights between networks of the same configuration."""
+    for own, trained in zip(target.weights, source.weights, strict=True):
+        own.assign(trained.numpy())
+
+
+def pretrained_note(config: TrainConfig, network: Network) -> tuple[str, ...]:
+    """Describe the assumed pixel range of a pretrained backbone, unless it was configured."""
+    return pretrained.note(config, network.model) if isinstance(network, KerasNetwork) else ()
+
+
+class KerasNetwork:
+    """A Keras model; its dropout uses Keras' own seeds, which are part of the state."""
+
+    def __init__(self, config: TrainConfig, task: Task, model: Model) -> None:
+        self.task, self.model = task, model
+        self._scoring = keras.Model(model.inputs, model.get_layer("scores").output)
+        self._kind = keras.optimizers.SGD if config.model == "linear" else keras.optimizers.Adam
+        self.trainable = [variable.value for variable in model.trainable_variables]
+        self.weights = [variable.value for variable in model.weights]
+        self.state = [variable.value for variable in model.variables]
+        # Not the model: then copies of its variables would be saved, which no function reads.
+        self.trackables = list(self.state)
+        self.optimizer: Any = None
+        self.stop_training = False
+
+    def compile(self, schedule: Schedule) -> None:
+        """Create the optimizer: Adam; gradient descent for the linear model."""
+        self.optimizer = self._kind(schedule)
+        self.optimizer.build(self.model.trainable_variables)
+        self.state += [variable.value for variable in self.optimizer.variables]
+
+    def scores(self, x: Tensor, seed: Tensor | None = None) -> Tensor:
+        """See Network."""
+        return self._scoring(x, training=seed is not None)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """See Network."""
+        return self.model(x, training=False)
+
+    def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
+        """See Network."""
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+
+    def get_weights(self) -> Weights:
+        """See Network."""
+        weights: Weights = self.model.get_weights()
+        return weights
+
+    def set_weights(self, weights: Weights) -> None:
+        """See Network."""
+        self.model.set_weights(weights)
+
+
+class CoreNetwork:
+    """A network in plain TensorFlow."""
+
+    def __init__(self, config: TrainConfig, task: Task) -> None:
+        self.task = task
+        self._linear = config.model == "linear"
+        made = lowlevel.Weights(config.seed)
+        self._network = lowlevel.network(config, task, made)
+        self.trainable = self.weights = made.variables
+        self.state, self.trackables = list(made.variables), list(made.variables)
+        self.optimizer: Any = None
+        self.stop_training = False
+
+    def compile(self, schedule: Schedule) -> None:
+        """Create the optimizer: Adam; gradient descent for the linear model."""
+        kind = lowlevel.GradientDescent if self._linear else lowlevel.Adam
+        self.optimizer = kind(self.trainable, schedule)
+        self.state += self.optimizer.state
+
+    def scores(self, x: Tensor, seed: Tensor | None = None) -> Tensor:
+        """See Network."""
+        return self._network.scores(x, seed)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """See Network."""
+        scores = self.scores(x)
+        if self.task.classes is not None:
+            return tf.nn.softmax(scores)
+        if self._linear and self.task.target_std == 1:
+            return scores
+        return scores * self.task.target_std + self.task.target_mean
+
+    def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
+        """See Network."""
+        self.optimizer.apply(gradients)
+
+    def get_weights(self) -> Weights:
+        """See Network."""
+        return [np.asarray(variable.numpy()) for variable in self.weights]
+
+    def set_weights(self, weights: Weights) -> None:
+        """See Network."""
+        for variable, weight in zip(self.weights, weights, strict=True):
+            variable.assign(weight)
+
+
+def build(
+    config: TrainConfig, task: Task, policy: str = "float32", *, unfrozen: bool = False
+) -> Model:
+    """Build a Keras model with new, or pretrained, weights, not compiled.
+
+    Args:
+        config: type and size of the network.
+        task: what it learns.
+        policy: the dtype policy of the layers; variables and the output are float32 in any case.
+        unfrozen: whether a pretrained backbone is trained, too.
+
+    Raises:
+        ConfigError: the model cannot learn this task.
+    """
+    require_suitable(config, task)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        if config.pretrained is not None:
+            return pretrained.build(config, task, unfrozen=unfrozen)
+        if config.model == "mlp":
+            hidden = _mlp(config.hidden, config.activation)
+        elif config.model == "cnn":
+            hidden = _lecture_cnn() if config.preset == "lecture" else _cnn(task.shape)
+        else:
+            hidden = [layers.Flatten(name="flat")]
+    finally:
+        keras.config.set_dtype_policy(before)
+    if task.classes is not None:
+        output = [layers.Activation("softmax", dtype="float32", name="probabilities")]
+    elif config.model == "linear" and task.target_std == 1:
+        output = []  # the weights are those of the line
+    else:
+        scale = layers.Rescaling(task.target_std, task.target_mean, dtype="float32", name="value")
+        output = [scale]
+    return keras.Sequential(
+        [
+            keras.Input(task.shape, name="input"),
+            *hidden,
+            layers.Dense(task.outputs, dtype="float32", name="scores"),
+            *output,
+        ],
+        name=config.model,
+    )
+
+
+def multiply_adds(model: Model) -> int:
+    """Count the multiply-adds per example in convolutions and dense layers."""
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Dense):
+            total += prod(layer.output.shape[1:]) * layer.kernel.shape[0]
+        elif isinstance(layer, layers.Conv2D):
+            total += prod(layer.output.shape[1:]) * prod(layer.kernel.shape[:3])
+    return int(total)
+
+
+def _mlp(sizes: tuple[int, ...], activation: str) -> list[Layer]:
+    """Dense layers, the wide ones with dropout."""
+    functions = {"arctan": arctan}
+    stack: list[Layer] = [layers.Flatten(name="flat")]
+    for number, size in enumerate(sizes, start=1):
+        stack.append(layers.Dense(size, name=f"dense_{number}"))
+        name = f"{activation}_{number}"
+        if activation == "prelu":
+            stack.append(layers.PReLU(name=name))
+        else:
+            stack.append(layers.Activation(functions.get(activation, activation), name=name))
+        if size >= 128:
+            stack.append(layers.Dropout(0.3, name=f"dropout_{number}"))
+    return stack
+
+
+def arctan(x: Any) -> Any:
+    """Compute the arctangent by an operation that LiteRT has."""
+    return tf.atan2(x, tf.ones_like(x))
+
+
+def _lecture_cnn() -> list[Layer]:
+    """Two 5x5 convolutions, each pooled, and 1,024 units: 13.9 M multiply-adds for 28 x 28."""
+    return [
+        layers.Conv2D(32, 5, padding="same", activation="relu", name="conv_1"),
+        layers.MaxPooling2D(padding="same", name="pool_1"),
+        layers.Conv2D(64, 5, padding="same", activation="relu", name="conv_2"),
+        layers.MaxPooling2D(padding="same", name="pool_2"),
+        layers.Flatten(name="flat"),
+        layers.Dropout(0.4, name="dropout"),
+        layers.Dense(1024, activation="relu", name="dense_1"),
+    ]
+
+
+def _cnn(shape: tuple[int, ...]) -> list[Layer]:
+    """3x3 convolutions with batch normalization, for images of this shape.
+
+    Larger images are halved more often, until few cells are left; smaller ones get fewer channels,
+    so that the cost stays in proportion. 6.1 M multiply-adds for 28 x 28 x 1.
+    """
+    side = min(shape[:2])
+    factor = min(1.0, sqrt(shape[0] * shape[1]) / 28)
+    narrow, middle, wide = (max(8, round(factor * width)) for width in (24, 40, 80))
+    stack = [*_block(narrow, "1"), layers.MaxPooling2D(name="pool_1")]
+    side //= 2
+    stack += [*_block(middle, "2a"), *_block(middle, "2b"), *_pool(side, "pool_2")]
+    side //= 2
+    stack += [*_block(wide, "3"), *_pool(side, "pool_3")]
+    side //= 2
+    number = 4
+    while side > _MAX_LAST_MAP:
+        stack += [*_block(wide, str(number)), *_pool(side, f"pool_{number}")]
+        side, number = side // 2, number + 1
+    return [*stack, layers.Flatten(name="flat"), layers.Dropout(0.4, name="dropout")]
+
+
+def _pool(side: int, name: str) -> list[Layer]:
+    """Halve the image unless it is a single cell."""
+    return [layers.MaxPooling2D(name=name)] if side >= 2 else []
+
+
+def _block(channels: int, name: str) -> list[Layer]:
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    return [
+        layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"conv_{name}"),
+        # Synchronized, a batch is normalized the same on one replica or on several.
+        layers.BatchNormalization(synchronized=several, momentum=0.9, name=f"norm_{name}"),
+        layers.ReLU(name=f"relu_{name}"),
+    ]
