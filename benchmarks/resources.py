@@ -26,7 +26,7 @@ import numpy as np
 import requests
 from PIL import Image
 
-from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.gateway.settings import GatewayConfig
 
 ROOT = Path(__file__).parents[1]
 MODEL, SIDE = "cnn", 20

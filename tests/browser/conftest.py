@@ -13,7 +13,7 @@ from werkzeug.serving import make_server
 
 from rockstar_client.tfserving import TFServingClient
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import ServerOptions
 from rockstar_serving.model_server.server import ModelServer

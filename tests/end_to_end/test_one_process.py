@@ -10,7 +10,7 @@ from rockstar_client.predictor import Predictor
 from rockstar_client.tfserving import TFServingClient
 from rockstar_contract.inputs import prepare
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import EngineOptions, GrpcOptions, ServerOptions
 from rockstar_serving.model_server.server import ModelServer

@@ -6,11 +6,10 @@ from http import HTTPStatus
 from flask import Flask, request
 
 from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.api_keys import Keys
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import ProblemError
-from rockstar_serving.gateway.problem import Problem
+from rockstar_serving.gateway.errors import Problem, ProblemError
 from rockstar_serving.gateway.state import gateway
-from rockstar_serving.gateway.traffic.keys import Keys
 from tfs_api.status import Code
 
 _SCHEME = "bearer "

@@ -1,11 +1,12 @@
-"""What the gateway is made of: APIs, each a blueprint with a manner of its own of saying errors."""
+"""The APIs of the gateway: each is a blueprint with an error format."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response
 
-from rockstar_serving.gateway.problem import Problem, problem_document
+from rockstar_serving.gateway.context import context
+from rockstar_serving.gateway.errors import ErrorFormat, problem_document, problem_of
 
 
 @dataclass(frozen=True)
@@ -13,19 +14,19 @@ class Api:
     """One of the gateway's APIs.
 
     Attributes:
-        name: what logs and metrics call it.
+        name: name in logs and metrics.
         blueprint: its routes.
-        render: makes the answer of an error; its status and headers are set by whoever calls it.
-        prefix: unknown paths under it, such as "/v2/", are its errors too.
-        relays: its inputs go upstream as they come, so what the model server says of them is told.
-        open: it needs no API key, and its paths without variables are answered when the gateway is
-            full: probes, metrics and pages.
-        headers: for all of its answers, such as browsers.PAGE_HEADERS.
+        render: formats its errors; status and headers are set afterwards.
+        prefix: unknown paths under it, such as "/v2/", get its error format too.
+        relays: its inputs go upstream unchanged, so the model server's errors are passed on.
+        open: needs no API key; its paths without variables are answered even when the gateway is
+            full (probes, metrics, pages).
+        headers: added to all its responses, such as browsers.PAGE_HEADERS.
     """
 
     name: str
     blueprint: Blueprint
-    render: Callable[[Problem], Response] = problem_document
+    render: ErrorFormat = problem_document
     prefix: str = ""
     relays: bool = False
     open: bool = False
@@ -33,15 +34,31 @@ class Api:
 
 
 def api_of(path: str, blueprint: str | None, apis: tuple[Api, ...]) -> Api:
-    """The API that a request is for.
+    """The API of a request.
 
     Args:
         path: of the request.
-        blueprint: the one whose route takes it, if any.
-        apis: all of them; the first is taken where nothing fits.
+        blueprint: name of the blueprint whose route matched, if any.
+        apis: all APIs; the first is the default.
     """
     for api in apis:
         if api.blueprint.name == blueprint:
             return api
     under = [api for api in apis if api.prefix and path.startswith(api.prefix)]
     return max(under, key=lambda api: len(api.prefix), default=apis[0])
+
+
+def register(app: Flask, apis: tuple[Api, ...]) -> None:
+    """Add the routes of the APIs to an application, and format errors as the request's API does."""
+    for api in apis:
+        app.register_blueprint(api.blueprint)
+
+    def render(error: Exception) -> Response:
+        api = next(api for api in apis if api.name == context().api)
+        problem = problem_of(error, relays=api.relays)
+        response = api.render(problem)
+        response.status_code = problem.status
+        response.headers.update(problem.headers)
+        return response
+
+    app.register_error_handler(Exception, render)

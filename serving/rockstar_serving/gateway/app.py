@@ -15,30 +15,26 @@ from rockstar_serving.gateway import (
     browsers,
     docs,
     entry,
-    errors,
     explain,
+    health,
     metrics,
-    oip,
-    ops,
+    open_inference,
     pages,
     predict,
     tfserving,
 )
-from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.api import Api, register
 from rockstar_serving.gateway.batching import Batching
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.context import trace_headers
-from rockstar_serving.gateway.files import Files, read_files
 from rockstar_serving.gateway.json_answers import MsgspecProvider
-from rockstar_serving.gateway.metrics.observer import MetricsObserver
-from rockstar_serving.gateway.observer import Observer, Observers
-from rockstar_serving.gateway.observing.chosen import observers_for
+from rockstar_serving.gateway.metrics import MetricsObserver
+from rockstar_serving.gateway.observers import Observer, Observers, RateLimitedLogger, observers_for
 from rockstar_serving.gateway.predicting import GatewayPredictor
 from rockstar_serving.gateway.preparing import PreprocessingLimiter
-from rockstar_serving.gateway.seldom import Seldom
+from rockstar_serving.gateway.routing import Router
+from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files
+from rockstar_serving.gateway.shadowing import Shadows
 from rockstar_serving.gateway.state import Gateway, ServedModels
-from rockstar_serving.gateway.traffic.routing import Router
-from rockstar_serving.gateway.traffic.shadowing import Shadows
 from rockstar_serving.gateway.uploads import Uploads
 from rockstar_serving.gateway.upstream.circuit import Circuit
 from rockstar_serving.gateway.upstream.late import Late
@@ -52,10 +48,10 @@ log = logging.getLogger(__name__)
 APIS = (
     predict.API,
     explain.API,
-    oip.API,
-    oip.HEALTH,
+    open_inference.API,
+    open_inference.HEALTH,
     tfserving.API,
-    ops.API,
+    health.API,
     metrics.API,
     docs.API,
     pages.API,
@@ -95,9 +91,7 @@ def create_app(
     files = files or read_files(config)
     backend = backend or _connect(config, served)
     app.extensions["gateway"] = _gateway(config, files, backend, served, observer, stopping)
-    for api in apis:
-        app.register_blueprint(api.blueprint)
-    errors.init_app(app, apis)
+    register(app, apis)
     entry.init_app(app, config, apis, observer, close_connection)
     access.init_app(app, files.keys, apis)
     browsers.init_app(app, config.cors_origins, apis)
@@ -157,6 +151,7 @@ def _gateway(
     aliases = tuple(files.routes.aliases)
     uploads = Uploads(config.upload_timeout)
     return Gateway(
-        *(config, served, aliases, routed, predictor, observer, stopping, Seldom(log)),
+        *(config, served, aliases, routed, predictor, observer, stopping),
+        RateLimitedLogger(log),
         uploads,
     )

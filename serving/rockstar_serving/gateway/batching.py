@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rockstar_client.backend import Backend, TensorResponse
 from rockstar_client.errors import CallError, DeadlineExceededError, call_error
-from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.observers import Observer
 from rockstar_serving.gateway.upstream.wrapped import Wrapped
 from tfs_api.signature import DEFAULT_SIGNATURE
 from tfs_api.status import Code

@@ -10,8 +10,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import ProblemError
-from rockstar_serving.gateway.problem import Problem
+from rockstar_serving.gateway.errors import Problem, ProblemError
 from rockstar_serving.gateway.state import gateway
 from tfs_api.status import Code
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rockstar_serving import logs
-from rockstar_serving.gateway.setting_checks import config_of
 from rockstar_serving.gateway.settings import (
     SettingError,
+    config_of,
     documents,
     read_settings,
     settings,
@@ -20,8 +20,8 @@ from rockstar_serving.listening import require_free
 from rockstar_serving.supervisor import ServeError
 
 if TYPE_CHECKING:
-    from rockstar_serving.gateway.config import GatewayConfig
     from rockstar_serving.gateway.server import GatewayServer
+    from rockstar_serving.gateway.settings import GatewayConfig
 
 _METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 
@@ -53,7 +53,7 @@ def _help(description: str, default: Any, many: bool) -> str:
 
 
 def _tell_new_key(name: str, as_json: bool) -> None:
-    from rockstar_serving.gateway.traffic.keys import make_key
+    from rockstar_serving.gateway.api_keys import make_key
 
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise click.BadParameter(
@@ -105,8 +105,8 @@ def _server(config: "GatewayConfig", as_json: bool) -> "GatewayServer":
         click.echo(json.dumps(document))
 
     # Help does without gunicorn and what images need.
-    from rockstar_serving.gateway.files import FilesError
     from rockstar_serving.gateway.server import GatewayServer
+    from rockstar_serving.gateway.settings import FilesError
 
     _require_free(config.bind)
     logs.configure("json" if config.log_format == "json" else "text", "gateway")

@@ -15,20 +15,21 @@ from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway.admission import Admission, arrived, verdict
 from rockstar_serving.gateway.api import Api, api_of
 from rockstar_serving.gateway.browsers import ANY
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.context import (
     TIMEOUT_HEADER,
+    TRACE_HEADER,
+    TRACE_STATE_HEADER,
     RequestContext,
     context,
     request_id,
     request_timeout,
     set_context,
+    trace_context,
 )
-from rockstar_serving.gateway.errors import RETRY_AFTER, ProblemError
-from rockstar_serving.gateway.observer import Observer
-from rockstar_serving.gateway.problem import Problem
+from rockstar_serving.gateway.errors import RETRY_AFTER, Problem, ProblemError
+from rockstar_serving.gateway.observers import Observer
+from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.state import gateway
-from rockstar_serving.gateway.trace_context import HEADER, STATE_HEADER, trace_context
 from tfs_api.rest_routes import path_of
 from tfs_api.status import Code
 
@@ -53,7 +54,7 @@ def _key(header: str) -> str:
 
 _PREFIX = _key("X-Forwarded-Prefix")
 _REQUEST_ID, _TIMEOUT = _key(_ID_HEADER), _key(TIMEOUT_HEADER)
-_TRACE, _TRACE_STATE = _key(HEADER), _key(STATE_HEADER)
+_TRACE, _TRACE_STATE = _key(TRACE_HEADER), _key(TRACE_STATE_HEADER)
 
 
 def init_app(

@@ -1,10 +1,13 @@
-"""Exceptions to problems, said as the API does that the request came to."""
+"""Errors of a request: exceptions, the problems they map to, and problem documents (RFC 9457)."""
 
+import dataclasses
 import logging
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from urllib.parse import quote
 
-from flask import Flask, Response, request
+import msgspec
+from flask import Response, request
 from werkzeug.exceptions import (
     ClientDisconnected,
     HTTPException,
@@ -13,27 +16,86 @@ from werkzeug.exceptions import (
     RequestEntityTooLarge,
 )
 
-from rockstar_client.errors import CallError, NoContractError
+from rockstar_client.errors import CallError, NoContractError, NotFoundError
 from rockstar_contract.errors import InvalidInputError, TooLargeError
-from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.problem import INTERNAL, Problem
 from rockstar_serving.gateway.state import gateway
 from tfs_api.status import HTTP_STATUS, Code
 
 RETRY_AFTER = {"Retry-After": "1"}
-# What a caller's own request can be the reason of.
+INTERNAL = "The gateway failed; its log has the details under this request id."
+# Statuses that the caller's own request can cause.
 _CALLERS = {400, 401, 403, 404, 409, 429, 501}
-
-# Where nothing better is known to help.
+# Default hints.
 _DESCRIBED = "GET /docs shows what can be sent."
 _LISTED = "GET /v1/models lists what is served."
 
 log = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """An error as the caller gets it, independent of the API's error format.
+
+    Attributes:
+        status: HTTP status.
+        detail: what went wrong, in words.
+        code: canonical error code, if any.
+        field: where in the request the error is.
+        expected: what is valid there.
+        got: what was received.
+        hint: how to fix it.
+        headers: for the response, such as Retry-After.
+    """
+
+    status: int
+    detail: str
+    code: Code | None = None
+    field: str = ""
+    expected: str = ""
+    got: str = ""
+    hint: str = ""
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Detail and hint in one text, for APIs whose errors have no more."""
+        if self.hint in self.detail:
+            return self.detail
+        return f"{self.detail}{'' if self.detail.endswith('.') else ';'} {self.hint}"
+
+
+# Formats a problem as an API does; status and headers are set afterwards.
+ErrorFormat = Callable[[Problem], Response]
+
+
+def problem_document(problem: Problem) -> Response:
+    """A problem document (RFC 9457); an ErrorFormat."""
+    document = members(problem, context().request_id)
+    return Response(msgspec.json.encode(document) + b"\n", mimetype="application/problem+json")
+
+
+def members(problem: Problem, request_id: str) -> dict[str, str | int]:
+    """The members of a problem document; empty ones are left out."""
+    try:
+        title = HTTPStatus(problem.status).phrase
+    except ValueError:
+        cancelled = problem.status == HTTP_STATUS[Code.CANCELLED]
+        title = "Client Closed Request" if cancelled else "Error"
+    document: dict[str, str | int] = {
+        "type": "about:blank",
+        "title": title,
+        "status": problem.status,
+        "detail": problem.detail,
+    }
+    for name in ("field", "expected", "got", "hint"):
+        if value := getattr(problem, name):
+            document[name] = value
+    return document | {"request_id": request_id}
+
+
 class ProblemError(Exception):
-    """A problem that is known as such where it arises."""
+    """Carries a problem that is known as such where it arises."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
@@ -41,45 +103,81 @@ class ProblemError(Exception):
 
 
 class UnsupportedTypeError(InvalidInputError):
-    """A content type that is not taken."""
+    """The content type is not supported."""
 
 
 class UnknownNameError(InvalidInputError):
-    """A model or version that is not served."""
+    """The model, version or label is not served."""
 
 
-_STATUS = {
-    TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    UnsupportedTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    UnknownNameError: HTTPStatus.NOT_FOUND,
-}
+def not_found(model: str, version: int | None = None, label: str | None = None) -> UnknownNameError:
+    """The error for a name that the model server does not know; it lists what is available."""
+    try:
+        states = gateway().backend.status(model, timeout=context().time_left())
+    except NotFoundError:
+        served = ", ".join(gateway().served.names)
+        return UnknownNameError(
+            "model",
+            expected=f"a served model ({served})",
+            got=repr(model),
+            summary=f"there is no model {model}; available: {served}",
+        )
+    if label is not None:
+        return UnknownNameError(
+            "label",
+            expected=f"a label that {model} has",
+            got=repr(label),
+            hint="?version= asks for a version by its number",
+            summary=f"{model} has no label {label}",
+        )
+    failed = [state for state in states if state.error and version in (None, state.version)]
+    available = ", ".join(str(s.version) for s in states if s.state == "AVAILABLE") or "none"
+    return UnknownNameError(
+        "version",
+        expected=f"an available version of {model} ({available})",
+        got="the newest" if version is None else str(version),
+        hint=f"GET /v1/models/{quote(model, safe='')} says why one does not load" if failed else "",
+        summary=f"{model} has no version{'' if version is None else f' {version}'}; "
+        f"available: {available}",
+    )
 
 
-def init_app(app: Flask, apis: tuple[Api, ...]) -> None:
-    """Answer every error of an application in the manner of its API."""
+def problem_of(error: Exception, *, relays: bool) -> Problem:
+    """Map an exception to a problem; unexpected ones are logged.
 
-    def answer(error: Exception) -> Response:
-        api = next(api for api in apis if api.name == context().api)
-        problem = _problem(error, api)
-        response = api.render(problem)
-        response.status_code = problem.status
-        response.headers.update(problem.headers)
-        return response
-
-    app.register_error_handler(Exception, answer)
-
-
-def _problem(error: Exception, api: Api) -> Problem:
+    Args:
+        error: raised while a request was handled.
+        relays: whether the model server's errors are passed on; see Api.
+    """
     if isinstance(error, ProblemError):
         return error.problem
     if isinstance(error, InvalidInputError):
         return _invalid_input(error)
     if isinstance(error, NoContractError):
-        return _invalid_input(_no_contract(context().model))
+        model = context().model
+        path = quote(model, safe="")
+        return _invalid_input(
+            InvalidInputError(
+                "model",
+                expected="one with a contract, which says how images or rows become tensors",
+                got=f"{model}, which has none that can be read",
+                hint=f"send tensors to /v1/models/{path}:predict or /v2/models/{path}/infer, or "
+                f"import it: rockstar import FOLDER --name {model} --labels A,B,… (see rockstar "
+                "import --help)",
+            )
+        )
     if isinstance(error, CallError):
-        return _failed_call(error, api)
+        return _failed_call(error, relays)
     if isinstance(error, RequestEntityTooLarge):
-        return _body_too_large()
+        limit, length = gateway().config.max_body_bytes, request.content_length
+        return _invalid_input(
+            TooLargeError(
+                "body",
+                expected=f"at most {limit:,} bytes",
+                got=f"{length:,} bytes" if length else "more",
+                hint="send fewer or smaller inputs",
+            )
+        )
     if isinstance(error, HTTPException):
         return _http_error(error)
     log.error(
@@ -89,26 +187,17 @@ def _problem(error: Exception, api: Api) -> Problem:
         request.path,
         exc_info=error,
     )
-    return Problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        INTERNAL,
-        Code.INTERNAL,
-    )
-
-
-def _no_contract(model: str) -> InvalidInputError:
-    path = quote(model, safe="")
-    return InvalidInputError(
-        "model",
-        expected="one with a contract, which says how images or rows become tensors",
-        got=f"{model}, which has none that can be read",
-        hint=f"send tensors to /v1/models/{path}:predict or /v2/models/{path}/infer, or import "
-        f"it: rockstar import FOLDER --name {model} --labels A,B,… (see rockstar import --help)",
-    )
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, Code.INTERNAL)
 
 
 def _invalid_input(error: InvalidInputError) -> Problem:
-    status = _STATUS.get(type(error), HTTPStatus.BAD_REQUEST)
+    hint, status = _DESCRIBED, HTTPStatus.BAD_REQUEST
+    if isinstance(error, TooLargeError):
+        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    elif isinstance(error, UnsupportedTypeError):
+        status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    elif isinstance(error, UnknownNameError):
+        hint, status = _LISTED, HTTPStatus.NOT_FOUND
     return Problem(
         status,
         str(error),
@@ -116,13 +205,13 @@ def _invalid_input(error: InvalidInputError) -> Problem:
         field=error.field,
         expected=error.expected,
         got=error.got,
-        hint=error.hint or (_LISTED if status == HTTPStatus.NOT_FOUND else _DESCRIBED),
+        hint=error.hint or hint,
     )
 
 
-def _failed_call(error: CallError, api: Api) -> Problem:
+def _failed_call(error: CallError, relays: bool) -> Problem:
     status = HTTP_STATUS[error.code]
-    overloaded = error.code is Code.RESOURCE_EXHAUSTED and not api.relays
+    overloaded = error.code is Code.RESOURCE_EXHAUSTED and not relays
     if error.code is Code.UNAVAILABLE or overloaded:
         gateway().outages.warn("request %s: %s", context().request_id, error)
         return Problem(
@@ -139,10 +228,10 @@ def _failed_call(error: CallError, api: Api) -> Problem:
             error.code,
             hint="Send fewer or smaller inputs, or try again later.",
         )
-    if api.relays and status in _CALLERS:
+    if relays and status in _CALLERS:
         headers = RETRY_AFTER if status == HTTPStatus.TOO_MANY_REQUESTS else {}
         return Problem(status, error.message, error.code, headers=headers)
-    # Other APIs check requests before they go upstream: what fails there is not the caller's doing.
+    # Other APIs validate requests before they go upstream: this is not the caller's fault.
     log.error(
         "request %s: the model server answered %s: %s",
         context().request_id,
@@ -150,21 +239,9 @@ def _failed_call(error: CallError, api: Api) -> Problem:
         error,
     )
     return Problem(
-        status if api.relays else HTTPStatus.BAD_GATEWAY,
+        status if relays else HTTPStatus.BAD_GATEWAY,
         "The model server could not answer this request.",
         error.code,
-    )
-
-
-def _body_too_large() -> Problem:
-    limit, length = gateway().config.max_body_bytes, request.content_length
-    return _invalid_input(
-        TooLargeError(
-            "body",
-            expected=f"at most {limit:,} bytes",
-            got=f"{length:,} bytes" if length else "more",
-            hint="send fewer or smaller inputs",
-        )
     )
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from rockstar_client.predictor import Batch, Predicted, Predictor
 from rockstar_contract.contract import Input
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.observer import Comparison, Observer
+from rockstar_serving.gateway.observers import Comparison, Observer
 from rockstar_serving.gateway.preparing import PreprocessingLimiter
-from rockstar_serving.gateway.traffic.routing import Destination, Router
-from rockstar_serving.gateway.traffic.shadowing import TIMEOUT_S, Shadows, compare
+from rockstar_serving.gateway.routing import Destination, Router
+from rockstar_serving.gateway.shadowing import TIMEOUT_S, Shadows, compare
 from tfs_api.status import Code
 
 

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from rockstar_serving.gateway.config import GatewayConfig
-from rockstar_serving.gateway.files import FilesError, read_files
+from rockstar_serving.gateway.settings import FilesError, GatewayConfig, read_files
 from rockstar_serving.gateway.shared_counts import SharedCounts
 
 if TYPE_CHECKING:

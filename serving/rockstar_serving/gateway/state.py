@@ -1,4 +1,4 @@
-"""What every request of one application shares."""
+"""The state of one application, shared by all its requests."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -6,23 +6,21 @@ from dataclasses import dataclass
 from flask import current_app
 
 from rockstar_client.backend import Backend
-from rockstar_serving.gateway.config import GatewayConfig
-from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.observers import Observer, RateLimitedLogger
 from rockstar_serving.gateway.predicting import GatewayPredictor
-from rockstar_serving.gateway.seldom import Seldom
+from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.uploads import Uploads
 
 
 class ServedModels:
-    """The names of the models that are served; they change where a models.config is followed."""
+    """The names of the served models; they change if a models.config is followed."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        """Begin with these names."""
         self.names = tuple(names)
         self._on_removal: list[Callable[[str], None]] = []
 
     def on_removal(self, forget: Callable[[str], None]) -> None:
-        """Have a function called with the name of each model that is served no more."""
+        """Call a function with the name of each model that is removed."""
         self._on_removal.append(forget)
 
     def replace(self, names: Iterable[str]) -> None:
@@ -35,17 +33,17 @@ class ServedModels:
 
 @dataclass(frozen=True)
 class Gateway:
-    """Settings, the model server, the predictor that remembers its contracts, and who looks on.
+    """The parts of an application.
 
     Attributes:
         config: settings.
-        served: the names of the models.
-        aliases: further names that callers can ask for.
-        backend: the model server, for tensors as they are.
-        predictor: predicts by a model's contract.
-        observer: told what happens.
+        served: names of the models.
+        aliases: other names for them.
+        backend: the model server, for tensors.
+        predictor: the model server, for examples: it applies contracts.
+        observer: notified of events.
         stopping: whether the gateway is about to stop.
-        outages: logs that the model server cannot be reached.
+        outages: logs that the model server is unreachable.
         uploads: ends those that take too long.
     """
 
@@ -56,11 +54,11 @@ class Gateway:
     predictor: GatewayPredictor
     observer: Observer
     stopping: Callable[[], bool]
-    outages: Seldom
+    outages: RateLimitedLogger
     uploads: Uploads
 
 
 def gateway() -> Gateway:
-    """The gateway that the current request came to."""
+    """The state of the current application."""
     state: Gateway = current_app.extensions["gateway"]
     return state

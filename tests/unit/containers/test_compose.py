@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rockstar_serving.gateway.config import GatewayConfig
-from rockstar_serving.gateway.setting_checks import config_of
-from rockstar_serving.gateway.settings import read_settings
+from rockstar_serving.gateway.settings import GatewayConfig, config_of, read_settings
 from rockstar_serving.model_server.models.config_file import read_config_file
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ from rockstar_client.backend import Metadata, TensorResponse, VersionStatus
 from rockstar_client.errors import call_error
 from rockstar_contract.contract import Contract
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.gateway.settings import GatewayConfig
 from tests.contracts import make_contract
 from tests.table_models import regression, table_classifier
 from tfs_api.messages.example_pb2 import Example

@@ -10,13 +10,17 @@ from flask import Blueprint
 
 from rockstar_cli.__main__ import cli
 from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.api_keys import KeysError, read_keys
 from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.browsers import PAGE_HEADERS
-from rockstar_serving.gateway.files import FilesError, read_files
-from rockstar_serving.gateway.observer import Observer
-from rockstar_serving.gateway.setting_checks import config_of
-from rockstar_serving.gateway.settings import SettingError, read_settings
-from rockstar_serving.gateway.traffic.keys import KeysError, read_keys
+from rockstar_serving.gateway.observers import Observer
+from rockstar_serving.gateway.settings import (
+    FilesError,
+    SettingError,
+    config_of,
+    read_files,
+    read_settings,
+)
 from tests.images import png, stroke
 
 IMAGE = {"data": png(stroke()), "content_type": "image/png"}

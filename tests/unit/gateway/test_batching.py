@@ -14,7 +14,7 @@ from rockstar_client.errors import (
     call_error,
 )
 from rockstar_serving.gateway.batching import Batching
-from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.observers import Observer
 from tests.waiting import until
 from tfs_api.status import Code
 

@@ -13,7 +13,7 @@ from rockstar_client.errors import DeadlineExceededError, call_error
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.context import RequestContext, context
-from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.observers import Observer
 from rockstar_serving.gateway.state import gateway
 from tests.images import png, stroke
 from tfs_api.status import Code

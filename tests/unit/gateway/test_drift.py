@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rockstar_serving.gateway.observing.drift import LEAST_EXAMPLES, Drift, population_stability
+from rockstar_serving.gateway.drift import LEAST_EXAMPLES, Drift, population_stability
 from tests.contracts import make_contract
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.forms import Part, read_form
+from rockstar_serving.gateway.settings import GatewayConfig
 from tests.images import encoded, png, stroke
 
 PNG = png(stroke())

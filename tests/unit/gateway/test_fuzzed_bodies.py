@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rockstar_serving.gateway.oip.infer import HEADER_LENGTH
+from rockstar_serving.gateway.open_inference import HEADER_LENGTH
 from tests.images import bomb
 from tests.mutations import damaged
 from tests.table_models import table_classifier

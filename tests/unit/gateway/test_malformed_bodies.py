@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from werkzeug.test import EnvironBuilder
 
-from rockstar_serving.gateway.oip.infer import HEADER_LENGTH
+from rockstar_serving.gateway.open_inference import HEADER_LENGTH
 from tests.images import bomb, encoded, png, stroke
 from tests.table_models import ROW
 from tests.unit.gateway.docs.openapi_document import Document

@@ -2,8 +2,13 @@ import pytest
 from click.testing import CliRunner
 
 from rockstar_cli.__main__ import cli
-from rockstar_serving.gateway.setting_checks import config_of
-from rockstar_serving.gateway.settings import SettingError, read_settings, settings, shown
+from rockstar_serving.gateway.settings import (
+    SettingError,
+    config_of,
+    read_settings,
+    settings,
+    shown,
+)
 
 
 @pytest.fixture(autouse=True)

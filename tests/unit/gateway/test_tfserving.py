@@ -15,7 +15,7 @@ from rockstar_client.backend import Metadata, TensorResponse
 from rockstar_client.errors import call_error
 from rockstar_contract.contract import Contract
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.observers import Observer
 from tests.contracts import make_contract
 from tests.unit.gateway.conftest import FakeServer, toy_probabilities
 from tfs_api.signature import Signature, TensorSpec, signature_def

@@ -8,7 +8,7 @@ import yaml
 from google.protobuf import text_format
 
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.config import GatewayConfig
+from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.model_server.server import GRACE_SECONDS
 from tests.manifests import (
     K8S,

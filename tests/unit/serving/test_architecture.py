@@ -116,7 +116,7 @@ def models_config(folder):
 def test_the_parent_of_the_workers_loads_only_what_settings_need(tmp_path):
     code = (
         "import sys, rockstar_serving.gateway.server\n"
-        "from rockstar_serving.gateway.setting_checks import config_of\n"
+        "from rockstar_serving.gateway.settings import config_of\n"
         "from rockstar_serving.gateway.settings import read_settings\n"
         "config_of(read_settings({'models': ('toy',), 'models_config': sys.argv[1]}))\n"
         "print({'numpy', 'flask', 'grpc', 'PIL'} & set(sys.modules))"
@@ -130,7 +130,7 @@ def test_a_worker_that_runs_its_models_itself_does_not_load_grpc(tmp_path):
     code = (
         "import sys\n"
         "from rockstar_serving.gateway.app import create_app\n"
-        "from rockstar_serving.gateway.config import GatewayConfig\n"
+        "from rockstar_serving.gateway.settings import GatewayConfig\n"
         "app = create_app(GatewayConfig(models=('toy',), models_config=sys.argv[1]))\n"
         "toy = app.test_client().get('/readyz').json['models']['toy']\n"
         "print(toy, 'grpc' in sys.modules)"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rockstar_serving.gateway.traffic.keys import KeysError, make_key, read_keys
-from rockstar_serving.gateway.traffic.routes import RoutesError, read_routes
+from rockstar_serving.gateway.api_keys import KeysError, make_key, read_keys
+from rockstar_serving.gateway.routes_file import RoutesError, read_routes
 from rockstar_serving.model_folder import ModelFolderError
 from rockstar_serving.model_server.batching.parameters import read_parameters
 from rockstar_serving.model_server.models.config import ConfigError

@@ -1,8 +1,8 @@
 """What examples are sent in, for every operation that takes some."""
 
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.docs.examples import IMAGE, ONE_ROW, ROWS, TABLE, TENSOR
 from rockstar_serving.gateway.docs.parts import Json, array, example, media, obj, schema
+from rockstar_serving.gateway.settings import GatewayConfig
 
 _KINDS = ("png", "jpeg", "webp", "heic", "avif", "bmp", "gif", "tiff", "x-icon")
 _IMAGES = tuple(f"image/{kind}" for kind in _KINDS)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from importlib.metadata import version as release
 
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.docs import explain, models, oip, ops, predict, shared, tfserving
 from rockstar_serving.gateway.docs.failures import KEYED
 from rockstar_serving.gateway.docs.parts import Json, Section
+from rockstar_serving.gateway.settings import GatewayConfig
 
 # One line for each API.
 SECTIONS = (

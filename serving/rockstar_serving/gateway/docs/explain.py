@@ -1,6 +1,5 @@
 """`POST /explain/<model>` in the document."""
 
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.docs import bodies
 from rockstar_serving.gateway.docs.failures import ANYWHERE, ASKING, PROBLEM, QUEUED, READING
 from rockstar_serving.gateway.docs.parts import (
@@ -16,6 +15,7 @@ from rockstar_serving.gateway.docs.parts import (
     query,
     schema,
 )
+from rockstar_serving.gateway.settings import GatewayConfig
 
 _TEXT = {"type": "string"}
 _EXAMPLE = {

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rockstar_serving.gateway.problem import Problem, members
+from rockstar_serving.gateway.errors import Problem, members
 from tfs_api.status import HTTP_STATUS
 
 Json = dict[str, Any]

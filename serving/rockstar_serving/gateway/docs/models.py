@@ -1,6 +1,5 @@
 """`GET /v1/models` in the document."""
 
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.docs.failures import ANYWHERE, PROBLEM, QUEUED
 from rockstar_serving.gateway.docs.parts import (
     Json,
@@ -13,6 +12,7 @@ from rockstar_serving.gateway.docs.parts import (
     operation,
     schema,
 )
+from rockstar_serving.gateway.settings import GatewayConfig
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number"}

@@ -1,7 +1,6 @@
 """`/v2/…`, the Open Inference Protocol, in the document."""
 
 from rockstar_contract.shapes import MAX_RANK
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.docs.bodies import file
 from rockstar_serving.gateway.docs.examples import TENSOR
 from rockstar_serving.gateway.docs.failures import ANYWHERE, QUEUED, READING, RELAYED, Manner
@@ -19,7 +18,8 @@ from rockstar_serving.gateway.docs.parts import (
     schema,
     version_in_path,
 )
-from rockstar_serving.gateway.oip.infer import HEADER_LENGTH
+from rockstar_serving.gateway.open_inference import HEADER_LENGTH
+from rockstar_serving.gateway.settings import GatewayConfig
 from tfs_api.open_inference import DATATYPES
 
 _TEXT = {"type": "string"}

@@ -1,6 +1,5 @@
 """`/livez`, `/readyz`, `/metrics` and the document itself."""
 
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.docs.failures import ANYWHERE, PROBLEM
 from rockstar_serving.gateway.docs.parts import (
     RETRY_AFTER,
@@ -13,6 +12,7 @@ from rockstar_serving.gateway.docs.parts import (
     operation,
     schema,
 )
+from rockstar_serving.gateway.settings import GatewayConfig
 
 _ALIVE = {"status": "alive"}
 _READY = {"status": "ready", "models": {"cnn": {"ready": True, "version": 1}}}

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.docs.failures import PROBLEM, Manner
+from rockstar_serving.gateway.settings import GatewayConfig
 
 Json = dict[str, Any]
 

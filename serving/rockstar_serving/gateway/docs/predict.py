@@ -1,6 +1,5 @@
 """`POST /predict/<model>` in the document."""
 
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.docs import bodies
 from rockstar_serving.gateway.docs.failures import ANYWHERE, ASKING, PROBLEM, QUEUED, READING
 from rockstar_serving.gateway.docs.parts import (
@@ -18,6 +17,7 @@ from rockstar_serving.gateway.docs.parts import (
     schema,
 )
 from rockstar_serving.gateway.predict.routes import DEFAULT_TOP
+from rockstar_serving.gateway.settings import GatewayConfig
 
 _DESCRIPTION = """\
 Send what you have: an image file, a form with files, JSON, NumPy's `.npy` and `.npz`, or CSV. \

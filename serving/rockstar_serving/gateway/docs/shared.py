@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.docs.parts import Json, parameter
+from rockstar_serving.gateway.settings import GatewayConfig
 
 # Of every operation. Optional parameters have no examples: Swagger UI would send them.
 HEADERS = [parameter(name) for name in ("RequestId", "RequestTimeout", "TraceParent", "TraceState")]

@@ -1,6 +1,5 @@
 """`/v1/models/…`, TensorFlow Serving's REST API, in the document."""
 
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.docs.failures import ANYWHERE, QUEUED, READING, RELAYED, Manner
 from rockstar_serving.gateway.docs.parts import (
     Json,
@@ -16,6 +15,7 @@ from rockstar_serving.gateway.docs.parts import (
     schema,
     version_in_path,
 )
+from rockstar_serving.gateway.settings import GatewayConfig
 
 _TEXT = {"type": "string"}
 _ERROR = Manner(

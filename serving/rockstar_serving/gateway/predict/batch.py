@@ -12,8 +12,8 @@ from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import is_batch, prepare
 from rockstar_contract.tables import Adjustments
 from rockstar_contract.tensor_inputs import read_tensors, stack
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.predict.bodies import NamedExample, require_few
+from rockstar_serving.gateway.settings import GatewayConfig
 
 
 class Batch:

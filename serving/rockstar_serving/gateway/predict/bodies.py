@@ -13,10 +13,10 @@ from rockstar_contract.csv_rows import CSV_ENDINGS, read_rows
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.inputs import Example
 from rockstar_serving.gateway.body import body_pieces, whole_body
-from rockstar_serving.gateway.config import GatewayConfig
 from rockstar_serving.gateway.errors import UnsupportedTypeError
 from rockstar_serving.gateway.forms import is_text, read_form
 from rockstar_serving.gateway.predict.arrays import is_array_file, read_arrays
+from rockstar_serving.gateway.settings import GatewayConfig
 
 TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
 HINT = (

@@ -7,7 +7,7 @@ from rockstar_client.errors import NotFoundError
 from rockstar_contract.contract import Contract, Input
 from rockstar_serving.gateway.arguments import flag, only, positive, share, version_or_label
 from rockstar_serving.gateway.context import RequestContext, context
-from rockstar_serving.gateway.names import not_found
+from rockstar_serving.gateway.errors import not_found
 from rockstar_serving.gateway.predict.answers import (
     CSV,
     NPY,

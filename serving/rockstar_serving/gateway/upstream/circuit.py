@@ -14,7 +14,7 @@ from typing import Any
 
 from rockstar_client.backend import Backend
 from rockstar_client.errors import CallError, DeadlineExceededError, UnavailableError
-from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.observers import Observer
 from rockstar_serving.gateway.upstream.wrapped import Answer, Wrapped
 from tfs_api.status import Code
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rockstar_client.backend import Backend
 from rockstar_client.errors import CallError
-from rockstar_serving.gateway.observer import Call, Observer
+from rockstar_serving.gateway.observers import Call, Observer
 from rockstar_serving.gateway.upstream.wrapped import Answer, Wrapped
 from tfs_api.messages.inference_pb2 import Input
 from tfs_api.status import Code

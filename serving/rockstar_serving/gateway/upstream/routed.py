@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from rockstar_client.backend import Backend, TensorResponse, VersionStatus
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.observer import Comparison
-from rockstar_serving.gateway.traffic.routing import Destination, Router
-from rockstar_serving.gateway.traffic.shadowing import TIMEOUT_S, Shadows, compare
+from rockstar_serving.gateway.observers import Comparison
+from rockstar_serving.gateway.routing import Destination, Router
+from rockstar_serving.gateway.shadowing import TIMEOUT_S, Shadows, compare
 from rockstar_serving.gateway.upstream.wrapped import Answer, Wrapped
 from tfs_api.signature import DEFAULT_SIGNATURE
 

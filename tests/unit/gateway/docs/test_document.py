@@ -11,8 +11,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from rockstar_client.errors import call_error
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.files import read_files
-from rockstar_serving.gateway.traffic.routes import Alias, Routes
+from rockstar_serving.gateway.routes_file import Alias, Routes
+from rockstar_serving.gateway.settings import read_files
 from tests.unit.gateway.conftest import LIMITED
 from tests.unit.gateway.docs.openapi_document import Document
 from tfs_api.status import Code

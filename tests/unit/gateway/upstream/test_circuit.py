@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from rockstar_client.errors import DeadlineExceededError, NotFoundError, UnavailableError
-from rockstar_serving.gateway.observer import Observer
+from rockstar_serving.gateway.observers import Observer
 from rockstar_serving.gateway.upstream import circuit
 from rockstar_serving.gateway.upstream.circuit import FAILURES, Circuit
 from tests.waiting import until

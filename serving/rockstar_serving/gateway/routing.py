@@ -1,4 +1,4 @@
-"""Where a request goes: names to versions, by the routes file."""
+"""Routing of requests to versions, by the routes file."""
 
 import hashlib
 import logging
@@ -13,23 +13,23 @@ from flask import request
 from rockstar_client.errors import CallError
 from rockstar_client.tfserving_calls import is_not_there
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.traffic.routes import Arm, Routes, Shadow
+from rockstar_serving.gateway.routes_file import Arm, Routes
 
 Answer = TypeVar("Answer")
-# How long, in seconds, a version that was not there gets no requests.
+# Seconds without requests for a version that was not found.
 ABSENT_S = 5.0
 
 log = logging.getLogger(__name__)
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """Where a call goes.
+    """The destination of a call; without version and label, the newest version.
 
     Attributes:
-        model: the model server's name of it.
-        version: None where it goes by label, or to the newest.
-        label: None where it goes by number, or to the newest.
-        shadow: where a copy goes.
+        model: its name on the model server.
+        version: number.
+        label: label.
+        shadow: destination of a copy.
     """
 
     model: str
@@ -39,15 +39,15 @@ class Destination(msgspec.Struct, frozen=True):
 
 
 class Router:
-    """Decides where calls of requests go; thread-safe. A request sticks to what was decided."""
+    """Picks the destinations of calls; all calls of a request go to the same one. Thread-safe."""
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
-        # Versions that were not there, and until when they get nothing (monotonic seconds).
+        # Versions that were not found, and until when they are skipped (monotonic seconds).
         self._absent: dict[tuple[str, Arm], float] = {}
 
     def named(self, model: str, version: int | None, label: str | None) -> Destination:
-        """What a name stands for, its alias followed; what the caller names goes before that."""
+        """Resolve an alias; the caller's version or label overrides the alias's."""
         alias = self._routes.aliases.get(model)
         if alias is None:
             return Destination(model, version, label)
@@ -62,23 +62,25 @@ class Router:
         label: str | None,
         call: Callable[[Destination], Answer],
     ) -> Answer:
-        """Make a call to where it should go.
+        """Make a call to its destination.
 
-        A version of a split that is not there, or no more, is passed over: the file may be ahead of
-        the model server.
+        A version of a split that is not found is skipped: the routes file may be ahead of the model
+        server.
 
         Args:
             model: a name or an alias.
-            version: that the caller names, if any.
-            label: likewise.
-            call: makes it.
+            version: requested by the caller, if any.
+            label: requested by the caller, if any.
+            call: makes the call.
         """
         named = self.named(model, version, label)
         model = named.model
         route = self._routes.models.get(model)
         if route is None or named.version is not None or named.label is not None:
             return call(named)
-        shadow = _sampled(model, route.shadow)
+        shadow = None
+        if route.shadow is not None and random.random() < route.shadow.share:  # noqa: S311
+            shadow = Destination(model, route.shadow.version, route.shadow.label)
         decided = context().arms
         arms = [decided[model]] if model in decided else self._in_order(model)
         for arm in arms:
@@ -88,12 +90,13 @@ class Router:
             except CallError as error:
                 if not is_not_there(error):
                     raise
-                self._note_absence(model, arm)
+                log.warning("%s of model %s, to which a route leads, is not there", arm, model)
+                self._absent[model, arm] = time.monotonic() + ABSENT_S
         decided.pop(model, None)
         return call(Destination(model, shadow=shadow))
 
     def _in_order(self, model: str) -> Sequence[Arm]:
-        """The one that is this request's, then the others, the heaviest first."""
+        """The arm for this request, then the others by falling weight, without absent ones."""
         route = self._routes.models[model]
         if not route.split:
             return ()
@@ -101,31 +104,18 @@ class Router:
         place = random.random() if given is None else _place(model, given)  # noqa: S311
         chosen = _at(place, route.split)
         others = sorted(set(route.split) - {chosen}, key=lambda arm: arm.weight, reverse=True)
-        return [arm for arm in (chosen, *others) if not self._is_absent(model, arm)]
-
-    def _is_absent(self, model: str, arm: Arm) -> bool:
-        return bool(self._absent) and time.monotonic() < self._absent.get((model, arm), 0.0)
-
-    def _note_absence(self, model: str, arm: Arm) -> None:
-        log.warning("%s of model %s, to which a route leads, is not there", arm, model)
-        self._absent[model, arm] = time.monotonic() + ABSENT_S
-
-
-def _sampled(model: str, shadow: Shadow | None) -> Destination | None:
-    """Where a copy of this call goes, if it is one of those that are copied."""
-    if shadow is None or random.random() >= shadow.share:  # noqa: S311
-        return None
-    return Destination(model, shadow.version, shadow.label)
+        now = time.monotonic()
+        return [arm for arm in (chosen, *others) if now >= self._absent.get((model, arm), 0.0)]
 
 
 def _place(model: str, value: str) -> float:
-    """A place from 0 to 1 for a header's value: the same in every process, other for each model."""
+    """Hash a header's value to a number from 0 to 1, which is the same in all processes."""
     digest = hashlib.blake2b(f"{model}\0{value}".encode("utf-8", "surrogatepass"), digest_size=8)
     return int.from_bytes(digest.digest()) / 2**64
 
 
 def _at(place: float, split: Sequence[Arm]) -> Arm:
-    """The arm at a place from 0 to 1; when weights move a little, few places change hands."""
+    """The arm at a place from 0 to 1; if weights change a little, few places change their arm."""
     place *= sum(arm.weight for arm in split)
     for arm in split:
         place -= arm.weight

@@ -1,16 +1,16 @@
-"""The routes file: which version answers who names none, copies to a shadow, other names of models.
+"""The routes file: traffic splits, shadows and aliases.
 
 In TOML:
 
-    [aliases]
-    digits = "cnn"
-    preview = { model = "cnn", label = "canary" }
+[aliases]
+digits = "cnn"
+preview = { model = "cnn", label = "canary" }
 
-    [models.cnn]
-    sticky = "X-User-ID"        # who sends the same value gets the same version
-    max_batch = 32              # most examples of several requests in one call
-    split = [{ label = "stable", weight = 95 }, { label = "canary", weight = 5 }]
-    shadow = { version = 7, share = 0.1 }
+[models.cnn]
+sticky = "X-User-ID"        # requests with the same value get the same version
+max_batch = 32              # most examples of several requests in one call
+split = [{ label = "stable", weight = 95 }, { label = "canary", weight = 5 }]
+shadow = { version = 7, share = 0.1 }
 """
 
 import re
@@ -20,18 +20,18 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from rockstar_serving.gateway.traffic.toml_file import read_toml
+from rockstar_serving.gateway.api_keys import read_toml
 
 _HEADER = r"^[A-Za-z0-9-]+$"
 Parsed = TypeVar("Parsed")
 
 
 class RoutesError(ValueError):
-    """A routes file that cannot be used; the message names file, place and what would do."""
+    """An invalid routes file; the message names file, place and what is expected."""
 
 
 class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A version, by its number or its label."""
+    """A version, by number or label."""
 
     version: Annotated[int, Meta(ge=1)] | None = None
     label: Annotated[str, Meta(min_length=1)] | None = None
@@ -45,24 +45,24 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Arm(Target, frozen=True, kw_only=True):
-    """A version that gets its share of the requests: its weight by the sum of all weights."""
+    """A version of a split; its share of the requests is its weight over the sum of weights."""
 
     weight: Annotated[float, Meta(gt=0)]
 
 
 class Shadow(Target, frozen=True, kw_only=True):
-    """A version that gets copies, of this share of the requests; its answers are only compared."""
+    """A version that gets copies of a share of the requests; its answers are only compared."""
 
     share: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
 class Route(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Of one model: where requests go that name neither a version nor a label.
+    """Routes the requests for a model that name neither a version nor a label.
 
     Attributes:
-        split: the versions that answer; none is the newest.
-        sticky: a header; requests with the same value of it go to the same version.
-        shadow: gets copies.
+        split: the versions that answer; empty is the newest.
+        sticky: a header; requests with the same value go to the same version.
+        shadow: the version that gets copies.
         max_batch: most examples of several requests in one call.
     """
 
@@ -80,7 +80,7 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Alias(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Another name of a model, or of one of its versions or labels."""
+    """Another name for a model, or for one of its versions or labels."""
 
     model: Annotated[str, Meta(min_length=1)]
     version: Annotated[int, Meta(ge=1)] | None = None
@@ -99,43 +99,37 @@ class Routes(Struct, frozen=True, kw_only=True):
 
 
 def read_routes(path: Path) -> Routes:
-    """Read a file.
+    """Read a routes file.
 
     Raises:
-        RoutesError: it cannot be read or says something that cannot be.
+        RoutesError: it cannot be read or is invalid.
     """
     document = read_toml(path, RoutesError)
-    try:
-        return _parsed(document)
-    except RoutesError as error:
-        raise RoutesError(f"{path}: {error}") from error
-
-
-def _parsed(document: dict[str, Any]) -> Routes:
     unknown = sorted(document.keys() - {"aliases", "models"})
     if unknown:
-        raise RoutesError(f"{unknown[0]}: expected [aliases] or [models.NAME]")
+        raise RoutesError(f"{path}: {unknown[0]}: expected [aliases] or [models.NAME]")
     tables = {name: document.get(name, {}) for name in ("aliases", "models")}
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise RoutesError(f"{name}: expected a table")
+            raise RoutesError(f"{path}: {name}: expected a table")
     aliases = {
         name: _convert(
-            {"model": alias} if isinstance(alias, str) else alias, Alias, f"aliases.{name}"
+            {"model": alias} if isinstance(alias, str) else alias, Alias, f"{path}: aliases.{name}"
         )
         for name, alias in tables["aliases"].items()
     }
     models = {
-        name: _convert(route, Route, f"models.{name}") for name, route in tables["models"].items()
+        name: _convert(route, Route, f"{path}: models.{name}")
+        for name, route in tables["models"].items()
     }
     for name, alias in aliases.items():
         if name in models:
             raise RoutesError(
-                f"aliases.{name}: there is a [models.{name}] too; expected one of them"
+                f"{path}: aliases.{name}: there is a [models.{name}] too; expected one of them"
             )
         if alias.model in aliases:
             raise RoutesError(
-                f"aliases.{name}: expected the name of a model, got the alias {alias.model}"
+                f"{path}: aliases.{name}: expected the name of a model, got the alias {alias.model}"
             )
     return Routes(aliases=aliases, models=models)
 
@@ -145,9 +139,6 @@ def _convert(value: Any, kind: type[Parsed], place: str) -> Parsed:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$")
-        raise RoutesError(f"{place}{where.rstrip('`')}: {_lower(what)}") from error
-
-
-def _lower(sentence: str) -> str:
-    """As it reads after a colon; msgspec sets types in backquotes, which say little to a reader."""
-    return re.sub(r"`(\w+)`", r"\1", sentence[:1].lower() + sentence[1:])
+        # Lower case after a colon, and without msgspec's backquotes around types.
+        text = re.sub(r"`(\w+)`", r"\1", what[:1].lower() + what[1:])
+        raise RoutesError(f"{place}{where.rstrip('`')}: {text}") from error

@@ -8,10 +8,9 @@ import re
 import pytest
 
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.config import GatewayConfig
-from rockstar_serving.gateway.context import RequestContext, trace_headers
-from rockstar_serving.gateway.observing.access_log import AccessLog
-from rockstar_serving.gateway.trace_context import trace_context
+from rockstar_serving.gateway.context import RequestContext, trace_context, trace_headers
+from rockstar_serving.gateway.observers import AccessLog
+from rockstar_serving.gateway.settings import GatewayConfig
 from tests.images import png, stroke
 
 IMAGE = png(stroke())
@@ -132,7 +131,7 @@ def test_no_file_no_sample(http, server, tmp_path):
 
 def test_spans_of_a_request_and_its_phases(server, config):
     export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
-    from rockstar_serving.gateway.observing.spans import Spans
+    from rockstar_serving.gateway.tracing import Spans
 
     exporter = export.InMemorySpanExporter()
     spans = Spans(exporter)
@@ -152,8 +151,8 @@ def test_spans_of_a_request_and_its_phases(server, config):
 
 def test_the_span_has_the_id_that_calls_upstream_were_told(server, config):
     export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
-    from rockstar_serving.gateway.observer import Observer
-    from rockstar_serving.gateway.observing.spans import Spans
+    from rockstar_serving.gateway.observers import Observer
+    from rockstar_serving.gateway.tracing import Spans
 
     contexts: list[RequestContext] = []
 

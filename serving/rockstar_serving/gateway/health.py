@@ -1,30 +1,35 @@
-"""`/livez`: this process works. `/readyz`: the models answer, and the gateway will stay."""
+"""`/livez`: the process works. `/readyz`: the models answer, and the gateway is not stopping."""
 
 from http import HTTPStatus
 from typing import Any
 
-from flask import jsonify
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from rockstar_client.errors import CallError, NoContractError, NotFoundError
+from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.errors import RETRY_AFTER
 from rockstar_serving.gateway.state import gateway
 from tfs_api.status import Code
 
-# Probes are asked often and usually wait one second: do not outlast several of them.
-_TIMEOUT_S = 2.0
+# Probes are frequent and usually time out after a second: do not let them pile up.
+PROBE_TIMEOUT_S = 2.0
+
+_blueprint = Blueprint("ops", __name__)
 
 
+@_blueprint.get("/livez")
 def live() -> ResponseReturnValue:
-    """Answers as long as the process can."""
+    """Responds as long as the process can."""
     return jsonify(status="alive")
 
 
+@_blueprint.get("/readyz")
 def ready() -> ResponseReturnValue:
-    """Asks each model for its contract, which only a loaded model answers.
+    """Asks each model for its contract, which only a loaded model returns.
 
-    A model of which every version has failed to load is reported, but only where all models are
-    required does it keep the gateway from being ready: no other model would answer the sooner.
+    A model of which all versions have failed to load is reported. It keeps the gateway from being
+    ready only if all models are required: otherwise the other models could not be used.
     """
     if gateway().stopping():
         return jsonify(status="stopping"), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER
@@ -35,7 +40,7 @@ def ready() -> ResponseReturnValue:
 
 
 def are_ready(models: dict[str, dict[str, Any]]) -> bool:
-    """Whether a gateway with models of these states can be sent requests."""
+    """Whether a gateway whose models have these states is ready."""
     states = models.values()
     if gateway().config.require_all_models:
         return all(state["ready"] for state in states)
@@ -44,25 +49,29 @@ def are_ready(models: dict[str, dict[str, Any]]) -> bool:
 
 
 def probe(model: str) -> dict[str, Any]:
-    """Whether a model answers, and why not."""
+    """The state of a model: whether it is ready, and if not, why."""
     backend = gateway().backend
     try:
-        return {"ready": True, "version": backend.contract(model, timeout=_TIMEOUT_S).version}
+        return {"ready": True, "version": backend.contract(model, timeout=PROBE_TIMEOUT_S).version}
     except NoContractError:
-        # It is loaded: it knows its signatures.
+        # It is loaded: its signatures are known.
         return {"ready": True, "contract": False}
     except NotFoundError:
         pass
     except CallError as error:
         return {"ready": False, "reason": error.code.name}
     try:
-        states = backend.status(model, timeout=_TIMEOUT_S)
+        states = backend.status(model, timeout=PROBE_TIMEOUT_S)
     except NotFoundError:
         states = []
     except CallError as error:
         return {"ready": False, "reason": error.code.name}
-    followed = bool(gateway().config.models_config)  # then nothing else will bring it
+    # Where a models.config is followed, nothing else will load the model.
+    followed = bool(gateway().config.models_config)
     errors = [f"version {state.version}: {state.error}" for state in states if state.error]
     if errors and all(state.state == "END" for state in states):
         return {"ready": False, "reason": "; ".join(errors), "failed": True}
     return {"ready": False, "reason": Code.NOT_FOUND.name} | ({"failed": True} if followed else {})
+
+
+API = Api("ops", _blueprint, open=True)

@@ -1,7 +1,6 @@
-"""Copies of requests to another version, whose answers are compared and thrown away.
+"""Copies of requests to another version, whose answers are compared and discarded.
 
-Nobody waits for them: they are made by one thread, and where it has too much to do already, a copy
-is not made.
+One background thread makes them. If its queue is full, the copy is dropped.
 """
 
 import logging
@@ -15,19 +14,19 @@ from numpy.typing import NDArray
 
 from rockstar_client.errors import CallError
 from rockstar_contract.errors import InvalidInputError
-from rockstar_serving.gateway.observer import Comparison, Observer
+from rockstar_serving.gateway.observers import Comparison, Observer
 from tfs_api.status import Code
 
-# Copies that wait; each holds the inputs of a request.
+# Size of the queue; each entry holds the inputs of a request.
 WAITING = 16
-# Seconds that a copy may take.
+# Timeout of a copy.
 TIMEOUT_S = 10.0
 
 log = logging.getLogger(__name__)
 
 
 class Shadows:
-    """Makes copies; thread-safe."""
+    """The queue and thread of copies; thread-safe."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
@@ -36,7 +35,7 @@ class Shadows:
         self._thread: threading.Thread | None = None
 
     def offer(self, model: str, copy: Callable[[], Comparison]) -> None:
-        """Have a copy made and compared, some time, unless there are too many already."""
+        """Queue a copy, or drop it if the queue is full."""
         try:
             self._waiting.put_nowait((model, copy))
         except queue.Full:
@@ -67,8 +66,8 @@ def compare(
 ) -> Comparison:
     """Compare two answers to the same inputs, row by row.
 
-    Rows of numbers with several columns agree where the largest is at the same place, others where
-    they are equal or, for floating-point numbers, within one part in a hundred.
+    Rows of several floating-point columns agree if their largest value is in the same column. Other
+    rows agree if they are equal; floating-point numbers may differ by one percent.
     """
     arrays = {
         name: (np.atleast_1d(array), np.atleast_1d(other[name]))
@@ -88,7 +87,7 @@ def compare(
 
 
 def _agreement(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.bool_]:
-    """For each row whether it agrees."""
+    """Whether each row agrees, [rows]."""
     if one.dtype.kind == "f" and one.ndim == 2 and one.shape[1] > 1:
         equal = np.equal(one.argmax(axis=1), two.argmax(axis=1))
     else:

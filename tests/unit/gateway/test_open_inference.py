@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rockstar_contract.errors import InvalidInputError
-from rockstar_serving.gateway.oip import tensors
-from rockstar_serving.gateway.oip.infer import HEADER_LENGTH
+from rockstar_serving.gateway import open_inference_tensors as tensors
+from rockstar_serving.gateway.open_inference import HEADER_LENGTH
 from tfs_api import open_inference
 
 IMAGE = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8, 1)

@@ -1,44 +1,49 @@
-"""Counts what happens in a gateway.
+"""Prometheus metrics, and `GET /metrics`.
 
-| metric | labels | what |
+| metric | labels | meaning |
 | --- | --- | --- |
 | rockstar_requests_total | model, version, route, status | answered requests |
 | rockstar_request_seconds | model, route | from the first byte read to the answer |
 | rockstar_phase_seconds | model, phase | preprocess, upstream, postprocess |
 | rockstar_upstream_seconds | model, method, code | calls to the model server |
 | rockstar_batch_rows | model | examples in one Predict |
-| rockstar_joined_requests | model | requests that went upstream together |
-| rockstar_requests_in_flight | | requests that the gateway holds |
-| rockstar_refused_total | reason | refused before anything was done: queue, key, rate, circuit |
+| rockstar_joined_requests | model | requests in one upstream call |
+| rockstar_requests_in_flight | | requests in the gateway, waiting ones included |
+| rockstar_refused_total | reason | rejected before any work: queue, key, rate, circuit |
 | rockstar_predictions_total | model, version, label | answers by label |
-| rockstar_shadowed_total | model, code | copies of requests to shadows, by what became of them |
+| rockstar_shadowed_total | model, code | copies of requests to shadows, by result |
 | rockstar_shadow_rows_total | model, agreed | examples compared with a shadow's answer |
 | rockstar_input_drift | model, version | population stability index of recent inputs |
 | rockstar_label_drift | model, version | of recent answers |
 """
 
+import os
 import time
 from collections.abc import Callable
 from functools import cache
 from typing import Literal
 
-from flask import request
+from flask import Blueprint, Response, current_app, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from rockstar_client.predictor import Predicted
+from rockstar_serving.gateway import shared_counts
+from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.context import RequestContext
-from rockstar_serving.gateway.observer import Call, Comparison, Observer
-from rockstar_serving.gateway.observing.drift import Drift
+from rockstar_serving.gateway.drift import Drift
+from rockstar_serving.gateway.observers import Call, Comparison, Observer
 from rockstar_serving.gateway.state import ServedModels
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-# Names that callers make up must not become time series.
+# For models and paths that do not exist: callers must not be able to create time series.
 OTHER = "other"
 
 
 class _Factory:
-    """Makes metrics that remember what labels() gave: it takes longer than counting does."""
+    """Creates metrics whose labels() is cached: the lookup takes longer than counting."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -53,7 +58,7 @@ class _Factory:
         return cache(Histogram(name, text, labels, buckets=buckets, registry=registry).labels)
 
     def drift(self, name: str, text: str) -> Callable[..., Gauge]:
-        # Of several workers the gravest counts: each sees its own share of the examples.
+        # Each worker sees its own share of the examples; the largest value counts.
         gauge = Gauge(
             f"rockstar_{name}",
             text,
@@ -110,7 +115,7 @@ class MetricsObserver(Observer):
         )
 
     def forget(self, model: str) -> None:
-        """A model is served no more: another one of its name has other statistics."""
+        """Drop the drift statistics of a removed model: a new one of that name has others."""
         for key in [key for key in self._drifts if key[0] == model]:
             del self._drifts[key]
 
@@ -172,3 +177,22 @@ class MetricsObserver(Observer):
         if context.model in self._served.names or context.version is not None:
             return context.model
         return OTHER if context.model else ""
+
+
+_blueprint = Blueprint("metrics", __name__)
+
+
+@_blueprint.get("/metrics")
+def metrics() -> Response:
+    """The metrics of all workers together, in the format that the scraper accepts."""
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    folder = os.environ.get(shared_counts.VARIABLE)
+    if folder is None:
+        return Response(encode(current_app.extensions["metrics"]), content_type=content_type)
+    registry = CollectorRegistry()
+    with shared_counts.reading(folder):
+        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        return Response(encode(registry), content_type=content_type)
+
+
+API = Api("metrics", _blueprint, open=True)

@@ -4,8 +4,8 @@ import pytest
 from click.testing import CliRunner
 
 from rockstar_cli.__main__ import cli
-from rockstar_serving.gateway.traffic import routes
-from rockstar_serving.gateway.traffic.routes import (
+from rockstar_serving.gateway import routes_file
+from rockstar_serving.gateway.routes_file import (
     Alias,
     Arm,
     Route,
@@ -50,8 +50,8 @@ def test_a_whole_file(write):
 
 
 def test_the_example_in_the_documentation_is_valid(write):
-    assert routes.__doc__
-    example = routes.__doc__.partition("In TOML:")[2]
+    assert routes_file.__doc__
+    example = routes_file.__doc__.partition("In TOML:")[2]
     assert read_routes(write(example.replace("\n    ", "\n"))).models
 
 

@@ -1,7 +1,7 @@
-"""How far what a model is asked now lies from what it was trained on.
+"""Drift of inputs and predicted labels from the training data.
 
-The measure is the population stability index over shares of a histogram: the sum of
-(now - then) * ln(now / then). A common reading: under 0.1 is stable, above 0.25 has changed.
+Measured by the population stability index over the bins of a histogram, the sum of
+(now - then) * ln(now / then). As a rule of thumb, below 0.1 is stable and above 0.25 has changed.
 """
 
 import threading
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from rockstar_contract.contract import Contract, ImageInput
 
-# Examples that a judgement is of: the last one to two halves of the window.
+# The index covers the last one to two half windows of examples.
 _HALF_WINDOW = 500
-# After so many it is judged; with fewer, chance alone would look like drift.
+# Examples between updates; with fewer, chance alone would look like drift.
 LEAST_EXAMPLES = 100
-# Examples that are counted together: one by one would take several times as long.
+# Examples are counted in groups: one by one would take several times as long.
 _STEP = 20
-# Instead of an empty bin, whose logarithm has no value.
+# Replaces an empty bin, which has no logarithm.
 _FLOOR = 1e-4
 
 
 def population_stability(expected: NDArray[Any], counts: NDArray[Any]) -> float:
-    """The index of counts against expected shares, both [bins]; 0 is the same distribution."""
+    """Population stability index of counts [bins] against expected shares [bins]; 0 if equal."""
     then = np.maximum(expected, _FLOOR)
     now = np.maximum(counts / counts.sum(), _FLOOR)
     return float(np.sum((now - then) * np.log(now / then)))
@@ -32,7 +32,7 @@ def population_stability(expected: NDArray[Any], counts: NDArray[Any]) -> float:
 
 @dataclass
 class _Counts:
-    """Of some examples: how many values fell into each bin, and how many answers on each label."""
+    """Histograms of a number of examples: values by bin, answers by label."""
 
     examples: int
     values: NDArray[np.intp]
@@ -51,8 +51,8 @@ class Indices:
     """Population stability indices of recent examples.
 
     Attributes:
-        inputs: of the values of the inputs.
-        labels: of the answered labels; None where a model has none.
+        inputs: of the input values.
+        labels: of the predicted labels; None for a model without labels.
     """
 
     inputs: float
@@ -60,10 +60,7 @@ class Indices:
 
 
 class Drift:
-    """Of one version of a model: its recent inputs and answers against its contract's statistics.
-
-    Safe in several threads.
-    """
+    """Compares recent inputs and answers with a contract's statistics; thread-safe."""
 
     def __init__(self, contract: Contract) -> None:
         (_, statistics), spec = contract.training_data, contract.input
@@ -75,18 +72,22 @@ class Drift:
             self._low, high = statistics.minimum, statistics.maximum
         self._scale = len(self._values) / ((high - self._low) or 1.0)
         self._lock = threading.Lock()
-        self._before, self._now = self._none(), self._none()
-        # Examples that were counted since the last judgement.
-        self._unjudged = 0
-        # Inputs and outputs that are not counted yet, and how many examples they are.
+        self._before, self._now = self._empty(), self._empty()
+        # Examples counted since the last update.
+        self._new = 0
+        # Batches not counted yet, and their number of examples.
         self._waiting: list[tuple[NDArray[Any], NDArray[Any]]] = []
         self._examples = 0
 
     def observe(self, inputs: NDArray[Any], outputs: NDArray[Any]) -> Indices | None:
-        """Note a batch: float32 [n, *shape] and what the model answered, [n, width].
+        """Add a batch.
+
+        Args:
+            inputs: float32 [n, *shape].
+            outputs: the model's answers [n, width].
 
         Returns:
-            The indices, now and then; None in between, and until there are enough examples.
+            The indices, once every LEAST_EXAMPLES examples; None in between.
         """
         with self._lock:
             self._waiting.append((inputs, outputs))
@@ -97,17 +98,20 @@ class Drift:
         seen = self._counted(batches)
         with self._lock:
             if self._now.examples >= _HALF_WINDOW:
-                self._before, self._now = self._now, self._none()
+                self._before, self._now = self._now, self._empty()
             self._now = self._now.add(seen)
-            self._unjudged += seen.examples
-            if self._unjudged < LEAST_EXAMPLES:
+            self._new += seen.examples
+            if self._new < LEAST_EXAMPLES:
                 return None
-            self._unjudged = 0
+            self._new = 0
             recent = self._before.add(self._now)
-        return self._indices(recent)
+        return Indices(
+            population_stability(self._values, recent.values),
+            population_stability(self._labels, recent.labels) if len(self._labels) else None,
+        )
 
     def _counted(self, batches: list[tuple[NDArray[Any], NDArray[Any]]]) -> _Counts:
-        seen = self._none()
+        seen = self._empty()
         seen.examples = sum(len(inputs) for inputs, _ in batches)
         values = np.concatenate([inputs.ravel() for inputs, _ in batches])
         bins = ((values - self._low) * self._scale).astype(np.intp)
@@ -118,12 +122,6 @@ class Drift:
             seen.labels = np.bincount(answers, minlength=len(self._labels))
         return seen
 
-    def _indices(self, recent: _Counts) -> Indices:
-        inputs = population_stability(self._values, recent.values)
-        if not len(self._labels):
-            return Indices(inputs, None)
-        return Indices(inputs, population_stability(self._labels, recent.labels))
-
-    def _none(self) -> _Counts:
+    def _empty(self) -> _Counts:
         values, labels = (np.zeros(len(bins), np.intp) for bins in (self._values, self._labels))
         return _Counts(0, values, labels)

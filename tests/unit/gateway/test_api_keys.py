@@ -2,8 +2,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rockstar_serving.gateway.traffic import rates
-from rockstar_serving.gateway.traffic.rates import Buckets, Rate
+from rockstar_serving.gateway import api_keys
+from rockstar_serving.gateway.api_keys import Buckets, Rate
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def clock(monkeypatch):
     class Clock:
         now = 1000.0
 
-    monkeypatch.setattr(rates.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(api_keys.time, "monotonic", lambda: Clock.now)
     return Clock
 
 

@@ -10,12 +10,12 @@ from click.testing import CliRunner
 
 from rockstar_cli.__main__ import cli
 from rockstar_client.errors import call_error
+from rockstar_serving.gateway import shadowing
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.observer import Comparison, Observer
-from rockstar_serving.gateway.traffic import shadowing
-from rockstar_serving.gateway.traffic.routes import Arm
-from rockstar_serving.gateway.traffic.routing import _at, _place
-from rockstar_serving.gateway.traffic.shadowing import compare
+from rockstar_serving.gateway.observers import Comparison, Observer
+from rockstar_serving.gateway.routes_file import Arm
+from rockstar_serving.gateway.routing import _at, _place
+from rockstar_serving.gateway.shadowing import compare
 from tests.contracts import LABELS, make_contract
 from tests.images import png, stroke
 from tests.waiting import until

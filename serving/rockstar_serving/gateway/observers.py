@@ -1,0 +1,317 @@
+"""Observers of gateway events: the interface, the access log and the payload log.
+
+Metrics and tracing are observers with files of their own.
+"""
+
+import hashlib
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import msgspec
+import numpy as np
+from flask import request
+
+from rockstar_client.predictor import Predicted
+from rockstar_contract.tensor_inputs import to_json
+from rockstar_serving.gateway.context import RequestContext
+from rockstar_serving.gateway.settings import GatewayConfig
+from tfs_api.status import Code
+
+# Shortest time between two lines of a rate-limited logger, in seconds.
+LOG_INTERVAL_S = 5.0
+# APIs that are called so often that success is not worth a log line.
+_QUIET = frozenset({"ops", "metrics", "oip-health", "pages"})
+
+log = logging.getLogger(__name__)
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call to the model server.
+
+    Attributes:
+        method: of the backend, such as "predict" or "contract".
+        model: name.
+        rows: number of examples; 0 if the method takes none.
+        seconds: duration.
+        code: OK, or the error.
+    """
+
+    method: str
+    model: str
+    rows: int
+    seconds: float
+    code: Code
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answers of two versions to the same inputs.
+
+    Attributes:
+        model: name.
+        code: OK if they were compared; RESOURCE_EXHAUSTED if there was no capacity for the copy;
+            FAILED_PRECONDITION if they cannot be compared; else the copy's error.
+        rows: number of rows compared.
+        agreed: number of rows that agree.
+        difference: largest difference between two numbers.
+    """
+
+    model: str
+    code: Code
+    rows: int = 0
+    agreed: int = 0
+    difference: float = 0.0
+
+
+class Observer:
+    """Base class of observers; override the events of interest.
+
+    Called in the threads that serve requests: be quick and thread-safe. Exceptions are logged and
+    do not affect the request.
+    """
+
+    def answered(self, context: RequestContext, status: int) -> None:
+        """A request was answered, successfully or with an error; runs in its Flask context."""
+
+    def called(self, call: Call) -> None:
+        """The model server was called."""
+
+    def joined(self, model: str, requests: int) -> None:
+        """Several requests go to the model server in one call; `called` follows."""
+
+    def predicted(self, model: str, predicted: Predicted) -> None:
+        """A model with a contract predicted."""
+
+    def judged(
+        self, context: RequestContext, examples: Sequence[Any], predicted: Predicted
+    ) -> None:
+        """The examples of a request, as they were sent, were predicted."""
+
+    def shadowed(self, comparison: Comparison) -> None:
+        """A copy of a request was compared, or could not be made."""
+
+    def in_flight(self, requests: int) -> None:
+        """The number of requests in this worker changed; waiting ones count."""
+
+    def refused(self, why: Literal["queue", "key", "rate", "circuit"], requests: int = 1) -> None:
+        """Requests were rejected before any work was done."""
+
+
+class Observers(Observer):
+    """Forwards every event to several observers."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        # By event, the methods that override it.
+        self._methods = {
+            event: [
+                getattr(observer, event)
+                for observer in observers
+                if getattr(type(observer), event) is not getattr(Observer, event)
+            ]
+            for event in vars(Observer)
+            if not event.startswith("_")
+        }
+
+    def answered(self, context: RequestContext, status: int) -> None:
+        """See Observer."""
+        self._notify("answered", context, status)
+
+    def called(self, call: Call) -> None:
+        """See Observer."""
+        self._notify("called", call)
+
+    def joined(self, model: str, requests: int) -> None:
+        """See Observer."""
+        self._notify("joined", model, requests)
+
+    def predicted(self, model: str, predicted: Predicted) -> None:
+        """See Observer."""
+        self._notify("predicted", model, predicted)
+
+    def judged(
+        self, context: RequestContext, examples: Sequence[Any], predicted: Predicted
+    ) -> None:
+        """See Observer."""
+        self._notify("judged", context, examples, predicted)
+
+    def shadowed(self, comparison: Comparison) -> None:
+        """See Observer."""
+        self._notify("shadowed", comparison)
+
+    def in_flight(self, requests: int) -> None:
+        """See Observer."""
+        self._notify("in_flight", requests)
+
+    def refused(self, why: Literal["queue", "key", "rate", "circuit"], requests: int = 1) -> None:
+        """See Observer."""
+        self._notify("refused", why, requests)
+
+    def _notify(self, event: str, *arguments: object) -> None:
+        for method in self._methods[event]:
+            try:
+                method(*arguments)
+            except Exception:
+                log.exception("%s could not take note of %s", type(method.__self__).__name__, event)
+
+
+def observers_for(config: GatewayConfig) -> list[Observer]:
+    """The observers that the settings enable; call it in the process that serves."""
+    observers: list[Observer] = []
+    if config.access_log:
+        observers.append(AccessLog(_QUIET))
+    if config.payload_log:
+        observers.append(PayloadLog(Path(config.payload_log), config.payload_share))
+    if config.tracing:
+        # OpenTelemetry is an optional extra.
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        from rockstar_serving.gateway.tracing import Spans
+
+        observers.append(Spans(OTLPSpanExporter()))
+    return observers
+
+
+class RateLimitedLogger:
+    """Logs warnings of one kind at most every LOG_INTERVAL_S seconds; thread-safe."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._next = 0.0
+        self._suppressed = 0
+
+    def warn(
+        self, text: str, *arguments: object, extra: Mapping[str, object] | None = None
+    ) -> None:
+        """Log a warning, or count it as suppressed; the arguments are those of loggers."""
+        with self._lock:
+            if time.monotonic() < self._next:
+                self._suppressed += 1
+                return
+            self._next = time.monotonic() + LOG_INTERVAL_S
+            suppressed, self._suppressed = self._suppressed, 0
+        more = f" (and {suppressed} more like it before)" if suppressed else ""
+        self._log.warning(text + more, *arguments, extra=extra)
+
+
+class AccessLog(Observer):
+    """Logs each answered request; the JSON format has all fields, the text format a few.
+
+    Probes and scrapes are logged only when they fail, and rate-limited.
+    """
+
+    def __init__(self, quiet: frozenset[str]) -> None:
+        """Create the log.
+
+        Args:
+            quiet: names of APIs whose successful requests are not logged.
+        """
+        self._quiet = quiet
+        self._failed_probes = RateLimitedLogger(log)
+
+    def answered(self, context: RequestContext, status: int) -> None:
+        """See Observer."""
+        quiet = context.api in self._quiet
+        if quiet and status < 500:
+            return
+        milliseconds = round((time.monotonic() - context.started) * 1000, 3)
+        method, path = request.method, request.path
+        fields = {
+            "request_id": context.request_id,
+            "trace_id": context.trace.trace_id,
+            "method": method,
+            "path": path,
+            "status": status,
+            "milliseconds": milliseconds,
+            **{
+                f"{name}_milliseconds": round(1000 * spent, 3)
+                for name, spent in context.spent().items()
+            },
+            "api": context.api,
+            "model": context.model,
+            "version": context.version,
+            "instances": context.instances,
+            "caller": context.caller,
+            "remote_address": request.remote_addr,
+        }
+        text = "%s %s %d %.1f ms %s"
+        # No line breaks or terminal sequences in the log.
+        safe = path if path.isprintable() else quote(path)
+        arguments = (method, safe, status, milliseconds, context.request_id)
+        if quiet:
+            self._failed_probes.warn(text, *arguments, extra=fields)
+        else:
+            level = logging.WARNING if status >= 500 else logging.INFO
+            log.log(level, text, *arguments, extra=fields)
+
+
+class PayloadLog(Observer):
+    """Appends a sample of requests and answers to a file, one JSON object per line.
+
+    Images and arrays are recorded as SHA-256 hashes, rows of tables as they were sent. The file may
+    be rotated, and several workers may share it.
+    """
+
+    def __init__(self, path: Path, share: float) -> None:
+        """Create the log.
+
+        Args:
+            path: of the file; created readable by its owner only.
+            share: of the requests, 0 to 1.
+        """
+        self._path = path
+        self._share = share
+
+    def judged(
+        self, context: RequestContext, examples: Sequence[Any], predicted: Predicted
+    ) -> None:
+        """See Observer."""
+        if random.random() >= self._share:  # noqa: S311 (a sample, no secret)
+            return
+        contract = predicted.contract
+        document = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "request_id": context.request_id,
+            "model": contract.model,
+            "version": contract.version,
+            "examples": [_payload(example) for example in examples],
+            "answers": _answers(predicted),
+        }
+        # Opened for each sample so that the file can be rotated; a single append is atomic.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with open(descriptor, "wb", buffering=0) as file:
+            file.write(msgspec.json.encode(document) + b"\n")
+
+
+def _payload(example: Any) -> Any:
+    if isinstance(example, bytes):
+        return {"sha256": hashlib.sha256(example).hexdigest(), "bytes": len(example)}
+    if isinstance(example, dict):
+        return example
+    if isinstance(example, Exception):
+        return {"error": str(example)}
+    content = np.ascontiguousarray(example)
+    return {"sha256": hashlib.sha256(content.tobytes()).hexdigest(), "shape": list(content.shape)}
+
+
+def _answers(predicted: Predicted) -> list[Any]:
+    labels, outputs = predicted.contract.labels, predicted.outputs
+    if predicted.named:
+        columns = {name: to_json(array) for name, array in predicted.named.items()}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if not labels:
+        return [{"value": value} for value in outputs[:, 0].tolist()]
+    best = outputs.argmax(axis=1)
+    return [
+        {"label": labels[index], "score": float(row[index])}
+        for index, row in zip(best, outputs, strict=True)
+    ]

@@ -1,1 +1,0 @@
-"""What is told of requests: log lines, samples of payloads, spans, drift."""

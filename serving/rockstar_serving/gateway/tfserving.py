@@ -1,0 +1,277 @@
+"""`/v1/…`: TensorFlow Serving's REST API.
+
+Requests are parsed and responses written with the embedded model server's code; in between they go
+upstream like any other request.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from flask import Blueprint, Response, current_app, request
+from flask.blueprints import BlueprintSetupState
+from numpy.typing import NDArray
+
+from rockstar_client.errors import CallError, InvalidRequestError
+from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.body import whole_body
+from rockstar_serving.gateway.context import context
+from rockstar_serving.gateway.errors import Problem, ProblemError
+from rockstar_serving.gateway.state import gateway
+from tfs_api import json_response, json_results, json_tensors
+from tfs_api.json_examples import parse_request
+from tfs_api.json_tensors import JsonRequest
+from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
+from tfs_api.messages.prediction_pb2 import SignatureDefMap
+from tfs_api.model_ref import ModelRef
+from tfs_api.rest_answers import VersionState, error_json, metadata_json, status_json
+from tfs_api.rest_routes import Action, Route, path_of, route
+from tfs_api.signature import DEFAULT_SIGNATURE, Signature, signature_of
+from tfs_api.status import HTTP_STATUS, StatusError
+
+_EXTENSION = "tfserving"
+# Far more names than are in use at a time; versions come and go.
+_MAX_REMEMBERED = 1024
+
+Outputs = Mapping[str, NDArray[Any]]
+Found = TypeVar("Found", ClassificationResponse, RegressionResponse)
+
+_blueprint = Blueprint("tfserving", __name__)
+
+
+@_blueprint.url_value_preprocessor
+def _find_model(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Replace the URL's variables by the parsed route.
+
+    `asked` is the route and `model` its model, as for all routes of the gateway. An invalid request
+    has `refused` instead, its error.
+    """
+    if values is None:
+        return
+    values.clear()
+    # TensorFlow Serving's patterns match the URL as it was sent.
+    sent = request.environ.get("RAW_URI") or request.environ["REQUEST_URI"]
+    path, root = path_of(sent), request.environ.get("SCRIPT_NAME", "")
+    if root and path.startswith(f"{root}/"):
+        path = path[len(root) :]
+    try:
+        asked = route(request.method, path)
+    except StatusError as error:
+        values["refused"] = error
+    else:
+        values |= {"asked": asked, "model": asked.ref.name}
+
+
+def respond(
+    asked: Route | None = None, model: str = "", refused: StatusError | None = None
+) -> Response:
+    """Handle a request; errors have TensorFlow Serving's wording."""
+    context().model = model
+    if request.method == "OPTIONS":
+        response = Response()
+        response.allow.update(("GET", "POST"))
+        return response
+    try:
+        if asked is None:
+            raise refused or AssertionError("_find_model() sets one of the two")
+        return Response(_content(asked), mimetype="application/json")
+    except CallError:
+        raise
+    except StatusError as error:
+        problem = Problem(HTTP_STATUS[error.code], error.message, error.code)
+        raise ProblemError(problem) from error
+
+
+def _content(asked: Route) -> bytes:
+    backend, current, ref = gateway().backend, context(), asked.ref
+    if asked.action is Action.STATUS:
+        states = backend.status(ref.name, ref.version, label=ref.label, timeout=current.time_left())
+        return status_json(VersionState(s.version, s.state, s.code, s.error) for s in states)
+    if asked.action is Action.METADATA:
+        metadata = backend.metadata(
+            ref.name, ref.version, label=ref.label, timeout=current.time_left()
+        )
+        return metadata_json(
+            ref.name, metadata.version, SignatureDefMap(signature_def=metadata.signatures)
+        )
+    with current.phase("preprocess"):
+        body = whole_body()
+    if asked.action is Action.PREDICT:
+        with current.phase("preprocess"):
+            tensors = json_tensors.parse_request(body)
+        outputs = _predict(ref, tensors)
+        with current.phase("postprocess"):
+            return json_response.response(outputs, by_row=tensors.by_row)
+    if asked.action is Action.CLASSIFY:
+        classified = _call_with_examples(backend.classify, ref, body)
+        with current.phase("postprocess"):
+            rows = [example.classes for example in classified.result.classifications]
+            current.instances = len(rows)
+            scores = np.array([[each.score for each in row] for row in rows], np.float32)
+            labels = [[each.label for each in row] for row in rows]
+            return json_results.classification(labels, scores)
+    regressed = _call_with_examples(backend.regress, ref, body)
+    with current.phase("postprocess"):
+        values = np.array([each.value for each in regressed.result.regressions], np.float32)
+        current.instances = len(values)
+        return json_results.regression(values)
+
+
+def _call_with_examples(call: Callable[..., Found], ref: ModelRef, body: bytes) -> Found:
+    current = context()
+    with current.phase("preprocess"):
+        asked = parse_request(body)
+    found = call(
+        ref.name,
+        asked.input,
+        version=ref.version,
+        label=ref.label,
+        signature=asked.signature_name,
+        timeout=current.time_left(),
+    )
+    current.version = found.model_spec.version.value
+    return found
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The signatures of a version by name."""
+
+    version: int
+    signatures: Mapping[str, Signature]
+
+
+class _SignatureCache:
+    """The signatures of models, so that a request is usually one call upstream; thread-safe.
+
+    How JSON is read depends on the signature. A name without a version number may come to mean
+    another version, so an entry may be outdated; the version that answers shows it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[ModelRef, _Known] = {}
+
+    def lookup(self, ref: ModelRef) -> _Known | None:
+        """The signatures last seen for a name."""
+        return self._known.get(ref)
+
+    def read(self, ref: ModelRef) -> _Known:
+        """Ask the model server.
+
+        Raises:
+            CallError: the call failed.
+        """
+        found = gateway().backend.metadata(
+            ref.name, ref.version, label=ref.label, timeout=context().time_left()
+        )
+        by_name = {name: signature_of(message) for name, message in found.signatures.items()}
+        known = _Known(found.version, by_name)
+        if len(self._known) >= _MAX_REMEMBERED:
+            self._known.clear()
+        self._known[ref] = self._known[ModelRef(ref.name, known.version)] = known
+        return known
+
+    def of_version(self, ref: ModelRef, version: int) -> _Known:
+        """The signatures of the version that answered for a name; stored for the next request.
+
+        Raises:
+            CallError: the call failed.
+        """
+        exact = ModelRef(ref.name, version)
+        known = self._known[ref] = self._known.get(exact) or self.read(exact)
+        return known
+
+
+@_blueprint.record
+def _create_cache(setup: BlueprintSetupState) -> None:
+    setup.app.extensions[_EXTENSION] = _SignatureCache()
+
+
+def _predict(ref: ModelRef, asked: JsonRequest) -> Outputs:
+    """Predict; the outputs by name.
+
+    Raises:
+        StatusError: the request does not match the signature, or an error of the model server.
+    """
+    cache: _SignatureCache = current_app.extensions[_EXTENSION]
+    name = asked.signature_name or DEFAULT_SIGNATURE
+    known = cache.lookup(ref)
+    if known is not None:
+        try:
+            return _predict_as(ref, asked, known, cache)
+        except StatusError as error:
+            if isinstance(error, CallError) and not isinstance(error, InvalidRequestError):
+                raise
+            # The request may match a signature that the model has by now.
+            remembered, known = known, cache.read(ref)
+            if _input_dtypes(known, name) == _input_dtypes(remembered, name):
+                raise
+    return _predict_as(ref, asked, known or cache.read(ref), cache)
+
+
+def _predict_as(
+    ref: ModelRef, asked: JsonRequest, known: _Known, cache: _SignatureCache
+) -> Outputs:
+    """Predict with the JSON read for known signatures, and once more if the version has others."""
+    current, name = context(), asked.signature_name or DEFAULT_SIGNATURE
+    while True:
+        if name not in known.signatures:
+            raise json_tensors.signature_not_found(name)
+        with current.phase("preprocess"):
+            feeds = json_tensors.feeds(asked, known.signatures[name])
+        current.instances = max((len(a) for a in feeds.values() if np.ndim(a)), default=1)
+        response = gateway().backend.predict(
+            ref.name,
+            feeds,
+            version=ref.version,
+            label=ref.label,
+            signature=name,
+            timeout=current.time_left(),
+        )
+        if response.version in (known.version, ref.version):
+            return response.outputs
+        other = cache.of_version(ref, response.version)
+        if _input_dtypes(other, name) == _input_dtypes(known, name):
+            return response.outputs
+        # Another version accepted the feeds, but would have read the JSON differently.
+        ref, known = ModelRef(ref.name, other.version), other
+
+
+def _input_dtypes(known: _Known, name: str) -> Mapping[str, np.dtype[Any]] | None:
+    """What the reading of JSON depends on."""
+    signature = known.signatures.get(name)
+    if signature is None:
+        return None
+    return {name: spec.dtype for name, spec in signature.inputs.items()}
+
+
+def _render(problem: Problem) -> Response:
+    return Response(error_json(problem.text), mimetype="application/json")
+
+
+def _add_routes() -> None:
+    # All routes lead to one view: these patterns name them for metrics and the OpenAPI document.
+    by_method: list[tuple[str, list[str]]] = []
+    for model in (
+        "/v1/models/<model>",
+        "/v1/models/<model>/versions/<version>",
+        "/v1/models/<model>/labels/<label>",
+    ):
+        by_method += [(f"{model}:{verb}", ["POST"]) for verb in ("predict", "classify", "regress")]
+        by_method += [(model, ["GET"]), (f"{model}/metadata", ["GET"])]
+    # The rest is up to TensorFlow Serving's patterns, which ignore case.
+    methods = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"]
+    by_method += [(path, methods) for path in ("/v1/", "/v1/<path:path>", "/V1/<path:path>")]
+    for path, allowed in by_method:
+        _blueprint.add_url_rule(
+            path,
+            view_func=respond,
+            methods=allowed,
+            provide_automatic_options=False,
+            strict_slashes=False,
+        )
+
+
+_add_routes()
+API = Api("tfserving", _blueprint, render=_render, prefix="/v1/", relays=True)

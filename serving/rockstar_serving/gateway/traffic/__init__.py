@@ -1,1 +1,0 @@
-"""Which requests are let in, and where they go."""
