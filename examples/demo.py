@@ -91,7 +91,7 @@ def service(
 ) -> Iterator[tuple[Addresses, "subprocess.Popen[str]"]]:
     """`rockstar serve` as a user would start it, its log in a file; stopped at the end."""
     command = (
-        *("rockstar", "serve", "--json", "--models", str(options.models)),
+        *("rockstar_cli", "serve", "--json", "--models", str(options.models)),
         *("--port", str(options.port), "--grpc-port", str(options.grpc_port)),
         *("--rest-port", str(options.rest_port)),
         *(word for model in options.only for word in ("--model", model)),
