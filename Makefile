@@ -5,7 +5,7 @@ MESSAGES := contract/tfs_api/messages
 IMAGES ?= gateway embedded
 # Variables, because `call` would split them at their commas.
 TRAIN = .[train]
-DEV = .[train,dev,otel]
+DEV = .[train,dev,docs,otel]
 # pip with one line of progress on a terminal, and only its errors elsewhere.
 install = bash -o pipefail -c "$(BIN)/pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt --editable '$(1)' | awk -v tty=$$([ -t 1 ] && echo 1) -f .ci/pip-progress.awk"
 REVISION = $(shell git rev-parse --short HEAD)
@@ -49,10 +49,18 @@ images-test: .venv/dev.stamp  ## build images without Docker and run them (Linux
 bench: .venv/train.stamp  ## measure serving beside other systems, half an hour (ARGS='--quick': minutes)
 	@$(BIN)/python -m benchmarks.serving $(ARGS)
 
-check: .venv/dev.stamp  ## format, lint, types, generated code
+docs: .venv/dev.stamp  ## build the documentation into build/docs/html; warnings are errors
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env --jobs auto -b dirhtml docs build/docs/html
+	@echo "build/docs/html/index.html"
+
+docs-links: .venv/dev.stamp  ## check the links of the documentation to other sites
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b linkcheck docs build/docs/links
+
+check: .venv/dev.stamp  ## format, lint, types, workflows, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/zizmor --offline --quiet .github
 	@rm -rf build/generated && mkdir -p build/generated
 	@$(BIN)/python -m grpc_tools.protoc -I contract --python_out=build/generated --pyi_out=build/generated $(MESSAGES)/*.proto
 	@for f in build/generated/tfs_api/messages/*; do cmp $$f $(MESSAGES)/$$(basename $$f) || { echo "Generated code is stale: make generate"; exit 1; }; done
@@ -70,4 +78,4 @@ lock:  ## pin every dependency again (needs uv)
 clean:  ## remove what was made here
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test versions bench cluster-test tfserving-diff images images-test check format generate lock clean
+.PHONY: help demo test versions bench cluster-test tfserving-diff images images-test docs docs-links check format generate lock clean

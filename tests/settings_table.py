@@ -1,4 +1,4 @@
-"""The gateway's settings as the table in docs/deploy.md: `python -m tests.settings_table` prints it."""
+"""The gateway's settings as the table in docs/settings.md: `python -m tests.settings_table` prints it."""
 
 from collections.abc import Iterator
 

@@ -1,0 +1,93 @@
+"""README, the pages of docs/ and other Markdown files: links, paths and commands exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from rockstar_cli.__main__ import cli
+
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(DOCS.glob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "k8s" / "README.md",
+]
+FOLDERS = (
+    "benchmarks|clients|commandline|contract|docs|examples|k8s|monitoring|serving|tests|training"
+)
+PACKAGES = {
+    "benchmarks": ROOT,
+    "rockstar_client": ROOT / "clients",
+    "rockstar_contract": ROOT / "contract",
+    "rockstar_serving": ROOT / "serving",
+    "rockstar_training": ROOT / "training",
+    "tests": ROOT,
+}
+# Pages whose anchors come into being when the documentation is built.
+GENERATED = {DOCS / "commands.md", DOCS / "http-api.md", DOCS / "changelog.md"}
+each_page = pytest.mark.parametrize(
+    "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
+)
+
+
+def anchors(text: str) -> set[str]:
+    """Where links into a page may point, as GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each).strip().lower().replace(" ", "-") for each in headings}
+
+
+@each_page
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"https?:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        path = (page.parent / file).resolve() if file else page
+        assert path.exists(), target
+        if anchor and path not in GENERATED:
+            assert anchor in anchors(path.read_text()), target
+
+
+@each_page
+def test_named_paths_exist(page):
+    named = re.findall(rf"(?<![\w./-])(?:{FOLDERS})/[\w./-]*\w", page.read_text())
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+
+
+@each_page
+def test_named_modules_exist(page):
+    for name in re.findall(r"\bpython -m ([\w.]+)", page.read_text()):
+        package = name.partition(".")[0]
+        if package in PACKAGES:
+            path = PACKAGES[package].joinpath(*name.split("."))
+            assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), name
+
+
+@each_page
+def test_named_make_targets_exist(page):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"[`\n(]make ([a-z-]+)", page.read_text())) <= targets
+
+
+@each_page
+def test_commands_take_the_options_shown(page):
+    text = page.read_text()
+    blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    shown = [*lines, *re.findall(r"`([^`\n]*)`", text)]
+    for line in shown:
+        match = re.search(r"(?:^|[;&|] |\w=\S* )rockstar ([a-z][a-z-]*)(.*)", line)
+        if not match or match[1] == "model-server":
+            continue
+        context = click.Context(cli)
+        command = cli.get_command(context, match[1])
+        assert command, line
+        options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+        words = shlex.split(match[2].partition(" #")[0].partition("…")[0].replace("'", ""))
+        used = {word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2}
+        assert used <= options | {"--help"}, line
