@@ -15,7 +15,7 @@ from rockstar_serving import logs
 from rockstar_serving.serve_options import ServeOptions, default_workers
 
 if TYPE_CHECKING:
-    from rockstar_serving.model_server.flags.parser import FlagParser
+    from rockstar_serving.model_server.flags import FlagParser
     from rockstar_serving.serve import Addresses
 
 
@@ -134,7 +134,8 @@ class _CommandWithFlags(click.Command):
         """The command's own options and the flags."""
         from click.shell_completion import CompletionItem
 
-        flags = [CompletionItem(name) for name in _parser().names if name.startswith(incomplete)]
+        names = [f"--{name}" for name in _parser().names]
+        flags = [CompletionItem(name) for name in names if name.startswith(incomplete)]
         return [*super().shell_complete(ctx, incomplete), *(flags if incomplete else [])]
 
 
@@ -172,6 +173,6 @@ def _echo_json_addresses(grpc: str | None, rest: str | None) -> None:
 
 
 def _parser() -> "FlagParser":
-    from rockstar_serving.model_server.flags.parser import make_parser
+    from rockstar_serving.model_server.flags import FlagParser
 
-    return make_parser(_PROGRAM)
+    return FlagParser(_PROGRAM)

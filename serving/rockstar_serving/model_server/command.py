@@ -1,25 +1,78 @@
-"""The embedded model server as a process."""
+"""The embedded model server as a process: start, signals, exit status."""
 
+import _thread
+import json
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
 
 from rockstar_serving import logs
-from rockstar_serving.model_server.address_file import write_address_file
 from rockstar_serving.model_server.engines.choice import find_runtimes, in_words
-from rockstar_serving.model_server.flags.logging import log_format
-from rockstar_serving.model_server.flags.parser import PROGRAM, Flags, parse_flags
+from rockstar_serving.model_server.flags import PROGRAM, Flags, log_format, parse_flags
 from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.models.manager import StartError
 from rockstar_serving.model_server.server import ModelServer
-from rockstar_serving.model_server.signals import Signals, exit_now
 
 log = logging.getLogger("rockstar_serving.model_server")  # not "__main__"
 
-
-# Told where gRPC and REST answer, as "host:port"; None where one is off.
+# Receives the addresses of gRPC and REST, as "host:port"; None if off.
 OnReady = Callable[[str | None, str | None], None]
+
+
+class Signals:
+    """Handles SIGTERM and SIGINT: the first stops a running server, the next ends the process."""
+
+    def __init__(self) -> None:
+        # Handlers may use it whatever they interrupt; the lock of an Event could deadlock.
+        self._received: SimpleQueue[int] = SimpleQueue()
+        # Python runs handlers in the main thread, between two bytecodes: a signal just before that
+        # thread blocks would go unnoticed. This pipe gets a byte at once.
+        self._wakeup, pipe = os.pipe()
+        os.set_blocking(pipe, False)
+        signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
+        self._stopping = False
+        self._clean_up: Callable[[], None] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def serving(self, clean_up: Callable[[], None]) -> None:
+        """Let requests finish at the first signal from now on; until now it ends the process.
+
+        Args:
+            clean_up: called before the process ends at once.
+        """
+        self._clean_up = clean_up
+
+    def wait(self) -> None:
+        """Wait for the signal to stop."""
+        while self._received.empty():
+            os.read(self._wakeup, 1)
+        name = signal.Signals(self._received.get()).name
+        log.info("%s: stopping, requests in flight finish", name)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self._clean_up is None or self._stopping:
+            # In a thread: logging here could interrupt a log line that is being written, which
+            # raises an error, and the process would not end.
+            _thread.start_new_thread(self._end, (number, self._stopping))
+        else:
+            self._stopping = True
+            self._received.put(number)
+
+    def _end(self, number: int, again: bool) -> None:
+        name = signal.Signals(number).name
+        if again:
+            log.warning("%s again: stopped at once", name)
+        else:
+            log.info("%s while starting: stopped", name)
+        if self._clean_up is not None:
+            self._clean_up()
+        _exit_now(128 + number if again else 0)
 
 
 def main(
@@ -31,13 +84,13 @@ def main(
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        arguments: the flags; None is those of this process.
-        program: what messages about wrong flags call it.
-        on_ready: called when it answers.
+        arguments: the flags; None: those of this process.
+        program: name of the program in messages about invalid flags.
+        on_ready: called when the server is ready.
 
     Returns:
-        The exit status: 0 after a stop, 1 when it cannot start. Others end the process elsewhere: 2
-        for wrong flags, 128 and the signal's number for a signal while it stops.
+        The exit status: 0 after a stop, 1 if the server cannot start. In other cases the process
+        ends here: with 2 for invalid flags, with 128 and the signal's number for a second signal.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     logs.configure(log_format(arguments), PROGRAM)
@@ -51,15 +104,17 @@ def main(
 
 
 def _serve(flags: Flags, signals: Signals, on_ready: OnReady | None) -> int:
+    def remove_address_file() -> None:
+        if flags.address_file is not None:
+            flags.address_file.unlink(missing_ok=True)
+
     log.info("engine of a version: %s", in_words(flags.options.engine, find_runtimes()))
     server = ModelServer(flags.options)
     server.start()
-    signals.serving(partial(_remove_address_file, flags))
+    signals.serving(remove_address_file)
     if flags.address_file is not None:
         try:
-            write_address_file(
-                flags.address_file, grpc=server.grpc_address, rest=server.rest_address
-            )
+            _write_address_file(flags.address_file, server)
         except OSError as error:
             server.stop(grace=0)
             raise StartError(f"--address_file {flags.address_file}: {error.strerror}") from error
@@ -67,13 +122,22 @@ def _serve(flags: Flags, signals: Signals, on_ready: OnReady | None) -> int:
         on_ready(server.grpc_address, server.rest_address)
     signals.wait()
     finished = server.stop()
-    _remove_address_file(flags)
+    remove_address_file()
     log.info("stopped" if finished else "stopped, though some requests had not finished")
     if not finished:
-        exit_now(0)
+        _exit_now(0)
     return 0
 
 
-def _remove_address_file(flags: Flags) -> None:
-    if flags.address_file is not None:
-        flags.address_file.unlink(missing_ok=True)
+def _write_address_file(path: Path, server: ModelServer) -> None:
+    """Write `{"grpc": "host:port" or null, "rest": …, "pid": …}` in one step."""
+    addresses = {"grpc": server.grpc_address, "rest": server.rest_address, "pid": os.getpid()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(addresses) + "\n")
+    temporary.replace(path)
+
+
+def _exit_now(status: int) -> None:
+    """End the process without waiting for its threads, some of which may never end."""
+    logging.shutdown()
+    os._exit(status)

@@ -12,7 +12,7 @@ from rockstar_serving.model_server import __main__ as program
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.engines import litert
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.flags.parser import parse_flags
+from rockstar_serving.model_server.flags import parse_flags
 from tests.waiting import until
 
 

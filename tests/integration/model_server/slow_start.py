@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 from rockstar_serving.model_server import __main__ as program
-from rockstar_serving.model_server.flags.parser import parse_flags
+from rockstar_serving.model_server.flags import parse_flags
 from rockstar_serving.model_server.models.manager import Manager
 
 

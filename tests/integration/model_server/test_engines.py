@@ -16,7 +16,7 @@ from tests.saved_models import SavedModels, make_examples, make_tf1, make_vocabu
 
 SERVE = """
 import json, sys
-from rockstar_serving.model_server.flags.parser import parse_flags
+from rockstar_serving.model_server.flags import parse_flags
 from rockstar_serving.model_server.server import ModelServer
 import rockstar_serving.model_server.command
 with ModelServer(parse_flags(sys.argv[1:]).options):

@@ -64,12 +64,12 @@ def test_examples_can_be_typed(name, tmp_path, monkeypatch):
 
 
 def test_the_flags_in_the_model_servers_example_are_flags():
-    from rockstar_serving.model_server.flags.parser import make_parser
+    from rockstar_serving.model_server.flags import PROGRAM, FlagParser
 
     command = cli.get_command(click.Context(cli), "model-server")
     assert command is not None
     (line,) = examples(command.epilog or "")
-    _, unknown = make_parser().parse_known_args(shlex.split(line)[1:])
+    _, unknown = FlagParser(PROGRAM).parse_known_args(shlex.split(line)[1:])
     assert unknown == []
 
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[3]
 # A log whose lines are interrupted by a signal while they are written.
 PROGRAM = """
 import io, logging, os, signal, sys
-from rockstar_serving.model_server.signals import Signals
+from rockstar_serving.model_server.command import Signals
 
 class Interrupted(io.RawIOBase):
     def writable(self): return True

@@ -1,1 +1,0 @@
-"""Command line flags, named and written as TensorFlow Serving's: one module for each subject."""
