@@ -20,7 +20,7 @@ from benchmarks.stages import Stages
 from rockstar_serving.model_server import command as program
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.rest_api.channel import Channel
-from tfs_api import json_document, json_response, json_tensors, json_values
+from tfs_api import json_document, json_response, json_tensors
 
 LIBRARY = "JSON library"
 MODEL = "model"
@@ -36,15 +36,13 @@ def main() -> int:
 def _measure(profile: TextIO) -> None:
     stages = Stages()
     stages.wrap(Channel, "handle_read", "receive")
-    # These two do nothing but call simdjson.
-    stages.wrap(json_document, "_parse_quickly", LIBRARY)
-    stages.wrap(json_values, "_buffers", LIBRARY)
+    library = SimpleNamespace(**vars(orjson))
+    stages.wrap(library, "loads", LIBRARY)
+    stages.wrap(library, "dumps", LIBRARY)
+    vars(json_document)["orjson"] = vars(json_response)["orjson"] = library
     stages.wrap(json_tensors, "feeds", "check and cast")
     stages.wrap(LiteRTEngine, "run", MODEL)
     stages.wrap(json_response, "response", "round and frame")
-    writer = SimpleNamespace(**vars(orjson))
-    stages.wrap(writer, "dumps", LIBRARY)
-    vars(json_response)["orjson"] = writer
     stages.wrap(Channel, "write_soon", "send")
     _by_request(stages, profile)
 

@@ -30,7 +30,6 @@ _EXTRAS = {
     "matplotlib": "train",
     "opentelemetry": "otel",
     "pyarrow": "parquet",
-    "simdjson": "serve",
     "sklearn": "train",
     "tensorflow": "train",
     "tensorflow_serving": "train",

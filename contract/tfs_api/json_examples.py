@@ -13,9 +13,7 @@ values of one kind:
 from dataclasses import dataclass
 from typing import Any
 
-from tfs_api.json_check import invalid, read_bytes, show, type_name
-from tfs_api.json_document import is_list, is_object, parse, plain
-from tfs_api.json_values import is_base64
+from tfs_api.json_document import invalid, is_base64, parse, show, to_bytes, type_name
 from tfs_api.messages.example_pb2 import Example, Feature
 from tfs_api.messages.inference_pb2 import ExampleList, ExampleListWithContext, Input
 from tfs_api.status import StatusError
@@ -28,7 +26,7 @@ class ExamplesRequest:
     """The body of a classify or regress request.
 
     Attributes:
-        signature_name: "" where none is given.
+        signature_name: "" if none is given.
         input: what a gRPC request would hold.
     """
 
@@ -40,17 +38,11 @@ def parse_request(body: bytes | memoryview) -> ExamplesRequest:
     """Read the body of a classify or regress request.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, not JSON, without a list of examples, or with a feature that
-            is none.
+        StatusError: INVALID_ARGUMENT, not JSON, without a list of examples, or with a value that is
+            not a feature.
     """
-    try:
-        return _request(parse(body))
-    except RecursionError as error:
-        raise invalid("JSON Parse error: Nested too deeply at offset: 0") from error
-
-
-def _request(document: Any) -> ExamplesRequest:
-    if not is_object(document):
+    document = parse(body)
+    if not isinstance(document, dict):
         raise _malformed(document, "Is not object")
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -63,27 +55,22 @@ def _request(document: Any) -> ExamplesRequest:
         # gRPC cannot ask for it.
         text = f"Serving signature name: {show(name)} not found in signature def"
         raise invalid(text) from error
-    context = _example(plain(document["context"])) if "context" in document else None
-    examples = [_example(value) for value in _listed(document)]
+    context = _example(document["context"]) if "context" in document else None
+    if "examples" not in document:
+        # TensorFlow Serving says classify for regress, too.
+        raise _malformed(
+            document, "When method is classify, key 'examples' is expected and was not found"
+        )
+    listed = document["examples"]
+    if not isinstance(listed, list):
+        raise _malformed(document, "Expecting 'examples' value to be an list/array")
+    if not listed:
+        raise _malformed(document, "'examples' value is an empty array")
+    examples = [_example(value) for value in listed]
     if context is None:
         return ExamplesRequest(name, Input(example_list=ExampleList(examples=examples)))
     with_context = ExampleListWithContext(examples=examples, context=context)
     return ExamplesRequest(name, Input(example_list_with_context=with_context))
-
-
-def _listed(document: Any) -> list[Any]:
-    if "examples" not in document:
-        # TensorFlow Serving says classify also to who asks for regress.
-        raise _malformed(
-            document, "When method is classify, key 'examples' is expected and was not found"
-        )
-    examples = document["examples"]
-    if not is_list(examples):
-        raise _malformed(document, "Expecting 'examples' value to be an list/array")
-    if not len(examples):
-        raise _malformed(document, "'examples' value is an empty array")
-    listed: list[Any] = plain(examples)
-    return listed
 
 
 def _example(value: Any) -> bytes:
@@ -109,7 +96,7 @@ def _fill(feature: Feature, name: str, values: list[Any]) -> None:
             was = str(feature.WhichOneof("kind")).removesuffix("_list")
             raise invalid(f"Unexpected element type in feature: {name} expecting type: {was}")
         if kind == "bytes_list":
-            feature.bytes_list.value.append(read_bytes(value))
+            feature.bytes_list.value.append(to_bytes(value))
         elif kind == "float_list":
             feature.float_list.value.append(value)
         elif value > _INT64_MAX:

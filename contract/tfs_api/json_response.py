@@ -1,40 +1,54 @@
-"""Tensors to JSON, as TensorFlow Serving's REST API does it (`json_tensor.cc`).
+"""JSON responses, as TensorFlow Serving's REST API writes them (`json_tensor.cc`).
 
-Small answers have its line breaks too, for those who read them. Large ones have no white space.
+Small responses have its line breaks too, for people who read them. Large ones have no white space.
 """
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import msgspec
 import numpy as np
 import orjson
+from google.protobuf import json_format
 from numpy.typing import NDArray
 
-from tfs_api.json_decimals import decimals
+from tfs_api.messages.prediction_pb2 import SignatureDefMap
 from tfs_api.signature import tensorflow_name
 from tfs_api.status import Code, StatusError
 
-# Outputs with such names hold bytes, not text.
+# Outputs whose names end so hold bytes, not text.
 BYTES_SUFFIX = "_bytes"
-# Answers of at most so many values are small.
+# Responses of at most so many values are small.
 SMALL = 256
+# Powers of ten that doubles hold exactly.
+_POWERS = 10.0 ** np.arange(23)
+# Fewer values are faster one by one.
+_FEW = 48
 _SHORT_FLOATS = (np.float32, np.float16, ml_dtypes.bfloat16)
 
 
+class VersionState(NamedTuple):
+    """A version, the name of its state, and the error that ended it, if any."""
+
+    version: int
+    state: str
+    code: Code
+    message: str
+
+
 def response(outputs: Mapping[str, NDArray[Any]], *, by_row: bool) -> bytes:
-    """The JSON document that answers a request.
+    """The response to a predict request.
 
     Args:
         outputs: arrays, strings as bytes in arrays of dtype object.
-        by_row: answer `predictions`, else `outputs`.
+        by_row: write `predictions`, a list of rows; else `outputs`.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, no outputs, rows asked for and outputs of different or no
-            batch size, or numbers that JSON has no words for.
+        StatusError: INVALID_ARGUMENT, no outputs, rows of outputs without a common batch size, or a
+            dtype that JSON has no values for.
     """
     if not outputs:
         raise _invalid("Cannot convert empty tensor map to JSON")
@@ -43,14 +57,73 @@ def response(outputs: Mapping[str, NDArray[Any]], *, by_row: bool) -> bytes:
         _check_batch(arrays)
     if sum(array.size for array in arrays.values()) <= SMALL:
         values = {name: _plain(name, array) for name, array in arrays.items()}
-        return _small_rows(values) if by_row else _small_columns(values)
+        if by_row:
+            return _small_rows(values)
+        return encode_lines({"outputs": _single(values)}, indent=4)
     return _large_rows(arrays) if by_row else _large_columns(arrays)
 
 
-def encode(document: Any) -> bytes:
-    """A document in one line, with NaN, Infinity and -Infinity as TensorFlow Serving has them.
+def classification(labels: Sequence[Sequence[str]], scores: NDArray[np.float32]) -> bytes:
+    """The response to a classify request: pairs of label and score.
 
-    Text that came as bytes which are no UTF-8 goes out as these bytes.
+    Args:
+        labels: of each example, those of its classes.
+        scores: float32 [examples, classes].
+    """
+    examples = [
+        list(zip(*each, strict=True))
+        for each in zip(labels, decimals(scores).tolist(), strict=True)
+    ]
+    return b'{\n    "results": ' + encode(examples)[:-1] + b"\n    ]\n}"
+
+
+def regression(values: NDArray[np.float32]) -> bytes:
+    """The response to a regress request: a number for each example.
+
+    Args:
+        values: float32 [examples].
+    """
+    return b'{\n    "results": ' + encode(decimals(values).tolist()) + b"\n}"
+
+
+def status_json(versions: Iterable[VersionState]) -> bytes:
+    """The response to GetModelStatus."""
+    documents = [
+        {
+            "version": str(status.version),
+            "state": status.state,
+            "status": {"error_code": status.code.name, "error_message": status.message},
+        }
+        for status in versions
+    ]
+    return encode_lines({"model_version_status": documents}, indent=1) + b"\n"
+
+
+def metadata_json(name: str, version: int, signatures: SignatureDefMap) -> bytes:
+    """The response to GetModelMetadata for a version of the model of this name."""
+    described = json_format.MessageToDict(
+        signatures,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
+    spec = {"name": name, "signature_name": "", "version": str(version)}
+    # TensorFlow Serving puts this document together from the texts of its parts.
+    spec_text = encode_lines(spec, indent=1)
+    signatures_text = encode_lines(described, indent=1)
+    return (
+        b'{\n"model_spec":' + spec_text + b'\n,\n"metadata": {"signature_def": ' + signatures_text
+    ) + b"\n}\n}\n"
+
+
+def error_json(message: str) -> bytes:
+    """The response to a request that failed."""
+    return b'{\n    "error": ' + encode(message) + b"\n}"
+
+
+def encode(document: Any) -> bytes:
+    """A document in one line; it may hold NaN, Infinity and -Infinity, as in TensorFlow Serving.
+
+    Surrogate escapes become the bytes that they stand for, which are not UTF-8.
     """
     return _bytes(json.dumps(document, ensure_ascii=False))
 
@@ -63,23 +136,43 @@ def encode_lines(document: Any, indent: int) -> bytes:
         return _bytes(json.dumps(document, ensure_ascii=False, indent=indent))
 
 
+def decimals(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Doubles that print as 0.2, not as 0.20000000298023224, and read back as the same float32.
+
+    As TensorFlow Serving writes numbers: six digits where they suffice, else nine.
+
+    Args:
+        values: of dtype float32.
+    """
+    if values.size < _FEW:
+        few = [_written(value) for value in values.ravel().tolist()]
+        return np.array(few, dtype=np.float64).reshape(values.shape)
+    # A signaling NaN raises the invalid flag in every operation.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        exact = values.astype(np.float64).ravel()
+        exponents = np.floor(np.log10(np.abs(exact)))
+        usual = (exponents >= 8 - 22) & (exponents <= 5 + 22)  # neither 0 nor NaN nor infinite
+        powers = np.where(usual, exponents, 0).astype(np.int64)
+        short = _rounded(exact, 5 - powers)
+        lossy = short.astype(np.float32) != values.ravel()
+        short[lossy] = _rounded(exact[lossy], 8 - powers[lossy])
+    for index in np.flatnonzero(~usual & np.isfinite(exact) & (exact != 0)):
+        short[index] = _written(float(exact[index]))
+    return short.reshape(values.shape)
+
+
 def _small_rows(values: Mapping[str, Any]) -> bytes:
     if len(values) == 1:
         lines = encode(_single(values))[1:-1]
     else:
-        lines = b",".join(map(_row, _rows(values)))
+        rows = (
+            b",\n            ".join(encode(name) + b": " + encode(row[name]) for name in row)
+            for row in _rows(values)
+        )
+        start, end = b"\n        {\n            ", b"\n        }"
+        lines = b",".join(start + row + end for row in rows)
     end = b"\n    " if lines else b""
     return b'{\n    "predictions": [' + lines + end + b"]\n}"
-
-
-def _row(row: Mapping[str, Any]) -> bytes:
-    fields = [encode(name) + b": " + encode(value) for name, value in row.items()]
-    lines = b",\n            ".join(fields)
-    return b"\n        {\n            " + lines + b"\n        }"
-
-
-def _small_columns(values: Mapping[str, Any]) -> bytes:
-    return encode_lines({"outputs": _single(values)}, indent=4)
 
 
 def _large_rows(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -174,3 +267,15 @@ def _bytes(text: str) -> bytes:
 
 def _invalid(message: str) -> StatusError:
     return StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def _rounded(values: NDArray[np.float64], digits: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Values rounded to so many digits after the point, or, where negative, before it."""
+    up, down = _POWERS[np.maximum(digits, 0)], _POWERS[np.maximum(-digits, 0)]
+    rounded: NDArray[np.float64] = np.rint(values * up / down) / up * down
+    return rounded
+
+
+def _written(value: float) -> float:
+    short = float(f"{value:.6g}")
+    return short if np.float32(short) == value else float(f"{value:.9g}")

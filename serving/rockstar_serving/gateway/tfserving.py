@@ -19,13 +19,13 @@ from rockstar_serving.gateway.body import whole_body
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import Problem, ProblemError
 from rockstar_serving.gateway.state import gateway
-from tfs_api import json_response, json_results, json_tensors
+from tfs_api import json_response, json_tensors
 from tfs_api.json_examples import parse_request
+from tfs_api.json_response import VersionState, error_json, metadata_json, status_json
 from tfs_api.json_tensors import JsonRequest
 from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
 from tfs_api.messages.prediction_pb2 import SignatureDefMap
 from tfs_api.model_ref import ModelRef
-from tfs_api.rest_answers import VersionState, error_json, metadata_json, status_json
 from tfs_api.rest_routes import Action, Route, path_of, route
 from tfs_api.signature import DEFAULT_SIGNATURE, Signature, signature_of
 from tfs_api.status import HTTP_STATUS, StatusError
@@ -110,12 +110,12 @@ def _content(asked: Route) -> bytes:
             current.instances = len(rows)
             scores = np.array([[each.score for each in row] for row in rows], np.float32)
             labels = [[each.label for each in row] for row in rows]
-            return json_results.classification(labels, scores)
+            return json_response.classification(labels, scores)
     regressed = _call_with_examples(backend.regress, ref, body)
     with current.phase("postprocess"):
         values = np.array([each.value for each in regressed.result.regressions], np.float32)
         current.instances = len(values)
-        return json_results.regression(values)
+        return json_response.regression(values)
 
 
 def _call_with_examples(call: Callable[..., Found], ref: ModelRef, body: bytes) -> Found:

@@ -15,9 +15,9 @@ from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.examples import ExamplesQuery, examples_of
 from rockstar_serving.model_server.options import RestOptions
 from rockstar_serving.model_server.predict import PredictQuery, SignatureNotFoundError
-from tfs_api import json_examples, json_response, json_results, json_tensors
+from tfs_api import json_examples, json_response, json_tensors
 from tfs_api.gzip_body import inflate, is_gzip
-from tfs_api.rest_answers import VersionState, error_json, metadata_json, status_json
+from tfs_api.json_response import VersionState, error_json, metadata_json, status_json
 from tfs_api.rest_routes import Action, Route, path_of, route
 from tfs_api.signature import signature_def_map
 from tfs_api.status import HTTP_STATUS, Code, StatusError
@@ -177,6 +177,6 @@ class RestApi:
         )
         if found.action is Action.CLASSIFY:
             _, classes = self._core.classify(ref, examples_query)
-            return json_results.classification(classes.labels, classes.scores)
+            return json_response.classification(classes.labels, classes.scores)
         _, values = self._core.regress(ref, examples_query)
-        return json_results.regression(values.values)
+        return json_response.regression(values.values)

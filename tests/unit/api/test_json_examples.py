@@ -77,8 +77,8 @@ def test_examples_and_signature() -> None:
     assert set(names) == {"a", "b"}
     assert second == b""
     assert parse_request(b'{"examples": [{}]}').signature_name == ""
-    twice = b'{"signature_name": "a", "signature_name": "b", "examples": [{}], "examples": 1} x'
-    assert parse_request(twice).signature_name == "a"
+    twice = b'{"signature_name": "a", "signature_name": "b", "examples": 1, "examples": [{}]} x'
+    assert parse_request(twice).signature_name == "b"
 
 
 def test_context() -> None:

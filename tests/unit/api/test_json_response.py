@@ -6,9 +6,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as stnp
 
-from tfs_api.json_decimals import decimals
-from tfs_api.json_response import SMALL, response
+from tfs_api.json_response import SMALL, classification, decimals, regression, response
 from tfs_api.status import Code, StatusError
 
 ROWS = np.array([[0.2, 1], [3, 4]], np.float32)
@@ -154,3 +156,31 @@ def test_special_decimals() -> None:
     )
     np.testing.assert_array_equal(np.signbit(found[:-1]), np.signbit(values[:-1]))
     np.testing.assert_array_equal(found[-3:], [np.inf, -np.inf, np.nan])
+
+
+def test_they_look_as_tensorflow_serving_writes_them() -> None:
+    scores = np.array([[0.1, 9], [-1e-9, np.nan]], np.float32)
+    assert classification([["a", 'b"'], ["é", ""]], scores).decode() == (
+        '{\n    "results": [[["a", 0.1], ["b\\"", 9.0]], [["é", -1e-09], ["", NaN]]\n    ]\n}'
+    )
+    values = np.array([3.5, np.inf, -np.inf, 4], np.float32)
+    assert regression(values).decode() == ('{\n    "results": [3.5, Infinity, -Infinity, 4.0]\n}')
+
+
+def test_labels_that_are_no_utf8_pass_through() -> None:
+    label = b"\xff".decode("utf-8", "surrogateescape")
+    assert b'"\xff"' in classification([[label]], np.zeros((1, 1), np.float32))
+
+
+@given(
+    labels=st.lists(st.text(max_size=5), min_size=1, max_size=3),
+    scores=stnp.arrays(
+        np.float32, (3, 3), elements=st.floats(width=32, allow_nan=False, allow_subnormal=True)
+    ),
+)
+def test_any_label_and_score_survives(labels: list[str], scores: np.ndarray) -> None:
+    scores = scores[: len(labels), : len(labels)]
+    found = json.loads(classification([labels] * len(scores), scores))["results"]
+    assert [[label for label, _ in example] for example in found] == [labels] * len(scores)
+    back = np.array([[score for _, score in example] for example in found], np.float32)
+    np.testing.assert_array_equal(back, scores)

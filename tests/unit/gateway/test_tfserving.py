@@ -173,7 +173,7 @@ def test_models_are_listed_by_the_gateway(http):
         ("TRACE", "toy", b"", 405, "/v1/models/toy does not take TRACE. GET /docs shows what can be sent."),
         (
             *("POST", "toy:classify", b'{"signature_name": "\\ud800", "examples": [{"x": 1.0}]}', 400),
-            "JSON Parse error: The surrogate pair in string is invalid. at offset: 20",
+            "JSON Parse error: The surrogate pair in string is invalid.",
         ),
     ],
 )  # fmt: skip

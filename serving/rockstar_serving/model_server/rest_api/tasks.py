@@ -7,7 +7,7 @@ from waitress.utilities import Error, InternalServerError, RequestEntityTooLarge
 
 from rockstar_serving.model_server.rest import BodyTooLargeError
 from rockstar_serving.model_server.rest_api.wsgi import RECEIVED_KEY
-from tfs_api.rest_answers import error_json
+from tfs_api.json_response import error_json
 from tfs_api.status import HTTP_STATUS, Code
 
 # Answers of at most so many bytes go out with their header.
