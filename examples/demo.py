@@ -26,8 +26,8 @@ from rockstar_client.http import HttpClient
 from rockstar_serving.serve import Addresses, require_free_ports
 from rockstar_serving.serve_options import ServeOptions
 from rockstar_serving.supervisor import ServeError
+from rockstar_training.config import CLASSIFIERS
 from rockstar_training.datasets import load
-from rockstar_training.defaults import CLASSIFIERS
 
 BATCH = 40
 OVER_GRPC = 40

@@ -62,8 +62,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def trained_models(tmp_path_factory: pytest.TempPathFactory) -> TrainedModels:
     """Logistic, mlp and cnn with their default configuration: about half a minute, once."""
     # TensorFlow is imported only by who asks for this.
-    from rockstar_training.config import config_for
-    from rockstar_training.defaults import CLASSIFIERS
+    from rockstar_training.config import CLASSIFIERS, config_for
     from rockstar_training.train import train_and_evaluate
 
     workdir = tmp_path_factory.mktemp("trained")

@@ -13,17 +13,18 @@ from rockstar_training.config import (
     ACTIVATIONS,
     APIS,
     CLASS_WEIGHTS,
+    CLASSIFIERS,
     COLUMN_TYPES,
     DEFAULT_DATA,
     DEFAULT_SEED,
     MIXED_PRECISION,
+    MODELS,
     PRESETS,
     PRETRAINED_INPUTS,
     QUANTIZATIONS,
     SYNTAX,
     TASKS,
 )
-from rockstar_training.defaults import CLASSIFIERS, MODELS
 from rockstar_training.runs import SORTABLE, Run, read_runs, sort_runs
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import ServerOptions
 from rockstar_serving.model_server.server import ModelServer
-from rockstar_training.defaults import CLASSIFIERS
+from rockstar_training.config import CLASSIFIERS
 
 # A busy machine may take long; nothing here is about speed.
 expect.set_options(timeout=30_000)

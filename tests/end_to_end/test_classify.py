@@ -14,7 +14,7 @@ from rockstar_contract.inputs import prepare
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import ServerOptions
 from rockstar_serving.model_server.server import ModelServer
-from rockstar_training.defaults import CLASSIFIERS
+from rockstar_training.config import CLASSIFIERS
 from tests.end_to_end.heldout import held_out
 
 with warnings.catch_warnings():

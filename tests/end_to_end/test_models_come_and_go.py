@@ -146,7 +146,7 @@ def test_tensors_by_name_in_and_out(start_service, tmp_path):
     import numpy as np
 
     from rockstar_contract.contract import Contract, TensorInput, TensorSpec, utc_now
-    from rockstar_training.tensor_export import export_tensors
+    from rockstar_training.export import export_tensors
     from rockstar_training.tensorflow_setup import tf
 
     pair = [TensorSpec(name=name, dtype="float32", shape=(2,)) for name in ("a", "b")]

@@ -14,8 +14,8 @@ from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import EngineOptions, GrpcOptions, ServerOptions
 from rockstar_serving.model_server.server import ModelServer
+from rockstar_training.config import CLASSIFIERS
 from rockstar_training.datasets import load
-from rockstar_training.defaults import CLASSIFIERS
 from tests.end_to_end.heldout import held_out
 from tests.images import encoded, png
 

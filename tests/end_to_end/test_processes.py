@@ -20,8 +20,8 @@ from rockstar_client import AsyncGrpcClient, AsyncHttpClient
 from rockstar_client.errors import CallError
 from rockstar_client.grpc import GrpcClient
 from rockstar_client.http import HttpClient
+from rockstar_training.config import CLASSIFIERS
 from rockstar_training.datasets import load
-from rockstar_training.defaults import CLASSIFIERS
 from tests.command_line import invoke_json, start
 from tests.end_to_end.conftest import ROOT, rockstar
 from tests.end_to_end.heldout import held_out

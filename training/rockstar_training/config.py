@@ -1,21 +1,22 @@
-"""Settings of a training run: data specifications, defaults, checks, and settings files.
+"""Settings of a training run: data sets, defaults by model, checks, and settings files.
 
 Imports nothing heavy, so that wrong settings are reported before TensorFlow loads.
 """
 
 import dataclasses
+import gzip
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from rockstar_contract.text_files import EncodingError, read_text
-from rockstar_training.defaults import MODELS, defaults_for, hidden_for
 from rockstar_training.errors import ConfigError
 
 IMAGE_SETS = ("digits", "mnist", "fashion_mnist")
@@ -24,11 +25,11 @@ SYNTAX = f"{', '.join(IMAGE_SETS)}, folder:DIR or csv:FILE"
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A data set that was asked for.
+    """A data set.
 
     Attributes:
         kind: a known set of images, a folder of class folders, or a table.
-        name: as contracts and reports call it: without the folders above.
+        name: in contracts and reports, without the parent folders.
         path: of the folder or file; None for a known set.
     """
 
@@ -45,10 +46,10 @@ class DataSpec:
 
 
 def parse_data(text: str) -> DataSpec:
-    """Read the text that names a data set; looks at no file.
+    """Parse the name of a data set, without accessing files.
 
     Raises:
-        ConfigError: not one of SYNTAX.
+        ConfigError: it does not match SYNTAX.
     """
     if text in IMAGE_SETS:
         return DataSpec("images", text)
@@ -73,64 +74,158 @@ QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 TASKS = ("classification", "regression")
 ColumnType = Literal["number", "category", "date"]
 COLUMN_TYPES = ("number", "category", "date")
-# Where early stopping is asked for and the defaults have none.
+# Early stopping that is requested for a model without it in its defaults.
 _VALIDATION, _PATIENCE = 0.1, 20
-# As the contract demands of a model's name, which is also the name of a folder.
+# The contract's rule for names of models, which are also names of folders.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
+class Defaults:
+    """Default settings of a model; see TrainConfig for their meaning."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float | None
+    augmentation: float = 0.0
+    validation_fraction: float = 0.1
+    patience: int = 0
+    l2: float = 0.0
+
+
+# Plain gradient descent: all examples in each step, no validation.
+_LINEAR = Defaults(2000, 65_536, learning_rate=None, validation_fraction=0.0)
+
+_DIGITS = {
+    "linear": _LINEAR,
+    "logistic": Defaults(40, 64, 0.03, validation_fraction=0.05),
+    "mlp": Defaults(50, 64, 0.003, augmentation=0.4, validation_fraction=0.05),
+    "cnn": Defaults(52, 64, 0.003, augmentation=1.0, validation_fraction=0.05),
+}
+_IMAGES = {
+    "linear": _LINEAR,
+    "logistic": Defaults(30, 256, 0.003, patience=8),
+    "mlp": Defaults(20, 128, 0.001, patience=6),
+    "cnn": Defaults(8, 128, 0.004, augmentation=1.0, validation_fraction=0.02),
+}
+# A folder may have only a few hundred images: small batches, many epochs, and early stopping.
+_FOLDERS = {
+    "linear": _LINEAR,
+    "logistic": Defaults(60, 32, 0.003, patience=12),
+    "mlp": Defaults(60, 32, 0.001, patience=12),
+    "cnn": Defaults(60, 32, 0.003, augmentation=0.5, patience=15),
+}
+# Only the last layer is trained, on good features.
+_PRETRAINED = Defaults(60, 32, 0.1, augmentation=0.5, patience=15)
+# The lecture's network is expensive and has no normalization: fewer, smaller steps.
+_LECTURE = Defaults(4, 128, 0.0015, augmentation=0.5, validation_fraction=0.02)
+_TABLES = {
+    "linear": _LINEAR,
+    "logistic": Defaults(100, 64, 0.01, patience=20, l2=1.0),
+    "mlp": Defaults(100, 64, 0.001, patience=20, l2=4.0),
+    "cnn": Defaults(20, 64, 0.001),
+}
+# Small tables cannot spare rows for early stopping. A penalty on large weights replaces it, strong
+# enough to train until convergence, as scikit-learn does.
+_SMALL_TABLE = 2000
+_SMALL_TABLES = _TABLES | {
+    "logistic": Defaults(300, _SMALL_TABLE, 0.1, validation_fraction=0.0, l2=1.0),
+    "mlp": Defaults(30, 32, 0.003, validation_fraction=0.0, l2=4.0),
+}
+# Minimum number of steps of an mlp on a small table.
+_MLP_STEPS = 800
+MODELS = tuple(_DIGITS)
+# The models that predict a probability for each label.
+CLASSIFIERS = ("logistic", "mlp", "cnn")
+
+
+def defaults_for(
+    model: str, data: str, preset: str = "default", *, pretrained: bool = False
+) -> Defaults:
+    """Return the default settings of a model on a data set."""
+    if pretrained:
+        return _PRETRAINED
+    if data.startswith("folder:"):
+        return _FOLDERS[model]
+    if preset == "lecture" and data != "digits":
+        return _LECTURE
+    if data == "digits":
+        return _DIGITS[model]
+    if not data.startswith("csv:"):
+        return _IMAGES[model]
+    path = Path(data.removeprefix("csv:")).expanduser()
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            # Lines below the header, counted no further than matters here.
+            rows = max(0, sum(1 for _ in islice(file, _SMALL_TABLE + 2)) - 1)
+    except (OSError, EOFError):  # reported when the table is read
+        rows = 0
+    if not 0 < rows <= _SMALL_TABLE:
+        return _TABLES[model]
+    small = _SMALL_TABLES[model]
+    if model != "mlp":
+        return small
+    return replace(small, epochs=max(small.epochs, _MLP_STEPS * small.batch_size // rows))
+
+
+def hidden_for(data: str) -> tuple[int, ...]:
+    """Return the default sizes of an mlp's hidden layers on a data set."""
+    if data == "digits":
+        return (256,)
+    return (64, 32) if data.startswith("csv:") else (512, 256)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
-    """One training run; `config_for` fills in what suits a model.
+    """The settings of a training run; `config_for` fills in defaults that suit a model.
 
     Attributes:
-        name: the model is published under it; a letter or digit, then also "_", "." and "-".
-        model: which network, one of MODELS.
-        data: which data set, such as "digits", "mnist", "folder:photos" or "csv:houses.csv".
-        epochs: how often the training data is seen, at most.
-        batch_size: examples in one step, over all devices and workers together.
-        learning_rate: at its height; None, for the linear model alone, takes as large a one as
-            gradient descent surely converges with.
-        augmentation: how far training images are changed at random: 0 not at all, 1 as suits the
-            data, see rockstar_training.augmentation.
+        name: of the published model; a letter or digit, then also "_", "." and "-".
+        model: type of the network, one of MODELS.
+        data: the data set, such as "digits", "mnist", "folder:photos" or "csv:houses.csv".
+        epochs: maximum number of passes over the training data.
+        batch_size: examples per step, over all devices and workers together.
+        learning_rate: the peak; None, for the linear model only, computes a rate with which
+            gradient descent converges.
+        augmentation: strength of random changes to training images: 0 for none, 1 for what suits
+            the data, see rockstar_training.augmentation.
         activation: of an mlp's hidden layers, one of ACTIVATIONS.
         hidden: sizes of an mlp's hidden layers.
         preset: of the cnn: "default", or "lecture" for 5x5x32, pool, 5x5x64, pool, 1024.
-        pretrained: of the cnn: a .keras file, or a network of keras.applications such as
-            "MobileNetV2", that a new last layer is put on; None starts from nothing.
-        pretrained_input: what it takes of pixels, one of PRETRAINED_INPUTS; "auto" goes by what
-            it is.
-        fine_tune: epochs after the others in which the whole of it is trained too, at a thousandth
-            of the learning rate; 0 leaves it as it is.
+        pretrained: of the cnn: a backbone that gets a new last layer, a .keras file or a network
+            of keras.applications such as "MobileNetV2"; None for none.
+        pretrained_input: the backbone's pixel range, one of PRETRAINED_INPUTS; "auto" detects it.
+        fine_tune: additional epochs in which the backbone is trained, too, at a thousandth of the
+            learning rate; 0 keeps it frozen.
         api: "keras", or "core" for the networks in plain TensorFlow.
-        validation_fraction: share of the training data that training watches itself with; 0 is
-            none, and then no early stopping.
-        l2: strength of the penalty on large weights, against the loss summed over the training
-            examples: 1/C of scikit-learn's LogisticRegression; 0 is none.
-        class_weights: "balanced" weighs the loss so that all classes count alike, "none" so that
-            all examples do; "auto" is balanced where a class is rare, see rockstar_training.task.
-        patience: epochs without a better validation loss after which training stops, and keeps
-            the best epoch's weights; 0 is never, and keeps the last ones.
-        data_dir: where files of data sets lie.
-        target: the column of a table that is predicted.
-        task: of a table, one of TASKS; None lets the target's values decide.
-        ignore: columns of a table that are left out.
-        types: of columns of a table whose values do not tell, by name: one of COLUMN_TYPES.
-        image_size: side of a folder's images as the model takes them; None lets them decide.
-        quantize: how both LiteRT files are made smaller, if that costs little enough, one of
-            QUANTIZATIONS; see rockstar_training.quantization.
-        tensorboard: whether the run's folder gets logs for TensorBoard.
-        mixed_precision: bfloat16 in the layers: "auto" where a GPU is made for it.
+        validation_fraction: share of the training data used for validation; 0 for none, and then
+            no early stopping.
+        l2: strength of the penalty on large weights, relative to the loss summed over the training
+            examples: 1/C of scikit-learn's LogisticRegression; 0 for none.
+        class_weights: "balanced" weights the loss so that all classes count alike, "none" so that
+            all examples do; "auto" is balanced if a class is rare, see rockstar_training.task.
+        patience: epochs without a lower validation loss after which training stops and keeps the
+            best epoch's weights; 0 never stops early and keeps the last weights.
+        data_dir: folder with the files of known data sets.
+        target: the column of a table to predict.
+        task: of a table, one of TASKS; None derives it from the target's values.
+        ignore: columns of a table to leave out.
+        types: of columns of a table with ambiguous values, by name: one of COLUMN_TYPES.
+        image_size: side of the model's input for a folder of images; None derives it from them.
+        quantize: quantization of both LiteRT files, one of QUANTIZATIONS; see
+            rockstar_training.export.
+        tensorboard: whether to write logs for TensorBoard into the run's folder.
+        mixed_precision: bfloat16 in the layers; "auto" if the GPU supports it.
         seed: of the splits, the initial weights, the shuffling, augmentation and dropout.
         test_fraction: share of the data that is held out.
         split: how a table is divided: "random"; "group:COLUMN", all rows of a group on one side;
             or "time:COLUMN", the latest rows held out.
-        validation: a CSV file, or a folder, to validate with, instead of a share of the data.
-        test: a CSV file, or a folder, to test with, instead of a share of the data.
-        folds: of a table's cross-validation before the final training; 0 is none.
+        validation: a CSV file or folder for validation, instead of a share of the data.
+        test: a CSV file or folder for testing, instead of a share of the data.
+        folds: of a table's cross-validation before the final training; 0 for none.
 
     Raises:
-        ConfigError: a value that cannot be; the message starts with the field.
+        ConfigError: an invalid value; the message starts with the field.
     """
 
     name: str
@@ -220,7 +315,7 @@ class TrainConfig:
             _require(self.test is None, "test", self.test, hint)
 
     def _require_fit(self) -> None:
-        """Settings that are for some models only."""
+        """Check settings that only some models have."""
         linear = self.model == "linear"
         _require(linear or self.learning_rate is not None, "learning_rate", None, "a number")
         if self.model == "mlp":
@@ -244,15 +339,15 @@ class TrainConfig:
 
 
 def config_for(model: str, **settings: Any) -> TrainConfig:
-    """The configuration for a model; what is missing or None has the default that suits it.
+    """Create the configuration of a model; missing settings and None get its defaults.
 
     Args:
         model: one of MODELS.
         settings: any other field of TrainConfig.
 
     Raises:
-        ConfigError: a value that cannot be; the message starts with the field.
-        TypeError: not a field.
+        ConfigError: an invalid value; the message starts with the field.
+        TypeError: an unknown field.
     """
     _require_one_of(model, "model", MODELS)
     given = {field: value for field, value in settings.items() if value is not None}
@@ -263,7 +358,7 @@ def config_for(model: str, **settings: Any) -> TrainConfig:
         given.setdefault("preset", "lecture")
     pretrained = "pretrained" in given
     defaults = defaults_for(model, data, given.get("preset", "default"), pretrained=pretrained)
-    # Who asks for patience, or brings rows to validate with, wants training to stop early.
+    # Patience, and validation data, request early stopping.
     validation, patience = defaults.validation_fraction, defaults.patience
     if given.get("patience") and not validation and model != "linear":
         validation = _VALIDATION
@@ -295,16 +390,16 @@ _FIELDS = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
 
 
 def to_json(config: TrainConfig) -> str:
-    """The configuration as JSON with a line for each field."""
+    """Format the configuration as JSON with a line for each field."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
 def read_config(path: Path, **overrides: Any) -> TrainConfig:
-    """Read a configuration; fields that it lacks have the default that suits the model.
+    """Read a settings file; missing fields get the defaults of the model.
 
     Args:
-        path: a JSON object with fields of TrainConfig, of which only `model` must be there.
-        overrides: values that replace the file's, where they are not None.
+        path: a JSON object with fields of TrainConfig; only `model` is required.
+        overrides: values that replace the file's, unless None.
 
     Raises:
         ConfigError: no such file, not JSON, an unknown field, or a value of the wrong type or
@@ -337,7 +432,7 @@ def _settings(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected an object of settings")
-    if isinstance(document.get("quantize"), bool):  # as written before there were modes
+    if isinstance(document.get("quantize"), bool):  # files of older versions, which had one mode
         document["quantize"] = "dynamic" if document["quantize"] else "none"
     unknown = sorted(set(document) - set(_FIELDS))
     if unknown:
@@ -348,7 +443,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _typed(path: Path, field: str, value: object) -> Any:
-    """The value as the field's type; null stands for the model's default."""
+    """Convert a value to the field's type; null means the model's default."""
     try:
         return None if value is None else msgspec.convert(value, _FIELDS[field])
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""CSV files with a target column: numbers, categories and dates to train on."""
+"""CSV files with a target column: column types, the task, and encoding for training."""
 
 import difflib
 import hashlib
@@ -41,23 +41,23 @@ from rockstar_training.config import ColumnType
 from rockstar_training.errors import DataError
 from rockstar_training.prepared import Index
 
-# Where a row ends: a line of the file to train on, or in words of another file.
+# Where a row ends: a line number of the training file, or a description with another file's name.
 Line = int | str
-# What a row is for, where files say so: those to train on are divided if no other file is given.
+# The part of a row, by its file; without other files, rows of the training file are divided later.
 TRAIN, VALIDATION, TEST = range(3)
 _UNLABELLED = "without it nothing can be learned or tested: ask `rockstar predict` about such rows"
-# A column with more categories keeps this many, the most frequent ones; the rest is "other".
+# The most frequent categories of a column are kept, up to this many; the rest becomes "other".
 MAX_CATEGORIES = 100
-# A target of whole numbers with no more different ones than this is one of classes.
+# A target of whole numbers with at most this many distinct values is a classification.
 MAX_NUMBERED_CLASSES = 20
-# A column of texts with more than this many different ones that mostly occur once is a name.
+# A column of texts with more distinct values than this, most of them unique, is a name.
 _NAMES_FROM = 20
-# Texts among numbers are taken as missing if they are few, and few different ones.
+# Texts among numbers count as missing if there are few of them, and few distinct ones.
 _NUMBERS_AT_LEAST = 0.9
 _MARKERS_AT_MOST = 5
-# A value is in several rows if it is in so many on average.
+# Average number of rows per value in columns that are checked for revealing the target.
 _SEVERAL = 5
-# Columns with missing values are listed up to this many.
+# Columns with missing values that are listed.
 _NAMED = 12
 _LARGEST = float(np.finfo(np.float32).max)
 _ID_NAME = re.compile(
@@ -74,11 +74,11 @@ class TableColumn:
 
     Attributes:
         type: of its values.
-        texts: as the file has them.
-        values: float64 [n], NaN where missing: numbers, or days since 1970-01-01 for dates; or
-            categories, None where missing.
-        decimal: of numbers, the decimal sign.
-        markers: of numbers, the texts that were taken as missing.
+        texts: as in the file.
+        values: float64 [n], NaN if missing: numbers, or days since 1970-01-01 for dates; or
+            categories, None if missing.
+        decimal: the decimal sign of numbers.
+        markers: texts among numbers that count as missing.
         format: of dates, see `rockstar_contract.table_cells.parse_date`.
     """
 
@@ -91,14 +91,14 @@ class TableColumn:
 
     @property
     def missing(self) -> int:
-        """How many values are missing."""
+        """The number of missing values."""
         if isinstance(self.values, np.ndarray):
             return int(np.isnan(self.values).sum())
         return self.values.count(None)
 
     @property
     def different(self) -> int:
-        """How many different values there are, without missing ones."""
+        """The number of distinct values, without missing ones."""
         if isinstance(self.values, np.ndarray):
             return len(np.unique(self.values[~np.isnan(self.values)]))
         return len(set(self.values) - {None})
@@ -109,18 +109,18 @@ class Table:
     """A table to train on.
 
     Attributes:
-        path: of the file to train on.
-        columns: each column that is trained on, by name, in the order of the file.
-        target: the name of the target column.
-        task: what follows from the target.
+        path: of the training file.
+        columns: the columns to train on, by name, in the order of the file.
+        target: name of the target column.
+        task: follows from the target, unless given.
         targets: int64 [n] labels, or float32 [n] values for a regression.
-        label_names: what the labels mean; empty for a regression.
+        label_names: names of the labels; empty for a regression.
         lines: of the file, where each row ends; with its name for other files.
-        sha256: over the files, hexadecimal.
+        sha256: of the files, hexadecimal.
         parts: int64 [n], TRAIN, VALIDATION or TEST: the file that a row is from.
-        notes: what was decided about columns and rows, as sentences.
-        split_by: "group" or "time" where a column decides how rows are divided; else empty.
-        split_values: of this column, [n]: numbers of the groups, or times that can be compared.
+        notes: sentences about decisions on columns and rows.
+        split_by: "group" or "time" if a column decides how rows are divided; else empty.
+        split_values: of this column, [n]: group numbers, or comparable times.
     """
 
     path: Path
@@ -138,30 +138,30 @@ class Table:
 
 
 class TableExamples:
-    """The rows of a table, encoded as the columns say."""
+    """The rows of a table, encoded for the model."""
 
     def __init__(self, table: Table, columns: Sequence[Column]) -> None:
         """Encode all rows.
 
         Args:
             table: the rows.
-            columns: as `fit_columns` makes them.
+            columns: from `fit_columns`.
         """
         self._table = table
         values = {name: column.values for name, column in table.columns.items()}
         self._array = encode_columns(values, columns)
 
     def tensors(self, places: Index) -> NDArray[np.float32]:
-        """Encoded rows, float32 [n, width]."""
+        """Return encoded rows, float32 [n, width]."""
         return self._array[places]
 
     def raw(self, place: int) -> TextRow:
-        """A row by column names, as texts of the file, without the target."""
+        """Return a row by column names, as texts of the file, without the target."""
         columns = self._table.columns.items()
         return TextRow({name: column.texts[place] for name, column in columns})
 
     def source(self, place: int) -> str:
-        """The line of the file."""
+        """Return the line of the file."""
         line = self._table.lines[place]
         return f"line {line}" if isinstance(line, str) else f"{self._table.path.name} line {line}"
 
@@ -179,52 +179,80 @@ def read_csv(
     """Read a table to train on.
 
     Args:
-        path: of the CSV file, with the names of the columns in the first line.
+        path: of the CSV file, with the column names in the first line.
         target: the column to predict.
-        task: None takes a target of few different whole numbers or of texts for a classification,
-            one of other numbers for a regression.
+        task: None makes a target of texts or of few distinct whole numbers a classification, one of
+            other numbers a regression.
         ignore: columns to leave out.
-        types: of columns whose values do not tell.
+        types: of columns with ambiguous values.
         split: "random", "group:COLUMN" or "time:COLUMN".
-        validation: a file with rows to validate with, of the same columns.
-        test: a file with rows to test with, likewise.
+        validation: a file with rows for validation, with the same columns.
+        test: a file with rows for testing, with the same columns.
 
     Raises:
-        DataError: a file cannot be read, a column is not there, or its values cannot be trained on.
+        DataError: a file cannot be read, a column is missing, or its values cannot be trained on.
     """
     types = types or {}
-    data, file = _read(path)
-    names, lines = file.names, list[Line](file.lines)
-    texts = _texts(file)
-    digest, parts = hashlib.sha256(data), [TRAIN] * len(lines)
-    for part, other in ((VALIDATION, validation), (TEST, test)):
-        if other is not None:
-            digest.update(_append(other, target, texts, lines, ignore))
-            parts += [part] * (len(lines) - len(parts))
     split_by, _, split_column = split.partition(":")
+    files = [(TRAIN, path), (VALIDATION, validation), (TEST, test)]
+
+    # Read all files into columns of texts.
+    data, file = _read(path)
+    names, decimal, lines = file.names, file.decimal, list[Line](file.lines)
+    texts = _columns(file)
+    digest, parts = hashlib.sha256(data), [TRAIN] * len(lines)
+    notes = [] if file.encoding.startswith("utf") else [f"read as {file.encoding}, not UTF-8"]
+    for part, other in files[1:]:
+        if other is None:
+            continue
+        data, file = _read(other)
+        digest.update(data)
+        found = _columns(file)
+        if target in texts and target not in found:
+            raise DataError(
+                f"{other} has no column {target!r}, it has {listed(file.names)}; {_UNLABELLED}"
+            )
+        for name in texts:
+            if name not in ignore:
+                _require_known(name, file.names, other)
+            texts[name] += found.get(name, [""] * len(file.lines))
+        lines += [f"{line} of {other.name}" for line in file.lines]
+        parts += [part] * len(file.lines)
+
+    # Check the names of columns.
     if target is None:
         raise DataError(f"{path}: name the column to predict (--target), one of {listed(names)}")
     for name in (target, *ignore, *types, *([split_column] if split_column else [])):
         _require_known(name, names, path)
     if target in ignore:
         raise DataError(f"{path}: column {target!r} is the target, it cannot be ignored")
-    notes = [] if file.encoding.startswith("utf") else [f"read as {file.encoding}, not UTF-8"]
 
-    def parsed(name: str) -> TableColumn:
-        return _parsed(_Cells(path, name, texts[name], lines, file.decimal), types.get(name))
+    def parse(name: str) -> TableColumn:
+        return _parse(_Cells(path, name, texts[name], lines, decimal), types.get(name))
 
-    wanted = parsed(target)
+    # Leave out rows without a target, then derive the task.
+    wanted = parse(target)
     if wanted.missing:
-        texts, lines, kept, note = _with_target(path, target, texts, lines, wanted)
-        parts, before = [parts[place] for place in kept], set(parts)
-        for part, other in ((TRAIN, path), (VALIDATION, validation), (TEST, test)):
+        absent = np.array([value is None or value != value for value in wanted.values])
+        if absent.all():
+            raise DataError(f"{path}: column {target!r} has no values to learn from")
+        notes.append(
+            f"rows without a value in {target!r} are left out: {int(absent.sum())} of "
+            f"{len(lines)}, the first in line {lines[int(np.flatnonzero(absent)[0])]}"
+        )
+        kept = np.flatnonzero(~absent).tolist()
+        texts = {name: [column[place] for place in kept] for name, column in texts.items()}
+        lines, before = [lines[place] for place in kept], set(parts)
+        parts = [parts[place] for place in kept]
+        for part, other in files:
             if part in before and part not in parts:
                 raise DataError(f"{other}: column {target!r} has no values; {_UNLABELLED}")
-        wanted = parsed(target)
-        notes.append(note)
+        wanted = parse(target)
     if task is None and types.get(target) in ("number", "category"):
         task = "regression" if types[target] == "number" else "classification"
     targets, labels, task = _targets(path, target, wanted, lines, task, notes)
+
+    # Decide which of the other columns to learn from.
     columns = {}
     for name in names:
         if name == target or name in ignore:
@@ -232,7 +260,7 @@ def read_csv(
         if name == split_column and split_by == "group":
             notes.append(f"column {name!r} tells the groups apart and is not learned from")
             continue
-        column = parsed(name)
+        column = parse(name)
         reason = _useless(name, column, explicit=name in types)
         if reason:
             notes.append(f"column {name!r} is left out: {reason}")
@@ -261,11 +289,26 @@ def read_csv(
         raise DataError(
             "\n".join([f"{path}: no column to learn from besides the target {target!r}", *notes])
         )
-    values: NDArray[Any] = np.empty(0)
+
+    # Read the column that rows are divided by.
+    split_values: NDArray[Any] = np.empty(0)
     if split_by == "group":
-        values = np.unique(texts[split_column], return_inverse=True)[1]
+        split_values = np.unique(texts[split_column], return_inverse=True)[1]
     elif split_by == "time":
-        values = _times(path, split_column, parsed(split_column), lines)
+        times = parse(split_column)
+        where = f"{path}: column {split_column!r} has"
+        if not isinstance(times.values, np.ndarray):
+            raise DataError(
+                f"{where} {times.texts[0][:40]!r} in line {lines[0]}; a split by time needs dates "
+                "or numbers"
+            )
+        empty = np.flatnonzero(np.isnan(times.values))
+        if len(empty):
+            raise DataError(
+                f"{where} no value in line {lines[int(empty[0])]}; a split by time needs one in "
+                "each row"
+            )
+        split_values = times.values
     return Table(
         path=path,
         columns=columns,
@@ -278,30 +321,30 @@ def read_csv(
         parts=np.array(parts, dtype=np.int64),
         notes=tuple(notes),
         split_by=split_by if split_column else "",
-        split_values=values,
+        split_values=split_values,
     )
 
 
 def fit_columns(table: Table, places: Index) -> tuple[Column, ...]:
-    """How the columns are encoded, from the rows to train on alone.
+    """Determine how the columns are encoded, from the training rows alone.
 
     Args:
         table: the rows.
-        places: int64 [n], the rows to train on.
+        places: int64 [n], the training rows.
     """
-    return tuple(_fitted(name, column, places) for name, column in table.columns.items())
+    return tuple(_fit_column(name, column, places) for name, column in table.columns.items())
 
 
-def _fitted(name: str, column: TableColumn, places: Index) -> Column:
+def _fit_column(name: str, column: TableColumn, places: Index) -> Column:
     if not isinstance(column.values, np.ndarray):
-        return _fitted_categories(name, column.values, places)
+        return _fit_categories(name, column.values, places)
     values = column.values[places]
     missing = np.isnan(values)
     indicator = bool(missing.any())
     fill = 0.0 if missing.all() else float(np.median(values[~missing]))
     values = np.where(missing, fill, values)
     mean, std = float(values.mean()), float(values.std())
-    # A column may be constant in the rows to train on, though it is not in all.
+    # A column may be constant in the training rows only.
     scale = std if std > 1e-12 * abs(mean) else 1.0
     if column.type == "date":
         every = column.values[~np.isnan(column.values)]
@@ -326,12 +369,12 @@ def _fitted(name: str, column: TableColumn, places: Index) -> Column:
     )
 
 
-def _fitted_categories(name: str, values: list[str | None], places: Index) -> CategoricalColumn:
+def _fit_categories(name: str, values: list[str | None], places: Index) -> CategoricalColumn:
     some = [values[place] for place in places]
     counts = Counter(value for value in some if value is not None)
     if not counts:
         counts = Counter(value for value in values if value is not None)
-    # Of those that are equally frequent the first in the alphabet.
+    # Ties are broken alphabetically.
     ranked = sorted(counts, key=lambda text: (-counts[text], text))
     kept = ranked[:MAX_CATEGORIES]
     categories, other = tuple(sorted(kept)), len(ranked) > len(kept)
@@ -358,53 +401,14 @@ def _read(path: Path) -> tuple[bytes, CsvTable]:
     return data, file
 
 
-def _texts(file: CsvTable) -> dict[str, list[str]]:
+def _columns(file: CsvTable) -> dict[str, list[str]]:
     columns = zip(file.names, zip(*file.rows, strict=True), strict=True)
     return {name: [text.strip() for text in found] for name, found in columns}
 
 
-def _append(
-    path: Path,
-    target: str | None,
-    texts: dict[str, list[str]],
-    lines: list[Line],
-    optional: Sequence[str],
-) -> bytes:
-    """Add the rows of another file with the same columns, in any order; returns the file."""
-    data, file = _read(path)
-    found = _texts(file)
-    if target in texts and target not in found:
-        raise DataError(
-            f"{path} has no column {target!r}, it has {listed(file.names)}; {_UNLABELLED}"
-        )
-    for name in texts:
-        if name not in optional:
-            _require_known(name, file.names, path)
-        texts[name] += found.get(name, [""] * len(file.lines))
-    lines += [f"{line} of {path.name}" for line in file.lines]
-    return data
-
-
-def _times(path: Path, name: str, column: TableColumn, lines: Sequence[Line]) -> NDArray[Any]:
-    """Times that can be compared: days, or numbers."""
-    values = column.values
-    if not isinstance(values, np.ndarray):
-        raise DataError(
-            f"{path}: column {name!r} has {column.texts[0][:40]!r} in line {lines[0]}; a split by "
-            "time needs dates or numbers"
-        )
-    missing = np.flatnonzero(np.isnan(values))
-    if len(missing):
-        raise DataError(
-            f"{path}: column {name!r} has no value in line {lines[int(missing[0])]}; a split by "
-            "time needs one in each row"
-        )
-    return values
-
-
 @dataclass(frozen=True, eq=False)
 class _Cells:
-    """The texts of a column, with what errors say of it and the file's decimal sign."""
+    """The texts of a column, with its location for error messages and the file's decimal sign."""
 
     path: Path
     name: str
@@ -419,8 +423,8 @@ class _Cells:
         )
 
 
-def _parsed(cells: _Cells, wanted: ColumnType | None) -> TableColumn:
-    """A column by its type: the wanted one, or the one that its texts show.
+def _parse(cells: _Cells, wanted: ColumnType | None) -> TableColumn:
+    """Parse a column as the wanted type, or detect its type.
 
     Raises:
         DataError: its texts are not of the wanted type, or a number is infinite.
@@ -455,7 +459,7 @@ def _categories(texts: list[str]) -> TableColumn:
 
 
 def _numbers(cells: _Cells, forced: bool) -> TableColumn | None:
-    """A column of numbers; None where it is none."""
+    """Parse a column of numbers; None if it is none."""
     texts = cells.texts
     decimal: DecimalSign = "," if (decimal_sign(texts) or cells.decimal) == "," else "."
     present = [text for text in texts if text.lower() not in MISSING_NUMBERS]
@@ -477,7 +481,7 @@ def _numbers(cells: _Cells, forced: bool) -> TableColumn | None:
 
 
 def _are_codes(texts: list[str]) -> bool:
-    """Whether numbers are codes of one length, some with leading zeros, such as 01069."""
+    """Check for codes of the same length, some with leading zeros, such as 01069."""
     return len({len(text) for text in texts}) == 1 and any(map(_CODE.fullmatch, texts))
 
 
@@ -498,7 +502,7 @@ def _dates(texts: list[str]) -> TableColumn | None:
 
 
 def _useless(name: str, column: TableColumn, explicit: bool) -> str:
-    """Why nothing can be learned from a column; empty where something can."""
+    """Explain why nothing can be learned from a column; empty if something can."""
     rows = len(column.texts)
     if not column.different:
         return "it has no values"
@@ -522,31 +526,31 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
 
 
 def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
-    """What people should know of a column that is kept."""
-    said = []
+    """List notes about a column that is kept."""
+    notes = []
     if column.markers:
-        said.append(f"column {name!r}: {listed(column.markers)} counts as missing")
+        notes.append(f"column {name!r}: {listed(column.markers)} counts as missing")
     if column.type == "category" and column.different > MAX_CATEGORIES:
-        said.append(
+        notes.append(
             f"column {name!r} has {column.different} categories: the {MAX_CATEGORIES} most "
             'frequent ones are kept, the rest is "other"'
         )
     if not isinstance(column.values, np.ndarray):
         categories = sorted({text for text in column.values if text is not None})
         alike = _alike(categories)[:_MARKERS_AT_MOST]
-        said += [f"column {name!r}: {names} are different categories" for names in alike]
+        notes += [f"column {name!r}: {names} are different categories" for names in alike]
     if column.type == "category" and not explicit and _are_codes(column.texts):
-        said.append(
+        notes.append(
             f"column {name!r} has leading zeros, so its values are categories; for numbers, give "
             f"--type {name}=number"
         )
     if column.type == "date" and _day_or_month(column):
-        said.append(f"column {name!r} is read as month/day/year")
-    return said
+        notes.append(f"column {name!r} is read as month/day/year")
+    return notes
 
 
 def _alike(names: Sequence[str]) -> list[str]:
-    """Names that differ in upper and lower case or spaces only, each list of them in words."""
+    """List groups of names that differ only in case or spaces."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault("".join(name.casefold().split()), []).append(name)
@@ -554,7 +558,7 @@ def _alike(names: Sequence[str]) -> list[str]:
 
 
 def _counts_rows(column: TableColumn) -> bool:
-    """Whether the values are 0, 1, 2, … or 1, 2, 3, …, of more than a few rows."""
+    """Check whether the values are 0, 1, 2, … or 1, 2, 3, …, in more than a few rows."""
     values = column.values
     if column.type != "number" or not isinstance(values, np.ndarray) or len(values) <= _NAMES_FROM:
         return False
@@ -562,7 +566,7 @@ def _counts_rows(column: TableColumn) -> bool:
 
 
 def _tells_the_target(column: TableColumn, targets: NDArray[Any]) -> bool:
-    """Whether the values of a column, each of them in several rows, each have one label."""
+    """Check whether each value of a column, in several rows, has only one label."""
     keys = column.values.tolist() if isinstance(column.values, np.ndarray) else column.values
     pairs = set(zip(keys, targets.tolist(), strict=True))
     different = len(dict(pairs))
@@ -570,28 +574,10 @@ def _tells_the_target(column: TableColumn, targets: NDArray[Any]) -> bool:
 
 
 def _day_or_month(column: TableColumn) -> bool:
-    """Whether all dates could also be read with the day first."""
+    """Check whether all dates could also be read with the day first."""
     other = column.format.replace("%m/%d", "%d/%m")
     present = (text for text in column.texts if text.lower() not in MISSING)
     return other != column.format and all(parse_date(text, other) is not None for text in present)
-
-
-def _with_target(
-    path: Path, target: str, texts: dict[str, list[str]], lines: list[Line], wanted: TableColumn
-) -> tuple[dict[str, list[str]], list[Line], list[int], str]:
-    """The rows that have a target, their lines and places, and a sentence about the others."""
-    values = wanted.values
-    absent = np.array([value is None or value != value for value in values])
-    if absent.all():
-        raise DataError(f"{path}: column {target!r} has no values to learn from")
-    kept = np.flatnonzero(~absent).tolist()
-    first = lines[int(np.flatnonzero(absent)[0])]
-    note = (
-        f"rows without a value in {target!r} are left out: {int(absent.sum())} of {len(lines)}, "
-        f"the first in line {first}"
-    )
-    texts = {name: [found[place] for place in kept] for name, found in texts.items()}
-    return texts, [lines[place] for place in kept], kept, note
 
 
 def _targets(
@@ -642,7 +628,7 @@ def _targets(
         keys: Sequence[object] = texts
         places: dict[object, int] = {name: place for place, name in enumerate(names)}
     else:
-        # 1 and 1.0 are one class, by its shorter name.
+        # 1 and 1.0 are the same class, which gets the shorter name.
         keys = np.asarray(values).tolist()
         by_value: dict[object, str] = {}
         for value, text in zip(keys, texts, strict=True):
@@ -655,7 +641,7 @@ def _targets(
 
 
 def _require_told_apart(path: Path, target: str, values: NDArray[np.float64]) -> None:
-    """Refuse numbers that are so large, and so close to each other, that float32 rounds them."""
+    """Reject numbers that are so large, and so close to each other, that float32 rounds them."""
     step, spread = float(np.spacing(np.float32(np.abs(values).max()))), float(values.std())
     if spread < 10 * step:
         middle = float(np.median(values))
@@ -666,7 +652,7 @@ def _require_told_apart(path: Path, target: str, values: NDArray[np.float64]) ->
 
 
 def _are_classes(values: object) -> bool:
-    """Whether numbers are few different whole ones, each of them several times."""
+    """Check for few distinct whole numbers, each of them several times."""
     array = np.asarray(values)
     different = len(np.unique(array))
     whole = bool((array == np.floor(array)).all())

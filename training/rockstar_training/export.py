@@ -10,11 +10,23 @@ Layout of a version:
     models/cnn/3/manifest.json                 size and SHA-256 of every other file
 
 A version is written to a temporary folder, whose name no server loads, flushed to disk, and then
-renamed: a folder with a number is always complete. A version that must not be served is renamed to
-`held-3`. Publishers of one model take turns, so the number is known while the version is written.
+renamed, so a folder with a number is always complete. A version that must not be served is renamed
+to `held-3`. A lock per model serializes publishers, so the number is known during the export.
+
+LiteRT files can be quantized:
+
+    mode      weights    activations          input and output    size
+    dynamic   int8       float32              float32             a quarter
+    float16   float16    float32              float32             half
+    int8      int8       int8, calibrated     float32             a quarter
+
+Calibration takes the ranges of activations from training examples. Operations without an int8
+kernel stay in float32. The outputs of a quantized model differ too much from the original ones for
+a tolerance to detect errors. So it is checked twice: its score on held-out examples may fall by 0.3
+points, and the published files must answer like those that were scored.
 
 Warmup requests are Predict requests only: a server that prefers the LiteRT file has no `classify`
-or `regress` signature, and a failing warmup request keeps a version from loading.
+or `regress` signature, and a failing warmup request prevents a version from loading.
 """
 
 import fcntl
@@ -23,7 +35,7 @@ import re
 import secrets
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -42,18 +54,28 @@ from rockstar_contract.contract import (
 )
 from rockstar_contract.manifest import write_manifest
 from rockstar_contract.version_folders import HELD_PREFIX, held_versions, last_removed
+from rockstar_training.config import QUANTIZATIONS
 from rockstar_training.errors import ExportError
-from rockstar_training.loaders import open_edge
-from rockstar_training.prepared import GoldenSamples
-from rockstar_training.quantization import Quantization, Quantized, configure, judged, litert_answer
-from rockstar_training.readback import EDGE_FILE, LITERT_FILE, verify
+from rockstar_training.evaluation import Answer, accuracy, predict_part, regression_metrics
+from rockstar_training.prepared import GoldenSamples, Prepared
+from rockstar_training.readback import (
+    EDGE_FILE,
+    LITERT_FILE,
+    Arrays,
+    litert_answer,
+    open_edge,
+    open_litert,
+    open_saved_model,
+    verify,
+    verify_tensors,
+)
 from rockstar_training.signatures import (
     LITERT_SIGNATURES,
     Predict,
     functions,
+    input_spec,
     methods,
     name_methods,
-    tensor_spec,
 )
 from rockstar_training.tensorflow_setup import (
     ConverterError,
@@ -68,188 +90,48 @@ from rockstar_training.tflite_metadata import with_metadata
 
 _INCOMING = ".incoming-"
 _LOCK = ".lock"
-# As servers read names: leading zeros do not make another version.
+# Servers read names as numbers: leading zeros do not make another version.
 _VERSION = re.compile(r"[0-9]+")
 _LAST_VERSION = 2**63 - 1
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """A version in the making.
-
-    Attributes:
-        folder: empty, to be filled.
-        version: what it will be published as.
-        target: where it will then lie.
-    """
-
-    folder: Path
-    version: int
-    target: Path
-
-
-@contextmanager
-def publication(model_folder: Path, *, held: bool = False) -> Iterator[Incoming]:
-    """Publish what the body writes as the next version, with its manifest; nothing if it raises.
-
-    Args:
-        model_folder: holds the versions of one model; made where there is none.
-        held: whether it is not to be served, until `rockstar promote` does.
-
-    Yields:
-        The folder to fill. Other publishers of this model wait until the body is done.
-
-    Raises:
-        ExportError: the disk is full, the folder is not writable, and the like.
-    """
-    try:
-        model_folder.mkdir(parents=True, exist_ok=True)
-        with _turn(model_folder):
-            _remove_leftovers(model_folder)
-            incoming = _incoming(model_folder, held=held)
-            try:
-                yield incoming
-                _reveal(incoming)
-            except BaseException:
-                shutil.rmtree(incoming.folder, ignore_errors=True)
-                raise
-    except OSError as error:
-        raise ExportError(f"cannot publish in {model_folder}: {error}") from error
-
-
-def versions(model_folder: Path) -> list[int]:
-    """Numbers that are taken in a model's folder, ascending."""
-    served = {int(entry.name) for entry in model_folder.iterdir() if _VERSION.fullmatch(entry.name)}
-    return sorted(served.union(held_versions(model_folder)))
-
-
-@contextmanager
-def _turn(model_folder: Path) -> Iterator[None]:
-    # The lock goes with the process that holds it, even when that is killed. The file stays: were
-    # it removed, two publishers could hold locks on two files of the same name.
-    with (model_folder / _LOCK).open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_leftovers(model_folder: Path) -> None:
-    """Remove what dead publishers left; a living one would hold the lock."""
-    for leftover in model_folder.glob(f"{_INCOMING}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _incoming(model_folder: Path, *, held: bool) -> Incoming:
-    version = max([last_removed(model_folder), *versions(model_folder)]) + 1
-    if version > _LAST_VERSION:
-        raise ExportError(f"{model_folder} has version {_LAST_VERSION}, the last one there can be")
-    # Not tempfile: its folders are closed to everyone else, such as the user a server runs as.
-    folder = model_folder / f"{_INCOMING}{secrets.token_hex(8)}"
-    folder.mkdir()
-    name = f"{HELD_PREFIX}{version}" if held else str(version)
-    return Incoming(folder, version, model_folder / name)
-
-
-def _reveal(incoming: Incoming) -> None:
-    write_manifest(incoming.folder)
-    for path in incoming.folder.rglob("*"):
-        _bring_to_disk(path)
-    _bring_to_disk(incoming.folder)
-    # A rename would silently replace an empty folder that someone made without taking turns.
-    if incoming.target.exists():
-        raise ExportError(f"{incoming.target} appeared while it was being published: try again")
-    incoming.folder.rename(incoming.target)
-    _bring_to_disk(incoming.target.parent)
-
-
-def _bring_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-# Where TensorFlow Serving looks.
+# Where TensorFlow Serving looks for warmup requests.
 WARMUP_FILE = PurePosixPath("assets.extra/tf_serving_warmup_requests")
-# Up to the number of samples: each size has buffers and kernels that the first request prepares.
+# Each batch size needs buffers and kernels that its first request prepares.
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-# Of all batches together, so that large photographs do not make a version large; one always fits.
-_MOST_BYTES = 8 * 2**20
+# Size limit of all warmup batches together, for large images; the first one is always written.
+_MAX_WARMUP_BYTES = 8 * 2**20
+# How much a quantized model's score may fall, with a margin for decimal fractions in binary:
+# 0.9 - 0.897 is more than 0.003.
+_MAX_LOSS, _ROUNDING = 0.003, 1e-9
+_CALIBRATION_EXAMPLES = 200
 
-
-def write_warmup(folder: Path, contract: Contract, samples: NDArray[np.float32]) -> None:
-    """Write a version's warmup requests.
-
-    Args:
-        folder: of the version; has assets.extra/.
-        contract: of the model.
-        samples: preprocessed training examples, float32 [n, *shape of one example].
-    """
-    with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
-        for request in _requests(contract, samples):
-            log = PredictionLog(predict_log=PredictLog(request=request))
-            writer.write(log.SerializeToString())
-
-
-def write_requests(
-    folder: Path, contract: Contract, batches: Iterable[Mapping[str, NDArray[Any]]]
-) -> None:
-    """Write the warmup requests of a version that takes tensors by name.
-
-    Args:
-        folder: of the version; has assets.extra/.
-        contract: of the model.
-        batches: arrays [n, …] by the names of its inputs.
-    """
-    query = {CONTRACT_INPUT: np.zeros(1, dtype=np.int32)}
-    with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
-        for signature, inputs in [
-            *((PREDICT_SIGNATURE, batch) for batch in batches),
-            (CONTRACT_SIGNATURE, query),
-        ]:
-            request = PredictRequest()
-            request.model_spec.name = contract.model
-            request.model_spec.signature_name = signature
-            for name, value in inputs.items():
-                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-            log = PredictionLog(predict_log=PredictLog(request=request))
-            writer.write(log.SerializeToString())
-
-
-def _requests(contract: Contract, samples: NDArray[np.float32]) -> Iterator[PredictRequest]:
-    for size in _batch_sizes(samples):
-        yield _request(contract, PREDICT_SIGNATURE, contract.encoded.name, samples[:size])
-    yield _request(contract, CONTRACT_SIGNATURE, CONTRACT_INPUT, np.zeros(1, dtype=np.int32))
-
-
-def _batch_sizes(samples: NDArray[np.float32]) -> list[int]:
-    sizes = [size for size in _BATCH_SIZES if size <= len(samples)]
-    room = _MOST_BYTES // samples[0].nbytes
-    return [size for n, size in enumerate(sizes) if n == 0 or sum(sizes[: n + 1]) <= room]
-
-
-def _request(
-    contract: Contract, signature: str, name: str, value: NDArray[np.float32 | np.int32]
-) -> PredictRequest:
-    request = PredictRequest()
-    request.model_spec.name = contract.model
-    request.model_spec.signature_name = signature
-    request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    return request
-
-
-__all__ = ["Documents", "Exported", "Predict", "export"]
-
-# The contract, with the version's number, to texts by their path in the version's folder.
+# Returns texts by their path in the version's folder, given the contract with the final version.
 Documents = Callable[[Contract], Mapping[PurePath, str]]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was published: the version's folder, and the contract with the version's number."""
+    """A published version: its folder, and its contract."""
 
     folder: Path
     contract: Contract
+
+
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """How a model is quantized and scored.
+
+    Attributes:
+        mode: "dynamic", "float16" or "int8".
+        metric: the metric of the contract that the quantized model is compared by, such as
+            "test_accuracy"; 1 is the best value.
+        score: computes the metric of a model on the same held-out examples.
+        examples: training examples for calibration, float32 [n, *shape of one example].
+    """
+
+    mode: str
+    metric: str
+    score: Callable[[Answer], float]
+    examples: NDArray[np.float32]
 
 
 def export(
@@ -264,24 +146,23 @@ def export(
     held: bool = False,
     litert: bool = True,
 ) -> Exported:
-    """Write a model, read it back, and publish it as the next version.
+    """Write a model of images or rows, read it back, and publish it as the next version.
 
     Args:
         predict: the model, in TensorFlow operations; takes any number of examples.
-        trackables: what owns the variables that it reads: tf.Variables or tf.Modules. Not Keras
+        trackables: objects that own the model's variables: tf.Variables or tf.Modules. Not Keras
             models: copies of their variables would be saved, which no function reads.
-        draft: the contract; its version is replaced by the one that is published.
-        golden: samples as users send them, and what preprocessing made of them.
-        models: the folder above the folders of models.
-        quantization: makes the LiteRT files smaller, if that costs little enough; the contract's
-            metrics then have a figure more.
-        documents: further texts of the version, such as PurePath("assets.extra/model_card.md").
+        draft: the contract; its version is replaced by the published one.
+        golden: samples as clients send them, and their preprocessed tensors.
+        models: the parent of the folders of models.
+        quantization: quantizes the LiteRT files and adds their score to the contract's metrics.
+        documents: more texts of the version, such as PurePath("assets.extra/model_card.md").
         held: whether it is published but not served.
-        litert: whether with LiteRT files; TensorFlow alone runs a version without them.
+        litert: whether to write LiteRT files; without them only TensorFlow runs the version.
 
     Raises:
         ExportError: it cannot be written or converted, does not read back the same, or loses too
-            much when it is quantised; nothing was published.
+            much by quantization; nothing was published.
     """
     with publication(models / draft.model, held=held) as incoming:
         contract = msgspec.structs.replace(draft, version=incoming.version)
@@ -291,56 +172,73 @@ def export(
                 if litert:
                     edge = _litert(folder, predict, contract, (PREDICT_SIGNATURE,), quantization, 1)
                     if quantization is not None:
-                        # Before anything is written, because the contract tells of it.
+                        # First for scoring: the file contains the contract, which has the score.
                         model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
-                        answer = litert_answer(model, contract)
-                        quantized = Quantized(answer, open_edge(edge).answer)
-                        contract = judged(contract, quantization, quantized)
+                        quantized = litert_answer(model, contract), open_edge(edge).answer
+                        contract = score_quantized(contract, quantization, quantized)
                     model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
                     (folder / LITERT_FILE).write_bytes(model)
                     (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
                 _save(folder, predict, trackables, contract, tuple(methods(contract)))
                 name_methods(folder, contract)
-                _write_beside(folder, contract, golden, documents)
+                _write_texts(folder, contract, documents)
+                write_warmup(folder, contract, {contract.encoded.name: golden.tensors})
                 verify(folder, predict, contract, golden, quantized, litert=litert)
         except (tf.errors.OpError, ConverterError) as error:
             raise ExportError(f"TensorFlow cannot export {draft.model}: {error}") from error
     return Exported(incoming.target, contract)
 
 
-def _write_beside(
-    folder: Path, contract: Contract, golden: GoldenSamples, documents: Documents | None
-) -> None:
+def export_tensors(
+    predict: Predict, owner: Any, draft: Contract, golden: Arrays, models: Path
+) -> tuple[Exported, str]:
+    """Write a model of named tensors, read it back, and publish it as the next version.
+
+    Args:
+        predict: the model, in TensorFlow operations: tensors [n, …] by name to tensors by name.
+        owner: of its variables, tables and assets.
+        draft: the contract; its version is replaced by the published one.
+        golden: samples, by the names of the inputs.
+        models: the parent of the folders of models.
+
+    Returns:
+        The version, and why it has no LiteRT file; "" if it has one.
+
+    Raises:
+        ExportError: it cannot be written or does not read back the same; nothing was published.
+    """
+    with publication(models / draft.model) as incoming:
+        contract = msgspec.structs.replace(draft, version=incoming.version)
+        folder, problem = incoming.folder, ""
+        try:
+            with quiet_native_log():
+                owners = [] if owner is None else [owner]
+                _save(folder, predict, owners, contract, LITERT_SIGNATURES)
+                verify_tensors(
+                    "the SavedModel", lambda: open_saved_model(folder), predict, contract, golden
+                )
+                try:
+                    content = _litert(folder, predict, contract, LITERT_SIGNATURES)
+                    verify_tensors(
+                        "the LiteRT file", lambda: open_litert(content), predict, contract, golden
+                    )
+                except Exception as error:  # freezing, converting and running raise anything
+                    problem = " ".join(str(error).split()) or type(error).__name__
+                else:
+                    (folder / LITERT_FILE).write_bytes(content)
+                _write_texts(folder, contract)
+                write_warmup(folder, contract, golden)
+        except tf.errors.OpError as error:
+            raise ExportError(f"TensorFlow cannot export {draft.model}: {error}") from error
+    return Exported(incoming.target, contract), problem
+
+
+def _write_texts(folder: Path, contract: Contract, documents: Documents | None = None) -> None:
     texts = {CONTRACT_FILE: contract.to_json(), **(documents(contract) if documents else {})}
     for path, text in texts.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    write_warmup(folder, contract, golden.tensors)
-
-
-def _litert(
-    folder: Path,
-    predict: Predict,
-    contract: Contract,
-    names: tuple[str, ...],
-    quantization: Quantization | None = None,
-    batch: int | None = None,
-) -> bytes:
-    """A LiteRT file with the signatures of these names, for so many examples or any number."""
-    # Made and removed within the version's folder: a disk that has room for the one usually has
-    # room for the other, and a dead publisher's leftovers go with the rest.
-    frozen = folder / "frozen"
-    _save(frozen, _frozen(predict, contract, batch), (), contract, names, batch)
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen), signature_keys=[*names])
-    if quantization is not None:
-        configure(converter, quantization, contract)
-    with warnings.catch_warnings():
-        # Calibration uses an interpreter that TensorFlow itself deprecates.
-        warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter")
-        content: bytes = converter.convert()
-    shutil.rmtree(frozen)
-    return content
 
 
 def _save(
@@ -351,20 +249,222 @@ def _save(
     names: tuple[str, ...],
     batch: int | None = None,
 ) -> None:
-    """Write a SavedModel with the signatures of these names."""
+    """Write a SavedModel with some signatures."""
     module = tf.Module()
     module.trackables = list(trackables)
     signatures = functions(predict, contract, names, batch)
-    # Nobody trains an export, and gradients of EfficientNet's own kind cannot be saved.
+    # Exports are not trained, and custom gradients, such as those of swish in EfficientNet, cannot
+    # be saved.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
 
 
-def _frozen(predict: Predict, contract: Contract, batch: int | None = None) -> Predict:
-    """The model with its variables made constants.
+def _litert(
+    folder: Path,
+    predict: Predict,
+    contract: Contract,
+    names: tuple[str, ...],
+    quantization: Quantization | None = None,
+    batch: int | None = None,
+) -> bytes:
+    """Convert some signatures to a LiteRT file, for `batch` examples or for any number."""
+    # Within the version's folder, whose disk usually has enough room, and which is removed with the
+    # leftovers of a killed publisher.
+    frozen = folder / "frozen"
+    try:
+        _save(frozen, _frozen(predict, contract, batch), (), contract, names, batch)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen), signature_keys=[*names])
+        if quantization is not None:
+            _configure(converter, quantization, contract)
+        with warnings.catch_warnings():
+            # Calibration uses an interpreter that TensorFlow itself deprecates.
+            warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter")
+            content: bytes = converter.convert()
+    finally:
+        shutil.rmtree(frozen, ignore_errors=True)
+    return content
 
-    The converter (TensorFlow 2.20) leaves variables of Keras 3 uninitialised, and then answers NaN.
+
+def _frozen(predict: Predict, contract: Contract, batch: int | None = None) -> Predict:
+    """Replace the model's variables by constants.
+
+    The converter (TensorFlow 2.20) leaves variables of Keras 3 uninitialized and then answers NaN.
     """
-    concrete = tf.function(predict, input_signature=[tensor_spec(contract, batch)])
-    constant = freeze(concrete.get_concrete_function())
-    return lambda tensor: tf.nest.flatten(constant(tensor))[0]
+    spec = input_spec(contract, batch)
+    concrete = tf.function(predict, input_signature=[spec]).get_concrete_function()
+    constant = freeze(concrete)
+
+    def call(inputs: Any) -> Any:
+        outputs = tf.nest.flatten(constant(*tf.nest.flatten(inputs)))
+        return tf.nest.pack_sequence_as(concrete.structured_outputs, outputs)
+
+    return call
+
+
+def _configure(converter: Any, quantization: Quantization, contract: Contract) -> None:
+    """Set the quantization of a tf.lite.TFLiteConverter."""
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantization.mode == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif quantization.mode == "int8":
+        name = contract.encoded.name
+
+        def examples() -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
+            for example in quantization.examples:
+                yield PREDICT_SIGNATURE, {name: example[np.newaxis]}
+
+        converter.representative_dataset = examples
+
+
+def quantization_for(data: Prepared, mode: str) -> Quantization | None:
+    """Return how to quantize a model of this data, scored by held-out accuracy or R².
+
+    Args:
+        data: the training data.
+        mode: one of QUANTIZATIONS; "none" gives None.
+    """
+    if mode == "none":
+        return None
+    train = data.train
+    chosen = np.linspace(0, train.count - 1, min(_CALIBRATION_EXAMPLES, train.count))
+    examples = train.tensors(chosen.astype(np.int64))
+
+    def r2(answer: Answer) -> float:
+        metrics = regression_metrics(predict_part(answer, data.test), data.test.targets)
+        return metrics.get("test_r2", float("nan"))
+
+    def test_accuracy(answer: Answer) -> float:
+        return accuracy(predict_part(answer, data.test), data.test.targets)
+
+    if data.task == "regression":
+        return Quantization(mode, "test_r2", r2, examples)
+    return Quantization(mode, "test_accuracy", test_accuracy, examples)
+
+
+def score_quantized(
+    draft: Contract, quantization: Quantization, quantized: Sequence[Answer]
+) -> Contract:
+    """Score the quantized files; return the contract with the score of the worst one.
+
+    Raises:
+        ExportError: it falls by more than 0.3 points; the message has both scores.
+    """
+    metric, mode = quantization.metric, quantization.mode
+    before = draft.metrics[metric]
+    # np.min returns NaN if any value is NaN; min may not.
+    after = float(np.min([quantization.score(answer) for answer in quantized]))
+    # Written so that NaN is rejected, too.
+    if not before - after <= _MAX_LOSS + _ROUNDING:
+        others = " or ".join(each for each in QUANTIZATIONS if each not in (mode, "none"))
+        raise ExportError(
+            f"{draft.model} loses too much when it is quantised to {mode}: {metric} falls from "
+            f"{before:.4f} to {after:.4f}, by {100 * (before - after):.2f} points, and at most "
+            f"{100 * _MAX_LOSS:.1f} are accepted; try --quantize {others}, or leave it out"
+        )
+    return msgspec.structs.replace(draft, metrics={**draft.metrics, f"quantized_{metric}": after})
+
+
+def write_warmup(folder: Path, contract: Contract, samples: Mapping[str, NDArray[Any]]) -> None:
+    """Write the warmup requests of a version.
+
+    Args:
+        folder: of the version; has assets.extra/.
+        contract: of the model.
+        samples: preprocessed examples, [n, …] by the names of the inputs.
+    """
+    count = len(next(iter(samples.values())))
+    example = max(1, sum(array[:1].nbytes for array in samples.values()))
+    requests: list[tuple[str, Mapping[str, NDArray[Any]]]] = []
+    total = 0
+    for size in _BATCH_SIZES:
+        total += size
+        if size <= count and (not requests or total * example <= _MAX_WARMUP_BYTES):
+            batch = {name: array[:size] for name, array in samples.items()}
+            requests.append((PREDICT_SIGNATURE, batch))
+    requests.append((CONTRACT_SIGNATURE, {CONTRACT_INPUT: np.zeros(1, dtype=np.int32)}))
+    with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
+        for signature, inputs in requests:
+            request = PredictRequest()
+            request.model_spec.name = contract.model
+            request.model_spec.signature_name = signature
+            for name, value in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            log = PredictionLog(predict_log=PredictLog(request=request))
+            writer.write(log.SerializeToString())
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A version that is being written.
+
+    Attributes:
+        folder: empty, to be filled.
+        version: its number.
+        target: the folder that it will be renamed to.
+    """
+
+    folder: Path
+    version: int
+    target: Path
+
+
+@contextmanager
+def publication(model_folder: Path, *, held: bool = False) -> Iterator[Incoming]:
+    """Publish the files that the body writes as the next version, unless it raises.
+
+    Args:
+        model_folder: the folder of the model's versions; created if missing.
+        held: whether the version is not served until `rockstar promote`.
+
+    Yields:
+        The folder to fill. Other publishers of this model wait until the body ends.
+
+    Raises:
+        ExportError: the disk is full or the folder is not writable, for example.
+    """
+    try:
+        model_folder.mkdir(parents=True, exist_ok=True)
+        # The lock ends with the process that holds it, even if it is killed. The file stays: if it
+        # were removed, two publishers could lock two files of the same name.
+        with (model_folder / _LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for leftover in model_folder.glob(f"{_INCOMING}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            version = max([last_removed(model_folder), *versions(model_folder)]) + 1
+            if version > _LAST_VERSION:
+                raise ExportError(
+                    f"{model_folder} has version {_LAST_VERSION}, the last one there can be"
+                )
+            # Not tempfile, whose folders other users, such as the server's, cannot read.
+            folder = model_folder / f"{_INCOMING}{secrets.token_hex(8)}"
+            folder.mkdir()
+            target = model_folder / (f"{HELD_PREFIX}{version}" if held else str(version))
+            try:
+                yield Incoming(folder, version, target)
+                write_manifest(folder)
+                for path in (*folder.rglob("*"), folder):
+                    _sync(path)
+                # A rename would silently replace an empty folder that was made without the lock.
+                if target.exists():
+                    raise ExportError(f"{target} appeared while it was being published: try again")
+                folder.rename(target)
+                _sync(model_folder)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+    except OSError as error:
+        raise ExportError(f"cannot publish in {model_folder}: {error}") from error
+
+
+def versions(model_folder: Path) -> list[int]:
+    """List the version numbers that are taken in a model's folder, ascending."""
+    served = {int(entry.name) for entry in model_folder.iterdir() if _VERSION.fullmatch(entry.name)}
+    return sorted(served.union(held_versions(model_folder)))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

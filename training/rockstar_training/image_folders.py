@@ -1,4 +1,4 @@
-"""Folders of images, decoded when they are needed. Subfolders are classes, or splits with classes.
+"""Folders of images, decoded on demand. Subfolders are classes, or splits with classes.
 
 photos/cat/1.jpg              one folder per class, including its subfolders
 photos/train/cat/1.jpg        splits, as in Kaggle, Keras and torchvision examples
@@ -26,8 +26,8 @@ from rockstar_contract.contract import ImageInput
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.images import decode_image, ignore_warnings
 from rockstar_contract.limits import IMAGE_SUFFIXES
-from rockstar_contract.preprocessing import preprocess
-from rockstar_training.datasets import Split
+from rockstar_contract.preprocessing import Colour, Grey, Resize, Scale, preprocess
+from rockstar_training.datasets import Split, image_input
 from rockstar_training.errors import DataError
 from rockstar_training.prepared import Index
 
@@ -38,7 +38,7 @@ _SPLITS: dict[str, SplitName] = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-# What operating systems and archivers leave behind, in lower case.
+# Files and folders of operating systems and archivers, in lower case.
 _SYSTEM_NAMES = frozenset(
     [
         "$recycle.bin",
@@ -54,7 +54,7 @@ _SYSTEM_NAMES = frozenset(
 
 
 class Example(NamedTuple):
-    """A file that may be an image, its class, and its split where the folders say so."""
+    """A file that may be an image, its class, and its split if folders are splits."""
 
     path: Path
     label: int
@@ -62,12 +62,13 @@ class Example(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
-        label_names: of the class folders, sorted.
+        label_names: names of the class folders, sorted.
         examples: by class, then by path.
-        skipped: what is not used and why, such as "photos/__MACOSX: a system folder".
+        skipped: unused files and folders with the reason, such as "photos/__MACOSX: a system
+            folder".
     """
 
     label_names: list[str]
@@ -76,7 +77,7 @@ class Layout(NamedTuple):
 
 
 class _File(NamedTuple):
-    """A file, and the folders that lead to it from the one that is looked at, with its name."""
+    """A file, with the parts of its path relative to the folder that is examined."""
 
     path: Path
     parts: tuple[str, ...]
@@ -86,12 +87,12 @@ class _File(NamedTuple):
 
 
 def read_layout(folder: Path, validation: Path | None = None, test: Path | None = None) -> Layout:
-    """Find the splits and classes of a folder; opens no file.
+    """Find the splits and classes of a folder, without opening files.
 
     Args:
         folder: of class folders, or of splits.
-        validation: class folders to validate with, if they are elsewhere.
-        test: class folders to test with, likewise.
+        validation: class folders for validation, if they are elsewhere.
+        test: class folders for testing, if they are elsewhere.
 
     Raises:
         DataError: a folder cannot be read, or the first has fewer than two classes.
@@ -119,15 +120,15 @@ def read_layout(folder: Path, validation: Path | None = None, test: Path | None 
 
 
 def require_two_classes(folder: Path, names: Sequence[str], outside: int = 0) -> None:
-    """Refuse a folder with a single class or none.
+    """Reject a folder with a single class or none.
 
     Args:
-        folder: to name.
+        folder: named in the message.
         names: of its classes.
-        outside: how many files lie in it directly.
+        outside: number of files directly in the folder.
 
     Raises:
-        DataError: it says what to do.
+        DataError: the message says what to do.
     """
     if len(names) == 1:
         raise DataError(
@@ -146,7 +147,7 @@ def require_two_classes(folder: Path, names: Sequence[str], outside: int = 0) ->
 def _separate_layout(
     folder: Path, files: list[_File], others: dict[SplitName, Path | None], skipped: list[str]
 ) -> Layout:
-    """The splits are folders that do not lie in one; each is known by its path."""
+    """Lay out splits in separate folders; each is identified by its path."""
     train = str(folder)
     splits: dict[str, SplitName] = {train: "train"}
     every = [_File(file.path, (train, *file.parts)) for file in files]
@@ -162,7 +163,7 @@ def _separate_layout(
 def _split_layout(
     folder: Path, files: list[_File], splits: dict[str, SplitName], skipped: list[str]
 ) -> Layout:
-    """The classes are those of the training split."""
+    """Lay out splits; the classes are those of the training split."""
     others = {file.parts[0] for file in files if len(file.parts) > 1} - set(splits)
     skipped += [f"{folder / name}: not a split as {', '.join(splits)} are" for name in others]
     skipped += _outside([file for file in files if len(file.parts) == 1])
@@ -194,10 +195,10 @@ def _split_layout(
 
 
 def _splits(files: list[_File]) -> dict[str, SplitName]:
-    """The folders that are splits; empty where the folders are classes.
+    """Find the folders that are splits; none if the folders are classes.
 
-    A class may be called "train" too. So a split must hold folders of images, and stands beside
-    another split or alone.
+    A class may be called "train", too. So a split must contain folders of images, and must be next
+    to another split or alone.
     """
     images = [file for file in files if file.path.suffix.lower() in IMAGE_SUFFIXES]
     found = {file.parts[0]: _split_of(file.parts[0]) for file in images if len(file.parts) > 2}
@@ -209,7 +210,7 @@ def _splits(files: list[_File]) -> dict[str, SplitName]:
 
 
 def _split_of(name: str) -> SplitName | None:
-    """The split that a folder's name means, as "Training", "test_set" and "seg_train" do."""
+    """Return the split that a name such as "Training", "test_set" or "seg_train" means."""
     words = re.split(r"[\W_]+", name.casefold())
     return next((_SPLITS[word] for word in words if word in _SPLITS), None)
 
@@ -225,11 +226,11 @@ def _require_class_folders_in_splits(folder: Path, files: list[_File]) -> None:
 
 
 def _unwrapped(files: list[_File], known: Collection[str]) -> list[_File]:
-    """The files as seen from the folder that holds more than one, as archives often unpack.
+    """Descend into single folders, which archives often unpack to, and return the files there.
 
     Args:
         files: of a folder.
-        known: classes, in lower case; a folder of one of these is not looked into.
+        known: classes, in lower case, that are not descended into.
     """
     while True:
         names = {file.parts[0] for file in files if len(file.parts) > 1}
@@ -240,7 +241,7 @@ def _unwrapped(files: list[_File], known: Collection[str]) -> list[_File]:
 
 
 def _walk(folder: Path) -> tuple[list[_File], list[str]]:
-    """The files, without those that are hidden or the system's, and what was left out."""
+    """List the files except for hidden and system files, and what was left out."""
     files: list[_File] = []
     skipped: list[str] = []
     hidden: list[str] = []
@@ -254,7 +255,7 @@ def _walk(folder: Path) -> tuple[list[_File], list[str]]:
             here = Path(place)
             seen.add(os.path.realpath(here))
             skipped += [f"{here / name}: a {why} folder" for name in names if (why := _why(name))]
-            # A link to a folder above would lead around in a circle.
+            # A link to a parent folder would lead to an endless loop.
             names[:] = sorted(
                 n for n in names if not _why(n) and os.path.realpath(here / n) not in seen
             )
@@ -279,7 +280,7 @@ def _walk(folder: Path) -> tuple[list[_File], list[str]]:
 
 
 def _why(name: str) -> str:
-    """Why a name is left out; empty where it is not."""
+    """Return why a name is left out; empty if it is not."""
     if name.casefold() in _SYSTEM_NAMES:
         return "system"
     return "hidden" if name.startswith(".") else ""
@@ -297,17 +298,17 @@ def _order(example: Example) -> tuple[int, Path]:
 
 
 def _text(name: str) -> str:
-    """A name as text that fits in JSON, the same however its accents are composed."""
+    """Decode a name for JSON, with accents in a normal form."""
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
 
 
-# Tensors of up to this many bytes are kept, so that a small folder is decoded once.
+# Tensors of up to this size are cached, so that a small folder is decoded only once.
 CACHE_BYTES = 512 * 2**20
 DEFAULT_SIZE = 64
 _SMALLEST_SIZE = 8
-# Archives and videos lie beside images; they are not read.
+# Larger files, such as archives and videos, are not read.
 _LARGEST_FILE = 256 * 2**20
-# Channels that differ by more than this are colour, not the noise of a compressed grey image.
+# Larger differences between channels are color, not the noise of a compressed gray image.
 _COLOUR_DIFFERENCE = 12
 _WORKERS = min(8, os.cpu_count() or 1)
 
@@ -317,17 +318,17 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class ImageFolder:
-    """The images that a folder holds.
+    """The images in a folder.
 
     Attributes:
-        files: that can be decoded, by class, then by path.
+        files: decodable, by class, then by path.
         labels: int64 [n], the class of each file.
-        label_names: the names of the class folders that hold images, sorted.
-        channels: 1 where all images are grey, else 3.
+        label_names: names of the class folders with images, sorted.
+        channels: 1 if all images are gray, else 3.
         size: a side that suits most of the images, at most DEFAULT_SIZE.
-        sha256: over the files and their labels, hexadecimal.
+        sha256: of the files and their labels, hexadecimal.
         skipped: a phrase for each file and folder that is not used.
-        split: where subfolders are splits: which files are trained on and held out.
+        split: if subfolders are splits, the files of each; else None.
         notes: sentences about the splits.
     """
 
@@ -344,7 +345,7 @@ class ImageFolder:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is known of a file after a first look; `problem` is empty where it can be used."""
+    """Properties of a file; `problem` is empty if it can be used."""
 
     digest: bytes = b""
     colour: bool = False
@@ -355,12 +356,12 @@ class _Seen:
 def scan_folder(
     folder: Path, validation: Path | None = None, test: Path | None = None
 ) -> ImageFolder:
-    """Look at every image of a folder once; see the module docstring for its layout.
+    """Examine every image of a folder; see the module docstring for the layout.
 
     Args:
         folder: of class folders, or of splits.
-        validation: class folders to validate with, if they are elsewhere.
-        test: class folders to test with, likewise.
+        validation: class folders for validation, if they are elsewhere.
+        test: class folders for testing, if they are elsewhere.
 
     Raises:
         DataError: no such folder, fewer than two classes, or a class whose images are all damaged.
@@ -396,18 +397,24 @@ def scan_folder(
     )
 
 
+def folder_input(size: int, channels: int) -> ImageInput:
+    """Return a square model input, gray or color, that ignores the aspect ratio of images."""
+    colors = Grey() if channels == 1 else Colour()
+    return image_input(size, channels, colors, Scale(), Resize(height=size, width=size))
+
+
 class FolderExamples:
-    """The images of a folder as tensors, decoded by threads; small folders only once."""
+    """The images of a folder as tensors, decoded by threads and cached if they fit."""
 
     def __init__(
         self, folder: ImageFolder, spec: ImageInput, cache_bytes: int = CACHE_BYTES
     ) -> None:
-        """Decode nothing yet.
+        """Prepare to decode on demand.
 
         Args:
             folder: the files.
-            spec: what the model takes.
-            cache_bytes: how much memory tensors may take all together to be kept.
+            spec: the model's input.
+            cache_bytes: size limit of all tensors together to be cached.
         """
         self._files, self._spec = folder.files, spec
         count = len(self._files)
@@ -416,10 +423,10 @@ class FolderExamples:
         self._cached = np.zeros(count, dtype=np.bool_)
 
     def tensors(self, places: Index) -> NDArray[np.float32]:
-        """Preprocessed, float32 [n, h, w, c].
+        """Return preprocessed images, float32 [n, h, w, c].
 
         Raises:
-            DataError: a file that could be read before cannot any more.
+            DataError: a file can no longer be read.
         """
         if self._cache is None:
             return self._decoded(places)
@@ -430,10 +437,10 @@ class FolderExamples:
         return self._cache[places]
 
     def raw(self, place: int) -> bytes:
-        """The file.
+        """Return the bytes of a file.
 
         Raises:
-            DataError: it cannot be read any more.
+            DataError: it can no longer be read.
         """
         try:
             return self._files[place].read_bytes()
@@ -441,7 +448,7 @@ class FolderExamples:
             raise DataError(f"{self._files[place]} cannot be read any more: {error}") from error
 
     def source(self, place: int) -> str:
-        """The path of the file."""
+        """Return the path of a file."""
         return str(self._files[place])
 
     def _decoded(self, places: Index) -> NDArray[np.float32]:
@@ -459,7 +466,7 @@ class FolderExamples:
 
 
 def _unusable(looks: list[tuple[Example, _Seen]]) -> list[str]:
-    """A phrase for each image that cannot be used, and one for each other kind of file."""
+    """Describe each image that cannot be used, and each other kind of file."""
     problems = [(example.path, look.problem) for example, look in looks if look.problem]
     others = Counter(path.suffix.lower() for path, _ in problems if not _is_image_name(path))
     examples = {path.suffix.lower(): path for path, _ in problems}
@@ -489,10 +496,10 @@ def _is_image_name(path: Path) -> bool:
 def _split(
     usable: list[tuple[Example, _Seen]], *, instead_of_test: bool
 ) -> tuple[Split | None, tuple[str, ...]]:
-    """Which images the folders hold out, and sentences about that; None leaves it to chance.
+    """Return the split by folders, None for no such folders, and sentences about it.
 
-    Without a test folder a validation folder beside the training folder is it: what is reported
-    must not have been chosen by.
+    Without a test folder, a validation folder is used for testing, because reported metrics must
+    not be on data that was used for selection.
     """
     train, validation, test = (
         np.array([place for place, (each, _) in enumerate(usable) if each.split == name], np.int64)
@@ -537,7 +544,7 @@ def _is_colour(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _in_threads(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
-    """The results in order; Pillow decodes outside Python's lock."""
+    """Map in threads, results in order; Pillow releases the GIL while it decodes."""
     with warnings.catch_warnings(), ThreadPoolExecutor(_WORKERS) as pool:
         ignore_warnings()
         return list(pool.map(function, items))

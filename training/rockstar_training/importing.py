@@ -36,10 +36,9 @@ from rockstar_contract.preprocessing import Colour, Grey, Resize, Scale
 from rockstar_contract.tables import NumericColumn
 from rockstar_contract.tensor_inputs import DTYPES, STRING
 from rockstar_training.contracts import producer, promise_of, require_compatible
-from rockstar_training.export import Exported, export
+from rockstar_training.export import Exported, export, export_tensors
 from rockstar_training.model_source import ImportModelError, Source, opened
 from rockstar_training.prepared import GoldenSamples
-from rockstar_training.tensor_export import export_tensors
 from rockstar_training.tensorflow_setup import Tensor, quiet_native_log, tf
 
 

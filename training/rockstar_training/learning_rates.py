@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from rockstar_training import datasets
 from rockstar_training.config import config_for
+from rockstar_training.datasets import known_input, prepare_images
 from rockstar_training.errors import TrainingError
-from rockstar_training.image_inputs import known_input, prepare_images
 from rockstar_training.networks import Model, build
 from rockstar_training.report.theme import LIGHT, Theme, dress, legend, new_figure
 from rockstar_training.task import Task

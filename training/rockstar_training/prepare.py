@@ -1,42 +1,50 @@
-"""Any data set by its text, ready to train on."""
+"""Loading any data set by its name, dividing it, and describing it, ready to train on."""
 
 import io
+import json
+import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from rockstar_contract.contract import TABLE_INPUT, TableInput, Task
 from rockstar_training.config import ColumnType, DataSpec, TrainConfig, parse_data
-from rockstar_training.csv_tables import Table, TableExamples, fit_columns, read_csv
-from rockstar_training.datasets import load
-from rockstar_training.datasets import split as split_known
-from rockstar_training.image_folders import FolderExamples, ImageFolder, scan_folder
-from rockstar_training.image_inputs import (
-    folder_input,
-    known_input,
-    prepare_images,
-    pretrained_size,
+from rockstar_training.csv_tables import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Table,
+    TableExamples,
+    fit_columns,
+    read_csv,
 )
+from rockstar_training.datasets import hold_out, known_input, load, prepare_images
+from rockstar_training.datasets import split as split_known
+from rockstar_training.errors import ConfigError, DataError
+from rockstar_training.image_folders import FolderExamples, folder_input, scan_folder
 from rockstar_training.prepared import (
     Division,
     Fractions,
+    Index,
     MemoryExamples,
     Prepared,
     Source,
     assemble,
     divide,
 )
-from rockstar_training.table_splits import folds_of, split_table
 from rockstar_training.task import task_of
 
 DEFAULT_VALIDATION_FRACTION = 0.1
-# Statistics are of at most this many examples where they are decoded from files.
-STATISTICS_SAMPLE = 1000
-# Files that cannot be used are named up to this many.
+# Examples that statistics are computed on if they are decoded from files.
+_STATISTICS_SAMPLE = 1000
+# Unusable files that are named.
 _NAMED = 10
+# The image size that most networks of keras.applications were trained with.
+_PRETRAINED_SIZE = 224
 
 
 def prepare_for(config: TrainConfig) -> Prepared:
@@ -44,7 +52,7 @@ def prepare_for(config: TrainConfig) -> Prepared:
 
     Raises:
         ConfigError: the configured model cannot learn from this data.
-        DataError: the data is not there or cannot be used; the message says what to do.
+        DataError: the data is missing or cannot be used; the message says what to do.
     """
     data = prepare(
         config.data,
@@ -52,39 +60,36 @@ def prepare_for(config: TrainConfig) -> Prepared:
         test_fraction=config.test_fraction,
         validation_fraction=config.validation_fraction,
         data_dir=Path(config.data_dir) if config.data_dir else None,
-        target=config.target,
-        # Where the target's values fit both, the model decides: linear learns numbers only.
-        task=config.task or ("regression" if config.model == "linear" else None),
-        ignore=config.ignore,
-        types=dict(config.types),
         image_size=config.image_size or pretrained_size(config.pretrained),
-        split=config.split,
-        validation=Path(config.validation).expanduser() if config.validation else None,
-        test=Path(config.test).expanduser() if config.test else None,
+        **_table_options(config),
     )
     task_of(config, data)
     return data
 
 
 def prepare_folds(config: TrainConfig) -> Iterator[Prepared]:
-    """The table of a configuration, divided anew for each fold of its cross-validation.
+    """Divide the table of a configuration for each fold of its cross-validation.
 
     Raises:
         DataError: the table cannot be used, or has too few rows or groups for the folds.
     """
     spec = parse_data(config.data)
-    table = read_csv(
-        spec.location,
-        config.target,
-        config.task or ("regression" if config.model == "linear" else None),
-        config.ignore,
-        dict(config.types),
-        config.split,
-        Path(config.validation).expanduser() if config.validation else None,
-        Path(config.test).expanduser() if config.test else None,
-    )
+    table = read_csv(spec.location, **_table_options(config))
     for division in folds_of(table, config.folds, config.validation_fraction, config.seed):
-        yield _table(spec, table, division)
+        yield _prepare_table(spec, table, division)
+
+
+def _table_options(config: TrainConfig) -> dict[str, Any]:
+    return {
+        "target": config.target,
+        # If the target's values fit both tasks, the model decides: linear learns numbers only.
+        "task": config.task or ("regression" if config.model == "linear" else None),
+        "ignore": config.ignore,
+        "types": dict(config.types),
+        "split": config.split,
+        "validation": Path(config.validation).expanduser() if config.validation else None,
+        "test": Path(config.test).expanduser() if config.test else None,
+    }
 
 
 def prepare(
@@ -103,38 +108,52 @@ def prepare(
     validation: Path | None = None,
     test: Path | None = None,
 ) -> Prepared:
-    """Load a data set, divide it and describe it.
+    """Load, divide and describe a data set.
 
     Args:
         data: a name, folder:DIR or csv:FILE.
         seed: of the division.
-        test_fraction: share that is held out, where the data set has no test split of its own.
-        validation_fraction: share of the rest to validate with; 0 for none.
-        data_dir: where files of known data sets may lie; None looks in $ROCKSTAR_DATA_DIR.
+        test_fraction: share to hold out, unless the data set has its own test split.
+        validation_fraction: share of the rest for validation; 0 for none.
+        data_dir: folder that may have the files of known sets; None for $ROCKSTAR_DATA_DIR.
         target: the column of a CSV file to predict.
-        task: of a CSV file; None lets the target's values decide.
+        task: of a CSV file; None derives it from the target's values.
         ignore: columns of a CSV file to leave out.
-        types: of columns of a CSV file whose values do not tell.
-        image_size: side of a folder's images as the model takes them; None lets the images decide.
+        types: of columns of a CSV file with ambiguous values.
+        image_size: side of the model's input for a folder; None derives it from the images.
         split: of a CSV file: "random", "group:COLUMN" or "time:COLUMN".
-        validation: a CSV file or folder to validate with, instead of a share of `data`.
-        test: a CSV file or folder to test with, instead of a share of `data`.
+        validation: a CSV file or folder for validation, instead of a share of `data`.
+        test: a CSV file or folder for testing, instead of a share of `data`.
 
     Raises:
-        ConfigError: `data` names nothing.
-        DataError: the data is not there or cannot be used; the message says what to do.
+        ConfigError: `data` is not a valid name.
+        DataError: the data is missing or cannot be used; the message says what to do.
     """
     spec = parse_data(data) if isinstance(data, str) else data
     fractions = Fractions(test_fraction, validation_fraction, seed)
     if spec.kind == "csv":
         table = read_csv(spec.location, target, task, ignore, types, split, validation, test)
-        return _table(spec, table, split_table(table, fractions))
+        return _prepare_table(spec, table, split_table(table, fractions))
     if spec.kind == "folder":
-        return _folder(spec, scan_folder(spec.location, validation, test), fractions, image_size)
-    return _known(spec, fractions, data_dir)
-
-
-def _known(spec: DataSpec, fractions: Fractions, data_dir: Path | None) -> Prepared:
+        folder = scan_folder(spec.location, validation, test)
+        notes = [f"skipped {problem}" for problem in folder.skipped[:_NAMED]]
+        if len(folder.skipped) > _NAMED:
+            count = len(folder.skipped)
+            notes.append(f"skipped {count - _NAMED} more, {count} in all")
+        source = Source(
+            name=spec.name,
+            task="classification",
+            labels=folder.label_names,
+            target=None,
+            targets=folder.labels,
+            sha256=folder.sha256,
+            notes=(*notes, *folder.notes),
+        )
+        wanted = folder_input(image_size or folder.size, folder.channels)
+        division = divide(source, fractions, folder.split)
+        return assemble(
+            source, division, wanted, FolderExamples(folder, wanted), _STATISTICS_SAMPLE
+        )
     dataset = load(spec.name, data_dir)
     wanted = known_input(spec.name)
     source = Source(
@@ -145,34 +164,22 @@ def _known(spec: DataSpec, fractions: Fractions, data_dir: Path | None) -> Prepa
         targets=dataset.labels,
         sha256=dataset.sha256,
     )
-    given = split_known(dataset, fractions.test, fractions.seed)
+
+    def encode(place: int) -> bytes:
+        pixels, file = dataset.images[place], io.BytesIO()
+        Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+        return file.getvalue()
+
     examples = MemoryExamples(
         prepare_images(dataset.images, wanted),
-        raw=lambda place: _png(dataset.images[place]),
+        raw=encode,
         source=lambda place: f"{spec.name} image {place}",
     )
+    given = split_known(dataset, fractions.test, fractions.seed)
     return assemble(source, divide(source, fractions, given), wanted, examples)
 
 
-def _folder(
-    spec: DataSpec, folder: ImageFolder, fractions: Fractions, image_size: int | None
-) -> Prepared:
-    source = Source(
-        name=spec.name,
-        task="classification",
-        labels=folder.label_names,
-        target=None,
-        targets=folder.labels,
-        sha256=folder.sha256,
-        notes=(*_skipped(folder.skipped), *folder.notes),
-    )
-    wanted = folder_input(image_size or folder.size, folder.channels)
-    examples = FolderExamples(folder, wanted)
-    division = divide(source, fractions, folder.split)
-    return assemble(source, division, wanted, examples, STATISTICS_SAMPLE)
-
-
-def _table(spec: DataSpec, table: Table, division: Division) -> Prepared:
+def _prepare_table(spec: DataSpec, table: Table, division: Division) -> Prepared:
     source = Source(
         name=spec.name,
         task=table.task,
@@ -188,16 +195,139 @@ def _table(spec: DataSpec, table: Table, division: Division) -> Prepared:
     return assemble(source, division, wanted, TableExamples(table, columns))
 
 
-def _skipped(problems: Sequence[str]) -> tuple[str, ...]:
-    if not problems:
-        return ()
-    notes = [f"skipped {problem}" for problem in problems[:_NAMED]]
-    if len(problems) > _NAMED:
-        notes.append(f"skipped {len(problems) - _NAMED} more, {len(problems)} in all")
-    return tuple(notes)
+def pretrained_size(pretrained: str | None) -> int | None:
+    """Return the image size that suits a pretrained backbone, without importing TensorFlow.
+
+    Args:
+        pretrained: a .keras file or the name of a network; None is no backbone and has no size.
+
+    Raises:
+        ConfigError: no such file, or not a .keras file.
+    """
+    if pretrained is None or not pretrained.endswith(".keras"):
+        return _PRETRAINED_SIZE if pretrained else None
+    path = Path(pretrained).expanduser()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            document = json.loads(archive.read("config.json"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"pretrained: no such file: {path}") from error
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"pretrained: expected a model saved by Keras 3 as .keras, {path} is something else"
+        ) from error
+    try:
+        shape = document["config"]["layers"][0]["config"]["batch_shape"]
+        return int(min(shape[1:3]))
+    except (KeyError, IndexError, TypeError):  # any size, or another kind of model
+        return _PRETRAINED_SIZE
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
-    return file.getvalue()
+def split_table(table: Table, fractions: Fractions) -> Division:
+    """Divide a table by its files, by groups, by time, or at random.
+
+    Args:
+        table: the rows.
+        fractions: sizes of the parts without a file of their own.
+
+    Raises:
+        DataError: a part would be empty.
+    """
+    test_fraction, validation_fraction, seed = fractions.test, fractions.validation, fractions.seed
+    rows, test = _rows(table, TRAIN), _rows(table, TEST)
+    if not len(test):
+        rows, test = _part(table, rows, test_fraction, seed)
+    validation = _rows(table, VALIDATION)
+    if not len(validation) and validation_fraction:
+        rows, validation = _part(table, rows, validation_fraction, seed)
+    return Division(rows, validation, test)
+
+
+def folds_of(table: Table, folds: int, validation_fraction: float, seed: int) -> Iterator[Division]:
+    """Divide the training rows for each fold, so that every row is tested with once.
+
+    With a time column, each fold trains on all rows before those it tests with. Rows from files of
+    their own are not used, except for validation.
+
+    Raises:
+        DataError: fewer rows, or groups, than folds.
+    """
+    from sklearn.model_selection import TimeSeriesSplit
+
+    rows, validation = _rows(table, TRAIN), _rows(table, VALIDATION)
+    by_time, by_group = table.split_by == "time", table.split_by == "group"
+    pieces = len(np.unique(table.split_values[rows])) if by_group else len(rows)
+    if pieces < folds + by_time:
+        what = "groups" if by_group else "rows"
+        raise DataError(f"{table.path}: {pieces} {what} are too few for {folds} folds")
+    if by_time:
+        ordered = rows[np.argsort(table.split_values[rows], kind="stable")]
+        found = [
+            (np.sort(ordered[early]), np.sort(ordered[late]))
+            for early, late in TimeSeriesSplit(folds).split(ordered)
+        ]
+    else:
+        found = _random_folds(table, rows, folds, seed)
+    for kept, held_out in found:
+        own = validation
+        if not len(own) and validation_fraction:
+            kept, own = _part(table, kept, validation_fraction, seed)
+        yield Division(kept, own, held_out)
+
+
+def _rows(table: Table, part: int) -> Index:
+    return np.flatnonzero(table.parts == part).astype(np.int64)
+
+
+def _part(table: Table, rows: Index, fraction: float, seed: int) -> tuple[Index, Index]:
+    """Divide rows in two, both ascending; the second side gets this share of them."""
+    if table.split_by == "group":
+        count = len(np.unique(table.split_values[rows]))
+        if count < 2:
+            raise DataError(f"{table.path}: a split needs two or more groups, there is {count}")
+        # One of this many folds has about the wanted share.
+        folds = min(count, max(2, round(1 / fraction)))
+        # If one group has most of the rows, folds may be empty.
+        found = [sides for sides in _random_folds(table, rows, folds, seed) if all(map(len, sides))]
+        if not found:
+            raise DataError(f"{table.path}: its {count} groups cannot be divided in two")
+        return found[0]
+    if table.split_by == "time":
+        times = table.split_values[rows]
+        # Rows of the same time stay together.
+        border = np.sort(times)[min(len(rows) - 1, round(len(rows) * (1 - fraction)))]
+        late = times >= border
+        if late.all():
+            late = times > border
+        if not late.any():
+            raise DataError(f"{table.path}: a split by time needs rows of different times")
+        return rows[~late], rows[late]
+    labels = table.targets[rows] if table.label_names else None
+    return hold_out(rows, labels, fraction, seed, table.path.name)
+
+
+def _random_folds(table: Table, rows: Index, folds: int, seed: int) -> list[tuple[Index, Index]]:
+    """Divide rows at random, with the same share of every label and with whole groups."""
+    from sklearn.model_selection import (
+        GroupKFold,
+        KFold,
+        StratifiedGroupKFold,
+        StratifiedKFold,
+    )
+
+    labels, grouped = table.targets[rows], table.split_by == "group"
+    splitter: Any
+    if table.label_names:
+        kind = StratifiedGroupKFold if grouped else StratifiedKFold
+        splitter = kind(folds, shuffle=True, random_state=seed)
+    else:
+        splitter = GroupKFold(folds) if grouped else KFold(folds, shuffle=True, random_state=seed)
+    groups = table.split_values[rows] if grouped else None
+    try:
+        with warnings.catch_warnings():
+            # About labels with fewer examples than folds, which have a note of their own.
+            warnings.simplefilter("ignore")
+            found = list(splitter.split(rows, labels, groups))
+    except ValueError as error:
+        raise DataError(f"{table.path} cannot be divided into {folds} folds: {error}") from error
+    return [(np.sort(rows[kept]), np.sort(rows[held_out])) for kept, held_out in found]

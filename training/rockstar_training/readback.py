@@ -1,14 +1,16 @@
-"""Reading an export back before anyone else can: each file must promise and answer the same.
+"""Reading an export back before it is published: all files must promise and answer the same.
 
-Compared are the signatures, the contract, and golden samples through every path: the function that
-was exported, the SavedModel, by tensor and by tf.Example, and both LiteRT files.
+Signatures, contract, and the outputs for golden samples are compared between the exported function,
+the SavedModel, by tensor and by tf.Example, and the LiteRT files.
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
@@ -23,9 +25,7 @@ from rockstar_contract.contract import (
 from rockstar_contract.inputs import prepare
 from rockstar_training.errors import ExportError
 from rockstar_training.evaluation import Answer
-from rockstar_training.loaders import Run, open_edge, open_litert, open_saved_model, saved_methods
 from rockstar_training.prepared import GoldenSamples
-from rockstar_training.quantization import Quantized
 from rockstar_training.signatures import (
     CLASSES,
     CLASSIFY_SIGNATURE,
@@ -38,15 +38,138 @@ from rockstar_training.signatures import (
     TensorInfo,
     example_signature,
     expected,
+    input_spec,
     methods,
 )
-from rockstar_training.tensorflow_setup import tf
+from rockstar_training.tensorflow_setup import SavedModel, tf
 from rockstar_training.tflite_metadata import contract_files, packed_files
 
 LITERT_FILE = "model.tflite"
 EDGE_FILE = "edge.tflite"
-# Of probabilities; of a regression's values as a share of the target's standard deviation.
+# Largest difference of probabilities; of a regression's values, as a share of the target's standard
+# deviation.
 TOLERANCE = 1e-4
+# Signatures that run when a SavedModel is loaded.
+_INTERNAL = "__saved_model_"
+
+# Arrays [n, …] by name.
+Arrays = dict[str, NDArray[Any]]
+# Runs a signature.
+Run = Callable[[str, Arrays], Arrays]
+
+
+class Edge(NamedTuple):
+    """The main graph of a LiteRT file."""
+
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+    answer: Answer
+
+
+def open_saved_model(folder: Path) -> tuple[Signatures, Run]:
+    """Load a SavedModel; return its signatures and a function that runs them.
+
+    It is loaded into a session, as TensorFlow Serving does: tf.saved_model.load also finds
+    variables that a session does not restore.
+
+    Raises:
+        OSError, ValueError, RuntimeError: it cannot be loaded.
+    """
+    graph = tf.Graph()
+    session = tf.compat.v1.Session(graph=graph)
+    with graph.as_default():
+        loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
+    definitions = {n: d for n, d in loaded.signature_def.items() if not n.startswith(_INTERNAL)}
+
+    def infos(tensors: Any) -> dict[str, TensorInfo]:
+        return {
+            name: TensorInfo(
+                tf.as_dtype(info.dtype).name, tuple(dim.size for dim in info.tensor_shape.dim)
+            )
+            for name, info in tensors.items()
+        }
+
+    def run(signature: str, inputs: Arrays) -> Arrays:
+        definition = definitions[signature]
+        feeds = {definition.inputs[name].name: value for name, value in inputs.items()}
+        fetches = {name: info.name for name, info in definition.outputs.items()}
+        outputs: Arrays = session.run(fetches, feeds)
+        return outputs
+
+    signatures = {name: (infos(d.inputs), infos(d.outputs)) for name, d in definitions.items()}
+    return signatures, run
+
+
+def open_litert(content: bytes) -> tuple[Signatures, Run]:
+    """Load a LiteRT file; return its signatures and a function that runs them.
+
+    Raises:
+        ValueError, RuntimeError: it cannot be loaded.
+    """
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    names = interpreter.get_signature_list()
+    runners = {name: interpreter.get_signature_runner(name) for name in names}
+
+    def infos(details: dict[str, dict[str, Any]]) -> dict[str, TensorInfo]:
+        return {name: _litert_info(detail) for name, detail in details.items()}
+
+    signatures = {
+        name: (infos(runner.get_input_details()), infos(runner.get_output_details()))
+        for name, runner in runners.items()
+    }
+    return signatures, lambda signature, inputs: runners[signature](**inputs)
+
+
+def litert_answer(content: bytes, contract: Contract) -> Answer:
+    """Load a LiteRT file; return its prediction function."""
+    return _predict(open_litert(content)[1], contract)
+
+
+def open_edge(content: bytes) -> Edge:
+    """Load a LiteRT file like an interpreter without support for signatures or resizing.
+
+    Its function runs the file once for each example.
+
+    Raises:
+        ValueError, RuntimeError: it cannot be loaded.
+    """
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        answers = []
+        for example in batch:
+            interpreter.set_tensor(inputs[0]["index"], example[np.newaxis])
+            interpreter.invoke()
+            answers.append(interpreter.get_tensor(outputs[0]["index"]))
+        return np.concatenate(answers)
+
+    return Edge([*map(_litert_info, inputs)], [*map(_litert_info, outputs)], answer)
+
+
+def _litert_info(detail: dict[str, Any]) -> TensorInfo:
+    name = np.dtype(detail["dtype"]).name
+    # NumPy has strings as bytes.
+    dtype = "string" if name.startswith("bytes") else name
+    return TensorInfo(dtype, tuple(map(int, detail["shape_signature"])))
+
+
+def saved_methods(folder: Path) -> dict[str, str]:
+    """Read the method of TensorFlow Serving that each signature of a SavedModel is for.
+
+    Raises:
+        OSError: the file cannot be read.
+        google.protobuf.message.DecodeError: it is damaged.
+    """
+    saved = SavedModel()
+    saved.ParseFromString((folder / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes())
+    (graph,) = saved.meta_graphs
+    return {
+        name: signature.method_name
+        for name, signature in graph.signature_def.items()
+        if not name.startswith(_INTERNAL)
+    }
 
 
 def verify(
@@ -54,18 +177,18 @@ def verify(
     predict: Predict,
     contract: Contract,
     golden: GoldenSamples,
-    quantized: Quantized | None = None,
+    quantized: tuple[Answer, Answer] | None = None,
     *,
     litert: bool = True,
 ) -> None:
-    """Check that what lies in a version's folder is what was meant.
+    """Check the files of a version of images or rows.
 
     Args:
         folder: with a SavedModel, both LiteRT files and a contract.
-        predict: the function that was exported.
-        contract: that was written.
+        predict: the exported function.
+        contract: as written.
         golden: samples.
-        quantized: what the LiteRT files must answer, where they were quantised.
+        quantized: the expected answers of model.tflite and edge.tflite, if they are quantized.
         litert: whether there are LiteRT files.
 
     Raises:
@@ -75,31 +198,126 @@ def verify(
         (folder / CONTRACT_FILE).read_text("utf-8") == contract.to_json(),
         f"{CONTRACT_FILE} differs",
     )
-    _require_same_preprocessing(contract, golden)
+    for number, (raw, tensor) in enumerate(zip(golden.raw, golden.tensors, strict=True)):
+        _require(
+            np.array_equal(prepare(raw, contract.input, field="a golden sample"), tensor),
+            f"golden sample {number}, as a user sends it, becomes another tensor than in training",
+        )
 
     def itself(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(predict(tf.constant(batch)))
 
-    saved, lite = "the SavedModel", "the LiteRT file"
-    names = tuple(methods(contract))
-    run = _opened(saved, lambda: open_saved_model(folder), contract, names)
-    _require_methods(folder, contract)
-    _require_answers(saved, _by_tensor(run, contract), itself, contract, golden)
-    by_example = _by_example(run, contract)
-    _require_answers(f"{names[-1]} in {saved}", by_example, itself, contract, golden)
+    what = "the SavedModel"
+    run = _open(what, lambda: open_saved_model(folder), contract, tuple(methods(contract)))
+    try:
+        found = saved_methods(folder)
+    except (OSError, ValueError, DecodeError) as error:
+        raise ExportError(f"the SavedModel cannot be read back: {error}") from error
+    wanted = methods(contract)
+    _require(found == wanted, f"the methods of the SavedModel are {found}, expected {wanted}")
+    _require_answers(what, _predict(run, contract), itself, contract, golden)
+    example = example_signature(contract)
+    _require_answers(
+        f"{example} in {what}", _predict_examples(run, contract), itself, contract, golden
+    )
     if not litert:
         return
     content = (folder / LITERT_FILE).read_bytes()
-    run = _opened(lite, lambda: open_litert(content), contract, LITERT_SIGNATURES)
+    what = "the LiteRT file"
+    run = _open(what, lambda: open_litert(content), contract, LITERT_SIGNATURES)
     model, edge = quantized or (itself, itself)
-    _require_answers(lite, _by_tensor(run, contract), model, contract, golden)
+    _require_answers(what, _predict(run, contract), model, contract, golden)
     _verify_edge((folder / EDGE_FILE).read_bytes(), edge, contract, golden)
+
+
+def verify_tensors(
+    what: str,
+    opener: Callable[[], tuple[Signatures, Run]],
+    predict: Predict,
+    contract: Contract,
+    golden: Arrays,
+) -> None:
+    """Check a file of a model of named tensors, also that outputs do not depend on the batch.
+
+    Args:
+        what: the name of the file in messages.
+        opener: opens it.
+        predict: the exported function.
+        contract: as written.
+        golden: samples by the names of the inputs.
+
+    Raises:
+        ExportError: the first difference, in a sentence.
+    """
+    run = _open(what, opener, contract)
+    reference = predict({name: tf.constant(array) for name, array in golden.items()})
+    total = len(next(iter(golden.values())))
+    for size in (1, 3, total):
+        outputs = run(PREDICT_SIGNATURE, {name: array[:size] for name, array in golden.items()})
+        for name, output in reference.items():
+            wanted, got = np.asarray(output)[:size], outputs[name]
+            if got.shape != wanted.shape:
+                raise ExportError(
+                    f"for {size} of {total} samples {what} answers {name} of shape "
+                    f"{[*got.shape]}, expected {[*wanted.shape]}"
+                )
+            if wanted.dtype.kind == "f":
+                limit = TOLERANCE * max(1.0, float(np.abs(wanted).max(initial=0.0)))
+                same = np.allclose(got, wanted, rtol=0, atol=limit)
+            else:
+                same = bool((got == wanted).all())
+            if not same:
+                raise ExportError(
+                    f"for {size} of {total} samples {what} answers another {name} than the model "
+                    "itself for all together"
+                )
+
+
+def _open(
+    what: str,
+    opener: Callable[[], tuple[Signatures, Run]],
+    contract: Contract,
+    names: tuple[str, ...] = (),
+) -> Run:
+    """Open a file and check its signatures and its contract.
+
+    Without names, the model is one of named tensors, whose shapes are not checked.
+    """
+    try:
+        signatures, run = opener()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ExportError(f"{what} cannot be read back: {error}") from error
+    if names:
+        wanted = expected(contract, names)
+        _require(
+            signatures.keys() == wanted.keys(),
+            f"{what} has the signatures {sorted(signatures)}, not {[*wanted]}",
+        )
+        for name, sides in wanted.items():
+            for side, got, right in zip(
+                ("inputs", "outputs"), signatures[name], sides, strict=True
+            ):
+                _require(got == right, f"{side} of {name} in {what} are {got}, expected {right}")
+    else:
+        inputs, outputs = map(sorted, signatures.get(PREDICT_SIGNATURE, ({}, {})))
+        taken = sorted(input_spec(contract))
+        answered = sorted([output.name for output in contract.outputs] or [contract.output])
+        if (inputs, outputs) != (taken, answered):
+            raise ExportError(
+                f"{what} takes {inputs} and answers {outputs}, expected {taken} and {answered}"
+            )
+    query = np.ones(2, dtype=np.int32)
+    answers = run(CONTRACT_SIGNATURE, {CONTRACT_INPUT: query})[CONTRACT_OUTPUT]
+    document = contract.to_json().encode()
+    same = answers.shape == (2,) and all(answer == document for answer in answers)
+    _require(same, f"the contract that {what} answers is not the one that was written")
+    return run
 
 
 def _verify_edge(
     content: bytes, reference: Answer, contract: Contract, golden: GoldenSamples
 ) -> None:
-    """The file for one example: one input, one output, labels and contract appended."""
+    """Check the file for one example: one input, one output, labels and contract appended."""
     try:
         edge, files = open_edge(content), packed_files(content)
     except (ValueError, RuntimeError, BadZipFile) as error:
@@ -116,69 +334,23 @@ def _verify_edge(
     _require_answers(EDGE_FILE, edge.answer, reference, contract, golden)
 
 
-def _opened(
-    what: str,
-    opening: Callable[[], tuple[Signatures, Run]],
-    contract: Contract,
-    names: tuple[str, ...],
-) -> Run:
-    """What runs a file, once its signatures and its contract are right."""
-    try:
-        signatures, run = opening()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ExportError(f"{what} cannot be read back: {error}") from error
-    _require_signatures(what, signatures, expected(contract, names))
-    _require_contract(what, run, contract.to_json())
-    return run
-
-
-def _require_same_preprocessing(contract: Contract, golden: GoldenSamples) -> None:
-    for number, (raw, tensor) in enumerate(zip(golden.raw, golden.tensors, strict=True)):
-        prepared = prepare(raw, contract.input, field="a golden sample")
-        _require(
-            np.array_equal(prepared, tensor),
-            f"golden sample {number}, as a user sends it, becomes another tensor than in training",
-        )
-
-
-def _require_signatures(what: str, got: Signatures, wanted: Signatures) -> None:
-    _require(
-        got.keys() == wanted.keys(), f"{what} has the signatures {sorted(got)}, not {[*wanted]}"
-    )
-    for name, sides in wanted.items():
-        for side, tensors, right in zip(("inputs", "outputs"), got[name], sides, strict=True):
-            _require(
-                tensors == right, f"{side} of {name} in {what} are {tensors}, expected {right}"
-            )
-
-
-def _require_contract(what: str, run: Run, document: str) -> None:
-    query = np.ones(2, dtype=np.int32)
-    answers = run(CONTRACT_SIGNATURE, {CONTRACT_INPUT: query})[CONTRACT_OUTPUT]
-    same = answers.shape == (2,) and all(answer == document.encode() for answer in answers)
-    _require(same, f"the contract that {what} answers is not the one that was written")
-
-
-def _require_methods(folder: Path, contract: Contract) -> None:
-    try:
-        got = saved_methods(folder)
-    except (OSError, ValueError, DecodeError) as error:
-        raise ExportError(f"the SavedModel cannot be read back: {error}") from error
-    wanted = methods(contract)
-    _require(got == wanted, f"the methods of the SavedModel are {got}, expected {wanted}")
-
-
-def _by_tensor(run: Run, contract: Contract) -> Answer:
+def _predict(run: Run, contract: Contract) -> Answer:
     name, output = contract.encoded.name, contract.output
     return lambda batch: run(PREDICT_SIGNATURE, {name: batch})[output]
 
 
-def _by_example(run: Run, contract: Contract) -> Answer:
-    signature = example_signature(contract)
+def _predict_examples(run: Run, contract: Contract) -> Answer:
+    signature, name = example_signature(contract), contract.encoded.name
+
+    def serialize(tensor: NDArray[np.float32]) -> bytes:
+        feature = tf.train.Feature(float_list=tf.train.FloatList(value=tensor.ravel()))
+        features = tf.train.Features(feature={name: feature})
+        message: bytes = tf.train.Example(features=features).SerializeToString()
+        return message
 
     def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        # Not NumPy's own strings, which lose zeros at the end.
-        examples = np.array([_tf_example(contract.encoded.name, t) for t in batch], dtype=object)
+        # Objects, as NumPy's strings lose trailing zeros.
+        examples = np.array([serialize(tensor) for tensor in batch], dtype=object)
         outputs = run(signature, {EXAMPLES_INPUT: examples})
         if signature != CLASSIFY_SIGNATURE:
             return outputs[REGRESS_OUTPUT]
@@ -190,17 +362,16 @@ def _by_example(run: Run, contract: Contract) -> Answer:
     return answer
 
 
-def _tf_example(name: str, tensor: NDArray[np.float32]) -> bytes:
-    feature = tf.train.Feature(float_list=tf.train.FloatList(value=tensor.ravel()))
-    features = tf.train.Features(feature={name: feature})
-    message: bytes = tf.train.Example(features=features).SerializeToString()
-    return message
-
-
 def _require_answers(
     what: str, answer: Answer, reference: Answer, contract: Contract, golden: GoldenSamples
 ) -> None:
-    tolerance = _tolerance(contract)
+    tolerance = TOLERANCE
+    if contract.statistics is not None and contract.statistics.target is not None:
+        target = contract.statistics.target
+        # Far from zero, float32 values differ by at least their last bits.
+        largest = max(abs(target.minimum), abs(target.maximum))
+        rounding = 8 * float(np.finfo(np.float32).eps) * largest
+        tolerance = TOLERANCE * (target.std or 1.0) + rounding
     for size in sorted({1, min(3, len(golden.tensors)), len(golden.tensors)}):
         batch = golden.tensors[:size]
         wanted, got = reference(batch), answer(batch)
@@ -217,16 +388,6 @@ def _require_answers(
             difference <= tolerance,
             f"{what} answers differ from the model's own by {difference:.2g} for {size} examples",
         )
-
-
-def _tolerance(contract: Contract) -> float:
-    """The largest difference between two answers that pass for the same."""
-    if contract.statistics is None or contract.statistics.target is None:
-        return TOLERANCE
-    target = contract.statistics.target
-    # Far from zero, float32 values cannot be closer to each other than their last bits.
-    largest = max(abs(target.minimum), abs(target.maximum))
-    return TOLERANCE * (target.std or 1.0) + 8 * float(np.finfo(np.float32).eps) * largest
 
 
 def _require(right: bool, difference: str) -> None:

@@ -1,4 +1,4 @@
-"""The signatures of an export: what each takes, answers and is called by.
+"""The signatures of an export: inputs, outputs, and methods of TensorFlow Serving.
 
     signature        input                          output                          in
     serving_default  image float32 [n, *shape]      probabilities float32 [n, k]    both files
@@ -7,14 +7,17 @@
                                                     scores float32 [n, k]
     regress          inputs string [n], tf.Example  outputs float32 [n, 1]          SavedModel
 
-A model has `classify` or `regress`, as its task is. Their tf.Examples have one feature, named as
-the input of `serving_default`: a float list, the same tensor flattened row by row. It is the tensor
-and not an image file because preprocessing is the caller's, by the contract, and must not exist
+A model has `classify` or `regress`, depending on its task. Their tf.Examples have one feature,
+named like the input of `serving_default`: the same tensor as a flattened list of floats. It is not
+an image file because clients preprocess, as the contract says, and preprocessing must not exist
 twice. LiteRT cannot parse a tf.Example, so its file has only the first two. Over REST:
 
     POST /v1/models/cnn:classify  {"examples": [{"image": [0.0, 0.5, …]}]}
 
-with a decimal point in every number: TensorFlow Serving takes others for integers and refuses them.
+with a decimal point in every number, as TensorFlow Serving rejects other numbers as integers.
+
+A model of named tensors has `serving_default`, with the contract's inputs and outputs, and
+`contract`; a tf.Example could not hold every tensor.
 """
 
 from collections.abc import Callable
@@ -27,6 +30,7 @@ from rockstar_contract.contract import (
     CONTRACT_SIGNATURE,
     PREDICT_SIGNATURE,
     Contract,
+    TensorInput,
 )
 from rockstar_training.tensorflow_setup import Tensor, tf, write_fingerprint
 
@@ -38,39 +42,40 @@ SCORES: str = tf.saved_model.CLASSIFY_OUTPUT_SCORES
 REGRESS_OUTPUT: str = tf.saved_model.REGRESS_OUTPUTS
 LITERT_SIGNATURES = (PREDICT_SIGNATURE, CONTRACT_SIGNATURE)
 
-# float32 [n, *shape of one example] to float32 [n, classes], or [n, 1] for regression.
-Predict = Callable[[Tensor], Tensor]
+# A model in TensorFlow operations: float32 [n, *shape of one example] to float32 [n, classes], or
+# [n, 1] for a regression; of named tensors: a dictionary to a dictionary.
+Predict = Callable[[Any], Any]
 
 
 class TensorInfo(NamedTuple):
-    """What a signature says of a tensor; -1 is the batch, of any size."""
+    """Type and shape of a tensor in a signature; -1 is the batch dimension, of any size."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
-# Signature to its inputs and outputs, each by name.
+# The inputs and outputs, by name, of each signature.
 Signatures = dict[str, tuple[dict[str, TensorInfo], dict[str, TensorInfo]]]
 
 
 def example_signature(contract: Contract) -> str:
-    """The signature that takes tf.Examples: classify or regress."""
+    """Return the name of the signature that takes tf.Examples."""
     return {"classification": CLASSIFY_SIGNATURE, "regression": REGRESS_SIGNATURE}[contract.task]
 
 
 def methods(contract: Contract) -> dict[str, str]:
-    """The method that TensorFlow Serving finds in each signature of the SavedModel."""
-    of_examples = {
+    """Return the method of TensorFlow Serving that each signature of the SavedModel is for."""
+    example_methods = {
         CLASSIFY_SIGNATURE: tf.saved_model.CLASSIFY_METHOD_NAME,
         REGRESS_SIGNATURE: tf.saved_model.REGRESS_METHOD_NAME,
     }
     name = example_signature(contract)
     predict = dict.fromkeys(LITERT_SIGNATURES, tf.saved_model.PREDICT_METHOD_NAME)
-    return {**predict, name: of_examples[name]}
+    return {**predict, name: example_methods[name]}
 
 
 def expected(contract: Contract, names: tuple[str, ...]) -> Signatures:
-    """What some of a model's signatures must look like, in either file."""
+    """Return what some signatures of a model must look like, in either file."""
     answer = TensorInfo("float32", (-1, contract.output_width))
     tensor = TensorInfo("float32", (-1, *contract.encoded.shape))
     strings = TensorInfo("string", (-1,))
@@ -91,23 +96,31 @@ def expected(contract: Contract, names: tuple[str, ...]) -> Signatures:
 def functions(
     predict: Predict, contract: Contract, names: tuple[str, ...], batch: int | None = None
 ) -> dict[str, Any]:
-    """Some of a model's signatures as functions that a SavedModel can hold.
+    """Create some signatures of a model as functions that a SavedModel can hold.
 
     Args:
         predict: the model.
         contract: of the model.
         names: of the signatures.
-        batch: how many examples serving_default takes; None is any number.
+        batch: number of examples that serving_default takes; None for any number.
     """
     document = contract.to_json()
+
+    def return_contract(query: Tensor) -> dict[str, Tensor]:
+        return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), tf.constant(document))}
+
+    query = tf.TensorSpec([None], tf.int32, name=CONTRACT_INPUT)
+    spec = input_spec(contract, batch)
+    if isinstance(contract.input, TensorInput):
+        return {
+            PREDICT_SIGNATURE: tf.function(predict, input_signature=[spec]),
+            CONTRACT_SIGNATURE: tf.function(return_contract, input_signature=[query]),
+        }
     name = contract.encoded.name
     feature = tf.io.FixedLenFeature(contract.encoded.shape, contract.encoded.dtype)
 
     def serving_default(tensor: Tensor) -> dict[str, Tensor]:
         return {contract.output: predict(tensor)}
-
-    def answer_contract(query: Tensor) -> dict[str, Tensor]:
-        return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), tf.constant(document))}
 
     def parsed(inputs: Tensor) -> Tensor:
         return predict(tf.io.parse_example(inputs, {name: feature})[name])
@@ -121,10 +134,9 @@ def functions(
         return {REGRESS_OUTPUT: parsed(inputs)}
 
     examples = tf.TensorSpec([None], tf.string, name=EXAMPLES_INPUT)
-    query = tf.TensorSpec([None], tf.int32, name=CONTRACT_INPUT)
     known = {
-        PREDICT_SIGNATURE: (serving_default, tensor_spec(contract, batch)),
-        CONTRACT_SIGNATURE: (answer_contract, query),
+        PREDICT_SIGNATURE: (serving_default, spec),
+        CONTRACT_SIGNATURE: (return_contract, query),
         CLASSIFY_SIGNATURE: (classify, examples),
         REGRESS_SIGNATURE: (regress, examples),
     }
@@ -135,20 +147,25 @@ def functions(
     }
 
 
-def tensor_spec(contract: Contract, batch: int | None = None) -> Any:
-    """What the model takes: so many examples, or any number."""
+def input_spec(contract: Contract, batch: int | None = None) -> Any:
+    """Return the tf.TensorSpec of the model's input; of named tensors, a dictionary of them."""
+    if isinstance(contract.input, TensorInput):
+        return {
+            tensor.name: tf.TensorSpec([batch, *tensor.shape], tensor.dtype, name=tensor.name)
+            for tensor in contract.input.tensors
+        }
     spec = contract.encoded
     return tf.TensorSpec([batch, *spec.shape], spec.dtype, name=spec.name)
 
 
 def name_methods(folder: Path, contract: Contract) -> None:
-    """Write into a SavedModel which method of TensorFlow Serving each signature is for.
+    """Write the method of TensorFlow Serving for each signature into a SavedModel.
 
-    Saving names every signature as one for Predict, and then :classify and :regress refuse it.
+    TensorFlow saves all signatures for Predict, and :classify and :regress reject those.
     """
     updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
     for signature, method in methods(contract).items():
         updater.replace_method_name(signature, method)
     updater.save()
-    # It holds a hash of the file that has just changed.
+    # The fingerprint contains a hash of the file that was just changed.
     write_fingerprint(str(folder))

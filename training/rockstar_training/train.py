@@ -23,13 +23,12 @@ from rockstar_training.evaluation import (
     majority_note,
     predict_part,
 )
-from rockstar_training.export import export
+from rockstar_training.export import export, quantization_for
 from rockstar_training.fit import Fitted, fit, unfinished_folder, unfinished_run
 from rockstar_training.networks import Network, pretrained_note
 from rockstar_training.prepare import prepare_folds, prepare_for
 from rockstar_training.prepared import Prepared
 from rockstar_training.progress import Epoch, Progress
-from rockstar_training.quantization import quantization_for
 from rockstar_training.report.card import CARD_FILE, model_card
 from rockstar_training.report.data import (
     DescentPath,

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from rockstar_contract.preprocessing import preprocess
 from rockstar_contract.strokes import isolate_strokes
-from rockstar_training.image_inputs import known_input
+from rockstar_training.datasets import known_input
 
 SIZE = 280
 

@@ -2,8 +2,7 @@ import dataclasses
 
 import pytest
 
-from rockstar_training.config import TrainConfig, config_for
-from rockstar_training.defaults import MODELS, defaults_for
+from rockstar_training.config import MODELS, TrainConfig, config_for, defaults_for
 from rockstar_training.errors import ConfigError, TrainingError
 
 

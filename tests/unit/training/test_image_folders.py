@@ -3,8 +3,7 @@ import pytest
 
 from rockstar_contract.inputs import prepare
 from rockstar_training.errors import DataError
-from rockstar_training.image_folders import FolderExamples, scan_folder
-from rockstar_training.image_inputs import folder_input
+from rockstar_training.image_folders import FolderExamples, folder_input, scan_folder
 from tests.images import encoded, png
 
 NOISE = np.random.default_rng(0)

@@ -2,7 +2,8 @@ import numpy as np
 from PIL import Image
 
 from rockstar_contract.preprocessing import preprocess
-from rockstar_training.image_inputs import fashion_mnist_input, folder_input, mnist_input
+from rockstar_training.datasets import fashion_mnist_input, mnist_input
+from rockstar_training.image_folders import folder_input
 from tests.shared_data import shared_data
 
 STEPS = mnist_input().preprocessing

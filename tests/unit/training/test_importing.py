@@ -13,7 +13,7 @@ from rockstar_contract.inputs import prepare
 from rockstar_contract.manifest import check_manifest
 from rockstar_training.errors import TrainingError
 from rockstar_training.importing import ImportOptions, import_model
-from rockstar_training.loaders import open_litert, open_saved_model
+from rockstar_training.readback import open_litert, open_saved_model
 from rockstar_training.tensorflow_setup import keras, tf
 from tests.command_line import invoke, invoke_json
 from tests.images import png

@@ -2,7 +2,7 @@ import numpy as np
 
 from rockstar_contract.contract import ImageInput
 from rockstar_training import datasets
-from rockstar_training.image_inputs import digits_input, prepare_images
+from rockstar_training.datasets import digits_input, prepare_images
 from rockstar_training.prepared import input_statistics
 
 SPEC = digits_input()

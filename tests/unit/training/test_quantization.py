@@ -4,9 +4,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from rockstar_training import export as exporting
 from rockstar_training.errors import ExportError
-from rockstar_training.export import export, versions
-from rockstar_training.loaders import open_edge
-from rockstar_training.quantization import Quantization, Quantized, judged, litert_answer
+from rockstar_training.export import Quantization, export, score_quantized, versions
+from rockstar_training.readback import litert_answer, open_edge
 from tests.unit.training import toys
 
 GOLDEN = toys.golden(20)
@@ -103,16 +102,16 @@ def test_a_loss_is_refused_with_both_figures(tmp_path):
 
 @pytest.mark.parametrize("after", [0.497, 0.5, 0.51])
 def test_three_tenths_of_a_point_and_gains_are_accepted(after):
-    files = Quantized(lambda _: after, lambda _: 0.6)
-    contract = judged(toys.draft(), quantization(lambda answer: answer(None)), files)
+    files = (lambda _: after, lambda _: 0.6)
+    contract = score_quantized(toys.draft(), quantization(lambda answer: answer(None)), files)
     assert contract.metrics["quantized_test_accuracy"] == after
 
 
 @pytest.mark.parametrize("scores", [(0.5, 0.4), (0.4, 0.5), (0.5, float("nan"))])
 def test_neither_file_may_lose_too_much(scores):
-    files = Quantized(*(lambda _, score=score: score for score in scores))
+    files = [lambda _, score=score: score for score in scores]
     with pytest.raises(ExportError, match=r"loses too much .* try --quantize float16 or int8"):
-        judged(toys.draft(), quantization(lambda answer: answer(None)), files)
+        score_quantized(toys.draft(), quantization(lambda answer: answer(None)), files)
 
 
 def test_another_file_than_the_judged_one_is_found(tmp_path, monkeypatch):

@@ -11,8 +11,7 @@ from rockstar_training import export as exporting
 from rockstar_training import readback
 from rockstar_training.errors import ExportError
 from rockstar_training.export import export, versions
-from rockstar_training.loaders import open_saved_model
-from rockstar_training.readback import verify
+from rockstar_training.readback import open_saved_model, verify
 from rockstar_training.tensorflow_setup import tf, write_fingerprint
 from tests.unit.training import toys
 

@@ -8,10 +8,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from rockstar_training import datasets
-from rockstar_training.config import config_for, read_config
-from rockstar_training.defaults import CLASSIFIERS
+from rockstar_training.config import CLASSIFIERS, config_for, read_config
+from rockstar_training.datasets import prepare_images
 from rockstar_training.errors import TrainingError
-from rockstar_training.image_inputs import prepare_images
 from rockstar_training.progress import Epoch, summarize
 from rockstar_training.train import train_and_evaluate
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rockstar_training.export import export, write_warmup
-from rockstar_training.loaders import open_saved_model
+from rockstar_training.readback import open_saved_model
 from rockstar_training.tensorflow_setup import PredictionLog, tf
 from tests.unit.training import toys
 
@@ -53,7 +53,7 @@ def test_the_model_answers_every_request(exported, requests):
 def test_large_examples_make_fewer_batches(tmp_path):
     (tmp_path / "assets.extra").mkdir()
     photographs = np.zeros((8, 512, 512, 3), dtype=np.float32)
-    write_warmup(tmp_path, toys.draft(), photographs)
+    write_warmup(tmp_path, toys.draft(), {"image": photographs})
     assert (tmp_path / "assets.extra" / "tf_serving_warmup_requests").stat().st_size < 8 * 2**20
     sizes = [len(tf.make_ndarray(r.inputs["image"])) for r in read(tmp_path)[:-1]]
     assert sizes == [1]
