@@ -1,7 +1,7 @@
-"""Augmentation: other ways in which the same thing could have been drawn or photographed.
+"""Augmentation: random changes of preprocessed images, and images that show no class.
 
-Runs in the input pipeline, on images that are already preprocessed. What is changed follows from
-numbers that the pipeline draws, so that a training that is resumed sees what it would have seen.
+Changes depend only on random numbers from the input pipeline, so that a resumed training sees the
+same images as an uninterrupted one.
 """
 
 from dataclasses import dataclass
@@ -14,31 +14,31 @@ from rockstar_training.evaluation import Answer, predict_part
 from rockstar_training.prepared import Part
 from rockstar_training.tensorflow_setup import Tensor, tf
 
-# Points along each side that a drawing is bent by, and gaps that it may get.
+# Control points along each side for bending, and the maximum number of gaps.
 _POINTS, _GAPS = 4, 3
-# Examples that images without a class are made of when a threshold is chosen.
+# Examples that images of no class are made from to choose a threshold.
 _THRESHOLD_SAMPLE = 1000
 _HIGHEST_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far images may be changed; each change is drawn evenly from its range.
+    """Ranges of the changes, which are distributed uniformly.
 
     Attributes:
-        rotation: degrees, either way.
+        rotation: degrees, in both directions.
         shift: share of the side, in each direction.
-        zoom: of the logarithm of the size: 0.1 is about 10 % either way.
-        aspect: of the logarithm of width and, the other way, of height.
-        shear: cells to the side for each cell up.
-        bend: cells that parts of a drawing move against each other; grey images only.
-        stroke: 1 makes strokes up to one cell wider, or thinner, on each side; grey images only.
-        contrast: 1 makes edges up to twice as steep, as of a crisper pen; grey images only.
-        gaps: largest radius of spots without ink, as a share of the side; grey images only.
-        finer: drawings are bent and drawn on a grid so many times as fine, where the edges of
-            strokes stay smooth; grey images only.
-        mirror: whether left and right may change places.
-        others: how many images that show no class are added, as a share of the batch.
+        zoom: of the logarithm of the size: 0.1 is about ±10 %.
+        aspect: of the logarithm of the width and, inversely, of the height.
+        shear: cells to the side per cell up.
+        bend: cells that parts of a drawing move relative to each other; gray images only.
+        stroke: 1 makes strokes up to one cell wider, or thinner, on each side; gray images only.
+        contrast: 1 makes edges up to twice as steep; gray images only.
+        gaps: largest radius of spots without ink, as a share of the side; gray images only.
+        finer: factor of a finer grid for drawing, which keeps the edges of strokes smooth; gray
+            images only.
+        mirror: whether images may be mirrored horizontally.
+        others: number of added images of no class, as a share of the batch.
     """
 
     rotation: float
@@ -56,11 +56,11 @@ class Augmentation:
 
     @property
     def numbers(self) -> int:
-        """Random numbers in -1…1 that each image takes."""
+        """Random numbers in -1…1 that each image needs."""
         return 9 + (2 * _POINTS**2 if self.bend else 0) + (3 * _GAPS if self.gaps else 0)
 
 
-# Tried on MNIST's training digits. Those of 8 x 8 are coarser, less slanted, and by few writers.
+# Tuned on MNIST's training digits; the bundled ones are coarser, less slanted, and by few writers.
 _DIGITS = Augmentation(
     rotation=20,
     shift=0.075,
@@ -81,11 +81,11 @@ _KNOWN = {"digits": _DIGITS, "mnist": _MNIST, "fashion_mnist": _FASHION}
 
 
 def augmentation_for(data: str, strength: float) -> Augmentation | None:
-    """What suits a data set, so many times as strong; None where the strength is 0.
+    """Return the changes that suit a data set; None for a strength of 0.
 
     Args:
-        data: as `rockstar_training.config` reads it.
-        strength: 1 for the changes as they are.
+        data: as in `TrainConfig`.
+        strength: factor of all ranges.
     """
     if not strength:
         return None
@@ -107,12 +107,12 @@ def augmentation_for(data: str, strength: float) -> Augmentation | None:
 
 
 def augment(images: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:
-    """Change every image of a batch in its own way.
+    """Change each image of a batch.
 
     Args:
         images: float32 [n, h, w, c] in 0…1.
-        numbers: float32 [n, by.numbers] in -1…1, from which all follows.
-        by: how far.
+        numbers: float32 [n, by.numbers] in -1…1, which determine the changes.
+        by: ranges of the changes.
     """
     grey = images.shape[-1] == 1
     finer = by.finer if grey else 1
@@ -122,7 +122,7 @@ def augment(images: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:
         transforms=_transforms(images.shape, numbers, by, finer),
         output_shape=[height, width],
         interpolation="BILINEAR",
-        # Around handwriting is background, around a photograph more of the same.
+        # Handwriting is surrounded by background, photographs by their mirror image.
         fill_mode="CONSTANT" if grey else "REFLECT",
         fill_value=0.0,
     )
@@ -144,15 +144,15 @@ def augment(images: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:
 
 
 def without_class(images: Tensor, seed: Tensor, count: Tensor) -> Tensor:
-    """Images that show none of the classes, made of some that do, in equal parts.
+    """Create images that show none of the classes from some that do, in equal parts.
 
-    Two side by side, as two digits are; two over one another; the quarters of one in another
+    Two side by side, like two digits; two on top of each other; the quarters of one in another
     order; soft blots; noise; nothing.
 
     Args:
         images: float32 [n, h, w, c] in 0…1, light on dark.
         seed: int64 [2].
-        count: int64 [], how many to make.
+        count: int64 [], number of images.
     """
     height, width = images.shape[1], images.shape[2]
     draw = tf.random.stateless_uniform
@@ -177,16 +177,16 @@ def without_class(images: Tensor, seed: Tensor, count: Tensor) -> Tensor:
 
 
 def score_threshold(answer: Answer, part: Part, by: Augmentation | None, seed: int) -> float | None:
-    """The least score of an answer, below which an image most likely shows none of the classes.
+    """Choose the score below which an image probably shows none of the classes.
 
-    Halfway between what nearly all images without a class stay below and nearly all right answers
-    reach, rounded; never so high that more than 2 % of the right answers would be lost, and at most
-    0.5, because right answers on drawings and photographs score lower than on the training data's.
+    It lies halfway between the scores that nearly all images of no class stay below and nearly all
+    correct predictions reach, rounded. It loses at most 2 % of the correct predictions, and is at
+    most 0.5, because drawings and photographs score lower than the training data.
 
     Args:
         answer: the model.
         part: examples that it was not trained on.
-        by: how it was trained; without images that show no class there is no threshold.
+        by: augmentation in training; without images of no class there is no threshold.
         seed: of these images.
     """
     if by is None or not by.others or not part.count:
@@ -204,7 +204,7 @@ def score_threshold(answer: Answer, part: Part, by: Augmentation | None, seed: i
 
 
 def _transforms(shape: Tensor, numbers: Tensor, by: Augmentation, finer: int) -> Tensor:
-    """[n, 8]: where each output pixel comes from, an affine map around the image's middle."""
+    """Return affine maps, [n, 8], from output to input pixels, around the center of the image."""
     height, width = shape[1], shape[2]
     turn, down, right, zoom, stretch, slant, side = tf.unstack(numbers[:, :7], axis=1)
     angle, shear = turn * (by.rotation * pi / 180), by.shear * slant
@@ -217,7 +217,7 @@ def _transforms(shape: Tensor, numbers: Tensor, by: Augmentation, finer: int) ->
     x_middle, y_middle = (width - 1) / 2, (height - 1) / 2
     x_move = x_middle - a * x_middle - b * y_middle + by.shift * right * width
     y_move = y_middle - c * x_middle - d * y_middle + by.shift * down * height
-    # The middles of a finer grid's cells lie elsewhere.
+    # The centers of a finer grid's cells are shifted.
     off = 0.5 / finer - 0.5
     x_move, y_move = x_move + off * (a + b), y_move + off * (c + d)
     a, b, c, d = a / finer, b / finer, c / finer, d / finer
@@ -226,7 +226,7 @@ def _transforms(shape: Tensor, numbers: Tensor, by: Augmentation, finer: int) ->
 
 
 def _bent(images: Tensor, moves: Tensor) -> Tensor:
-    """Grey images whose pixels come from elsewhere, cells down and to the right: [n, h, w, 2]."""
+    """Take the pixels of gray images from elsewhere: [n, h, w, 2] cells down and to the right."""
     height, width = images.shape[1], images.shape[2]
     grid = tf.stack(tf.meshgrid(tf.range(height), tf.range(width), indexing="ij"), axis=-1)
     places = tf.cast(grid, tf.float32) + moves
@@ -244,17 +244,17 @@ def _bent(images: Tensor, moves: Tensor) -> Tensor:
 
 
 def _stroke(images: Tensor, amount: Tensor) -> Tensor:
-    """Part of the way to the lightest, or darkest, of each pixel and its neighbours."""
+    """Move each pixel towards the lightest, or darkest, of it and its neighbors."""
     amount = _each(amount)
     wider = tf.nn.max_pool2d(images, 3, 1, "SAME")
     thinner = -tf.nn.max_pool2d(-images, 3, 1, "SAME")
-    # A whole erosion would leave nothing of a thin stroke.
+    # A full erosion would remove thin strokes.
     way = tf.clip_by_value(tf.where(amount > 0, amount, 0.7 * amount), -0.7, 1.0)
     return tf.where(way > 0, images + way * (wider - images), images - way * (thinner - images))
 
 
 def _gaps(shape: Tensor, numbers: Tensor, largest: float) -> Tensor:
-    """[n, h, w, 1]: 1, and 0 within round spots in the middle of the image, of which half exist."""
+    """Return masks, [n, h, w, 1], of 1 with up to _GAPS round spots of 0 in the middle."""
     height, width = shape[1], shape[2]
     spots = tf.reshape(numbers, [-1, _GAPS, 3, 1, 1])
     radius = largest * width * spots[:, :, 2]
@@ -266,5 +266,5 @@ def _gaps(shape: Tensor, numbers: Tensor, largest: float) -> Tensor:
 
 
 def _each(values: Tensor) -> Tensor:
-    """[n] to [n, 1, 1, 1]."""
+    """Reshape [n] to [n, 1, 1, 1]."""
     return values[:, tf.newaxis, tf.newaxis, tf.newaxis]

@@ -1,8 +1,8 @@
 """Training on several devices, of one machine or of many.
 
-The environment says where: `TF_CONFIG` names this process among the workers of a training, as
-TensorFlow's documentation describes it. The first worker, or the one called chief, publishes.
-Imports TensorFlow only where a strategy is made.
+The environment variable `TF_CONFIG` describes the workers of a training and the role of this
+process, see TensorFlow's documentation. The first worker, or the one called chief, publishes.
+TensorFlow is imported only to create a strategy.
 """
 
 import json
@@ -16,10 +16,10 @@ _VARIABLE = "TF_CONFIG"
 
 
 def is_chief() -> bool:
-    """Whether this process publishes: it trains alone, or is the chief of all workers.
+    """Check whether this process publishes: it trains alone, or is the chief of all workers.
 
     Raises:
-        ConfigError: TF_CONFIG is set and cannot be understood.
+        ConfigError: TF_CONFIG is invalid.
     """
     task = _task()
     if task is None:
@@ -29,27 +29,27 @@ def is_chief() -> bool:
 
 
 def has_several_workers() -> bool:
-    """Whether TF_CONFIG names a cluster that trains together.
+    """Check whether TF_CONFIG describes several workers.
 
     Raises:
-        ConfigError: TF_CONFIG is set and cannot be understood.
+        ConfigError: TF_CONFIG is invalid.
     """
     return _task() is not None
 
 
 def strategy() -> Any:
-    """The tf.distribute.Strategy for this machine and TF_CONFIG; make it before anything else.
+    """Create the tf.distribute.Strategy, before any other use of TensorFlow.
 
-    GPUs get memory as they need it, not all of it at once.
+    GPU memory is allocated on demand.
 
     Raises:
-        ConfigError: TF_CONFIG is set and cannot be understood.
+        ConfigError: TF_CONFIG is invalid.
     """
     from rockstar_training.tensorflow_setup import tf
 
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        # Not possible once TensorFlow has been used; then it stays as it is.
+        # Fails, without consequences, if TensorFlow has been used before.
         with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
     if _task() is not None:
@@ -60,9 +60,9 @@ def strategy() -> Any:
 
 
 def dtype_policy(mixed_precision: str) -> str:
-    """The dtype policy of Keras layers for a configuration's mixed_precision.
+    """Return the dtype policy of Keras layers for a configuration's mixed_precision.
 
-    "auto" is bfloat16, which needs no scaling of losses, on GPUs that compute with it.
+    "auto" is bfloat16, which needs no loss scaling, on GPUs that support it.
     """
     if mixed_precision == "auto":
         return "mixed_bfloat16" if _has_bfloat16() else "float32"
@@ -78,7 +78,7 @@ def _has_bfloat16() -> bool:
 
 
 def _task() -> tuple[dict[str, Any], str, int] | None:
-    """The cluster, and this process's kind and index in it; None where there is just this one."""
+    """Return the cluster, and this process's type and index in it; None without a cluster."""
     document = os.environ.get(_VARIABLE)
     if not document:
         return None

@@ -1,27 +1,27 @@
-"""What can go wrong offline, each with a message for the person who trains.
+"""Errors of training, import and export.
 
 TrainingError
- ├── ConfigError      a setting that cannot be (also a ValueError)
- ├── DataError        data that is not known or cannot be used
- ├── StoppedError     somebody pressed Ctrl-C
+ ├── ConfigError      an invalid setting (also a ValueError)
+ ├── DataError        data that is unknown or cannot be used
+ ├── StoppedError     interrupted by Ctrl-C
  └── ExportError      a model that could not be written, checked or published
 """
 
 
 class TrainingError(Exception):
-    """Base of all: the message says what is wrong, no traceback is needed to understand it."""
+    """Base class; messages are for users and need no traceback."""
 
 
 class ConfigError(TrainingError, ValueError):
-    """A setting that cannot be; the message starts with its name."""
+    """An invalid setting; the message starts with its name."""
 
 
 class DataError(TrainingError):
-    """Data that is not known or cannot be used."""
+    """Data that is unknown or cannot be used."""
 
 
 class StoppedError(TrainingError):
-    """Somebody pressed Ctrl-C; the message says from where the same training goes on."""
+    """Interrupted by Ctrl-C; the message says where the same training will continue."""
 
 
 class ExportError(TrainingError):

@@ -1,7 +1,7 @@
-"""Import of a model: derives a contract from its signature, and publishes it.
+"""Importing a model: deriving a contract from its signature, and publishing it.
 
-What the signature does not say (pixel scaling, meaning of outputs) is inferred by running the model
-on samples, taken from the options, or assumed and noted.
+Properties that the signature lacks (pixel range, meaning of outputs) are taken from the options,
+detected by running the model on samples, or assumed, with a note.
 """
 
 import io
@@ -18,7 +18,6 @@ from PIL import Image
 
 from rockstar_contract.contract import (
     IMAGE_INPUT,
-    PREDICT_OUTPUT,
     SCHEMA_VERSION,
     TABLE_INPUT,
     Contract,
@@ -39,15 +38,16 @@ from rockstar_training.contracts import producer, promise_of, require_compatible
 from rockstar_training.export import Exported, export, export_tensors
 from rockstar_training.model_source import ImportModelError, Source, opened
 from rockstar_training.prepared import GoldenSamples
+from rockstar_training.pretrained import PIXEL_CONVERSIONS
 from rockstar_training.tensorflow_setup import Tensor, quiet_native_log, tf
 
 
 def sample_images(shape: tuple[int, ...], count: int) -> tuple[bytes, ...]:
-    """Different PNG files: noise, ramps and plain ones, of the model's size and of others.
+    """Create different PNG files: noise, ramps and plain ones, in the model's size and others.
 
     Args:
         shape: [h, w, c] of the tensor, c of 1 or 3.
-        count: how many; the same ones each time.
+        count: number of files, the same ones each time.
     """
     height, width, channels = shape
     random = np.random.default_rng(0)
@@ -72,33 +72,30 @@ Pixels = Literal["0-1", "0-255", "tf", "torch", "caffe"]
 PIXELS: tuple[Pixels, ...] = ("0-1", "0-255", "tf", "torch", "caffe")
 
 _SAMPLES = 8
-# Sizes to try for what a signature leaves open.
+# Sizes that are tried for dimensions of unknown size.
 _SIZES = (8, 16, 32, 64, 128, 224)
-# How far probabilities may be from 0…1, and their sum from 1.
+# Tolerance of the range 0…1 of probabilities, and of their sum.
 _SLACK, _SUM_SLACK = 1e-3, 1e-2
-# Layers that scale pixels themselves, so that the model takes 0…255.
+# Layers that scale pixels, so that the model's range is 0…255.
 _SCALERS = ("Rescaling", "Normalization")
-# Of ImageNet, as keras.applications' preprocess_input has them; caffe's are of 0…255, blue first.
-_TORCH_MEAN, _TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What is said of a model besides its file.
+    """Information about a model that its file lacks.
 
     Attributes:
-        name: to publish it under.
-        labels: of its classes, in order; None where they are not given.
-        kind: what callers send; None is what the signature suggests.
-        signature: of a SavedModel; None is serving_default, or the only one.
-        output: the one that labels are for, or that is the number; None is the only one.
+        name: of the published model.
+        labels: of its classes, in order; None if unknown.
+        kind: of the input; None derives it from the signature.
+        signature: of a SavedModel; None for serving_default, or the only one.
+        output: the output with the labels or the number; None for the only one.
         columns: names of a table's columns; None numbers them.
-        image_size: height and width, where the model takes any.
-        pixels: what the model's pixels are: 0…1, 0…255, or a mode of keras.applications.
-        logits: whether outputs are logits; None finds out.
-        allow_code: load also what can run code of the file's author.
-        replace: publish also what promises something else than the version that is served.
+        image_size: height and width, if the model accepts any.
+        pixels: the model's pixel range: 0…1, 0…255, or a mode of keras.applications.
+        logits: whether outputs are logits; None detects it.
+        allow_code: allow models that can run code of their author.
+        replace: publish even if the served version promises something else.
     """
 
     name: str
@@ -116,7 +113,7 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class Imported:
-    """What was published, and sentences about what was assumed or left out."""
+    """A published version, and sentences about assumptions and omissions."""
 
     folder: Path
     contract: Contract
@@ -125,13 +122,13 @@ class Imported:
 
 @dataclass(frozen=True, eq=False)
 class _Answer:
-    """An output that has a meaning.
+    """The interpretation of an output.
 
     Attributes:
         output: its name.
         task: classification or regression.
         labels: of a classification.
-        convert: the output [n, …] to float32 [n, labels] or [n, 1].
+        convert: maps the output [n, …] to float32 [n, labels] or [n, 1].
     """
 
     output: str
@@ -141,15 +138,15 @@ class _Answer:
 
 
 def import_model(path: Path, models: Path, options: ImportOptions) -> Imported:
-    """Publish a model of others as the next version of a name.
+    """Publish a model from elsewhere as the next version.
 
     Args:
         path: a .keras or .h5 file, or a folder with a SavedModel.
-        models: the folder above the folders of models.
-        options: what is said of it.
+        models: the parent of the folders of models.
+        options: information that the file lacks.
 
     Raises:
-        TrainingError: it cannot be imported, or promises something else than what is served.
+        TrainingError: it cannot be imported, or the served version promises something else.
     """
     notes: list[str] = []
     with opened(path, options.signature, allow_code=options.allow_code) as source:
@@ -187,11 +184,11 @@ def _require_usable(source: Source) -> None:
 
 
 def _suggested(source: Source, options: ImportOptions, notes: list[str]) -> Kind:
-    """What callers most likely send to a model with this signature."""
+    """Guess the kind of input from a signature."""
     spec = next(iter(source.inputs.values()))
     one = len(source.inputs) == 1 and (len(source.outputs) == 1 or options.output is not None)
     numbers = spec.dtype.is_floating or spec.dtype == tf.uint8
-    # A mask or a map is neither labels nor a number.
+    # An output such as a mask has neither labels nor a number.
     answered = source.outputs.get(options.output or next(iter(source.outputs)))
     flat = answered is not None and answered.shape.rank in (None, 2)
     one = one and flat
@@ -207,7 +204,7 @@ def _suggested(source: Source, options: ImportOptions, notes: list[str]) -> Kind
 def _import_encoded(
     source: Source, models: Path, options: ImportOptions, kind: Kind, notes: list[str]
 ) -> Exported:
-    """A model of images or rows: one float tensor in, labels or a number out."""
+    """Import a model of images or rows: one float tensor in, labels or a number out."""
     if len(source.inputs) > 1:
         raise ImportModelError(
             f"{source.name} takes {len(source.inputs)} inputs ({', '.join(source.inputs)}), an "
@@ -240,7 +237,7 @@ def _import_encoded(
     trackables = [] if source.owner is None else [source.owner]
     try:
         return export(predict, trackables, promised, golden, models)
-    except Exception as error:  # whatever the converter raises of operations that LiteRT has not
+    except Exception as error:  # the converter raises anything for operations that LiteRT lacks
         exported = export(predict, trackables, promised, golden, models, litert=False)
         notes.append(_without_litert(error))
         return exported
@@ -249,7 +246,7 @@ def _import_encoded(
 def _import_tensors(
     source: Source, models: Path, options: ImportOptions, notes: list[str]
 ) -> Exported:
-    """A model of named tensors: they come and go as they are, or one output has labels."""
+    """Import a model of named tensors, with all outputs as tensors or one output with labels."""
     taken = TensorInput(
         tensors=tuple(
             TensorSpec(name=name, dtype=spec.dtype.name, shape=tuple(spec.shape[1:]))
@@ -271,7 +268,12 @@ def _import_tensors(
             TensorSpec(
                 name=name,
                 dtype=_dtype(found[name]),
-                shape=_sizes(source.outputs[name], found[name]),
+                # Without the batch, as far as the signature determines it.
+                shape=(
+                    (None,) * (found[name].ndim - 1)
+                    if source.outputs[name].shape.rank is None
+                    else tuple(source.outputs[name].shape[1:])
+                ),
             )
             for name in sorted(names)
         )
@@ -349,27 +351,15 @@ def _image(
         ),
     )
 
+    if pixels in ("torch", "caffe") and channels != 3:
+        raise ImportModelError(f"--pixels {pixels} is for colour images, this model's are grey")
+
     def feed(image: Tensor) -> Tensor:
-        scaled = _scaled(image, pixels, channels)
+        scaled = PIXEL_CONVERSIONS[pixels](image)
         scaled = tf.transpose(scaled, [0, 3, 1, 2]) if first else scaled
         return tf.cast(tf.round(scaled) if spec.dtype.is_integer else scaled, spec.dtype)
 
     return taken, feed
-
-
-def _scaled(image: Tensor, pixels: Pixels, channels: int) -> Tensor:
-    """Of 0…1, what a model was trained on."""
-    if pixels == "0-1":
-        return image
-    if pixels == "0-255":
-        return image * 255.0
-    if pixels == "tf":
-        return image * 2.0 - 1.0
-    if channels != 3:
-        raise ImportModelError(f"--pixels {pixels} is for colour images, this model's are grey")
-    if pixels == "torch":
-        return (image - tf.constant(_TORCH_MEAN)) / tf.constant(_TORCH_STD)
-    return image[..., ::-1] * 255.0 - tf.constant(_CAFFE_MEAN)
 
 
 def _table(
@@ -393,7 +383,7 @@ def _table(
 
 
 def _golden(taken: Encoded) -> GoldenSamples:
-    """Samples as callers send them, and what preprocessing makes of them."""
+    """Create samples as clients send them, and preprocess them."""
     if isinstance(taken, ImageInput):
         raw: tuple[Any, ...] = sample_images(taken.shape, _SAMPLES)
     else:
@@ -407,7 +397,7 @@ def _golden(taken: Encoded) -> GoldenSamples:
 def _tensor_samples(
     source: Source, taken: TensorInput
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Samples that a model can run, and what it answers."""
+    """Find samples that a model can run on, and its outputs for them."""
     sizes = _SIZES if any(None in tensor.shape for tensor in taken.tensors) else _SIZES[:1]
     problem = ImportModelError(f"{source.name} does not run on sample inputs")
     for number, size in enumerate(sizes):
@@ -429,7 +419,7 @@ def _sample(tensor: TensorSpec, size: int) -> NDArray[Any]:
     dtype = np.dtype(tensor.dtype)
     if dtype.kind == "f":
         return random.random(shape).astype(dtype)
-    # Ids, counts and masks: 0 and 1 are right for all of them.
+    # 0 and 1 are valid for IDs, counts and masks.
     return random.integers(0, 2, shape).astype(dtype)
 
 
@@ -451,7 +441,7 @@ def _meaning(
     options: ImportOptions,
     notes: list[str],
 ) -> _Answer:
-    """What an output says, by its values for the samples."""
+    """Interpret an output by its values for the samples."""
     _require_output(source, options.output)
     if options.output is None and len(found) > 1:
         raise ImportModelError(
@@ -491,7 +481,7 @@ def _meaning(
 def _labels(
     source: Source, width: int, options: ImportOptions, notes: list[str]
 ) -> tuple[tuple[str, ...], bool]:
-    """The labels, empty for a regression; and whether the output is the second one's share."""
+    """Return the labels, none for a regression; and whether the output is that of the second."""
     labels = options.labels
     if labels is None and width == 1:
         notes.append("one number is answered; a yes-or-no classifier gets --labels NO,YES")
@@ -580,7 +570,7 @@ def _require_output(source: Source, wanted: str | None) -> None:
 
 
 def _without_litert(error: object) -> str:
-    # The converter names operations as tf.Name between pages of locations in its own source.
+    # The converter's long message has the names of operations as tf.Name.
     missing = sorted(set(re.findall(r"\btf\.([A-Z]\w*)", str(error))))
     why = f" ({', '.join(missing[:5])} not in LiteRT)" if missing else ""
     return (
@@ -590,19 +580,12 @@ def _without_litert(error: object) -> str:
 
 
 def _channels(spec: Any) -> int | None:
-    """How many channels an image of this shape has; None where it is none."""
+    """Return the number of channels of an image of this shape; None if it is none."""
     if spec.shape.rank != 4:
         return None
     last, second = spec.shape[-1], spec.shape[1]
     found = next((size for size in (last, second) if size in (1, 3)), None)
     return None if found is None else int(found)
-
-
-def _sizes(spec: Any, array: NDArray[Any]) -> tuple[int | None, ...]:
-    """Of an output of one example, without the batch, as far as the signature fixes them."""
-    if spec.shape.rank is None:
-        return (None,) * (array.ndim - 1)
-    return tuple(spec.shape[1:])
 
 
 def _dtype(array: NDArray[Any]) -> str:
@@ -611,6 +594,3 @@ def _dtype(array: NDArray[Any]) -> str:
 
 def _shape(spec: Any) -> str:
     return f"[{', '.join(str(size) for size in spec.shape)}]"
-
-
-__all__ = ["KINDS", "PIXELS", "PREDICT_OUTPUT", "ImportOptions", "Imported", "import_model"]

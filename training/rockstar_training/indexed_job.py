@@ -1,12 +1,12 @@
 """`python -m rockstar_training.indexed_job`: one worker of a training Job on Kubernetes.
 
-Each pod of such a Job knows its index, from JOB_COMPLETION_INDEX, and has a name in a headless
-Service, <job>-<index>.<service>. They give `TF_CONFIG`, as tf.distribute expects it:
+Each pod of an Indexed Job has its index in JOB_COMPLETION_INDEX, and a name in a headless Service,
+<job>-<index>.<service>. `TF_CONFIG`, which tf.distribute expects, is derived from them:
 https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
 
-TensorFlow waits for a missing worker silently. So workers first find each other: each listens on
-its own address until it has reached all others once; then TensorFlow takes over the port. A worker
-that looks for its peers later finds TensorFlow listening there.
+TensorFlow waits for missing workers without a message. So each worker first listens on its own
+address until it has connected to all others once. Then TensorFlow takes over the port, and workers
+that start later connect to TensorFlow.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ import click
 
 from rockstar_training.errors import ConfigError, TrainingError
 
-# Between two looks at a peer, and until one of them is given up.
+# Time between connection attempts, their timeout, and time between log messages.
 _PAUSE_S = 0.5
 _CONNECT_S = 2.0
 _TELL_EVERY_S = 10.0
@@ -35,23 +35,23 @@ log = logging.getLogger(__name__)
 
 
 class MissingWorkersError(TrainingError):
-    """Not all workers came in time; the message says which, and what was wrong with each."""
+    """Not all workers started in time; the message has the reason for each missing one."""
 
 
 def meet(
     addresses: Sequence[str], index: int, patience: float, pause: Callable[[float], None]
 ) -> None:
-    """Wait until every worker's address accepts connections; meanwhile one's own does.
+    """Wait until the addresses of all workers accept connections, and accept them meanwhile.
 
     Args:
         addresses: HOST:PORT of each worker.
-        index: which of them this process is.
-        patience: seconds that the others may take.
-        pause: waits for seconds; time.sleep.
+        index: of this process.
+        patience: timeout in seconds.
+        pause: sleeps for some seconds; time.sleep.
 
     Raises:
-        MissingWorkersError: they took longer.
-        TrainingError: the own port is taken.
+        MissingWorkersError: after the timeout.
+        TrainingError: this worker's port is taken.
     """
     _, own_port = _host_and_port(addresses[index])
     missing = dict.fromkeys(sorted(set(range(len(addresses))) - {index}), "not tried yet")
@@ -78,14 +78,14 @@ def meet(
 
 def _listen(port: int) -> socket.socket:
     try:
-        # The system accepts for us: whoever has connected knows what it wanted to know.
+        # The operating system accepts connections, which is all that peers need.
         return socket.create_server(("", port), backlog=128)
     except OSError as error:
         raise TrainingError(f"cannot listen on this worker's port {port}: {error}") from error
 
 
 def _unreachable(address: str) -> str:
-    """Why an address does not accept connections; empty where it does."""
+    """Return why an address does not accept connections; empty if it does."""
     try:
         socket.create_connection(_host_and_port(address), timeout=_CONNECT_S).close()
     except socket.gaierror:
@@ -108,7 +108,7 @@ _VARIABLE = "TF_CONFIG"
 
 
 def worker_addresses(template: str, workers: int) -> list[str]:
-    """HOST:PORT of each worker, from a template such as "training-{index}.training:2222".
+    """Return HOST:PORT of each worker, from a template such as "training-{index}.training:2222".
 
     Raises:
         ConfigError: the template has no {index} or does not end in a port.
@@ -128,10 +128,10 @@ def worker_addresses(template: str, workers: int) -> list[str]:
 
 
 def tf_config(addresses: list[str], index: int) -> dict[str, Any]:
-    """The TF_CONFIG of one of the workers; worker 0 is the chief, who publishes.
+    """Return the TF_CONFIG of a worker; worker 0 is the chief, which publishes.
 
     Raises:
-        ConfigError: there is no such worker.
+        ConfigError: the index is out of range.
     """
     if not 0 <= index < len(addresses):
         raise ConfigError(
@@ -146,27 +146,27 @@ def tf_config(addresses: list[str], index: int) -> dict[str, Any]:
     "--address 'training-{index}.training:2222' rockstar train cnn",
     context_settings={"allow_interspersed_args": False},
 )
-@click.option("--workers", type=click.IntRange(1), required=True, help="How many train together.")
-@click.option("--address", required=True, help="HOST:PORT of each, with {index} in it.")
+@click.option("--workers", type=click.IntRange(1), required=True, help="Number of workers.")
+@click.option("--address", required=True, help="HOST:PORT of each worker, with {index}.")
 @click.option(
     "--index",
     type=int,
     envvar="JOB_COMPLETION_INDEX",
     required=True,
-    help="Which of them this is; of an Indexed Job's pod the variable JOB_COMPLETION_INDEX.",
+    help="Index of this worker. An Indexed Job sets JOB_COMPLETION_INDEX.",
 )
 @click.option(
     "--patience",
     type=click.FloatRange(min=0, min_open=True),
     default=600.0,
     show_default=True,
-    help="Seconds that the others may take to start.",
+    help="Seconds to wait for the other workers.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def main(workers: int, address: str, index: int, patience: float, command: tuple[str, ...]) -> None:
-    """Set TF_CONFIG, wait for the other workers, then become COMMAND."""
+    """Set TF_CONFIG, wait for the other workers, then run COMMAND in this process."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # The first process of a container ignores signals that it does not handle.
+    # Process 1 of a container ignores signals without a handler.
     signal.signal(signal.SIGTERM, _stop)
     try:
         addresses = worker_addresses(address, workers)

@@ -1,8 +1,8 @@
-"""The networks in plain TensorFlow: variables, products, convolutions, and the steps of training.
+"""The networks in plain TensorFlow: variables, matrix products, convolutions, and optimizers.
 
-They compute what their Keras namesakes in `models.py` compute, and list their weights in the same
-order. `scores` is what the last layer says, before softmax; a `seed` asks for dropout,
-which only training has.
+They compute the same as their Keras namesakes in `networks.py`, and have their weights in the same
+order. `scores` returns the output of the last layer, before softmax; with a `seed`, as in training,
+it applies dropout.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from rockstar_training.task import Task, require_suitable
 from rockstar_training.tensorflow_setup import Tensor, tf
 
 DROPOUT = 0.4
-# One copy of a variable on each device; all get the same new value, so the first one's will do.
+# All copies of a variable on several devices get the same new value.
 _SAME = tf.VariableAggregation.ONLY_FIRST_REPLICA
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -27,20 +27,20 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Weights:
-    """Makes variables and keeps them in order; the same seed gives the same start."""
+    """Creates variables, reproducibly by the seed, and keeps them in order."""
 
     def __init__(self, seed: int) -> None:
         self.variables: list[tf.Variable] = []
         self._seed = seed
 
     def kernel(self, *shape: int) -> tf.Variable:
-        """Random weights, [..., inputs, outputs], that neither blow signals up nor quench them."""
+        """Create random weights, [..., inputs, outputs], by Glorot and Bengio (2010)."""
         seed = [self._seed, len(self.variables)]
         limit = (6 / (prod(shape[:-1]) + prod(shape[:-2]) * shape[-1])) ** 0.5
         return self._add(tf.random.stateless_uniform(shape, seed, -limit, limit))
 
     def zeros(self, size: int) -> tf.Variable:
-        """One weight for each output, to begin with 0."""
+        """Create a weight of 0 for each output."""
         return self._add(tf.zeros([size]))
 
     def _add(self, start: Tensor) -> tf.Variable:
@@ -49,7 +49,7 @@ class Weights:
 
 
 class Linear:
-    """y = xW + b: linear regression as it is, logistic regression with softmax behind it."""
+    """y = xW + b: linear regression; with softmax, logistic regression."""
 
     def __init__(self, inputs: int, outputs: int, weights: Weights) -> None:
         self.w, self.b = weights.kernel(inputs, outputs), weights.zeros(outputs)
@@ -60,7 +60,7 @@ class Linear:
 
 
 class FullyConnected:
-    """Hidden layers activation(xW + b), then a linear one; wide ones have dropout 0.3."""
+    """Hidden layers activation(xW + b), the wide ones with dropout 0.3, and a linear layer."""
 
     def __init__(
         self, inputs: int, hidden: Sequence[int], outputs: int, activation: str, weights: Weights
@@ -88,7 +88,7 @@ class FullyConnected:
 
 
 class Convolutional:
-    """The lecture's net: 5x5x32, pool, 5x5x64, pool, dropout, 1,024 units, and a linear layer."""
+    """The lecture's network: 5x5x32, pool, 5x5x64, pool, dropout, 1,024 units, a linear layer."""
 
     def __init__(self, shape: tuple[int, ...], outputs: int, weights: Weights) -> None:
         height, width, channels = shape
@@ -115,7 +115,7 @@ Core = Linear | FullyConnected | Convolutional
 
 
 def network(config: TrainConfig, task: Task, weights: Weights) -> Core:
-    """The network that a configuration names, with fresh weights.
+    """Create the configured network with new weights.
 
     Raises:
         ConfigError: the model cannot learn this task.
@@ -130,12 +130,12 @@ def network(config: TrainConfig, task: Task, weights: Weights) -> Core:
 
 
 def flat(x: Tensor) -> Tensor:
-    """[n, ...] to [n, width]."""
+    """Flatten [n, ...] to [n, width]."""
     return tf.reshape(x, [-1, prod(x.shape[1:])])
 
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
-    """X where it is positive, elsewhere x times a slope that is learnt."""
+    """Return x where it is positive, elsewhere x times a trained slope."""
     return tf.maximum(x, 0.0) + slope * tf.minimum(x, 0.0)
 
 
@@ -148,7 +148,7 @@ class GradientDescent:
         self.state = [self.steps]
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
-        """Take a step, once for all devices: their gradients are added up."""
+        """Take a step with the sum of the gradients of all devices."""
         gradients = tf.distribute.get_replica_context().all_reduce("SUM", list(gradients))
         rate = tf.cast(self.rate(self.steps), tf.float32)
         for variable, change in zip(self.targets, self.changes(gradients), strict=True):
@@ -156,12 +156,12 @@ class GradientDescent:
         self.steps.assign_add(1)
 
     def changes(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Where to, for a rate of 1."""
+        """Return the steps for a rate of 1."""
         return gradients
 
 
 class Adam(GradientDescent):
-    """Gradient descent along a moving mean, each weight in units of its gradients' usual size."""
+    """Adam: steps along the moving mean of gradients, divided by their moving root mean square."""
 
     MEAN, SQUARE, TINY = 0.9, 0.999, 1e-7
 
@@ -177,7 +177,7 @@ class Adam(GradientDescent):
         self.state += self.means + self.squares
 
     def changes(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Means over square roots of mean squares, both freed of their start at zero."""
+        """Return bias-corrected means divided by square roots of mean squares."""
         step = tf.cast(self.steps + 1, tf.float32)
         changes = []
         for mean, square, gradient in zip(self.means, self.squares, gradients, strict=True):

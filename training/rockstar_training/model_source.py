@@ -1,8 +1,8 @@
-"""A model that others have made: a Keras file or a SavedModel, opened without running its code.
+"""Loading models from elsewhere: Keras files and SavedModels, without running their code.
 
-A Keras file is exported to a SavedModel first, so that there is one kind of thing to publish: a
-function of named tensors. What would run code of the file's author is refused unless it is allowed:
-Lambda layers hold Python code, and the operations that read and write files act on this machine.
+Keras files are exported to a SavedModel first, so that every model is a function of named tensors.
+Models that could run code of their author are rejected unless it is allowed: Lambda layers contain
+Python code, and some operations read and write files of this machine.
 """
 
 import json
@@ -23,12 +23,11 @@ from rockstar_training.tensorflow_setup import SavedModel, keras, quiet_native_l
 _KERAS_FILES = (".keras", ".h5", ".hdf5")
 _SAVED_MODEL = "saved_model.pb"
 _CONTRACT = "contract"
-# Operations that act outside of the model; the first two are also those that TensorFlow's own
-# `saved_model_cli scan` warns of.
+# Operations that access files; `saved_model_cli scan` of TensorFlow warns of the first two, too.
 _FILE_OPERATIONS = {"ReadFile", "WriteFile", "MatchingFiles"}
-# Of TensorFlow 1, before resources.
+# Variables of TensorFlow 1.
 _OLD_VARIABLES = {"Variable", "VariableV2"}
-# Python functions of the process that saved the model: nowhere else can they run.
+# Calls of Python functions of the process that saved the model, which no other process can run.
 _PYTHON_OPERATIONS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 _OTHERS = {
     ".pkl": "a pickle",
@@ -54,10 +53,10 @@ class Source:
 
     Attributes:
         name: of the file or folder.
-        owner: keeps variables, tables and assets; a saved module must hold it.
-        call: tensors by name to tensors by name.
+        owner: of variables, tables and assets; a saved module must refer to it.
+        call: maps tensors by name to tensors by name.
         inputs: the tf.TensorSpec of each input.
-        outputs: of each output.
+        outputs: the tf.TensorSpec of each output.
         layers: class names of a Keras model's layers; empty for a SavedModel.
     """
 
@@ -71,12 +70,12 @@ class Source:
 
 @contextmanager
 def opened(path: Path, signature: str | None, *, allow_code: bool) -> Iterator[Source]:
-    """A model, as long as the block lasts.
+    """Load a model for the duration of the block.
 
     Args:
         path: a .keras or .h5 file, or a folder with a SavedModel.
-        signature: of a SavedModel; None is serving_default, or the only one.
-        allow_code: load also what can run code of the file's author.
+        signature: of a SavedModel; None for serving_default, or the only one.
+        allow_code: allow models that can run code of their author.
 
     Raises:
         ImportModelError: there is no model, or it cannot be loaded safely.
@@ -100,7 +99,7 @@ def opened(path: Path, signature: str | None, *, allow_code: bool) -> Iterator[S
 
 
 def _folder_of(path: Path) -> Path:
-    """The folder with the SavedModel: the one named, or its only version."""
+    """Return the folder of the SavedModel: the path itself, or its only version."""
     if not path.exists():
         raise ImportModelError(f"{path}: no such file or folder")
     if path.is_file():
@@ -157,7 +156,7 @@ def _keras_model(path: Path, *, allow_code: bool) -> Any:
 
 
 class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
-    """Keras 2 wrote `groups`, always 1, which Keras 3 refuses; Teachable Machine does so."""
+    """Accepts `groups`, always 1, which Keras 2 and Teachable Machine write and Keras 3 rejects."""
 
     def __init__(self, *arguments: Any, groups: int = 1, **options: Any) -> None:
         if groups != 1:
@@ -166,13 +165,13 @@ class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
 
 
 def _why_not(path: Path, said: str) -> str:
-    """Keras' reason, and what helps."""
+    """Explain an error of Keras, and what to do."""
     start = f"{path} cannot be loaded by Keras {keras.__version__}"
     again = (
         "load it where it was made and save it with model.export('FOLDER') (Keras 3) or "
         "tf.saved_model.save(model, 'FOLDER'), then import the folder"
     )
-    # Keras wraps the reason in the whole configuration of the model.
+    # Keras surrounds the reason with the whole configuration of the model.
     said = said.rpartition("Exception encountered: ")[2].partition("Full object config")[0].strip()
     unknown = re.search(r"(?:Could not locate class|Unknown [a-z ]+:) '?([\w>]+)", said)
     if unknown:
@@ -184,7 +183,7 @@ def _why_not(path: Path, said: str) -> str:
 
 
 def _require_whole_h5(path: Path, *, allow_code: bool) -> None:
-    """Look into a file before anything of it is loaded: it may hold weights alone, or code."""
+    """Check a file before loading it: it may have weights only, or code."""
     import h5py
 
     try:
@@ -253,7 +252,7 @@ def _saved_model(folder: Path, name: str, signature: str | None, layers: tuple[s
     except ImportModelError:
         raise
     except Exception as error:  # TensorFlow raises ValueError, OpError, KeyError and more
-        # What TensorFlow makes of files that are not there, and of files that are cut off.
+        # TensorFlow raises these for missing and for truncated files.
         if isinstance(error, (FileNotFoundError, IndexError)):
             raise ImportModelError(
                 f"{folder} lacks files, or they are cut off: copy the whole folder again, with "
@@ -267,9 +266,9 @@ def _saved_model(folder: Path, name: str, signature: str | None, layers: tuple[s
 
 
 def _frozen(folder: Path, name: str, tags: list[str], signature: str) -> Source:
-    """A model of TensorFlow 1 with its variables made constants.
+    """Load a model of TensorFlow 1 with its variables replaced by constants.
 
-    Loaded as a function, variables of TensorFlow 1 are lost when that is saved again.
+    Variables of TensorFlow 1 in a loaded function are lost when it is saved again.
     """
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
@@ -299,7 +298,7 @@ def _frozen(folder: Path, name: str, tags: list[str], signature: str) -> Source:
 
 
 def _meta_graph(folder: Path) -> Any:
-    """The graph for serving; where none is marked so, the one with the fewest marks."""
+    """Return the graph for serving; without this tag, the graph with the fewest tags."""
     saved = SavedModel()
     saved.ParseFromString((folder / _SAVED_MODEL).read_bytes())
     marked = [graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags]

@@ -1,9 +1,9 @@
-"""Batches of examples as tf.data pipelines, in memory or streamed.
+"""Batches of examples as tf.data pipelines, from memory or streamed.
 
-Which examples a step gets, and how they are changed, follows from the seed and the number of the
-step alone. So training can go on at any step as if it had never stopped, and a batch is the same
-whether one device computes it or several share it. Only images of no class depend on the number of
-devices: each makes them of its own examples.
+The examples of a step, and how they are augmented, depend on nothing but the seed and the number of
+the step. So training can resume at any step with the same result, and a batch is the same on one
+device or on several. Only images of no class depend on the number of devices: each creates them
+from its own examples.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from rockstar_training.augmentation import Augmentation, augment, without_class
 from rockstar_training.tensorflow_setup import Tensor, tf
 
-# Data that takes at most this much is kept in memory.
+# Data up to this size is kept in memory.
 MEMORY_LIMIT = 2**30
-# Examples that are read at once while data is brought into memory.
+# Examples that are read at once while data is loaded into memory.
 _CHUNK = 1024
 
 
 class Part(Protocol):
-    """A part of a data set, as a model takes it: what is trained on, or validated with.
+    """A part of a data set, for training or validation.
 
     Attributes:
-        count: how many examples.
-        targets: int64 [count], indices of labels, or float32 [count], values to be predicted.
+        count: number of examples.
+        targets: int64 [count], indices of labels, or float32 [count], values to predict.
     """
 
     @property
@@ -36,12 +36,12 @@ class Part(Protocol):
     def targets(self) -> NDArray[Any]: ...  # noqa: D102
 
     def tensors(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Examples, float32 [len(indices), *shape]; may read them from disk."""
+        """Return examples, float32 [len(indices), *shape], possibly from disk."""
 
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """A part that is in memory.
+    """A part in memory.
 
     Attributes:
         inputs: float32 [n, *shape].
@@ -53,24 +53,24 @@ class Arrays:
 
     @property
     def count(self) -> int:
-        """How many examples."""
+        """The number of examples."""
         return len(self.inputs)
 
     def tensors(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Examples, float32 [len(indices), *shape]."""
+        """Return examples, float32 [len(indices), *shape]."""
         return self.inputs[indices]
 
 
 class Batch(NamedTuple):
-    """What one device gets of a batch.
+    """The share of a batch for one device.
 
     Attributes:
         inputs: float32 [n, *shape].
         targets: int64 [n] or float32 [n].
-        weights: float32 [n], 1, and 0 for what only fills the batch up.
+        weights: float32 [n], 1, and 0 for padding.
         size: float32 [], examples of the whole batch, over all devices.
-        seed: int64 [2], of what else is random.
-        others: float32 [m, *shape], examples of no class; [0] where there are none.
+        seed: int64 [2], for dropout and images of no class.
+        others: float32 [m, *shape], examples of no class; [0] for none.
     """
 
     inputs: Tensor
@@ -83,12 +83,12 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """In which order examples come.
+    """The order of examples.
 
     Attributes:
         batch_size: over all devices.
-        seed: of the shuffling and all else that is random; None leaves the order as it is.
-        augmentation: random changes of images; None is none.
+        seed: of the shuffling and everything else that is random; None does not shuffle.
+        augmentation: random changes of images; None for none.
     """
 
     batch_size: int
@@ -97,7 +97,7 @@ class Order:
 
 
 def in_memory(part: Part) -> Part:
-    """The part with its tensors in memory where they are small enough, else as it is."""
+    """Load the tensors of a part into memory if they are small enough; else return it unchanged."""
     if isinstance(part, Arrays) or not part.count:
         return part
     example = part.tensors(np.arange(1))
@@ -111,23 +111,22 @@ def in_memory(part: Part) -> Part:
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Batches in which examples come, the last one perhaps smaller."""
+    """Return the number of batches, of which the last one may be smaller."""
     return -(-count // batch_size)
 
 
 def batches(part: Part, order: Order, first_step: int, last_step: int, strategy: Any) -> Any:
-    """The batches of steps [first_step, last_step), spread over the strategy's replicas.
+    """Create the batches of steps [first_step, last_step), spread over the strategy's replicas.
 
     Args:
-        part: the examples; every epoch has each of them once.
+        part: the examples; each epoch has all of them once.
         order: batch size and seed.
-        first_step: counted from the very first epoch.
+        first_step: counted from the first epoch.
         last_step: likewise.
         strategy: a tf.distribute.Strategy.
 
     Returns:
-        An iterable of Batch, one for each step; for a strategy of several replicas, of Batch of
-        per-replica values.
+        An iterable of Batch, one for each step; with several replicas, of per-replica values.
     """
 
     def dataset(context: Any) -> Any:
@@ -151,7 +150,7 @@ def _batch(
     steps = steps_per_epoch(count, order.batch_size)
     start = step % steps * order.batch_size
     size = tf.minimum(count - start, order.batch_size)
-    # A batch that cannot be shared out evenly is filled up with its last example, of no weight.
+    # A batch that cannot be divided evenly is padded with its last example, with a weight of 0.
     share = -(-size // context.num_replicas_in_sync)
     places = replica * share + tf.range(share, dtype=tf.int64)
     weights = tf.cast(places < size, tf.float32)
@@ -176,7 +175,7 @@ def _batch(
 
 
 def _reader(part: Part) -> Any:
-    """Indices to tensors and targets, in TensorFlow."""
+    """Return a TensorFlow function from indices to tensors and targets."""
     targets = tf.constant(part.targets)
     if isinstance(part, Arrays):
         inputs = tf.constant(part.inputs)

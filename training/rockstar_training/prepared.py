@@ -1,7 +1,7 @@
-"""A data set that is ready to train on: its parts, statistics, and what the contract says of it.
+"""A data set ready to train on: its parts, its statistics, and its entries in the contract.
 
-A part holds its targets in memory. Inputs are requested by index, a batch at a time, and come from
-an array or from files that are decoded on request.
+Parts have their targets in memory. Inputs are requested by index, a batch at a time, and come from
+an array or from files that are decoded on demand.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,44 +21,44 @@ from rockstar_contract.contract import (
 )
 from rockstar_training.datasets import Split, hold_out
 
-# What a user would send: a file's bytes, or a row.
+# An example as clients send it: the bytes of a file, or a row.
 Raw = bytes | dict[str, Any]
 Index = NDArray[np.int64]
 
 
 class Examples(Protocol):
-    """All examples of a data set, each known by its place in it."""
+    """All examples of a data set, by their index in it."""
 
     def tensors(self, places: Index) -> NDArray[np.float32]:
-        """Preprocessed, float32 [n, *shape of one example], for int64 [n]."""
+        """Return preprocessed examples, float32 [n, *shape of one example]."""
 
     def raw(self, place: int) -> Raw:
-        """One as a user would send it: serving makes the same tensor of it."""
+        """Return an example as clients send it; serving computes the same tensor from it."""
 
     def source(self, place: int) -> str:
-        """Where it is from, for people."""
+        """Describe where an example is from."""
 
 
 @dataclass(frozen=True, eq=False)
 class MemoryExamples:
-    """Examples whose tensors are all in memory, float32 [n, *shape of one example]."""
+    """Examples with all tensors in memory, float32 [n, *shape of one example]."""
 
     array: NDArray[np.float32]
     raw: Callable[[int], Raw]
     source: Callable[[int], str]
 
     def tensors(self, places: Index) -> NDArray[np.float32]:
-        """The rows of the array."""
+        """Return rows of the array."""
         return self.array[places]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some examples of a data set: those to train on, to validate with, or to test with.
+    """The examples for training, validation or testing.
 
     Attributes:
         examples: of the whole data set.
-        places: int64 [count], which of them are in this part, ascending.
+        places: int64 [count], indices of this part's examples, ascending.
         targets: of this part: int64 labels, or float32 values for a regression, [count].
     """
 
@@ -68,11 +68,11 @@ class Part:
 
     @property
     def count(self) -> int:
-        """How many examples there are."""
+        """The number of examples."""
         return len(self.places)
 
     def tensors(self, indices: Index) -> NDArray[np.float32]:
-        """Preprocessed inputs of some of its examples.
+        """Return preprocessed inputs of some examples.
 
         Args:
             indices: int64 [n], from 0 to count - 1, in any order.
@@ -83,15 +83,15 @@ class Part:
         return self.examples.tensors(self.places[indices])
 
     def raw(self, index: int) -> Raw:
-        """One of its examples as a user would send it."""
+        """Return an example as clients send it."""
         return self.examples.raw(int(self.places[index]))
 
     def source(self, index: int) -> str:
-        """Where one of its examples is from."""
+        """Describe where an example is from."""
         return self.examples.source(int(self.places[index]))
 
     def batches(self, size: int) -> Iterator[tuple[NDArray[np.float32], NDArray[Any]]]:
-        """Tensors and targets of all its examples, in order, at most `size` at a time."""
+        """Iterate over tensors and targets in order, at most `size` at a time."""
         for start in range(0, self.count, size):
             indices = np.arange(start, min(start + size, self.count))
             yield self.tensors(indices), self.targets[indices]
@@ -103,13 +103,13 @@ HISTOGRAM_BINS = 10
 def input_statistics(
     tensors: NDArray[np.float32], targets: NDArray[Any], classes: int, wanted: Input
 ) -> Statistics:
-    """What the training examples are like.
+    """Compute statistics of the training examples.
 
     Args:
         tensors: float32 [n, *shape of one example], all or a sample.
         targets: of all training examples: int64 labels, or float32 values of a regression.
-        classes: how many labels there are; 0 for a regression.
-        wanted: an image's range is the histogram's.
+        classes: number of labels; 0 for a regression.
+        wanted: the model's input; the histogram covers the range of an image.
     """
     low, high = float(tensors.min()), float(tensors.max())
     bounds = wanted.range if isinstance(wanted, ImageInput) else (low, high)
@@ -137,17 +137,17 @@ def _target_statistics(targets: NDArray[Any]) -> TargetStatistics:
     )
 
 
-# A class with fewer training examples than this is named.
+# Classes with fewer training examples than this are named.
 _FEW = 5
 # Classes that a note names.
 _NAMED = 10
-# Samples that every path must agree on after an export: the first to train on.
+# Samples that are predicted by all files of an export: the first training examples.
 GOLDEN_SAMPLES = 32
 
 
 @dataclass(frozen=True, eq=False)
 class GoldenSamples:
-    """Samples as a user sends them, and float32 [n, *shape of one example], what became of them."""
+    """Samples as clients send them, and preprocessed: float32 [n, *shape of one example]."""
 
     raw: tuple[Raw, ...]
     tensors: NDArray[np.float32]
@@ -158,9 +158,9 @@ class Fractions:
     """How a data set is divided.
 
     Attributes:
-        test: share of the examples, where the data set has no test split of its own.
-        validation: share of those that are left; 0 for none.
-        seed: the same one gives the same parts.
+        test: share of the examples, unless the data set has its own test split.
+        validation: share of the rest; 0 for none.
+        seed: of the random division.
     """
 
     test: float
@@ -173,13 +173,13 @@ class Source:
     """A data set before it is divided.
 
     Attributes:
-        name: as the contract calls it.
-        task: what a model of it answers.
+        name: in the contract.
+        task: of a model.
         labels: names of the classes, in order; empty for a regression.
-        target: the column that is predicted; None where the data has no names.
+        target: the predicted column; None if it has no name.
         targets: of all examples: int64 labels, or float32 values for a regression, [n].
-        sha256: over the data, hexadecimal.
-        notes: sentences for the person.
+        sha256: of the data, hexadecimal.
+        notes: sentences for users.
     """
 
     name: str
@@ -196,19 +196,19 @@ class Prepared:
     """A data set, ready to train on.
 
     Attributes:
-        name: as the contract calls it.
-        task: what a model of it answers.
-        input: what a model of it takes.
+        name: in the contract.
+        task: of a model.
+        input: of a model.
         labels: names of the classes, in order; empty for a regression.
-        target: the column that is predicted; None where the data has no names.
-        sha256: over the data, hexadecimal.
-        examples: how many there are in all parts together.
-        train: to learn from.
-        validation: to choose by, apart from both others; may be empty.
-        test: to be looked at once.
+        target: the predicted column; None if it has no name.
+        sha256: of the data, hexadecimal.
+        examples: number of examples in all parts.
+        train: for training.
+        validation: for decisions during training; may be empty.
+        test: for a single evaluation at the end.
         statistics: of `train`, or of a sample of it.
-        golden: some of `train`.
-        notes: sentences for the person: files that were skipped, doubts about the target.
+        golden: the first examples of `train`.
+        notes: sentences for users, about skipped files and doubtful targets, for example.
     """
 
     name: str
@@ -228,7 +228,7 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """Which examples are in which part: int64 places, ascending, none in two."""
+    """The examples of each part: int64 indices, ascending, disjoint."""
 
     train: Index
     validation: Index
@@ -236,17 +236,15 @@ class Division:
 
 
 def divide(source: Source, fractions: Fractions, given: Split | None = None) -> Division:
-    """Decide which examples to train on, to validate with and to test with.
-
-    Every part gets the same share of every label.
+    """Divide examples for training, validation and testing, with the same share of every label.
 
     Args:
         source: the data set.
-        fractions: how large the parts are.
-        given: a test split or a validation split that is already decided, or both.
+        fractions: sizes of the parts.
+        given: an existing test split, validation split, or both.
 
     Raises:
-        DataError: some part would not have every label.
+        DataError: a part would lack a label.
     """
     labels = source.targets if source.labels else None
     nothing = np.empty(0, dtype=np.int64)
@@ -271,14 +269,14 @@ def assemble(
     examples: Examples,
     sample: int | None = None,
 ) -> Prepared:
-    """Put a data set together.
+    """Assemble a data set from its parts.
 
     Args:
         source: the data set.
         division: its parts.
-        wanted: what a model of it takes.
+        wanted: the model's input.
         examples: its tensors.
-        sample: statistics are of at most this many examples, spread over `train`; None for all.
+        sample: number of examples, spread over `train`, for statistics; None for all.
     """
     parts = (division.train, division.validation, division.test)
     train, validation, test = (Part(examples, at, source.targets[at]) for at in parts)
@@ -306,7 +304,7 @@ def assemble(
 
 
 def _small_classes(source: Source, train: Part, test: Part) -> list[str]:
-    """Sentences about labels that cannot be learned or judged well, with their counts."""
+    """Note the labels with too few examples for training or testing."""
     if not source.labels:
         return []
     learned = np.bincount(train.targets, minlength=len(source.labels))

@@ -1,8 +1,8 @@
-"""Pretrained backbones: networks that already tell images apart, under a new last layer.
+"""Pretrained backbones: trained networks of images with a new last layer.
 
-A backbone is a .keras file or a network of keras.applications. Each wants pixels in a range of its
-own (-1…1, 0…255, channels reversed and centred). That conversion becomes part of the model, whose
-input stays 0…1 as the contract says.
+A backbone is a .keras file or a network of keras.applications. Each has its own pixel range (-1…1,
+0…255, channels reversed and centered). The conversion becomes part of the model, whose input is
+0…1, as in the contract.
 """
 
 import re
@@ -20,24 +20,24 @@ from rockstar_training.tensorflow_setup import Tensor, keras, tf
 Model = Any
 layers = keras.layers
 
-# What networks of keras.applications start with; downloaded once.
+# The weights of networks of keras.applications, which Keras downloads once.
 WEIGHTS = "imagenet"
-# None of them takes smaller images.
+# The minimum image size of all these networks.
 _SMALLEST = 96
-# Below the new last layer; few images are soon known by heart.
+# Dropout before the new last layer, against overfitting on few images.
 _DROPOUT = 0.2
 
 
 def build(config: TrainConfig, task: Task, *, unfrozen: bool) -> Model:
-    """A classifier on the configured backbone: float32 [n, h, w, c] in 0…1 to probabilities.
+    """Build a classifier on the configured backbone: float32 [n, h, w, c] in 0…1 to probabilities.
 
     Args:
-        config: which backbone.
-        task: what it is to learn.
-        unfrozen: whether the backbone is trained too, and not the last layer alone.
+        config: the backbone.
+        task: what it learns.
+        unfrozen: whether the backbone is trained, too, and not only the last layer.
 
     Raises:
-        ConfigError: the backbone cannot be loaded or takes no such images; the message says why.
+        ConfigError: the backbone cannot be loaded, or not for such images; the message says why.
     """
     if config.pretrained is None or task.classes is None:
         raise ValueError("expected a pretrained backbone and classes")
@@ -46,8 +46,8 @@ def build(config: TrainConfig, task: Task, *, unfrozen: bool) -> Model:
     features = backbone(images)
     if len(features.shape) == 4:
         features = layers.GlobalAveragePooling2D(name="pool")(features)
-    # Features differ in size and number from backbone to backbone; one learning rate suits them all
-    # once each has unit variance and a length of about 1 all together.
+    # Backbones differ in the scale and number of features. The same learning rate suits all if each
+    # feature has unit variance and the vector a length of about 1.
     norm = layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="norm")
     features = layers.Rescaling(features.shape[-1] ** -0.5, name="unit")(norm(features))
     features = layers.Dropout(_DROPOUT, name="dropout")(features)
@@ -57,7 +57,7 @@ def build(config: TrainConfig, task: Task, *, unfrozen: bool) -> Model:
 
 
 class _Backbone(keras.layers.Layer):  # type: ignore[misc]
-    """Images in 0…1 to features; batches are normalized as in serving, in training too."""
+    """Maps images in 0…1 to features, with batch normalization in inference mode."""
 
     def __init__(self, model: Model, pixels: str, *, unfrozen: bool) -> None:
         super().__init__(name="backbone", trainable=unfrozen)
@@ -71,11 +71,11 @@ class _Backbone(keras.layers.Layer):  # type: ignore[misc]
         size = (height or images.shape[1], width or images.shape[2])
         if tuple(images.shape[1:3]) != size:
             images = tf.image.resize(images, size)
-        return self.model(_PREPARATIONS[self.pixels](images), training=False)
+        return self.model(PIXEL_CONVERSIONS[self.pixels](images), training=False)
 
 
 def note(config: TrainConfig, model: Model) -> tuple[str, ...]:
-    """A sentence about what the backbone of a model is given, where nobody said it."""
+    """Describe the assumed pixel range of a backbone, unless it was configured."""
     if config.pretrained is None or config.pretrained_input != "auto":
         return ()
     pixels = model.get_layer("backbone").pixels
@@ -86,7 +86,7 @@ def note(config: TrainConfig, model: Model) -> tuple[str, ...]:
 
 
 def _load(config: TrainConfig, task: Task) -> tuple[Model, str]:
-    """A backbone that ends with features, and what it takes of pixels."""
+    """Load a backbone that outputs features, and determine its pixel range."""
     source = config.pretrained or ""
     if source.endswith(".keras"):
         model = _features(_read(Path(source).expanduser()))
@@ -105,7 +105,7 @@ def _load(config: TrainConfig, task: Task) -> tuple[Model, str]:
 
 def _read(path: Path) -> Model:
     try:
-        # Not its optimizer and metrics; and no code that the file may bring along.
+        # Without optimizer and metrics, and without running code from the file.
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(
@@ -133,7 +133,7 @@ def _application(name: str, task: Task) -> Model:
     try:
         network = getattr(keras.applications, name)
         return network(include_top=False, weights=WEIGHTS, input_shape=shape)
-    except Exception as error:  # Keras raises no other class where a download fails
+    except Exception as error:  # Keras raises plain Exceptions if a download fails
         raise ConfigError(
             f"pretrained: {name} cannot be loaded: {_first_sentence(error)}. Without a connection, "
             f"save it where there is one, with keras.applications.{name}(include_top=False)"
@@ -142,7 +142,7 @@ def _application(name: str, task: Task) -> Model:
 
 
 def _features(model: Model) -> Model:
-    """The model without the layer that tells its own classes apart, where it has one."""
+    """Remove the classification layer of a model, if it has one."""
     tail = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)][-2:]
     if isinstance(tail[-1], (layers.Activation, layers.Softmax)) and len(tail) == 2:
         tail.pop()
@@ -152,7 +152,7 @@ def _features(model: Model) -> Model:
 
 
 def _own_pixels(model: Model) -> str:
-    """What a model takes of pixels, by its first layers and by the name of its kind."""
+    """Detect the pixel range of a model by its first layers and its name."""
     if _scales_itself(model):
         return "0-255"
     for each in (model, *_nested(model)):
@@ -164,13 +164,13 @@ def _own_pixels(model: Model) -> str:
 
 
 def _nested(model: Model) -> list[Model]:
-    """Models in a model, the outer ones first."""
+    """List the models inside a model, outer ones first."""
     inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     return [each for model in inner for each in (model, *_nested(model))]
 
 
 def _scales_itself(model: Model) -> bool:
-    """Whether pixels are scaled before the first convolution; then 0…255 is what it takes."""
+    """Check whether pixels are scaled before the first convolution; then the range is 0…255."""
     for layer in getattr(model, "operations", model.layers):
         if isinstance(layer, (layers.Rescaling, layers.Normalization)):
             return True
@@ -188,15 +188,15 @@ def _imagenet(mode: str) -> Callable[[Tensor], Tensor]:
     return lambda images: preprocess(255.0 * images, data_format="channels_last", mode=mode)
 
 
-# From 0…1 to what a backbone takes; "tf", "caffe" and "torch" as Keras calls them.
-_PREPARATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+# Conversions from 0…1 to each pixel range; Keras calls them "tf", "caffe" and "torch", too.
+PIXEL_CONVERSIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "0-1": lambda images: images,
     "tf": lambda images: 2.0 * images - 1.0,
     "0-255": lambda images: 255.0 * images,
     "caffe": _imagenet("caffe"),
     "torch": _imagenet("torch"),
 }
-# By how keras.applications names its models; those that are missing scale pixels themselves.
+# Pixel ranges by model names of keras.applications; other models scale pixels themselves.
 _FAMILIES = {
     "densenet": "torch",
     "inception": "tf",
@@ -210,7 +210,7 @@ _FAMILIES = {
 
 
 def _plain(name: str) -> str:
-    """The same for "MobileNetV2", "mobilenet_v2" and "mobilenetv2_1.00_224"."""
+    """Normalize names such as "MobileNetV2", "mobilenet_v2" and "mobilenetv2_1.00_224"."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

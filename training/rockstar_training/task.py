@@ -1,4 +1,4 @@
-"""What a network is to learn: the shape of its input, and what it answers."""
+"""The task of a network: the shape of its input, its output, and the weights of classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,22 +9,21 @@ from rockstar_training.prepared import Prepared
 
 _REGRESSION = ("linear", "mlp")
 _CLASSIFICATION = ("logistic", "mlp", "cnn")
-# A class is rare with less than this share of the examples, and less than half of an equal share:
-# of 20 equal classes none is.
+# A class is rare if it has less than this share of the examples, and less than half of an equal
+# share, so that none of 20 equal classes is.
 _RARE = 0.1
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a network is to learn.
+    """What a network learns.
 
     Attributes:
         shape: of one example, [h, w, c] or [width].
-        classes: how many probabilities are answered; None for a regression, which answers one
-            value.
+        classes: number of probabilities in the output; None for a regression, which has one value.
         target_mean: of a regression's targets in the training data.
         target_std: likewise; more than 0.
-        class_weights: factors of each class's losses; empty weighs all examples alike.
+        class_weights: factors of the losses of each class; empty weights all examples alike.
     """
 
     shape: tuple[int, ...]
@@ -35,15 +34,15 @@ class Task:
 
     @property
     def outputs(self) -> int:
-        """Width of the answer."""
+        """Width of the output."""
         return 1 if self.classes is None else self.classes
 
 
 def rare_classes(shares: Sequence[float]) -> list[int]:
-    """The classes that have few examples, the rarest first.
+    """List the classes with few examples, rarest first.
 
     Args:
-        shares: of the training examples that each class has.
+        shares: each class's share of the training examples.
     """
     limit = min(_RARE, 0.5 / max(1, len(shares)))
     # Half of an equal share is more than 10 % with up to four classes.
@@ -51,21 +50,21 @@ def rare_classes(shares: Sequence[float]) -> list[int]:
 
 
 def class_weights(config: TrainConfig, shares: Sequence[float]) -> tuple[float, ...]:
-    """Factors of the classes' losses that make all classes count alike; empty where none are due.
+    """Compute factors of the losses that make all classes count alike; empty if not needed.
 
     Args:
-        config: whether they are wanted.
-        shares: of the training examples that each class has.
+        config: whether to use them.
+        shares: each class's share of the training examples.
     """
     wanted = config.class_weights == "balanced"
     if not wanted and (config.class_weights == "none" or not rare_classes(shares)):
         return ()
-    # A class without examples never asks for its weight.
+    # The weight of a class without examples is never used.
     return tuple(1 / (len(shares) * share) if share else 1.0 for share in shares)
 
 
 def weights_note(config: TrainConfig, data: Prepared) -> tuple[str, ...]:
-    """A sentence about class weights where nobody asked for them."""
+    """Note that class weights are used although they were not requested."""
     shares = data.statistics.label_share
     if config.class_weights != "auto" or not class_weights(config, shares):
         return ()
@@ -79,10 +78,10 @@ def weights_note(config: TrainConfig, data: Prepared) -> tuple[str, ...]:
 
 
 def require_suitable(config: TrainConfig, task: Task) -> None:
-    """Refuse a model that cannot learn the task.
+    """Reject a model that cannot learn the task.
 
     Raises:
-        ConfigError: it says which models can.
+        ConfigError: the message says which models can.
     """
     kind, able = ("labels are", _CLASSIFICATION) if task.classes else ("a number is", _REGRESSION)
     if config.model not in able:
@@ -97,7 +96,7 @@ def require_suitable(config: TrainConfig, task: Task) -> None:
 
 
 def task_of(config: TrainConfig, data: Prepared) -> Task:
-    """What a network learns from a data set.
+    """Return the task of a network on a data set.
 
     Raises:
         ConfigError: the configured model cannot learn it; the message says which models can.
@@ -108,8 +107,8 @@ def task_of(config: TrainConfig, data: Prepared) -> Task:
         weights = class_weights(config, data.statistics.label_share)
         task = Task(shape, len(data.labels), class_weights=weights)
     elif target is None or config.model == "linear":
-        # The weights of the linear model are meant to be read, so it learns the raw values, unless
-        # their squares are more than float32 holds, or next to nothing.
+        # The linear model learns raw values, so that its weights are readable, unless their squares
+        # would overflow or underflow in float32.
         std = 1.0 if target is None else target.std or 1.0
         task = Task(shape, None, 0.0, 1.0 if 1e-9 < std < 1e9 else std)
     else:

@@ -1,7 +1,7 @@
-"""TensorFlow, imported in one place and quietly: only modules that need it import this one.
+"""The import of TensorFlow and Keras, without their log output.
 
-Its log goes to the terminal from C++ while it is being imported, so the environment has to say
-otherwise before. Whoever sets TF_CPP_MIN_LOG_LEVEL sees as much as they ask for.
+TensorFlow logs from C++ during its import, so environment variables are set before. Users can set
+TF_CPP_MIN_LOG_LEVEL to see the log.
 """
 
 import logging
@@ -13,17 +13,17 @@ from typing import Any
 
 _LOG_LEVEL, _SILENT = "TF_CPP_MIN_LOG_LEVEL", "3"
 os.environ.setdefault(_LOG_LEVEL, _SILENT)
-# Keras reads it once; everything here needs this one.
+# Keras reads this variable when it is imported.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
 @contextmanager
 def quiet_native_log() -> Iterator[None]:
-    """Keep what C++ code logs in the body off the terminal, unless its log was asked for.
+    """Discard the log output of C++ code in the body, unless TF_CPP_MIN_LOG_LEVEL requests it.
 
-    TensorFlow 2.21 while it is imported, the converter and the LiteRT runtime have no setting for
-    it. Everything that goes wrong is also raised. File descriptor 2 is the whole process's: nobody
-    else should write to it meanwhile.
+    The import of TensorFlow 2.21, the converter and the LiteRT runtime have no setting for it. All
+    errors are also raised. This redirects file descriptor 2 of the whole process, so no other
+    thread should write to it meanwhile.
     """
     if os.environ[_LOG_LEVEL] != _SILENT:
         yield
@@ -75,6 +75,6 @@ __all__ = [
 
 
 def make_repeatable(seed: int) -> None:
-    """Have everything random in this process start from the seed, and every operation repeat."""
+    """Seed all random number generators, and make operations deterministic."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()

@@ -1,9 +1,9 @@
-"""TFLite metadata: what a .tflite file says of itself to phones, browsers and Netron.
+"""TFLite metadata: a description of a .tflite file for mobile apps, browsers and Netron.
 
-A FlatBuffers document in the model's own metadata, by the schema of TensorFlow Lite Support
+It is a FlatBuffers document in the model's metadata, by the schema of TensorFlow Lite Support
 (metadata_schema.fbs, file identifier M001), and files appended to the model as a ZIP archive, which
-interpreters do not see. The packages that write such documents for Python either lack wheels for
-the Pythons that we support or bring all of MediaPipe.
+interpreters ignore. The Python packages that write it either lack wheels for supported Python
+versions or depend on all of MediaPipe.
 """
 
 import io
@@ -23,24 +23,19 @@ CONTRACT_NAME = "contract.json"
 _METADATA = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"
 _PARSER = "1.0.0"
-# The schema's enumerations, as its bytes.
+# Values of the schema's enumerations.
 _FEATURE, _IMAGE = np.uint8(1), np.uint8(2)
 _NORMALIZATION = np.uint8(1)
 _RGB, _GREY = np.int8(1), np.int8(2)
 _DESCRIPTIONS, _AXIS_LABELS = np.int8(1), np.int8(2)
 
-# A table of the schema is a tuple of its fields in order, None where one is missing; strings,
-# vectors of tables (lists), vectors of floats (arrays) and numbers (NumPy's) are its values.
+# A table of the schema is a tuple of its fields in order, None for missing ones. Fields are
+# strings, tables, vectors of tables (lists), vectors of floats (arrays) and NumPy numbers.
 _Value = Any
 
 
 def with_metadata(content: bytes, contract: Contract) -> bytes:
-    """A model of one input and one output with metadata, labels and contract.
-
-    Args:
-        content: of a .tflite file.
-        contract: of the model; labels.txt and contract.json are taken from it.
-    """
+    """Add metadata, labels.txt and contract.json to a .tflite file of one input and one output."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     buffer, entry = schema.BufferT(), schema.MetadataT()
     buffer.data = np.frombuffer(_document(contract), np.uint8)
@@ -53,7 +48,7 @@ def with_metadata(content: bytes, contract: Contract) -> bytes:
 
 
 def packed_files(content: bytes) -> dict[str, str]:
-    """The texts of the archive at the end of a .tflite file.
+    """Return the texts in the archive at the end of a .tflite file.
 
     Raises:
         zipfile.BadZipFile: there is none.
@@ -63,7 +58,7 @@ def packed_files(content: bytes) -> dict[str, str]:
 
 
 def contract_files(contract: Contract) -> dict[str, str]:
-    """The files to append: a label a line in the order of the output, and the contract."""
+    """Return the files to append: labels, one per line in the order of the output, and contract."""
     files = {CONTRACT_NAME: contract.to_json()}
     if not contract.labels:
         return files
@@ -72,7 +67,7 @@ def contract_files(contract: Contract) -> dict[str, str]:
 
 
 def _archive(files: dict[str, str]) -> bytes:
-    """Not compressed, as readers of metadata expect it, and without the time of day."""
+    """Create a ZIP archive, not compressed, as readers expect, and without timestamps."""
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as archive:
         for name, text in files.items():
@@ -81,7 +76,7 @@ def _archive(files: dict[str, str]) -> bytes:
 
 
 def _document(contract: Contract) -> bytes:
-    """The ModelMetadata table."""
+    """Create the ModelMetadata table."""
     title = f"{contract.model} version {contract.version}, {contract.task}"
     scores = ", ".join(f"{name} {value:.4f}" for name, value in contract.metrics.items())
     about = f"Trained on {contract.data_set.name}: {scores}" if contract.data_set else ""
@@ -94,13 +89,13 @@ def _document(contract: Contract) -> bytes:
 
 
 def _input(contract: Contract) -> _Value:
-    """A TensorMetadata table: kind, size, normalization and limits of the input."""
+    """Create the TensorMetadata table of the input: kind, size, normalization and limits."""
     spec = contract.encoded
     if not isinstance(spec, ImageInput):
         return (spec.name, _columns(contract), None, (_FEATURE, ()))
     height, width, channels = spec.shape
     low, high = spec.range
-    # (value - mean) / std takes 0…255 to the model's range.
+    # (value - mean) / std maps 0…255 to the model's range.
     std = 255 / (high - low)
     options = (_floats((0 - low) * std), _floats(std))
     image = (_GREY if channels == 1 else _RGB, (np.uint32(width), np.uint32(height)))
@@ -115,7 +110,7 @@ def _input(contract: Contract) -> _Value:
 
 
 def _output(contract: Contract) -> _Value:
-    """A TensorMetadata table: probabilities in the order of the labels, or a number."""
+    """Create the TensorMetadata table of the output: probabilities of labels, or a number."""
     if not contract.labels:
         target = f"The predicted {contract.target}."
         return (contract.output, target, None, (_FEATURE, ()))
@@ -147,7 +142,7 @@ def _floats(*values: float) -> _Value:
 
 
 def _written(builder: Any, value: _Value) -> int:
-    """Write a string, vector or table; the offset at which it lies."""
+    """Write a string, vector or table; return its offset."""
     if isinstance(value, str):
         return int(builder.CreateString(value))
     if isinstance(value, np.ndarray):
@@ -158,7 +153,7 @@ def _written(builder: Any, value: _Value) -> int:
         for offset in reversed(offsets):
             builder.PrependUOffsetTRelative(offset)
         return int(builder.EndVector())
-    # What a table refers to is written before it.
+    # Referenced values must be written before the table.
     fields = [
         field if field is None or isinstance(field, np.generic) else _written(builder, field)
         for field in value

@@ -11,10 +11,10 @@ from rockstar_contract.manifest import check_manifest
 from rockstar_training import export as exporting
 from rockstar_training import readback
 from rockstar_training.errors import ExportError
-from rockstar_training.export import export, versions
+from rockstar_training.export import Quantization, export, score_quantized, versions, write_warmup
 from rockstar_training.prepared import GoldenSamples
-from rockstar_training.readback import verify
-from rockstar_training.tensorflow_setup import keras, tf
+from rockstar_training.readback import litert_answer, open_edge, open_saved_model, verify
+from rockstar_training.tensorflow_setup import PredictionLog, keras, tf
 from tests.unit.training import toys
 
 PUBLISH_ONE = """
@@ -203,3 +203,175 @@ def test_two_processes_publish_two_versions_that_know_their_number(tmp_path):
     for version in told:
         document = (tmp_path / "toy" / str(version) / "assets.extra/contract.json").read_bytes()
         assert Contract.from_json(document).version == version
+
+
+GOLDEN = toys.golden(20)
+
+
+def quantization(score, mode="dynamic"):
+    return Quantization(mode, "test_accuracy", score, GOLDEN.tensors)
+
+
+def quantized(models, score, mode="dynamic"):
+    predict, variables = toys.plain_model()
+    return export(
+        predict, variables, toys.draft(), GOLDEN, models, quantization=quantization(score, mode)
+    )
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """The same model as it is, quantised, and what was judged."""
+    models = tmp_path_factory.mktemp("models")
+    predict, variables = toys.plain_model()
+    plain = export(predict, variables, toys.draft(), GOLDEN, models)
+    judged_answers = []
+
+    def score(answer):
+        judged_answers.append(answer(GOLDEN.tensors))
+        return 0.4975
+
+    return plain, quantized(models, score), judged_answers
+
+
+def read(export, name):
+    return (export.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "edge.tflite"])
+def test_weights_take_a_quarter_of_the_room(exports, name):
+    plain, small, _ = exports
+    assert len(read(plain, name)) - len(read(small, name)) > 0.7 * 4 * 4000
+
+
+def test_the_saved_model_stays_as_it_is(exports):
+    plain, small, _ = exports
+    weights = "variables/variables.data-00000-of-00001"
+    assert (small.folder / weights).stat().st_size >= 4 * 4000
+    assert small.contract.metrics["test_accuracy"] == plain.contract.metrics["test_accuracy"]
+
+
+def test_the_contract_tells_what_the_quantised_file_is_worth(exports):
+    plain, small, _ = exports
+    assert small.contract.metrics == {"test_accuracy": 0.5, "quantized_test_accuracy": 0.4975}
+    assert "quantized_test_accuracy" not in plain.contract.metrics
+
+
+def test_what_is_published_answers_as_what_was_judged(exports):
+    plain, small, (judged_model, judged_edge) = exports
+    published = litert_answer(read(small, "model.tflite"), small.contract)
+    np.testing.assert_allclose(published(GOLDEN.tensors), judged_model, atol=1e-6)
+    edge = open_edge(read(small, "edge.tflite")).answer
+    np.testing.assert_allclose(edge(GOLDEN.tensors), judged_edge, atol=1e-6)
+    unquantised = litert_answer(read(plain, "model.tflite"), plain.contract)
+    for judged_answer in (judged_model, judged_edge):
+        assert np.abs(unquantised(GOLDEN.tensors) - judged_answer).max() > 1e-3
+
+
+def test_float16_takes_half_the_room(exports, tmp_path):
+    plain, half = exports[0], quantized(tmp_path, lambda answer: 0.5, "float16")
+    for name in ("model.tflite", "edge.tflite"):
+        assert len(read(plain, name)) - len(read(half, name)) > 0.45 * 4 * 4000
+
+
+def test_int8_computes_with_int8_between_float_inputs_and_outputs(exports, tmp_path):
+    plain, small = exports[0], quantized(tmp_path, lambda answer: 0.5, "int8")
+    assert len(read(plain, "edge.tflite")) - len(read(small, "edge.tflite")) > 0.7 * 4 * 4000
+    interpreter = Interpreter(model_content=read(small, "edge.tflite"))
+    interpreter.allocate_tensors()
+    dtypes = [detail["dtype"] for detail in interpreter.get_tensor_details()]
+    ends = [interpreter.get_input_details()[0], interpreter.get_output_details()[0]]
+    assert [each["dtype"] for each in ends] == [np.float32, np.float32]
+    assert dtypes.count(np.float32) == 2
+    wanted = litert_answer(read(plain, "model.tflite"), plain.contract)(GOLDEN.tensors)
+    for answer in (
+        litert_answer(read(small, "model.tflite"), small.contract),
+        open_edge(read(small, "edge.tflite")).answer,
+    ):
+        np.testing.assert_allclose(answer(GOLDEN.tensors), wanted, atol=0.05)
+
+
+def test_a_loss_is_refused_with_both_figures(tmp_path):
+    with pytest.raises(ExportError, match=r"falls from 0\.5000 to 0\.4960, by 0\.40 points"):
+        quantized(tmp_path, lambda answer: 0.496)
+    assert versions(tmp_path / "toy") == []
+
+
+@pytest.mark.parametrize("after", [0.497, 0.5, 0.51])
+def test_three_tenths_of_a_point_and_gains_are_accepted(after):
+    files = (lambda _: after, lambda _: 0.6)
+    contract = score_quantized(toys.draft(), quantization(lambda answer: answer(None)), files)
+    assert contract.metrics["quantized_test_accuracy"] == after
+
+
+@pytest.mark.parametrize("scores", [(0.5, 0.4), (0.4, 0.5), (0.5, float("nan"))])
+def test_neither_file_may_lose_too_much(scores):
+    files = [lambda _, score=score: score for score in scores]
+    with pytest.raises(ExportError, match=r"loses too much .* try --quantize float16 or int8"):
+        score_quantized(toys.draft(), quantization(lambda answer: answer(None)), files)
+
+
+def test_another_file_than_the_judged_one_is_found(tmp_path, monkeypatch):
+    litert, plain = exporting._litert, toys.plain_model()[0]
+    models = [plain, plain, toys.plain_model(seed=1)[0]]
+
+    def convert(folder, predict, *args):
+        return litert(folder, models.pop(0), *args)
+
+    monkeypatch.setattr(exporting, "_litert", convert)
+    with pytest.raises(ExportError, match="the LiteRT file answers differ"):
+        quantized(tmp_path, lambda answer: 0.5)
+    assert versions(tmp_path / "toy") == []
+
+
+SAMPLES = toys.golden(9)
+
+
+@pytest.fixture(scope="module")
+def warmed(tmp_path_factory):
+    predict, variables = toys.plain_model()
+    return export(predict, variables, toys.draft(), SAMPLES, tmp_path_factory.mktemp("models"))
+
+
+def read_requests(folder):
+    file = folder / "assets.extra" / "tf_serving_warmup_requests"
+    logs = [PredictionLog.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(file))]
+    assert all(log.WhichOneof("log_type") == "predict_log" for log in logs)
+    return [log.predict_log.request for log in logs]
+
+
+@pytest.fixture(scope="module")
+def requests(warmed):
+    return read_requests(warmed.folder)
+
+
+def test_requests_name_the_model_and_signatures_that_both_files_have(requests):
+    assert {request.model_spec.name for request in requests} == {"toy"}
+    # Of whatever version they come with.
+    assert not any(request.model_spec.HasField("version") for request in requests)
+    signatures = [request.model_spec.signature_name for request in requests]
+    assert signatures == ["serving_default"] * 4 + ["contract"]
+
+
+def test_batches_of_several_sizes_hold_preprocessed_samples(requests):
+    batches = [tf.make_ndarray(request.inputs["image"]) for request in requests[:-1]]
+    assert [len(batch) for batch in batches] == [1, 2, 4, 8]
+    for batch in batches:
+        np.testing.assert_array_equal(batch, SAMPLES.tensors[: len(batch)])
+
+
+def test_the_model_answers_every_request(warmed, requests):
+    _, run = open_saved_model(warmed.folder)
+    for request in requests:
+        feeds = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        (answer,) = run(request.model_spec.signature_name, feeds).values()
+        assert len(answer) == len(next(iter(feeds.values())))
+
+
+def test_large_examples_make_fewer_batches(tmp_path):
+    (tmp_path / "assets.extra").mkdir()
+    photographs = np.zeros((8, 512, 512, 3), dtype=np.float32)
+    write_warmup(tmp_path, toys.draft(), {"image": photographs})
+    assert (tmp_path / "assets.extra" / "tf_serving_warmup_requests").stat().st_size < 8 * 2**20
+    sizes = [len(tf.make_ndarray(r.inputs["image"])) for r in read_requests(tmp_path)[:-1]]
+    assert sizes == [1]

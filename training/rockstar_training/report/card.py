@@ -35,13 +35,21 @@ _METRICS = {
     "test_f1": "F1 (mean over the classes)",
     "test_auc": "Area under the ROC curve (mean over the classes)",
     "test_loss": "Loss on held-out examples",
+    "test_r2": "R² on held-out examples",
+    "test_rmse": "Root mean squared error on held-out examples",
     "train_accuracy": "Accuracy on training examples",
+    "train_loss": "Loss on training examples",
+    "train_r2": "R² on training examples",
+    "train_rmse": "Root mean squared error on training examples",
 }
 # The steps of rockstar_contract.preprocessing in words; names in braces are their parameters.
 _STEPS = {
     "grey": "Colors are converted to gray (luma as in ITU-R BT.601).",
+    "isolate_strokes": "In photographs of more than {small} pixels, the strokes are separated from "
+    "paper and surroundings.",
     "scale": "Pixel values of 0 to {maximum:g} are scaled to 0 to 1.",
     "stretch_contrast": "The contrast is stretched: the darkest value becomes 0, the lightest 1.",
+    "trim_frame": "An even frame of up to {share:.0%} of the shorter side is cut off.",
     "invert_if_light": "An image with a light border is inverted, so that ink is always light on a "
     "dark background.",
     "suppress_background": "Values up to {level:g} become background, and the rest is rescaled to "

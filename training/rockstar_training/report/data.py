@@ -107,7 +107,7 @@ class Regressed:
         """Which rows the metrics are measured on."""
         if self.held_out:
             return "held-out examples"
-        return "examples, those it was trained on among them"
+        return "examples, including training examples"
 
 
 @dataclass(frozen=True, eq=False)
