@@ -26,7 +26,7 @@ import grpc
 import numpy as np
 
 from benchmarks.logistic import INPUT, PIXELS, make_logistic
-from rockstar_serving.model_server.grpc_api.server import new_server
+from rockstar_serving.model_server.grpc_server import new_server
 from rockstar_serving.model_server.options import GrpcOptions
 from tfs_api.services import PREDICT
 from tfs_api.tensors import to_proto

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rockstar_contract.manifest import ManifestError, MissingManifestError, check_readable
 from rockstar_serving.model_server.batching.engine import Batcher
-from rockstar_serving.model_server.engines.choice import choose_runtime, find_runtimes
 from rockstar_serving.model_server.engines.engine import (
     Engine,
     LoadError,
@@ -15,7 +14,7 @@ from rockstar_serving.model_server.engines.engine import (
     UnsupportedModelError,
 )
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.engines.runtime import Runtime
+from rockstar_serving.model_server.engines.runtime import Runtime, choose_runtime, find_runtimes
 from rockstar_serving.model_server.observers import GraphRuns, Observer
 from rockstar_serving.model_server.options import ServerOptions
 from rockstar_serving.model_server.warmup import warm_up

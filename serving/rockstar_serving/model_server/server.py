@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.engines.engine import Loader
-from rockstar_serving.model_server.grpc_api.server import GrpcServer
-from rockstar_serving.model_server.grpc_api.service import handlers
-from rockstar_serving.model_server.grpc_api.unix_socket import SocketFile
+from rockstar_serving.model_server.grpc_server import GrpcServer, SocketFile
+from rockstar_serving.model_server.grpc_service import handlers
 from rockstar_serving.model_server.listening import bind, join, reachable
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config_file import ConfigFileWatcher

@@ -1,27 +1,22 @@
 """LiteRT as an engine: `model.tflite` of a version folder."""
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
-from functools import partial
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
 from rockstar_serving.model_server.engines.engine import LoadError, UnsupportedModelError, as_array
-from rockstar_serving.model_server.engines.litert_file import ModelFile
 from rockstar_serving.model_server.engines.litert_interpreter import (
     Feeds,
     LiteRTInterpreter,
     Shapes,
-)
-from rockstar_serving.model_server.engines.litert_ops import unsupported_ops
-from rockstar_serving.model_server.engines.litert_pool import Pool
-from rockstar_serving.model_server.engines.litert_signatures import (
-    MainGraphSignature,
     describe,
     main_graph_signatures,
 )
@@ -31,9 +26,169 @@ from tfs_api.signature import Signature, TensorSpec, dtype_name, shape_text
 from tfs_api.status import Code, StatusError
 from tfs_api.tensors import MAX_FILLED_BYTES
 
+_IDENTIFIER = b"TFL3"  # of the FlatBuffers schema, at bytes 4 to 8
+
+
+class ModelFile:
+    """The content of a model.tflite, which can be freed and read again; thread-safe.
+
+    It is read and not mapped: an interpreter made later still finds it when the folder is gone, and
+    a file that is overwritten in place cannot pull memory from under a request.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read a file.
+
+        Raises:
+            LoadError: it is missing, not readable, or no LiteRT model.
+        """
+        self._path = path
+        self._lock = threading.Lock()
+        # The content, or the open file to read it from again, which works without its folder.
+        self._held: bytes | BinaryIO
+        try:
+            with path.open("rb") as file:
+                self._version = _version(file)
+                self._held = content = file.read()
+        except FileNotFoundError:
+            raise LoadError(f"{path} is missing: export the model with its LiteRT file") from None
+        except OSError as error:
+            raise LoadError(f"{path} cannot be read: {error.strerror}") from error
+        if len(content) < 8 or content[4:8] != _IDENTIFIER:
+            raise LoadError(
+                f"{path} is no LiteRT model ({len(content)} bytes without the mark TFL3): export "
+                "it again, or wait until it is copied whole"
+            )
+
+    def content(self) -> bytes:
+        """The content.
+
+        Raises:
+            StatusError: UNAVAILABLE, it was freed, and the file was overwritten since.
+        """
+        with self._lock:
+            if not isinstance(self._held, bytes):
+                file = self._held
+                file.seek(0)
+                content = file.read()
+                if _version(file) != self._version:
+                    raise StatusError(
+                        Code.UNAVAILABLE,
+                        f"{self._path} was overwritten while it was served: publish a new version "
+                        "instead",
+                    )
+                file.close()
+                self._held = content
+            return self._held
+
+    def release(self) -> None:
+        """Free the content until it is needed; interpreters made of it keep it."""
+        with self._lock, contextlib.suppress(OSError):  # the file is gone: what was read stays
+            if isinstance(self._held, bytes):
+                file = self._path.open("rb")
+                if _version(file) == self._version:
+                    self._held = file
+                else:
+                    file.close()
+
+    def close(self) -> None:
+        """Free the content for good."""
+        with self._lock:
+            if not isinstance(self._held, bytes):
+                self._held.close()
+            self._held = b""
+
+
+def _version(file: BinaryIO) -> tuple[int, ...]:
+    """Identifies the state of a file; differs once it was overwritten or replaced."""
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class Pool:
+    """Interpreters of one model, each used by one request at a time; made when needed.
+
+    Resizing the inputs of an interpreter costs up to as much as running it on one example. So a
+    request gets an idle one that ran on its shapes last; else a new one, as long as there are few;
+    else the one that has been idle for longest.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], LiteRTInterpreter],
+        first: LiteRTInterpreter,
+        *,
+        at_once: int,
+        for_shapes: int,
+    ) -> None:
+        """Make a pool.
+
+        Args:
+            make: makes an interpreter.
+            first: an existing one.
+            at_once: how many may be in use; further requests wait.
+            for_shapes: how many may exist only so that each has shapes of its own.
+        """
+        self._make = make
+        self._at_once = at_once
+        self._for_shapes = for_shapes
+        self._idle = [first]  # the one used last comes last
+        self._lent = 0
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._returned = threading.Condition(self._lock)
+
+    def take(self, signature: str, shapes: Shapes, deadline: Deadline) -> LiteRTInterpreter:
+        """Borrow an interpreter to run a signature on inputs of these shapes.
+
+        Raises:
+            StatusError: the deadline passed, or the caller has gone.
+        """
+        with self._lock:
+            while self._lent >= self._at_once:
+                self._waiting += 1
+                try:
+                    if not self._returned.wait(deadline.remaining()):
+                        raise DeadlineExceededError
+                finally:
+                    self._waiting -= 1
+            self._lent += 1
+            found = self._find(signature, shapes)
+        try:
+            deadline.check()
+            return found or self._make()
+        except BaseException:
+            self.give_back(found)
+            raise
+
+    def give_back(self, interpreter: LiteRTInterpreter | None) -> None:
+        """Return an interpreter; None if it cannot be used any more."""
+        with self._lock:
+            self._lent -= 1
+            if interpreter is not None:
+                self._idle.append(interpreter)
+            if self._waiting:
+                self._returned.notify()
+
+    def clear(self) -> None:
+        """Free the idle interpreters; the next request makes a new one."""
+        with self._lock:
+            self._idle.clear()
+
+    def _find(self, signature: str, shapes: Shapes) -> LiteRTInterpreter | None:
+        """An idle interpreter; None if one should be made."""
+        for number in range(len(self._idle) - 1, -1, -1):
+            if self._idle[number].shapes.get(signature) == shapes:
+                return self._idle.pop(number)
+        # The lent ones include the one about to be made.
+        if not self._idle or len(self._idle) + self._lent <= self._for_shapes:
+            return None
+        return self._idle.pop(0)
+
+
 MODEL_FILE = "model.tflite"
-# An interpreter for another shape packs the weights anew, and so takes about as much memory again
-# as the model. It saves a resizing, which only in a small model is much of the time of a run.
+# An interpreter for another shape takes about as much memory again as the model. It saves resizing,
+# which takes much of the time of a run only in small models.
 _FOR_SHAPES, _SMALL_MODEL_BYTES = 4, 2**20
 # XNN_MAX_TENSOR_DIMS: with more, LiteRT's XNNPACK delegate ends the process.
 _MOST_DIMENSIONS = 6
@@ -52,7 +207,7 @@ class LiteRTEngine:
         Args:
             version_folder: holds model.tflite.
             threads: of one interpreter.
-            interpreters: how many requests run at once; none: one for each core.
+            interpreters: how many requests run at once; None: one for each core.
 
         Raises:
             LoadError: no model.tflite, not readable, or damaged.
@@ -64,10 +219,20 @@ class LiteRTEngine:
             main_graph = main_graph_signatures(content)
             first = LiteRTInterpreter(content, threads, main_graph)
             self.signatures: Mapping[str, Signature] = describe(content, first.runners, main_graph)
+        except UnsupportedModelError as error:
+            raise UnsupportedModelError(f"{path}: {error}") from error
         except Exception as error:  # LiteRT raises ValueError, RuntimeError, UnicodeError and more
-            raise _load_error(path, content, error) from error
+            try:
+                missing = unsupported_ops(content)
+            except Exception:  # it is damaged, which the first error says already
+                missing = ""
+            if missing:
+                raise UnsupportedModelError(f"{path} needs {missing}") from error
+            raise LoadError(
+                f"{path} is damaged or holds what LiteRT cannot run ({error}): export it again"
+            ) from error
         self._pool = Pool(
-            partial(_interpreter, self._file, threads, main_graph),
+            lambda: LiteRTInterpreter(self._file.content(), threads, main_graph),
             first,
             at_once=interpreters or os.cpu_count() or 1,
             for_shapes=_FOR_SHAPES if len(content) <= _SMALL_MODEL_BYTES else 1,
@@ -100,9 +265,9 @@ class LiteRTEngine:
         self._file.close()
 
     def rest(self) -> None:
-        """Free what the first request then makes again: the interpreters and the model."""
+        """Free the interpreters and the model until the next request."""
         self._pool.clear()
-        self._file.let_go()
+        self._file.release()
 
     def _run(
         self, signature: str, feeds: Feeds, shapes: Shapes, deadline: Deadline
@@ -120,15 +285,15 @@ class LiteRTEngine:
     def _run_empty(
         self, signature: str, feeds: Feeds, shapes: Shapes, deadline: Deadline
     ) -> dict[str, NDArray[Any]]:
-        """Run a signature with a feed that has no value, such as a batch of no example.
+        """Run a signature on a feed without values, such as a batch of no example.
 
-        Many kernels of LiteRT fail at that or make up shapes. So an example of zeros stands in, and
-        is cut off the outputs again.
+        Many kernels of LiteRT fail on it or make up shapes. So an example of zeros takes its place,
+        and is cut off the outputs.
 
         Raises:
             StatusError: also INVALID_ARGUMENT, the example would be too large.
         """
-        rows = {-1}  # what the rows are called in the declared shapes
+        rows = {-1}  # the sizes of rows in the declared shapes
         for name, feed in feeds.items():
             if feed.shape[:1] == (0,):
                 rows.update((self.signatures[signature].inputs[name].shape or ())[:1])
@@ -162,28 +327,8 @@ def load(folder: Path, options: EngineOptions) -> LiteRTEngine:
     )
 
 
-def _load_error(path: Path, content: bytes, error: Exception) -> LoadError:
-    if isinstance(error, UnsupportedModelError):
-        return UnsupportedModelError(f"{path}: {error}")
-    try:
-        reason = unsupported_ops(content)
-    except Exception:  # it is damaged, which the first error says already
-        reason = ""
-    if reason:
-        return UnsupportedModelError(f"{path} needs {reason}")
-    return LoadError(
-        f"{path} is damaged or holds what LiteRT cannot run ({error}): export it again"
-    )
-
-
-def _interpreter(
-    file: ModelFile, threads: int, main_graph: Mapping[str, MainGraphSignature]
-) -> LiteRTInterpreter:
-    return LiteRTInterpreter(file.content(), threads, main_graph)
-
-
 def _check(name: str, spec: TensorSpec, feed: NDArray[Any]) -> None:
-    """Pass a feed that LiteRT takes, once the model's inputs have its shape.
+    """Check the dtype and the number of dimensions of a feed.
 
     Raises:
         StatusError: INVALID_ARGUMENT, another dtype or too many dimensions.
@@ -211,6 +356,42 @@ def _is_batch(spec: TensorSpec, output: NDArray[Any], rows: set[int]) -> bool:
 
 def _invalid(message: str) -> StatusError:
     return StatusError(Code.INVALID_ARGUMENT, message)
+
+
+_FLEX = "Flex"
+# Beginnings of the custom ops that can be run; most are in LiteRT's own `register.cc`.
+_SUPPORTED = (
+    "ParseExample",  # see litert_examples
+    *("AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess"),
+    *("aeq.", "odml."),
+)
+
+
+def unsupported_ops(content: bytes) -> str:
+    """The ops of a model that LiteRT's wheel lacks, and what to do; "" if there are none.
+
+    TensorFlow Serving links in TensorFlow's own ops, which the converter writes as `Flex…`
+    (SELECT_TF_OPS). Since 2.20 no wheel has them, not even TensorFlow's
+    (google-ai-edge/LiteRT#6458).
+
+    Args:
+        content: of a model.tflite; damaged content may raise anything.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content, 0)
+    codes = [model.OperatorCodes(number) for number in range(model.OperatorCodesLength())]
+    custom = sorted({name.decode() for code in codes if (name := code.CustomCode())})
+    missing = [op for op in custom if not op.startswith(_SUPPORTED)]
+    if not missing:
+        return ""
+    own = [op for op in missing if not op.startswith(_FLEX)]
+    kinds, setting = ("custom ops", "custom ops") if own else ("TensorFlow's ops", "SELECT_TF_OPS")
+    return (
+        f"{kinds} that LiteRT does not have ({', '.join(own or missing)}): convert it without "
+        f"{setting}, or publish its SavedModel and install TensorFlow (pip install "
+        "'rockstartf[train]')"
+    )
 
 
 RUNTIME = Runtime(

@@ -1,5 +1,12 @@
-"""Loading a SavedModel into a session of TensorFlow, as TensorFlow Serving loads it."""
+"""Loading a SavedModel into a session of TensorFlow, as TensorFlow Serving loads it.
 
+Ops that TensorFlow Serving has built in and TensorFlow takes from other packages are registered by
+importing those packages, only for models that have them. The list is SUPPORTED_TENSORFLOW_OPS in
+TensorFlow Serving's `model_servers/BUILD`.
+"""
+
+import importlib
+import importlib.util
 import logging
 import os
 import re
@@ -9,12 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from rockstar_serving.model_server.engines.engine import LoadError
-from rockstar_serving.model_server.engines.tensorflow_ops import (
-    python_op,
-    register,
-    unregistered_op,
-    without_python,
-)
 from rockstar_serving.model_server.options import EngineOptions
 
 _VARIABLES = "variables/variables.index"
@@ -54,19 +55,23 @@ def load_saved_model(folder: Path, options: EngineOptions) -> LoadedModel:
         try:
             with graph.as_default():
                 loaded = _restore(tf, session, folder, options)
-            op = python_op(loaded.graph_def)
-            if op is not None:
-                raise ValueError(without_python(op))
+            python_op = next((n.op for n in loaded.graph_def.node if n.op in _PYTHON_OPS), None)
+            if python_op is not None:
+                # Begins as TensorFlow Serving's error.
+                raise ValueError(
+                    f"No OpKernel was registered to support Op '{python_op}': {_NO_PYTHON}"
+                )
             signatures = dict(sorted(loaded.signature_def.items()))
             return LoadedModel(graph, session, signatures, loaded.graph_def)
         # It raises RuntimeError (tags), OSError, ValueError and errors of operations.
         except Exception as error:
             session.close()
-            op = unregistered_op(error)
-            if op is None or op in registered:
+            unregistered = _UNREGISTERED.search(str(error))
+            op = unregistered[1] if unregistered else ""
+            if not op or op in registered:
                 raise LoadError(_reason(folder, error, options)) from error
         try:
-            register(op, tf.__version__)
+            _register(op, tf.__version__)
         except ImportError as error:
             raise LoadError(_reason(folder, error, options)) from error
         registered.add(op)
@@ -95,7 +100,7 @@ def _restore(tf: Any, session: Any, folder: Path, options: EngineOptions) -> Any
 
 
 def _copy_without_variables(folder: Path, copy: Path) -> None:
-    """A SavedModel that asks for no variables to be restored; its assets are those of the first."""
+    """Write a SavedModel that restores no variables, with links to the assets of the first."""
     from google.protobuf import text_format
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -116,7 +121,7 @@ def _copy_without_variables(folder: Path, copy: Path) -> None:
 
 
 def _uninitialized(tf: Any, session: Any) -> list[str]:
-    """Names of the variables that nothing has given a value."""
+    """Names of the variables without a value."""
     checks = {}
     for op in session.graph.get_operations():
         if op.type == "VarHandleOp":
@@ -159,3 +164,74 @@ def _reason(folder: Path, error: Exception, options: EngineOptions) -> str:
         tags = ",".join(sorted(options.saved_model_tags))
         return f"{folder} has no graph for --saved_model_tags={tags}: {text}"
     return f"{folder} cannot be loaded by TensorFlow: {text}"
+
+
+# They call functions of the Python process that made the graph. TensorFlow Serving lacks them.
+_PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+_NO_PYTHON = (
+    "the model calls a Python function, which a SavedModel does not contain: export it with "
+    "TensorFlow's own operations instead of tf.py_function, tf.numpy_function and tf.py_func"
+)
+_NO_FUNCTION = "Could not find callback with key="
+_UNREGISTERED = re.compile(r"Op type not registered '([^']+)'")
+
+
+@dataclass(frozen=True)
+class _Package:
+    """A package with operations for TensorFlow.
+
+    Attributes:
+        name: what pip calls it; its minor version is TensorFlow's.
+        module: what Python imports.
+        ops: a pattern for the names of its operations.
+    """
+
+    name: str
+    module: str
+    ops: re.Pattern[str]
+
+
+_PACKAGES = (
+    _Package(
+        "tensorflow-text",
+        "tensorflow_text",
+        re.compile(
+            r"TFText>.*|CaseFoldUTF8|ConstrainedSequence|FastBertNormalize|FindSourceOffsets"
+            r"|MaxSpanningTree|NormalizeUTF8.*|PhraseTokenize|RegexSplitWithOffsets|RougeL"
+            r"|SentenceFragments.*|Sentencepiece.*|TokenizerFromLogits|(Fast)?Wordpiece.*"
+            r"|(SplitMerge|UnicodeScript|Whitespace)TokenizeWithOffsets.*"
+        ),
+    ),
+    # Successor of TensorFlow Decision Forests' operations, which end with TensorFlow 2.19.
+    _Package("ydf-tf", "ydf_tf", re.compile("SimpleML.*")),
+)
+
+
+def run_error(message: str) -> str:
+    """The message of a failed run, without the Python traceback of a function that is missing."""
+    return _NO_PYTHON if _NO_FUNCTION in message else message
+
+
+def _register(op: str, tensorflow_version: str) -> None:
+    """Import the package that has an operation.
+
+    Raises:
+        ImportError: it is not known, not installed or cannot be imported; says how to fix it.
+    """
+    package = next((each for each in _PACKAGES if each.ops.fullmatch(op)), None)
+    if package is None:
+        raise ImportError(
+            f"the model needs the op {op}, which neither TensorFlow nor TensorFlow Serving has: "
+            "export it without custom ops"
+        )
+    minor = ".".join(tensorflow_version.split(".")[:2])
+    install = f"pip install '{package.name}=={minor}.*'"
+    if importlib.util.find_spec(package.module) is None:
+        raise ImportError(f"the model needs the op {op} from {package.name}: {install}")
+    try:
+        importlib.import_module(package.module)
+    except Exception as error:  # ImportError, and NotFoundError where it is of another version
+        raise ImportError(
+            f"the model needs the op {op} from {package.name}, which is installed, but cannot be "
+            f"imported ({error}): {install}"
+        ) from error

@@ -1,11 +1,13 @@
-"""What the gRPC layer does around a call."""
+"""Errors of gRPC calls."""
 
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
-from rockstar_serving.model_server.grpc_api.service import _guard
+from rockstar_serving.model_server.examples import Classification
+from rockstar_serving.model_server.grpc_service import _guard, classification_message
 from tfs_api.status import Code, StatusError
 
 
@@ -91,3 +93,10 @@ def test_an_internal_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixtu
         call(fail, context)
     assert context.aborted == (grpc.StatusCode.INTERNAL, "internal error")
     assert "secret" in caplog.text
+
+
+def test_labels_that_are_no_text_are_refused() -> None:
+    label = b"\xff".decode("utf-8", "surrogateescape")
+    with pytest.raises(StatusError, match="is no UTF-8 text") as caught:
+        classification_message(Classification([[label]], np.zeros((1, 1), np.float32), "s"))
+    assert caught.value.code == Code.INVALID_ARGUMENT

@@ -1,9 +1,10 @@
-"""Server reflection: clients that know no message of the API can list its methods and call them.
+"""Services of the gRPC server itself: grpc.health.v1, and reflection.
 
-Our messages live in a proto package of their own; here they are told by their official names.
+With reflection, clients that know no message of the API can list its methods and call them. Our
+messages live in a proto package of their own; reflection shows them under their official names.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,12 +16,49 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
-from rockstar_serving.model_server.grpc_api.streams import OpenStreams
-from rockstar_serving.model_server.grpc_api.threads import with_threads
+from rockstar_serving.model_server.grpc_server import OpenStreams, with_threads
 from tfs_api import services
+from tfs_api.services import INFERENCE_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE
+
+# TensorFlow Serving (server.cc) leaves out the package; gRPC's own clients ask by the full name.
+SERVICES = (
+    "ModelService",
+    "PredictionService",
+    MODEL_SERVICE,
+    PREDICTION_SERVICE,
+    INFERENCE_SERVICE,
+)
+
+
+class Health(health.HealthServicer):  # type: ignore[misc]
+    """Reports SERVING for the server as a whole ("") and its services, until it stops."""
+
+    def __init__(self, streams: OpenStreams) -> None:
+        super().__init__()
+        self._streams = streams
+        # Probes that kill slow servers must not wait behind predictions.
+        pool = ThreadPoolExecutor(2, thread_name_prefix="health")
+        self.Check = with_threads(super().Check, pool)
+        self.Watch = with_threads(self._watch, pool, non_blocking=True)
+        for service in SERVICES:
+            self.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    def add_to(self, server: grpc.Server) -> None:
+        """Add the service to a server that is not started yet."""
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
+
+    def stop(self) -> None:
+        """Report NOT_SERVING from now on, also to callers that watch."""
+        self.enter_graceful_shutdown()
+
+    def _watch(self, request: Any, context: Any, send_response: Callable[[Any], None]) -> None:
+        # Not by cancelling: the caller might miss the last status.
+        self._streams.add(context, lambda: send_response(None))
+        super().Watch(request, context, send_response)
+
 
 _OURS = "rockstartf.api"
 # The official packages of our files of messages; the others are TensorFlow Serving's.
@@ -34,12 +72,12 @@ _PACKAGES = {
 
 
 def add_reflection(server: grpc.Server, streams: OpenStreams, *, health: bool) -> None:
-    """Answer reflection on a server that is not started yet.
+    """Add reflection to a server that is not started yet.
 
     Args:
         server: to add it to.
-        streams: where its calls are remembered.
-        health: whether the server answers grpc.health.v1 too.
+        streams: where its calls are registered.
+        health: whether the server has grpc.health.v1, too.
     """
     pool = DescriptorPool()
     names = {method.service for method in services.methods()}
@@ -65,7 +103,7 @@ class _Reflection(reflection.ReflectionServicer):  # type: ignore[misc]
     def __init__(self, names: Iterable[str], pool: DescriptorPool, streams: OpenStreams) -> None:
         super().__init__(names, pool)
         self._streams = streams
-        # Each caller holds one for as long as it likes.
+        # Each caller may occupy one for any time.
         threads = ThreadPoolExecutor(2, thread_name_prefix="reflection")
         self.ServerReflectionInfo = with_threads(self._answer, threads)
 

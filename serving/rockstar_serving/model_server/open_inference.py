@@ -1,7 +1,7 @@
 """inference.GRPCInferenceService: the Open Inference Protocol (KServe's v2) over gRPC.
 
-Source: KServe's open_inference_grpc.proto and its document. What these leave open is as in KServe's
-and Triton's servers. Of Triton's extensions, ModelConfig and RepositoryIndex are supported.
+Source: KServe's open_inference_grpc.proto and its document. Where these are silent, it behaves as
+KServe's and Triton's servers. Triton's extensions ModelConfig and RepositoryIndex are supported.
 """
 
 from collections.abc import Mapping
@@ -69,19 +69,19 @@ class OpenInference:
     def server_live(
         self, _: open_inference_pb2.ServerLiveRequest, __: Deadline
     ) -> open_inference_pb2.ServerLiveResponse:
-        """The server answers."""
+        """The server is live, since it responds."""
         return open_inference_pb2.ServerLiveResponse(live=True)
 
     def server_ready(
         self, _: open_inference_pb2.ServerReadyRequest, __: Deadline
     ) -> open_inference_pb2.ServerReadyResponse:
-        """The server listens once its models are loaded, and refuses all calls while it stops."""
+        """The server is ready: it listens once models are loaded, and refuses calls at its stop."""
         return open_inference_pb2.ServerReadyResponse(ready=True)
 
     def model_ready(
         self, request: open_inference_pb2.ModelReadyRequest, _: Deadline
     ) -> open_inference_pb2.ModelReadyResponse:
-        """Whether a model, or a version of it, answers; one that is unknown does not."""
+        """Whether a model, or a version of it, is available; False for unknown ones."""
         try:
             statuses = self._core.status(_model_ref(request.name, request.version))
         except StatusError as error:
@@ -94,7 +94,7 @@ class OpenInference:
     def server_metadata(
         self, _: open_inference_pb2.ServerMetadataRequest, __: Deadline
     ) -> open_inference_pb2.ServerMetadataResponse:
-        """The server and the extensions that it knows."""
+        """The server and its extensions."""
         # Not for every start: it takes a hundredth of a second.
         from importlib.metadata import PackageNotFoundError, version
 
@@ -124,7 +124,7 @@ class OpenInference:
     def model_config(
         self, request: open_inference_pb2.ModelConfigRequest, _: Deadline
     ) -> open_inference_pb2.ModelConfigResponse:
-        """What a configuration of Triton would say of `serving_default`; dims include the batch."""
+        """`serving_default` as a configuration of Triton; dims include the batch."""
         signature = self._default_signature(request.name, request.version)
         response = open_inference_pb2.ModelConfigResponse()
         config = response.config

@@ -1,0 +1,284 @@
+"""The gRPC server: addresses, start and stop."""
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+import grpc
+
+from rockstar_serving.model_server.listening import bind, join
+from rockstar_serving.model_server.options import GrpcOptions
+from tfs_api.services import MAX_MESSAGE_BYTES
+
+
+def with_threads(
+    behaviour: Callable[..., Any], pool: ThreadPoolExecutor, *, non_blocking: bool = False
+) -> Any:
+    """A handler that runs in its own threads instead of the server's.
+
+    Args:
+        behaviour: handles the method.
+        pool: its threads.
+        non_blocking: whether it gets a function that sends responses, instead of returning them.
+    """
+    apart: Any = partial(behaviour)
+    # Where gRPC looks for it (grpc/_server.py).
+    apart.experimental_thread_pool = pool
+    apart.experimental_non_blocking = non_blocking
+    return apart
+
+
+class OpenStreams:
+    """Calls without an end of their own, which a server must end when it stops."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ends: dict[grpc.ServicerContext, Callable[[], None]] = {}
+
+    def add(self, context: grpc.ServicerContext, end: Callable[[], None]) -> None:
+        """Register a stream until it ends.
+
+        Args:
+            context: of the call.
+            end: ends it.
+        """
+        with self._lock:
+            self._ends[context] = end
+        if not context.add_callback(lambda: self._forget(context)):
+            self._forget(context)  # it has ended already
+
+    def end(self) -> None:
+        """End all of them."""
+        with self._lock:
+            ends = list(self._ends.values())
+        for end in ends:
+            end()
+
+    def _forget(self, context: grpc.ServicerContext) -> None:
+        with self._lock:
+            self._ends.pop(context, None)
+
+
+# A grpc.RpcMethodHandler for each path, such as /tensorflow.serving.PredictionService/Predict.
+Handlers = Mapping[str, Any]
+
+# How long no call may have come before the server stops, and how long it waits for that.
+_QUIET_SECONDS = 0.1
+PATIENCE_SECONDS = 1.0
+
+
+class Admission(grpc.GenericRpcHandler):
+    """Passes calls to the handlers; once closed, calls get UNAVAILABLE.
+
+    A gRPC server that stops cancels calls that have reached it but no handler, which callers cannot
+    distinguish from their own cancelling. After UNAVAILABLE they try another server.
+    """
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._closed = False
+        self._latest = 0.0
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """The handler of a call; None: the method is unknown."""
+        self._latest = time.monotonic()
+        found = self._handlers.get(details.method)
+        return _REFUSAL if self._closed and found else found
+
+    def close(self, patience: float) -> None:
+        """Refuse calls from now on, and wait until none has come for a while.
+
+        Args:
+            patience: seconds after which to wait no longer.
+        """
+        self._closed = True
+        until = time.monotonic() + patience
+        while (now := time.monotonic()) < min(until, self._latest + _QUIET_SECONDS):
+            time.sleep(min(until, self._latest + _QUIET_SECONDS) - now)
+
+
+def _refuse(_: bytes, context: grpc.ServicerContext) -> NoReturn:
+    context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+
+
+_REFUSAL: Any = grpc.unary_unary_rpc_method_handler(_refuse)
+
+
+# Of sockaddr_un, less the byte that ends it; macOS has 104.
+MAX_PATH_BYTES = 103
+
+log = logging.getLogger(__name__)
+
+
+class SocketFile:
+    """The path of a UNIX socket, which may be taken over from an earlier server.
+
+    gRPC takes over a path that another server listens at, and deletes it when it stops, whoever
+    listens there by then. So the socket is bound under a temporary name and moved onto the path,
+    where clients always find one, and a server removes the path only if it still owns it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bound_as = path.with_name(f".{secrets.token_hex(2)}")
+        self._identity: tuple[int, ...] | None = None
+
+    def check(self) -> None:
+        """Check that the path can be bound; gRPC does not report why it cannot.
+
+        Raises:
+            OSError: it is too long, its folder is missing or not writable, or there is a file that
+                is no socket.
+        """
+        if max(len(os.fsencode(path)) for path in (self.path, self.bound_as)) > MAX_PATH_BYTES:
+            raise OSError(None, f"the path is longer than {MAX_PATH_BYTES} bytes")
+        if not self.path.parent.is_dir():
+            raise OSError(None, "its folder does not exist")
+        if os.path.lexists(self.path) and not self.path.is_socket():
+            raise OSError(None, "there is a file of this name that is no socket")
+        with socket.socket(socket.AF_UNIX) as plain:
+            plain.bind(os.fspath(self.bound_as))
+        self.bound_as.unlink()
+
+    def publish(self) -> None:
+        """Move the bound socket onto the path, where clients find it."""
+        if _accepts(self.path):
+            log.warning(
+                "another server listens on %s (--grpc_socket_path): new connections go to this "
+                "one from now on, and the other keeps those it has",
+                self.path,
+            )
+        self._identity = _identity(self.bound_as)
+        self.bound_as.replace(self.path)
+
+    def remove(self) -> None:
+        """Remove the path unless a newer server has taken it over."""
+        if self._identity is not None and _identity(self.path) == self._identity:
+            self.path.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Identifies a socket file, also if a newer one has the same inode number."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            return False
+    return True
+
+
+def new_server(options: GrpcOptions, handlers: Sequence[grpc.GenericRpcHandler]) -> grpc.Server:
+    """A server with these options that does not listen yet."""
+    settings: dict[str, int | str] = {
+        # Without this, a second server would share the port instead of failing.
+        "grpc.so_reuseport": 0,
+        "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+        "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+        **options.channel_arguments,
+    }
+    return grpc.server(
+        ThreadPoolExecutor(options.threads, thread_name_prefix="grpc"),
+        handlers=list(handlers),
+        options=list(settings.items()),
+    )
+
+
+class GrpcServer:
+    """Serves on a TCP port, a UNIX socket, or both."""
+
+    def __init__(self, handlers: Handlers, options: GrpcOptions) -> None:
+        self._admission = Admission(handlers)
+        self._server = new_server(options, [self._admission])
+        tls = options.tls
+        self._credentials: grpc.ServerCredentials | None = None
+        if tls is not None:
+            self._credentials = grpc.ssl_server_credentials(
+                [(tls.key, tls.certificate)],
+                root_certificates=tls.authority,
+                require_client_auth=tls.authority is not None,
+            )
+        self._streams = OpenStreams()
+        self._socket_file: SocketFile | None = None
+        # Optional services are imported only if they are enabled: the server starts quickly.
+        self._health = None
+        if options.health:
+            from rockstar_serving.model_server.grpc_health_and_reflection import Health
+
+            self._health = Health(self._streams)
+            self._health.add_to(self._server)
+        if options.reflection:
+            from rockstar_serving.model_server.grpc_health_and_reflection import add_reflection
+
+            add_reflection(self._server, self._streams, health=options.health)
+
+    def listen(self, host: str, port: int) -> int:
+        """Bind a TCP port; 0 picks a free one.
+
+        Returns:
+            The port.
+
+        Raises:
+            OSError: taken, not allowed, or no such host.
+        """
+        # gRPC does not report why it cannot bind; a plain socket does.
+        bind(host, port).close()
+        return self._add(join(host, port))
+
+    def listen_at(self, path: Path) -> None:
+        """Bind a UNIX socket; a server that already listens there gets no new connections.
+
+        Raises:
+            OSError: the path cannot be used.
+        """
+        file = SocketFile(path)
+        file.check()
+        self._add(f"unix:{quote(str(file.bound_as))}")
+        file.publish()
+        self._socket_file = file
+
+    def start(self) -> None:
+        """Start to handle calls."""
+        self._server.start()
+
+    def stop(self, grace: float) -> threading.Event:
+        """Report NOT_SERVING and refuse further calls; returns when no more arrive.
+
+        Args:
+            grace: seconds that calls in flight have.
+
+        Returns:
+            An event that is set when all of them have ended.
+        """
+        if self._socket_file is not None:
+            self._socket_file.remove()
+        if self._health is not None:
+            self._health.stop()
+        self._admission.close(min(grace, PATIENCE_SECONDS))
+        stopped = self._server.stop(grace)
+        self._streams.end()
+        return stopped
+
+    def _add(self, address: str) -> int:
+        try:
+            if self._credentials is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, self._credentials)
+        except RuntimeError as error:
+            raise OSError(None, str(error)) from error
