@@ -78,8 +78,12 @@ def predict_query(request: PredictRequest, deadline: Deadline = NO_DEADLINE) -> 
                 raise StatusError(Code.INVALID_ARGUMENT, message) from error
         return feeds
 
+    output_filter = request.output_filter
     return PredictQuery(
-        read, request.model_spec.signature_name, list(request.output_filter), deadline
+        read,
+        request.model_spec.signature_name,
+        list(output_filter) if output_filter else (),
+        deadline,
     )
 
 

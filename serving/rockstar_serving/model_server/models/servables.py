@@ -78,7 +78,7 @@ class Servable:
     @property
     def available(self) -> bool:
         """Whether requests may use it."""
-        return self.status.state == State.AVAILABLE
+        return self.status.state is State.AVAILABLE
 
     @property
     def engine(self) -> Engine:
@@ -103,7 +103,7 @@ class Servable:
 
     def acquire(self) -> bool:
         """Take a reference if it is available; the caller holds the lock."""
-        if self.status.state != State.AVAILABLE:
+        if self.status.state is not State.AVAILABLE:
             return False
         self._references += 1
         return True
@@ -112,7 +112,7 @@ class Servable:
         """Give a reference back."""
         with self._lock:
             self._references -= 1
-            unused = self.status.state == State.UNLOADING and not self._references
+            unused = self.status.state is State.UNLOADING and not self._references
         if unused:
             self._dispose_engine()
 
@@ -181,10 +181,10 @@ class ServableMap:
         """
         # Under the lock, so that no swap happens between looking at the new and the old version.
         with self._lock:
-            if version is None:
-                return next((s for s in self._servables.values() if s.acquire()), None)
-            servable = self._servables.get(version)
-            return servable if servable is not None and servable.acquire() else None
+            for servable in self._servables.values():
+                if version in (None, servable.id.version) and servable.acquire():
+                    return servable
+        return None
 
     def statuses(self) -> list[VersionStatus]:
         """The states of all versions ever seen, the highest first."""
