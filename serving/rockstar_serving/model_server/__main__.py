@@ -7,7 +7,7 @@ from rockstar_serving.model_server.installed import missing
 
 
 def main() -> int:
-    """Serve, or say what to install; returns the exit status."""
+    """Serve, or print what to install; returns the exit status."""
     replace_closed_streams()
     reason = missing()
     if reason:

@@ -1,4 +1,4 @@
-"""How long a caller waits."""
+"""Deadlines of requests, and callers that are gone."""
 
 import time
 from collections.abc import Callable
@@ -11,14 +11,14 @@ _YEAR = 365 * 24 * 3600.0
 
 
 class DeadlineExceededError(StatusError):
-    """Nobody waits for the answer any more: it took too long."""
+    """The deadline passed before the model was run."""
 
     def __init__(self) -> None:
         super().__init__(Code.DEADLINE_EXCEEDED, "the deadline passed before the model was run")
 
 
 class CallerGoneError(StatusError):
-    """Nobody waits for the answer any more: the caller cancelled, or its connection broke."""
+    """The caller cancelled or lost its connection before the model was run."""
 
     def __init__(self) -> None:
         super().__init__(Code.CANCELLED, "the caller went away before the model was run")
@@ -29,11 +29,11 @@ def _never() -> bool:
 
 
 class Deadline(msgspec.Struct, frozen=True):
-    """A moment after which nobody waits for an answer any more.
+    """The time until which a caller waits.
 
     Attributes:
-        moment: on the clock of time.monotonic(), in seconds; infinity for none.
-        gone: whether the caller went away even before.
+        moment: on the clock of time.monotonic(), in seconds; infinity: no deadline.
+        gone: returns whether the caller is gone already.
     """
 
     moment: float = float("inf")
@@ -41,26 +41,27 @@ class Deadline(msgspec.Struct, frozen=True):
 
     @classmethod
     def after(cls, seconds: float | None, gone: Callable[[], bool] = _never) -> "Deadline":
-        """The moment so many seconds from now; None, or more than a year, for no deadline.
+        """Make a deadline this many seconds from now; None or more than a year: no deadline.
 
-        gRPC says some centuries where the caller set none, more than waiting functions take.
+        Without a deadline of the caller, gRPC reports some centuries, more than waiting functions
+        accept.
         """
         if seconds is None or seconds > _YEAR:
             return cls(gone=gone)
         return cls(time.monotonic() + seconds, gone)
 
     def remaining(self) -> float | None:
-        """Seconds left, at least 0; None without a deadline: what waiting functions take."""
+        """The seconds left, at least 0; None without a deadline, as waiting functions expect."""
         if self.moment == float("inf"):
             return None
         return max(0.0, self.moment - time.monotonic())
 
     def check(self) -> None:
-        """Go on only while somebody waits.
+        """Check that the caller is still waiting.
 
         Raises:
-            DeadlineExceededError: nobody does, the moment has passed.
-            CallerGoneError: nobody does, the caller went away.
+            DeadlineExceededError: the deadline has passed.
+            CallerGoneError: the caller is gone.
         """
         if time.monotonic() >= self.moment:
             raise DeadlineExceededError

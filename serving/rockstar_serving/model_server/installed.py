@@ -1,15 +1,15 @@
-"""What the embedded model server needs beyond the base installation."""
+"""Packages that the embedded model server needs beyond the base installation."""
 
 import importlib.util
 
-# Packages of the extra `serve` that it cannot start without. An engine may be missing: there are
-# two, and whoever needs one that is not there is told.
+# Required packages of the extra `serve`. One of the two engines is enough: a model that needs the
+# other one reports that it is missing.
 _PACKAGES = ("google_crc32c", "grpc_health", "grpc_reflection", "waitress")
 _ENGINES = ("ai_edge_litert", "tensorflow")
 
 
 def missing() -> str:
-    """What is missing and how to install it, in one line; empty where nothing is."""
+    """Name the missing packages and how to install them, in one line; "" if none is missing."""
     absent = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if all(importlib.util.find_spec(name) is None for name in _ENGINES):
         absent.insert(0, _ENGINES[0])

@@ -6,12 +6,12 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address; port 0 picks a free one.
+    """Listen on an address; port 0 picks a free one.
 
-    As in gRPC, 0.0.0.0 and :: are all addresses of the machine, those of IPv6 included.
+    As in gRPC, 0.0.0.0 and :: mean all addresses of the machine, including IPv6.
 
     Raises:
-        OSError: taken, not allowed, or no such host.
+        OSError: the address is in use, not allowed, or unknown.
     """
     everywhere = host in _EVERYWHERE and socket.has_dualstack_ipv6()
     family, kind, protocol, _, address = socket.getaddrinfo(
@@ -31,10 +31,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def join(host: str, port: int) -> str:
-    """Host and port as one text, as clients write it."""
+    """Join host and port as clients write them."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def reachable(host: str, port: int) -> str:
-    """Where clients on this machine reach a listener, also one that listens everywhere."""
+    """The address of a listener for clients on this machine, even if it listens everywhere."""
     return join(_EVERYWHERE.get(host, host), port)

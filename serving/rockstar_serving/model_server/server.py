@@ -1,4 +1,4 @@
-"""The server as an object: start, real ports, stop."""
+"""The model server as an object: start, ports, stop."""
 
 import logging
 import time
@@ -39,41 +39,41 @@ class ModelServer:
     """A model server; as a context manager it runs within the block.
 
     Attributes:
-        grpc_port: the real port after start(), None where off.
+        grpc_port: the actual port after start(); None if off.
         rest_port: likewise.
     """
 
     def __init__(self, options: ServerOptions, load: Loader | None = None) -> None:
-        """Make a server; start() does the work.
+        """Create a server; start() loads the models.
 
         Args:
-            options: what it serves, and where.
-            load: makes engines of version folders; none: as the options say.
+            options: models, addresses and all else.
+            load: creates engines of version folders; None: according to the options.
         """
         self._options = options
         self._monitoring = _monitoring(options.monitoring)
-        self._observer = self._monitoring
-        load = load or VersionLoader(options, self._observer)
+        load = load or VersionLoader(options, self._monitoring)
         self._manager = Manager(options.models, load, options.load)
         self._watcher = _watcher(self._manager, options.load)
-        self._core = Core(self._manager, options.inference, self._observer)
+        self._core = Core(self._manager, options.inference, self._monitoring)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
         self.grpc_port: int | None = None
         self.rest_port: int | None = None
 
     def start(self) -> None:
-        """Load all models, then bind the ports and answer.
+        """Load all models, then listen and serve.
 
         Raises:
-            StartError: a model has no version that loads, or a port cannot be bound.
+            StartError: no version of a model loads, or an address cannot be bound.
         """
         self._check_addresses()
         self._manager.start()
         if self._watcher is not None:
             self._watcher.start()
         try:
-            self._bind()
+            self._grpc = self._bind_grpc(self._options.grpc, self._options.host)
+            self._rest = self._bind_rest(self._options.rest, self._options.host)
         except StartError:
             self.stop(grace=0)
             raise
@@ -81,7 +81,7 @@ class ModelServer:
             if server is not None:
                 server.start()
         log.info("ready: %s", ", ".join(self._where()))
-        # In TensorFlow Serving's words, for which scripts wait.
+        # Messages of TensorFlow Serving, for which scripts wait.
         if self.grpc_port is not None:
             log.info("Running gRPC ModelServer at %s ...", join(self._options.host, self.grpc_port))
         if path := self._options.grpc.socket_path:
@@ -90,13 +90,13 @@ class ModelServer:
             log.info("Exporting HTTP/REST API at:localhost:%d ...", self.rest_port)
 
     def stop(self, grace: float = GRACE_SECONDS) -> bool:
-        """Take no more requests, let those in flight finish, unload the models.
+        """Accept no more requests, let those in flight finish, and unload the models.
 
         Args:
-            grace: seconds that requests in flight have.
+            grace: time for requests in flight, in seconds.
 
         Returns:
-            Whether all of them finished, and nothing is being loaded any more.
+            Whether all requests finished and no version is still being loaded.
         """
         until = time.monotonic() + grace
         stopped = self._grpc.stop(grace) if self._grpc else None
@@ -111,13 +111,15 @@ class ModelServer:
 
     @property
     def grpc_address(self) -> str | None:
-        """Where clients on this machine reach gRPC."""
-        return self._address(self.grpc_port)
+        """Address of gRPC for clients on this machine; None if off."""
+        port = self.grpc_port
+        return None if port is None else reachable(self._options.host, port)
 
     @property
     def rest_address(self) -> str | None:
-        """Where clients on this machine reach REST."""
-        return self._address(self.rest_port)
+        """Address of REST for clients on this machine; None if off."""
+        port = self.rest_port
+        return None if port is None else reachable(self._options.host, port)
 
     def __enter__(self) -> "ModelServer":
         self.start()
@@ -144,7 +146,7 @@ class ModelServer:
             yield f"metrics on http://{self.rest_address}{self._monitoring.path}"
 
     def _check_addresses(self) -> None:
-        """Find out what cannot be bound before models are loaded, which may take long."""
+        """Check that addresses can be bound before loading models, which may take long."""
         options = self._options
         for flag, port in (("--port", options.grpc.port), ("--rest_api_port", options.rest.port)):
             if port:
@@ -152,14 +154,12 @@ class ModelServer:
         if path := options.grpc.socket_path:
             _bound(SOCKET_FLAG, path, SocketFile(path).check)
 
-    def _bind(self) -> None:
-        self._grpc = self._bind_grpc(self._options.grpc, self._options.host)
-        self._rest = self._bind_rest(self._options.rest, self._options.host)
-
     def _bind_grpc(self, options: GrpcOptions, host: str) -> GrpcServer | None:
         if options.port is None and options.socket_path is None:
             return None
-        calls = handlers(self._core, tensor_content=options.tensor_content, observer=self._observer)
+        calls = handlers(
+            self._core, tensor_content=options.tensor_content, observer=self._monitoring
+        )
         server = GrpcServer(calls, options)
         if options.port is not None:
             where = join(host, options.port)
@@ -171,7 +171,7 @@ class ModelServer:
     def _bind_rest(self, options: RestOptions, host: str) -> "RestServer | None":
         if options.port is None:
             return None
-        # Not for every server: its libraries take a sixth of the start.
+        # Imported only if needed: its libraries take a sixth of the startup time.
         from rockstar_serving.model_server.rest import RestApi
         from rockstar_serving.model_server.rest_api.server import RestServer
 
@@ -181,14 +181,11 @@ class ModelServer:
         self.rest_port = server.port
         return server
 
-    def _address(self, port: int | None) -> str | None:
-        return None if port is None else reachable(self._options.host, port)
-
 
 def _monitoring(options: MonitoringOptions) -> "Monitoring | None":
     if options.path is None:
         return None
-    # Not for every server: its library takes a twentieth of the start.
+    # Imported only if needed: its library takes a twentieth of the startup time.
     from rockstar_serving.model_server.monitoring import Monitoring
 
     return Monitoring(options.path)

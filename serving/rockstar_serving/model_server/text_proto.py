@@ -1,4 +1,4 @@
-"""Configuration files in protobuf's text format."""
+"""Reading configuration files in protobuf's text format."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -13,14 +13,14 @@ Kind = TypeVar("Kind", bound=Message)
 
 
 def read_config(file: Path, where: str) -> str:
-    """The text of a configuration file.
+    """Read the text of a configuration file.
 
     Args:
         file: its path.
-        where: how errors name it, such as "model config file /etc/models.config".
+        where: name of the file in errors, such as "model config file /etc/models.config".
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: the file cannot be read.
     """
     try:
         return read_text(file)
@@ -33,18 +33,18 @@ def read_config(file: Path, where: str) -> str:
 def parse_text_proto(
     text: str, kind: type[Kind], where: str, *, hint: str = "", secret: bool = False
 ) -> Kind:
-    """The message that a text holds.
+    """Parse a message.
 
     Args:
         text: of the file.
-        kind: of the message.
-        where: how errors name the file.
+        kind: class of the message.
+        where: name of the file in errors.
         hint: what to write instead, for errors.
         secret: whether errors must not quote the text.
 
     Raises:
-        ConfigError: it is not in that format. The message holds the words of TensorFlow Serving's
-            log (protobuf's `text_format.cc`), for which its own tests and others look.
+        ConfigError: the text is in another format. The message contains that of TensorFlow
+            Serving's log (protobuf's `text_format.cc`), for which its tests and scripts look.
     """
     try:
         return text_format.Parse(text, kind())

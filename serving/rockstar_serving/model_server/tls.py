@@ -1,4 +1,4 @@
-"""TLS of the gRPC API: the SSL config file of TensorFlow Serving."""
+"""TLS of the gRPC API: TensorFlow Serving's SSL config file."""
 
 import ssl
 import tempfile
@@ -11,16 +11,16 @@ from tfs_api.messages.ssl_config_pb2 import SSLConfig
 
 
 def read_ssl_config(file: Path) -> TlsOptions:
-    """The certificates that a file holds.
+    """Read the certificates of a file.
 
     Args:
         file: in the text format of SSLConfig.
 
     Raises:
-        ConfigError: not readable, not in that format, or what it holds cannot be used together.
+        ConfigError: the file cannot be read, is in another format, or its contents do not match.
     """
     where = f"SSL config file {file}"
-    # The parser's message may quote the key.
+    # The text is secret: the parser's message could quote the key.
     hint = r'expected such as server_cert: "-----BEGIN CERTIFICATE-----\n…"'
     text = read_config(file, where)
     message = parse_text_proto(text, SSLConfig, where, hint=hint, secret=True)
@@ -54,14 +54,14 @@ def _check_pem(message: SSLConfig, where: str) -> None:
 
 
 def _check_pair(message: SSLConfig, where: str) -> None:
-    """Let OpenSSL judge what gRPC takes without a word and then fails on at every handshake."""
+    """Check with OpenSSL, because gRPC accepts invalid files and then fails at every handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.TemporaryDirectory() as folder:  # only the owner may look into it
+    with tempfile.TemporaryDirectory() as folder:  # readable only by its owner
         key, certificate = Path(folder, "key"), Path(folder, "certificate")
         key.write_text(message.server_key)
         certificate.write_text(message.server_cert)
         try:
-            # Without a password, OpenSSL would ask on the terminal.
+            # Without the argument, OpenSSL would prompt for a password.
             context.load_cert_chain(certificate, key, password="")
         except ssl.SSLError as error:
             raise ConfigError(
