@@ -29,8 +29,7 @@ from rockstar_serving.gateway.context import trace_headers
 from rockstar_serving.gateway.json_answers import MsgspecProvider
 from rockstar_serving.gateway.metrics import MetricsObserver
 from rockstar_serving.gateway.observers import Observer, Observers, RateLimitedLogger, observers_for
-from rockstar_serving.gateway.predicting import GatewayPredictor
-from rockstar_serving.gateway.preparing import PreprocessingLimiter
+from rockstar_serving.gateway.predictor import GatewayPredictor
 from rockstar_serving.gateway.routing import Router
 from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files
 from rockstar_serving.gateway.shadowing import Shadows
@@ -145,7 +144,7 @@ def _gateway(
     served.on_removal(behind.forget)
     predictor = GatewayPredictor(
         *(direct, behind, router, shadows, observer),
-        PreprocessingLimiter(config.preparing),
+        config.preparing,
     )
     routed = Routed(Timed(guarded), guarded, router, shadows)
     aliases = tuple(files.routes.aliases)

@@ -17,10 +17,10 @@ from rockstar_contract.inputs import Example, prepare
 from rockstar_contract.tables import Adjustments
 from rockstar_serving.column_effects import column_effects, replaced_rows, typical_value
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.arguments import only, version_or_label
+from rockstar_serving.gateway.bodies import read_examples
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import not_found
-from rockstar_serving.gateway.predict.bodies import read_examples
+from rockstar_serving.gateway.predict import arguments, version_or_label
 from rockstar_serving.gateway.state import gateway
 from rockstar_serving.heatmap_drawing import draw
 from rockstar_serving.occlusion import Occlusion, plan
@@ -40,7 +40,7 @@ def explain(model: str) -> ResponseReturnValue:
 
     `?of=LABEL` explains that label instead of the predicted one.
     """
-    given = only("version", "label", "of")
+    given = arguments("version", "label", "of")
     version, label = version_or_label(given)
     current, config = context(), gateway().config
     current.model = model
@@ -58,19 +58,18 @@ def explain(model: str) -> ResponseReturnValue:
     def with_copies(spec: Input) -> NDArray[np.float32]:
         """The example and its changed copies, float32 [copies, *spec.shape]."""
         nonlocal occlusion
-        with current.phase("preprocess"):
-            tensor = prepare(
-                example.get(),
-                spec,
-                field=example.field,
-                max_pixels=config.max_pixels,
-                adjusted=adjusted,
-            )
-            if isinstance(spec, TableInput):
-                return replaced_rows(tensor, spec.columns)
-            most = min(_MAX_IMAGES, _MAX_BYTES // tensor.nbytes)
-            occlusion = plan(tensor.shape[0], tensor.shape[1], most)
-            return occlusion.images(tensor)
+        tensor = prepare(
+            example.get(),
+            spec,
+            field=example.field,
+            max_pixels=config.max_pixels,
+            adjusted=adjusted,
+        )
+        if isinstance(spec, TableInput):
+            return replaced_rows(tensor, spec.columns)
+        most = min(_MAX_IMAGES, _MAX_BYTES // tensor.nbytes)
+        occlusion = plan(tensor.shape[0], tensor.shape[1], most)
+        return occlusion.images(tensor)
 
     try:
         predicted = gateway().predictor.predict(
@@ -79,7 +78,7 @@ def explain(model: str) -> ResponseReturnValue:
             version=version,
             label=label,
             timeout=current.time_left(),
-            made_up=True,
+            synthetic=True,
         )
     except NotFoundError as error:
         raise not_found(model, version, label) from error

@@ -16,7 +16,7 @@ from flask.typing import ResponseReturnValue
 from rockstar_client.errors import CallError
 from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.body import whole_body
+from rockstar_serving.gateway.bodies import whole_body
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import RETRY_AFTER, Problem, UnknownNameError
 from rockstar_serving.gateway.health import PROBE_TIMEOUT_S, are_ready, probe

@@ -7,7 +7,7 @@ from flask import current_app
 
 from rockstar_client.backend import Backend
 from rockstar_serving.gateway.observers import Observer, RateLimitedLogger
-from rockstar_serving.gateway.predicting import GatewayPredictor
+from rockstar_serving.gateway.predictor import GatewayPredictor
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.uploads import Uploads
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rockstar_client.errors import CallError, InvalidRequestError
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.body import whole_body
+from rockstar_serving.gateway.bodies import whole_body
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import Problem, ProblemError
 from rockstar_serving.gateway.state import gateway

@@ -16,7 +16,7 @@ from rockstar_serving.gateway.docs.parts import (
     query,
     schema,
 )
-from rockstar_serving.gateway.predict.routes import DEFAULT_TOP
+from rockstar_serving.gateway.predict import DEFAULT_TOP
 from rockstar_serving.gateway.settings import GatewayConfig
 
 _DESCRIPTION = """\

@@ -1,4 +1,4 @@
-"""What a model answered, example by example, as JSON, CSV or NumPy's .npy."""
+"""A model's outputs as labels or values, and as JSON, CSV or NumPy's .npy."""
 
 import csv
 import io
@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from flask import Response
-from numpy.typing import NDArray
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
@@ -25,21 +23,21 @@ TYPES = (JSON, CSV, NPY)
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """An example that could not be judged, and why."""
+    """An example that could not be predicted, and why."""
 
     error: Mapping[str, str]
 
 
-# Of a model that answers tensors, its outputs by name.
+# The answer for one example; of a model of tensors, its outputs by name.
 Item = Prediction | Value | Failed | dict[str, Any]
 
 
-class Judgement(msgspec.Struct, frozen=True):
-    """How outputs become answers.
+class PostprocessOptions(msgspec.Struct, frozen=True):
+    """Options for turning outputs into answers.
 
     Attributes:
-        top: how many labels to list.
-        threshold: the least score of an answer; None takes that of the contract.
+        top: number of labels to list.
+        threshold: lowest score of a label; None uses the contract's.
     """
 
     top: int
@@ -48,27 +46,30 @@ class Judgement(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=64)
 def accepted_type(accept: str | None) -> str | None:
-    """The one of TYPES that an Accept header prefers; None where there is none, or none fits."""
+    """The one of TYPES that an Accept header prefers; None without a header or a match."""
     return parse_accept_header(accept, MIMEAccept).best_match(TYPES)
 
 
 def accepts_json(accept: str | None) -> bool:
-    """Whether an Accept header allows JSON, perhaps as its second choice."""
+    """Whether an Accept header allows JSON, even if it prefers another type."""
     return parse_accept_header(accept, MIMEAccept).quality(JSON) > 0
 
 
-def judge(
-    predicted: Predicted, problems: Mapping[int, InvalidInputError], judgement: Judgement
+def postprocess(
+    predicted: Predicted, problems: Mapping[int, InvalidInputError], options: PostprocessOptions
 ) -> list[Item]:
-    """One item for each example, in their order.
+    """Turn outputs into answers.
 
     Args:
-        predicted: what the model answered for the good examples.
-        problems: of the bad examples, by their position.
-        judgement: how.
+        predicted: the outputs for the valid examples.
+        problems: errors of the invalid examples by position.
+        options: how many labels, and from which score.
+
+    Returns:
+        One item per example, in their order.
     """
     contract, outputs = predicted.contract, predicted.outputs
-    if contract.task != "classification" and judgement.threshold is not None:
+    if contract.task != "classification" and options.threshold is not None:
         got = "a regression" if contract.task == "regression" else "a model without labels"
         raise InvalidInputError("threshold", expected="a classification", got=got)
     good: Sequence[Item]
@@ -79,10 +80,17 @@ def judge(
     elif contract.task == "regression":
         good = values(outputs)
     else:
-        threshold = contract.threshold if judgement.threshold is None else judgement.threshold
-        good = predictions(outputs, contract.labels, judgement.top, threshold)
-        if isinstance(contract.input, ImageInput) and isinstance(predicted.inputs, np.ndarray):
-            good = _blanks_named(good, predicted.inputs)
+        threshold = contract.threshold if options.threshold is None else options.threshold
+        labelled = predictions(outputs, contract.labels, options.top, threshold)
+        images = predicted.inputs
+        if isinstance(contract.input, ImageInput) and isinstance(images, np.ndarray):
+            for index, item in enumerate(labelled):
+                if item.label is None and not np.any(images[index]):
+                    reason = "not sure: nothing is drawn on the image"
+                    labelled[index] = msgspec.structs.replace(item, reason=reason)
+        good = labelled
+    if not problems:
+        return list(good)
     rest = iter(good)
     return [
         _failed(problems[index]) if index in problems else next(rest)
@@ -92,15 +100,15 @@ def judge(
 
 def as_json(
     model: str, version: int, items: Sequence[Item], adjusted: Mapping[int, Adjustments]
-) -> Response:
-    """`{"model", "version", "predictions": [item, …]}`.
+) -> bytes:
+    """Write `{"model", "version", "predictions": [item, …]}`.
 
     Args:
-        model: its name.
-        version: the one that answered.
-        items: one for each example.
-        adjusted: of rows, by their position. Items get "imputed" and "other", the document gets
-            "ignored".
+        model: name.
+        version: the version that answered.
+        items: one per example.
+        adjusted: adjustments of rows by position. Items get the members "imputed" and "other", the
+            document gets "ignored".
     """
     document: dict[str, Any] = {"model": model, "version": version, "predictions": items}
     if adjusted:
@@ -110,23 +118,18 @@ def as_json(
         ignored = [name for each in adjusted.values() for name in each.ignored]
         if ignored:
             document["ignored"] = list(dict.fromkeys(ignored))
-    return Response(msgspec.json.encode(document) + b"\n", mimetype=JSON)
+    return msgspec.json.encode(document) + b"\n"
 
 
 def as_csv(
     contract: Contract, items: Sequence[Item], top: int, adjusted: Mapping[int, Adjustments]
-) -> Response:
-    """One row for each example: its number, label and score, or value, or what kept it from one.
+) -> str:
+    """Write one row per example: its number, then labels and scores or the value, then the error.
 
-    Where rows were adjusted, a last column says how.
+    If rows were adjusted, a last column describes how.
     """
     if contract.task == "tensors":
-        raise InvalidInputError(
-            "Accept",
-            expected="application/json, as this model answers tensors",
-            got="text/csv",
-            hint="POST /predict as JSON, or call the tensors: /v1, /v2, gRPC",
-        )
+        raise _json_only("text/csv", "")
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     last = ["error", "adjusted"] if adjusted else ["error"]
@@ -139,43 +142,43 @@ def as_csv(
         writer.writerow(["example", "label", "score", *more, *last])
         width = 2 * top
     for index, item in enumerate(items):
-        if isinstance(item, dict):
-            continue
-        cells, problem = _cells(item)
+        cells: list[str | float] = []
+        problem = ""
+        if isinstance(item, Value):
+            cells = [item.value]
+        elif isinstance(item, Failed):
+            problem = item.error["detail"]
+        elif isinstance(item, Prediction):
+            cells = [cell for score in item.top for cell in (score.label, score.score)]
+            if item.label is None:
+                cells[0], problem = "", item.reason
         row = [index + 1, *cells, *[""] * (width - len(cells)), problem]
         writer.writerow([*row, _in_words(adjusted.get(index))] if adjusted else row)
-    return Response(stream.getvalue(), mimetype=CSV)
+    return stream.getvalue()
 
 
-def as_npy(predicted: Predicted, problems: Mapping[int, InvalidInputError]) -> Response:
-    """float32 [examples, labels] as the model answered them; NaN for bad examples."""
+def as_npy(predicted: Predicted, problems: Mapping[int, InvalidInputError]) -> bytes:
+    """Write the outputs as float32 [examples, labels]; rows of invalid examples are NaN."""
     outputs = predicted.outputs
     if predicted.named:
         outputs, *others = predicted.named.values()
         if others or outputs.dtype.kind not in "fiub":
-            names = ", ".join(predicted.named)
-            raise InvalidInputError(
-                "Accept",
-                expected=f"application/json, as this model answers tensors ({names})",
-                got="application/x-npy",
-                hint="POST /predict as JSON, or call the tensors: /v1, /v2, gRPC",
-            )
+            raise _json_only(NPY, f" ({', '.join(predicted.named)})")
     size = len(outputs) + len(problems)
     whole = np.full((size, *outputs.shape[1:]), np.nan, np.float32)
     whole[[index for index in range(size) if index not in problems]] = outputs
     stream = io.BytesIO()
     np.save(stream, whole, allow_pickle=False)
-    return Response(stream.getvalue(), mimetype=NPY)
+    return stream.getvalue()
 
 
-def _blanks_named(items: list[Prediction], images: NDArray[Any]) -> list[Prediction]:
-    """Say of an image without a label that nothing is on it, where that is so."""
-    return [
-        msgspec.structs.replace(item, reason="not sure: nothing is drawn on the image")
-        if item.label is None and not np.any(images[index])
-        else item
-        for index, item in enumerate(items)
-    ]
+def _json_only(got: str, names: str) -> InvalidInputError:
+    return InvalidInputError(
+        "Accept",
+        expected=f"application/json, as this model answers tensors{names}",
+        got=got,
+        hint="POST /predict as JSON, or call the tensors: /v1, /v2, gRPC",
+    )
 
 
 def _with_adjustments(item: Item, adjusted: Adjustments | None) -> Item | dict[str, Any]:
@@ -190,13 +193,13 @@ def _with_adjustments(item: Item, adjusted: Adjustments | None) -> Item | dict[s
 def _in_words(adjusted: Adjustments | None) -> str:
     if adjusted is None:
         return ""
-    said = [
+    parts = [
         f"{name} imputed as {value if isinstance(value, str) else f'{value:g}'}"
         for name, value in adjusted.imputed.items()
     ]
-    said += [f"{name} {text!r} taken as other" for name, text in adjusted.other.items()]
-    said += [f"{name} ignored" for name in adjusted.ignored]
-    return "; ".join(said)
+    parts += [f"{name} {text!r} taken as other" for name, text in adjusted.other.items()]
+    parts += [f"{name} ignored" for name in adjusted.ignored]
+    return "; ".join(parts)
 
 
 def _failed(error: InvalidInputError) -> Failed:
@@ -208,15 +211,3 @@ def _failed(error: InvalidInputError) -> Failed:
         "hint": error.hint,
     }
     return Failed({name: text for name, text in members.items() if text})
-
-
-def _cells(item: Prediction | Value | Failed) -> tuple[list[str | float], str]:
-    """What a row holds between the number and the error, and the error."""
-    if isinstance(item, Value):
-        return [item.value], ""
-    if isinstance(item, Failed):
-        return [], item.error["detail"]
-    cells = [cell for score in item.top for cell in (score.label, score.score)]
-    if item.label is None:
-        return ["", *cells[1:]], item.reason
-    return cells, ""

@@ -1,7 +1,7 @@
-"""Predictions by a model's contract, routed, copied to shadows and told to the observers."""
+"""Predictions by a model's contract: routed, preprocessed, observed and copied to shadows."""
 
+import threading
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -9,14 +9,13 @@ from rockstar_client.predictor import Batch, Predicted, Predictor
 from rockstar_contract.contract import Input
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.observers import Comparison, Observer
-from rockstar_serving.gateway.preparing import PreprocessingLimiter
 from rockstar_serving.gateway.routing import Destination, Router
 from rockstar_serving.gateway.shadowing import TIMEOUT_S, Shadows, compare
 from tfs_api.status import Code
 
 
 class GatewayPredictor:
-    """What views predict with; thread-safe, within a request only."""
+    """Predicts for the views; thread-safe, within a request only."""
 
     def __init__(
         self,
@@ -25,24 +24,25 @@ class GatewayPredictor:
         router: Router,
         shadows: Shadows,
         observer: Observer,
-        preparing: PreprocessingLimiter,
+        preprocess_at_once: int,
     ) -> None:
-        """Lay it around predictors.
+        """Combine the parts.
 
         Args:
             predictor: for requests.
-            behind: for their copies, which no request waits for.
-            router: decides where they go.
+            behind: for copies to shadows.
+            router: picks destinations.
             shadows: makes copies.
-            observer: told of every answer.
-            preparing: limits concurrent preprocessing.
+            observer: notified of every prediction.
+            preprocess_at_once: requests that preprocess at a time. More would not be faster, and
+                decoded images are large.
         """
         self._predictor = predictor
         self._behind = behind
         self._router = router
         self._shadows = shadows
         self._observer = observer
-        self._preparing = preparing
+        self._preprocessing = threading.Semaphore(preprocess_at_once)
 
     def predict(
         self,
@@ -52,29 +52,48 @@ class GatewayPredictor:
         version: int | None = None,
         label: str | None = None,
         timeout: float,
-        made_up: bool = False,
+        synthetic: bool = False,
     ) -> Predicted:
-        """Ask a model; see rockstar_client.predictor.Predictor, and model may be an alias.
+        """Predict a batch; see rockstar_client.predictor.Predictor.predict.
 
-        Of examples that are made up, that nobody sent, shadows and observers learn nothing.
+        Args:
+            model: name or alias.
+            prepare: preprocesses the batch for the input that a contract describes.
+            version: number; None is the newest, or what the routes file says.
+            label: picks the version instead.
+            timeout: in seconds.
+            synthetic: the gateway made up the examples: they are neither observed nor copied.
+
+        Raises:
+            CallError: the call failed, or the time ran out.
+            InvalidInputError: raised by `prepare`.
         """
-        prepare_in_turn = partial(self._preparing.run, prepare)
+        current = context()
+
+        def limited(spec: Input) -> Batch:
+            while not self._preprocessing.acquire(timeout=current.time_left()):
+                continue
+            try:
+                with current.phase("preprocess"):
+                    return prepare(spec)
+            finally:
+                self._preprocessing.release()
 
         def call(to: Destination) -> Predicted:
             predicted = self._predictor.predict(
-                to.model, prepare_in_turn, version=to.version, label=to.label, timeout=timeout
+                to.model, limited, version=to.version, label=to.label, timeout=timeout
             )
-            context().version = predicted.contract.version
-            if made_up:
+            current.version = predicted.contract.version
+            if synthetic:
                 return predicted
             self._observer.predicted(to.model, predicted)
             if (shadow := to.shadow) is not None:
-                self._shadows.offer(to.model, lambda: self._compared(predicted, shadow, prepare))
+                self._shadows.offer(to.model, lambda: self._compare(predicted, shadow, prepare))
             return predicted
 
         return self._router.follow(model, version, label, call)
 
-    def _compared(
+    def _compare(
         self, predicted: Predicted, to: Destination, prepare: Callable[[Input], Batch]
     ) -> Comparison:
         def prepared(spec: Input) -> Batch:

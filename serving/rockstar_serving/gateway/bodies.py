@@ -1,0 +1,548 @@
+"""Request bodies: received within limits of size and time, decompressed, and read as examples.
+
+A body holds a raw image or array, a form with files, JSON instances or CSV rows. NumPy's files come
+from strangers: they are read without pickle, and their size is checked before memory is allocated.
+"""
+
+import base64
+import binascii
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+from math import prod
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+import numpy as np
+from flask import Request, request
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from rockstar_contract.csv_rows import CSV_ENDINGS, read_rows
+from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_contract.inputs import Example
+from rockstar_contract.shapes import POSSIBLE, is_possible
+from rockstar_serving.gateway.context import context
+from rockstar_serving.gateway.errors import Problem, ProblemError, UnsupportedTypeError
+from rockstar_serving.gateway.forms import is_text, read_form
+from rockstar_serving.gateway.settings import GatewayConfig
+from rockstar_serving.gateway.state import gateway
+from tfs_api.status import Code
+
+TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
+HINT = (
+    "curl -F image=@seven.png or -F rows=@rows.csv sends a file; "
+    "curl -H 'Content-Type: text/csv' --data-binary @rows.csv too"
+)
+CSV_TYPES = ("text/csv", "text/tab-separated-values", "application/csv")
+_JSON_TYPES = ("application/json", "text/json")
+_RAW_TYPES = ("image/", "application/octet-stream", "application/x-npy", "application/x-npz")
+# What clients send by default: curl the second for any data, fetch() the last for any text.
+_FORM_FIELDS = "application/x-www-form-urlencoded"
+_DEFAULT_TYPES = ("", _FORM_FIELDS, "text/plain")
+# Far more than models have; a line of commas could ask for millions.
+_MAX_COLUMNS = 100_000
+# The text that a canvas makes of its picture.
+_DATA_URL = "data:image/"
+
+_CHUNK = 64 * 1024
+# Not codings: clients often put the charset here.
+_NO_CODINGS = ("identity", "utf-8", "utf8")
+_GZIP_STARTS = b"\x1f"
+
+_NPY = b"\x93NUMPY"
+_NPZ = (b"PK\x03\x04", b"PK\x05\x06")  # a ZIP archive, an empty one
+_NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+# As numpy.savez and savez_compressed write; others may need any amount of memory to unpack.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_NPY_HINT = "numpy.save(file, array) writes one; arrays of numbers only"
+_ARCHIVE_HINT = "send images themselves, as files of one form"
+
+
+class NamedExample(msgspec.Struct, frozen=True):
+    """An example and its name in error messages.
+
+    Attributes:
+        field: its place in the body.
+        example: as it was sent, or the error that it is invalid.
+    """
+
+    field: str
+    example: Example | InvalidInputError
+
+    def get(self) -> Example:
+        """The example.
+
+        Raises:
+            InvalidInputError: it is invalid.
+        """
+        if isinstance(self.example, InvalidInputError):
+            raise self.example
+        return self.example
+
+
+def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]:
+    """Read the examples of a request, in order; one or more.
+
+    Raises:
+        InvalidInputError: the body cannot be read.
+        TooLargeError: more examples than config.max_instances.
+        UnsupportedTypeError: another content type.
+        RequestEntityTooLarge: a body over config.max_body_bytes.
+    """
+    mimetype = request.mimetype
+    if mimetype.startswith(_RAW_TYPES):
+        examples = _file(whole_body(), "body", config)
+    elif mimetype == "multipart/form-data":
+        examples = _form_files(request.headers["Content-Type"], config)
+    elif mimetype in _JSON_TYPES or mimetype.endswith("+json"):
+        examples = _json_examples(whole_body(), config)
+    elif mimetype in CSV_TYPES:
+        charset = request.mimetype_params.get("charset")
+        examples = _rows(whole_body(), "body", config, charset)
+    elif mimetype in _DEFAULT_TYPES and (found := _recognized(whole_body(), mimetype, config)):
+        examples = found
+    else:
+        raise UnsupportedTypeError(
+            "Content-Type",
+            expected=TYPES,
+            got=mimetype or "none",
+            hint=HINT,
+        )
+    require_few(len(examples), config)
+    return examples
+
+
+def require_few(examples: int, config: GatewayConfig, got: str = "") -> None:
+    """Check the number of examples in a request.
+
+    Args:
+        examples: the number.
+        config: limits.
+        got: the number in words, if counting stopped early.
+
+    Raises:
+        TooLargeError: more than config.max_instances.
+    """
+    if examples > config.max_instances:
+        raise TooLargeError(
+            "body",
+            expected=f"at most {config.max_instances} examples",
+            got=got or str(examples),
+            hint="send several requests; `rockstar predict` divides files itself",
+        )
+
+
+def whole_body() -> bytes:
+    """The current request's body, decompressed; raises what body_chunks() does."""
+    return b"".join(body_chunks())
+
+
+def body_chunks() -> Iterator[bytes]:
+    """The current request's body, decompressed, in chunks as they arrive.
+
+    Raises:
+        InvalidInputError: while iterating: the body is truncated, or not compressed as declared.
+        ProblemError: while iterating: it takes too long; or at once: unknown Content-Encoding.
+        RequestEntityTooLarge: larger than config.max_body_bytes.
+        TooLargeError: likewise, after decompression.
+    """
+    header = request.environ.get("HTTP_CONTENT_ENCODING", "")
+    if not header:
+        return _received()
+    codings = [word for each in header.split(",") if (word := each.strip().lower())]
+    codings = [coding.removeprefix("x-") for coding in codings if coding not in _NO_CODINGS]
+    if not codings:
+        return _received()
+    if codings in (["gzip"], ["deflate"]):
+        return _decompressed(_received(), codings[0], gateway().config.max_body_bytes)
+    error = InvalidInputError(
+        "Content-Encoding", expected="gzip or deflate", got=", ".join(codings)
+    )
+    raise ProblemError(
+        Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            str(error),
+            Code.INVALID_ARGUMENT,
+            field=error.field,
+            expected=error.expected,
+            got=error.got,
+            hint="Send it uncompressed, or with one of these.",
+            headers={"Accept-Encoding": "gzip, deflate"},
+        )
+    )
+
+
+def _received() -> Iterator[bytes]:
+    """The body as it is sent."""
+    here, current, environ = gateway(), context(), request.environ
+    most, length = here.config.max_body_bytes, request.content_length
+    if length is not None and length > most:
+        raise RequestEntityTooLarge
+    if length is None and "wsgi.input_terminated" not in environ:
+        return
+    # A chunked body does not declare its length.
+    end = most + 1 if length is None else length
+    stream, received = environ["wsgi.input"], 0
+    upload = here.uploads.begin(environ.get("gunicorn.socket"), current.timeout)
+    try:
+        while received < end and (data := upload.read(stream, min(_CHUNK, end - received))):
+            received += len(data)
+            yield data
+    except OSError as error:
+        if not upload.late:
+            raise ClientDisconnected from error
+    except Exception as error:  # from the server's parser of chunks
+        if not upload.late:
+            raise InvalidInputError(
+                "body",
+                expected="chunks, each after its size in hexadecimal digits (RFC 9112)",
+                got="something else",
+            ) from error
+    finally:
+        current.uploading += upload.seconds
+    if upload.late:
+        raise ProblemError(
+            Problem(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"The body did not arrive within {here.uploads.seconds:g} s.",
+                Code.DEADLINE_EXCEEDED,
+                hint="Send less at once, or over a faster connection.",
+            )
+        )
+    if received > most:
+        raise RequestEntityTooLarge
+    if length is not None and received < length:
+        raise InvalidInputError(
+            "body",
+            expected=f"{length:,} bytes, as Content-Length says",
+            got=f"{received:,}",
+            hint="check that the upload is complete",
+        )
+    current.unread = False
+
+
+def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[bytes]:
+    """Decompress chunk by chunk; holds little more than one at a time."""
+    inflater: Any = None
+    produced, started = 0, False
+    try:
+        for chunk in chunks:
+            data, more = chunk, bool(chunk)
+            while more:
+                if inflater is None or inflater.eof:
+                    # gzip may have several members; other trailing data is ignored, as by gzip(1).
+                    if started and not (coding == "gzip" and data.startswith(_GZIP_STARTS)):
+                        break
+                    if coding == "gzip":
+                        window = 16 + zlib.MAX_WBITS
+                    else:
+                        # Half of all clients send raw deflate, without zlib's header.
+                        has_header = data[0] & 0x0F == zlib.DEFLATED
+                        window = zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
+                    inflater, started = zlib.decompressobj(window), True
+                out = inflater.decompress(data, _CHUNK)
+                produced += len(out)
+                if produced > most:
+                    raise TooLargeError(
+                        "body",
+                        expected=f"at most {most:,} bytes when decompressed",
+                        got="more",
+                        hint="send fewer or smaller inputs",
+                    )
+                if out:
+                    yield out
+                data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+                more = bool(data) or (len(out) == _CHUNK and not inflater.eof)
+    except zlib.error as error:
+        reason = str(error).rpartition(": ")[2]  # without zlib's own number
+        raise _not_compressed(coding, f"something else ({reason})") from error
+    if inflater is not None and not inflater.eof:
+        raise _not_compressed(coding, "a body that ends too early")
+
+
+def _not_compressed(coding: str, got: str) -> InvalidInputError:
+    return InvalidInputError(
+        "body",
+        expected=f"{coding}, as Content-Encoding says",
+        got=got,
+        hint="leave the header out where the body is not compressed",
+    )
+
+
+def _file(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
+    """An array file if its first bytes say so, else an image."""
+    if not data.startswith((_NPY, *_NPZ)):
+        return [NamedExample(field, data)]
+    arrays = _read_arrays(data, field, config.max_instances, config.max_body_bytes)
+    return [NamedExample(name, array) for name, array in arrays.items()]
+
+
+def _recognized(body: bytes, mimetype: str, config: GatewayConfig) -> list[NamedExample]:
+    """Recognize a body without a telling content type; empty if it is unknown text."""
+    if body.lstrip().startswith(b"{"):
+        return _json_examples(body, config)
+    if not is_text(body):
+        return _file(body, "body", config)
+    fields = [("body", body.decode())]
+    if mimetype == _FORM_FIELDS:
+        # An unescaped "+" was read as a space, which base64 does not have.
+        fields = [(name, text.replace(" ", "+")) for name, text in parse_qsl(body.decode())]
+    return [
+        NamedExample(name, _from_base64(text, name))
+        for name, text in fields
+        if text.startswith(_DATA_URL)
+    ]
+
+
+def _form_files(content_type: str, config: GatewayConfig) -> list[NamedExample]:
+    parts = read_form(content_type, body_chunks())
+    files: list[NamedExample] = []
+    for part in parts:
+        if not part.filename and not part.data:
+            continue  # a file input of a browser's form that was left empty
+        if part.content_type in CSV_TYPES or (part.filename or "").lower().endswith(CSV_ENDINGS):
+            files += _rows(part.data, part.label, config, part.charset)
+        elif not part.is_text:
+            files += _file(part.data, part.label, config)
+        elif (text := part.data.decode()).startswith(_DATA_URL):
+            files.append(NamedExample(part.label, _from_base64(text, part.label)))
+    if not files:
+        names = ", ".join(sorted({part.name for part in parts}))
+        got = f"no file in {names}" if names else "no fields"
+        raise InvalidInputError("body", expected="one or more files", got=got, hint=HINT)
+    return files
+
+
+def _rows(
+    body: bytes, field: str, config: GatewayConfig, charset: str | None
+) -> list[NamedExample]:
+    rows = read_rows(
+        body,
+        field,
+        most=config.max_instances + 1,
+        encoding=charset,
+        max_bytes=config.max_body_bytes,
+        max_columns=_MAX_COLUMNS,
+    )
+    require_few(len(rows), config, got="more rows")
+    return [NamedExample(f"{field} row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def _json_examples(body: bytes, config: GatewayConfig) -> list[NamedExample]:
+    """Read `{"instances": [example, …]}` or `{"inputs": {name: [value, …]}}`."""
+    if not body:
+        raise InvalidInputError("body", expected='{"instances": […]}', got="0 bytes")
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            got, hint = "a file or text that is not UTF-8", HINT
+        else:
+            reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+            got, hint = f"something else ({reason})", ""
+        raise InvalidInputError("body", expected="JSON", got=got, hint=hint) from error
+    if isinstance(document, dict) and set(document) == {"inputs"}:
+        return _columns(document["inputs"], config)
+    if not isinstance(document, dict) or set(document) != {"instances"}:
+        got = _json_type(document)
+        if isinstance(document, dict):
+            got = ", ".join(f"“{name}”" for name in document) or "an empty object"
+        raise InvalidInputError(
+            "body",
+            expected='an object with just "instances"',
+            got=got,
+            hint='an image goes as {"instances": [{"b64": text}]}, a row as {"instances": [row]}',
+        )
+    instances = document["instances"]
+    if not isinstance(instances, list) or not instances:
+        raise InvalidInputError(
+            "instances",
+            expected="a list with one or more examples",
+            got="an empty list" if instances == [] else _json_type(instances),
+        )
+    require_few(len(instances), config)
+    examples = []
+    for index, value in enumerate(instances):
+        field = f"instances[{index}]"
+        try:
+            examples.append(_instance(value, field))
+        except InvalidInputError as error:
+            examples.append(NamedExample(field, error))
+    return examples
+
+
+def _columns(inputs: Any, config: GatewayConfig) -> list[NamedExample]:
+    """Split tensors by name, each with one value per example, into examples."""
+    if not isinstance(inputs, dict) or not inputs:
+        raise InvalidInputError(
+            "inputs",
+            expected="an object of arrays by the names of the inputs",
+            got="an empty object" if inputs == {} else _json_type(inputs),
+        )
+    for name, values in inputs.items():
+        if not isinstance(values, list) or not values:
+            got = "an empty list" if values == [] else _json_type(values)
+            raise InvalidInputError(
+                f"inputs.{name}", expected="a list with a value for each example", got=got
+            )
+    count = len(next(iter(inputs.values())))
+    for name, values in inputs.items():
+        if len(values) != count:
+            raise InvalidInputError(
+                f"inputs.{name}",
+                expected=f"{count} examples, as the others have",
+                got=str(len(values)),
+            )
+    require_few(count, config)
+    return [
+        NamedExample(f"inputs[{index}]", {name: inputs[name][index] for name in inputs})
+        for index in range(count)
+    ]
+
+
+def _instance(value: Any, field: str) -> NamedExample:
+    if isinstance(value, dict) and set(value) == {"b64"}:
+        field, value = f"{field}.b64", value["b64"]
+        if not isinstance(value, str):
+            raise InvalidInputError(field, expected="base64 text", got=_json_type(value))
+    if isinstance(value, str):
+        return NamedExample(field, _from_base64(value, field))
+    if isinstance(value, (list, dict)):
+        return NamedExample(field, value)
+    raise InvalidInputError(
+        field,
+        expected='base64 text, {"b64": text}, an array of numbers or an object of columns',
+        got=_json_type(value),
+    )
+
+
+def _from_base64(text: str, field: str) -> bytes:
+    """Decode base64: standard or URL-safe (RFC 4648), padded or not, wrapped or not.
+
+    It may be part of a data URL (RFC 2397).
+    """
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise InvalidInputError(
+                field, expected="a data URL with ;base64, before the data", got=f"“{head[:40]}”"
+            )
+    text = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInputError(
+            field,
+            expected="an image file as base64, or an object with the inputs by name",
+            got=f"text that starts with “{text[:16]}”",
+        ) from error
+
+
+def _json_type(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean"}
+    return names.get(type(value), "null" if value is None else f"the number {value}"[:40])
+
+
+def _read_arrays(
+    data: bytes, field: str, max_arrays: int, max_bytes: int
+) -> dict[str, NDArray[Any]]:
+    """Read a .npy or .npz file.
+
+    Args:
+        data: the whole file.
+        field: its name in error messages.
+        max_arrays: in a .npz file.
+        max_bytes: of all arrays together, unpacked.
+
+    Returns:
+        Arrays by their names in error messages.
+
+    Raises:
+        InvalidInputError: damaged, not of numbers, or without an array.
+        TooLargeError: more than max_arrays or max_bytes.
+    """
+    if data.startswith(_NPY):
+        return {field: _array(data, field)}
+    try:
+        arrays = _unzipped_arrays(data, field, max_arrays, max_bytes)
+    except InvalidInputError:
+        raise
+    except Exception as error:
+        # Damaged files make zipfile fail in many ways.
+        raise InvalidInputError(
+            field,
+            expected="an image, or a whole .npz file of arrays",
+            got=f"a damaged ZIP archive ({len(data):,} bytes)",
+            hint=_ARCHIVE_HINT,
+        ) from error
+    if not arrays:
+        raise InvalidInputError(field, expected="one or more arrays", got="an empty .npz file")
+    return arrays
+
+
+def _unzipped_arrays(
+    data: bytes, field: str, max_arrays: int, max_bytes: int
+) -> dict[str, NDArray[Any]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = archive.infolist()
+        if len(members) > max_arrays:
+            raise TooLargeError(
+                field, expected=f"at most {max_arrays} arrays", got=str(len(members))
+            )
+        if any(member.compress_type not in _COMPRESSIONS for member in members):
+            raise InvalidInputError(
+                field,
+                expected="a .npz file as numpy.savez_compressed writes it",
+                got="one compressed in another way",
+            )
+        if other := next((m.filename for m in members if not m.filename.endswith(".npy")), None):
+            raise InvalidInputError(
+                field,
+                expected="an image, or a .npz file of arrays",
+                got=f"a ZIP archive with {other[:80]}",
+                hint=_ARCHIVE_HINT,
+            )
+        unpacked = sum(member.file_size for member in members)
+        if unpacked > max_bytes:
+            raise TooLargeError(
+                field, expected=f"at most {max_bytes} bytes unpacked", got=str(unpacked)
+            )
+        # Reading stops at the size that a member declares, so the sum above holds.
+        arrays = {}
+        for member in members:
+            name = f"{field} ({member.filename.removesuffix('.npy')})"
+            arrays[name] = _array(archive.read(member), name)
+        return arrays
+
+
+def _array(data: bytes, field: str) -> NDArray[Any]:
+    stream = io.BytesIO(data)
+    try:
+        read_header = _NPY_HEADERS[npy.read_magic(stream)]
+        shape, fortran_order, dtype = read_header(stream)
+    except Exception as error:
+        # The header is a Python literal, which can be wrong in many ways.
+        raise InvalidInputError(
+            field, expected="a .npy file", got="something else or a damaged one", hint=_NPY_HINT
+        ) from error
+    # Checked before anything is allocated: a header can declare anything.
+    if not is_possible(shape):
+        raise InvalidInputError(field, expected=f"a shape of {POSSIBLE}", got=str(shape))
+    if dtype.kind not in "iuf":
+        raise InvalidInputError(field, expected="numbers", got=f"dtype {dtype}", hint=_NPY_HINT)
+    start = stream.tell()
+    if prod(shape) * dtype.itemsize != len(data) - start:
+        raise InvalidInputError(
+            field,
+            expected=f"{prod(shape) * dtype.itemsize} bytes of data for shape {list(shape)}",
+            got=str(len(data) - start),
+            hint="check that the upload is complete",
+        )
+    values = np.frombuffer(data, dtype, offset=start)
+    return values.reshape(shape, order="F" if fortran_order else "C")

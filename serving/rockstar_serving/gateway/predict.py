@@ -1,0 +1,291 @@
+"""The gateway's own API: `POST /predict/<model>` and `GET /v1/models`, and URL arguments."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import numpy as np
+from flask import Blueprint, Response, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from rockstar_client import predictor
+from rockstar_client.errors import NoContractError, NotFoundError
+from rockstar_contract.contract import Input, TableInput, TensorInput
+from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.inputs import is_batch, prepare
+from rockstar_contract.tables import Adjustments
+from rockstar_contract.tensor_inputs import read_tensors, stack
+from rockstar_serving.gateway.answers import (
+    CSV,
+    JSON,
+    NPY,
+    PostprocessOptions,
+    accepted_type,
+    accepts_json,
+    as_csv,
+    as_json,
+    as_npy,
+    postprocess,
+)
+from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few
+from rockstar_serving.gateway.context import context
+from rockstar_serving.gateway.errors import not_found
+from rockstar_serving.gateway.settings import GatewayConfig
+from rockstar_serving.gateway.state import gateway
+
+DEFAULT_TOP = 3
+
+Arguments = Mapping[str, str]
+
+_blueprint = Blueprint("predict", __name__)
+
+
+@_blueprint.post("/predict/<model>")
+def predict(model: str) -> Response:
+    """Predict the examples in the body.
+
+    Arguments of the URL:
+        version, label: pick a version.
+        top: number of labels to list.
+        threshold: lowest score of a label.
+        partial: if true, invalid examples get errors beside the predictions of the valid ones.
+        strict: if true, rows must have exactly the model's columns.
+
+    `Accept` picks JSON, CSV or .npy.
+    """
+    given = arguments("version", "label", "top", "threshold", "partial", "strict")
+    version, label = version_or_label(given)
+    top, threshold = _positive(given, "top"), _share(given, "threshold")
+    partial, strict = _flag(given, "partial"), _flag(given, "strict")
+    accept = request.headers.get("Accept")
+    accepted = accepted_type(accept)
+    # A CSV table has columns for each listed label: only the best one by default.
+    top = top or (1 if accepted == CSV else DEFAULT_TOP)
+    here, current = gateway(), context()
+    current.model = model
+    with current.phase("preprocess"):
+        examples = read_examples(request, here.config)
+    batch = Batch(examples, here.config, partial=partial, strict=strict)
+    try:
+        predicted = here.predictor.predict(
+            model, batch.prepare, version=version, label=label, timeout=current.time_left()
+        )
+    except NotFoundError as error:
+        raise not_found(model, version, label) from error
+    current.instances = batch.size
+    contract = predicted.contract
+    here.observer.judged(current, [named.example for named in examples], predicted)
+    with current.phase("postprocess"):
+        # CSV and .npy have no place for the version.
+        headers = {"X-Model-Version": str(contract.version)}
+        if accepted == NPY and not (contract.task == "tensors" and accepts_json(accept)):
+            return Response(as_npy(predicted, batch.problems), headers=headers, mimetype=NPY)
+        items = postprocess(predicted, batch.problems, PostprocessOptions(top, threshold))
+        if accepted == CSV:
+            table = as_csv(contract, items, top, batch.adjusted)
+            return Response(table, headers=headers, mimetype=CSV)
+        return Response(as_json(model, contract.version, items, batch.adjusted), mimetype=JSON)
+
+
+class Batch:
+    """The examples of a request, preprocessed as a batch for what a contract describes.
+
+    Attributes:
+        problems: errors of invalid examples by position; empty unless partial.
+        adjusted: adjustments of rows by position.
+        size: number of examples, with invalid ones.
+    """
+
+    def __init__(
+        self,
+        examples: list[NamedExample],
+        config: GatewayConfig,
+        *,
+        partial: bool,
+        strict: bool = False,
+    ) -> None:
+        """Hold the examples.
+
+        Args:
+            examples: as they were sent.
+            config: limits.
+            partial: collect the errors of invalid examples instead of raising them.
+            strict: reject rows with missing values, unknown categories or other columns.
+        """
+        self._examples = examples
+        self._config = config
+        self._partial = partial
+        self._strict = strict
+        self.problems: dict[int, InvalidInputError] = {}
+        self.adjusted: dict[int, Adjustments] = {}
+        self.size = len(examples)
+
+    def prepare(self, spec: Input) -> predictor.Batch:
+        """Preprocess the valid examples; may be called again for another contract.
+
+        Returns:
+            float32 [n, *spec.shape]; for a model of tensors, arrays [n, …] by name.
+
+        Raises:
+            InvalidInputError: an example is invalid; if partial, only if all are.
+        """
+        is_tensors, is_table = isinstance(spec, TensorInput), isinstance(spec, TableInput)
+        examples = self._examples if is_tensors else list(self._split(spec))
+        require_few(len(examples), self._config)
+        self.problems, self.adjusted, self.size = {}, {}, len(examples)
+        rows: list[Any] = []
+        fields = []
+        for index, named in enumerate(examples):
+            adjusted = Adjustments() if is_table else None
+            try:
+                if isinstance(spec, TensorInput):
+                    rows.append(read_tensors(named.get(), spec, named.field))
+                else:
+                    rows.append(
+                        prepare(
+                            named.get(),
+                            spec,
+                            field=named.field,
+                            max_pixels=self._config.max_pixels,
+                            strict=self._strict,
+                            adjusted=adjusted,
+                        )
+                    )
+            except InvalidInputError as error:
+                if not self._partial:
+                    raise
+                self.problems[index] = error
+                continue
+            fields.append(named.field)
+            if adjusted:
+                self.adjusted[index] = adjusted
+        if not rows:
+            raise self.problems[0]
+        if is_tensors:
+            return stack(rows, fields)
+        return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
+
+    def _split(self, spec: Input) -> Iterator[NamedExample]:
+        """Split arrays from files that are batches of examples; their shape shows it."""
+        for named in self._examples:
+            if not isinstance(named.example, np.ndarray) or not is_batch(named.example, spec):
+                yield named
+                continue
+            if not len(named.example):
+                raise InvalidInputError(
+                    named.field,
+                    expected="one or more examples",
+                    got=f"an empty array of shape {list(named.example.shape)}",
+                )
+            # A file of a few bytes can hold any number of empty rows.
+            require_few(len(named.example), self._config)
+            for index, row in enumerate(named.example):
+                yield NamedExample(f"{named.field}[{index}]", row)
+
+
+@_blueprint.get("/v1/models")
+def list_models() -> ResponseReturnValue:
+    """List the served models: versions, states, and the newest one's inputs and outputs."""
+    return jsonify(models=[_describe(model) for model in gateway().served.names])
+
+
+def _describe(model: str) -> dict[str, Any]:
+    backend = gateway().backend
+    try:
+        states = backend.status(model, timeout=context().time_left())
+    except NotFoundError:
+        return {"model": model, "versions": []}
+    versions = [
+        {"version": state.version, "state": state.state}
+        | ({"error": state.error} if state.error else {})
+        for state in states
+    ]
+    described: dict[str, Any] = {"model": model, "versions": versions}
+    if not any(state.state == "AVAILABLE" for state in states):
+        return described
+    try:
+        contract = backend.contract(model, timeout=context().time_left())
+    except NoContractError:
+        path = quote(model, safe="")
+        described["problem"] = (
+            f"it has no contract: rockstar import publishes one with it; until then send "
+            f"tensors to /v1/models/{path}:predict or /v2/models/{path}/infer"
+        )
+        return described
+    spec: dict[str, Any] = msgspec.to_builtins(contract.input)
+    spec.pop("preprocessing", None)  # an internal of the gateway
+    return described | {
+        "task": contract.task,
+        "labels": contract.labels,
+        "target": contract.target,
+        "input": spec,
+        "outputs": contract.outputs,
+        "metrics": contract.metrics,
+        "confusion": contract.confusion,
+        "created": contract.created.isoformat(),
+    }
+
+
+def arguments(*names: str) -> Arguments:
+    """The arguments of the current URL; of repeated ones the first.
+
+    Raises:
+        InvalidInputError: one has a name that is not in `names`.
+    """
+    if not request.environ.get("QUERY_STRING"):
+        return {}
+    # A lookup of a missing key in Werkzeug's mapping raises and catches an error: slow.
+    given = request.args.to_dict()
+    unknown = sorted(given.keys() - set(names))
+    if unknown:
+        raise InvalidInputError(unknown[0], expected=" or ".join(names), got=unknown[0])
+    return given
+
+
+def version_or_label(given: Arguments) -> tuple[int | None, str | None]:
+    """The arguments `version` and `label`; neither means the newest version.
+
+    Raises:
+        InvalidInputError: both are given, or one is invalid.
+    """
+    version, label = _positive(given, "version"), given.get("label")
+    if label == "":
+        raise InvalidInputError("label", expected="the name of a label", got="nothing")
+    if label is not None and version is not None:
+        raise InvalidInputError("label", expected="a version or a label", got="both")
+    return version, label
+
+
+def _positive(given: Arguments, name: str) -> int | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    # isdecimal alone would accept other scripts' digits; a version is an int64 on the wire.
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and 1 <= int(text) < 2**63):
+        raise InvalidInputError(name, expected="a whole number from 1", got=repr(text[:40]))
+    return int(text)
+
+
+def _share(given: Arguments, name: str) -> float | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InvalidInputError(name, expected="a number from 0 to 1", got=repr(text[:40]))
+    return value
+
+
+def _flag(given: Arguments, name: str) -> bool:
+    text = given.get(name, "false").lower()
+    if text not in ("true", "false"):
+        raise InvalidInputError(name, expected="true or false", got=repr(text[:40]))
+    return text == "true"
+
+
+API = Api("predict", _blueprint)
