@@ -144,6 +144,7 @@ def test_loads_and_warmups(listener: Listener, tmp_path: Path) -> None:
     broken = add_version(tmp_path, 4, ok=False)
     write_records(warm, [predict_log({"x": [[1.0, 2.0]]})])
     write_records(wrong, [predict_log({"another": [[1.0, 2.0]]})])
+    write_records(broken, [b"not read"])
     for folder in (plain, warm):
         load(ServableId("m", int(folder.name)), folder)
     for folder in (wrong, broken):

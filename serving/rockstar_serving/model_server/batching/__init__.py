@@ -1,1 +1,1 @@
-"""Requests that wait for the same signature of a version run together."""
+"""Batching of waiting requests to the same signature of a version."""

@@ -1,1 +1,1 @@
-"""Which models there are, and their versions from loading to unloading."""
+"""The configured models and the lifecycle of their versions."""
