@@ -149,7 +149,7 @@ FILES = 12
 PUBLISH_FOREVER = """
 import os, sys
 from pathlib import Path
-from tests.unit.training.test_publish_killed import fill
+from tests.unit.training.test_publish import fill
 from rockstar_training.export import publication
 
 WATCHED = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir")
