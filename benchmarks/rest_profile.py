@@ -3,7 +3,7 @@
     python -m benchmarks.rest_profile PROFILE [flags of the model server]
 
 PROFILE gets one JSON document a line for each request: milliseconds of processor time by stage, and
-`total`, what the whole process took from the arrival of the request's first bytes until its answer
+`total`, from the arrival of the request's first bytes until its response
 was handed to the kernel. It is for one client that sends one request after the other.
 """
 
@@ -19,7 +19,7 @@ import orjson
 from benchmarks.stages import Stages
 from rockstar_serving.model_server import command as program
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.rest_api.channel import Channel
+from rockstar_serving.model_server.rest_server import Connection, RestApp
 from tfs_api import json_document, json_response, json_tensors
 
 LIBRARY = "JSON library"
@@ -35,7 +35,7 @@ def main() -> int:
 
 def _measure(profile: TextIO) -> None:
     stages = Stages()
-    stages.wrap(Channel, "handle_read", "receive")
+    stages.wrap(Connection, "data_received", "receive")
     library = SimpleNamespace(**vars(orjson))
     stages.wrap(library, "loads", LIBRARY)
     stages.wrap(library, "dumps", LIBRARY)
@@ -43,31 +43,31 @@ def _measure(profile: TextIO) -> None:
     stages.wrap(json_tensors, "feeds", "check and cast")
     stages.wrap(LiteRTEngine, "run", MODEL)
     stages.wrap(json_response, "response", "round and frame")
-    stages.wrap(Channel, "write_soon", "send")
     _by_request(stages, profile)
 
 
 def _by_request(stages: Stages, profile: TextIO) -> None:
-    channel_class: Any = Channel
-    receive, serve = channel_class.received, channel_class.service
+    connection_class: Any = Connection
+    app_class: Any = RestApp
+    receive, handle = connection_class.data_received, app_class.__call__
     first = 0.0
 
-    def received(channel: Any, data: bytes) -> bool:
+    def data_received(connection: Any, data: bytes) -> None:
         nonlocal first
-        if not channel.request:
+        if not connection.busy:
             first = time.process_time()
-        return bool(receive(channel, data))
+        receive(connection, data)
 
-    def service_with_profile(channel: Any) -> None:
+    async def handle_with_profile(app: Any, *arguments: Any) -> None:
         arrived = first  # which the next request sets anew
-        serve(channel)
+        await handle(app, *arguments)
         total = time.process_time() - arrived
         seconds = {**stages.seconds, "total": total}
         stages.seconds.clear()
         line = {stage: round(spent * 1000, 3) for stage, spent in seconds.items()}
         profile.write(json.dumps(line) + "\n")
 
-    channel_class.received, channel_class.service = received, service_with_profile
+    connection_class.data_received, app_class.__call__ = data_received, handle_with_profile
 
 
 if __name__ == "__main__":

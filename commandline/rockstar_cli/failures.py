@@ -25,6 +25,7 @@ _EXTRAS = {
     "google_crc32c": "serve",
     "grpc_health": "serve",
     "grpc_reflection": "serve",
+    "httptools": "serve",
     "jinja2": "train",
     "keras": "train",
     "matplotlib": "train",
@@ -33,7 +34,7 @@ _EXTRAS = {
     "sklearn": "train",
     "tensorflow": "train",
     "tensorflow_serving": "train",
-    "waitress": "serve",
+    "uvicorn": "serve",
 }
 
 # Hints of the Python clients, and the command-line option to suggest instead; first match wins.

@@ -4,7 +4,7 @@ import importlib.util
 
 # Required packages of the extra `serve`. One of the two engines is enough: a model that needs the
 # other one reports that it is missing.
-_PACKAGES = ("google_crc32c", "grpc_health", "grpc_reflection", "waitress")
+_PACKAGES = ("google_crc32c", "grpc_health", "grpc_reflection", "httptools", "uvicorn")
 _ENGINES = ("ai_edge_litert", "tensorflow")
 
 

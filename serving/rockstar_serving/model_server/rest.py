@@ -6,6 +6,7 @@ URLs, bodies and statuses are those of TensorFlow Serving's `http_rest_api_handl
 import logging
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -48,6 +49,7 @@ class RestRequest:
         content_encoding: the header of that name.
         origin: the header of that name.
         received_at: when the body was complete, on the clock of time.monotonic().
+        gone: whether the client has gone since.
     """
 
     method: str
@@ -56,6 +58,7 @@ class RestRequest:
     content_encoding: str = ""
     origin: str = ""
     received_at: float = field(default_factory=time.monotonic)
+    gone: Callable[[], bool] = NO_DEADLINE.gone
 
 
 @dataclass(slots=True)
@@ -99,7 +102,7 @@ class RestApi:
         self._timeout_seconds = options.timeout_seconds
         self._monitoring = monitoring
         self.cors_headers: Headers = CORS_HEADERS if options.cors else ()
-        self._headers = (_JSON, *self.cors_headers)
+        self.headers = (_JSON, *self.cors_headers)
 
     def respond(self, request: RestRequest) -> RestResponse:
         """Run one request; errors become responses."""
@@ -111,7 +114,7 @@ class RestApi:
             )
         started = time.perf_counter()
         found: Route | None = None
-        code, headers = Code.OK, self._headers
+        code, headers = Code.OK, self.headers
         try:
             if method == "OPTIONS" and path.lower().startswith("/v1/"):
                 # A browser's CORS preflight.
@@ -155,9 +158,8 @@ class RestApi:
             if inflated is None:
                 raise BodyTooLargeError(self._max_body_bytes)
             body = inflated
-        deadline = NO_DEADLINE
-        if self._timeout_seconds is not None:
-            deadline = Deadline(request.received_at + self._timeout_seconds)
+        moment = request.received_at + (self._timeout_seconds or float("inf"))
+        deadline = Deadline(moment, request.gone)
         deadline.check()
         if found.action is Action.PREDICT:
             parsed = json_tensors.parse_request(body)

@@ -25,7 +25,7 @@ from rockstar_serving.model_server.options import (
 
 if TYPE_CHECKING:
     from rockstar_serving.model_server.monitoring import Monitoring
-    from rockstar_serving.model_server.rest_api.server import RestServer
+    from rockstar_serving.model_server.rest_server import RestServer
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class ModelServer:
             return None
         # Imported only if needed: its libraries take a sixth of the startup time.
         from rockstar_serving.model_server.rest import RestApi
-        from rockstar_serving.model_server.rest_api.server import RestServer
+        from rockstar_serving.model_server.rest_server import RestServer
 
         where = join(host, options.port)
         listener = _bound("--rest_api_port", where, partial(bind, host, options.port))

@@ -135,13 +135,14 @@ def test_a_uri_that_names_the_host(raw: socket.socket, version: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "status", "error"),
     [
-        (["nonsense"], 400, "Bad Request: Start line is invalid"),
-        ([f"POST {PATH} HTTP/1.1", "Content-Length: x"], 400, "Bad Request: Content-Length is"),
-        ([f"POST {PATH} HTTP/1.1", "no header"], 400, "Bad Request: Invalid header"),
-        ([f"POST {PATH} HTTP/1.1", "Transfer-Encoding: br"], 501, "Not Implemented: Transfer-"),
-        ([f"GET /{'x' * 300_000} HTTP/1.1"], 431, "Request Header Fields Too Large: exceeds"),
-        (["BREW /v1/models/m HTTP/1.1"], 400, "Malformed request: BREW /v1/models/m"),
+        (["nonsense"], 400, "Bad Request: "),
+        ([f"POST {PATH} HTTP/1.1", "Content-Length: x"], 400, "Bad Request: "),
+        ([f"POST {PATH} HTTP/1.1", "no header"], 400, "Bad Request: "),
+        ([f"POST {PATH} HTTP/1.1", "Transfer-Encoding: br"], 400, "Bad Request: "),
+        ([f"GET /{'x' * 600_000} HTTP/1.1"], 431, "Request Header Fields Too Large: exceeds"),
+        (["BREW /v1/models/m HTTP/1.1"], 400, "Bad Request: "),
         (["GET / HTTP/1.1"], 404, "Not found: GET /"),
+        (["PUT /v1/models/m HTTP/1.1"], 400, "Malformed request: PUT /v1/models/m"),
         (["OPTIONS * HTTP/1.1"], 404, "Not found: OPTIONS *"),
         ([f"POST {PATH} HTTP/1.1", f"Content-Length: {LIMIT + 1}"], 413, TOO_LARGE),
         (
@@ -150,7 +151,7 @@ def test_a_uri_that_names_the_host(raw: socket.socket, version: str) -> None:
             TOO_LARGE,
         ),
     ],
-    ids=map(str, range(10)),
+    ids=map(str, range(11)),
 )
 def test_whatever_is_wrong_is_said_in_json(
     raw: socket.socket, lines: list[str], status: int, error: str

@@ -1,0 +1,392 @@
+"""The HTTP server of the REST API: uvicorn in a thread, and a pool of threads for the requests.
+
+The event loop only reads and writes, since a model blocks the thread that runs it.
+"""
+
+import asyncio
+import http
+import io
+import logging
+import resource
+import socket
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from rockstar_serving.model_server.deadline import DeadlineExceededError
+from rockstar_serving.model_server.options import RestOptions
+from rockstar_serving.model_server.rest import BodyTooLargeError, RestApi, RestRequest, RestResponse
+from tfs_api.json_response import error_json
+from tfs_api.status import HTTP_STATUS, Code
+
+# Seconds after which a connection is closed that is idle, or whose request does not progress.
+_STALLED_SECONDS = 120
+_SWEEP_SECONDS = 10
+# How long no request may have arrived before kept-alive connections are closed at a stop.
+_QUIET_SECONDS = 0.1
+_POLL_SECONDS = 0.02
+# Before connections are accepted again after that failed, mostly for want of files.
+_PAUSE_SECONDS = 1
+# How long the rest of a refused request is read and dropped. A client that is still sending would
+# not see the response if the connection were closed at once.
+_DISCARD_SECONDS = 30
+_MAX_HEADER_BYTES = 256 * 2**10
+_MAX_CONNECTIONS = 1000
+# Open files that stay available for gRPC, models and logs.
+_OTHER_FILES = 100
+
+log = logging.getLogger(__name__)
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def connection_limit() -> int:
+    """How many connections are accepted; further ones wait until others close."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return min(_MAX_CONNECTIONS, max(files - _OTHER_FILES, files // 2))
+
+
+class Connection(HttpToolsProtocol):
+    """A connection of uvicorn, with limits that uvicorn lacks, and with errors as JSON.
+
+    Attributes:
+        lost: whether the client has gone.
+        handling: whether the application has a request of it.
+        reading: whether the body of that request is incomplete.
+    """
+
+    lost = handling = reading = False
+    _refused = False
+    _header_bytes = 0
+    _active_at = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being received or handled."""
+        return self.handling or self._header_bytes > 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Register the connection."""
+        super().connection_made(transport)
+        self._active_at = time.monotonic()
+        self._app().add(transport.get_extra_info("peername"), self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self.lost = True
+        self._app().remove(self.transport.get_extra_info("peername"))
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has arrived, unless its header is too long."""
+        if self._refused:
+            return
+        if self.handling or not self._header_bytes:
+            self._active_at = time.monotonic()
+        if not self.handling:
+            if self._header_bytes > _MAX_HEADER_BYTES:
+                limit = f"exceeds {_MAX_HEADER_BYTES} bytes"
+                self._refuse(431, f"Request Header Fields Too Large: {limit}")
+                return
+            self._header_bytes += len(data)
+        super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP; called by uvicorn."""
+        self._refuse(400, f"Bad Request: {sys.exception() or msg}")
+
+    def begin(self) -> None:
+        """Note that the application gets a request."""
+        self.handling = self.reading = True
+        self._header_bytes = 0
+
+    def end(self) -> None:
+        """Note that the response is complete."""
+        self.handling = self.reading = False
+        self._active_at = time.monotonic()
+
+    def close_if_stalled(self, now: float) -> None:
+        """Close the connection if the client sends nothing, though it should."""
+        if (self.reading or not self.handling) and now - self._active_at > _STALLED_SECONDS:
+            self.transport.abort()
+
+    def _refuse(self, status: int, message: str) -> None:
+        self._refused = True
+        body = error_json(message)
+        headers = [
+            f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
+            *(f"{name}: {value}" for name, value in self._app().api.headers),
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+        ]
+        self.transport.write("\r\n".join([*headers, "", ""]).encode() + body)
+        self.transport.write_eof()
+        self.loop.call_later(_DISCARD_SECONDS, self.transport.abort)
+
+    def _app(self) -> "RestApp":
+        return cast("RestApp", self.config.app)
+
+
+class RestApp:
+    """The REST API as an ASGI application.
+
+    Attributes:
+        api: runs the requests.
+        stopping: whether responses end their connections.
+    """
+
+    def __init__(self, api: RestApi, options: RestOptions) -> None:
+        self.api = api
+        self.stopping = False
+        self._max_body_bytes = options.max_body_bytes
+        self._timeout_seconds = options.timeout_seconds
+        self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="rest")
+        # Requests that took too long and whose model may still run.
+        self._late: list[Future[RestResponse]] = []
+        self._connections: dict[tuple[str, int], Connection] = {}
+        self._max_connections = connection_limit()
+
+    def has_room(self) -> bool:
+        """Whether there may be another connection."""
+        return len(self._connections) < self._max_connections
+
+    def add(self, client: tuple[Any, ...], connection: Connection) -> None:
+        """Register a new connection."""
+        self._connections[client[:2]] = connection
+
+    def remove(self, client: tuple[Any, ...]) -> None:
+        """Forget a connection that was closed."""
+        self._connections.pop(client[:2], None)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Handle one request, as ASGI has it."""
+        connection = self._connections.get(scope["client"])
+        if connection is None:  # the client has gone already
+            return
+        connection.begin()
+        try:
+            await self._handle(scope, receive, send, connection)
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
+        finally:
+            connection.end()
+
+    async def _handle(
+        self, scope: dict[str, Any], receive: Receive, send: Send, connection: Connection
+    ) -> None:
+        headers = dict(scope["headers"])
+        length = int(headers.get(b"content-length", b"0"))
+        body: bytes | memoryview = b""
+        more, too_large = (
+            length > 0 or b"transfer-encoding" in headers,
+            length > self._max_body_bytes,
+        )
+        if more and not too_large:
+            message = await receive()
+            body, more = message.get("body", b""), message.get("more_body", False)
+            if more:
+                buffer = io.BytesIO(body)
+                buffer.seek(0, io.SEEK_END)
+                while more and not too_large:
+                    message = await receive()
+                    buffer.write(message.get("body", b""))
+                    more = message.get("more_body", False)
+                    too_large = buffer.tell() > self._max_body_bytes
+                body = buffer.getbuffer()
+            if connection.lost:
+                return
+        if too_large or len(body) > self._max_body_bytes:
+            error = BodyTooLargeError(self._max_body_bytes)
+            response = RestResponse(413, self.api.headers, error_json(error.message))
+            await _send(send, response, close=True, more_body=True)
+            if b"expect" not in headers:
+                await _discard(receive, more=more)
+            await send({"type": "http.response.body"})
+            return
+        connection.reading = False
+        query = scope["query_string"]
+        uri = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
+        request = RestRequest(
+            scope["method"],
+            uri.decode("latin-1"),
+            body,
+            headers.get(b"content-encoding", b"").decode("latin-1"),
+            headers.get(b"origin", b"").decode("latin-1"),
+            gone=lambda: connection.lost,
+        )
+        response, late = await self._run(request)
+        await _send(send, response, close=late or self.stopping)
+
+    async def _run(self, request: RestRequest) -> tuple[RestResponse, bool]:
+        """The response to a request, and whether it is about the timeout."""
+        job = self._pool.submit(self.api.respond, request)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await asyncio.wrap_future(job), False
+        except TimeoutError:
+            pass
+        if job.cancelled():
+            error = DeadlineExceededError().message
+        else:
+            # A model cannot be interrupted: it keeps its thread, and its result is dropped.
+            self._late = [job, *(each for each in self._late if not each.done())]
+            error = (
+                f"the model was still running after {(self._timeout_seconds or 0) * 1000:.0f} ms "
+                "(--rest_api_timeout_in_ms)"
+            )
+        status = HTTP_STATUS[Code.DEADLINE_EXCEEDED]
+        return RestResponse(status, self.api.headers, error_json(error)), True
+
+    async def sweep(self) -> None:
+        """Close connections that stall, forever."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = time.monotonic()
+            for connection in list(self._connections.values()):
+                connection.close_if_stalled(now)
+
+    async def drain(self, deadline: float) -> bool:
+        """Wait until no request has been seen for a while, then close all connections.
+
+        Args:
+            deadline: until when to wait, on the clock of time.monotonic().
+
+        Returns:
+            Whether all requests have ended, and no model runs any more for one that was late.
+        """
+        self.stopping = True
+        quiet_since = time.monotonic()
+        finished = False
+        while not finished and (now := time.monotonic()) < deadline:
+            if any(connection.busy for connection in self._connections.values()):
+                quiet_since = now
+            finished = now - quiet_since > _QUIET_SECONDS
+            await asyncio.sleep(_POLL_SECONDS)
+        for connection in list(self._connections.values()):
+            connection.transport.abort()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return finished and all(job.done() for job in self._late)
+
+
+async def _send(
+    send: Send, response: RestResponse, *, close: bool = False, more_body: bool = False
+) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in response.headers]
+    headers.append((b"content-length", b"%d" % len(response.body)))
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": more_body})
+
+
+async def _discard(receive: Receive, *, more: bool) -> None:
+    """Read the rest of a body for a while and drop it."""
+    try:
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while more:
+                more = (await receive()).get("more_body", False)
+    except TimeoutError:
+        pass
+
+
+class RestServer:
+    """Serves the REST API on a bound socket, in threads of its own.
+
+    Attributes:
+        port: of the socket.
+    """
+
+    def __init__(self, api: RestApi, listener: socket.socket, options: RestOptions) -> None:
+        self.port: int = listener.getsockname()[1]
+        listener.setblocking(False)
+        self._listener = listener
+        self._app = RestApp(api, options)
+        self._config = uvicorn.Config(
+            self._app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level=logging.ERROR,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            headers=[("Server", "RockstarTF")],
+            timeout_keep_alive=_STALLED_SECONDS,
+        )
+        self._server = uvicorn.Server(self._config)
+        self._loop: asyncio.AbstractEventLoop
+        self._thread = threading.Thread(target=self._serve, name="rest", daemon=True)
+
+    def start(self) -> None:
+        """Start to respond."""
+        self._loop = asyncio.new_event_loop()
+        self._thread.start()
+
+    def stop(self, grace: float) -> bool:
+        """Accept no more connections, let requests finish, close.
+
+        Args:
+            grace: seconds that requests have.
+
+        Returns:
+            Whether all requests finished, and no model runs any more for one that was late.
+        """
+        deadline = time.monotonic() + grace
+        finished = asyncio.run_coroutine_threadsafe(self._stop(deadline), self._loop).result()
+        self._thread.join()
+        return finished
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._run())
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._helpers = [
+                tasks.create_task(self._accept()),
+                tasks.create_task(self._app.sweep()),
+            ]
+            await self._server.serve(sockets=[])
+
+    async def _accept(self) -> None:
+        # Not left to uvicorn: when it stops, connections that wait to be accepted are reset.
+        while True:
+            while not self._app.has_room():
+                await asyncio.sleep(_POLL_SECONDS)
+            try:
+                client, _ = await self._loop.sock_accept(self._listener)
+            except OSError as error:
+                log.warning("cannot accept a REST connection: %s", error)
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                await self._loop.connect_accepted_socket(self._connection, client)
+
+    def _connection(self) -> Connection:
+        return Connection(self._config, self._server.server_state, app_state={})
+
+    async def _stop(self, deadline: float) -> bool:
+        for task in self._helpers:
+            task.cancel()
+        waiting = []
+        try:
+            while True:
+                waiting.append(self._listener.accept()[0])
+        except OSError:  # no more
+            self._listener.close()
+        for client in waiting:
+            client.setblocking(False)
+            await self._loop.connect_accepted_socket(self._connection, client)
+        finished = await self._app.drain(deadline)
+        self._server.should_exit = self._server.force_exit = True
+        return finished
