@@ -1,38 +1,55 @@
-"""Who may ask: API keys, and how often each of them."""
+"""Who may send requests: API keys and their rates, other sites' scripts (CORS), trusted proxies."""
 
+import ipaddress
 import math
+from collections.abc import Callable
 from http import HTTPStatus
 
-from flask import Flask, request
+from flask import Response, request
 
-from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.api_keys import Keys
-from rockstar_serving.gateway.context import context
+from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.errors import Problem, ProblemError
-from rockstar_serving.gateway.state import gateway
+from rockstar_serving.gateway.observers import Observer
 from tfs_api.status import Code
 
+ANY = "*"
+# For an Api that serves pages: everything from here, nothing inline, in no other site's frame.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
 _SCHEME = "bearer "
+_ALLOWED_HEADERS = (
+    "Accept, Authorization, Content-Encoding, Content-Type, X-API-Key, X-Request-ID, "
+    "X-Request-Timeout, traceparent"
+)
+_EXPOSED_HEADERS = "Retry-After, X-Request-ID"
+# Seconds that a browser may cache the answer to a preflight request.
+_MAX_AGE = "600"
 
 
-def init_app(app: Flask, keys: Keys, apis: tuple[Api, ...]) -> None:
-    """Ask for a key wherever an API is not open; without keys, everybody may ask."""
-    open_apis = {api.name for api in apis if api.open}
+def require_key(keys: Keys, current: RequestContext, observer: Observer) -> None:
+    """Check the API key of the current request, and count it against the key's rate.
 
-    def require_key() -> None:
-        # Browsers ask beforehand, without a key, whether they may.
-        if context().api not in open_apis and request.method != "OPTIONS":
-            _require_key(keys)
+    Args:
+        keys: the known keys.
+        current: gets the owner of the key as its caller.
+        observer: notified of rejections.
 
-    if keys:
-        app.before_request(require_key)
-
-
-def _require_key(keys: Keys) -> None:
-    presented = _presented()
+    Raises:
+        ProblemError: 401 without a known key, 403 if it is not for the model, 429 over its rate.
+    """
+    header = request.headers.get("Authorization", "")
+    if header[: len(_SCHEME)].lower() == _SCHEME:
+        presented = header[len(_SCHEME) :].strip()
+    else:
+        presented = request.headers.get("X-API-Key", "").strip()
     owner = keys.owner(presented) if presented else None
     if owner is None:
-        gateway().observer.refused("key")
+        observer.refused("key")
         raise ProblemError(
             Problem(
                 HTTPStatus.UNAUTHORIZED,
@@ -42,10 +59,10 @@ def _require_key(keys: Keys) -> None:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         )
-    context().caller = owner
+    current.caller = owner
     model = (request.view_args or {}).get("model")
     if model is not None and not keys.may_ask(owner, model):
-        gateway().observer.refused("key")
+        observer.refused("key")
         raise ProblemError(
             Problem(
                 HTTPStatus.FORBIDDEN,
@@ -55,7 +72,7 @@ def _require_key(keys: Keys) -> None:
         )
     wait = keys.buckets.take(owner)
     if wait:
-        gateway().observer.refused("rate")
+        observer.refused("rate")
         raise ProblemError(
             Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -67,9 +84,47 @@ def _require_key(keys: Keys) -> None:
         )
 
 
-def _presented() -> str:
-    """The key in a request, or an empty text."""
-    header = request.headers.get("Authorization", "")
-    if header[: len(_SCHEME)].lower() == _SCHEME:
-        return header[len(_SCHEME) :].strip()
-    return request.headers.get("X-API-Key", "").strip()
+def add_cors_headers(response: Response, origins: tuple[str, ...]) -> None:
+    """Allow scripts of other sites to read a response.
+
+    Args:
+        response: to the current request.
+        origins: allowed sites, such as "https://example.org"; "*" is all.
+    """
+    origin = request.headers.get("Origin")
+    if ANY not in origins:
+        response.vary.add("Origin")
+        if origin not in origins:
+            return
+    response.headers["Access-Control-Allow-Origin"] = ANY if ANY in origins else str(origin)
+    response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        response.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(response.allow))
+        response.headers["Access-Control-Allow-Headers"] = _ALLOWED_HEADERS
+        response.headers["Access-Control-Max-Age"] = _MAX_AGE
+
+
+def trusted_addresses(proxies: tuple[str, ...]) -> Callable[[str], bool]:
+    """A check whether an address belongs to a proxy; a local socket has none, and is trusted.
+
+    Args:
+        proxies: addresses or networks; "*" is all.
+
+    Raises:
+        ValueError: an entry is neither.
+    """
+    networks = [ipaddress.ip_network(proxy) for proxy in proxies if proxy != ANY]
+    trust_all = ANY in proxies
+
+    def trusted(address: str) -> bool:
+        if trust_all or not address:
+            return True
+        try:
+            peer = ipaddress.ip_address(address)
+        except ValueError:  # a name
+            return False
+        # A dual-stack socket reports IPv4 peers as IPv6 addresses.
+        peer = getattr(peer, "ipv4_mapped", None) or peer
+        return any(peer in network for network in networks)
+
+    return trusted

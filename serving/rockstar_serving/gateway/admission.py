@@ -1,23 +1,23 @@
 """Limits concurrent requests: some run, some wait in a queue, the rest are rejected at once.
 
 A WSGI middleware that decides before a body is read. The application writes the rejections, in the
-error format of the requested API; `verdict` tells it the decision.
+error format of the requested API; the WSGI variable VERDICT has the decision.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rockstar_serving.gateway.observers import Observer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
 
-Verdict = Literal["admitted", "full", "late"]
-
-_VERDICT = "rockstar.verdict"
-_ARRIVED = "rockstar.arrived"
+# WSGI variables: "full", or "late" if the timeout ended in the queue; absent if admitted.
+VERDICT = "rockstar.verdict"
+# When the request arrived, in monotonic seconds.
+ARRIVED = "rockstar.arrived"
 
 
 class Admission:
@@ -29,7 +29,7 @@ class Admission:
         *,
         at_once: int,
         waiting: int,
-        patience: Callable[[dict[str, Any]], float],
+        timeout: Callable[[dict[str, Any]], float],
         always: Callable[[str], bool],
         observer: Observer,
     ) -> None:
@@ -39,14 +39,14 @@ class Admission:
             application: handles the requests.
             at_once: maximum number of requests that run at a time.
             waiting: maximum number of further requests that wait.
-            patience: timeout of a request in seconds, from its WSGI environment.
+            timeout: timeout of a request in seconds, from its WSGI environment.
             always: whether a path is admitted without a limit.
             observer: gets the number of requests.
         """
         self._application = application
         self._room = threading.Semaphore(at_once)
         self._most = at_once + waiting
-        self._patience = patience
+        self._timeout = timeout
         self._always = always
         self._observer = observer
         self._lock = threading.Lock()
@@ -54,19 +54,19 @@ class Admission:
 
     def __call__(self, environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request."""
-        environ[_ARRIVED] = time.monotonic()
+        environ[ARRIVED] = time.monotonic()
         if self._always(environ.get("PATH_INFO", "")):
             return self._application(environ, start_response)
         with self._lock:
             full = self._in_flight >= self._most
             self._in_flight += not full
         if full:
-            environ[_VERDICT] = "full"
+            environ[VERDICT] = "full"
             return self._application(environ, start_response)
         self._observer.in_flight(self._in_flight)
         try:
-            if not self._room.acquire(timeout=self._patience(environ)):
-                environ[_VERDICT] = "late"
+            if not self._room.acquire(timeout=self._timeout(environ)):
+                environ[VERDICT] = "late"
                 return self._application(environ, start_response)
             try:
                 return self._application(environ, start_response)
@@ -76,15 +76,3 @@ class Admission:
             with self._lock:
                 self._in_flight -= 1
             self._observer.in_flight(self._in_flight)
-
-
-def verdict(environ: dict[str, Any]) -> Verdict:
-    """The decision on a request; "late" if its timeout ended in the queue."""
-    decided: Verdict = environ.get(_VERDICT, "admitted")
-    return decided
-
-
-def arrived(environ: dict[str, Any]) -> float:
-    """When a request arrived, in monotonic seconds."""
-    at: float = environ[_ARRIVED]
-    return at

@@ -32,6 +32,7 @@ from rockstar_serving.gateway.errors import Problem, ProblemError, UnsupportedTy
 from rockstar_serving.gateway.forms import is_text, read_form
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.state import gateway
+from rockstar_serving.gateway.uploads import Upload
 from tfs_api.status import Code
 
 TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
@@ -189,7 +190,7 @@ def _received() -> Iterator[bytes]:
     # A chunked body does not declare its length.
     end = most + 1 if length is None else length
     stream, received = environ["wsgi.input"], 0
-    upload = here.uploads.begin(environ.get("gunicorn.socket"), current.timeout)
+    upload = Upload(here.uploads, environ.get("gunicorn.socket"), current.timeout)
     try:
         while received < end and (data := upload.read(stream, min(_CHUNK, end - received))):
             received += len(data)

@@ -1,4 +1,4 @@
-"""Bodies on their way: each has a limited time to arrive, however slowly its client sends."""
+"""Limits the time that a request body may take to arrive, however slowly its client sends."""
 
 import contextlib
 import itertools
@@ -7,28 +7,26 @@ import threading
 import time
 from typing import Protocol
 
+# Seconds between two checks.
 _CHECK_S = 0.5
 
 
-class Readable(Protocol):
-    """What a body is read from."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes; fewer only at the end."""
+class _Stream(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 class Uploads:
-    """Ends uploads that take too long; one for each worker process, used from all its threads.
+    """Ends uploads that take too long; one for each worker process, thread-safe.
 
-    A socket's own timeout limits each wait for some bytes. A client that sends one now and then
-    would keep a thread for hours.
+    A socket's timeout limits each wait for some bytes. A client that sends a byte now and then
+    would occupy a thread for hours.
     """
 
     def __init__(self, seconds: float) -> None:
-        """Begin without any.
+        """Set the limit.
 
         Args:
-            seconds: that a body may take to arrive.
+            seconds: a body may take to arrive.
         """
         self.seconds = seconds
         self._reading: dict[int, Upload] = {}
@@ -37,17 +35,8 @@ class Uploads:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def begin(self, connection: socket.socket | None, afterwards: float) -> "Upload":
-        """The time of an upload begins.
-
-        Args:
-            connection: where it comes from; None where it is there already.
-            afterwards: the timeout of the connection whenever nothing is read, in seconds.
-        """
-        return Upload(self, connection, afterwards)
-
     def watch(self, upload: "Upload") -> int:
-        """End an upload when its time is over; for Upload, which is about to read."""
+        """End an upload when its time is over; returns a number for `unwatch`."""
         number = next(self._numbers)
         self._reading[number] = upload
         if not self._work.is_set():
@@ -59,13 +48,13 @@ class Uploads:
         return number
 
     def unwatch(self, number: int) -> None:
-        """For Upload: it was read."""
+        """Stop watching an upload."""
         self._reading.pop(number, None)
 
     def _run(self) -> None:
         while True:
             self._work.wait()
-            # Most bodies are there at once: they come and go between two looks, and wake nobody.
+            # Most bodies arrive at once: they are read between two checks, and wake nothing.
             time.sleep(_CHECK_S)
             now = time.monotonic()
             for upload in list(self._reading.values()):
@@ -73,32 +62,37 @@ class Uploads:
                     upload.end()
             if not self._reading:
                 self._work.clear()
-                # One may have begun just before that.
+                # One may have started just before that.
                 if self._reading:
                     self._work.set()
 
 
 class Upload:
-    """One body on its way.
+    """A body that is being received.
 
     Attributes:
         until: when it must have arrived, in monotonic seconds.
-        late: whether it took longer.
-        seconds: how long was waited for it so far.
+        late: whether it did not.
+        seconds: time spent waiting for it so far.
     """
 
-    def __init__(
-        self, uploads: Uploads, connection: socket.socket | None, afterwards: float
-    ) -> None:
+    def __init__(self, uploads: Uploads, connection: socket.socket | None, timeout: float) -> None:
+        """Start the time of an upload.
+
+        Args:
+            uploads: ends it.
+            connection: of the client; None if the whole body is in memory.
+            timeout: of the connection while no body is read, in seconds.
+        """
         self._uploads = uploads
         self._connection = connection
-        self._afterwards = afterwards
+        self._timeout = timeout
         self.until = time.monotonic() + uploads.seconds
         self.late = False
         self.seconds = 0.0
 
-    def read(self, stream: Readable, size: int) -> bytes:
-        """Up to `size` bytes of the body; fewer at its end, or when it is late.
+    def read(self, stream: _Stream, size: int) -> bytes:
+        """Up to `size` bytes of the body; fewer at its end, or if it is late.
 
         Raises:
             OSError: the connection is broken.
@@ -106,7 +100,7 @@ class Upload:
         if self._connection is None:
             return stream.read(size)
         began = time.monotonic()
-        # A client that sends nothing at all is also noticed where end() wakes up nobody.
+        # Ends the wait for a client that sends nothing at all.
         self._connection.settimeout(max(0.001, self.until - began))
         number = self._uploads.watch(self)
         try:
@@ -116,12 +110,12 @@ class Upload:
             return b""
         finally:
             self._uploads.unwatch(number)
-            self._connection.settimeout(self._afterwards)
+            self._connection.settimeout(self._timeout)
             self.seconds += time.monotonic() - began
 
     def end(self) -> None:
-        """Listen no longer to the client: who reads sees an end. For Uploads."""
+        """Make the read see the end of the stream."""
         self.late = True
         if self._connection is not None:
-            with contextlib.suppress(OSError):  # it is closed
+            with contextlib.suppress(OSError):  # already closed
                 self._connection.shutdown(socket.SHUT_RD)

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from rockstar_serving.gateway.access import trusted_addresses
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.entry import trusted_addresses
 
 
 @pytest.mark.parametrize(

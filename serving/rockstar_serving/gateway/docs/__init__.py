@@ -2,8 +2,8 @@
 
 from flask import Blueprint
 
+from rockstar_serving.gateway.access import PAGE_HEADERS
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.browsers import PAGE_HEADERS
 from rockstar_serving.gateway.docs.routes import openapi, page, swagger_ui
 
 _blueprint = Blueprint(
