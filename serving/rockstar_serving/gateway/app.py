@@ -195,9 +195,7 @@ def _gateway(
         served,
         aliases=tuple(files.routes.aliases),
         backend=Routed(Timed(guarded), guarded, router, shadows),
-        predictor=GatewayPredictor(
-            *(direct, behind, router, shadows, observer), config.preparing
-        ),
+        predictor=GatewayPredictor(*(direct, behind, router, shadows, observer), config.preparing),
         observer=observer,
         stopping=stopping,
         outages=RateLimitedLogger(log),
