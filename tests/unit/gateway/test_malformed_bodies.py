@@ -204,13 +204,13 @@ TENSORS = {
 }  # fmt: skip
 
 
-# In TensorFlow Serving's words; clients know them.
+# In the form of TensorFlow Serving's errors, which clients know.
 ROWS = {
     "empty body": ({"data": b""}, 400, "JSON Parse error: The document is empty"),
     "malformed JSON": ({"data": b"{"}, 400, "JSON Parse error: "),
-    "JSON in no known encoding": ({"data": b"\xff\xfe\xfa"}, 400, "JSON Parse error: Invalid value."),
+    "JSON in no known encoding": ({"data": b"\xff\xfe\xfa"}, 400, "JSON Parse error: "),
     "JSON too deep": ({"data": b"[" * 100_000}, 400, "JSON Parse error: Nested too deeply"),
-    "a number of 5,000 digits": ({"data": b'{"instances": [' + b"1" * 5000 + b"]}"}, 400, "Number too big"),
+    "a number of 5,000 digits": ({"data": b'{"instances": [' + b"1" * 5000 + b"]}"}, 400, "too large for a double"),
     "JSON list": ({"data": "[1]"}, 400, "Is not object"),
     "no examples": ({"data": "{}"}, 400, "key"),
     "a signature that is no text": ({"json": {"signature_name": 5, "instances": [1]}}, 400, "must be a string value"),
