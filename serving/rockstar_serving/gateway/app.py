@@ -33,6 +33,12 @@ from rockstar_serving.gateway.access import add_cors_headers, require_key, trust
 from rockstar_serving.gateway.admission import ARRIVED, VERDICT, Admission
 from rockstar_serving.gateway.api import Api, api_of, register
 from rockstar_serving.gateway.api_keys import Keys
+from rockstar_serving.gateway.backends import (
+    CircuitBreaker,
+    LazyBackend,
+    RoutedBackend,
+    TimedBackend,
+)
 from rockstar_serving.gateway.batching import Batching
 from rockstar_serving.gateway.context import (
     TIMEOUT_HEADER,
@@ -55,11 +61,6 @@ from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files
 from rockstar_serving.gateway.shadowing import Shadows
 from rockstar_serving.gateway.state import Gateway, ServedModels
 from rockstar_serving.gateway.uploads import Uploads
-from rockstar_serving.gateway.upstream.circuit import Circuit
-from rockstar_serving.gateway.upstream.late import Late
-from rockstar_serving.gateway.upstream.reported import Reported
-from rockstar_serving.gateway.upstream.routed import Routed
-from rockstar_serving.gateway.upstream.timed import Timed
 from tfs_api.rest_routes import path_of
 from tfs_api.status import Code
 
@@ -159,7 +160,7 @@ def _connect(config: GatewayConfig, served: ServedModels) -> Backend:
     # LiteRT need not be installed with other gateways.
     from rockstar_serving.gateway.in_process import InProcess
 
-    return InProcess(Late(connect), Path(config.models_config), _max_calls(config), served)
+    return InProcess(LazyBackend(connect), Path(config.models_config), _max_calls(config), served)
 
 
 def _max_calls(config: GatewayConfig) -> int:
@@ -184,17 +185,17 @@ def _gateway(
 
     # A call has less time than its request.
     enough = min(1.0, config.request_timeout / 2)
-    guarded = Circuit(Reported(backend, observer), observer, enough)
+    guarded = CircuitBreaker(backend, observer, enough)
     shared = Batching(guarded, max_batch, _max_calls(config), observer)
     router, shadows = Router(files.routes), Shadows(observer)
-    direct, behind = Predictor(Timed(shared)), Predictor(guarded)
+    direct, behind = Predictor(TimedBackend(shared)), Predictor(guarded)
     served.on_removal(direct.forget)
     served.on_removal(behind.forget)
     return Gateway(
         config,
         served,
         aliases=tuple(files.routes.aliases),
-        backend=Routed(Timed(guarded), guarded, router, shadows),
+        backend=RoutedBackend(TimedBackend(guarded), guarded, router, shadows),
         predictor=GatewayPredictor(*(direct, behind, router, shadows, observer), config.preparing),
         observer=observer,
         stopping=stopping,

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from rockstar_client.backend import Backend, TensorResponse
 from rockstar_client.errors import CallError, DeadlineExceededError, call_error
+from rockstar_serving.gateway.backends import BackendWrapper
 from rockstar_serving.gateway.observers import Observer
-from rockstar_serving.gateway.upstream.wrapped import Wrapped
 from tfs_api.signature import DEFAULT_SIGNATURE
 from tfs_api.status import Code
 
@@ -118,7 +118,7 @@ class BatchQueue:
         return leader
 
 
-class Batching(Wrapped):
+class Batching(BackendWrapper):
     """A backend whose Predict calls are shared; thread-safe.
 
     For signatures that treat each row by itself, such as those that a contract describes.

@@ -13,8 +13,8 @@ from rockstar_client.backend import Backend, TensorResponse
 from rockstar_client.errors import InvalidRequestError, call_error
 from rockstar_client.tfserving_calls import CONTRACT_QUERY, contract_in
 from rockstar_contract.contract import CONTRACT_SIGNATURE, Contract
+from rockstar_serving.gateway.backends import BackendWrapper
 from rockstar_serving.gateway.state import ServedModels
-from rockstar_serving.gateway.upstream.wrapped import Wrapped
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.engines.engine import Engine, ServableId, UnsupportedModelError
 from rockstar_serving.model_server.engines.litert import MODEL_FILE, RUNTIME
@@ -34,7 +34,7 @@ CONFIG_POLL_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class InProcess(Wrapped):
+class InProcess(BackendWrapper):
     """A backend that runs the LiteRT files of models here; all else it leaves to a model server.
 
     What is not here, or has no LiteRT file, the model server answers, or says why it does not.

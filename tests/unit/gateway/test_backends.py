@@ -3,9 +3,10 @@ import threading
 import pytest
 
 from rockstar_client.errors import DeadlineExceededError, NotFoundError, UnavailableError
+from rockstar_serving.gateway import backends
+from rockstar_serving.gateway.backends import FAILURES, CircuitBreaker, LazyBackend
 from rockstar_serving.gateway.observers import Observer
-from rockstar_serving.gateway.upstream import circuit
-from rockstar_serving.gateway.upstream.circuit import FAILURES, Circuit
+from tests.unit.gateway.conftest import FakeServer
 from tests.waiting import until
 from tfs_api.status import Code
 
@@ -47,7 +48,7 @@ def notes():
 
 @pytest.fixture
 def backend(server, notes):
-    return Circuit(server, notes, enough=1.0)
+    return CircuitBreaker(server, notes, enough=1.0)
 
 
 def ask(backend, times=1, failure=None, model="toy", timeout=10.0) -> None:
@@ -79,10 +80,10 @@ def test_other_models_are(backend, server):
 
 
 def test_one_call_at_a_time_tries_again_and_its_answer_ends_it(backend, server, monkeypatch):
-    monkeypatch.setattr(circuit, "PAUSE_S", 0.0)
+    monkeypatch.setattr(backends, "PAUSE_S", 0.0)
     silence(backend, server)
     ask(backend, 1, DeadlineExceededError)
-    monkeypatch.setattr(circuit, "PAUSE_S", 60.0)
+    monkeypatch.setattr(backends, "PAUSE_S", 60.0)
     server.failure = None
     server.proceed.clear()
     trial = threading.Thread(target=ask, args=(backend,))
@@ -105,3 +106,23 @@ def test_an_answer_of_any_kind_shows_that_it_is_there(backend, server):
 def test_callers_in_a_hurry_prove_nothing(backend, server):
     server.failure = LATE
     ask(backend, 3 * FAILURES, DeadlineExceededError, timeout=0.01)
+
+
+def test_a_lazy_backend_connects_with_the_first_call_and_once():
+    made: list[FakeServer] = []
+
+    def connect() -> FakeServer:
+        made.append(FakeServer())
+        return made[-1]
+
+    late = LazyBackend(connect)
+    assert not made
+    assert late.contract("toy") == late.contract("toy")
+    assert len(made) == 1
+    late.close()
+
+
+def test_a_lazy_backend_does_not_connect_to_be_closed():
+    made: list[FakeServer] = []
+    LazyBackend(lambda: made.append(FakeServer()) or made[-1]).close()
+    assert not made

@@ -1,1 +1,0 @@
-"""Between the gateway and the model server: what happens to calls on their way, layer by layer."""
