@@ -10,7 +10,7 @@ DEV = .[train,dev,docs,otel]
 install = bash -o pipefail -c "$(BIN)/pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt --editable '$(1)' | awk -v tty=$$([ -t 1 ] && echo 1) -f .ci/pip-progress.awk"
 REVISION = $(shell git rev-parse --short HEAD)
 
-help:  ## what can be made
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/train.stamp: pyproject.toml constraints.txt
@@ -25,7 +25,7 @@ help:  ## what can be made
 	@$(call install,$(DEV))
 	@touch $@
 
-demo: .venv/train.stamp  ## train three models on real digits, serve them, ask them (ONCE=1: then stop)
+demo: .venv/train.stamp  ## train three models on real digits and serve them (ONCE=1: compare, then stop)
 	@$(BIN)/python examples/demo.py --workdir demo $(if $(ONCE),--once) $(ARGS)
 
 test: .venv/dev.stamp  ## run the tests
@@ -65,7 +65,7 @@ check: .venv/dev.stamp  ## format, lint, types, workflows, generated code
 	@$(BIN)/python -m grpc_tools.protoc -I contract --python_out=build/generated --pyi_out=build/generated $(MESSAGES)/*.proto
 	@for f in build/generated/tfs_api/messages/*; do cmp $$f $(MESSAGES)/$$(basename $$f) || { echo "Generated code is stale: make generate"; exit 1; }; done
 
-format: .venv/dev.stamp  ## format the code and mend what the linter can
+format: .venv/dev.stamp  ## format the code and fix lint errors
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -75,7 +75,7 @@ generate: .venv/dev.stamp  ## regenerate the message classes from their .proto f
 lock:  ## pin every dependency again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml --output-file constraints.txt
 
-clean:  ## remove what was made here
+clean:  ## remove everything that make created
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: help demo test versions bench cluster-test tfserving-diff images images-test docs docs-links check format generate lock clean

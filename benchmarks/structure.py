@@ -221,11 +221,13 @@ def model_server(models: Path, name: str) -> Iterator[ModelServer]:
         yield server
 
 
-def grpc_prediction(port: int | None, name: str) -> Callable[[], None]:
+def grpc_prediction(
+    port: int | None, name: str, shape: tuple[int, ...] = SHAPE
+) -> Callable[[], None]:
     """A call of Predict with one image of zeros."""
     request = PREDICT.request()
     request.model_spec.name = name
-    request.inputs["image"].CopyFrom(to_proto(np.zeros(SHAPE, np.float32)))
+    request.inputs["image"].CopyFrom(to_proto(np.zeros(shape, np.float32)))
     channel = grpc.insecure_channel(f"127.0.0.1:{port}")
     call: Any = channel.unary_unary(PREDICT.path)
     content = request.SerializeToString()

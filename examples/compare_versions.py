@@ -1,11 +1,10 @@
-"""Before a version takes over: which images it sees in another way than the one it replaces.
+"""Compare two versions before a rollout: list the images for which their labels differ.
 
     python examples/compare_versions.py --model cnn --old 1 --new 2 scans/*.png
 
-asks a model server over gRPC, the embedded one or TensorFlow Serving, not the gateway. Both
-versions must be loaded: `rockstar promote cnn 1 --label stable` before `rockstar serve` keeps
-version 1 beside the newest one. The exit status is 1 if fewer than --agreement of the answers are
-the same.
+Calls a model server over gRPC, the embedded one or TensorFlow Serving. Both versions must be
+loaded: after `rockstar promote cnn 1 --label stable`, `rockstar serve` keeps version 1 loaded next
+to the newest one. Exits with status 1 if the share of equal labels is below --agreement.
 """
 
 import sys
@@ -28,7 +27,7 @@ BATCH = 64
 def main(
     images: tuple[Path, ...], model: str, old: int, new: int, server: str, agreement: float
 ) -> None:
-    """Ask two versions about the same IMAGES."""
+    """Predict IMAGES with two versions of a model."""
     same = 0
     with GrpcClient(server) as client:
         for start in range(0, len(images), BATCH):
@@ -45,7 +44,7 @@ def main(
                     now = f"{after.label or 'not sure'} ({after.score:.3f})"
                     click.echo(f"{image}: {was} becomes {now}")
     share = same / len(images)
-    click.echo(f"{same} of {len(images)} answers are the same ({share:.2%})")
+    click.echo(f"{same} of {len(images)} labels are the same ({share:.2%})")
     sys.exit(share < agreement)
 
 

@@ -1,7 +1,7 @@
-"""The main job from end to end, on real handwriting: train three models, serve them, ask them.
+"""Train three models on handwritten digits, serve them, and compare predictions with training.
 
-The held-out images go through HTTP as PNG files, some also through gRPC; what the service answers
-is compared with what training measured, image by image. Then the service goes on, to be tried.
+Sends the held-out images to the service as PNG files over HTTP, and some over gRPC, and compares
+each predicted label with the one in the training record. Then keeps the service running.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ LOG = "serve.log"
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The held-out images of a run as PNG files, and what training said of them."""
+    """The held-out images of a run as PNG files, with their labels and training's predictions."""
 
     images: list[bytes]
     labels: list[str]
@@ -46,7 +46,7 @@ class HeldOut:
 
     @property
     def accuracy(self) -> float:
-        """Share of the images that training saw predicted right."""
+        """Accuracy that training measured on these images, 0 to 1."""
         return float(np.mean(np.array(self.labels) == np.array(self.predicted)))
 
 
@@ -57,15 +57,15 @@ class HeldOut:
 @click.option("--grpc-port", default=8500, type=click.IntRange(0, 65535))
 @click.option("--rest-port", default=8501, type=click.IntRange(0, 65535))
 def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -> None:
-    """Train, serve, ask."""
+    """Train three models, serve them and compare predictions."""
     options = ServeOptions(
         workdir / "models", CLASSIFIERS, port=port, grpc_port=grpc_port, rest_port=rest_port
     )
-    # The service runs on this machine: it is reached directly, whatever proxy the network needs.
+    # The service runs on this machine: connect without the network's proxy.
     past = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     os.environ["no_proxy"] = f"{past},{options.host}".lstrip(",")
     try:
-        # Before minutes of training, not after.
+        # Fail before minutes of training, not after.
         require_free_ports(options)
     except ServeError as error:
         raise click.ClickException(f"{error} (make demo ARGS='--port 8090 …')") from error
@@ -74,12 +74,14 @@ def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -
             train(model, workdir)
         with service(options, workdir / LOG) as (addresses, process):
             if not ask(addresses, workdir):
-                raise click.ClickException("the service does not answer as training did")
+                raise click.ClickException(
+                    "the predictions of the service differ from those of training"
+                )
             show_reports(workdir)
             if not once:
                 invite(addresses, workdir)
                 process.wait()
-                raise click.ClickException(f"the service ended by itself; see {workdir / LOG}")
+                raise click.ClickException(f"the service exited; see {workdir / LOG}")
     except KeyboardInterrupt:
         click.echo("\nStopped.")
         sys.exit(130)
@@ -89,7 +91,7 @@ def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -
 def service(
     options: ServeOptions, log: Path
 ) -> Iterator[tuple[Addresses, "subprocess.Popen[str]"]]:
-    """`rockstar serve` as a user would start it, its log in a file; stopped at the end."""
+    """Run `rockstar serve`, with its log in a file."""
     command = (
         *("rockstar_cli", "serve", "--json", "--models", str(options.models)),
         *("--port", str(options.port), "--grpc-port", str(options.grpc_port)),
@@ -115,7 +117,7 @@ def service(
 
 
 def train(model: str, workdir: Path) -> None:
-    """Train a model as a user would, unless an earlier demo did."""
+    """Run `rockstar train`, unless an earlier demo trained the model."""
     heading(f"rockstar train {model} --data digits --workdir {workdir}")
     if (workdir / "models" / model / "1").is_dir():
         click.echo(f"Trained before; rm -r {workdir} starts over.")
@@ -127,7 +129,7 @@ def train(model: str, workdir: Path) -> None:
 
 
 def ask(addresses: Addresses, workdir: Path) -> bool:
-    """Send the held-out images and compare; whether all answers are those of training."""
+    """Send the held-out images; return whether all labels equal those of training."""
     heading("The held-out images as PNG files through the service")
     click.echo(f"{'model':<10}{'images':>8}{'at training':>13}{'over HTTP':>12}   same answers")
     same = True
@@ -151,7 +153,7 @@ def ask(addresses: Addresses, workdir: Path) -> bool:
 
 
 def read_held_out(run: Path) -> HeldOut:
-    """The held-out images of a training run, from its record and the data set."""
+    """Read the held-out images of a training run, from its record and the data set."""
     data = load(json.loads((run / "config.json").read_text())["data"])
     with (run / "test_predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -160,19 +162,19 @@ def read_held_out(run: Path) -> HeldOut:
 
 
 def in_batches(client: HttpClient, model: str, images: list[bytes]) -> Iterator[str]:
-    """The label of each image, asked for in several requests."""
+    """Predict the label of each image, in several requests."""
     for start in range(0, len(images), BATCH):
         yield from labels(client.predict(model, images[start : start + BATCH]))
 
 
 def labels(answer: Answer) -> list[str]:
-    """The likeliest labels, also where the model is not sure."""
+    """The most likely label of each image, even if the model is not sure."""
     return [prediction.top[0].label for prediction in answer.predictions]
 
 
 def draw(answer: Answer, held_out: HeldOut) -> None:
-    """Show images in the terminal, each with its answer."""
-    heading(f"Some answers of {answer.model} version {answer.version}")
+    """Print images with their predictions."""
+    heading(f"Some predictions of {answer.model} version {answer.version}")
     pictures = [sketch(np.asarray(Image.open(io.BytesIO(i)))) for i in held_out.images[:DRAWN]]
     for lines in zip(*pictures, strict=True):
         click.echo("   ".join(lines))
@@ -181,20 +183,20 @@ def draw(answer: Answer, held_out: HeldOut) -> None:
 
 
 def sketch(pixels: NDArray[np.uint8]) -> list[str]:
-    """A grey image in characters, two for each pixel, so that it is about as wide as high."""
+    """Draw a gray image with characters, two per pixel, which makes pixels square."""
     shades = pixels.astype(int) * (len(SHADES) - 1) // 255
     return ["".join(SHADES[shade] * 2 for shade in row) for row in shades]
 
 
 def save_samples(held_out: HeldOut, folder: Path) -> None:
-    """One PNG file for each label, to try the service with."""
+    """Save one PNG file per label, to try the service with."""
     folder.mkdir(parents=True, exist_ok=True)
     for label in sorted(set(held_out.labels)):
         (folder / f"{label}.png").write_bytes(held_out.images[held_out.labels.index(label)])
 
 
 def show_reports(workdir: Path) -> None:
-    """Say where the training reports are."""
+    """Print the URLs of the training reports."""
     heading("Training reports, for a browser")
     for model in CLASSIFIERS:
         for report in sorted((workdir / "runs").glob(f"{model}-*/report.html")):
@@ -202,7 +204,7 @@ def show_reports(workdir: Path) -> None:
 
 
 def invite(addresses: Addresses, workdir: Path) -> None:
-    """Say what to try."""
+    """Print commands and pages to try."""
     url, sample = addresses.http, workdir / "samples" / "7.png"
     heading("Try it in another terminal")
     click.echo(f"curl -F image=@{sample} {url}/predict/cnn")
@@ -218,14 +220,14 @@ def invite(addresses: Addresses, workdir: Path) -> None:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file of grey pixels."""
+    """Encode gray pixels as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def heading(text: str) -> None:
-    """Set a new part off."""
+    """Print a heading."""
     click.echo(f"\n== {text}")
 
 

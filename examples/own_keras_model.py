@@ -1,10 +1,10 @@
-"""Serve a Keras model of your own: write its contract, export it, and everything else works.
+"""Train a Keras model of your own and export it with a contract, to serve it.
 
     python examples/own_keras_model.py letters mine     # letters/a/1.png, letters/b/1.png, …
     rockstar serve --models mine/models
 
-The network, its training and the data are yours. What callers send is prepared by the steps in the
-contract, so the model must be trained on images that went through the same ones.
+The contract contains the preprocessing steps for images that clients send, so the model must be
+trained on images that went through the same steps.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ SPEC = ImageInput(
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("workdir", type=click.Path(file_okay=False, path_type=Path))
 def main(folder: Path, workdir: Path) -> None:
-    """Train on the PNG files in the folders of FOLDER; export to WORKDIR/models."""
+    """Train on the PNG files in the subfolders of FOLDER; export to WORKDIR/models."""
     paths = np.random.default_rng(0).permutation(sorted(folder.glob("*/*.png")))
     files = [path.read_bytes() for path in paths]
     labels = tuple(sorted({path.parent.name for path in paths}))
@@ -62,10 +62,12 @@ def main(folder: Path, workdir: Path) -> None:
         producer="me",
     )
     golden = GoldenSamples(tuple(files[:32]), x[:32])
-    # The variables themselves, not the Keras model: see export.
+    # The variables, not the Keras model: see export.
     variables = [weight.value for weight in model.weights]
     published = export(model, variables, contract, golden, workdir / "models")
-    click.echo(f"{published.folder}: {accuracy:.3f} of the held-out images are right")
+    click.echo(
+        f"{published.folder}: {accuracy:.3f} of the held-out images are classified correctly"
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Sort images into folders by what a model says of them; what it is not sure of is for a person.
+"""Sort images into folders by label, with a folder for images to be checked by a person.
 
     python examples/sort_images.py --model cnn demo/samples sorted
 
-asks the gateway of `make demo` or `rockstar serve` and copies 7.png to sorted/7/7.png, or to
-sorted/unsure/ where the likeliest label has a score below --threshold.
+Calls the gateway of `make demo` or `rockstar serve`, and copies 7.png to sorted/7/7.png, or to
+sorted/unsure/ if the most likely label has a score below --threshold.
 """
 
 import shutil
@@ -35,7 +35,7 @@ def main(
             try:
                 best = client.predict(model, image).predictions[0]
             except InvalidRequestError as error:
-                click.echo(f"{image} is left out: {error}", err=True)
+                click.echo(f"{image} skipped: {error}", err=True)
                 continue
             except CallError as error:
                 raise click.ClickException(f"{image}: {error}") from error

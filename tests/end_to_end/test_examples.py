@@ -56,7 +56,7 @@ def test_images_are_sorted(start_service, trained_models, tmp_path):
     for index in range(20):
         label = labels[index] if scores[index] >= threshold else "unsure"
         assert (tmp_path / "sorted" / label / f"{index}.png").exists(), index
-    assert "broken.png is left out: " in done.stderr
+    assert "broken.png skipped: " in done.stderr
     assert "     4 unsure\n" in done.stdout
 
 
@@ -83,7 +83,7 @@ def test_versions_are_compared(trained_models, tmp_path):
     assert [line.split(":")[0] for line in lines] == [str(images[index]) for index in differ]
     assert f"{before[differ[0]]} (" in lines[0]
     assert f"becomes {after[differ[0]]} (" in lines[0]
-    assert last.startswith(f"{100 - len(differ)} of 100 answers are the same")
+    assert last.startswith(f"{100 - len(differ)} of 100 labels are the same")
     assert same.returncode == 0
 
 

@@ -1,5 +1,7 @@
 """README, the pages of docs/ and other Markdown files: links, paths and commands exist."""
 
+import ast
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -66,6 +68,15 @@ def test_named_modules_exist(page):
         if package in PACKAGES:
             path = PACKAGES[package].joinpath(*name.split("."))
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), name
+
+
+@each_page
+def test_python_imports_exist(page):
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("rockstar_"):
+                module = importlib.import_module(str(node.module))
+                assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
 
 
 @each_page
