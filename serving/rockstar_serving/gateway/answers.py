@@ -99,18 +99,40 @@ def postprocess(
 
 
 def as_json(
-    model: str, version: int, items: Sequence[Item], adjusted: Mapping[int, Adjustments]
+    model: str,
+    predicted: Predicted,
+    items: Sequence[Item],
+    adjusted: Mapping[int, Adjustments],
+    *,
+    full: bool,
 ) -> bytes:
     """Write `{"model", "version", "predictions": [item, …]}`.
 
     Args:
         model: name.
-        version: the version that answered.
+        predicted: the model's answer.
         items: one per example.
         adjusted: adjustments of rows by position. Items get the members "imputed" and "other", the
             document gets "ignored".
+        full: add the task; for a classification, the labels in the model's order and their
+            probabilities in each item; for tensors, their dtypes.
     """
-    document: dict[str, Any] = {"model": model, "version": version, "predictions": items}
+    contract = predicted.contract
+    document: dict[str, Any] = {"model": model, "version": contract.version, "predictions": items}
+    if full:
+        document["task"] = contract.task
+        if contract.task == "classification":
+            document["labels"] = contract.labels
+            rows = iter(predicted.outputs.tolist())
+            items = [
+                item
+                if isinstance(item, Failed)
+                else msgspec.to_builtins(item) | {"probabilities": next(rows)}
+                for item in items
+            ]
+        elif contract.task == "tensors":
+            document["dtypes"] = {output.name: output.dtype for output in contract.outputs}
+        document["predictions"] = items
     if adjusted:
         document["predictions"] = [
             _with_adjustments(item, adjusted.get(index)) for index, item in enumerate(items)

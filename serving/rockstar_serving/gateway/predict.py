@@ -52,13 +52,14 @@ def predict(model: str) -> Response:
         threshold: lowest score of a label.
         partial: if true, invalid examples get errors beside the predictions of the valid ones.
         strict: if true, rows must have exactly the model's columns.
+        full: if true, JSON has the probability of every label in the model's order.
 
     `Accept` picks JSON, CSV or .npy.
     """
-    given = arguments("version", "label", "top", "threshold", "partial", "strict")
+    given = arguments("version", "label", "top", "threshold", "partial", "strict", "full")
     version, label = version_or_label(given)
     top, threshold = _positive(given, "top"), _share(given, "threshold")
-    partial, strict = _flag(given, "partial"), _flag(given, "strict")
+    partial, strict, full = (_flag(given, name) for name in ("partial", "strict", "full"))
     accept = request.headers.get("Accept")
     accepted = accepted_type(accept)
     # A CSV table has columns for each listed label: only the best one by default.
@@ -86,7 +87,8 @@ def predict(model: str) -> Response:
         if accepted == CSV:
             table = as_csv(contract, items, top, batch.adjusted)
             return Response(table, headers=headers, mimetype=CSV)
-        return Response(as_json(model, contract.version, items, batch.adjusted), mimetype=JSON)
+        document = as_json(model, predicted, items, batch.adjusted, full=full)
+        return Response(document, mimetype=JSON)
 
 
 class Batch:

@@ -194,6 +194,19 @@ def test_npy(http):
     np.testing.assert_allclose(array[0].sum(), 1, rtol=1e-5)
 
 
+def test_full_json_has_every_probability_in_the_models_order(http):
+    document = instances(
+        http, [ARRAY.tolist(), 5, ARRAY.tolist()], "?partial=true&full=true&top=1"
+    ).get_json()
+    assert document["task"] == "classification"
+    assert document["labels"] == list(LABELS)
+    first, bad, _ = document["predictions"]
+    assert list(bad) == ["error"]
+    assert len(first["top"]) == 1
+    assert first["probabilities"][LABELS.index(first["label"])] == first["score"]
+    np.testing.assert_allclose(sum(first["probabilities"]), 1, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "accept", ["*/*", "", "image/png", "application/json;q=0.9,text/csv;q=0.5"]
 )

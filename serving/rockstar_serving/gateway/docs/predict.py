@@ -99,6 +99,12 @@ def _arguments() -> list[Json]:
             "not take, instead of imputing and ignoring them.",
             {"type": "boolean"},
         ),
+        query(
+            "full",
+            "Add to JSON the task and, of a classification, the labels in the model's order with "
+            "the probability of each; of tensors, their dtypes.",
+            {"type": "boolean"},
+        ),
     ]
 
 
@@ -142,6 +148,7 @@ _ADJUSTMENTS: Json = {
         "description": "Of a row: columns with a category that training did not see.",
     },
 }
+_PROBABILITIES = array(_NUMBER) | {"description": "Of each label, in the model's order."}
 _SCHEMAS = bodies.SCHEMAS | {
     "Predictions": obj(
         {
@@ -156,8 +163,11 @@ _SCHEMAS = bodies.SCHEMAS | {
                 }
             ),
             "ignored": array(_TEXT) | {"description": "Columns that the model does not take."},
+            "task": {"enum": ["classification", "regression", "tensors"]},
+            "labels": array(_TEXT) | {"description": "In the model's order."},
+            "dtypes": {"type": "object", "additionalProperties": _TEXT},
         },
-        ["ignored"],
+        ["ignored", "task", "labels", "dtypes"],
     ),
     "Outputs": {
         "type": "object",
@@ -165,8 +175,14 @@ _SCHEMAS = bodies.SCHEMAS | {
     },
     "Score": obj({"label": _TEXT, "score": _SCORE}),
     "Prediction": obj(
-        {"label": _TEXT, "score": _SCORE, "top": array(schema("Score")), **_ADJUSTMENTS},
-        [*_ADJUSTMENTS],
+        {
+            "label": _TEXT,
+            "score": _SCORE,
+            "top": array(schema("Score")),
+            "probabilities": _PROBABILITIES,
+            **_ADJUSTMENTS,
+        },
+        ["probabilities", *_ADJUSTMENTS],
     )
     | {"description": "The likeliest label, and the likeliest in order."},
     "Unsure": obj(
@@ -175,9 +191,10 @@ _SCHEMAS = bodies.SCHEMAS | {
             "score": _SCORE,
             "reason": _TEXT,
             "top": array(schema("Score")),
+            "probabilities": _PROBABILITIES,
             **_ADJUSTMENTS,
         },
-        [*_ADJUSTMENTS],
+        ["probabilities", *_ADJUSTMENTS],
     )
     | {"description": "No label, because none reaches the threshold."},
     "Value": obj({"value": _NUMBER, **_ADJUSTMENTS}, [*_ADJUSTMENTS])
