@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rockstar_client.answer import Answer, Prediction
     from rockstar_client.async_grpc import AsyncGrpcClient
     from rockstar_client.async_http import AsyncHttpClient
-    from rockstar_client.described import ModelInfo, ModelMetadata, ModelVersion
+    from rockstar_client.endpoint import Tls
     from rockstar_client.errors import (
         CallError,
         DeadlineExceededError,
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     )
     from rockstar_client.grpc import GrpcClient
     from rockstar_client.http import HttpClient
+    from rockstar_client.model_info import ModelInfo, ModelMetadata, ModelVersion
     from rockstar_client.retry import RetryPolicy
-    from rockstar_client.tls import Tls
     from rockstar_contract.labels import Score, Value
 
 # Where each lies: only what is used is imported, for a client of HTTP no gRPC.
@@ -35,16 +35,16 @@ _MODULES = {
     "GrpcClient": "rockstar_client.grpc",
     "HttpClient": "rockstar_client.http",
     "InvalidRequestError": "rockstar_client.errors",
-    "ModelInfo": "rockstar_client.described",
-    "ModelMetadata": "rockstar_client.described",
-    "ModelVersion": "rockstar_client.described",
+    "ModelInfo": "rockstar_client.model_info",
+    "ModelMetadata": "rockstar_client.model_info",
+    "ModelVersion": "rockstar_client.model_info",
     "NotFoundError": "rockstar_client.errors",
     "OverloadedError": "rockstar_client.errors",
     "Prediction": "rockstar_client.answer",
     "RetryPolicy": "rockstar_client.retry",
     "Score": "rockstar_contract.labels",
     "ServerError": "rockstar_client.errors",
-    "Tls": "rockstar_client.tls",
+    "Tls": "rockstar_client.endpoint",
     "UnavailableError": "rockstar_client.errors",
     "Value": "rockstar_contract.labels",
 }

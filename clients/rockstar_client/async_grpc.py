@@ -5,17 +5,16 @@ from functools import partial
 from typing import TypeVar
 
 from rockstar_client.answer import Answer
-from rockstar_client.arguments import fixed_headers
-from rockstar_client.async_steps import run_async
 from rockstar_client.async_tfserving import AsyncTFServingClient
 from rockstar_client.channel import ChannelOptions
 from rockstar_client.connection import AsyncConnection
 from rockstar_client.deadline import DEFAULT_TIMEOUT_S, Deadline
-from rockstar_client.described import ModelInfo, ModelMetadata
+from rockstar_client.endpoint import Tls, fixed_headers
 from rockstar_client.examples import Inputs
 from rockstar_client.model_api import ModelApi, Steps
+from rockstar_client.model_info import ModelInfo, ModelMetadata
 from rockstar_client.retry import DEFAULT_RETRY, RetryPolicy
-from rockstar_client.tls import Tls
+from rockstar_client.sans_io import run_async
 
 Result = TypeVar("Result")
 

@@ -11,20 +11,18 @@ from tenacity import AsyncRetrying
 from urllib3.util import Url
 from yarl import URL
 
+from rockstar_client import gateway_api
 from rockstar_client.answer import Answer
-from rockstar_client.arguments import Endpoint, fixed_headers
-from rockstar_client.async_steps import run_async
 from rockstar_client.connection import AsyncConnection
 from rockstar_client.deadline import DEFAULT_TIMEOUT_S, Deadline
-from rockstar_client.described import ModelInfo, ModelMetadata
+from rockstar_client.endpoint import Endpoint, Tls, fixed_headers
 from rockstar_client.examples import Inputs
-from rockstar_client.gateway_api import GatewayApi, Steps
-from rockstar_client.gateway_messages import TIMEOUT_HEADER, Request, Response, require_ok
+from rockstar_client.gateway_api import TIMEOUT_HEADER, Request, Response, Steps, require_ok
 from rockstar_client.loops import PerLoop
+from rockstar_client.model_info import ModelInfo, ModelMetadata
 from rockstar_client.proxy import SOCKS, no_socks
-from rockstar_client.retry import DEFAULT_RETRY, NEVER_AGAIN, RetryPolicy
-from rockstar_client.tls import Tls
-from rockstar_client.trying import trying
+from rockstar_client.retry import DEFAULT_RETRY, NEVER_AGAIN, RetryPolicy, retry_arguments
+from rockstar_client.sans_io import run_async
 
 # Connections at a time; requests beyond wait for one.
 _CONNECTIONS = 100
@@ -51,7 +49,6 @@ class AsyncHttpClient(AsyncConnection):
         self._endpoint = Endpoint.of(url, tls)
         self._headers = fixed_headers(api_key, headers)
         self._retry = retry
-        self._api = GatewayApi()
         self._session = PerLoop(self._connect, methodcaller("close"))
         self._failures: tuple[type[Exception], ...] = (aiohttp.ClientError,)
         tls, proxy = self._endpoint.tls, self._endpoint.proxy
@@ -73,12 +70,13 @@ class AsyncHttpClient(AsyncConnection):
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> Answer:
         """Predict one or several inputs; see `HttpClient.predict`."""
-        steps = self._api.predict(model, inputs, version, label, top, strict)
-        return await self._run(steps, timeout)
+        return await self._run(
+            gateway_api.predict(model, inputs, version, label, top, strict), timeout
+        )
 
     async def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
         """The models that the gateway serves."""
-        return await self._run(self._api.models(), timeout)
+        return await self._run(gateway_api.models(), timeout)
 
     async def metadata(
         self,
@@ -89,11 +87,11 @@ class AsyncHttpClient(AsyncConnection):
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> ModelMetadata:
         """The signatures and the contract of a version."""
-        return await self._run(self._api.metadata(model, version, label), timeout)
+        return await self._run(gateway_api.metadata(model, version, label), timeout)
 
     async def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
         """Whether every model answers; False also where the gateway cannot be reached."""
-        return await self._run(self._api.ready(), timeout)
+        return await self._run(gateway_api.ready(), timeout)
 
     async def close(self) -> None:
         """Close the connections; calls now raise a RuntimeError."""
@@ -103,15 +101,15 @@ class AsyncHttpClient(AsyncConnection):
     async def _run(self, steps: Steps[Result], timeout: float) -> Result:
         deadline = Deadline(timeout)
 
-        async def ask(request: Request) -> Response:
+        async def send(request: Request) -> Response:
             policy = NEVER_AGAIN if request.once else self._retry
-            return await AsyncRetrying(**trying(policy, deadline))(
-                self._ask_once, request, deadline
+            return await AsyncRetrying(**retry_arguments(policy, deadline))(
+                self._send, request, deadline
             )
 
-        return await run_async(steps, ask)
+        return await run_async(steps, send)
 
-    async def _ask_once(self, request: Request, deadline: Deadline) -> Response:
+    async def _send(self, request: Request, deadline: Deadline) -> Response:
         self._require_open()
         left = deadline.left()
         session = await self._session.get()
@@ -130,8 +128,9 @@ class AsyncHttpClient(AsyncConnection):
         except self._failures as error:
             raise self._endpoint.unreachable(error) from error
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        place = self._endpoint.place(request.path)
-        return require_ok(Response(answer.status, headers, body), place)
+        return require_ok(
+            Response(answer.status, headers, body), lambda: self._endpoint.place(request.path)
+        )
 
     def _connect(self) -> aiohttp.ClientSession:
         tls, proxy = self._endpoint.tls, self._endpoint.proxy
@@ -143,7 +142,8 @@ class AsyncHttpClient(AsyncConnection):
             return aiohttp.ClientSession(connector=connector, cookie_jar=cookies, proxy=url)
         # The h and the a at the end of a scheme leave host names to the proxy.
         names, port = proxy.scheme[-1] in "ha", proxy.port or 1080
-        url = proxy._replace(scheme=proxy.scheme.rstrip("ha"), port=port).url
+        scheme = proxy.scheme.rstrip("ha")
+        url = Url(scheme=scheme, auth=proxy.auth, host=proxy.host, port=port).url
         connector = _aiohttp_socks(proxy).ProxyConnector.from_url(url, rdns=names, **settings)
         return aiohttp.ClientSession(connector=connector, cookie_jar=cookies)
 

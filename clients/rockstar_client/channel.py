@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import grpc
 import grpc.aio
 
+from rockstar_client.endpoint import Tls
 from rockstar_client.proxy import grpc_proxy
 from rockstar_client.retry import RetryPolicy
-from rockstar_client.tls import Tls
 from tfs_api.services import MAX_MESSAGE_BYTES, MODEL_SERVICE, PREDICTION_SERVICE
 
 # That first used gRPC in an event loop.

@@ -173,3 +173,17 @@ def _other_type(field: str, got: object) -> InvalidInputError:
         got=type(got).__name__,
         hint="a row of a DataFrame goes as row.to_dict()" if row else "",
     )
+
+
+def require_clear(model: str, version: int | None, label: str | None, top: int = 1) -> None:
+    """Check which model is meant, how a version is picked, and how many labels are to be listed.
+
+    Raises:
+        InvalidInputError: no name, a version by number and by label, or no label at all.
+    """
+    if not isinstance(model, str) or not model:
+        raise InvalidInputError("model", expected="the name of a model", got=repr(model))
+    if version is not None and label is not None:
+        raise InvalidInputError("version", expected="a version or a label", got="both")
+    if top < 1:
+        raise InvalidInputError("top", expected="1 or more", got=str(top))

@@ -5,10 +5,9 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from rockstar_client.arguments import require_clear
 from rockstar_client.errors import ServerError, invalid_request
-from rockstar_client.gateway_api import Steps
-from rockstar_client.gateway_messages import Request
+from rockstar_client.examples import require_clear
+from rockstar_client.gateway_api import Request, Steps
 from rockstar_contract.csv_rows import write_rows
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.tables import TextRow

@@ -1,181 +1,198 @@
-"""The gateway's API, for clients of any transport: each call as the requests that it is made of.
+"""The gateway's HTTP API without I/O: requests, responses and errors, for every transport.
 
-Predictions are asked for as an array: that is every label's probability, and the least work for
-the gateway. Rows of a table are answered as JSON, which also says what was imputed; so does a model
-that answers tensors by name. What the numbers mean is in the contract of the version that answered,
-which is read once, through the model's own signature.
+Each call is a generator of requests: see `rockstar_client.sans_io`.
 """
 
+import base64
+import email.utils
 import io
 import json
-from collections.abc import Generator, Mapping
+import re
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 import numpy as np
 from google.protobuf import json_format
-from numpy.typing import NDArray
+from urllib3.filepost import encode_multipart_formdata
 
-from rockstar_client.answer import Answer, answer_of
-from rockstar_client.arguments import require_clear
-from rockstar_client.bodies import Body, encode, renamed
-from rockstar_client.described import ModelInfo, ModelMetadata, has_contract, signatures_of
+from rockstar_client.answer import Answer, Prediction
 from rockstar_client.errors import (
     CallError,
     InvalidRequestError,
-    NotFoundError,
     ServerError,
-    UnavailableError,
+    call_error,
     invalid_request,
 )
-from rockstar_client.examples import Inputs, UnreadableExampleError, named_examples
-from rockstar_client.gateway_messages import Request, Response
+from rockstar_client.examples import (
+    Example,
+    Inputs,
+    NamedExample,
+    UnreadableExampleError,
+    named_examples,
+    require_clear,
+)
+from rockstar_client.model_info import ModelInfo, ModelMetadata, has_contract, signatures_of
 from rockstar_contract.contract import CONTRACT_INPUT, CONTRACT_SIGNATURE, Contract, ContractError
+from rockstar_contract.csv_rows import write_rows
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.tables import Adjustments
+from rockstar_contract.labels import Score, Value
+from rockstar_contract.tables import Adjustments, TextRow
 from rockstar_contract.tensor_inputs import from_json
 from tfs_api.messages.prediction_pb2 import SignatureDefMap
-from tfs_api.status import Code
+from tfs_api.status import HTTP_STATUS, Code
 
-Result = TypeVar("Result")
-Steps = Generator[Request, Response, Result]
-
-# How often a version that answered may be away when it is asked what its answer means: it is gone
-# since, or not on every server yet.
-_ATTEMPTS = 32
-_JSON = "application/json"
-# Labels to list; the gateway lists as many as there are.
-_ALL = 2**31 - 1
-# The gateway answers tensors by name as JSON, all else as one array.
-_ACCEPT = f"application/x-npy, {_JSON};q=0.5"
+# The header with the seconds that a request may take.
+TIMEOUT_HEADER = "X-Request-Timeout"
+_JSON, _FILE = "application/json", "application/octet-stream"
 _CONTRACT_QUERY = json.dumps(
     {"signature_name": CONTRACT_SIGNATURE, "instances": [{CONTRACT_INPUT: 0}]}
 ).encode()
+# The first code of each HTTP status; where several share one, the general one comes first.
+_CODES = {status: code for code, status in reversed(HTTP_STATUS.items())}
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
+# Statuses with which a proxy answers if it does not reach the gateway.
+_FROM_PROXIES = (502, 503, 504)
+# The gateway's names of an example: of the whole body, in a form, in JSON, in CSV (from 1).
+_PLACE = re.compile(r"body row (\d+)|inputs\[(\d+)\] \(\d+\)|instances\[(\d+)\](?:\.b64)?|body\b")
+
+Result = TypeVar("Result")
 
 
-class GatewayApi:
-    """The calls, and the contracts that they have read; thread-safe."""
+@dataclass(frozen=True)
+class Request:
+    """A request of the gateway.
 
-    def __init__(self) -> None:
-        # By model and version. A contract never changes and is small: at worst an unused one stays.
-        self._contracts: dict[tuple[str, int], Contract] = {}
+    Attributes:
+        method: of HTTP.
+        path: with its query.
+        headers: besides those of every request.
+        body: may be empty.
+        once: never retry.
+    """
 
-    def predict(
-        self,
-        model: str,
-        inputs: Inputs,
-        version: int | None,
-        label: str | None,
-        top: int,
-        strict: bool,
-    ) -> Steps[Answer]:
-        """Predict inputs.
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response of the gateway.
+
+    Attributes:
+        status: of HTTP.
+        headers: by name in small letters.
+        body: whole.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The document in the body.
 
         Raises:
-            CallError: the call failed, or the inputs cannot be used.
+            ServerError: it is none.
         """
         try:
-            require_clear(model, version, label, top)
-            examples = named_examples(inputs)
-            table = any(isinstance(each.example, Mapping) for each in examples)
-            request = _prediction(model, encode(examples), version, label, table, strict)
-        except UnreadableExampleError as error:
-            raise invalid_request(error, error.index) from error
-        except InvalidInputError as error:
-            raise invalid_request(error) from error
-        for _ in range(_ATTEMPTS):
-            try:
-                response = yield request
-            except InvalidRequestError as error:
-                raise renamed(error, examples) from error
-            is_json = response.headers.get("content-type", "").startswith(_JSON)
-            answered, outputs, adjusted = _rows(response) if is_json else _outputs(response)
-            try:
-                contract = yield from self._contract(model, answered)
-            except NotFoundError:
-                continue
-            if isinstance(outputs, list) and contract.task == "tensors":
-                return Answer(model, answered, outputs=_columns(outputs, contract))
-            if isinstance(outputs, list):
-                outputs = _numbers(outputs, contract)
-            if outputs.shape[1:] != (contract.output_width,):
-                raise ServerError(
-                    Code.INTERNAL,
-                    f"model {model} version {answered} should answer {contract.output_width} "
-                    f"numbers for each input, got shape {list(outputs.shape)}",
-                )
-            return answer_of(model, contract, outputs, top, adjusted)
-        raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
-
-    def models(self) -> Steps[tuple[ModelInfo, ...]]:
-        """What is served."""
-        document = (yield Request("GET", "/v1/models")).json()
-        try:
-            return msgspec.convert(document["models"], tuple[ModelInfo, ...])
-        except (KeyError, TypeError, msgspec.ValidationError) as error:
-            raise _no_gateway(f"its list of models cannot be read ({error})") from error
-
-    def metadata(self, model: str, version: int | None, label: str | None) -> Steps[ModelMetadata]:
-        """What a version says of itself."""
-        try:
-            require_clear(model, version, label)
-        except InvalidInputError as error:
-            raise invalid_request(error) from error
-        response = yield Request("GET", f"{_path(model, version, label)}/metadata")
-        document = response.json()
-        try:
-            answered = int(document["model_spec"]["version"])
-            described = json_format.ParseDict(
-                document["metadata"]["signature_def"], SignatureDefMap(), ignore_unknown_fields=True
-            )
-            signatures = signatures_of(described.signature_def)
-        except (KeyError, TypeError, ValueError, json_format.ParseError) as error:
-            raise _no_gateway(f"its metadata cannot be read ({error})") from error
-        contract = None
-        if has_contract(signatures):
-            contract = yield from self._contract(model, answered)
-        return ModelMetadata(model, answered, signatures, contract)
-
-    def ready(self) -> Steps[bool]:
-        """Whether every model answers."""
-        try:
-            yield Request("GET", "/readyz", once=True)
-        except CallError:
-            return False
-        return True
-
-    def _contract(self, model: str, version: int) -> Steps[Contract]:
-        known = self._contracts.get((model, version))
-        if known is not None:
-            return known
-        path = f"{_path(model, version, None)}:predict"
-        headers = {"Content-Type": "application/json"}
-        response = yield Request("POST", path, headers, _CONTRACT_QUERY)
-        try:
-            contract = Contract.from_json(response.json()["predictions"][0])
-        except (KeyError, IndexError, TypeError, ContractError) as error:
+            return json.loads(self.body)
+        except ValueError as error:
             raise ServerError(
-                Code.INTERNAL, f"the contract of model {model} cannot be read: {error}"
+                Code.UNKNOWN, "that is not a gateway: it did not answer JSON"
             ) from error
-        contract = msgspec.structs.replace(contract, version=version)
-        self._contracts[model, version] = contract
-        return contract
 
 
-def _prediction(
-    model: str, body: Body, version: int | None, label: str | None, table: bool, strict: bool
-) -> Request:
-    picked = {
+Steps = Generator[Request, Response, Result]
+
+
+def predict(
+    model: str, inputs: Inputs, version: int | None, label: str | None, top: int, strict: bool
+) -> Steps[Answer]:
+    """Predict inputs with one request.
+
+    Raises:
+        CallError: the call failed, or the inputs cannot be used.
+    """
+    try:
+        require_clear(model, version, label, top)
+        examples = named_examples(inputs)
+        content_type, body = _encode(examples)
+    except UnreadableExampleError as error:
+        raise invalid_request(error, error.index) from error
+    except InvalidInputError as error:
+        raise invalid_request(error) from error
+    arguments = {
         "version": version,
         "label": label,
-        "top": _ALL if table else None,
+        "top": top,
         "strict": "true" if strict else None,
+        "full": "true",
     }
-    query = urlencode({name: value for name, value in picked.items() if value is not None})
-    path = f"/predict/{quote(model, safe='')}" + (f"?{query}" if query else "")
-    headers = {"Content-Type": body.content_type, "Accept": _JSON if table else _ACCEPT}
-    return Request("POST", path, headers, body.content)
+    query = urlencode({name: value for name, value in arguments.items() if value is not None})
+    path = f"/predict/{quote(model, safe='')}?{query}"
+    try:
+        response = yield Request(
+            "POST", path, {"Content-Type": content_type, "Accept": _JSON}, body
+        )
+    except InvalidRequestError as error:
+        raise _renamed(error, examples) from error
+    return _answer(model, response)
+
+
+def models() -> Steps[tuple[ModelInfo, ...]]:
+    """List the models that are served."""
+    document = (yield Request("GET", "/v1/models")).json()
+    try:
+        return msgspec.convert(document["models"], tuple[ModelInfo, ...])
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        raise _not_a_gateway(f"its list of models cannot be read ({error})") from error
+
+
+def metadata(model: str, version: int | None, label: str | None) -> Steps[ModelMetadata]:
+    """Read the signatures and the contract of a version."""
+    try:
+        require_clear(model, version, label)
+    except InvalidInputError as error:
+        raise invalid_request(error) from error
+    response = yield Request("GET", f"{_path(model, version, label)}/metadata")
+    document = response.json()
+    try:
+        answered = int(document["model_spec"]["version"])
+        described = json_format.ParseDict(
+            document["metadata"]["signature_def"], SignatureDefMap(), ignore_unknown_fields=True
+        )
+        signatures = signatures_of(described.signature_def)
+    except (KeyError, TypeError, ValueError, json_format.ParseError) as error:
+        raise _not_a_gateway(f"its metadata cannot be read ({error})") from error
+    if not has_contract(signatures):
+        return ModelMetadata(model, answered, signatures, None)
+    path = f"{_path(model, answered, None)}:predict"
+    response = yield Request("POST", path, {"Content-Type": _JSON}, _CONTRACT_QUERY)
+    try:
+        contract = Contract.from_json(response.json()["predictions"][0])
+    except (KeyError, IndexError, TypeError, ContractError) as error:
+        raise ServerError(
+            Code.INTERNAL, f"the contract of model {model} cannot be read: {error}"
+        ) from error
+    contract = msgspec.structs.replace(contract, version=answered)
+    return ModelMetadata(model, answered, signatures, contract)
+
+
+def ready() -> Steps[bool]:
+    """Check whether every model is ready; False also if the gateway cannot be reached."""
+    try:
+        yield Request("GET", "/readyz", once=True)
+    except CallError:
+        return False
+    return True
 
 
 def _path(model: str, version: int | None, label: str | None) -> str:
@@ -185,58 +202,185 @@ def _path(model: str, version: int | None, label: str | None) -> str:
     return path if label is None else f"{path}/labels/{quote(label, safe='')}"
 
 
-def _outputs(response: Response) -> tuple[int, NDArray[Any], dict[int, Adjustments]]:
-    """The version that answered, and what: float32 [n, labels], or [n, 1] for a regression."""
+def _encode(examples: Sequence[NamedExample]) -> tuple[str, bytes]:
+    """The content type and the body that hold some examples.
+
+    Raises:
+        InvalidInputError: rows of a CSV file beside others, or an array of no numbers.
+    """
+    kinds = {_kind(named.example) for named in examples}
+    if kinds == {TextRow}:
+        rows = [named.example for named in examples if isinstance(named.example, TextRow)]
+        return "text/csv", write_rows(rows)
+    if TextRow in kinds:
+        raise InvalidInputError(
+            "inputs", expected="only CSV files or none", got="both", hint="send them one by one"
+        )
+    if Mapping in kinds:
+        # Also what is not JSON, NaN and infinity: the gateway says where they are.
+        document = {"instances": [_instance(named.example) for named in examples]}
+        return _JSON, json.dumps(document, default=_refuse).encode()
+    files = [_file(index, named) for index, named in enumerate(examples)]
+    if len(files) == 1:
+        return _FILE, files[0]
+    parts = [(f"inputs[{index}]", (str(index), file, _FILE)) for index, file in enumerate(files)]
+    content, content_type = encode_multipart_formdata(parts)
+    return content_type, content
+
+
+def _kind(example: Example) -> type:
+    return next((kind for kind in (TextRow, Mapping) if isinstance(example, kind)), bytes)
+
+
+def _instance(example: Example) -> Any:
+    if isinstance(example, bytes):
+        return {"b64": base64.b64encode(example).decode()}
+    return example if isinstance(example, Mapping) else np.asarray(example).tolist()
+
+
+def _refuse(value: object) -> str:
+    raise InvalidInputError(
+        "inputs",
+        expected="rows of numbers, texts, dates, true, false and None",
+        got=f"a value of type {type(value).__name__}",
+    )
+
+
+def _file(index: int, named: NamedExample) -> bytes:
+    if isinstance(named.example, bytes):
+        return named.example
+    array = np.asarray(named.example)
+    stream = io.BytesIO()
     try:
-        version = int(response.headers["x-model-version"])
-        outputs: NDArray[Any] = np.load(io.BytesIO(response.body), allow_pickle=False)
-    except (KeyError, ValueError, EOFError) as error:
-        raise _no_gateway("it did not answer an array") from error
-    return version, outputs, {}
+        np.save(stream, array, allow_pickle=False)
+    except ValueError as error:
+        wrong = InvalidInputError(
+            named.field, expected="an array of numbers", got=f"dtype {array.dtype}"
+        )
+        raise UnreadableExampleError(wrong, index) from error
+    return stream.getvalue()
 
 
-def _rows(
-    response: Response,
-) -> tuple[int, list[dict[str, Any]], dict[int, Adjustments]]:
-    """The version that answered, what it answered to each input, and what was changed in inputs."""
+def _renamed(error: InvalidRequestError, examples: Sequence[NamedExample]) -> InvalidRequestError:
+    """An error of the gateway with the caller's name for the place in the body."""
+    place = _PLACE.match(error.field)
+    if place is None or not error.message.startswith(error.field):
+        return error
+    row, file, instance = place.groups()
+    if row is file is instance is None and len(examples) > 1:
+        return error
+    index = int(row) - 1 if row else int(file or instance or 0)
+    if not 0 <= index < len(examples):
+        return error
+    field = examples[index].field + error.field[place.end() :]
+    message = field + error.message[len(error.field) :]
+    renamed = InvalidRequestError(error.code, message, error.request_id)
+    return renamed.about(vars(error) | {"field": field}, index)
+
+
+def _answer(model: str, response: Response) -> Answer:
+    """The answer in a document of `/predict/<model>?full=true`."""
     document = response.json()
     try:
-        version, items = int(document["version"]), [dict(row) for row in document["predictions"]]
+        version, items, task = int(document["version"]), document["predictions"], document["task"]
         ignored = msgspec.convert(document.get("ignored", []), list[str])
-        changes = {
-            index: Adjustments(item.get("imputed", {}), item.get("other", {}), ignored)
-            for index, item in enumerate(items)
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise _no_gateway("it did not answer predictions") from error
-    return version, items, {index: each for index, each in changes.items() if each}
+        if task == "tensors":
+            outputs = {
+                name: from_json([item[name] for item in items], dtype)
+                for name, dtype in document["dtypes"].items()
+            }
+            return Answer(model, version, outputs=outputs)
+        changes = [
+            Adjustments(item.get("imputed", {}), item.get("other", {}), ignored) for item in items
+        ]
+        adjusted = {index: each for index, each in enumerate(changes) if each}
+        if task == "regression":
+            values = tuple(Value(_number(item["value"])) for item in items)
+            return Answer(model, version, values=values, adjusted=adjusted)
+        labels = tuple(document["labels"])
+        probabilities = np.array([item["probabilities"] for item in items], np.float32)
+        probabilities = probabilities.reshape(len(items), len(labels))
+        # Read-only: predictions and answer share the numbers.
+        probabilities.flags.writeable = False
+        predictions = tuple(
+            Prediction(
+                item["label"],
+                _number(item["score"]),
+                tuple(Score(each["label"], _number(each["score"])) for each in item["top"]),
+                labels,
+                row,
+                item.get("reason", ""),
+            )
+            for item, row in zip(items, probabilities, strict=True)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _not_a_gateway("it did not answer predictions") from error
+    return Answer(
+        model,
+        version,
+        predictions,
+        labels=labels,
+        probabilities=probabilities,
+        adjusted=adjusted,
+    )
 
 
-def _numbers(items: list[dict[str, Any]], contract: Contract) -> NDArray[np.float32]:
-    """[inputs, labels], or [inputs, 1] for a regression."""
-    try:
-        if contract.task == "regression":
-            return np.array([[item["value"]] for item in items], np.float32)
-        scores = [{each["label"]: each["score"] for each in item["top"]} for item in items]
-        return np.array([[each[label] for label in contract.labels] for each in scores], np.float32)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _no_gateway("it did not answer predictions") from error
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
-def _columns(rows: list[dict[str, Any]], contract: Contract) -> dict[str, NDArray[Any]]:
-    """Arrays [inputs, …] by name."""
-    try:
-        return {
-            output.name: from_json([row[output.name] for row in rows], output.dtype)
-            for output in contract.outputs
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise ServerError(
-            Code.INTERNAL,
-            f"model {contract.model} version {contract.version} did not answer the outputs that "
-            "its contract has",
-        ) from error
-
-
-def _no_gateway(why: str) -> ServerError:
+def _not_a_gateway(why: str) -> ServerError:
     return ServerError(Code.UNKNOWN, f"that is not a gateway of this release: {why}")
+
+
+def require_ok(response: Response, place: Callable[[], str]) -> Response:
+    """Return a response with a status of success.
+
+    Args:
+        response: of any status.
+        place: names the URL that answered, for errors.
+
+    Raises:
+        CallError: another status.
+    """
+    status = response.status
+    if 200 <= status < 300:
+        return response
+    code = _CODES.get(status, Code.INVALID_ARGUMENT if status < 500 else Code.UNKNOWN)
+    members = _members(response)
+    retry_after = _retry_after(response.headers.get("retry-after", ""))
+    # A problem document (RFC 9457), or TensorFlow Serving's manner.
+    detail = members.get("detail") or members.get("error") or _unexplained(status, place())
+    if status == HTTPStatus.UNAUTHORIZED:
+        detail = f"{detail.rstrip('.')}: give the client its api_key="
+    error = call_error(code, detail, members.get("request_id"), retry_after=retry_after)
+    raise error.about(members, None) if isinstance(error, InvalidRequestError) else error
+
+
+def _members(response: Response) -> dict[str, str]:
+    """The texts of a document that says what is wrong; none where the body is no such document."""
+    if not response.headers.get("content-type", "").startswith("application/"):
+        return {}
+    try:
+        document = json.loads(response.body)
+    except ValueError:
+        return {}
+    members = document.items() if isinstance(document, dict) else ()
+    return {name: text for name, text in members if isinstance(text, str)}
+
+
+def _unexplained(status: int, place: str) -> str:
+    """Said by another than the gateway, such as a proxy; or by /readyz, which has its own form."""
+    hint = "" if status in _FROM_PROXIES else ": is that a RockstarTF gateway?"
+    return f"{place} answered {status} {_PHRASES.get(status, '')}".rstrip() + hint
+
+
+def _retry_after(header: str) -> float | None:
+    """Seconds to wait, from seconds or a date (RFC 9110, 10.2.3); None where there are none."""
+    if header.isascii() and header.isdigit():
+        return float(header)
+    try:
+        moment = email.utils.parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())

@@ -1,26 +1,27 @@
 """The HTTP client: examples to the gateway, labels or numbers back."""
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import requests
 import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 from tenacity import Retrying
 
+from rockstar_client import gateway_api
 from rockstar_client.answer import Answer
-from rockstar_client.arguments import Endpoint, fixed_headers
 from rockstar_client.connection import Connection
 from rockstar_client.deadline import DEFAULT_TIMEOUT_S, Deadline
-from rockstar_client.described import ModelInfo, ModelMetadata
-from rockstar_client.errors import CallError
+from rockstar_client.endpoint import Endpoint, Tls, fixed_headers
 from rockstar_client.examples import Inputs
-from rockstar_client.gateway_api import GatewayApi, Steps
-from rockstar_client.gateway_messages import TIMEOUT_HEADER, Request, Response, require_ok
-from rockstar_client.proxy import SOCKS, credentials, no_socks
-from rockstar_client.retry import DEFAULT_RETRY, NEVER_AGAIN, RetryPolicy
-from rockstar_client.steps import run
-from rockstar_client.tls import Tls
-from rockstar_client.trying import trying
+from rockstar_client.gateway_api import TIMEOUT_HEADER, Request, Response, Steps, require_ok
+from rockstar_client.model_info import ModelInfo, ModelMetadata
+from rockstar_client.proxy import SOCKS, no_socks
+from rockstar_client.retry import DEFAULT_RETRY, NEVER_AGAIN, RetryPolicy, retry_arguments
+from rockstar_client.sans_io import run
 
 # Connections that are kept for the next request.
 _KEPT = 100
@@ -43,24 +44,32 @@ class HttpClient(Connection):
         headers: Mapping[str, str] | None = None,
         tls: Tls | None = None,
         retry: RetryPolicy = DEFAULT_RETRY,
+        session: requests.Session | None = None,
     ) -> None:
         """Connect when first used.
 
         Args:
             url: of the gateway.
-            api_key: where it asks for one.
-            headers: what every request says besides.
-            tls: whom to trust, and who we are; None trusts the usual authorities.
-            retry: when a call that failed is made again.
+            api_key: sent as a bearer token.
+            headers: for every request.
+            tls: the certificates to trust and to send; None trusts the usual authorities.
+            retry: when a failed call is made again.
+            session: a session of your own with adapters, proxies, authentication, certificates or
+                hooks; close() leaves it open. None makes one.
 
         Raises:
-            InvalidInputError: one of these makes no sense, or a file cannot be read.
+            InvalidInputError: an argument is invalid, or a file cannot be read.
         """
         self._endpoint = Endpoint.of(url, tls)
         self._headers = fixed_headers(api_key, headers)
         self._retry = retry
-        self._api = GatewayApi()
-        self._pool: urllib3.PoolManager | None = _pool(self._endpoint)
+        self._tls = tls
+        if tls is not None:
+            tls.context()  # a file that cannot be read fails here, not in the first call
+        # A password in ~/.netrc would replace the API key.
+        self._auth = _GivenHeaders() if api_key or session is None else None
+        self._owns_session = session is None
+        self._session = _session(self._endpoint) if session is None else session
         self._process = os.getpid()
 
     def predict(
@@ -78,25 +87,26 @@ class HttpClient(Connection):
 
         Args:
             model: name.
-            inputs: pictures (paths, bytes of files, PIL images), rows (dicts, a DataFrame, or the
+            inputs: images (paths, bytes of files, PIL images), rows (dicts, a DataFrame, or the
                 path of a CSV file), or arrays that are the model's input, one or a batch; CSV files
                 not together with others.
-            version: None is the newest, or what the gateway's routes say.
-            label: picks the version instead.
-            top: how many labels to list for each.
-            strict: of rows, whether missing values, unknown categories and other columns are
-                errors; else they are imputed or ignored, which the answer's `adjusted` says.
+            version: None is the newest, or the version that the gateway's routes choose.
+            label: chooses the version instead.
+            top: how many labels to list for each input.
+            strict: reject rows with missing values, unknown categories or other columns. Otherwise
+                they are imputed or ignored, and the answer's `adjusted` lists them.
             timeout: seconds for everything together.
 
         Raises:
-            CallError: the call failed; an InvalidRequestError where an input cannot be used.
+            CallError: the call failed; an InvalidRequestError if an input cannot be used.
         """
-        steps = self._api.predict(model, inputs, version, label, top, strict)
-        return self._run(steps, timeout)
+        return self.call(
+            gateway_api.predict(model, inputs, version, label, top, strict), timeout=timeout
+        )
 
     def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
-        """The models that the gateway serves."""
-        return self._run(self._api.models(), timeout)
+        """List the models that the gateway serves."""
+        return self.call(gateway_api.models(), timeout=timeout)
 
     def metadata(
         self,
@@ -106,98 +116,82 @@ class HttpClient(Connection):
         label: str | None = None,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> ModelMetadata:
-        """The signatures and the contract of a version; see `predict` for how it is picked."""
-        return self._run(self._api.metadata(model, version, label), timeout)
+        """Read the signatures and the contract of a version; `predict` says how it is chosen."""
+        return self.call(gateway_api.metadata(model, version, label), timeout=timeout)
 
     def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Whether every model answers; False also where the gateway cannot be reached."""
-        return self._run(self._api.ready(), timeout)
+        """Check whether every model is ready; False also if the gateway cannot be reached."""
+        return self.call(gateway_api.ready(), timeout=timeout)
 
     def call(self, steps: Steps[Result], *, timeout: float = DEFAULT_TIMEOUT_S) -> Result:
-        """Make a call that no method here makes, from the requests that it is made of."""
-        return self._run(steps, timeout)
+        """Make a call that has no method here, from the requests that it consists of."""
+        deadline = Deadline(timeout)
+
+        def send(request: Request) -> Response:
+            policy = NEVER_AGAIN if request.once else self._retry
+            return Retrying(**retry_arguments(policy, deadline))(self._send, request, deadline)
+
+        return run(steps, send)
 
     def close(self) -> None:
         """Close the connections; calls now raise a RuntimeError."""
         self._closed = True
-        if self._pool is not None and self._process == os.getpid():
-            self._pool.clear()
+        if self._owns_session:
+            self._session.close()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_pool": None}
-
-    def _run(self, steps: Steps[Result], timeout: float) -> Result:
-        deadline = Deadline(timeout)
-
-        def ask(request: Request) -> Response:
-            policy = NEVER_AGAIN if request.once else self._retry
-            return Retrying(**trying(policy, deadline))(self._ask_once, request, deadline)
-
-        return run(steps, ask)
-
-    def _ask_once(self, request: Request, deadline: Deadline) -> Response:
+    def _send(self, request: Request, deadline: Deadline) -> Response:
         self._require_open()
+        if self._process != os.getpid():
+            # Over an inherited connection, processes would read each other's responses.
+            self._session.close()
+            self._process = os.getpid()
         left = deadline.left()
+        tls: dict[str, Any] = {}
+        if self._tls is not None:
+            ca, certificate, key = self._tls.ca, self._tls.certificate, self._tls.key
+            # Given with each request: REQUESTS_CA_BUNDLE would override the session's.
+            tls["verify"] = str(ca) if ca else True
+            if certificate is not None:
+                tls["cert"] = (str(certificate), str(key)) if key else str(certificate)
         try:
-            answer = self._connections().request(
+            with self._session.request(
                 request.method,
                 self._endpoint.url + request.path,
-                body=request.body or None,
+                data=request.body or None,
                 headers={**self._headers, **request.headers, TIMEOUT_HEADER: f"{left:.3f}"},
-                timeout=urllib3.Timeout(total=left),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
-            body = _body(answer, deadline)
-        except urllib3.exceptions.HTTPError as error:
-            raise self._failure(error, deadline) from error
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        place = self._endpoint.place(request.path)
-        return require_ok(Response(answer.status, headers, body), place)
-
-    def _connections(self) -> urllib3.PoolManager:
-        pool = self._pool
-        if pool is None or self._process != os.getpid():
-            # Over an inherited connection processes would read each other's answers.
-            pool = self._pool = _pool(self._endpoint)
-            self._process = os.getpid()
-        return pool
-
-    def _failure(self, error: urllib3.exceptions.HTTPError, deadline: Deadline) -> CallError:
-        refused = isinstance(error, urllib3.exceptions.NewConnectionError)
-        if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
-            return deadline.exceeded(f"there was no answer from {self._endpoint.url}")
-        return self._endpoint.unreachable(error)
+                auth=self._auth,
+                timeout=left,
+                allow_redirects=False,
+                stream=True,
+                **tls,
+            ) as response:
+                chunks = []
+                # Each read may take the whole timeout, so the deadline is checked between reads.
+                while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+                    chunks.append(chunk)
+                    deadline.left()
+        except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
+            raise deadline.exceeded(f"there was no answer from {self._endpoint.url}") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise self._endpoint.unreachable(error) from error
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return require_ok(
+            Response(response.status_code, headers, b"".join(chunks)),
+            lambda: self._endpoint.place(request.path),
+        )
 
 
-def _pool(endpoint: Endpoint) -> urllib3.PoolManager:
-    settings: dict[str, Any] = {"maxsize": _KEPT}
-    if endpoint.tls is not None:
-        settings["ssl_context"] = endpoint.tls.context()
-    proxy = endpoint.proxy
-    if proxy is None:
-        return urllib3.PoolManager(**settings)
-    user, password = credentials(proxy) or (None, None)
-    if proxy.scheme in SOCKS:
-        try:
-            from urllib3.contrib.socks import SOCKSProxyManager
-        except ImportError as error:
-            raise no_socks(proxy, "PySocks") from error
-        return SOCKSProxyManager(proxy.url, user, password, **settings)
-    headers = None if user is None else urllib3.make_headers(proxy_basic_auth=f"{user}:{password}")
-    return urllib3.ProxyManager(proxy.url, proxy_headers=headers, **settings)
+class _GivenHeaders(AuthBase):
+    """No authentication but that in the headers."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
 
 
-def _body(answer: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
-    """All of it; a connection of which more could come is not used again."""
-    chunks = []
-    try:
-        while chunk := answer.read1(_CHUNK_BYTES):
-            chunks.append(chunk)
-            deadline.left()
-    except BaseException:
-        answer.close()
-        raise
-    answer.release_conn()
-    return b"".join(chunks)
+def _session(endpoint: Endpoint) -> requests.Session:
+    if endpoint.proxy and endpoint.proxy.scheme in SOCKS and not importlib.util.find_spec("socks"):
+        raise no_socks(endpoint.proxy, "PySocks")
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=_KEPT))
+    return session

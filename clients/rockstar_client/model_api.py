@@ -10,16 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rockstar_client.answer import Answer, answer_of
-from rockstar_client.arguments import require_clear
 from rockstar_client.backend import Metadata, VersionStatus
 from rockstar_client.deadline import Deadline
-from rockstar_client.described import (
-    ModelInfo,
-    ModelMetadata,
-    ModelVersion,
-    has_contract,
-    signatures_of,
-)
 from rockstar_client.errors import (
     CallError,
     InvalidRequestError,
@@ -27,7 +19,20 @@ from rockstar_client.errors import (
     ServerError,
     invalid_request,
 )
-from rockstar_client.examples import Inputs, NamedExample, UnreadableExampleError, named_examples
+from rockstar_client.examples import (
+    Inputs,
+    NamedExample,
+    UnreadableExampleError,
+    named_examples,
+    require_clear,
+)
+from rockstar_client.model_info import (
+    ModelInfo,
+    ModelMetadata,
+    ModelVersion,
+    has_contract,
+    signatures_of,
+)
 from rockstar_client.predictor import Ask, Batch, Predicting
 from rockstar_contract.contract import Contract, Input, TensorInput
 from rockstar_contract.errors import InvalidInputError

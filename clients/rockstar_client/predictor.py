@@ -24,7 +24,7 @@ from rockstar_client.errors import (
     ServerError,
     UnavailableError,
 )
-from rockstar_client.steps import run
+from rockstar_client.sans_io import run
 from rockstar_contract.contract import Contract, Input
 from rockstar_contract.errors import InvalidInputError
 from tfs_api.status import Code

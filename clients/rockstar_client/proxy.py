@@ -6,7 +6,6 @@ their subdomains, ports, IPv4 networks, or `*`. Calls between our own processes 
 
 import os
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 from urllib.request import getproxies
 
 from rockstar_contract.errors import InvalidInputError
@@ -48,12 +47,6 @@ def proxy_for(url: str) -> "Url | None":
             hint="see the environment variables http_proxy, https_proxy and all_proxy",
         )
     return proxy
-
-
-def credentials(proxy: "Url") -> tuple[str, str] | None:
-    """User and password of a proxy."""
-    user, _, password = (proxy.auth or "").partition(":")
-    return (unquote(user), unquote(password)) if proxy.auth else None
 
 
 def no_socks(proxy: "Url", package: str) -> InvalidInputError:

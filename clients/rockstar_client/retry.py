@@ -8,8 +8,14 @@ that are too large and of memory that is not there, while its full queues are UN
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from rockstar_client.deadline import Deadline
+from rockstar_client.errors import CallError, OverloadedError, UnavailableError
 from rockstar_contract.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 
 @dataclass(frozen=True)
@@ -40,3 +46,27 @@ class RetryPolicy:
 
 DEFAULT_RETRY = RetryPolicy()
 NEVER_AGAIN = RetryPolicy(attempts=1)
+
+
+def retry_arguments(policy: RetryPolicy, deadline: Deadline) -> dict[str, Any]:
+    """The policy as arguments of tenacity's Retrying and AsyncRetrying, for HTTP."""
+    # Imported here: gRPC retries by itself.
+    from tenacity import retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+    backoff = wait_random_exponential(multiplier=policy.first, max=policy.longest)
+    enough_attempts = stop_after_attempt(policy.attempts)
+
+    def wait(state: "RetryCallState") -> float:
+        error = state.outcome.exception() if state.outcome else None
+        retry_after = error.retry_after if isinstance(error, CallError) else None
+        return backoff(state) + (retry_after or 0.0)
+
+    def stop(state: "RetryCallState") -> bool:
+        return enough_attempts(state) or state.upcoming_sleep >= deadline.remaining()
+
+    return {
+        "retry": retry_if_exception_type((UnavailableError, OverloadedError)),
+        "wait": wait,
+        "stop": stop,
+        "reraise": True,
+    }

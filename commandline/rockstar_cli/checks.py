@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from rockstar_client.arguments import Endpoint, fixed_headers
+from rockstar_client.endpoint import Endpoint, Tls, fixed_headers
 from rockstar_client.errors import CallError
 from rockstar_client.tfserving import TFServingClient
-from rockstar_client.tls import Tls
 from rockstar_serving.gateway.routes_file import Route, Routes, RoutesError, read_routes
 from rockstar_serving.model_folder import ModelFolderError
 from rockstar_serving.model_server.engines.engine import LoadError

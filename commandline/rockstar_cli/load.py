@@ -24,12 +24,11 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from rockstar_client.arguments import fixed_headers
 from rockstar_client.channel import ChannelOptions
+from rockstar_client.endpoint import Tls, fixed_headers
 from rockstar_client.examples import read_examples
 from rockstar_client.proxy import grpc_proxy
 from rockstar_client.tfserving import Headers, TFServingClient
-from rockstar_client.tls import Tls
 from rockstar_contract.contract import PREDICT_SIGNATURE
 from rockstar_contract.inputs import prepare
 from tfs_api.messages.prediction_pb2 import PredictRequest

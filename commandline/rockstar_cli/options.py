@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from rockstar_client.tls import Tls
+    from rockstar_client.endpoint import Tls
 
 
 _FOLDER = "models"
@@ -178,7 +178,7 @@ class Service:
     @property
     def tls(self) -> "Tls | None":
         """TLS settings, if --ca is given."""
-        from rockstar_client.tls import Tls
+        from rockstar_client.endpoint import Tls
 
         return None if self.ca is None else Tls(self.ca)
 

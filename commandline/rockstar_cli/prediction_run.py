@@ -15,7 +15,6 @@ import click
 from rockstar_cli.failures import Exit
 from rockstar_cli.options import Service
 from rockstar_cli.output import Progress, echo_json, printable
-from rockstar_client.arguments import fixed_headers
 from rockstar_client.bulk.adjustments import AdjustmentCounts
 from rockstar_client.bulk.asking import Ask
 from rockstar_client.bulk.errors import BulkError
@@ -35,6 +34,7 @@ from rockstar_client.bulk.sources import Paths
 from rockstar_client.bulk.sources.stdin import STDIN
 from rockstar_client.bulk.state import Asked
 from rockstar_client.channel import ChannelOptions
+from rockstar_client.endpoint import fixed_headers
 from rockstar_client.http import HttpClient
 from rockstar_client.retry import NEVER_AGAIN
 from rockstar_client.tfserving import TFServingClient

@@ -14,8 +14,7 @@ from rockstar_client.bulk.asking import Ask, reason_of
 from rockstar_client.bulk.item import Answered, Failed, Outcome
 from rockstar_client.errors import CallError, ServerError, call_error
 from rockstar_client.examples import Example
-from rockstar_client.gateway_api import Steps
-from rockstar_client.gateway_messages import Request
+from rockstar_client.gateway_api import Request, Steps
 from rockstar_client.http import HttpClient
 from rockstar_client.predictor import Predictor
 from rockstar_client.tfserving import TFServingClient

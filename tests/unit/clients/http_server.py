@@ -1,6 +1,5 @@
 """An HTTP server that answers what a test tells it, byte by byte."""
 
-import io
 import json
 import socket
 import ssl
@@ -9,9 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
-from tests.contracts import make_contract
+from rockstar_contract.labels import predictions
+from tests.contracts import LABELS, make_contract
 
 PROBABILITIES = np.array([[0.125, 0.5, 0.25, 0.125]], np.float32)
 
@@ -39,10 +40,20 @@ def problem(status: str, detail: str, **headers: str) -> bytes:
     return answer(status, body, Content_Type="application/problem+json", **headers)
 
 
-def prediction(outputs: np.ndarray = PROBABILITIES) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, outputs)
-    return answer("200 OK", stream.getvalue(), X_Model_Version="2")
+def prediction() -> bytes:
+    found = predictions(PROBABILITIES, LABELS, top=2)
+    items = [
+        msgspec.to_builtins(item) | {"probabilities": row.tolist()}
+        for item, row in zip(found, PROBABILITIES, strict=True)
+    ]
+    document = {
+        "model": "toy",
+        "version": 2,
+        "predictions": items,
+        "task": "classification",
+        "labels": LABELS,
+    }
+    return answer("200 OK", json.dumps(document).encode(), Content_Type="application/json")
 
 
 def contract() -> bytes:

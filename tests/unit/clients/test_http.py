@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 
 from rockstar_client import (
     CallError,
@@ -60,12 +63,12 @@ def test_an_answer_has_every_labels_probability(server, connect_http):
     np.testing.assert_array_equal(answer.probabilities, PROBABILITIES)
     np.testing.assert_array_equal(one.probabilities, PROBABILITIES[0])
     assert (answer.model, answer.version, again.version) == ("toy", 2, 2)
-    # The contract is asked for once.
     assert [seen.line.split()[1] for seen in server.seen] == [
-        "/predict/toy",
-        "/v1/models/toy/versions/2:predict",
-        "/predict/toy?label=stable",
+        "/predict/toy?top=2&full=true",
+        "/predict/toy?label=stable&top=3&full=true",
     ]
+    # A single file is the body.
+    assert [seen.body for seen in server.seen] == [IMAGE, IMAGE]
     assert server.connections == 1
 
 
@@ -74,7 +77,7 @@ def test_what_may_be_better_in_a_moment_is_asked_again(server, connect_http, tro
     server.first = [trouble, trouble]
     with connect_http(server.url, retry=QUICK) as client:
         assert client.predict("toy", IMAGE).predictions[0].label == "one"
-    assert len(server.seen) == 4
+    assert len(server.seen) == 3
 
 
 def test_not_more_often_than_the_policy_says(server, connect_http):
@@ -188,7 +191,7 @@ def test_nobody_there(connect_http):
 @pytest.mark.parametrize(
     ("first", "message"),
     [
-        (answer("200 OK", b"<html>"), "not a gateway of this release"),
+        (answer("200 OK", b"<html>"), "not a gateway: it did not answer JSON"),
         (answer("302 Found", Location="/login"), "answered 302 Found"),
         (
             answer("404 Not Found", b"<html>"),
@@ -301,6 +304,51 @@ def test_threads_share_a_client():
         assert {each.predictions[0].label for each in answers} == {"one"}
         # Each thread's connection is kept.
         assert server.connections <= 8
+
+
+class Signed(AuthBase):
+    def __call__(self, request):
+        request.headers["X-Signature"] = str(len(request.body or b""))
+        return request
+
+
+def test_a_session_of_the_users_is_used_and_stays_open(server):
+    statuses = []
+    with requests.Session() as session:
+        session.auth = Signed()
+        session.hooks["response"].append(lambda answer, **_: statuses.append(answer.status_code))
+        with HttpClient(server.url, session=session) as client:
+            assert client.predict("toy", IMAGE).predictions[0].label == "one"
+        assert session.get(server.url).ok
+    assert statuses == [200, 200]
+    assert server.seen[0].headers["x-signature"] == str(len(IMAGE))
+
+
+class Offline(HTTPAdapter):
+    def send(self, *_arguments, **_named):
+        raise requests.ConnectionError("no network in this session")
+
+
+def test_an_adapter_of_the_users_answers(server):
+    session = requests.Session()
+    session.mount("http://", Offline())
+    with (
+        HttpClient(server.url, session=session, retry=QUICK) as client,
+        pytest.raises(UnavailableError, match="no network in this session"),
+    ):
+        client.predict("toy", IMAGE)
+    assert not server.seen
+
+
+def test_a_password_in_netrc_does_not_replace_the_key(server, tmp_path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    for session in (None, requests.Session()):
+        with HttpClient(server.url, api_key="rk_1", session=session) as client:
+            client.predict("toy", IMAGE)
+    assert {seen.headers["authorization"] for seen in server.seen} == {"Bearer rk_1"}
 
 
 @pytest.fixture

@@ -78,8 +78,8 @@ def test_forked_processes_share_no_connection(image, used):
         fork("http", server.url, used, "", image)
         askers = collections.defaultdict(set)
         for seen in server.seen:
-            path = seen.line.split()[1].split("/")
-            askers[seen.connection].add(path[2] if path[1] == "predict" else path[3])
+            path = seen.line.split()[1].partition("?")[0]
+            askers[seen.connection].add(path.removeprefix("/predict/"))
         names = list(askers.values())
         assert [len(each) for each in names] == [1] * 7, names
         # The parent's own connection outlives what its children do.

@@ -1,16 +1,17 @@
-"""What users of clients may say, checked and brought into form."""
+"""The address of a gateway, TLS, and the headers of every request."""
 
 import errno
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from rockstar_client.errors import UnavailableError
 from rockstar_client.proxy import advice, proxy_for
-from rockstar_client.tls import Tls
 from rockstar_contract.errors import InvalidInputError
 from tfs_api.status import Code
 
@@ -23,18 +24,53 @@ _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _NO_CONNECTION = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 
 
-def require_clear(model: str, version: int | None, label: str | None, top: int = 1) -> None:
-    """Check which model is meant, how a version is picked, and how many labels are to be listed.
+@dataclass(frozen=True)
+class Tls:
+    """Whom to trust, and who we are; paths of PEM files.
 
-    Raises:
-        InvalidInputError: no name, a version by number and by label, or no label at all.
+    Attributes:
+        ca: certificates of the authorities that may vouch for the server; None: the usual ones.
+        certificate: ours, with its chain, for servers that ask for one.
+        key: of our certificate, where it is not in the same file.
     """
-    if not isinstance(model, str) or not model:
-        raise InvalidInputError("model", expected="the name of a model", got=repr(model))
-    if version is not None and label is not None:
-        raise InvalidInputError("version", expected="a version or a label", got="both")
-    if top < 1:
-        raise InvalidInputError("top", expected="1 or more", got=str(top))
+
+    ca: str | Path | None = None
+    certificate: str | Path | None = None
+    key: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.certificate is None:
+            raise InvalidInputError("tls.certificate", expected="the key's", got="a key alone")
+
+    def context(self) -> ssl.SSLContext:
+        """For HTTP.
+
+        Raises:
+            InvalidInputError: a file cannot be read.
+        """
+        ca, _, _ = self.read()
+        try:
+            context = ssl.create_default_context(cadata=ca.decode() if ca else None)
+            if self.certificate is not None:
+                context.load_cert_chain(self.certificate, self.key)
+        except (ssl.SSLError, UnicodeDecodeError) as error:
+            raise InvalidInputError(
+                "tls", expected="PEM files, a key that fits its certificate", got=str(error)
+            ) from error
+        return context
+
+    def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """The contents of the files: authorities, certificate, key.
+
+        Raises:
+            InvalidInputError: one cannot be read.
+        """
+        key = self.key or self.certificate
+        return (
+            _content(self.ca, "tls.ca"),
+            _content(self.certificate, "tls.certificate"),
+            _content(key, "tls.key"),
+        )
 
 
 @dataclass(frozen=True)
@@ -146,3 +182,14 @@ def _require_sendable(field: str, text: str) -> None:
             got="something else",
             hint="was it read from a file together with its line end?",
         )
+
+
+def _content(path: str | Path | None, field: str) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            field, expected="a readable PEM file", got=f"{path} ({error.strerror})"
+        ) from error
