@@ -33,17 +33,8 @@ class Api:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def api_of(path: str, blueprint: str | None, apis: tuple[Api, ...]) -> Api:
-    """The API of a request.
-
-    Args:
-        path: of the request.
-        blueprint: name of the blueprint whose route matched, if any.
-        apis: all APIs; the first is the default.
-    """
-    for api in apis:
-        if api.blueprint.name == blueprint:
-            return api
+def api_of(path: str, apis: tuple[Api, ...]) -> Api:
+    """The API of a path without a route, by prefix; the first is the default."""
     under = [api for api in apis if api.prefix and path.startswith(api.prefix)]
     return max(under, key=lambda api: len(api.prefix), default=apis[0])
 

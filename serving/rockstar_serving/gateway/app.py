@@ -214,6 +214,8 @@ def _add_request_hooks(
 ) -> None:
     """Create and complete the context of each request, and reject requests."""
     open_apis = {api.name for api in apis if api.open}
+    by_blueprint: dict[str | None, Api] = {api.blueprint.name: api for api in apis}
+    needs_key = bool(keys)
     headers = {api.name: tuple(api.headers.items()) for api in apis}
 
     def begin() -> None:
@@ -221,7 +223,7 @@ def _add_request_hooks(
         environ = request.environ
         if _HAS_SLASHES in environ and request.view_args and "model" in request.view_args:
             request.view_args["model"] = request.view_args["model"].replace("%2F", "/")
-        api = api_of(request.path, request.blueprint, apis)
+        api = by_blueprint.get(request.blueprint) or api_of(request.path, apis)
         # The default timeout first: an error about the header needs a context too.
         current = RequestContext(
             request_id(environ.get(_REQUEST_ID)),
@@ -256,7 +258,7 @@ def _add_request_hooks(
                 )
             )
         # Browsers send preflight requests (OPTIONS) without a key.
-        if keys and api.name not in open_apis and request.method != "OPTIONS":
+        if needs_key and api.name not in open_apis and request.method != "OPTIONS":
             require_key(keys, current, observer)
 
     def complete(response: Response) -> Response:

@@ -83,16 +83,19 @@ class PendingRequest:
 
 @dataclass
 class BatchQueue:
-    """Requests with one key that wait, and the number of calls in flight."""
+    """Requests with one key that wait, and the number of calls in flight.
 
+    A batch has at most `max_rows` rows.
+    """
+
+    max_rows: int
     calls: int = 0
     waiting: list[PendingRequest] = field(default_factory=list)
 
-    def take_batch(self, max_rows: int, *, only_full: bool = False) -> PendingRequest | None:
+    def take_batch(self, *, only_full: bool = False) -> PendingRequest | None:
         """Take the longest waiting requests that fit into one call, and count the call.
 
         Args:
-            max_rows: of the batch.
             only_full: take a batch only if no further request fits.
 
         Returns:
@@ -102,12 +105,12 @@ class BatchQueue:
         left: list[PendingRequest] = []
         rows = 0
         for request in self.waiting:
-            if request.layout == self.waiting[0].layout and rows + request.rows <= max_rows:
+            if request.layout == self.waiting[0].layout and rows + request.rows <= self.max_rows:
                 batch.append(request)
                 rows += request.rows
             else:
                 left.append(request)
-        full = rows == max_rows or any(request.layout == batch[0].layout for request in left)
+        full = rows == self.max_rows or any(request.layout == batch[0].layout for request in left)
         if not batch or (only_full and not full):
             return None
         self.calls += 1
@@ -162,14 +165,15 @@ class Batching(BackendWrapper):
         key = (model, version, label, signature, tuple(outputs))
         shapes = {array.shape[:1] for array in inputs.values()}
         rows = shapes.pop()[0] if len(shapes) == 1 and () not in shapes else None
-        if timeout is None or rows is None or rows >= self._max_batch(model):
+        max_rows = self._max_batch(model)
+        if timeout is None or rows is None or rows >= max_rows:
             return self._send(key, inputs, timeout)
         request = PendingRequest(inputs, rows, timeout)
         with self._lock:
-            queue = self._queues.setdefault(key, BatchQueue())
+            queue = self._queues.setdefault(key, BatchQueue(max_rows))
             queue.waiting.append(request)
             only_full = queue.calls >= self._max_calls
-            leader = queue.take_batch(self._max_batch(model), only_full=only_full)
+            leader = queue.take_batch(only_full=only_full)
         if leader is not request:
             if leader is not None:
                 leader.wake()
@@ -209,7 +213,7 @@ class Batching(BackendWrapper):
             with self._lock:
                 queue = self._queues[key]
                 queue.calls -= 1
-                next_leader = queue.take_batch(self._max_batch(key[0]))
+                next_leader = queue.take_batch()
                 if not queue.calls and not queue.waiting:
                     del self._queues[key]
             if next_leader is not None:

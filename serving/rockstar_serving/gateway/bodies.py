@@ -27,11 +27,11 @@ from rockstar_contract.csv_rows import CSV_ENDINGS, read_rows
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.inputs import Example
 from rockstar_contract.shapes import POSSIBLE, is_possible
-from rockstar_serving.gateway.context import context
+from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.errors import Problem, ProblemError, UnsupportedTypeError
 from rockstar_serving.gateway.forms import is_text, read_form
 from rockstar_serving.gateway.settings import GatewayConfig
-from rockstar_serving.gateway.state import gateway
+from rockstar_serving.gateway.state import Gateway
 from rockstar_serving.gateway.uploads import Upload
 from tfs_api.status import Code
 
@@ -87,8 +87,13 @@ class NamedExample(msgspec.Struct, frozen=True):
         return self.example
 
 
-def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]:
+def read_examples(request: Request, here: Gateway, current: RequestContext) -> list[NamedExample]:
     """Read the examples of a request, in order; one or more.
+
+    Args:
+        request: Flask's request.
+        here: limits, and what ends slow uploads.
+        current: the same request; it learns how long the body took to arrive.
 
     Raises:
         InvalidInputError: the body cannot be read.
@@ -96,17 +101,19 @@ def read_examples(request: Request, config: GatewayConfig) -> list[NamedExample]
         UnsupportedTypeError: another content type.
         RequestEntityTooLarge: a body over config.max_body_bytes.
     """
-    mimetype = request.mimetype
+    mimetype, config = request.mimetype, here.config
     if mimetype.startswith(_RAW_TYPES):
-        examples = _file(whole_body(), "body", config)
+        examples = _file(whole_body(here, current), "body", config)
     elif mimetype == "multipart/form-data":
-        examples = _form_files(request.headers["Content-Type"], config)
+        examples = _form_files(request.headers["Content-Type"], here, current)
     elif mimetype in _JSON_TYPES or mimetype.endswith("+json"):
-        examples = _json_examples(whole_body(), config)
+        examples = _json_examples(whole_body(here, current), config)
     elif mimetype in CSV_TYPES:
         charset = request.mimetype_params.get("charset")
-        examples = _rows(whole_body(), "body", config, charset)
-    elif mimetype in _DEFAULT_TYPES and (found := _recognized(whole_body(), mimetype, config)):
+        examples = _rows(whole_body(here, current), "body", config, charset)
+    elif mimetype in _DEFAULT_TYPES and (
+        found := _recognized(whole_body(here, current), mimetype, config)
+    ):
         examples = found
     else:
         raise UnsupportedTypeError(
@@ -139,12 +146,12 @@ def require_few(examples: int, config: GatewayConfig, got: str = "") -> None:
         )
 
 
-def whole_body() -> bytes:
+def whole_body(here: Gateway, current: RequestContext) -> bytes:
     """The current request's body, decompressed; raises what body_chunks() does."""
-    return b"".join(body_chunks())
+    return b"".join(body_chunks(here, current))
 
 
-def body_chunks() -> Iterator[bytes]:
+def body_chunks(here: Gateway, current: RequestContext) -> Iterator[bytes]:
     """The current request's body, decompressed, in chunks as they arrive.
 
     Raises:
@@ -155,13 +162,13 @@ def body_chunks() -> Iterator[bytes]:
     """
     header = request.environ.get("HTTP_CONTENT_ENCODING", "")
     if not header:
-        return _received()
+        return _received(here, current)
     codings = [word for each in header.split(",") if (word := each.strip().lower())]
     codings = [coding.removeprefix("x-") for coding in codings if coding not in _NO_CODINGS]
     if not codings:
-        return _received()
+        return _received(here, current)
     if codings in (["gzip"], ["deflate"]):
-        return _decompressed(_received(), codings[0], gateway().config.max_body_bytes)
+        return _decompressed(_received(here, current), codings[0], here.config.max_body_bytes)
     error = InvalidInputError(
         "Content-Encoding", expected="gzip or deflate", got=", ".join(codings)
     )
@@ -179,9 +186,9 @@ def body_chunks() -> Iterator[bytes]:
     )
 
 
-def _received() -> Iterator[bytes]:
+def _received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
     """The body as it is sent."""
-    here, current, environ = gateway(), context(), request.environ
+    environ = request.environ
     most, length = here.config.max_body_bytes, request.content_length
     if length is not None and length > most:
         raise RequestEntityTooLarge
@@ -301,8 +308,8 @@ def _recognized(body: bytes, mimetype: str, config: GatewayConfig) -> list[Named
     ]
 
 
-def _form_files(content_type: str, config: GatewayConfig) -> list[NamedExample]:
-    parts = read_form(content_type, body_chunks())
+def _form_files(content_type: str, here: Gateway, current: RequestContext) -> list[NamedExample]:
+    parts, config = read_form(content_type, body_chunks(here, current)), here.config
     files: list[NamedExample] = []
     for part in parts:
         if not part.filename and not part.data:

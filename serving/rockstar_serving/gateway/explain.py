@@ -42,10 +42,10 @@ def explain(model: str) -> ResponseReturnValue:
     """
     given = arguments("version", "label", "of")
     version, label = version_or_label(given)
-    current, config = context(), gateway().config
+    current, here = context(), gateway()
     current.model = model
     with current.phase("preprocess"):
-        examples = read_examples(request, config)
+        examples = read_examples(request, here, current)
         if len(examples) > 1:
             raise InvalidInputError(
                 "body", expected="one image or row", got=f"{len(examples)} examples"
@@ -62,7 +62,7 @@ def explain(model: str) -> ResponseReturnValue:
             example.get(),
             spec,
             field=example.field,
-            max_pixels=config.max_pixels,
+            max_pixels=here.config.max_pixels,
             adjusted=adjusted,
         )
         if isinstance(spec, TableInput):
@@ -72,13 +72,8 @@ def explain(model: str) -> ResponseReturnValue:
         return occlusion.images(tensor)
 
     try:
-        predicted = gateway().predictor.predict(
-            model,
-            with_copies,
-            version=version,
-            label=label,
-            timeout=current.time_left(),
-            synthetic=True,
+        predicted = here.predictor.predict(
+            current, with_copies, version=version, label=label, synthetic=True
         )
     except NotFoundError as error:
         raise not_found(model, version, label) from error

@@ -51,7 +51,7 @@ def infer(model: str, version: str | None = None) -> Response:
     current.model = model
     number = _version_number(version)
     with current.phase("preprocess"):
-        document, binary = _split(whole_body())
+        document, binary = _split(whole_body(gateway(), current))
         try:
             asked = _REQUEST.decode(document.removeprefix(BOM_UTF8))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

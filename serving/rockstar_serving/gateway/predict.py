@@ -67,12 +67,10 @@ def predict(model: str) -> Response:
     here, current = gateway(), context()
     current.model = model
     with current.phase("preprocess"):
-        examples = read_examples(request, here.config)
+        examples = read_examples(request, here, current)
     batch = Batch(examples, here.config, partial=partial, strict=strict)
     try:
-        predicted = here.predictor.predict(
-            model, batch.prepare, version=version, label=label, timeout=current.time_left()
-        )
+        predicted = here.predictor.predict(current, batch.prepare, version=version, label=label)
     except NotFoundError as error:
         raise not_found(model, version, label) from error
     current.instances = batch.size

@@ -7,7 +7,7 @@ import numpy as np
 
 from rockstar_client.predictor import Batch, Predicted, Predictor
 from rockstar_contract.contract import Input
-from rockstar_serving.gateway.context import context
+from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.observers import Comparison, Observer
 from rockstar_serving.gateway.routing import Destination, Router
 from rockstar_serving.gateway.shadowing import TIMEOUT_S, Shadows, compare
@@ -15,7 +15,7 @@ from tfs_api.status import Code
 
 
 class GatewayPredictor:
-    """Predicts for the views; thread-safe, within a request only."""
+    """Predicts for the views; thread-safe."""
 
     def __init__(
         self,
@@ -46,29 +46,27 @@ class GatewayPredictor:
 
     def predict(
         self,
-        model: str,
+        current: RequestContext,
         prepare: Callable[[Input], Batch],
         *,
         version: int | None = None,
         label: str | None = None,
-        timeout: float,
         synthetic: bool = False,
     ) -> Predicted:
         """Predict a batch; see rockstar_client.predictor.Predictor.predict.
 
         Args:
-            model: name or alias.
+            current: the request; its model may be an alias, and its deadline is the timeout.
             prepare: preprocesses the batch for the input that a contract describes.
             version: number; None is the newest, or what the routes file says.
             label: picks the version instead.
-            timeout: in seconds.
             synthetic: the gateway made up the examples: they are neither observed nor copied.
 
         Raises:
             CallError: the call failed, or the time ran out.
             InvalidInputError: raised by `prepare`.
         """
-        current = context()
+        timeout = current.time_left()
 
         def limited(spec: Input) -> Batch:
             while not self._preprocessing.acquire(timeout=current.time_left()):
@@ -91,7 +89,7 @@ class GatewayPredictor:
                 self._shadows.offer(to.model, lambda: self._compare(predicted, shadow, prepare))
             return predicted
 
-        return self._router.follow(model, version, label, call)
+        return self._router.follow(current.model, version, label, call)
 
     def _compare(
         self, predicted: Predicted, to: Destination, prepare: Callable[[Input], Batch]

@@ -96,7 +96,7 @@ def _content(asked: Route) -> bytes:
             ref.name, metadata.version, SignatureDefMap(signature_def=metadata.signatures)
         )
     with current.phase("preprocess"):
-        body = whole_body()
+        body = whole_body(gateway(), current)
     if asked.action is Action.PREDICT:
         with current.phase("preprocess"):
             tensors = json_tensors.parse_request(body)

@@ -58,7 +58,8 @@ def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(server, config):
         return np.zeros((1, *spec.shape), np.float32)
 
     def view():
-        gateway().predictor.predict("toy", slowly, timeout=context().time_left())
+        context().model = "toy"
+        gateway().predictor.predict(context(), slowly)
         return "done"
 
     blueprint = Blueprint("slow", __name__)
