@@ -12,7 +12,7 @@ import click
 from rockstar_cli.options import ModelName, json_option, models_option
 from rockstar_cli.output import echo_json
 from rockstar_serving import logs
-from rockstar_serving.serve_options import ServeOptions, default_workers
+from rockstar_serving.serve import ServeOptions, default_workers
 
 if TYPE_CHECKING:
     from rockstar_serving.model_server.flags import FlagParser
