@@ -7,28 +7,18 @@ from rockstar_serving.supervisor import ServeError
 
 
 def require_free(host: str, port: int, flag: str) -> None:
-    """Check that a port that a child will bind is free; see `listener`."""
-    # The model server would name its own flags where a port is taken: this names the user's.
+    """Check that a port that a child process will bind is free.
+
+    The error names the user's flag, the child's would name its own. Raises like `listener`.
+    """
     listener(host, port, flag).close()
 
 
-def host_and_port(address: str) -> str:
-    """The address of a TensorFlow Serving, checked.
-
-    Raises:
-        ServeError: it is not HOST:PORT.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ServeError(f"--tfserving: expected HOST:PORT of its gRPC API, got {address!r}")
-    return address
-
-
 def listener(host: str, port: int, flag: str) -> socket.socket:
-    """A socket that listens; port 0 picks a free one.
+    """A listening socket; port 0 picks a free one.
 
     Raises:
-        ServeError: taken, or no address of this machine; it names the flag to change.
+        ServeError: the port is taken, or the host is not of this machine; it names the flag.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -41,10 +31,5 @@ def listener(host: str, port: int, flag: str) -> socket.socket:
 
 
 def reachable(host: str) -> str:
-    """An address that reaches a listener on this machine, also where it listens everywhere."""
+    """An address that reaches a listener on this machine, even if it listens on all addresses."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-
-
-def in_url(host: str) -> str:
-    """A host as URLs write it."""
-    return f"[{host}]" if ":" in host else host

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rockstar_serving.listening import host_and_port, in_url, listener, reachable, require_free
+from rockstar_serving.listening import listener, reachable, require_free
 from rockstar_serving.logs import LogFormat
 from rockstar_serving.model_folder import ModelFolderError, find_models, model_config, strays
 from rockstar_serving.models_config import declared
@@ -126,7 +126,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
         with supervisor.signals():
             try:
                 if supervisor.start():
-                    url = f"http://{in_url(host)}:{port}"
+                    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                     addresses = Addresses(url, upstream.grpc(), upstream.rest(), upstream.models)
                     on_ready(addresses)
                     supervisor.watch(upstream.refresh)
@@ -191,7 +191,10 @@ def _embedded(options: ServeOptions, folder: Path) -> _Upstream:
 
 def _external(options: ServeOptions) -> _Upstream:
     """A TensorFlow Serving that runs elsewhere, perhaps not yet."""
-    address = host_and_port(options.tfserving or "")
+    address = options.tfserving or ""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ServeError(f"--tfserving: expected HOST:PORT of its gRPC API, got {address!r}")
     if options.only:
         models = tuple(dict.fromkeys(options.only))
     else:

@@ -158,9 +158,11 @@ def _connect(config: GatewayConfig, served: ServedModels) -> Backend:
     if not config.models_config:
         return connect()
     # LiteRT need not be installed with other gateways.
-    from rockstar_serving.gateway.in_process import InProcess
+    from rockstar_serving.gateway.in_process import InProcessBackend
 
-    return InProcess(LazyBackend(connect), Path(config.models_config), _max_calls(config), served)
+    return InProcessBackend(
+        LazyBackend(connect), Path(config.models_config), _max_calls(config), served
+    )
 
 
 def _max_calls(config: GatewayConfig) -> int:

@@ -27,7 +27,7 @@ _METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command an option for every setting."""
+    """Add an option for every setting to a command."""
     for setting in reversed(list(settings())):
         many = setting.base == tuple[str, ...]
         switch = setting.base is bool
@@ -37,7 +37,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
             setting.name,
             default=None,
             multiple=many,
-            # Checked together with those of the environment, in read_settings.
+            # Validated in read_settings, together with the environment variables.
             metavar=None if switch else _METAVARS.get(setting.base, "NAME"),
             type=None if switch else str,
             help=_help(setting.meta.description or "", setting.default, many),
@@ -52,7 +52,7 @@ def _help(description: str, default: Any, many: bool) -> str:
     return description if default in ("", False) else f"{description}  [default: {default}]"
 
 
-def _tell_new_key(name: str, as_json: bool) -> None:
+def _print_new_key(name: str, as_json: bool) -> None:
     from rockstar_serving.gateway.api_keys import make_key
 
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
@@ -83,7 +83,7 @@ def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: 
     before a variable.
     """
     if make_key is not None:
-        _tell_new_key(make_key, as_json)
+        _print_new_key(make_key, as_json)
         return
     try:
         effective = read_settings(options)
@@ -99,29 +99,25 @@ def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: 
 
 
 def _server(config: "GatewayConfig", as_json: bool) -> "GatewayServer":
+    host, _, port = config.bind.rpartition(":")
+    if port.isdecimal() and not config.bind.startswith(("unix:", "fd://")):
+        # gunicorn would retry a taken port for seconds.
+        try:
+            require_free(host.strip("[]"), int(port), "--bind")
+        except ServeError as error:
+            raise click.ClickException(str(error)) from error
+
     def print_address(address: str) -> None:
         """Print one line when the server listens; the first requests wait for the workers."""
         document = {"http": address, "upstream": config.upstream, "models": config.models}
         click.echo(json.dumps(document))
 
-    # Help does without gunicorn and what images need.
+    # Not needed for --help, and slow to import.
     from rockstar_serving.gateway.server import GatewayServer
     from rockstar_serving.gateway.settings import FilesError
 
-    _require_free(config.bind)
     logs.configure("json" if config.log_format == "json" else "text", "gateway")
     try:
         return GatewayServer(config, print_address if as_json else None)
     except FilesError as error:
         raise SettingError(str(error)) from error
-
-
-def _require_free(bind: str) -> None:
-    """Say at once that an address is taken; gunicorn would try again for seconds."""
-    host, _, port = bind.rpartition(":")
-    if not port.isdecimal() or bind.startswith(("unix:", "fd://")):
-        return
-    try:
-        require_free(host.strip("[]"), int(port), "--bind")
-    except ServeError as error:
-        raise click.ClickException(str(error)) from error

@@ -1,4 +1,4 @@
-"""Versions that a worker runs itself: no call, no copy, no other process to wait for."""
+"""Models that run in the gateway's own process, which saves a call and a copy."""
 
 import contextlib
 import logging
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from numpy.typing import NDArray
 
 from rockstar_client.backend import Backend, TensorResponse
@@ -28,28 +27,28 @@ from tfs_api.model_ref import ModelRef
 from tfs_api.signature import DEFAULT_SIGNATURE, Signature
 from tfs_api.status import Code, StatusError
 
-# Seconds between looks at the file that says what is served.
+# Seconds between two checks of the models.config.
 CONFIG_POLL_S = 1.0
 
 log = logging.getLogger(__name__)
 
 
-class InProcess(BackendWrapper):
-    """A backend that runs the LiteRT files of models here; all else it leaves to a model server.
+class InProcessBackend(BackendWrapper):
+    """A backend that runs the LiteRT files of models, and forwards other calls to a model server.
 
-    What is not here, or has no LiteRT file, the model server answers, or says why it does not.
+    Calls to models that are not loaded, or have no LiteRT file, are also forwarded.
     """
 
     def __init__(
         self, backend: Backend, config: Path, interpreters: int, served: ServedModels
     ) -> None:
-        """Load the models; `close` lets go of them.
+        """Load the models; `close` unloads them.
 
         Args:
             backend: the model server.
-            config: a models.config with what it serves; followed when it changes.
-            interpreters: how many requests a version runs at once.
-            served: told which models there are.
+            config: its models.config; changes are followed.
+            interpreters: concurrent runs of a version.
+            served: updated with the names of the models.
         """
         super().__init__(backend)
         options = ServerOptions(
@@ -65,7 +64,7 @@ class InProcess(BackendWrapper):
         except StartError as error:
             log.warning("no model runs in this process: %s", error)
         self._watcher = ConfigFileWatcher(
-            config, _Following(self._manager, served), CONFIG_POLL_S, labels_may_wait=True
+            config, _Follower(self._manager, served), CONFIG_POLL_S, labels_may_wait=True
         )
         self._watcher.start()
 
@@ -81,10 +80,10 @@ class InProcess(BackendWrapper):
         timeout: float | None = None,
     ) -> TensorResponse:
         """See Backend."""
-        asked = _Asked(version, label, signature, outputs, timeout)
-        here = self._answer(model, inputs, asked)
-        if here is not None:
-            return here
+        query = PredictQuery(lambda _: inputs, signature, outputs, Deadline.after(timeout))
+        response = self._run_here(ModelRef(model, version, label), query)
+        if response is not None:
+            return response
         return super().predict(
             model,
             inputs,
@@ -103,29 +102,33 @@ class InProcess(BackendWrapper):
         label: str | None = None,
         timeout: float | None = None,
     ) -> Contract:
-        """See Backend; of the very version that `predict` would run."""
-        asked = _Asked(version, label, CONTRACT_SIGNATURE, (), timeout)
-        with contextlib.suppress(InvalidRequestError):  # it has none: the model server explains
-            here = self._answer(model, CONTRACT_QUERY, asked)
-            if here is not None:
-                return contract_in(here, model)
+        """See Backend; of the same version that `predict` would run."""
+        deadline = Deadline.after(timeout)
+        query = PredictQuery(lambda _: CONTRACT_QUERY, CONTRACT_SIGNATURE, (), deadline)
+        # A model without a contract is left to the model server, which explains the error.
+        with contextlib.suppress(InvalidRequestError):
+            response = self._run_here(ModelRef(model, version, label), query)
+            if response is not None:
+                return contract_in(response, model)
         return super().contract(model, version, label=label, timeout=timeout)
 
-    def _answer(
-        self, model: str, inputs: Mapping[str, NDArray[Any]], asked: "_Asked"
-    ) -> TensorResponse | None:
-        """What a version that runs here answers; None where it does not."""
+    def _run_here(self, model: ModelRef, query: PredictQuery) -> TensorResponse | None:
+        """The response of a version that is loaded here; None if there is no such version."""
         try:
-            servable = self._manager.servable(ModelRef(model, asked.version, asked.label))
+            servable = self._manager.servable(model)
         except StatusError:
             return None
         with servable:
-            if isinstance(servable.engine, _Elsewhere):
+            if isinstance(servable.engine, _NotLoaded):
                 return None
-            query = PredictQuery(
-                lambda _: inputs, asked.signature, asked.outputs, Deadline.after(asked.timeout)
-            )
-            return TensorResponse(_outputs(servable.engine, query), servable.id.version)
+            try:
+                outputs = predict(servable.engine, query).outputs
+            except StatusError as error:
+                raise call_error(error.code, error.message) from error
+            except Exception as error:
+                log.exception("a model failed")
+                raise call_error(Code.INTERNAL, "internal error") from error
+            return TensorResponse(outputs, servable.id.version)
 
     def close(self) -> None:
         """See Backend."""
@@ -134,8 +137,8 @@ class InProcess(BackendWrapper):
         super().close()
 
 
-class _Following:
-    """Tells which models there are by now, when a changed file is taken up."""
+class _Follower:
+    """Reloads models when the models.config changes, and updates their names."""
 
     def __init__(self, manager: Manager, served: ServedModels) -> None:
         self._manager = manager
@@ -143,7 +146,7 @@ class _Following:
 
     @property
     def configs(self) -> tuple[ModelConfig, ...]:
-        """What is served."""
+        """The models."""
         return self._manager.configs
 
     def reload(self, configs: Sequence[ModelConfig]) -> None:
@@ -154,42 +157,22 @@ class _Following:
             self._served.replace(config.name for config in self._manager.configs)
 
 
-class _Asked(msgspec.Struct, frozen=True):
-    """What a call asks of a model."""
-
-    version: int | None
-    label: str | None
-    signature: str
-    outputs: Sequence[str]
-    timeout: float | None
-
-
-def _outputs(engine: Engine, query: PredictQuery) -> dict[str, NDArray[Any]]:
-    try:
-        return predict(engine, query).outputs
-    except StatusError as error:
-        raise call_error(error.code, error.message) from error
-    except Exception as error:
-        log.exception("a model failed")
-        raise call_error(Code.INTERNAL, "internal error") from error
-
-
 class _Loader:
-    """Loads what LiteRT can run; a Loader."""
+    """Loads the versions that LiteRT can run; a Loader."""
 
     def __init__(self, options: ServerOptions) -> None:
         self._load = VersionLoader(options, runtimes=[RUNTIME])
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
         if not (folder / MODEL_FILE).is_file():
-            return _Elsewhere()
+            return _NotLoaded()
         try:
             return self._load(servable_id, folder)
         except UnsupportedModelError:
-            return _Elsewhere()
+            return _NotLoaded()
 
 
-class _Elsewhere:
+class _NotLoaded:
     """Stands for a version that only the model server can run; an Engine."""
 
     name = "the model server"

@@ -5,7 +5,7 @@ import pytest
 
 from rockstar_client.backend import TensorResponse
 from rockstar_client.errors import InvalidRequestError, NotFoundError
-from rockstar_serving.gateway.in_process import InProcess
+from rockstar_serving.gateway.in_process import InProcessBackend
 from rockstar_serving.gateway.state import ServedModels
 from tests.litert_models import rewritten
 from tests.model_fixtures import SIDE, probabilities, toy_model, write_version
@@ -40,16 +40,16 @@ def server():
 
 @pytest.fixture
 def start(folder, server, tmp_path):
-    started: list[InProcess] = []
+    started: list[InProcessBackend] = []
 
-    def start(labels: str = "") -> InProcess:
+    def start(labels: str = "") -> InProcessBackend:
         config = tmp_path / "models.config"
         config.write_text(
             "model_config_list { config { "
             f'name: "toy" base_path: "{folder}" model_platform: "tensorflow" {labels} '
             "model_version_policy { latest { num_versions: 2 } } } }"
         )
-        started.append(InProcess(server, config, 1, ServedModels(["toy"])))
+        started.append(InProcessBackend(server, config, 1, ServedModels(["toy"])))
         return started[-1]
 
     yield start
