@@ -4,7 +4,7 @@ Changes depend only on random numbers from the input pipeline, so that a resumed
 same images as an uninterrupted one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi
 
 import numpy as np
@@ -90,20 +90,8 @@ def augmentation_for(data: str, strength: float) -> Augmentation | None:
     if not strength:
         return None
     base = _KNOWN.get(parse_data(data).name, _PHOTOS)
-    return Augmentation(
-        rotation=strength * base.rotation,
-        shift=strength * base.shift,
-        zoom=strength * base.zoom,
-        aspect=strength * base.aspect,
-        shear=strength * base.shear,
-        bend=strength * base.bend,
-        stroke=strength * base.stroke,
-        contrast=strength * base.contrast,
-        gaps=strength * base.gaps,
-        finer=base.finer,
-        mirror=base.mirror,
-        others=base.others,
-    )
+    ranges = ("rotation", "shift", "zoom", "aspect", "shear", "bend", "stroke", "contrast", "gaps")
+    return replace(base, **{name: strength * getattr(base, name) for name in ranges})
 
 
 def augment(images: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:

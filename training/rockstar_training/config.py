@@ -168,13 +168,6 @@ def defaults_for(
     return replace(small, epochs=max(small.epochs, _MLP_STEPS * small.batch_size // rows))
 
 
-def hidden_for(data: str) -> tuple[int, ...]:
-    """Return the default sizes of an mlp's hidden layers on a data set."""
-    if data == "digits":
-        return (256,)
-    return (64, 32) if data.startswith("csv:") else (512, 256)
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """The settings of a training run; `config_for` fills in defaults that suit a model.
@@ -277,11 +270,8 @@ class TrainConfig:
             _require_one_of(self.task, "task", TASKS)
         for kind in self.types.values():
             _require_one_of(kind, "types", COLUMN_TYPES)
-        self._require_division()
-        self._require_numbers()
-        self._require_fit()
-
-    def _require_numbers(self) -> None:
+        self._check_division()
+        self._check_model()
         _require(1 <= self.epochs <= 100_000, "epochs", self.epochs, "1 to 100000")
         _require(0 <= self.fine_tune <= 100_000, "fine_tune", self.fine_tune, "0 to 100000")
         _require(1 <= self.batch_size <= 65_536, "batch_size", self.batch_size, "1 to 65536")
@@ -300,7 +290,7 @@ class TrainConfig:
         _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "between 0 and 1")
 
-    def _require_division(self) -> None:
+    def _check_division(self) -> None:
         kind, colon, column = self.split.partition(":")
         known = self.split == "random" or (kind in ("group", "time") and bool(colon and column))
         _require(known, "split", self.split, "random, group:COLUMN or time:COLUMN")
@@ -314,7 +304,7 @@ class TrainConfig:
             _require(self.validation is None, "validation", self.validation, hint)
             _require(self.test is None, "test", self.test, hint)
 
-    def _require_fit(self) -> None:
+    def _check_model(self) -> None:
         """Check settings that only some models have."""
         linear = self.model == "linear"
         _require(linear or self.learning_rate is not None, "learning_rate", None, "a number")
@@ -353,7 +343,8 @@ def config_for(model: str, **settings: Any) -> TrainConfig:
     given = {field: value for field, value in settings.items() if value is not None}
     data = given.setdefault("data", DEFAULT_DATA)
     if model == "mlp":
-        given.setdefault("hidden", hidden_for(data))
+        rows = (64, 32) if data.startswith("csv:") else (512, 256)
+        given.setdefault("hidden", (256,) if data == "digits" else rows)
     if model == "cnn" and given.get("api") == "core":
         given.setdefault("preset", "lecture")
     pretrained = "pretrained" in given
@@ -386,9 +377,6 @@ def _require(right: bool, field: str, value: object, expected: str) -> None:
         raise ConfigError(f"{field}: expected {expected}, got {value!r}")
 
 
-_FIELDS = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
-
-
 def to_json(config: TrainConfig) -> str:
     """Format the configuration as JSON with a line for each field."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
@@ -398,14 +386,38 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
     """Read a settings file; missing fields get the defaults of the model.
 
     Args:
-        path: a JSON object with fields of TrainConfig; only `model` is required.
+        path: a JSON object with fields of TrainConfig; only `model` is required. Null means the
+            model's default.
         overrides: values that replace the file's, unless None.
 
     Raises:
         ConfigError: no such file, not JSON, an unknown field, or a value of the wrong type or
             range; the message starts with the path.
     """
-    settings = _settings(path)
+    try:
+        document = msgspec.json.decode(read_text(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except EncodingError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected an object of settings")
+    if isinstance(document.get("quantize"), bool):  # files of older versions, which had one mode
+        document["quantize"] = "dynamic" if document["quantize"] else "none"
+    fields = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
+    unknown = sorted(set(document) - set(fields))
+    if unknown:
+        raise ConfigError(
+            f"{path}: unknown setting {unknown[0]!r}; there are: {', '.join(sorted(fields))}"
+        )
+    settings: dict[str, Any] = {}
+    for name, value in document.items():
+        try:
+            settings[name] = None if value is None else msgspec.convert(value, fields[name])
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{path}: {name}: {error}") from error
     asked, written = overrides.get("model"), settings.get("model")
     if asked and written and asked != written:
         raise ConfigError(
@@ -419,32 +431,3 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
         return config_for(**settings)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        document = msgspec.json.decode(read_text(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except EncodingError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{path}: not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected an object of settings")
-    if isinstance(document.get("quantize"), bool):  # files of older versions, which had one mode
-        document["quantize"] = "dynamic" if document["quantize"] else "none"
-    unknown = sorted(set(document) - set(_FIELDS))
-    if unknown:
-        raise ConfigError(
-            f"{path}: unknown setting {unknown[0]!r}; there are: {', '.join(sorted(_FIELDS))}"
-        )
-    return {field: _typed(path, field, value) for field, value in document.items()}
-
-
-def _typed(path: Path, field: str, value: object) -> Any:
-    """Convert a value to the field's type; null means the model's default."""
-    try:
-        return None if value is None else msgspec.convert(value, _FIELDS[field])
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {field}: {error}") from error

@@ -544,8 +544,11 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
             f"column {name!r} has leading zeros, so its values are categories; for numbers, give "
             f"--type {name}=number"
         )
-    if column.type == "date" and _day_or_month(column):
-        notes.append(f"column {name!r} is read as month/day/year")
+    day_first = column.format.replace("%m/%d", "%d/%m")
+    if column.type == "date" and day_first != column.format:
+        present = [text for text in column.texts if text.lower() not in MISSING]
+        if all(parse_date(text, day_first) is not None for text in present):
+            notes.append(f"column {name!r} is read as month/day/year")
     return notes
 
 
@@ -573,13 +576,6 @@ def _tells_the_target(column: TableColumn, targets: NDArray[Any]) -> bool:
     return len(pairs) == different and different * _SEVERAL <= len(keys)
 
 
-def _day_or_month(column: TableColumn) -> bool:
-    """Check whether all dates could also be read with the day first."""
-    other = column.format.replace("%m/%d", "%d/%m")
-    present = (text for text in column.texts if text.lower() not in MISSING)
-    return other != column.format and all(parse_date(text, other) is not None for text in present)
-
-
 def _targets(
     path: Path,
     target: str,
@@ -602,8 +598,12 @@ def _targets(
             "needs numbers"
         )
     if task is None:
-        task = "classification" if not numeric or _are_classes(values) else "regression"
-        count = column.different
+        count, numbers = column.different, np.asarray(values)
+        # Few distinct whole numbers, each of them several times, are classes.
+        several = count == 2 or len(numbers) >= 3 * count
+        few = count <= MAX_NUMBERED_CLASSES and several
+        classes = not numeric or (few and bool((numbers == np.floor(numbers)).all()))
+        task = "classification" if classes else "regression"
         if numeric and task == "classification":
             notes.append(
                 f"{target!r} has {count} different whole numbers, so each is a class; to predict "
@@ -615,8 +615,17 @@ def _targets(
                 "apart as classes, give --task classification"
             )
     if task == "regression":
-        _require_told_apart(path, target, np.asarray(values, dtype=np.float64))
-        return np.asarray(values, dtype=np.float32), (), "regression"
+        numbers = np.asarray(values, dtype=np.float64)
+        # Numbers that are so large, and so close to each other, that float32 rounds them.
+        step, spread = float(np.spacing(np.float32(np.abs(numbers).max()))), float(numbers.std())
+        if spread < 10 * step:
+            middle = float(np.median(numbers))
+            raise DataError(
+                f"{path}: column {target!r} is about {middle:.10g} and varies by only "
+                f"{spread:.3g}; models answer in 32 bits, in steps of {step:.3g} there; subtract "
+                f"{middle:.10g} first"
+            )
+        return numbers.astype(np.float32), (), "regression"
     if column.different > _NAMES_FROM and column.different > len(texts) / 2:
         raise DataError(
             f"{path}: column {target!r} has {column.different} different values in {len(texts)} "
@@ -638,26 +647,6 @@ def _targets(
         names = [by_value[value] for value in ordered]
         places = {value: place for place, value in enumerate(ordered)}
     return np.array([places[key] for key in keys], dtype=np.int64), tuple(names), "classification"
-
-
-def _require_told_apart(path: Path, target: str, values: NDArray[np.float64]) -> None:
-    """Reject numbers that are so large, and so close to each other, that float32 rounds them."""
-    step, spread = float(np.spacing(np.float32(np.abs(values).max()))), float(values.std())
-    if spread < 10 * step:
-        middle = float(np.median(values))
-        raise DataError(
-            f"{path}: column {target!r} is about {middle:.10g} and varies by only {spread:.3g}; "
-            f"models answer in 32 bits, in steps of {step:.3g} there; subtract {middle:.10g} first"
-        )
-
-
-def _are_classes(values: object) -> bool:
-    """Check for few distinct whole numbers, each of them several times."""
-    array = np.asarray(values)
-    different = len(np.unique(array))
-    whole = bool((array == np.floor(array)).all())
-    several = different == 2 or len(array) >= 3 * different
-    return whole and different <= MAX_NUMBERED_CLASSES and several
 
 
 def _require_known(name: str, names: Sequence[str], path: Path) -> None:

@@ -64,17 +64,15 @@ def dtype_policy(mixed_precision: str) -> str:
 
     "auto" is bfloat16, which needs no loss scaling, on GPUs that support it.
     """
+    used = mixed_precision == "on"
     if mixed_precision == "auto":
-        return "mixed_bfloat16" if _has_bfloat16() else "float32"
-    return "mixed_bfloat16" if mixed_precision == "on" else "float32"
+        from rockstar_training.tensorflow_setup import tf
 
-
-def _has_bfloat16() -> bool:
-    from rockstar_training.tensorflow_setup import tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    return bool(gpus) and all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
+        gpus = tf.config.list_physical_devices("GPU")
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        capable = [each.get("compute_capability", (0, 0)) >= (8, 0) for each in details]
+        used = bool(gpus) and all(capable)
+    return "mixed_bfloat16" if used else "float32"
 
 
 def _task() -> tuple[dict[str, Any], str, int] | None:

@@ -218,9 +218,8 @@ def column_importance(
     found = permutation_importance(
         _Estimator(), matrix, truth, scoring=score, n_repeats=_REPEATS, random_state=seed
     )
-    names = [column.name for column in columns]
-    pairs = zip(names, found.importances_mean, found.importances_std, strict=True)
-    measured = [ColumnImportance(name, float(mean), float(std)) for name, mean, std in pairs]
+    pairs = zip(columns, found.importances_mean, found.importances_std, strict=True)
+    measured = [ColumnImportance(col.name, float(mean), float(std)) for col, mean, std in pairs]
     return sorted(measured, key=lambda column: -column.mean)
 
 

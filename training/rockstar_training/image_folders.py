@@ -60,6 +60,11 @@ class Example(NamedTuple):
     label: int
     split: SplitName | None
 
+    @property
+    def order(self) -> tuple[int, Path]:
+        """Sort key: by class, then by path."""
+        return self.label, self.path
+
 
 class Layout(NamedTuple):
     """The contents of a folder.
@@ -107,7 +112,13 @@ def read_layout(folder: Path, validation: Path | None = None, test: Path | None 
             files = inner
     if splits:
         return _split_layout(folder, files, splits, skipped)
-    _require_class_folders_in_splits(folder, files)
+    direct = sorted({file.parts[0] for file in files if len(file.parts) == 2})
+    kinds = {_split_of(name) for name in direct}
+    if "train" in kinds and len(kinds) > 1 and None not in kinds:
+        raise DataError(
+            f"{folder}: {' and '.join(direct)} hold images without class folders: make a subfolder "
+            f"for each class in them, such as {folder / direct[0] / 'cat'}"
+        )
     names = sorted({file.parts[0] for file in files if len(file.parts) > 1})
     outside = [file for file in files if len(file.parts) == 1]
     require_two_classes(folder, names, outside=len(outside))
@@ -116,7 +127,7 @@ def read_layout(folder: Path, validation: Path | None = None, test: Path | None 
         Example(file.path, labels[file.parts[0]], None) for file in files if len(file.parts) > 1
     ]
     skipped += _outside(outside)
-    return Layout(names, sorted(examples, key=_order), skipped)
+    return Layout(names, sorted(examples, key=lambda example: example.order), skipped)
 
 
 def require_two_classes(folder: Path, names: Sequence[str], outside: int = 0) -> None:
@@ -191,7 +202,7 @@ def _split_layout(
             f"{folder / name / other}: a class that {train[0]} does not have ({count} files)"
             for other, count in unknown.items()
         ]
-    return Layout(names, sorted(examples, key=_order), skipped)
+    return Layout(names, sorted(examples, key=lambda example: example.order), skipped)
 
 
 def _splits(files: list[_File]) -> dict[str, SplitName]:
@@ -213,16 +224,6 @@ def _split_of(name: str) -> SplitName | None:
     """Return the split that a name such as "Training", "test_set" or "seg_train" means."""
     words = re.split(r"[\W_]+", name.casefold())
     return next((_SPLITS[word] for word in words if word in _SPLITS), None)
-
-
-def _require_class_folders_in_splits(folder: Path, files: list[_File]) -> None:
-    direct = sorted({file.parts[0] for file in files if len(file.parts) == 2})
-    kinds = {_split_of(name) for name in direct}
-    if "train" in kinds and len(kinds) > 1 and None not in kinds:
-        raise DataError(
-            f"{folder}: {' and '.join(direct)} hold images without class folders: make a subfolder "
-            f"for each class in them, such as {folder / direct[0] / 'cat'}"
-        )
 
 
 def _unwrapped(files: list[_File], known: Collection[str]) -> list[_File]:
@@ -291,10 +292,6 @@ def _outside(files: list[_File]) -> list[str]:
         return []
     first = files[0].path
     return [f"{first.parent}: files outside class folders: {len(files)}, such as {first.name}"]
-
-
-def _order(example: Example) -> tuple[int, Path]:
-    return example.label, example.path
 
 
 def _text(name: str) -> str:
@@ -375,7 +372,16 @@ def scan_folder(
     kept = sorted({example.label for example, _ in usable if example.split in (None, "train")})
     for label in set(range(len(names))) - set(kept):
         skipped.append(f"{names[label]}: a folder without images")
-        _require_no_damaged_image(names[label], [each for each in looks if each[0].label == label])
+        damaged = [
+            f"{example.path}: {look.problem}"
+            for example, look in looks
+            if example.label == label and look.problem and _is_image_name(example.path)
+        ]
+        if damaged:
+            raise DataError(
+                f"no image of class {names[label]} can be read ({len(damaged)} tried; "
+                f"{damaged[0]}): put images of the class into its folder, or remove it"
+            )
     usable = [(example, look) for example, look in usable if example.label in kept]
     label_names = tuple(names[label] for label in kept)
     require_two_classes(folder, label_names)
@@ -479,16 +485,6 @@ def _unusable(looks: list[tuple[Example, _Seen]]) -> list[str]:
     ]
 
 
-def _require_no_damaged_image(name: str, looks: list[tuple[Example, _Seen]]) -> None:
-    damaged = [(e.path, look) for e, look in looks if look.problem and _is_image_name(e.path)]
-    if damaged:
-        path, look = damaged[0]
-        raise DataError(
-            f"no image of class {name} can be read ({len(damaged)} tried; {path}: {look.problem}): "
-            "put images of the class into its folder, or remove it"
-        )
-
-
 def _is_image_name(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
@@ -532,15 +528,12 @@ def _look(path: Path) -> _Seen:
         return _Seen(problem=f"cannot be read ({error.strerror})")
     except InvalidInputError as error:
         return _Seen(problem=f"expected {error.expected}, got {error.got}")
-    return _Seen(hashlib.sha256(data).digest(), _is_colour(pixels), max(pixels.shape[:2]))
-
-
-def _is_colour(pixels: NDArray[np.uint8]) -> bool:
-    if pixels.shape[2] == 1:
-        return False
-    red, green, blue = (pixels[:, :, channel] for channel in range(3))
-    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    return bool(spread.max() > _COLOUR_DIFFERENCE)
+    color = False
+    if pixels.shape[2] > 1:
+        red, green, blue = (pixels[:, :, channel] for channel in range(3))
+        spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+        color = bool(spread.max() > _COLOUR_DIFFERENCE)
+    return _Seen(hashlib.sha256(data).digest(), color, max(pixels.shape[:2]))
 
 
 def _in_threads(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:

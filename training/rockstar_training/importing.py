@@ -41,31 +41,6 @@ from rockstar_training.prepared import GoldenSamples
 from rockstar_training.pretrained import PIXEL_CONVERSIONS
 from rockstar_training.tensorflow_setup import Tensor, quiet_native_log, tf
 
-
-def sample_images(shape: tuple[int, ...], count: int) -> tuple[bytes, ...]:
-    """Create different PNG files: noise, ramps and plain ones, in the model's size and others.
-
-    Args:
-        shape: [h, w, c] of the tensor, c of 1 or 3.
-        count: number of files, the same ones each time.
-    """
-    height, width, channels = shape
-    random = np.random.default_rng(0)
-    files = []
-    for number in range(count):
-        size = (height, width) if number % 2 else (height + number, width + 2 * number)
-        if number % 4 == 3:
-            ramp = np.linspace(0, 255, size[0] * size[1] * channels)
-            array = ramp.reshape(*size, channels).astype(np.uint8)
-        else:
-            low, high = sorted(random.integers(0, 256, 2))
-            array = random.integers(low, high + 1, (*size, channels)).astype(np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(array[:, :, 0] if channels == 1 else array).save(file, "PNG")
-        files.append(file.getvalue())
-    return tuple(files)
-
-
 Kind = Literal["image", "table", "tensor"]
 KINDS: tuple[Kind, ...] = ("image", "table", "tensor")
 Pixels = Literal["0-1", "0-255", "tf", "torch", "caffe"]
@@ -383,15 +358,31 @@ def _table(
 
 
 def _golden(taken: Encoded) -> GoldenSamples:
-    """Create samples as clients send them, and preprocess them."""
+    """Create samples as clients send them, and preprocess them.
+
+    Images are noise, ramps and plain ones, in the model's size and in others.
+    """
+    random = np.random.default_rng(0)
+    raw: list[Any] = []
     if isinstance(taken, ImageInput):
-        raw: tuple[Any, ...] = sample_images(taken.shape, _SAMPLES)
+        height, width, channels = taken.shape
+        for number in range(_SAMPLES):
+            size = (height, width) if number % 2 else (height + number, width + 2 * number)
+            if number % 4 == 3:
+                ramp = np.linspace(0, 255, size[0] * size[1] * channels)
+                array = ramp.reshape(*size, channels).astype(np.uint8)
+            else:
+                low, high = sorted(random.integers(0, 256, 2))
+                array = random.integers(low, high + 1, (*size, channels)).astype(np.uint8)
+            file = io.BytesIO()
+            Image.fromarray(array[:, :, 0] if channels == 1 else array).save(file, "PNG")
+            raw.append(file.getvalue())
     else:
-        numbers = np.random.default_rng(0).normal(size=(_SAMPLES, len(taken.columns)))
+        rows = random.normal(size=(_SAMPLES, len(taken.columns))).round(3).tolist()
         names = [column.name for column in taken.columns]
-        raw = tuple(dict(zip(names, row, strict=True)) for row in numbers.round(3).tolist())
+        raw = [dict(zip(names, row, strict=True)) for row in rows]
     tensors = np.stack([prepare(each, taken, field="a sample") for each in raw])
-    return GoldenSamples(raw, tensors)
+    return GoldenSamples(tuple(raw), tensors)
 
 
 def _tensor_samples(
@@ -401,26 +392,23 @@ def _tensor_samples(
     sizes = _SIZES if any(None in tensor.shape for tensor in taken.tensors) else _SIZES[:1]
     problem = ImportModelError(f"{source.name} does not run on sample inputs")
     for number, size in enumerate(sizes):
-        samples = {tensor.name: _sample(tensor, size) for tensor in taken.tensors}
+        samples: dict[str, NDArray[Any]] = {}
+        for tensor in taken.tensors:
+            shape = (_SAMPLES, *(size if each is None else each for each in tensor.shape))
+            random = np.random.default_rng(0)
+            if tensor.dtype == STRING:
+                words = np.array([b"a", b"word", b"another one"], dtype=object)
+                samples[tensor.name] = words[random.integers(0, len(words), shape)]
+            elif np.dtype(tensor.dtype).kind == "f":
+                samples[tensor.name] = random.random(shape).astype(tensor.dtype)
+            else:  # 0 and 1 are valid for IDs, counts and masks
+                samples[tensor.name] = random.integers(0, 2, shape).astype(tensor.dtype)
         try:
             feeds = {name: tf.constant(array) for name, array in samples.items()}
             return samples, _run(source, partial(source.call, **feeds))
         except ImportModelError as error:
             problem = error if number == 0 else problem
     raise problem
-
-
-def _sample(tensor: TensorSpec, size: int) -> NDArray[Any]:
-    shape = (_SAMPLES, *(size if each is None else each for each in tensor.shape))
-    random = np.random.default_rng(0)
-    if tensor.dtype == STRING:
-        words = np.array([b"a", b"word", b"another one"], dtype=object)
-        return words[random.integers(0, len(words), shape)]
-    dtype = np.dtype(tensor.dtype)
-    if dtype.kind == "f":
-        return random.random(shape).astype(dtype)
-    # 0 and 1 are valid for IDs, counts and masks.
-    return random.integers(0, 2, shape).astype(dtype)
 
 
 def _run(source: Source, call: Callable[[], dict[str, Tensor]]) -> dict[str, NDArray[Any]]:

@@ -19,7 +19,6 @@ import string
 import sys
 import time
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Any
 
 import click
@@ -29,7 +28,7 @@ from rockstar_training.errors import ConfigError, TrainingError
 # Time between connection attempts, their timeout, and time between log messages.
 _PAUSE_S = 0.5
 _CONNECT_S = 2.0
-_TELL_EVERY_S = 10.0
+_LOG_EVERY_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -56,17 +55,22 @@ def meet(
     _, own_port = _host_and_port(addresses[index])
     missing = dict.fromkeys(sorted(set(range(len(addresses))) - {index}), "not tried yet")
     deadline = time.monotonic() + patience
-    told = float("-inf")
-    with contextlib.closing(_listen(own_port)):
+    logged = float("-inf")
+    try:
+        # The operating system accepts connections, which is all that peers need.
+        listener = socket.create_server(("", own_port), backlog=128)
+    except OSError as error:
+        raise TrainingError(f"cannot listen on this worker's port {own_port}: {error}") from error
+    with contextlib.closing(listener):
         while True:
             missing = {peer: why for peer in missing if (why := _unreachable(addresses[peer]))}
             if not missing:
                 log.info("all %d workers are there", len(addresses))
                 return
             now = time.monotonic()
-            if now > told + _TELL_EVERY_S:
+            if now > logged + _LOG_EVERY_S:
                 log.info("worker %d waits for %s", index, _described(missing, addresses))
-                told = now
+                logged = now
             if now > deadline:
                 raise MissingWorkersError(
                     f"worker {index} waited {patience:g} s in vain for "
@@ -74,14 +78,6 @@ def meet(
                     "see whether these pods are scheduled and what their logs say"
                 )
             pause(_PAUSE_S)
-
-
-def _listen(port: int) -> socket.socket:
-    try:
-        # The operating system accepts connections, which is all that peers need.
-        return socket.create_server(("", port), backlog=128)
-    except OSError as error:
-        raise TrainingError(f"cannot listen on this worker's port {port}: {error}") from error
 
 
 def _unreachable(address: str) -> str:
@@ -102,9 +98,6 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 def _described(missing: dict[int, str], addresses: Sequence[str]) -> str:
     return ", ".join(f"worker {n} at {addresses[n]} ({why})" for n, why in missing.items())
-
-
-_VARIABLE = "TF_CONFIG"
 
 
 def worker_addresses(template: str, workers: int) -> list[str]:
@@ -167,14 +160,14 @@ def main(workers: int, address: str, index: int, patience: float, command: tuple
     """Set TF_CONFIG, wait for the other workers, then run COMMAND in this process."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # Process 1 of a container ignores signals without a handler.
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         addresses = worker_addresses(address, workers)
         document = tf_config(addresses, index)
         meet(addresses, index, patience, time.sleep)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
-    environment = os.environ | {_VARIABLE: json.dumps(document)}
+    environment = os.environ | {"TF_CONFIG": json.dumps(document)}
     sys.stderr.flush()
     try:
         os.execvpe(command[0], command, environment)  # noqa: S606 - a list, without a shell
@@ -184,10 +177,6 @@ def main(workers: int, address: str, index: int, patience: float, command: tuple
 
 def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and 0 < int(text) < 2**16
-
-
-def _stop(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ weights and see the same batches in the same order. Rates are tried in ascending
 selected by their results.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,7 +18,7 @@ from rockstar_training import datasets
 from rockstar_training.config import config_for
 from rockstar_training.datasets import known_input, prepare_images
 from rockstar_training.errors import TrainingError
-from rockstar_training.networks import Model, build
+from rockstar_training.networks import build
 from rockstar_training.report.theme import LIGHT, Theme, dress, legend, new_figure
 from rockstar_training.task import Task
 from rockstar_training.tensorflow_setup import Tensor, keras, make_repeatable, tf
@@ -60,6 +59,16 @@ class Curve:
         """Mean loss of the last quarter of the epochs, which is robust against single epochs."""
         return float(self.losses[-max(1, len(self.losses) // 4) :].mean())
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss has increased."""
+        return self.settled > DIVERGED * float(self.losses[0])
+
+    @property
+    def learned(self) -> bool:
+        """Whether the loss has at least halved."""
+        return self.settled < LEARNED * float(self.losses[0])
+
 
 @dataclass(frozen=True, eq=False)
 class FourCurves:
@@ -82,7 +91,7 @@ def four_curves(model: str, epochs: int, seed: int, progress: Progress | None = 
     """Train at one learning rate after the other, and select four.
 
     Args:
-        model: one that `models.build` knows.
+        model: one of MODELS.
         epochs: of each run.
         seed: of the split, the initial weights and the order of the batches.
         progress: called after each rate.
@@ -95,22 +104,12 @@ def four_curves(model: str, epochs: int, seed: int, progress: Progress | None = 
         curves.append(curve)
         if progress is not None:
             progress(len(curves), len(LADDER))
-        if _diverged(curve):
+        if curve.diverged:
             break
-    return choose(curves)
-
-
-def choose(curves: Sequence[Curve]) -> FourCurves:
-    """Select four runs among those at ascending rates.
-
-    Raises:
-        TrainingError: one of the four is missing; the message says which and what to try.
-    """
-    epochs = len(curves[0].losses) - 1
     good = min(curves, key=lambda curve: curve.settled)
-    diverged = [curve for curve in curves if curve.rate > good.rate and _diverged(curve)]
-    learned = [curve for curve in curves if curve.rate > good.rate and _learned(curve)]
-    slow = [curve for curve in curves if curve.rate < good.rate and not _learned(curve)]
+    diverged = [curve for curve in curves if curve.rate > good.rate and curve.diverged]
+    learned = [curve for curve in curves if curve.rate > good.rate and curve.learned]
+    slow = [curve for curve in curves if curve.rate < good.rate and not curve.learned]
     if not diverged:
         raise TrainingError(f"rates up to {curves[-1].rate:g} were tried and none diverges")
     if not learned:
@@ -125,14 +124,6 @@ def choose(curves: Sequence[Curve]) -> FourCurves:
     return FourCurves(diverged[0], learned[-1], good, slow[-1])
 
 
-def _diverged(curve: Curve) -> bool:
-    return curve.settled > DIVERGED * float(curve.losses[0])
-
-
-def _learned(curve: Curve) -> bool:
-    return curve.settled < LEARNED * float(curve.losses[0])
-
-
 def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
     make_repeatable(seed)
     dataset = datasets.load(DATA)
@@ -141,7 +132,21 @@ def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
     network = build(config_for(model), Task(images.shape[1:], int(labels.max()) + 1))
     initial = network.get_weights()
     rate = tf.Variable(0.0)
-    descend, loss_of = _descent(network, rate)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy()
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def descend(images: Tensor, labels: Tensor) -> None:
+        for step in tf.range(tf.shape(labels)[0]):
+            with tf.GradientTape() as tape:
+                loss = cross_entropy(labels[step], network(images[step], training=True))
+            weights = network.trainable_variables
+            for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
+                weight.assign_sub(rate * gradient)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(labels, network(images, training=False))
+
     for value in LADDER:
         network.set_weights(initial)
         keras.utils.set_random_seed(seed)
@@ -155,24 +160,6 @@ def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
             descend(images[chosen], labels[chosen])
             losses.append(float(loss_of(images, labels)))
         yield Curve(value, np.nan_to_num(np.array(losses), nan=np.inf))
-
-
-def _descent(network: Model, rate: Any) -> tuple[Callable[..., None], Callable[..., Tensor]]:
-    """Return functions for an epoch of gradient descent and for the loss, compiled once."""
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy()
-
-    def epoch(images: Tensor, labels: Tensor) -> None:
-        for step in tf.range(tf.shape(labels)[0]):
-            with tf.GradientTape() as tape:
-                loss = cross_entropy(labels[step], network(images[step], training=True))
-            weights = network.trainable_variables
-            for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
-                weight.assign_sub(rate * gradient)
-
-    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(labels, network(images, training=False))
-
-    return tf.function(epoch), tf.function(loss_of)
 
 
 def draw_curves(curves: FourCurves, title: str, theme: Theme = LIGHT) -> Figure:

@@ -110,11 +110,6 @@ def copy_weights(source: Network, target: Network) -> None:
         own.assign(trained.numpy())
 
 
-def pretrained_note(config: TrainConfig, network: Network) -> tuple[str, ...]:
-    """Describe the assumed pixel range of a pretrained backbone, unless it was configured."""
-    return pretrained.note(config, network.model) if isinstance(network, KerasNetwork) else ()
-
-
 class KerasNetwork:
     """A Keras model; its dropout uses Keras' own seeds, which are part of the state."""
 

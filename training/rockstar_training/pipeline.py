@@ -7,11 +7,12 @@ from its own examples.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rockstar_training import prepared
 from rockstar_training.augmentation import Augmentation, augment, without_class
 from rockstar_training.tensorflow_setup import Tensor, tf
 
@@ -19,24 +20,6 @@ from rockstar_training.tensorflow_setup import Tensor, tf
 MEMORY_LIMIT = 2**30
 # Examples that are read at once while data is loaded into memory.
 _CHUNK = 1024
-
-
-class Part(Protocol):
-    """A part of a data set, for training or validation.
-
-    Attributes:
-        count: number of examples.
-        targets: int64 [count], indices of labels, or float32 [count], values to predict.
-    """
-
-    @property
-    def count(self) -> int: ...  # noqa: D102
-
-    @property
-    def targets(self) -> NDArray[Any]: ...  # noqa: D102
-
-    def tensors(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return examples, float32 [len(indices), *shape], possibly from disk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +42,10 @@ class Arrays:
     def tensors(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return examples, float32 [len(indices), *shape]."""
         return self.inputs[indices]
+
+
+# Examples for training or validation, possibly on disk.
+Part = prepared.Part | Arrays
 
 
 class Batch(NamedTuple):

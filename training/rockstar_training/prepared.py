@@ -115,6 +115,15 @@ def input_statistics(
     bounds = wanted.range if isinstance(wanted, ImageInput) else (low, high)
     counts, _ = np.histogram(tensors, bins=HISTOGRAM_BINS, range=bounds)
     shares = np.bincount(targets, minlength=classes) / len(targets) if classes else np.empty(0)
+    target = None
+    if not classes:
+        values = targets.astype(np.float64)
+        target = TargetStatistics(
+            mean=float(values.mean()),
+            std=float(values.std()),
+            minimum=float(values.min()),
+            maximum=float(values.max()),
+        )
     return Statistics(
         examples=len(tensors),
         mean=float(tensors.mean(dtype=np.float64)),
@@ -123,17 +132,7 @@ def input_statistics(
         maximum=high,
         histogram=tuple((counts / tensors.size).tolist()),
         label_share=tuple(shares.tolist()),
-        target=None if classes else _target_statistics(targets),
-    )
-
-
-def _target_statistics(targets: NDArray[Any]) -> TargetStatistics:
-    values = targets.astype(np.float64)
-    return TargetStatistics(
-        mean=float(values.mean()),
-        std=float(values.std()),
-        minimum=float(values.min()),
-        maximum=float(values.max()),
+        target=target,
     )
 
 

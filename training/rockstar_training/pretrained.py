@@ -74,11 +74,11 @@ class _Backbone(keras.layers.Layer):  # type: ignore[misc]
         return self.model(PIXEL_CONVERSIONS[self.pixels](images), training=False)
 
 
-def note(config: TrainConfig, model: Model) -> tuple[str, ...]:
-    """Describe the assumed pixel range of a backbone, unless it was configured."""
+def pretrained_note(config: TrainConfig, network: Any) -> tuple[str, ...]:
+    """Describe the assumed pixel range of a network's backbone, unless it was configured."""
     if config.pretrained is None or config.pretrained_input != "auto":
         return ()
-    pixels = model.get_layer("backbone").pixels
+    pixels = network.model.get_layer("backbone").pixels
     return (
         f"{config.pretrained} is taken for a network of pixels as {pixels}; if it was trained on "
         "others, give --pretrained-input.",

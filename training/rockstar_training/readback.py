@@ -227,7 +227,21 @@ def verify(
     run = _open(what, lambda: open_litert(content), contract, LITERT_SIGNATURES)
     model, edge = quantized or (itself, itself)
     _require_answers(what, _predict(run, contract), model, contract, golden)
-    _verify_edge((folder / EDGE_FILE).read_bytes(), edge, contract, golden)
+    content = (folder / EDGE_FILE).read_bytes()
+    try:
+        main, files = open_edge(content), packed_files(content)
+    except (ValueError, RuntimeError, BadZipFile) as error:
+        raise ExportError(f"{EDGE_FILE} cannot be read back: {error}") from error
+    tensors = (
+        [TensorInfo("float32", (1, *contract.encoded.shape))],
+        [TensorInfo("float32", (1, contract.output_width))],
+    )
+    got = (main.inputs, main.outputs)
+    _require(got == tensors, f"inputs and outputs of {EDGE_FILE} are {got}, expected {tensors}")
+    _require(
+        files == contract_files(contract), f"the files in {EDGE_FILE} are not those of the contract"
+    )
+    _require_answers(EDGE_FILE, main.answer, edge, contract, golden)
 
 
 def verify_tensors(
@@ -312,26 +326,6 @@ def _open(
     same = answers.shape == (2,) and all(answer == document for answer in answers)
     _require(same, f"the contract that {what} answers is not the one that was written")
     return run
-
-
-def _verify_edge(
-    content: bytes, reference: Answer, contract: Contract, golden: GoldenSamples
-) -> None:
-    """Check the file for one example: one input, one output, labels and contract appended."""
-    try:
-        edge, files = open_edge(content), packed_files(content)
-    except (ValueError, RuntimeError, BadZipFile) as error:
-        raise ExportError(f"{EDGE_FILE} cannot be read back: {error}") from error
-    wanted = (
-        [TensorInfo("float32", (1, *contract.encoded.shape))],
-        [TensorInfo("float32", (1, contract.output_width))],
-    )
-    got = (edge.inputs, edge.outputs)
-    _require(got == wanted, f"inputs and outputs of {EDGE_FILE} are {got}, expected {wanted}")
-    _require(
-        files == contract_files(contract), f"the files in {EDGE_FILE} are not those of the contract"
-    )
-    _require_answers(EDGE_FILE, edge.answer, reference, contract, golden)
 
 
 def _predict(run: Run, contract: Contract) -> Answer:

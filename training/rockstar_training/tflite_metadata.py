@@ -44,7 +44,12 @@ def with_metadata(content: bytes, contract: Contract) -> bytes:
     model.metadata = [*(model.metadata or []), entry]
     builder = flatbuffers.Builder(len(content) + 4096)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output()) + _archive(contract_files(contract))
+    # Not compressed, as readers expect, and without timestamps.
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for name, text in contract_files(contract).items():
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return bytes(builder.Output()) + memory.getvalue()
 
 
 def packed_files(content: bytes) -> dict[str, str]:
@@ -66,15 +71,6 @@ def contract_files(contract: Contract) -> dict[str, str]:
     return {LABELS_FILE: labels, **files}
 
 
-def _archive(files: dict[str, str]) -> bytes:
-    """Create a ZIP archive, not compressed, as readers expect, and without timestamps."""
-    memory = io.BytesIO()
-    with zipfile.ZipFile(memory, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name), text)
-    return memory.getvalue()
-
-
 def _document(contract: Contract) -> bytes:
     """Create the ModelMetadata table."""
     title = f"{contract.model} version {contract.version}, {contract.task}"
@@ -91,17 +87,27 @@ def _document(contract: Contract) -> bytes:
 def _input(contract: Contract) -> _Value:
     """Create the TensorMetadata table of the input: kind, size, normalization and limits."""
     spec = contract.encoded
+    shape = ", ".join(map(str, spec.shape))
     if not isinstance(spec, ImageInput):
-        return (spec.name, _columns(contract), None, (_FEATURE, ()))
+        about = f"float32 [1, {shape}], made of a row as {CONTRACT_NAME} says"
+        return (spec.name, about, None, (_FEATURE, ()))
     height, width, channels = spec.shape
     low, high = spec.range
+    steps = "; ".join(
+        " ".join(str(part) for part in msgspec.to_builtins(step).values())
+        for step in spec.preprocessing
+    )
+    about = (
+        f"float32 [1, {shape}] in {low:g} to {high:g}, made of the pixels by these steps: {steps} "
+        f"({CONTRACT_NAME} has them as JSON)"
+    )
     # (value - mean) / std maps 0…255 to the model's range.
     std = 255 / (high - low)
     options = (_floats((0 - low) * std), _floats(std))
     image = (_GREY if channels == 1 else _RGB, (np.uint32(width), np.uint32(height)))
     return (
         spec.name,
-        _steps(spec),
+        about,
         None,
         (_IMAGE, image),
         [(_NORMALIZATION, options)],
@@ -118,23 +124,6 @@ def _output(contract: Contract) -> _Value:
     limits = (_floats(1), _floats(0))
     about = "The probability of each label."
     return (contract.output, about, None, (_FEATURE, ()), None, limits, [labels])
-
-
-def _steps(spec: ImageInput) -> str:
-    steps = "; ".join(
-        " ".join(str(part) for part in msgspec.to_builtins(step).values())
-        for step in spec.preprocessing
-    )
-    low, high = spec.range
-    return (
-        f"float32 [1, {', '.join(map(str, spec.shape))}] in {low:g} to {high:g}, made of the "
-        f"pixels by these steps: {steps} ({CONTRACT_NAME} has them as JSON)"
-    )
-
-
-def _columns(contract: Contract) -> str:
-    shape = ", ".join(map(str, contract.encoded.shape))
-    return f"float32 [1, {shape}], made of a row as {CONTRACT_NAME} says"
 
 
 def _floats(*values: float) -> _Value:

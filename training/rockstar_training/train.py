@@ -25,9 +25,10 @@ from rockstar_training.evaluation import (
 )
 from rockstar_training.export import export, quantization_for
 from rockstar_training.fit import Fitted, fit, unfinished_folder, unfinished_run
-from rockstar_training.networks import Network, pretrained_note
+from rockstar_training.networks import Network
 from rockstar_training.prepare import prepare_folds, prepare_for
 from rockstar_training.prepared import Prepared
+from rockstar_training.pretrained import pretrained_note
 from rockstar_training.progress import Epoch, Progress
 from rockstar_training.report.card import CARD_FILE, model_card
 from rockstar_training.report.data import (
