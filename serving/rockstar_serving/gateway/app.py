@@ -20,11 +20,11 @@ from rockstar_client.errors import DeadlineExceededError
 from rockstar_client.predictor import Predictor
 from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway import (
-    docs,
     explain,
     health,
     metrics,
     open_inference,
+    openapi,
     pages,
     predict,
     tfserving,
@@ -76,7 +76,7 @@ APIS = (
     tfserving.API,
     health.API,
     metrics.API,
-    docs.API,
+    openapi.API,
     pages.API,
 )
 _ID_HEADER = "X-Request-ID"

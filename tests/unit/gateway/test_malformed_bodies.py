@@ -13,7 +13,7 @@ from werkzeug.test import EnvironBuilder
 from rockstar_serving.gateway.open_inference import HEADER_LENGTH
 from tests.images import bomb, encoded, png, stroke
 from tests.table_models import ROW
-from tests.unit.gateway.docs.openapi_document import Document
+from tests.unit.gateway.openapi_document import Document
 
 OK_ARRAY = np.zeros((8, 8)).tolist()
 OK_IMAGE = {"data": png(stroke()), "content_type": "image/png"}

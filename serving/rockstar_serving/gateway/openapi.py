@@ -1,0 +1,169 @@
+"""The gateway's OpenAPI document at `/openapi.json`, and Swagger UI at `/docs`.
+
+Paths, schemas, examples and prose are in openapi.json (OpenAPI 3.1,
+https://spec.openapis.org/oas/v3.1.1.html). It is JSON because the gateway needs no YAML parser
+otherwise. Only what follows from the settings, or would be there several times, is added here.
+"""
+
+import copy
+import importlib.util
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version as release
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, jsonify, render_template, request, send_from_directory
+from werkzeug.exceptions import NotFound
+
+from rockstar_serving.gateway.access import PAGE_HEADERS
+from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.errors import Problem
+from rockstar_serving.gateway.settings import GatewayConfig
+from rockstar_serving.gateway.state import gateway
+
+Json = dict[str, Any]
+
+# Swagger UI's own page is not served: it has inline scripts, which PAGE_HEADERS forbid.
+_SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
+# Swagger UI ignores references among the parameters of a path, so each operation gets these.
+_HEADERS = [
+    {"$ref": f"#/components/parameters/{name}"}
+    for name in ("RequestId", "RequestTimeout", "TraceParent", "TraceState")
+]
+# Operations that exist again for one version or label: the start of their path, what the variant
+# adds to it, its parameter, and how the operation is renamed.
+_VARIANTS = (
+    ("/v1/models/{model}", "/versions/{version}", "PathVersion", "{}Version"),
+    ("/v1/models/{model}", "/labels/{label}", "PathLabel", "{}Label"),
+    ("/v2/models/{model}", "/versions/{version}", "PathVersion", "modelVersion{}"),
+)
+
+
+def document(config: GatewayConfig, models: Sequence[str], root: str) -> Json:
+    """The OpenAPI document of a gateway.
+
+    Args:
+        config: its settings.
+        models: names and aliases of the models, as far as they are known.
+        root: path at which it is mounted, such as "/ml"; empty if it is not.
+    """
+    described: Json = orjson.loads(_text())
+    described["info"]["version"] = release("rockstartf")
+    described["servers"] = [{"url": root or "/"}]
+    keyed = bool(config.api_keys_file or config.api_keys)
+    # The document needs no key, so it must not reveal names that need one.
+    _insert_settings(described, config, () if keyed else models)
+    _add_variants(described["paths"])
+    operations = [op for item in described["paths"].values() for op in item.values()]
+    for operation in operations:
+        operation["parameters"] = [*operation.get("parameters", []), *_HEADERS]
+        if not keyed:
+            operation.pop("security", None)
+        elif "security" not in operation:
+            responses = operation["responses"]
+            reference = responses["400"]["$ref"].removesuffix("400")
+            responses |= {key: {"$ref": reference + key} for key in ("401", "403")}
+    if not keyed:
+        del described["security"], described["components"]["securitySchemes"]
+    described["components"]["responses"] = _responses(described, operations)
+    return described
+
+
+@cache
+def _text() -> bytes:
+    return Path(__file__).with_name("openapi.json").read_bytes()
+
+
+def _insert_settings(described: Json, config: GatewayConfig, models: Sequence[str]) -> None:
+    parameters, schemas = (described["components"][kind] for kind in ("parameters", "schemas"))
+    schemas["Instances"]["properties"]["instances"]["maxItems"] = config.max_instances
+    parameters["RequestTimeout"]["schema"]["maximum"] = config.max_request_timeout
+    if models:
+        parameters["Model"]["schema"]["enum"] = list(models)
+        parameters["Model"]["example"] = models[0]
+    for node in (described["paths"]["/predict/{model}"]["post"], parameters["RequestTimeout"]):
+        node["description"] = Template(node["description"]).substitute(
+            max_instances=config.max_instances,
+            max_body_bytes=f"{config.max_body_bytes:,}",
+            max_pixels=f"{config.max_pixels:,}",
+            request_timeout=f"{config.request_timeout:g}",
+        )
+
+
+def _add_variants(paths: Json) -> None:
+    originals = list(paths.items())
+    for start, addition, parameter, name in _VARIANTS:
+        for path, item in originals:
+            if not path.startswith(start):
+                continue
+            variant = copy.deepcopy(item)
+            for operation in variant.values():
+                original = operation["operationId"].removeprefix("model")
+                operation["operationId"] = name.format(original)
+                reference = {"$ref": f"#/components/parameters/{parameter}"}
+                operation["parameters"].insert(1, reference)
+            paths[start + addition + path.removeprefix(start)] = variant
+
+
+def _responses(described: Json, operations: Sequence[Json]) -> Json:
+    """The error responses that operations refer to, in the error format of their API.
+
+    openapi.json has them as problem documents, "Problem404"; "OipError404" and "TfServingError404"
+    have the same meaning and the text of the same example.
+    """
+    responses: Json = described["components"]["responses"]
+    used = {
+        response["$ref"].rpartition("/")[2]
+        for operation in operations
+        for response in operation["responses"].values()
+        if "$ref" in response
+    }
+    for name in used - responses.keys():
+        schema, status = name[:-3], name[-3:]
+        problem = responses[f"Problem{status}"]
+        (content,) = problem["content"].values()
+        example = content["examples"]["error"]["value"]
+        text = Problem(int(status), example["detail"], hint=example.get("hint", "")).text
+        content = {
+            "schema": {"$ref": f"#/components/schemas/{schema}"},
+            "examples": {"error": {"value": {"error": text}}},
+        }
+        responses[name] = problem | {"content": {"application/json": content}}
+    return {name: response for name, response in responses.items() if name in used}
+
+
+_blueprint = Blueprint("docs", __name__)
+
+
+@_blueprint.get("/openapi.json")
+def _openapi() -> Response:
+    state = gateway()
+    models = (*state.served.names, *state.aliases)
+    return jsonify(document(state.config, models, request.root_path.rstrip("/")))
+
+
+@_blueprint.get("/docs")
+def _page() -> str:
+    return render_template("docs.html")
+
+
+@_blueprint.get("/docs/swagger-ui/<name>")
+def _swagger_ui(name: str) -> Response:
+    if name not in _SWAGGER_UI:
+        raise NotFound
+    return send_from_directory(_swagger_ui_folder(), name)
+
+
+@cache
+def _swagger_ui_folder() -> Path:
+    """The folder of the files in the package, which is found without importing it."""
+    spec = importlib.util.find_spec("flask_swagger_ui")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError("the package flask-swagger-ui is not installed")
+    return Path(spec.submodule_search_locations[0]) / "dist"
+
+
+API = Api("docs", _blueprint, open=True, headers=PAGE_HEADERS)
