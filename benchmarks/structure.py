@@ -11,6 +11,7 @@ import ast
 import io
 import statistics
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -57,15 +58,15 @@ class Trace:
 
     def __init__(self) -> None:
         self._product = {str(path): str(path.relative_to(ROOT)) for path in product_files()}
-        self.start("")
+        self.start(None)
         self.active = False
 
-    def start(self, folder: str) -> None:
-        """Begin anew, with the files below one folder only."""
+    def start(self, thread: int | None) -> None:
+        """Begin anew, with one thread only, or with all."""
         self.files: list[str] = []
         self.switches = 0
         self._last: dict[int, str] = {}
-        self._folder = folder
+        self._thread = thread
         self.active = True
 
     def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
@@ -73,9 +74,9 @@ class Trace:
         if not self.active or event != "call":
             return
         file = self._product.get(frame.f_code.co_filename, "")
-        if not file or not file.startswith(self._folder):
-            return
         thread = threading.get_ident()
+        if not file or self._thread not in (None, thread):
+            return
         if file != self._last.get(thread):
             self.switches += thread in self._last
             self._last[thread] = file
@@ -132,12 +133,13 @@ def application(models: Path, name: str, upstream: int | None) -> Iterator[Any]:
         name: of the model.
         upstream: port of a model server that serves it too.
     """
-    config_file = models / "structure.config"
-    config_file.write_text(
-        f'model_config_list {{ config {{ name: "{name}" base_path: "{(models / name).resolve()}" '
-        'model_platform: "tensorflow" } }'
-    )
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        config_file = Path(folder) / "models.config"
+        base_path = (models / name).resolve()
+        config_file.write_text(
+            f'model_config_list {{ config {{ name: "{name}" base_path: "{base_path}" '
+            'model_platform: "tensorflow" } }'
+        )
         yield create_app(
             GatewayConfig(
                 upstream=f"127.0.0.1:{upstream}",
@@ -146,8 +148,6 @@ def application(models: Path, name: str, upstream: int | None) -> Iterator[Any]:
                 access_log=True,
             )
         )
-    finally:
-        config_file.unlink()
 
 
 def image_prediction(app: Any, name: str, image: bytes) -> Callable[[], None]:
@@ -182,10 +182,10 @@ def image_prediction(app: Any, name: str, image: bytes) -> Callable[[], None]:
     return predict
 
 
-def count(trace: Trace, call: Callable[[], None], folder: str = "") -> str:
-    """Files and switches of a second call, as a cell of the table."""
+def count(trace: Trace, call: Callable[[], None], *, here: bool = False) -> str:
+    """Files and switches of a second call, as a cell of the table; `here`: in this thread only."""
     call()
-    trace.start(folder)
+    trace.start(threading.get_ident() if here else None)
     sys.setprofile(trace)
     try:
         call()
@@ -275,8 +275,8 @@ def main(models: Path, image: Path, model: str, show_files: bool) -> None:
     threading.setprofile(trace)  # for threads to come
     entered: dict[str, list[str]] = {}
 
-    def measure(row: str, call: Callable[[], None], folder: str = "") -> None:
-        rows[row] = count(trace, call, folder)
+    def measure(row: str, call: Callable[[], None], *, here: bool = False) -> None:
+        rows[row] = count(trace, call, here=here)
         entered[row] = list(trace.files)
 
     content = image.read_bytes()
@@ -289,7 +289,7 @@ def main(models: Path, image: Path, model: str, show_files: bool) -> None:
                 measure(
                     "HttpClient.predict",
                     lambda: (client.predict(model, content), None)[1],
-                    "clients/",
+                    here=True,
                 )
         threading.setprofile(None)
         # A thread keeps the profile function that it started with.

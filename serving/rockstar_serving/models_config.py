@@ -89,7 +89,8 @@ class LabelBook:
         """Say where TensorFlow Serving sees the folder of models."""
         self._history.base_path = base_path
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write models.config and the labels' history."""
         base = (self._history.base_path or str(self.folder.absolute())).rstrip("/")
         held = find_models(self.folder)
         # Of models that are gone; what was added by hand lies elsewhere and stays.
@@ -135,7 +136,7 @@ def edit_labels(folder: Path) -> Iterator[LabelBook]:
             fcntl.flock(lock, fcntl.LOCK_EX)
             book = read_labels(folder)
             yield book
-            book._write()
+            book.write()
     except OSError as error:
         raise ModelFolderError(f"{folder} cannot be changed: {error}") from error
 

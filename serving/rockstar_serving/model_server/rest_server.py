@@ -17,7 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# The class that uvicorn.Config takes as `http`; a subclass adds limits that no setting has.
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: TID251
 
 from rockstar_serving.model_server.deadline import DeadlineExceededError
 from rockstar_serving.model_server.options import RestOptions

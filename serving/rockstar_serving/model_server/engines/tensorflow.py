@@ -44,7 +44,8 @@ class TensorFlowSession:
 
     def tensor(self, name: str) -> GraphTensor:
         """A tensor of the graph; ValueError or KeyError where it has none of the name."""
-        return self._graph.get_tensor_by_name(name)._as_tf_output()
+        # The native session takes tensors in this form, which has no public name.
+        return self._graph.get_tensor_by_name(name)._as_tf_output()  # noqa: SLF001
 
     def run(
         self,
@@ -67,9 +68,10 @@ class TensorFlowSession:
 
         limit = _run_options(deadline)
         buffer = native.TF_NewBufferFromString(limit) if limit else None
+        session = self._session._session  # noqa: SLF001 - see above: no public way is as fast
         try:
             values: list[Any] = native.TF_SessionRun_wrapper(
-                self._session._session, buffer, feeds, fetches, [], None
+                session, buffer, feeds, fetches, [], None
             )
         except OpError as error:
             raise StatusError(Code(error.error_code), run_error(error.message)) from error
