@@ -33,7 +33,7 @@ _SWEEP_SECONDS = 10
 # How long no request may have arrived before kept-alive connections are closed at a stop.
 _QUIET_SECONDS = 0.1
 _POLL_SECONDS = 0.02
-# Before connections are accepted again after that failed, mostly for want of files.
+# How long to wait after a connection could not be accepted, mostly because no file is left.
 _PAUSE_SECONDS = 1
 # How long the rest of a refused request is read and dropped. A client that is still sending would
 # not see the response if the connection were closed at once.
@@ -68,13 +68,13 @@ class Connection(HttpToolsProtocol):
 
     lost = handling = reading = False
     _refused = False
-    _header_bytes = 0
+    _header_bytes = _unsent_bytes = 0
     _active_at = 0.0
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being received or handled."""
-        return self.handling or self._header_bytes > 0
+        """Whether a request is being received or handled, or its response being sent."""
+        return self.handling or self._header_bytes > 0 or self.transport.get_write_buffer_size() > 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Register the connection."""
@@ -117,7 +117,10 @@ class Connection(HttpToolsProtocol):
         self._active_at = time.monotonic()
 
     def close_if_stalled(self, now: float) -> None:
-        """Close the connection if the client sends nothing, though it should."""
+        """Close the connection if the client neither sends what it should nor reads responses."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self._unsent_bytes:
+            self._unsent_bytes, self._active_at = unsent, now
         if (self.reading or not self.handling) and now - self._active_at > _STALLED_SECONDS:
             self.transport.abort()
 
@@ -157,9 +160,9 @@ class RestApp:
         self._connections: dict[tuple[str, int], Connection] = {}
         self._max_connections = connection_limit()
 
-    def has_room(self) -> bool:
-        """Whether there may be another connection."""
-        return len(self._connections) < self._max_connections
+    def has_room(self, pending: int) -> bool:
+        """Whether there may be another connection beside so many that are being set up."""
+        return len(self._connections) + pending < self._max_connections
 
     def add(self, client: tuple[Any, ...], connection: Connection) -> None:
         """Register a new connection."""
@@ -170,7 +173,7 @@ class RestApp:
         self._connections.pop(client[:2], None)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Handle one request, as ASGI has it."""
+        """Handle one request; called by uvicorn."""
         connection = self._connections.get(scope["client"])
         if connection is None:  # the client has gone already
             return
@@ -189,10 +192,8 @@ class RestApp:
         headers = dict(scope["headers"])
         length = int(headers.get(b"content-length", b"0"))
         body: bytes | memoryview = b""
-        more, too_large = (
-            length > 0 or b"transfer-encoding" in headers,
-            length > self._max_body_bytes,
-        )
+        more = length > 0 or b"transfer-encoding" in headers
+        too_large = length > self._max_body_bytes
         if more and not too_large:
             message = await receive()
             body, more = message.get("body", b""), message.get("more_body", False)
@@ -266,7 +267,6 @@ class RestApp:
         Returns:
             Whether all requests have ended, and no model runs any more for one that was late.
         """
-        self.stopping = True
         quiet_since = time.monotonic()
         finished = False
         while not finished and (now := time.monotonic()) < deadline:
@@ -327,6 +327,7 @@ class RestServer:
             timeout_keep_alive=_STALLED_SECONDS,
         )
         self._server = uvicorn.Server(self._config)
+        self._connecting: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._serve, name="rest", daemon=True)
 
@@ -354,41 +355,52 @@ class RestServer:
             runner.run(self._run())
 
     async def _run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            self._helpers = [
-                tasks.create_task(self._accept()),
-                tasks.create_task(self._app.sweep()),
-            ]
-            await self._server.serve(sockets=[])
+        sweeper = asyncio.create_task(self._app.sweep())
+        self._listen()
+        await self._server.serve(sockets=[])
+        sweeper.cancel()
 
-    async def _accept(self) -> None:
-        # Not left to uvicorn: when it stops, connections that wait to be accepted are reset.
-        while True:
-            while not self._app.has_room():
-                await asyncio.sleep(_POLL_SECONDS)
+    # Not left to uvicorn: when it stops, connections that wait to be accepted are reset.
+    def _listen(self) -> None:
+        if not self._app.stopping:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        pause = 0.0
+        if not self._app.has_room(len(self._connecting)):
+            pause = _POLL_SECONDS
+        else:
             try:
-                client, _ = await self._loop.sock_accept(self._listener)
+                self._connect(self._listener.accept()[0])
+            except BlockingIOError:
+                pass
             except OSError as error:
                 log.warning("cannot accept a REST connection: %s", error)
-                await asyncio.sleep(_PAUSE_SECONDS)
-            else:
-                await self._loop.connect_accepted_socket(self._connection, client)
+                pause = _PAUSE_SECONDS
+        if pause:
+            self._loop.remove_reader(self._listener)
+            self._loop.call_later(pause, self._listen)
 
-    def _connection(self) -> Connection:
+    def _connect(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        task = self._loop.create_task(
+            self._loop.connect_accepted_socket(self._new_connection, client)
+        )
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def _new_connection(self) -> Connection:
         return Connection(self._config, self._server.server_state, app_state={})
 
     async def _stop(self, deadline: float) -> bool:
-        for task in self._helpers:
-            task.cancel()
-        waiting = []
+        self._app.stopping = True
+        self._loop.remove_reader(self._listener)
         try:
             while True:
-                waiting.append(self._listener.accept()[0])
+                self._connect(self._listener.accept()[0])
         except OSError:  # no more
             self._listener.close()
-        for client in waiting:
-            client.setblocking(False)
-            await self._loop.connect_accepted_socket(self._connection, client)
+        await asyncio.gather(*self._connecting)
         finished = await self._app.drain(deadline)
         self._server.should_exit = self._server.force_exit = True
         return finished

@@ -1,9 +1,11 @@
 """Limits of the HTTP server under the REST API."""
 
 import http.client
+import json
 import resource
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from rockstar_serving.model_server.options import GrpcOptions, RestOptions, Serv
 from rockstar_serving.model_server.rest_server import connection_limit
 from rockstar_serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
+from tests.integration.model_server.conftest import refused
 from tests.waiting import until
 
 PREDICT = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 19\r\n\r\n"
@@ -39,17 +42,23 @@ def loader() -> FakeLoader:
 
 
 @pytest.fixture
-def connect(tmp_path: Path, loader: FakeLoader) -> Iterator[Callable[[], socket.socket]]:
-    """Connects to a new server that runs one request at a time."""
+def server(tmp_path: Path, loader: FakeLoader) -> Iterator[ModelServer]:
+    """Runs one request at a time."""
     add_version(tmp_path / "m", 1)
     options = ServerOptions(
         (ModelConfig("m", tmp_path / "m"),),
         grpc=GrpcOptions(port=None),
         rest=RestOptions(threads=1),
     )
+    with ModelServer(options, loader) as server:
+        yield server
+
+
+@pytest.fixture
+def connect(server: ModelServer) -> Iterator[Callable[[], socket.socket]]:
+    """Connects to the server."""
+    address = ("127.0.0.1", server.rest_port or 0)
     with ExitStack() as stack:
-        server = stack.enter_context(ModelServer(options, loader))
-        address = ("127.0.0.1", server.rest_port or 0)
         yield lambda: stack.enter_context(socket.create_connection(address, timeout=30))
 
 
@@ -135,3 +144,19 @@ def test_connections_beyond_the_limit_wait(
     second.settimeout(30)
     first.close()
     assert status(second) == 200
+
+
+def test_a_response_that_is_read_slowly_is_sent_whole_at_a_stop(
+    connect: Callable[[], socket.socket], server: ModelServer
+) -> None:
+    client = connect()
+    body = json.dumps({"signature_name": "echo", "inputs": ["x" * 8_000_000]}).encode()
+    head = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    client.sendall(head.encode() + body)
+    response = http.client.HTTPResponse(client)
+    response.begin()  # the rest fills the buffers between
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(server.stop, 30)
+        until(lambda: refused(server.rest_port or 0), what="the server stops")
+        assert len(json.loads(response.read())["outputs"]["text"][0]) == 8_000_000
+        assert stopped.result()
