@@ -4,7 +4,6 @@ A call is a generator without I/O: it yields a request, is sent the response or 
 returns its result.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any, TypeVar
@@ -39,6 +38,9 @@ async def run_async(
     steps: Generator[Asked, Any, Result], send: Callable[[Asked], Awaitable[Any]]
 ) -> Result:
     """The same in an event loop; a thread reads files, images and responses."""
+    # Imported here: blocking clients start sooner without it.
+    import asyncio
+
     step = await asyncio.to_thread(_advance, partial(next, steps))
     while not isinstance(step, Done):
         try:
