@@ -34,6 +34,7 @@ from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import (
     EngineOptions,
     LoadOptions,
+    RestOptions,
     ServerOptions,
 )
 from rockstar_serving.model_server.server import ModelServer
@@ -210,9 +211,10 @@ def http_server(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def model_server(models: Path, name: str) -> Iterator[ModelServer]:
+def model_server(models: Path, name: str, rest: RestOptions | None = None) -> Iterator[ModelServer]:
     """A model server in this process."""
     options = ServerOptions(
+        rest=rest or RestOptions(),
         models=(ModelConfig(name, models / name),),
         engine=EngineOptions(prefer_tflite=True),
         load=LoadOptions(poll_seconds=0),  # its thread would be traced too

@@ -18,6 +18,7 @@ from benchmarks.structure import (
     image_prediction,
     model_server,
 )
+from rockstar_serving.model_server.options import RestOptions
 from tests.images import png, stroke
 from tests.versions import write_classifier
 
@@ -39,7 +40,8 @@ def trace_predictions(models: Path) -> dict[str, list[str]]:
     files = {}
     threading.setprofile(trace)  # for the threads that serve and batch
     try:
-        with model_server(models, "toy") as server:
+        # REST is off: its threads would be traced, too.
+        with model_server(models, "toy", RestOptions(port=None)) as server:
             count(trace, grpc_prediction(server.grpc_port, "toy", (1, 8, 8, 1)))
             files["grpc"] = list(trace.files)
             with application(models, "toy", server.grpc_port) as app:
