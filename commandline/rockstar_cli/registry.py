@@ -105,10 +105,10 @@ def promote(
     (--model_config_file_poll_wait_seconds). To label a version that is not loaded yet, TensorFlow
     Serving needs --allow_version_labels_for_unavailable_models.
     """
-    from rockstar_serving import promotion
+    from rockstar_serving import registry
     from rockstar_serving.models_config import CONFIG_FILE
 
-    before = promotion.promote(models, model, version, label, base_path)
+    before = registry.promote(models, model, version, label, base_path)
     file = models / CONFIG_FILE
     if as_json:
         moved = {"model": model, "label": label, "version": version, "before": before}
@@ -134,30 +134,29 @@ def rollback(model: str, label: str | None, models: Path, as_json: bool) -> None
 
     With --label, only that label moves back to its previous version. Removed versions are skipped.
     """
-    from rockstar_serving import promotion
+    from rockstar_serving import registry
     from rockstar_serving.models_config import CONFIG_FILE
-    from rockstar_serving.registry import list_versions, listed
 
     if label is None:
-        done = promotion.restore(models, model)
+        done = registry.restore(models, model)
         if as_json:
             moved = {"model": model, "version": done.now, "before": done.before}
             echo_json({**moved, "held": done.held, "labels": done.labels})
             return
-        labels = f", and {listed(done.labels)} with it" if done.labels else ""
+        labels = f", and {registry.listed(done.labels)} with it" if done.labels else ""
         click.echo(
-            f"{model} serves version {done.now} again{labels}; held: {listed(done.held)} "
+            f"{model} serves version {done.now} again{labels}; held: {registry.listed(done.held)} "
             f"(rockstar promote {model} {done.before} serves it again)"
         )
         return
-    before, now = promotion.rollback(models, model, label)
+    before, now = registry.rollback(models, model, label)
     file = models / CONFIG_FILE
     if as_json:
         moved = {"model": model, "label": label, "version": now, "before": before}
         echo_json({**moved, "file": str(file)})
         return
     click.echo(f"{model} {label} is version {now} again, not {before} ({file})")
-    newest = max(v.number for v in list_versions(models, model) if not v.held)
+    newest = max(v.number for v in registry.list_versions(models, model) if not v.held)
     if newest != now:
         click.echo(f"Requests that name no label still get version {newest}.")
 

@@ -1,18 +1,33 @@
-"""Which pixels made an answer: cover a part of the image and see what becomes of the probability.
+"""Occlusion: which pixels or columns led to a prediction.
 
-The method is that of Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks"
-(2014). It asks nothing of a model but predictions, so it works with any.
+Parts of an image are covered in turn, as in Zeiler and Fergus, "Visualizing and Understanding
+Convolutional Networks" (2014). In a row of a table, each column in turn is replaced by its typical
+value; effects of combinations of columns do not show. Both need only predictions, so they work with
+any model.
 """
 
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import ceil
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from rockstar_contract.table_cells import date_text
+from rockstar_contract.tables import CategoricalColumn, Column, DateColumn
 
 # A window's side, as a share of the image's shorter side.
 _WINDOW = 0.2
+# Minimum length of the picture's longer side, in pixels; small images are enlarged.
+_SIDE = 336
+# Orange for evidence, blue for evidence against it: colour-blind people can tell them apart.
+_FOR = np.array([255, 140, 0])
+_AGAINST = np.array([30, 110, 255])
+_STRONGEST = 0.85
 
 
 @dataclass(frozen=True)
@@ -42,14 +57,14 @@ class Occlusion:
         return len(self._starts(self.height)) * len(self._starts(self.width))
 
     def images(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The image itself, then one copy for each window, in which that one is covered.
+        """Return the image and, for each window, a copy in which that window is covered.
 
         Args:
             image: float32 [h, w, c].
 
         Returns:
-            float32 [1 + windows, h, w, c]. The cover is the median of the image's border: paper,
-            sky or whatever the object lies on.
+            float32 [1 + windows, h, w, c]. The cover is the median colour of the image's border,
+            which is usually background.
         """
         corners = self.corners
         images = np.repeat(image[np.newaxis], 1 + len(corners), axis=0)
@@ -59,14 +74,14 @@ class Occlusion:
         return images
 
     def heatmap(self, scores: NDArray[Any]) -> NDArray[np.float64]:
-        """How much each pixel spoke for an answer.
+        """The evidence of each pixel for a prediction.
 
         Args:
-            scores: float [1 + windows], of the images above.
+            scores: float [1 + windows], of the result of `images`.
 
         Returns:
-            float64 [h, w]: by how much the score falls when the pixel is covered, the mean over the
-            windows that cover it. Negative where it rises: the pixel spoke against the answer.
+            float64 [h, w]: how much the score falls when the pixel is covered, averaged over the
+            windows that cover it; negative if it rises.
         """
         total = np.zeros((self.height, self.width))
         covered = np.zeros((self.height, self.width))
@@ -83,16 +98,16 @@ class Occlusion:
 
 
 def plan(height: int, width: int, images: int) -> Occlusion:
-    """The finest grid of windows that makes at most so many images; one window at least.
+    """Choose the finest grid of windows that fits a number of images; at least one window.
 
     Args:
         height: of the image, in pixels.
         width: of the image, in pixels.
-        images: how many images the model may be asked, the whole one among them.
+        images: maximum number of images to predict, including the uncovered one.
     """
     window = max(1, round(min(height, width) * _WINDOW))
     stride = 1
-    # Windows grow with the stride where they would leave pixels between them.
+    # Windows grow with the stride so that no pixel stays uncovered.
     while (occlusion := Occlusion(height, width, max(window, stride), stride)).count > images - 1:
         if occlusion.count == 1:
             break
@@ -104,3 +119,87 @@ def _background(image: NDArray[np.float32]) -> NDArray[np.float32]:
     border = [image[0], image[-1], image[1:-1, 0], image[1:-1, -1]]
     median: NDArray[np.float32] = np.median(np.concatenate(border), axis=0)
     return median.astype(np.float32)
+
+
+def draw(
+    image: NDArray[np.float32], heatmap: NDArray[Any], value_range: tuple[float, float]
+) -> bytes:
+    """Draw a heat map over an image.
+
+    Args:
+        image: float32 [h, w, c]; drawn in grey as the mean of its channels.
+        heatmap: float [h, w]; positive is orange, negative blue, in proportion to the largest.
+        value_range: values of black and white in the image.
+
+    Returns:
+        A PNG, RGB.
+    """
+    height, width = heatmap.shape
+    factor = max(1, ceil(_SIDE / max(height, width)))
+    size = width * factor, height * factor
+    below = Image.fromarray(_grey(image, value_range)).resize(size, Image.Resampling.NEAREST)
+    largest = np.abs(heatmap).max()
+    strength = np.abs(heatmap) / largest if largest > 0 else np.zeros_like(heatmap)
+    alpha = Image.fromarray((strength * _STRONGEST * 255).astype(np.uint8))
+    colours = np.where(heatmap[..., np.newaxis] >= 0, _FOR, _AGAINST).astype(np.uint8)
+    picture = Image.composite(
+        Image.fromarray(colours).resize(size, Image.Resampling.NEAREST),
+        below.convert("RGB"),
+        alpha.resize(size, Image.Resampling.BILINEAR),
+    )
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _grey(image: NDArray[np.float32], value_range: tuple[float, float]) -> NDArray[np.uint8]:
+    low, high = value_range
+    shares = np.clip((image.mean(axis=2) - low) / (high - low), 0, 1)
+    grey: NDArray[np.uint8] = np.round(shares * 255).astype(np.uint8)
+    return grey
+
+
+def replaced_rows(tensor: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:
+    """Return the row and, for each column, a copy with that column's typical value.
+
+    Args:
+        tensor: float32 [width], the preprocessed row.
+        columns: in the order of the tensor.
+
+    Returns:
+        float32 [1 + columns, width].
+    """
+    rows = np.repeat(tensor[np.newaxis], 1 + len(columns), axis=0)
+    place = 0
+    for row, column in zip(rows[1:], columns, strict=True):
+        if isinstance(column, CategoricalColumn):
+            block = column.encode([column.fill])
+        else:
+            block = column.encode([column.mean])
+        row[place : place + column.width] = block[0]
+        place += column.width
+    return rows
+
+
+def typical_value(column: Column) -> float | str | None:
+    """The replacement of a column: its mean in training, or its most frequent category.
+
+    A date is text. None means no category, if the contract does not name the most frequent one.
+    """
+    if isinstance(column, DateColumn):
+        return date_text(column.mean)
+    return column.fill if isinstance(column, CategoricalColumn) else column.mean
+
+
+def column_effects(scores: NDArray[Any]) -> NDArray[np.float64]:
+    """How much each column raises the score compared with its typical value.
+
+    Args:
+        scores: float [1 + columns], of the result of `replaced_rows`.
+
+    Returns:
+        float64 [columns]; negative if the column lowers it.
+    """
+    wide = scores.astype(np.float64)
+    effects: NDArray[np.float64] = wide[0] - wide[1:]
+    return effects

@@ -1,8 +1,13 @@
-"""The registry: which versions a folder of models holds, what they are, and which have a label.
+"""The registry: the versions in a model folder, their labels, promotion and rollback.
 
 Everything is read from the folder itself: contracts, manifests and `models.config`.
+
+Without a version in the request, servers use the highest one that they find, as TensorFlow Serving
+does. A version that must not be served is therefore held: its folder `3` is renamed to `held-3`,
+which is atomic and independent of the version policy. Promoting a held version renames it back.
 """
 
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -11,18 +16,21 @@ from pathlib import Path
 from typing import TypeVar
 
 from rockstar_contract.contract import CONTRACT_FILE, Contract, ContractError
-from rockstar_contract.manifest import ManifestError, check_manifest
+from rockstar_contract.manifest import ManifestError, MissingManifestError, check_manifest
 from rockstar_contract.version_folders import HELD_PREFIX, held_versions, remember_removed
 from rockstar_serving.model_folder import ModelFolderError, find_models
 from rockstar_serving.model_server.models.version_folders import scan
 from rockstar_serving.models_config import LabelBook, edit_labels, read_labels
 
+STABLE = "stable"
+# Labels appear in URLs: /v1/models/cnn/labels/stable:predict
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _REMOVED = ".removed-"
 _Name = TypeVar("_Name", int, str)
 
 
 class RegistryError(ModelFolderError):
-    """A model, version or label that there is not; the message says which there are."""
+    """An unknown model, version or label, or an invalid request; the message lists what exists."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +40,12 @@ class Version:
     Attributes:
         model: its name.
         number: of the version.
-        folder: where it lies.
-        held: whether it is published but not served.
+        folder: its files.
+        held: published but not served.
         labels: that point to it.
-        bytes: of all its files.
-        contract: None where it carries none, or one that cannot be read.
-        problem: why there is no contract, or no size; "" where there are both.
+        bytes: total size of its files.
+        contract: None if it is missing or cannot be read.
+        problem: why the contract or the size is missing; else "".
     """
 
     model: str
@@ -52,7 +60,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What comparing a version with its manifest says; `problem` is "" where nothing differs."""
+    """The result of comparing a version with its manifest; `problem` is "" if nothing differs."""
 
     model: str
     number: int
@@ -61,7 +69,7 @@ class Verdict:
 
 
 def list_versions(models: Path, model: str | None = None) -> list[Version]:
-    """The versions of one model or of all, by name and number.
+    """List the versions of one model or of all, sorted by name and number.
 
     Raises:
         RegistryError: no such model.
@@ -82,12 +90,12 @@ def list_versions(models: Path, model: str | None = None) -> list[Version]:
 
 
 def unpublish(models: Path, model: str, version: int) -> bool:
-    """Remove a version, served or held; for servers and readers it is gone in one step.
+    """Remove a version, served or held, atomically for servers and readers.
 
-    Its number does not come again.
+    Its number is not used again.
 
     Returns:
-        Whether versions are left that are served.
+        Whether any served versions are left.
 
     Raises:
         RegistryError: no such model or version, or it has a label.
@@ -118,9 +126,9 @@ def prune(models: Path, model: str, keep: int, *, dry_run: bool = False) -> list
     Args:
         models: the folder of models.
         model: its name.
-        keep: how many of the newest stay, besides those with a label; at least 1, because a number
-            must never come twice. Of held versions those go that are older than all of these.
-        dry_run: only say what would go.
+        keep: number of newest versions to keep, besides those with a label; at least 1, because a
+            number must not be reused. Held versions older than all of these are removed.
+        dry_run: remove nothing; only return what would be removed.
 
     Returns:
         The versions that were removed.
@@ -148,13 +156,13 @@ def verify(
     version: int | None = None,
     seen: Callable[[Verdict], None] | None = None,
 ) -> list[Verdict]:
-    """Compare versions with their manifests: one, those of a model, or all.
+    """Compare versions with their manifests: one, all of a model, or all.
 
     Args:
         models: the folder of models.
         model: its name.
         version: its number.
-        seen: told each verdict as it comes.
+        seen: called with each verdict.
 
     Raises:
         RegistryError: no such model or version.
@@ -172,8 +180,157 @@ def verify(
     return verdicts
 
 
+def promote(
+    models: Path, model: str, version: int, label: str, base_path: str | None = None
+) -> int | None:
+    """Point a label to a version, and serve the version if it was held.
+
+    `rollback` reverts the label.
+
+    Args:
+        models: the folder of models.
+        model: its name.
+        version: must exist and match its manifest, if it has one.
+        label: such as "stable" or "canary".
+        base_path: the folder of models as TensorFlow Serving sees it; stored for later calls.
+
+    Returns:
+        The version that had the label before, or None.
+
+    Raises:
+        RegistryError: no such model or version, a damaged version, or an invalid label.
+        ModelFolderError: no such folder, or it cannot be changed.
+    """
+    if not _LABEL.fullmatch(label):
+        raise RegistryError(f"label: expected letters, digits, _ . -, got {label!r}")
+    if base_path is not None and not (base_path.startswith("/") or "://" in base_path):
+        raise RegistryError(f"base path: expected an absolute path or a URI, got {base_path!r}")
+    _release(models, model, version)
+    with edit_labels(models) as book:
+        ((_, _, folder),) = chosen(models, model, version)
+        _require_undamaged(folder)
+        if base_path is not None:
+            book.serve_from(base_path)
+        before = book.labels(model).get(label)
+        if before != version:
+            earlier = book.earlier(model, label)
+            book.move(model, label, version, earlier + ([] if before is None else [before]))
+    return before
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The result of restoring an earlier version.
+
+    Attributes:
+        before: the version that was served by default.
+        now: the version that is served by default.
+        held: versions that are no longer served.
+        labels: those that moved from one of these to `now`.
+    """
+
+    before: int
+    now: int
+    held: tuple[int, ...]
+    labels: tuple[str, ...]
+
+
+def restore(models: Path, model: str) -> Restored:
+    """Serve an earlier version by holding the newer ones, whatever the version policy.
+
+    If the newest version has the label `stable`, restores the one that had it before; else the one
+    before the newest.
+
+    Raises:
+        RegistryError: no such model, no earlier version, or a damaged one.
+        ModelFolderError: no such folder, or it cannot be changed.
+    """
+    folders = {number: folder for _, number, folder in chosen(models, model, None)}
+    newest = max(folders)
+    book = read_labels(models)
+    earlier = [number for number in sorted(folders) if number < newest]
+    if not earlier:
+        held = listed(held_versions(models / model))
+        raise RegistryError(
+            f"{model} has only version {newest}, and none to go back to"
+            + (f"; it holds the versions {held}: rockstar promote {model} VERSION" if held else "")
+        )
+    now = earlier[-1]
+    if book.labels(model).get(STABLE) == newest:
+        was_stable = [number for number in book.earlier(model, STABLE) if number in earlier]
+        now = was_stable[-1] if was_stable else now
+    _require_undamaged(folders[now], "it cannot be gone back to")
+    gone = tuple(number for number in sorted(folders) if number > now)
+    moving = tuple(label for label, at in book.labels(model).items() if at in gone)
+    # Labels first: after a crash in between, a second call completes the work.
+    if moving or book.is_specific(model):
+        with edit_labels(models) as book:
+            for label in moving:
+                past = [number for number in book.earlier(model, label) if number < now]
+                book.move(model, label, now, past)
+            book.replace_specific(model, gone, now)
+    try:
+        for number in reversed(gone):
+            folders[number].rename(folders[number].with_name(f"{HELD_PREFIX}{number}"))
+    except OSError as error:
+        raise ModelFolderError(f"{models / model} cannot be changed: {error}") from error
+    return Restored(newest, now, gone, moving)
+
+
+def rollback(models: Path, model: str, label: str) -> tuple[int, int]:
+    """Point a label back to the latest existing version that had it before.
+
+    Returns:
+        The version that had the label, and the one that has it now.
+
+    Raises:
+        RegistryError: no such model or label, or no earlier version.
+        ModelFolderError: no such folder, or it cannot be changed.
+    """
+    with edit_labels(models) as book:
+        existing = {number for _, number, _ in chosen(models, model, None)}
+        now = book.labels(model).get(label)
+        if now is None:
+            has = listed(book.labels(model)) or "none"
+            raise RegistryError(f"{model} has no label {label}; its labels are: {has}")
+        earlier = book.earlier(model, label)
+        while earlier:
+            before = earlier.pop()
+            if before in existing and before != now:
+                book.move(model, label, before, earlier)
+                return now, before
+        raise RegistryError(
+            f"{model} has no version left that had the label {label} before version {now}; it has "
+            f"the versions {listed(existing)}: rockstar promote {model} VERSION --label {label}"
+        )
+
+
+def _release(models: Path, model: str, version: int) -> None:
+    """Rename a held version back, so that servers find it."""
+    base = models / model
+    held = held_versions(base).get(version) if base.is_dir() else None
+    if held is None:
+        return
+    _require_undamaged(held, "it is not served")
+    try:
+        if held.with_name(str(version)).exists():
+            raise RegistryError(f"{base} has both {held.name} and {version}: remove one of them")
+        held.rename(held.with_name(str(version)))
+    except OSError as error:
+        raise ModelFolderError(f"{base} cannot be changed: {error}") from error
+
+
+def _require_undamaged(folder: Path, consequence: str = "it gets no label") -> None:
+    try:
+        check_manifest(folder)
+    except MissingManifestError:
+        return  # published by other tools
+    except ManifestError as error:
+        raise RegistryError(f"{error}; {consequence}") from error
+
+
 def dangling_labels(models: Path) -> list[str]:
-    """Labels that point to a version that is not there, each in a sentence.
+    """Describe the labels that point to missing versions, one sentence each.
 
     Raises:
         ModelFolderError: no such folder, nothing in it, or a file that cannot be read.
@@ -189,7 +346,7 @@ def dangling_labels(models: Path) -> list[str]:
 
 
 def chosen(models: Path, model: str | None, version: int | None) -> Iterator[tuple[str, int, Path]]:
-    """Name, number and folder of the versions asked for: one, those of a model, or all.
+    """Name, number and folder of the selected versions: one, all of a model, or all.
 
     Raises:
         RegistryError: no such model or version.
@@ -209,7 +366,7 @@ def chosen(models: Path, model: str | None, version: int | None) -> Iterator[tup
 
 
 def listed(names: Iterable[_Name]) -> str:
-    """Names or numbers in order, as messages list them."""
+    """Names or numbers, sorted and separated by commas, for messages."""
     return ", ".join(map(str, sorted(names)))
 
 
@@ -239,7 +396,7 @@ def _to_remove(models: Path, model: str, keep: int, book: LabelBook) -> list[Ver
 
 
 def _remove(folder: Path) -> None:
-    """Remove a version, out of sight in one step: half a version must not have a number."""
+    """Rename a version before removing it, so that no server sees half a version."""
     aside = folder.with_name(f"{_REMOVED}{secrets.token_hex(8)}")
     folder.rename(aside)
     shutil.rmtree(aside)

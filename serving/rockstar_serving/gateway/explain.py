@@ -15,15 +15,20 @@ from rockstar_contract.contract import ImageInput, Input, TableInput
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import Example, prepare
 from rockstar_contract.tables import Adjustments
-from rockstar_serving.column_effects import column_effects, replaced_rows, typical_value
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import read_examples
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import not_found
 from rockstar_serving.gateway.predict import arguments, version_or_label
 from rockstar_serving.gateway.state import gateway
-from rockstar_serving.heatmap_drawing import draw
-from rockstar_serving.occlusion import Occlusion, plan
+from rockstar_serving.occlusion import (
+    Occlusion,
+    column_effects,
+    draw,
+    plan,
+    replaced_rows,
+    typical_value,
+)
 
 JSON, PNG = "application/json", "image/png"
 # More windows do not improve the heatmap.

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rockstar_contract.manifest import write_manifest
-from rockstar_serving.promotion import promote
+from rockstar_serving.registry import promote
 from tests.command_line import invoke
 from tests.model_fixtures import toy_model
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from rockstar_cli.__main__ import COMMANDS, cli
-from rockstar_serving.promotion import promote
+from rockstar_serving.registry import promote
 from tests.command_line import ROOT, invoke, invoke_json
 
 

@@ -7,8 +7,14 @@ import pytest
 from rockstar_contract.version_folders import held_versions
 from rockstar_serving.model_server.models.version_folders import scan
 from rockstar_serving.models_config import read_labels
-from rockstar_serving.promotion import promote, restore
-from rockstar_serving.registry import RegistryError, list_versions, prune, unpublish
+from rockstar_serving.registry import (
+    RegistryError,
+    list_versions,
+    promote,
+    prune,
+    restore,
+    unpublish,
+)
 from tests.registries import add_version, written
 
 

@@ -6,8 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rockstar_serving.heatmap_drawing import draw
-from rockstar_serving.occlusion import Occlusion, plan
+from rockstar_contract.tables import CategoricalColumn, DateColumn, NumericColumn, encode_row
+from rockstar_serving.occlusion import (
+    Occlusion,
+    column_effects,
+    draw,
+    plan,
+    replaced_rows,
+    typical_value,
+)
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(2, 300))
@@ -65,3 +72,32 @@ def test_a_flat_heatmap_shows_the_image_alone() -> None:
     picture = Image.open(io.BytesIO(draw(image, np.zeros((2, 400)), (0, 1))))
     assert picture.size == (400, 2)
     assert picture.getpixel((0, 0)) == (128, 128, 128)
+
+
+COLUMNS = (
+    NumericColumn(name="age", mean=40.0, scale=10.0, fill=38.0, indicator=True),
+    CategoricalColumn(name="colour", categories=("blue", "red"), fill="blue", other=True),
+    DateColumn(name="day", format="iso", mean=19_723.0, scale=100.0, fill=19_723.0),
+)
+ROW = {"age": 60, "colour": "red", "day": "2024-03-01"}
+TYPICAL = {"age": 40.0, "colour": "blue", "day": "2024-01-01"}
+
+
+def test_each_copy_has_one_typical_column():
+    rows = replaced_rows(encode_row(ROW, COLUMNS, "row"), COLUMNS)
+    wanted = [ROW, *(ROW | {name: TYPICAL[name]} for name in TYPICAL)]
+    np.testing.assert_array_equal(rows, [encode_row(row, COLUMNS, "row") for row in wanted])
+
+
+def test_typical_values_are_those_that_are_shown():
+    assert {column.name: typical_value(column) for column in COLUMNS} == TYPICAL
+
+
+def test_a_missing_value_is_replaced_by_one_that_is_there():
+    tensor = encode_row({"colour": "red"}, COLUMNS[:2], "row")
+    assert tensor[1] == 1
+    assert replaced_rows(tensor, COLUMNS[:2])[1][1] == 0
+
+
+def test_effects_are_what_a_column_adds():
+    np.testing.assert_allclose(column_effects(np.array([0.9, 0.4, 1.0])), [0.5, -0.1])

@@ -2,8 +2,15 @@ import pytest
 
 from rockstar_serving.model_folder import ModelFolderError
 from rockstar_serving.models_config import edit_labels, read_labels
-from rockstar_serving.promotion import promote, rollback
-from rockstar_serving.registry import RegistryError, dangling_labels, list_versions, prune, verify
+from rockstar_serving.registry import (
+    RegistryError,
+    dangling_labels,
+    list_versions,
+    promote,
+    prune,
+    rollback,
+    verify,
+)
 from tests.registries import add_version
 
 
