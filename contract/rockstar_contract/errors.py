@@ -1,19 +1,19 @@
-"""What is wrong with an input, in words that its sender can act on."""
+"""Errors for invalid inputs, with messages that tell the sender how to fix them."""
 
 from typing import Any
 
-# As much of an input as an error repeats, in characters.
+# Maximum number of characters of an input that a message repeats.
 _LONGEST = 300
 
 
 class InvalidInputError(ValueError):
-    """An input that cannot be used.
+    """An invalid input.
 
     Attributes:
-        field: where it was found, for example "instances[2]".
-        expected: what would be right.
-        got: what came.
-        hint: how to mend it, or an empty string.
+        field: where it is, for example "instances[2]".
+        expected: what is valid there.
+        got: what was received.
+        hint: how to fix it, or an empty string.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class InvalidInputError(ValueError):
 
 
 class TooLargeError(InvalidInputError):
-    """An input that is larger than this service takes."""
+    """An input that exceeds a limit of the service."""
 
 
 def _printable(text: str) -> str:
-    """A text with what a caller sent in it: not too much, and none that UTF-8 cannot hold."""
+    """Shorten a text with parts of the input, and escape what UTF-8 cannot encode."""
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return text.encode("utf-8", "backslashreplace").decode()

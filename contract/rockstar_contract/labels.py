@@ -1,4 +1,4 @@
-"""What a model answers, in words and numbers that people read."""
+"""Labels and values of predictions."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ class Score(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a classification answers for one example.
+    """The prediction of a classification for one example.
 
     Attributes:
-        label: the likeliest; None where the model is not sure.
-        score: the probability of the likeliest.
-        top: the likeliest labels with theirs, in order.
-        reason: why there is no label; empty where there is one.
+        label: the most likely label; None if its score is below the threshold.
+        score: the probability of the most likely label.
+        top: the most likely labels with their probabilities, in descending order.
+        reason: why there is no label; empty if there is one.
     """
 
     label: str | None
@@ -31,7 +31,7 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Value(msgspec.Struct, frozen=True):
-    """The number that a regression answers for one example."""
+    """The prediction of a regression for one example."""
 
     value: float
 
@@ -67,5 +67,5 @@ def predictions(
 
 
 def values(outputs: NDArray[Any]) -> list[Value]:
-    """What a regression answered, float [n, 1], as one number for each row."""
+    """The outputs of a regression, float [n, 1], as one value for each row."""
     return [Value(float(number)) for number in outputs[:, 0]]

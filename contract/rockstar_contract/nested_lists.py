@@ -1,14 +1,14 @@
-"""Nested lists, as JSON holds arrays, looked at before NumPy makes an array of them."""
+"""Checks of nested lists, the arrays of JSON, before NumPy converts them."""
 
 from itertools import chain
 from typing import Any
 
 
 def leaf_types(value: Any) -> set[type]:
-    """The types of what is not a list, at the first depth where there is such a thing.
+    """The types of the values at the first depth that has values other than lists.
 
-    An array of texts takes as much memory for each as for the longest: whoever wants numbers asks
-    here first.
+    Check them before converting to numbers: an array of strings uses as much memory for each string
+    as for the longest.
     """
     level, kinds = [value], {type(value)}
     while kinds == {list}:

@@ -1,4 +1,4 @@
-"""Shapes that callers declare, checked before NumPy meets them."""
+"""Checks of shapes from requests, before they reach NumPy."""
 
 from collections.abc import Sequence
 from math import prod
@@ -10,7 +10,7 @@ POSSIBLE = f"up to {MAX_RANK} sizes from 0, and at most {_MOST} values"
 
 
 def is_possible(shape: Sequence[Any]) -> bool:
-    """Whether an array can have a shape; a size of 0 does not excuse the others."""
+    """Whether an array can have a shape; the other sizes are limited even if one is 0."""
     return (
         len(shape) <= MAX_RANK
         # A bool is an int too.

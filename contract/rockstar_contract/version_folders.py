@@ -1,12 +1,12 @@
 """The folders of a model's versions: served, held, and the number of the last one removed.
 
 models/cnn/2         served
-models/cnn/held-3    published, but not served: no server takes that name for a version
+models/cnn/held-3    published but not served: the name is not a version to any server
 """
 
 from pathlib import Path
 
-# Of the name of a version's folder while it is published but not served.
+# Prefix of the folder of a held version.
 HELD_PREFIX = "held-"
 _LAST_REMOVED = ".last-removed"
 
@@ -26,9 +26,9 @@ def served_versions(model: Path) -> dict[int, Path]:
 
 
 def held_versions(model: Path) -> dict[int, Path]:
-    """The versions of a model that are published and not served: `held-3` and the like.
+    """The held versions of a model: published but not served, such as `held-3`, ascending.
 
-    No server loads them, TensorFlow Serving neither, because their names are no numbers.
+    No server loads them, including TensorFlow Serving, because their names are not numbers.
 
     Args:
         model: its folder.
@@ -45,9 +45,9 @@ def held_versions(model: Path) -> dict[int, Path]:
 
 
 def last_removed(model: Path) -> int:
-    """The highest version that was ever removed from a model's folder; 0 where none was.
+    """The highest version that was ever removed from a model's folder; 0 if none was.
 
-    Its number must not come again: servers, clients and logs know another version by it.
+    Its number must not be reused, because servers, clients and logs know another version by it.
 
     Raises:
         OSError: the record cannot be read.
@@ -59,7 +59,7 @@ def last_removed(model: Path) -> int:
 
 
 def remember_removed(model: Path, version: int) -> None:
-    """Have no version of this number published again.
+    """Record that a version was removed, so that its number is not reused.
 
     Raises:
         OSError: the record cannot be written.
