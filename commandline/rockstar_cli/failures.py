@@ -112,7 +112,7 @@ def _of_file(error: OSError) -> str:
 
 def _known_code(error: Exception) -> Exit | None:
     """The exit code of an exception with a message for users; None for any other exception."""
-    from rockstar_client.bulk.errors import BulkError
+    from rockstar_client.bulk.state import BulkError
     from rockstar_client.errors import (
         CallError,
         DeadlineExceededError,

@@ -15,24 +15,22 @@ import click
 from rockstar_cli.failures import Exit
 from rockstar_cli.options import Service
 from rockstar_cli.output import Progress, echo_json, printable
-from rockstar_client.bulk.adjustments import AdjustmentCounts
-from rockstar_client.bulk.asking import Ask
-from rockstar_client.bulk.errors import BulkError
-from rockstar_client.bulk.item import Failed, Item, Outcome
-from rockstar_client.bulk.job import Summary, answers, run
-from rockstar_client.bulk.output import Files, Output, failed_names
-from rockstar_client.bulk.pace import Pace
-from rockstar_client.bulk.services import (
-    Served,
+from rockstar_client.bulk.batch_client import (
+    AdjustmentCounts,
+    PredictBatch,
+    ServedModel,
+    find_over_grpc,
+    find_over_http,
     over_grpc,
     over_http,
-    served_over_grpc,
-    served_over_http,
 )
-from rockstar_client.bulk.sinks.rows import text_of
-from rockstar_client.bulk.sources import Paths
-from rockstar_client.bulk.sources.stdin import STDIN
-from rockstar_client.bulk.state import Asked
+from rockstar_client.bulk.items import Failed, Item, Outcome
+from rockstar_client.bulk.job import Summary, predict_items, run
+from rockstar_client.bulk.output import Files, Output
+from rockstar_client.bulk.pace import Pace
+from rockstar_client.bulk.sinks import utf8_name
+from rockstar_client.bulk.sources import STDIN, Paths
+from rockstar_client.bulk.state import BulkError, RunOptions
 from rockstar_client.channel import ChannelOptions
 from rockstar_client.endpoint import fixed_headers
 from rockstar_client.http import HttpClient
@@ -55,7 +53,7 @@ class Question:
 
 
 @contextmanager
-def service(question: Question) -> Iterator[tuple[Served, Ask, AdjustmentCounts]]:
+def service(question: Question) -> Iterator[tuple[ServedModel, PredictBatch, AdjustmentCounts]]:
     """Connect; yields the model, a function that predicts, and counts of adjusted rows.
 
     Raises:
@@ -73,11 +71,11 @@ def service(question: Question) -> Iterator[tuple[Served, Ask, AdjustmentCounts]
         headers = tuple(fixed_headers(to.api_key, None).items())
         options = ChannelOptions(tls=to.tls, proxy=True)
         with TFServingClient(to.grpc, headers=lambda: headers, options=options) as server:
-            served = served_over_grpc(server, question.model or "", question.version)
+            served = find_over_grpc(server, question.model or "", question.version)
             yield served, over_grpc(server, served.model, **how), counts
         return
     with HttpClient(to.url, api_key=to.api_key, tls=to.tls, retry=NEVER_AGAIN) as client:
-        served = served_over_http(client, question.model)
+        served = find_over_http(client, question.model)
         yield served, over_http(client, served.model, **how), counts
 
 
@@ -162,7 +160,7 @@ def predict_to_screen(
     named = NamedPaths(files, files_from)
     with service(question) as (served, ask, counts):
         source = Paths(named, tables=served.tables)
-        with closing(answers(source, ask, pace)) as batches:
+        with closing(predict_items(source, ask, pace)) as batches:
             shown = _show(batches, as_json)
     if not shown.good and not shown.failed:
         raise BulkError(nothing_in(source))
@@ -196,7 +194,7 @@ def _show(batches: Iterable[list[tuple[Item, int, Outcome]]], as_json: bool) -> 
         found: _Succeeded = []
         for item, version, outcome in batch:
             if isinstance(outcome, Failed):
-                line = f"Error: {text_of(item.name)}: {outcome.reason}"
+                line = f"Error: {utf8_name(item.name)}: {outcome.reason}"
                 click.echo(printable(line), err=True)
                 shown.failed += 1
             else:
@@ -211,7 +209,7 @@ def _show(batches: Iterable[list[tuple[Item, int, Outcome]]], as_json: bool) -> 
 
 
 def _print(found: _Succeeded) -> None:
-    names = [printable(text_of(item.name)) for item, _ in found]
+    names = [printable(utf8_name(item.name)) for item, _ in found]
     width = max(map(len, names), default=0)
     for name, (_, outcome) in zip(names, found, strict=True):
         text = f"{outcome.value:g}" if isinstance(outcome, Value) else _labels(outcome)
@@ -243,7 +241,7 @@ def predict_into_file(
     named, place = NamedPaths(files, files_from), Files(output)
     _check_output_is_no_input(files, place)
     with service(question) as (served, ask, counts):
-        asked = Asked(
+        asked = RunOptions(
             served.model,
             question.version,
             served.newest if question.version is None else None,
@@ -260,12 +258,14 @@ def predict_into_file(
     _summarise(summary, place, source.passed_over)
 
 
-def _fill(result: Output, source: Paths, ask: Ask, pace: Pace, progress: Progress) -> Summary:
+def _fill(
+    result: Output, source: Paths, ask: PredictBatch, pace: Pace, progress: Progress
+) -> Summary:
     """Predict what is not done yet; on failure print how to resume."""
-    retry = result.state.asked.retry
+    retry = result.state.options.retry
     try:
-        names = failed_names(result.files) if retry else frozenset()
-        items = (item for item in source if not retry or text_of(item.name) in names)
+        names = result.files.failed_names() if retry else frozenset()
+        items = (item for item in source if not retry or utf8_name(item.name) in names)
         with progress:
             return run(items, ask, result, pace, progress)
     except BaseException as error:

@@ -1,1 +1,1 @@
-"""Many predictions: files, tables and archives through a service into a file; can be continued."""
+"""Bulk prediction: files, tables and archives into a file of predictions; resumable."""

@@ -1,9 +1,8 @@
-"""The files of a run: its output, the failed items, and how far it is.
+"""The files of a bulk run: the output, the failed items, and the progress.
 
-While a run is under way there are OUT.part, that of the failed items, and OUT.progress. What is in
-the parts beyond the state in OUT.progress is cut off when the run is continued, so that nothing is
-there twice and nothing is missing, wherever it was killed. At the end the parts get their names: an
-OUT that is there is whole.
+During a run there are OUT.part, the part file of failed items, and OUT.progress. A continued run
+truncates the part files to the lengths in OUT.progress, so that no row is missing or repeated
+wherever the run was killed. At the end the part files are renamed: an OUT that exists is complete.
 """
 
 import csv
@@ -12,30 +11,35 @@ from pathlib import Path
 
 import msgspec
 
-from rockstar_client.bulk.batches import MIB
-from rockstar_client.bulk.errors import BulkError, ResumeError
-from rockstar_client.bulk.sinks.formats import format_of
-from rockstar_client.bulk.sinks.parts import Part
-from rockstar_client.bulk.sinks.rows import FailedRow, Row
-from rockstar_client.bulk.state import Asked, State, read_state, write_state
+from rockstar_client.bulk.sinks import FailedRow, PartFile, Row, find_format
+from rockstar_client.bulk.state import (
+    BulkError,
+    ResumeError,
+    RunOptions,
+    State,
+    read_state,
+    write_state,
+)
+
+_CHUNK = 2**20
 
 
 class Files:
-    """Where a run writes, by the name of its output."""
+    """Paths of a run's files, derived from the path of its output."""
 
     def __init__(self, out: Path) -> None:
-        """Choose the names.
+        """Derive the paths.
 
         Raises:
-            BulkError: no format goes by this name, or its folder is not there.
+            BulkError: the suffix is unknown, or the folder does not exist.
         """
         self.out = out
-        self.format = format_of(out)
+        self.format = find_format(out)
         if out.is_dir():
             raise BulkError(f"output: expected a file, got the folder {out}")
         if not out.parent.is_dir():
             raise BulkError(f"output: there is no folder {out.parent}: make it first")
-        # Outputs that lie side by side, such as a.jsonl and a.parquet, have each their own.
+        # Outputs with the same stem, such as a.jsonl and a.parquet, need different names.
         suffix = self.format.failed_suffix
         kept = out.stem if out.suffix == suffix else out.name
         self.failed = out.with_name(f"{kept}.failed{suffix}")
@@ -44,62 +48,71 @@ class Files:
         self.state = out.with_name(f"{out.name}.progress")
 
     def all(self) -> tuple[Path, ...]:
-        """Every one of them, there or not."""
+        """All paths, whether the files exist or not."""
         return (self.out, self.failed, self.part, self.failed_part, self.state)
+
+    def failed_names(self) -> frozenset[str]:
+        """Read the names in the file of failed items of a complete run."""
+        with self.failed.open(encoding="utf-8", newline="") as file:
+            if self.format.header is None:
+                return frozenset(msgspec.json.decode(line)["item"] for line in file)
+            return frozenset(row["item"] for row in csv.DictReader(file))
 
 
 class Output:
-    """The open files of a run; to be closed.
+    """The open files of a run; must be closed.
 
     Attributes:
-        state: how far the run is, on disk or about to be.
-        saved: how many items are safe on disk.
-        files: their names.
+        state: of the run, including rows that are not synced yet.
+        saved: number of items that are safe on disk.
+        files: their paths.
     """
 
-    def __init__(self, files: Files, asked: Asked, *, restart: bool = False) -> None:
-        """Begin a run, or take up one that was cut off.
+    def __init__(self, files: Files, options: RunOptions, *, restart: bool = False) -> None:
+        """Start a run, or continue an interrupted one.
 
-        A run with asked.retry adds to a complete output, and replaces its file of failed items.
+        A run with options.retry appends to a complete output and replaces its file of failed items.
 
         Args:
-            files: where to.
-            asked: what the run asks for.
-            restart: forget a cut off run and replace a complete one.
+            files: paths.
+            options: of the run.
+            restart: discard an interrupted run and replace a complete one.
 
         Raises:
-            BulkError: complete already, or another run is at it.
-            ResumeError: the one that was cut off asked for something else.
+            BulkError: the output is complete, or another run writes it.
+            ResumeError: the interrupted run had other options.
             OSError: the files cannot be written.
         """
         self.files = files
-        if asked.retry:
+        if options.retry:
             _require_failed(files)
         elif not restart:
             _require_new(files)
         with ExitStack() as opened:
-            self._out = opened.enter_context(closing(Part(files.part)))
+            self._out = opened.enter_context(closing(PartFile(files.part)))
             state = None if restart else read_state(files.state)
             if state is None:
-                state = State(asked=asked, out_bytes=self._copied() if asked.retry else 0)
+                if options.retry:
+                    self._copy_complete()
+                state = State(options=options, out_bytes=self._out.size if options.retry else 0)
                 write_state(files.state, state)
             else:
-                _require_same(state.asked, asked, files)
+                _require_same(state.options, options, files)
             self.state = state
             self.saved = state.items
-            self._failed = opened.enter_context(closing(Part(files.failed_part)))
+            self._failed = opened.enter_context(closing(PartFile(files.failed_part)))
             if not state.finished:
-                self._out.cut_back(state.out_bytes)
-                self._failed.cut_back(state.failed_bytes)
+                self._out.truncate(state.out_bytes)
+                self._failed.truncate(state.failed_bytes)
             opened.pop_all()
 
     def write(self, rows: list[Row], failed: list[FailedRow], chain: str) -> None:
-        """Add what became of the next items.
+        """Append the outcomes of the next items.
 
         Args:
-            rows: of those that were answered.
-            failed: of those that were not.
-            chain: of all items up to the last of these.
+            rows: of items with a prediction.
+            failed: of items without.
+            chain: digest of all items up to the last of these.
         """
         state = self.state
         self.state = msgspec.structs.replace(
@@ -113,64 +126,56 @@ class Output:
         )
 
     def save(self) -> None:
-        """Make what was written safe, whatever happens to this process or machine."""
+        """Sync rows and state to disk."""
         self._out.sync()
         self._failed.sync()
         write_state(self.files.state, self.state)
         self.saved = self.state.items
 
     def finish(self) -> None:
-        """Give the files their names: all items are done. Cut off, it is done again."""
-        header = self.files.format.header
+        """Move the files to their final paths once all items are done; can be repeated."""
+        files = self.files
         if not self.state.finished:
-            if header is not None and not self.state.out_bytes:
-                self._out.append(header(None))
+            if files.format.header is not None and not self.state.out_bytes:
+                self._out.append(files.format.header(None))
             self.state = msgspec.structs.replace(
                 self.state, finished=True, out_bytes=self._out.size
             )
             self.save()
-        self._settle()
-        self.files.state.unlink()
-        self.files.part.unlink(missing_ok=True)
-        self.files.failed_part.unlink(missing_ok=True)
-
-    def _settle(self) -> None:
-        """What has its name already has left an empty part behind, if any."""
-        files, state = self.files, self.state
-        if not state.failed:
+        # A file that was moved before the run was killed has left a shorter part file.
+        if not self.state.failed:
             files.failed.unlink(missing_ok=True)
-        elif self._failed.size >= state.failed_bytes:
+        elif self._failed.size >= self.state.failed_bytes:
             files.failed_part.replace(files.failed)
-        if self._out.size < state.out_bytes:
-            return
-        if files.format.convert is None:
-            files.part.replace(files.out)
-        else:
-            aside = files.out.with_name(f"{files.out.name}.new")
-            files.format.convert(files.part, aside)
-            aside.replace(files.out)
+        if self._out.size >= self.state.out_bytes:
+            if files.format.convert is None:
+                files.part.replace(files.out)
+            else:
+                aside = files.out.with_name(f"{files.out.name}.new")
+                files.format.convert(files.part, aside)
+                aside.replace(files.out)
+        self.discard()
 
     def discard(self) -> None:
-        """Leave no trace of a run that did nothing."""
-        for path in (self.files.part, self.files.failed_part, self.files.state):
-            path.unlink(missing_ok=True)
+        """Remove the part files and the state, as after a run without items."""
+        self.files.state.unlink(missing_ok=True)
+        self.files.part.unlink(missing_ok=True)
+        self.files.failed_part.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the files."""
         self._out.close()
         self._failed.close()
 
-    def _copied(self) -> int:
-        """Begin with what is in a complete output; how many bytes that are."""
-        self._out.cut_back(0)
+    def _copy_complete(self) -> None:
+        self._out.truncate(0)
         with self.files.out.open("rb") as complete:
-            while chunk := complete.read(MIB):
+            while chunk := complete.read(_CHUNK):
                 self._out.append(chunk)
         self._out.sync()
-        return self._out.size
 
-    def _append(self, part: Part, rows: list[Row] | list[FailedRow], size: int) -> int:
-        """Write rows, with a header where they are the first; how many bytes that were."""
+    def _append(self, part: PartFile, rows: list[Row] | list[FailedRow], size: int) -> int:
+        """Append rows to a part of `size` bytes, with a header if it is empty; return the bytes."""
         if not rows:
             return 0
         header = self.files.format.header
@@ -210,8 +215,8 @@ def _require_new(files: Files) -> None:
         raise ResumeError(f"{files.part} has lost its {files.state.name}: --restart begins anew")
 
 
-def _require_same(before: Asked, now: Asked, files: Files) -> None:
-    """Check that a continued run asks for what it asked before."""
+def _require_same(before: RunOptions, now: RunOptions, files: Files) -> None:
+    """Check that a continued run has the options it was started with."""
     if before.retry != now.retry:
         what = "with" if before.retry else "without"
         raise ResumeError(f"{files.out} was begun {what} --retry-failed: finish it like that")
@@ -221,7 +226,7 @@ def _require_same(before: Asked, now: Asked, files: Files) -> None:
         raise ResumeError(f"{files.out} was begun {what} --strict{hint}")
     for name in ("model", "version", "top"):
         was, is_ = getattr(before, name), getattr(now, name)
-        # Who picks the version that was the newest one goes on as before.
+        # A run without --version may continue with the version that was the newest.
         same = was == is_ or (name == "version" and (was or before.newest) == is_)
         if not same:
             raise ResumeError(
@@ -232,11 +237,3 @@ def _require_same(before: Asked, now: Asked, files: Files) -> None:
             f"{files.out} was begun with version {before.newest}, the newest is now {now.newest}: "
             f"--version {before.newest} goes on with that one{hint}"
         )
-
-
-def failed_names(files: Files) -> frozenset[str]:
-    """The items in the file of failed items of a complete run."""
-    with files.failed.open(encoding="utf-8", newline="") as file:
-        if files.format.header is None:
-            return frozenset(msgspec.json.decode(line)["item"] for line in file)
-        return frozenset(row["item"] for row in csv.DictReader(file))

@@ -1,19 +1,19 @@
-"""How hard a bulk run asks its service; apart, for help shows the defaults and imports no more."""
+"""Batch size, concurrency and patience of a bulk run; without imports, for `--help` is fast."""
 
 from dataclasses import dataclass
 
 
-# Of `rockstar predict` on two cores: from 64 items and 8 requests at a time on, speed differs by
-# less than from run to run; with fewer it is slower.
+# `rockstar predict` on two cores: from 64 items and 8 concurrent requests on, speed differs by
+# less than between runs; below that it is slower.
 @dataclass(frozen=True)
 class Pace:
-    """How hard a service is asked.
+    """Limits of the load on a service.
 
     Attributes:
-        batch: items in a request, at most.
-        batch_bytes: of their contents, at most.
-        concurrency: requests at a time.
-        patience: seconds for which a service that is away or too busy is asked again.
+        batch: maximum items per request.
+        batch_bytes: maximum bytes of content per request.
+        concurrency: concurrent requests.
+        patience: seconds to retry a service that is unavailable or overloaded.
     """
 
     batch: int = 128

@@ -1,4 +1,4 @@
-"""How far a run is: a small file beside its output, by which it can be continued."""
+"""The state of a bulk run: a small file next to its output from which a later run continues."""
 
 import os
 from hashlib import blake2b
@@ -7,22 +7,29 @@ from typing import Annotated
 
 import msgspec
 
-from rockstar_client.bulk.errors import ResumeError
-from rockstar_client.bulk.item import Item
+from rockstar_client.bulk.items import Item
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run asks for; a continued one must ask for the same.
+class BulkError(Exception):
+    """A run cannot start or go on; the message says how to fix it."""
+
+
+class ResumeError(BulkError):
+    """An interrupted run cannot be continued with this input or these options."""
+
+
+class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Options of a run that must be the same when it is continued.
 
     Attributes:
         model: name.
-        version: the one that was picked; None is the newest.
-        newest: the newest version when the run began, where that is known.
-        top: how many labels are listed.
-        retry: whether only items that failed before are asked for.
-        strict: whether rows fail of which something would be imputed or ignored.
+        version: the chosen one; None means the newest.
+        newest: the newest version at the start of the run, if known.
+        top: number of labels to list.
+        retry: whether only items that failed before are predicted.
+        strict: whether rows fail if a value would be imputed or ignored.
     """
 
     model: str
@@ -34,19 +41,19 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A place in a run, up to which its output is safe on disk.
+    """A point in a run up to which its output is safe on disk.
 
     Attributes:
-        asked: what for.
-        items: how many are done, from the first one on.
-        chain: of their names and stamps.
-        failed: how many of them failed.
-        out_bytes: of the output, up to the last of them.
-        failed_bytes: likewise of the file of failed items.
-        finished: whether that were all; what is left is to give the files their names.
+        options: of the run; "asked" in the file.
+        items: number of items that are done, counted from the first.
+        chain: digest of their names and stamps.
+        failed: number of them that failed.
+        out_bytes: length of the output up to the last of them.
+        failed_bytes: length of the file of failed items, likewise.
+        finished: whether all items are done and only renaming the files is left.
     """
 
-    asked: Asked
+    options: RunOptions = msgspec.field(name="asked")
     items: Count = 0
     chain: str = ""
     failed: Count = 0
@@ -56,27 +63,27 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Chain:
-    """Says whether two runs saw the same items in the same order, in a few bytes."""
+    """A hash chain over items: equal values mean the same items in the same order."""
 
-    def __init__(self, value: str = "") -> None:
-        self._value = bytes.fromhex(value)
+    def __init__(self) -> None:
+        self._value = b""
 
     def add(self, item: Item) -> None:
-        """Go on by one item."""
+        """Add the next item."""
         text = f"{item.name}\n{item.stamp}".encode("utf-8", "surrogateescape")
         self._value = blake2b(self._value + text, digest_size=16).digest()
 
     @property
     def value(self) -> str:
-        """Of all items so far."""
+        """Hexadecimal digest of the items so far; empty without items."""
         return self._value.hex()
 
 
 def read_state(path: Path) -> State | None:
-    """The state in a file; None where there is none.
+    """Read the state from a file; None if the file does not exist.
 
     Raises:
-        ResumeError: it is something else.
+        ResumeError: the file holds something else.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=State)
@@ -89,7 +96,7 @@ def read_state(path: Path) -> State | None:
 
 
 def write_state(path: Path, state: State) -> None:
-    """Replace the state in a file; at any moment the old or the new one is there, whole."""
+    """Replace the state atomically and sync it to disk."""
     aside = path.with_name(f"{path.name}.new")
     with aside.open("wb") as file:
         file.write(msgspec.json.encode(state))

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from rockstar_cli.prediction_run import NamedPaths
-from rockstar_client.bulk.errors import BulkError
+from rockstar_client.bulk.state import BulkError
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rockstar_client.bulk.errors import BulkError, ResumeError
-from rockstar_client.bulk.item import Answered, Failed, Item
-from rockstar_client.bulk.job import answers, run
-from rockstar_client.bulk.output import Files, Output, failed_names
+from rockstar_client.bulk.items import BatchResult, Failed, Item
+from rockstar_client.bulk.job import predict_items, run
+from rockstar_client.bulk.output import Files, Output
 from rockstar_client.bulk.pace import Pace
-from rockstar_client.bulk.state import Asked
+from rockstar_client.bulk.state import BulkError, ResumeError, RunOptions
 from rockstar_client.errors import ServerError, UnavailableError
 from rockstar_contract.labels import Prediction, Score, Value
 from tfs_api.status import Code
 
 PACE = Pace(batch=3, concurrency=2, patience=0)
-ASKED = Asked("toy", newest=2)
+ASKED = RunOptions("toy", newest=2)
 
 
 def make_items(count: int, stamp: str = "1") -> list[Item]:
@@ -37,7 +36,7 @@ def ask(examples):
         Failed("a fifth") if int(example) % 5 == 4 else Prediction(f"n{int(example)}", 0.5, (Score(f"n{int(example)}", 0.5), Score("x", 0.25)))
         for example in examples
     ]  # fmt: skip
-    return Answered(2, outcomes)
+    return BatchResult(2, outcomes)
 
 
 def do(out: Path, items, asked=ASKED, service=ask, pace=PACE, restart=False):
@@ -106,7 +105,7 @@ def test_outputs_hold_everything_in_order(tmp_path):
 def test_outputs_side_by_side_have_their_own_failed_items(tmp_path):
     for suffix in ("jsonl", "parquet"):
         assert do(tmp_path / f"a.{suffix}", make_items(12)).failed == 2
-    assert failed_names(Files(tmp_path / "a.jsonl")) == {"item,4", "item,9"}
+    assert Files(tmp_path / "a.jsonl").failed_names() == {"item,4", "item,9"}
     names = {Files(tmp_path / f"a.{kind}").failed for kind in ("csv", "CSV", "jsonl", "parquet")}
     assert len(names) == 4
 
@@ -115,7 +114,7 @@ def test_values_are_written(tmp_path):
     do(
         tmp_path / "o.csv",
         make_items(2),
-        service=lambda examples: Answered(1, [Value(0.5)] * len(examples)),
+        service=lambda examples: BatchResult(1, [Value(0.5)] * len(examples)),
     )
     assert (
         tmp_path / "o.csv"
@@ -127,7 +126,8 @@ def test_values_are_written(tmp_path):
 def test_where_all_fail_there_is_an_empty_output(tmp_path, suffix):
     out = tmp_path / f"o.{suffix}"
     assert (
-        do(out, make_items(2), service=lambda e: Answered(1, [Failed("no")] * len(e))).failed == 2
+        do(out, make_items(2), service=lambda e: BatchResult(1, [Failed("no")] * len(e))).failed
+        == 2
     )
     expected = b"item,version\n" if suffix == "csv" else b""
     assert out.read_bytes() == expected if suffix != "parquet" else pq.read_table(out).num_rows == 0
@@ -179,11 +179,11 @@ def test_a_run_that_is_continued_asks_for_the_rest_alone(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "items", "naming"),
     [
-        (Asked("other", newest=2), make_items(30), "begun with model toy, not other"),
-        (Asked("toy", newest=2, top=3), make_items(30), "begun with top 1, not 3"),
-        (Asked("toy", version=1), make_items(30), "begun with version newest, not 1"),
+        (RunOptions("other", newest=2), make_items(30), "begun with model toy, not other"),
+        (RunOptions("toy", newest=2, top=3), make_items(30), "begun with top 1, not 3"),
+        (RunOptions("toy", version=1), make_items(30), "begun with version newest, not 1"),
         (
-            Asked("toy", newest=3),
+            RunOptions("toy", newest=3),
             make_items(30),
             "begun with version 2, the newest is now 3: --version 2 goes on",
         ),
@@ -206,7 +206,7 @@ def test_another_question_does_not_continue_a_run(tmp_path, asked, items, naming
 def test_the_version_that_was_the_newest_may_be_named(tmp_path):
     with pytest.raises(UnavailableError):
         do(tmp_path / "o.csv", make_items(30), service=cutting(4))
-    assert do(tmp_path / "o.csv", make_items(30), Asked("toy", version=2)).items == 30
+    assert do(tmp_path / "o.csv", make_items(30), RunOptions("toy", version=2)).items == 30
 
 
 def test_items_that_came_behind_the_others_are_done_too(tmp_path):
@@ -255,14 +255,14 @@ def test_what_failed_may_be_tried_again(tmp_path, suffix):
     out = tmp_path / f"o.{suffix}"
     do(out, make_items(30))
     before = out.read_bytes()
-    again = Asked("toy", newest=2, retry=True)
-    names = failed_names(Files(out))
+    again = RunOptions("toy", newest=2, retry=True)
+    names = Files(out).failed_names()
     items = [item for item in make_items(30) if item.name in names]
     assert [item.name for item in items] == [f"item,{n}" for n in range(4, 30, 5)]
 
     def mended(examples):
         outcomes = [Prediction("n", 0.5, (Score("n", 0.5), Score("x", 0.25))) for _ in examples]
-        return Answered(2, [Failed("still") if example == b"9" else outcome for example, outcome in zip(examples, outcomes, strict=True)])  # fmt: skip
+        return BatchResult(2, [Failed("still") if example == b"9" else outcome for example, outcome in zip(examples, outcomes, strict=True)])  # fmt: skip
 
     def gone(examples):
         if b"19" in examples:
@@ -277,14 +277,14 @@ def test_what_failed_may_be_tried_again(tmp_path, suffix):
     after = out.read_bytes()
     assert after.startswith(before)
     assert after[len(before) :].count(b"\n") == 5
-    assert failed_names(Files(out)) == {"item,9"}
+    assert Files(out).failed_names() == {"item,9"}
     assert sorted(contents(tmp_path)) == sorted([f"o.failed.{suffix}", f"o.{suffix}"])
 
 
 def test_other_columns_stop_a_run(tmp_path):
     def service(examples):
         if b"20" in examples:
-            return Answered(3, [Value(1.0)] * len(examples))
+            return BatchResult(3, [Value(1.0)] * len(examples))
         return ask(examples)
 
     with pytest.raises(
@@ -334,7 +334,7 @@ def test_no_more_is_read_than_is_in_flight():
         return ask(examples)
 
     threading.Timer(0.2, proceed.set).start()
-    found = answers(endless(), service, PACE)
+    found = predict_items(endless(), service, PACE)
     assert len(next(found)) == 3
     # As many batches as are in flight and wait behind them, and the one that is being cut.
     assert len(read) <= 3 * (2 * PACE.concurrency + 1)

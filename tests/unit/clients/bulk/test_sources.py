@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rockstar_client.bulk.item import Item
+from rockstar_client.bulk.items import Item
 from rockstar_client.bulk.sources import Paths
 from rockstar_contract.csv_rows import read_rows
 from rockstar_contract.errors import InvalidInputError

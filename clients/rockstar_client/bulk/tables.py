@@ -1,16 +1,16 @@
-"""The rows of a CSV file, one at a time: it may be larger than memory."""
+"""Rows of a CSV file as items, one at a time: the file may be larger than memory."""
 
 import csv
 import gzip
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from itertools import chain, islice
 from typing import BinaryIO, cast
 
-from rockstar_client.bulk.item import Item
-from rockstar_client.bulk.sources.files import failing_item
+from rockstar_client.bulk.items import Item, failing_item
 from rockstar_contract.csv_rows import (
     GZIP,
     MARK,
@@ -25,35 +25,40 @@ from rockstar_contract.csv_rows import (
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.tables import TextRow
 
-# Rows that names and numbers are recognised by.
+# Rows from which the column names and the decimal separator are inferred.
 _SAMPLE = 200
-Record = list[str] | InvalidInputError
+_Record = list[str] | InvalidInputError
 
 
 def row_items(path: str) -> Iterator[Item]:
-    """Each row of a CSV file, named FILE:ROW, counted from 1 without the header.
+    """Yield each row of a CSV file as FILE:ROW, counted from 1 without the header.
 
-    The file may be compressed with gzip, and is read as `read_table` reads it. A row that cannot
-    be read is an item that fails, and so is a file without a usable header.
+    Accepts what `read_table` accepts, also compressed with gzip. A row that cannot be read is a
+    failing item, and so is a file without a usable header.
     """
     try:
         with open(path, "rb") as raw:
             status = os.fstat(raw.fileno())
-            yield from rows_of(path, raw, f"{status.st_size} {status.st_mtime_ns}")
+            yield from read_row_items(path, raw, f"{status.st_size} {status.st_mtime_ns}")
     except OSError as error:
         yield failing_item(path, _unreadable(path, error))
 
 
-def rows_of(name: str, raw: BinaryIO, stamp: str) -> Iterator[Item]:
-    """The same of a file that is open for reading, and seekable.
+def read_row_items(name: str, raw: BinaryIO, stamp: str) -> Iterator[Item]:
+    """Yield the rows of an open, seekable CSV file, see `row_items`.
 
     Args:
-        name: what items and errors call it.
+        name: of the file, for items and errors.
         raw: the file.
         stamp: of every item.
     """
     try:
-        yield from _items(name, _opened(raw), stamp)
+        compressed = raw.read(len(GZIP)) == GZIP
+        raw.seek(0)
+        if compressed:
+            yield from _items(name, cast("BinaryIO", gzip.GzipFile(fileobj=raw)), stamp)
+        else:
+            yield from _items(name, raw, stamp)
     except (OSError, EOFError, zlib.error) as error:
         yield failing_item(name, _unreadable(name, error))
     except InvalidInputError as error:
@@ -65,25 +70,20 @@ def _unreadable(name: str, error: Exception) -> InvalidInputError:
     return InvalidInputError(name, expected="a readable file", got=got)
 
 
-def _opened(raw: BinaryIO) -> BinaryIO:
-    compressed = raw.read(len(GZIP)) == GZIP
-    raw.seek(0)
-    return cast("BinaryIO", gzip.open(raw)) if compressed else raw
-
-
 def _items(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
     head = file.read(SAMPLE_SIZE)
     file.seek(0)
     whole = len(head) < SAMPLE_SIZE
     encoding = find_encoding(head if whole else head[: head.rfind(b"\n") + 1], path)
-    # Of UTF-8 a row with other bytes fails alone.
+    # In UTF-8 only the row with invalid bytes fails.
     errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
     with io.TextIOWrapper(file, encoding, errors, newline="") as text:
         dialect, above = find_dialect(text.read(SAMPLE_SIZE).removeprefix(MARK))
         text.seek(0)
         for _ in range(above):
             text.readline()
-        records = _records(path, csv.reader(_without_mark(text), **dialect.format))
+        first_line = (line.removeprefix(MARK) for line in islice(text, 1))
+        records = _records(path, csv.reader(chain(first_line, text), **dialect.format))
         header = next(records, None)
         if header is None:
             raise InvalidInputError(path, expected="a header row with column names", got="no rows")
@@ -100,16 +100,12 @@ def _items(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
             except InvalidInputError as error:
                 yield failing_item(name, error)
                 continue
-            yield Item(name, stamp, sum(map(len, row.values())) + len(names), names, _giving(row))
+            size = sum(map(len, row.values())) + len(names)
+            yield Item(name, stamp, size, names, partial(_itself, row))
 
 
-def _without_mark(lines: Iterator[str]) -> Iterator[str]:
-    yield from (line.removeprefix(MARK) for line in islice(lines, 1))
-    yield from lines
-
-
-def _records(path: str, reader: Iterator[list[str]]) -> Iterator[Record]:
-    """The records that are not empty; in place of one that is no CSV what is wrong with it."""
+def _records(path: str, reader: Iterator[list[str]]) -> Iterator[_Record]:
+    """Yield the records that are not empty, and an error for each that is not CSV."""
     while True:
         try:
             record = next(reader)
@@ -122,7 +118,7 @@ def _records(path: str, reader: Iterator[list[str]]) -> Iterator[Record]:
             yield record
 
 
-def _row(names: tuple[str, ...], record: Record, decimal: str | None, name: str) -> TextRow:
+def _row(names: tuple[str, ...], record: _Record, decimal: str | None, name: str) -> TextRow:
     if isinstance(record, InvalidInputError):
         raise record
     record = fit_row(record, names, name)
@@ -133,5 +129,5 @@ def _row(names: tuple[str, ...], record: Record, decimal: str | None, name: str)
     return text_row(names, record, decimal)
 
 
-def _giving(row: TextRow) -> Callable[[], TextRow]:
-    return lambda: row
+def _itself(row: TextRow) -> TextRow:
+    return row

@@ -1,0 +1,438 @@
+"""Predict one batch with a gateway over HTTP or a model server over gRPC.
+
+`over_http` and `over_grpc` make a function that predicts a batch with one request. `BatchClient`
+adds retries, and halves a batch that fails to find the items that cause it.
+"""
+
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from rockstar_client.bulk.items import BatchResult, Failed, Item, Outcome
+from rockstar_client.bulk.pace import Pace
+from rockstar_client.errors import (
+    CallError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    OverloadedError,
+    ServerError,
+    UnavailableError,
+    call_error,
+)
+from rockstar_client.examples import Example
+from rockstar_client.gateway_api import Request, Steps
+from rockstar_client.http import HttpClient
+from rockstar_client.predictor import Predictor
+from rockstar_client.tfserving import TFServingClient
+from rockstar_contract.contract import Input, TableInput
+from rockstar_contract.csv_rows import write_rows
+from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.inputs import prepare
+from rockstar_contract.labels import Prediction, Score, Value, predictions, values
+from rockstar_contract.tables import Adjustments, TextRow
+from tfs_api.status import Code
+
+# Predicts examples of one kind with one request, from any thread. Raises CallError if the whole
+# request fails.
+PredictBatch = Callable[[Sequence[Example]], BatchResult]
+
+# Of a batch; longer than the default for a single image.
+_TIMEOUT_S = 60.0
+
+_FIRST_PAUSE_S = 0.1
+_MAX_PAUSE_S = 5.0
+# Searching a batch for the items that a server fails on may take this many times the patience.
+_SEARCH_FACTOR = 3
+
+# These errors concern every batch; no item causes them.
+_FATAL = (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.UNIMPLEMENTED)
+
+# The position of an example in a request, as a gateway (or `over_grpc`) names it.
+_POSITION = re.compile(r"^(instances\[\d+\](\.b64)?|body row \d+|item)(\.|\b)")
+
+_JSON = msgspec.json.Encoder()
+
+
+class Stopped(Exception):  # noqa: N818
+    """The run is being stopped; requests are not retried."""
+
+
+@dataclass
+class _Search:
+    """Progress of a batch that is being predicted.
+
+    Attributes:
+        server_errors: errors of single examples that the server failed on.
+        started: monotonic time.
+        halved: whether the batch was ever divided.
+        largest: the most examples that were predicted by one request.
+    """
+
+    server_errors: list[CallError] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    halved: bool = False
+    largest: int = 0
+
+
+class BatchClient:
+    """Predicts batches of items; thread-safe."""
+
+    def __init__(
+        self,
+        predict: PredictBatch,
+        *,
+        patience: float = Pace.patience,
+        on_too_many: Callable[[int], None] = lambda _fewer: None,
+    ) -> None:
+        """Store the options.
+
+        Args:
+            predict: sends one request.
+            patience: seconds to retry a service that is unavailable or overloaded.
+            on_too_many: called with a number of examples that succeeded after a request with more
+                was rejected or timed out.
+        """
+        self._predict = predict
+        self._patience = patience
+        self._on_too_many = on_too_many
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Stop waiting and retrying, in all threads."""
+        self._stopping.set()
+
+    def predict(self, batch: Sequence[Item]) -> list[tuple[int, Outcome]]:
+        """Return the model version and outcome of each item; the version of a failed item is 0.
+
+        Raises:
+            CallError: the service cannot be used, or fails on the whole batch.
+            Stopped: `stop` was called.
+        """
+        outcomes: list[tuple[int, Outcome]] = [(0, Failed(""))] * len(batch)
+        examples: list[Example] = []
+        positions: list[int] = []
+        for position, item in enumerate(batch):
+            try:
+                examples.append(item.read())
+            except InvalidInputError as error:
+                outcomes[position] = (0, Failed(_reason(error)))
+            else:
+                positions.append(position)
+        if not examples:
+            return outcomes
+        search = _Search()
+        found = self._search(examples, search)
+        if len(search.server_errors) == len(examples):
+            # The server is broken, not the items.
+            raise search.server_errors[0]
+        if search.halved and not any(isinstance(outcome, Failed) for _, outcome in found):
+            self._on_too_many(search.largest)
+        for position, outcome in zip(positions, found, strict=True):
+            outcomes[position] = outcome
+        return outcomes
+
+    def _search(self, examples: list[Example], search: _Search) -> list[tuple[int, Outcome]]:
+        """Predict examples; halve a failing batch until the items that cause it are found."""
+        try:
+            version, outcomes = self._retry(examples)
+            search.largest = max(search.largest, len(examples))
+            return [(0 if isinstance(each, Failed) else version, each) for each in outcomes]
+        except InvalidInputError as error:
+            cause: Exception = error
+        except InvalidRequestError as error:
+            if error.code in _FATAL:
+                raise
+            cause = error
+        except (ServerError, DeadlineExceededError) as error:
+            if time.monotonic() - search.started > _SEARCH_FACTOR * self._patience:
+                raise
+            cause = error
+            if len(examples) == 1:
+                search.server_errors.append(error)
+        if len(examples) == 1:
+            return [(0, Failed(_reason(cause)))]
+        search.halved = True
+        half = len(examples) // 2
+        return self._search(examples[:half], search) + self._search(examples[half:], search)
+
+    def _retry(self, examples: list[Example]) -> BatchResult:
+        started, pause = time.monotonic(), _FIRST_PAUSE_S
+        while True:
+            if self._stopping.is_set():
+                raise Stopped
+            try:
+                return self._predict(examples)
+            except (OverloadedError, UnavailableError) as error:
+                pause = max(pause, error.retry_after or 0)
+                if time.monotonic() - started + pause > self._patience:
+                    raise
+            # Jitter spreads the retries of batches that failed together.
+            self._stopping.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(2 * pause, _MAX_PAUSE_S)
+
+
+def _reason(error: Exception) -> str:
+    """Describe what is wrong with an item, without its name."""
+    if isinstance(error, InvalidInputError) or (
+        isinstance(error, InvalidRequestError) and error.expected
+    ):
+        return _format_reason(error.field, error.expected, error.got, error.hint)
+    return _POSITION.sub("", str(error)).removeprefix(": ")
+
+
+def _format_reason(place: str, expected: str, got: str, hint: str) -> str:
+    """Join the parts of an error; of its place in the request only the column of a row is kept."""
+    column = _POSITION.sub("", place) if _POSITION.match(place) else ""
+    start = f"{column}: " if column else ""
+    return f"{start}expected {expected}, got {got}" + (f"; {hint}" if hint else "")
+
+
+class AdjustmentCounts:
+    """Counts rows with imputed, unknown or ignored columns; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows = 0
+        self._imputed: Counter[str] = Counter()
+        self._other: Counter[str] = Counter()
+        self._ignored: dict[str, None] = {}
+
+    def add(self, rows: int, adjusted: Collection[Adjustments]) -> None:
+        """Count a batch of `rows` rows and the adjustments of those that were adjusted."""
+        with self._lock:
+            self._rows += rows
+            for each in adjusted:
+                self._imputed.update([*each.imputed])
+                self._other.update([*each.other])
+                self._ignored.update(dict.fromkeys(each.ignored))
+
+    def summary(self) -> str:
+        """A sentence per kind of adjustment; empty if nothing was adjusted."""
+        kinds = [
+            ("Imputed", self._in_rows(self._imputed)),
+            ("Unknown categories taken as other", self._in_rows(self._other)),
+            ("Ignored columns", ", ".join(self._ignored)),
+        ]
+        return " ".join(f"{kind}: {columns}." for kind, columns in kinds if columns)
+
+    def _in_rows(self, columns: Counter[str]) -> str:
+        return ", ".join(
+            f"{name} in {count:,} of {self._rows:,} rows" for name, count in columns.most_common()
+        )
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What a service says about a model before the run.
+
+    Attributes:
+        model: name.
+        newest: newest version; None if the service does not say.
+        tables: whether it takes rows of tables instead of images.
+    """
+
+    model: str
+    newest: int | None = None
+    tables: bool = False
+
+
+def find_over_http(client: HttpClient, model: str | None) -> ServedModel:
+    """Look up a model of a gateway; None means the only one.
+
+    Raises:
+        InvalidInputError: no model or several models are served.
+        CallError: the request failed.
+    """
+    try:
+        listed = {each.model: each for each in client.models()}
+    except CallError as error:
+        if error.code not in (Code.INVALID_ARGUMENT, Code.NOT_FOUND):
+            raise
+        # A gateway never answers a request for its models like this.
+        message = f"{error.message.rstrip('.')}: is that a RockstarTF gateway?"
+        raise call_error(error.code, message, error.request_id) from error
+    if model is None:
+        if len(listed) != 1:
+            got = f"{len(listed)} models: choose --model {' | '.join(listed)}"
+            raise InvalidInputError("--model", expected="one", got=got)
+        model = next(iter(listed))
+    if model not in listed:
+        # It may have an alias, or not be listed.
+        return ServedModel(model)
+    info = listed[model]
+    available = [each.version for each in info.versions if each.state == "AVAILABLE"]
+    # Only models of tables have a target column.
+    return ServedModel(model, max(available, default=None), tables=info.target is not None)
+
+
+def find_over_grpc(server: TFServingClient, model: str, version: int | None) -> ServedModel:
+    """Look up a model of a model server.
+
+    Raises:
+        CallError: the request failed, or the model has no contract.
+    """
+    contract = server.contract(model, version)
+    newest = contract.version if version is None else None
+    return ServedModel(model, newest, isinstance(contract.input, TableInput))
+
+
+class _ErrorMessage(msgspec.Struct):
+    field: str = ""
+    expected: str = ""
+    got: str = ""
+    hint: str = ""
+
+
+class _PredictionMessage(msgspec.Struct):
+    """A gateway's answer for one example: a label, a value, or an error."""
+
+    label: str | None = ""
+    score: float = 0.0
+    top: tuple[Score, ...] = ()
+    reason: str = ""
+    value: float | None = None
+    imputed: dict[str, float | str] = {}
+    other: dict[str, str] = {}
+    error: _ErrorMessage | None = None
+
+
+class _Answer(msgspec.Struct):
+    version: int
+    predictions: list[_PredictionMessage]
+    ignored: list[str] = []
+
+
+# Created once: msgspec inspects a class at its first use, which is not safe in concurrent threads.
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
+def over_http(
+    client: HttpClient,
+    model: str,
+    *,
+    version: int | None = None,
+    top: int = 1,
+    strict: bool = False,
+    counts: AdjustmentCounts | None = None,
+) -> PredictBatch:
+    """Make a function that predicts with a gateway, which preprocesses and validates examples.
+
+    Args:
+        client: of the gateway.
+        model: name.
+        version: None means the newest.
+        top: number of labels to list.
+        strict: whether rows that need imputation fail.
+        counts: collects what was imputed and ignored in rows.
+    """
+    counts = AdjustmentCounts() if counts is None else counts
+    query: dict[str, str | int] = {"top": top, "partial": "true"}
+    query |= {} if version is None else {"version": version}
+    query |= {"strict": "true"} if strict else {}
+    path = f"/predict/{quote(model, safe='')}?{urlencode(query)}"
+
+    def predict(examples: Sequence[Example]) -> BatchResult:
+        return client.call(_http_steps(path, examples, counts), timeout=_TIMEOUT_S)
+
+    return predict
+
+
+def _http_steps(
+    path: str, examples: Sequence[Example], counts: AdjustmentCounts
+) -> Steps[BatchResult]:
+    rows = [example for example in examples if isinstance(example, TextRow)]
+    if rows:
+        content_type, body = "text/csv", write_rows(rows)
+    else:
+        # Bytes become base64. One document costs both sides less than a form with many parts.
+        instances = [{"b64": example} for example in examples]
+        content_type, body = "application/json", _JSON.encode({"instances": instances})
+    response = yield Request("POST", path, {"Content-Type": content_type}, body)
+    try:
+        answer = _ANSWER.decode(response.body)
+    except msgspec.DecodeError as error:
+        raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {error}") from error
+    if len(answer.predictions) != len(examples):
+        got = f"{len(answer.predictions)} answers to {len(examples)} examples"
+        raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {got}")
+    outcomes: list[Outcome] = []
+    adjusted: list[Adjustments] = []
+    for each in answer.predictions:
+        if (wrong := each.error) is not None:
+            reason = _format_reason(wrong.field, wrong.expected, wrong.got, wrong.hint)
+            outcomes.append(Failed(reason))
+            continue
+        adjusted.append(Adjustments(each.imputed, each.other, answer.ignored))
+        outcomes.append(
+            Prediction(each.label, each.score, each.top, each.reason)
+            if each.value is None
+            else Value(each.value)
+        )
+    counts.add(len(adjusted), adjusted)
+    return BatchResult(answer.version, outcomes)
+
+
+def over_grpc(
+    server: TFServingClient,
+    model: str,
+    *,
+    version: int | None = None,
+    top: int = 1,
+    strict: bool = False,
+    counts: AdjustmentCounts | None = None,
+) -> PredictBatch:
+    """Make a function that predicts with a model server and preprocesses examples locally.
+
+    See `over_http` for the arguments.
+    """
+    counts = AdjustmentCounts() if counts is None else counts
+    predictor = Predictor(server)
+
+    def predict(examples: Sequence[Example]) -> BatchResult:
+        failed: dict[int, Failed] = {}
+        adjusted: list[Adjustments] = []
+
+        def batch(spec: Input) -> NDArray[Any]:
+            # Called again if another version answers.
+            failed.clear()
+            adjusted.clear()
+            tensors: list[NDArray[Any]] = []
+            errors: list[InvalidInputError] = []
+            for position, example in enumerate(examples):
+                changes = Adjustments()
+                try:
+                    tensors.append(
+                        prepare(example, spec, field="item", strict=strict, adjusted=changes)
+                    )
+                except InvalidInputError as error:
+                    errors.append(error)
+                    failed[position] = Failed(_reason(error))
+                else:
+                    adjusted.append(changes)
+            if not tensors:
+                raise errors[0]
+            return np.stack(tensors)
+
+        answer = predictor.predict(model, batch, version=version, timeout=_TIMEOUT_S)
+        counts.add(len(adjusted), adjusted)
+        contract = answer.contract
+        good: list[Prediction] | list[Value] = (
+            values(answer.outputs)
+            if contract.task == "regression"
+            else predictions(answer.outputs, contract.labels, top, contract.threshold)
+        )
+        rest: Iterator[Prediction | Value] = iter(good)
+        outcomes = [failed.get(position) or next(rest) for position in range(len(examples))]
+        return BatchResult(contract.version, outcomes)
+
+    return predict

@@ -1,1 +1,0 @@
-"""Where outcomes go: tables of CSV, JSON lines and Parquet, that a cut off run can continue."""
