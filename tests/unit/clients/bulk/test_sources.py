@@ -227,7 +227,9 @@ def test_a_cut_off_archive_gives_what_it_has_and_says_so(tmp_path):
 
 
 @given(st.data())
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_no_cut_goes_unnoticed(tmp_path, data):
     members = {f"{n}.png": bytes([n]) * 700 for n in range(6)}
     packed = data.draw(st.booleans())
