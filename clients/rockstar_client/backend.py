@@ -1,4 +1,4 @@
-"""What callers need of a model server, whichever it is: the seam that tests and wrappers fill."""
+"""The interface of a model server, implemented by clients, wrappers and test doubles."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from tfs_api.status import Code
 
 
 class TensorResponse(msgspec.Struct, frozen=True):
-    """The outputs of a Predict call by name, and the version that answered."""
+    """The outputs of a Predict call by name, and the version that computed them."""
 
     outputs: dict[str, NDArray[Any]]
     version: int
@@ -27,12 +27,12 @@ class TensorResponse(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """The state of one version of a model; `error` is empty where all is well.
+    """The state of one version of a model.
 
     Attributes:
         version: its number.
         state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error: why it is not available, in the model server's words.
+        error: message of the model server if the version is not available; otherwise empty.
         code: of the error.
     """
 
@@ -53,9 +53,9 @@ class Metadata:
 class Backend(Protocol):
     """A model server; thread-safe.
 
-    A version is picked by its number or by its label, never by both; by neither it is the newest.
-    `timeout` is in seconds; None leaves it to the backend. Every call raises a
-    `rockstar_client.errors.CallError` when it fails.
+    Pass a version number or a label, never both; without them the newest version answers.
+    `timeout` is in seconds; None means the backend's default. A call that fails raises a
+    `rockstar_client.errors.CallError`.
     """
 
     def predict(
@@ -69,7 +69,7 @@ class Backend(Protocol):
         outputs: Sequence[str] = (),
         timeout: float | None = None,
     ) -> TensorResponse:
-        """Run a signature; `outputs` names the ones to send back, none is all."""
+        """Run a signature; `outputs` names the outputs to return, none means all."""
 
     def classify(
         self,
@@ -81,7 +81,7 @@ class Backend(Protocol):
         signature: str = "",
         timeout: float | None = None,
     ) -> ClassificationResponse:
-        """The classes of tf.Examples; an empty signature is the server's default one."""
+        """Classify tf.Examples; an empty signature means the server's default."""
 
     def regress(
         self,
@@ -93,7 +93,7 @@ class Backend(Protocol):
         signature: str = "",
         timeout: float | None = None,
     ) -> RegressionResponse:
-        """The numbers for tf.Examples; an empty signature is the server's default one."""
+        """Regress tf.Examples; an empty signature means the server's default."""
 
     def contract(
         self,
@@ -103,7 +103,7 @@ class Backend(Protocol):
         label: str | None = None,
         timeout: float | None = None,
     ) -> Contract:
-        """What a version promises."""
+        """Read the contract of a version."""
 
     def metadata(
         self,
@@ -113,7 +113,7 @@ class Backend(Protocol):
         label: str | None = None,
         timeout: float | None = None,
     ) -> Metadata:
-        """The signatures of a version."""
+        """Read the signatures of a version."""
 
     def status(
         self,
@@ -123,10 +123,10 @@ class Backend(Protocol):
         label: str | None = None,
         timeout: float | None = None,
     ) -> list[VersionStatus]:
-        """The versions of a model, newest first, or just the one of a number.
+        """List the versions of a model, newest first, or only the given one.
 
         TensorFlow Serving ignores a label here.
         """
 
     def close(self) -> None:
-        """Let go of the server."""
+        """Close the connection."""

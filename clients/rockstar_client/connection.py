@@ -1,4 +1,4 @@
-"""What all clients share: they are closed when a `with`, or `async with`, block ends, for good."""
+"""Base classes of clients: context managers that cannot be used after `close`."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class _Closable:
-    """Something that is of no use once it is closed."""
+    """Raises a RuntimeError when it is used after it was closed."""
 
     _closed = False
 
@@ -18,11 +18,11 @@ class _Closable:
 
 
 class Connection(_Closable, ABC):
-    """Something to close; a context manager. Calls of a closed one raise a RuntimeError."""
+    """A client and context manager; calls after `close` raise a RuntimeError."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the other side."""
+        """Close the connection; it cannot be reopened."""
 
     def __enter__(self) -> Self:
         return self
@@ -37,14 +37,11 @@ class Connection(_Closable, ABC):
 
 
 class AsyncConnection(_Closable, ABC):
-    """Something to close in an event loop; an asynchronous context manager.
-
-    Calls of a closed one raise a RuntimeError.
-    """
+    """An asynchronous client and context manager; calls after `close` raise a RuntimeError."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of the other side."""
+        """Close the connection; it cannot be reopened."""
 
     async def __aenter__(self) -> Self:
         return self

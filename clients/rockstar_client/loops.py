@@ -1,4 +1,4 @@
-"""Connections in event loops: each belongs to the loop, and the process, that it is made in."""
+"""One connection per event loop and process: a connection only works in the loop it is made in."""
 
 import asyncio
 import os
@@ -9,10 +9,10 @@ Connected = TypeVar("Connected")
 
 
 class PerLoop(Generic[Connected]):
-    """What clients connect in an event loop: once for each loop that they are used from.
+    """Creates a connection for each event loop that a client is used in.
 
-    So one client works in threads that have loops of their own, and in one `asyncio.run` after the
-    other. Pickled, it is unconnected again.
+    One client therefore works in several threads with their own loops, and in one `asyncio.run`
+    after the other. A pickled copy starts without connections.
     """
 
     def __init__(
@@ -22,12 +22,12 @@ class PerLoop(Generic[Connected]):
     ) -> None:
         self._connect = connect
         self._disconnect = disconnect
-        # By process and loop. What a forked process inherits stays as it is: closing it there would
-        # also change what its parent waits for.
+        # By process and loop. A forked process leaves inherited connections alone: closing them
+        # would also change the event notifications of its parent.
         self._connected: dict[tuple[int, asyncio.AbstractEventLoop], Connected] = {}
 
     async def get(self) -> Connected:
-        """What belongs to the running loop."""
+        """The connection of the running loop, created if necessary."""
         here = os.getpid(), asyncio.get_running_loop()
         if here not in self._connected:
             for made_in, earlier in list(self._connected):
@@ -37,7 +37,7 @@ class PerLoop(Generic[Connected]):
         return self._connected[here]
 
     async def close(self) -> None:
-        """Disconnect; what belongs to other loops that are open is closed in their time."""
+        """Close all connections; those of other open loops are closed in these loops, later."""
         running = asyncio.get_running_loop()
         for process, loop in list(self._connected):
             if process == os.getpid():

@@ -1,9 +1,9 @@
-"""Predict examples by a model's own contract, whatever version answers.
+"""Predict examples by a model's contract, whichever version answers.
 
-The version that answers is known only from the answer: a new one may have come since the contract
-was read, or a label may have moved. So a call goes to the newest version, or to the label, and
-where another one than expected answers, its contract is read and, if it takes other inputs, the
-examples are prepared anew.
+Only the response says which version answered: a new version may have been loaded since the contract
+was read, or a label moved. So calls go to the newest version, or to the label. If another version
+than expected answers, its contract is read, and the examples are prepared again if its input
+differs.
 """
 
 import time
@@ -29,17 +29,17 @@ from rockstar_contract.contract import Contract, Input
 from rockstar_contract.errors import InvalidInputError
 from tfs_api.status import Code
 
-# How often a model may change its version under one call.
+# Maximum number of version changes during one call.
 _ATTEMPTS = 8
-# How long, in seconds, a contract of the newest version is trusted when inputs do not fit it.
+# Seconds for which a contract is still taken for the newest when inputs do not fit it.
 _TRUSTED_S = 1.0
 
-# What a model takes: the tensor that preprocessing made, or tensors by name.
+# Inputs of a model: the preprocessed tensor, or tensors by name.
 Batch = NDArray[Any] | dict[str, NDArray[Any]]
 
 
 class Predicted(msgspec.Struct, frozen=True):
-    """What a model answered, and the contract of the version that did.
+    """The outputs of a model, and the contract of the version that computed them.
 
     Attributes:
         contract: of the version that answered.
@@ -55,17 +55,17 @@ class Predicted(msgspec.Struct, frozen=True):
     named: Mapping[str, NDArray[Any]] = {}
 
 
-# What is to be asked of a backend, given to the call of it: the backend may block or be awaited.
+# A call to make on a backend, which may block or be awaited.
 Ask = Callable[[Any], Any]
 
 
 class Predicting:
-    """The steps of a prediction, and the contracts that they have read; thread-safe."""
+    """The steps of a prediction, with a cache of contracts; thread-safe."""
 
     def __init__(self) -> None:
-        # By model and version. A contract never changes and is small: at worst an unused one stays.
+        # By model and version. Contracts never change and are small, so unused ones may stay.
         self._contracts: dict[tuple[str, int], Contract] = {}
-        # By model and label (None: the newest), the version and when that was learnt (monotonic).
+        # By model and label (None: the newest), the version and when it was read (monotonic).
         self._current: dict[tuple[str, str | None], tuple[int, float]] = {}
 
     def steps(
@@ -76,7 +76,7 @@ class Predicting:
         label: str | None,
         deadline: Deadline,
     ) -> Generator[Ask, Any, Predicted]:
-        """Ask the model; see `Predictor.predict`."""
+        """Predict; see `Predictor.predict`."""
         contract = yield from self._contract(model, version, label, deadline)
         for attempt in range(_ATTEMPTS):
             try:
@@ -85,7 +85,7 @@ class Predicting:
                     _predict, model, _feeds(batch, contract), version, label, deadline.left()
                 )
             except (InvalidInputError, InvalidRequestError) as error:
-                # Perhaps right for a version that came since.
+                # The inputs may fit a version that was loaded since.
                 current = contract
                 if version is None:
                     may_trust = isinstance(error, InvalidInputError)
@@ -107,7 +107,7 @@ class Predicting:
         raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
 
     def forget(self, model: str) -> None:
-        """Read the contracts of a model anew: another one may have got its name."""
+        """Forget the contracts of a model, since its name may now belong to another model."""
         for exact in [key for key in self._contracts if key[0] == model]:
             self._contracts.pop(exact, None)
         for named in [key for key in self._current if key[0] == model]:
@@ -170,7 +170,7 @@ class Predictor:
         label: str | None = None,
         timeout: float,
     ) -> Predicted:
-        """Ask the model.
+        """Predict.
 
         Args:
             model: name.
@@ -188,7 +188,7 @@ class Predictor:
         return run(steps, lambda ask: ask(self._backend))
 
     def forget(self, model: str) -> None:
-        """Read the contracts of a model anew: another one may have got its name."""
+        """Forget the contracts of a model, since its name may now belong to another model."""
         self._predicting.forget(model)
 
 
