@@ -28,6 +28,8 @@ import orjson
 from werkzeug.serving import make_server
 
 from rockstar_client import HttpClient
+from rockstar_client.tfserving import TFServingClient
+from rockstar_contract.contract import TensorInput
 from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.model_server.models.config import ModelConfig
@@ -45,7 +47,6 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("contract", "training", "serving", "clients", "commandline")
 SMALL = 60
 LOOPS, ROUNDS = 500, 9
-SHAPE = (1, 28, 28, 1)
 
 
 class Trace:
@@ -223,10 +224,8 @@ def model_server(models: Path, name: str, rest: RestOptions | None = None) -> It
         yield server
 
 
-def grpc_prediction(
-    port: int | None, name: str, shape: tuple[int, ...] = SHAPE
-) -> Callable[[], None]:
-    """A call of Predict with one image of zeros."""
+def grpc_prediction(port: int | None, name: str, shape: tuple[int, ...]) -> Callable[[], None]:
+    """A call of Predict with an array of zeros."""
     request = PREDICT.request()
     request.model_spec.name = name
     request.inputs["image"].CopyFrom(to_proto(np.zeros(shape, np.float32)))
@@ -236,9 +235,9 @@ def grpc_prediction(
     return lambda: (call(content), None)[1]
 
 
-def rest_prediction(port: int | None, name: str) -> Callable[[], None]:
+def rest_prediction(port: int | None, name: str, shape: tuple[int, ...]) -> Callable[[], None]:
     """The same over REST."""
-    body = orjson.dumps({"instances": np.zeros(SHAPE).tolist()})
+    body = orjson.dumps({"instances": np.zeros(shape).tolist()})
     url = f"http://127.0.0.1:{port}/v1/models/{name}:predict"
 
     def predict() -> None:
@@ -283,8 +282,13 @@ def main(models: Path, image: Path, model: str, show_files: bool) -> None:
 
     content = image.read_bytes()
     with model_server(models, model) as server:
-        measure("gRPC Predict", grpc_prediction(server.grpc_port, model))
-        measure("REST predict", rest_prediction(server.rest_port, model))
+        with TFServingClient(f"127.0.0.1:{server.grpc_port}") as backend:
+            spec = backend.contract(model).input
+        if isinstance(spec, TensorInput):
+            raise click.BadParameter(f"{model} takes tensors, not images", param_hint="--model")
+        shape = 1, *spec.shape
+        measure("gRPC Predict", grpc_prediction(server.grpc_port, model, shape))
+        measure("REST predict", rest_prediction(server.rest_port, model, shape))
         with application(models, model, server.grpc_port) as app:
             measure("image prediction, gateway to model", image_prediction(app, model, content))
             with http_server(app) as url, HttpClient(url) as client:
