@@ -6,6 +6,7 @@ URLs, bodies and statuses are those of TensorFlow Serving's `http_rest_api_handl
 import logging
 import re
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,7 +18,6 @@ from rockstar_serving.model_server.examples import ExamplesQuery, examples_of
 from rockstar_serving.model_server.options import RestOptions
 from rockstar_serving.model_server.predict import PredictQuery, SignatureNotFoundError
 from tfs_api import json_examples, json_response, json_tensors
-from tfs_api.gzip_body import inflate, is_gzip
 from tfs_api.json_response import VersionState, error_json, metadata_json, status_json
 from tfs_api.rest_routes import Action, Route, path_of, route
 from tfs_api.signature import signature_def_map
@@ -153,11 +153,9 @@ class RestApi:
             metadata = self._core.metadata(ref)
             return metadata_json(ref.name, metadata.version, signature_def_map(metadata.signatures))
         body: bytes | memoryview = request.body
-        if is_gzip(request.content_encoding):
-            inflated = inflate(body, self._max_body_bytes)
-            if inflated is None:
-                raise BodyTooLargeError(self._max_body_bytes)
-            body = inflated
+        # Like TensorFlow Serving, which looks for this word only.
+        if "gzip" in request.content_encoding:
+            body = _decompress(body, self._max_body_bytes)
         moment = request.received_at + (self._timeout_seconds or float("inf"))
         deadline = Deadline(moment, request.gone)
         deadline.check()
@@ -182,3 +180,28 @@ class RestApi:
             return json_response.classification(classes.labels, classes.scores)
         _, values = self._core.regress(ref, examples_query)
         return json_response.regression(values.values)
+
+
+def _decompress(body: bytes | memoryview, max_bytes: int) -> bytes:
+    """A body that was sent as gzip.
+
+    Raises:
+        BodyTooLargeError: more than max_bytes; no more are decompressed.
+        StatusError: INVALID_ARGUMENT, not gzip.
+    """
+    decompressor = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        content = decompressor.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise StatusError(
+            Code.INVALID_ARGUMENT,
+            f"the header Content-Encoding says gzip, the body is none: {error}",
+        ) from error
+    if len(content) > max_bytes:
+        raise BodyTooLargeError(max_bytes)
+    if not decompressor.eof:
+        raise StatusError(
+            Code.INVALID_ARGUMENT,
+            "the header Content-Encoding says gzip, and the body ends too early",
+        )
+    return content
