@@ -12,7 +12,6 @@ import click
 from rockstar_cli.options import ModelName, json_option, models_option
 from rockstar_cli.output import echo_json
 from rockstar_serving import logs
-from rockstar_serving.serve import ServeOptions, default_workers
 
 if TYPE_CHECKING:
     from rockstar_serving.model_server.flags import FlagParser
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--workers",
-    default=default_workers,
-    show_default=False,
+    default=None,
     type=click.IntRange(1),
     help="Gateway processes, each with the models loaded.  [default: one per core, 2 to 8]",
 )
@@ -68,7 +66,7 @@ def serve(
     port: int,
     grpc_port: int,
     rest_port: int,
-    workers: int,
+    workers: int | None,
     tfserving: str | None,
     log_format: logs.LogFormat,
     require_all_models: bool,
@@ -80,6 +78,7 @@ def serve(
     load is reported; the others are served.
     """
     from rockstar_serving.model_server.installed import missing
+    from rockstar_serving.serve import ServeOptions, default_workers
     from rockstar_serving.serve import serve as run
 
     reason = missing() if tfserving is None else ""
@@ -87,7 +86,8 @@ def serve(
         raise click.ClickException(f"{reason}; with --tfserving HOST:8500 it is not needed")
     logs.configure(log_format, "serve")
     options = ServeOptions(
-        *(models, only, host, port, grpc_port, rest_port, workers, tfserving, log_format),
+        *(models, only, host, port, grpc_port, rest_port),
+        *(workers or default_workers(), tfserving, log_format),
         require_all_models=require_all_models,
     )
     run(options, partial(_echo_addresses, as_json))

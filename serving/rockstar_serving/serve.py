@@ -14,6 +14,7 @@ from pathlib import Path
 from rockstar_serving.listening import listener, reachable, require_free
 from rockstar_serving.logs import LogFormat
 from rockstar_serving.model_folder import ModelFolderError, find_models, model_config, strays
+from rockstar_serving.models_config import declared
 from rockstar_serving.supervisor import Child, ServeError, Supervisor
 
 # The gateway ends by itself, after its settings ROCKSTAR_DRAIN and ROCKSTAR_GRACE.
@@ -295,9 +296,6 @@ def _models_to_serve(
     options: ServeOptions, *, at_start: bool = True
 ) -> tuple[tuple[str, ...], str]:
     """The names of the models, and the model server's configuration."""
-    # Imported here: `rockstar serve --help` need not load protobuf.
-    from rockstar_serving.models_config import declared
-
     try:
         models = find_models(options.models)
         labeled = declared(options.models)
