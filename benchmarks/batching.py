@@ -27,10 +27,10 @@ import click
 import grpc
 import numpy as np
 
+from rockstar_contract.version_folders import served_versions
 from rockstar_serving.model_server.batching.engine import Batcher
 from rockstar_serving.model_server.batching.parameters import read_parameters
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.models.version_folders import scan
 from rockstar_serving.model_server.options import BatchingOptions
 from tfs_api.services import PREDICT
 from tfs_api.signature import DEFAULT_SIGNATURE
@@ -84,7 +84,7 @@ def main(
 ) -> None:
     """Measure and print a Markdown table."""
     base_path = (models / model).absolute()
-    version = max(scan(base_path).items())[1]
+    version = max(served_versions(base_path).items())[1]
     serve = _engine if engine else _server
     figures: dict[tuple[int, str], Figures] = defaultdict(Figures)
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:

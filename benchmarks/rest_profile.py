@@ -20,7 +20,7 @@ from benchmarks.stages import Stages
 from rockstar_serving.model_server import command as program
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.rest_server import Connection, RestApp
-from tfs_api import json_document, json_response, json_tensors
+from tfs_api import json_request, json_response
 
 LIBRARY = "JSON library"
 MODEL = "model"
@@ -39,8 +39,8 @@ def _measure(profile: TextIO) -> None:
     library = SimpleNamespace(**vars(orjson))
     stages.wrap(library, "loads", LIBRARY)
     stages.wrap(library, "dumps", LIBRARY)
-    vars(json_document)["orjson"] = vars(json_response)["orjson"] = library
-    stages.wrap(json_tensors, "feeds", "check and cast")
+    vars(json_request)["orjson"] = vars(json_response)["orjson"] = library
+    stages.wrap(json_request, "feeds", "check and cast")
     stages.wrap(LiteRTEngine, "run", MODEL)
     stages.wrap(json_response, "response", "round and frame")
     _by_request(stages, profile)

@@ -40,9 +40,9 @@ from rockstar_client.model_info import ModelInfo, ModelMetadata, has_contract, s
 from rockstar_contract.contract import CONTRACT_INPUT, CONTRACT_SIGNATURE, Contract, ContractError
 from rockstar_contract.csv_rows import write_rows
 from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.inputs import from_json
 from rockstar_contract.labels import Score, Value
 from rockstar_contract.tables import Adjustments, TextRow
-from rockstar_contract.tensor_inputs import from_json
 from tfs_api.messages.prediction_pb2 import SignatureDefMap
 from tfs_api.status import HTTP_STATUS, Code
 

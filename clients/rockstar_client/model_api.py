@@ -36,9 +36,8 @@ from rockstar_client.model_info import (
 from rockstar_client.predictor import Ask, Batch, Predicting
 from rockstar_contract.contract import Contract, Input, TensorInput
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.inputs import is_batch, prepare
+from rockstar_contract.inputs import is_batch, prepare, read_tensors, stack
 from rockstar_contract.tables import Adjustments
-from rockstar_contract.tensor_inputs import read_tensors, stack
 from tfs_api.signature import Signature
 from tfs_api.status import Code
 

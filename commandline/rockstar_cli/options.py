@@ -98,14 +98,13 @@ def _models(ctx: click.Context) -> list[str]:
 
 
 def _versions(ctx: click.Context, model: str | None) -> list[int]:
-    from rockstar_contract.version_folders import held_versions
-    from rockstar_serving.model_server.models.version_folders import scan
+    from rockstar_contract.version_folders import held_versions, served_versions
 
     try:
         if not model:
             return []
         base = _folder(ctx) / model
-        return sorted({*scan(base), *held_versions(base)}, reverse=True)
+        return sorted({*served_versions(base), *held_versions(base)}, reverse=True)
     except OSError:
         return []
 

@@ -1,22 +1,22 @@
-"""The sizes that the coded images in an AVIF file declare.
+"""Sizes of the coded images in an AVIF file.
 
-An AVIF file says its size in its container and, once more, in each AV1 stream. Decoders allocate by
-the stream, up to 16384 x 16384, whatever the container says: a file of one kilobyte could take more
-than a gigabyte.
+An AVIF file declares its size in the container and again in each AV1 stream. Decoders allocate
+memory by the stream, up to 16384 x 16384, regardless of the container: a file of one kilobyte could
+take more than a gigabyte.
 """
 
 import struct
 from collections.abc import Iterator
 
 _SEQUENCE_HEADER = 1
-# More than images have that somebody made to be looked at.
+# Limits far above those of real images.
 _MOST_ITEMS = 4096
 _MOST_EXTENTS = 64
 _MOST_UNITS = 20_000
 
 
 def coded_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Width and height of each AV1 stream of a still image.
+    """The width and height of each AV1 stream of a still image.
 
     Raises:
         ValueError, IndexError, struct.error: damaged.
@@ -28,7 +28,7 @@ def coded_sizes(data: bytes) -> Iterator[tuple[int, int]]:
     for extents in _items(data, inner[b"iloc"][0], inner.get(b"idat", (0, 0))[0]):
         pieces = [data[at : at + length if length else None] for at, length in extents]
         total += sum(map(len, pieces))
-        # Images may share some data, such as an empty alpha channel.
+        # Items may share data, such as an empty alpha channel.
         if total > 16 * len(data):
             raise ValueError("items that overlap")
         for kind, content in _units(b"".join(pieces)):
@@ -40,7 +40,7 @@ def coded_sizes(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """The type of each box, and where its content starts and ends."""
+    """The type of each box, and the start and end of its content."""
     while at + 8 <= end:
         size, name = struct.unpack_from(">I4s", data, at)
         head = 8
@@ -55,7 +55,7 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, tuple[int, i
 
 
 def _items(data: bytes, at: int, idat: int) -> Iterator[list[tuple[int, int]]]:
-    """Offset and length (0: all the rest) of the pieces of each item, by the box "iloc"."""
+    """The offset and length (0: the rest) of the pieces of each item, from the box "iloc"."""
     version, sizes = data[at], struct.unpack_from(">H", data, at + 4)[0]
     offset_size, length_size, base_size, index_size = (sizes >> n & 15 for n in (12, 8, 4, 0))
     at += 6
@@ -64,7 +64,7 @@ def _items(data: bytes, at: int, idat: int) -> Iterator[list[tuple[int, int]]]:
         nonlocal at
         at += size
         if at > len(data):
-            raise ValueError("cut off")
+            raise ValueError("truncated")
         return int.from_bytes(data[at - size : at], "big")
 
     items = number(4 if version == 2 else 2)
@@ -85,7 +85,7 @@ def _items(data: bytes, at: int, idat: int) -> Iterator[list[tuple[int, int]]]:
 
 
 def _units(stream: bytes) -> Iterator[tuple[int, bytes]]:
-    """The type of each OBU, and its first bytes."""
+    """The type and first bytes of each OBU."""
     at = 0
     while at < len(stream):
         head = stream[at]
@@ -104,14 +104,14 @@ def _units(stream: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _frame_size(header: bytes) -> tuple[int, int]:
-    """The largest frame, by a sequence header (AV1 specification, 5.5.1)."""
+    """The largest frame size in a sequence header (AV1 specification, 5.5.1)."""
     bits, left = int.from_bytes(header, "big"), 8 * len(header)
 
     def read(count: int) -> int:
         nonlocal left
         left -= count
         if left < 0:
-            raise ValueError("cut off")
+            raise ValueError("truncated")
         return bits >> left & (1 << count) - 1
 
     read(4)

@@ -1,8 +1,7 @@
-"""What a model promises: the JSON document that every export carries in its `contract` signature.
+"""The contract of a model: the JSON document in the `contract` signature of every export.
 
-Whoever serves or calls a model learns from it how inputs are prepared and what outputs mean.
-Reading is strict: an unknown field, a missing one or one of the wrong type is an error that names
-its place.
+Servers and clients learn from it how to prepare inputs and what outputs mean. Parsing is strict: a
+field that is unknown, missing or of the wrong type is an error that names its place.
 """
 
 from datetime import UTC, datetime
@@ -15,43 +14,40 @@ from rockstar_contract.preprocessing import Step
 from rockstar_contract.tables import Column
 
 SCHEMA_VERSION = 1
-# Where the document lies inside a version folder, besides the signature.
+# Copy of the document in a version folder.
 CONTRACT_FILE = PurePosixPath("assets.extra/contract.json")
-# Names of the signature that answers it.
+# The signature that returns the document, its input and output.
 CONTRACT_SIGNATURE = "contract"
 CONTRACT_INPUT = "query"
 CONTRACT_OUTPUT = "contract"
-# Names of the signature that predicts.
+# The signature that predicts and its inputs.
 PREDICT_SIGNATURE = "serving_default"
-PREDICT_OUTPUT = "probabilities"
-REGRESSION_OUTPUT = "prediction"
-# Names of its input, by what a user sends.
 IMAGE_INPUT = "image"
 TABLE_INPUT = "features"
 
-# Tasks whose answer has a name; a model of "tensors" answers its outputs as they are.
+# A model for "tensors" returns its outputs unprocessed.
 Task = Literal["classification", "regression", "tensors"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class ContractError(ValueError):
-    """A contract that cannot be read."""
+    """An invalid contract."""
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the parts of a contract."""
+    """Base of all parts of a contract."""
 
 
 class ImageInput(Record, frozen=True, tag_field="kind", tag="image"):
-    """A model takes an image.
+    """The input of a model that takes an image.
 
     Attributes:
-        name: the input of `serving_default`.
+        name: of the input of `serving_default`.
         dtype: of the tensor.
         shape: of one example, without the batch: [h, w, c].
         range: smallest and largest value.
-        preprocessing: from pixels to the tensor.
+        preprocessing: the steps from pixels to the tensor.
     """
 
     name: str
@@ -62,13 +58,13 @@ class ImageInput(Record, frozen=True, tag_field="kind", tag="image"):
 
 
 class TableInput(Record, frozen=True, tag_field="kind", tag="table"):
-    """A model takes a row of a table.
+    """The input of a model that takes a row of a table.
 
     Attributes:
-        name: the input of `serving_default`.
+        name: of the input of `serving_default`.
         dtype: of the tensor.
         shape: of one example, without the batch: [width], the sum of the columns' widths.
-        columns: from a row to the tensor, in its order.
+        columns: in the order of the tensor.
     """
 
     name: str
@@ -86,12 +82,12 @@ class TableInput(Record, frozen=True, tag_field="kind", tag="table"):
 
 
 class TensorSpec(Record, frozen=True):
-    """An array that a model takes or answers.
+    """An input or output of `serving_default`.
 
     Attributes:
-        name: of the input or output of `serving_default`.
-        dtype: of its elements, as TensorFlow calls it, such as "float32", "int64" or "string".
-        shape: of one example, without the batch; None where any size is right.
+        name: of the input or output.
+        dtype: in TensorFlow's names, such as "float32", "int64" or "string".
+        shape: of one example, without the batch; None for any size.
     """
 
     name: str
@@ -100,10 +96,10 @@ class TensorSpec(Record, frozen=True):
 
 
 class TensorInput(Record, frozen=True, tag_field="kind", tag="tensor"):
-    """A model takes one or more arrays by name, without preprocessing.
+    """The inputs of a model that takes arrays by name, without preprocessing.
 
     Attributes:
-        tensors: the inputs of `serving_default`, each with a batch in front.
+        tensors: the inputs of `serving_default`, each with a batch dimension in front.
     """
 
     tensors: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=1)]
@@ -114,13 +110,13 @@ class TensorInput(Record, frozen=True, tag_field="kind", tag="tensor"):
             raise ValueError("tensors must have different names")
 
 
-# What preprocessing makes one float32 tensor of.
+# Inputs that are preprocessed to one float32 tensor.
 Encoded = ImageInput | TableInput
 Input = ImageInput | TableInput | TensorInput
 
 
 class DataSet(Record, frozen=True):
-    """The data that the model was trained and tested on; the hash is over examples and labels."""
+    """The data that the model was trained and tested on, with a hash of examples and labels."""
 
     name: str
     examples: Positive
@@ -128,7 +124,7 @@ class DataSet(Record, frozen=True):
 
 
 class TargetStatistics(Record, frozen=True):
-    """Of the numbers that a regression was trained on; `std` is the population's."""
+    """Statistics of the target of a regression; `std` is of the population."""
 
     mean: float
     std: float
@@ -137,18 +133,18 @@ class TargetStatistics(Record, frozen=True):
 
 
 class Statistics(Record, frozen=True):
-    """Of the training inputs after preprocessing: what drift is measured against.
+    """Statistics of the training inputs after preprocessing, the reference for drift.
 
     Attributes:
-        examples: how many they are of.
+        examples: the number of examples.
         mean: of all values.
         std: of all values (population).
         minimum: of all values.
         maximum: of all values.
-        histogram: share of the values in equal bins over an image's range, for tables from minimum
-            to maximum; sums to 1.
+        histogram: share of the values in equal bins over the range of images, or from minimum to
+            maximum for tables; sums to 1.
         label_share: share of each label, in the order of the labels; empty for a regression.
-        target: of the target, for a regression.
+        target: of the target of a regression.
     """
 
     examples: Positive
@@ -168,21 +164,20 @@ class Contract(Record, frozen=True):
         schema_version: SCHEMA_VERSION.
         model: its name.
         version: its number.
-        task: what it answers: the probability of each label, a number, or its outputs as they are.
-        input: what it takes.
+        task: decides the output: a probability for each label, a number, or unprocessed tensors.
+        input: the input of the model.
         labels: of a classification, in order; else empty.
-        metrics: by name, of the held-out examples unless the name says otherwise.
-        data_set: what it was trained and tested on; None where that is not known, as of a model
-            that was imported.
-        statistics: of the training examples, if they are known.
-        created: when, with a time zone.
-        producer: the software that made it.
-        target: what is predicted, where the data names it: a column.
-        confusion: of a classification, how many held-out examples of each label (rows) were taken
-            for each (columns), in the order of the labels; empty where there are too many labels.
-        outputs: of "tensors", what `serving_default` answers; else empty.
-        threshold: of a classification, the least score of an answer: where no label reaches it,
-            the input most likely shows none of them. None answers the likeliest in any case.
+        metrics: by name, on held-out examples unless the name says otherwise.
+        data_set: of training and testing; None if unknown, as for imported models.
+        statistics: of the training examples; None if unknown.
+        created: time of the export, with a time zone.
+        producer: the software that exported the model.
+        target: the predicted column of a table.
+        confusion: of a classification, the number of held-out examples of each label (rows) by
+            predicted label (columns), in the order of the labels; empty if there are too many.
+        outputs: of `serving_default`, for "tensors"; else empty.
+        threshold: of a classification, the minimum score of a label. Below it, the input most
+            likely shows none of the labels. None always returns the most likely label.
     """
 
     schema_version: int
@@ -227,7 +222,7 @@ class Contract(Record, frozen=True):
         """The input of a model with preprocessing.
 
         Raises:
-            TypeError: it takes tensors as they are.
+            TypeError: the model takes tensors.
         """
         if isinstance(self.input, TensorInput):
             raise TypeError(f"{self.model} takes tensors, not an image or a row")
@@ -235,10 +230,10 @@ class Contract(Record, frozen=True):
 
     @property
     def training_data(self) -> tuple[DataSet, Statistics]:
-        """What a model that was trained here says of its data.
+        """The data of a model and its statistics.
 
         Raises:
-            TypeError: it was imported.
+            TypeError: they are unknown, because the model was imported.
         """
         if self.data_set is None or self.statistics is None:
             raise TypeError(f"{self.model} does not say what it was trained on")
@@ -247,11 +242,11 @@ class Contract(Record, frozen=True):
     @property
     def output(self) -> str:
         """The name of the output of `serving_default`."""
-        return REGRESSION_OUTPUT if self.task == "regression" else PREDICT_OUTPUT
+        return "prediction" if self.task == "regression" else "probabilities"
 
     @property
     def output_width(self) -> int:
-        """How many values it has for one example: one for each label, or the number."""
+        """The number of values that this output has for one example."""
         return 1 if self.task == "regression" else len(self.labels)
 
     def to_json(self) -> str:
@@ -260,11 +255,11 @@ class Contract(Record, frozen=True):
 
     @classmethod
     def from_json(cls, document: str | bytes) -> "Contract":
-        """Read a document.
+        """Parse a document.
 
         Raises:
-            ContractError: not JSON, of another schema version, or with a field that is unknown,
-                missing or of the wrong type.
+            ContractError: not JSON, another schema version, or a field that is unknown, missing or
+                of the wrong type.
         """
         try:
             version = _VERSION.decode(document).schema_version
@@ -282,11 +277,11 @@ class _Version(msgspec.Struct):
     schema_version: int
 
 
-# Made once: msgspec reads a class at its first use, which crashes when threads do so together.
+# Made at import: msgspec inspects a class at its first use, which crashes if threads do so at once.
 _VERSION = msgspec.json.Decoder(_Version)
 _CONTRACT = msgspec.json.Decoder(Contract)
 
 
 def utc_now() -> datetime:
-    """The current time in whole seconds, as contracts write it."""
+    """The current time in whole seconds, for contracts."""
     return datetime.now(UTC).replace(microsecond=0)

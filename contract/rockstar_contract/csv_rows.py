@@ -1,7 +1,7 @@
-"""CSV, as bytes with a header row, to rows of text.
+"""CSV files with a header row, as bytes, to rows of text.
 
-There is no standard for CSV, so the file itself decides: a byte order mark or the bytes say which
-encoding it has, and the delimiter is the one that splits the header and the rows alike.
+CSV has no standard, so the file itself decides: the encoding follows from a byte order mark or from
+the bytes, and the delimiter is the one that splits the rows like the header.
 """
 
 import codecs
@@ -21,15 +21,14 @@ from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.table_cells import decimal_sign, parse_number
 from rockstar_contract.tables import TextRow
 
-# In the order of preference where a file could be read with several: commas are found in texts and
-# in numbers, the others hardly ever.
+# In order of preference if several fit: commas also occur in texts and numbers, the others rarely.
 _DELIMITERS = "\t;|,\x1f\x01^~: "
-# Records that the choice of a delimiter looks at, of so many characters.
+# The delimiter is inferred from so many records, within so many characters.
 _SAMPLE = 200
 SAMPLE_SIZE = 2**18
 GZIP = b"\x1f\x8b"
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-# More specific marks first: UTF-32's begins as UTF-16's does.
+# More specific marks first: UTF-32's mark begins like UTF-16's.
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8"),
     (b"\xff\xfe\x00\x00", "utf-32-le"),
@@ -37,13 +36,13 @@ _MARKS = (
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
 )
-# Python's other codecs, such as idna, are no encodings of files, and some are slow.
+# Python's other codecs, such as idna, are not encodings of files, and some are slow.
 _CHARACTER_SETS = (
     *("utf-8", "utf-16", "utf-32", "iso8859", "cp", "ascii", "mac", "koi8", "shift_jis", "euc"),
     *("gb", "big5", "hz", "tis-620", "johab", "kz1048", "ptcp154", "iso2022"),
 )
 _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
-# Excel's own way to name the delimiter.
+# Excel's declaration of the delimiter.
 _SEP = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 UNNAMED = "Unnamed: "
@@ -51,7 +50,7 @@ MARK = "\ufeff"
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """How a file writes its rows."""
+    """The delimiter of a file and its escape character, if any."""
 
     delimiter: str
     escape: str | None = None
@@ -71,13 +70,13 @@ class CsvTable(msgspec.Struct, frozen=True):
     """A CSV file.
 
     Attributes:
-        names: of the columns, all different. A column without one is called "Unnamed: 0" by its
+        names: of the columns, all different. A column without a name is called "Unnamed: 0" by its
             place, and the second "a" is "a.1".
         rows: texts, all as long as `names`.
         lines: of the file, where each row ends.
         encoding: as Python names it.
         delimiter: one character.
-        decimal: the decimal sign that its numbers show, "." or ","; None where they show none.
+        decimal: the decimal sign of its numbers, "." or ","; None if they do not show it.
     """
 
     names: list[str]
@@ -97,20 +96,20 @@ def read_table(
     max_bytes: int | None = None,
     max_columns: int | None = None,
 ) -> CsvTable:
-    """A CSV file, perhaps compressed with gzip; the first line names the columns.
+    """Read a CSV file, optionally compressed with gzip, with the column names in the first line.
 
     Args:
         data: the whole file.
-        field: what errors call it.
-        most: rows to read; None is all.
-        encoding: None finds it out: by a byte order mark, else UTF-8, else Windows-1252.
-        max_bytes: after decompression; None is no limit.
-        max_columns: None is no limit.
+        field: name of the file in errors.
+        most: maximum number of rows to read; None reads all.
+        encoding: None detects it: by a byte order mark, else UTF-8, else Windows-1252.
+        max_bytes: limit after decompression, or None.
+        max_columns: limit, or None.
 
     Raises:
-        InvalidInputError: not text, no header, or a row of another length than the header; it
-            names the line.
-        TooLargeError: larger than max_bytes or max_columns.
+        InvalidInputError: not text, no header, or a row of another length than the header; with the
+            line number.
+        TooLargeError: more than max_bytes or max_columns.
     """
     if data.startswith(GZIP):
         data = _decompressed(data, field, max_bytes)
@@ -137,11 +136,11 @@ def read_rows(
     max_bytes: int | None = None,
     max_columns: int | None = None,
 ) -> list[TextRow]:
-    """The rows of a CSV file, each by column name; one or more, and no more than `most`.
+    """Read the rows of a CSV file, each by column name; see `read_table`.
 
     Raises:
-        InvalidInputError: as `read_table`, or no row but the header.
-        TooLargeError: as `read_table`.
+        InvalidInputError: as in `read_table`, or there is no row besides the header.
+        TooLargeError: as in `read_table`.
     """
     table = read_table(
         data, field, most, encoding=encoding, max_bytes=max_bytes, max_columns=max_columns
@@ -152,17 +151,17 @@ def read_rows(
 
 
 def text_row(names: Sequence[str], cells: Sequence[str], decimal: str | None) -> TextRow:
-    """A row with the decimal sign of its file."""
+    """Make a row with the decimal sign of its file."""
     row = TextRow(zip(names, cells, strict=True))
     row.decimal = decimal
     return row
 
 
 def write_rows(rows: Sequence[TextRow]) -> bytes:
-    """Rows as a CSV file that `read_rows` reads; a header of all their columns."""
+    """Write rows as a CSV file for `read_rows`; the header has the columns of all rows."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     file = io.StringIO(newline="")
-    # Quoted, so that no other delimiter fits.
+    # With quotes, no other delimiter fits.
     writer = csv.DictWriter(file, names, restval="", quoting=csv.QUOTE_ALL)
     writer.writeheader()
     writer.writerows(rows)
@@ -170,10 +169,10 @@ def write_rows(rows: Sequence[TextRow]) -> bytes:
 
 
 def find_encoding(data: bytes, field: str) -> str:
-    """The encoding of a file, by its beginning: by its byte order mark, or what its bytes show.
+    """Detect the encoding of a file from its byte order mark or its first bytes.
 
     Raises:
-        InvalidInputError: no text.
+        InvalidInputError: not text.
     """
     if data.startswith(_WORKBOOKS):
         raise InvalidInputError(
@@ -186,35 +185,35 @@ def find_encoding(data: bytes, field: str) -> str:
     if marked is not None:
         return marked
     head = data[:1024]
-    # In UTF-16 every other byte of a header in English is zero.
+    # In UTF-16 every other byte of an English header is zero.
     even, odd = head[::2].count(0), head[1::2].count(0)
     if max(even, odd) > len(head) / 5 and min(even, odd) == 0:
         return "utf-16-be" if even else "utf-16-le"
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        # With letters of UTF-8 elsewhere it is damaged UTF-8, with control characters no text.
+        # Letters in UTF-8 elsewhere: it is damaged UTF-8. Control characters: it is not text.
         if not data.decode(errors="ignore").isascii() or _CONTROL.search(data):
             raise _wrong_byte(data, error.start, "utf-8", field) from error
-        # Latin-1 in all of its letters, and with the euro sign and quotes where Latin-1 has none.
+        # Windows-1252 is Latin-1 with the euro sign and quotes, but leaves these bytes undefined.
         undefined = any(byte in data for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D))
         return "iso8859-1" if undefined else "cp1252"
     return "utf-8"
 
 
 def find_dialect(text: str) -> tuple[Dialect, int]:
-    """How a text that starts with a header writes its rows, and how many lines are above it.
+    """Detect the dialect of a text that starts with a header, and the number of lines above it.
 
-    A delimiter fits where it splits the header in two or more, and the rows like the header. Of
-    those that fit most rows the first of _DELIMITERS is taken; a comma where none fits. Excel names
-    it in a line above: "sep=;".
+    A delimiter fits if it splits the header into two or more names, and the rows like the header.
+    The first of _DELIMITERS that fits the most rows is chosen; a comma if none fits. Excel may
+    declare it in a line above the header: "sep=;".
     """
     sep = _SEP.match(text)
     if sep is not None:
         return Dialect(sep[1]), 1
     sample = text[:SAMPLE_SIZE]
     if len(text) >= SAMPLE_SIZE:
-        # Without the line that was cut.
+        # Drop the line that was cut.
         sample = sample[: sample.rfind("\n") + 1] or sample
     best, dialect = (0.0, False), Dialect(",")
     for escape in (None, "\\") if '\\"' in sample else (None,):
@@ -231,24 +230,24 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
 
 
 def find_decimal(rows: Sequence[Sequence[str]], dialect: Dialect) -> str | None:
-    """The decimal sign that the numbers in some rows show, "." or ","; None if they show none."""
+    """The decimal sign of the numbers in some rows, "." or ","; None if they do not show it."""
     decimal = decimal_sign(cell.strip() for row in rows for cell in row)
     if decimal is None and dialect.delimiter == ";":
-        # Files have semicolons where commas are in the numbers.
+        # Programs write semicolons as delimiters because commas are in the numbers.
         commas = (cell.strip() for row in rows for cell in row if "," in cell)
         decimal = "," if any(parse_number(text) is not None for text in commas) else None
     return decimal
 
 
 def name_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Names for the columns, all different.
+    """Name the columns, all differently.
 
-    Where each row begins with a name of its own, as R writes them, there is one more column than
-    the header has. Columns at the end without a name and without a value are none.
+    If each row begins with a name of its own, as R writes them, the rows have one more column than
+    the header. Empty columns at the end are dropped if they have no name.
 
     Args:
         header: the first record.
-        rows: all others, or the first ones.
+        rows: all other records, or the first ones.
     """
     header = [name.strip() for name in header]
     if _have_row_names(rows, len(header)):
@@ -274,16 +273,16 @@ def name_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 
 
 def fit_row(row: list[str], names: Sequence[str], field: str, where: str = "") -> list[str]:
-    """A row of as many values as there are names; more are dropped where they are empty.
+    """Check the length of a row, and drop empty values at its end that have no column.
 
     Args:
         row: a record.
         names: of the columns.
-        field: what errors call the row or the file.
-        where: the row is in it, as the error says after the number of values.
+        field: name of the row or the file in errors.
+        where: the place of the row, for errors: " in line 3".
 
     Raises:
-        InvalidInputError: it has fewer, or more.
+        InvalidInputError: too few values, or too many.
     """
     width = len(names)
     if len(row) < width or any(cell.strip() for cell in row[width:]):
@@ -299,7 +298,7 @@ def fit_row(row: list[str], names: Sequence[str], field: str, where: str = "") -
 
 
 def _have_row_names(rows: Sequence[Sequence[str]], width: int) -> bool:
-    """Whether each row has a name before its values: a text, or its number, all different."""
+    """Whether each row begins with a name: a different text, or the number of the row."""
     if any(len(row) != width + 1 for row in rows) or not any(row[-1].strip() for row in rows):
         return False
     first = [row[0].strip() for row in rows]
@@ -311,14 +310,14 @@ def _have_row_names(rows: Sequence[Sequence[str]], width: int) -> bool:
 
 
 def _without_empty_end(text: str) -> str:
-    """Without lines at the end that hold nothing but delimiters, as spreadsheets write them."""
+    """Drop lines at the end that are all delimiters, as spreadsheets write them."""
     end = len(text.rstrip(" \t\r\n;,|"))
     line = re.compile(r"[\r\n]").search(text, end)
     return text if line is None else text[: line.start()] + "\n"
 
 
 def _fit(dialect: Dialect, sample: str) -> tuple[float, bool]:
-    """The share of the records that are as long as the header; 0 where the delimiter fits none."""
+    """Rate a dialect: the share of records as long as the header, and whether it has no escape."""
     counts: list[int] = []
     reader = csv.reader(io.StringIO(sample, newline=""), **dialect.format)
     while len(counts) <= _SAMPLE:
@@ -333,7 +332,7 @@ def _fit(dialect: Dialect, sample: str) -> tuple[float, bool]:
             counts.append(len(record))
     if not counts or counts[0] < 2:
         return 0.0, False
-    # Words have spaces between them, and times colons: both need more to be believed.
+    # Spaces are between words and colons in times, so both must fit better.
     unquoted = dialect.delimiter in ": " and not sample.startswith('"')
     if unquoted and not (counts[0] > 2 and len(set(counts)) == 1 < len(counts)):
         return 0.0, False
@@ -347,7 +346,7 @@ def _fit(dialect: Dialect, sample: str) -> tuple[float, bool]:
 def _records(
     text: str, dialect: Dialect, above: int, field: str, most: int | None
 ) -> list[tuple[int, list[str]]]:
-    """The header and up to `most` lines that are not empty, split, and the number of each."""
+    """The header and up to `most` records that are not empty, each with its line number."""
     lines = io.StringIO(text, newline="")
     for _ in range(above):
         lines.readline()
@@ -365,7 +364,7 @@ def _records(
 
 
 def _decoded(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
-    """The text of a file without its byte order mark, and the encoding."""
+    """The text of a file without its byte order mark, and its encoding."""
     if encoding is None or data.startswith(tuple(mark for mark, _ in _MARKS)):
         encoding = find_encoding(data, field)
     try:
@@ -382,7 +381,7 @@ def _decoded(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InvalidInputError(field, expected="a CSV file", got=f"a zero byte in line {line}")
-    # An old mark of the end of a file.
+    # \x1a is an old end-of-file mark.
     return _without_empty_end(text.removesuffix("\x1a")), encoding
 
 

@@ -1,8 +1,8 @@
-"""Errors for invalid inputs, with messages that tell the sender how to fix them."""
+"""Errors for invalid inputs, with messages that say how to fix them."""
 
 from typing import Any
 
-# Maximum number of characters of an input that a message repeats.
+# Maximum number of characters of an input in a message.
 _LONGEST = 300
 
 
@@ -10,16 +10,16 @@ class InvalidInputError(ValueError):
     """An invalid input.
 
     Attributes:
-        field: where it is, for example "instances[2]".
-        expected: what is valid there.
-        got: what was received.
+        field: its place, for example "instances[2]".
+        expected: the valid input.
+        got: the received input.
         hint: how to fix it, or an empty string.
     """
 
     def __init__(
         self, field: str, *, expected: str, got: str, hint: str = "", summary: str = ""
     ) -> None:
-        """Describe it; a `summary` replaces "FIELD: expected EXPECTED, got GOT" in the message."""
+        """Make the message; `summary` replaces "FIELD: expected EXPECTED, got GOT" in it."""
         field, got = _printable(field), _printable(got)
         summary = _printable(summary) or f"{field}: expected {expected}, got {got}"
         super().__init__(f"{summary}; {hint}" if hint else summary)
@@ -38,6 +38,6 @@ class TooLargeError(InvalidInputError):
 
 
 def _printable(text: str) -> str:
-    """Shorten a text with parts of the input, and escape what UTF-8 cannot encode."""
+    """Shorten a text with parts of the input, and escape characters that UTF-8 cannot encode."""
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,6 +1,6 @@
-"""Encoded images to pixels as a browser shows them; the size is checked before decoding.
+"""Decodes image files to the pixels that a browser shows; checks the size before decoding.
 
-Training and serving decode with this one function, so a photo has the same pixels in both.
+Training and serving share this function, so a photo has the same pixels in both.
 """
 
 import io
@@ -19,8 +19,8 @@ from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
 
 FORMATS = "PNG, JPEG, WebP, GIF, BMP, TIFF, ICO, AVIF or HEIC"
-# Larger images are halved in width and height until they fit. Models take far less, and what
-# follows decoding needs about 28 bytes for each pixel.
+# Larger images are halved in width and height until they fit. Models take far fewer pixels, and the
+# steps after decoding need about 28 bytes for each.
 WORKING_PIXELS = 4 * 2**20
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -57,9 +57,8 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 _AVIF_BRANDS = (b"avif", b"avis")
 _MAX_JPEG_SCANS = 100
 _ENTROPY_CODED_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-# What WebP and TIFF files say in EXIF is missing on purpose: no browser turns WebP images, and
-# Pillow itself turns TIFF images.
-_TURNED_BY_EXIF = ("JPEG", "MPO", "PNG", "AVIF")
+# Without WebP, which browsers do not rotate, and TIFF, which Pillow rotates.
+_ROTATED_BY_EXIF = ("JPEG", "MPO", "PNG", "AVIF")
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -74,22 +73,22 @@ _TRANSPOSITIONS = {
 def decode_image(
     data: bytes, field: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> NDArray[np.uint8]:
-    """The pixels of an encoded image, upright as its EXIF orientation says.
+    """Decode an image and rotate it by its EXIF orientation.
 
     Images of more than WORKING_PIXELS are scaled down by a power of two; JPEGs while they are
     decoded, so that a photo of 48 megapixels takes no more memory than a small one.
 
     Args:
-        data: a whole file in one of FORMATS; of an animation the first frame counts.
-        field: what errors call it.
+        data: a whole file in one of FORMATS; of an animation, the first frame is used.
+        field: name of the image in errors.
         max_pixels: largest width x height in the header that is decoded; half of it for WebP.
 
     Returns:
-        uint8 [h, w, 1] for a grey image, [h, w, 3] for colour. Transparency is laid on white, or
-            on black where the ink is light.
+        uint8 [h, w, 1] for a grey image, [h, w, 3] for colour. Transparent images are laid on
+            white, or on black if their ink is light.
 
     Raises:
-        InvalidInputError: empty, not an image, cut off or damaged.
+        InvalidInputError: empty, not an image, truncated or damaged.
         TooLargeError: its header declares more than max_pixels.
     """
     if not data:
@@ -98,15 +97,15 @@ def decode_image(
         )
     kind = _kind(data)
     if not kind:
-        raise _no_image(data, field)
+        raise _not_an_image(data, field)
     try:
-        pixels = _decoded(data, kind, field, max_pixels)
+        pixels = _decode(data, kind, field, max_pixels)
     except InvalidInputError:
         raise
     except Exception as error:
-        # Damage makes Pillow's many decoders fail in as many ways.
+        # Pillow's decoders raise all kinds of exceptions for damaged files.
         try:
-            pixels = _decoded(_repaired(data, kind), kind, field, max_pixels, repaired=True)
+            pixels = _decode(_repair(data, kind), kind, field, max_pixels, repaired=True)
         except InvalidInputError:
             raise
         except Exception:
@@ -120,22 +119,22 @@ def decode_image(
 
 
 def ignore_warnings() -> None:
-    """Let Pillow not warn any more, in the whole process.
+    """Disable Pillow's warnings in this process.
 
-    It warns of sizes that are judged here, and of damaged metadata that nobody uses.
+    Pillow warns of large sizes, which this module checks, and of damaged metadata that is not used.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _kind(data: bytes) -> str:
-    """The format as Pillow calls it, by the first bytes; empty where it is none of FORMATS."""
+    """Pillow's name of the format, by the first bytes; empty if it is none of FORMATS."""
     for signature, kind in _SIGNATURES:
         if data.startswith(signature):
             return kind
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     if data[4:8] == b"ftyp":
-        # The main brand may be a general one, such as mif1; the compatible ones follow it.
+        # The major brand may be a general one, such as mif1; the compatible brands follow it.
         brands = {data[at : at + 4] for at in range(8, min(data[3], 128), 4)}
         if brands.intersection(_AVIF_BRANDS):
             return "AVIF"
@@ -144,8 +143,8 @@ def _kind(data: bytes) -> str:
     return ""
 
 
-def _no_image(data: bytes, field: str) -> InvalidInputError:
-    """What came instead of an image, in the sender's words."""
+def _not_an_image(data: bytes, field: str) -> InvalidInputError:
+    """The error that says what was received instead of an image."""
     start = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
     known = ((name, hint) for signature, name, hint in _OTHER_FILES if data.startswith(signature))
     found, hint = next(known, ("", ""))
@@ -161,7 +160,7 @@ def _no_image(data: bytes, field: str) -> InvalidInputError:
     elif not start:
         found = f"blank text ({len(data):,} bytes)"
     else:
-        # A character that the limit cuts in half is left out.
+        # Ignores a character that the limit cuts in half.
         line = start.decode("utf-8", "ignore").partition("\n")[0].strip()[:40]
         if line and line.isprintable() and start.startswith(line.encode()):
             found = f"text that starts with “{line}”"
@@ -173,13 +172,13 @@ def _no_image(data: bytes, field: str) -> InvalidInputError:
     )
 
 
-def _decoded(
+def _decode(
     data: bytes, kind: str, field: str, max_pixels: int, *, repaired: bool = False
 ) -> NDArray[np.uint8]:
-    """The pixels, upright; raises what Pillow raises of damage."""
+    """Decode an image; damage raises any exception of Pillow's."""
     if kind == "HEIF":
         try:
-            # Loads 27 MB of libraries, which few services need.
+            # Imported here because it loads 27 MB of libraries, which few services need.
             from pillow_heif import register_heif_opener
         except ImportError as error:
             raise InvalidInputError(
@@ -193,7 +192,7 @@ def _decoded(
         for width, height in _icon_sizes(data):
             _require_size(width, height, field, max_pixels)
     if kind == "AVIF":
-        # The still image, not the first frame of a track, which has no size before it is decoded.
+        # Decode the still image, not the first frame of a track, whose size is unknown before.
         data = data[:8] + data[8:12].replace(b"avis", b"avif") + data[12:]
         for width, height in coded_sizes(data):
             _require_size(width, height, field, max_pixels)
@@ -207,7 +206,7 @@ def _decoded(
             hint="scale the image down",
         ) from error
     width, height = image.size
-    # WebP's decoder holds three images in memory.
+    # WebP's decoder keeps three images in memory.
     _require_size(width, height, field, max_pixels // 2 if kind == "WEBP" else max_pixels)
     factor = _factor(width, height)
     if kind == "JPEG":
@@ -217,20 +216,20 @@ def _decoded(
             image.draft(None, (width // factor, height // factor))
             factor = _factor(*image.size)
     if image.info.get("default_image"):
-        # An APNG's image for programs that do not know animations; browsers never show it.
+        # An APNG's first image is for programs without animations; browsers do not show it.
         image.seek(1)
     image.load()
-    if kind == "JPEG" and repaired and _is_unfinished(image):
+    if kind == "JPEG" and repaired and _is_truncated(image):
         raise EOFError("no data for the last block")
-    exif = image.info.get("exif", b"") if image.format in _TURNED_BY_EXIF else b""
-    image = _flat(image, factor)
+    exif = image.info.get("exif", b"") if image.format in _ROTATED_BY_EXIF else b""
+    image = _flatten(image, factor)
     if exif and (transposition := _TRANSPOSITIONS.get(_orientation(exif))) is not None:
         image = image.transpose(transposition)
     return np.asarray(image, dtype=np.uint8)
 
 
 def _factor(width: int, height: int) -> int:
-    """The power of two by which width and height are divided."""
+    """The power of two by which width and height are divided to have WORKING_PIXELS at most."""
     factor = 1
     while -(-width // factor) * -(-height // factor) > WORKING_PIXELS:
         factor *= 2
@@ -248,7 +247,7 @@ def _require_size(width: int, height: int, field: str, max_pixels: int) -> None:
 
 
 def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """The sizes of the images in an icon; its own directory may say something else."""
+    """The sizes of the images in an icon, from the images, because its directory may be wrong."""
     for at in range(6, 6 + 16 * struct.unpack_from("<H", data, 4)[0], 16):
         (start,) = struct.unpack_from("<I", data, at + 12)
         if data[start : start + 8] == _PNG:
@@ -258,7 +257,7 @@ def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _require_few_scans(data: bytes, field: str) -> None:
-    """Each scan of a progressive JPEG goes over all pixels, and takes some bytes only."""
+    """Limit the scans of a progressive JPEG: each takes few bytes, but decodes all pixels."""
     at, scans = 2, 0
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:
         scans += data[at + 1] == 0xDA
@@ -275,24 +274,24 @@ def _require_few_scans(data: bytes, field: str) -> None:
             at = found.start() if found else len(data)
 
 
-def _repaired(data: bytes, kind: str) -> bytes:
-    """The file without the damage that viewers do not mind.
+def _repair(data: bytes, kind: str) -> bytes:
+    """Remove damage that viewers tolerate.
 
     Raises:
-        ValueError: there is nothing to repair.
+        ValueError: the damage cannot be repaired.
     """
     if kind == "PNG":
         return _critical_chunks(data)
     if kind == "JPEG" and not data.endswith(b"\xff\xd9"):
         return data + b"\xff\xd9"
     if kind == "AVIF":
-        # Hides metadata that cannot be parsed: the item gets another type.
+        # Changes the type of metadata that cannot be parsed, so that it is skipped.
         return data.replace(b"Exif", b"skip")
     raise ValueError("beyond repair")
 
 
 def _critical_chunks(png: bytes) -> bytes:
-    """Only what pixels and orientation are made of: texts, profiles and their checksums go."""
+    """Keep the chunks for pixels and orientation; drop texts, profiles and wrong checksums."""
     kept, at = [_PNG], 8
     while at + 8 <= len(png):
         (length,) = struct.unpack_from(">I", png, at)
@@ -310,19 +309,19 @@ def _critical_chunks(png: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _is_unfinished(image: Image.Image) -> bool:
-    """Whether the data of a JPEG ended before its last block, which is grey then."""
+def _is_truncated(image: Image.Image) -> bool:
+    """Whether the data of a JPEG ended before its last block, which is then grey."""
     if image.info.get("progressive"):
-        # Each scan goes over all blocks: there is no telling.
+        # Each scan covers all blocks, so a truncated image cannot be detected.
         return True
     last = image.crop((image.width - 1, image.height - 1, image.width, image.height))
     return bool(np.abs(np.asarray(last, dtype=np.int16) - 128).max() <= 1)
 
 
 def _orientation(exif: bytes) -> int:
-    """EXIF's orientation; 1, upright, where it is absent, damaged or of another type.
+    """The orientation in EXIF; 1 (upright) if it is absent, damaged or of another type.
 
-    Pillow's own reader raises errors of damaged EXIF and takes types that browsers do not.
+    Pillow's reader raises errors for damaged EXIF and accepts types that browsers do not.
     """
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
@@ -336,33 +335,34 @@ def _orientation(exif: bytes) -> int:
             if (tag, type_, values) == (ExifTags.Base.Orientation, 3, 1):
                 return int(value)
     except struct.error:
-        pass  # cut off
+        pass  # truncated
     return 1
 
 
-def _flat(image: Image.Image, factor: int) -> Image.Image:
-    """The image in mode L or RGB, `factor` times smaller in both directions."""
-    small = _plain(image) if factor == 1 else _reduced(image, factor)
+def _flatten(image: Image.Image, factor: int) -> Image.Image:
+    """Convert to mode L or RGB, `factor` times smaller in both directions."""
+    small = _plain(image) if factor == 1 else _reduce(image, factor)
     if small.mode in ("I", "F"):
         return _eight_bit(small)
-    return _on_ground(small) if small.mode == "RGBA" else small
+    return _remove_alpha(small) if small.mode == "RGBA" else small
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """The image in one of the modes L, RGB, RGBA, I and F."""
-    if image.mode.startswith("I;16"):
+    """Convert to one of the modes L, RGB, RGBA, I and F."""
+    mode = image.mode
+    if mode.startswith("I;16"):
         return image.convert("I")
-    if image.mode in ("I", "F"):
+    if mode in ("I", "F"):
         return image
     if image.has_transparency_data:
-        return image if image.mode == "RGBA" else image.convert("RGBA")
-    if image.mode == "1":
-        return image.convert("L")
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+        return image if mode == "RGBA" else image.convert("RGBA")
+    if mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if mode == "1" else "RGB")
 
 
-def _reduced(image: Image.Image, factor: int) -> Image.Image:
-    """As `_plain`, scaled down in bands, so that only the decoded image is large."""
+def _reduce(image: Image.Image, factor: int) -> Image.Image:
+    """Scale down `_plain(image)` in bands, so that only the decoded image is large."""
     width, height = image.size
     mode = _plain(image.crop((0, 0, 1, 1))).mode
     small = Image.new(mode, (-(-width // factor), -(-height // factor)))
@@ -374,7 +374,7 @@ def _reduced(image: Image.Image, factor: int) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Integers of up to 16 bits, or floats from 0 to 1 or in the range of integers, as "L"."""
+    """Convert 16-bit integers, or floats from 0 to 1 or in the range of integers, to mode L."""
     values = np.array(image, dtype=np.float32)
     values[~np.isfinite(values)] = 0
     highest = float(values.max(initial=0))
@@ -385,28 +385,27 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(values.round(out=values).astype(np.uint8))
 
 
-def _on_ground(image: Image.Image) -> Image.Image:
-    """An "RGBA" image without its transparency: on white as in browsers, light ink on black."""
+def _remove_alpha(image: Image.Image) -> Image.Image:
+    """Lay an RGBA image on white as browsers do, or on black if its ink is light."""
     alpha = image.getchannel("A")
     lowest, highest = alpha.getextrema()
     if lowest == 255 or highest == 0:
-        # Programs that do not use the alpha channel leave zeros in it.
+        # Programs that do not use the alpha channel may fill it with zeros.
         return image.convert("RGB")
-    white = _laid_on("white", image)
+    white = _lay_on("white", image)
     seen, opacity = np.asarray(white.convert("L")), np.asarray(alpha)
     if seen.min() > 239:
-        # Nothing would be seen.
-        return _laid_on("black", image)
+        # Invisible on white.
+        return _lay_on("black", image)
     ink = opacity >= 128
-    # What white shows through is known, so the rest of what is seen is the ink's.
+    # The brightness of the ink, without the white that shows through.
     brightness = 255 * (1 - (255 - seen.mean()) / opacity.mean())
-    # A few dark pixels, such as the fringes of smoothed edges, are not the ink. Of a white card
-    # with writing on it, more is dark.
+    # A few dark pixels may be fringes of smoothed edges; a white card with writing on it has more.
     few_dark = (seen < 128).sum() <= 0.02 * ink.sum()
     light_ink = ink.mean() < 0.5 and brightness > 191 and few_dark
-    return _laid_on("black", image) if light_ink else white
+    return _lay_on("black", image) if light_ink else white
 
 
-def _laid_on(colour: str, image: Image.Image) -> Image.Image:
+def _lay_on(colour: str, image: Image.Image) -> Image.Image:
     ground = Image.new("RGBA", image.size, colour)
     return Image.alpha_composite(ground, image).convert("RGB")

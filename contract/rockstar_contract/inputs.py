@@ -1,24 +1,41 @@
-"""One example, in any form that callers send, to the tensor that a contract asks for."""
+"""Examples in any form that callers send, to the arrays that a contract describes."""
 
+import base64
+import binascii
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rockstar_contract.contract import Encoded, ImageInput, Input, TableInput, TensorInput
+from rockstar_contract.contract import (
+    Encoded,
+    ImageInput,
+    Input,
+    TableInput,
+    TensorInput,
+    TensorSpec,
+)
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.images import decode_image
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
-from rockstar_contract.nested_lists import leaf_types
 from rockstar_contract.preprocessing import preprocess
-from rockstar_contract.tables import Adjustments, Row, encode_row, listed
+from rockstar_contract.tables import Adjustments, Row, encode_row, listed, names_of
 
-# An encoded image, a row of a table, or an array that already is what the model takes.
+# An encoded image, a row of a table, or an array that the model takes as it is.
 Example = bytes | Row | NDArray[Any] | Sequence[Any]
+# dtypes of arrays in JSON: TensorFlow's names that NumPy shares, and its strings.
+STRING = "string"
+DTYPES = (
+    *("float32", "float64", "float16", "int8", "int16", "int32", "int64"),
+    *("uint8", "uint16", "uint32", "uint64", "bool", STRING),
+)
 _LARGEST = float(np.finfo(np.float32).max)
-# How far values may leave their range, as a share of it: by rounding in float32, and no more.
+# How far float32 rounding may take values out of their range, as a share of it.
 _ROUNDING = 1e-5
+# Maximum number of names in an error.
+_LISTED = 12
 
 
 def prepare(
@@ -30,23 +47,23 @@ def prepare(
     strict: bool = False,
     adjusted: Adjustments | None = None,
 ) -> NDArray[np.float32]:
-    """The model's input for one example.
+    """Convert one example to the input of a model that takes images or rows.
 
     Args:
-        example: bytes of an image file or a row by column names, which go through the contract's
-            preprocessing; or numbers, nested or as an array, which must be the tensor itself: float
-            [h, w, c], or [h, w] where there is one channel; for tables float [width].
-        spec: what the model takes.
-        field: what errors call it.
+        example: an image file as bytes, or a row by column names, both preprocessed as the contract
+            says; or numbers, nested or as an array, taken as they are: float [h, w, c], or [h, w]
+            if there is one channel; for tables float [width].
+        spec: the model's input.
+        field: name of the example in errors.
         max_pixels: largest image that is decoded.
-        strict: of rows, whether missing values, unknown categories and other columns are errors.
-        adjusted: gets what was imputed and ignored in a row.
+        strict: whether missing values, unknown categories and other columns in a row are errors.
+        adjusted: records what was imputed and ignored in a row.
 
     Returns:
         float32 of spec.shape.
 
     Raises:
-        InvalidInputError: not usable; it says why.
+        InvalidInputError: the example cannot be used.
     """
     if isinstance(spec, TensorInput):
         raise InvalidInputError(
@@ -56,65 +73,181 @@ def prepare(
             hint="the gateway's /predict and the tensor APIs (/v1, /v2, gRPC) take those",
         )
     if isinstance(example, bytes):
-        return _image(example, spec, field, max_pixels)
+        if isinstance(spec, TableInput):
+            raise InvalidInputError(
+                field,
+                expected=f"a row with the columns {listed(names_of(spec.columns))}",
+                got="a file or base64 text, as for an image",
+                hint='send {"instances": [{column: value, …}]}, or text/csv with a header',
+            )
+        tensor = preprocess(decode_image(example, field, max_pixels), spec.preprocessing)
+        if tensor.shape != spec.shape:
+            got = f"shape {list(tensor.shape)}"
+            raise InvalidInputError(field, expected=_wanted(spec), got=got)
+        return tensor
     if isinstance(example, Mapping):
-        return _row(example, spec, field, strict, adjusted)
-    return _checked(_numbers(example, spec, field), spec, field)
+        if isinstance(spec, ImageInput):
+            raise InvalidInputError(
+                field,
+                expected=f"an image, or an array: {_wanted(spec)}",
+                got=f"a row with the columns {listed([*example])}"
+                if example
+                else "an empty object",
+                hint='send the file, or {"instances": [{"b64": text}]}',
+            )
+        return encode_row(example, spec.columns, field, strict=strict, adjusted=adjusted)
+    return _float_array(example, spec, field)
 
 
 def is_batch(array: NDArray[Any], spec: Input) -> bool:
-    """Whether an array is several examples, by its shape; the channel may be left out of images."""
+    """Whether an array is several examples, by its shape; images may lack the channel."""
     if isinstance(spec, TensorInput) or array.shape == spec.shape:
         return False
     without_channel = len(spec.shape) > 1 and array.shape[1:] == spec.shape[:-1]
     return array.ndim > len(spec.shape) or without_channel
 
 
-def _image(data: bytes, spec: Encoded, field: str, max_pixels: int) -> NDArray[np.float32]:
-    if isinstance(spec, TableInput):
+def read_tensors(example: Any, spec: TensorInput, field: str) -> dict[str, NDArray[Any]]:
+    """Convert one example to the inputs of a model that takes tensors by name.
+
+    Args:
+        example: values by input name; if there is one input, optionally its value alone.
+        spec: the model's inputs.
+        field: name of the example in errors.
+
+    Returns:
+        Arrays without a batch dimension.
+
+    Raises:
+        InvalidInputError: an input is missing or unknown, or its values do not fit.
+    """
+    if not isinstance(example, Mapping):
+        if len(spec.tensors) > 1:
+            raise InvalidInputError(
+                field,
+                expected=f"an object with the inputs {_listed(spec)}",
+                got="a file" if isinstance(example, bytes) else "one array",
+                hint=f'send {{"instances": [{_pattern(spec)}]}}',
+            )
+        example = {spec.tensors[0].name: example}
+    wanted = {tensor.name for tensor in spec.tensors}
+    unknown = [str(name) for name in example if name not in wanted]
+    if unknown:
         raise InvalidInputError(
-            field,
-            expected=f"a row with the columns {_columns(spec)}",
-            got="a file or base64 text, as for an image",
-            hint='send {"instances": [{column: value, …}]}, or text/csv with a header',
+            field, expected=f"the inputs {_listed(spec)}", got=", ".join(unknown[:_LISTED])
         )
-    tensor = preprocess(decode_image(data, field, max_pixels), spec.preprocessing)
-    if tensor.shape != spec.shape:
-        raise InvalidInputError(field, expected=_wanted(spec), got=f"shape {list(tensor.shape)}")
-    return tensor
+    arrays = {}
+    for tensor in spec.tensors:
+        place = f"{field}.{tensor.name}"
+        if tensor.name not in example:
+            raise InvalidInputError(
+                place,
+                expected=describe(tensor),
+                got="nothing",
+                hint=f'send {{"instances": [{_pattern(spec)}]}}',
+            )
+        value = example[tensor.name]
+        read = _string_array if tensor.dtype == STRING else _number_array
+        arrays[tensor.name] = array = read(value, tensor, place)
+        if len(array.shape) != len(tensor.shape) or any(
+            size not in (None, got) for size, got in zip(tensor.shape, array.shape, strict=True)
+        ):
+            got = f"shape {list(array.shape)}"
+            raise InvalidInputError(place, expected=describe(tensor), got=got)
+    return arrays
 
 
-def _row(
-    row: Row, spec: Encoded, field: str, strict: bool, adjusted: Adjustments | None
-) -> NDArray[np.float32]:
-    if isinstance(spec, ImageInput):
-        raise InvalidInputError(
-            field,
-            expected=f"an image, or an array: {_wanted(spec)}",
-            got=f"a row with the columns {listed([*row])}" if row else "an empty object",
-            hint='send the file, or {"instances": [{"b64": text}]}',
-        )
-    return encode_row(row, spec.columns, field, strict=strict, adjusted=adjusted)
+def stack(
+    examples: Sequence[Mapping[str, NDArray[Any]]], fields: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Stack examples from `read_tensors` into a batch.
+
+    Args:
+        examples: one or more.
+        fields: names of the examples in errors.
+
+    Raises:
+        InvalidInputError: an input has another shape than in the first example.
+    """
+    batch = {}
+    for name, first in examples[0].items():
+        for field, example in zip(fields, examples, strict=True):
+            if example[name].shape != first.shape:
+                raise InvalidInputError(
+                    f"{field}.{name}",
+                    expected=f"the shape of the first example, {[*first.shape]}",
+                    got=f"shape {[*example[name].shape]}",
+                    hint="pad the examples, or send them one by one",
+                )
+        batch[name] = np.stack([example[name] for example in examples])
+    return batch
 
 
-def _numbers(example: NDArray[Any] | Sequence[Any], spec: Encoded, field: str) -> NDArray[Any]:
-    if str in leaf_types(example):
-        raise InvalidInputError(field, expected=_wanted(spec), got="values of type text")
+def describe(tensor: TensorSpec) -> str:
+    """Describe an input or output, such as "int32 of shape [128]", with "any" for any size."""
+    shape = ", ".join("any" if size is None else str(size) for size in tensor.shape)
+    return f"{tensor.dtype} of shape [{shape}]"
+
+
+def to_json(array: NDArray[Any]) -> Any:
+    """Convert an array to nested lists; bytes become text, or {"b64": …} if they are not UTF-8."""
+    if array.dtype.kind not in "OSU":
+        return array.astype(np.float64).tolist() if array.dtype.kind == "V" else array.tolist()
+    return _texts(array.tolist())
+
+
+def from_json(values: list[Any], dtype: str) -> NDArray[Any]:
+    """The inverse of `to_json`: texts become bytes, null becomes NaN.
+
+    Args:
+        values: nested lists.
+        dtype: one of DTYPES; other dtypes, which JSON does not have, become float32.
+
+    Raises:
+        ValueError: the values are not an array of this dtype.
+        TypeError: likewise.
+    """
+    if dtype != STRING:
+        return np.array(values, dtype if dtype in DTYPES else np.float32)
+    array = np.array(values, object)
+    flat = [
+        base64.b64decode(each["b64"]) if isinstance(each, dict) else each.encode()
+        for each in array.flat
+    ]
+    return np.array(flat, object).reshape(array.shape)
+
+
+def leaf_types(value: Any) -> set[type]:
+    """The types of the values at the first depth of nested lists that has other values than lists.
+
+    Check them before converting to numbers: an array of strings uses as much memory for each string
+    as for the longest.
+    """
+    level, kinds = [value], {type(value)}
+    while kinds == {list}:
+        level = list(chain.from_iterable(level))
+        kinds = set(map(type, level))
+    return kinds
+
+
+def _as_array(value: Any, field: str, wanted: str) -> NDArray[Any]:
     try:
-        array = np.asarray(example)
+        return np.asarray(value)
     except (ValueError, OverflowError) as error:
         raise InvalidInputError(
-            field,
-            expected=_wanted(spec),
-            got="a ragged array",
-            hint="all rows must have the same length",
+            field, expected=wanted, got="a ragged array", hint="all rows must have the same length"
         ) from error
+
+
+def _float_array(example: Any, spec: Encoded, field: str) -> NDArray[np.float32]:
+    """The float32 array of an example that is not preprocessed."""
+    if str in leaf_types(example):
+        raise InvalidInputError(field, expected=_wanted(spec), got="values of type text")
+    array = _as_array(example, field, _wanted(spec))
     if array.dtype.kind not in "iuf":
-        raise InvalidInputError(field, expected=_wanted(spec), got=f"values of type {_kind(array)}")
-    return array
-
-
-def _checked(array: NDArray[Any], spec: Encoded, field: str) -> NDArray[np.float32]:
+        names = {"b": "boolean", "U": "text", "S": "bytes", "O": "object", "c": "complex"}
+        got = f"values of type {names.get(array.dtype.kind, str(array.dtype))}"
+        raise InvalidInputError(field, expected=_wanted(spec), got=got)
     shape, image = array.shape, isinstance(spec, ImageInput)
     if image and spec.shape[-1] == 1 and shape == spec.shape[:-1]:
         array = array[..., np.newaxis]
@@ -126,11 +259,11 @@ def _checked(array: NDArray[Any], spec: Encoded, field: str) -> NDArray[np.float
             hint=f"{'an image file' if image else 'an object of columns'} is prepared for you, an "
             "array is taken as it is",
         )
-    # float32 itself is the limit where there is no other.
+    # Tables have no range, but values must fit float32.
     low, high = spec.range if isinstance(spec, ImageInput) else (-_LARGEST, _LARGEST)
     rounding = _ROUNDING * (high - low) if image else 0.0
     lowest, highest = array.min(), array.max()
-    # Written so that NaN fails too; checked before the cast, which could overflow.
+    # Negated, so that NaN fails too; checked before the cast, which could overflow.
     if not (low - rounding <= lowest and highest <= high + rounding):
         finite = np.isfinite(array).all()
         raise InvalidInputError(
@@ -144,14 +277,79 @@ def _checked(array: NDArray[Any], spec: Encoded, field: str) -> NDArray[np.float
     return array.astype(np.float32)
 
 
-def _columns(spec: TableInput) -> str:
-    return listed([column.name for column in spec.columns])
-
-
 def _wanted(spec: Encoded) -> str:
     return f"{spec.dtype} of shape {list(spec.shape)}"
 
 
-def _kind(array: NDArray[Any]) -> str:
-    names = {"b": "boolean", "U": "text", "S": "bytes", "O": "object", "c": "complex"}
-    return names.get(array.dtype.kind, str(array.dtype))
+def _number_array(value: Any, tensor: TensorSpec, field: str) -> NDArray[Any]:
+    """The array of an input of numbers or booleans."""
+    wanted = describe(tensor)
+    if isinstance(value, (bytes, Mapping)) or str in leaf_types([value]):
+        raise InvalidInputError(field, expected=wanted, got="text or another type")
+    array = _as_array(value, field, wanted)
+    dtype = np.dtype(tensor.dtype)
+    if array.size and array.dtype.kind not in ("b" if dtype.kind == "b" else "biuf"):
+        raise InvalidInputError(field, expected=wanted, got="values of another type")
+    if dtype.kind in "iu" and array.size:
+        limits = np.iinfo(dtype)
+        whole = array.dtype.kind in "biu" or bool((array == np.floor(array)).all())
+        if not (whole and array.min() >= limits.min and array.max() <= limits.max):
+            raise InvalidInputError(
+                field,
+                expected=f"{wanted}: whole numbers from {limits.min} to {limits.max}",
+                got=f"{array.min():g} to {array.max():g}",
+            )
+    if dtype.kind == "f" and array.size and not np.isfinite(array).all():
+        raise InvalidInputError(field, expected=wanted, got="NaN or infinity")
+    return array.astype(dtype)
+
+
+def _string_array(value: Any, tensor: TensorSpec, field: str) -> NDArray[Any]:
+    """The array of an input of strings."""
+    wanted = describe(tensor)
+    shape: list[int] = []
+    inner = value
+    while isinstance(inner, list):
+        shape.append(len(inner))
+        inner = inner[0] if inner else None
+    leaves = [value]
+    for size in shape:
+        if not all(isinstance(each, list) and len(each) == size for each in leaves):
+            raise InvalidInputError(field, expected=wanted, got="a ragged array")
+        leaves = list(chain.from_iterable(leaves))
+    return np.array([_to_bytes(leaf, field, wanted) for leaf in leaves], object).reshape(shape)
+
+
+def _to_bytes(value: Any, field: str, wanted: str) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, Mapping) and set(value) == {"b64"} and isinstance(value["b64"], str):
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidInputError(field, expected="base64 text", got="something else") from error
+    raise InvalidInputError(field, expected=wanted, got="values that are no text")
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_texts(each) for each in value]
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(value).decode()}
+
+
+def _listed(spec: TensorInput) -> str:
+    names = [f"{tensor.name} ({describe(tensor)})" for tensor in spec.tensors]
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _pattern(spec: TensorInput) -> str:
+    names = ", ".join(f'"{tensor.name}": …' for tensor in spec.tensors[:_LISTED])
+    return f"{{{names}}}"

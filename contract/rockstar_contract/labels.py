@@ -1,4 +1,4 @@
-"""Labels and values of predictions."""
+"""Predictions: labels with probabilities, or values."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Score(msgspec.Struct, frozen=True):
-    """A label and the probability that the model gives it."""
+    """A label and its probability."""
 
     label: str
     score: float
@@ -42,16 +42,16 @@ def predictions(
     top: int = 3,
     threshold: float | None = None,
 ) -> list[Prediction]:
-    """Name what a classification answered.
+    """Label the outputs of a classification.
 
     Args:
         probabilities: float [n, classes].
         labels: of the classes, in order.
-        top: how many labels to list; fewer where the model has fewer.
-        threshold: the least score of an answer; below it there is no label. None is no threshold.
+        top: maximum number of labels to list.
+        threshold: minimum score of a label, or None.
 
     Returns:
-        One prediction for each row. Of equal probabilities the first class wins.
+        One prediction for each row; of equal probabilities, the first class is first.
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top, len(labels))].tolist()
     answers = []
@@ -67,5 +67,5 @@ def predictions(
 
 
 def values(outputs: NDArray[Any]) -> list[Value]:
-    """The outputs of a regression, float [n, 1], as one value for each row."""
+    """Convert the outputs of a regression, float [n, 1], to one value for each row."""
     return [Value(float(number)) for number in outputs[:, 0]]

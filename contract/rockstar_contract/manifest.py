@@ -1,7 +1,6 @@
 """The manifest of a version: size and SHA-256 of each of its files.
 
-It tells a whole version from a damaged or half-copied one, without TensorFlow and without trust in
-names, sizes or times.
+It detects damaged and partly copied versions without TensorFlow.
 """
 
 import hashlib
@@ -13,20 +12,20 @@ import msgspec
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 1
-# Differences that an error names before it only counts.
+# Maximum number of differences in an error.
 _NAMED = 3
 
 
 class ManifestError(Exception):
-    """A version that is not what was published; the message says what differs."""
+    """A version that differs from what was published; the message lists the differences."""
 
 
 class MissingManifestError(ManifestError):
-    """A version without a manifest: nothing is known of what should be there."""
+    """A version without a manifest, which cannot be checked."""
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one file was when it was published."""
+    """The size and hash of a file when it was published."""
 
     bytes: Annotated[int, msgspec.Meta(ge=0)]
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -37,8 +36,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     Attributes:
         schema_version: of this format.
-        files: by path within the version's folder, with "/" between its parts; all files but the
-            manifest itself.
+        files: all files besides the manifest, by path within the version's folder, with "/"
+            between the parts.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -46,10 +45,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the manifest of what lies in a version's folder, over one that is there.
+    """Write the manifest of the files in a version's folder, replacing an existing one.
 
     Raises:
-        OSError: a file cannot be read, or the manifest not be written.
+        OSError: a file cannot be read or the manifest cannot be written.
     """
     entries = {name: _entry(path) for name, path in _files(folder).items()}
     document = msgspec.json.format(msgspec.json.encode(Manifest(files=entries)), indent=2)
@@ -57,39 +56,39 @@ def write_manifest(folder: Path) -> None:
 
 
 def check_manifest(folder: Path) -> Manifest:
-    """Compare every file of a version's folder with its manifest.
-
-    Returns:
-        The manifest, where nothing differs.
-
-    Raises:
-        MissingManifestError: there is none.
-        ManifestError: it cannot be read, or files are missing, added or changed.
-    """
-    manifest = _read(folder)
-    _compare(folder, manifest, _every)
-    return manifest
+    """Compare all files in a version's folder with its manifest, see `check_readable`."""
+    return check_readable(folder, lambda _: True)
 
 
-def check_readable(folder: Path, reads: Callable[[str], bool]) -> None:
-    """Compare a version's folder with its manifest as far as somebody will read it.
+def check_readable(folder: Path, reads: Callable[[str], bool]) -> Manifest:
+    """Compare the files in a version's folder that will be read with its manifest.
 
-    All files of the manifest must be there with their sizes; only of those that are read the
-    content is hashed, and only among those an addition matters.
+    All files of the manifest must be present with their sizes. Only files that will be read are
+    hashed, and only among these is an additional file an error.
 
     Args:
         folder: of the version.
-        reads: whether a file is read, by its path within the folder.
+        reads: whether a file will be read, by its path within the folder.
 
     Raises:
         MissingManifestError: there is no manifest.
         ManifestError: it cannot be read, or files are missing, added or changed.
     """
-    _compare(folder, _read(folder), reads)
-
-
-def _every(_: str) -> bool:
-    return True
+    manifest = _read(folder)
+    try:
+        found = _files(folder)
+        differences = [
+            difference
+            for path in sorted(manifest.files.keys() | found.keys())
+            if (difference := _difference(path, manifest.files.get(path), found.get(path), reads))
+        ]
+    except OSError as error:
+        raise ManifestError(f"{folder} cannot be read: {error}") from error
+    if differences:
+        more = len(differences) - _NAMED
+        named = "; ".join(differences[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        raise ManifestError(f"{folder} is not what was published: {named}")
+    return manifest
 
 
 def _read(folder: Path) -> Manifest:
@@ -112,35 +111,18 @@ def _read(folder: Path) -> Manifest:
     return manifest
 
 
-def _compare(folder: Path, manifest: Manifest, reads: Callable[[str], bool]) -> None:
-    try:
-        found = _files(folder)
-        differences = [
-            difference
-            for path in sorted(manifest.files.keys() | found.keys())
-            if (
-                difference := _difference(
-                    path, manifest.files.get(path), found.get(path), reads=reads(path)
-                )
-            )
-        ]
-    except OSError as error:
-        raise ManifestError(f"{folder} cannot be read: {error}") from error
-    if differences:
-        more = len(differences) - _NAMED
-        named = "; ".join(differences[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
-        raise ManifestError(f"{folder} is not what was published: {named}")
-
-
-def _difference(path: str, expected: FileEntry | None, got: Path | None, *, reads: bool) -> str:
+def _difference(
+    path: str, expected: FileEntry | None, got: Path | None, reads: Callable[[str], bool]
+) -> str:
+    """Describe how a file differs; "" if it does not."""
     if expected is None:
-        return f"{path} was added" if reads else ""
+        return f"{path} was added" if reads(path) else ""
     if got is None:
         return f"{path} is missing"
     size = got.stat().st_size
     if size != expected.bytes:
         return f"{path} has {size} bytes, not {expected.bytes}"
-    if reads and _entry(got).sha256 != expected.sha256:
+    if reads(path) and _entry(got).sha256 != expected.sha256:
         return f"{path} has another content"
     return ""
 

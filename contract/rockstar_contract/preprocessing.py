@@ -1,9 +1,9 @@
-"""Preprocessing: pixels to the tensor that a model was trained on.
+"""Preprocessing steps from pixels to the tensor that a model was trained on.
 
-Training and serving run this one module, driven by the ordered steps that a contract names, so that
-there is nothing to drift apart. Pure NumPy and Pillow; a step is a small frozen record with its
-parameters, written in a contract as {"step": name, parameter: value, …}. An image is small, so that
-a call costs more than what it does: ufuncs reduce without the methods of arrays around them.
+Training and serving share this module, driven by the ordered steps of a contract, so that they
+cannot diverge. Pure NumPy and Pillow. A step is a small frozen record with its parameters, written
+in a contract as {"step": name, parameter: value, …}. Images are small, so that the overhead of a
+call dominates: `ufunc.reduce` is used because it is cheaper than the methods of arrays.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from rockstar_contract.strokes import isolate_strokes
 
 Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
-# A frame is even up to this standard deviation; smaller images have none.
+# Maximum standard deviation of an even frame, and minimum side of an image that may have one.
 _EVEN = 0.2
 _FRAMED = 12
 
@@ -31,72 +31,66 @@ class StepBase(
     tag_field="step",
     tag=lambda name: "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_"),
 ):
-    """What all steps share: their name in JSON is the class name in snake case."""
+    """Base of all steps; their name in JSON is the class name in snake case."""
 
 
 class Grey(StepBase, frozen=True):
-    """uint8 [h, w, 1 or 3] to uint8 [h, w, 1]: luma as in ITU-R BT.601."""
+    """Convert uint8 [h, w, 1 or 3] to uint8 [h, w, 1]: luma as in ITU-R BT.601."""
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         if image.shape[2] == 1:
             return image
         return np.asarray(Image.fromarray(image).convert("L"))[:, :, np.newaxis]
 
 
 class Colour(StepBase, frozen=True):
-    """uint8 [h, w, 1 or 3] to uint8 [h, w, 3]: grey gets three equal channels."""
+    """Convert uint8 [h, w, 1 or 3] to uint8 [h, w, 3]: grey becomes three equal channels."""
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
 
 
 class IsolateStrokes(StepBase, frozen=True):
-    """uint8 [h, w, 1] to the same: of a photograph only the symbol's strokes, light on black.
+    """Keep only the strokes of the symbol in a photograph, light on black; uint8 [h, w, 1].
 
-    Images up to `small` pixels high and wide stay as they are.
+    Images up to `small` pixels high and wide are not changed.
     """
 
     small: Size
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         if image.shape[0] <= self.small and image.shape[1] <= self.small:
             return image
         return isolate_strokes(image[:, :, 0])[:, :, np.newaxis]
 
 
 class Scale(StepBase, frozen=True):
-    """uint8 to float32: 0…maximum becomes 0…1."""
+    """Convert uint8 to float32: 0…maximum becomes 0…1."""
 
     maximum: float = 255.0
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         return image.astype(np.float32) / np.float32(self.maximum)
 
 
 class StretchContrast(StepBase, frozen=True):
-    """The darkest value becomes 0 and the lightest 1; an even image stays as it is."""
+    """Stretch the values to 0…1; an even image is not changed."""
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         low, high = np.minimum.reduce(image, axis=None), np.maximum.reduce(image, axis=None)
         done = high == low or (low == 0 and high == 1)
         return image if done else (image - low) / (high - low)
 
 
 class TrimFrame(StepBase, frozen=True):
-    """Without an even frame, up to `share` of the shorter side wide, as around a form's cell.
+    """Remove an even frame up to `share` of the shorter side wide, such as the cell of a form.
 
-    It is dark around a light image, or light around a dark one, and would pass for the background.
+    A dark frame around a light image, or the reverse, would be mistaken for the background.
     """
 
     share: Fraction
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         border = _border(image)
         light = np.add.reduce(border) > 0.5 * len(border)
         if light == (np.add.reduce(image, axis=None) > 0.5 * image.size):
@@ -106,35 +100,32 @@ class TrimFrame(StepBase, frozen=True):
         for depth in range(1, round(self.share * min(image.shape[:2])) + 1):
             border = _border(image[depth:-depth, depth:-depth])
             if (border.mean() > 0.5) != light and border.std() < _EVEN:
-                # One more, where the frame's edge may be blurred.
+                # One pixel more, because the edge of the frame may be blurred.
                 return image[depth + 1 : -depth - 1, depth + 1 : -depth - 1]
         return image
 
 
 class InvertIfLight(StepBase, frozen=True):
-    """Light on dark, whichever way round it came: the border's median tells the background."""
+    """Make the image light on dark; the median of the border is the background."""
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         return np.float32(1) - image if _quantile(_border(image), 0.5) > 0.5 else image
 
 
 class SuppressBackground(StepBase, frozen=True):
-    """Values up to `level` become 0 and the rest is spread over 0…1 again: paper grain goes."""
+    """Set values up to `level` to 0 and stretch the rest to 0…1, to remove paper grain."""
 
     level: Fraction
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         level = np.float32(self.level)
         return np.maximum(image - level, 0) / (1 - level)
 
 
 class SuppressBorder(StepBase, frozen=True):
-    """What is no lighter than the border goes: nothing where the border is dark, grain on paper.
+    """Remove what is no lighter than the border, such as paper grain; a dark border has no effect.
 
-    The level is `factor` times the border's `quantile`, at most `limit`; values up to it become 0
-    and the rest is spread over 0…1 again.
+    Suppresses the background up to `factor` times the `quantile` of the border, at most `limit`.
     """
 
     quantile: Fraction
@@ -142,18 +133,16 @@ class SuppressBorder(StepBase, frozen=True):
     limit: Fraction
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         found = self.factor * _quantile(_border(image), self.quantile)
         return SuppressBackground(level=min(found, self.limit))(image) if found else image
 
 
 class CropToContent(StepBase, frozen=True):
-    """The smallest box that holds every value above `threshold`; all of it where there is none."""
+    """Crop to the smallest box with all values above `threshold`; no crop if there are none."""
 
     threshold: Fraction
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         content: NDArray[np.bool_] = np.logical_or.reduce(image > self.threshold, axis=2)
         rows = np.logical_or.reduce(content, axis=1).nonzero()[0]
         columns = np.logical_or.reduce(content, axis=0).nonzero()[0]
@@ -163,51 +152,47 @@ class CropToContent(StepBase, frozen=True):
 
 
 class Fit(StepBase, frozen=True):
-    """Resized, aspect kept, to the largest size within height x width (antialiased)."""
+    """Resize to the largest size within height x width, keeping the aspect (antialiased)."""
 
     height: Size
     width: Size
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         factor = min(self.height / image.shape[0], self.width / image.shape[1])
         height, width = (max(1, round(side * factor)) for side in image.shape[:2])
-        return _resized(image, min(height, self.height), min(width, self.width))
+        return _resize(image, min(height, self.height), min(width, self.width))
 
 
 class Resize(StepBase, frozen=True):
-    """Resized to height x width, whatever that does to the aspect (antialiased)."""
+    """Resize to height x width, without keeping the aspect (antialiased)."""
 
     height: Size
     width: Size
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
-        return _resized(image, self.height, self.width)
+        return _resize(image, self.height, self.width)
 
 
 class Centre(StepBase, frozen=True):
-    """Onto a dark canvas of height x width, the centre of mass as near to the middle as fits."""
+    """Place on a dark canvas of height x width, centre of mass as close to the middle as fits."""
 
     height: Size
     width: Size
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         middle = ((self.height - 1) / 2, (self.width - 1) / 2)
-        return _placed(image, (self.height, self.width), middle)
+        return _place(image, (self.height, self.width), middle)
 
 
 class CentreOnCell(StepBase, frozen=True):
-    """As `Centre`, but the middle is the cell [height // 2, width // 2], as MNIST has it."""
+    """Like `Centre`, but the middle is the cell [height // 2, width // 2], as in MNIST."""
 
     height: Size
     width: Size
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Apply the step."""
         middle = (self.height // 2, self.width // 2)
-        return _placed(image, (self.height, self.width), middle)
+        return _place(image, (self.height, self.width), middle)
 
 
 Step = (
@@ -229,11 +214,11 @@ Step = (
 
 
 def preprocess(pixels: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.float32]:
-    """The tensor that a model takes for one image.
+    """Convert the pixels of one image to the tensor that a model takes.
 
     Args:
         pixels: uint8 [h, w, 1 or 3].
-        steps: what to do, in order.
+        steps: to apply, in order.
 
     Returns:
         float32 [h', w', c], for the usual steps in 0…1.
@@ -244,7 +229,7 @@ def preprocess(pixels: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.f
     return np.ascontiguousarray(image, dtype=np.float32)
 
 
-def _resized(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+def _resize(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     if image.shape[:2] == (height, width):
         return image
     channels = [
@@ -258,14 +243,14 @@ def _resized(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
 
 
 def _border(image: NDArray[Any]) -> NDArray[Any]:
-    """The values along the four sides, in order of size."""
+    """The values along the four sides, sorted."""
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).ravel()
     border.sort()
     return border
 
 
 def _quantile(values: NDArray[Any], share: float) -> float:
-    """As np.quantile says it of sorted float32 values, to the bit, ten times as fast."""
+    """The same result as np.quantile for sorted float32 values, ten times as fast."""
     place = share * (len(values) - 1)
     low = int(place)
     below, above = values[low], values[min(low + 1, len(values) - 1)]
@@ -273,10 +258,8 @@ def _quantile(values: NDArray[Any], share: float) -> float:
     return float(above - step * (1 - part) if part >= 0.5 else below + step * part)
 
 
-def _placed(
-    image: NDArray[Any], size: tuple[int, int], middle: tuple[float, float]
-) -> NDArray[Any]:
-    """On a dark canvas, the centre of mass as near to `middle` (row, column) as fits."""
+def _place(image: NDArray[Any], size: tuple[int, int], middle: tuple[float, float]) -> NDArray[Any]:
+    """Place on a dark canvas, centre of mass as close to `middle` (row, column) as fits."""
     mass = np.add.reduce(image, axis=2, dtype=np.float64)
     top = _offset(np.add.reduce(mass, axis=1), size[0], middle[0])
     left = _offset(np.add.reduce(mass, axis=0), size[1], middle[1])
@@ -286,7 +269,7 @@ def _placed(
 
 
 def _offset(mass: NDArray[np.float64], size: int, middle: float) -> int:
-    """Where a profile of mass starts on an axis of `size` to have its centre at `middle`."""
+    """The start of a profile of mass on an axis of `size` that puts its centre at `middle`."""
     room = size - len(mass)
     if room < 0:
         raise ValueError(f"content of {len(mass)} cells does not fit a canvas of {size}")
@@ -298,5 +281,5 @@ def _offset(mass: NDArray[np.float64], size: int, middle: float) -> int:
 
 @cache
 def _cells(count: int) -> NDArray[np.float64]:
-    """0, 1, 2, … on an axis; there are no longer ones than a model's input has."""
+    """0, 1, 2, …; no longer than a model's input, so the cache stays small."""
     return np.arange(count, dtype=np.float64)

@@ -1,9 +1,9 @@
 """Finds the strokes of one handwritten symbol in a photograph.
 
-A photograph has what a scan has not: light that falls off, shadows, ruled or squared paper, frames,
-the desk around the paper. The strokes are what is narrow, differs from the paper next to it, and
-neither reaches the picture's border nor runs straight across it. Pure NumPy and Pillow; the work is
-done on a reduced copy, so its cost hardly depends on the size of the photograph.
+Photographs have uneven light, shadows, ruled or squared paper, frames, and a desk around the paper.
+Strokes are narrow, differ from the paper next to them, and neither touch the border of the picture
+nor run straight across it. Pure NumPy and Pillow, on a reduced copy, so that the size of the
+photograph hardly matters.
 """
 
 from collections.abc import Callable
@@ -19,21 +19,21 @@ Floats = NDArray[Any]
 Mask = NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 
-# Longer side of the copy that is searched, in pixels.
+# Longer side of the reduced copy, in pixels.
 _WORK = 240
-# A pen's strokes, and a marker's, are narrower than these shares of the shorter side.
+# Maximum stroke width of a pen and of a marker, as a share of the shorter side.
 _PEN, _WIDEST = 0.09, 0.2
-# A symbol is at least so high or wide, as a share of the shorter side.
+# Minimum height or width of a symbol, as a share of the shorter side.
 _SMALLEST = 0.06
-# Ink differs from the paper by so much of its brightness at least.
+# Minimum difference between ink and paper, as a share of the paper's brightness.
 _FAINTEST = 0.06
-# A symbol smaller than this in the reduced copy is looked at again from nearer.
+# A symbol smaller than this in the reduced copy is searched again in a closer crop.
 _NEAR = 70
-# Width of a pen's stroke as a share of the symbol: thinner and thicker ones are adapted.
+# Strokes thinner or thicker than these shares of the symbol are adapted.
 _THIN, _THICK = 0.1, 0.2
-# What has wider ones may be the space between strokes.
+# A symbol with wider strokes may be the space between strokes.
 _BLOB = 0.25
-# Lines are looked for at these angles, degrees from level and from upright.
+# Angles at which lines are searched, in degrees from horizontal and vertical.
 _ANGLES = np.arange(-20, 20.1, 0.75)
 
 
@@ -44,9 +44,9 @@ class Components:
     Attributes:
         labels: int [h, w], index of the component; -1 outside the mask.
         mass: sum of the ink.
-        area: pixels.
-        boxes: int [components, 4]: first row, first column, and the ones after the last.
-        contact: pixels on the picture's border.
+        area: number of pixels.
+        boxes: int [components, 4]: first row and column, and the row and column after the last.
+        contact: number of pixels on the border of the picture.
     """
 
     labels: NDArray[np.intp]
@@ -57,8 +57,8 @@ class Components:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """A symbol: its ink in 0…1, where it lies in a reduced copy, whose size is so much reduced."""
+class _Symbol:
+    """A symbol: its ink in 0…1, its box in the reduced copy, and the copy's shape and reduction."""
 
     ink: Floats
     box: Box
@@ -67,35 +67,40 @@ class _Found:
 
 
 def isolate_strokes(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The symbol in a photograph, cut out and drawn light on black.
+    """Cut out the symbol in a photograph and draw it light on black.
 
     Args:
         grey: [h, w].
 
     Returns:
-        uint8 [h', w'], the strokes 255 and all else 0 but for soft edges, with a black margin;
-        [1, 1] and black where no symbol is found.
+        uint8 [h', w'], strokes 255 with soft edges, background 0, with a black margin; [1, 1] and
+        black if no symbol is found.
     """
-    found = _symbol(grey)
-    if found is None or _touches(found):
-        padded = _padded(grey)
-        again = None if padded is None else _symbol(padded)
+    found = _find_symbol(grey)
+    if found is None or _touches_border(found):
+        padded = _pad(grey)
+        again = None if padded is None else _find_symbol(padded)
         if padded is not None and again is not None:
             found, grey = again, padded
     if found is None:
         return np.zeros((1, 1), np.uint8)
     ink = found.ink
     if found.factor > 1.3 and max(ink.shape) < _NEAR:
-        nearer = _symbol(_around(grey, found.box, found.factor))
+        # Crop the original around the box, with half of its size on each side.
+        top, left, bottom, right = (round(side * found.factor) for side in found.box)
+        margin = max(bottom - top, right - left) // 2
+        rows = slice(max(0, top - margin), bottom + margin)
+        columns = slice(max(0, left - margin), right + margin)
+        nearer = _find_symbol(grey[rows, columns])
         ink = ink if nearer is None else nearer.ink
-    # A straight 1 fills all of its box: most of the picture has to be ground, or the steps that
-    # follow take the ground for a frame.
+    # A straight 1 fills its box. Most of the result must be background, which later steps would
+    # otherwise mistake for a frame.
     margin = 2 + max(ink.shape) // 4
-    return np.asarray(np.pad(_with_usual_pen(ink) * 255, margin), np.uint8)
+    return np.asarray(np.pad(_normalize_width(ink) * 255, margin), np.uint8)
 
 
-def _padded(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """With a margin, for a symbol that was cut out closely; None where the border is uneven."""
+def _pad(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Add a margin around a tightly cropped symbol; None if the border is uneven."""
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     tone = int(np.median(border))
     if np.mean(np.abs(border.astype(np.int16) - tone) < 20) < 0.4:
@@ -103,7 +108,7 @@ def _padded(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     return np.pad(grey, max(grey.shape) // 5, constant_values=tone)
 
 
-def _symbol(grey: NDArray[np.uint8]) -> _Found | None:
+def _find_symbol(grey: NDArray[np.uint8]) -> _Symbol | None:
     factor = max(1.0, max(grey.shape) / _WORK)
     image = Image.fromarray(grey)
     if factor > 1:
@@ -111,18 +116,18 @@ def _symbol(grey: NDArray[np.uint8]) -> _Found | None:
         image = image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
     light = _mean(np.asarray(image, np.float32), 3)
     dark = _is_dark_on_light(light)
-    found = _strokes(light, factor, dark=dark)
+    found = _find_strokes(light, factor, dark=dark)
     if found is None or _stroke_width(found.ink) > _BLOB * max(found.ink.shape):
-        # The paper inside a 0 that a marker drew looks like a symbol, too.
-        other = _strokes(light, factor, dark=not dark)
-        if other and (found is None or _holds(other.box, found.box)):
+        # The paper inside a 0 drawn with a marker looks like a symbol, too.
+        other = _find_strokes(light, factor, dark=not dark)
+        if other and (found is None or _contains(other.box, found.box)):
             found = other
     return found
 
 
-def _strokes(light: Floats, factor: float, *, dark: bool) -> _Found | None:
-    """The symbol, if strokes are darker, or lighter, than the paper."""
-    # Narrow strokes stand out whatever shadows do; those of a marker only in a wide window.
+def _find_strokes(light: Floats, factor: float, *, dark: bool) -> _Symbol | None:
+    """Find the symbol whose strokes are darker, or lighter, than the paper."""
+    # Narrow strokes stand out despite shadows; those of a marker only in a wide window.
     narrow, wide = (_ink(light, share, dark=dark) for share in (_PEN, _WIDEST))
     floor = _floor(narrow)
     for transposed in (False, True):
@@ -131,34 +136,34 @@ def _strokes(light: Floats, factor: float, *, dark: bool) -> _Found | None:
         if lines is not None:
             on = lines.T if transposed else lines
             axis = 1 if transposed else 0
-            narrow, wide = (_without_lines(each, on, thickest, axis) for each in (narrow, wide))
+            narrow, wide = (_remove_lines(each, on, thickest, axis) for each in (narrow, wide))
     found = _components(narrow > floor, narrow)
-    chosen = _chosen(found)
+    chosen = _choose(found)
     sample = wide[np.isin(found.labels, chosen)] if chosen.size else wide
     contrast = float(np.quantile(sample, 0.8 if chosen.size else 0.995))
     level = max(floor, 0.2 * contrast)
     ink = np.maximum(narrow, wide)
     strong = wide > 0.65 * contrast
     if strong.any() and narrow[strong].mean() < 0.6 * wide[strong].mean():
-        # Of wide strokes only this shows the faint parts; of others it shows shadows, too.
+        # Shows the faint parts of wide strokes; for other strokes it would show shadows, too.
         strong = wide > max(level, 0.4 * contrast)
     found = _components((narrow > level) | (strong & (wide > floor)), ink)
-    chosen = _chosen(found)
+    chosen = _choose(found)
     if not chosen.size:
         return None
     cut, box = _cut(ink, found, chosen, level)
-    return _Found(cut, box, light.shape, factor)
+    return _Symbol(cut, box, light.shape, factor)
 
 
 def _is_dark_on_light(light: Floats) -> bool:
-    """Whether strokes are darker than what they are drawn on: the lesser part, near the middle."""
+    """Whether strokes, the smaller part near the middle, are darker than the paper."""
     rest = light - _mean(light, round(min(light.shape) * 0.3) | 1)
     down, across = (np.sin(np.linspace(0, np.pi, side)) ** 2 for side in light.shape)
     return float((rest**3 * down[:, np.newaxis] * across).sum()) <= 0
 
 
 def _ink(light: Floats, share: float, *, dark: bool) -> Floats:
-    """How much darker, or lighter, than the paper around: 0…1, for strokes up to a width."""
+    """The contrast to the paper around, 0…1, of strokes up to a width."""
     window = max(5, round(min(light.shape) * share)) | 1
     if dark:
         paper = _closed(light, window, np.maximum, np.minimum)
@@ -167,13 +172,13 @@ def _ink(light: Floats, share: float, *, dark: bool) -> Floats:
 
 
 def _floor(ink: Floats) -> float:
-    """The level that grain and noise stay below."""
+    """The maximum ink of grain and noise."""
     less, usual, more, much = np.quantile(ink, (0.3, 0.5, 0.6, 0.8))
     return max(_FAINTEST, float(usual + min(3.5 * (much - usual), 6 * (more - less))))
 
 
 def _level_lines(mask: Mask) -> tuple[Mask | None, int]:
-    """Where lines run from side to side, up to 20 degrees off level, and how thick they may be."""
+    """Mark lines from side to side, up to 20 degrees off horizontal, and their maximum width."""
     height, width = mask.shape
     thickest = max(4, round(0.025 * height))
     half = np.pad(mask, ((0, height % 2), (0, width % 2)))
@@ -193,7 +198,7 @@ def _level_lines(mask: Mask) -> tuple[Mask | None, int]:
 
 
 def _best_angle(mask: Mask, angles: NDArray[np.float64], thickest: int) -> float | None:
-    """The angle, in degrees, at which most rows are lines; None where none are."""
+    """The angle in degrees at which most rows are lines; None if there are no lines."""
     best, found = 0.0, None
     for angle, share in zip(angles, _shares(mask, angles), strict=True):
         rows = _bands(share, thickest) if share.max() > 0.5 else ()
@@ -204,34 +209,34 @@ def _best_angle(mask: Mask, angles: NDArray[np.float64], thickest: int) -> float
 
 
 def _shares(mask: Mask, angles: NDArray[np.float64]) -> Floats:
-    """How much of each row is ink when the picture is sheared by an angle: [angles, rows]."""
+    """The share of ink in each row after shearing the picture by an angle: [angles, rows]."""
     height, width = mask.shape
     shifts = _shifts(width, angles)
     pad = int(np.abs(shifts).max())
     padded = np.pad(mask, ((pad, pad), (0, 0)))
     rows = np.arange(pad, pad + height)[:, np.newaxis] + shifts[:, np.newaxis]
     places = rows * width + np.arange(width)
-    # Where the shifted row leaves the picture it says nothing.
+    # Ignore the parts of a shifted row outside the picture.
     inside = (rows >= pad) & (rows < pad + height)
     counts = np.maximum(inside.sum(axis=2), width // 2)
     return np.asarray(padded.ravel()[places].sum(axis=2) / counts, np.float32)
 
 
 def _shifts(width: int, angles: NDArray[np.float64]) -> NDArray[np.intp]:
-    """How far each column moves: [angles, columns]."""
+    """The shift of each column: [angles, columns]."""
     slopes = np.tan(np.radians(angles))[:, np.newaxis]
     return np.asarray(np.rint(slopes * (np.arange(width) - width / 2)), np.intp)
 
 
 def _bands(share: Floats, thickest: int) -> NDArray[np.intp]:
-    """Rows of lines: nearly all ink, or half of it where several are parallel."""
+    """Rows of lines: nearly all ink, or half if there are several parallel lines."""
     half = _narrow(share > 0.5, thickest)
     starts = np.count_nonzero(half[1:] & ~half[:-1])
     return np.flatnonzero(half if starts >= 3 else _narrow(share > 0.85, thickest))
 
 
 def _narrow(marked: Mask, thickest: int) -> Mask:
-    """Runs up to so long."""
+    """Keep runs up to a length."""
     edges = np.flatnonzero(np.diff(np.pad(marked, 1).astype(np.int8)))
     kept = np.zeros_like(marked)
     for start, end in zip(edges[::2], edges[1::2], strict=True):
@@ -239,15 +244,15 @@ def _narrow(marked: Mask, thickest: int) -> Mask:
     return kept
 
 
-def _without_lines(ink: Floats, lines: Mask, thickest: int, axis: int) -> Floats:
-    """Without lines, but with the strokes that cross them."""
+def _remove_lines(ink: Floats, lines: Mask, thickest: int, axis: int) -> Floats:
+    """Remove lines, but keep the strokes that cross them."""
     size = (thickest + 3) | 1
     crossing = _running(_running(ink, size, np.minimum, axis), size, np.maximum, axis)
     return np.where(lines, np.minimum(crossing, ink), ink)
 
 
 def _components(mask: Mask, ink: Floats) -> Components:
-    """Find the 8-connected components, by uniting the runs of neighbouring rows."""
+    """Find the 8-connected components by uniting runs in adjacent rows."""
     height, width = mask.shape
     edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
     rows, starts = np.nonzero(edges == 1)
@@ -291,8 +296,8 @@ def _components(mask: Mask, ink: Floats) -> Components:
     )
 
 
-def _chosen(found: Components) -> NDArray[np.intp]:
-    """The components that make the symbol; none where nothing is like one."""
+def _choose(found: Components) -> NDArray[np.intp]:
+    """Choose the components of the symbol; none if nothing resembles one."""
     shape = np.array(found.labels.shape)
     top, left, bottom, right = found.boxes.T
     size = np.maximum(bottom - top, right - left)
@@ -305,8 +310,8 @@ def _chosen(found: Components) -> NDArray[np.intp]:
     away = np.abs(middle / shape - 0.5).max(axis=1)
     value = found.mass * (1.2 - away) * np.where(found.contact > 0, 0.2, 1)
     main = int(np.where(able, value, -1).argmax())
-    members = _grouped(found, size, able, main)
-    # Several symbols are all shown, so that the model sees that it is not one.
+    members = _group(found, size, able, main)
+    # Keep all of several symbols, so that the model sees that there is more than one.
     contrast = found.mass / found.area
     alike = able & (found.contact == 0) & (size > 0.6 * size[main])
     alike &= (contrast > 0.7 * contrast[main]) & ~members
@@ -314,7 +319,7 @@ def _chosen(found: Components) -> NDArray[np.intp]:
 
 
 def _around_others(boxes: NDArray[np.intp], able: Mask, size: NDArray[np.intp]) -> Mask:
-    """Frames: what has another component, of some size, well inside."""
+    """Mark frames: components with another component of some size well inside."""
     frames = np.zeros(len(boxes), bool)
     places = np.flatnonzero(able)
     for outer in places:
@@ -325,8 +330,8 @@ def _around_others(boxes: NDArray[np.intp], able: Mask, size: NDArray[np.intp]) 
     return frames
 
 
-def _grouped(found: Components, size: NDArray[np.intp], able: Mask, main: int) -> Mask:
-    """The main component and the pieces of a broken stroke near it."""
+def _group(found: Components, size: NDArray[np.intp], able: Mask, main: int) -> Mask:
+    """Mark the main component and the pieces of a broken stroke near it."""
     near = 0.12 * size[main]
     contrast = found.mass / found.area
     alike = (size >= 0.12 * size[main]) & (contrast > 0.7 * contrast[main])
@@ -345,30 +350,20 @@ def _grouped(found: Components, size: NDArray[np.intp], able: Mask, main: int) -
 def _cut(
     ink: Floats, found: Components, chosen: NDArray[np.intp], level: float
 ) -> tuple[Floats, Box]:
-    """The ink of the chosen components in 0…1, and their box."""
+    """Cut out the ink of the chosen components, in 0…1, with their box."""
     top, left = found.boxes[chosen, :2].min(axis=0)
     bottom, right = found.boxes[chosen, 2:].max(axis=0)
     part = (slice(top, bottom), slice(left, right))
     cut = np.where(np.isin(found.labels[part], chosen), ink[part], 0)
-    # Where light is mirrored, ink has less contrast than elsewhere.
+    # Reflections reduce the contrast of ink.
     near = max(5, round(0.14 * max(cut.shape))) | 1
     full = _running(_running(cut, near, np.maximum, 0), near, np.maximum, 1)
     soft = np.clip((cut / np.maximum(full, level) - 0.2) / 0.5, 0, 1)
     return soft.astype(np.float32), (top, left, bottom, right)
 
 
-def _around(grey: NDArray[np.uint8], box: Box, factor: float) -> NDArray[np.uint8]:
-    """The original around a box of the reduced copy, with half of its size on each side."""
-    top, left, bottom, right = (round(side * factor) for side in box)
-    margin = max(bottom - top, right - left) // 2
-    return grey[
-        max(0, top - margin) : bottom + margin,
-        max(0, left - margin) : right + margin,
-    ]
-
-
-def _with_usual_pen(ink: Floats) -> Floats:
-    """Strokes as wide as a pen's on a digit of this size."""
+def _normalize_width(ink: Floats) -> Floats:
+    """Make strokes as wide as a pen's on a digit of this size."""
     size, width = max(ink.shape), _stroke_width(ink)
     if width < _THIN * size:
         by = round((_THIN * size - width) / 2)
@@ -381,29 +376,27 @@ def _with_usual_pen(ink: Floats) -> Floats:
 
 
 def _stroke_width(ink: Floats) -> float:
-    """In pixels, on average: a stroke's outline has its length twice."""
+    """The average width in pixels: the outline of a stroke is twice its length."""
     mask = np.pad(ink > 0.5, 1)
     inner = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
     area = int(mask.sum())
     return 2 * area / max(area - int(inner.sum()), 1)
 
 
-def _touches(found: _Found) -> bool:
-    """Whether the symbol reaches the border."""
+def _touches_border(found: _Symbol) -> bool:
     top, left, bottom, right = found.box
     return not (top and left and bottom < found.shape[0] and right < found.shape[1])
 
 
-def _holds(outer: Box, inner: Box) -> bool:
-    """Whether a box lies within another."""
+def _contains(outer: Box, inner: Box) -> bool:
     return (
         outer[0] < inner[0] and outer[1] < inner[1] and outer[2] > inner[2] and outer[3] > inner[3]
     )
 
 
 def _closed(image: Floats, window: int, first: Any, then: Any) -> Floats:
-    """Without what is narrower than the window; edges of what is wider stay where they are."""
-    # Beyond the border all goes on as it is there: a frame, or a shadow at the edge, is wide.
+    """Remove structures narrower than the window; the edges of wider ones do not move."""
+    # Repeat the border, so that a frame or a shadow at the edge is wide.
     padded = np.pad(image, window, "edge")
     for ufunc in (first, then):
         for axis in (0, 1):
@@ -414,7 +407,7 @@ def _closed(image: Floats, window: int, first: Any, then: Any) -> Floats:
 def _running(
     image: Floats, window: int, ufunc: Callable[[Floats, Floats], Floats], axis: int
 ) -> Floats:
-    """Least or greatest value within an odd window around each, along an axis."""
+    """The minimum or maximum of an odd window around each value along an axis."""
     if window == 1:
         return image
     pads = [(0, 0), (0, 0)]

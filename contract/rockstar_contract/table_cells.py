@@ -1,25 +1,25 @@
 """Cells of tables: texts that mean "missing", and numbers and dates as people write them.
 
-Training and serving read cells with the same functions. A comma or point before three digits
-("1,234") is ambiguous: `decimal_sign` looks for the answer in other cells, the contract keeps it.
+Training and serving parse cells with the same functions. A comma or point before three digits
+("1,234") is ambiguous: `decimal_sign` decides by other cells, and the contract records the result.
 """
 
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-# In lower case. What pandas reads as missing or writes for a missing date, "?", which many public
-# data sets use, errors of Excel in English, German and French, and zeros that stand for no date.
+# In lower case: what pandas reads as missing or writes for a missing date, "?" of many public data
+# sets, errors of Excel in several languages, and zeros in place of a date.
 MISSING = frozenset(
     {"", "?", "na", "n/a", "nan", "null", "nil", "<na>", "#n/a", "#na", "#null!", "#value!"}
     | {"#div/0!", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "-nan", "nat"}
     | {"#ref!", "#name?", "#num!", "#nv", "#bezug!", "#wert!", "#zahl!", "#valeur!", "#nom?"}
     | {"#nombre!", "0000-00-00", "0000-00-00 00:00:00", "00.00.0000", "00/00/0000"}
 )
-# In a column of categories these are categories: a house may have "none" for a garden.
+# Not missing in a column of categories: the garden of a house may be "none".
 MISSING_NUMBERS = MISSING | {"none", "-", "--", ".", "n.a.", "missing", "unknown"}
 
-# How dates are written, besides ISO 8601; where a text fits several, the first that fits all rows.
+# Date formats besides ISO 8601; of several that fit, the first that fits all rows is used.
 DATE_FORMATS = (
     *("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"),
     *("%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y"),
@@ -28,7 +28,7 @@ DATE_FORMATS = (
 TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 ISO = "iso"
 
-# Numbers that show a decimal sign: more than so many are not asked for it.
+# Maximum number of cells that decide about the decimal sign.
 _VOTES = 1000
 _EPOCH = datetime(1970, 1, 1)
 _DAY = timedelta(days=1)
@@ -52,26 +52,25 @@ _GROUPS = {
 
 
 def parse_number(text: str, decimal: str = ".") -> float | None:
-    """A number as people write it: 1,234.5 or 1.234,5 or 1 234,5, -$5, (5), 12 %, 1e-3.
+    """Parse a number as people write it: 1,234.5 or 1.234,5 or 1 234,5, -$5, (5), 12 %, 1e-3.
 
     Args:
-        text: without spaces around it.
-        decimal: the decimal sign, "." or ",", where the text fits both. A percent sign is dropped:
-            12 % is 12.
+        text: without spaces around it. A percent sign is ignored: 12 % is 12.
+        decimal: the decimal sign in ambiguous texts, "." or ",".
 
     Returns:
-        The number, which may be infinite; None where the text is no number. NaN is none.
+        The number, which may be infinite; None if the text is not a number, such as NaN.
     """
     if decimal == "." and _PLAIN.fullmatch(text):
         return float(text)
     if _INFINITE.fullmatch(text):
         return float(text)
-    text = _tidy(text)
+    text = _normalize(text)
     negative = text.startswith("(") and text.endswith(")")
     found = _ADORNED.fullmatch(text[1:-1].strip() if negative else text)
     if found is None or (found["sign"] and found["sign2"]):
         return None
-    digits = _without_groups(found["digits"], decimal if not found["exponent"] else "")
+    digits = _ungroup(found["digits"], decimal if not found["exponent"] else "")
     if digits is None:
         return None
     number = float(digits + (found["exponent"] or ""))
@@ -79,7 +78,7 @@ def parse_number(text: str, decimal: str = ".") -> float | None:
 
 
 def decimal_sign(texts: Iterable[str]) -> str | None:
-    """The decimal sign of numbers, "." or ","; None where no text tells, or as many tell each."""
+    """The decimal sign of most numbers, "." or ","; None if undecided."""
     votes = {".": 0, ",": 0}
     for text in texts:
         if ("," in text or "." in text) and (sign := _decimal_of(text)):
@@ -92,18 +91,18 @@ def decimal_sign(texts: Iterable[str]) -> str | None:
 
 
 def parse_date(text: str, form: str) -> float | None:
-    """A date as days since 1970-01-01, the time of day as a fraction; UTC where it has a zone.
+    """Parse a date to days since 1970-01-01 with the time as a fraction, in UTC if it has a zone.
 
     Args:
         text: without spaces around it.
         form: ISO, or a format of `strptime`.
 
     Returns:
-        None where the text is no such date.
+        None if the text is not such a date.
     """
     try:
         if form == ISO:
-            # A year alone, or digits alone, are numbers.
+            # A year or digits alone are a number.
             if "-" not in text:
                 return None
             moment = datetime.fromisoformat(text)
@@ -117,48 +116,50 @@ def parse_date(text: str, form: str) -> float | None:
 
 
 def date_text(days: float, form: str = ISO) -> str:
-    """Days since 1970-01-01, to the minute, as `parse_date` reads them.
-
-    ISO 8601 goes without the time where that is midnight.
-    """
+    """Format days since 1970-01-01 to the minute; ISO 8601 omits the time at midnight."""
     moment = _EPOCH + timedelta(minutes=round(days * 1440))
     if form != ISO:
         return moment.strftime(form)
     return moment.isoformat(timespec="minutes").removesuffix("T00:00")
 
 
-def _tidy(text: str) -> str:
-    """A number with single plain spaces and the plain minus sign."""
+def _normalize(text: str) -> str:
+    """Replace spaces by single plain ones, and the minus sign by a hyphen."""
     return " ".join(text.replace("\u2212", "-").split())
 
 
+def _separators(digits: str) -> tuple[str, str]:
+    """The last separator in digits, "." or "," or none, and the other one."""
+    last = max(".,", key=digits.rfind)
+    return (last if last in digits else ""), ("," if last == "." else ".")
+
+
+def _is_grouped(digits: str, separator: str) -> bool:
+    """Whether a separator groups digits by thousands."""
+    return bool(_GROUPS[separator].fullmatch(digits)) and not digits.startswith("0")
+
+
 def _decimal_of(text: str) -> str | None:
-    """The decimal sign that one text shows beyond doubt."""
-    found = _ADORNED.fullmatch(_tidy(text))
+    """The decimal sign of one text if it is unambiguous."""
+    found = _ADORNED.fullmatch(_normalize(text))
     if found is None:
         return None
     digits = found["digits"]
-    points, commas = digits.count("."), digits.count(",")
-    if points and commas:
-        return "." if digits.rindex(".") > digits.rindex(",") else ","
-    sign, other = (".", ",") if points else (",", ".")
-    if not _GROUPS[sign].fullmatch(digits) or digits.startswith("0"):
-        return sign if points + commas == 1 else None
-    return other if points + commas > 1 else None
+    sign, other = _separators(digits)
+    if not sign or other in digits:
+        return sign or None
+    if _is_grouped(digits, sign):
+        return other if digits.count(sign) > 1 else None
+    return sign if digits.count(sign) == 1 else None
 
 
-def _without_groups(digits: str, decimal: str) -> str | None:
-    """Digits with separators as `float` takes them; None where the separators make no sense."""
+def _ungroup(digits: str, decimal: str) -> str | None:
+    """Digits as `float` takes them; None if their separators make no sense."""
     whole, fraction = digits, ""
-    points, commas = digits.count("."), digits.count(",")
-    sign = ""
-    if points and commas:
-        sign = "." if digits.rindex(".") > digits.rindex(",") else ","
-    elif points + commas == 1:
-        sign = "." if points else ","
-        grouped = _GROUPS[sign].fullmatch(digits) and not digits.startswith("0")
-        if grouped and decimal and sign != decimal:
-            sign = ""
+    sign, other = _separators(digits)
+    if sign and other not in digits:
+        groups = decimal not in ("", sign) and _is_grouped(digits, sign)
+        sign = "" if groups or digits.count(sign) > 1 else sign
     if sign:
         if digits.count(sign) > 1:
             return None

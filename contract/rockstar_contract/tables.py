@@ -1,9 +1,9 @@
 """Rows of tables to the tensor that a model was trained on.
 
-Training and serving run this one module, driven by the columns that a contract lists. Each column
-becomes one or more values of the tensor, and may bring an indicator, 1 where the value was missing.
-A missing value is imputed with what training chose, and a category that training did not see counts
-as "other". `strict` rejects both instead, and all columns that the model does not take.
+Training and serving share this module, driven by the columns of a contract. Each column becomes one
+or more values of the tensor, optionally with an indicator, which is 1 if the value was missing. A
+missing value is imputed as training chose, and a category that training did not see counts as
+"other". With `strict`, missing values, unseen categories and other columns are errors.
 """
 
 import math
@@ -25,37 +25,37 @@ from rockstar_contract.table_cells import (
     parse_number,
 )
 
-# Of values in the tensor, so that no cast overflows.
+# Largest value in the tensor, so that no cast overflows.
 _LARGEST = float(np.finfo(np.float32).max)
-# Of a number as a category, in characters.
+# Maximum length of a number as a category, in characters.
 _LONGEST_NUMBER = 40
-# How many names an error lists.
+# Maximum number of names in an error.
 _LISTED = 12
 _BOOLEANS = {
     True: ("true", "yes", "1", "t", "y", "on", "1.0", "wahr", "ja", "vrai", "oui"),
     False: ("false", "no", "0", "f", "n", "off", "0.0", "falsch", "nein", "faux", "non"),
 }
-# Values of one column, parsed: numbers with NaN for what is missing, or categories with None.
+# Parsed values of one column: numbers, NaN if missing, or categories, None if missing.
 Values = NDArray[np.float64] | Sequence[float] | Sequence[str | None]
 Row = Mapping[str, Any]
 DecimalSign = Literal[".", ","]
 
 
 class TextRow(dict[str, str]):
-    """A row of a CSV file: numbers are still text.
+    """A row of a CSV file, with numbers still as text.
 
     Attributes:
-        decimal: the decimal sign that the file shows, "." or ","; None where it shows none.
+        decimal: the decimal sign of the file, "." or ","; None if the file does not show it.
     """
 
     decimal: str | None = None
 
 
 class Adjustments(msgspec.Struct, omit_defaults=True):
-    """What was changed in a row to make it one that the model takes.
+    """Changes to a row that make it acceptable to the model.
 
     Attributes:
-        imputed: columns that had no value, with the value that was used.
+        imputed: columns without a value, with the value that was used.
         other: columns with a category that training did not see, with that category.
         ignored: columns that the model does not take.
     """
@@ -77,18 +77,30 @@ class ColumnBase(
     kw_only=True,
     tag_field="kind",
 ):
-    """What all columns share.
+    """Base of all columns.
 
     Attributes:
         name: of the column.
-        indicator: whether the last value of the tensor says that the value was missing.
+        indicator: whether the last value of the tensor indicates a missing value.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1)]
     indicator: bool = False
 
-    def _with_indicator(self, names: tuple[str, ...]) -> tuple[str, ...]:
+    @property
+    def width(self) -> int:
+        """The number of values in the tensor."""
+        return len(self.features)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """A name for each value in the tensor."""
+        names = self._features()
         return (*names, f"{self.name} is missing") if self.indicator else names
+
+    def _features(self) -> tuple[str, ...]:
+        """The features without the indicator."""
+        raise NotImplementedError
 
     def _block(
         self, parts: Sequence[NDArray[Any]], missing: NDArray[np.bool_]
@@ -103,9 +115,9 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
     """Numbers: (value - mean) / scale.
 
     Attributes:
-        fill: in place of a missing value; None makes it an error, as in contracts of models that
-            were not trained here, or by an earlier release.
-        decimal: the decimal sign in texts that fit both.
+        fill: replaces missing values; if None, they are errors, as in contracts of imported models
+            and of earlier releases.
+        decimal: the decimal sign in ambiguous texts.
         missing: texts that mean "missing", besides the usual ones.
     """
 
@@ -115,44 +127,38 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
     decimal: DecimalSign = "."
     missing: tuple[str, ...] = ()
 
-    @property
-    def width(self) -> int:
-        """How many values of the tensor it takes."""
-        return 1 + self.indicator
+    def _features(self) -> tuple[str, ...]:
+        return (self.name,)
 
     @property
-    def features(self) -> tuple[str, ...]:
-        """A name for each value of the tensor."""
-        return self._with_indicator((self.name,))
+    def expected(self) -> str:
+        """The description of a value in errors."""
+        return "a number"
 
     def encode(self, values: Values) -> NDArray[np.float32]:
-        """Numbers, NaN for missing ones, [n] to float32 [n, width]."""
+        """Encode numbers, NaN if missing, [n] to float32 [n, width]."""
         numbers = np.asarray(values, dtype=np.float64)
         missing = np.isnan(numbers)
         fill = math.nan if self.fill is None else self.fill
-        # Standardised in 64 bits: large numbers that differ by little stay apart.
+        # Standardised in 64 bits, so that large numbers with small differences stay distinct.
         standard = (np.where(missing, fill, numbers) - self.mean) / self.scale
         return self._block([standard[:, np.newaxis]], missing)
 
-    def parse(self, value: Any, decimal: str | None, field: str) -> float:
-        """The number that a cell holds; NaN where it holds none.
+    def parse(self, value: Any, field: str, decimal: str | None) -> float:
+        """Parse the number in a cell; NaN if it is missing.
 
         Raises:
-            InvalidInputError: the cell holds something else.
+            InvalidInputError: not a finite number.
         """
         if isinstance(value, str):
             text = value.strip()
             if text.lower() in MISSING_NUMBERS or text in self.missing:
                 return math.nan
-            parsed = parse_number(text, decimal or self.decimal)
-            if parsed is None:
+            value = parse_number(text, decimal or self.decimal)
+            if value is None:
                 raise InvalidInputError(field, expected="a number", got=_what(text))
-            value = parsed
         if value is None or _is_nan(value):
             return math.nan
-        return self._finite(value, field)
-
-    def _finite(self, value: Any, field: str) -> float:
         if not isinstance(value, Real):
             raise InvalidInputError(field, expected="a number", got=_what(value))
         try:
@@ -166,16 +172,16 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
 
 
 class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
-    """One of some texts: a value of the tensor for each category, 1 for the one that is meant.
+    """Categories: one-hot encoded texts.
 
     Attributes:
-        categories: those that have a value of their own.
-        fill: the category in place of a missing value; None makes it an error, as for numbers.
+        categories: those with a value of their own in the tensor.
+        fill: the category that replaces missing values; if None, they are errors, as for numbers.
         other: whether all other categories share one more value, because training grouped rare
             ones.
-        shares: of the rows, how many training saw of each category; an unknown one is encoded as
-            this mixture. Linear models spread their intercept over the categories, so all zeros
-            would lose it. Empty in earlier contracts, and with `other`: unknown ones are all zeros.
+        shares: of each category in the training rows. An unknown category is encoded as this
+            mixture: linear models spread their intercept over the categories, and zeros would lose
+            it. Empty in earlier contracts and with `other`: unknown categories become zeros.
     """
 
     categories: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
@@ -193,22 +199,20 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
                 f"shares of {self.name!r} must be one for each category, without other"
             )
 
-    @property
-    def width(self) -> int:
-        """How many values of the tensor it takes."""
-        return len(self.categories) + self.other + self.indicator
+    def _features(self) -> tuple[str, ...]:
+        names = (*self.categories, "other") if self.other else self.categories
+        return tuple(f"{self.name} = {name}" for name in names)
 
     @property
-    def features(self) -> tuple[str, ...]:
-        """A name for each value of the tensor."""
-        names = (*self.categories, "other") if self.other else self.categories
-        return self._with_indicator(tuple(f"{self.name} = {name}" for name in names))
+    def expected(self) -> str:
+        """The description of a value in errors."""
+        return f"one of {listed(self.categories)}"
 
     def encode(self, values: Values) -> NDArray[np.float32]:
-        """Categories, None for missing ones, [n] to float32 [n, width]."""
+        """Encode categories, None if missing, [n] to float32 [n, width]."""
         places: dict[Any, int] = {name: place for place, name in enumerate(self.categories)}
         width = len(self.categories) + self.other
-        # One column more than are kept: where unknown categories go.
+        # The block has one column more than are kept, for unknown categories.
         other = len(self.categories)
         places[None] = width if self.fill is None else places[self.fill]
         block = np.zeros((len(values), width + 1), dtype=np.float32)
@@ -219,7 +223,7 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
         return self._block([block[:, :width]], missing)
 
     def parse(self, value: Any, field: str) -> str | None:
-        """The category that a cell means, which may be one that is not known; None if missing.
+        """Parse the category in a cell, which may be unknown; None if it is missing.
 
         Raises:
             InvalidInputError: a list or an object.
@@ -228,27 +232,25 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
             return None
         texts = _as_texts(value)
         if not texts:
-            expected = f"one of {listed(self.categories)}"
-            raise InvalidInputError(field, expected=expected, got=_what(value))
+            raise InvalidInputError(field, expected=self.expected, got=_what(value))
         known = [text for text in texts if text in self.categories]
+        if isinstance(value, bool):
+            # TRUE and True mean the same as true.
+            known += [name for name in self.categories if name.lower() in texts]
         if known:
             return known[0]
-        if isinstance(value, bool):
-            # TRUE and True are as good as true.
-            known = [name for name in self.categories if name.lower() in texts]
-            return known[0] if known else texts[0]
         return None if texts[0].lower() in MISSING else texts[0]
 
 
 class DateColumn(ColumnBase, frozen=True, tag="date"):
-    """Dates: days, standardised, and the place in the year, month and week as a point on a circle.
+    """Dates: standardised days, and the place in the year, month and week as a point on a circle.
 
     Attributes:
-        format: how texts write dates, for `strptime`; "iso" is ISO 8601, which is always accepted.
+        format: of texts, for `strptime`; "iso" is ISO 8601, which is always accepted.
         mean: of the days since 1970-01-01.
         scale: likewise.
-        fill: days in place of a missing value.
-        time: whether the time of day counts too.
+        fill: days that replace a missing value.
+        time: whether the time of day is encoded, too.
     """
 
     format: str
@@ -257,20 +259,18 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
     fill: float
     time: bool = False
 
-    @property
-    def width(self) -> int:
-        """How many values of the tensor it takes."""
-        return len(self.features)
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """A name for each value of the tensor."""
+    def _features(self) -> tuple[str, ...]:
         circles = ("year", "month", "week", "day") if self.time else ("year", "month", "week")
         parts = [f"{self.name}: {circle}, {axis}" for circle in circles for axis in ("sin", "cos")]
-        return self._with_indicator((self.name, *parts))
+        return (self.name, *parts)
+
+    @property
+    def expected(self) -> str:
+        """The description of a value in errors."""
+        return "a date"
 
     def encode(self, values: Values) -> NDArray[np.float32]:
-        """Days since 1970-01-01, NaN for missing ones, [n] to float32 [n, width]."""
+        """Encode days since 1970-01-01, NaN if missing, [n] to float32 [n, width]."""
         days = np.asarray(values, dtype=np.float64)
         missing = np.isnan(days)
         days = np.where(missing, self.fill, days)
@@ -287,10 +287,10 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
         return self._block([standard[:, np.newaxis], *points], missing)
 
     def parse(self, value: Any, field: str) -> float:
-        """The date that a cell holds, as days since 1970-01-01; NaN where it holds none.
+        """Parse the date in a cell to days since 1970-01-01; NaN if it is missing.
 
         Raises:
-            InvalidInputError: the cell holds something else.
+            InvalidInputError: not a date.
         """
         if value is None or _is_nan(value):
             return math.nan
@@ -320,21 +320,20 @@ def encode_row(
     strict: bool = False,
     adjusted: Adjustments | None = None,
 ) -> NDArray[np.float32]:
-    """The tensor for one row.
+    """Encode one row.
 
     Args:
-        row: values by column: numbers, texts, booleans, and None for what is missing.
+        row: values by column: numbers, texts, booleans, and None if missing.
         columns: in the order of the tensor.
-        field: what errors call the row; a column is called "field.column".
+        field: name of the row in errors; a column is called "field.column".
         strict: whether missing values, unknown categories and other columns are errors.
-        adjusted: gets what was imputed and ignored.
+        adjusted: records what was imputed and ignored.
 
     Returns:
         float32 [sum of the columns' widths].
 
     Raises:
-        InvalidInputError: a column has a value that it cannot have, or the row has none of the
-            columns.
+        InvalidInputError: a value is not valid for its column, or the row has none of the columns.
     """
     adjusted = Adjustments() if adjusted is None else adjusted
     names = {column.name for column in columns}
@@ -342,7 +341,7 @@ def encode_row(
     if unknown and (strict or len(unknown) == len(row)):
         raise InvalidInputError(
             f"{field}.{unknown[0]}",
-            expected=f"{'just ' if strict else ''}the columns {listed(list(names_of(columns)))}",
+            expected=f"{'just ' if strict else ''}the columns {listed(names_of(columns))}",
             got=f"an unknown column {unknown[0]!r}",
             hint="leave out what the model does not take, the target too"
             if strict
@@ -350,7 +349,7 @@ def encode_row(
         )
     if not row and not strict:
         raise InvalidInputError(
-            field, expected=f"the columns {listed(list(names_of(columns)))}", got="an empty row"
+            field, expected=f"the columns {listed(names_of(columns))}", got="an empty row"
         )
     adjusted.ignored.extend(unknown)
     blocks = [
@@ -361,10 +360,10 @@ def encode_row(
 
 
 def encode_columns(values: Mapping[str, Values], columns: Sequence[Column]) -> NDArray[np.float32]:
-    """The tensors for many rows that are known to be right.
+    """Encode many rows of parsed values.
 
     Args:
-        values: of each column by its name, parsed, all of one length n.
+        values: by column name, all of one length n.
         columns: in the order of the tensor.
 
     Returns:
@@ -375,82 +374,50 @@ def encode_columns(values: Mapping[str, Values], columns: Sequence[Column]) -> N
 
 
 def names_of(columns: Sequence[Column]) -> tuple[str, ...]:
-    """The names of columns, in their order."""
+    """The names of columns, in order."""
     return tuple(column.name for column in columns)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names for an error, not too many of them."""
+    """List names for an error, up to a maximum."""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(map(repr, names[:_LISTED])) + more
 
 
 def _value(row: Row, column: Column, field: str, strict: bool, adjusted: Adjustments) -> Any:
-    """The parsed value of a column; what had to be adjusted is noted."""
-    cell = row.get(column.name)
-    decimal = row.decimal if isinstance(row, TextRow) else None
-    if strict:
-        return _strict(cell, column, field, isinstance(row, TextRow), decimal)
-    if isinstance(column, CategoricalColumn):
-        category = column.parse(cell, field)
-        if category is None:
-            adjusted.imputed[column.name] = _fill(column, cell, field)
-        elif category not in column.categories:
-            adjusted.other[column.name] = category
-        return category
-    if isinstance(column, DateColumn):
-        days = column.parse(cell, field)
-        if math.isnan(days):
-            adjusted.imputed[column.name] = date_text(column.fill)
-        return days
-    number = column.parse(cell, decimal, field)
-    if math.isnan(number):
-        adjusted.imputed[column.name] = _fill(column, cell, field)
-    return number
-
-
-def _fill(column: NumericColumn | CategoricalColumn, cell: Any, field: str) -> float | str:
-    """What takes the place of a missing value."""
-    if column.fill is not None:
-        return column.fill
-    kinds = column.categories if isinstance(column, CategoricalColumn) else ()
-    raise InvalidInputError(
-        field,
-        expected=f"one of {listed(kinds)}" if kinds else "a number",
-        got=_what(cell),
-        hint="the model does not say what to put in place of a missing value",
-    )
-
-
-def _strict(cell: Any, column: Column, field: str, is_text: bool, decimal: str | None) -> Any:
-    """The value that a cell must hold, of the column's own type.
-
-    Raises:
-        InvalidInputError: it is missing, unknown or of another type.
-    """
-    if is_text and isinstance(cell, str):
+    """Parse the value of a column and record its adjustments."""
+    cell, is_text = row.get(column.name), isinstance(row, TextRow)
+    if strict and is_text and isinstance(cell, str):
         cell = cell.strip()
+    value: float | str | None
     if isinstance(column, CategoricalColumn):
-        if isinstance(cell, str) and cell in column.categories:
-            return cell
-        raise InvalidInputError(
-            field, expected=f"one of {listed(column.categories)}", got=_what(cell)
-        )
-    if isinstance(column, DateColumn):
-        days = column.parse(cell, field)
-        if math.isnan(days):
-            raise InvalidInputError(field, expected="a date", got=_what(cell))
-        return days
-    number = math.nan
-    if not isinstance(cell, (bool, str)) or (is_text and isinstance(cell, str)):
-        number = column.parse(cell, decimal, field)
-    if math.isnan(number):
-        raise InvalidInputError(field, expected="a number", got=_what(cell))
-    return number
+        if strict:
+            value = cell if isinstance(cell, str) and cell in column.categories else None
+        else:
+            value = column.parse(cell, field)
+            if value is not None and value not in column.categories:
+                adjusted.other[column.name] = value
+        missing = value is None
+    else:
+        if isinstance(column, DateColumn):
+            value = column.parse(cell, field)
+        elif strict and (isinstance(cell, bool) or (isinstance(cell, str) and not is_text)):
+            value = math.nan
+        else:
+            value = column.parse(cell, field, row.decimal if isinstance(row, TextRow) else None)
+        missing = math.isnan(value)
+    if not missing:
+        return value
+    if strict or column.fill is None:
+        hint = "" if strict else "the model does not say what to put in place of a missing value"
+        raise InvalidInputError(field, expected=column.expected, got=_what(cell), hint=hint)
+    fill = date_text(column.fill) if isinstance(column, DateColumn) else column.fill
+    adjusted.imputed[column.name] = fill
+    return value
 
 
 def _as_texts(value: Any) -> tuple[str, ...]:
-    """How a value may be written as a category, the likeliest first; none for lists and objects."""
+    """Texts of a value as a category, the likeliest first; none for lists and objects."""
     if isinstance(value, str):
         return (value.strip(),)
     if isinstance(value, bool):
@@ -467,7 +434,7 @@ def _as_texts(value: Any) -> tuple[str, ...]:
 def _circle(size: int) -> NDArray[np.float64]:
     """Sine and cosine of `size` places on a circle, [size, 2].
 
-    A table, because NumPy's sine of one number may differ in the last bit from that of many.
+    A table, because NumPy's sine of one number may differ in the last bit from its sine of many.
     """
     angles = np.arange(size) * (2 * math.pi / size)
     return np.column_stack([np.sin(angles), np.cos(angles)])
@@ -478,6 +445,7 @@ def _is_nan(value: Any) -> bool:
 
 
 def _what(value: object) -> str:
+    """Describe a received value in an error."""
     if value is None or value == "":
         return "nothing"
     if isinstance(value, str):

@@ -1,19 +1,19 @@
-"""Configuration files as editors write them."""
+"""Text of configuration files in the encodings that editors write."""
 
 import codecs
 from pathlib import Path
 
 
 class EncodingError(ValueError):
-    """A file that is not UTF-8; the message says what to do."""
+    """A file that is not UTF-8; the message says how to fix it."""
 
 
 def read_text(path: Path) -> str:
-    """The text of a configuration file: UTF-8, with or without a byte order mark.
+    """Read a configuration file in UTF-8, with or without a byte order mark.
 
     Raises:
-        OSError: it cannot be read.
-        EncodingError: it is in another encoding.
+        OSError: the file cannot be read.
+        EncodingError: it has another encoding.
     """
     data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:

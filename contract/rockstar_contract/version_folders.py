@@ -1,53 +1,61 @@
-"""The folders of a model's versions: served, held, and the number of the last one removed.
+"""Version folders of a model: served and held versions, and the last number that was removed.
 
 models/cnn/2         served
-models/cnn/held-3    published but not served: the name is not a version to any server
+models/cnn/held-3    published but not served: its name is not a version to any server
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 # Prefix of the folder of a held version.
 HELD_PREFIX = "held-"
 _LAST_REMOVED = ".last-removed"
+# TensorFlow Serving reads versions as int64.
+_MAX_VERSION = 2**63 - 1
 
 
-def served_versions(model: Path) -> dict[int, Path]:
-    """The versions that servers find in a model's folder, ascending.
+def numbered(names: Iterable[str]) -> dict[int, str]:
+    """Map versions to the names that are whole numbers, in ascending order.
 
-    Raises:
-        OSError: it cannot be read.
+    Of "1" and "01", the shorter name is used.
     """
     found = {
-        int(path.name): path
-        for path in model.iterdir()
-        if path.name.isascii() and path.name.isdigit() and path.is_dir()
+        int(name): name
+        for name in sorted(names, key=lambda name: (-len(name), name))
+        if name.isascii() and name.isdigit() and int(name) <= _MAX_VERSION
     }
     return dict(sorted(found.items()))
 
 
+def served_versions(model: Path) -> dict[int, Path]:
+    """List the versions that servers find in a model's folder, in ascending order.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    names = numbered(path.name for path in model.iterdir() if path.is_dir())
+    return {version: model / name for version, name in names.items()}
+
+
 def held_versions(model: Path) -> dict[int, Path]:
-    """The held versions of a model: published but not served, such as `held-3`, ascending.
+    """List the held versions in a model's folder, such as `held-3`, in ascending order.
 
     No server loads them, including TensorFlow Serving, because their names are not numbers.
 
-    Args:
-        model: its folder.
-
     Raises:
-        OSError: it cannot be read.
+        OSError: the folder cannot be read.
     """
-    found = {}
-    for path in model.iterdir():
-        number = path.name.removeprefix(HELD_PREFIX)
-        if number != path.name and number.isascii() and number.isdigit() and path.is_dir():
-            found[int(number)] = path
-    return dict(sorted(found.items()))
+    held = [path.name for path in model.iterdir() if path.is_dir()]
+    names = numbered(
+        name.removeprefix(HELD_PREFIX) for name in held if name.startswith(HELD_PREFIX)
+    )
+    return {version: model / f"{HELD_PREFIX}{name}" for version, name in names.items()}
 
 
 def last_removed(model: Path) -> int:
     """The highest version that was ever removed from a model's folder; 0 if none was.
 
-    Its number must not be reused, because servers, clients and logs know another version by it.
+    Its number must not be reused, because servers, clients and logs know it as another version.
 
     Raises:
         OSError: the record cannot be read.
@@ -59,7 +67,7 @@ def last_removed(model: Path) -> int:
 
 
 def remember_removed(model: Path, version: int) -> None:
-    """Record that a version was removed, so that its number is not reused.
+    """Record a removed version, so that its number is not reused.
 
     Raises:
         OSError: the record cannot be written.

@@ -1,6 +1,6 @@
-"""JSON responses, as TensorFlow Serving's REST API writes them (`json_tensor.cc`).
+"""JSON responses of TensorFlow Serving's REST API (`json_tensor.cc`).
 
-Small responses have its line breaks too, for people who read them. Large ones have no white space.
+Small responses have the same line breaks, for people who read them. Large ones have no white space.
 """
 
 import base64
@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 
 from tfs_api.messages.prediction_pb2 import SignatureDefMap
 from tfs_api.signature import tensorflow_name
-from tfs_api.status import Code, StatusError
+from tfs_api.status import Code, invalid
 
-# Outputs whose names end so hold bytes, not text.
-BYTES_SUFFIX = "_bytes"
-# Responses of at most so many values are small.
+# Outputs whose names end with this hold bytes, not text.
+_BYTES_SUFFIX = "_bytes"
+# Maximum number of values of a small response.
 SMALL = 256
-# Powers of ten that doubles hold exactly.
+# Powers of ten that doubles represent exactly.
 _POWERS = 10.0 ** np.arange(23)
-# Fewer values are faster one by one.
+# Fewer values than this are formatted faster one by one.
 _FEW = 48
 _SHORT_FLOATS = (np.float32, np.float16, ml_dtypes.bfloat16)
 
 
 class VersionState(NamedTuple):
-    """A version, the name of its state, and the error that ended it, if any."""
+    """A version, the name of its state, and its error, if any."""
 
     version: int
     state: str
@@ -47,11 +47,11 @@ def response(outputs: Mapping[str, NDArray[Any]], *, by_row: bool) -> bytes:
         by_row: write `predictions`, a list of rows; else `outputs`.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, no outputs, rows of outputs without a common batch size, or a
-            dtype that JSON has no values for.
+        StatusError: INVALID_ARGUMENT, no outputs, no common batch size of rows, or a dtype that
+            JSON cannot represent.
     """
     if not outputs:
-        raise _invalid("Cannot convert empty tensor map to JSON")
+        raise invalid("Cannot convert empty tensor map to JSON")
     arrays = {name: _writable(array) for name, array in outputs.items()}
     if by_row:
         _check_batch(arrays)
@@ -59,7 +59,7 @@ def response(outputs: Mapping[str, NDArray[Any]], *, by_row: bool) -> bytes:
         values = {name: _plain(name, array) for name, array in arrays.items()}
         if by_row:
             return _small_rows(values)
-        return encode_lines({"outputs": _single(values)}, indent=4)
+        return _encode_lines({"outputs": _single(values)}, indent=4)
     return _large_rows(arrays) if by_row else _large_columns(arrays)
 
 
@@ -67,14 +67,14 @@ def classification(labels: Sequence[Sequence[str]], scores: NDArray[np.float32])
     """The response to a classify request: pairs of label and score.
 
     Args:
-        labels: of each example, those of its classes.
+        labels: of the classes of each example.
         scores: float32 [examples, classes].
     """
     examples = [
         list(zip(*each, strict=True))
         for each in zip(labels, decimals(scores).tolist(), strict=True)
     ]
-    return b'{\n    "results": ' + encode(examples)[:-1] + b"\n    ]\n}"
+    return b'{\n    "results": ' + _encode(examples)[:-1] + b"\n    ]\n}"
 
 
 def regression(values: NDArray[np.float32]) -> bytes:
@@ -83,7 +83,7 @@ def regression(values: NDArray[np.float32]) -> bytes:
     Args:
         values: float32 [examples].
     """
-    return b'{\n    "results": ' + encode(decimals(values).tolist()) + b"\n}"
+    return b'{\n    "results": ' + _encode(decimals(values).tolist()) + b"\n}"
 
 
 def status_json(versions: Iterable[VersionState]) -> bytes:
@@ -96,7 +96,7 @@ def status_json(versions: Iterable[VersionState]) -> bytes:
         }
         for status in versions
     ]
-    return encode_lines({"model_version_status": documents}, indent=1) + b"\n"
+    return _encode_lines({"model_version_status": documents}, indent=1) + b"\n"
 
 
 def metadata_json(name: str, version: int, signatures: SignatureDefMap) -> bytes:
@@ -107,9 +107,9 @@ def metadata_json(name: str, version: int, signatures: SignatureDefMap) -> bytes
         always_print_fields_with_no_presence=True,
     )
     spec = {"name": name, "signature_name": "", "version": str(version)}
-    # TensorFlow Serving puts this document together from the texts of its parts.
-    spec_text = encode_lines(spec, indent=1)
-    signatures_text = encode_lines(described, indent=1)
+    # TensorFlow Serving concatenates this document from the texts of its parts.
+    spec_text = _encode_lines(spec, indent=1)
+    signatures_text = _encode_lines(described, indent=1)
     return (
         b'{\n"model_spec":' + spec_text + b'\n,\n"metadata": {"signature_def": ' + signatures_text
     ) + b"\n}\n}\n"
@@ -117,29 +117,13 @@ def metadata_json(name: str, version: int, signatures: SignatureDefMap) -> bytes
 
 def error_json(message: str) -> bytes:
     """The response to a request that failed."""
-    return b'{\n    "error": ' + encode(message) + b"\n}"
-
-
-def encode(document: Any) -> bytes:
-    """A document in one line; it may hold NaN, Infinity and -Infinity, as in TensorFlow Serving.
-
-    Surrogate escapes become the bytes that they stand for, which are not UTF-8.
-    """
-    return _bytes(json.dumps(document, ensure_ascii=False))
-
-
-def encode_lines(document: Any, indent: int) -> bytes:
-    """A document with a line for each value."""
-    try:
-        return msgspec.json.format(encode(document), indent=indent)
-    except msgspec.DecodeError:  # NaN, or no UTF-8
-        return _bytes(json.dumps(document, ensure_ascii=False, indent=indent))
+    return b'{\n    "error": ' + _encode(message) + b"\n}"
 
 
 def decimals(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Doubles that print as 0.2, not as 0.20000000298023224, and read back as the same float32.
+    """Doubles that print as 0.2, not as 0.20000000298023224, and parse to the same float32.
 
-    As TensorFlow Serving writes numbers: six digits where they suffice, else nine.
+    TensorFlow Serving writes six digits if they suffice, else nine.
 
     Args:
         values: of dtype float32.
@@ -147,7 +131,7 @@ def decimals(values: NDArray[Any]) -> NDArray[np.float64]:
     if values.size < _FEW:
         few = [_written(value) for value in values.ravel().tolist()]
         return np.array(few, dtype=np.float64).reshape(values.shape)
-    # A signaling NaN raises the invalid flag in every operation.
+    # A signaling NaN raises the invalid flag in each operation.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         exact = values.astype(np.float64).ravel()
         exponents = np.floor(np.log10(np.abs(exact)))
@@ -163,10 +147,10 @@ def decimals(values: NDArray[Any]) -> NDArray[np.float64]:
 
 def _small_rows(values: Mapping[str, Any]) -> bytes:
     if len(values) == 1:
-        lines = encode(_single(values))[1:-1]
+        lines = _encode(_single(values))[1:-1]
     else:
         rows = (
-            b",\n            ".join(encode(name) + b": " + encode(row[name]) for name in row)
+            b",\n            ".join(_encode(name) + b": " + _encode(row[name]) for name in row)
             for row in _rows(values)
         )
         start, end = b"\n        {\n            ", b"\n        }"
@@ -181,25 +165,25 @@ def _large_rows(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     if all(map(_has_json, arrays.values())):
         return orjson.dumps({"predictions": list(_rows(arrays))}, option=orjson.OPT_SERIALIZE_NUMPY)
     values = {name: _plain(name, array) for name, array in arrays.items()}
-    return _tight({"predictions": list(_rows(values))})
+    return _encode_tight({"predictions": list(_rows(values))})
 
 
 def _large_columns(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     texts = {name: _compact(name, array) for name, array in arrays.items()}
     if len(texts) == 1:
         return b'{"outputs":' + next(iter(texts.values())) + b"}"
-    fields = b",".join(encode(name) + b":" + text for name, text in texts.items())
+    fields = b",".join(_encode(name) + b":" + text for name, text in texts.items())
     return b'{"outputs":{' + fields + b"}}"
 
 
 def _compact(name: str, array: NDArray[Any]) -> bytes:
     if array.ndim and _has_json(array):
         return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
-    return _tight(_plain(name, array))
+    return _encode_tight(_plain(name, array))
 
 
 def _has_json(array: NDArray[Any]) -> bool:
-    """Whether all values are numbers that JSON has, or booleans."""
+    """Whether all values are finite numbers or booleans."""
     return array.dtype.kind in "biu" or (array.dtype.kind == "f" and bool(np.isfinite(array).all()))
 
 
@@ -207,9 +191,7 @@ def _writable(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype in _SHORT_FLOATS:
         array = decimals(array.astype(np.float32, copy=False))
     elif array.size and array.dtype.kind not in "biufOSU":
-        raise _invalid(
-            f"Failed to write JSON value for tensor type: {tensorflow_name(array.dtype)}"
-        )
+        raise invalid(f"Failed to write JSON value for tensor type: {tensorflow_name(array.dtype)}")
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
@@ -217,32 +199,59 @@ def _check_batch(arrays: Mapping[str, NDArray[Any]]) -> None:
     first = None
     for name, array in arrays.items():
         if not array.ndim:
-            raise _invalid(
+            raise invalid(
                 f"Tensor name: {name} has no shape information ; "
                 "ask with 'inputs' for outputs that have no batch dimension"
             )
         first = len(array) if first is None else first
         if len(array) != first:
-            raise _invalid(
+            raise invalid(
                 f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {first}"
                 "; ask with 'inputs' for outputs of several batch sizes"
             )
 
 
 def _plain(name: str, array: NDArray[Any]) -> Any:
-    """Nested lists of what JSON has."""
+    """Nested lists of values that JSON has."""
     if array.dtype.kind not in "OSU":
         return array.tolist()
-    texts = np.empty(array.size, dtype=object)
-    texts[:] = [_text(name, value) for value in array.ravel().tolist()]
-    return texts.reshape(array.shape).tolist()
+    texts = [_text(name, value) for value in array.ravel().tolist()]
+    return np.array(texts, object).reshape(array.shape).tolist()
 
 
 def _text(name: str, value: bytes | str) -> Any:
     data = value.encode() if isinstance(value, str) else value
-    if name.endswith(BYTES_SUFFIX):
+    if name.endswith(_BYTES_SUFFIX):
         return {"b64": base64.b64encode(data).decode()}
     return data.decode("utf-8", "surrogateescape")
+
+
+def _encode(document: Any, **layout: Any) -> bytes:
+    """Encode with NaN, Infinity and -Infinity, as TensorFlow Serving does.
+
+    Surrogate escapes become the bytes that they stand for, which are not UTF-8.
+
+    Args:
+        document: in Python's types.
+        layout: arguments for `json.dumps`.
+    """
+    text = json.dumps(document, ensure_ascii=False, **layout)
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair in the text of an error
+        return text.encode("utf-8", "replace")
+
+
+def _encode_lines(document: Any, indent: int) -> bytes:
+    """Encode with a line for each value."""
+    try:
+        return msgspec.json.format(_encode(document), indent=indent)
+    except msgspec.DecodeError:  # NaN, or not UTF-8
+        return _encode(document, indent=indent)
+
+
+def _encode_tight(document: Any) -> bytes:
+    return _encode(document, separators=(",", ":"))
 
 
 def _rows(values: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
@@ -254,28 +263,14 @@ def _single(values: Mapping[str, Any]) -> Any:
     return next(iter(values.values())) if len(values) == 1 else values
 
 
-def _tight(document: Any) -> bytes:
-    return _bytes(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a surrogate pair, in an error's text
-        return text.encode("utf-8", "replace")
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(Code.INVALID_ARGUMENT, message)
-
-
 def _rounded(values: NDArray[np.float64], digits: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Values rounded to so many digits after the point, or, where negative, before it."""
+    """Round to a number of digits after the point, or, if negative, before it."""
     up, down = _POWERS[np.maximum(digits, 0)], _POWERS[np.maximum(-digits, 0)]
     rounded: NDArray[np.float64] = np.rint(values * up / down) / up * down
     return rounded
 
 
 def _written(value: float) -> float:
+    """The double of one value, see `decimals`."""
     short = float(f"{value:.6g}")
     return short if np.float32(short) == value else float(f"{value:.9g}")

@@ -1,13 +1,97 @@
-"""What requests name a model's version by."""
+"""The model that a request names, and what it requests of it by a URL of the REST API.
+
+The patterns of URLs are those of TensorFlow Serving's `http_rest_api_util.cc`, which matches a URL
+as it was sent, with its query, and decodes names afterwards.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import unquote
 
 import msgspec
 
+from tfs_api.status import Code, StatusError, invalid
+
 MAX_VERSION = 2**63 - 1
+
+_VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_FLAGS = re.IGNORECASE | re.ASCII
+_INFERENCE = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>\w+)", _FLAGS)
+_DESCRIPTION = re.compile(
+    rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<metadata>metadata))?", _FLAGS
+)
+_HOST = re.compile(r"https?://[^/?#]*", _FLAGS)
 
 
 class ModelRef(msgspec.Struct, frozen=True):
-    """What a request asks for: a model, and perhaps a version or a label, never both."""
+    """The model of a request, with at most one of version and label."""
 
     name: str
     version: int | None = None
     label: str | None = None
+
+
+class Action(Enum):
+    """What a request may ask of a model."""
+
+    PREDICT = "predict"
+    CLASSIFY = "classify"
+    REGRESS = "regress"
+    STATUS = "status"
+    METADATA = "metadata"
+
+
+_INFERENCES = {each.value: each for each in (Action.PREDICT, Action.CLASSIFY, Action.REGRESS)}
+
+
+@dataclass(frozen=True)
+class Route:
+    """The action and the model of a request."""
+
+    action: Action
+    ref: ModelRef
+
+
+def path_of(uri: str) -> str:
+    """The path and query of a request's URI, which may contain the host too.
+
+    Args:
+        uri: as WSGI has it: its bytes as Latin-1.
+    """
+    text = uri if uri.isascii() else uri.encode("latin-1").decode("utf-8", "replace")
+    return _HOST.sub("", text, count=1) if _HOST.match(text) else text
+
+
+def route(method: str, path: str) -> Route:
+    """Find the route of a request.
+
+    Args:
+        method: such as "POST".
+        path: as it was sent, with the query.
+
+    Raises:
+        StatusError: NOT_FOUND, not a path of this API; INVALID_ARGUMENT, no such route.
+    """
+    if not path.lower().startswith("/v1/"):
+        raise StatusError(Code.NOT_FOUND, f"Not found: {method} {path}")
+    if method == "POST" and (match := _INFERENCE.fullmatch(path)):
+        # Only the verb is case-sensitive, as in TensorFlow Serving.
+        if action := _INFERENCES.get(match["method"]):
+            return Route(action, _ref(match))
+    elif method == "GET" and (match := _DESCRIPTION.fullmatch(path)):
+        if match["name"] is None:
+            raise invalid("Missing model name in request.")
+        action = Action.METADATA if match["metadata"] == "metadata" else Action.STATUS
+        return Route(action, _ref(match))
+    raise invalid(f"Malformed request: {method} {path}")
+
+
+def _ref(match: re.Match[str]) -> ModelRef:
+    name = unquote(match["name"])
+    digits = match["version"]
+    if digits is None:
+        return ModelRef(name, label=match["label"] and unquote(match["label"]))
+    if len(digits) > 64 or int(digits) > MAX_VERSION:
+        raise invalid(f"Failed to convert version: {digits} to numeric.")
+    return ModelRef(name, version=int(digits))

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's tensors to NumPy and back, as bytes.
+"""Tensors of the Open Inference Protocol to NumPy and back, as bytes.
 
 Source: KServe's "Open Inference Protocol (V2)" and Triton's "Binary Tensor Data Extension".
 Strings are arrays of dtype object that hold bytes.
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.shapes import POSSIBLE, is_possible
+from rockstar_contract.limits import POSSIBLE_SHAPE, is_possible_shape
 from tfs_api.signature import TensorSpec
 
-# The platform of every model; the protocol has a fixed list of names.
+# The platform of every model, from the fixed list of the protocol.
 PLATFORM = "tensorflow_savedmodel"
 
 DATATYPES: dict[str, np.dtype[Any]] = {
@@ -37,9 +37,9 @@ DATATYPES: dict[str, np.dtype[Any]] = {
     "BYTES": np.dtype(object),
 }
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
-_LENGTH = struct.Struct("<I")  # before each element of BYTES
+_LENGTH = struct.Struct("<I")  # precedes each element of BYTES
 
-# Extensions of Triton that change where values are, or what they mean: not to be ignored.
+# Extensions of Triton that change where values are or what they mean, so they must be rejected.
 _NOT_SUPPORTED = ("shared_memory_region", "classification")
 
 
@@ -47,7 +47,7 @@ def datatype(dtype: np.dtype[Any]) -> str:
     """The protocol's name of a dtype; object stands for byte strings.
 
     Raises:
-        InvalidInputError: it has none.
+        InvalidInputError: the protocol has no such dtype.
     """
     try:
         return _NAMES[dtype]
@@ -58,18 +58,18 @@ def datatype(dtype: np.dtype[Any]) -> str:
 
 
 def declared_shape(spec: TensorSpec) -> list[int]:
-    """The shape of an input or output in a model's metadata, -1 for any size.
+    """The shape of an input or output in a model's metadata, with -1 for any size.
 
-    The protocol has no way to write a shape of unknown rank: it is [-1].
+    The protocol cannot express an unknown rank, which becomes [-1].
     """
     return [-1] if spec.shape is None else list(spec.shape)
 
 
 def dtype_of(name: str, field: str) -> np.dtype[Any]:
-    """The dtype that a tensor's datatype names.
+    """The dtype of a datatype by its name.
 
     Raises:
-        InvalidInputError: there is none of this name.
+        InvalidInputError: unknown name.
     """
     try:
         return DATATYPES[name]
@@ -80,20 +80,22 @@ def dtype_of(name: str, field: str) -> np.dtype[Any]:
 
 
 def check_shape(shape: Sequence[int], field: str) -> None:
-    """Pass a shape that an array can have.
+    """Check that an array can have a shape.
 
     Raises:
-        InvalidInputError: it has negative sizes, or is too large.
+        InvalidInputError: it has negative sizes or is too large.
     """
-    if not is_possible(shape):
-        raise InvalidInputError(f"{field}.shape", expected=POSSIBLE, got=str(list(shape))[:100])
+    if not is_possible_shape(shape):
+        raise InvalidInputError(
+            f"{field}.shape", expected=POSSIBLE_SHAPE, got=str(list(shape))[:100]
+        )
 
 
 def check_parameters(parameters: Sequence[str], field: str) -> None:
-    """Pass the names of a tensor's parameters, unless one asks for what is not supported.
+    """Check that the parameters of a tensor are supported.
 
     Raises:
-        InvalidInputError: with the parameter.
+        InvalidInputError: a parameter requests an extension that is not supported.
     """
     for name in _NOT_SUPPORTED:
         if name in parameters:
@@ -107,16 +109,14 @@ def check_parameters(parameters: Sequence[str], field: str) -> None:
 
 
 def shaped(flat: NDArray[Any], shape: Sequence[int], field: str) -> NDArray[Any]:
-    """Values in their shape.
+    """Reshape values.
 
     Raises:
-        InvalidInputError: there are more or fewer than the shape has.
+        InvalidInputError: the shape has another number of values.
     """
     if flat.size != prod(shape):
         raise InvalidInputError(
-            field,
-            expected=f"{prod(shape)} values for shape {list(shape)}",
-            got=str(flat.size),
+            field, expected=f"{prod(shape)} values for shape {list(shape)}", got=str(flat.size)
         )
     return flat.reshape(shape)
 
@@ -124,14 +124,14 @@ def shaped(flat: NDArray[Any], shape: Sequence[int], field: str) -> NDArray[Any]
 def from_bytes(
     data: bytes, name: str, shape: Sequence[int], field: str, data_field: str
 ) -> NDArray[Any]:
-    """A tensor of little-endian values; of BYTES each after its length, uint32.
+    """Read a tensor of little-endian values; for BYTES, each after its length, uint32.
 
     Args:
         data: the values, row-major.
         name: the datatype.
-        shape: the shape.
+        shape: of the tensor.
         field: of the request that describes the tensor, for errors.
-        data_field: of the request that says what the bytes are, for errors.
+        data_field: of the request that holds the bytes, for errors.
 
     Raises:
         InvalidInputError: unknown datatype, or bytes that do not fit it or the shape.
@@ -153,17 +153,10 @@ def from_bytes(
 
 
 def to_bytes(array: NDArray[Any]) -> bytes:
-    """Values as little-endian bytes; of BYTES each after its length, uint32."""
+    """Write values as little-endian bytes; for BYTES, each after its length, uint32."""
     if array.dtype.kind == "O":
         return b"".join(_LENGTH.pack(len(value)) + bytes(value) for value in array.ravel())
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
-def objects(values: Sequence[bytes]) -> NDArray[Any]:
-    """Byte strings as an array of shape [n]."""
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
 
 
 def _elements(data: bytes, field: str) -> NDArray[Any]:
@@ -179,4 +172,4 @@ def _elements(data: bytes, field: str) -> NDArray[Any]:
             )
         flat.append(data[end : end + size])
         at = end + size
-    return objects(flat)
+    return np.array(flat, object)

@@ -1,6 +1,6 @@
 """The gRPC methods of TensorFlow Serving and of the Open Inference Protocol.
 
-They have their official paths, with our message classes.
+They have their official paths and our message classes.
 """
 
 from collections.abc import Callable
@@ -9,13 +9,11 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from tfs_api.messages import (
-    inference_pb2,
-    model_management_pb2,
-    model_status_pb2,
-    open_inference_pb2,
-    prediction_pb2,
-)
+from tfs_api.messages import inference_pb2 as inference
+from tfs_api.messages import model_management_pb2 as management
+from tfs_api.messages import model_status_pb2 as status
+from tfs_api.messages import open_inference_pb2 as oip
+from tfs_api.messages import prediction_pb2 as prediction
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -24,19 +22,19 @@ PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
 
-# The one whose API this is.
+# The release of TensorFlow Serving that has this API.
 TENSORFLOW_SERVING_VERSION = "2.20"
 
-# Type of the SignatureDefMap that GetModelMetadata answers inside a google.protobuf.Any.
+# Type of the SignatureDefMap in the google.protobuf.Any of a GetModelMetadata response.
 SIGNATURE_DEF_MAP_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 
-# Message sizes in bytes go up to what TensorFlow Serving sets on its own server.
+# Maximum message size in bytes, which TensorFlow Serving sets on its own server.
 MAX_MESSAGE_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Method(Generic[Request, Response]):
-    """A unary method: the service and name it is called by, and its message classes."""
+    """A unary method: its service, name and message classes."""
 
     service: str
     name: str
@@ -60,94 +58,58 @@ class Method(Generic[Request, Response]):
 
 
 PREDICT = Method(
-    PREDICTION_SERVICE, "Predict", prediction_pb2.PredictRequest, prediction_pb2.PredictResponse
+    PREDICTION_SERVICE, "Predict", prediction.PredictRequest, prediction.PredictResponse
 )
 CLASSIFY = Method(
     PREDICTION_SERVICE,
     "Classify",
-    inference_pb2.ClassificationRequest,
-    inference_pb2.ClassificationResponse,
+    inference.ClassificationRequest,
+    inference.ClassificationResponse,
 )
 REGRESS = Method(
-    PREDICTION_SERVICE,
-    "Regress",
-    inference_pb2.RegressionRequest,
-    inference_pb2.RegressionResponse,
+    PREDICTION_SERVICE, "Regress", inference.RegressionRequest, inference.RegressionResponse
 )
 MULTI_INFERENCE = Method(
     PREDICTION_SERVICE,
     "MultiInference",
-    inference_pb2.MultiInferenceRequest,
-    inference_pb2.MultiInferenceResponse,
+    inference.MultiInferenceRequest,
+    inference.MultiInferenceResponse,
 )
 GET_MODEL_METADATA = Method(
     PREDICTION_SERVICE,
     "GetModelMetadata",
-    prediction_pb2.GetModelMetadataRequest,
-    prediction_pb2.GetModelMetadataResponse,
+    prediction.GetModelMetadataRequest,
+    prediction.GetModelMetadataResponse,
 )
 GET_MODEL_STATUS = Method(
-    MODEL_SERVICE,
-    "GetModelStatus",
-    model_status_pb2.GetModelStatusRequest,
-    model_status_pb2.GetModelStatusResponse,
+    MODEL_SERVICE, "GetModelStatus", status.GetModelStatusRequest, status.GetModelStatusResponse
 )
 RELOAD_CONFIG = Method(
     MODEL_SERVICE,
     "HandleReloadConfigRequest",
-    model_management_pb2.ReloadConfigRequest,
-    model_management_pb2.ReloadConfigResponse,
+    management.ReloadConfigRequest,
+    management.ReloadConfigResponse,
 )
-SERVER_LIVE = Method(
-    INFERENCE_SERVICE,
-    "ServerLive",
-    open_inference_pb2.ServerLiveRequest,
-    open_inference_pb2.ServerLiveResponse,
-)
+SERVER_LIVE = Method(INFERENCE_SERVICE, "ServerLive", oip.ServerLiveRequest, oip.ServerLiveResponse)
 SERVER_READY = Method(
-    INFERENCE_SERVICE,
-    "ServerReady",
-    open_inference_pb2.ServerReadyRequest,
-    open_inference_pb2.ServerReadyResponse,
+    INFERENCE_SERVICE, "ServerReady", oip.ServerReadyRequest, oip.ServerReadyResponse
 )
-MODEL_READY = Method(
-    INFERENCE_SERVICE,
-    "ModelReady",
-    open_inference_pb2.ModelReadyRequest,
-    open_inference_pb2.ModelReadyResponse,
-)
+MODEL_READY = Method(INFERENCE_SERVICE, "ModelReady", oip.ModelReadyRequest, oip.ModelReadyResponse)
 SERVER_METADATA = Method(
-    INFERENCE_SERVICE,
-    "ServerMetadata",
-    open_inference_pb2.ServerMetadataRequest,
-    open_inference_pb2.ServerMetadataResponse,
+    INFERENCE_SERVICE, "ServerMetadata", oip.ServerMetadataRequest, oip.ServerMetadataResponse
 )
 MODEL_METADATA = Method(
-    INFERENCE_SERVICE,
-    "ModelMetadata",
-    open_inference_pb2.ModelMetadataRequest,
-    open_inference_pb2.ModelMetadataResponse,
+    INFERENCE_SERVICE, "ModelMetadata", oip.ModelMetadataRequest, oip.ModelMetadataResponse
 )
-MODEL_INFER = Method(
-    INFERENCE_SERVICE,
-    "ModelInfer",
-    open_inference_pb2.ModelInferRequest,
-    open_inference_pb2.ModelInferResponse,
-)
+MODEL_INFER = Method(INFERENCE_SERVICE, "ModelInfer", oip.ModelInferRequest, oip.ModelInferResponse)
 MODEL_CONFIG = Method(
-    INFERENCE_SERVICE,
-    "ModelConfig",
-    open_inference_pb2.ModelConfigRequest,
-    open_inference_pb2.ModelConfigResponse,
+    INFERENCE_SERVICE, "ModelConfig", oip.ModelConfigRequest, oip.ModelConfigResponse
 )
 REPOSITORY_INDEX = Method(
-    INFERENCE_SERVICE,
-    "RepositoryIndex",
-    open_inference_pb2.RepositoryIndexRequest,
-    open_inference_pb2.RepositoryIndexResponse,
+    INFERENCE_SERVICE, "RepositoryIndex", oip.RepositoryIndexRequest, oip.RepositoryIndexResponse
 )
 
 
 def methods() -> list[Method[Any, Any]]:
-    """All of these methods."""
+    """All methods of this module."""
     return [value for value in globals().values() if isinstance(value, Method)]

@@ -1,4 +1,4 @@
-"""What a signature takes and gives, in plain Python, and as TensorFlow's SignatureDef."""
+"""Signatures: the inputs and outputs of a model, in plain Python and as SignatureDef messages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +23,8 @@ class TensorSpec:
     Attributes:
         tensor: name of the tensor in the model's graph.
         dtype: NumPy dtype; object for strings.
-        shape: sizes with -1 for any size, or None where even the rank is unknown. What a signature
-            declares; the model decides which shapes it takes.
+        shape: sizes with -1 for any size, or None if even the rank is unknown. Only declared: the
+            model may accept other shapes.
     """
 
     tensor: str
@@ -42,9 +42,9 @@ class Signature:
     Attributes:
         inputs: by name.
         outputs: by name.
-        method_name: the call that it was made for.
-        defaults: values of inputs that may be left out, by name.
-        message: the message that describes it, where it came in one.
+        method_name: of the API that it is for.
+        defaults: values of optional inputs, by name.
+        message: the message that it was read from, if any.
         other_names: the same signature with other names of inputs and outputs that a request may
             use; a tensor has the same TensorSpec in each.
     """
@@ -58,10 +58,10 @@ class Signature:
 
 
 def signature_of(message: signature_pb2.SignatureDef) -> Signature:
-    """The signature that a message describes.
+    """Read a signature from its message.
 
-    Sparse and ragged tensors, which are several in the graph, have the name ""; tensors that are
-    no values at all, such as resources, are left out.
+    Sparse and ragged tensors, which are several tensors in the graph, have the name ""; tensors
+    without values, such as resources, are left out.
 
     Raises:
         ValueError: a default value cannot be read.
@@ -76,7 +76,7 @@ def signature_of(message: signature_pb2.SignatureDef) -> Signature:
 
 
 def signature_def(signature: Signature) -> signature_pb2.SignatureDef:
-    """The message that describes a signature."""
+    """The message of a signature."""
     if signature.message is not None:
         return signature.message
     return signature_pb2.SignatureDef(
@@ -87,19 +87,19 @@ def signature_def(signature: Signature) -> signature_pb2.SignatureDef:
 
 
 def signature_def_map(signatures: Mapping[str, Signature]) -> prediction_pb2.SignatureDefMap:
-    """The message that describes all signatures of a model, as GetModelMetadata answers it."""
+    """The message of all signatures of a model, for GetModelMetadata."""
     return prediction_pb2.SignatureDefMap(
         signature_def={name: signature_def(each) for name, each in signatures.items()}
     )
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """What messages call a dtype: NumPy's name, and "string" for bytes and text."""
+    """The name of a dtype in messages: NumPy's name, or "string" for bytes and text."""
     return "string" if dtype.kind in "OSU" else dtype.name
 
 
 def tensorflow_name(dtype: np.dtype[Any]) -> str:
-    """What TensorFlow calls a dtype, for example "float" or "string"."""
+    """TensorFlow's name of a dtype, for example "float" or "string"."""
     name = dtype_name(dtype)
     return {"float16": "half", "float32": "float", "float64": "double"}.get(name, name)
 
@@ -112,7 +112,7 @@ def shape_text(shape: tuple[int, ...] | None) -> str:
 
 
 def _specs(infos: Mapping[str, signature_pb2.TensorInfo]) -> dict[str, TensorSpec]:
-    # The order in a message is by chance; TensorFlow Serving goes by name.
+    # Messages are not ordered; TensorFlow Serving sorts by name.
     specs = {name: _spec(infos[name]) for name in sorted(infos)}
     return {name: spec for name, spec in specs.items() if spec is not None}
 

@@ -1,4 +1,4 @@
-"""Canonical status codes, the HTTP statuses they become, and the exception that carries one.
+"""Canonical status codes with their HTTP statuses, and the exception that carries one.
 
 The codes are those of google.rpc.Code (and grpc.StatusCode); the HTTP statuses those of TensorFlow
 Serving's REST API (`http_rest_api_handler.cc`).
@@ -6,6 +6,10 @@ Serving's REST API (`http_rest_api_handler.cc`).
 
 from enum import IntEnum
 from typing import Any
+
+# TensorFlow Serving's limit (`grpc_status_util.cc`). gRPC sends a message as a header, and clients
+# that receive a longer one than they allow (8 KiB) lose the code as well.
+_MAX_GRPC_MESSAGE_BYTES = 1024
 
 
 class Code(IntEnum):
@@ -51,19 +55,6 @@ HTTP_STATUS: dict[Code, int] = {
 }
 
 
-# TensorFlow Serving's limit (`grpc_status_util.cc`). gRPC sends a message as a header, and clients
-# that get larger ones than they allow (8 KiB) lose the code as well.
-_MAX_GRPC_MESSAGE_BYTES = 1024
-
-
-def grpc_message(message: str) -> str:
-    """A message as gRPC sends it: cut where it is long, between characters."""
-    data = message.encode(errors="replace")
-    if len(data) <= _MAX_GRPC_MESSAGE_BYTES:
-        return message
-    return data[:_MAX_GRPC_MESSAGE_BYTES].decode(errors="ignore") + "...TRUNCATED"
-
-
 class StatusError(Exception):
     """A call that failed, with its canonical code; the message is meant for the caller."""
 
@@ -75,3 +66,16 @@ class StatusError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions are pickled by their `args`, which are not the arguments of subclasses.
         return type(self).__new__, (type(self), *self.args), vars(self)
+
+
+def invalid(message: str) -> StatusError:
+    """The error for an invalid request: INVALID_ARGUMENT."""
+    return StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def grpc_message(message: str) -> str:
+    """A message as gRPC sends it: cut where it is long, between characters."""
+    data = message.encode(errors="replace")
+    if len(data) <= _MAX_GRPC_MESSAGE_BYTES:
+        return message
+    return data[:_MAX_GRPC_MESSAGE_BYTES].decode(errors="ignore") + "...TRUNCATED"

@@ -1,4 +1,4 @@
-"""TensorProto to NumPy and back, as TensorFlow's `make_tensor_proto` and `make_ndarray` do it.
+"""Conversion between TensorProto and NumPy, like TensorFlow's `make_tensor_proto`, `make_ndarray`.
 
 Strings are arrays of dtype object that hold bytes.
 """
@@ -18,14 +18,14 @@ from tfs_api.messages import tensor_pb2
 from tfs_api.messages.packed_tensor_pb2 import PackedTensorProto
 from tfs_api.messages.tensor_pb2 import TensorProto, TensorShapeProto
 
-# A short list of values may stand for a large tensor (its last value is repeated): how large that
-# may grow, in bytes, so that a small message cannot claim the machine's memory.
+# Maximum size in bytes of a tensor filled from fewer values (the last one is repeated), so that a
+# small message cannot exhaust the memory.
 MAX_FILLED_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class WireType:
-    """How one dtype travels: its number, its NumPy dtype and the typed field that holds it."""
+    """A dtype on the wire: its number, NumPy dtype and typed field."""
 
     number: "tensor_pb2.DataType"
     dtype: np.dtype[Any]
@@ -63,9 +63,9 @@ _TYPES = [
 WIRE_TYPES = {int(wire.number): wire for wire in _TYPES}
 _BY_DTYPE = {wire.dtype: wire for wire in _TYPES}
 
-# Typed fields whose values have a fixed width on the wire, so that they can be moved as bytes
-# instead of one by one: by way of a message that has the same field as bytes. For 784 floats that
-# takes a microsecond instead of forty. The other fields hold varints, or strings.
+# Typed fields whose values have a fixed width on the wire. They are copied as bytes instead of one
+# by one, through a message that declares the same field as bytes: for 784 floats that takes 1 µs
+# instead of 40. The other fields hold varints or strings.
 _PACKED_FIELDS = frozenset(PackedTensorProto.DESCRIPTOR.fields_by_name) - {"dtype", "tensor_shape"}
 
 
@@ -87,11 +87,11 @@ def wire_type(dtype: np.dtype[Any] | type) -> WireType:
 
 
 def to_proto(array: NDArray[Any], *, as_content: bool = False) -> TensorProto:
-    """The message that holds an array of any shape.
+    """Convert an array of any shape.
 
     Args:
         array: values; strings as bytes or str (sent as UTF-8).
-        as_content: send the raw bytes (`tensor_content`) instead of the typed field.
+        as_content: send raw bytes (`tensor_content`) instead of the typed field.
 
     Raises:
         ValueError: the dtype has no wire type.
@@ -102,7 +102,7 @@ def to_proto(array: NDArray[Any], *, as_content: bool = False) -> TensorProto:
 
 
 def write_tensor(proto: TensorProto, array: NDArray[Any], *, as_content: bool = False) -> None:
-    """Write an array into an empty message, such as one inside another; see to_proto."""
+    """Write an array into an empty message, such as a field of another message; see to_proto."""
     array = np.asarray(array)
     wire = wire_type(array.dtype)
     if wire.field in _PACKED_FIELDS and not as_content:
@@ -126,10 +126,10 @@ def write_tensor(proto: TensorProto, array: NDArray[Any], *, as_content: bool = 
 
 
 def to_array(proto: TensorProto) -> NDArray[Any]:
-    """The array that a message holds, as `Tensor::FromProto` reads it; it may be read-only.
+    """Convert a message, like `Tensor::FromProto`; the array may be read-only.
 
-    Typed fields may hold fewer values than the shape asks for: the last one (or zero) is repeated.
-    Further values are ignored, and so are all values of a shape that has none.
+    If a typed field holds fewer values than the shape has, the last one (or zero) is repeated.
+    Excess values are ignored, also for shapes of size 0.
 
     Raises:
         ValueError: unknown dtype, a negative dimension, or content that does not fit the shape.
@@ -153,14 +153,14 @@ def to_array(proto: TensorProto) -> NDArray[Any]:
 
 
 def shape_proto(shape: tuple[int, ...]) -> TensorShapeProto:
-    """The message for a shape; -1 stands for any size."""
+    """The message of a shape; -1 stands for any size."""
     proto = TensorShapeProto()
     _write_shape(proto, shape)
     return proto
 
 
 def _write_shape(proto: TensorShapeProto, shape: tuple[int, ...]) -> None:
-    proto.SetInParent()  # also where there is no dimension to add
+    proto.SetInParent()  # also for a scalar, which adds no dimension
     for size in shape:
         proto.dim.add(size=size)
 
@@ -177,7 +177,7 @@ def _varint_values(flat: NDArray[Any], wire: WireType) -> list[Any]:
 def _from_typed(proto: TensorProto, wire: WireType) -> NDArray[Any]:
     field = getattr(proto, wire.field)
     if wire.field == "string_val":
-        return _strings(field)
+        return np.array(list(field), object)
     if wire.field == "half_val":
         return np.fromiter(field, np.int32, len(field)).astype(np.uint16).view(wire.dtype)
     if wire.field == "int_val":
@@ -185,14 +185,8 @@ def _from_typed(proto: TensorProto, wire: WireType) -> NDArray[Any]:
     return np.fromiter(field, wire.dtype, len(field))
 
 
-def _strings(values: Sequence[bytes]) -> NDArray[Any]:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
-
-
 def _from_packed(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
-    # Complex values are two on the wire; half a value is ignored.
+    # A complex value is two numbers on the wire; an incomplete one is ignored.
     count = len(content) // wire.dtype.itemsize
     if count == prod(shape):
         return _from_bytes(content, wire, shape)
@@ -206,7 +200,7 @@ def _from_bytes(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArr
 
 def _from_content(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
     if wire.field == "string_val":
-        return _strings(_strings_in(content, prod(shape))).reshape(shape)
+        return np.array(_strings_in(content, prod(shape)), object).reshape(shape)
     expected = prod(shape) * wire.dtype.itemsize
     if len(content) != expected:
         raise ValueError(
@@ -226,7 +220,7 @@ def _filled(values: NDArray[Any], wire: WireType, shape: tuple[int, ...]) -> NDA
         raise ValueError(f"shape {list(shape)} is too large to fill from {len(values)} values")
     zero: Any = b"" if wire.field == "string_val" else wire.dtype.type(0)
     full = np.empty(size, dtype=wire.dtype)
-    full.fill(values[-1] if len(values) else zero)  # np.full() cuts NULs off the ends of strings
+    full.fill(values[-1] if len(values) else zero)  # np.full() strips NULs from the ends of strings
     full[: len(values)] = values
     return full.reshape(shape)
 
@@ -258,9 +252,9 @@ def _strings_in(content: bytes, count: int) -> list[bytes]:
     """The inverse of _string_content().
 
     Raises:
-        ValueError: the content does not hold exactly so many strings.
+        ValueError: the content does not hold exactly `count` strings.
     """
-    # A length takes at least a byte; looked at first, because a shape may claim any number.
+    # Each length takes at least a byte. Checked first, because a shape may claim any number.
     if count > len(content):
         raise ValueError(f"tensor_content has {len(content)} bytes, too few for {count} strings")
     lengths, start = [], 0

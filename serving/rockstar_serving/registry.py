@@ -17,9 +17,13 @@ from typing import TypeVar
 
 from rockstar_contract.contract import CONTRACT_FILE, Contract, ContractError
 from rockstar_contract.manifest import ManifestError, MissingManifestError, check_manifest
-from rockstar_contract.version_folders import HELD_PREFIX, held_versions, remember_removed
+from rockstar_contract.version_folders import (
+    HELD_PREFIX,
+    held_versions,
+    remember_removed,
+    served_versions,
+)
 from rockstar_serving.model_folder import ModelFolderError, find_models
-from rockstar_serving.model_server.models.version_folders import scan
 from rockstar_serving.models_config import LabelBook, edit_labels, read_labels
 
 STABLE = "stable"
@@ -115,7 +119,7 @@ def unpublish(models: Path, model: str, version: int) -> bool:
     try:
         remember_removed(base, version)
         _remove(folder)
-        return bool(scan(base))
+        return bool(served_versions(base))
     except OSError as error:
         raise ModelFolderError(f"{base} cannot be changed: {error}") from error
 
@@ -341,7 +345,7 @@ def dangling_labels(models: Path) -> list[str]:
         f"it has the versions {listed(folders)}"
         for name, path in find_models(models).items()
         for label, number in book.labels(name).items()
-        if number not in (folders := scan(path))
+        if number not in (folders := served_versions(path))
     ]
 
 
@@ -356,7 +360,7 @@ def chosen(models: Path, model: str | None, version: int | None) -> Iterator[tup
     if model is not None and model not in found:
         raise RegistryError(f"{models} holds no model {model}; it holds {', '.join(found)}")
     for name, path in found.items():
-        folders = scan(path)
+        folders = served_versions(path)
         if model in (None, name) and version is not None and version not in folders:
             has = listed(folders)
             raise RegistryError(f"{name} has no version {version}; it has the versions {has}")

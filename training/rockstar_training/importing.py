@@ -30,10 +30,9 @@ from rockstar_contract.contract import (
     TensorSpec,
     utc_now,
 )
-from rockstar_contract.inputs import prepare
+from rockstar_contract.inputs import DTYPES, STRING, prepare
 from rockstar_contract.preprocessing import Colour, Grey, Resize, Scale
 from rockstar_contract.tables import NumericColumn
-from rockstar_contract.tensor_inputs import DTYPES, STRING
 from rockstar_training.contracts import producer, promise_of, require_compatible
 from rockstar_training.export import Exported, export, export_tensors
 from rockstar_training.model_source import ImportModelError, Source, opened

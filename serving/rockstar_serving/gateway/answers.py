@@ -14,9 +14,9 @@ from werkzeug.http import parse_accept_header
 from rockstar_client.predictor import Predicted
 from rockstar_contract.contract import Contract, ImageInput
 from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.inputs import to_json
 from rockstar_contract.labels import Prediction, Value, predictions, values
 from rockstar_contract.tables import Adjustments
-from rockstar_contract.tensor_inputs import to_json
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 TYPES = (JSON, CSV, NPY)

@@ -61,7 +61,7 @@ from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files
 from rockstar_serving.gateway.shadowing import Shadows
 from rockstar_serving.gateway.state import Gateway, ServedModels
 from rockstar_serving.gateway.uploads import Uploads
-from tfs_api.rest_routes import path_of
+from tfs_api.model_ref import path_of
 from tfs_api.status import Code
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from rockstar_contract.csv_rows import CSV_ENDINGS, read_rows
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.inputs import Example
-from rockstar_contract.shapes import POSSIBLE, is_possible
+from rockstar_contract.limits import POSSIBLE_SHAPE, is_possible_shape
 from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.errors import Problem, ProblemError, UnsupportedTypeError
 from rockstar_serving.gateway.forms import is_text, read_form
@@ -540,8 +540,8 @@ def _array(data: bytes, field: str) -> NDArray[Any]:
             field, expected="a .npy file", got="something else or a damaged one", hint=_NPY_HINT
         ) from error
     # Checked before anything is allocated: a header can declare anything.
-    if not is_possible(shape):
-        raise InvalidInputError(field, expected=f"a shape of {POSSIBLE}", got=str(shape))
+    if not is_possible_shape(shape):
+        raise InvalidInputError(field, expected=f"a shape of {POSSIBLE_SHAPE}", got=str(shape))
     if dtype.kind not in "iuf":
         raise InvalidInputError(field, expected="numbers", got=f"dtype {dtype}", hint=_NPY_HINT)
     start = stream.tell()

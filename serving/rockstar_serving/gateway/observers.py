@@ -21,7 +21,7 @@ import numpy as np
 from flask import request
 
 from rockstar_client.predictor import Predicted
-from rockstar_contract.tensor_inputs import to_json
+from rockstar_contract.inputs import to_json
 from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.settings import GatewayConfig
 from tfs_api.status import Code

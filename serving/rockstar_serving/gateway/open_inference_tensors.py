@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.nested_lists import leaf_types
+from rockstar_contract.inputs import leaf_types
 from tfs_api.open_inference import (
     DATATYPES,
     check_parameters,
@@ -18,7 +18,6 @@ from tfs_api.open_inference import (
     datatype,
     dtype_of,
     from_bytes,
-    objects,
     shaped,
 )
 
@@ -203,7 +202,7 @@ def _texts(data: Any, field: str) -> NDArray[Any]:
             flat.append(item.encode())
         else:
             raise InvalidInputError(f"{field}.data", expected="texts", got=type(item).__name__)
-    return objects(flat)
+    return np.array(flat, object)
 
 
 def _refuse_json(field: str, got: str) -> NoReturn:

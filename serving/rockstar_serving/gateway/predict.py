@@ -13,9 +13,8 @@ from rockstar_client import predictor
 from rockstar_client.errors import NoContractError, NotFoundError
 from rockstar_contract.contract import Input, TableInput, TensorInput
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.inputs import is_batch, prepare
+from rockstar_contract.inputs import is_batch, prepare, read_tensors, stack
 from rockstar_contract.tables import Adjustments
-from rockstar_contract.tensor_inputs import read_tensors, stack
 from rockstar_serving.gateway.answers import (
     CSV,
     JSON,

@@ -19,14 +19,12 @@ from rockstar_serving.gateway.bodies import whole_body
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import Problem, ProblemError
 from rockstar_serving.gateway.state import gateway
-from tfs_api import json_response, json_tensors
-from tfs_api.json_examples import parse_request
+from tfs_api import json_request, json_response
+from tfs_api.json_request import JsonRequest
 from tfs_api.json_response import VersionState, error_json, metadata_json, status_json
-from tfs_api.json_tensors import JsonRequest
 from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
 from tfs_api.messages.prediction_pb2 import SignatureDefMap
-from tfs_api.model_ref import ModelRef
-from tfs_api.rest_routes import Action, Route, path_of, route
+from tfs_api.model_ref import Action, ModelRef, Route, path_of, route
 from tfs_api.signature import DEFAULT_SIGNATURE, Signature, signature_of
 from tfs_api.status import HTTP_STATUS, StatusError
 
@@ -99,7 +97,7 @@ def _content(asked: Route) -> bytes:
         body = whole_body(gateway(), current)
     if asked.action is Action.PREDICT:
         with current.phase("preprocess"):
-            tensors = json_tensors.parse_request(body)
+            tensors = json_request.parse_predict(body)
         outputs = _predict(ref, tensors)
         with current.phase("postprocess"):
             return json_response.response(outputs, by_row=tensors.by_row)
@@ -121,7 +119,7 @@ def _content(asked: Route) -> bytes:
 def _call_with_examples(call: Callable[..., Found], ref: ModelRef, body: bytes) -> Found:
     current = context()
     with current.phase("preprocess"):
-        asked = parse_request(body)
+        asked = json_request.parse_examples(body)
     found = call(
         ref.name,
         asked.input,
@@ -217,9 +215,9 @@ def _predict_as(
     current, name = context(), asked.signature_name or DEFAULT_SIGNATURE
     while True:
         if name not in known.signatures:
-            raise json_tensors.signature_not_found(name)
+            raise json_request.signature_not_found(name)
         with current.phase("preprocess"):
-            feeds = json_tensors.feeds(asked, known.signatures[name])
+            feeds = json_request.feeds(asked, known.signatures[name])
         current.instances = max((len(a) for a in feeds.values() if np.ndim(a)), default=1)
         response = gateway().backend.predict(
             ref.name,

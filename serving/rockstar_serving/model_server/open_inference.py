@@ -25,7 +25,6 @@ from tfs_api.open_inference import (
     declared_shape,
     dtype_of,
     from_bytes,
-    objects,
     shaped,
     to_bytes,
 )
@@ -265,7 +264,7 @@ def _from_contents(
             )
     values = getattr(tensor.contents, name)
     if dtype.kind == "O":
-        return shaped(objects(values), tensor.shape, f"{field}.{name}")
+        return shaped(np.array(list(values), object), tensor.shape, f"{field}.{name}")
     if dtype.kind not in "iu" or dtype.itemsize == 8:
         return shaped(np.fromiter(values, dtype, len(values)), tensor.shape, f"{field}.{name}")
     wide = np.fromiter(values, np.dtype(f"{dtype.kind}4"), len(values))

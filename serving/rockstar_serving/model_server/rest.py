@@ -17,9 +17,9 @@ from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.examples import ExamplesQuery, examples_of
 from rockstar_serving.model_server.options import RestOptions
 from rockstar_serving.model_server.predict import PredictQuery, SignatureNotFoundError
-from tfs_api import json_examples, json_response, json_tensors
+from tfs_api import json_request, json_response
 from tfs_api.json_response import VersionState, error_json, metadata_json, status_json
-from tfs_api.rest_routes import Action, Route, path_of, route
+from tfs_api.model_ref import Action, Route, path_of, route
 from tfs_api.signature import signature_def_map
 from tfs_api.status import HTTP_STATUS, Code, StatusError
 
@@ -160,18 +160,18 @@ class RestApi:
         deadline = Deadline(moment, request.gone)
         deadline.check()
         if found.action is Action.PREDICT:
-            parsed = json_tensors.parse_request(body)
+            parsed = json_request.parse_predict(body)
             query = PredictQuery(
-                lambda signature: json_tensors.feeds(parsed, signature),
+                lambda signature: json_request.feeds(parsed, signature),
                 parsed.signature_name,
                 deadline=deadline,
             )
             try:
                 _, prediction = self._core.predict(ref, query)
             except SignatureNotFoundError as error:
-                raise json_tensors.signature_not_found(error.signature_name) from error
+                raise json_request.signature_not_found(error.signature_name) from error
             return json_response.response(prediction.outputs, by_row=parsed.by_row)
-        examples = json_examples.parse_request(body)
+        examples = json_request.parse_examples(body)
         examples_query = ExamplesQuery(
             examples_of(examples.input), examples.signature_name, deadline
         )

@@ -16,7 +16,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from rockstar_client.errors import call_error
 from rockstar_contract.labels import Score, Value
-from rockstar_contract.shapes import MAX_RANK
+from rockstar_contract.limits import MAX_RANK
 from rockstar_contract.tables import CategoricalColumn, DateColumn, NumericColumn
 from rockstar_serving.gateway.answers import Failed
 from rockstar_serving.gateway.app import create_app

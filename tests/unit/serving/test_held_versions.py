@@ -4,8 +4,7 @@ import shutil
 
 import pytest
 
-from rockstar_contract.version_folders import held_versions
-from rockstar_serving.model_server.models.version_folders import scan
+from rockstar_contract.version_folders import held_versions, served_versions
 from rockstar_serving.models_config import read_labels
 from rockstar_serving.registry import (
     RegistryError,
@@ -27,7 +26,7 @@ def models(tmp_path):
 
 
 def served(models) -> list[int]:
-    return sorted(scan(models / "cnn"))
+    return sorted(served_versions(models / "cnn"))
 
 
 def test_going_back_holds_what_is_newer_whatever_the_policy(models):
@@ -80,7 +79,7 @@ def test_the_only_version_of_a_model_can_be_held_and_promoted(models):
     add_version(models, "mlp", 1)
     (models / "mlp" / "1").rename(models / "mlp" / "held-1")
     promote(models, "mlp", 1, "stable")
-    assert sorted(scan(models / "mlp")) == [1]
+    assert sorted(served_versions(models / "mlp")) == [1]
 
 
 def test_held_versions_are_listed(models):

@@ -9,6 +9,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
+from rockstar_contract.version_folders import served_versions
 from rockstar_serving.model_server.engines.engine import Loader, LoadError
 from rockstar_serving.model_server.models.config import ModelConfig, VersionPolicy
 from rockstar_serving.model_server.models.servables import Servable, ServableMap, Task
@@ -19,7 +20,6 @@ from rockstar_serving.model_server.models.version_folders import (
     LoadFailures,
     explain_missing,
     fingerprint,
-    scan,
 )
 from rockstar_serving.model_server.options import LoadOptions
 from tfs_api.status import Code
@@ -222,7 +222,7 @@ class Model:
         where = f"model {config.name!r} ({config.place})"
         problem = config.mirror.problem if config.mirror else ""
         try:
-            found = scan(config.base_path)
+            found = served_versions(config.base_path)
         except OSError as error:
             return f"{where}: {problem or f'the base path cannot be read: {error.strerror}'}"
         errors = [status for status in self.servables.statuses() if status.code != Code.OK]
@@ -237,7 +237,7 @@ class Model:
 
     def _scan(self, config: ModelConfig) -> dict[int, Path] | None:
         try:
-            folders = scan(config.base_path)
+            folders = served_versions(config.base_path)
         except OSError as error:
             # A mirror reports its own errors.
             if not self._path_warned and config.mirror is None:

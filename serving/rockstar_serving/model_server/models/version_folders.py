@@ -16,13 +16,12 @@ changes, after a quiet period that doubles each time.
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from rockstar_contract.manifest import ManifestError, MissingManifestError, check_readable
 from rockstar_serving.model_server.models.config import ModelConfig, Specific
-from tfs_api.model_ref import MAX_VERSION
 
 # (path, size, time of the last change of content, same of metadata) of each file and folder; times
 # in nanoseconds.
@@ -38,26 +37,6 @@ _SOON, _HOPELESS = 4, 40
 _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}")
 # Every complete version has at least one of these.
 _MODEL = re.compile(r"model\.tflite|saved_model\..+")
-
-
-def scan(base_path: Path) -> dict[int, Path]:
-    """List the versions in a folder: its subfolders whose names are whole numbers.
-
-    Raises:
-        OSError: the folder is missing or cannot be read.
-    """
-    names = [name for name in os.listdir(base_path) if (base_path / name).is_dir()]
-    return {version: base_path / name for version, name in numbered(names).items()}
-
-
-def numbered(folders: Iterable[str]) -> dict[int, str]:
-    """Map versions to the folder names that are whole numbers."""
-    # Sorted, so that of "1" and "01" always the shorter one counts.
-    return {
-        int(name): name
-        for name in sorted(folders, key=lambda name: (-len(name), name))
-        if name.isascii() and name.isdigit() and int(name) <= MAX_VERSION
-    }
 
 
 def explain_missing(config: ModelConfig, found: Collection[int]) -> str:

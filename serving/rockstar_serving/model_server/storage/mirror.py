@@ -25,9 +25,10 @@ from pathlib import Path
 import msgspec
 
 from rockstar_contract.manifest import MANIFEST_FILE, Manifest
+from rockstar_contract.version_folders import numbered
 from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
 from rockstar_serving.model_server.models.servables import State, VersionStatus
-from rockstar_serving.model_server.models.version_folders import explain_missing, numbered
+from rockstar_serving.model_server.models.version_folders import explain_missing
 from rockstar_serving.model_server.options import LoadOptions
 from rockstar_serving.model_server.storage.copies import Copies, StoppedError
 from rockstar_serving.model_server.storage.object_store import (

@@ -15,7 +15,7 @@ from rockstar_serving.model_server.predict import PredictQuery, predict
 from tests.litert_models import make_litert, make_nameless, rewritten, with_signature_defs
 from tests.model_fixtures import write_version
 from tests.saved_models import SavedModels
-from tfs_api import json_tensors
+from tfs_api import json_request
 from tfs_api.messages.signature_pb2 import SignatureDef
 from tfs_api.signature import signature_def
 from tfs_api.status import Code, StatusError
@@ -180,8 +180,8 @@ def test_json_may_name_tensors_too(several: LiteRTEngine) -> None:
         b'{"instances": [{"linear_x": [1, 1]}]}',
         b'{"inputs": {"linear_x": [[1, 1]]}}',
     ):
-        request = json_tensors.parse_request(body)
-        read = partial(json_tensors.feeds, request)
+        request = json_request.parse_predict(body)
+        read = partial(json_request.feeds, request)
         prediction = predict(several, PredictQuery(read, "linear"))
         assert prediction.outputs["StatefulPartitionedCall"].tolist() == [[3.0]]
 

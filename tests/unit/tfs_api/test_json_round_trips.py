@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
 from tests.fake_engine import spec
-from tests.unit.api.arrays import DTYPES, arrays, quick, same
+from tests.unit.tfs_api.arrays import DTYPES, arrays, quick, same
+from tfs_api.json_request import feeds, parse_predict
 from tfs_api.json_response import SMALL, response
-from tfs_api.json_tensors import feeds, parse_request
 from tfs_api.signature import Signature
 from tfs_api.status import StatusError
 from tfs_api.tensors import wire_type
@@ -38,7 +38,7 @@ def as_json(array: Any) -> Any:
 def tensor(value: Any, dtype: np.dtype[Any], form: str = "inputs", **more: Any) -> Any:
     """What the server makes of a request for one input."""
     body = json.dumps({form: value, **more}).encode()
-    return feeds(parse_request(body), Signature({"x": spec(dtype)}, {}))["x"]
+    return feeds(parse_predict(body), Signature({"x": spec(dtype)}, {}))["x"]
 
 
 def values_of(outputs: Any, *, by_row: bool) -> Any:
@@ -104,7 +104,7 @@ def test_rows_of_several_outputs_can_be_sent_again(times: int, data: st.DataObje
     }
     body = json.dumps({"instances": values_of(outputs, by_row=True)}).encode()
     signature = Signature({name: spec(array.dtype) for name, array in outputs.items()}, {})
-    found = feeds(parse_request(body), signature)
+    found = feeds(parse_predict(body), signature)
     assert found.keys() == outputs.keys()
     for name, array in outputs.items():
         same(found[name], as_json(array))

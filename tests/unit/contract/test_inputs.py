@@ -1,4 +1,4 @@
-"""Arrays by name to tensors, and what is said of those that do not fit."""
+"""Examples to the arrays that a contract describes."""
 
 import json
 
@@ -7,9 +7,56 @@ import pytest
 
 from rockstar_contract.contract import TensorInput, TensorSpec
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.tensor_inputs import from_json, read_tensors, stack, to_json
+from rockstar_contract.inputs import from_json, prepare, read_tensors, stack, to_json
+from tests.contracts import make_contract
 
-SPEC = TensorInput(
+SPEC = make_contract().input
+ULP = float(np.spacing(np.float32(1)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        (1.0, 1.0),
+        (1 + 2**-52, 1.0),
+        (1 + ULP, 1.0),
+        (1 + 4 * ULP, 1.0),
+        (-1e-17, 0.0),
+        (-ULP, 0.0),
+        (-0.0, 0.0),
+    ],
+)
+def test_what_leaves_the_range_by_rounding_is_taken_as_its_end(dtype, value, taken):
+    """As float32 arithmetic, averaging and interpolation leave it."""
+    array = np.full(SPEC.shape, value, dtype)
+    prepared = prepare(array, SPEC, field="x")
+    assert prepared.dtype == np.float32
+    np.testing.assert_array_equal(prepared, np.full(SPEC.shape, taken, np.float32))
+    np.testing.assert_array_equal(array, np.full(SPEC.shape, value, dtype))
+    np.testing.assert_array_equal(prepare(array.tolist(), SPEC, field="x"), prepared)
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (1.001, "0 to 1.001"),
+        (-0.001, "-0.001 to 0"),
+        (255, "0 to 255"),
+        (np.nan, "NaN"),
+        (np.inf, "infinity"),
+        (-np.inf, "infinity"),
+    ],
+)
+def test_what_is_further_away_is_refused_and_shown(value, got):
+    array = np.zeros(SPEC.shape)
+    array[0, 0] = value
+    with pytest.raises(InvalidInputError, match="values from 0 to 1") as caught:
+        prepare(array, SPEC, field="x")
+    assert got in caught.value.got
+
+
+TENSORS = TensorInput(
     tensors=(
         TensorSpec(name="ids", dtype="int32", shape=(None,)),
         TensorSpec(name="price", dtype="float32", shape=(1,)),
@@ -20,7 +67,7 @@ EXAMPLE = {"ids": [1, 2, 3], "price": [0.5], "text": "grün"}
 
 
 def test_values_become_arrays_of_the_models_types():
-    arrays = read_tensors(EXAMPLE, SPEC, "instances[0]")
+    arrays = read_tensors(EXAMPLE, TENSORS, "instances[0]")
     assert {name: array.dtype.str for name, array in arrays.items()} == {
         "ids": "<i4",
         "price": "<f4",
@@ -56,20 +103,20 @@ def test_one_input_needs_no_name():
 )
 def test_what_does_not_fit_is_said_with_its_name(changes, message):
     with pytest.raises(InvalidInputError, match=message):
-        read_tensors(EXAMPLE | changes, SPEC, "x")
+        read_tensors(EXAMPLE | changes, TENSORS, "x")
 
 
 def test_what_is_missing_is_said_with_a_pattern():
     with pytest.raises(InvalidInputError, match=r'x\.price: .* got nothing; send .*"price": …'):
-        read_tensors({"ids": [1], "text": ""}, SPEC, "x")
+        read_tensors({"ids": [1], "text": ""}, TENSORS, "x")
     with pytest.raises(InvalidInputError, match="expected an object with the inputs ids"):
-        read_tensors([1], SPEC, "x")
+        read_tensors([1], TENSORS, "x")
 
 
 def test_examples_of_different_sizes_are_no_batch():
-    short = read_tensors(EXAMPLE | {"ids": [1]}, SPEC, "x")
+    short = read_tensors(EXAMPLE | {"ids": [1]}, TENSORS, "x")
     with pytest.raises(InvalidInputError, match=r"b\.ids: expected the shape of the first example"):
-        stack([read_tensors(EXAMPLE, SPEC, "x"), short], ["a", "b"])
+        stack([read_tensors(EXAMPLE, TENSORS, "x"), short], ["a", "b"])
 
 
 def test_bytes_that_are_no_text_are_base64():

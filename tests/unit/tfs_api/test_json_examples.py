@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfs_api.json_examples import parse_request
+from tfs_api.json_request import parse_examples
 from tfs_api.status import Code, StatusError
 
 with warnings.catch_warnings():
@@ -22,7 +22,7 @@ with warnings.catch_warnings():
 def read(body: str | bytes) -> Any:
     """The official message of what was read."""
     data = body.encode() if isinstance(body, str) else body
-    return input_pb2.Input.FromString(parse_request(data).input.SerializeToString())
+    return input_pb2.Input.FromString(parse_examples(data).input.SerializeToString())
 
 
 def feature(value: str) -> Any:
@@ -69,16 +69,16 @@ def test_a_text_that_is_no_utf8_passes_through() -> None:
 
 
 def test_examples_and_signature() -> None:
-    request = parse_request(b'{"signature_name": "s", "examples": [{"a": 1, "b": "x"}, {}]}')
+    request = parse_examples(b'{"signature_name": "s", "examples": [{"a": 1, "b": "x"}, {}]}')
     assert request.signature_name == "s"
     assert request.input.WhichOneof("kind") == "example_list"
     first, second = request.input.example_list.examples
     names = tf.train.Example.FromString(first).features.feature
     assert set(names) == {"a", "b"}
     assert second == b""
-    assert parse_request(b'{"examples": [{}]}').signature_name == ""
+    assert parse_examples(b'{"examples": [{}]}').signature_name == ""
     twice = b'{"signature_name": "a", "signature_name": "b", "examples": 1, "examples": [{}]} x'
-    assert parse_request(twice).signature_name == "b"
+    assert parse_examples(twice).signature_name == "b"
 
 
 def test_context() -> None:
@@ -115,7 +115,7 @@ TYPE = "has element with unexpected JSON type:"
 )
 def test_bodies_that_are_refused(body: str, message: str) -> None:
     with pytest.raises(StatusError) as caught:
-        parse_request(body.encode())
+        parse_examples(body.encode())
     assert caught.value.code == Code.INVALID_ARGUMENT
     assert caught.value.message.endswith(message)
 
@@ -150,7 +150,7 @@ def test_features_that_are_refused(value: str, message: str) -> None:
 
 def test_a_name_that_is_no_text_is_refused() -> None:
     with pytest.raises(StatusError, match="has a name that is no UTF-8 text"):
-        parse_request(rb'{"examples": [{"\udc00": 1}]}')
+        parse_examples(rb'{"examples": [{"\udc00": 1}]}')
 
 
 LISTS = {
@@ -176,7 +176,7 @@ def test_any_example_survives(features: dict[str, tuple[str, list[Any]]]) -> Non
 
     example = {name: as_json(values) for name, (_, values) in features.items()}
     body = json.dumps({"examples": [example]}).encode()
-    found = tf.train.Example.FromString(parse_request(body).input.example_list.examples[0])
+    found = tf.train.Example.FromString(parse_examples(body).input.example_list.examples[0])
     assert set(found.features.feature) == set(features)
     for name, (kind, values) in features.items():
         assert list(getattr(found.features.feature[name], kind).value) == values

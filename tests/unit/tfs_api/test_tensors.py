@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.api.arrays import DTYPES, arrays, quick, same
+from tests.unit.tfs_api.arrays import DTYPES, arrays, quick, same
 from tfs_api.messages.tensor_pb2 import (
     DT_BOOL,
     DT_FLOAT,

@@ -1,4 +1,4 @@
-"""The REST API's JSON on its way in."""
+"""JSON request bodies of the REST API."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.fake_engine import DOUBLE, ECHO, SUM, spec
-from tfs_api.json_tensors import feeds, parse_request
+from tfs_api.json_request import feeds, parse, parse_predict
 from tfs_api.signature import Signature
 from tfs_api.status import Code, StatusError
 
@@ -18,10 +18,71 @@ CONSTANT = Signature(inputs={}, outputs={"y": spec(np.float32, 3)})
 FLAGS = Signature(inputs={"x": spec(np.bool_, -1)}, outputs={})
 
 
+@pytest.mark.parametrize(
+    ("body", "document"),
+    [
+        ('{"a": [1, -2.5e3, true, null, "é"]}', {"a": [1, -2500.0, True, None, "é"]}),
+        ("\ufeff {}\n", {}),
+        ('{"a": [Infinity, -Infinity, Inf, -Inf]}', {"a": [np.inf, -np.inf, np.inf, -np.inf]}),
+        ('{"a": ["Inf -NaN \\" Inf", Inf]}', {"a": ['Inf -NaN " Inf', np.inf]}),
+        ('{"a": 18446744073709551615}', {"a": 2**64 - 1}),
+        ('{"a": [18446744073709551616, 1, 0.5]}', {"a": [2.0**64, 1, 0.5]}),
+        ('{"a": "\udcff"}', {"a": "\udcff"}),
+        ("[1] [2", [1]),
+        ("\n[Infinity]}\0", [np.inf]),
+        ('{"a": 1, "b": 2, "a": 3}', {"a": 3, "b": 2}),
+        ('{"a": 1, "b": 2, "a": 3} x', {"a": 3, "b": 2}),
+        ('["\\\\ud800", "\\ud83d\\ude00"] x', ["\\ud800", "\U0001f600"]),
+    ],
+    ids=map(str, range(12)),
+)
+def test_documents(body: str, document: Any) -> None:
+    assert parse(body.encode("utf-8", "surrogateescape")) == document
+
+
+@pytest.mark.parametrize("token", ["NaN", "-NaN"])
+def test_documents_with_nan(token: str) -> None:
+    (value,) = parse(f"[{token}]".encode())
+    assert np.isnan(value)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("", "The document is empty"),
+        (" \n", " at offset: 2"),
+        ("nul", " at offset: 0"),
+        ("[1,]", " at offset: "),
+        ("{1: 2}", " at offset: 1"),
+        ('{"a": 1,}', " at offset: "),
+        ('{"a" 1}', "Expecting ':' delimiter at offset: 5"),
+        ('{"a": 1', "Expecting ',' delimiter at offset: 7"),
+        ('{"a": [[1], {}, "]" 2]}', "Expecting ',' delimiter at offset: 20"),
+        ("[01]", "Expecting ',' delimiter at offset: 2"),
+        ('{"é": "x', " at offset: 7"),
+        ('["\t"]', " at offset: 2"),
+        ('["\\q"]', " at offset: 2"),
+        ('["\\uzz"]', " at offset: "),
+        ("[Inf, -NaN", " at offset: "),
+        ("[1, 1e999]", "1e999 is too large for a double"),
+        ("[" + "9" * 400 + "]", f"{'9' * 40} is too large for a double"),
+        ('{"é": "\\ud800\\u0041"}', "The surrogate pair in string is invalid."),
+        ("[" * 100_000, "Nested too deeply"),
+    ],
+    ids=map(str, range(19)),
+)
+def test_what_is_no_json(body: str, message: str) -> None:
+    with pytest.raises(StatusError) as caught:
+        parse(body.encode())
+    assert caught.value.code == Code.INVALID_ARGUMENT
+    assert caught.value.message.startswith("JSON Parse error: ")
+    assert message in caught.value.message
+
+
 def read(body: str, signature: Signature) -> dict[str, Any]:
     return {
         name: array.tolist()
-        for name, array in feeds(parse_request(body.encode()), signature).items()
+        for name, array in feeds(parse_predict(body.encode()), signature).items()
     }
 
 
@@ -74,7 +135,7 @@ def test_nan_is_read() -> None:
 
 
 def test_text_that_is_not_utf8_passes_through() -> None:
-    array = feeds(parse_request(b'{"inputs": "\xff\xe9"}'), ECHO)["text"]
+    array = feeds(parse_predict(b'{"inputs": "\xff\xe9"}'), ECHO)["text"]
     assert array.tolist() == b"\xff\xe9"
 
 
@@ -85,7 +146,7 @@ def test_text_that_is_not_utf8_passes_through() -> None:
 )
 def test_feeds_have_the_signatures_dtype(dtype: Any) -> None:
     signature = Signature({"x": spec(dtype, -1)}, {})
-    array = feeds(parse_request(b'{"inputs": [1, 2]}'), signature)["x"]
+    array = feeds(parse_predict(b'{"inputs": [1, 2]}'), signature)["x"]
     assert array.dtype == dtype
     assert array.tolist() == [1, 2]
 
@@ -112,7 +173,7 @@ def test_arrays_of_any_shape(rows: Any, named: bool, form: str) -> None:
     value: Any = rows
     if named:
         value = [{"x": row} for row in rows] if form == "instances" else {"x": rows}
-    array = feeds(parse_request(json.dumps({form: value}).encode()), DOUBLE)["x"]
+    array = feeds(parse_predict(json.dumps({form: value}).encode()), DOUBLE)["x"]
     np.testing.assert_array_equal(array, np.array(rows, np.float32))
 
 
@@ -246,7 +307,7 @@ ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARG
 )
 def test_bad_requests(signature: Signature, body: str, message: str) -> None:
     with pytest.raises(StatusError) as caught:
-        feeds(parse_request(body.encode()), signature)
+        feeds(parse_predict(body.encode()), signature)
     assert caught.value.code == Code.INVALID_ARGUMENT
     assert message in caught.value.message
     assert len(caught.value.message) < 400
@@ -256,7 +317,7 @@ def test_a_large_value_is_not_shown_whole() -> None:
     for value in ([1.5] * 100_000, ["a" * 100_000], {"a" * 100_000: 1}):
         body = json.dumps({"instances": {"x": value}})
         with pytest.raises(StatusError, match=" Expecting 'instances'") as caught:
-            feeds(parse_request(body.encode()), DOUBLE)
+            feeds(parse_predict(body.encode()), DOUBLE)
         assert len(caught.value.message) < 900
 
 

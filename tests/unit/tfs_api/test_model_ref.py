@@ -5,8 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tfs_api.model_ref import ModelRef
-from tfs_api.rest_routes import Action, path_of, route
+from tfs_api.model_ref import Action, ModelRef, path_of, route
 from tfs_api.status import Code, StatusError
 
 RESERVED = "!#$%&'()*+,/:;=?@[]"
