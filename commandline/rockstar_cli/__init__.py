@@ -1,1 +1,1 @@
-"""The command `rockstar`: a file for each of its commands. Flags in, words out."""
+"""The command `rockstar`: argument parsing and output; a file for each command or group of them."""

@@ -9,7 +9,7 @@ from rockstar_serving.logs import replace_closed_streams
 
 COMMANDS = {
     "train": Lazy("rockstar_cli.train:train", "Train a model and publish it as the next version."),
-    "import": Lazy("rockstar_cli.import_:import_", "Publish your own Keras model or SavedModel."),
+    "import": Lazy("rockstar_cli.train:import_", "Publish your own Keras model or SavedModel."),
     "serve": Lazy("rockstar_cli.serve:serve", "Serve the models in a folder over HTTP and gRPC."),
     "gateway": Lazy(
         "rockstar_serving.gateway.command:gateway",
@@ -38,7 +38,7 @@ COMMANDS = {
     "learning-rates": Lazy(
         "rockstar_cli.train:learning_rates", "Plot very high, high, good and low learning rates."
     ),
-    "completion": Lazy("rockstar_cli.completion:completion", "Print the shell completion script."),
+    "completion": Lazy("rockstar_cli.group:completion", "Print the shell completion script."),
 }
 
 
@@ -47,11 +47,13 @@ COMMANDS = {
     cls=LazyGroup,
     commands=COMMANDS,
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
-    epilog="Examples: rockstar train cnn; rockstar serve; rockstar predict --model cnn seven.png. "
-    "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 service away, 4 some failed, 130 Ctrl-C.",
+    epilog="\b\nExamples:\n  rockstar train cnn\n  rockstar serve\n"
+    "  rockstar predict --model cnn seven.png\n\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 service unreachable, 4 some items failed, "
+    "130 Ctrl-C.",
 )
 @click.version_option(package_name="rockstartf")
-@click.option("--debug", is_flag=True, help="Show where an error happened; also ROCKSTAR_DEBUG=1.")
+@click.option("--debug", is_flag=True, help="Print tracebacks of errors; also ROCKSTAR_DEBUG=1.")
 def cli(debug: bool) -> None:
     """From a TensorFlow classifier to a prediction service."""
     if debug:

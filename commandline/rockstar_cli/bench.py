@@ -1,31 +1,63 @@
-"""`rockstar bench`: a load test."""
+"""`rockstar bench`: load tests over HTTP and gRPC, in one event loop, and their report.
 
+In a closed loop each connection waits for its response, so a server that stalls gets fewer requests
+just then, and its stall counts once ("coordinated omission"). With a rate (open loop), each request
+is due at a fixed time and its latency counts from then, including the wait for a free connection:
+what a user would experience.
+"""
+
+import bisect
 import dataclasses
+import itertools
+import math
 import shutil
+import time
+from array import array
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
 import click
 
-from rockstar_cli.failures import Exit
-from rockstar_cli.options import NumberRange, Service, json_option, model_option, service_options
-from rockstar_cli.output import echo_json
-
-if TYPE_CHECKING:
-    from rockstar_cli.load import LoadPlan, Record, Report
+from rockstar_cli.options import (
+    NumberRange,
+    Service,
+    json_option,
+    model_option,
+    service_options,
+    version_option,
+)
+from rockstar_cli.output import Exit, echo_json
 
 _MOST_SECONDS, _MOST_REQUESTS = 3600, 10_000_000
+_SECONDS = NumberRange(0, _MOST_SECONDS, min_open=True)
+
+OK = "ok"
+_TIMEOUT = "timeout"
+_NO_CONNECTION = "no connection"
+
+# Sends request i on connection c; returns OK or an error such as "429".
+Call = Callable[[int, int], Awaitable[str]]
+
+_BINS = 12
+_BLOCKS = " ▏▎▍▌▋▊▉█"
+# Above this many cores the load generator itself is the bottleneck.
+_BUSY = 0.9
 
 
 @click.command(
-    epilog="Examples: rockstar bench --model cnn 7.png; "
-    "rockstar bench --model cnn --rate 200 --duration 30 7.png; "
-    "rockstar bench --grpc 127.0.0.1:8500 --model cnn --connections 4 7.png"
+    epilog="\b\nExamples:\n  rockstar bench --model cnn 7.png\n"
+    "  rockstar bench --model cnn --rate 200 --duration 30 7.png\n"
+    "  rockstar bench --grpc 127.0.0.1:8500 --model cnn --connections 4 7.png"
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_option("Name of the model.", required=True)
 @service_options
-@click.option("--version", type=click.IntRange(1), help="Version; default: the newest.")
+@version_option
 @click.option(
     "--connections", default=16, type=click.IntRange(1, 1000), help="Maximum concurrent requests."
 )
@@ -33,7 +65,7 @@ _MOST_SECONDS, _MOST_REQUESTS = 3600, 10_000_000
     "--duration",
     default=10.0,
     metavar="SECONDS",
-    type=NumberRange(0, _MOST_SECONDS, min_open=True),
+    type=_SECONDS,
     help="How long to send requests.",
 )
 @click.option(
@@ -45,11 +77,7 @@ _MOST_SECONDS, _MOST_REQUESTS = 3600, 10_000_000
     help="Requests per second (open loop); latency counts from when each request was due.",
 )
 @click.option(
-    "--timeout",
-    default=10.0,
-    metavar="SECONDS",
-    type=NumberRange(0, _MOST_SECONDS, min_open=True),
-    help="Timeout of a request.",
+    "--timeout", default=10.0, metavar="SECONDS", type=_SECONDS, help="Timeout of a request."
 )
 @json_option
 def bench(
@@ -69,105 +97,25 @@ def bench(
     Sends FILES in turn, each once before measuring. Without --rate, each connection waits for its
     response before it sends again (closed loop), which hides how long users wait during a stall.
     """
-    from rockstar_cli.load import LoadPlan, report
-
-    if (requests or 0) > _MOST_REQUESTS or (rate or 0) * duration > _MOST_REQUESTS:
-        raise click.UsageError(f"--rate × --duration: at most {_MOST_REQUESTS:,} requests")
-    plan = LoadPlan(connections, duration, requests, rate)
-    measure = _over_http if service.grpc is None else _over_grpc
-    address, record = measure(files, service, model, version, timeout, plan)
-    measured = report(record)
-    if as_json:
-        echo_json(_document(address, plan, measured))
-    else:
-        _echo_report(address, plan, measured)
-    _report_failures(measured)
-
-
-def _over_http(
-    files: tuple[Path, ...],
-    service: Service,
-    model: str,
-    version: int | None,
-    timeout: float,
-    plan: "LoadPlan",
-) -> "tuple[str, Record]":
-    from rockstar_cli.load import HttpTarget, bodies
-    from rockstar_client.http import HttpClient
-    from rockstar_client.retry import NEVER_AGAIN
-
-    # A request that always fails gets the same error message as from other commands.
-    url, key, tls = service.url, service.api_key, service.tls
-    with HttpClient(url, api_key=key, tls=tls, retry=NEVER_AGAIN) as client:
-        for file in files:
-            client.predict(model, file, version=version, timeout=timeout)
-    target = HttpTarget(url, model, version, key, timeout, tls)
-    return target.address, _run(plan, target, bodies(files))
-
-
-def _over_grpc(
-    files: tuple[Path, ...],
-    service: Service,
-    model: str,
-    version: int | None,
-    timeout: float,
-    plan: "LoadPlan",
-) -> "tuple[str, Record]":
-    from rockstar_cli.load import GrpcTarget
-    from rockstar_client.grpc import GrpcClient
-    from rockstar_client.retry import NEVER_AGAIN
-
-    server, key, tls = service.grpc or "", service.api_key, service.tls
-    with GrpcClient(server, api_key=key, tls=tls, retry=NEVER_AGAIN) as client:
-        for file in files:
-            client.predict(model, file, version=version, timeout=timeout)
-    target = GrpcTarget(server, model, version, key, timeout, tls)
-    return target.address, _run(plan, target, target.requests(files))
-
-
-def _run(plan: "LoadPlan", target: Any, requests: Any) -> "Record":
     import asyncio
 
-    from rockstar_cli.load import run
+    if (rate or 0) * duration > _MOST_REQUESTS:
+        raise click.UsageError(f"--rate × --duration: at most {_MOST_REQUESTS:,} requests")
+    plan = LoadPlan(connections, duration, requests, rate)
+    target = Target(service, model, version, timeout)
+    target.try_once(files)
+    calls = target.http_calls if service.grpc is None else target.grpc_calls
 
-    async def measure() -> "Record":
-        async with target.calls(requests, plan.connections) as call:
+    async def measure() -> Record:
+        async with calls(files, connections) as call:
             return await run(plan, call)
 
-    return asyncio.run(measure())
-
-
-def _document(address: str, plan: "LoadPlan", measured: "Report") -> dict[str, Any]:
-    return {
-        "target": address,
-        "connections": plan.connections,
-        "rate": plan.rate,
-        **dataclasses.asdict(measured),
-    }
-
-
-def _echo_report(address: str, plan: "LoadPlan", measured: "Report") -> None:
-    from rockstar_cli.load import draw
-
-    how = "" if plan.rate is None else f", {plan.rate:g} due per second"
-    click.echo(f"{address}, {plan.connections} connections{how}")
-    click.echo(
-        f"  {measured.requests:,} answered in {measured.seconds:.1f} s: "
-        + click.style(f"{measured.requests_per_second:,.1f} a second", bold=True)
-    )
-    latency = measured.latency_ms
-    if latency is not None:
-        since = "" if plan.rate is None else ", from when each was due"
-        click.echo(
-            f"  latency in ms{since}: p50 {latency.p50:.1f}  p95 {latency.p95:.1f}  "
-            f"p99 {latency.p99:.1f}  longest {latency.longest:.1f}"
-        )
-        lines = draw(measured.histogram, shutil.get_terminal_size().columns)
-        click.echo("\n".join(["", *(f"  {line}" for line in lines)]))
-
-
-def _report_failures(measured: "Report") -> None:
-    """Print failures to standard error, and set the exit code."""
+    measured = report(asyncio.run(measure()))
+    if as_json:
+        load = {"target": target.address, "connections": connections, "rate": rate}
+        echo_json(load | dataclasses.asdict(measured))
+    else:
+        _echo_report(target.address, plan, measured)
     if measured.generator_was_the_limit:
         click.echo(
             "Note: the load generator used a whole core: the service may be faster than this.",
@@ -183,3 +131,337 @@ def _report_failures(measured: "Report") -> None:
         errors = ", ".join(f"{what} {count:,}" for what, count in measured.errors.items())
         click.echo(f"{measured.failed:,} requests failed: {errors}", err=True)
         raise click.exceptions.Exit(Exit.SOME_FAILED if measured.requests else Exit.FAILED)
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """The load: how many requests, for how long, and how many at a time.
+
+    Attributes:
+        connections: maximum concurrent requests.
+        seconds: how long to send.
+        requests: maximum number of requests; None is no limit.
+        rate: requests per second (open loop); None sends when a response arrives (closed loop).
+    """
+
+    connections: int
+    seconds: float
+    requests: int | None = None
+    rate: float | None = None
+
+
+@dataclass
+class Record:
+    """Outcomes of the requests.
+
+    Attributes:
+        latencies: of successful requests, in seconds, from when a request was sent, or with a rate
+            from when it was due, until the response is complete.
+        errors: counts by error.
+        unsent: with a rate, requests that were due while no connection was free.
+        seconds: from the first request to the last response.
+        cpu_seconds: CPU time of this process meanwhile.
+    """
+
+    latencies: "array[float]" = field(default_factory=lambda: array("d"))
+    errors: Counter[str] = field(default_factory=Counter)
+    unsent: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+async def run(plan: LoadPlan, call: Call) -> Record:
+    """Send requests as planned, and wait for the last response."""
+    import asyncio
+
+    record, clock = Record(), asyncio.get_running_loop().time
+    most = math.inf if plan.requests is None else plan.requests
+    if plan.rate is not None:
+        most = min(most, math.ceil(plan.rate * plan.seconds))
+    # Shared by all connections.
+    numbers = itertools.count() if math.isinf(most) else iter(range(int(most)))
+    begin, cpu = clock(), time.process_time()
+
+    async def send(connection: int) -> None:
+        """Send requests over one connection, one at a time."""
+        while clock() < begin + plan.seconds:
+            number = next(numbers, None)
+            if number is None:
+                return
+            due = clock()
+            if plan.rate is not None:
+                due = begin + number / plan.rate
+                if (early := due - clock()) > 0:
+                    await asyncio.sleep(early)
+            outcome = await call(number, connection)
+            if outcome == OK:
+                record.latencies.append(clock() - due)
+            else:
+                record.errors[outcome] += 1
+
+    await asyncio.gather(*map(send, range(plan.connections)))
+    record.seconds = clock() - begin
+    record.cpu_seconds = time.process_time() - cpu
+    if plan.rate is not None:
+        # Numbers that are left belong to requests that were due.
+        record.unsent = sum(1 for _ in numbers)
+    return record
+
+
+@dataclass(frozen=True)
+class Target:
+    """The service and the model to test.
+
+    Attributes:
+        service: a gateway, or a model server.
+        model: name.
+        version: None is the newest.
+        timeout: of a request, in seconds.
+    """
+
+    service: Service
+    model: str
+    version: int | None
+    timeout: float
+
+    @property
+    def address(self) -> str:
+        """The address for display; of a gateway, the URL of the requests."""
+        if self.service.grpc is not None:
+            version = "" if self.version is None else f" version {self.version}"
+            return f"Predict {self.model}{version} at {self.service.grpc}"
+        version = "" if self.version is None else f"?version={self.version}"
+        return f"{self.service.url.rstrip('/')}/predict/{quote(self.model, safe='')}{version}"
+
+    def try_once(self, files: Sequence[Path]) -> None:
+        """Predict each file; a request that always fails raises the error of other commands.
+
+        Raises:
+            CallError: a call failed.
+        """
+        with self.service.client() as client:
+            for file in files:
+                client.predict(self.model, file, version=self.version, timeout=self.timeout)
+
+    @asynccontextmanager
+    async def http_calls(self, files: Sequence[Path], connections: int) -> AsyncIterator[Call]:
+        """Open connections; yields a function that posts the files in turn."""
+        import aiohttp
+
+        key, tls = self.service.api_key, self.service.tls
+        bodies = [
+            (
+                file.read_bytes(),
+                "text/csv" if file.suffix.lower() == ".csv" else "application/octet-stream",
+            )
+            for file in files
+        ]
+        async with aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            connector=aiohttp.TCPConnector(limit=connections, ssl=tls.context() if tls else True),
+            timeout=aiohttp.ClientTimeout(total=self.timeout),
+        ) as session:
+            address = self.address
+
+            async def call(number: int, _connection: int) -> str:
+                content, content_type = bodies[number % len(bodies)]
+                headers = {"Content-Type": content_type}
+                try:
+                    async with session.post(address, data=content, headers=headers) as response:
+                        await response.read()
+                        return OK if response.status == 200 else str(response.status)
+                except TimeoutError:
+                    return _TIMEOUT
+                except aiohttp.ClientError:
+                    return _NO_CONNECTION
+
+            yield call
+
+    @asynccontextmanager
+    async def grpc_calls(self, files: Sequence[Path], connections: int) -> AsyncIterator[Call]:
+        """Open connections; yields a function that sends a prepared request per file in turn."""
+        import grpc.aio
+
+        from rockstar_client.channel import ChannelOptions
+        from rockstar_client.endpoint import fixed_headers
+        from rockstar_client.proxy import grpc_proxy
+        from tfs_api.services import MAX_MESSAGE_BYTES, PREDICT
+
+        server = self.service.grpc or ""
+        credentials = ChannelOptions(tls=self.service.tls).credentials()
+        metadata = tuple(fixed_headers(self.service.api_key, None).items())
+        requests = self._grpc_requests(files)
+        options = [
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            # One connection per channel, and no retries, so that failures count.
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_retries", 0),
+            *grpc_proxy(server),
+        ]
+        async with AsyncExitStack() as stack:
+            methods: list[Any] = []
+            for _ in range(connections):
+                channel = (
+                    grpc.aio.insecure_channel(server, options)
+                    if credentials is None
+                    else grpc.aio.secure_channel(server, credentials, options)
+                )
+                await stack.enter_async_context(channel)
+                methods.append(channel.unary_unary(PREDICT.path))
+
+            async def call(number: int, connection: int) -> str:
+                request = requests[number % len(requests)]
+                try:
+                    await methods[connection](request, timeout=self.timeout, metadata=metadata)
+                except grpc.aio.AioRpcError as error:
+                    late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                    return _TIMEOUT if late else str(error.code().name)
+                return OK
+
+            yield call
+
+    def _grpc_requests(self, files: Sequence[Path]) -> list[bytes]:
+        """A serialized request for each file, prepared as the model's contract says."""
+        import numpy as np
+
+        from rockstar_client.examples import read_examples
+        from rockstar_contract.contract import PREDICT_SIGNATURE
+        from rockstar_contract.inputs import prepare
+        from tfs_api.messages.prediction_pb2 import PredictRequest
+        from tfs_api.tensors import to_proto
+
+        with self.service.tensor_client() as server:
+            spec = server.contract(self.model, self.version, timeout=self.timeout).encoded
+        requests = []
+        for file in files:
+            rows = np.stack([prepare(x, spec, field=str(file)) for x in read_examples(file)])
+            request = PredictRequest()
+            request.model_spec.name = self.model
+            request.model_spec.signature_name = PREDICT_SIGNATURE
+            if self.version is not None:
+                request.model_spec.version.value = self.version
+            request.inputs[spec.name].CopyFrom(to_proto(rows, as_content=True))
+            requests.append(request.SerializeToString())
+        return requests
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of successful requests in milliseconds; percentiles by nearest rank."""
+
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    p999: float
+    longest: float
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Number of requests that took up to `up_to_ms` and longer than the previous bin."""
+
+    up_to_ms: float
+    requests: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of one load test.
+
+    Attributes:
+        requests: that succeeded.
+        failed: that failed.
+        unsent: that were due while no connection was free.
+        seconds: duration.
+        requests_per_second: that succeeded.
+        latency_ms: None without a successful request.
+        errors: counts by HTTP status, gRPC code, "timeout" or "no connection".
+        histogram: of latencies, in bins that grow by a constant factor.
+        generator_cpu: cores used by the load generator; near 1 it is the bottleneck.
+    """
+
+    requests: int
+    failed: int
+    unsent: int
+    seconds: float
+    requests_per_second: float
+    latency_ms: Latency | None
+    errors: dict[str, int]
+    histogram: list[Bin]
+    generator_cpu: float
+
+    @property
+    def generator_was_the_limit(self) -> bool:
+        """Whether the load generator was the bottleneck."""
+        return self.generator_cpu > _BUSY
+
+
+def report(record: Record) -> Report:
+    """Compute the report of a record."""
+    ordered = sorted(latency * 1000 for latency in record.latencies)
+    seconds = max(record.seconds, 1e-9)
+    latency = None
+    if ordered:
+        p50, p90, p95, p99, p999 = (
+            ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+            for share in (0.5, 0.9, 0.95, 0.99, 0.999)
+        )
+        mean = math.fsum(ordered) / len(ordered)
+        latency = Latency(mean, p50, p90, p95, p99, p999, longest=ordered[-1])
+    return Report(
+        requests=len(ordered),
+        failed=record.errors.total(),
+        unsent=record.unsent,
+        seconds=record.seconds,
+        requests_per_second=len(ordered) / seconds,
+        latency_ms=latency,
+        errors=dict(record.errors.most_common()),
+        histogram=_histogram(ordered),
+        generator_cpu=record.cpu_seconds / seconds,
+    )
+
+
+def _histogram(ordered: Sequence[float]) -> list[Bin]:
+    if not ordered:
+        return []
+    least, most = max(ordered[0], 1e-3), max(ordered[-1], 1e-3)
+    factor = max((most / least) ** (1 / _BINS), 1.01)
+    edges = [least * factor ** (step + 1) for step in range(_BINS - 1)]
+    edges = [edge for edge in edges if edge < most] + [most]
+    totals = [bisect.bisect_right(ordered, edge) for edge in edges]
+    pairs = itertools.pairwise([0, *totals])
+    return [Bin(edge, now - before) for edge, (before, now) in zip(edges, pairs, strict=True)]
+
+
+def draw(histogram: Sequence[Bin], width: int) -> list[str]:
+    """Draw the histogram: a line with a bar per bin, at most `width` characters wide."""
+    most = max((each.requests for each in histogram), default=0)
+    numbers = [f"{each.requests:,}" for each in histogram]
+    room = max(8, width - 17 - max(map(len, numbers), default=0))
+    lines = []
+    for each, number in zip(histogram, numbers, strict=True):
+        whole, eighths = divmod(int(each.requests / most * room * 8), 8)
+        bar = ("█" * whole + _BLOCKS[eighths]).rstrip()
+        lines.append(f"≤ {each.up_to_ms:>9.4g} ms  {bar} {number}")
+    return lines
+
+
+def _echo_report(address: str, plan: LoadPlan, measured: Report) -> None:
+    rate = "" if plan.rate is None else f", {plan.rate:g} due per second"
+    click.echo(f"{address}, {plan.connections} connections{rate}")
+    click.echo(
+        f"  {measured.requests:,} answered in {measured.seconds:.1f} s: "
+        + click.style(f"{measured.requests_per_second:,.1f} a second", bold=True)
+    )
+    latency = measured.latency_ms
+    if latency is not None:
+        since = "" if plan.rate is None else ", from when each was due"
+        click.echo(
+            f"  latency in ms{since}: p50 {latency.p50:.1f}  p95 {latency.p95:.1f}  "
+            f"p99 {latency.p99:.1f}  longest {latency.longest:.1f}"
+        )
+        lines = draw(measured.histogram, shutil.get_terminal_size().columns - 2)
+        click.echo("\n".join(["", *(f"  {line}" for line in lines)]))

@@ -7,31 +7,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from rockstar_cli.failures import Exit, failure_of
-from rockstar_cli.options import Service, gateway_options, json_option, model_option
-from rockstar_cli.output import echo_failure, echo_json, printable
+from rockstar_cli.options import (
+    Service,
+    gateway_options,
+    json_option,
+    model_option,
+    version_option,
+)
+from rockstar_cli.output import Exit, echo_failure, echo_json, failure_of, printable
 
 if TYPE_CHECKING:
-    from rockstar_client.explanation import Explanation
     from rockstar_client.http import HttpClient
-
 
 # Columns printed per row; --json has all.
 _MOST_COLUMNS = 3
 
 
 @click.command(
-    epilog="Examples: rockstar explain --model cnn 7.png; "
-    "rockstar explain --model cnn 7.png --of 1 -o why.png; "
-    "rockstar explain --model iris rows.csv"
+    epilog="\b\nExamples:\n  rockstar explain --model cnn 7.png\n"
+    "  rockstar explain --model cnn 7.png --of 1 -o why.png\n"
+    "  rockstar explain --model iris rows.csv"
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_option("Name of the model.", required=True)
 @gateway_options
-@click.option("--version", type=click.IntRange(1), help="Version; default: the newest.")
-@click.option("--of", metavar="LABEL", help="Explain this label; default: the most likely.")
+@version_option
+@click.option("--of", metavar="LABEL", help="Explain this label.  [default: the most likely]")
 @click.option(
     "-o",
     "--out",
@@ -50,39 +52,40 @@ def explain(
 ) -> None:
     """Show which pixels of images, or which columns of CSV rows, led to a prediction.
 
-    For an image, occlusion: parts are covered in turn, and those whose absence lowers the score are
-    evidence. For a row, each column in turn is replaced by its mean in training, or its most
-    frequent category.
+    For an image, each part is covered in turn (occlusion); the parts that lower the score when
+    covered are evidence. For a row, each column in turn is replaced by its mean in training, or its
+    most frequent category.
     """
     from rockstar_client.errors import CallError
-    from rockstar_client.http import HttpClient
-    from rockstar_client.retry import NEVER_AGAIN
     from rockstar_contract.csv_rows import CSV_ENDINGS
     from rockstar_contract.errors import InvalidInputError
 
-    tables = [file for file in files if file.name.lower().endswith(CSV_ENDINGS)]
+    tables = {file for file in files if file.name.lower().endswith(CSV_ENDINGS)}
     if tables and out is not None:
-        raise click.UsageError(f"-o: rows have no heat map ({tables[0]})")
+        raise click.UsageError(f"-o: rows have no heat map ({min(tables)})")
     pictures = _pictures(files, out)
+    width = max(len(printable(str(file))) for file in files)
     documents: list[dict[str, Any]] = []
     codes: list[int] = []
-    url, key, tls = service.url, service.api_key, service.tls
-    with HttpClient(url, api_key=key, tls=tls, retry=NEVER_AGAIN) as client:
+    with service.http_client() as client:
         for file, picture in zip(files, pictures, strict=True):
+            explained = (
+                _explain_rows(client, file, model, version, of)
+                if file in tables
+                else _explain_image(client, file, model, version, of, picture)
+            )
             try:
-                if file in tables:
-                    for document in _rows(client, file, model, version, of):
-                        documents.append(document)
-                        if not as_json:
-                            _echo_row(document)
-                    continue
-                explained = _ask(client, file, picture, model, version, of)
+                for document in explained:
+                    documents.append(document)
+                    if not as_json:
+                        _echo_row(document) if file in tables else _echo_image(document, width)
             except (CallError, InvalidInputError, OSError) as error:
-                codes.append(_echo_error(error, file))
-                continue
-            documents.append(_document(file, picture, explained))
-            if not as_json:
-                _echo_image(documents[-1], max(len(printable(str(file))) for file in files))
+                failure = failure_of(error)
+                if failure.code == Exit.UNREACHABLE:
+                    raise  # the others would fail, too
+                message = failure.message.removeprefix(f"{file}: ")
+                echo_failure(dataclasses.replace(failure, message=f"{file}: {message}"))
+                codes.append(failure.code)
     if as_json and documents:
         echo_json({"model": model, "explanations": documents})
     if codes:
@@ -102,72 +105,55 @@ def _pictures(files: tuple[Path, ...], out: Path | None) -> list[Path | None]:
     return [out / name for name in names]
 
 
-def _ask(
+def _explain_image(
     client: "HttpClient",
     file: Path,
-    picture: Path | None,
     model: str,
     version: int | None,
     of: str | None,
-) -> "Explanation":
+    picture: Path | None,
+) -> Iterator[dict[str, Any]]:
     from rockstar_client.explanation import explanation, explanation_picture
 
     image = file.read_bytes()
-    explained = client.call(explanation(model, image, version, of))
+    found = client.call(explanation(model, image, version, of))
     if picture is not None:
         # The same explanation, for the same version and label.
-        same = explanation_picture(model, image, explained.version, explained.label)
-        picture.write_bytes(client.call(same))
-    return explained
+        steps = explanation_picture(model, image, found.version, found.label)
+        picture.write_bytes(client.call(steps))
+    yield {
+        "file": str(file),
+        "version": found.version,
+        "label": found.label,
+        "score": found.score,
+        "evidence": [dataclasses.asdict(place) for place in places(found.heatmap)],
+        "picture": None if picture is None else str(picture),
+        "method": found.method,
+        "heatmap": found.heatmap,
+    }
 
 
-def _rows(
+def _explain_rows(
     client: "HttpClient", file: Path, model: str, version: int | None, of: str | None
 ) -> Iterator[dict[str, Any]]:
-    """An explanation for each row of a CSV file."""
+    import msgspec
+
     from rockstar_client.explanation import row_explanation
     from rockstar_contract.csv_rows import read_rows
 
     for number, row in enumerate(read_rows(file.read_bytes(), str(file)), start=1):
-        explained = client.call(row_explanation(model, row, version, of))
-        version = explained.version
+        found = client.call(row_explanation(model, row, version, of))
+        version = found.version  # the same for all rows of a file
         yield {
             "file": str(file),
             "row": number,
-            "version": explained.version,
-            "label": explained.label,
-            "score": explained.score,
-            "value": explained.value,
-            "method": explained.method,
-            "columns": [msgspec.structs.asdict(column) for column in explained.columns],
+            "version": found.version,
+            "label": found.label,
+            "score": found.score,
+            "value": found.value,
+            "method": found.method,
+            "columns": [msgspec.structs.asdict(column) for column in found.columns],
         }
-
-
-def _echo_error(error: Exception, file: Path) -> int:
-    """Print why an image cannot be explained; the others may work.
-
-    Raises:
-        Exception: the service is unreachable, which affects all.
-    """
-    failure = failure_of(error)
-    if failure.code == Exit.UNREACHABLE:
-        raise error
-    message = failure.message.removeprefix(f"{file}: ")
-    echo_failure(dataclasses.replace(failure, message=f"{file}: {message}"))
-    return failure.code
-
-
-def _document(file: Path, picture: Path | None, explained: "Explanation") -> dict[str, Any]:
-    return {
-        "file": str(file),
-        "version": explained.version,
-        "label": explained.label,
-        "score": explained.score,
-        "evidence": [dataclasses.asdict(place) for place in places(explained.heatmap)],
-        "picture": None if picture is None else str(picture),
-        "method": explained.method,
-        "heatmap": explained.heatmap,
-    }
 
 
 def _echo_image(document: dict[str, Any], width: int) -> None:

@@ -1,4 +1,4 @@
-"""The group of all commands: imports each when it is used, and turns errors into exit codes."""
+"""The group of all commands: lazy imports, errors and exit codes, and shell completion."""
 
 import contextlib
 import difflib
@@ -11,11 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import BashComplete, CompletionItem, FishComplete, ZshComplete
 
-from rockstar_cli.failures import Exit, failure_of
-from rockstar_cli.output import color_wanted, echo_failure
+from rockstar_cli.options import json_option
+from rockstar_cli.output import Exit, color_wanted, echo_failure, echo_json, failure_of
 
 DEBUG_VARIABLE = "ROCKSTAR_DEBUG"
+_SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+# The environment variable with which click requests completions.
+_COMPLETION_VARIABLE = "_ROCKSTAR_COMPLETE"
 
 
 class Lazy(NamedTuple):
@@ -28,12 +32,6 @@ class Lazy(NamedTuple):
 
     path: str
     summary: str
-
-    def load(self) -> click.Command:
-        """Import the command."""
-        module, _, name = self.path.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
 
 
 class LazyGroup(click.Group):
@@ -55,14 +53,17 @@ class LazyGroup(click.Group):
         return list(self._lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of a name, or None."""
-        lazy = self._lazy.get(cmd_name)
-        return None if lazy is None else lazy.load()
+        """Import a command; None if there is none of this name."""
+        if cmd_name not in self._lazy:
+            return None
+        module, _, name = self._lazy[cmd_name].path.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the arguments name; an unknown name gets a suggestion."""
+        """Find the command that the arguments name; an unknown name gets a suggestion."""
         name = args[0]
         if name not in self._lazy and not name.startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(name, self._lazy, n=1)
@@ -76,9 +77,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, lazy.summary) for name, lazy in self._lazy.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
-        """Names of commands without importing them, and options."""
-        from click.shell_completion import CompletionItem
-
+        """Complete the names of commands without importing them, and options."""
         names = [
             CompletionItem(name, help=lazy.summary)
             for name, lazy in self._lazy.items()
@@ -93,7 +92,7 @@ class LazyGroup(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """The context of a call; sets whether output is coloured. Help is printed here."""
+        """Make the context, with or without coloured output. Prints help."""
         extra.setdefault("color", color_wanted())
         with _exit_on_broken_pipe():
             return super().make_context(info_name, args, parent, **extra)
@@ -124,7 +123,7 @@ class LazyGroup(click.Group):
         except click.Abort:
             click.echo("Interrupted.", err=True)
             code = Exit.INTERRUPTED
-        except Exception as error:
+        except Exception as error:  # whatever ended the command
             if os.environ.get(DEBUG_VARIABLE):
                 traceback.print_exc()
             failure = failure_of(error)
@@ -148,3 +147,23 @@ def _exit_on_broken_pipe() -> Iterator[None]:
 def _discard_output() -> None:
     """Discard buffered output, which Python would fail to write at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@click.command(
+    epilog='\b\nExamples:\n  eval "$(rockstar completion bash)"\n'
+    "  rockstar completion fish | source\n"
+    "  rockstar completion fish > ~/.config/fish/completions/rockstar.fish"
+)
+@click.argument("shell", type=click.Choice(list(_SHELLS)))
+@json_option
+@click.pass_context
+def completion(ctx: click.Context, shell: str, as_json: bool) -> None:
+    """Print a script that completes commands, options, models, versions and labels in SHELL.
+
+    Run the script in the current shell, or where the shell starts. In zsh, run compinit first.
+    """
+    complete = _SHELLS[shell](ctx.find_root().command, {}, "rockstar", _COMPLETION_VARIABLE)
+    if as_json:
+        echo_json({"shell": shell, "script": complete.source()})
+    else:
+        click.echo(complete.source(), nl=False)

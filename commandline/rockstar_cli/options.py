@@ -2,7 +2,6 @@
 
 import functools
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +12,23 @@ from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from rockstar_client.endpoint import Tls
+    from rockstar_client.grpc import GrpcClient
+    from rockstar_client.http import HttpClient
+    from rockstar_client.tfserving import TFServingClient
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-_FOLDER = "models"
+_DEFAULT_URL = "http://127.0.0.1:8080"
+_DEFAULT_MODELS = "models"
 _LABELS = ("stable", "canary")
 
 
-class _Completed(ABC):
+class _Completed(click.ParamType[Any]):
     """A parameter type with shell completion from known names."""
 
-    @abstractmethod
-    def names(self, ctx: click.Context, incomplete: str) -> Iterable[str]:
-        """The candidates."""
+    def candidates(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
+        """The known names."""
+        return _models(ctx)
 
     def shell_complete(
         self,
@@ -33,24 +37,20 @@ class _Completed(ABC):
         incomplete: str,
     ) -> list[CompletionItem[str]]:
         """The candidates that start with what was typed."""
-        names = self.names(ctx, incomplete)
+        names = self.candidates(ctx, incomplete)
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-class ModelName(_Completed, click.ParamType[str]):
+class ModelName(_Completed):
     """The name of a model."""
 
     name = "name"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name as given; the service or folder checks whether the model exists."""
+        """The name as given; the service or folder checks whether it exists."""
         if not value:
             self.fail("expected a name, got an empty text.", param, ctx)
         return str(value)
-
-    def names(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
-        """The models in the folder."""
-        return _models(ctx)
 
 
 class ModelAndVersion(ModelName):
@@ -58,7 +58,7 @@ class ModelAndVersion(ModelName):
 
     name = "model[/version]"
 
-    def names(self, ctx: click.Context, incomplete: str) -> Iterable[str]:
+    def candidates(self, ctx: click.Context, incomplete: str) -> Iterable[str]:
         """The models, or after a / the versions."""
         model, slash, _ = incomplete.partition("/")
         return [f"{model}/{each}" for each in _versions(ctx, model)] if slash else _models(ctx)
@@ -69,7 +69,7 @@ class VersionNumber(_Completed, click.IntRange):
 
     name = "version"
 
-    def names(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
+    def candidates(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
         """The versions of that model."""
         return map(str, _versions(ctx, ctx.params.get("model")))
 
@@ -79,13 +79,13 @@ class Label(ModelName):
 
     name = "label"
 
-    def names(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
+    def candidates(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
         """The usual labels and those of the model."""
         return dict.fromkeys([*_LABELS, *_labels(ctx)])
 
 
 def _folder(ctx: click.Context) -> Path:
-    return Path(ctx.params.get("models") or _FOLDER)
+    return Path(ctx.params.get("models") or _DEFAULT_MODELS)
 
 
 def _models(ctx: click.Context) -> list[str]:
@@ -100,10 +100,10 @@ def _models(ctx: click.Context) -> list[str]:
 def _versions(ctx: click.Context, model: str | None) -> list[int]:
     from rockstar_contract.version_folders import held_versions, served_versions
 
+    if not model:
+        return []
+    base = _folder(ctx) / model
     try:
-        if not model:
-            return []
-        base = _folder(ctx) / model
         return sorted({*served_versions(base), *held_versions(base)}, reverse=True)
     except OSError:
         return []
@@ -119,13 +119,9 @@ def _labels(ctx: click.Context) -> list[str]:
         return []
     # While an option value is completed, click does not pass the arguments.
     model = ctx.params.get("model")
-    models = [model] if model else _models(ctx)
-    return [label for name in models for label in assigned.labels(name)]
-
-
-DEFAULT_URL = "http://127.0.0.1:8080"
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+    return [
+        label for name in ([model] if model else _models(ctx)) for label in assigned.labels(name)
+    ]
 
 
 class NumberRange(click.FloatRange):
@@ -145,10 +141,13 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one line of JSON."
 )
 models_option = click.option(
-    "--models", default="models", type=click.Path(path_type=Path), help="Model folder."
+    "--models", default=_DEFAULT_MODELS, type=click.Path(path_type=Path), help="Model folder."
 )
-label_option = click.option(
-    "--label", default="stable", type=Label(), help="Usually stable or canary."
+version_option = click.option(
+    "--version", type=click.IntRange(1), help="Version.  [default: the newest]"
+)
+api_key_option = click.option(
+    "--api-key", envvar="ROCKSTAR_API_KEY", help="API key, if the service requires one."
 )
 ca_option = click.option(
     "--ca",
@@ -156,6 +155,11 @@ ca_option = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="CA certificates (PEM) to verify the service with, for TLS.",
 )
+
+
+def model_option(help_text: str, **settings: Any) -> Callable[[Command], Command]:
+    """The option --model, with completion from the model folder."""
+    return click.option("--model", type=ModelName(), help=help_text, **settings)
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,32 @@ class Service:
 
         return None if self.ca is None else Tls(self.ca)
 
+    def http_client(self) -> "HttpClient":
+        """Make a client of the gateway without retries: commands report errors at once."""
+        from rockstar_client.http import HttpClient
+        from rockstar_client.retry import NEVER_AGAIN
+
+        return HttpClient(self.url, api_key=self.api_key, tls=self.tls, retry=NEVER_AGAIN)
+
+    def client(self) -> "GrpcClient | HttpClient":
+        """Make a client of the model server, if there is one, or of the gateway."""
+        if self.grpc is None:
+            return self.http_client()
+        from rockstar_client.grpc import GrpcClient
+        from rockstar_client.retry import NEVER_AGAIN
+
+        return GrpcClient(self.grpc, api_key=self.api_key, tls=self.tls, retry=NEVER_AGAIN)
+
+    def tensor_client(self) -> "TFServingClient":
+        """Make a client of the model server's own API."""
+        from rockstar_client.channel import ChannelOptions
+        from rockstar_client.endpoint import fixed_headers
+        from rockstar_client.tfserving import TFServingClient
+
+        headers = tuple(fixed_headers(self.api_key, None).items())
+        options = ChannelOptions(tls=self.tls, proxy=True)
+        return TFServingClient(self.grpc or "", headers=lambda: headers, options=options)
+
 
 def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a command that calls a gateway; it gets them as `service`."""
@@ -193,18 +223,10 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError(f"--ca goes with https://, not with {url}.")
         return command(service=Service(url, api_key, ca, grpc), **others)
 
-    options = (
-        click.option(
-            "--url", default=DEFAULT_URL, envvar="ROCKSTAR_URL", help="URL of the gateway."
-        ),
-        click.option(
-            "--api-key", envvar="ROCKSTAR_API_KEY", help="API key, if the service requires one."
-        ),
-        ca_option,
+    url = click.option(
+        "--url", default=_DEFAULT_URL, envvar="ROCKSTAR_URL", help="URL of the gateway."
     )
-    for option in reversed(options):
-        collected = option(collected)
-    return collected
+    return url(api_key_option(ca_option(collected)))
 
 
 def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -215,8 +237,3 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Call this TensorFlow Serving directly instead; with --ca over TLS.",
     )
     return gateway_options(grpc(command))
-
-
-def model_option(help_text: str, **settings: Any) -> Callable[[Command], Command]:
-    """The option --model, with completion from the model folder."""
-    return click.option("--model", type=ModelName(), help=help_text, **settings)

@@ -1,22 +1,147 @@
-"""What commands write: results to standard output, progress and errors to standard error."""
+"""What commands print, and how they exit: results, tables, progress, errors and exit codes.
 
+Results go to standard output, progress and errors to standard error.
+"""
+
+import errno
 import os
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from rockstar_cli.failures import Failure
-
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-
 _LONGEST_LINE = 1000
+# Between columns of a table; and the width below which no column is cut.
+_GAP, _NARROWEST = "  ", 8
+_LINE_EVERY_S = 10.0
+
+
+class Exit(IntEnum):
+    """Exit codes; docs/command-line.md lists them."""
+
+    OK = 0
+    FAILED = 1  # the command failed, or a check did
+    USAGE = 2  # wrong arguments, options or settings
+    UNREACHABLE = 3  # the service is unreachable, overloaded or too slow
+    SOME_FAILED = 4  # some items failed, the others succeeded
+    INTERRUPTED = 130  # Ctrl-C
+    BROKEN_PIPE = 141  # the reader of the output is gone, as in `| head -1`
+
+
+# Optional packages, and the extra that installs each.
+_EXTRAS = {
+    "ai_edge_litert": "serve",
+    "google_crc32c": "serve",
+    "grpc_health": "serve",
+    "grpc_reflection": "serve",
+    "httptools": "serve",
+    "jinja2": "train",
+    "keras": "train",
+    "matplotlib": "train",
+    "opentelemetry": "otel",
+    "pyarrow": "parquet",
+    "sklearn": "train",
+    "tensorflow": "train",
+    "tensorflow_serving": "train",
+    "uvicorn": "serve",
+}
+
+# Hints of the Python clients, and the command-line option to suggest instead; first match wins.
+_OPTION_HINTS = {
+    "give the client its api_key=": "give --api-key, or ROCKSTAR_API_KEY",
+    "give a key as api_key=, anything else in headers=": "give a key as --api-key",
+    "see tls=Tls(ca=…)": "name its certificate with --ca",
+    "see tls=": "see --ca",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error for the user: the message with a fix, the exit code, and where to read more."""
+
+    message: str
+    code: int
+    hint: str = ""
+
+
+def failure_of(error: Exception) -> Failure:
+    """The error to print for an exception that ended a command."""
+    if isinstance(error, click.UsageError):
+        more = f"{error.ctx.command_path} --help lists arguments and options." if error.ctx else ""
+        return Failure(error.format_message(), Exit.USAGE, more)
+    if isinstance(error, click.ClickException):
+        return Failure(error.format_message(), error.exit_code)
+    if isinstance(error, ModuleNotFoundError):
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra:
+            install = (
+                f"pip install 'rockstartf[{extra}]', or in a checkout pip install '.[{extra}]'"
+            )
+            return Failure(f"this needs {error.name}: {install}", Exit.FAILED)
+    if isinstance(error, OSError) and error.filename is not None:
+        return Failure(_file_error(error), Exit.FAILED)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        full = "the disk is full where the output or a temporary file (TMPDIR) goes: make room"
+        return Failure(full, Exit.FAILED)
+    code = _known_code(error)
+    if code is None:
+        # The message of a foreign exception may be empty, so name its type.
+        message = f"unexpected {type(error).__name__}: {error}"
+        return Failure(message, Exit.FAILED, "Set ROCKSTAR_DEBUG=1 to see where it happened.")
+    message = str(error)
+    for python, option in _OPTION_HINTS.items():
+        message = message.replace(python, option)
+    return Failure(message, code)
+
+
+def _known_code(error: Exception) -> Exit | None:
+    """The exit code of an exception with a message for users; None for any other exception."""
+    # Here, to keep help fast.
+    from rockstar_client import errors as client
+    from rockstar_client.bulk import BulkError
+    from rockstar_contract.errors import InvalidInputError
+    from rockstar_serving.model_folder import ModelFolderError
+    from rockstar_serving.supervisor import ServeError
+    from rockstar_training.errors import ConfigError, TrainingError
+
+    unreachable = (client.UnavailableError, client.OverloadedError, client.DeadlineExceededError)
+    invalid = (BulkError, client.CallError, InvalidInputError, ModelFolderError)
+    if isinstance(error, ConfigError):
+        return Exit.USAGE
+    if isinstance(error, unreachable):
+        return Exit.UNREACHABLE
+    return Exit.FAILED if isinstance(error, (*invalid, ServeError, TrainingError)) else None
+
+
+def _file_error(error: OSError) -> str:
+    why = error.strerror or type(error).__name__
+    if isinstance(error, PermissionError):
+        return f"{error.filename}: {why}; change its permissions, or name another place"
+    if isinstance(error, IsADirectoryError):
+        return f"{error.filename}: {why}; name a file"
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename}: no such file or folder"
+    return f"{error.filename}: {why}; name another place"
+
+
+def echo_failure(failure: Failure) -> None:
+    """Print an error in one line, and its hint in another."""
+    line = printable(" ".join(failure.message.split()))
+    if len(line) > _LONGEST_LINE:
+        line = f"{line[:_LONGEST_LINE]}…"
+    start = click.style("Error:", fg="red", bold=True)
+    click.echo(f"{start} {line}", err=True, color=color_wanted())
+    if failure.hint:
+        click.echo(failure.hint, err=True)
 
 
 def color_wanted(environment: Mapping[str, str] = os.environ) -> bool | None:
@@ -48,18 +173,6 @@ def printable(text: str) -> str:
     )
 
 
-def echo_failure(failure: Failure) -> None:
-    """Print an error in one line, and its hint in another."""
-    line = printable(" ".join(failure.message.split()))
-    if len(line) > _LONGEST_LINE:
-        line = f"{line[:_LONGEST_LINE]}…"
-    click.echo(
-        f"{click.style('Error:', fg='red', bold=True)} {line}", err=True, color=color_wanted()
-    )
-    if failure.hint:
-        click.echo(failure.hint, err=True)
-
-
 def echo_step(text: str) -> None:
     """Print the next step of a long command to standard error."""
     click.echo(text, err=True)
@@ -68,10 +181,6 @@ def echo_step(text: str) -> None:
 def progress_shown() -> bool:
     """Whether standard error is a terminal that can show a progress bar."""
     return sys.stderr.isatty()
-
-
-_GAP = "  "
-_LEAST = 8
 
 
 def table(
@@ -85,40 +194,26 @@ def table(
         width: of a line in characters; None is the terminal's width, or no limit without a
             terminal. The last column is cut first, then the widest one.
     """
-    width = _terminal_width() if width is None else width
+    if width is None and sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if width is not None:
-        _fit(widths, width)
-    return "\n".join(
-        _GAP.join(
-            f"{_cut(cell, size):>{size}}" if place in right else f"{_cut(cell, size):{size}}"
-            for place, (cell, size) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def _terminal_width() -> int | None:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def _fit(widths: list[int], width: int) -> None:
-    """Narrow columns until a line fits, but none below a legible width."""
-    for place in (len(widths) - 1, max(range(len(widths)), key=widths.__getitem__)):
-        excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width
-        if excess > 0:
-            widths[place] = max(min(_LEAST, widths[place]), widths[place] - excess)
-
-
-def _cut(cell: str, size: int) -> str:
-    return cell if len(cell) <= size else f"{cell[: size - 1]}…"
-
-
-_LINE_EVERY_S = 10.0
+        for place in (len(widths) - 1, max(range(len(widths)), key=widths.__getitem__)):
+            excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width
+            if excess > 0:
+                widths[place] = max(min(_NARROWEST, widths[place]), widths[place] - excess)
+    lines = []
+    for row in rows:
+        cells = []
+        for place, (cell, size) in enumerate(zip(row, widths, strict=True)):
+            cut = cell if len(cell) <= size else f"{cell[: size - 1]}…"
+            cells.append(cut.rjust(size) if place in right else cut.ljust(size))
+        lines.append(_GAP.join(cells).rstrip())
+    return "\n".join(lines)
 
 
 class Progress:
-    """Progress of a run of items: a bar on a terminal, else a line now and then."""
+    """Progress of a run of items: a bar on a terminal, else a line every few seconds."""
 
     def __init__(self, count: Callable[[], int | None]) -> None:
         """Make one; shows nothing before it is entered.
@@ -137,7 +232,7 @@ class Progress:
 
             tqdm.monitor_interval = 0  # no monitor thread
             self._bar = tqdm(unit=" items", dynamic_ncols=True, smoothing=0.1, leave=False)
-            threading.Thread(target=self._find_total, daemon=True).start()
+            threading.Thread(target=self._find_total, args=[self._bar], daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -160,7 +255,5 @@ class Progress:
             rate = (items - before) / max(1e-9, time.monotonic() - started)
             click.echo(f"{items:,} items, {failed:,} failed, {rate:,.0f} items/s", err=True)
 
-    def _find_total(self) -> None:
-        total = self._count()
-        if self._bar is not None and total is not None:
-            self._bar.total = total
+    def _find_total(self, bar: "tqdm[Any]") -> None:
+        bar.total = self._count()

@@ -1,53 +1,56 @@
-"""`rockstar predict`."""
+"""`rockstar predict`: prints predictions, or writes them to a file that a later run continues."""
 
-import dataclasses
-import functools
-from collections.abc import Callable
+import codecs
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from rockstar_cli.options import NumberRange, Service, json_option, model_option, service_options
-from rockstar_client.bulk.pace import Pace
+from rockstar_cli.options import (
+    NumberRange,
+    Service,
+    json_option,
+    model_option,
+    service_options,
+    version_option,
+)
+from rockstar_cli.output import Exit, Progress, echo_json, printable
+from rockstar_client.bulk import BulkError, Pace
 
-DEFAULT_TOP = 3
+if TYPE_CHECKING:
+    from rockstar_client.bulk.batch_client import AdjustmentCounts, PredictBatch, ServedModel
+    from rockstar_client.bulk.items import Item, Outcome
+    from rockstar_client.bulk.job import Summary
+    from rockstar_client.bulk.output import Files, Output
+    from rockstar_client.bulk.sources import Paths
+    from rockstar_contract.labels import Prediction, Value
+
+_STDIN = "-"
+_DEFAULT_TOP = 3
+_CHUNK = 2**16
 
 
-def _pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options for batching and concurrency; the command gets them as `pace`."""
+@dataclass(frozen=True)
+class PredictOptions:
+    """The service, the model and how to predict; see `rockstar predict --help`."""
 
-    @functools.wraps(command)
-    def collected(*, batch: int, concurrency: int, patience: float, **others: Any) -> Any:
-        pace = Pace(batch, concurrency=concurrency, patience=patience)
-        return command(pace=pace, **others)
-
-    options = (
-        click.option(
-            "--batch", default=Pace.batch, type=click.IntRange(1), help="Items per request."
-        ),
-        click.option(
-            "--concurrency",
-            default=Pace.concurrency,
-            type=click.IntRange(1, 256),
-            help="Concurrent requests.",
-        ),
-        click.option(
-            "--patience",
-            default=Pace.patience,
-            type=NumberRange(0),
-            help="Seconds to retry while the service is unreachable or overloaded.",
-        ),
-    )
-    for option in reversed(options):
-        collected = option(collected)
-    return collected
+    service: Service
+    model: str | None
+    version: int | None
+    top: int
+    strict: bool
 
 
 @click.command(
-    epilog="Examples: rockstar predict --model cnn seven.png; "
-    "rockstar predict --model cnn scans/ -o answers.csv; "
-    "curl -s URL | rockstar predict --model cnn -"
+    epilog="\b\nExamples:\n  rockstar predict --model cnn seven.png\n"
+    "  rockstar predict --model cnn scans/ -o answers.csv\n"
+    "  curl -s URL | rockstar predict --model cnn -"
 )
 @click.argument("files", nargs=-1, type=click.Path())
 @click.option(
@@ -58,11 +61,11 @@ def _pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @model_option("Name of the model; required if several are served.")
 @service_options
-@click.option("--version", type=click.IntRange(1), help="Version; default: the newest.")
+@version_option
 @click.option(
     "--top",
     type=click.IntRange(1),
-    help="Number of labels to list; default: 3, in .csv and .parquet 1.",
+    help="Number of labels to list.  [default: 3; in .csv and .parquet 1]",
 )
 @click.option(
     "--strict",
@@ -72,7 +75,19 @@ def _pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @json_option
 @click.option("--restart", is_flag=True, help="Replace the output, complete or not.")
 @click.option("--retry-failed", is_flag=True, help="Retry the failed items of a complete output.")
-@_pace_options
+@click.option("--batch", default=Pace.batch, type=click.IntRange(1), help="Items per request.")
+@click.option(
+    "--concurrency",
+    default=Pace.concurrency,
+    type=click.IntRange(1, 256),
+    help="Concurrent requests.",
+)
+@click.option(
+    "--patience",
+    default=Pace.patience,
+    type=NumberRange(0),
+    help="Seconds to retry while the service is unreachable or overloaded.",
+)
 def predict(
     files: tuple[str, ...],
     files_from: str | None,
@@ -85,7 +100,9 @@ def predict(
     as_json: bool,
     restart: bool,
     retry_failed: bool,
-    pace: Pace,
+    batch: int,
+    concurrency: int,
+    patience: float,
 ) -> None:
     """Predict FILES with a running service: images, folders, archives, or CSV files with a header.
 
@@ -96,28 +113,254 @@ def predict(
 
     Exits with status 4 if some items failed, 1 if all failed, 3 if the service is unreachable.
     """
-    from rockstar_cli.prediction_run import Question, predict_into_file, predict_to_screen
-
     if not files and files_from is None:
         raise click.UsageError("give FILES, folders or archives, or --files-from.")
     if service.grpc is not None and model is None:
         raise click.UsageError("--grpc needs --model: TensorFlow Serving cannot list its models.")
-    _check_output_options(output, as_json, again=restart or retry_failed)
-    table = output is not None and output.suffix.lower() in (".csv", ".parquet")
-    top = top or (1 if table else DEFAULT_TOP)
-    question = Question(service, model, version, top, strict)
-    if output is None:
-        # Without an output file, somebody is watching: fail at once if the service is away.
-        pace = dataclasses.replace(pace, patience=0)
-        predict_to_screen(files, files_from, question, pace, as_json)
-    else:
-        predict_into_file(
-            files, files_from, question, pace, output, restart=restart, retry=retry_failed
-        )
-
-
-def _check_output_options(output: Path | None, as_json: bool, *, again: bool) -> None:
-    if output is None and again:
+    if output is None and (restart or retry_failed):
         raise click.UsageError("--restart and --retry-failed need -o.")
     if output is not None and as_json:
         raise click.UsageError("--json does not work with -o: write a .jsonl file instead.")
+    table = output is not None and output.suffix.lower() in (".csv", ".parquet")
+    top = top or (1 if table else _DEFAULT_TOP)
+    options = PredictOptions(service, model, version, top, strict)
+    # Without an output file, somebody is watching: fail at once if the service is unreachable.
+    patience = 0.0 if output is None else patience
+    pace = Pace(batch, concurrency=concurrency, patience=patience)
+    if output is None:
+        _predict_to_screen(NamedPaths(files, files_from), options, pace, as_json)
+    else:
+        _predict_into_file(files, files_from, options, pace, output, restart, retry_failed)
+
+
+@contextmanager
+def _connect(
+    options: PredictOptions,
+) -> "Iterator[tuple[ServedModel, PredictBatch, AdjustmentCounts]]":
+    """Connect; yields the model, a function that predicts, and counts of adjusted rows.
+
+    Raises:
+        CallError: the call failed.
+        InvalidInputError: the model is ambiguous.
+    """
+    from rockstar_client.bulk import batch_client
+
+    service, version, counts = options.service, options.version, batch_client.AdjustmentCounts()
+    how: dict[str, Any] = {
+        "version": version,
+        "top": options.top,
+        "strict": options.strict,
+        "counts": counts,
+    }
+    if service.grpc is None:
+        with service.http_client() as client:
+            served = batch_client.find_over_http(client, options.model)
+            yield served, batch_client.over_http(client, served.model, **how), counts
+        return
+    with service.tensor_client() as server:
+        served = batch_client.find_over_grpc(server, options.model or "", version)
+        yield served, batch_client.over_grpc(server, served.model, **how), counts
+
+
+class NamedPaths:
+    """Paths from arguments, then from a file with one path per line or NUL-separated."""
+
+    def __init__(self, files: tuple[str, ...], files_from: str | None) -> None:
+        """Check that the arguments exist; the file is read on iteration, stdin (-) only once.
+
+        Raises:
+            OSError: a path does not exist.
+        """
+        for path in (*files, *([files_from] if files_from is not None else [])):
+            if path != _STDIN:
+                os.stat(path)
+        self._files = files
+        self._files_from = files_from
+
+    @property
+    def countable(self) -> bool:
+        """Whether the paths can be iterated more than once."""
+        return self._files_from != _STDIN and _STDIN not in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._files
+        if self._files_from == _STDIN:
+            yield from _listed(cast("BufferedReader", sys.stdin.buffer))
+        elif self._files_from is not None:
+            with Path(self._files_from).open("rb") as file:
+                yield from _listed(file)
+
+
+def _listed(file: BufferedReader) -> Iterator[str]:
+    """Paths as printed by `find` or `find -print0`, in any encoding."""
+    end, rest = b"", b""
+    while chunk := file.read1(_CHUNK):
+        if not end and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise BulkError("--files-from: expected UTF-8, got UTF-16: save it as UTF-8")
+        chunk = chunk if end else chunk.removeprefix(codecs.BOM_UTF8)
+        # A name may hold a line end, none holds NUL; none is as long as a chunk.
+        end = end or (b"\0" if b"\0" in chunk else b"\n")
+        *whole, rest = (rest + chunk).split(end)
+        yield from _decoded(whole, end)
+    yield from _decoded([rest], end)
+
+
+def _decoded(names: Iterable[bytes], end: bytes) -> Iterator[str]:
+    for name in names:
+        # Lists made on Windows have \r\n.
+        path = name.removesuffix(b"\r") if end == b"\n" else name
+        if path:
+            yield os.fsdecode(path)
+
+
+@dataclass
+class _Printed:
+    """Counts of what was printed; with --json the predictions, printed at the end."""
+
+    good: int = 0
+    failed: int = 0
+    version: int = 0
+    document: "list[Prediction | Value]" = field(default_factory=list)
+
+
+def _predict_to_screen(
+    named: NamedPaths, options: PredictOptions, pace: Pace, as_json: bool
+) -> None:
+    """Print predictions to stdout and failures to stderr.
+
+    Raises:
+        CallError: the call failed.
+        BulkError: there is nothing to predict.
+    """
+    from rockstar_client.bulk.job import predict_items
+    from rockstar_client.bulk.sources import Paths
+
+    with _connect(options) as (served, predict_batch, counts):
+        source, printed = Paths(named, tables=served.tables), _Printed()
+        with closing(predict_items(source, predict_batch, pace)) as batches:
+            for batch in batches:
+                _print(batch, printed, as_json)
+    if not printed.good and not printed.failed:
+        raise BulkError(_nothing_in(source))
+    if as_json and printed.good:
+        model = {"model": served.model, "version": printed.version}
+        echo_json({**model, "predictions": printed.document})
+    _echo_adjustments(counts)
+    if printed.failed:
+        raise click.exceptions.Exit(Exit.SOME_FAILED if printed.good else Exit.FAILED)
+
+
+def _print(batch: "list[tuple[Item, int, Outcome]]", printed: _Printed, as_json: bool) -> None:
+    from rockstar_client.bulk.formats import utf8_name
+    from rockstar_client.bulk.items import Failed
+    from rockstar_contract.labels import Value
+
+    lines: list[tuple[str, str]] = []
+    for item, version, outcome in batch:
+        name = printable(utf8_name(item.name))
+        if isinstance(outcome, Failed):
+            click.echo(f"Error: {name}: {printable(outcome.reason)}", err=True)
+            printed.failed += 1
+            continue
+        printed.good += 1
+        printed.version = version
+        if as_json:
+            printed.document.append(outcome)
+        elif isinstance(outcome, Value):
+            lines.append((name, f"{outcome.value:g}"))
+        else:
+            scores = "  ".join(f"{score.label} {score.score:.4f}" for score in outcome.top)
+            label = "not sure" if outcome.label is None else outcome.label
+            lines.append((name, printable(f"{label}  ({scores})")))
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, text in lines:
+        click.echo(f"{name:{width}}  {text}")
+
+
+def _nothing_in(source: "Paths") -> str:
+    over = f"; {source.passed_over:,} other files were skipped" if source.passed_over else ""
+    return f"there is nothing to predict: expected {source.wants}{over}"
+
+
+def _echo_adjustments(counts: "AdjustmentCounts") -> None:
+    """Print to stderr what was imputed, taken as "other" or ignored in rows, if anything."""
+    if summary := counts.summary():
+        click.echo(printable(f"{summary} With --strict such rows fail."), err=True)
+
+
+def _predict_into_file(
+    files: tuple[str, ...],
+    files_from: str | None,
+    options: PredictOptions,
+    pace: Pace,
+    output: Path,
+    restart: bool,
+    retry: bool,
+) -> None:
+    """Predict all files into an output file, with progress and a summary on stderr.
+
+    Raises:
+        CallError: the call failed.
+        BulkError: the run cannot start or continue.
+        OSError: a file does not exist, or the output cannot be written.
+    """
+    from rockstar_client.bulk.output import Files, Output, RunOptions
+    from rockstar_client.bulk.sources import Paths
+
+    named, place = NamedPaths(files, files_from), Files(output)
+    for path in (Path(file) for file in files if file != _STDIN):
+        if any(ours.exists() and path.samefile(ours) for ours in place.all()):
+            raise BulkError(f"output: {path} is an input file: choose another output")
+    with _connect(options) as (served, predict_batch, counts):
+        newest = served.newest if options.version is None else None
+        run_options = RunOptions(
+            *(served.model, options.version, newest, options.top, retry, options.strict)
+        )
+        source = Paths(named, tables=served.tables, leave_out=place.all())
+        progress = Progress(lambda: source.count() if named.countable else None)
+        with closing(Output(place, run_options, restart=restart)) as result:
+            summary = _fill(result, source, predict_batch, pace, progress)
+    _echo_adjustments(counts)
+    _echo_summary(summary, place, source.passed_over)
+
+
+def _fill(
+    result: "Output", source: "Paths", predict_batch: "PredictBatch", pace: Pace, progress: Progress
+) -> "Summary":
+    """Predict the items that are not done yet; on failure print how to resume."""
+    from rockstar_client.bulk.formats import utf8_name
+    from rockstar_client.bulk.job import run
+
+    try:
+        items: Iterable[Item] = source
+        if result.state.options.retry:
+            names = result.files.failed_names()
+            items = (item for item in source if utf8_name(item.name) in names)
+        with progress:
+            return run(items, predict_batch, result, pace, progress)
+    except BaseException as error:  # Ctrl-C too
+        if not result.state.items:
+            result.discard()
+            if isinstance(error, BulkError):
+                raise BulkError(_nothing_in(source)) from error
+        elif not isinstance(error, BulkError):
+            # If the disk is full, fewer than were predicted.
+            click.echo(
+                f"{result.saved:,} items are done; run the same command to resume.", err=True
+            )
+        raise
+
+
+def _echo_summary(summary: "Summary", place: "Files", passed_over: int) -> None:
+    before = f" ({summary.skipped:,} in earlier runs)" if summary.skipped else ""
+    click.echo(
+        f"{summary.items:,} items{before}, {summary.failed:,} failed, in {summary.seconds:.1f} s "
+        f"({summary.rate:,.0f} items/s): {place.out}",
+        err=True,
+    )
+    if passed_over:
+        click.echo(f"{passed_over:,} other files were skipped.", err=True)
+    if summary.failed:
+        click.echo(f"Failed items and reasons: {place.failed}", err=True)
+        some = summary.failed < summary.items
+        raise click.exceptions.Exit(Exit.SOME_FAILED if some else Exit.FAILED)

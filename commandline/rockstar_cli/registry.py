@@ -5,25 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rockstar_cli.failures import Exit
 from rockstar_cli.options import (
     Label,
     ModelAndVersion,
     ModelName,
     VersionNumber,
     json_option,
-    label_option,
     models_option,
 )
-from rockstar_cli.output import echo_json, table
+from rockstar_cli.output import Exit, echo_json, table
 
 if TYPE_CHECKING:
     from rockstar_serving.registry import Verdict, Version
 
-
 _COLUMNS = ("MODEL", "VERSION", "LABELS", "SIZE", "CREATED", "METRICS")
 # Columns of numbers, aligned right.
 _RIGHT = {1, 3}
+# Held-out metrics in the table; --json prints all metrics.
+_METRICS = ("test_accuracy", "test_f1", "test_r2", "test_rmse", "test_loss")
 
 
 @click.command(epilog="Example: rockstar models cnn")
@@ -63,31 +62,23 @@ def _version_document(version: "Version") -> dict[str, Any]:
 
 def _row(version: "Version") -> tuple[str, ...]:
     contract = version.contract
-    return (
-        version.model,
-        f"{version.number} (held)" if version.held else str(version.number),
-        ", ".join(version.labels) or "-",
-        f"{version.bytes / 1024:,.0f} KiB",
-        f"{contract.created:%Y-%m-%d %H:%M}" if contract else "-",
-        _metrics(contract.metrics) if contract else version.problem,
-    )
-
-
-def _metrics(metrics: dict[str, float]) -> str:
-    """The metrics that versions are compared by; --json prints all."""
-    shown = ("test_accuracy", "test_f1", "test_r2", "test_rmse", "test_loss")
-    held_out = {
-        name: value
-        for name, value in metrics.items()
-        if name in shown or name.startswith("quantized_")
-    }
-    return "  ".join(f"{name} {value:.4f}" for name, value in held_out.items())
+    created, metrics = "-", version.problem
+    if contract is not None:
+        created = f"{contract.created:%Y-%m-%d %H:%M}"
+        metrics = "  ".join(
+            f"{name} {value:.4f}"
+            for name, value in contract.metrics.items()
+            if name in _METRICS or name.startswith("quantized_")
+        )
+    number = f"{version.number} (held)" if version.held else str(version.number)
+    labels = ", ".join(version.labels) or "-"
+    return version.model, number, labels, f"{version.bytes / 1024:,.0f} KiB", created, metrics
 
 
 @click.command(epilog="Example: rockstar promote cnn 3 --label stable")
 @click.argument("model", type=ModelName())
 @click.argument("version", type=VersionNumber(0))
-@label_option
+@click.option("--label", default="stable", type=Label(), help="Usually stable or canary.")
 @models_option
 @click.option(
     "--base-path",
@@ -106,16 +97,11 @@ def promote(
     Serving needs --allow_version_labels_for_unavailable_models.
     """
     from rockstar_serving import registry
-    from rockstar_serving.models_config import CONFIG_FILE
 
     before = registry.promote(models, model, version, label, base_path)
-    file = models / CONFIG_FILE
-    if as_json:
-        moved = {"model": model, "label": label, "version": version, "before": before}
-        echo_json({**moved, "file": str(file)})
-        return
     was = {None: "", version: ", as before"}.get(before, f", before that version {before}")
-    click.echo(f"{model} {label} is version {version}{was} ({file})")
+    moved = {"model": model, "label": label, "version": version, "before": before}
+    _echo_moved(moved, f"{model} {label} is version {version}{was}", models, as_json)
 
 
 @click.command(epilog="Example: rockstar rollback cnn")
@@ -135,30 +121,38 @@ def rollback(model: str, label: str | None, models: Path, as_json: bool) -> None
     With --label, only that label moves back to its previous version. Removed versions are skipped.
     """
     from rockstar_serving import registry
+
+    if label is not None:
+        before, now = registry.rollback(models, model, label)
+        moved = {"model": model, "label": label, "version": now, "before": before}
+        text = f"{model} {label} is version {now} again, not {before}"
+        _echo_moved(moved, text, models, as_json)
+        if not as_json:
+            newest = max(v.number for v in registry.list_versions(models, model) if not v.held)
+            if newest != now:
+                click.echo(f"Requests that name no label still get version {newest}.")
+        return
+    done = registry.restore(models, model)
+    if as_json:
+        moved = {"model": model, "version": done.now, "before": done.before}
+        echo_json({**moved, "held": done.held, "labels": done.labels})
+        return
+    labels = f", and {registry.listed(done.labels)} with it" if done.labels else ""
+    click.echo(
+        f"{model} serves version {done.now} again{labels}; held: {registry.listed(done.held)} "
+        f"(rockstar promote {model} {done.before} serves it again)"
+    )
+
+
+def _echo_moved(moved: dict[str, Any], text: str, models: Path, as_json: bool) -> None:
+    """Print which version has a label now, and the file that holds the labels."""
     from rockstar_serving.models_config import CONFIG_FILE
 
-    if label is None:
-        done = registry.restore(models, model)
-        if as_json:
-            moved = {"model": model, "version": done.now, "before": done.before}
-            echo_json({**moved, "held": done.held, "labels": done.labels})
-            return
-        labels = f", and {registry.listed(done.labels)} with it" if done.labels else ""
-        click.echo(
-            f"{model} serves version {done.now} again{labels}; held: {registry.listed(done.held)} "
-            f"(rockstar promote {model} {done.before} serves it again)"
-        )
-        return
-    before, now = registry.rollback(models, model, label)
     file = models / CONFIG_FILE
     if as_json:
-        moved = {"model": model, "label": label, "version": now, "before": before}
         echo_json({**moved, "file": str(file)})
-        return
-    click.echo(f"{model} {label} is version {now} again, not {before} ({file})")
-    newest = max(v.number for v in registry.list_versions(models, model) if not v.held)
-    if newest != now:
-        click.echo(f"Requests that name no label still get version {newest}.")
+    else:
+        click.echo(f"{text} ({file})")
 
 
 @click.command(epilog="Example: rockstar unpublish cnn 3")
@@ -217,13 +211,25 @@ def verify(which: str | None, models: Path, as_json: bool) -> None:
     """
     from rockstar_serving import registry
 
-    model, version = _parse_model_version(which)
-    verdicts = registry.verify(models, model, version, None if as_json else _echo_verdict)
-    dangling = registry.dangling_labels(models) if model is None else []
+    model, slash, number = (which or "").partition("/")
+    if slash and not (model and number.isascii() and number.isdigit()):
+        raise click.UsageError(f"expected MODEL or MODEL/VERSION, such as cnn/3, got {which!r}")
+    version = int(number) if slash else None
+    seen = None if as_json else _echo_verdict
+    verdicts = registry.verify(models, model or None, version, seen)
+    dangling = [] if model else registry.dangling_labels(models)
     bad = sum(bool(verdict.problem) for verdict in verdicts)
     if as_json:
-        documents = [*map(_verdict_document, verdicts)]
-        echo_json({"ok": not (bad or dangling), "versions": documents, "dangling_labels": dangling})
+        versions = [
+            {
+                "model": verdict.model,
+                "version": verdict.number,
+                "files": verdict.files,
+                "problem": verdict.problem or None,
+            }
+            for verdict in verdicts
+        ]
+        echo_json({"ok": not (bad or dangling), "versions": versions, "dangling_labels": dangling})
     for sentence in [] if as_json else dangling:
         click.echo(sentence)
     if bad:
@@ -235,24 +241,6 @@ def verify(which: str | None, models: Path, as_json: bool) -> None:
         raise click.exceptions.Exit(Exit.FAILED)
 
 
-def _parse_model_version(which: str | None) -> tuple[str | None, int | None]:
-    if which is None:
-        return None, None
-    model, separator, version = which.partition("/")
-    if separator and not (version.isascii() and version.isdigit()):
-        raise click.UsageError(f"expected MODEL or MODEL/VERSION, such as cnn/3, got {which!r}")
-    return model, int(version) if separator else None
-
-
-def _verdict_document(verdict: "Verdict") -> dict[str, Any]:
-    return {
-        "model": verdict.model,
-        "version": verdict.number,
-        "files": verdict.files,
-        "problem": verdict.problem or None,
-    }
-
-
 def _echo_verdict(verdict: "Verdict") -> None:
-    what = f"{verdict.model} version {verdict.number}"
-    click.echo(f"{what}: {verdict.problem or f'all {verdict.files} files are as published'}")
+    result = verdict.problem or f"all {verdict.files} files are as published"
+    click.echo(f"{verdict.model} version {verdict.number}: {result}")

@@ -3,19 +3,20 @@
 import argparse
 import dataclasses
 import sys
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rockstar_cli.options import ModelName, json_option, models_option
 from rockstar_cli.output import echo_json
-from rockstar_serving import logs
 
 if TYPE_CHECKING:
+    from rockstar_serving.logs import LogFormat
     from rockstar_serving.model_server.flags import FlagParser
     from rockstar_serving.serve import Addresses
+
+_PORT = click.IntRange(0, 65535)
+_PROGRAM = "rockstar model-server"
 
 
 @click.command(epilog="Example: rockstar serve --models models --port 8080")
@@ -28,19 +29,13 @@ if TYPE_CHECKING:
     help="Serve just this model; repeat for several.",
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
-@click.option("--port", default=8080, type=click.IntRange(0, 65535), help="HTTP port; 0 picks one.")
+@click.option("--port", default=8080, type=_PORT, help="HTTP port; 0 picks one.")
+@click.option("--grpc-port", default=8500, type=_PORT, help="gRPC port; 0 picks one.")
 @click.option(
-    "--grpc-port", default=8500, type=click.IntRange(0, 65535), help="gRPC port; 0 picks one."
-)
-@click.option(
-    "--rest-port",
-    default=8501,
-    type=click.IntRange(0, 65535),
-    help="TensorFlow Serving REST port; 0 picks one.",
+    "--rest-port", default=8501, type=_PORT, help="TensorFlow Serving REST port; 0 picks one."
 )
 @click.option(
     "--workers",
-    default=None,
     type=click.IntRange(1),
     help="Gateway processes, each with the models loaded.  [default: one per core, 2 to 8]",
 )
@@ -50,55 +45,42 @@ if TYPE_CHECKING:
     type=click.Choice(["text", "json"]),
     default="text",
     envvar="ROCKSTAR_LOG_FORMAT",
-    help="Lines on standard error: text, or json with an object a line.",
+    help="Format of log lines on standard error: text, or one JSON object per line.",
 )
 @click.option(
     "--require-all-models",
     is_flag=True,
     envvar="ROCKSTAR_REQUIRE_ALL_MODELS",
-    help="Start only if every model loads; else those that load are served.",
+    help="Do not start if a model fails to load.",
 )
 @json_option
-def serve(
-    models: Path,
-    only: tuple[str, ...],
-    host: str,
-    port: int,
-    grpc_port: int,
-    rest_port: int,
-    workers: int | None,
-    tfserving: str | None,
-    log_format: logs.LogFormat,
-    require_all_models: bool,
-    as_json: bool,
-) -> None:
+def serve(log_format: "LogFormat", tfserving: str | None, as_json: bool, **settings: Any) -> None:
     """Serve the models in a folder over HTTP and gRPC until Ctrl-C.
 
     New, changed and removed models and versions are picked up within seconds. A model that fails to
     load is reported; the others are served.
     """
+    from rockstar_serving import logs
     from rockstar_serving.model_server.installed import missing
-    from rockstar_serving.serve import ServeOptions, default_workers
+    from rockstar_serving.serve import ServeOptions
     from rockstar_serving.serve import serve as run
 
     reason = missing() if tfserving is None else ""
     if reason:
         raise click.ClickException(f"{reason}; with --tfserving HOST:8500 it is not needed")
     logs.configure(log_format, "serve")
-    options = ServeOptions(
-        *(models, only, host, port, grpc_port, rest_port),
-        *(workers or default_workers(), tfserving, log_format),
-        require_all_models=require_all_models,
-    )
-    run(options, partial(_echo_addresses, as_json))
+    given = {name: value for name, value in settings.items() if value is not None}
+    options = ServeOptions(tfserving=tfserving, log_format=log_format, **given)
+    run(options, _echo_json_addresses if as_json else _echo_addresses)
     if not as_json:
         click.echo("Stopped.")
 
 
-def _echo_addresses(as_json: bool, addresses: "Addresses") -> None:
-    if as_json:
-        echo_json(dataclasses.asdict(addresses))
-        return
+def _echo_json_addresses(addresses: "Addresses") -> None:
+    echo_json(dataclasses.asdict(addresses))
+
+
+def _echo_addresses(addresses: "Addresses") -> None:
     lines = [
         f"Serving {', '.join(addresses.models)}",
         f"  HTTP  {addresses.http}  (page to try it: /, API: /docs)",
@@ -113,9 +95,6 @@ def _echo_addresses(as_json: bool, addresses: "Addresses") -> None:
     sys.stdout.flush()
 
 
-_PROGRAM = "rockstar model-server"
-
-
 class _CommandWithFlags(click.Command):
     """A command whose help and completions include the model server's flags."""
 
@@ -124,19 +103,25 @@ class _CommandWithFlags(click.Command):
         return super().parse_args(ctx, ["--help" if arg == "-h" else arg for arg in args])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The command's own options, then the flags."""
+        """Print the command's own options, then the flags."""
         super().format_options(ctx, formatter)
         parser = _parser()
         parser.usage, parser.description, parser.epilog = argparse.SUPPRESS, None, None
         formatter.write(f"\n{parser.format_help()}")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
-        """The command's own options and the flags."""
+        """Complete the command's own options and the flags."""
         from click.shell_completion import CompletionItem
 
         names = [f"--{name}" for name in _parser().names]
         flags = [CompletionItem(name) for name in names if name.startswith(incomplete)]
         return [*super().shell_complete(ctx, incomplete), *(flags if incomplete else [])]
+
+
+def _parser() -> "FlagParser":
+    from rockstar_serving.model_server.flags import FlagParser
+
+    return FlagParser(_PROGRAM)
 
 
 @click.command(
@@ -154,8 +139,8 @@ class _CommandWithFlags(click.Command):
 def model_server(flags: tuple[str, ...], as_json: bool) -> None:
     """Serve models over TensorFlow Serving's gRPC and REST API until Ctrl-C.
 
-    Takes the flags of tensorflow_model_server, like python -m rockstar_serving.model_server.
-    With --json it prints its addresses once it is ready.
+    Takes the flags of tensorflow_model_server, like python -m rockstar_serving.model_server. With
+    --json it prints its addresses once it is ready.
     """
     from rockstar_serving.model_server.installed import missing
 
@@ -164,15 +149,8 @@ def model_server(flags: tuple[str, ...], as_json: bool) -> None:
         raise click.ClickException(reason)
     from rockstar_serving.model_server.command import main
 
-    status = main(flags, program=_PROGRAM, on_ready=_echo_json_addresses if as_json else None)
+    def echo_addresses(grpc: str | None, rest: str | None) -> None:
+        echo_json({"grpc": grpc, "rest": rest})
+
+    status = main(flags, program=_PROGRAM, on_ready=echo_addresses if as_json else None)
     raise click.exceptions.Exit(status)
-
-
-def _echo_json_addresses(grpc: str | None, rest: str | None) -> None:
-    echo_json({"grpc": grpc, "rest": rest})
-
-
-def _parser() -> "FlagParser":
-    from rockstar_serving.model_server.flags import FlagParser
-
-    return FlagParser(_PROGRAM)

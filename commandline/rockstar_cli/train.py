@@ -1,14 +1,16 @@
-"""`rockstar train`, `rockstar runs` and `rockstar learning-rates`."""
+"""`rockstar train`, `import`, `runs` and `learning-rates`: publishing models, and training runs."""
 
+import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rockstar_cli.failures import Exit
-from rockstar_cli.options import json_option
-from rockstar_cli.output import echo_json, echo_step, progress_shown, table
+from rockstar_cli.options import ModelName, json_option, models_option
+from rockstar_cli.output import Exit, echo_json, echo_step, progress_shown, table
+from rockstar_contract.text_files import read_text
 from rockstar_training.config import (
     ACTIVATIONS,
     APIS,
@@ -17,55 +19,59 @@ from rockstar_training.config import (
     COLUMN_TYPES,
     DEFAULT_DATA,
     DEFAULT_SEED,
+    KINDS,
     MIXED_PRECISION,
     MODELS,
+    PIXELS,
     PRESETS,
     PRETRAINED_INPUTS,
     QUANTIZATIONS,
     SYNTAX,
     TASKS,
+    TrainConfig,
+    config_for,
+    read_config,
 )
-from rockstar_training.runs import SORTABLE, Run, read_runs, sort_runs
+from rockstar_training.errors import StoppedError
+from rockstar_training.runs import SORTABLE, Run, read_runs, require_writable, sort_runs
 
 if TYPE_CHECKING:
-    from rockstar_training.config import TrainConfig
-    from rockstar_training.learning_rates import Curve, FourCurves
     from rockstar_training.train import TrainingResult
 
+_RUN_COLUMNS = [
+    "",
+    "run",
+    "model",
+    "data",
+    "score",
+    "",
+    "loss",
+    "epochs",
+    "seconds",
+    "created (UTC)",
+]
+# Columns of numbers, aligned right.
+_RIGHT = {4, 6, 7, 8}
+_UNKNOWN = "–"
+# A line of a labels file of Teachable Machine: "0 cat".
+_NUMBERED = re.compile(r"([0-9]+)[ \t]+(.+)")
 
-class Sizes(click.ParamType[tuple[int, ...]]):
-    """Whole numbers separated by commas."""
 
-    name = "n,n,…"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """The numbers."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(size) for size in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of sizes such as 512,256", param, ctx)
+def _sizes(text: str) -> tuple[int, ...]:
+    """Parse whole numbers separated by commas."""
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of sizes such as 512,256") from None
 
 
-class TypedColumn(click.ParamType[tuple[str, str]]):
-    """A column of a table and its type, as COLUMN=TYPE."""
-
-    name = "column=type"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        """The column and its type."""
-        if isinstance(value, tuple):
-            return value
-        column, _, kind = value.rpartition("=")
-        if not column or kind not in COLUMN_TYPES:
-            known = ", ".join(COLUMN_TYPES)
-            self.fail(f"{value!r} is not COLUMN=TYPE with a type of {known}", param, ctx)
-        return column, kind
+def _typed_column(text: str) -> tuple[str, str]:
+    """Parse a column of a table and its type, as COLUMN=TYPE."""
+    column, _, kind = text.rpartition("=")
+    if not column or kind not in COLUMN_TYPES:
+        known = ", ".join(COLUMN_TYPES)
+        raise click.BadParameter(f"{text!r} is not COLUMN=TYPE with a type of {known}")
+    return column, kind
 
 
 @click.command(epilog="Example: rockstar train cnn --data digits")
@@ -88,8 +94,9 @@ class TypedColumn(click.ParamType[tuple[str, str]]):
 @click.option(
     "--type",
     "types",
-    type=TypedColumn(),
+    type=_typed_column,
     multiple=True,
+    metavar="COLUMN=TYPE",
     help=f"Type of a column: {', '.join(COLUMN_TYPES)}.  [default: from its values]",
 )
 @click.option(
@@ -108,7 +115,7 @@ class TypedColumn(click.ParamType[tuple[str, str]]):
     help="Pixel values that the backbone expects.  [default: auto]",
 )
 @click.option("--fine-tune", type=int, help="Epochs that also train the backbone.")
-@click.option("--hidden", type=Sizes(), help="Sizes of an mlp's hidden layers.")
+@click.option("--hidden", type=_sizes, metavar="N,N,…", help="Sizes of an mlp's hidden layers.")
 @click.option(
     "--activation", type=click.Choice(ACTIVATIONS), help="Activation of the hidden layers."
 )
@@ -130,9 +137,13 @@ class TypedColumn(click.ParamType[tuple[str, str]]):
 @click.option(
     "--class-weights",
     type=click.Choice(CLASS_WEIGHTS),
-    help="Weight classes equally; auto: if a class is rare.",
+    help="Weight classes equally; auto: if one is rare.",
 )
-@click.option("--mixed-precision", type=click.Choice(MIXED_PRECISION), help="bfloat16.")
+@click.option(
+    "--mixed-precision",
+    type=click.Choice(MIXED_PRECISION),
+    help="Compute in bfloat16; auto: if the GPU does.",
+)
 @click.option(
     "--quantize",
     is_flag=False,
@@ -177,38 +188,45 @@ def train(
     examples than the served one, beyond the 95 % confidence interval, it is published as held-N and
     not served, unless --serve-anyway is given; rockstar promote serves it later.
     """
-    from rockstar_training.errors import StoppedError
-
+    settings["ignore"] = settings["ignore"] or None
+    settings["types"] = dict(settings["types"]) or None
+    if config is not None:
+        chosen = read_config(config, model=model, **settings)
+    elif model is not None:
+        chosen = config_for(model, **settings)
+    else:
+        raise click.UsageError(f"say which model: {', '.join(MODELS)}; or give --config FILE")
     try:
-        result = _run(_config(model, config, settings), workdir, as_json, replace, serve_anyway)
+        result = _train(chosen, workdir, as_json, replace, serve_anyway)
     except StoppedError as error:
         click.echo(f"\n{error}", err=True)
         raise click.exceptions.Exit(Exit.INTERRUPTED) from error
     if as_json and result is not None:
-        _echo_result(result)
+        contract = result.contract
+        echo_json(
+            {
+                "model": contract.model,
+                "version": contract.version,
+                "task": contract.task,
+                "path": str(result.folder),
+                "run": str(result.run_folder),
+                "metrics": result.metrics,
+                "epochs": len(result.history),
+                "seconds": result.seconds,
+                "notes": result.notes,
+                "held": result.held or None,
+            }
+        )
 
 
-def _config(model: str | None, file: Path | None, settings: dict[str, Any]) -> "TrainConfig":
-    from rockstar_training.config import config_for, read_config
-
-    settings["ignore"] = settings["ignore"] or None
-    settings["types"] = dict(settings["types"]) or None
-    if file is not None:
-        return read_config(file, model=model, **settings)
-    if model is None:
-        raise click.UsageError(f"say which model: {', '.join(MODELS)}; or give --config FILE")
-    return config_for(model, **settings)
-
-
-def _run(
-    config: "TrainConfig", workdir: Path, as_json: bool, replace: bool, serve_anyway: bool
+def _train(
+    config: TrainConfig, workdir: Path, as_json: bool, replace: bool, serve_anyway: bool
 ) -> "TrainingResult | None":
     """Train and publish; return None in a worker that is not the chief."""
     from rockstar_training.contracts import promised_by, require_compatible
     from rockstar_training.distribution import is_chief
     from rockstar_training.prepare import prepare_for
     from rockstar_training.progress import describe, show_progress, summarize
-    from rockstar_training.runs import require_writable
 
     chief = is_chief()
     # Report wrong arguments and data before importing TensorFlow, which takes seconds.
@@ -235,39 +253,112 @@ def _run(
     return result
 
 
-def _echo_result(result: "TrainingResult") -> None:
-    contract = result.contract
-    echo_json(
-        {
-            "model": contract.model,
-            "version": contract.version,
-            "task": contract.task,
-            "path": str(result.folder),
-            "run": str(result.run_folder),
-            "metrics": result.metrics,
-            "epochs": len(result.history),
-            "seconds": result.seconds,
-            "notes": result.notes,
-            "held": result.held or None,
-        }
-    )
+def _size(text: str) -> tuple[int, int]:
+    """Parse the side of a square, or HEIGHTxWIDTH."""
+    match = re.fullmatch(r"([1-9][0-9]{0,3})(?:x([1-9][0-9]{0,3}))?", text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a size such as 224 or 180x240")
+    return int(match[1]), int(match[2] or match[1])
 
 
-_RUN_COLUMNS = (
-    "",
-    "run",
-    "model",
-    "data",
-    "score",
-    "",
-    "loss",
-    "epochs",
-    "seconds",
-    "created (UTC)",
+def parse_names(text: str) -> tuple[str, ...]:
+    """Parse comma-separated names, or read a file of names: one per line, or JSON."""
+    path = Path(text)
+    if not path.is_file():
+        if path.suffix in (".txt", ".json", ".csv"):
+            raise click.BadParameter(f"{text}: no such file")
+        names = tuple(name.strip() for name in text.split(","))
+        if not all(names):
+            raise click.BadParameter(f"{text!r} has an empty name")
+        return names
+    try:
+        content = read_text(path)
+        if path.suffix == ".json":
+            return _names_in_json(json.loads(content))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        wrong = f"{path}: expected names, one per line, or JSON: {error}"
+        raise click.BadParameter(wrong) from error
+    lines = tuple(line.strip() for line in content.splitlines() if line.strip())
+    if not lines:
+        raise click.BadParameter(f"{path} is empty")
+    found = [(int(match[1]), match[2]) for line in lines if (match := _NUMBERED.fullmatch(line))]
+    if len(lines) > 1 and [number for number, _ in found] == [*range(len(lines))]:
+        return tuple(name for _, name in found)
+    return lines
+
+
+def _names_in_json(document: Any) -> tuple[str, ...]:
+    """Names from a list, or from an object by number, such as id2label in a config.json."""
+    if isinstance(document, dict):
+        by_number = document.get("id2label", document)
+        ordered = [by_number[key] for key in sorted(by_number, key=int)]
+        # imagenet_class_index.json has [id, name] entries.
+        document = [entry[-1] if isinstance(entry, list) else entry for entry in ordered]
+    if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
+        raise ValueError("not a list of names")
+    return tuple(document)
+
+
+@click.command("import", epilog="Example: rockstar import flowers.keras --name flowers")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", required=True, type=ModelName(), help="Publish under this name.")
+@click.option(
+    "--labels",
+    type=parse_names,
+    metavar="A,B,…|FILE",
+    help="Class labels in order: names, or a file of names.",
 )
-# Columns of numbers, aligned right.
-_RIGHT = {4, 6, 7, 8}
-_UNKNOWN = "–"
+@click.option("--input", "kind", type=click.Choice(KINDS), help="What clients send.")
+@click.option("--signature", help="Signature of a SavedModel.  [default: serving_default]")
+@click.option("--output", help="Output that the labels belong to.  [default: the only one]")
+@click.option(
+    "--columns", type=parse_names, metavar="A,B,…|FILE", help="Columns of a table, in order."
+)
+@click.option(
+    "--image-size", type=_size, metavar="N|HxW", help="Image size, if the model accepts any."
+)
+@click.option(
+    "--pixels",
+    type=click.Choice(PIXELS),
+    help="Pixel values in training: 0…1, 0…255, or a mode of keras.applications.",
+)
+@click.option("--logits/--no-logits", default=None, help="Whether outputs are logits.")
+@click.option("--allow-code", is_flag=True, help="Load Lambda layers, which can run any code.")
+@click.option("--replace", is_flag=True, help="Publish even if labels or inputs differ.")
+@models_option
+@json_option
+def import_(path: Path, models: Path, as_json: bool, **options: Any) -> None:
+    """Publish a Keras file or a SavedModel as the next version of a name, with a contract.
+
+    PATH is a .keras or .h5 file, or the folder of a SavedModel. The exported SavedModel, and the
+    LiteRT file if LiteRT can run the model, must give the same outputs as the original on samples.
+    Assumptions about what the model does not specify are printed; options override them.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", options["name"]):
+        raise click.UsageError(f"--name: expected letters, digits, _ . -, got {options['name']}")
+    if not path.exists():
+        raise click.UsageError(f"{path}: no such file or folder")
+    echo_step("Loading TensorFlow …")
+    from rockstar_training.importing import ImportOptions, import_model
+
+    imported = import_model(path, models, ImportOptions(**options))
+    contract = imported.contract
+    if as_json:
+        echo_json(
+            {
+                "model": contract.model,
+                "version": contract.version,
+                "task": contract.task,
+                "path": str(imported.folder),
+                "labels": contract.labels,
+                "notes": imported.notes,
+            }
+        )
+        return
+    for note in imported.notes:
+        click.echo(f"Note: {note}")
+    click.echo(f"{contract.model} version {contract.version}: {contract.task}")
+    click.echo(f"  model     {imported.folder}")
 
 
 @click.command(epilog="Example: rockstar runs --sort score")
@@ -293,49 +384,41 @@ def runs(workdir: Path, sort: str, as_json: bool) -> None:
     if as_json:
         echo_json({"runs": found, "skipped": skipped})
         return
-    click.echo(
-        table([_RUN_COLUMNS, *map(_row, found)], right=_RIGHT)
-        if found
-        else f"No finished runs in {folder}."
-    )
+    if found:
+        click.echo(table([_RUN_COLUMNS, *map(_run_row, found)], right=_RIGHT))
+    else:
+        click.echo(f"No finished runs in {folder}.")
     for each in skipped:
         click.echo(f"skipped {each.id}: {each.why}", err=True)
 
 
-def _row(run: Run) -> tuple[str, ...]:
+def _run_row(run: Run) -> tuple[str, ...]:
+    def figure(value: float | None, form: str) -> str:
+        return _UNKNOWN if value is None else f"{value:{form}}"
+
     return (
         "*" if run.best else "",
         run.id,
         run.model or _UNKNOWN,
         run.data or _UNKNOWN,
-        _figure(run.score, ".4f"),
+        figure(run.score, ".4f"),
         run.metric or "",
-        _figure(run.loss, ".4g"),
-        _UNKNOWN if run.epochs is None else str(run.epochs),
-        _figure(run.seconds, ".1f"),
+        figure(run.loss, ".4g"),
+        figure(run.epochs, "d"),
+        figure(run.seconds, ".1f"),
         f"{run.created:%Y-%m-%d %H:%M}",
     )
-
-
-def _figure(value: float | None, form: str) -> str:
-    return _UNKNOWN if value is None else f"{value:{form}}"
-
-
-DEFAULT_OUT = "learning_rates.png"
-DEFAULT_EPOCHS = 15
 
 
 @click.command(name="learning-rates", epilog="Example: rockstar learning-rates --model mlp")
 @click.option("--model", type=click.Choice(CLASSIFIERS), default="logistic", help="Model to train.")
 @click.option(
     "--out",
-    default=DEFAULT_OUT,
+    default="learning_rates.png",
     type=click.Path(dir_okay=False, path_type=Path),
     help="PNG file to write.",
 )
-@click.option(
-    "--epochs", default=DEFAULT_EPOCHS, type=click.IntRange(4, 1000), help="Epochs per run."
-)
+@click.option("--epochs", default=15, type=click.IntRange(4, 1000), help="Epochs per run.")
 @click.option(
     "--seed",
     default=DEFAULT_SEED,
@@ -344,10 +427,10 @@ DEFAULT_EPOCHS = 15
 )
 @json_option
 def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool) -> None:
-    """Draw what very high, high, good and low learning rates do.
+    """Plot the loss with a very high, a high, a good and a low learning rate.
 
     Trains a small model on the bundled digits with plain gradient descent at increasing learning
-    rates, and draws four of them.
+    rates, and plots four of them.
     """
     # Fail before training if the file cannot be written.
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -365,39 +448,29 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool)
         curves = four_curves(model, epochs, seed, lambda _done, _most: bar.update(1))
     figure = draw_curves(curves, f"{model} on digits, plain gradient descent, {epochs} epochs")
     out.write_bytes(png(figure))
-    if as_json:
-        echo_json({"model": model, "epochs": epochs, "path": str(out), "runs": _runs(curves)})
-        return
-    click.echo(_summary(curves))
-    click.echo(f"Drawn in {out}")
-
-
-def _by_name(curves: "FourCurves") -> dict[str, "Curve"]:
-    return {
+    by_name = {
         "very high": curves.very_high,
         "high": curves.high,
         "good": curves.good,
         "low": curves.low,
     }
-
-
-def _runs(curves: "FourCurves") -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "rate": curve.rate,
-            "settled": curve.settled,
-            "losses": curve.losses.tolist(),
-        }
-        for name, curve in _by_name(curves).items()
-    ]
-
-
-def _summary(curves: "FourCurves") -> str:
-    lines = [f"{'':10} {'rate':>7}  {'loss: before':>12} {'highest':>8} {'at the end':>10}"]
-    lines += [
-        f"{name:10} {curve.rate:>7g}  {curve.losses[0]:>12.3f} {curve.losses.max():>8.3f} "
-        f"{curve.settled:>10.3f}"
-        for name, curve in _by_name(curves).items()
-    ]
-    return "\n".join([*lines, "(at the end: mean of the last quarter of the epochs)"])
+    if as_json:
+        documents = [
+            {
+                "name": name,
+                "rate": curve.rate,
+                "settled": curve.settled,
+                "losses": curve.losses.tolist(),
+            }
+            for name, curve in by_name.items()
+        ]
+        echo_json({"model": model, "epochs": epochs, "path": str(out), "runs": documents})
+        return
+    click.echo(f"{'':10} {'rate':>7}  {'loss: before':>12} {'highest':>8} {'at the end':>10}")
+    for name, curve in by_name.items():
+        click.echo(
+            f"{name:10} {curve.rate:>7g}  {curve.losses[0]:>12.3f} {curve.losses.max():>8.3f} "
+            f"{curve.settled:>10.3f}"
+        )
+    click.echo("(at the end: mean of the last quarter of the epochs)")
+    click.echo(f"Drawn in {out}")

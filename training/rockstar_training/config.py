@@ -69,7 +69,13 @@ PRESETS = ("default", "lecture")
 APIS = ("keras", "core")
 MIXED_PRECISION = ("auto", "on", "off")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
-PRETRAINED_INPUTS = ("auto", "0-1", "tf", "0-255", "caffe", "torch")
+# Ranges of pixel values: 0…1, 0…255, or a mode of keras.applications.
+Pixels = Literal["0-1", "0-255", "tf", "torch", "caffe"]
+PIXELS: tuple[Pixels, ...] = ("0-1", "0-255", "tf", "torch", "caffe")
+PRETRAINED_INPUTS = ("auto", *PIXELS)
+# Inputs of imported models.
+Kind = Literal["image", "table", "tensor"]
+KINDS: tuple[Kind, ...] = ("image", "table", "tensor")
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 TASKS = ("classification", "regression")
 ColumnType = Literal["number", "category", "date"]

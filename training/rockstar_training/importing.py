@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +33,13 @@ from rockstar_contract.contract import (
 from rockstar_contract.inputs import DTYPES, STRING, prepare
 from rockstar_contract.preprocessing import Colour, Grey, Resize, Scale
 from rockstar_contract.tables import NumericColumn
+from rockstar_training.config import Kind, Pixels
 from rockstar_training.contracts import producer, promise_of, require_compatible
 from rockstar_training.export import Exported, export, export_tensors
 from rockstar_training.model_source import ImportModelError, Source, opened
 from rockstar_training.prepared import GoldenSamples
 from rockstar_training.pretrained import PIXEL_CONVERSIONS
 from rockstar_training.tensorflow_setup import Tensor, quiet_native_log, tf
-
-Kind = Literal["image", "table", "tensor"]
-KINDS: tuple[Kind, ...] = ("image", "table", "tensor")
-Pixels = Literal["0-1", "0-255", "tf", "torch", "caffe"]
-PIXELS: tuple[Pixels, ...] = ("0-1", "0-255", "tf", "torch", "caffe")
 
 _SAMPLES = 8
 # Sizes that are tried for dimensions of unknown size.

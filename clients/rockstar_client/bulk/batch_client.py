@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rockstar_client.bulk import DEFAULT_PACE
 from rockstar_client.bulk.items import BatchResult, Failed, Item, Outcome
-from rockstar_client.bulk.pace import Pace
 from rockstar_client.errors import (
     CallError,
     DeadlineExceededError,
@@ -67,23 +67,6 @@ class Stopped(Exception):  # noqa: N818
     """The run is being stopped; requests are not retried."""
 
 
-@dataclass
-class _Search:
-    """Progress of a batch that is being predicted.
-
-    Attributes:
-        server_errors: errors of single examples that the server failed on.
-        started: monotonic time.
-        halved: whether the batch was ever divided.
-        largest: the most examples that were predicted by one request.
-    """
-
-    server_errors: list[CallError] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
-    halved: bool = False
-    largest: int = 0
-
-
 class BatchClient:
     """Predicts batches of items; thread-safe."""
 
@@ -91,7 +74,7 @@ class BatchClient:
         self,
         predict: PredictBatch,
         *,
-        patience: float = Pace.patience,
+        patience: float = DEFAULT_PACE.patience,
         on_too_many: Callable[[int], None] = lambda _fewer: None,
     ) -> None:
         """Store the options.
@@ -118,52 +101,48 @@ class BatchClient:
             CallError: the service cannot be used, or fails on the whole batch.
             Stopped: `stop` was called.
         """
-        outcomes: list[tuple[int, Outcome]] = [(0, Failed(""))] * len(batch)
         examples: list[Example] = []
-        positions: list[int] = []
+        unreadable: dict[int, tuple[int, Outcome]] = {}
         for position, item in enumerate(batch):
             try:
                 examples.append(item.read())
             except InvalidInputError as error:
-                outcomes[position] = (0, Failed(_reason(error)))
-            else:
-                positions.append(position)
-        if not examples:
-            return outcomes
-        search = _Search()
-        found = self._search(examples, search)
-        if len(search.server_errors) == len(examples):
-            # The server is broken, not the items.
-            raise search.server_errors[0]
-        if search.halved and not any(isinstance(outcome, Failed) for _, outcome in found):
-            self._on_too_many(search.largest)
-        for position, outcome in zip(positions, found, strict=True):
-            outcomes[position] = outcome
-        return outcomes
+                unreadable[position] = (0, Failed(_reason(error)))
+        started = time.monotonic()
+        sizes: list[int] = []  # of the requests that succeeded
+        broken: list[CallError] = []  # errors of single examples that the server failed on
 
-    def _search(self, examples: list[Example], search: _Search) -> list[tuple[int, Outcome]]:
-        """Predict examples; halve a failing batch until the items that cause it are found."""
-        try:
-            version, outcomes = self._retry(examples)
-            search.largest = max(search.largest, len(examples))
-            return [(0 if isinstance(each, Failed) else version, each) for each in outcomes]
-        except InvalidInputError as error:
-            cause: Exception = error
-        except InvalidRequestError as error:
-            if error.code in _FATAL:
-                raise
-            cause = error
-        except (ServerError, DeadlineExceededError) as error:
-            if time.monotonic() - search.started > _SEARCH_FACTOR * self._patience:
-                raise
-            cause = error
+        def search(examples: list[Example]) -> list[tuple[int, Outcome]]:
+            """Predict examples; halve a failing batch until the items that cause it are found."""
+            try:
+                version, outcomes = self._retry(examples)
+                sizes.append(len(examples))
+                return [(0 if isinstance(each, Failed) else version, each) for each in outcomes]
+            except InvalidInputError as error:
+                cause: Exception = error
+            except InvalidRequestError as error:
+                if error.code in _FATAL:
+                    raise
+                cause = error
+            except (ServerError, DeadlineExceededError) as error:
+                if time.monotonic() - started > _SEARCH_FACTOR * self._patience:
+                    raise
+                cause = error
+                if len(examples) == 1:
+                    broken.append(error)
             if len(examples) == 1:
-                search.server_errors.append(error)
-        if len(examples) == 1:
-            return [(0, Failed(_reason(cause)))]
-        search.halved = True
-        half = len(examples) // 2
-        return self._search(examples[:half], search) + self._search(examples[half:], search)
+                return [(0, Failed(_reason(cause)))]
+            half = len(examples) // 2
+            return search(examples[:half]) + search(examples[half:])
+
+        found = search(examples) if examples else []
+        if broken and len(broken) == len(examples):
+            # The server is broken, not the items.
+            raise broken[0]
+        if len(sizes) > 1 and not any(isinstance(outcome, Failed) for _, outcome in found):
+            self._on_too_many(max(sizes))
+        rest = iter(found)
+        return [unreadable.get(position) or next(rest) for position in range(len(batch))]
 
     def _retry(self, examples: list[Example]) -> BatchResult:
         started, pause = time.monotonic(), _FIRST_PAUSE_S
@@ -181,22 +160,6 @@ class BatchClient:
             pause = min(2 * pause, _MAX_PAUSE_S)
 
 
-def _reason(error: Exception) -> str:
-    """Describe what is wrong with an item, without its name."""
-    if isinstance(error, InvalidInputError) or (
-        isinstance(error, InvalidRequestError) and error.expected
-    ):
-        return _format_reason(error.field, error.expected, error.got, error.hint)
-    return _POSITION.sub("", str(error)).removeprefix(": ")
-
-
-def _format_reason(place: str, expected: str, got: str, hint: str) -> str:
-    """Join the parts of an error; of its place in the request only the column of a row is kept."""
-    column = _POSITION.sub("", place) if _POSITION.match(place) else ""
-    start = f"{column}: " if column else ""
-    return f"{start}expected {expected}, got {got}" + (f"; {hint}" if hint else "")
-
-
 class AdjustmentCounts:
     """Counts rows with imputed, unknown or ignored columns; thread-safe."""
 
@@ -205,7 +168,7 @@ class AdjustmentCounts:
         self._rows = 0
         self._imputed: Counter[str] = Counter()
         self._other: Counter[str] = Counter()
-        self._ignored: dict[str, None] = {}
+        self._ignored: Counter[str] = Counter()
 
     def add(self, rows: int, adjusted: Collection[Adjustments]) -> None:
         """Count a batch of `rows` rows and the adjustments of those that were adjusted."""
@@ -214,30 +177,30 @@ class AdjustmentCounts:
             for each in adjusted:
                 self._imputed.update([*each.imputed])
                 self._other.update([*each.other])
-                self._ignored.update(dict.fromkeys(each.ignored))
+                self._ignored.update(each.ignored)
 
     def summary(self) -> str:
         """A sentence per kind of adjustment; empty if nothing was adjusted."""
+
+        def in_rows(columns: Counter[str]) -> str:
+            counts = columns.most_common()
+            return ", ".join(f"{name} in {n:,} of {self._rows:,} rows" for name, n in counts)
+
         kinds = [
-            ("Imputed", self._in_rows(self._imputed)),
-            ("Unknown categories taken as other", self._in_rows(self._other)),
+            ("Imputed", in_rows(self._imputed)),
+            ("Unknown categories taken as other", in_rows(self._other)),
             ("Ignored columns", ", ".join(self._ignored)),
         ]
         return " ".join(f"{kind}: {columns}." for kind, columns in kinds if columns)
 
-    def _in_rows(self, columns: Counter[str]) -> str:
-        return ", ".join(
-            f"{name} in {count:,} of {self._rows:,} rows" for name, count in columns.most_common()
-        )
-
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What a service says about a model before the run.
+    """A model that a service serves.
 
     Attributes:
         model: name.
-        newest: newest version; None if the service does not say.
+        newest: newest version; None if unknown.
         tables: whether it takes rows of tables instead of images.
     """
 
@@ -267,7 +230,7 @@ def find_over_http(client: HttpClient, model: str | None) -> ServedModel:
             raise InvalidInputError("--model", expected="one", got=got)
         model = next(iter(listed))
     if model not in listed:
-        # It may have an alias, or not be listed.
+        # It may be an alias, or not be listed.
         return ServedModel(model)
     info = listed[model]
     available = [each.version for each in info.versions if each.state == "AVAILABLE"]
@@ -286,34 +249,47 @@ def find_over_grpc(server: TFServingClient, model: str, version: int | None) -> 
     return ServedModel(model, newest, isinstance(contract.input, TableInput))
 
 
-class _ErrorMessage(msgspec.Struct):
+class _Error(msgspec.Struct):
     field: str = ""
     expected: str = ""
     got: str = ""
     hint: str = ""
 
 
-class _PredictionMessage(msgspec.Struct):
+class _PredictionOrError(msgspec.Struct):
     """A gateway's answer for one example: a label, a value, or an error."""
 
-    label: str | None = ""
+    label: str | None = None
     score: float = 0.0
     top: tuple[Score, ...] = ()
     reason: str = ""
     value: float | None = None
     imputed: dict[str, float | str] = {}
     other: dict[str, str] = {}
-    error: _ErrorMessage | None = None
+    error: _Error | None = None
 
 
 class _Answer(msgspec.Struct):
     version: int
-    predictions: list[_PredictionMessage]
+    predictions: list[_PredictionOrError]
     ignored: list[str] = []
 
 
 # Created once: msgspec inspects a class at its first use, which is not safe in concurrent threads.
 _ANSWER = msgspec.json.Decoder(_Answer)
+
+
+def _reason(error: Exception | _Error) -> str:
+    """Describe what is wrong with an item, without its name but with the column of a row."""
+    if isinstance(error, (InvalidInputError, _Error)) or (
+        isinstance(error, InvalidRequestError) and error.expected
+    ):
+        column = _POSITION.sub("", error.field) if _POSITION.match(error.field) else ""
+        reason = f"expected {error.expected}, got {error.got}"
+        return (
+            (f"{column}: " if column else "") + reason + (f"; {error.hint}" if error.hint else "")
+        )
+    return _POSITION.sub("", str(error)).removeprefix(": ")
 
 
 def over_http(
@@ -335,51 +311,44 @@ def over_http(
         strict: whether rows that need imputation fail.
         counts: collects what was imputed and ignored in rows.
     """
-    counts = AdjustmentCounts() if counts is None else counts
     query: dict[str, str | int] = {"top": top, "partial": "true"}
     query |= {} if version is None else {"version": version}
     query |= {"strict": "true"} if strict else {}
     path = f"/predict/{quote(model, safe='')}?{urlencode(query)}"
 
-    def predict(examples: Sequence[Example]) -> BatchResult:
-        return client.call(_http_steps(path, examples, counts), timeout=_TIMEOUT_S)
+    def steps(examples: Sequence[Example]) -> Steps[BatchResult]:
+        rows = [example for example in examples if isinstance(example, TextRow)]
+        if rows:
+            content_type, body = "text/csv", write_rows(rows)
+        else:
+            # Bytes become base64. One document costs both sides less than a form of many parts.
+            instances = [{"b64": example} for example in examples]
+            content_type, body = "application/json", _JSON.encode({"instances": instances})
+        response = yield Request("POST", path, {"Content-Type": content_type}, body)
+        try:
+            answer = _ANSWER.decode(response.body)
+        except msgspec.DecodeError as error:
+            raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {error}") from error
+        if len(answer.predictions) != len(examples):
+            got = f"{len(answer.predictions)} answers to {len(examples)} examples"
+            raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {got}")
+        outcomes: list[Outcome] = []
+        adjusted: list[Adjustments] = []
+        for each in answer.predictions:
+            if each.error is not None:
+                outcomes.append(Failed(_reason(each.error)))
+                continue
+            adjusted.append(Adjustments(each.imputed, each.other, answer.ignored))
+            outcomes.append(
+                Prediction(each.label, each.score, each.top, each.reason)
+                if each.value is None
+                else Value(each.value)
+            )
+        if counts is not None:
+            counts.add(len(adjusted), adjusted)
+        return BatchResult(answer.version, outcomes)
 
-    return predict
-
-
-def _http_steps(
-    path: str, examples: Sequence[Example], counts: AdjustmentCounts
-) -> Steps[BatchResult]:
-    rows = [example for example in examples if isinstance(example, TextRow)]
-    if rows:
-        content_type, body = "text/csv", write_rows(rows)
-    else:
-        # Bytes become base64. One document costs both sides less than a form with many parts.
-        instances = [{"b64": example} for example in examples]
-        content_type, body = "application/json", _JSON.encode({"instances": instances})
-    response = yield Request("POST", path, {"Content-Type": content_type}, body)
-    try:
-        answer = _ANSWER.decode(response.body)
-    except msgspec.DecodeError as error:
-        raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {error}") from error
-    if len(answer.predictions) != len(examples):
-        got = f"{len(answer.predictions)} answers to {len(examples)} examples"
-        raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {got}")
-    outcomes: list[Outcome] = []
-    adjusted: list[Adjustments] = []
-    for each in answer.predictions:
-        if (wrong := each.error) is not None:
-            reason = _format_reason(wrong.field, wrong.expected, wrong.got, wrong.hint)
-            outcomes.append(Failed(reason))
-            continue
-        adjusted.append(Adjustments(each.imputed, each.other, answer.ignored))
-        outcomes.append(
-            Prediction(each.label, each.score, each.top, each.reason)
-            if each.value is None
-            else Value(each.value)
-        )
-    counts.add(len(adjusted), adjusted)
-    return BatchResult(answer.version, outcomes)
+    return lambda examples: client.call(steps(examples), timeout=_TIMEOUT_S)
 
 
 def over_grpc(
@@ -395,7 +364,6 @@ def over_grpc(
 
     See `over_http` for the arguments.
     """
-    counts = AdjustmentCounts() if counts is None else counts
     predictor = Predictor(server)
 
     def predict(examples: Sequence[Example]) -> BatchResult:
@@ -407,7 +375,6 @@ def over_grpc(
             failed.clear()
             adjusted.clear()
             tensors: list[NDArray[Any]] = []
-            errors: list[InvalidInputError] = []
             for position, example in enumerate(examples):
                 changes = Adjustments()
                 try:
@@ -415,23 +382,22 @@ def over_grpc(
                         prepare(example, spec, field="item", strict=strict, adjusted=changes)
                     )
                 except InvalidInputError as error:
-                    errors.append(error)
                     failed[position] = Failed(_reason(error))
+                    if len(failed) == len(examples):
+                        raise
                 else:
                     adjusted.append(changes)
-            if not tensors:
-                raise errors[0]
             return np.stack(tensors)
 
         answer = predictor.predict(model, batch, version=version, timeout=_TIMEOUT_S)
-        counts.add(len(adjusted), adjusted)
+        if counts is not None:
+            counts.add(len(adjusted), adjusted)
         contract = answer.contract
-        good: list[Prediction] | list[Value] = (
+        rest: Iterator[Prediction | Value] = iter(
             values(answer.outputs)
             if contract.task == "regression"
             else predictions(answer.outputs, contract.labels, top, contract.threshold)
         )
-        rest: Iterator[Prediction | Value] = iter(good)
         outcomes = [failed.get(position) or next(rest) for position in range(len(examples))]
         return BatchResult(contract.version, outcomes)
 

@@ -1,4 +1,4 @@
-"""Items of a bulk prediction, their outcomes, and batches of them that fit into one request."""
+"""Items of a bulk prediction, their outcomes, and batches of items that fit into one request."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Item(NamedTuple):
     Attributes:
         name: for users: a path, ARCHIVE:MEMBER or FILE.csv:ROW.
         stamp: changes with the content: made of sizes, times and checksums.
-        size: content in bytes.
+        size: of the content in bytes.
         columns: of a row of a table; empty for a file.
         read: returns the content, in any thread; raises InvalidInputError if it is unreadable.
     """
@@ -27,11 +27,7 @@ class Item(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """An item without a prediction.
-
-    Attributes:
-        reason: for users, without the item's name.
-    """
+    """The outcome of an item without a prediction: the reason, without the item's name."""
 
     reason: str
 
@@ -68,7 +64,7 @@ class Batcher:
         self._max_bytes = max_bytes
 
     def shrink(self, max_items: int) -> None:
-        """Lower the limit of items for the batches to come."""
+        """Lower the limit of items for later batches."""
         self._max_items = max(1, min(self._max_items, max_items))
 
     def cut(self, items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -8,12 +8,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 
+from rockstar_client.bulk import DEFAULT_PACE, BulkError, Pace, ResumeError
 from rockstar_client.bulk.batch_client import BatchClient, PredictBatch
-from rockstar_client.bulk.items import Batcher, Failed, Item, Outcome
-from rockstar_client.bulk.output import Output
-from rockstar_client.bulk.pace import DEFAULT_PACE, Pace
-from rockstar_client.bulk.sinks import FailedRow, Row
-from rockstar_client.bulk.state import BulkError, Chain, ResumeError
+from rockstar_client.bulk.formats import Row
+from rockstar_client.bulk.items import Batcher, Item, Outcome
+from rockstar_client.bulk.output import Output, extend_chain
 
 # Seconds of work that a kill can lose.
 _SAVE_INTERVAL_S = 2.0
@@ -42,9 +41,7 @@ class Summary:
 
 
 def predict_items(
-    items: Iterable[Item],
-    predict: PredictBatch,
-    pace: Pace = DEFAULT_PACE,
+    items: Iterable[Item], predict: PredictBatch, pace: Pace = DEFAULT_PACE
 ) -> Generator[list[tuple[Item, int, Outcome]]]:
     """Predict items batch by batch and yield the results in their order.
 
@@ -111,12 +108,11 @@ def run(
     started = time.monotonic()
     skipped = output.state.items
     if not output.state.finished:
-        rest, chain = iter(items), Chain()
-        passed = 0
+        rest, chain, passed = iter(items), "", 0
         for item in islice(rest, skipped):
-            chain.add(item)
+            chain = extend_chain(chain, item)
             passed += 1
-        if passed < skipped or chain.value != output.state.chain:
+        if passed < skipped or chain != output.state.chain:
             raise ResumeError(
                 f"the input is not what it was when the run began: something among its first "
                 f"{skipped:,} items was added, removed or changed; --restart begins anew"
@@ -126,14 +122,10 @@ def run(
         try:
             with closing(predict_items(rest, predict, pace)) as batches:
                 for batch in batches:
-                    rows, failed = [], []
-                    for item, version, outcome in batch:
-                        chain.add(item)
-                        if isinstance(outcome, Failed):
-                            failed.append(FailedRow(item.name, outcome))
-                        else:
-                            rows.append(Row(item.name, outcome, version))
-                    output.write(rows, failed, chain.value)
+                    for item, _, _ in batch:
+                        chain = extend_chain(chain, item)
+                    rows = [Row(item.name, outcome, version) for item, version, outcome in batch]
+                    output.write(rows, chain)
                     on_progress(output.state.items, output.state.failed)
                     if time.monotonic() - saved > _SAVE_INTERVAL_S:
                         output.save()

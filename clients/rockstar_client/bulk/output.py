@@ -1,27 +1,167 @@
-"""The files of a bulk run: the output, the failed items, and the progress.
+"""The files of a bulk run: the output, the failed items, and the state.
 
-During a run there are OUT.part, the part file of failed items, and OUT.progress. A continued run
-truncates the part files to the lengths in OUT.progress, so that no row is missing or repeated
-wherever the run was killed. At the end the part files are renamed: an OUT that exists is complete.
+During a run there are OUT.part, the part file of failed items, and OUT.progress with the state. A
+continued run truncates the part files to the lengths in the state, so that no row is missing or
+repeated wherever the run was killed. At the end the part files are renamed: an OUT that exists is
+complete.
 """
 
 import csv
+import fcntl
+import os
+import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from hashlib import blake2b
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
-from rockstar_client.bulk.sinks import FailedRow, PartFile, Row, find_format
-from rockstar_client.bulk.state import (
-    BulkError,
-    ResumeError,
-    RunOptions,
-    State,
-    read_state,
-    write_state,
-)
+from rockstar_client.bulk import BulkError, ResumeError
+from rockstar_client.bulk.formats import Row, find_format
+from rockstar_client.bulk.items import Failed, Item
 
-_CHUNK = 2**20
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Options of a run that must be the same when it is continued.
+
+    Attributes:
+        model: name.
+        version: the chosen one; None means the newest.
+        newest: the newest version at the start of the run, if known.
+        top: number of labels to list.
+        retry: whether only items that failed before are predicted.
+        strict: whether rows fail if a value would be imputed or ignored.
+    """
+
+    model: str
+    version: int | None = None
+    newest: int | None = None
+    top: int = 1
+    retry: bool = False
+    strict: bool = False
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A point in a run up to which its output is safe on disk.
+
+    Attributes:
+        options: of the run; "asked" in the file.
+        items: number of items that are done, counted from the first.
+        chain: digest of these items, see `extend_chain`.
+        failed: number of them that failed.
+        out_bytes: length of the output up to the last of them.
+        failed_bytes: length of the file of failed items, likewise.
+        finished: whether all items are done and only renaming the files is left.
+    """
+
+    options: RunOptions = msgspec.field(name="asked")
+    items: Count = 0
+    chain: str = ""
+    failed: Count = 0
+    out_bytes: Count = 0
+    failed_bytes: Count = 0
+    finished: bool = False
+
+
+def extend_chain(chain: str, item: Item) -> str:
+    """The digest of a chain of items and the next one: equal for the same items in one order."""
+    text = f"{item.name}\n{item.stamp}".encode("utf-8", "surrogateescape")
+    return blake2b(bytes.fromhex(chain) + text, digest_size=16).hexdigest()
+
+
+def read_state(path: Path) -> State | None:
+    """Read the state from a file; None if the file does not exist.
+
+    Raises:
+        ResumeError: the file holds something else.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=State)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ResumeError(
+            f"{path} is not the state of a run ({error}): --restart begins anew"
+        ) from error
+
+
+def write_state(path: Path, state: State) -> None:
+    """Replace the state atomically and sync it to disk."""
+    aside = path.with_name(f"{path.name}.new")
+    with aside.open("wb") as file:
+        file.write(msgspec.json.encode(state))
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+class PartFile:
+    """A file under construction: appended to, truncated on resume, locked against other runs."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file and lock it.
+
+        Raises:
+            BulkError: another run holds the lock.
+            OSError: the file cannot be written.
+        """
+        self.path = path
+        # Unbuffered: written data survives this process, and errors appear when they happen.
+        self._file = path.open("ab", buffering=0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = os.fstat(self._file.fileno()).st_ino == path.stat().st_ino
+        except (BlockingIOError, FileNotFoundError):
+            locked = False
+        if not locked:
+            self._file.close()
+            raise BulkError(f"another run is writing {path}")
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def write(self, data: bytes) -> None:
+        """Append data.
+
+        Raises:
+            OSError: the disk is full; a part of the data may have been written.
+        """
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+
+    def truncate(self, size: int) -> None:
+        """Keep the first `size` bytes.
+
+        Raises:
+            ResumeError: the file is shorter.
+        """
+        if self.size < size:
+            raise ResumeError(f"{self.path} is shorter than it was: begin anew with --restart")
+        self._file.truncate(size)
+
+    def first_line(self) -> bytes:
+        """Read the first line."""
+        with self.path.open("rb") as file:
+            return file.readline()
+
+    def sync(self) -> None:
+        """Sync the file to disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file and release the lock."""
+        self._file.close()
 
 
 class Files:
@@ -93,7 +233,10 @@ class Output:
             state = None if restart else read_state(files.state)
             if state is None:
                 if options.retry:
-                    self._copy_complete()
+                    self._out.truncate(0)
+                    with files.out.open("rb") as complete:
+                        shutil.copyfileobj(complete, self._out)
+                    self._out.sync()
                 state = State(options=options, out_bytes=self._out.size if options.retry else 0)
                 write_state(files.state, state)
             else:
@@ -106,23 +249,23 @@ class Output:
                 self._failed.truncate(state.failed_bytes)
             opened.pop_all()
 
-    def write(self, rows: list[Row], failed: list[FailedRow], chain: str) -> None:
+    def write(self, rows: Sequence[Row], chain: str) -> None:
         """Append the outcomes of the next items.
 
         Args:
-            rows: of items with a prediction.
-            failed: of items without.
+            rows: one for each item.
             chain: digest of all items up to the last of these.
         """
+        failed = [row for row in rows if isinstance(row.outcome, Failed)]
+        good = [row for row in rows if not isinstance(row.outcome, Failed)] if failed else rows
         state = self.state
         self.state = msgspec.structs.replace(
             state,
-            items=state.items + len(rows) + len(failed),
+            items=state.items + len(rows),
             chain=chain,
             failed=state.failed + len(failed),
-            out_bytes=state.out_bytes + self._append(self._out, rows, state.out_bytes),
-            failed_bytes=state.failed_bytes
-            + self._append(self._failed, failed, state.failed_bytes),
+            out_bytes=self._append(self._out, good, state.out_bytes),
+            failed_bytes=self._append(self._failed, failed, state.failed_bytes),
         )
 
     def save(self) -> None:
@@ -137,7 +280,7 @@ class Output:
         files = self.files
         if not self.state.finished:
             if files.format.header is not None and not self.state.out_bytes:
-                self._out.append(files.format.header(None))
+                self._out.write(files.format.header(None))
             self.state = msgspec.structs.replace(
                 self.state, finished=True, out_bytes=self._out.size
             )
@@ -158,26 +301,18 @@ class Output:
 
     def discard(self) -> None:
         """Remove the part files and the state, as after a run without items."""
-        self.files.state.unlink(missing_ok=True)
-        self.files.part.unlink(missing_ok=True)
-        self.files.failed_part.unlink(missing_ok=True)
+        for path in (self.files.state, self.files.part, self.files.failed_part):
+            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the files."""
         self._out.close()
         self._failed.close()
 
-    def _copy_complete(self) -> None:
-        self._out.truncate(0)
-        with self.files.out.open("rb") as complete:
-            while chunk := complete.read(_CHUNK):
-                self._out.append(chunk)
-        self._out.sync()
-
-    def _append(self, part: PartFile, rows: list[Row] | list[FailedRow], size: int) -> int:
-        """Append rows to a part of `size` bytes, with a header if it is empty; return the bytes."""
+    def _append(self, part: PartFile, rows: Sequence[Row], size: int) -> int:
+        """Append rows to a part of `size` bytes, with a header if it is empty; return its size."""
         if not rows:
-            return 0
+            return size
         header = self.files.format.header
         data = self.files.format.lines(rows)
         if header is not None:
@@ -190,8 +325,8 @@ class Output:
                     f"{part.path} has the columns {before}, the answers now {now}: pick the "
                     "version of the first ones with --version, and the same --top"
                 )
-        part.append(data)
-        return len(data)
+        part.write(data)
+        return size + len(data)
 
 
 def _require_failed(files: Files) -> None:
@@ -208,32 +343,28 @@ def _require_failed(files: Files) -> None:
 def _require_new(files: Files) -> None:
     if files.state.exists():
         return
-    if files.out.exists() or files.failed.exists():
-        there = files.out if files.out.exists() else files.failed
-        raise BulkError(f"{there} is there already: --restart replaces it")
+    for path in (files.out, files.failed):
+        if path.exists():
+            raise BulkError(f"{path} is there already: --restart replaces it")
     if files.part.exists() and files.part.stat().st_size:
         raise ResumeError(f"{files.part} has lost its {files.state.name}: --restart begins anew")
 
 
 def _require_same(before: RunOptions, now: RunOptions, files: Files) -> None:
     """Check that a continued run has the options it was started with."""
+    begun, hint = f"{files.out} was begun", f"; --restart replaces what is in {files.part}"
     if before.retry != now.retry:
         what = "with" if before.retry else "without"
-        raise ResumeError(f"{files.out} was begun {what} --retry-failed: finish it like that")
-    hint = f"; --restart replaces what is in {files.part}"
+        raise ResumeError(f"{begun} {what} --retry-failed: finish it like that")
     if before.strict != now.strict:
-        what = "with" if before.strict else "without"
-        raise ResumeError(f"{files.out} was begun {what} --strict{hint}")
+        raise ResumeError(f"{begun} {'with' if before.strict else 'without'} --strict{hint}")
     for name in ("model", "version", "top"):
         was, is_ = getattr(before, name), getattr(now, name)
         # A run without --version may continue with the version that was the newest.
-        same = was == is_ or (name == "version" and (was or before.newest) == is_)
-        if not same:
-            raise ResumeError(
-                f"{files.out} was begun with {name} {was or 'newest'}, not {is_ or 'newest'}{hint}"
-            )
+        if was != is_ and not (name == "version" and (was or before.newest) == is_):
+            raise ResumeError(f"{begun} with {name} {was or 'newest'}, not {is_ or 'newest'}{hint}")
     if now.version is None and before.newest != now.newest:
         raise ResumeError(
-            f"{files.out} was begun with version {before.newest}, the newest is now {now.newest}: "
+            f"{begun} with version {before.newest}, the newest is now {now.newest}: "
             f"--version {before.newest} goes on with that one{hint}"
         )

@@ -1,10 +1,12 @@
 """Inputs of a bulk run as one stream of items: files, folders, tables, archives, standard input.
 
-Archives are read member by member and never extracted to disk. The size of a member is checked
-before it is read, so that a small archive that unpacks to a gigantic one costs no memory.
+Tables are read row by row, archives member by member; nothing is extracted to disk. The size of a
+member is checked before it is read, so that a small archive that unpacks to a gigantic one costs no
+memory.
 """
 
 import bz2
+import csv
 import gzip
 import hashlib
 import io
@@ -17,12 +19,24 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from rockstar_client.bulk.items import Item, failing_item
-from rockstar_client.bulk.tables import read_row_items, row_items
-from rockstar_contract.csv_rows import CSV_ENDINGS
+from rockstar_client.examples import Example
+from rockstar_contract.csv_rows import (
+    CSV_ENDINGS,
+    GZIP,
+    MARK,
+    SAMPLE_SIZE,
+    find_decimal,
+    find_dialect,
+    find_encoding,
+    fit_row,
+    name_columns,
+    text_row,
+)
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.limits import IMAGE_SUFFIXES
 
@@ -35,7 +49,10 @@ _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 # Maximum size of an item; a gateway's default limit of a request.
 _MAX_ITEM_BYTES = 24 * 2**20
 _CHUNK = 2**20
+# Rows from which the column names and the decimal separator are inferred.
+_SAMPLE_ROWS = 200
 
+_FILE, _ARCHIVE = "a readable file", "a whole archive that can be read"
 # Exceptions of the standard library for damaged archives.
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
@@ -129,7 +146,7 @@ class Paths:
     def _file_items(self, path: str) -> Iterable[Item]:
         name = path.lower()
         if name.endswith(_TABLES):
-            return row_items(path)
+            return _table_items(path)
         if name.endswith(_ZIPS):
             return _zip_items(path, self._accepts, self._max_item_bytes)
         if name.endswith(_TARS):
@@ -152,13 +169,26 @@ class Paths:
         return self._wanted is not _TABLES or os.path.abspath(path) not in self._leave_out
 
 
+def _unusable(name: str, expected: str, error: Exception) -> InvalidInputError:
+    got = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return InvalidInputError(name, expected=expected, got=got)
+
+
+def _wrong(name: str, expected: str, got: str) -> Item:
+    return failing_item(name, InvalidInputError(name, expected=expected, got=got))
+
+
 def _too_large(name: str, size: int, max_bytes: int) -> Item:
     error = TooLargeError(name, expected=f"at most {max_bytes:,} bytes", got=f"{size:,}")
     return failing_item(name, error)
 
 
-def _unreadable(path: str, error: OSError) -> InvalidInputError:
-    return InvalidInputError(path, expected="a readable file", got=error.strerror or str(error))
+def _constant(content: Example) -> Callable[[], Example]:
+    return lambda: content
+
+
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _file_item(path: str, max_bytes: int) -> Item:
@@ -166,14 +196,13 @@ def _file_item(path: str, max_bytes: int) -> Item:
     try:
         status = os.stat(path)
     except OSError as error:
-        return failing_item(path, _unreadable(path, error))
+        return failing_item(path, _unusable(path, _FILE, error))
     if not stat.S_ISREG(status.st_mode):
-        wrong = InvalidInputError(path, expected="a file", got="something else")
-        return failing_item(path, wrong)
+        return _wrong(path, "a file", "something else")
     size = status.st_size
     if size > max_bytes:
         return _too_large(path, size, max_bytes)
-    return Item(path, f"{size} {status.st_mtime_ns}", size, (), partial(_read_file, path, size))
+    return Item(path, _stamp(status), size, (), partial(_read_file, path, size))
 
 
 def _read_file(path: str, size: int) -> bytes:
@@ -185,14 +214,11 @@ def _read_file(path: str, size: int) -> bytes:
             content = os.read(descriptor, size + 1)
             if len(content) == size:
                 return content
-            chunks = [content]
-            while chunk := os.read(descriptor, _CHUNK):
-                chunks.append(chunk)
-            return b"".join(chunks)
+            return b"".join([content, *iter(partial(os.read, descriptor, _CHUNK), b"")])
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unusable(path, _FILE, error) from error
 
 
 def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str | Item]:
@@ -213,7 +239,7 @@ def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str | Item
         with os.scandir(folder) as entries:
             found = sorted((entry.name, _is_folder(entry)) for entry in entries)
     except OSError as error:
-        yield failing_item(folder, _unreadable(folder, error))
+        yield failing_item(folder, _unusable(folder, _FILE, error))
         return
     start = folder if folder.endswith("/") else f"{folder}/"
     for name, is_folder in found:
@@ -239,13 +265,12 @@ def _stdin_items(tables: bool, max_bytes: int) -> Iterable[Item]:
     content = file.read() if tables else file.read(max_bytes + 1)
     stamp = hashlib.sha256(content).hexdigest()
     if not content:
-        wrong = InvalidInputError(STDIN, expected="a file on standard input", got="nothing")
-        return (failing_item(STDIN, wrong),)
+        return (_wrong(STDIN, "a file on standard input", "nothing"),)
     if tables:
-        return read_row_items(STDIN, io.BytesIO(content), stamp)
+        return _table_items(STDIN, io.BytesIO(content), stamp)
     if len(content) > max_bytes:
         return (_too_large(STDIN, len(content), max_bytes),)
-    return (Item(STDIN, stamp, len(content), (), lambda: content),)
+    return (Item(STDIN, stamp, len(content), (), _constant(content)),)
 
 
 def _zip_items(path: str, accepts: Callable[[str], bool], max_bytes: int) -> Iterator[Item]:
@@ -254,30 +279,26 @@ def _zip_items(path: str, accepts: Callable[[str], bool], max_bytes: int) -> Ite
         # Stays open while an item refers to it: members may be read after the last was yielded.
         archive = zipfile.ZipFile(path)
         for member in archive.infolist():
-            if not member.is_dir() and accepts(member.filename):
-                yield _zip_item(path, archive, member, max_bytes)
+            if member.is_dir() or not accepts(member.filename):
+                continue
+            name, size = f"{path}:{member.filename}", member.file_size
+            if member.flag_bits & _ENCRYPTED:
+                yield _wrong(name, "a member without a password", "an encrypted one")
+            elif size > max_bytes:
+                yield _too_large(name, size, max_bytes)
+            else:
+                read = partial(_read_zip_member, archive, member, name)
+                yield Item(name, f"{size} {member.CRC}", size, (), read)
     except _DAMAGE as error:
-        yield failing_item(path, _damaged(path, error))
+        yield failing_item(path, _unusable(path, _ARCHIVE, error))
 
 
-def _zip_item(path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> Item:
-    name = f"{path}:{member.filename}"
-    if member.flag_bits & _ENCRYPTED:
-        wrong = InvalidInputError(
-            name, expected="a member without a password", got="an encrypted one"
-        )
-        return failing_item(name, wrong)
-    if member.file_size > max_bytes:
-        return _too_large(name, member.file_size, max_bytes)
-
-    def read() -> bytes:
-        try:
-            # Thread-safe; checks the CRC and returns at most the declared size.
-            return archive.read(member)
-        except _DAMAGE as error:
-            raise _damaged(name, error) from error
-
-    return Item(name, f"{member.file_size} {member.CRC}", member.file_size, (), read)
+def _read_zip_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> bytes:
+    try:
+        # Thread-safe; checks the CRC and returns at most the declared size.
+        return archive.read(member)
+    except _DAMAGE as error:
+        raise _unusable(name, _ARCHIVE, error) from error
 
 
 def _tar_items(path: str, accepts: Callable[[str], bool], max_bytes: int) -> Iterator[Item]:
@@ -287,13 +308,15 @@ def _tar_items(path: str, accepts: Callable[[str], bool], max_bytes: int) -> Ite
             stamp = str(os.fstat(stream.fileno()).st_mtime_ns)
             for member in archive:
                 if member.isreg() and accepts(member.name):
-                    name = f"{path}:{member.name}"
-                    if member.size > max_bytes:
-                        yield _too_large(name, member.size, max_bytes)
+                    name, size = f"{path}:{member.name}", member.size
+                    if size > max_bytes:
+                        yield _too_large(name, size, max_bytes)
                     else:
-                        content = _read_member(archive, member)
-                        size = member.size
-                        yield Item(name, f"{size} {stamp}", size, (), partial(bytes, content))
+                        file = archive.extractfile(member)
+                        content = file.read() if file else b""
+                        if len(content) < size:
+                            raise tarfile.ReadError(f"it is cut off in {member.name}")
+                        yield Item(name, f"{size} {stamp}", size, (), _constant(content))
                 # Otherwise it keeps every member it has passed.
                 archive.members = []  # type: ignore[attr-defined]
             # tarfile takes a truncated archive for one that has ended.
@@ -301,7 +324,7 @@ def _tar_items(path: str, accepts: Callable[[str], bool], max_bytes: int) -> Ite
             if stream.tell() % tarfile.BLOCKSIZE or stream.tell() < archive.offset:
                 raise tarfile.ReadError("it is cut off")
     except _DAMAGE as error:
-        yield failing_item(path, _damaged(path, error))
+        yield failing_item(path, _unusable(path, _ARCHIVE, error))
 
 
 def _open_tar(path: str) -> BinaryIO:
@@ -315,14 +338,78 @@ def _open_tar(path: str) -> BinaryIO:
     return open(path, "rb")
 
 
-def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    content = file.read() if file else b""
-    if len(content) < member.size:
-        raise tarfile.ReadError(f"it is cut off in {member.name}")
-    return content
+def _table_items(name: str, file: BinaryIO | None = None, stamp: str = "") -> Iterator[Item]:
+    """Yield each row of a CSV file as FILE:ROW, counted from 1 without the header.
+
+    Accepts what `read_table` accepts, also compressed with gzip. A row that cannot be read is a
+    failing item, and so is a file without a usable header.
+
+    Args:
+        name: of the file, for items and errors.
+        file: the file if it is open; seekable.
+        stamp: of every item, if the file is open.
+    """
+    try:
+        with file or open(name, "rb") as raw:
+            stamp = stamp or _stamp(os.fstat(raw.fileno()))
+            compressed = raw.read(len(GZIP)) == GZIP
+            raw.seek(0)
+            plain = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if compressed else raw
+            yield from _rows(name, plain, stamp)
+    except (OSError, EOFError, zlib.error) as error:
+        yield failing_item(name, _unusable(name, _FILE, error))
+    except InvalidInputError as error:
+        yield failing_item(name, error)
 
 
-def _damaged(name: str, error: Exception) -> InvalidInputError:
-    got = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return InvalidInputError(name, expected="a whole archive that can be read", got=got)
+def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
+    head = file.read(SAMPLE_SIZE)
+    file.seek(0)
+    whole = len(head) < SAMPLE_SIZE
+    encoding = find_encoding(head if whole else head[: head.rfind(b"\n") + 1], path)
+    # In UTF-8 only the row with invalid bytes fails.
+    errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    with io.TextIOWrapper(file, encoding, errors, newline="") as text:
+        dialect, above = find_dialect(text.read(SAMPLE_SIZE).removeprefix(MARK))
+        text.seek(0)
+        for _ in range(above):
+            text.readline()
+        first_line = (line.removeprefix(MARK) for line in islice(text, 1))
+        records = _records(path, csv.reader(chain(first_line, text), **dialect.format))
+        header = next(records, None)
+        if header is None:
+            raise InvalidInputError(path, expected="a header row with column names", got="no rows")
+        if isinstance(header, InvalidInputError):
+            raise header
+        first = list(islice(records, _SAMPLE_ROWS))
+        sample = [record for record in first if not isinstance(record, InvalidInputError)]
+        names = tuple(name_columns(header, sample))
+        decimal = find_decimal(sample, dialect)
+        for number, record in enumerate(chain(first, records), start=1):
+            name = f"{path}:{number}"
+            try:
+                if isinstance(record, InvalidInputError):
+                    raise record
+                cells = fit_row(record, names, name)
+                "".join(cells).encode()
+            except UnicodeEncodeError:
+                yield _wrong(name, "UTF-8", "other bytes")
+            except InvalidInputError as error:
+                yield failing_item(name, error)
+            else:
+                row = text_row(names, cells, decimal)
+                yield Item(name, stamp, sum(map(len, cells)) + len(names), names, _constant(row))
+
+
+def _records(path: str, reader: Iterator[list[str]]) -> Iterator[list[str] | InvalidInputError]:
+    """Yield the records that are not empty, and an error for each that is not CSV."""
+    while True:
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield InvalidInputError(path, expected="a row of CSV", got=str(error))
+            continue
+        if any(record):
+            yield record

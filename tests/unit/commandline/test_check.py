@@ -1,4 +1,4 @@
-"""`rockstar check` of folders and files; tests/integration/gateway has it with a running service."""
+"""`rockstar check` of model folders; tests/integration/gateway checks running services."""
 
 import json
 
@@ -12,7 +12,7 @@ from tests.model_fixtures import toy_model
 
 @pytest.fixture
 def check(models, monkeypatch):
-    """Its findings by subject, and the exit code; the LiteRT file of version 3 can be loaded."""
+    """Returns the findings by subject, and the exit code; only version 3 has a valid LiteRT file."""
     (models / "cnn" / "3" / "model.tflite").write_bytes(toy_model())
     write_manifest(models / "cnn" / "3")
     monkeypatch.chdir(models.parent)
@@ -33,13 +33,13 @@ def test_a_folder_of_models(check, models):
     assert found["cnn/3"]["status"] == "ok"
     assert found["cnn/3"]["detail"].startswith("2 files as published, contract, ")
     assert found["cnn/3"]["detail"].endswith("signatures load, labels stable")
-    # Right by its manifest, and no model at all.
+    # As in its manifest, but not a model.
     assert found["cnn/2"]["status"] == "failed"
     assert "is no LiteRT model" in found["cnn/2"]["detail"]
     assert found["cnn/2"]["fix"]
 
 
-def test_a_folder_where_all_is_right(check, models):
+def test_a_valid_folder(check, models):
     for version in ("1", "2"):
         (models / "cnn" / version).rename(models.parent / version)
     found, code = check("--models", "models")
@@ -47,7 +47,7 @@ def test_a_folder_where_all_is_right(check, models):
     assert [*found] == ["cnn/3"]
 
 
-def test_an_import_that_litert_cannot_run_is_served_by_tensorflow(check, models):
+def test_an_import_without_a_litert_file_needs_tensorflow(check, models):
     (models / "cnn" / "3" / "model.tflite").unlink()
     write_manifest(models / "cnn" / "3")
     found, _ = check()
@@ -59,7 +59,7 @@ def test_an_import_that_litert_cannot_run_is_served_by_tensorflow(check, models)
     assert "no model.tflite: needs TensorFlow" in found["cnn/3"]["detail"]
 
 
-def test_damage_a_missing_contract_and_a_label_on_nothing(check, models):
+def test_damaged_files_a_bad_contract_and_a_dangling_label(check, models):
     (models / "cnn" / "1" / "model.tflite").write_bytes(b"")
     (models / "cnn" / "3" / "assets.extra" / "contract.json").write_text("{}")
     write_manifest(models / "cnn" / "3")
@@ -73,7 +73,7 @@ def test_damage_a_missing_contract_and_a_label_on_nothing(check, models):
     assert "rockstar promote" in found["labels"]["fix"]
 
 
-def test_without_litert_what_can_be_known_is(check, monkeypatch):
+def test_without_litert_loading_is_skipped(check, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     found, code = check()
     assert code == 0
@@ -81,14 +81,14 @@ def test_without_litert_what_can_be_known_is(check, monkeypatch):
     assert "pip install" in found["cnn/3"]["fix"]
 
 
-def test_no_folder(check):
+def test_a_missing_folder(check):
     found, code = check("--models", "absent")
     assert code == 1
     assert found["absent"]["detail"] == "absent does not exist"
     assert "rockstar train cnn" in found["absent"]["fix"]
 
 
-def test_a_line_for_each_with_the_way_out(models):
+def test_text_output_has_a_line_per_finding(models):
     result = invoke("check", "--models", models)
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == [
         "failed  cnn/1",

@@ -1,4 +1,4 @@
-"""What a shell offers after TAB."""
+"""Shell completion."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 from rockstar_cli.__main__ import COMMANDS, cli
 from rockstar_serving.registry import promote
@@ -13,8 +14,8 @@ from tests.command_line import ROOT, invoke, invoke_json
 
 
 @pytest.fixture
-def offered(models, monkeypatch):
-    """The completions of the last word of a line, as click tells a shell."""
+def complete(models, monkeypatch):
+    """The completions of the last word of a line."""
     monkeypatch.chdir(models.parent)
 
     def ask(line: str) -> list[str]:
@@ -24,8 +25,6 @@ def offered(models, monkeypatch):
             "COMP_WORDS": line,
             "COMP_CWORD": str(len(words) - 1),
         }
-        from click.testing import CliRunner
-
         result = CliRunner(env=variables).invoke(cli, prog_name="rockstar")
         assert result.exit_code == 0, result.output
         return [line.partition(",")[2] for line in result.stdout.splitlines() if line]
@@ -55,17 +54,17 @@ def offered(models, monkeypatch):
         ("rockstar gateway --max-pix", ["--max-pixels"]),
     ],
 )
-def test_what_is_offered(offered, models, line, completions):
+def test_completions(complete, models, line, completions):
     promote(models, "cnn", 1, "old")
-    assert offered(line) == completions
+    assert complete(line) == completions
 
 
-def test_all_commands_are_offered(offered):
-    assert offered("rockstar ") == list(COMMANDS)
+def test_all_commands_are_completed(complete):
+    assert complete("rockstar ") == list(COMMANDS)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_is_one_of_the_shell(shell):
+def test_the_script_is_valid_in_its_shell(shell):
     result = invoke("completion", shell)
     assert result.exit_code == 0
     assert f"_ROCKSTAR_COMPLETE={shell}_complete" in result.stdout
@@ -76,7 +75,7 @@ def test_the_script_is_one_of_the_shell(shell):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_completes_with_it(models, tmp_path):
+def test_bash_completes_with_the_script(models, tmp_path):
     program = tmp_path / "rockstar"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rockstar_cli "$@"\n')
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What holds for every command: help, examples, --json, and that help is quick."""
+"""What every command has: help, examples, --json, and fast help."""
 
 import re
 import shlex
@@ -9,33 +9,28 @@ import click
 import pytest
 
 from rockstar_cli.__main__ import COMMANDS, cli
-from rockstar_cli.failures import Exit
+from rockstar_cli.output import Exit
 from tests.command_line import ROOT, invoke
 
-# What takes a noticeable part of a second to import.
+# Slow to import.
 HEAVY = {
     *("PIL", "ai_edge_litert", "aiohttp", "asyncio", "flask", "google.protobuf", "grpc"),
     *("gunicorn", "keras", "matplotlib", "numpy", "prometheus_client", "requests", "sklearn"),
     *("tensorflow", "tqdm", "urllib3", "werkzeug"),
 }
-# Its help lists flags whose values are read into arrays and protobuf messages.
-OF_THE_FLAGS = {"numpy", "google.protobuf"}
+# `model-server --help` lists flags that are parsed into arrays and protobuf messages.
+FOR_FLAGS = {"numpy", "google.protobuf"}
 
 
 def examples(epilog: str) -> list[str]:
-    """The command lines of a help's last paragraph, without what the shell does with them."""
-    said = re.match(r"Examples?: (.*)", epilog)
-    assert said, epilog
-    lines = re.split(r"; |\. |, then ", said[1])
-    return [
-        re.split(r" [>|] ", line)[0].split(" ", 1)[1]
-        for line in lines
-        if line.startswith("rockstar ")
-    ]
+    """The arguments of the examples in a help's epilog, without redirections and pipes."""
+    lines = re.sub(r"^(\x08\n)?Examples?:", "", epilog).splitlines()
+    commands = [line.strip() for line in lines if line.strip().startswith("rockstar ")]
+    return [re.split(r" [>|] ", line)[0].removeprefix("rockstar ") for line in commands]
 
 
 def parse(line: str) -> click.Context:
-    """A command line as the command would understand it, without running it."""
+    """Parse a command line without running it."""
     arguments = shlex.split(line)
     top = cli.make_context("rockstar", list(arguments))
     name, command, rest = cli.resolve_command(top, arguments)
@@ -53,7 +48,7 @@ def test_help_shows_an_example_and_json(name):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_examples_can_be_typed(name, tmp_path, monkeypatch):
+def test_examples_are_valid(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
@@ -63,7 +58,7 @@ def test_examples_can_be_typed(name, tmp_path, monkeypatch):
         assert parse(line).info_name == name
 
 
-def test_the_flags_in_the_model_servers_example_are_flags():
+def test_the_flags_in_the_model_servers_example_exist():
     from rockstar_serving.model_server.flags import PROGRAM, FlagParser
 
     command = cli.get_command(click.Context(cli), "model-server")
@@ -73,11 +68,11 @@ def test_the_flags_in_the_model_servers_example_are_flags():
     assert unknown == []
 
 
-def test_the_top_lists_every_command_and_the_exit_codes():
+def test_the_group_lists_every_command_and_the_exit_codes():
     result = invoke("--help")
     for name, lazy in COMMANDS.items():
         assert re.search(rf"^  {name} +{lazy.summary.split()[0]}", result.stdout, re.MULTILINE)
-    assert "3 service away" in " ".join(result.stdout.split())
+    assert "3 service unreachable" in " ".join(result.stdout.split())
 
 
 def imported(*arguments: str) -> set[str]:
@@ -95,16 +90,16 @@ def imported(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]], ids=" ".join)
-def test_the_top_imports_nothing_heavy(arguments):
+def test_the_group_imports_nothing_heavy(arguments):
     assert imported(*arguments) == set()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_imports_nothing_heavy(name):
-    assert imported(name, "--help") <= (OF_THE_FLAGS if name == "model-server" else set())
+    assert imported(name, "--help") <= (FOR_FLAGS if name == "model-server" else set())
 
 
-def test_the_document_has_every_command_and_exit_code():
+def test_the_docs_list_every_command_and_exit_code():
     text = (ROOT / "docs" / "command-line.md").read_text()
     shapes = text.partition("## JSON")[2].partition("## ")[0]
     for name in COMMANDS:

@@ -1,4 +1,4 @@
-"""How commands fail: a line or two on standard error, the way out in them, and an exit code."""
+"""How commands fail: one or two lines on standard error with a fix, and an exit code."""
 
 import os
 import socket
@@ -10,13 +10,13 @@ import click
 import pytest
 
 from rockstar_cli.__main__ import COMMANDS
-from rockstar_cli.failures import failure_of
+from rockstar_cli.output import failure_of
 from tests.command_line import invoke
 
 
 @pytest.fixture
 def taken():
-    """A port where somebody listens who never answers."""
+    """A port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -90,7 +90,7 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
         ("completion tcsh", 2, "'bash', 'zsh', 'fish'"),
     ],
 )
-def test_what_is_wrong_is_told_in_two_lines_with_the_way_out(mistake, line, code, says):
+def test_an_error_is_at_most_two_lines_with_a_fix(mistake, line, code, says):
     result = invoke(*mistake(line))
     assert result.exit_code == code, result.output
     assert says in result.stderr
@@ -99,7 +99,7 @@ def test_what_is_wrong_is_told_in_two_lines_with_the_way_out(mistake, line, code
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_an_unknown_option_names_where_help_is(name):
+def test_an_unknown_option_error_names_the_help(name):
     result = invoke(name, "--no-such-option")
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) <= 2
@@ -117,7 +117,7 @@ def broken(monkeypatch):
     monkeypatch.setattr("rockstar_serving.registry.list_versions", fail)
 
 
-def test_a_bug_is_one_line_and_how_to_see_more(broken, models):
+def test_a_bug_is_one_line_and_a_hint(broken, models):
     result = invoke("models", "--models", models)
     assert result.exit_code == 1
     first, second = result.stderr.splitlines()
@@ -126,14 +126,14 @@ def test_a_bug_is_one_line_and_how_to_see_more(broken, models):
 
 
 @pytest.mark.parametrize("way", ["option", "variable"])
-def test_debugging_shows_where(broken, models, monkeypatch, way):
+def test_debugging_prints_a_traceback(broken, models, monkeypatch, way):
     monkeypatch.setenv("ROCKSTAR_DEBUG", "1" if way == "variable" else "")
     result = invoke(*(["--debug"] if way == "option" else []), "models", "--models", models)
     assert "Traceback" in result.stderr
     assert result.stderr.splitlines()[-2] == "Error: unexpected KeyError: 'versions'"
 
 
-def test_a_gateway_takes_the_variable_of_debugging(monkeypatch):
+def test_the_debug_variable_is_no_setting_of_the_gateway(monkeypatch):
     monkeypatch.setenv("ROCKSTAR_DEBUG", "1")
     assert invoke("gateway", "--print-config").exit_code == 0
 
@@ -173,7 +173,7 @@ def test_ctrl_c_ends_with_130(models, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_full_disk_behind_the_output_is_told(unbuffered):
+def test_a_full_disk_is_reported(unbuffered):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "rockstar_cli", "completion", "bash"],

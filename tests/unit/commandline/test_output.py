@@ -1,4 +1,4 @@
-"""Where output goes: terminals get colours and tables that fit, pipes plain text, and no reader no word."""
+"""Output: colours and fitting tables on terminals, plain text in pipes, silence without a reader."""
 
 import os
 import pty
@@ -6,13 +6,15 @@ import subprocess
 
 import pytest
 
+from rockstar_cli.output import table
 from tests.command_line import ROOT, start
 
 ESCAPE = "\x1b["
+ROWS = [("MODEL", "SIZE", "METRICS"), ("cnn", "40", "test_accuracy 0.99"), ("logistic", "8", "-")]
 
 
 def on_a_terminal(*arguments: object, **environment: str) -> str:
-    """What the command writes to a terminal, of 60 columns where nothing else is said."""
+    """The output of a command on a terminal, by default of 60 columns."""
     mine, theirs = pty.openpty()
     process = start(
         *arguments,
@@ -21,21 +23,21 @@ def on_a_terminal(*arguments: object, **environment: str) -> str:
         env={"TERM": "xterm", "COLUMNS": "60", "NO_COLOR": "", "FORCE_COLOR": ""} | environment,
     )
     os.close(theirs)
-    said = b""
+    output = b""
     try:
         while chunk := os.read(mine, 65536):
-            said += chunk
-    except OSError:  # how Linux says that nobody writes any more
+            output += chunk
+    except OSError:  # on Linux: the other end is closed
         pass
     os.close(mine)
     process.wait(30)
-    return said.decode()
+    return output.decode()
 
 
 def piped(*arguments: object, **environment: str) -> str:
     process = start(*arguments, env={"NO_COLOR": "", "FORCE_COLOR": ""} | environment)
-    said, errors = process.communicate(timeout=60)
-    return f"{said}{errors}"
+    output, errors = process.communicate(timeout=60)
+    return f"{output}{errors}"
 
 
 @pytest.fixture
@@ -49,27 +51,27 @@ def test_a_terminal_gets_colours(check):
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_a_terminal_that_wants_none_gets_none(check, environment):
-    said = on_a_terminal(*check, **environment)
-    assert "failed" in said
-    assert ESCAPE not in said
+def test_a_terminal_without_colours(check, environment):
+    output = on_a_terminal(*check, **environment)
+    assert "failed" in output
+    assert ESCAPE not in output
 
 
-def test_a_pipe_gets_none(check):
+def test_a_pipe_gets_no_colours(check):
     assert ESCAPE not in piped(*check)
 
 
-def test_a_pipe_gets_them_where_they_are_forced_but_not_wanted_goes_first(check):
+def test_colours_can_be_forced_but_no_color_wins(check):
     assert ESCAPE in piped(*check, FORCE_COLOR="1")
     assert ESCAPE not in piped(*check, FORCE_COLOR="1", NO_COLOR="1")
 
 
-def test_errors_follow_the_same_rule():
+def test_errors_follow_the_same_rules():
     assert ESCAPE not in piped("trian")
     assert ESCAPE in piped("trian", FORCE_COLOR="1")
 
 
-def test_a_table_fits_the_terminal_and_is_whole_in_a_pipe(models):
+def test_a_table_is_cut_on_a_terminal_but_not_in_a_pipe(models):
     lines = on_a_terminal("models", "--models", models).splitlines()
     assert len(lines) == 4
     assert max(map(len, lines)) <= 60
@@ -78,12 +80,12 @@ def test_a_table_fits_the_terminal_and_is_whole_in_a_pipe(models):
 
 
 def test_json_is_the_same_on_a_terminal(models):
-    said = on_a_terminal("models", "--models", models, "--json")
-    assert said.replace("\r\n", "\n") == piped("models", "--models", models, "--json")
+    output = on_a_terminal("models", "--models", models, "--json")
+    assert output.replace("\r\n", "\n") == piped("models", "--models", models, "--json")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["models"], ["models", "--help"], ["verify"]])
-def test_without_a_reader_it_ends_without_a_word(models, arguments):
+def test_a_command_exits_silently_without_a_reader(models, arguments):
     process = start(*arguments, cwd=models.parent, env={"PYTHONPATH": str(ROOT)})
     assert process.stdout is not None
     assert process.stderr is not None
@@ -91,3 +93,26 @@ def test_without_a_reader_it_ends_without_a_word(models, arguments):
     assert process.stderr.read() == ""
     assert process.wait(60) == 141
     process.stderr.close()
+
+
+def test_columns_are_aligned():
+    assert table(ROWS, right={1}, width=80).splitlines() == [
+        "MODEL     SIZE  METRICS",
+        "cnn         40  test_accuracy 0.99",
+        "logistic     8  -",
+    ]
+
+
+@pytest.mark.parametrize("width", [33, 30, 24])
+def test_lines_fit_the_width(width):
+    lines = table(ROWS, right={1}, width=width).splitlines()
+    assert max(map(len, lines)) == width
+    assert lines[1].endswith("…")
+
+
+def test_columns_have_a_minimum_width():
+    assert "test_ac…" in table(ROWS, width=1)
+
+
+def test_without_a_width_nothing_is_cut():
+    assert "x" * 500 in table([("HEAD",), ("x" * 500,)])

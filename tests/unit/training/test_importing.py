@@ -426,7 +426,7 @@ def test_code_that_is_allowed_is_run(tmp_path):
 
 
 def test_labels_from_files(tmp_path):
-    from rockstar_cli.import_ import Names
+    from rockstar_cli.train import parse_names
 
     files = {
         "lines.txt": ("cat\ndog\n", ("cat", "dog")),
@@ -437,8 +437,8 @@ def test_labels_from_files(tmp_path):
     }
     for name, (text, wanted) in files.items():
         (tmp_path / name).write_text(text)
-        assert Names().convert(str(tmp_path / name), None, None) == wanted
-    assert Names().convert("cat, dog", None, None) == ("cat", "dog")
+        assert parse_names(str(tmp_path / name)) == wanted
+    assert parse_names("cat, dog") == ("cat", "dog")
 
 
 def test_a_wrong_path_is_said_before_tensorflow_is_loaded(tmp_path):

@@ -13,11 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rockstar_client.bulk import BulkError, Pace, ResumeError
 from rockstar_client.bulk.items import BatchResult, Failed, Item
 from rockstar_client.bulk.job import predict_items, run
-from rockstar_client.bulk.output import Files, Output
-from rockstar_client.bulk.pace import Pace
-from rockstar_client.bulk.state import BulkError, ResumeError, RunOptions
+from rockstar_client.bulk.output import Files, Output, RunOptions
 from rockstar_client.errors import ServerError, UnavailableError
 from rockstar_contract.labels import Prediction, Score, Value
 from tfs_api.status import Code

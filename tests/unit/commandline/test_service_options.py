@@ -1,4 +1,4 @@
-"""`rockstar predict` and `bench` against services that answer what a test tells them."""
+"""Keys, TLS and CA certificates of the commands that call a service."""
 
 import json
 import ssl
@@ -28,20 +28,6 @@ def image(tmp_path):
     return path
 
 
-def test_names_and_labels_reach_a_terminal_without_what_moves_its_cursor(tmp_path, image):
-    wild = image.rename(tmp_path / "a\x1b[2J\nb.png")
-    empty = tmp_path / "c\x1b.png"
-    empty.write_bytes(b"")
-    with running(Server([MODELS, predictions("\x1b[1mse\tt", "x")])) as server:
-        result = invoke("predict", "--model", "toy", "--url", server.url, wild, empty)
-        failed = invoke("predict", "--model", "toy", "--url", server.url, f"{wild}.absent")
-    assert rf"{tmp_path}/a\x1b[2J\nb.png" in result.stdout
-    assert r"\x1b[1mse\tt" in result.stdout
-    assert r"a\x1b[2J b.png.absent" in failed.stderr
-    for said in (result, failed):
-        assert "\x1b" not in said.output
-
-
 @pytest.fixture
 def authority(tmp_path):
     """Its certificate."""
@@ -49,7 +35,7 @@ def authority(tmp_path):
     return tmp_path / "ca.pem"
 
 
-def test_a_missing_key_is_asked_for_as_an_option(image):
+def test_a_missing_key_error_names_the_option(image):
     first = [problem("401 Unauthorized", "a key is needed.")]
     with running(Server(first)) as server:
         result = invoke("predict", "--url", server.url, image)
@@ -60,7 +46,7 @@ def test_a_missing_key_is_asked_for_as_an_option(image):
 BENCH = ("--model", "toy", "--requests", 3, "--connections", 1, "--duration", 600, "--json")
 
 
-def test_a_certificate_may_be_named_over_https(image, authority):
+def test_https_with_a_ca_certificate(image, authority):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     issued("127.0.0.1").configure_cert(context)
     with running(Server([MODELS, predictions("seven")]), context) as server:
@@ -75,7 +61,7 @@ def test_a_certificate_may_be_named_over_https(image, authority):
     assert "name its certificate with --ca" in stranger.stderr
 
 
-def test_a_check_trusts_a_certificate_that_is_named(authority):
+def test_check_with_a_ca_certificate(authority):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     issued("127.0.0.1").configure_cert(context)
     alive = answer("200 OK", b'{"status": "alive"}', Connection="close")
@@ -89,7 +75,7 @@ def test_a_check_trusts_a_certificate_that_is_named(authority):
     assert "give its CA certificate with --ca" in stranger.stdout
 
 
-def test_a_certificate_and_a_key_go_over_grpc(image, authority):
+def test_grpc_with_a_ca_certificate_and_a_key(image, authority):
     certificate = issued("127.0.0.1")
     pair = key_of(certificate).encode(), chain_of(certificate).encode()
     server = grpc_server.Server()
@@ -103,19 +89,7 @@ def test_a_certificate_and_a_key_go_over_grpc(image, authority):
     assert {each["authorization"] for each in server.metadata} == {"Bearer s3cret"}
 
 
-def test_a_certificate_says_nothing_about_plain_http(image, authority):
+def test_a_ca_certificate_is_rejected_with_plain_http(image, authority):
     result = invoke("predict", "--url", "http://127.0.0.1:1", "--ca", authority, image)
     assert result.exit_code == 2
     assert "--ca goes with https://, not with http://127.0.0.1:1" in result.stderr
-
-
-def test_a_column_without_a_value_is_explained_as_missing(tmp_path):
-    rows = tmp_path / "rows.csv"
-    rows.write_text("age,cabin\n,C85\n")
-    column = {"name": "age", "value": None, "replaced_by": 30.0, "effect": 0.25}
-    explained = {"model": "toy", "version": 1, "value": 2.0, "method": "replacement"}
-    body = json.dumps(explained | {"columns": [column]}).encode()
-    found = answer("200 OK", body, Content_Type="application/json")
-    with running(Server([found])) as server:
-        result = invoke("explain", "--model", "toy", "--url", server.url, rows)
-    assert result.stdout == f"{rows}:1  2  age missing (+0.25)\n", result.output

@@ -1,30 +1,16 @@
-"""`rockstar models`, `promote`, `rollback`, `prune` and `verify`, as a user sees them."""
+"""`rockstar models`, `promote`, `rollback`, `unpublish`, `prune` and `verify`."""
 
 import json
-from datetime import UTC, datetime
 
 import pytest
-from click.testing import CliRunner
 
-from rockstar_cli.__main__ import cli
-from tests.registries import add_version
-
-CREATED = datetime(2026, 5, 4, 3, 2, tzinfo=UTC)
-
-
-@pytest.fixture
-def models(tmp_path):
-    folder = tmp_path / "models"
-    for version in (1, 2, 3):
-        metrics = {"test_accuracy": 0.9 + version / 100, "train_accuracy": 1.0}
-        add_version(folder, "cnn", version, metrics=metrics, created=CREATED)
-    return folder
+from tests.command_line import invoke
 
 
 @pytest.fixture
 def rockstar(models):
     def run(*arguments: str, status: int = 0) -> str:
-        result = CliRunner().invoke(cli, [*arguments, "--models", str(models)])
+        result = invoke(*arguments, "--models", models)
         assert result.exit_code == status, result.output
         return result.output
 
@@ -58,31 +44,33 @@ def test_a_version_without_a_contract_shows_why(rockstar, models):
     assert json.loads(rockstar("models", "--json"))["versions"][0]["metrics"] is None
 
 
-def test_promote_and_rollback_say_what_they_did(rockstar):
+def test_promote_and_rollback_print_the_change(rockstar):
     assert rockstar("promote", "cnn", "1").startswith("cnn stable is version 1 (")
     assert "is version 2, before that version 1" in rockstar("promote", "cnn", "2")
     assert "is version 2, as before" in rockstar("promote", "cnn", "2")
     assert "is version 1 again, not 2" in rockstar("rollback", "cnn", "--label", "stable")
 
 
-def test_rollback_says_what_is_served_and_what_is_held(rockstar, models):
-    said = rockstar("rollback", "cnn")
-    assert said.startswith("cnn serves version 2 again; held: 3 (rockstar promote cnn 3 serves it")
+def test_rollback_prints_served_and_held_versions(rockstar, models):
+    output = rockstar("rollback", "cnn")
+    assert output.startswith(
+        "cnn serves version 2 again; held: 3 (rockstar promote cnn 3 serves it"
+    )
     assert "3 (held)" in rockstar("models", "cnn")
     assert json.loads(rockstar("rollback", "cnn", "--json"))["held"] == [2]
     rockstar("promote", "cnn", "1")
     rockstar("promote", "cnn", "3")
-    said = rockstar("rollback", "cnn", "--label", "stable")
-    assert "Requests that name no label still get version 3." in said
+    output = rockstar("rollback", "cnn", "--label", "stable")
+    assert "Requests that name no label still get version 3." in output
 
 
-def test_unpublish_says_when_nothing_is_left(rockstar):
+def test_unpublish_warns_if_nothing_is_left(rockstar):
     assert rockstar("unpublish", "cnn", "3") == "cnn version 3 is removed\n"
     rockstar("unpublish", "cnn", "1")
     assert "model cnn is no longer available" in rockstar("unpublish", "cnn", "2")
 
 
-def test_prune_says_what_it_removed(rockstar, models):
+def test_prune_prints_what_it_removes(rockstar, models):
     rockstar("promote", "cnn", "1")
     assert "cnn version 2 would be removed" in rockstar("prune", "cnn", "--keep", "1", "--dry-run")
     assert (models / "cnn" / "2").exists()
@@ -91,17 +79,17 @@ def test_prune_says_what_it_removed(rockstar, models):
     assert "Nothing to remove" in rockstar("prune", "cnn", "--keep", "1")
 
 
-def test_verify_ends_with_status_1_where_something_differs(rockstar, models):
+def test_verify_exits_with_1_if_a_file_differs(rockstar, models):
     assert rockstar("verify").count("all 2 files are as published") == 3
     (models / "cnn" / "2" / "model.tflite").write_bytes(b"")
-    said = rockstar("verify", status=1)
-    assert "cnn version 2: " in said
-    assert "model.tflite has 0 bytes, not 2048" in said
-    assert "1 of 3 versions do not match their manifests" in said
+    output = rockstar("verify", status=1)
+    assert "cnn version 2: " in output
+    assert "model.tflite has 0 bytes, not 2048" in output
+    assert "1 of 3 versions do not match their manifests" in output
     assert "version 2" not in rockstar("verify", "cnn/3")
 
 
-def test_a_label_on_nothing_is_told(rockstar, models):
+def test_a_label_on_a_missing_version_is_reported(rockstar, models):
     rockstar("promote", "cnn", "2")
     (models / "cnn" / "2").rename(models / "cnn" / ".2")
     assert "label stable on version 2, which is missing" in rockstar("verify", status=1)
@@ -119,7 +107,7 @@ def test_a_label_on_nothing_is_told(rockstar, models):
         (("verify", "cnn/9"), 1, "cnn has no version 9"),
     ],
 )
-def test_wrong_arguments_get_one_sentence(rockstar, arguments, status, message):
-    said = rockstar(*arguments, status=status)
-    assert message in said
-    assert "Traceback" not in said
+def test_invalid_arguments_get_one_sentence(rockstar, arguments, status, message):
+    output = rockstar(*arguments, status=status)
+    assert message in output
+    assert "Traceback" not in output

@@ -1,12 +1,16 @@
-"""The paths that `rockstar predict` is told of in a list."""
+"""`rockstar predict`: lists of paths, and safe output; tests/integration/gateway has whole runs."""
 
 import io
 import os
 
 import pytest
 
-from rockstar_cli.prediction_run import NamedPaths
-from rockstar_client.bulk.state import BulkError
+from rockstar_cli.predict import NamedPaths
+from rockstar_client.bulk import BulkError
+from tests.command_line import invoke
+from tests.images import png, stroke
+from tests.unit.clients.http_server import Server, running
+from tests.unit.commandline.test_service_options import MODELS, predictions
 
 
 @pytest.mark.parametrize(
@@ -21,7 +25,7 @@ from rockstar_client.bulk.state import BulkError
         (b"", []),
     ],
 )
-def test_lists_are_read_as_find_and_others_write_them(tmp_path, monkeypatch, listed, paths):
+def test_lists_as_printed_by_find(tmp_path, monkeypatch, listed, paths):
     (tmp_path / "list").write_bytes(listed)
     found = NamedPaths((), str(tmp_path / "list"))
     assert [os.fsencode(path) for path in found] == paths
@@ -36,10 +40,25 @@ def test_arguments_come_first(tmp_path):
     assert list(NamedPaths((first,), str(tmp_path / "list"))) == [first, "b.png"]
 
 
-def test_a_list_that_was_saved_on_windows(tmp_path):
+def test_a_list_saved_on_windows(tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("one.png\r\ntwo.png\r\n", "utf-8-sig")
     assert list(NamedPaths((), str(names))) == ["one.png", "two.png"]
     names.write_text("one.png\r\n", "utf-16")
     with pytest.raises(BulkError, match="expected UTF-8, got UTF-16"):
         list(NamedPaths((), str(names)))
+
+
+def test_control_characters_in_names_and_labels_are_escaped(tmp_path):
+    wild = tmp_path / "a\x1b[2J\nb.png"
+    wild.write_bytes(png(stroke()))
+    empty = tmp_path / "c\x1b.png"
+    empty.write_bytes(b"")
+    with running(Server([MODELS, predictions("\x1b[1mse\tt", "x")])) as server:
+        result = invoke("predict", "--model", "toy", "--url", server.url, wild, empty)
+        failed = invoke("predict", "--model", "toy", "--url", server.url, f"{wild}.absent")
+    assert rf"{tmp_path}/a\x1b[2J\nb.png" in result.stdout
+    assert r"\x1b[1mse\tt" in result.stdout
+    assert r"a\x1b[2J b.png.absent" in failed.stderr
+    for each in (result, failed):
+        assert "\x1b" not in each.output
