@@ -62,11 +62,7 @@ _BUSY = 0.9
     "--connections", default=16, type=click.IntRange(1, 1000), help="Maximum concurrent requests."
 )
 @click.option(
-    "--duration",
-    default=10.0,
-    metavar="SECONDS",
-    type=_SECONDS,
-    help="How long to send requests.",
+    "--duration", default=10.0, metavar="SECONDS", type=_SECONDS, help="How long to send requests."
 )
 @click.option(
     "--requests", type=click.IntRange(1, _MOST_REQUESTS), help="Maximum number of requests."

@@ -37,22 +37,15 @@ class Exit(IntEnum):
     BROKEN_PIPE = 141  # the reader of the output is gone, as in `| head -1`
 
 
-# Optional packages, and the extra that installs each.
+# Optional packages by the extra that installs them.
 _EXTRAS = {
-    "ai_edge_litert": "serve",
-    "google_crc32c": "serve",
-    "grpc_health": "serve",
-    "grpc_reflection": "serve",
-    "httptools": "serve",
-    "jinja2": "train",
-    "keras": "train",
-    "matplotlib": "train",
-    "opentelemetry": "otel",
-    "pyarrow": "parquet",
-    "sklearn": "train",
-    "tensorflow": "train",
-    "tensorflow_serving": "train",
-    "uvicorn": "serve",
+    "serve": (
+        *("ai_edge_litert", "google_crc32c", "grpc_health", "grpc_reflection", "httptools"),
+        "uvicorn",
+    ),
+    "train": ("jinja2", "keras", "matplotlib", "sklearn", "tensorflow", "tensorflow_serving"),
+    "parquet": ("pyarrow",),
+    "otel": ("opentelemetry",),
 }
 
 # Hints of the Python clients, and the command-line option to suggest instead; first match wins.
@@ -81,8 +74,9 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, click.ClickException):
         return Failure(error.format_message(), error.exit_code)
     if isinstance(error, ModuleNotFoundError):
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra:
+        package = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, names in _EXTRAS.items() if package in names), None)
+        if extra is not None:
             install = (
                 f"pip install 'rockstartf[{extra}]', or in a checkout pip install '.[{extra}]'"
             )

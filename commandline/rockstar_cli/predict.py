@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,7 +25,7 @@ from rockstar_client.bulk import BulkError, Pace
 
 if TYPE_CHECKING:
     from rockstar_client.bulk.batch_client import AdjustmentCounts, PredictBatch, ServedModel
-    from rockstar_client.bulk.items import Item, Outcome
+    from rockstar_client.bulk.items import Item
     from rockstar_client.bulk.job import Summary
     from rockstar_client.bulk.output import Files, Output
     from rockstar_client.bulk.sources import Paths
@@ -213,16 +213,6 @@ def _decoded(names: Iterable[bytes], end: bytes) -> Iterator[str]:
             yield os.fsdecode(path)
 
 
-@dataclass
-class _Printed:
-    """Counts of what was printed; with --json the predictions, printed at the end."""
-
-    good: int = 0
-    failed: int = 0
-    version: int = 0
-    document: "list[Prediction | Value]" = field(default_factory=list)
-
-
 def _predict_to_screen(
     named: NamedPaths, options: PredictOptions, pace: Pace, as_json: bool
 ) -> None:
@@ -232,49 +222,48 @@ def _predict_to_screen(
         CallError: the call failed.
         BulkError: there is nothing to predict.
     """
+    from rockstar_client.bulk.formats import utf8_name
+    from rockstar_client.bulk.items import Failed
     from rockstar_client.bulk.job import predict_items
     from rockstar_client.bulk.sources import Paths
 
+    good = failed = newest = 0
+    document: list[Prediction | Value] = []
     with _connect(options) as (served, predict_batch, counts):
-        source, printed = Paths(named, tables=served.tables), _Printed()
+        source = Paths(named, tables=served.tables)
         with closing(predict_items(source, predict_batch, pace)) as batches:
             for batch in batches:
-                _print(batch, printed, as_json)
-    if not printed.good and not printed.failed:
+                lines: list[tuple[str, str]] = []
+                for item, version, outcome in batch:
+                    name = printable(utf8_name(item.name))
+                    if isinstance(outcome, Failed):
+                        click.echo(f"Error: {name}: {printable(outcome.reason)}", err=True)
+                        failed += 1
+                        continue
+                    good, newest = good + 1, version
+                    if as_json:
+                        document.append(outcome)
+                    else:
+                        lines.append((name, printable(_describe(outcome))))
+                width = max((len(name) for name, _ in lines), default=0)
+                for name, text in lines:
+                    click.echo(f"{name:{width}}  {text}")
+    if not good and not failed:
         raise BulkError(_nothing_in(source))
-    if as_json and printed.good:
-        model = {"model": served.model, "version": printed.version}
-        echo_json({**model, "predictions": printed.document})
+    if as_json and good:
+        echo_json({"model": served.model, "version": newest, "predictions": document})
     _echo_adjustments(counts)
-    if printed.failed:
-        raise click.exceptions.Exit(Exit.SOME_FAILED if printed.good else Exit.FAILED)
+    if failed:
+        raise click.exceptions.Exit(Exit.SOME_FAILED if good else Exit.FAILED)
 
 
-def _print(batch: "list[tuple[Item, int, Outcome]]", printed: _Printed, as_json: bool) -> None:
-    from rockstar_client.bulk.formats import utf8_name
-    from rockstar_client.bulk.items import Failed
+def _describe(outcome: "Prediction | Value") -> str:
     from rockstar_contract.labels import Value
 
-    lines: list[tuple[str, str]] = []
-    for item, version, outcome in batch:
-        name = printable(utf8_name(item.name))
-        if isinstance(outcome, Failed):
-            click.echo(f"Error: {name}: {printable(outcome.reason)}", err=True)
-            printed.failed += 1
-            continue
-        printed.good += 1
-        printed.version = version
-        if as_json:
-            printed.document.append(outcome)
-        elif isinstance(outcome, Value):
-            lines.append((name, f"{outcome.value:g}"))
-        else:
-            scores = "  ".join(f"{score.label} {score.score:.4f}" for score in outcome.top)
-            label = "not sure" if outcome.label is None else outcome.label
-            lines.append((name, printable(f"{label}  ({scores})")))
-    width = max((len(name) for name, _ in lines), default=0)
-    for name, text in lines:
-        click.echo(f"{name:{width}}  {text}")
+    if isinstance(outcome, Value):
+        return f"{outcome.value:g}"
+    scores = "  ".join(f"{score.label} {score.score:.4f}" for score in outcome.top)
+    return f"{'not sure' if outcome.label is None else outcome.label}  ({scores})"
 
 
 def _nothing_in(source: "Paths") -> str:

@@ -16,7 +16,7 @@ def item(content: bytes) -> Item:
 
 
 class Service:
-    """Answers the number in each example; fails as `wrong` says of a request."""
+    """Predicts the number in each example; `wrong` returns the error for a request, or None."""
 
     def __init__(self, wrong=lambda examples: None):
         self.wrong = wrong
@@ -62,14 +62,14 @@ def test_the_item_that_fails_a_batch_is_found(code):
     assert found[5] == (0, Failed("no"))
 
 
-def test_batches_that_are_too_large_get_smaller():
-    learnt = []
+def test_batches_that_are_too_large_are_halved():
+    sizes = []
     service = Service(
         lambda examples: call_error(Code.INVALID_ARGUMENT, "413") if len(examples) > 6 else None
     )
-    found = predict(service, range(20), on_too_many=learnt.append)
+    found = predict(service, range(20), on_too_many=sizes.append)
     assert [value.value for _, value in found] == list(range(20))
-    assert learnt == [5]
+    assert sizes == [5]
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_batches_that_are_too_large_get_smaller():
     ],
 )
 def test_errors_of_the_whole_batch_are_raised(code):
-    with pytest.raises(type(call_error(code, "")), match="all of it"):
-        predict(Service(lambda _: call_error(code, "all of it")), range(3))
+    with pytest.raises(type(call_error(code, "")), match="whole batch"):
+        predict(Service(lambda _: call_error(code, "whole batch")), range(3))
 
 
 @pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED])
@@ -94,7 +94,7 @@ def test_unavailable_and_overloaded_services_are_retried(code):
     assert service.requests == [1, 1, 1]
 
 
-def test_patience_ends():
+def test_retries_end_after_the_patience():
     service = Service(lambda _: call_error(Code.UNAVAILABLE, "away"))
     with pytest.raises(type(call_error(Code.UNAVAILABLE, "")), match="away"):
         predict(service, [1], patience=0)

@@ -1,4 +1,4 @@
-"""Runs in order, in bounded memory, and whole however often they are cut off."""
+"""Runs: results in order, in bounded memory, and complete however often they are interrupted."""
 
 import csv
 import errno
@@ -22,15 +22,15 @@ from rockstar_contract.labels import Prediction, Score, Value
 from tfs_api.status import Code
 
 PACE = Pace(batch=3, concurrency=2, patience=0)
-ASKED = RunOptions("toy", newest=2)
+OPTIONS = RunOptions("toy", newest=2)
 
 
 def make_items(count: int, stamp: str = "1") -> list[Item]:
     return [Item(f"item,{n}", stamp, 1, (), partial(b"%d".__mod__, n)) for n in range(count)]
 
 
-def ask(examples):
-    """Every fifth fails; the others are named after themselves."""
+def predict(examples):
+    """Every fifth item fails; the label of the others is their number."""
     outcomes = [
         Failed("a fifth") if int(example) % 5 == 4 else Prediction(f"n{int(example)}", 0.5, (Score(f"n{int(example)}", 0.5), Score("x", 0.25)))
         for example in examples
@@ -38,8 +38,8 @@ def ask(examples):
     return BatchResult(2, outcomes)
 
 
-def do(out: Path, items, asked=ASKED, service=ask, pace=PACE, restart=False):
-    output = Output(Files(out), asked, restart=restart)
+def do(out: Path, items, options=OPTIONS, service=predict, pace=PACE, restart=False):
+    output = Output(Files(out), options, restart=restart)
     try:
         return run(items, service, output, pace)
     finally:
@@ -50,9 +50,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def cutting(after: int):
-    """A service that goes away for good after so many requests."""
-    left = iter(range(after))
+def unavailable_after(count: int):
+    """A service that is unavailable after a number of requests."""
+    left = iter(range(count))
     lock = threading.Lock()
 
     def service(examples):
@@ -60,9 +60,18 @@ def cutting(after: int):
             next_one = next(left, None)
         if next_one is None:
             raise UnavailableError(Code.UNAVAILABLE, "gone")
-        return ask(examples)
+        return predict(examples)
 
     return service
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """The output of a run of 30 items that was interrupted after 12."""
+    out = tmp_path / "o.csv"
+    with pytest.raises(UnavailableError):
+        do(out, make_items(30), service=unavailable_after(4))
+    return out
 
 
 def test_outputs_hold_everything_in_order(tmp_path):
@@ -122,7 +131,7 @@ def test_values_are_written(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_where_all_fail_there_is_an_empty_output(tmp_path, suffix):
+def test_if_all_items_fail_the_output_is_empty(tmp_path, suffix):
     out = tmp_path / f"o.{suffix}"
     assert (
         do(out, make_items(2), service=lambda e: BatchResult(1, [Failed("no")] * len(e))).failed
@@ -139,15 +148,15 @@ def test_where_all_fail_there_is_an_empty_output(tmp_path, suffix):
 @settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_runs_that_were_cut_off_end_as_if_they_were_not(tmp_path_factory, suffix, cuts, count):
+def test_interrupted_runs_end_like_uninterrupted_ones(tmp_path_factory, suffix, cuts, count):
     uncut, cut = tmp_path_factory.mktemp("uncut"), tmp_path_factory.mktemp("cut")
     name = f"o.{suffix}"
     do(uncut / name, make_items(count))
     for requests, torn in cuts:
         try:
-            do(cut / name, make_items(count), service=cutting(requests))
+            do(cut / name, make_items(count), service=unavailable_after(requests))
         except UnavailableError:
-            # What a kill may leave behind the last state.
+            # A kill may leave more data than the state records.
             for part in cut.glob("*.part"):
                 with part.open("ab") as file:
                     file.write(torn)
@@ -161,22 +170,20 @@ def test_runs_that_were_cut_off_end_as_if_they_were_not(tmp_path_factory, suffix
     assert pq.read_table(cut / name) == pq.read_table(uncut / name) if suffix == "parquet" else True
 
 
-def test_a_run_that_is_continued_asks_for_the_rest_alone(tmp_path):
-    with pytest.raises(UnavailableError):
-        do(tmp_path / "o.csv", make_items(30), service=cutting(4))
-    asked_for = []
+def test_a_continued_run_predicts_only_the_rest(interrupted):
+    requested = []
 
     def service(examples):
-        asked_for.extend(examples)
-        return ask(examples)
+        requested.extend(examples)
+        return predict(examples)
 
-    summary = do(tmp_path / "o.csv", make_items(30), service=service)
+    summary = do(interrupted, make_items(30), service=service)
     assert summary.skipped == 12
-    assert sorted(map(int, asked_for)) == list(range(12, 30))
+    assert sorted(map(int, requested)) == list(range(12, 30))
 
 
 @pytest.mark.parametrize(
-    ("asked", "items", "naming"),
+    ("options", "items", "message"),
     [
         (RunOptions("other", newest=2), make_items(30), "begun with model toy, not other"),
         (RunOptions("toy", newest=2, top=3), make_items(30), "begun with top 1, not 3"),
@@ -186,32 +193,25 @@ def test_a_run_that_is_continued_asks_for_the_rest_alone(tmp_path):
             make_items(30),
             "begun with version 2, the newest is now 3: --version 2 goes on",
         ),
-        (ASKED, make_items(30, stamp="2"), "the input is not what it was"),
-        (ASKED, make_items(30)[1:], "the input is not what it was"),
-        (ASKED, make_items(5), "the input is not what it was"),
+        (OPTIONS, make_items(30, stamp="2"), "the input is not what it was"),
+        (OPTIONS, make_items(30)[1:], "the input is not what it was"),
+        (OPTIONS, make_items(5), "the input is not what it was"),
     ],
 )
-def test_another_question_does_not_continue_a_run(tmp_path, asked, items, naming):
-    out = tmp_path / "o.csv"
-    with pytest.raises(UnavailableError):
-        do(out, make_items(30), service=cutting(4))
-    before = contents(tmp_path)
-    with pytest.raises(ResumeError, match=naming):
-        do(out, items, asked)
-    assert contents(tmp_path) == before
-    assert do(out, items, asked, restart=True).items == len(items)
+def test_other_options_or_items_do_not_continue_a_run(interrupted, options, items, message):
+    before = contents(interrupted.parent)
+    with pytest.raises(ResumeError, match=message):
+        do(interrupted, items, options)
+    assert contents(interrupted.parent) == before
+    assert do(interrupted, items, options, restart=True).items == len(items)
 
 
-def test_the_version_that_was_the_newest_may_be_named(tmp_path):
-    with pytest.raises(UnavailableError):
-        do(tmp_path / "o.csv", make_items(30), service=cutting(4))
-    assert do(tmp_path / "o.csv", make_items(30), RunOptions("toy", version=2)).items == 30
+def test_the_version_that_was_the_newest_may_be_given(interrupted):
+    assert do(interrupted, make_items(30), RunOptions("toy", version=2)).items == 30
 
 
-def test_items_that_came_behind_the_others_are_done_too(tmp_path):
-    with pytest.raises(UnavailableError):
-        do(tmp_path / "o.csv", make_items(30), service=cutting(4))
-    assert do(tmp_path / "o.csv", make_items(40)).items == 40
+def test_appended_items_are_predicted_too(interrupted):
+    assert do(interrupted, make_items(40)).items == 40
 
 
 def test_a_complete_output_is_not_replaced_by_accident(tmp_path):
@@ -226,31 +226,27 @@ def test_a_complete_output_is_not_replaced_by_accident(tmp_path):
 
 
 def test_two_runs_do_not_write_one_output(tmp_path):
-    first = Output(Files(tmp_path / "o.csv"), ASKED)
+    first = Output(Files(tmp_path / "o.csv"), OPTIONS)
     with pytest.raises(BulkError, match="another run is writing"):
-        Output(Files(tmp_path / "o.csv"), ASKED)
+        Output(Files(tmp_path / "o.csv"), OPTIONS)
     first.close()
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"asked": 3}', b"\xff"])
-def test_a_damaged_state_is_refused(tmp_path, damage):
-    with pytest.raises(UnavailableError):
-        do(tmp_path / "o.csv", make_items(30), service=cutting(4))
-    (tmp_path / "o.csv.progress").write_bytes(damage)
+def test_a_damaged_state_is_rejected(interrupted, damage):
+    interrupted.with_name("o.csv.progress").write_bytes(damage)
     with pytest.raises(ResumeError, match=r"--restart begins anew"):
-        do(tmp_path / "o.csv", make_items(30))
+        do(interrupted, make_items(30))
 
 
-def test_parts_that_lost_something_are_refused(tmp_path):
-    with pytest.raises(UnavailableError):
-        do(tmp_path / "o.csv", make_items(30), service=cutting(4))
-    (tmp_path / "o.csv.part").write_bytes(b"item")
+def test_shortened_part_files_are_rejected(interrupted):
+    interrupted.with_name("o.csv.part").write_bytes(b"item")
     with pytest.raises(ResumeError, match="shorter than it was"):
-        do(tmp_path / "o.csv", make_items(30))
+        do(interrupted, make_items(30))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_what_failed_may_be_tried_again(tmp_path, suffix):
+def test_failed_items_can_be_retried(tmp_path, suffix):
     out = tmp_path / f"o.{suffix}"
     do(out, make_items(30))
     before = out.read_bytes()
@@ -259,20 +255,20 @@ def test_what_failed_may_be_tried_again(tmp_path, suffix):
     items = [item for item in make_items(30) if item.name in names]
     assert [item.name for item in items] == [f"item,{n}" for n in range(4, 30, 5)]
 
-    def mended(examples):
+    def repaired(examples):
         outcomes = [Prediction("n", 0.5, (Score("n", 0.5), Score("x", 0.25))) for _ in examples]
         return BatchResult(2, [Failed("still") if example == b"9" else outcome for example, outcome in zip(examples, outcomes, strict=True)])  # fmt: skip
 
     def gone(examples):
         if b"19" in examples:
             raise UnavailableError(Code.UNAVAILABLE, "gone")
-        return mended(examples)
+        return repaired(examples)
 
     with pytest.raises(UnavailableError):
         do(out, items, again, service=gone)
     with pytest.raises(ResumeError, match="with --retry-failed: finish"):
         do(out, make_items(30))
-    do(out, items, again, service=mended)
+    do(out, items, again, service=repaired)
     after = out.read_bytes()
     assert after.startswith(before)
     assert after[len(before) :].count(b"\n") == 5
@@ -284,7 +280,7 @@ def test_other_columns_stop_a_run(tmp_path):
     def service(examples):
         if b"20" in examples:
             return BatchResult(3, [Value(1.0)] * len(examples))
-        return ask(examples)
+        return predict(examples)
 
     with pytest.raises(
         BulkError,
@@ -293,19 +289,19 @@ def test_other_columns_stop_a_run(tmp_path):
         do(tmp_path / "o.csv", make_items(30), service=service)
 
 
-def test_a_server_in_trouble_keeps_what_was_done(tmp_path):
+def test_a_server_error_keeps_finished_items(tmp_path):
     def service(examples):
         if int(examples[0]) >= 15:
             raise ServerError(Code.INTERNAL, "broken")
-        return ask(examples)
+        return predict(examples)
 
     with pytest.raises(ServerError):
         do(tmp_path / "o.csv", make_items(30), service=service)
     assert do(tmp_path / "o.csv", make_items(30)).skipped == 15
 
 
-def test_what_a_full_disk_did_not_take_is_not_called_done(tmp_path, monkeypatch):
-    output = Output(Files(tmp_path / "out.csv"), ASKED)
+def test_items_lost_to_a_full_disk_are_not_reported_as_saved(tmp_path, monkeypatch):
+    output = Output(Files(tmp_path / "out.csv"), OPTIONS)
 
     def fail(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -313,13 +309,13 @@ def test_what_a_full_disk_did_not_take_is_not_called_done(tmp_path, monkeypatch)
     with monkeypatch.context() as patched:
         patched.setattr("rockstar_client.bulk.output.write_state", fail)
         with pytest.raises(OSError, match="No space left"):
-            run(make_items(12), ask, output, PACE)
+            run(make_items(12), predict, output, PACE)
     output.close()
     assert (output.state.items, output.saved) == (12, 0)
     assert do(tmp_path / "out.csv", make_items(12)).skipped == output.saved
 
 
-def test_no_more_is_read_than_is_in_flight():
+def test_items_are_read_only_as_needed():
     read = []
     proceed = threading.Event()
 
@@ -330,30 +326,30 @@ def test_no_more_is_read_than_is_in_flight():
 
     def service(examples):
         proceed.wait(30)
-        return ask(examples)
+        return predict(examples)
 
     threading.Timer(0.2, proceed.set).start()
     found = predict_items(endless(), service, PACE)
     assert len(next(found)) == 3
-    # As many batches as are in flight and wait behind them, and the one that is being cut.
+    # The batches in flight and waiting, and the one that is being cut.
     assert len(read) <= 3 * (2 * PACE.concurrency + 1)
     found.close()
 
 
 @pytest.mark.parametrize(
-    ("name", "naming"),
+    ("name", "message"),
     [
         ("o.txt", "expected a name that ends in .csv, .jsonl, .parquet, got 'o.txt'"),
         ("nowhere/o.csv", "there is no folder"),
         ("folder.csv", "expected a file, got the folder"),
     ],
 )
-def test_outputs_that_cannot_be(tmp_path, name, naming):
+def test_invalid_output_paths(tmp_path, name, message):
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(BulkError, match=naming):
+    with pytest.raises(BulkError, match=message):
         Files(tmp_path / name)
 
 
-def test_nothing_to_predict_is_said(tmp_path):
+def test_nothing_to_predict_is_an_error(tmp_path):
     with pytest.raises(BulkError, match="nothing to predict"):
         do(tmp_path / "o.csv", [])

@@ -1,4 +1,4 @@
-"""What becomes items: folders, files, tables and archives, the broken ones too."""
+"""Items from folders, files, tables and archives, including broken ones."""
 
 import gzip
 import io
@@ -26,7 +26,7 @@ def names(found: list[Item], below: Path) -> list[str]:
 
 
 def content(item: Item):
-    """What it holds, or why it cannot be read."""
+    """The content, or why it cannot be read."""
     try:
         return item.read()
     except InvalidInputError as error:
@@ -60,15 +60,15 @@ def test_folders_are_walked_in_the_same_order_each_time(folder):
     assert source.count() == 4
 
 
-def test_a_named_file_is_taken_whatever_it_is_called(folder):
+def test_a_named_file_is_an_item_whatever_its_suffix(folder):
     assert [content(item) for item in items(folder / "c.txt")] == [b"c.txt"]
 
 
-def test_a_hidden_folder_is_taken_only_where_it_is_named(folder):
+def test_a_hidden_folder_is_read_only_if_named(folder):
     assert [content(item) for item in items(folder / "b" / ".git")] == [b"b/.git/x.png"]
 
 
-def test_links_are_followed_but_not_around(folder):
+def test_links_are_followed_but_not_in_circles(folder):
     (folder / "b" / "up").symlink_to(folder)
     (folder / "twice").symlink_to(folder / "c")
     (folder / "self.png").symlink_to("self.png")
@@ -85,19 +85,19 @@ def test_links_are_followed_but_not_around(folder):
 @pytest.mark.parametrize(
     "name", [b'a,b".png', b"new\nline.png", b"\xff\xfe.png", "é\u2028.png".encode()]
 )
-def test_names_may_be_of_any_bytes(tmp_path, name):
+def test_names_may_have_any_bytes(tmp_path, name):
     (tmp_path / os.fsdecode(name)).write_bytes(b"x")
     (found,) = items(tmp_path)
     assert os.fsencode(found.name).endswith(b"/" + name)
     assert found.read() == b"x"
 
 
-def test_what_is_no_file_fails_at_once(tmp_path):
+def test_a_pipe_fails_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     assert [content(item) for item in items(tmp_path)] == ["a file | something else"]
 
 
-def test_a_file_that_goes_before_it_is_read_fails(folder):
+def test_a_file_deleted_before_it_is_read_fails(folder):
     (found,) = items(folder / "a.jpg")
     (folder / "a.jpg").unlink()
     assert content(found) == "a readable file | No such file or directory"
@@ -154,7 +154,7 @@ def test_archives_are_read_in_place(tmp_path, name, make):
     ]
     assert [item.read() for item in found] == [b"one", b"two", b"three", b"four"]
     assert os.listdir(tmp_path) == [name]
-    # As shards in a folder too.
+    # Archives in a folder, too.
     assert [item.name for item in items(tmp_path)] == [item.name for item in found]
 
 
@@ -182,7 +182,7 @@ def test_bombs_are_not_unpacked(tmp_path):
         assert content(found) == "at most 25,165,824 bytes | 26,214,400"
 
 
-def test_a_member_that_lies_about_its_size_gives_no_more(tmp_path):
+def test_a_member_with_a_wrong_size_fails(tmp_path):
     path = zipped(tmp_path / "x.zip", {"a.png": bytes(2**20)})
     data = path.read_bytes()
     path.write_bytes(data.replace((2**20).to_bytes(4, "little"), (10).to_bytes(4, "little")))
@@ -213,7 +213,7 @@ def test_a_damaged_member_fails_alone(tmp_path):
     assert content(second) == b"whole"
 
 
-def test_a_cut_off_archive_gives_what_it_has_and_says_so(tmp_path):
+def test_a_truncated_archive_yields_its_whole_members_and_an_error(tmp_path):
     whole = tarred(
         tmp_path / "x.tar", {f"{n}.png": os.urandom(3000) for n in range(20)}, "w"
     ).read_bytes()
@@ -230,12 +230,12 @@ def test_a_cut_off_archive_gives_what_it_has_and_says_so(tmp_path):
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_no_cut_goes_unnoticed(tmp_path, data):
+def test_every_truncation_is_noticed(tmp_path, data):
     members = {f"{n}.png": bytes([n]) * 700 for n in range(6)}
     packed = data.draw(st.booleans())
     path = tarred(tmp_path / "x.tar", members, "w:gz" if packed else "w")
     whole = path.read_bytes()
-    # Behind the last member a tar file has only zeros.
+    # After the last member, a tar file has only zeros.
     end = len(whole) - 1 if packed else 6 * 3 * 512 - 1
     path.write_bytes(whole[: data.draw(st.integers(0, end))])
     found = items(path)
@@ -245,13 +245,13 @@ def test_no_cut_goes_unnoticed(tmp_path, data):
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
-def test_what_is_no_archive_is_one_failed_item(tmp_path, name):
+def test_an_invalid_archive_is_one_failed_item(tmp_path, name):
     (tmp_path / name).write_bytes(b"no archive, whatever it is called")
     (found,) = items(tmp_path / name)
     assert "a whole archive" in content(found)
 
 
-def test_rows_of_tables_and_the_bad_ones_among_them(tmp_path):
+def test_rows_of_tables_and_invalid_rows(tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(b'\xef\xbb\xbfn; m \n1;2\n\n3\n"4;";x\n\xff;5\n6;"7\n')
     found = items(path)
@@ -267,17 +267,17 @@ def test_rows_of_tables_and_the_bad_ones_among_them(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "naming"),
+    ("data", "message"),
     [
         (b"", "no rows"),
         (b"\x89PNG\r\n\x1a\n", "byte 0x89 in line 1"),
         (b"PK\x03\x04", "an Excel workbook"),
     ],
 )
-def test_a_table_that_is_none_is_one_failed_item(tmp_path, data, naming):
+def test_an_invalid_table_is_one_failed_item(tmp_path, data, message):
     (tmp_path / "t.csv").write_bytes(data)
     (found,) = items(tmp_path / "t.csv")
-    assert naming in content(found)
+    assert message in content(found)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
@@ -301,7 +301,7 @@ def test_folders_give_tables_to_models_of_tables(folder):
 def test_rows_are_not_read_before_they_are_needed(tmp_path):
     path = tmp_path / "endless.csv"
     os.mkfifo(path)
-    # A pipe can be no table: it has no beginning to come back to.
+    # A pipe cannot be a table: it is not seekable.
     writer = os.open(path, os.O_RDWR)
     os.write(writer, b"a\n1\n2\n")
     try:
