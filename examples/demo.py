@@ -33,6 +33,7 @@ OVER_GRPC = 40
 DRAWN = 4
 SHADES = " ░▒▓█"
 LOG = "serve.log"
+PORT = click.IntRange(0, 65535)
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class HeldOut:
 
 
 @click.command()
-@click.option("--workdir", default="demo", type=click.Path(path_type=Path), help="Gets all files.")
+@click.option(
+    "--workdir", default="demo", type=click.Path(path_type=Path), help="Folder for all files."
+)
 @click.option("--once", is_flag=True, help="Stop after the comparison.")
-@click.option("--port", default=8080, type=click.IntRange(0, 65535), help="0 picks a free one.")
-@click.option("--grpc-port", default=8500, type=click.IntRange(0, 65535))
-@click.option("--rest-port", default=8501, type=click.IntRange(0, 65535))
+@click.option("--port", default=8080, type=PORT, help="HTTP port; 0 picks one.")
+@click.option("--grpc-port", default=8500, type=PORT, help="gRPC port; 0 picks one.")
+@click.option("--rest-port", default=8501, type=PORT, help="REST port; 0 picks one.")
 def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -> None:
     """Train three models, serve them and compare predictions."""
     options = ServeOptions(
@@ -72,13 +75,13 @@ def main(workdir: Path, once: bool, port: int, grpc_port: int, rest_port: int) -
         for model in CLASSIFIERS:
             train(model, workdir)
         with service(options, workdir / LOG) as (addresses, process):
-            if not ask(addresses, workdir):
+            if not compare_predictions(addresses, workdir):
                 raise click.ClickException(
                     "the predictions of the service differ from those of training"
                 )
             show_reports(workdir)
             if not once:
-                invite(addresses, workdir)
+                show_commands(addresses, workdir)
                 process.wait()
                 raise click.ClickException(f"the service exited; see {workdir / LOG}")
     except KeyboardInterrupt:
@@ -127,7 +130,7 @@ def train(model: str, workdir: Path) -> None:
         raise click.ClickException(f"training the {model} model failed")
 
 
-def ask(addresses: Addresses, workdir: Path) -> bool:
+def compare_predictions(addresses: Addresses, workdir: Path) -> bool:
     """Send the held-out images; return whether all labels equal those of training."""
     heading("The held-out images as PNG files through the service")
     click.echo(f"{'model':<10}{'images':>8}{'at training':>13}{'over HTTP':>12}   same answers")
@@ -177,8 +180,8 @@ def draw(answer: Answer, held_out: HeldOut) -> None:
     pictures = [sketch(np.asarray(Image.open(io.BytesIO(i)))) for i in held_out.images[:DRAWN]]
     for lines in zip(*pictures, strict=True):
         click.echo("   ".join(lines))
-    said = [f"{p.label or 'not sure'} ({p.score:.4f})" for p in answer.predictions]
-    click.echo("   ".join(f"{text:<16}" for text in said))
+    texts = [f"{p.label or 'not sure'} ({p.score:.4f})" for p in answer.predictions]
+    click.echo("   ".join(f"{text:<16}" for text in texts))
 
 
 def sketch(pixels: NDArray[np.uint8]) -> list[str]:
@@ -202,7 +205,7 @@ def show_reports(workdir: Path) -> None:
             click.echo(report.resolve().as_uri())
 
 
-def invite(addresses: Addresses, workdir: Path) -> None:
+def show_commands(addresses: Addresses, workdir: Path) -> None:
     """Print commands and pages to try."""
     url, sample = addresses.http, workdir / "samples" / "7.png"
     heading("Try it in another terminal")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rockstar_client.bulk import DEFAULT_PACE
-from rockstar_client.bulk.items import BatchResult, Failed, Item, Outcome
+from rockstar_client.bulk.items import BatchResult, Failed, Item, Outcome, Result
 from rockstar_client.errors import (
     CallError,
     DeadlineExceededError,
@@ -94,8 +94,8 @@ class BatchClient:
         """Stop waiting and retrying, in all threads."""
         self._stopping.set()
 
-    def predict(self, batch: Sequence[Item]) -> list[tuple[int, Outcome]]:
-        """Return the model version and outcome of each item; the version of a failed item is 0.
+    def predict(self, batch: Sequence[Item]) -> list[Result]:
+        """Predict items of one kind.
 
         Raises:
             CallError: the service cannot be used, or fails on the whole batch.
@@ -142,7 +142,7 @@ class BatchClient:
         if len(sizes) > 1 and not any(isinstance(outcome, Failed) for _, outcome in found):
             self._on_too_many(max(sizes))
         rest = iter(found)
-        return [unreadable.get(position) or next(rest) for position in range(len(batch))]
+        return [Result(item, *(unreadable.get(n) or next(rest))) for n, item in enumerate(batch)]
 
     def _retry(self, examples: list[Example]) -> BatchResult:
         started, pause = time.monotonic(), _FIRST_PAUSE_S

@@ -6,31 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from rockstar_client.bulk import BulkError
-from rockstar_client.bulk.items import Failed, Outcome
+from rockstar_client.bulk.items import Failed, Result
 from rockstar_contract.labels import Value
 
 _ENCODER = msgspec.json.Encoder()
 # Rows of a Parquet row group; as many are in memory at a time.
 _ROW_GROUP = 50_000
-
-
-class Row(NamedTuple):
-    """One line of an output, or of the file of failed items.
-
-    Attributes:
-        item: name.
-        outcome: of the item.
-        version: that predicted it; 0 if it failed.
-    """
-
-    item: str
-    outcome: Outcome
-    version: int
 
 
 @dataclass(frozen=True)
@@ -39,15 +25,15 @@ class Format:
 
     Attributes:
         failed_suffix: suffix of the file of failed items.
-        lines: encodes rows as text that can be appended.
-        header: the first line of a file with rows like the given one; None if there is no header.
+        lines: encodes results as text that can be appended.
+        header: the first line of a file with results like this one; None if there is no header.
         convert: makes the output (second path) from the text (first path); None if the text is
             the output.
     """
 
     failed_suffix: str
-    lines: Callable[[Sequence[Row]], bytes]
-    header: Callable[[Row | None], bytes] | None = None
+    lines: Callable[[Sequence[Result]], bytes]
+    header: Callable[[Result | None], bytes] | None = None
     convert: Callable[[Path, Path], None] | None = None
 
 
@@ -77,56 +63,48 @@ def utf8_name(name: str) -> str:
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
-def _json_lines(rows: Sequence[Row]) -> bytes:
-    """Encode one object per line: item, label, score, top (or value), version; or item, reason."""
-    documents: list[dict[str, Any]] = []
-    for row in rows:
-        document: dict[str, Any] = {"item": utf8_name(row.item)}
-        outcome = row.outcome
-        if isinstance(outcome, Failed):
-            document["reason"] = outcome.reason
-        elif isinstance(outcome, Value):
-            document |= {"value": outcome.value, "version": row.version}
-        else:
-            document |= {"label": outcome.label, "score": outcome.score, "top": outcome.top}
-            if outcome.reason:
-                document["reason"] = outcome.reason
-            document["version"] = row.version
-        documents.append(document)
-    return _ENCODER.encode_lines(documents)
+def _columns(result: Result, *, nested: bool = False) -> dict[str, Any]:
+    """The cells of a row: item, label, score, version; item, value, version; or item, reason.
 
-
-def _columns(row: Row) -> dict[str, Any]:
-    """The cells of a row by column: item, label, score, label_2, … (or value), version."""
-    columns: dict[str, Any] = {"item": utf8_name(row.item)}
-    outcome = row.outcome
+    Further labels are label_2, score_2, …, or nested in top, with a reason if no label is certain.
+    """
+    item, version, outcome = result
+    columns: dict[str, Any] = {"item": utf8_name(item.name)}
     if isinstance(outcome, Failed):
         return columns | {"reason": outcome.reason}
     if isinstance(outcome, Value):
-        columns["value"] = outcome.value
+        return columns | {"value": outcome.value, "version": version}
+    # Without a label if the score is below the threshold: the first guess is no prediction.
+    columns |= {"label": outcome.label, "score": outcome.score}
+    if nested:
+        columns["top"] = outcome.top
+        if outcome.reason:
+            columns["reason"] = outcome.reason
     else:
-        # Without a label if the score is below the threshold: the first guess is no prediction.
-        columns |= {"label": outcome.label, "score": outcome.score}
         for number, score in enumerate(outcome.top[1:], start=2):
             columns |= {f"label_{number}": score.label, f"score_{number}": score.score}
-    columns["version"] = row.version
+    columns["version"] = version
     return columns
 
 
-def _flat_json_lines(rows: Sequence[Row]) -> bytes:
-    return _ENCODER.encode_lines(map(_columns, rows))
+def _json_lines(results: Sequence[Result]) -> bytes:
+    return _ENCODER.encode_lines(_columns(each, nested=True) for each in results)
 
 
-def _csv_lines(rows: Sequence[Row]) -> bytes:
+def _flat_json_lines(results: Sequence[Result]) -> bytes:
+    return _ENCODER.encode_lines(map(_columns, results))
+
+
+def _csv_lines(results: Sequence[Result]) -> bytes:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows(_columns(row).values() for row in rows)
+    writer.writerows(_columns(each).values() for each in results)
     return stream.getvalue().encode()
 
 
-def _csv_header(row: Row | None) -> bytes:
-    """The header for rows like this one; None means a file without rows."""
-    names = ["item", "version"] if row is None else _columns(row)
+def _csv_header(result: Result | None) -> bytes:
+    """The header for results like this one; None means a file without rows."""
+    names = ["item", "version"] if result is None else _columns(result)
     return (",".join(names) + "\n").encode()
 
 

@@ -35,6 +35,14 @@ class Failed(NamedTuple):
 Outcome = Prediction | Value | Failed
 
 
+class Result(NamedTuple):
+    """An item, the model version that predicted it (0 if it failed), and its outcome."""
+
+    item: Item
+    version: int
+    outcome: Outcome
+
+
 class BatchResult(NamedTuple):
     """The outcomes of a batch in its order, and the model version that predicted them."""
 

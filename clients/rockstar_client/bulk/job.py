@@ -10,8 +10,7 @@ from itertools import islice
 
 from rockstar_client.bulk import DEFAULT_PACE, BulkError, Pace, ResumeError
 from rockstar_client.bulk.batch_client import BatchClient, PredictBatch
-from rockstar_client.bulk.formats import Row
-from rockstar_client.bulk.items import Batcher, Item, Outcome
+from rockstar_client.bulk.items import Batcher, Item, Result
 from rockstar_client.bulk.output import Output, extend_chain
 
 # Seconds of work that a kill can lose.
@@ -42,7 +41,7 @@ class Summary:
 
 def predict_items(
     items: Iterable[Item], predict: PredictBatch, pace: Pace = DEFAULT_PACE
-) -> Generator[list[tuple[Item, int, Outcome]]]:
+) -> Generator[list[Result]]:
     """Predict items batch by batch and yield the results in their order.
 
     Items are read as they are needed: at most 2 * pace.concurrency batches are in memory.
@@ -53,33 +52,26 @@ def predict_items(
         pace: batch size and concurrency.
 
     Yields:
-        For each item of a batch: the item, the model version (0 if it failed), the outcome.
+        The results of each batch: item, model version (0 if it failed) and outcome.
 
     Raises:
         CallError: the service cannot be used; the results yielded before are valid.
     """
     batcher = Batcher(pace.batch, pace.batch_bytes)
     client = BatchClient(predict, patience=pace.patience, on_too_many=batcher.shrink)
-    window: deque[tuple[list[Item], Future[list[tuple[int, Outcome]]]]] = deque()
-
-    def take_first() -> list[tuple[Item, int, Outcome]]:
-        batch, future = window[0]
-        outcomes = future.result()
-        window.popleft()
-        return [(item, *each) for item, each in zip(batch, outcomes, strict=True)]
-
+    window: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(pace.concurrency, thread_name_prefix="predict") as pool:
         try:
             for batch in batcher.cut(items):
-                window.append((batch, pool.submit(client.predict, batch)))
+                window.append(pool.submit(client.predict, batch))
                 # One more per request in flight, so that a slow first batch stalls no thread.
-                while len(window) >= 2 * pace.concurrency or (window and window[0][1].done()):
-                    yield take_first()
+                while len(window) >= 2 * pace.concurrency or (window and window[0].done()):
+                    yield window.popleft().result()
             while window:
-                yield take_first()
+                yield window.popleft().result()
         finally:
             client.stop()
-            for _, future in window:
+            for future in window:
                 future.cancel()
 
 
@@ -121,11 +113,8 @@ def run(
         saved = time.monotonic()
         try:
             with closing(predict_items(rest, predict, pace)) as batches:
-                for batch in batches:
-                    for item, _, _ in batch:
-                        chain = extend_chain(chain, item)
-                    rows = [Row(item.name, outcome, version) for item, version, outcome in batch]
-                    output.write(rows, chain)
+                for results in batches:
+                    output.write(results)
                     on_progress(output.state.items, output.state.failed)
                     if time.monotonic() - saved > _SAVE_INTERVAL_S:
                         output.save()

@@ -19,8 +19,8 @@ from typing import Annotated
 import msgspec
 
 from rockstar_client.bulk import BulkError, ResumeError
-from rockstar_client.bulk.formats import Row, find_format
-from rockstar_client.bulk.items import Failed, Item
+from rockstar_client.bulk.formats import find_format
+from rockstar_client.bulk.items import Failed, Item, Result
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -249,19 +249,17 @@ class Output:
                 self._failed.truncate(state.failed_bytes)
             opened.pop_all()
 
-    def write(self, rows: Sequence[Row], chain: str) -> None:
-        """Append the outcomes of the next items.
-
-        Args:
-            rows: one for each item.
-            chain: digest of all items up to the last of these.
-        """
-        failed = [row for row in rows if isinstance(row.outcome, Failed)]
-        good = [row for row in rows if not isinstance(row.outcome, Failed)] if failed else rows
-        state = self.state
+    def write(self, results: Sequence[Result]) -> None:
+        """Append the results of the next items."""
+        state, chain = self.state, self.state.chain
+        good: list[Result] = []
+        failed: list[Result] = []
+        for each in results:
+            chain = extend_chain(chain, each.item)
+            (failed if isinstance(each.outcome, Failed) else good).append(each)
         self.state = msgspec.structs.replace(
             state,
-            items=state.items + len(rows),
+            items=state.items + len(results),
             chain=chain,
             failed=state.failed + len(failed),
             out_bytes=self._append(self._out, good, state.out_bytes),
@@ -309,17 +307,17 @@ class Output:
         self._out.close()
         self._failed.close()
 
-    def _append(self, part: PartFile, rows: Sequence[Row], size: int) -> int:
-        """Append rows to a part of `size` bytes, with a header if it is empty; return its size."""
-        if not rows:
+    def _append(self, part: PartFile, results: Sequence[Result], size: int) -> int:
+        """Append to a part of `size` bytes, with a header if it is empty; return its size."""
+        if not results:
             return size
         header = self.files.format.header
-        data = self.files.format.lines(rows)
+        data = self.files.format.lines(results)
         if header is not None:
-            names = header(rows[0])
+            names = header(results[0])
             if not size:
                 data = names + data
-            elif names != part.first_line() or header(rows[-1]) != names:
+            elif names != part.first_line() or header(results[-1]) != names:
                 before, now = part.first_line().decode().strip(), names.decode().strip()
                 raise BulkError(
                     f"{part.path} has the columns {before}, the answers now {now}: pick the "

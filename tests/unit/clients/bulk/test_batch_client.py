@@ -31,7 +31,9 @@ class Service:
 
 
 def predict(service, contents, **options):
-    return BatchClient(service, **options).predict([item(b"%d" % n) for n in contents])
+    """The versions and outcomes."""
+    found = BatchClient(service, **options).predict([item(b"%d" % n) for n in contents])
+    return [(result.version, result.outcome) for result in found]
 
 
 def test_answers_keep_their_order():
@@ -43,8 +45,10 @@ def test_an_item_that_cannot_be_read_is_not_sent():
         raise InvalidInputError("x.png", expected="a readable file", got="none")
 
     service = Service()
-    found = BatchClient(service).predict([item(b"1"), Item("x.png", "", 0, (), fail), item(b"2")])
-    assert found == [
+    items = [item(b"1"), Item("x.png", "", 0, (), fail), item(b"2")]
+    found = BatchClient(service).predict(items)
+    assert [result.item for result in found] == items
+    assert [result[1:] for result in found] == [
         (7, Value(1.0)),
         (0, Failed("expected a readable file, got none")),
         (7, Value(2.0)),
