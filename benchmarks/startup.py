@@ -17,9 +17,9 @@ from pathlib import Path
 
 import click
 
+from rockstar_client.calls import NEVER_AGAIN
 from rockstar_client.errors import UnavailableError
 from rockstar_client.http import HttpClient
-from rockstar_client.retry import NEVER_AGAIN
 
 
 @click.command()

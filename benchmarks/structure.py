@@ -28,6 +28,7 @@ import orjson
 from werkzeug.serving import make_server
 
 from rockstar_client import HttpClient
+from rockstar_client.backend import Query
 from rockstar_client.tfserving import TFServingClient
 from rockstar_contract.contract import TensorInput
 from rockstar_serving.gateway.app import create_app
@@ -283,7 +284,7 @@ def main(models: Path, image: Path, model: str, show_files: bool) -> None:
     content = image.read_bytes()
     with model_server(models, model) as server:
         with TFServingClient(f"127.0.0.1:{server.grpc_port}") as backend:
-            spec = backend.contract(model).input
+            spec = backend.contract(Query(model)).input
         if isinstance(spec, TensorInput):
             raise click.BadParameter(f"{model} takes tensors, not images", param_hint="--model")
         shape = 1, *spec.shape

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rockstar_client.answer import Answer
+from rockstar_client import Answer
 from rockstar_client.grpc import GrpcClient
 from rockstar_client.http import HttpClient
 from rockstar_serving.serve import Addresses, ServeOptions, require_free_ports

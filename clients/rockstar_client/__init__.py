@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 __version__: str
 
 if TYPE_CHECKING:
-    from rockstar_client.answer import Answer, Prediction
-    from rockstar_client.async_grpc import AsyncGrpcClient
     from rockstar_client.async_http import AsyncHttpClient
+    from rockstar_client.calls import RetryPolicy
     from rockstar_client.endpoint import Tls
     from rockstar_client.errors import (
         CallError,
@@ -19,35 +18,24 @@ if TYPE_CHECKING:
         ServerError,
         UnavailableError,
     )
-    from rockstar_client.grpc import GrpcClient
+    from rockstar_client.grpc import AsyncGrpcClient, GrpcClient
     from rockstar_client.http import HttpClient
-    from rockstar_client.model_info import ModelInfo, ModelMetadata, ModelVersion
-    from rockstar_client.retry import RetryPolicy
+    from rockstar_client.results import Answer, ModelInfo, ModelMetadata, ModelVersion, Prediction
     from rockstar_contract.labels import Score, Value
 
-# Where each lies: only what is used is imported, for a client of HTTP no gRPC.
-_MODULES = {
-    "Answer": "rockstar_client.answer",
-    "AsyncGrpcClient": "rockstar_client.async_grpc",
-    "AsyncHttpClient": "rockstar_client.async_http",
-    "CallError": "rockstar_client.errors",
-    "DeadlineExceededError": "rockstar_client.errors",
-    "GrpcClient": "rockstar_client.grpc",
-    "HttpClient": "rockstar_client.http",
-    "InvalidRequestError": "rockstar_client.errors",
-    "ModelInfo": "rockstar_client.model_info",
-    "ModelMetadata": "rockstar_client.model_info",
-    "ModelVersion": "rockstar_client.model_info",
-    "NotFoundError": "rockstar_client.errors",
-    "OverloadedError": "rockstar_client.errors",
-    "Prediction": "rockstar_client.answer",
-    "RetryPolicy": "rockstar_client.retry",
-    "Score": "rockstar_contract.labels",
-    "ServerError": "rockstar_client.errors",
-    "Tls": "rockstar_client.endpoint",
-    "UnavailableError": "rockstar_client.errors",
-    "Value": "rockstar_contract.labels",
+# Modules are imported when a name is used: an HTTP client does not load gRPC.
+_NAMES = {
+    "rockstar_client.async_http": "AsyncHttpClient",
+    "rockstar_client.calls": "RetryPolicy",
+    "rockstar_client.endpoint": "Tls",
+    "rockstar_client.errors": "CallError DeadlineExceededError InvalidRequestError NotFoundError "
+    "OverloadedError ServerError UnavailableError",
+    "rockstar_client.grpc": "AsyncGrpcClient GrpcClient",
+    "rockstar_client.http": "HttpClient",
+    "rockstar_client.results": "Answer ModelInfo ModelMetadata ModelVersion Prediction",
+    "rockstar_contract.labels": "Score Value",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Answer",

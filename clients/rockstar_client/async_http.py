@@ -1,4 +1,4 @@
-"""The HTTP client for event loops: the same calls, awaited."""
+"""The HTTP client for event loops."""
 
 import importlib
 from collections.abc import Mapping
@@ -12,20 +12,23 @@ from urllib3.util import Url
 from yarl import URL
 
 from rockstar_client import gateway_api
-from rockstar_client.answer import Answer
-from rockstar_client.connection import AsyncConnection
-from rockstar_client.deadline import DEFAULT_TIMEOUT_S, Deadline
-from rockstar_client.endpoint import Endpoint, Tls, fixed_headers
+from rockstar_client.calls import (
+    DEFAULT_RETRY,
+    DEFAULT_TIMEOUT_S,
+    NEVER_AGAIN,
+    Deadline,
+    RetryPolicy,
+    retry_arguments,
+    run_async,
+)
+from rockstar_client.connection import AsyncConnection, PerLoop
+from rockstar_client.endpoint import SOCKS, Endpoint, Tls, fixed_headers, no_socks
 from rockstar_client.examples import Inputs
 from rockstar_client.gateway_api import TIMEOUT_HEADER, Request, Response, Steps, require_ok
-from rockstar_client.loops import PerLoop
-from rockstar_client.model_info import ModelInfo, ModelMetadata
-from rockstar_client.proxy import SOCKS, no_socks
-from rockstar_client.retry import DEFAULT_RETRY, NEVER_AGAIN, RetryPolicy, retry_arguments
-from rockstar_client.sans_io import run_async
+from rockstar_client.results import Answer, ModelInfo, ModelMetadata
 
-# Connections at a time; requests beyond wait for one.
-_CONNECTIONS = 100
+# Connections at a time; further requests wait for one.
+_MAX_CONNECTIONS = 100
 
 Result = TypeVar("Result")
 
@@ -75,7 +78,7 @@ class AsyncHttpClient(AsyncConnection):
         )
 
     async def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
-        """The models that the gateway serves."""
+        """List the models that the gateway serves."""
         return await self._run(gateway_api.models(), timeout)
 
     async def metadata(
@@ -86,11 +89,11 @@ class AsyncHttpClient(AsyncConnection):
         label: str | None = None,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> ModelMetadata:
-        """The signatures and the contract of a version."""
+        """Read the signatures and the contract of a version."""
         return await self._run(gateway_api.metadata(model, version, label), timeout)
 
     async def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Whether every model answers; False also where the gateway cannot be reached."""
+        """Check whether every model is ready; False also if the gateway cannot be reached."""
         return await self._run(gateway_api.ready(), timeout)
 
     async def close(self) -> None:
@@ -134,13 +137,16 @@ class AsyncHttpClient(AsyncConnection):
 
     def _connect(self) -> aiohttp.ClientSession:
         tls, proxy = self._endpoint.tls, self._endpoint.proxy
-        settings: dict[str, Any] = {"limit": _CONNECTIONS, "ssl": tls.context() if tls else True}
+        settings: dict[str, Any] = {
+            "limit": _MAX_CONNECTIONS,
+            "ssl": tls.context() if tls else True,
+        }
         cookies = aiohttp.DummyCookieJar()
         if proxy is None or proxy.scheme not in SOCKS:
             connector = aiohttp.TCPConnector(**settings)
             url = proxy.url if proxy else None
             return aiohttp.ClientSession(connector=connector, cookie_jar=cookies, proxy=url)
-        # The h and the a at the end of a scheme leave host names to the proxy.
+        # Schemes that end in h or a leave the resolution of host names to the proxy.
         names, port = proxy.scheme[-1] in "ha", proxy.port or 1080
         scheme = proxy.scheme.rstrip("ha")
         url = Url(scheme=scheme, auth=proxy.auth, host=proxy.host, port=port).url
@@ -149,7 +155,7 @@ class AsyncHttpClient(AsyncConnection):
 
 
 def _aiohttp_socks(proxy: Url) -> ModuleType:
-    """The package that speaks to SOCKS proxies.
+    """Import the package for SOCKS proxies.
 
     Raises:
         InvalidInputError: it is not installed.

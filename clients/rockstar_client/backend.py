@@ -14,12 +14,35 @@ from tfs_api.messages.inference_pb2 import (
     RegressionResponse,
 )
 from tfs_api.messages.signature_pb2 import SignatureDef
-from tfs_api.signature import DEFAULT_SIGNATURE
 from tfs_api.status import Code
 
 
+class Query(msgspec.Struct, frozen=True):
+    """One call of a model; each method of a Backend reads the fields that it needs.
+
+    Attributes:
+        model: name.
+        inputs: for predict: arrays by the input names of the signature, each with the batch first.
+        examples: for classify and regress: tf.Examples.
+        version: number. Without a version or a label, the newest version is called.
+        label: selects the version instead; never set both.
+        signature: name; empty means the server's default.
+        outputs: names of the outputs to return; empty means all.
+        timeout: seconds; None means the backend's default.
+    """
+
+    model: str
+    inputs: Mapping[str, NDArray[Any]] = {}
+    examples: Input | None = None
+    version: int | None = None
+    label: str | None = None
+    signature: str = ""
+    outputs: Sequence[str] = ()
+    timeout: float | None = None
+
+
 class TensorResponse(msgspec.Struct, frozen=True):
-    """The outputs of a Predict call by name, and the version that computed them."""
+    """The outputs of a predict call by name, and the version that computed them."""
 
     outputs: dict[str, NDArray[Any]]
     version: int
@@ -30,7 +53,7 @@ class VersionStatus:
     """The state of one version of a model.
 
     Attributes:
-        version: its number.
+        version: number.
         state: START, LOADING, AVAILABLE, UNLOADING or END.
         error: message of the model server if the version is not available; otherwise empty.
         code: of the error.
@@ -53,77 +76,26 @@ class Metadata:
 class Backend(Protocol):
     """A model server; thread-safe.
 
-    Pass a version number or a label, never both; without them the newest version answers.
-    `timeout` is in seconds; None means the backend's default. A call that fails raises a
-    `rockstar_client.errors.CallError`.
+    A call that fails raises a `rockstar_client.errors.CallError`.
     """
 
-    def predict(
-        self,
-        model: str,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = DEFAULT_SIGNATURE,
-        outputs: Sequence[str] = (),
-        timeout: float | None = None,
-    ) -> TensorResponse:
-        """Run a signature; `outputs` names the outputs to return, none means all."""
+    def predict(self, query: Query) -> TensorResponse:
+        """Run a signature on tensors."""
 
-    def classify(
-        self,
-        model: str,
-        examples: Input,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        timeout: float | None = None,
-    ) -> ClassificationResponse:
-        """Classify tf.Examples; an empty signature means the server's default."""
+    def classify(self, query: Query) -> ClassificationResponse:
+        """Classify tf.Examples."""
 
-    def regress(
-        self,
-        model: str,
-        examples: Input,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        timeout: float | None = None,
-    ) -> RegressionResponse:
-        """Regress tf.Examples; an empty signature means the server's default."""
+    def regress(self, query: Query) -> RegressionResponse:
+        """Regress tf.Examples."""
 
-    def contract(
-        self,
-        model: str,
-        version: int | None = None,
-        *,
-        label: str | None = None,
-        timeout: float | None = None,
-    ) -> Contract:
+    def contract(self, query: Query) -> Contract:
         """Read the contract of a version."""
 
-    def metadata(
-        self,
-        model: str,
-        version: int | None = None,
-        *,
-        label: str | None = None,
-        timeout: float | None = None,
-    ) -> Metadata:
+    def metadata(self, query: Query) -> Metadata:
         """Read the signatures of a version."""
 
-    def status(
-        self,
-        model: str,
-        version: int | None = None,
-        *,
-        label: str | None = None,
-        timeout: float | None = None,
-    ) -> list[VersionStatus]:
-        """List the versions of a model, newest first, or only the given one.
+    def status(self, query: Query) -> list[VersionStatus]:
+        """List the versions of a model, newest first, or only the requested one.
 
         TensorFlow Serving ignores a label here.
         """

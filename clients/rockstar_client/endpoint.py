@@ -1,4 +1,9 @@
-"""The address of a gateway, TLS, and the headers of every request."""
+"""How to reach a server: its URL, TLS, the headers of every request, and the environment's proxy.
+
+HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are read as by `requests`, in upper or lower case.
+NO_PROXY lists host names (which include subdomains), ports, IPv4 networks, or `*`. Calls between
+our own processes use no proxy.
+"""
 
 import errno
 import os
@@ -7,18 +12,20 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies
 
 from rockstar_client.errors import UnavailableError
-from rockstar_client.proxy import advice, proxy_for
 from rockstar_contract.errors import InvalidInputError
 from tfs_api.status import Code
 
 if TYPE_CHECKING:
     from urllib3.util import Url
 
-# A token of RFC 9110, in small letters.
+SOCKS = ("socks5", "socks5h", "socks4", "socks4a")
+
+# A token of RFC 9110, in lower case.
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 
 _NO_CONNECTION = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
@@ -26,12 +33,12 @@ _NO_CONNECTION = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, err
 
 @dataclass(frozen=True)
 class Tls:
-    """Whom to trust, and who we are; paths of PEM files.
+    """The certificates to trust and to present; paths of PEM files.
 
     Attributes:
-        ca: certificates of the authorities that may vouch for the server; None: the usual ones.
-        certificate: ours, with its chain, for servers that ask for one.
-        key: of our certificate, where it is not in the same file.
+        ca: certificates of the trusted authorities; None means those of the system.
+        certificate: the client's, with its chain, for servers that require one.
+        key: of the client's certificate, if it is in another file.
     """
 
     ca: str | Path | None = None
@@ -43,7 +50,7 @@ class Tls:
             raise InvalidInputError("tls.certificate", expected="the key's", got="a key alone")
 
     def context(self) -> ssl.SSLContext:
-        """For HTTP.
+        """Create the context for HTTP.
 
         Raises:
             InvalidInputError: a file cannot be read.
@@ -60,16 +67,15 @@ class Tls:
         return context
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """The contents of the files: authorities, certificate, key.
+        """Read the files: authorities, certificate, key.
 
         Raises:
             InvalidInputError: one cannot be read.
         """
-        key = self.key or self.certificate
         return (
             _content(self.ca, "tls.ca"),
             _content(self.certificate, "tls.certificate"),
-            _content(key, "tls.key"),
+            _content(self.key or self.certificate, "tls.key"),
         )
 
 
@@ -78,9 +84,9 @@ class Endpoint:
     """A gateway.
 
     Attributes:
-        url: without a slash at its end.
-        tls: how to know it; None where it speaks plain HTTP.
-        proxy: of the environment, see `rockstar_client.proxy`; None: connect directly.
+        url: without a trailing slash.
+        tls: None for plain HTTP.
+        proxy: of the environment; None means a direct connection.
     """
 
     url: str
@@ -89,10 +95,10 @@ class Endpoint:
 
     @classmethod
     def of(cls, url: str, tls: Tls | None) -> "Endpoint":
-        """The endpoint of a URL.
+        """Parse a URL.
 
         Raises:
-            InvalidInputError: it is no URL of HTTP, or TLS is meant for one without.
+            InvalidInputError: it is not an HTTP URL, or `tls` is given for one without TLS.
         """
         parts = _parts(url)
         if parts.scheme == "http" and tls is not None:
@@ -101,7 +107,7 @@ class Endpoint:
         return cls(url.rstrip("/"), secure, proxy_for(url))
 
     def place(self, path: str) -> str:
-        """Where a request goes, for errors: a proxy may answer instead of the gateway."""
+        """Describe where a request goes, for errors: a proxy may answer instead of the gateway."""
         url = self.url + path.partition("?")[0]
         if self.proxy is None:
             return url
@@ -109,7 +115,7 @@ class Endpoint:
         return f"{url}, asked through the proxy {self.proxy.host} (no_proxy={host} goes past it),"
 
     def unreachable(self, error: Exception) -> UnavailableError:
-        """What to tell of a connection that was not made or was lost."""
+        """Create the error for a connection that failed or was lost."""
         text = str(error)
         hint = "start a server with `rockstar serve`, or check the address"
         if "CERTIFICATE_VERIFY_FAILED" in text:
@@ -117,17 +123,17 @@ class Endpoint:
         elif "[SSL" in text:
             hint = "it does not speak TLS as expected: try http://, or see tls="
         elif self.proxy is not None:
-            hint = advice(self.proxy.host or "", urlsplit(self.url).hostname or "")
+            hint = proxy_hint(self.proxy.host or "", urlsplit(self.url).hostname or "")
         return UnavailableError(
             Code.UNAVAILABLE, f"nothing answers at {self.url} ({_reason(error)}); {hint}"
         )
 
 
 def fixed_headers(api_key: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
-    """What every request says; names are in small letters.
+    """The headers of every request; names are in lower case.
 
     Raises:
-        InvalidInputError: a key, a name or a value that no header can hold; it is not repeated.
+        InvalidInputError: a key, name or value is not valid in a header; the error omits its text.
     """
     _require_sendable("api_key", api_key or "")
     named = {name.lower(): value for name, value in (headers or {}).items()}
@@ -138,12 +144,78 @@ def fixed_headers(api_key: str | None, headers: Mapping[str, str] | None) -> dic
     return named | ({"authorization": f"Bearer {api_key}"} if api_key else {})
 
 
+def proxy_for(url: str) -> "Url | None":
+    """The environment's proxy for a URL; None means a direct connection.
+
+    Raises:
+        InvalidInputError: the environment names an invalid proxy; the error omits its credentials.
+    """
+    if not getproxies():
+        return None
+    # Imported only if there is a proxy: it takes a tenth of a second.
+    import requests
+    from urllib3.exceptions import LocationParseError
+    from urllib3.util import Url, parse_url
+
+    settings = requests.Session().merge_environment_settings(url, {}, None, None, None)
+    scheme = url.partition("://")[0]
+    named = settings["proxies"].get(scheme) or settings["proxies"].get("all")
+    if not named:
+        return None
+    try:
+        proxy = parse_url(named if "://" in named else f"http://{named.lstrip('/')}")
+    except LocationParseError:
+        proxy = Url()
+    if proxy.scheme not in ("http", "https", *SOCKS) or not proxy.host:
+        raise InvalidInputError(
+            f"{scheme}_proxy",
+            expected="http://HOST:PORT, https://… or socks5h://…",
+            got=f"{proxy.scheme or ''}://{proxy.host or ''}",
+            hint="see the environment variables http_proxy, https_proxy and all_proxy",
+        )
+    return proxy
+
+
+def no_socks(proxy: "Url", package: str) -> InvalidInputError:
+    """Create the error for a SOCKS proxy if the package for it is not installed."""
+    return InvalidInputError(
+        "proxy",
+        expected="an HTTP proxy",
+        got=f"{proxy.scheme}://{proxy.host} from the environment",
+        hint=f"install {package}, or the extra of RockstarTF: rockstartf[socks]",
+    )
+
+
+def grpc_proxy(address: str) -> list[tuple[str, Any]]:
+    """The channel options that make gRPC use, or bypass, the environment's proxy.
+
+    gRPC supports only HTTP proxies; others are ignored, as by all gRPC programs.
+    """
+    if address.startswith("unix") or {"grpc_proxy", "no_grpc_proxy"} & os.environ.keys():
+        return []  # a socket, or gRPC's own variables, which it reads itself
+    host = address.rpartition("/")[2].removeprefix("dns:").removeprefix("ipv4:")
+    host = host.removeprefix("ipv6:").partition(",")[0]
+    # gRPC uses a tunnel through the proxy, as HTTPS does.
+    proxy = proxy_for(f"https://{host}") or proxy_for(f"http://{host}")
+    if proxy is None or proxy.scheme != "http":
+        return [("grpc.enable_http_proxy", 0)]
+    return [("grpc.http_proxy", proxy.url)]
+
+
+def proxy_hint(proxy: str, host: str) -> str:
+    """A hint for a server that could not be reached through a proxy."""
+    return (
+        f"it is asked through the proxy {proxy}, see the environment variables http_proxy and "
+        f"https_proxy; no_proxy={host} goes past it"
+    )
+
+
 def _reason(error: BaseException) -> str:
-    """The operating system's words for a failed connection, or else the library's."""
+    """The operating system's message for a failed connection, or else the library's."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
-            # asyncio has words of its own for these.
+            # asyncio has messages of its own for these.
             code = cause.errno
             return (os.strerror(code) if code in _NO_CONNECTION else cause.strerror).lower()
         cause = cause.__cause__ or cause.__context__
@@ -174,7 +246,7 @@ def _parts(url: str) -> SplitResult:
 
 
 def _require_sendable(field: str, text: str) -> None:
-    """What both transports can send: RFC 9110 leaves other signs to chance, gRPC refuses them."""
+    """Check that both transports can send a value: gRPC rejects other characters."""
     if not (text.isascii() and text.isprintable()) or text != text.strip():
         raise InvalidInputError(
             field,

@@ -1,13 +1,13 @@
-"""Why a call failed: the same classes over HTTP and over gRPC.
+"""Errors of calls: the same classes over HTTP and over gRPC.
 
 CallError
-├── InvalidRequestError     the request is wrong: mend it
+├── InvalidRequestError     the request is invalid: change it
 ├── NotFoundError           no such model or version
 ├── OverloadedError         too many requests: wait, then try again
 ├── UnavailableError        the server is down, starting or unreachable: try again
 ├── DeadlineExceededError   no answer in time
-└── ServerError             the server failed: look in its log
-    └── NoContractError     the model has no contract: its tensors can be called, nothing else
+└── ServerError             the server failed: see its log
+    └── NoContractError     the model has no contract: only its tensors can be called
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ from tfs_api.status import Code, StatusError
 
 
 class CallError(StatusError):
-    """A call that failed.
+    """A call failed.
 
     Attributes:
-        code: the canonical one.
-        message: what is wrong, and what to do.
-        request_id: finds the call in the gateway's log, where there is one.
-        retry_after: seconds that the server asks to wait for, where it does.
+        code: canonical code.
+        message: what is wrong, and how to fix it.
+        request_id: id of the call in the gateway's log, if there is one.
+        retry_after: seconds to wait before a retry, if the server requests it.
     """
 
     def __init__(
@@ -41,21 +41,21 @@ class CallError(StatusError):
 
 
 class InvalidRequestError(CallError):
-    """The request is wrong.
+    """The request is invalid.
 
     Attributes:
-        field: where, for example "inputs[2]"; this and the next three are empty where unknown.
-        expected: what would be right.
-        got: what came.
-        hint: how to mend it.
-        index: which of the inputs is wrong, where it is one; a CSV file counts as its rows.
+        field: where, for example "inputs[2]"; this and the next three are empty if unknown.
+        expected: what would be valid.
+        got: what was received.
+        hint: how to fix it.
+        index: position of the invalid input, if it is one; a CSV file counts as its rows.
     """
 
     field = expected = got = hint = ""
     index: int | None = None
 
     def about(self, members: Mapping[str, str], index: int | None) -> Self:
-        """The same with attributes set."""
+        """Set the attributes; returns the error itself."""
         for name in ("field", "expected", "got", "hint"):
             setattr(self, name, members.get(name, ""))
         self.index = index
@@ -67,7 +67,7 @@ class NotFoundError(CallError):
 
 
 class OverloadedError(CallError):
-    """The server has too much to do."""
+    """The server has too many requests."""
 
 
 class UnavailableError(CallError):
@@ -83,7 +83,7 @@ class ServerError(CallError):
 
 
 class NoContractError(ServerError):
-    """The model carries no contract, so nothing says how examples become its tensors."""
+    """The model has no contract, so examples cannot be turned into its tensors."""
 
 
 _CLASSES: dict[Code, type[CallError]] = {
@@ -108,7 +108,7 @@ def call_error(
     *,
     retry_after: float | None = None,
 ) -> CallError:
-    """The exception for a canonical code."""
+    """Create the exception for a canonical code."""
     kind = _CLASSES.get(code, ServerError)
     if retry_after:
         message = f"{message.rstrip('.')}; the server asks to wait {retry_after:g} s"
@@ -116,5 +116,5 @@ def call_error(
 
 
 def invalid_request(error: InvalidInputError, index: int | None = None) -> InvalidRequestError:
-    """The exception for an input that cannot be used."""
+    """Create the exception for an input that is invalid."""
     return InvalidRequestError(Code.INVALID_ARGUMENT, str(error)).about(vars(error), index)

@@ -1,4 +1,4 @@
-"""What users hand to `predict`, brought to three forms: bytes of an image file, array, or row."""
+"""The inputs of `predict`, converted to bytes of an image file, an array, or a row."""
 
 import datetime
 import decimal
@@ -18,15 +18,15 @@ from rockstar_contract.tables import Row, TextRow
 
 
 class DataFrame(Protocol):
-    """A table of pandas, polars or pyarrow, of which each row is an example."""
+    """A table of pandas, polars or pyarrow; each row is an example."""
 
     @property
     def columns(self) -> Any:
-        """The columns or their names."""
+        """Its columns or their names."""
 
 
-# A path (or its text) of an image file or of a CSV file, the bytes of an image file, a picture of
-# PIL, an array that is the model's input or several of them, or a row of a table.
+# The path of an image file or a CSV file, the bytes of an image file, a PIL image, an array that is
+# the model's input or a batch of them, or a row of a table.
 ExampleLike = str | Path | bytes | Image.Image | NDArray[Any] | Mapping[str, Any]
 Inputs = ExampleLike | Iterable[ExampleLike] | DataFrame
 Example = bytes | NDArray[Any] | Row
@@ -34,7 +34,7 @@ Example = bytes | NDArray[Any] | Row
 
 @dataclass(frozen=True)
 class NamedExample:
-    """One example, and what errors call it, for example "inputs[2] (seven.png)"."""
+    """An example and its name in errors, for example "inputs[2] (seven.png)"."""
 
     field: str
     example: Example
@@ -44,7 +44,7 @@ class UnreadableExampleError(InvalidInputError):
     """An input that cannot be read.
 
     Attributes:
-        index: which example it would have been; a CSV file counts as its rows.
+        index: its position; a CSV file counts as its rows.
     """
 
     def __init__(self, error: InvalidInputError, index: int) -> None:
@@ -53,16 +53,16 @@ class UnreadableExampleError(InvalidInputError):
 
 
 def read_examples(inputs: Inputs) -> list[Example]:
-    """One or several inputs as a list; a CSV file is as many examples as it has rows.
+    """Read one or several inputs; each row of a CSV file is an example.
 
     Raises:
-        InvalidInputError: none, a file that cannot be read, or an input of another type.
+        InvalidInputError: no inputs, a file that cannot be read, or an input of another type.
     """
     return [named.example for named in named_examples(inputs)]
 
 
 def named_examples(inputs: Inputs) -> list[NamedExample]:
-    """The same, each with its name."""
+    """Read one or several inputs, each with its name; see `read_examples`."""
     if isinstance(inputs, (str, Path, bytes, Image.Image, np.ndarray, Mapping)):
         inputs = [inputs]
     elif hasattr(inputs, "columns"):
@@ -108,10 +108,10 @@ def _read_file(path: Path, field: str) -> list[NamedExample]:
 
 
 def _encoded(image: Image.Image, field: str) -> bytes:
-    """A picture as a PNG file: nothing is lost, its orientation neither."""
+    """Encode an image as PNG, which keeps its pixels and orientation."""
     stream = io.BytesIO()
     try:
-        # Sent once and thrown away: quick is better than small.
+        # Sent once and discarded, so speed matters more than size.
         image.save(stream, "PNG", compress_level=1, exif=image.getexif())
     except OSError as error:
         raise InvalidInputError(
@@ -124,7 +124,7 @@ def _encoded(image: Image.Image, field: str) -> bytes:
 
 
 def _rows(frame: Any) -> list[Mapping[str, Any]]:
-    """The rows of a table, by the method that its library has for that."""
+    """Read the rows of a table with the method of its library."""
     names = [str(name) for name in getattr(frame, "column_names", frame.columns)]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -144,7 +144,7 @@ def _rows(frame: Any) -> list[Mapping[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A cell as what every transport takes: missing ones None, dates in ISO 8601."""
+    """Convert a cell for every transport: missing values to None, dates to ISO 8601."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if _is_missing(value):
@@ -162,7 +162,7 @@ def _is_missing(value: Any) -> bool:
     try:
         return bool(value != value)  # NaN and NaT
     except (TypeError, ValueError):
-        return type(value).__name__ == "NAType"  # of pandas: neither true nor false
+        return type(value).__name__ == "NAType"  # pandas: neither true nor false
 
 
 def _other_type(field: str, got: object) -> InvalidInputError:
@@ -176,10 +176,10 @@ def _other_type(field: str, got: object) -> InvalidInputError:
 
 
 def require_clear(model: str, version: int | None, label: str | None, top: int = 1) -> None:
-    """Check which model is meant, how a version is picked, and how many labels are to be listed.
+    """Check the arguments of a call.
 
     Raises:
-        InvalidInputError: no name, a version by number and by label, or no label at all.
+        InvalidInputError: no model, both a version and a label, or `top` below 1.
     """
     if not isinstance(model, str) or not model:
         raise InvalidInputError("model", expected="the name of a model", got=repr(model))

@@ -1,6 +1,6 @@
 """The gateway's HTTP API without I/O: requests, responses and errors, for every transport.
 
-Each call is a generator of requests: see `rockstar_client.sans_io`.
+Each call is a generator of requests: see `rockstar_client.calls.run`.
 """
 
 import base64
@@ -20,7 +20,6 @@ import numpy as np
 from google.protobuf import json_format
 from urllib3.filepost import encode_multipart_formdata
 
-from rockstar_client.answer import Answer, Prediction
 from rockstar_client.errors import (
     CallError,
     InvalidRequestError,
@@ -36,7 +35,16 @@ from rockstar_client.examples import (
     named_examples,
     require_clear,
 )
-from rockstar_client.model_info import ModelInfo, ModelMetadata, has_contract, signatures_of
+from rockstar_client.results import (
+    Answer,
+    Explanation,
+    ModelInfo,
+    ModelMetadata,
+    Prediction,
+    RowExplanation,
+    has_contract,
+    signatures_of,
+)
 from rockstar_contract.contract import CONTRACT_INPUT, CONTRACT_SIGNATURE, Contract, ContractError
 from rockstar_contract.csv_rows import write_rows
 from rockstar_contract.errors import InvalidInputError
@@ -46,7 +54,7 @@ from rockstar_contract.tables import Adjustments, TextRow
 from tfs_api.messages.prediction_pb2 import SignatureDefMap
 from tfs_api.status import HTTP_STATUS, Code
 
-# The header with the seconds that a request may take.
+# The header with a request's timeout in seconds.
 TIMEOUT_HEADER = "X-Request-Timeout"
 _JSON, _FILE = "application/json", "application/octet-stream"
 _CONTRACT_QUERY = json.dumps(
@@ -55,8 +63,11 @@ _CONTRACT_QUERY = json.dumps(
 # The first code of each HTTP status; where several share one, the general one comes first.
 _CODES = {status: code for code, status in reversed(HTTP_STATUS.items())}
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
-# Statuses with which a proxy answers if it does not reach the gateway.
+# Statuses of a proxy that does not reach the gateway.
 _FROM_PROXIES = (502, 503, 504)
+# Created once: msgspec inspects a class at its first use, which crashes in concurrent threads.
+_EXPLANATION = msgspec.json.Decoder(Explanation)
+_ROW_EXPLANATION = msgspec.json.Decoder(RowExplanation)
 # The gateway's names of an example: of the whole body, in a form, in JSON, in CSV (from 1).
 _PLACE = re.compile(r"body row (\d+)|inputs\[(\d+)\] \(\d+\)|instances\[(\d+)\](?:\.b64)?|body\b")
 
@@ -65,12 +76,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Request:
-    """A request of the gateway.
+    """A request to the gateway.
 
     Attributes:
-        method: of HTTP.
+        method: HTTP method.
         path: with its query.
-        headers: besides those of every request.
+        headers: in addition to those of every request.
         body: may be empty.
         once: never retry.
     """
@@ -87,9 +98,9 @@ class Response:
     """A response of the gateway.
 
     Attributes:
-        status: of HTTP.
-        headers: by name in small letters.
-        body: whole.
+        status: HTTP status.
+        headers: by name in lower case.
+        body: decompressed.
     """
 
     status: int
@@ -97,10 +108,10 @@ class Response:
     body: bytes
 
     def json(self) -> Any:
-        """The document in the body.
+        """Parse the body.
 
         Raises:
-            ServerError: it is none.
+            ServerError: it is not JSON.
         """
         try:
             return json.loads(self.body)
@@ -195,6 +206,69 @@ def ready() -> Steps[bool]:
     return True
 
 
+def explanation(
+    model: str, image: bytes, version: int | None, of: str | None
+) -> Steps[Explanation]:
+    """Find the pixels that support a label.
+
+    Args:
+        model: name.
+        image: an image file.
+        version: None is the newest.
+        of: the label; None is the most likely one.
+
+    Raises:
+        CallError: the call failed.
+    """
+    response = yield _explain(model, image, version, of, _JSON)
+    return _decode(response.body, _EXPLANATION)
+
+
+def row_explanation(
+    model: str, row: TextRow, version: int | None, of: str | None
+) -> Steps[RowExplanation]:
+    """Find the effect of each column on a label's score, or on the value of a regression.
+
+    See `explanation`; `row` holds texts by column name.
+    """
+    response = yield _explain(model, write_rows([row]), version, of, _JSON, "text/csv")
+    return _decode(response.body, _ROW_EXPLANATION)
+
+
+def explanation_picture(
+    model: str, image: bytes, version: int | None, of: str | None
+) -> Steps[bytes]:
+    """Draw an explanation as a PNG: the image, with the pixels that support the label in color."""
+    return (yield _explain(model, image, version, of, "image/png")).body
+
+
+def _explain(
+    model: str,
+    body: bytes,
+    version: int | None,
+    of: str | None,
+    accept: str,
+    content_type: str = _FILE,
+) -> Request:
+    try:
+        require_clear(model, version, None)
+    except InvalidInputError as error:
+        raise invalid_request(error) from error
+    arguments = {
+        name: value for name, value in (("version", version), ("of", of)) if value is not None
+    }
+    query = f"?{urlencode(arguments)}" if arguments else ""
+    headers = {"Content-Type": content_type, "Accept": accept}
+    return Request("POST", f"/explain/{quote(model, safe='')}{query}", headers, body)
+
+
+def _decode(body: bytes, decoder: msgspec.json.Decoder[Result]) -> Result:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _not_a_gateway(f"no explanation ({error})") from error
+
+
 def _path(model: str, version: int | None, label: str | None) -> str:
     path = f"/v1/models/{quote(model, safe='')}"
     if version is not None:
@@ -203,10 +277,10 @@ def _path(model: str, version: int | None, label: str | None) -> str:
 
 
 def _encode(examples: Sequence[NamedExample]) -> tuple[str, bytes]:
-    """The content type and the body that hold some examples.
+    """Encode examples as a content type and a body.
 
     Raises:
-        InvalidInputError: rows of a CSV file beside others, or an array of no numbers.
+        InvalidInputError: rows of a CSV file together with others, or an array without numbers.
     """
     kinds = {_kind(named.example) for named in examples}
     if kinds == {TextRow}:
@@ -217,7 +291,7 @@ def _encode(examples: Sequence[NamedExample]) -> tuple[str, bytes]:
             "inputs", expected="only CSV files or none", got="both", hint="send them one by one"
         )
     if Mapping in kinds:
-        # Also what is not JSON, NaN and infinity: the gateway says where they are.
+        # NaN and infinity are sent although they are not JSON: the gateway reports where they are.
         document = {"instances": [_instance(named.example) for named in examples]}
         return _JSON, json.dumps(document, default=_refuse).encode()
     files = [_file(index, named) for index, named in enumerate(examples)]
@@ -262,7 +336,7 @@ def _file(index: int, named: NamedExample) -> bytes:
 
 
 def _renamed(error: InvalidRequestError, examples: Sequence[NamedExample]) -> InvalidRequestError:
-    """An error of the gateway with the caller's name for the place in the body."""
+    """Replace the gateway's name of an example in an error by the caller's."""
     place = _PLACE.match(error.field)
     if place is None or not error.message.startswith(error.field):
         return error
@@ -279,7 +353,7 @@ def _renamed(error: InvalidRequestError, examples: Sequence[NamedExample]) -> In
 
 
 def _answer(model: str, response: Response) -> Answer:
-    """The answer in a document of `/predict/<model>?full=true`."""
+    """Read a response to `/predict/<model>?full=true`."""
     document = response.json()
     try:
         version, items, task = int(document["version"]), document["predictions"], document["task"]
@@ -334,11 +408,11 @@ def _not_a_gateway(why: str) -> ServerError:
 
 
 def require_ok(response: Response, place: Callable[[], str]) -> Response:
-    """Return a response with a status of success.
+    """Check that a response has a status of success, and return it.
 
     Args:
         response: of any status.
-        place: names the URL that answered, for errors.
+        place: describes the URL, for errors.
 
     Raises:
         CallError: another status.
@@ -349,7 +423,7 @@ def require_ok(response: Response, place: Callable[[], str]) -> Response:
     code = _CODES.get(status, Code.INVALID_ARGUMENT if status < 500 else Code.UNKNOWN)
     members = _members(response)
     retry_after = _retry_after(response.headers.get("retry-after", ""))
-    # A problem document (RFC 9457), or TensorFlow Serving's manner.
+    # A problem document (RFC 9457), or TensorFlow Serving's format.
     detail = members.get("detail") or members.get("error") or _unexplained(status, place())
     if status == HTTPStatus.UNAUTHORIZED:
         detail = f"{detail.rstrip('.')}: give the client its api_key="
@@ -358,7 +432,7 @@ def require_ok(response: Response, place: Callable[[], str]) -> Response:
 
 
 def _members(response: Response) -> dict[str, str]:
-    """The texts of a document that says what is wrong; none where the body is no such document."""
+    """The text members of an error document; empty if the body is no such document."""
     if not response.headers.get("content-type", "").startswith("application/"):
         return {}
     try:
@@ -370,13 +444,13 @@ def _members(response: Response) -> dict[str, str]:
 
 
 def _unexplained(status: int, place: str) -> str:
-    """Said by another than the gateway, such as a proxy; or by /readyz, which has its own form."""
+    """The error for a response of a proxy, or of /readyz, which has its own format."""
     hint = "" if status in _FROM_PROXIES else ": is that a RockstarTF gateway?"
     return f"{place} answered {status} {_PHRASES.get(status, '')}".rstrip() + hint
 
 
 def _retry_after(header: str) -> float | None:
-    """Seconds to wait, from seconds or a date (RFC 9110, 10.2.3); None where there are none."""
+    """Parse Retry-After (RFC 9110, 10.2.3), seconds or a date; None if it is invalid."""
     if header.isascii() and header.isdigit():
         return float(header)
     try:

@@ -1,4 +1,4 @@
-"""The HTTP client: examples to the gateway, labels or numbers back."""
+"""The HTTP client: sends examples to the gateway, and returns labels or numbers."""
 
 import importlib.util
 import os
@@ -12,19 +12,23 @@ from requests.auth import AuthBase
 from tenacity import Retrying
 
 from rockstar_client import gateway_api
-from rockstar_client.answer import Answer
+from rockstar_client.calls import (
+    DEFAULT_RETRY,
+    DEFAULT_TIMEOUT_S,
+    NEVER_AGAIN,
+    Deadline,
+    RetryPolicy,
+    retry_arguments,
+    run,
+)
 from rockstar_client.connection import Connection
-from rockstar_client.deadline import DEFAULT_TIMEOUT_S, Deadline
-from rockstar_client.endpoint import Endpoint, Tls, fixed_headers
+from rockstar_client.endpoint import SOCKS, Endpoint, Tls, fixed_headers, no_socks
 from rockstar_client.examples import Inputs
 from rockstar_client.gateway_api import TIMEOUT_HEADER, Request, Response, Steps, require_ok
-from rockstar_client.model_info import ModelInfo, ModelMetadata
-from rockstar_client.proxy import SOCKS, no_socks
-from rockstar_client.retry import DEFAULT_RETRY, NEVER_AGAIN, RetryPolicy, retry_arguments
-from rockstar_client.sans_io import run
+from rockstar_client.results import Answer, ModelInfo, ModelMetadata
 
-# Connections that are kept for the next request.
-_KEPT = 100
+# Idle connections that are kept for later requests.
+_MAX_IDLE = 100
 _CHUNK_BYTES = 2**16
 
 Result = TypeVar("Result")
@@ -33,7 +37,7 @@ Result = TypeVar("Result")
 class HttpClient(Connection):
     """Calls a gateway over kept-alive connections; thread-safe, and a context manager.
 
-    A process that is forked, or that gets a client by pickle, makes connections of its own.
+    A process that is forked, or that unpickles a client, creates connections of its own.
     """
 
     def __init__(
@@ -54,8 +58,8 @@ class HttpClient(Connection):
             headers: for every request.
             tls: the certificates to trust and to send; None trusts the usual authorities.
             retry: when a failed call is made again.
-            session: a session of your own with adapters, proxies, authentication, certificates or
-                hooks; close() leaves it open. None makes one.
+            session: your own session with adapters, proxies, authentication, certificates or
+                hooks; close() leaves it open. None creates one.
 
         Raises:
             InvalidInputError: an argument is invalid, or a file cannot be read.
@@ -124,7 +128,7 @@ class HttpClient(Connection):
         return self.call(gateway_api.ready(), timeout=timeout)
 
     def call(self, steps: Steps[Result], *, timeout: float = DEFAULT_TIMEOUT_S) -> Result:
-        """Make a call that has no method here, from the requests that it consists of."""
+        """Make a call that has no method here, such as `gateway_api.explanation`."""
         deadline = Deadline(timeout)
 
         def send(request: Request) -> Response:
@@ -182,7 +186,7 @@ class HttpClient(Connection):
 
 
 class _GivenHeaders(AuthBase):
-    """No authentication but that in the headers."""
+    """Authenticates by the headers alone."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
@@ -193,5 +197,5 @@ def _session(endpoint: Endpoint) -> requests.Session:
         raise no_socks(endpoint.proxy, "PySocks")
     session = requests.Session()
     for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=_KEPT))
+        session.mount(scheme, HTTPAdapter(pool_maxsize=_MAX_IDLE))
     return session

@@ -1,17 +1,14 @@
-"""TensorFlow Serving as people ask it, for clients that block and that do not: each call's steps.
+"""TensorFlow Serving's API for people: the steps of each call, for every client of tensors."""
 
-What is yielded is what to ask of a client of tensors, see `rockstar_client.predictor.Ask`.
-"""
-
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from operator import methodcaller
 
 import numpy as np
+from msgspec.structs import replace
 
-from rockstar_client.answer import Answer, answer_of
-from rockstar_client.backend import Metadata, VersionStatus
-from rockstar_client.deadline import Deadline
+from rockstar_client.backend import Metadata, Query, VersionStatus
+from rockstar_client.calls import Deadline
 from rockstar_client.errors import (
     CallError,
     InvalidRequestError,
@@ -26,61 +23,52 @@ from rockstar_client.examples import (
     named_examples,
     require_clear,
 )
-from rockstar_client.model_info import (
+from rockstar_client.predictor import Batch, PredictionSteps, Steps
+from rockstar_client.results import (
+    Answer,
     ModelInfo,
     ModelMetadata,
     ModelVersion,
+    answer_of,
     has_contract,
     signatures_of,
 )
-from rockstar_client.predictor import Ask, Batch, Predicting
 from rockstar_contract.contract import Contract, Input, TensorInput
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import is_batch, prepare, read_tensors, stack
 from rockstar_contract.tables import Adjustments
-from tfs_api.signature import Signature
 from tfs_api.status import Code
-
-Result = TypeVar("Result")
-Steps = Generator[Ask, Any, Result]
 
 
 class ModelApi:
-    """The calls, and the contracts that they have read; thread-safe."""
+    """The calls, with a cache of contracts; thread-safe."""
 
     def __init__(self, models: Sequence[str]) -> None:
-        """Remember which models there are.
+        """Create the API.
 
         Args:
-            models: their names: TensorFlow Serving cannot list them.
+            models: names, because TensorFlow Serving cannot list its models.
 
         Raises:
-            InvalidInputError: a text, which would be as many models as it has letters.
+            InvalidInputError: a text instead of a list.
         """
         if isinstance(models, str):
             raise InvalidInputError(
                 "models", expected=f"a list, such as [{models!r}]", got="a text"
             )
         self._models = tuple(models)
-        self._predicting = Predicting()
+        self._predictions = PredictionSteps()
 
     def predict(
-        self,
-        model: str,
-        inputs: Inputs,
-        version: int | None,
-        label: str | None,
-        top: int,
-        strict: bool,
-        deadline: Deadline,
+        self, query: Query, inputs: Inputs, top: int, strict: bool, deadline: Deadline
     ) -> Steps[Answer]:
-        """Predict inputs.
+        """Predict inputs with the model and version of a query.
 
         Raises:
             CallError: the call failed, or the inputs cannot be used.
         """
         try:
-            require_clear(model, version, label, top)
+            require_clear(query.model, query.version, query.label, top)
             examples = named_examples(inputs)
         except UnreadableExampleError as error:
             raise invalid_request(error, error.index) from error
@@ -88,20 +76,20 @@ class ModelApi:
             raise invalid_request(error) from error
         adjusted: dict[int, Adjustments] = {}
         try:
-            answer = yield from self._predicting.steps(
-                model, partial(_batch, examples, strict, adjusted), version, label, deadline
+            answer = yield from self._predictions.predict(
+                query, partial(_batch, examples, strict, adjusted), deadline.left
             )
         except InvalidInputError as error:
             raise invalid_request(error, _index(error.field, examples)) from error
         if answer.contract.task == "tensors":
-            return Answer(model, answer.contract.version, outputs=answer.named)
-        return answer_of(model, answer.contract, answer.outputs, top, adjusted)
+            return Answer(query.model, answer.contract.version, outputs=answer.named)
+        return answer_of(query.model, answer.contract, answer.outputs, top, adjusted)
 
     def models(self, deadline: Deadline) -> Steps[tuple[ModelInfo, ...]]:
-        """The models that the client was told of.
+        """Describe the client's models.
 
         Raises:
-            CallError: a call failed, or it was told of none.
+            CallError: a call failed, or the client was created without models.
         """
         if not self._models:
             raise InvalidRequestError(
@@ -111,50 +99,58 @@ class ModelApi:
             )
         found: tuple[ModelInfo, ...] = ()
         for model in self._models:
-            found += ((yield from self._described(model, deadline)),)
+            found += ((yield from self._describe(model, deadline)),)
         return found
 
-    def metadata(
-        self, model: str, version: int | None, label: str | None, deadline: Deadline
-    ) -> Steps[ModelMetadata]:
-        """What a version says of itself."""
+    def metadata(self, query: Query, deadline: Deadline) -> Steps[ModelMetadata]:
+        """Read the signatures and the contract of a version."""
+        model = query.model
         try:
-            require_clear(model, version, label)
+            require_clear(model, query.version, query.label)
         except InvalidInputError as error:
             raise invalid_request(error) from error
-        found: Metadata = yield partial(_ask_metadata, model, version, label, deadline.left())
-        signatures = _signatures(model, found)
+        found: Metadata = yield methodcaller("metadata", replace(query, timeout=deadline.left()))
+        try:
+            signatures = signatures_of(found.signatures)
+        except ValueError as error:
+            raise ServerError(
+                Code.INTERNAL, f"the signatures of model {model} cannot be read: {error}"
+            ) from error
         contract: Contract | None = None
         if has_contract(signatures):
-            contract = yield partial(_ask_contract, model, found.version, deadline.left())
+            exact = Query(model, version=found.version)
+            contract = yield from self._predictions.contract(exact, deadline.left)
         return ModelMetadata(model, found.version, signatures, contract)
 
     def ready(self, deadline: Deadline) -> Steps[bool]:
-        """Whether every model that the client was told of answers; of none, whether the server."""
+        """Check whether every model of the client is ready; without models, the server itself."""
         try:
             for model in self._models:
-                states = yield partial(_ask_status, model, deadline.left())
+                query = Query(model, timeout=deadline.left())
+                states: list[VersionStatus] = yield methodcaller("status", query)
                 if not any(state.state == "AVAILABLE" for state in states):
                     return False
             if not self._models:
-                # There is no model without a name: whoever says so is alive.
-                yield partial(_ask_status, "", deadline.left())
+                # No model has an empty name: a server that says so is alive.
+                yield methodcaller("status", Query("", timeout=deadline.left()))
         except (InvalidRequestError, NotFoundError):
             return not self._models
         except CallError:
             return False
         return True
 
-    def _described(self, model: str, deadline: Deadline) -> Steps[ModelInfo]:
+    def _describe(self, model: str, deadline: Deadline) -> Steps[ModelInfo]:
         try:
-            states: list[VersionStatus] = yield partial(_ask_status, model, deadline.left())
+            states: list[VersionStatus] = yield methodcaller(
+                "status", Query(model, timeout=deadline.left())
+            )
         except NotFoundError:
             return ModelInfo(model, ())
         versions = tuple(ModelVersion(each.version, each.state, each.error) for each in states)
         info = ModelInfo(model, versions)
         if not info.available:
             return info
-        contract = (yield from self.metadata(model, None, None, deadline)).contract
+        contract = (yield from self.metadata(Query(model), deadline)).contract
         if contract is None:
             return info
         return ModelInfo(
@@ -171,11 +167,11 @@ class ModelApi:
 def _batch(
     examples: Sequence[NamedExample], strict: bool, adjusted: dict[int, Adjustments], spec: Input
 ) -> Batch:
-    """All examples as the model takes them: float32 [n, *spec.shape], or arrays [n, …] by name.
+    """Prepare examples for a model: float32 [n, *spec.shape], or arrays [n, …] by name.
 
-    `adjusted` gets what was changed in rows, by their position.
+    `adjusted` receives the adjustments of rows, by position.
     """
-    adjusted.clear()  # perhaps this is once more, for another version
+    adjusted.clear()  # it may hold those for another version
     if isinstance(spec, TensorInput):
         arrays = [read_tensors(each.example, spec, each.field) for each in examples]
         return stack(arrays, [each.field for each in examples])
@@ -189,7 +185,7 @@ def _batch(
 
 
 def _split(named: NamedExample, spec: Input) -> Iterator[NamedExample]:
-    """Arrays may be one example or a batch of them: their shape tells."""
+    """Split an array that is a batch of examples, as its shape shows."""
     example = named.example
     if not isinstance(example, np.ndarray) or not is_batch(example, spec):
         yield named
@@ -205,29 +201,6 @@ def _split(named: NamedExample, spec: Input) -> Iterator[NamedExample]:
 
 
 def _index(field: str, examples: Sequence[NamedExample]) -> int | None:
-    """Which example a field is of or in."""
+    """The position of the example that a field belongs to."""
     found = [index for index, each in enumerate(examples) if field.startswith(each.field)]
     return max(found, key=lambda index: len(examples[index].field), default=None)
-
-
-def _signatures(model: str, metadata: Metadata) -> dict[str, Signature]:
-    try:
-        return signatures_of(metadata.signatures)
-    except ValueError as error:
-        raise ServerError(
-            Code.INTERNAL, f"the signatures of model {model} cannot be read: {error}"
-        ) from error
-
-
-def _ask_contract(model: str, version: int, timeout: float, server: Any) -> Any:
-    return server.contract(model, version, timeout=timeout)
-
-
-def _ask_metadata(
-    model: str, version: int | None, label: str | None, timeout: float, server: Any
-) -> Any:
-    return server.metadata(model, version, label=label, timeout=timeout)
-
-
-def _ask_status(model: str, timeout: float, server: Any) -> Any:
-    return server.status(model, timeout=timeout)

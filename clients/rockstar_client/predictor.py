@@ -1,41 +1,44 @@
 """Predict examples by a model's contract, whichever version answers.
 
-Only the response says which version answered: a new version may have been loaded since the contract
-was read, or a label moved. So calls go to the newest version, or to the label. If another version
-than expected answers, its contract is read, and the examples are prepared again if its input
-differs.
+Only the response tells which version answered: a new version may have been loaded since the
+contract was read, or a label may have moved. So calls go to the newest version, or to the label. If
+another version than expected answers, its contract is read, and the examples are prepared again if
+its input differs.
 """
 
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
-from functools import partial
-from typing import Any
+from operator import methodcaller
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from rockstar_client.backend import Backend, TensorResponse
-from rockstar_client.deadline import Deadline
+from rockstar_client.backend import Backend, Query, TensorResponse
+from rockstar_client.calls import DEFAULT_TIMEOUT_S, Deadline, run
 from rockstar_client.errors import (
     InvalidRequestError,
     NotFoundError,
     ServerError,
     UnavailableError,
 )
-from rockstar_client.sans_io import run
 from rockstar_contract.contract import Contract, Input
 from rockstar_contract.errors import InvalidInputError
 from tfs_api.status import Code
 
 # Maximum number of version changes during one call.
 _ATTEMPTS = 8
-# Seconds for which a contract is still taken for the newest when inputs do not fit it.
+# When inputs do not fit the newest contract, it is read again if it is older than this (seconds).
 _TRUSTED_S = 1.0
 
+Result = TypeVar("Result")
 # Inputs of a model: the preprocessed tensor, or tensors by name.
 Batch = NDArray[Any] | dict[str, NDArray[Any]]
+# The steps of a prediction: functions to call with a backend, which may block or be awaited.
+Steps = Generator[Callable[[Any], Any], Any, Result]
 
 
 class Predicted(msgspec.Struct, frozen=True):
@@ -43,7 +46,7 @@ class Predicted(msgspec.Struct, frozen=True):
 
     Attributes:
         contract: of the version that answered.
-        inputs: float32 [n, *shape], as they were sent; of a model that takes tensors, those.
+        inputs: as they were sent: float32 [n, *shape], or tensors by name.
         outputs: float32 [n, classes], probabilities; for a regression [n, 1], the numbers; for the
             task "tensors" [n, 0].
         named: for the task "tensors", the outputs by name.
@@ -55,56 +58,57 @@ class Predicted(msgspec.Struct, frozen=True):
     named: Mapping[str, NDArray[Any]] = {}
 
 
-# A call to make on a backend, which may block or be awaited.
-Ask = Callable[[Any], Any]
-
-
-class Predicting:
-    """The steps of a prediction, with a cache of contracts; thread-safe."""
+class PredictionSteps:
+    """The steps of predictions, with a cache of contracts; thread-safe."""
 
     def __init__(self) -> None:
         # By model and version. Contracts never change and are small, so unused ones may stay.
-        self._contracts: dict[tuple[str, int], Contract] = {}
+        self._contracts: dict[tuple[str, int | None], Contract] = {}
         # By model and label (None: the newest), the version and when it was read (monotonic).
         self._current: dict[tuple[str, str | None], tuple[int, float]] = {}
 
-    def steps(
-        self,
-        model: str,
-        prepare: Callable[[Input], Batch],
-        version: int | None,
-        label: str | None,
-        deadline: Deadline,
-    ) -> Generator[Ask, Any, Predicted]:
-        """Predict; see `Predictor.predict`."""
-        contract = yield from self._contract(model, version, label, deadline)
+    def predict(
+        self, query: Query, prepare: Callable[[Input], Batch], left: Callable[[], float]
+    ) -> Steps[Predicted]:
+        """Predict; `left` returns the seconds left, or raises. See `Predictor.predict`."""
+        contract = yield from self.contract(query, left)
         for attempt in range(_ATTEMPTS):
             try:
                 batch = prepare(contract.input)
-                response: TensorResponse = yield partial(
-                    _predict, model, _feeds(batch, contract), version, label, deadline.left()
+                inputs = batch if isinstance(batch, dict) else {contract.encoded.name: batch}
+                response: TensorResponse = yield methodcaller(
+                    "predict", replace(query, inputs=inputs, timeout=left())
                 )
             except (InvalidInputError, InvalidRequestError) as error:
                 # The inputs may fit a version that was loaded since.
                 current = contract
-                if version is None:
+                if query.version is None:
                     may_trust = isinstance(error, InvalidInputError)
-                    current = yield from self._refreshed(model, label, deadline, may_trust)
+                    current = yield from self._refresh(query, left, may_trust)
                 if current.version == contract.version:
                     raise
                 contract = current
                 continue
-            answered = yield from self._of_answer(model, response.version, attempt + 1, deadline)
-            if answered is None:
-                continue
-            if version is None:
-                self._current[model, label] = (response.version, time.monotonic())
+            answered = contract
+            if response.version != contract.version:
+                found = yield from self._find(query.model, response.version, attempt + 1, left)
+                if found is None:
+                    continue
+                answered = found
+            if query.version is None:
+                self._current[query.model, query.label] = (response.version, time.monotonic())
             if answered.input == contract.input:
-                if answered.task == "tensors":
-                    return _named(response, answered, batch)
-                return Predicted(answered, batch, _outputs(response, answered))
+                return _predicted(response, answered, batch)
             contract = answered
-        raise UnavailableError(Code.UNAVAILABLE, f"model {model} keeps changing its version")
+        raise UnavailableError(Code.UNAVAILABLE, f"model {query.model} keeps changing its version")
+
+    def contract(self, query: Query, left: Callable[[], float]) -> Steps[Contract]:
+        """Look up the contract of a version; read it if it is not known."""
+        version = query.version
+        if version is None and (current := self._current.get((query.model, query.label))):
+            version = current[0]
+        known = self._contracts.get((query.model, version))
+        return known or (yield from self._read(query, left))
 
     def forget(self, model: str) -> None:
         """Forget the contracts of a model, since its name may now belong to another model."""
@@ -113,44 +117,31 @@ class Predicting:
         for named in [key for key in self._current if key[0] == model]:
             self._current.pop(named, None)
 
-    def _contract(
-        self, model: str, version: int | None, label: str | None, deadline: Deadline
-    ) -> Generator[Ask, Any, Contract]:
-        if version is None and (model, label) in self._current:
-            version = self._current[model, label][0]
-        known = self._contracts.get((model, version)) if version is not None else None
-        return known or (yield from self._read(model, version, label, deadline))
+    def _find(
+        self, model: str, version: int, tries: int, left: Callable[[], float]
+    ) -> Steps[Contract | None]:
+        """Look up the contract of a version that has answered; None if no server has it.
 
-    def _of_answer(
-        self, model: str, version: int, tries: int, deadline: Deadline
-    ) -> Generator[Ask, Any, Contract | None]:
-        """The contract of a version that has answered; None where its server was not reached.
-
-        Servers get a new version one after the other. Where they take turns, asking each time a
-        little more often gets another one its turn.
+        During a rollout some servers have the version and some do not. If they are called in turn,
+        trying once more each time reaches another one.
         """
         for _ in range(tries):
             with suppress(NotFoundError):
-                return (yield from self._contract(model, version, None, deadline))
+                return (yield from self.contract(Query(model, version=version), left))
         return None
 
-    def _refreshed(
-        self, model: str, label: str | None, deadline: Deadline, may_trust: bool
-    ) -> Generator[Ask, Any, Contract]:
-        """The current contract; a fresh one may be trusted: bad inputs then cost no call each."""
-        version, learnt = self._current[model, label]
-        if may_trust and time.monotonic() - learnt < _TRUSTED_S:
-            return self._contracts[model, version]
-        return (yield from self._read(model, None, label, deadline))
+    def _refresh(self, query: Query, left: Callable[[], float], may_trust: bool) -> Steps[Contract]:
+        """Read the current contract, unless it is fresh: else each bad input would cost a call."""
+        current = self._current.get((query.model, query.label))
+        if may_trust and current and time.monotonic() - current[1] < _TRUSTED_S:
+            return self._contracts[query.model, current[0]]
+        return (yield from self._read(query, left))
 
-    def _read(
-        self, model: str, version: int | None, label: str | None, deadline: Deadline
-    ) -> Generator[Ask, Any, Contract]:
-        label = label if version is None else None
-        contract: Contract = yield partial(_ask_contract, model, version, label, deadline.left())
-        self._contracts[model, contract.version] = contract
-        if version is None:
-            self._current[model, label] = (contract.version, time.monotonic())
+    def _read(self, query: Query, left: Callable[[], float]) -> Steps[Contract]:
+        contract: Contract = yield methodcaller("contract", replace(query, timeout=left()))
+        self._contracts[query.model, contract.version] = contract
+        if query.version is None:
+            self._current[query.model, query.label] = (contract.version, time.monotonic())
         return contract
 
 
@@ -159,84 +150,49 @@ class Predictor:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._predicting = Predicting()
+        self._steps = PredictionSteps()
 
-    def predict(
-        self,
-        model: str,
-        prepare: Callable[[Input], Batch],
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        timeout: float,
-    ) -> Predicted:
+    def predict(self, query: Query, prepare: Callable[[Input], Batch]) -> Predicted:
         """Predict.
 
         Args:
-            model: name.
-            prepare: makes the batch for what a contract says of the input: float32 [n, *shape], or
-                for tensors arrays [n, …] by name.
-            version: None is the newest.
-            label: picks the version instead.
-            timeout: seconds for everything together.
+            query: model, version or label; its timeout is for everything together.
+            prepare: makes the batch for the input that a contract describes: float32 [n, *shape],
+                or for tensors arrays [n, …] by name.
 
         Raises:
             CallError: the call failed.
-            InvalidInputError: raised by `prepare`, or the timeout is no number above 0.
+            InvalidInputError: raised by `prepare`, or the timeout is not a number above 0.
         """
-        steps = self._predicting.steps(model, prepare, version, label, Deadline(timeout))
-        return run(steps, lambda ask: ask(self._backend))
+        timeout = DEFAULT_TIMEOUT_S if query.timeout is None else query.timeout
+        steps = self._steps.predict(query, prepare, Deadline(timeout).left)
+        return run(steps, lambda call: call(self._backend))
 
     def forget(self, model: str) -> None:
         """Forget the contracts of a model, since its name may now belong to another model."""
-        self._predicting.forget(model)
+        self._steps.forget(model)
 
 
-def _predict(
-    model: str,
-    inputs: dict[str, NDArray[Any]],
-    version: int | None,
-    label: str | None,
-    timeout: float,
-    backend: Any,
-) -> Any:
-    return backend.predict(model, inputs, version=version, label=label, timeout=timeout)
+def _predicted(response: TensorResponse, contract: Contract, batch: Batch) -> Predicted:
+    outputs = response.outputs
+    if contract.task == "tensors":
+        names = [output.name for output in contract.outputs]
+        rows = {array.shape[:1] for array in outputs.values()}
+        if not outputs.keys() >= {*names} or len(rows) != 1 or () in rows:
+            expected = f"{', '.join(names)} with a row for each example"
+            raise _broken(contract, expected, outputs)
+        ((count,),) = rows
+        nothing = np.empty((count, 0), np.float32)
+        return Predicted(contract, batch, nothing, {name: outputs[name] for name in names})
+    name, width = contract.output, contract.output_width
+    if name not in outputs or outputs[name].shape[1:] != (width,):
+        raise _broken(contract, f"{name} of shape [n, {width}]", outputs)
+    return Predicted(contract, batch, outputs[name])
 
 
-def _ask_contract(
-    model: str, version: int | None, label: str | None, timeout: float, backend: Any
-) -> Any:
-    return backend.contract(model, version, label=label, timeout=timeout)
-
-
-def _feeds(batch: Batch, contract: Contract) -> dict[str, NDArray[Any]]:
-    if isinstance(batch, dict):
-        return batch
-    return {contract.encoded.name: batch}
-
-
-def _named(response: TensorResponse, contract: Contract, batch: Batch) -> Predicted:
-    names = [output.name for output in contract.outputs]
-    rows = {array.shape[:1] for array in response.outputs.values()}
-    if not response.outputs.keys() >= {*names} or len(rows) != 1 or () in rows:
-        got = {name: list(array.shape) for name, array in response.outputs.items()}
-        raise ServerError(
-            Code.INTERNAL,
-            f"model {contract.model} version {contract.version} should answer "
-            f"{', '.join(names)} with a row for each example, got {got}",
-        )
-    ((count,),) = rows
-    nothing = np.empty((count, 0), np.float32)
-    return Predicted(contract, batch, nothing, {name: response.outputs[name] for name in names})
-
-
-def _outputs(response: TensorResponse, contract: Contract) -> NDArray[Any]:
-    outputs = response.outputs.get(contract.output)
-    if outputs is None or outputs.shape[1:] != (contract.output_width,):
-        got = {name: list(array.shape) for name, array in response.outputs.items()}
-        raise ServerError(
-            Code.INTERNAL,
-            f"model {contract.model} version {contract.version} should answer {contract.output} of "
-            f"shape [n, {contract.output_width}], got {got}",
-        )
-    return outputs
+def _broken(contract: Contract, expected: str, outputs: Mapping[str, NDArray[Any]]) -> ServerError:
+    got = {name: list(array.shape) for name, array in outputs.items()}
+    return ServerError(
+        Code.INTERNAL,
+        f"model {contract.model} version {contract.version} should answer {expected}, got {got}",
+    )

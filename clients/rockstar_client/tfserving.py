@@ -1,37 +1,105 @@
-"""Tensors in, tensors out: a client for any server that speaks TensorFlow Serving's gRPC API."""
+"""Clients of TensorFlow Serving's gRPC API that send and receive tensors, and their channel."""
 
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import grpc
-from numpy.typing import NDArray
+import grpc.aio
 
 from rockstar_client import tfserving_calls as calls
-from rockstar_client.backend import Metadata, TensorResponse, VersionStatus
-from rockstar_client.channel import DEFAULT_CHANNEL, ChannelOptions, connect
-from rockstar_client.connection import Connection
-from rockstar_client.deadline import DEFAULT_TIMEOUT_S
-from rockstar_client.tfserving_calls import is_not_there
+from rockstar_client.backend import Metadata, Query, TensorResponse, VersionStatus
+from rockstar_client.calls import DEFAULT_TIMEOUT_S, RetryPolicy
+from rockstar_client.connection import AsyncConnection, Connection, PerLoop
+from rockstar_client.endpoint import Tls, grpc_proxy
 from rockstar_contract.contract import Contract
-from tfs_api.messages.inference_pb2 import (
-    ClassificationResponse,
-    Input,
-    RegressionResponse,
+from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
+from tfs_api.services import MAX_MESSAGE_BYTES, MODEL_SERVICE, PREDICTION_SERVICE
+
+# The process that first used gRPC in an event loop.
+_process: int | None = None
+# gRPC's own limit, whatever a policy says.
+_MAX_ATTEMPTS = 5
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Requests up to this size are kept for retries.
+    ("grpc.per_rpc_retry_buffer_size", 16 * 2**20),
+    # Without a connection, calls fail at once. A server that returns is found within about a
+    # quarter of a second, not after gRPC's two minutes; at another address within seconds.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 250),
+    ("grpc.dns_min_time_between_resolutions_ms", 2000),
+    # Despite its name, the timeout of one attempt to connect.
+    ("grpc.min_reconnect_backoff_ms", 2000),
+    # During long calls, the server is pinged as often as gRPC servers tolerate, and has ten seconds
+    # to respond.
+    ("grpc.keepalive_time_ms", 300_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
-from tfs_api.signature import DEFAULT_SIGNATURE
 
-__all__ = ["DEFAULT_TIMEOUT_S", "Headers", "TFServingClient", "is_not_there"]
+# Callers of a gateway are waiting, so it gives up sooner than a client.
+_GATEWAY_RETRY = RetryPolicy(attempts=3, first=0.05, longest=0.5)
 
+# gRPC metadata.
 Headers = tuple[tuple[str, str], ...]
-
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ChannelOptions:
+    """How to connect.
+
+    Attributes:
+        retry: within the channel; the default is for gateways.
+        tls: None means plain text.
+        proxy: whether to use the environment's proxy; gateways reach their model server directly.
+    """
+
+    retry: RetryPolicy = _GATEWAY_RETRY
+    tls: Tls | None = None
+    proxy: bool = False
+
+    def arguments(self, address: str) -> list[tuple[str, Any]]:
+        """The arguments of a channel to an address."""
+        return [
+            *_OPTIONS,
+            *(grpc_proxy(address) if self.proxy else [("grpc.enable_http_proxy", 0)]),
+            ("grpc.service_config", json.dumps(_service_config(self.retry))),
+        ]
+
+    def proxy_host(self, address: str) -> str | None:
+        """The proxy that is used for an address, if any; for errors."""
+        url = dict(grpc_proxy(address)).get("grpc.http_proxy") if self.proxy else None
+        return url and urlsplit(url).hostname
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """The credentials for TLS; None means plain text.
+
+        Raises:
+            InvalidInputError: a file cannot be read or is not a PEM file.
+        """
+        if self.tls is None:
+            return None
+        # gRPC would only log that a file is not PEM, and then fail to connect.
+        self.tls.context()
+        ca, certificate, key = self.tls.read()
+        return grpc.ssl_channel_credentials(ca, key, certificate)
+
+
+DEFAULT_CHANNEL = ChannelOptions()
 
 
 class TFServingClient(Connection):
     """A connection to a server; thread-safe, and a context manager.
 
-    Every call raises a `rockstar_client.errors.CallError` when it fails.
+    Each call takes a `rockstar_client.backend.Query`. A call that fails raises a
+    `rockstar_client.errors.CallError`.
     """
 
     def __init__(
@@ -45,10 +113,10 @@ class TFServingClient(Connection):
         """Connect when first used.
 
         Args:
-            address: "host:port", "dns:///name:port", or "unix:/path" of a socket; all addresses of
-                a name take turns.
-            timeout: seconds that a call may take where it does not say itself.
-            headers: gives what each call says in addition (gRPC metadata), such as traceparent.
+            address: "host:port", "dns:///name:port", or "unix:/path" of a socket. If a name has
+                several addresses, they are used in turn.
+            timeout: seconds, for queries without a timeout of their own.
+            headers: returns additional gRPC metadata for each call, such as traceparent.
             options: how to connect.
         """
         self.address = address
@@ -58,7 +126,12 @@ class TFServingClient(Connection):
         self._connect()
 
     def _connect(self) -> None:
-        self._channel = connect(self.address, self._options)
+        arguments, credentials = self._options.arguments(self.address), self._options.credentials()
+        self._channel = (
+            grpc.insecure_channel(self.address, options=arguments)
+            if credentials is None
+            else grpc.secure_channel(self.address, credentials, options=arguments)
+        )
         self._stubs = {
             method.path: self._channel.unary_unary(
                 method.path,
@@ -69,101 +142,41 @@ class TFServingClient(Connection):
         }
         self._process = os.getpid()
 
-    def predict(
-        self,
-        model: str,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = DEFAULT_SIGNATURE,
-        outputs: Sequence[str] = (),
-        timeout: float | None = None,
-    ) -> TensorResponse:
-        """Run a signature.
+    def predict(self, query: Query) -> TensorResponse:
+        """Run a signature on tensors."""
+        return self._call(calls.predict(query), query)
 
-        Args:
-            model: name.
-            inputs: arrays by the signature's input names, each with the batch first.
-            version: None is the newest.
-            label: picks the version instead.
-            signature: name.
-            outputs: which ones to send back; none is all.
-            timeout: seconds.
-        """
-        call = calls.predict(model, inputs, version, label, signature, outputs)
-        return self._call(call, timeout)
+    def classify(self, query: Query) -> ClassificationResponse:
+        """Classify tf.Examples."""
+        return self._call(calls.classify(query), query)
 
-    def classify(
-        self,
-        model: str,
-        examples: Input,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        timeout: float | None = None,
-    ) -> ClassificationResponse:
-        """The classes of tf.Examples, by a signature that classifies; see `predict`."""
-        return self._call(calls.classify(model, examples, version, label, signature), timeout)
+    def regress(self, query: Query) -> RegressionResponse:
+        """Regress tf.Examples."""
+        return self._call(calls.regress(query), query)
 
-    def regress(
-        self,
-        model: str,
-        examples: Input,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        timeout: float | None = None,
-    ) -> RegressionResponse:
-        """The numbers for tf.Examples, by a signature that regresses; see `predict`."""
-        return self._call(calls.regress(model, examples, version, label, signature), timeout)
-
-    def contract(
-        self,
-        model: str,
-        version: int | None = None,
-        *,
-        label: str | None = None,
-        timeout: float | None = None,
-    ) -> Contract:
-        """What a model promises; its version is the one that the server knows it by.
+    def contract(self, query: Query) -> Contract:
+        """Read a contract; its version is the number under which the server has loaded it.
 
         Raises:
-            CallError: also a NotFoundError where there is no such label, and a ServerError where
-                the model carries no contract that can be read.
+            CallError: also a NotFoundError if there is no such label, and a NoContractError if the
+                model has no contract that can be read.
         """
-        return self._call(calls.contract(model, version, label), timeout)
+        return self._call(calls.contract(query), query)
 
-    def metadata(
-        self,
-        model: str,
-        version: int | None = None,
-        *,
-        label: str | None = None,
-        timeout: float | None = None,
-    ) -> Metadata:
-        """The signatures of a version.
+    def metadata(self, query: Query) -> Metadata:
+        """Read the signatures of a version.
 
         Raises:
-            CallError: also a ServerError where the answer is not in its format.
+            CallError: also a ServerError if the response cannot be read.
         """
-        return self._call(calls.metadata(model, version, label), timeout)
+        return self._call(calls.metadata(query), query)
 
-    def status(
-        self,
-        model: str,
-        version: int | None = None,
-        *,
-        label: str | None = None,
-        timeout: float | None = None,
-    ) -> list[VersionStatus]:
-        """The versions of a model that the server knows, newest first; or the one of a number.
+    def status(self, query: Query) -> list[VersionStatus]:
+        """List the versions of a model, newest first, or only the requested one.
 
         TensorFlow Serving ignores a label here.
         """
-        return self._call(calls.status(model, version, label), timeout)
+        return self._call(calls.status(query), query)
 
     def close(self) -> None:
         """Close the connection; calls now raise a RuntimeError."""
@@ -177,18 +190,111 @@ class TFServingClient(Connection):
         vars(self).update(state)
         self._connect()
 
-    def _call(self, call: calls.Call[Result], timeout: float | None) -> Result:
+    def _call(self, call: calls.Call[Result], query: Query) -> Result:
         self._require_open()
         if self._process != os.getpid():
-            # What was inherited fails now and then: gRPC closes it after the fork, at any moment.
+            # An inherited channel fails now and then: gRPC closes it at some time after the fork.
             self._connect()
         try:
             response = self._stubs[call.method.path](
                 call.request,
-                timeout=self._timeout if timeout is None else timeout,
+                timeout=self._timeout if query.timeout is None else query.timeout,
                 metadata=self._headers(),
             )
         except grpc.RpcError as error:
             proxy = self._options.proxy_host(self.address)
             raise call.explain(calls.failure(error, self.address, proxy)) from error
         return call.read(response)
+
+
+class AsyncTFServingClient(AsyncConnection):
+    """Connections to a server, one in each event loop; see `TFServingClient`."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        headers: Callable[[], Headers] = tuple,
+        options: ChannelOptions = DEFAULT_CHANNEL,
+    ) -> None:
+        """Connect when first used."""
+        self.address = address
+        self._headers = headers
+        self._options = options
+        self._channel = PerLoop(self._connect, methodcaller("close"))
+
+    def predict(self, query: Query) -> Coroutine[Any, Any, TensorResponse]:
+        """Run a signature on tensors."""
+        return self._call(calls.predict(query), query)
+
+    def contract(self, query: Query) -> Coroutine[Any, Any, Contract]:
+        """Read the contract of a version."""
+        return self._call(calls.contract(query), query)
+
+    def metadata(self, query: Query) -> Coroutine[Any, Any, Metadata]:
+        """Read the signatures of a version."""
+        return self._call(calls.metadata(query), query)
+
+    def status(self, query: Query) -> Coroutine[Any, Any, list[VersionStatus]]:
+        """List the versions of a model, newest first, or only the requested one."""
+        return self._call(calls.status(query), query)
+
+    async def close(self) -> None:
+        """Close the connections; calls now raise a RuntimeError."""
+        self._closed = True
+        await self._channel.close()
+
+    async def _call(self, call: calls.Call[Result], query: Query) -> Result:
+        self._require_open()
+        channel = await self._channel.get()
+        method = channel.unary_unary(
+            call.method.path,
+            request_serializer=call.method.request.SerializeToString,
+            response_deserializer=call.method.parse_response,
+        )
+        timeout = DEFAULT_TIMEOUT_S if query.timeout is None else query.timeout
+        try:
+            response = await method(call.request, timeout=timeout, metadata=self._headers())
+        except grpc.aio.AioRpcError as error:
+            proxy = self._options.proxy_host(self.address)
+            raise call.explain(calls.failure(error, self.address, proxy)) from error
+        return call.read(response)
+
+    def _connect(self) -> grpc.aio.Channel:
+        global _process
+        _process = _process or os.getpid()
+        if _process != os.getpid():
+            raise RuntimeError(
+                "asynchronous clients of gRPC were used before this process was forked, after "
+                "which gRPC answers none: start processes by spawn or forkserver, or use "
+                "GrpcClient here"
+            )
+        arguments, credentials = self._options.arguments(self.address), self._options.credentials()
+        if credentials is None:
+            return grpc.aio.insecure_channel(self.address, options=arguments)
+        return grpc.aio.secure_channel(self.address, credentials, options=arguments)
+
+
+def _service_config(retry: RetryPolicy) -> dict[str, Any]:
+    """GRPC's own behaviour: https://github.com/grpc/grpc/blob/master/doc/service_config.md."""
+    # Over all addresses of a name, such as the pods behind a headless service.
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if retry.attempts > 1:
+        # If the server is unavailable or busy, a call is retried within its deadline, after random
+        # pauses that grow. If most calls fail, there are no retries, which would only add load.
+        # https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+        config["methodConfig"] = [
+            {
+                "name": [{"service": PREDICTION_SERVICE}, {"service": MODEL_SERVICE}],
+                "retryPolicy": {
+                    "maxAttempts": min(retry.attempts, _MAX_ATTEMPTS),
+                    "initialBackoff": f"{retry.first:.9f}s",
+                    "maxBackoff": f"{retry.longest:.9f}s",
+                    "backoffMultiplier": 3,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+        # gRPC reads a ratio without a decimal point as thousandths.
+        config["retryThrottling"] = {"maxTokens": 10, "tokenRatio": 0.5}
+    return config

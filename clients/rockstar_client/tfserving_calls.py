@@ -1,15 +1,16 @@
-"""TensorFlow Serving's calls without a connection: the messages to send, and what answers mean."""
+"""TensorFlow Serving's calls without a connection: requests, responses and errors."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import msgspec
 import numpy as np
 from google.protobuf.message import DecodeError, Message
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from rockstar_client.backend import Metadata, TensorResponse, VersionStatus
+from rockstar_client.backend import Metadata, Query, TensorResponse, VersionStatus
+from rockstar_client.endpoint import proxy_hint
 from rockstar_client.errors import (
     CallError,
     InvalidRequestError,
@@ -18,13 +19,11 @@ from rockstar_client.errors import (
     ServerError,
     call_error,
 )
-from rockstar_client.proxy import advice
 from rockstar_contract import contract as contracts
 from rockstar_contract.contract import Contract, ContractError
 from tfs_api.messages.inference_pb2 import (
     ClassificationRequest,
     ClassificationResponse,
-    Input,
     RegressionRequest,
     RegressionResponse,
 )
@@ -64,27 +63,27 @@ METHODS: tuple[Method[Any, Any], ...] = (
     GET_MODEL_STATUS,
 )
 
-# What the contract signature is asked.
+# The inputs of the contract signature.
 CONTRACT_QUERY: Mapping[str, NDArray[Any]] = {contracts.CONTRACT_INPUT: np.zeros(1, dtype=np.int32)}
-# How TensorFlow Serving begins to say INVALID_ARGUMENT of a label that it does not know.
+# The beginning of TensorFlow Serving's INVALID_ARGUMENT message for an unknown label.
 _NO_LABEL = "Unrecognized servable version label"
-# The only field of GetModelMetadata that there is.
+# The only field that GetModelMetadata supports.
 _SIGNATURES = "signature_def"
-# Errors that need not be the server's own words.
-_OF_THE_WAY = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
-# What to do, by gRPC's own words for a connection that was not made.
+# Errors that need not come from the server itself.
+_CONNECTION_ERRORS = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+# Hints by parts of gRPC's messages about failed connections.
 _HINTS = {
     "errors resolving": "expected HOST:PORT, dns:///NAME:PORT or unix:/PATH",
     "Failed parsing HTTP/2": "that is not the gRPC port, or it wants TLS: see tls=",
     "andshake": "does it speak TLS? see tls=",
 }
-# What a server may say of when to come back, in milliseconds (gRFC A6); negative is never.
+# Milliseconds to wait before a retry, as requested by the server (gRFC A6); negative: never retry.
 _PUSHBACK = "grpc-retry-pushback-ms"
 
 Result = TypeVar("Result")
 
 
-def _as_it_is(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
@@ -93,31 +92,24 @@ class Call(Generic[Result]):
     """One call.
 
     Attributes:
-        method: which.
+        method: of the API.
         request: its message.
-        read: makes the result of the response's message; it raises a CallError where it cannot.
-        explain: makes a better error of the one that the server answered.
+        read: turns the response's message into the result; raises a CallError if it is invalid.
+        explain: turns the server's error into a better one.
     """
 
     method: Method[Any, Any]
     request: Message
-    read: Callable[[Any], Result] = _as_it_is
-    explain: Callable[[CallError], CallError] = _as_it_is
+    read: Callable[[Any], Result] = _identity
+    explain: Callable[[CallError], CallError] = _identity
 
 
-def predict(
-    model: str,
-    inputs: Mapping[str, NDArray[Any]],
-    version: int | None,
-    label: str | None,
-    signature: str = DEFAULT_SIGNATURE,
-    outputs: Sequence[str] = (),
-) -> Call[TensorResponse]:
-    """Run a signature."""
+def predict(query: Query) -> Call[TensorResponse]:
+    """Run a signature on tensors."""
     request = PredictRequest(
-        model_spec=_spec(model, version, label, signature), output_filter=outputs
+        model_spec=_spec(query, query.signature or DEFAULT_SIGNATURE), output_filter=query.outputs
     )
-    for name, array in inputs.items():
+    for name, array in query.inputs.items():
         values = np.asarray(array)
         # Raw bytes are several times cheaper to pack than a list of numbers. Strings stay in their
         # field: not every server reads them as bytes.
@@ -126,87 +118,91 @@ def predict(
     return Call(PREDICT, request, _tensors)
 
 
-def classify(
-    model: str, examples: Input, version: int | None, label: str | None, signature: str
-) -> Call[ClassificationResponse]:
-    """The classes of tf.Examples."""
-    spec = _spec(model, version, label, signature)
-    return Call(CLASSIFY, ClassificationRequest(model_spec=spec, input=examples))
+def classify(query: Query) -> Call[ClassificationResponse]:
+    """Classify tf.Examples."""
+    spec = _spec(query, query.signature)
+    return Call(CLASSIFY, ClassificationRequest(model_spec=spec, input=query.examples))
 
 
-def regress(
-    model: str, examples: Input, version: int | None, label: str | None, signature: str
-) -> Call[RegressionResponse]:
-    """The numbers for tf.Examples."""
-    spec = _spec(model, version, label, signature)
-    return Call(REGRESS, RegressionRequest(model_spec=spec, input=examples))
+def regress(query: Query) -> Call[RegressionResponse]:
+    """Regress tf.Examples."""
+    spec = _spec(query, query.signature)
+    return Call(REGRESS, RegressionRequest(model_spec=spec, input=query.examples))
 
 
 def contract_in(response: TensorResponse, model: str) -> Contract:
-    """What the answer of a model's contract signature promises.
+    """Read the response of a model's contract signature.
 
     Raises:
-        ServerError: nothing that can be read.
+        NoContractError: it is not a contract.
     """
     try:
         found = Contract.from_json(response.outputs[contracts.CONTRACT_OUTPUT][0])
     except (ContractError, KeyError, IndexError) as error:
         raise _no_contract(model, error) from error
-    return msgspec.structs.replace(found, version=response.version)
+    return replace(found, version=response.version)
 
 
-def contract(model: str, version: int | None, label: str | None) -> Call[Contract]:
-    """What a model promises; its version is the one that the server knows it by."""
-    asked = predict(model, CONTRACT_QUERY, version, label, contracts.CONTRACT_SIGNATURE)
+def contract_query(query: Query) -> Query:
+    """The predict call that reads the contract of a version."""
+    signature = contracts.CONTRACT_SIGNATURE
+    return replace(query, inputs=CONTRACT_QUERY, signature=signature, outputs=())
+
+
+def contract(query: Query) -> Call[Contract]:
+    """Read a contract; its version is the number under which the server has loaded it."""
 
     def read(message: PredictResponse) -> Contract:
-        return contract_in(_tensors(message), model)
+        return contract_in(_tensors(message), query.model)
 
     def explain(error: CallError) -> CallError:
         if not isinstance(error, InvalidRequestError):
             return error
-        if is_not_there(error):
+        if is_not_found(error):
             return NotFoundError(Code.NOT_FOUND, error.message)
-        return _no_contract(model, error)
+        return _no_contract(query.model, error)
 
-    return Call(PREDICT, asked.request, read, explain)
+    return Call(PREDICT, predict(contract_query(query)).request, read, explain)
 
 
-def metadata(model: str, version: int | None, label: str | None) -> Call[Metadata]:
-    """The signatures of a version."""
-    request = GetModelMetadataRequest(
-        model_spec=_spec(model, version, label), metadata_field=[_SIGNATURES]
-    )
+def metadata(query: Query) -> Call[Metadata]:
+    """Read the signatures of a version."""
+    request = GetModelMetadataRequest(model_spec=_spec(query), metadata_field=[_SIGNATURES])
 
     def read(response: GetModelMetadataResponse) -> Metadata:
         try:
-            # Unpack() would want the official type name, which our messages do not bear.
+            # Unpack() would require the official type name, which our messages do not have.
             signatures = SignatureDefMap.FromString(response.metadata[_SIGNATURES].value)
         except DecodeError as error:
             raise ServerError(
-                Code.INTERNAL, f"the signatures of model {model} cannot be read: {error}"
+                Code.INTERNAL, f"the signatures of model {query.model} cannot be read: {error}"
             ) from error
         return Metadata(response.model_spec.version.value, dict(signatures.signature_def))
 
     return Call(GET_MODEL_METADATA, request, read)
 
 
-def status(model: str, version: int | None, label: str | None) -> Call[list[VersionStatus]]:
-    """The versions of a model that the server knows, newest first; or the one picked."""
-    request = GetModelStatusRequest(model_spec=_spec(model, version, label))
-    return Call(GET_MODEL_STATUS, request, _states)
+def status(query: Query) -> Call[list[VersionStatus]]:
+    """List the versions of a model, newest first, or only the requested one."""
+    return Call(GET_MODEL_STATUS, GetModelStatusRequest(model_spec=_spec(query)), _states)
 
 
 def failure(error: "grpc.RpcError", address: str, proxy: str | None) -> CallError:
-    """What went wrong, as ours; `proxy` is the host through which it was asked."""
+    """Translate an error of gRPC.
+
+    Args:
+        error: that a call raised.
+        address: of the server.
+        proxy: host of the proxy that was used, if any.
+    """
     code = Code(error.code().value[0])
     detail = error.details() or code.name
-    if code in _OF_THE_WAY:
+    if code in _CONNECTION_ERRORS:
         detail = f"the model server at {address}: {detail}"
     if code is Code.DEADLINE_EXCEEDED:
         detail += "; give it more time with timeout=, or see why it is slow"
     elif code is Code.UNAVAILABLE and proxy is not None:
-        detail += f"; {advice(proxy, address.rpartition('/')[2].rpartition(':')[0])}"
+        detail += f"; {proxy_hint(proxy, address.rpartition('/')[2].rpartition(':')[0])}"
     elif code is Code.UNAVAILABLE and "Failed to connect" in detail:
         detail = (
             f"no model server answers at {address} (gRPC); start one, for example with "
@@ -217,7 +213,7 @@ def failure(error: "grpc.RpcError", address: str, proxy: str | None) -> CallErro
     return call_error(code, detail, retry_after=_retry_after(error.trailing_metadata() or ()))
 
 
-def is_not_there(error: CallError) -> bool:
+def is_not_found(error: CallError) -> bool:
     """Whether a call failed because there is no such model, version or label."""
     return isinstance(error, NotFoundError) or (
         error.code is Code.INVALID_ARGUMENT and error.message.startswith(_NO_LABEL)
@@ -249,14 +245,14 @@ def _no_contract(model: str, error: Exception) -> NoContractError:
 
 
 def _retry_after(metadata: Iterable[tuple[str, str | bytes] | Any]) -> float | None:
-    said = dict(metadata).get(_PUSHBACK)
-    return int(said) / 1000 if isinstance(said, str) and said.isdigit() else None
+    pause = dict(metadata).get(_PUSHBACK)
+    return int(pause) / 1000 if isinstance(pause, str) and pause.isdigit() else None
 
 
-def _spec(model: str, version: int | None, label: str | None, signature: str = "") -> ModelSpec:
-    spec = ModelSpec(name=model, signature_name=signature)
-    if version is not None:
-        spec.version.value = version
-    elif label is not None:
-        spec.version_label = label
+def _spec(query: Query, signature: str = "") -> ModelSpec:
+    spec = ModelSpec(name=query.model, signature_name=signature)
+    if query.version is not None:
+        spec.version.value = query.version
+    elif query.label is not None:
+        spec.version_label = query.label
     return spec

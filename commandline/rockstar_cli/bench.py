@@ -278,9 +278,8 @@ class Target:
         """Open connections; yields a function that sends a prepared request per file in turn."""
         import grpc.aio
 
-        from rockstar_client.channel import ChannelOptions
-        from rockstar_client.endpoint import fixed_headers
-        from rockstar_client.proxy import grpc_proxy
+        from rockstar_client.endpoint import fixed_headers, grpc_proxy
+        from rockstar_client.tfserving import ChannelOptions
         from tfs_api.services import MAX_MESSAGE_BYTES, PREDICT
 
         server = self.service.grpc or ""
@@ -321,6 +320,7 @@ class Target:
         """A serialized request for each file, prepared as the model's contract says."""
         import numpy as np
 
+        from rockstar_client.backend import Query
         from rockstar_client.examples import read_examples
         from rockstar_contract.contract import PREDICT_SIGNATURE
         from rockstar_contract.inputs import prepare
@@ -328,7 +328,8 @@ class Target:
         from tfs_api.tensors import to_proto
 
         with self.service.tensor_client() as server:
-            spec = server.contract(self.model, self.version, timeout=self.timeout).encoded
+            query = Query(self.model, version=self.version, timeout=self.timeout)
+            spec = server.contract(query).encoded
         requests = []
         for file in files:
             rows = np.stack([prepare(x, spec, field=str(file)) for x in read_examples(file)])

@@ -161,6 +161,7 @@ def _check_version(version: "Version", verdict: "Verdict") -> Finding:
 
 def check_routes(file: Path, upstream: str | None) -> Iterator[Finding]:
     """Check a routes file, and that a model server has the models, versions and labels in it."""
+    from rockstar_client.backend import Query
     from rockstar_client.errors import CallError
     from rockstar_client.tfserving import TFServingClient
     from rockstar_serving.gateway.routes_file import RoutesError, read_routes
@@ -178,7 +179,7 @@ def check_routes(file: Path, upstream: str | None) -> Iterator[Finding]:
         for model, version, label in dict.fromkeys(_named(routes)):
             name = _display_name(model, version, label)
             try:
-                found = server.metadata(model, version, label=label)
+                found = server.metadata(Query(model, version=version, label=label))
             except CallError as error:
                 fix = "load it there, or name another --upstream"
                 yield Finding(upstream, "failed", f"{name} does not answer: {error}", fix)

@@ -113,7 +113,7 @@ def _explain_image(
     of: str | None,
     picture: Path | None,
 ) -> Iterator[dict[str, Any]]:
-    from rockstar_client.explanation import explanation, explanation_picture
+    from rockstar_client.gateway_api import explanation, explanation_picture
 
     image = file.read_bytes()
     found = client.call(explanation(model, image, version, of))
@@ -138,7 +138,7 @@ def _explain_rows(
 ) -> Iterator[dict[str, Any]]:
     import msgspec
 
-    from rockstar_client.explanation import row_explanation
+    from rockstar_client.gateway_api import row_explanation
     from rockstar_contract.csv_rows import read_rows
 
     for number, row in enumerate(read_rows(file.read_bytes(), str(file)), start=1):

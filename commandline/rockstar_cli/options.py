@@ -187,8 +187,8 @@ class Service:
 
     def http_client(self) -> "HttpClient":
         """Make a client of the gateway without retries: commands report errors at once."""
+        from rockstar_client.calls import NEVER_AGAIN
         from rockstar_client.http import HttpClient
-        from rockstar_client.retry import NEVER_AGAIN
 
         return HttpClient(self.url, api_key=self.api_key, tls=self.tls, retry=NEVER_AGAIN)
 
@@ -196,16 +196,15 @@ class Service:
         """Make a client of the model server, if there is one, or of the gateway."""
         if self.grpc is None:
             return self.http_client()
+        from rockstar_client.calls import NEVER_AGAIN
         from rockstar_client.grpc import GrpcClient
-        from rockstar_client.retry import NEVER_AGAIN
 
         return GrpcClient(self.grpc, api_key=self.api_key, tls=self.tls, retry=NEVER_AGAIN)
 
     def tensor_client(self) -> "TFServingClient":
         """Make a client of the model server's own API."""
-        from rockstar_client.channel import ChannelOptions
         from rockstar_client.endpoint import fixed_headers
-        from rockstar_client.tfserving import TFServingClient
+        from rockstar_client.tfserving import ChannelOptions, TFServingClient
 
         headers = tuple(fixed_headers(self.api_key, None).items())
         options = ChannelOptions(tls=self.tls, proxy=True)

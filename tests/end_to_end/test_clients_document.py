@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from rockstar_client.backend import Query
 from rockstar_client.tfserving import TFServingClient
 from rockstar_contract.inputs import prepare
 from tests.end_to_end.busy import Busy, busy_at_first
@@ -57,7 +58,7 @@ def seven(trained_models, service, tmp_path) -> tuple[str, float]:
     place = labels.index("7")
     (tmp_path / "7.png").write_bytes(files[place])
     with TFServingClient(service.grpc) as client:
-        array = prepare(files[place], client.contract("cnn").input, field="image")
+        array = prepare(files[place], client.contract(Query("cnn")).input, field="image")
     (tmp_path / "input.json").write_text(json.dumps(array.tolist()))
     npy = io.BytesIO()
     np.save(npy, array)

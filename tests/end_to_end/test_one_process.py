@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rockstar_client.backend import Query
 from rockstar_client.grpc import GrpcClient
 from rockstar_client.predictor import Predictor
 from rockstar_client.tfserving import TFServingClient
@@ -144,12 +145,12 @@ def test_the_grpc_client_answers_like_the_gateway(model_server, http, trained_mo
 def test_a_client_of_tensors_gets_probabilities(model_server, trained_models):
     files, _, _ = held_out(trained_models.workdir / "runs" / "cnn-1")
     with TFServingClient(model_server.grpc_address) as client:
-        spec = client.contract("cnn").input
+        spec = client.contract(Query("cnn")).input
         batch = np.stack([prepare(file, spec, field="image") for file in files[:3]])
-        response = client.predict("cnn", {"image": batch})
+        response = client.predict(Query("cnn", {"image": batch}))
         assert response.version == 1
         np.testing.assert_allclose(response.outputs["probabilities"].sum(axis=1), 1, rtol=1e-5)
-        answer = Predictor(client).predict("cnn", lambda _: batch, timeout=5)
+        answer = Predictor(client).predict(Query("cnn", timeout=5), lambda _: batch)
         np.testing.assert_array_equal(answer.outputs, response.outputs["probabilities"])
 
 

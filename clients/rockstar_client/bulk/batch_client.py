@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rockstar_client.backend import Query
 from rockstar_client.bulk import DEFAULT_PACE
 from rockstar_client.bulk.items import BatchResult, Failed, Item, Outcome, Result
 from rockstar_client.errors import (
@@ -244,7 +245,7 @@ def find_over_grpc(server: TFServingClient, model: str, version: int | None) -> 
     Raises:
         CallError: the request failed, or the model has no contract.
     """
-    contract = server.contract(model, version)
+    contract = server.contract(Query(model, version=version))
     newest = contract.version if version is None else None
     return ServedModel(model, newest, isinstance(contract.input, TableInput))
 
@@ -389,7 +390,7 @@ def over_grpc(
                     adjusted.append(changes)
             return np.stack(tensors)
 
-        answer = predictor.predict(model, batch, version=version, timeout=_TIMEOUT_S)
+        answer = predictor.predict(Query(model, version=version, timeout=_TIMEOUT_S), batch)
         if counts is not None:
             counts.add(len(adjusted), adjusted)
         contract = answer.contract

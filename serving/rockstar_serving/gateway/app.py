@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry
 
 from rockstar_client.backend import Backend
 from rockstar_client.errors import DeadlineExceededError
-from rockstar_client.predictor import Predictor
 from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway import (
     explain,
@@ -34,12 +33,10 @@ from rockstar_serving.gateway.admission import ARRIVED, VERDICT, Admission
 from rockstar_serving.gateway.api import Api, api_of, register
 from rockstar_serving.gateway.api_keys import Keys
 from rockstar_serving.gateway.backends import (
+    Batching,
     CircuitBreaker,
     LazyBackend,
-    RoutedBackend,
-    TimedBackend,
 )
-from rockstar_serving.gateway.batching import Batching
 from rockstar_serving.gateway.context import (
     TIMEOUT_HEADER,
     TRACE_HEADER,
@@ -55,10 +52,8 @@ from rockstar_serving.gateway.context import (
 from rockstar_serving.gateway.errors import RETRY_AFTER, Problem, ProblemError
 from rockstar_serving.gateway.metrics import MetricsObserver
 from rockstar_serving.gateway.observers import Observer, Observers, RateLimitedLogger, observers_for
-from rockstar_serving.gateway.predictor import GatewayPredictor
-from rockstar_serving.gateway.routing import Router
+from rockstar_serving.gateway.routing import RoutedBackend, RoutedPredictor, Router, Shadows
 from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files
-from rockstar_serving.gateway.shadowing import Shadows
 from rockstar_serving.gateway.state import Gateway, ServedModels
 from rockstar_serving.gateway.uploads import Uploads
 from tfs_api.model_ref import path_of
@@ -180,25 +175,26 @@ def _gateway(
     stopping: Callable[[], bool],
 ) -> Gateway:
     """Wrap the backend in the layers of calls to the model server."""
-
-    def max_batch(model: str) -> int:
-        route = files.routes.models.get(model)
-        return (route.max_batch if route else None) or config.max_batch
-
     # A call has less time than its request.
     enough = min(1.0, config.request_timeout / 2)
     guarded = CircuitBreaker(backend, observer, enough)
-    shared = Batching(guarded, max_batch, _max_calls(config), observer)
+    max_rows = {name: each.max_batch for name, each in files.routes.models.items()}
+    shared = Batching(
+        guarded,
+        config.max_batch,
+        _max_calls(config),
+        observer,
+        {name: rows for name, rows in max_rows.items() if rows is not None},
+    )
     router, shadows = Router(files.routes), Shadows(observer)
-    direct, behind = Predictor(TimedBackend(shared)), Predictor(guarded)
-    served.on_removal(direct.forget)
-    served.on_removal(behind.forget)
+    predictor = RoutedPredictor(shared, guarded, router, shadows, observer, config.preparing)
+    served.on_removal(predictor.forget)
     return Gateway(
         config,
         served,
         aliases=tuple(files.routes.aliases),
-        backend=RoutedBackend(TimedBackend(guarded), guarded, router, shadows),
-        predictor=GatewayPredictor(*(direct, behind, router, shadows, observer), config.preparing),
+        backend=RoutedBackend(guarded, router, shadows),
+        predictor=predictor,
         observer=observer,
         stopping=stopping,
         outages=RateLimitedLogger(log),

@@ -1,37 +1,46 @@
-"""Backends around other backends: the layers of a call to the model server.
+"""Backends around another backend: batching, a circuit breaker, and a lazy connection.
 
-`RoutedBackend` applies the routes file, `TimedBackend` times the calls of a request, and
-`CircuitBreaker` reports calls to observers and fails fast while a model is silent. Batching and
-models in the same process have files of their own.
+Batching is dynamic: requests that wait for the same model go to it in one call. The first request
+is sent at once. Requests that arrive while `max_calls` calls for the same model, version and
+signature are in flight wait, and form the next batch; a full batch is sent at once. Nothing waits
+for more requests to come. There is no batching thread: when a call ends, the leader of the next
+batch makes the call for all its requests, in its own thread.
 """
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from numpy.typing import NDArray
+import numpy as np
+from msgspec.structs import replace
 
-from rockstar_client.backend import Backend, Metadata, TensorResponse, VersionStatus
-from rockstar_client.errors import CallError, DeadlineExceededError, UnavailableError
-from rockstar_contract.contract import Contract
-from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.observers import Call, Comparison, Observer
-from rockstar_serving.gateway.routing import Destination, Router
-from rockstar_serving.gateway.shadowing import TIMEOUT_S, Shadows, compare
-from tfs_api.messages.inference_pb2 import (
-    ClassificationResponse,
-    Input,
-    RegressionResponse,
+from rockstar_client.backend import Backend, Metadata, Query, TensorResponse, VersionStatus
+from rockstar_client.errors import (
+    CallError,
+    DeadlineExceededError,
+    UnavailableError,
+    call_error,
 )
-from tfs_api.signature import DEFAULT_SIGNATURE
+from rockstar_contract.contract import Contract
+from rockstar_serving.gateway.observers import Call, Observer
+from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
 from tfs_api.status import Code
 
-# Timeouts in a row that open the circuit.
+# Consecutive timeouts that open the circuit.
 FAILURES = 5
 # Seconds between trial calls while it is open.
 PAUSE_S = 1.0
+
+# Errors that one bad input can cause: each request of the batch is then sent alone.
+_MAYBE_ONE_REQUEST = {
+    Code.INVALID_ARGUMENT,
+    Code.FAILED_PRECONDITION,
+    Code.OUT_OF_RANGE,
+    Code.INTERNAL,
+    Code.UNKNOWN,
+}
 
 Answer = TypeVar("Answer")
 
@@ -42,201 +51,257 @@ class BackendWrapper:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def _run(
-        self, method: Callable[..., Answer], model: str, *arguments: Any, **options: Any
-    ) -> Answer:
-        """Make a call.
+    def _run(self, method: Callable[[Query], Answer], query: Query) -> Answer:
+        """Call a method of the other backend."""
+        return method(query)
 
-        Args:
-            method: of the other backend.
-            model: its first argument.
-            arguments: its other positional arguments: none, or the inputs or examples.
-            options: all its keyword arguments.
-        """
-        return method(model, *arguments, **options)
-
-    def predict(
-        self,
-        model: str,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = DEFAULT_SIGNATURE,
-        outputs: Sequence[str] = (),
-        timeout: float | None = None,
-    ) -> TensorResponse:
+    def predict(self, query: Query) -> TensorResponse:
         """See Backend."""
-        return self._run(
-            self._backend.predict,
-            model,
-            inputs,
-            version=version,
-            label=label,
-            signature=signature,
-            outputs=outputs,
-            timeout=timeout,
-        )
+        return self._run(self._backend.predict, query)
 
-    def classify(
-        self,
-        model: str,
-        examples: Input,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        timeout: float | None = None,
-    ) -> ClassificationResponse:
+    def classify(self, query: Query) -> ClassificationResponse:
         """See Backend."""
-        where = {"version": version, "label": label, "signature": signature}
-        return self._run(self._backend.classify, model, examples, **where, timeout=timeout)
+        return self._run(self._backend.classify, query)
 
-    def regress(
-        self,
-        model: str,
-        examples: Input,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        timeout: float | None = None,
-    ) -> RegressionResponse:
+    def regress(self, query: Query) -> RegressionResponse:
         """See Backend."""
-        where = {"version": version, "label": label, "signature": signature}
-        return self._run(self._backend.regress, model, examples, **where, timeout=timeout)
+        return self._run(self._backend.regress, query)
 
-    def contract(
-        self,
-        model: str,
-        version: int | None = None,
-        *,
-        label: str | None = None,
-        timeout: float | None = None,
-    ) -> Contract:
+    def contract(self, query: Query) -> Contract:
         """See Backend."""
-        method = self._backend.contract
-        return self._run(method, model, version=version, label=label, timeout=timeout)
+        return self._run(self._backend.contract, query)
 
-    def metadata(
-        self,
-        model: str,
-        version: int | None = None,
-        *,
-        label: str | None = None,
-        timeout: float | None = None,
-    ) -> Metadata:
+    def metadata(self, query: Query) -> Metadata:
         """See Backend."""
-        method = self._backend.metadata
-        return self._run(method, model, version=version, label=label, timeout=timeout)
+        return self._run(self._backend.metadata, query)
 
-    def status(
-        self,
-        model: str,
-        version: int | None = None,
-        *,
-        label: str | None = None,
-        timeout: float | None = None,
-    ) -> list[VersionStatus]:
+    def status(self, query: Query) -> list[VersionStatus]:
         """See Backend."""
-        method = self._backend.status
-        return self._run(method, model, version=version, label=label, timeout=timeout)
+        return self._run(self._backend.status, query)
 
     def close(self) -> None:
         """See Backend."""
         self._backend.close()
 
 
-class RoutedBackend(BackendWrapper):
-    """Applies aliases, splits and shadows; within a request only."""
+# What requests must have in common to share calls: model, version, label, signature, outputs.
+BatchKey = tuple[str, int | None, str | None, str, tuple[str, ...]]
 
-    def __init__(self, backend: Backend, behind: Backend, router: Router, shadows: Shadows) -> None:
+
+class PendingRequest:
+    """A request that waits to share a call.
+
+    Attributes:
+        query: its call; each of its inputs has the same number of rows.
+        rows: that number.
+        layout: names, dtypes and shapes of rows; only requests of one layout share a call.
+        deadline: monotonic seconds.
+        batch: the requests to make a call for, if this one is the leader.
+        outcome: of the call; None until it ends.
+        batch_size: number of requests in the call.
+    """
+
+    def __init__(self, query: Query, rows: int, timeout: float) -> None:
+        self.query = query
+        self.rows = rows
+        self.layout = {name: (array.dtype, array.shape[1:]) for name, array in query.inputs.items()}
+        self.deadline = time.monotonic() + timeout
+        self.batch: Sequence[PendingRequest] = ()
+        self.outcome: TensorResponse | CallError | None = None
+        self.batch_size = 1
+        # Of all primitives, a bare lock wakes a thread fastest.
+        self._wakeup = threading.Lock()
+        self._wakeup.acquire()
+
+    def wait(self) -> bool:
+        """Wait for `wake`; False if the deadline came first."""
+        return self._wakeup.acquire(timeout=max(0.0, self.deadline - time.monotonic()))
+
+    def wake(self) -> None:
+        """End the wait, once: there is an outcome, or a batch to make the call for."""
+        self._wakeup.release()
+
+    def time_left(self) -> float:
+        """Seconds until the deadline.
+
+        Raises:
+            DeadlineExceededError: it has passed.
+        """
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceededError(Code.DEADLINE_EXCEEDED, "there was no answer in time")
+        return left
+
+
+@dataclass
+class BatchQueue:
+    """Requests with one key that wait, and the number of calls in flight.
+
+    A batch has at most `max_rows` rows.
+    """
+
+    max_rows: int
+    calls: int = 0
+    waiting: list[PendingRequest] = field(default_factory=list)
+
+    def take_batch(self, *, only_full: bool = False) -> PendingRequest | None:
+        """Take the longest waiting requests that fit into one call, and count the call.
+
+        Args:
+            only_full: take a batch only if no further request fits.
+
+        Returns:
+            The leader, which holds the batch; None if there is no batch to send.
+        """
+        batch: list[PendingRequest] = []
+        left: list[PendingRequest] = []
+        rows = 0
+        for request in self.waiting:
+            if request.layout == self.waiting[0].layout and rows + request.rows <= self.max_rows:
+                batch.append(request)
+                rows += request.rows
+            else:
+                left.append(request)
+        full = rows == self.max_rows or any(request.layout == batch[0].layout for request in left)
+        if not batch or (only_full and not full):
+            return None
+        self.calls += 1
+        self.waiting = left
+        # The latest deadline, so that the call does not outlast its leader.
+        leader = max(batch, key=lambda request: request.deadline)
+        leader.batch = batch
+        return leader
+
+
+class Batching(BackendWrapper):
+    """A backend whose predict calls are shared; thread-safe.
+
+    For signatures that treat each row by itself, such as those that a contract describes.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        max_rows: int,
+        max_calls: int,
+        observer: Observer,
+        max_rows_of: Mapping[str, int] | None = None,
+    ) -> None:
         """Wrap a backend.
 
         Args:
-            backend: for the calls of requests.
-            behind: for copies to shadows.
-            router: picks destinations.
-            shadows: makes copies.
+            backend: makes the calls.
+            max_rows: maximum number of rows in a shared call.
+            max_calls: calls with one key at a time; while there are fewer, no request waits.
+            observer: notified of shared calls.
+            max_rows_of: `max_rows` of single models.
         """
         super().__init__(backend)
-        self._behind = behind
-        self._router = router
-        self._shadows = shadows
+        self._max_rows = max_rows
+        self._max_rows_of = max_rows_of or {}
+        self._max_calls = max_calls
+        self._observer = observer
+        self._lock = threading.Lock()
+        # A queue exists while calls are in flight or requests wait.
+        self._queues: dict[BatchKey, BatchQueue] = {}
 
-    def _run(
-        self, method: Callable[..., Answer], model: str, *arguments: Any, **options: Any
-    ) -> Answer:
-        def call(to: Destination) -> Answer:
-            where = {"version": to.version, "label": to.label}
-            return method(to.model, *arguments, **(options | where))
+    def predict(self, query: Query) -> TensorResponse:
+        """See Backend; without a timeout the call is not shared."""
+        max_rows = self._max_rows_of.get(query.model, self._max_rows)
+        shapes = {array.shape[:1] for array in query.inputs.values()}
+        rows = shapes.pop()[0] if len(shapes) == 1 and () not in shapes else None
+        if query.timeout is None or rows is None or rows >= max_rows:
+            return self._backend.predict(query)
+        key = (query.model, query.version, query.label, query.signature, tuple(query.outputs))
+        request = leader = None
+        with self._lock:
+            queue = self._queues.setdefault(key, BatchQueue(max_rows))
+            if queue.calls < self._max_calls:
+                queue.calls += 1
+            else:
+                request = PendingRequest(query, rows, query.timeout)
+                queue.waiting.append(request)
+                leader = queue.take_batch(only_full=True)
+        if request is None:
+            try:
+                return self._backend.predict(query)
+            finally:
+                self._end_call(key)
+        if leader is not request:
+            if leader is not None:
+                leader.wake()
+            if not request.wait():
+                with self._lock:
+                    late = self._queues.get(key)
+                    if late is not None and request in late.waiting:
+                        late.waiting.remove(request)
+        if request.batch:
+            self._call(key, request)
+        outcome = request.outcome
+        if isinstance(outcome, TensorResponse):
+            return outcome
+        if outcome is None or (outcome.code in _MAYBE_ONE_REQUEST and request.batch_size > 1):
+            return self._backend.predict(replace(query, timeout=request.time_left()))
+        # Several threads raise it: each needs its own instance.
+        raise call_error(outcome.code, outcome.message) from outcome
 
-        return self._router.follow(model, options["version"], options["label"], call)
+    def _call(self, key: BatchKey, leader: PendingRequest) -> None:
+        """Make the call for a batch, and wake its requests and the next leader."""
+        # Not kept: it contains the leader itself.
+        batch, leader.batch = leader.batch, ()
+        outcomes: Sequence[TensorResponse | CallError] | None = None
+        try:
+            inputs = leader.query.inputs
+            if len(batch) > 1:
+                self._observer.joined(leader.query.model, len(batch))
+                inputs = {
+                    name: np.concatenate([request.query.inputs[name] for request in batch])
+                    for name in inputs
+                }
+            joint = replace(leader.query, inputs=inputs, timeout=leader.time_left())
+            outcomes = _split(self._backend.predict(joint), batch)
+        except CallError as error:
+            outcomes = [error] * len(batch)
+        finally:
+            self._end_call(key)
+            if outcomes is None:
+                outcomes = [call_error(Code.UNKNOWN, "the joint call failed")] * len(batch)
+            for request, outcome in zip(batch, outcomes, strict=True):
+                request.outcome, request.batch_size = outcome, len(batch)
+                if request is not leader:
+                    request.wake()
 
-    def status(
-        self,
-        model: str,
-        version: int | None = None,
-        *,
-        label: str | None = None,
-        timeout: float | None = None,
-    ) -> list[VersionStatus]:
-        """See Backend; a split does not hide the other versions of a model."""
-        to = self._router.named(model, version, label)
-        return self._backend.status(to.model, to.version, label=to.label, timeout=timeout)
-
-    def predict(
-        self,
-        model: str,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = DEFAULT_SIGNATURE,
-        outputs: Sequence[str] = (),
-        timeout: float | None = None,
-    ) -> TensorResponse:
-        """See Backend."""
-
-        def send(backend: Backend, to: Destination, seconds: float | None) -> TensorResponse:
-            return backend.predict(
-                to.model,
-                inputs,
-                version=to.version,
-                label=to.label,
-                signature=signature,
-                outputs=outputs,
-                timeout=seconds,
-            )
-
-        def call(to: Destination) -> TensorResponse:
-            response = send(self._backend, to, timeout)
-            context().version = response.version
-            if (shadow := to.shadow) is not None:
-
-                def copy() -> Comparison:
-                    other = send(self._behind, shadow, TIMEOUT_S)
-                    return compare(to.model, response.outputs, other.outputs)
-
-                self._shadows.offer(to.model, copy)
-            return response
-
-        return self._router.follow(model, version, label, call)
+    def _end_call(self, key: BatchKey) -> None:
+        with self._lock:
+            queue = self._queues[key]
+            queue.calls -= 1
+            leader = queue.take_batch() if queue.waiting else None
+            if not queue.calls and not queue.waiting:
+                del self._queues[key]
+        if leader is not None:
+            leader.wake()
 
 
-class TimedBackend(BackendWrapper):
-    """Times calls, with the wait for a batch, as the phase "upstream" of the current request."""
-
-    def _run(
-        self, method: Callable[..., Answer], model: str, *arguments: Any, **options: Any
-    ) -> Answer:
-        with context().phase("upstream"):
-            return method(model, *arguments, **options)
+def _split(
+    response: TensorResponse, batch: Sequence[PendingRequest]
+) -> list[TensorResponse] | None:
+    """Each request's rows of a response; None if it has another number of rows than was sent."""
+    if len(batch) == 1:
+        return [response]
+    total = sum(request.rows for request in batch)
+    if any(array.shape[:1] != (total,) for array in response.outputs.values()):
+        return None
+    responses, start = [], 0
+    for request in batch:
+        rows = slice(start, start := start + request.rows)
+        outputs = {name: array[rows] for name, array in response.outputs.items()}
+        responses.append(TensorResponse(outputs, response.version))
+    return responses
 
 
 @dataclass
 class _Silence:
-    """Calls to a model in a row that timed out, and when the next trial may be (monotonic)."""
+    """Consecutive calls to a model that timed out, and when the next trial may be (monotonic)."""
 
     calls: int = 0
     next_try: float = 0.0
@@ -246,7 +311,7 @@ class CircuitBreaker(BackendWrapper):
     """Reports calls to an observer, and fails fast while a model does not answer; thread-safe.
 
     Without a connection, gRPC fails fast and reconnects by itself. But it cannot tell a silent
-    server from a slow one. So after several timeouts in a row calls are rejected, except for one
+    server from a slow one. So after several consecutive timeouts calls are rejected, except for one
     trial call at a time; the first answer closes the circuit.
     """
 
@@ -265,20 +330,19 @@ class CircuitBreaker(BackendWrapper):
         # Models that were silent just now: usually empty.
         self._silent: dict[str, _Silence] = {}
 
-    def _run(
-        self, method: Callable[..., Answer], model: str, *arguments: Any, **options: Any
-    ) -> Answer:
+    def _run(self, method: Callable[[Query], Answer], query: Query) -> Answer:
+        model = query.model
         if self._silent and not self._may_try(model):
             self._observer.refused("circuit")
             raise UnavailableError(Code.UNAVAILABLE, f"model {model} does not answer")
         started, code = time.perf_counter(), Code.OK
         try:
-            answer = method(model, *arguments, **options)
+            answer = method(query)
         except CallError as error:
             code = error.code
             if not isinstance(error, DeadlineExceededError):
                 self._silent.pop(model, None)
-            elif options.get("timeout") is None or options["timeout"] >= self._enough:
+            elif query.timeout is None or query.timeout >= self._enough:
                 with self._lock:
                     silence = self._silent.setdefault(model, _Silence())
                     silence.calls += 1
@@ -290,8 +354,7 @@ class CircuitBreaker(BackendWrapper):
             return answer
         finally:
             seconds = time.perf_counter() - started
-            rows = _rows(arguments[0]) if arguments else 0
-            self._observer.called(Call(method.__name__, model, rows, seconds, code))
+            self._observer.called(Call(method.__name__, model, _rows(query), seconds, code))
 
     def _may_try(self, model: str) -> bool:
         with self._lock:
@@ -304,13 +367,14 @@ class CircuitBreaker(BackendWrapper):
             return True
 
 
-def _rows(inputs: Mapping[str, NDArray[Any]] | Input) -> int:
-    """Number of examples; for Predict, the rows of the first input, where a scalar is one."""
-    if isinstance(inputs, Input):
-        lists = (inputs.example_list, inputs.example_list_with_context)
+def _rows(query: Query) -> int:
+    """Number of examples; for predict, the rows of the first input, where a scalar is one."""
+    if query.examples is not None:
+        lists = (query.examples.example_list, query.examples.example_list_with_context)
         return sum(len(each.examples) for each in lists)
-    first = next(iter(inputs.values()), None)
-    return len(first) if first is not None and first.ndim else 1
+    for first in query.inputs.values():
+        return len(first) if first.ndim else 1
+    return 0
 
 
 class LazyBackend(BackendWrapper):

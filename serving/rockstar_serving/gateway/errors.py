@@ -16,6 +16,7 @@ from werkzeug.exceptions import (
     RequestEntityTooLarge,
 )
 
+from rockstar_client.backend import Query
 from rockstar_client.errors import CallError, NoContractError, NotFoundError
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_serving.gateway.context import context
@@ -113,7 +114,7 @@ class UnknownNameError(InvalidInputError):
 def not_found(model: str, version: int | None = None, label: str | None = None) -> UnknownNameError:
     """The error for a name that the model server does not know; it lists what is available."""
     try:
-        states = gateway().backend.status(model, timeout=context().time_left())
+        states = gateway().backend.status(Query(model, timeout=context().time_left()))
     except NotFoundError:
         served = ", ".join(gateway().served.names)
         return UnknownNameError(

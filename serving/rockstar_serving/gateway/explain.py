@@ -77,9 +77,7 @@ def explain(model: str) -> ResponseReturnValue:
         return occlusion.images(tensor)
 
     try:
-        predicted = here.predictor.predict(
-            current, with_copies, version=version, label=label, synthetic=True
-        )
+        predicted = here.predictor.predict(current, with_copies, version=version, label=label)
     except NotFoundError as error:
         raise not_found(model, version, label) from error
     contract, inputs = predicted.contract, predicted.inputs

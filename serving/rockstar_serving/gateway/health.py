@@ -6,6 +6,7 @@ from typing import Any
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
+from rockstar_client.backend import Query
 from rockstar_client.errors import CallError, NoContractError, NotFoundError
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.errors import RETRY_AFTER
@@ -50,9 +51,9 @@ def are_ready(models: dict[str, dict[str, Any]]) -> bool:
 
 def probe(model: str) -> dict[str, Any]:
     """The state of a model: whether it is ready, and if not, why."""
-    backend = gateway().backend
+    backend, query = gateway().backend, Query(model, timeout=PROBE_TIMEOUT_S)
     try:
-        return {"ready": True, "version": backend.contract(model, timeout=PROBE_TIMEOUT_S).version}
+        return {"ready": True, "version": backend.contract(query).version}
     except NoContractError:
         # It is loaded: its signatures are known.
         return {"ready": True, "contract": False}
@@ -61,7 +62,7 @@ def probe(model: str) -> dict[str, Any]:
     except CallError as error:
         return {"ready": False, "reason": error.code.name}
     try:
-        states = backend.status(model, timeout=PROBE_TIMEOUT_S)
+        states = backend.status(query)
     except NotFoundError:
         states = []
     except CallError as error:

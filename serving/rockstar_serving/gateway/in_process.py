@@ -1,6 +1,5 @@
 """Models that run in the gateway's own process, which saves a call and a copy."""
 
-import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,12 +7,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from rockstar_client.backend import Backend, TensorResponse
-from rockstar_client.errors import InvalidRequestError, call_error
-from rockstar_client.tfserving_calls import CONTRACT_QUERY, contract_in
-from rockstar_contract.contract import CONTRACT_SIGNATURE, Contract
+from rockstar_client.backend import Backend, Query, TensorResponse
+from rockstar_client.errors import InvalidRequestError, NotFoundError, call_error
+from rockstar_client.tfserving_calls import contract_in, contract_query, is_not_found
+from rockstar_contract.contract import Contract
 from rockstar_serving.gateway.backends import BackendWrapper
 from rockstar_serving.gateway.state import ServedModels
+from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.engines.engine import Engine, ServableId, UnsupportedModelError
 from rockstar_serving.model_server.engines.litert import MODEL_FILE, RUNTIME
@@ -22,9 +22,9 @@ from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.models.config_file import ConfigFileWatcher, read_config_file
 from rockstar_serving.model_server.models.manager import Manager, StartError
 from rockstar_serving.model_server.options import EngineOptions, LoadOptions, ServerOptions
-from rockstar_serving.model_server.predict import PredictQuery, predict
+from rockstar_serving.model_server.predict import PredictQuery
 from tfs_api.model_ref import ModelRef
-from tfs_api.signature import DEFAULT_SIGNATURE, Signature
+from tfs_api.signature import Signature
 from tfs_api.status import Code, StatusError
 
 # Seconds between two checks of the models.config.
@@ -59,6 +59,7 @@ class InProcessBackend(BackendWrapper):
             engine=EngineOptions(prefer_tflite=True, litert_pools=interpreters),
         )
         self._manager = Manager(options.models, _Loader(options), options.load)
+        self._core = Core(self._manager)
         try:
             self._manager.start()
         except StartError as error:
@@ -68,67 +69,36 @@ class InProcessBackend(BackendWrapper):
         )
         self._watcher.start()
 
-    def predict(
-        self,
-        model: str,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = DEFAULT_SIGNATURE,
-        outputs: Sequence[str] = (),
-        timeout: float | None = None,
-    ) -> TensorResponse:
+    def predict(self, query: Query) -> TensorResponse:
         """See Backend."""
-        query = PredictQuery(lambda _: inputs, signature, outputs, Deadline.after(timeout))
-        response = self._run_here(ModelRef(model, version, label), query)
-        if response is not None:
-            return response
-        return super().predict(
-            model,
-            inputs,
-            version=version,
-            label=label,
-            signature=signature,
-            outputs=outputs,
-            timeout=timeout,
-        )
+        return self._run_here(query) or super().predict(query)
 
-    def contract(
-        self,
-        model: str,
-        version: int | None = None,
-        *,
-        label: str | None = None,
-        timeout: float | None = None,
-    ) -> Contract:
+    def contract(self, query: Query) -> Contract:
         """See Backend; of the same version that `predict` would run."""
-        deadline = Deadline.after(timeout)
-        query = PredictQuery(lambda _: CONTRACT_QUERY, CONTRACT_SIGNATURE, (), deadline)
-        # A model without a contract is left to the model server, which explains the error.
-        with contextlib.suppress(InvalidRequestError):
-            response = self._run_here(ModelRef(model, version, label), query)
-            if response is not None:
-                return contract_in(response, model)
-        return super().contract(model, version, label=label, timeout=timeout)
-
-    def _run_here(self, model: ModelRef, query: PredictQuery) -> TensorResponse | None:
-        """The response of a version that is loaded here; None if there is no such version."""
         try:
-            servable = self._manager.servable(model)
-        except StatusError:
-            return None
-        with servable:
-            if isinstance(servable.engine, _NotLoaded):
+            response = self._run_here(contract_query(query))
+        except InvalidRequestError:
+            # The model has no contract: the model server explains the error.
+            response = None
+        return contract_in(response, query.model) if response else super().contract(query)
+
+    def _run_here(self, query: Query) -> TensorResponse | None:
+        """Run a version that is loaded here; None if there is no such version."""
+        deadline = Deadline.after(query.timeout)
+        run = PredictQuery(lambda _: query.inputs, query.signature, query.outputs, deadline)
+        try:
+            version, prediction = self._core.predict(
+                ModelRef(query.model, query.version, query.label), run
+            )
+        except StatusError as error:
+            failure = call_error(error.code, error.message)
+            if is_not_found(failure):
                 return None
-            try:
-                outputs = predict(servable.engine, query).outputs
-            except StatusError as error:
-                raise call_error(error.code, error.message) from error
-            except Exception as error:
-                log.exception("a model failed")
-                raise call_error(Code.INTERNAL, "internal error") from error
-            return TensorResponse(outputs, servable.id.version)
+            raise failure from error
+        except Exception as error:  # an engine may raise anything
+            log.exception("a model failed")
+            raise call_error(Code.INTERNAL, "internal error") from error
+        return TensorResponse(prediction.outputs, version)
 
     def close(self) -> None:
         """See Backend."""
@@ -176,7 +146,11 @@ class _NotLoaded:
     """Stands for a version that only the model server can run; an Engine."""
 
     name = "the model server"
-    signatures: Mapping[str, Signature] = {}
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Raises a NotFoundError, so that the call is forwarded."""
+        raise NotFoundError(Code.NOT_FOUND, "only the model server can run this version")
 
     def run(
         self,

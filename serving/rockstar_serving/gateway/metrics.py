@@ -28,12 +28,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from rockstar_client.predictor import Predicted
 from rockstar_serving.gateway import shared_counts
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.drift import Drift
-from rockstar_serving.gateway.observers import Call, Comparison, Observer
+from rockstar_serving.gateway.observers import Call, Comparison, Observer, PredictionEvent
 from rockstar_serving.gateway.state import ServedModels
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -140,8 +139,9 @@ class MetricsObserver(Observer):
         """See Observer."""
         self._joined(model).observe(requests)
 
-    def predicted(self, model: str, predicted: Predicted) -> None:
+    def predicted(self, event: PredictionEvent) -> None:
         """See Observer."""
+        model, predicted = event.model, event.predicted
         contract = predicted.contract
         version = contract.version
         if contract.labels:

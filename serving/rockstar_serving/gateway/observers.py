@@ -9,7 +9,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +52,22 @@ class Call(msgspec.Struct, frozen=True):
     code: Code
 
 
+class PredictionEvent(msgspec.Struct, frozen=True):
+    """The prediction of a request by a model's contract.
+
+    Attributes:
+        context: the request.
+        model: name of the model, without aliases.
+        examples: as they were sent.
+        predicted: the outputs.
+    """
+
+    context: RequestContext
+    model: str
+    examples: Sequence[Any]
+    predicted: Predicted
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The answers of two versions to the same inputs.
@@ -88,13 +104,8 @@ class Observer:
     def joined(self, model: str, requests: int) -> None:
         """Several requests go to the model server in one call; `called` follows."""
 
-    def predicted(self, model: str, predicted: Predicted) -> None:
-        """A model with a contract predicted."""
-
-    def judged(
-        self, context: RequestContext, examples: Sequence[Any], predicted: Predicted
-    ) -> None:
-        """The examples of a request, as they were sent, were predicted."""
+    def predicted(self, event: PredictionEvent) -> None:
+        """A model with a contract predicted the examples of a request."""
 
     def shadowed(self, comparison: Comparison) -> None:
         """A copy of a request was compared, or could not be made."""
@@ -107,60 +118,29 @@ class Observer:
 
 
 class Observers(Observer):
-    """Forwards every event to several observers."""
+    """Forwards every event to the observers that override it."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
-        # By event, the methods that override it.
-        self._methods = {
-            event: [
-                getattr(observer, event)
-                for observer in observers
-                if getattr(type(observer), event) is not getattr(Observer, event)
-            ]
-            for event in vars(Observer)
-            if not event.startswith("_")
-        }
+        for event in vars(Observer):
+            if not event.startswith("_"):
+                methods = [
+                    getattr(observer, event)
+                    for observer in observers
+                    if getattr(type(observer), event) is not getattr(Observer, event)
+                ]
+                setattr(self, event, _forward(event, methods))
 
-    def answered(self, context: RequestContext, status: int) -> None:
-        """See Observer."""
-        self._notify("answered", context, status)
 
-    def called(self, call: Call) -> None:
-        """See Observer."""
-        self._notify("called", call)
-
-    def joined(self, model: str, requests: int) -> None:
-        """See Observer."""
-        self._notify("joined", model, requests)
-
-    def predicted(self, model: str, predicted: Predicted) -> None:
-        """See Observer."""
-        self._notify("predicted", model, predicted)
-
-    def judged(
-        self, context: RequestContext, examples: Sequence[Any], predicted: Predicted
-    ) -> None:
-        """See Observer."""
-        self._notify("judged", context, examples, predicted)
-
-    def shadowed(self, comparison: Comparison) -> None:
-        """See Observer."""
-        self._notify("shadowed", comparison)
-
-    def in_flight(self, requests: int) -> None:
-        """See Observer."""
-        self._notify("in_flight", requests)
-
-    def refused(self, why: Literal["queue", "key", "rate", "circuit"], requests: int = 1) -> None:
-        """See Observer."""
-        self._notify("refused", why, requests)
-
-    def _notify(self, event: str, *arguments: object) -> None:
-        for method in self._methods[event]:
+def _forward(event: str, methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
+    def notify(*arguments: object) -> None:
+        for method in methods:
             try:
                 method(*arguments)
-            except Exception:
-                log.exception("%s could not take note of %s", type(method.__self__).__name__, event)
+            except Exception:  # an observer must not affect the request
+                observer = type(getattr(method, "__self__", method)).__name__
+                log.exception("%s could not take note of %s", observer, event)
+
+    return notify
 
 
 def observers_for(config: GatewayConfig) -> list[Observer]:
@@ -271,20 +251,18 @@ class PayloadLog(Observer):
         self._path = path
         self._share = share
 
-    def judged(
-        self, context: RequestContext, examples: Sequence[Any], predicted: Predicted
-    ) -> None:
+    def predicted(self, event: PredictionEvent) -> None:
         """See Observer."""
         if random.random() >= self._share:  # noqa: S311 (a sample, no secret)
             return
-        contract = predicted.contract
+        contract = event.predicted.contract
         document = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "request_id": context.request_id,
+            "request_id": event.context.request_id,
             "model": contract.model,
             "version": contract.version,
-            "examples": [_payload(example) for example in examples],
-            "answers": _answers(predicted),
+            "examples": [_payload(example) for example in event.examples],
+            "answers": _answers(event.predicted),
         }
         # Opened for each sample so that the file can be rotated; a single append is atomic.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -13,6 +13,7 @@ import msgspec
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from rockstar_client.backend import Query
 from rockstar_client.errors import CallError
 from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway.api import Api
@@ -72,12 +73,14 @@ def infer(model: str, version: str | None = None) -> Response:
             "parameters.signature_name", expected="text", got=repr(signature)[:40]
         )
     answer = gateway().backend.predict(
-        model,
-        inputs,
-        version=number,
-        signature=DEFAULT_SIGNATURE if signature is None else signature,
-        outputs=[output.name for output in asked.outputs or ()],
-        timeout=current.time_left(),
+        Query(
+            model,
+            inputs,
+            version=number,
+            signature=signature or "",
+            outputs=[output.name for output in asked.outputs or ()],
+            timeout=current.time_left(),
+        )
     )
     current.version = answer.version
     with current.phase("postprocess"):
@@ -137,8 +140,8 @@ def model_metadata(model: str, version: str | None = None) -> ResponseReturnValu
     current.model = model
     number = _version_number(version)
     backend = gateway().backend
-    metadata = backend.metadata(model, number, timeout=current.time_left())
-    states = backend.status(model, timeout=current.time_left())
+    metadata = backend.metadata(Query(model, version=number, timeout=current.time_left()))
+    states = backend.status(Query(model, timeout=current.time_left()))
     message = metadata.signatures.get(DEFAULT_SIGNATURE)
     if message is None:
         known = ", ".join(sorted(metadata.signatures))
@@ -181,7 +184,8 @@ def model_ready(model: str, version: str | None = None) -> Response:
     """
     number = _version_number(version)
     try:
-        states = gateway().backend.status(model, number, timeout=PROBE_TIMEOUT_S)
+        query = Query(model, version=number, timeout=PROBE_TIMEOUT_S)
+        states = gateway().backend.status(query)
     except CallError:
         states = []
     is_ready = any(state.state == "AVAILABLE" for state in states)

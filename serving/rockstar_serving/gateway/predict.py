@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from rockstar_client import predictor
+from rockstar_client.backend import Query
 from rockstar_client.errors import NoContractError, NotFoundError
 from rockstar_contract.contract import Input, TableInput, TensorInput
 from rockstar_contract.errors import InvalidInputError
@@ -69,12 +70,17 @@ def predict(model: str) -> Response:
         examples = read_examples(request, here, current)
     batch = Batch(examples, here.config, partial=partial, strict=strict)
     try:
-        predicted = here.predictor.predict(current, batch.prepare, version=version, label=label)
+        predicted = here.predictor.predict(
+            current,
+            batch.prepare,
+            version=version,
+            label=label,
+            examples=[named.example for named in examples],
+        )
     except NotFoundError as error:
         raise not_found(model, version, label) from error
     current.instances = batch.size
     contract = predicted.contract
-    here.observer.judged(current, [named.example for named in examples], predicted)
     with current.phase("postprocess"):
         # CSV and .npy have no place for the version.
         headers = {"X-Model-Version": str(contract.version)}
@@ -193,7 +199,7 @@ def list_models() -> ResponseReturnValue:
 def _describe(model: str) -> dict[str, Any]:
     backend = gateway().backend
     try:
-        states = backend.status(model, timeout=context().time_left())
+        states = backend.status(Query(model, timeout=context().time_left()))
     except NotFoundError:
         return {"model": model, "versions": []}
     versions = [
@@ -205,7 +211,7 @@ def _describe(model: str) -> dict[str, Any]:
     if not any(state.state == "AVAILABLE" for state in states):
         return described
     try:
-        contract = backend.contract(model, timeout=context().time_left())
+        contract = backend.contract(Query(model, timeout=context().time_left()))
     except NoContractError:
         path = quote(model, safe="")
         described["problem"] = (

@@ -1,41 +1,46 @@
-"""Routing of requests to versions, by the routes file."""
+"""Routing by the routes file: aliases, splits and shadows, for tensors and for examples.
+
+A shadow gets copies of requests; its answers are compared and discarded. One background thread
+makes the copies. If its queue is full, a copy is dropped.
+"""
 
 import hashlib
 import logging
+import queue
 import random
+import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-import msgspec
+import numpy as np
 from flask import request
+from msgspec.structs import replace
+from numpy.typing import NDArray
 
+from rockstar_client.backend import Backend, Query, TensorResponse, VersionStatus
+from rockstar_client.calls import run
 from rockstar_client.errors import CallError
-from rockstar_client.tfserving_calls import is_not_there
-from rockstar_serving.gateway.context import context
+from rockstar_client.predictor import Batch, Predicted, PredictionSteps, Predictor
+from rockstar_client.tfserving_calls import is_not_found
+from rockstar_contract.contract import Input
+from rockstar_contract.errors import InvalidInputError
+from rockstar_serving.gateway.backends import BackendWrapper
+from rockstar_serving.gateway.context import RequestContext, context
+from rockstar_serving.gateway.observers import Comparison, Observer, PredictionEvent
 from rockstar_serving.gateway.routes_file import Arm, Routes
+from tfs_api.status import Code
 
-Answer = TypeVar("Answer")
 # Seconds without requests for a version that was not found.
 ABSENT_S = 5.0
+# Maximum number of waiting copies; each holds the inputs of a request.
+WAITING = 16
+# Timeout of a copy.
+SHADOW_TIMEOUT_S = 10.0
+
+Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
-
-
-class Destination(msgspec.Struct, frozen=True):
-    """The destination of a call; without version and label, the newest version.
-
-    Attributes:
-        model: its name on the model server.
-        version: number.
-        label: label.
-        shadow: destination of a copy.
-    """
-
-    model: str
-    version: int | None = None
-    label: str | None = None
-    shadow: "Destination | None" = None
 
 
 class Router:
@@ -46,57 +51,50 @@ class Router:
         # Versions that were not found, and until when they are skipped (monotonic seconds).
         self._absent: dict[tuple[str, Arm], float] = {}
 
-    def named(self, model: str, version: int | None, label: str | None) -> Destination:
+    def resolve(self, query: Query) -> Query:
         """Resolve an alias; the caller's version or label overrides the alias's."""
-        alias = self._routes.aliases.get(model)
+        alias = self._routes.aliases.get(query.model)
         if alias is None:
-            return Destination(model, version, label)
-        if version is None and label is None:
-            version, label = alias.version, alias.label
-        return Destination(alias.model, version, label)
+            return query
+        if query.version is not None or query.label is not None:
+            return replace(query, model=alias.model)
+        return replace(query, model=alias.model, version=alias.version, label=alias.label)
 
-    def follow(
-        self,
-        model: str,
-        version: int | None,
-        label: str | None,
-        call: Callable[[Destination], Answer],
-    ) -> Answer:
+    def follow(self, query: Query, call: Callable[[Query, Query | None], Answer]) -> Answer:
         """Make a call to its destination.
 
         A version of a split that is not found is skipped: the routes file may be ahead of the model
         server.
 
         Args:
-            model: a name or an alias.
-            version: requested by the caller, if any.
-            label: requested by the caller, if any.
-            call: makes the call.
+            query: its model may be an alias.
+            call: makes the call; gets the query for the destination, and for the shadow, if any.
         """
-        named = self.named(model, version, label)
-        model = named.model
+        query = self.resolve(query)
+        model = query.model
         route = self._routes.models.get(model)
-        if route is None or named.version is not None or named.label is not None:
-            return call(named)
-        shadow = None
-        if route.shadow is not None and random.random() < route.shadow.share:  # noqa: S311
-            shadow = Destination(model, route.shadow.version, route.shadow.label)
+        if route is None or query.version is not None or query.label is not None:
+            return call(query, None)
+        shadow, copied = None, route.shadow
+        if copied is not None and random.random() < copied.share:  # noqa: S311 (a sample, no secret)
+            shadow = replace(
+                query, version=copied.version, label=copied.label, timeout=SHADOW_TIMEOUT_S
+            )
         decided = context().arms
-        arms = [decided[model]] if model in decided else self._in_order(model)
-        for arm in arms:
+        for arm in [decided[model]] if model in decided else self._in_order(model):
             decided[model] = arm
             try:
-                return call(Destination(model, arm.version, arm.label, shadow))
+                return call(replace(query, version=arm.version, label=arm.label), shadow)
             except CallError as error:
-                if not is_not_there(error):
+                if not is_not_found(error):
                     raise
                 log.warning("%s of model %s, to which a route leads, is not there", arm, model)
                 self._absent[model, arm] = time.monotonic() + ABSENT_S
         decided.pop(model, None)
-        return call(Destination(model, shadow=shadow))
+        return call(query, shadow)
 
     def _in_order(self, model: str) -> Sequence[Arm]:
-        """The arm for this request, then the others by falling weight, without absent ones."""
+        """The arm for this request, then the others by descending weight, without absent ones."""
         route = self._routes.models[model]
         if not route.split:
             return ()
@@ -122,3 +120,220 @@ def _at(place: float, split: Sequence[Arm]) -> Arm:
         if place < 0:
             return arm
     return split[-1]
+
+
+class RoutedBackend(BackendWrapper):
+    """A backend for tensors that applies the routes; within a request only.
+
+    The time of each call is the phase "upstream" of the request.
+    """
+
+    def __init__(self, backend: Backend, router: Router, shadows: "Shadows") -> None:
+        super().__init__(backend)
+        self._router = router
+        self._shadows = shadows
+
+    def _run(self, method: Callable[[Query], Answer], query: Query) -> Answer:
+        def call(to: Query, _shadow: Query | None) -> Answer:
+            with context().phase("upstream"):
+                return method(to)
+
+        return self._router.follow(query, call)
+
+    def status(self, query: Query) -> list[VersionStatus]:
+        """See Backend; a split does not hide the other versions of a model."""
+        with context().phase("upstream"):
+            return self._backend.status(self._router.resolve(query))
+
+    def predict(self, query: Query) -> TensorResponse:
+        """See Backend."""
+
+        def call(to: Query, shadow: Query | None) -> TensorResponse:
+            current = context()
+            with current.phase("upstream"):
+                response = self._backend.predict(to)
+            current.version = response.version
+            if shadow is not None:
+                self._shadows.offer(
+                    to.model,
+                    lambda: compare(
+                        to.model, response.outputs, self._backend.predict(shadow).outputs
+                    ),
+                )
+            return response
+
+        return self._router.follow(query, call)
+
+
+class RoutedPredictor:
+    """Predicts examples by a model's contract: routed, preprocessed, observed; thread-safe."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        shadow_backend: Backend,
+        router: Router,
+        shadows: "Shadows",
+        observer: Observer,
+        preprocess_at_once: int,
+    ) -> None:
+        """Combine the parts.
+
+        Args:
+            backend: for requests.
+            shadow_backend: for copies to shadows.
+            router: picks destinations.
+            shadows: makes copies.
+            observer: notified of every prediction.
+            preprocess_at_once: requests that preprocess at a time. More would not be faster, and
+                decoded images are large.
+        """
+        self._backend = backend
+        self._steps = PredictionSteps()
+        self._shadow_predictor = Predictor(shadow_backend)
+        self._router = router
+        self._shadows = shadows
+        self._observer = observer
+        self._preprocessing = threading.Semaphore(preprocess_at_once)
+
+    def predict(
+        self,
+        current: RequestContext,
+        prepare: Callable[[Input], Batch],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        examples: Sequence[Any] | None = None,
+    ) -> Predicted:
+        """Predict a batch; see rockstar_client.predictor.Predictor.predict.
+
+        Args:
+            current: the request; its model may be an alias, and its deadline is the timeout.
+            prepare: preprocesses the batch for the input that a contract describes.
+            version: number; None is the newest, or what the routes file says.
+            label: picks the version instead.
+            examples: as they were sent. None: the gateway made them up; they are neither observed
+                nor copied.
+
+        Raises:
+            CallError: the call failed, or the time ran out.
+            InvalidInputError: raised by `prepare`.
+        """
+
+        def limited(spec: Input) -> Batch:
+            while not self._preprocessing.acquire(timeout=current.time_left()):
+                continue
+            try:
+                with current.phase("preprocess"):
+                    return prepare(spec)
+            finally:
+                self._preprocessing.release()
+
+        def upstream(call: Callable[[Any], Any]) -> Any:
+            with current.phase("upstream"):
+                return call(self._backend)
+
+        def predict(to: Query, shadow: Query | None) -> Predicted:
+            predicted = run(self._steps.predict(to, limited, current.time_left), upstream)
+            current.version = predicted.contract.version
+            if examples is not None:
+                self._observer.predicted(PredictionEvent(current, to.model, examples, predicted))
+                if shadow is not None:
+                    self._shadows.offer(to.model, lambda: self._compare(predicted, shadow, prepare))
+            return predicted
+
+        return self._router.follow(Query(current.model, version=version, label=label), predict)
+
+    def forget(self, model: str) -> None:
+        """Forget the contracts of a removed model."""
+        self._steps.forget(model)
+        self._shadow_predictor.forget(model)
+
+    def _compare(
+        self, predicted: Predicted, to: Query, prepare: Callable[[Input], Batch]
+    ) -> Comparison:
+        def prepared(spec: Input) -> Batch:
+            return predicted.inputs if spec == predicted.contract.input else prepare(spec)
+
+        other = self._shadow_predictor.predict(to, prepared)
+        labels = predicted.contract.labels
+        if sorted(other.contract.labels) != sorted(labels):
+            return Comparison(to.model, Code.FAILED_PRECONDITION)
+        if predicted.named and other.named:
+            return compare(to.model, dict(predicted.named), dict(other.named))
+        outputs = other.outputs
+        if other.contract.labels != labels:  # the same in another order
+            outputs = outputs[:, np.array([other.contract.labels.index(name) for name in labels])]
+        name = predicted.contract.output
+        return compare(to.model, {name: predicted.outputs}, {name: outputs})
+
+
+class Shadows:
+    """The queue and thread of copies; thread-safe."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._waiting: queue.Queue[tuple[str, Callable[[], Comparison]]] = queue.Queue(WAITING)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def offer(self, model: str, copy: Callable[[], Comparison]) -> None:
+        """Queue a copy, or drop it if the queue is full."""
+        try:
+            self._waiting.put_nowait((model, copy))
+        except queue.Full:
+            self._observer.shadowed(Comparison(model, Code.RESOURCE_EXHAUSTED))
+            return
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="shadows", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        while True:
+            model, copy = self._waiting.get()
+            try:
+                comparison = copy()
+            except CallError as error:
+                comparison = Comparison(model, error.code)
+            except InvalidInputError:
+                comparison = Comparison(model, Code.INVALID_ARGUMENT)
+            except Exception:  # the thread must go on
+                log.exception("the shadow of model %s could not be compared", model)
+                comparison = Comparison(model, Code.INTERNAL)
+            self._observer.shadowed(comparison)
+
+
+def compare(
+    model: str, answer: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]
+) -> Comparison:
+    """Compare two answers to the same inputs, row by row.
+
+    Rows of several floating-point columns agree if their largest value is in the same column. Other
+    rows agree if they are equal; floating-point numbers may differ by one percent.
+    """
+    arrays = {
+        name: (np.atleast_1d(array), np.atleast_1d(other[name]))
+        for name, array in answer.items()
+        if name in other
+    }
+    if not arrays or any(one.shape != two.shape for one, two in arrays.values()):
+        return Comparison(model, Code.FAILED_PRECONDITION)
+    rows = min(len(one) for one, _ in arrays.values())
+    agreed = np.ones(rows, dtype=bool)
+    difference = 0.0
+    for one, two in arrays.values():
+        agreed &= _agreement(one[:rows], two[:rows])
+        if one.dtype.kind in "fiu" and one.size:
+            difference = max(difference, float(np.abs(one.astype(float) - two.astype(float)).max()))
+    return Comparison(model, Code.OK, rows, int(agreed.sum()), difference)
+
+
+def _agreement(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each row agrees, [rows]."""
+    if one.dtype.kind == "f" and one.ndim == 2 and one.shape[1] > 1:
+        equal = np.equal(one.argmax(axis=1), two.argmax(axis=1))
+    else:
+        close = np.isclose(one, two, rtol=0.01) if one.dtype.kind == "f" else np.equal(one, two)
+        equal = close.reshape(len(one), -1).all(axis=1)
+    return np.asarray(equal, dtype=np.bool_)

@@ -7,7 +7,7 @@ from flask import current_app
 
 from rockstar_client.backend import Backend
 from rockstar_serving.gateway.observers import Observer, RateLimitedLogger
-from rockstar_serving.gateway.predictor import GatewayPredictor
+from rockstar_serving.gateway.routing import RoutedPredictor
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.uploads import Uploads
 
@@ -51,7 +51,7 @@ class Gateway:
     served: ServedModels
     aliases: tuple[str, ...]
     backend: Backend
-    predictor: GatewayPredictor
+    predictor: RoutedPredictor
     observer: Observer
     stopping: Callable[[], bool]
     outages: RateLimitedLogger

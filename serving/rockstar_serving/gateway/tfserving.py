@@ -11,8 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
+from msgspec.structs import replace
 from numpy.typing import NDArray
+from werkzeug.wsgi import get_current_url
 
+from rockstar_client.backend import Query
 from rockstar_client.errors import CallError, InvalidRequestError
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import whole_body
@@ -48,9 +51,10 @@ def _find_model(_endpoint: str | None, values: dict[str, Any] | None) -> None:
     if values is None:
         return
     values.clear()
-    # TensorFlow Serving's patterns match the URL as it was sent.
-    sent = request.environ.get("RAW_URI") or request.environ["REQUEST_URI"]
-    path, root = path_of(sent), request.environ.get("SCRIPT_NAME", "")
+    # TensorFlow Serving's patterns match the URL as it was sent, which not every WSGI server keeps.
+    environ = request.environ
+    sent = environ.get("RAW_URI") or environ.get("REQUEST_URI") or get_current_url(environ)
+    path, root = path_of(sent), environ.get("SCRIPT_NAME", "")
     if root and path.startswith(f"{root}/"):
         path = path[len(root) :]
     try:
@@ -84,12 +88,10 @@ def respond(
 def _content(asked: Route) -> bytes:
     backend, current, ref = gateway().backend, context(), asked.ref
     if asked.action is Action.STATUS:
-        states = backend.status(ref.name, ref.version, label=ref.label, timeout=current.time_left())
+        states = backend.status(_query(ref))
         return status_json(VersionState(s.version, s.state, s.code, s.error) for s in states)
     if asked.action is Action.METADATA:
-        metadata = backend.metadata(
-            ref.name, ref.version, label=ref.label, timeout=current.time_left()
-        )
+        metadata = backend.metadata(_query(ref))
         return metadata_json(
             ref.name, metadata.version, SignatureDefMap(signature_def=metadata.signatures)
         )
@@ -116,18 +118,16 @@ def _content(asked: Route) -> bytes:
         return json_response.regression(values)
 
 
-def _call_with_examples(call: Callable[..., Found], ref: ModelRef, body: bytes) -> Found:
+def _query(ref: ModelRef) -> Query:
+    timeout = context().time_left()
+    return Query(ref.name, version=ref.version, label=ref.label, timeout=timeout)
+
+
+def _call_with_examples(call: Callable[[Query], Found], ref: ModelRef, body: bytes) -> Found:
     current = context()
     with current.phase("preprocess"):
         asked = json_request.parse_examples(body)
-    found = call(
-        ref.name,
-        asked.input,
-        version=ref.version,
-        label=ref.label,
-        signature=asked.signature_name,
-        timeout=current.time_left(),
-    )
+    found = call(replace(_query(ref), examples=asked.input, signature=asked.signature_name))
     current.version = found.model_spec.version.value
     return found
 
@@ -160,9 +160,7 @@ class _SignatureCache:
         Raises:
             CallError: the call failed.
         """
-        found = gateway().backend.metadata(
-            ref.name, ref.version, label=ref.label, timeout=context().time_left()
-        )
+        found = gateway().backend.metadata(_query(ref))
         by_name = {name: signature_of(message) for name, message in found.signatures.items()}
         known = _Known(found.version, by_name)
         if len(self._known) >= _MAX_REMEMBERED:
@@ -219,14 +217,8 @@ def _predict_as(
         with current.phase("preprocess"):
             feeds = json_request.feeds(asked, known.signatures[name])
         current.instances = max((len(a) for a in feeds.values() if np.ndim(a)), default=1)
-        response = gateway().backend.predict(
-            ref.name,
-            feeds,
-            version=ref.version,
-            label=ref.label,
-            signature=name,
-            timeout=current.time_left(),
-        )
+        query = replace(_query(ref), inputs=feeds, signature=name)
+        response = gateway().backend.predict(query)
         if response.version in (known.version, ref.version):
             return response.outputs
         other = cache.of_version(ref, response.version)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rockstar_client.backend import Query
 from rockstar_client.tfserving import TFServingClient
 from tests.integration.model_server.conftest import Start, ask
 from tests.model_fixtures import SIDE, probabilities, write_version
@@ -39,7 +40,7 @@ def test_serve_in_batches_and_are_measured(start: Start, models_config: Path) ->
     images = np.random.default_rng(1).random((256, SIDE, SIDE, 1), np.float32)
     with TFServingClient(address["grpc"]) as client:
         for model in MODELS:
-            outputs = client.predict(model, {"image": images}).outputs
+            outputs = client.predict(Query(model, {"image": images})).outputs
             np.testing.assert_allclose(outputs["probabilities"], probabilities(images), rtol=1e-4)
     assert (
         ask(address["rest"], "/v1/models/cnn")[1]["model_version_status"][0]["state"] == "AVAILABLE"

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from rockstar_client.answer import Answer, answer_of
+from rockstar_client.results import Answer, answer_of
 from tests.contracts import make_contract
 from tests.table_models import regression
 

@@ -11,13 +11,14 @@ import grpc
 import numpy as np
 import pytest
 
+from rockstar_client.backend import Query
 from rockstar_client.errors import UnavailableError
 from rockstar_client.tfserving import TFServingClient
 from tests.name_server import NameServer
 from tests.waiting import until
 from tfs_api.messages.prediction_pb2 import PredictRequest, PredictResponse
 
-INPUTS = {"x": np.zeros(1, np.float32)}
+QUERY = Query("toy", {"x": np.zeros(1, np.float32)})
 
 
 class Server:
@@ -64,7 +65,7 @@ def server():
 def test_a_busy_server_is_asked_again(server):
     with server.running() as port, TFServingClient(f"127.0.0.1:{port}") as client:
         server.busy = 2
-        client.predict("toy", INPUTS)
+        client.predict(QUERY)
         assert server.calls == 3
 
 
@@ -73,14 +74,14 @@ def test_a_server_in_trouble_gets_no_more_calls_for_it(server):
         server.busy = 1000
         for _ in range(20):
             with pytest.raises(UnavailableError, match="the queue is full"):
-                client.predict("toy", INPUTS)
+                client.predict(QUERY)
         assert server.calls < 30
         # And again more when it is well.
         server.busy = 0
         for _ in range(20):
-            client.predict("toy", INPUTS)
+            client.predict(QUERY)
         server.busy, before = 1, server.calls
-        client.predict("toy", INPUTS)
+        client.predict(QUERY)
         assert server.calls == before + 2
 
 
@@ -89,11 +90,11 @@ def test_a_server_that_is_back_is_found(server):
         port = taken.getsockname()[1]
     with TFServingClient(f"127.0.0.1:{port}") as client:
         with pytest.raises(UnavailableError, match=f"no model server answers at 127.0.0.1:{port}"):
-            client.predict("toy", INPUTS)
+            client.predict(QUERY)
 
         def answers() -> bool:
             try:
-                client.predict("toy", INPUTS)
+                client.predict(QUERY)
             except UnavailableError:
                 return False
             return True
@@ -116,11 +117,11 @@ def test_calls_go_to_all_addresses_of_a_name_in_turn(server):
     ):
 
         def both_asked():
-            client.predict("toy", INPUTS)
+            client.predict(QUERY)
             return server.calls > 0 and other.calls > 0
 
         until(both_asked)
         before = server.calls, other.calls
         for _ in range(10):
-            client.predict("toy", INPUTS)
+            client.predict(QUERY)
         assert (server.calls - before[0], other.calls - before[1]) == (5, 5)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rockstar_client.backend import TensorResponse
+from rockstar_client.backend import Query, TensorResponse
 from rockstar_client.errors import DeadlineExceededError, NotFoundError
 from rockstar_client.predictor import Predictor
 from tests.contracts import LABELS, make_contract
@@ -26,15 +26,15 @@ class Servers:
             return self._turns.choice(self.versions)
         return self.versions[self._calls % len(self.versions)]
 
-    def predict(self, model, inputs, *, version, label, timeout):
+    def predict(self, query):
         answering = self._next()
-        self._require(version, answering)
-        probabilities = np.full((len(inputs["image"]), len(LABELS)), answering, np.float32)
+        self._require(query.version, answering)
+        probabilities = np.full((len(query.inputs["image"]), len(LABELS)), answering, np.float32)
         return TensorResponse({"probabilities": probabilities}, answering)
 
-    def contract(self, model, version=None, *, label=None, timeout):
+    def contract(self, query):
         answering = self._next()
-        self._require(version, answering)
+        self._require(query.version, answering)
         return make_contract(version=answering)
 
     def _require(self, version: int | None, there: int) -> None:
@@ -44,7 +44,7 @@ class Servers:
 
 def predict(predictor, **options):
     batch = np.zeros((1, 8, 8, 1), np.float32)
-    predicted = predictor.predict("toy", lambda _: batch, timeout=30.0, **options)
+    predicted = predictor.predict(Query("toy", timeout=30.0, **options), lambda _: batch)
     assert (predicted.outputs == predicted.contract.version).all()
     return predicted.contract.version
 
@@ -73,10 +73,8 @@ def test_a_version_that_is_asked_for_and_is_not_there_is_told():
 def test_a_deadline_that_passes_while_inputs_are_prepared_says_what_to_do(monkeypatch):
     def prepare(_):
         later = time.monotonic() + 30
-        monkeypatch.setattr(
-            "rockstar_client.deadline.time", SimpleNamespace(monotonic=lambda: later)
-        )
+        monkeypatch.setattr("rockstar_client.calls.time", SimpleNamespace(monotonic=lambda: later))
         return np.zeros((1, 8, 8, 1), np.float32)
 
     with pytest.raises(DeadlineExceededError, match="within 20 s: give it more with timeout="):
-        Predictor(Servers([1])).predict("toy", prepare, timeout=20)
+        Predictor(Servers([1])).predict(Query("toy", timeout=20), prepare)

@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from rockstar_client import AsyncGrpcClient, GrpcClient, RetryPolicy, Tls, UnavailableError
+from rockstar_client.backend import Query
 from rockstar_client.errors import CallError
 from rockstar_client.tfserving import TFServingClient
 from rockstar_contract.errors import InvalidInputError
@@ -223,5 +224,5 @@ def test_what_serves_others_reaches_its_model_server_directly(monkeypatch, model
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
     with TFServingClient(model_server) as client:
-        assert client.contract("toy").labels
+        assert client.contract(Query("toy")).labels
     assert proxy.seen == []

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
+from rockstar_client.backend import Query
 from rockstar_client.errors import InvalidRequestError, NotFoundError, ServerError
 from rockstar_client.tfserving import TFServingClient
 from tfs_api.messages.inference_pb2 import ClassificationResponse, Input, RegressionResponse
@@ -69,9 +70,12 @@ def test_classes_and_numbers_of_examples(client, server):
     classes = {"classifications": [{"classes": [{"label": "a", "score": 0.5}]}]}
     server.answers[CLASSIFY] = ClassificationResponse(result=classes)
     server.answers[REGRESS] = RegressionResponse(result={"regressions": [{"value": 1.5}]})
-    found = client.classify("toy", EXAMPLES, label="stable", signature="classes")
+    found = client.classify(Query("toy", examples=EXAMPLES, label="stable", signature="classes"))
     assert found.result.classifications[0].classes[0].label == "a"
-    assert client.regress("toy", EXAMPLES, version=3).result.regressions[0].value == 1.5
+    assert (
+        client.regress(Query("toy", examples=EXAMPLES, version=3)).result.regressions[0].value
+        == 1.5
+    )
     classify, regress = server.requests
     spec = classify.model_spec
     assert (spec.name, spec.version_label, spec.signature_name) == ("toy", "stable", "classes")
@@ -86,13 +90,13 @@ def test_signatures(client, server):
     response.metadata["signature_def"].type_url = SIGNATURE_DEF_MAP_URL
     response.metadata["signature_def"].value = defs.SerializeToString()
     server.answers[GET_MODEL_METADATA] = response
-    metadata = client.metadata("toy", label="stable")
+    metadata = client.metadata(Query("toy", label="stable"))
     assert metadata.version == 7
     assert metadata.signatures["serving_default"].method_name == "predict"
     assert server.requests[0].metadata_field == ["signature_def"]
     response.metadata["signature_def"].value = b"\xff"
     with pytest.raises(ServerError, match="the signatures of model toy cannot be read"):
-        client.metadata("toy")
+        client.metadata(Query("toy"))
 
 
 def test_states_of_versions_newest_first(client, server):
@@ -101,7 +105,7 @@ def test_states_of_versions_newest_first(client, server):
         {"version": 2, "state": "END", "status": {"error_code": 5, "error_message": "gone"}},
     ]
     server.answers[GET_MODEL_STATUS] = GetModelStatusResponse(model_version_status=states)
-    newest, oldest = client.status("toy", 2)
+    newest, oldest = client.status(Query("toy", version=2))
     assert (newest.version, newest.state, newest.error, newest.code) == (
         2,
         "END",
@@ -116,9 +120,9 @@ def test_a_label_that_is_not_known_is_not_found(client, server):
     """TensorFlow Serving says INVALID_ARGUMENT of it, as of much else."""
     server.failure = (grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label: x")
     with pytest.raises(NotFoundError, match="version label: x"):
-        client.contract("toy", label="x")
+        client.contract(Query("toy", label="x"))
     with pytest.raises(InvalidRequestError):
-        client.predict("toy", {}, label="x")
+        client.predict(Query("toy", label="x"))
     server.failure = (grpc.StatusCode.INVALID_ARGUMENT, "no such signature")
     with pytest.raises(ServerError, match="carries no contract"):
-        client.contract("toy")
+        client.contract(Query("toy"))

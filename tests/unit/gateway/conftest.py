@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 
-from rockstar_client.backend import Metadata, TensorResponse, VersionStatus
+from rockstar_client.backend import Metadata, Query, TensorResponse, VersionStatus
 from rockstar_client.errors import call_error
 from rockstar_contract.contract import Contract
 from rockstar_serving.gateway.app import create_app
@@ -56,7 +56,8 @@ class FakeServer:
     def _versions(self, model: str) -> dict[int, Contract]:
         return {1: self.others[model]} if model in self.others else self.versions
 
-    def _version(self, model: str, version: int | None, label: str | None = None) -> int:
+    def _version(self, query: Query) -> int:
+        model, version, label = query.model, query.version, query.label
         if self.failure:
             raise self.failure
         if model not in ("toy", *self.others):
@@ -70,22 +71,13 @@ class FakeServer:
             raise call_error(Code.NOT_FOUND, f"Servable not found for request: Specific({version})")
         return max(versions) if version is None else version
 
-    def predict(
-        self,
-        model,
-        inputs,
-        *,
-        version=None,
-        label=None,
-        timeout=None,
-        outputs=(),
-        signature="serving_default",
-    ):
-        version = self._version(model, version, label)
-        contract = self._versions(model)[version]
-        if signature != "serving_default":
+    def predict(self, query):
+        version = self._version(query)
+        contract = self._versions(query.model)[version]
+        inputs, outputs = query.inputs, query.outputs
+        if query.signature not in ("", "serving_default"):
             raise call_error(
-                Code.INVALID_ARGUMENT, f'Serving signature name: "{signature}" not found'
+                Code.INVALID_ARGUMENT, f'Serving signature name: "{query.signature}" not found'
             )
         batch = inputs.get(contract.input.name)
         if batch is None or batch.dtype != np.float32 or batch.shape[1:] != contract.input.shape:
@@ -94,7 +86,7 @@ class FakeServer:
             raise call_error(Code.INVALID_ARGUMENT, "names do not match signature")
         with self.lock:
             self.batches.append(batch)
-            self.timeouts.append(timeout)
+            self.timeouts.append(query.timeout)
             self.entered += 1
         if version in self.hold:
             assert self.proceed.wait(30)
@@ -108,35 +100,36 @@ class FakeServer:
             )
         return TensorResponse({contract.output: answer}, version)
 
-    def contract(self, model, version=None, *, label=None, timeout=None):
+    def contract(self, query):
         self.contract_reads += 1
-        return self._versions(model)[self._version(model, version, label)]
+        return self._versions(query.model)[self._version(query)]
 
-    def status(self, model, version=None, *, label=None, timeout=None):
-        picked = self._version(model, version, label)
-        known = self._versions(model) if version is None and label is None else [picked]
+    def status(self, query):
+        picked = self._version(query)
+        newest = query.version is None and query.label is None
+        known = self._versions(query.model) if newest else [picked]
         return [VersionStatus(v, "AVAILABLE", "") for v in sorted(known, reverse=True)]
 
-    def classify(self, model, examples, *, version=None, label=None, signature="", timeout=None):
+    def classify(self, query):
         response = ClassificationResponse()
-        response.model_spec.version.value = self._version(model, version, label)
-        for value in _values(examples):
+        response.model_spec.version.value = self._version(query)
+        for value in _values(query.examples):
             classes = response.result.classifications.add().classes
             classes.add(label="cold", score=-value)
-            classes.add(label=signature or "warm", score=value)
+            classes.add(label=query.signature or "warm", score=value)
         return response
 
-    def regress(self, model, examples, *, version=None, label=None, signature="", timeout=None):
+    def regress(self, query):
         response = RegressionResponse()
-        response.model_spec.version.value = self._version(model, version, label)
-        for value in _values(examples):
+        response.model_spec.version.value = self._version(query)
+        for value in _values(query.examples):
             response.result.regressions.add(value=value)
         return response
 
-    def metadata(self, model, version=None, *, label=None, timeout=None):
+    def metadata(self, query):
         self.metadata_reads += 1
-        version = self._version(model, version, label)
-        contract = self._versions(model)[version]
+        version = self._version(query)
+        contract = self._versions(query.model)[version]
         spec, float32 = contract.input, np.dtype(np.float32)
         signature = Signature(
             {spec.name: TensorSpec("image:0", float32, (-1, *spec.shape))},

@@ -2,6 +2,7 @@ import threading
 
 import pytest
 
+from rockstar_client.backend import Query
 from rockstar_client.errors import DeadlineExceededError, NotFoundError, UnavailableError
 from rockstar_serving.gateway import backends
 from rockstar_serving.gateway.backends import FAILURES, CircuitBreaker, LazyBackend
@@ -20,7 +21,7 @@ class Server:
         self.proceed = threading.Event()
         self.proceed.set()
 
-    def status(self, model, **_):
+    def status(self, _query):
         self.calls += 1
         assert self.proceed.wait(30)
         if self.failure:
@@ -54,10 +55,10 @@ def backend(server, notes):
 def ask(backend, times=1, failure=None, model="toy", timeout=10.0) -> None:
     for _ in range(times):
         if failure is None:
-            backend.status(model, timeout=timeout)
+            backend.status(Query(model, timeout=timeout))
         else:
             with pytest.raises(failure):
-                backend.status(model, timeout=timeout)
+                backend.status(Query(model, timeout=timeout))
 
 
 def silence(backend, server) -> None:
@@ -117,7 +118,7 @@ def test_a_lazy_backend_connects_with_the_first_call_and_once():
 
     late = LazyBackend(connect)
     assert not made
-    assert late.contract("toy") == late.contract("toy")
+    assert late.contract(Query("toy")) == late.contract(Query("toy"))
     assert len(made) == 1
     late.close()
 

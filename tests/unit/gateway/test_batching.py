@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from rockstar_client.backend import TensorResponse
+from rockstar_client.backend import Query, TensorResponse
 from rockstar_client.errors import (
     DeadlineExceededError,
     InvalidRequestError,
     UnavailableError,
     call_error,
 )
-from rockstar_serving.gateway.batching import Batching
+from rockstar_serving.gateway.backends import Batching
 from rockstar_serving.gateway.observers import Observer
 from tests.waiting import until
 from tfs_api.status import Code
@@ -24,7 +25,7 @@ class GatedBackend:
 
     def __init__(self) -> None:
         self.batches: list[np.ndarray] = []
-        self.keys: list[tuple] = []
+        self.keys: list[Query] = []
         self.timeouts: list[float | None] = []
         self.failure: Exception | None = None
         self.bad: Exception | None = None
@@ -33,12 +34,12 @@ class GatedBackend:
         self.gate.set()
         self._lock = threading.Lock()
 
-    def predict(self, model, inputs, *, version, label, signature, outputs, timeout):
-        (batch,) = inputs.values()
+    def predict(self, query):
+        (batch,) = query.inputs.values()
         with self._lock:
             self.batches.append(batch)
-            self.keys.append((model, version, label, signature, outputs))
-            self.timeouts.append(timeout)
+            self.keys.append(replace(query, inputs=None, timeout=None))
+            self.timeouts.append(query.timeout)
         assert self.gate.wait(30)
         if self.failure:
             raise self.failure
@@ -75,9 +76,8 @@ class Callers:
         return future
 
     def send(self, inputs, *, model="toy", timeout=30.0, **options):
-        return self.pool.submit(
-            self.backend.predict, model, {"x": inputs}, timeout=timeout, **options
-        )
+        query = Query(model, {"x": inputs}, timeout=timeout, **options)
+        return self.pool.submit(self.backend.predict, query)
 
     def waiting(self) -> int:
         return sum(len(queue.waiting) for queue in self.backend._queues.values())
@@ -110,7 +110,7 @@ def notes():
 
 @pytest.fixture
 def callers(gated, notes):
-    callers = Callers(Batching(gated, lambda _: 8, 1, notes), gated)
+    callers = Callers(Batching(gated, 8, 1, notes), gated)
     yield callers
     gated.gate.set()
     callers.pool.shutdown()
@@ -162,7 +162,7 @@ def test_a_full_batch_does_not_wait(callers, gated):
 
 
 def test_as_many_calls_as_are_allowed_go_at_a_time(gated, notes):
-    callers = Callers(Batching(gated, lambda _: 8, 2, notes), gated)
+    callers = Callers(Batching(gated, 8, 2, notes), gated)
     first, second = callers.hold(rows(0)), callers.hold(rows(1))
     others = [callers.queue(rows(n)) for n in (2, 3)]
     callers.release()
@@ -297,7 +297,7 @@ def test_rows_that_do_not_agree_are_left_as_they_are(callers, gated):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(2, 8))
 def test_everyone_gets_their_own(sizes, largest):
     gated = GatedBackend()
-    callers = Callers(Batching(gated, lambda _: largest, 1, Observer()), gated)
+    callers = Callers(Batching(gated, largest, 1, Observer()), gated)
     try:
         futures = [
             callers.send(np.full((size, 1), index, np.float32)) for index, size in enumerate(sizes)

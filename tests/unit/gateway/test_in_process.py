@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from rockstar_client.backend import TensorResponse
+from rockstar_client.backend import Query, TensorResponse
 from rockstar_client.errors import InvalidRequestError, NotFoundError
 from rockstar_serving.gateway.in_process import InProcessBackend
 from rockstar_serving.gateway.state import ServedModels
@@ -22,8 +22,8 @@ class Elsewhere(FakeServer):
         super().__init__()
         self.asked: list[tuple] = []
 
-    def predict(self, model, inputs, **options):
-        self.asked.append((model, options["version"], options["label"]))
+    def predict(self, query):
+        self.asked.append((query.model, query.version, query.label))
         return TensorResponse({}, 9)
 
 
@@ -58,7 +58,7 @@ def start(folder, server, tmp_path):
 
 
 def test_what_has_a_litert_file_runs_here(start, server):
-    answer = start().predict("toy", {"image": IMAGES}, timeout=10)
+    answer = start().predict(Query("toy", {"image": IMAGES}, timeout=10))
     np.testing.assert_allclose(
         answer.outputs["probabilities"], probabilities(IMAGES), rtol=1e-5, atol=1e-6
     )
@@ -69,8 +69,8 @@ def test_what_has_a_litert_file_runs_here(start, server):
 def test_a_new_version_is_taken_up(start, folder):
     backend = start()
     write_version(folder, 2)
-    until(lambda: backend.predict("toy", {"image": IMAGES}).version == 2, what="version 2")
-    assert backend.predict("toy", {"image": IMAGES}, version=1).version == 1
+    until(lambda: backend.predict(Query("toy", {"image": IMAGES})).version == 2, what="version 2")
+    assert backend.predict(Query("toy", {"image": IMAGES}, version=1)).version == 1
 
 
 def test_a_swapped_link_is_followed_and_what_it_meant_before_may_go(start, folder):
@@ -79,24 +79,24 @@ def test_a_swapped_link_is_followed_and_what_it_meant_before_may_go(start, folde
     write_version(folder.with_name("revision-2"), 2)
     folder.symlink_to("revision-1")
     backend = start()
-    assert backend.predict("toy", {"image": IMAGES}).version == 1
+    assert backend.predict(Query("toy", {"image": IMAGES})).version == 1
     folder.with_name("next").symlink_to("revision-2")
     folder.with_name("next").replace(folder)
     shutil.rmtree(folder.with_name("revision-1"))
-    until(lambda: backend.predict("toy", {"image": IMAGES}).version == 2, what="version 2")
+    until(lambda: backend.predict(Query("toy", {"image": IMAGES})).version == 2, what="version 2")
 
 
 def test_a_version_by_its_label(start, folder):
     write_version(folder, 2)
     backend = start('version_labels { key: "stable" value: 1 }')
-    assert backend.predict("toy", {"image": IMAGES}, label="stable").version == 1
+    assert backend.predict(Query("toy", {"image": IMAGES}, label="stable")).version == 1
 
 
 @pytest.mark.parametrize(
     ("model", "version", "label"), [("other", None, None), ("toy", 7, None), ("toy", None, "none")]
 )
 def test_the_model_server_is_asked_for_what_is_not_here(start, server, model, version, label):
-    start().predict(model, {"image": IMAGES}, version=version, label=label)
+    start().predict(Query(model, {"image": IMAGES}, version=version, label=label))
     assert server.asked == [(model, version, label)]
 
 
@@ -118,11 +118,11 @@ def test_the_newest_version_is_the_newest_even_where_only_the_model_server_can_r
     aside.rename(folder / "2")
 
     def asked():
-        backend.predict("toy", {"image": IMAGES})
+        backend.predict(Query("toy", {"image": IMAGES}))
         return server.asked
 
     until(asked, what="a call of the model server")
-    assert backend.predict("toy", {"image": IMAGES}, version=1).version == 1
+    assert backend.predict(Query("toy", {"image": IMAGES}, version=1)).version == 1
     assert {version for _, version, _ in server.asked} == {None}
 
 
@@ -133,30 +133,30 @@ def test_a_damaged_version_is_not_used(start, server, folder):
     damaged.write_bytes(damaged.read_bytes()[:100])
     (folder.parent / "2").rename(folder / "2")
     write_version(folder, 3)
-    until(lambda: backend.predict("toy", {"image": IMAGES}).version == 3, what="version 3")
+    until(lambda: backend.predict(Query("toy", {"image": IMAGES})).version == 3, what="version 3")
     assert server.asked == []
 
 
 def test_where_nothing_loads_the_model_server_is_asked(start, server, folder, caplog):
     (folder / "1" / "model.tflite").write_bytes(b"damaged")
-    start().predict("toy", {"image": IMAGES})
+    start().predict(Query("toy", {"image": IMAGES}))
     assert server.asked == [("toy", None, None)]
     assert "no model runs in this process: " in caplog.text
 
 
 def test_what_a_model_refuses_is_the_callers_to_mend(start, server):
     with pytest.raises(InvalidRequestError, match=r"'image': expected float32"):
-        start().predict("toy", {"image": IMAGES.astype(np.float64)})
+        start().predict(Query("toy", {"image": IMAGES.astype(np.float64)}))
     assert server.asked == []
 
 
 def test_the_contract_is_of_the_version_that_runs(start, folder, trained_models):
     shutil.rmtree(folder)
     shutil.copytree(trained_models.workdir / "models" / "logistic", folder)
-    contract = start().contract("toy")
+    contract = start().contract(Query("toy"))
     assert (contract.model, contract.version) == ("logistic", 1)
 
 
 def test_of_a_model_that_is_nowhere_the_model_server_says_so(start):
     with pytest.raises(NotFoundError, match="Servable not found"):
-        start().contract("other")
+        start().contract(Query("other"))

@@ -60,9 +60,9 @@ def test_a_callers_trace_is_continued_upstream(server, config):
     seen = []
 
     class Listening(type(server)):
-        def predict(self, *args, **kwargs):
+        def predict(self, query):
             seen.append(dict(trace_headers()))
-            return super().predict(*args, **kwargs)
+            return super().predict(query)
 
     ask(create_app(config, Listening()).test_client(), traceparent=PARENT, tracestate="a=1")
     (headers,) = seen

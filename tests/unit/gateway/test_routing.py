@@ -10,12 +10,10 @@ from click.testing import CliRunner
 
 from rockstar_cli.__main__ import cli
 from rockstar_client.errors import call_error
-from rockstar_serving.gateway import shadowing
 from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.observers import Comparison, Observer
 from rockstar_serving.gateway.routes_file import Arm
-from rockstar_serving.gateway.routing import _at, _place
-from rockstar_serving.gateway.shadowing import compare
+from rockstar_serving.gateway.routing import WAITING, _at, _place, compare
 from tests.contracts import LABELS, make_contract
 from tests.images import png, stroke
 from tests.waiting import until
@@ -188,7 +186,7 @@ def test_copies_are_not_made_without_end(routed, server, notes):
     http = routed(SHADOW)
     server.hold = {1}
     server.proceed.clear()
-    asked = shadowing.WAITING + 10
+    asked = WAITING + 10
     for _ in range(asked):
         assert answered(http) == 3
     dropped = [each for each in notes.comparisons if each.code is Code.RESOURCE_EXHAUSTED]

@@ -26,8 +26,8 @@ def number(server, monkeypatch):
     """A regression that answers the sum of its input."""
     server.versions = {1: regression()}
 
-    def predict(model, inputs, **_):
-        (batch,) = inputs.values()
+    def predict(query):
+        (batch,) = query.inputs.values()
         return TensorResponse({"prediction": batch.sum(axis=1, keepdims=True)}, 1)
 
     monkeypatch.setattr(server, "predict", predict)

@@ -92,14 +92,14 @@ def test_a_new_version_that_takes_something_else_is_noticed(http, server):
 class Lenient(FakeServer):
     """Answers its input, whatever dtype it has; odd versions take float32, even ones strings."""
 
-    def metadata(self, model, version=None, *, label=None, timeout=None):
-        version = self._version(model, version, label)
+    def metadata(self, query):
+        version = self._version(query)
         dtype = np.dtype(np.float32 if version % 2 else object)
         spec = {"x": TensorSpec("x:0", dtype, (-1,))}
         return Metadata(version, {"serving_default": signature_def(Signature(spec, spec))})
 
-    def predict(self, model, inputs, *, version=None, label=None, timeout=None, **_):
-        return TensorResponse({"y": inputs["x"]}, self._version(model, version, label))
+    def predict(self, query):
+        return TensorResponse({"y": query.inputs["x"]}, self._version(query))
 
 
 def test_what_was_read_for_another_version_is_read_again(config):

@@ -69,7 +69,7 @@ def test_serving_never_imports_training():
         "rockstar_serving.model_server.server, rockstar_serving.model_server.command, rockstar_serving.model_server.__main__",
         "rockstar_serving.model_server.grpc_health_and_reflection",
         "rockstar_serving.model_server.tls, rockstar_serving.logs",
-        "rockstar_client, rockstar_client.http, rockstar_client.grpc, rockstar_client.async_http, rockstar_client.async_grpc",
+        "rockstar_client, rockstar_client.http, rockstar_client.grpc, rockstar_client.async_http",
         "rockstar_client.bulk.job, rockstar_client.bulk.batch_client, rockstar_client.bulk.output, rockstar_client.bulk.sources",
         "rockstar_serving.serve, rockstar_cli.serve, rockstar_cli.predict, rockstar_cli.train, rockstar_cli.__main__",
         "rockstar_cli.registry, rockstar_cli.explain, rockstar_cli.bench, rockstar_cli.check",
