@@ -23,8 +23,8 @@ from PIL import Image
 from rockstar_client import Answer
 from rockstar_client.grpc import GrpcClient
 from rockstar_client.http import HttpClient
+from rockstar_serving import ServeError
 from rockstar_serving.serve import Addresses, ServeOptions, require_free_ports
-from rockstar_serving.supervisor import ServeError
 from rockstar_training.config import CLASSIFIERS
 from rockstar_training.datasets import load
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from rockstar_serving.gateway.settings import Setting, settings
+from rockstar_serving.gateway.settings import settings, variable
+from rockstar_serving.options import as_text
 
 
 def rows() -> Iterator[str]:
@@ -10,17 +11,9 @@ def rows() -> Iterator[str]:
     yield "| variable | default | |"
     yield "| --- | --- | --- |"
     for setting in settings():
-        description = (setting.meta.description or "").replace("|", "\\|")
-        yield f"| `{setting.variable}` | {_default(setting)} | {description} |"
-
-
-def _default(setting: Setting) -> str:
-    value = setting.default
-    if value in ("", ()):
-        return ""
-    if isinstance(value, tuple):
-        value = " ".join(value)
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+        default = as_text(setting.default)
+        description = setting.help.replace("|", "\\|")
+        yield f"| `{variable(setting)}` | {default and f'`{default}`'} | {description} |"
 
 
 if __name__ == "__main__":

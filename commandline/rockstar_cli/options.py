@@ -110,8 +110,7 @@ def _versions(ctx: click.Context, model: str | None) -> list[int]:
 
 
 def _labels(ctx: click.Context) -> list[str]:
-    from rockstar_serving.model_folder import ModelFolderError
-    from rockstar_serving.models_config import read_labels
+    from rockstar_serving.model_folder import ModelFolderError, read_labels
 
     try:
         assigned = read_labels(_folder(ctx))

@@ -146,7 +146,7 @@ def rollback(model: str, label: str | None, models: Path, as_json: bool) -> None
 
 def _echo_moved(moved: dict[str, Any], text: str, models: Path, as_json: bool) -> None:
     """Print which version has a label now, and the file that holds the labels."""
-    from rockstar_serving.models_config import CONFIG_FILE
+    from rockstar_serving.model_folder import CONFIG_FILE
 
     file = models / CONFIG_FILE
     if as_json:

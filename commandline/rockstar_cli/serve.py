@@ -61,11 +61,11 @@ def serve(log_format: "LogFormat", tfserving: str | None, as_json: bool, **setti
     load is reported; the others are served.
     """
     from rockstar_serving import logs
-    from rockstar_serving.model_server.installed import missing
+    from rockstar_serving.model_server import missing_packages
     from rockstar_serving.serve import ServeOptions
     from rockstar_serving.serve import serve as run
 
-    reason = missing() if tfserving is None else ""
+    reason = missing_packages() if tfserving is None else ""
     if reason:
         raise click.ClickException(f"{reason}; with --tfserving HOST:8500 it is not needed")
     logs.configure(log_format, "serve")
@@ -142,9 +142,9 @@ def model_server(flags: tuple[str, ...], as_json: bool) -> None:
     Takes the flags of tensorflow_model_server, like python -m rockstar_serving.model_server. With
     --json it prints its addresses once it is ready.
     """
-    from rockstar_serving.model_server.installed import missing
+    from rockstar_serving.model_server import missing_packages
 
-    reason = missing()
+    reason = missing_packages()
     if reason:
         raise click.ClickException(reason)
     from rockstar_serving.model_server.command import main

@@ -1,17 +1,11 @@
-"""Addresses to listen on, with errors that name the user's flags."""
+"""TCP addresses to listen on."""
 
 import errno
 import socket
 
-from rockstar_serving.supervisor import ServeError
+from rockstar_serving import ServeError
 
-
-def require_free(host: str, port: int, flag: str) -> None:
-    """Check that a port that a child process will bind is free.
-
-    The error names the user's flag, the child's would name its own. Raises like `listener`.
-    """
-    listener(host, port, flag).close()
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def listener(host: str, port: int, flag: str) -> socket.socket:
@@ -30,6 +24,44 @@ def listener(host: str, port: int, flag: str) -> socket.socket:
         raise ServeError(f"cannot listen on {host}:{port}: {why}; see --host, {flag}") from error
 
 
+def require_free(host: str, port: int, flag: str) -> None:
+    """Check that a port that a child process will bind is free.
+
+    The error names the user's flag; the child's error would name its own. Raises like `listener`.
+    """
+    listener(host, port, flag).close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Listen on an address as gRPC does; port 0 picks a free one.
+
+    0.0.0.0 and :: mean all addresses of the machine, including IPv6.
+
+    Raises:
+        OSError: the address is in use, not allowed, or unknown.
+    """
+    everywhere = host in _EVERYWHERE and socket.has_dualstack_ipv6()
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        "::" if everywhere else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        if everywhere:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen()
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def join(host: str, port: int) -> str:
+    """Join host and port as clients write them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def reachable(host: str) -> str:
-    """An address that reaches a listener on this machine, even if it listens on all addresses."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    """A host that reaches a listener from this machine, even if it listens on all addresses."""
+    return _EVERYWHERE.get(host, host)

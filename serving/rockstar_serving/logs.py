@@ -1,4 +1,4 @@
-"""Log lines of a server: text for people, or JSON with one object a line for what collects logs."""
+"""Log lines of a server: text, or JSON with one object per line."""
 
 import logging
 import os
@@ -10,14 +10,14 @@ LogFormat = Literal["text", "json"]
 
 
 def configure(log_format: LogFormat, program: str) -> None:
-    """Send what is logged to standard error, instead of where an earlier call sent it.
+    """Log to standard error, replacing the handlers of an earlier call.
 
-    JSON objects hold timestamp (UTC, as ISO 8601), level, logger and message, what the logging call
-    gave as `extra`, and exception: its traceback as one text.
+    JSON objects have timestamp (UTC, as ISO 8601), level, logger and message, the fields of `extra`
+    in the logging call, and exception: the traceback as one text.
 
     Args:
-        log_format: how a line looks.
-        program: named in lines of text.
+        log_format: text or json.
+        program: its name in lines of text.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_json() if log_format == "json" else _text(program))
@@ -25,21 +25,21 @@ def configure(log_format: LogFormat, program: str) -> None:
 
 
 def replace_closed_streams() -> None:
-    """Put /dev/null in the place of standard streams that a program was started without.
+    """Open /dev/null for the standard streams that are closed, as after `<&- >&- 2>&-`.
 
-    As by `<&- >&- 2>&-`, and by some supervisors. Their numbers would go to the next sockets, and
-    what is printed with them. Call it before anything is opened.
+    Otherwise the next sockets would get their numbers, and receive what is printed. Call it before
+    anything is opened.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # Opened in this order each gets the lowest number that is free: its own.
+            # In this order each gets the lowest free number, which is its own.
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
 
 
 class _Text(logging.Formatter):
-    """Makes the time of all the lines of a second once."""
+    """Formats the time once per second."""
 
     _second = -1
     _time = ""
@@ -58,7 +58,7 @@ def _text(program: str) -> logging.Formatter:
 
 
 def _json() -> logging.Formatter:
-    # Imported only where it is used: every start would take a hundredth of a second longer.
+    # Imported only if used: it takes ten milliseconds.
     from pythonjsonlogger.json import JsonFormatter
 
     class Formatter(JsonFormatter):

@@ -68,7 +68,8 @@ class Occlusion:
         """
         corners = self.corners
         images = np.repeat(image[np.newaxis], 1 + len(corners), axis=0)
-        cover = _background(image)
+        border = [image[0], image[-1], image[1:-1, 0], image[1:-1, -1]]
+        cover = np.median(np.concatenate(border), axis=0)
         for copy, (top, left) in zip(images[1:], corners, strict=True):
             copy[top : top + self.window, left : left + self.window] = cover
         return images
@@ -115,12 +116,6 @@ def plan(height: int, width: int, images: int) -> Occlusion:
     return occlusion
 
 
-def _background(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    border = [image[0], image[-1], image[1:-1, 0], image[1:-1, -1]]
-    median: NDArray[np.float32] = np.median(np.concatenate(border), axis=0)
-    return median.astype(np.float32)
-
-
 def draw(
     image: NDArray[np.float32], heatmap: NDArray[Any], value_range: tuple[float, float]
 ) -> bytes:
@@ -137,7 +132,9 @@ def draw(
     height, width = heatmap.shape
     factor = max(1, ceil(_SIDE / max(height, width)))
     size = width * factor, height * factor
-    below = Image.fromarray(_grey(image, value_range)).resize(size, Image.Resampling.NEAREST)
+    low, high = value_range
+    grey = np.round(np.clip((image.mean(axis=2) - low) / (high - low), 0, 1) * 255)
+    below = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
     largest = np.abs(heatmap).max()
     strength = np.abs(heatmap) / largest if largest > 0 else np.zeros_like(heatmap)
     alpha = Image.fromarray((strength * _STRONGEST * 255).astype(np.uint8))
@@ -150,13 +147,6 @@ def draw(
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()
-
-
-def _grey(image: NDArray[np.float32], value_range: tuple[float, float]) -> NDArray[np.uint8]:
-    low, high = value_range
-    shares = np.clip((image.mean(axis=2) - low) / (high - low), 0, 1)
-    grey: NDArray[np.uint8] = np.round(shares * 255).astype(np.uint8)
-    return grey
 
 
 def replaced_rows(tensor: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:

@@ -23,8 +23,14 @@ from rockstar_contract.version_folders import (
     remember_removed,
     served_versions,
 )
-from rockstar_serving.model_folder import ModelFolderError, find_models
-from rockstar_serving.models_config import LabelBook, edit_labels, read_labels
+from rockstar_serving.model_folder import (
+    LabelBook,
+    ModelFolderError,
+    changing,
+    edit_labels,
+    find_models,
+    read_labels,
+)
 
 STABLE = "stable"
 # Labels appear in URLs: /v1/models/cnn/labels/stable:predict
@@ -72,6 +78,23 @@ class Verdict:
     problem: str
 
 
+@dataclass(frozen=True)
+class Restored:
+    """The result of restoring an earlier version.
+
+    Attributes:
+        before: the version that was served by default.
+        now: the version that is served by default.
+        held: versions that are no longer served.
+        labels: those that moved from one of these to `now`.
+    """
+
+    before: int
+    now: int
+    held: tuple[int, ...]
+    labels: tuple[str, ...]
+
+
 def list_versions(models: Path, model: str | None = None) -> list[Version]:
     """List the versions of one model or of all, sorted by name and number.
 
@@ -80,17 +103,11 @@ def list_versions(models: Path, model: str | None = None) -> list[Version]:
         ModelFolderError: no such folder, nothing in it, or a file that cannot be read.
     """
     book = read_labels(models)
-    served = [
-        _described(name, number, folder, book)
-        for name, number, folder in chosen(models, model, None)
-    ]
-    names = [name for name in find_models(models) if model in (None, name)]
-    held = [
-        _described(name, number, folder, book)
-        for name in names
-        for number, folder in held_versions(models / name).items()
-    ]
-    return sorted([*served, *held], key=lambda version: (version.model, version.number))
+    versions = [_describe(*each, book) for each in _select(models, model)]
+    for name in find_models(models):
+        if model in (None, name):
+            versions += _held(models, name, book)
+    return sorted(versions, key=lambda version: (version.model, version.number))
 
 
 def unpublish(models: Path, model: str, version: int) -> bool:
@@ -108,7 +125,7 @@ def unpublish(models: Path, model: str, version: int) -> bool:
     base = models / model
     folder = held_versions(base).get(version) if base.is_dir() else None
     if folder is None:
-        ((_, _, folder),) = chosen(models, model, version)
+        ((_, _, folder),) = _select(models, model, version)
         labels = [label for label, at in read_labels(models).labels(model).items() if at == version]
         if labels:
             raise RegistryError(
@@ -116,12 +133,10 @@ def unpublish(models: Path, model: str, version: int) -> bool:
                 f"version first (rockstar promote {model} VERSION --label {labels[0]}), or go back "
                 f"with rockstar rollback {model}"
             )
-    try:
+    with changing(base):
         remember_removed(base, version)
         _remove(folder)
         return bool(served_versions(base))
-    except OSError as error:
-        raise ModelFolderError(f"{base} cannot be changed: {error}") from error
 
 
 def prune(models: Path, model: str, keep: int, *, dry_run: bool = False) -> list[Version]:
@@ -154,6 +169,13 @@ def prune(models: Path, model: str, keep: int, *, dry_run: bool = False) -> list
     return versions
 
 
+def _to_remove(models: Path, model: str, keep: int, book: LabelBook) -> list[Version]:
+    versions = [_describe(*each, book) for each in _select(models, model)]
+    oldest = versions[-keep:][0].number
+    held = [version for version in _held(models, model, book) if version.number < oldest]
+    return [*(version for version in versions[:-keep] if not version.labels), *held]
+
+
 def verify(
     models: Path,
     model: str | None = None,
@@ -173,7 +195,7 @@ def verify(
         ModelFolderError: no such folder, or nothing in it.
     """
     verdicts = []
-    for name, number, folder in chosen(models, model, version):
+    for name, number, folder in _select(models, model, version):
         try:
             verdict = Verdict(name, number, len(check_manifest(folder).files), "")
         except ManifestError as error:
@@ -196,7 +218,7 @@ def promote(
         model: its name.
         version: must exist and match its manifest, if it has one.
         label: such as "stable" or "canary".
-        base_path: the folder of models as TensorFlow Serving sees it; stored for later calls.
+        base_path: the folder of models as TensorFlow Serving finds it; stored for later calls.
 
     Returns:
         The version that had the label before, or None.
@@ -209,10 +231,10 @@ def promote(
         raise RegistryError(f"label: expected letters, digits, _ . -, got {label!r}")
     if base_path is not None and not (base_path.startswith("/") or "://" in base_path):
         raise RegistryError(f"base path: expected an absolute path or a URI, got {base_path!r}")
-    _release(models, model, version)
+    _release(models / model, version)
     with edit_labels(models) as book:
-        ((_, _, folder),) = chosen(models, model, version)
-        _require_undamaged(folder)
+        ((_, _, folder),) = _select(models, model, version)
+        _require_undamaged(folder, "it gets no label")
         if base_path is not None:
             book.serve_from(base_path)
         before = book.labels(model).get(label)
@@ -222,21 +244,16 @@ def promote(
     return before
 
 
-@dataclass(frozen=True)
-class Restored:
-    """The result of restoring an earlier version.
-
-    Attributes:
-        before: the version that was served by default.
-        now: the version that is served by default.
-        held: versions that are no longer served.
-        labels: those that moved from one of these to `now`.
-    """
-
-    before: int
-    now: int
-    held: tuple[int, ...]
-    labels: tuple[str, ...]
+def _release(base: Path, version: int) -> None:
+    """Rename a held version back, so that servers find it."""
+    held = held_versions(base).get(version) if base.is_dir() else None
+    if held is None:
+        return
+    _require_undamaged(held, "it is not served")
+    with changing(base):
+        if held.with_name(str(version)).exists():
+            raise RegistryError(f"{base} has both {held.name} and {version}: remove one of them")
+        held.rename(held.with_name(str(version)))
 
 
 def restore(models: Path, model: str) -> Restored:
@@ -249,10 +266,9 @@ def restore(models: Path, model: str) -> Restored:
         RegistryError: no such model, no earlier version, or a damaged one.
         ModelFolderError: no such folder, or it cannot be changed.
     """
-    folders = {number: folder for _, number, folder in chosen(models, model, None)}
-    newest = max(folders)
+    folders = {number: folder for _, number, folder in _select(models, model)}
+    *earlier, newest = folders
     book = read_labels(models)
-    earlier = [number for number in sorted(folders) if number < newest]
     if not earlier:
         held = listed(held_versions(models / model))
         raise RegistryError(
@@ -264,7 +280,7 @@ def restore(models: Path, model: str) -> Restored:
         was_stable = [number for number in book.earlier(model, STABLE) if number in earlier]
         now = was_stable[-1] if was_stable else now
     _require_undamaged(folders[now], "it cannot be gone back to")
-    gone = tuple(number for number in sorted(folders) if number > now)
+    gone = tuple(number for number in folders if number > now)
     moving = tuple(label for label, at in book.labels(model).items() if at in gone)
     # Labels first: after a crash in between, a second call completes the work.
     if moving or book.is_specific(model):
@@ -273,11 +289,9 @@ def restore(models: Path, model: str) -> Restored:
                 past = [number for number in book.earlier(model, label) if number < now]
                 book.move(model, label, now, past)
             book.replace_specific(model, gone, now)
-    try:
+    with changing(models / model):
         for number in reversed(gone):
             folders[number].rename(folders[number].with_name(f"{HELD_PREFIX}{number}"))
-    except OSError as error:
-        raise ModelFolderError(f"{models / model} cannot be changed: {error}") from error
     return Restored(newest, now, gone, moving)
 
 
@@ -292,7 +306,7 @@ def rollback(models: Path, model: str, label: str) -> tuple[int, int]:
         ModelFolderError: no such folder, or it cannot be changed.
     """
     with edit_labels(models) as book:
-        existing = {number for _, number, _ in chosen(models, model, None)}
+        existing = {number for _, number, _ in _select(models, model)}
         now = book.labels(model).get(label)
         if now is None:
             has = listed(book.labels(model)) or "none"
@@ -307,30 +321,6 @@ def rollback(models: Path, model: str, label: str) -> tuple[int, int]:
             f"{model} has no version left that had the label {label} before version {now}; it has "
             f"the versions {listed(existing)}: rockstar promote {model} VERSION --label {label}"
         )
-
-
-def _release(models: Path, model: str, version: int) -> None:
-    """Rename a held version back, so that servers find it."""
-    base = models / model
-    held = held_versions(base).get(version) if base.is_dir() else None
-    if held is None:
-        return
-    _require_undamaged(held, "it is not served")
-    try:
-        if held.with_name(str(version)).exists():
-            raise RegistryError(f"{base} has both {held.name} and {version}: remove one of them")
-        held.rename(held.with_name(str(version)))
-    except OSError as error:
-        raise ModelFolderError(f"{base} cannot be changed: {error}") from error
-
-
-def _require_undamaged(folder: Path, consequence: str = "it gets no label") -> None:
-    try:
-        check_manifest(folder)
-    except MissingManifestError:
-        return  # published by other tools
-    except ManifestError as error:
-        raise RegistryError(f"{error}; {consequence}") from error
 
 
 def dangling_labels(models: Path) -> list[str]:
@@ -349,8 +339,15 @@ def dangling_labels(models: Path) -> list[str]:
     ]
 
 
-def chosen(models: Path, model: str | None, version: int | None) -> Iterator[tuple[str, int, Path]]:
-    """Name, number and folder of the selected versions: one, all of a model, or all.
+def listed(names: Iterable[_Name]) -> str:
+    """Names or numbers, sorted and separated by commas, for messages."""
+    return ", ".join(map(str, sorted(names)))
+
+
+def _select(
+    models: Path, model: str | None, version: int | None = None
+) -> Iterator[tuple[str, int, Path]]:
+    """Model, number and folder of served versions, ascending: one, all of a model, or all.
 
     Raises:
         RegistryError: no such model or version.
@@ -359,22 +356,21 @@ def chosen(models: Path, model: str | None, version: int | None) -> Iterator[tup
     found = find_models(models)
     if model is not None and model not in found:
         raise RegistryError(f"{models} holds no model {model}; it holds {', '.join(found)}")
-    for name, path in found.items():
-        folders = served_versions(path)
-        if model in (None, name) and version is not None and version not in folders:
+    for name in found if model is None else [model]:
+        folders = served_versions(found[name])
+        if version is not None and version not in folders:
             has = listed(folders)
             raise RegistryError(f"{name} has no version {version}; it has the versions {has}")
-        for number in sorted(folders):
-            if model in (None, name) and version in (None, number):
-                yield name, number, folders[number]
+        for number in sorted(folders) if version is None else [version]:
+            yield name, number, folders[number]
 
 
-def listed(names: Iterable[_Name]) -> str:
-    """Names or numbers, sorted and separated by commas, for messages."""
-    return ", ".join(map(str, sorted(names)))
+def _held(models: Path, model: str, book: LabelBook) -> list[Version]:
+    held = held_versions(models / model)
+    return [_describe(model, number, folder, book) for number, folder in held.items()]
 
 
-def _described(model: str, number: int, folder: Path, book: LabelBook) -> Version:
+def _describe(model: str, number: int, folder: Path, book: LabelBook) -> Version:
     labels = tuple(label for label, at in book.labels(model).items() if at == number)
     size, contract, problem = 0, None, ""
     try:
@@ -388,15 +384,13 @@ def _described(model: str, number: int, folder: Path, book: LabelBook) -> Versio
     return Version(model, number, folder, held, labels, size, contract, problem)
 
 
-def _to_remove(models: Path, model: str, keep: int, book: LabelBook) -> list[Version]:
-    versions = [_described(*chosen, book) for chosen in chosen(models, model, None)]
-    oldest = versions[-keep:][0].number
-    held = [
-        _described(model, number, folder, book)
-        for number, folder in held_versions(models / model).items()
-        if number < oldest
-    ]
-    return [*(version for version in versions[:-keep] if not version.labels), *held]
+def _require_undamaged(folder: Path, consequence: str) -> None:
+    try:
+        check_manifest(folder)
+    except MissingManifestError:
+        return  # published by other tools
+    except ManifestError as error:
+        raise RegistryError(f"{error}; {consequence}") from error
 
 
 def _remove(folder: Path) -> None:

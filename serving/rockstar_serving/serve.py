@@ -1,7 +1,6 @@
 """`rockstar serve`: the embedded model server and the gateway, or the gateway alone."""
 
 import contextlib
-import http.client
 import json
 import logging
 import os
@@ -11,13 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rockstar_serving.listening import listener, reachable, require_free
+from rockstar_serving import ServeError, probe
+from rockstar_serving.listening import join, listener, reachable, require_free
 from rockstar_serving.logs import LogFormat
-from rockstar_serving.model_folder import ModelFolderError, find_models, model_config, strays
-from rockstar_serving.models_config import declared
-from rockstar_serving.supervisor import Child, ServeError, Supervisor
+from rockstar_serving.model_folder import (
+    ModelFolderError,
+    find_models,
+    model_config,
+    read_models_config,
+    strays,
+)
+from rockstar_serving.supervisor import Child, Supervisor
 
-# The gateway ends by itself, after its settings ROCKSTAR_DRAIN and ROCKSTAR_GRACE.
+# The gateway stops by itself, according to its settings ROCKSTAR_DRAIN and ROCKSTAR_GRACE.
 GATEWAY_STOP_TIMEOUT_S = 120.0
 _PROBE_TIMEOUT_S = 3.0
 
@@ -27,7 +32,8 @@ log = logging.getLogger(__name__)
 def default_workers() -> int:
     """One for each core that this process may use.
 
-    At least two, so that one that dies or is slow leaves another; at most eight, for their memory.
+    At least two, so that one remains if the other ends or is slow; at most eight, because each
+    takes memory.
     """
     known = hasattr(os, "sched_getaffinity")  # not on macOS
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
@@ -40,7 +46,7 @@ class ServeOptions:
 
     Attributes:
         models: folder of models, `<model>/<version>/`; labels come from its models.config.
-        only: names of the models to serve; none means all in the folder.
+        only: names of the models to serve; empty: all in the folder.
         host: address to listen on.
         port: of the gateway; 0 picks a free one, also below.
         grpc_port: of the model server.
@@ -48,7 +54,7 @@ class ServeOptions:
         workers: processes of the gateway.
         tfserving: "host:port" of a TensorFlow Serving to use instead of the embedded server.
         log_format: of both servers.
-        require_all_models: whether a model that does not load prevents the start.
+        require_all_models: whether to fail at start if a model does not load.
     """
 
     models: Path
@@ -73,51 +79,34 @@ class Addresses:
     models: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Upstream:
-    """The model server behind the gateway.
-
-    Attributes:
-        models: their names.
-        grpc: returns the host:port of its gRPC API, once it is ready.
-        rest: returns the host:port of its REST API, once it is ready; None if it is external.
-        config: its configuration, by which gateway workers run models themselves.
-        children: the processes to start before the gateway.
-        refresh: looks for new and removed models; called about once a second.
-    """
-
-    models: tuple[str, ...]
-    grpc: Callable[[], str]
-    rest: Callable[[], str | None]
-    config: Path | None = None
-    children: tuple[Child, ...] = ()
-    refresh: Callable[[], None] = lambda: None
-
-
 def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         options: what and where.
-        on_ready: called with the addresses when every model answers.
+        on_ready: called with the addresses when every model is ready.
 
     Raises:
-        ServeError: it cannot start or go on: no such model, a port is taken, a process that dies
+        ServeError: it cannot start or continue: no such model, a port is taken, or a process ends
             again and again.
     """
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rockstar-")))
-        listening = stack.enter_context(listener(options.host, options.port, "--port"))
+    with (
+        tempfile.TemporaryDirectory(prefix="rockstar-") as folder,
+        # It outlives the gateway: while that restarts, clients wait in its queue.
+        listener(options.host, options.port, "--port") as listening,
+    ):
         host, port = listening.getsockname()[:2]
-        external = options.tfserving is not None
-        upstream = _external(options) if external else _embedded(options, folder)
-        # An external TensorFlow Serving may start later: until then the gateway reports it.
-        path = "/livez" if external else "/readyz"
-        # The listener outlives the gateway: while that restarts, clients wait in its queue.
+        upstream: _EmbeddedServer | _ExternalServer
+        if options.tfserving is None:
+            upstream = _EmbeddedServer(options, Path(folder))
+        else:
+            upstream = _ExternalServer(options, options.tfserving)
+        health = f"http://{join(reachable(host), port)}{upstream.health_path}"
         gateway = Child(
             "gateway",
             lambda: _gateway_command(listening.fileno(), upstream, options),
-            lambda: _responds(reachable(host), port, path),
+            # The listener exists before and after the gateway: there may be no response.
+            lambda: not probe.check(health, _PROBE_TIMEOUT_S),
             pass_fds=(listening.fileno(),),
             stop_timeout=GATEWAY_STOP_TIMEOUT_S,
             reloads=True,
@@ -126,9 +115,8 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
         with supervisor.signals():
             try:
                 if supervisor.start():
-                    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-                    addresses = Addresses(url, upstream.grpc(), upstream.rest(), upstream.models)
-                    on_ready(addresses)
+                    url = f"http://{join(host, port)}"
+                    on_ready(Addresses(url, upstream.grpc, upstream.rest, upstream.models))
                     supervisor.watch(upstream.refresh)
             finally:
                 # If it stayed open, clients would wait in its queue for nothing.
@@ -137,98 +125,117 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
 
 
 def require_free_ports(options: ServeOptions) -> None:
-    """Check in advance that the embedded server and the gateway will find their ports free.
+    """Check in advance that the ports of the embedded server and the gateway are free.
 
     Raises:
         ServeError: a port is taken, or the host is not of this machine; it names the flag.
     """
     require_free(options.host, options.port, "--port")
+    _require_free_model_server_ports(options)
+
+
+def _require_free_model_server_ports(options: ServeOptions) -> None:
     require_free(options.host, options.grpc_port, "--grpc-port")
     require_free(options.host, options.rest_port, "--rest-port")
 
 
-def _gateway_command(listener: int, upstream: _Upstream, options: ServeOptions) -> list[str]:
-    return [
-        *(sys.executable, "-m", "rockstar_serving.gateway"),
-        f"--bind=fd://{listener}",
-        f"--upstream={upstream.grpc()}",
-        f"--workers={options.workers}",
-        f"--log-format={options.log_format}",
-        *(["--require-all-models"] if options.require_all_models else []),
-        *(f"--model={model}" for model in upstream.models),
-        *([f"--models-config={upstream.config}"] if upstream.config else []),
-    ]
+class _ExternalServer:
+    """A TensorFlow Serving that runs elsewhere, perhaps not yet.
 
+    Attributes:
+        models: their names.
+        grpc: host:port of its gRPC API.
+        rest: its REST API is not used.
+        config: gateway workers do not run its models.
+        children: processes to start before the gateway.
+        health_path: of the gateway; it is healthy even while the server is away.
+    """
 
-def _responds(host: str, port: int, path: str) -> bool:
-    # The listener exists before the gateway and after its end: the request may get no answer.
-    connection = http.client.HTTPConnection(host, port, timeout=_PROBE_TIMEOUT_S)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except OSError:
-        return False
-    finally:
-        connection.close()
+    rest: str | None = None
+    config: Path | None = None
+    children: tuple[Child, ...] = ()
+    health_path = "/livez"
 
+    def __init__(self, options: ServeOptions, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ServeError(f"--tfserving: expected HOST:PORT of its gRPC API, got {address!r}")
+        self.grpc = address
+        self.models = tuple(dict.fromkeys(options.only))
+        if not self.models:
+            # TensorFlow Serving has no call that lists its models.
+            try:
+                self.models = tuple(find_models(options.models))
+            except ModelFolderError as error:
+                raise ServeError(
+                    f"name the models that {address} hosts with --model ({error})"
+                ) from error
 
-def _embedded(options: ServeOptions, folder: Path) -> _Upstream:
-    """A model server of our own, with its files in an empty folder."""
-    models, config = _models_to_serve(options)
-    require_free(options.host, options.grpc_port, "--grpc-port")
-    require_free(options.host, options.rest_port, "--rest-port")
-    server = _EmbeddedServer(options, config, folder)
-    return _Upstream(
-        models=models,
-        grpc=server.grpc_address,
-        rest=lambda: server.addresses()["rest"],
-        # Gateway workers run the models they can: no network hop, and no copy on the way.
-        config=server.config,
-        children=(Child("model server", server.command, server.is_ready),),
-        refresh=server.refresh,
-    )
-
-
-def _external(options: ServeOptions) -> _Upstream:
-    """A TensorFlow Serving that runs elsewhere, perhaps not yet."""
-    address = options.tfserving or ""
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ServeError(f"--tfserving: expected HOST:PORT of its gRPC API, got {address!r}")
-    if options.only:
-        models = tuple(dict.fromkeys(options.only))
-    else:
-        # TensorFlow Serving has no call that lists its models.
-        try:
-            models = tuple(find_models(options.models))
-        except ModelFolderError as error:
-            raise ServeError(
-                f"name the models that {options.tfserving} hosts with --model ({error})"
-            ) from error
-    return _Upstream(models, grpc=lambda: address, rest=lambda: None)
+    def refresh(self) -> None:
+        """Do nothing: its models are not known."""
 
 
 class _EmbeddedServer:
-    """The embedded model server as a child process: its files, command and addresses."""
+    """The embedded model server as a child process, with its files in an empty folder.
 
-    def __init__(self, options: ServeOptions, config: str, folder: Path) -> None:
+    Attributes:
+        models: names of the models at start.
+        config: its configuration, by which gateway workers run models themselves: no network hop.
+        children: processes to start before the gateway.
+        health_path: of the gateway.
+    """
+
+    health_path = "/readyz"
+
+    def __init__(self, options: ServeOptions, folder: Path) -> None:
         self._options = options
-        self._addresses = folder / "addresses.json"
+        self.models, self._text = _models_to_serve(options)
+        _require_free_model_server_ports(options)
         self.config = folder / "models.config"
-        self._text = config
-        self.config.write_text(config)
+        self.config.write_text(self._text)
+        self._address_file = folder / "addresses.json"
+        self._addresses: dict[str, str] = {}
         self._warned: set[str] = set()
-        self._report_strays()
-        self._known: dict[str, str] = {}
+        self._warn_of_strays()
         self._started = False
+        self.children = (Child("model server", self._command, self._address_file.exists),)
 
-    def command(self) -> list[str]:
+    @property
+    def grpc(self) -> str:
+        """Host:port of its gRPC API, once it is ready."""
+        return self._read_addresses()["grpc"]
+
+    @property
+    def rest(self) -> str:
+        """Host:port of its REST API, once it is ready."""
+        return self._read_addresses()["rest"]
+
+    def refresh(self) -> None:
+        """Serve the models that are in the folder now, with their labels."""
+        try:
+            _, config = _models_to_serve(self._options, at_start=False)
+        except ServeError as error:
+            self._warn_once(f"{error}; the models and labels stay as they were")
+            return
+        self._warn_of_strays()
+        if config != self._text:
+            new = self.config.with_suffix(".new")
+            try:
+                new.write_text(config)
+                new.replace(self.config)
+            except OSError as error:
+                self._warn_once(f"{self.config} cannot be written ({error.strerror}): changes wait")
+                return
+            self._text = config
+
+    def _command(self) -> list[str]:
         """The arguments of the process; a restart keeps the ports, which clients know."""
+        known = self._read_addresses()
         ports = {
-            api: self.addresses()[api].rpartition(":")[2] if api in self.addresses() else "auto"
+            api: known[api].rpartition(":")[2] if api in known else "auto"
             for api in ("grpc", "rest")
         }
-        self._addresses.unlink(missing_ok=True)
+        self._address_file.unlink(missing_ok=True)
         # After the first start, a model damaged meanwhile must not stop the others.
         strict, self._started = self._options.require_all_models and not self._started, True
         return [
@@ -241,32 +248,20 @@ class _EmbeddedServer:
             f"--host={self._options.host}",
             f"--port={self._options.grpc_port or ports['grpc']}",
             f"--rest_api_port={self._options.rest_port or ports['rest']}",
-            f"--address_file={self._addresses}",
+            f"--address_file={self._address_file}",
             f"--require_all_models={str(strict).lower()}",
             "--wait_for_models=false",
             f"--log_format={self._options.log_format}",
             "--allow_version_labels_for_unavailable_models",
         ]
 
-    def refresh(self) -> None:
-        """Serve the models that are in the folder now, with their labels."""
-        try:
-            _, config = _models_to_serve(self._options, at_start=False)
-        except ServeError as error:
-            self._warn_once(f"{error}; what was served before stays")
-            return
-        self._report_strays()
-        if config != self._text:
-            new = self.config.with_suffix(".new")
-            try:
-                new.write_text(config)
-                new.replace(self.config)
-            except OSError as error:
-                self._warn_once(f"{self.config} cannot be written ({error.strerror}): changes wait")
-                return
-            self._text = config
+    def _read_addresses(self) -> dict[str, str]:
+        """The last known host:port of "grpc" and "rest"; empty until the server is ready."""
+        with contextlib.suppress(FileNotFoundError):
+            self._addresses = json.loads(self._address_file.read_text())
+        return self._addresses
 
-    def _report_strays(self) -> None:
+    def _warn_of_strays(self) -> None:
         with contextlib.suppress(OSError):
             for sentence in strays(self._options.models):
                 self._warn_once(sentence)
@@ -276,20 +271,20 @@ class _EmbeddedServer:
             self._warned.add(sentence)
             log.warning("%s", sentence)
 
-    def is_ready(self) -> bool:
-        """Whether the server has written its addresses."""
-        return self._addresses.exists()
 
-    def grpc_address(self) -> str:
-        """Where this machine reaches the gRPC API."""
-        host, _, port = self.addresses()["grpc"].rpartition(":")
-        return f"{reachable(host)}:{port}"
-
-    def addresses(self) -> dict[str, str]:
-        """The last known host:port of "grpc" and "rest"; empty until the server is ready."""
-        with contextlib.suppress(FileNotFoundError):
-            self._known = json.loads(self._addresses.read_text())
-        return self._known
+def _gateway_command(
+    listener: int, upstream: _EmbeddedServer | _ExternalServer, options: ServeOptions
+) -> list[str]:
+    return [
+        *(sys.executable, "-m", "rockstar_serving.gateway"),
+        f"--bind=fd://{listener}",
+        f"--upstream={upstream.grpc}",
+        f"--workers={options.workers}",
+        f"--log-format={options.log_format}",
+        *(["--require-all-models"] if options.require_all_models else []),
+        *(f"--model={model}" for model in upstream.models),
+        *([f"--models-config={upstream.config}"] if upstream.config else []),
+    ]
 
 
 def _models_to_serve(
@@ -298,7 +293,7 @@ def _models_to_serve(
     """The names of the models, and the model server's configuration."""
     try:
         models = find_models(options.models)
-        labeled = declared(options.models)
+        declared = read_models_config(options.models)
     except ModelFolderError as error:
         raise ServeError(str(error)) from error
     missing = sorted(set(options.only) - set(models))
@@ -307,4 +302,4 @@ def _models_to_serve(
             f"{options.models} holds no model {', '.join(missing)}; it holds {', '.join(models)}"
         )
     chosen = {n: path for n, path in models.items() if not options.only or n in options.only}
-    return tuple(chosen), model_config(chosen, labeled)
+    return tuple(chosen), model_config(chosen, declared)

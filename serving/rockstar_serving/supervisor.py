@@ -1,4 +1,4 @@
-"""Child processes that belong together: start in order, restart what dies, stop in reverse."""
+"""Supervises child processes: start them in order, restart those that end, stop them in reverse."""
 
 import contextlib
 import ctypes
@@ -13,36 +13,34 @@ from dataclasses import dataclass, field
 from threading import Event
 from types import FrameType
 
+from rockstar_serving import ServeError
+
 log = logging.getLogger(__name__)
 
 # Seconds a child may take to become ready, and to stop before it is killed.
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 4.0
-# A child that dies this often, each time within so many seconds, is beyond help.
+# A child that ends this often in a row, each time within so many seconds, is given up.
 MAX_QUICK_DEATHS = 5
 QUICK_S = 10.0
 _POLL_S = 0.1
-# Seconds between two calls of what looks for changes.
+# Seconds between two calls of `refresh`.
 REFRESH_S = 1.0
-# glibc gives each thread an arena of its own, which keeps what the thread once needed. Threads that
-# take turns with Python's lock do as well with two: after a load, 11 MB less, and no slower. What
-# large images take goes back at once, unless glibc may learn from it to keep more: after 16 of 16
-# megapixels at a time a worker has 235 MB, and had 570.
+# glibc gives each thread an arena of its own and keeps its memory. Threads that share Python's lock
+# are as fast with two arenas, and a worker has 11 MB less after a load. The memory of large images
+# is returned at once, unless glibc may raise its threshold: after 16 concurrent images of 16
+# megapixels a worker has 235 MB instead of 570 MB.
 _LESS_MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576"}
-
-
-class ServeError(Exception):
-    """The service cannot start or go on; the message is for the user."""
 
 
 @dataclass
 class Child:
-    """A process to keep alive.
+    """A process to keep running.
 
     Attributes:
-        name: what messages call it.
-        command: gives the arguments of the process, at each start.
-        is_ready: asked repeatedly until it says yes.
+        name: in messages.
+        command: returns the arguments of the process; called at each start.
+        is_ready: polled until it returns True.
         pass_fds: file descriptors that the process inherits.
         stop_timeout: seconds it may take to stop before it is killed.
         reloads: whether it gets the SIGHUPs that the supervisor gets.
@@ -72,7 +70,7 @@ class Child:
         )
 
     def stop(self) -> None:
-        """Ask the process to end, and end it if it does not in time."""
+        """Terminate the process, and kill it if it does not end in time."""
         if self.process is None or self.process.poll() is not None:
             return
         self.process.terminate()
@@ -83,11 +81,6 @@ class Child:
             self.process.kill()
             self.process.wait()
 
-    def reload(self) -> None:
-        """Ask the process to read its files again, if it does such a thing."""
-        if self.reloads and self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGHUP)
-
     @property
     def exit_code(self) -> int | None:
         """None while it runs."""
@@ -95,27 +88,23 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children running until told to stop."""
+    """Keeps child processes running until it is stopped."""
 
     def __init__(self, children: list[Child]) -> None:
         self._children = children
         self._stopping = Event()
 
-    @property
-    def stopping(self) -> bool:
-        """Whether it was told to stop."""
-        return self._stopping.is_set()
-
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """While this context lasts, SIGINT and SIGTERM stop the supervisor; SIGHUP is passed on."""
+        """In this context SIGINT and SIGTERM stop the supervisor, and SIGHUP is passed on."""
 
         def stop(_number: int, _frame: FrameType | None) -> None:
             self.stop()
 
         def reload(_number: int, _frame: FrameType | None) -> None:
             for child in self._children:
-                child.reload()
+                if child.reloads and child.process is not None and child.exit_code is None:
+                    child.process.send_signal(signal.SIGHUP)
 
         handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload}
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -133,25 +122,31 @@ class Supervisor:
         """Start the children in order, each when the one before is ready.
 
         Returns:
-            False where it was told to stop meanwhile.
+            False if it was stopped meanwhile.
 
         Raises:
             ServeError: a child ended or was not ready in time.
         """
         for child in self._children:
             child.start()
-            if not self._until_ready(child):
-                return False
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while not child.is_ready():
+                if self._stopping.wait(_POLL_S / 2):
+                    return False
+                if child.exit_code is not None:
+                    raise ServeError(f"the {child.name} did not start ({_cause(child.exit_code)})")
+                if time.monotonic() > deadline:
+                    raise ServeError(f"the {child.name} was not ready within {START_TIMEOUT_S:g} s")
         return True
 
     def watch(self, refresh: Callable[[], None] = lambda: None) -> None:
-        """Restart children that die, until told to stop.
+        """Restart children that end, until the supervisor is stopped.
 
         Args:
             refresh: called about once a second.
 
         Raises:
-            ServeError: a child dies again and again.
+            ServeError: a child ends again and again.
         """
         next_refresh = time.monotonic()
         while not self._stopping.wait(_POLL_S):
@@ -160,7 +155,7 @@ class Supervisor:
                 refresh()
             for child in self._children:
                 if child.exit_code is not None:
-                    self._restart(child)
+                    self._restart(child, child.exit_code)
                 elif child.restarted and child.is_ready():
                     child.restarted = False
                     log.info("the %s is back", child.name)
@@ -170,37 +165,24 @@ class Supervisor:
         for child in reversed(self._children):
             child.stop()
 
-    def _until_ready(self, child: Child) -> bool:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not child.is_ready():
-            if self._stopping.wait(_POLL_S / 2):
-                return False
-            if child.exit_code is not None:
-                raise ServeError(f"the {child.name} did not start ({_how(child.exit_code)})")
-            if time.monotonic() > deadline:
-                raise ServeError(f"the {child.name} was not ready within {START_TIMEOUT_S:g} s")
-        return True
-
-    def _restart(self, child: Child) -> None:
-        code = child.exit_code or 0
+    def _restart(self, child: Child, code: int) -> None:
         quick = time.monotonic() - child.started < QUICK_S
         child.quick_deaths = child.quick_deaths + 1 if quick else 0
         if child.quick_deaths >= MAX_QUICK_DEATHS:
             raise ServeError(
-                f"the {child.name} ended {MAX_QUICK_DEATHS} times in a row ({_how(code)})"
+                f"the {child.name} ended {MAX_QUICK_DEATHS} times in a row ({_cause(code)})"
             )
-        log.warning("the %s ended (%s): starting it again", child.name, _how(code))
-        if self._stopping.wait(0.2 * 2**child.quick_deaths if quick else 0):
-            return
-        child.start()
-        child.restarted = True
+        log.warning("the %s ended (%s): starting it again", child.name, _cause(code))
+        if not self._stopping.wait(0.2 * 2**child.quick_deaths if quick else 0):
+            child.start()
+            child.restarted = True
 
 
 def _end_with_parent() -> Callable[[], object]:
-    """What makes a child end when its parent is gone, even by SIGKILL: prctl(2), Linux only."""
+    """Make a child end when its parent ends, even by SIGKILL: prctl(2), Linux only."""
     prctl, set_parent_death_signal = ctypes.CDLL(None).prctl, 1
     return lambda: prctl(set_parent_death_signal, signal.SIGTERM)
 
 
-def _how(code: int) -> str:
+def _cause(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rockstar_serving import logs
+from rockstar_serving import ServeError, logs
 from rockstar_serving.gateway.settings import (
+    FilesError,
+    GatewayConfig,
     SettingError,
+    command_option,
     config_of,
     documents,
     read_settings,
@@ -17,39 +20,35 @@ from rockstar_serving.gateway.settings import (
     shown,
 )
 from rockstar_serving.listening import require_free
-from rockstar_serving.supervisor import ServeError
+from rockstar_serving.options import Option, as_text
 
 if TYPE_CHECKING:
     from rockstar_serving.gateway.server import GatewayServer
-    from rockstar_serving.gateway.settings import GatewayConfig
-
-_METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Add an option for every setting to a command."""
-    for setting in reversed(list(settings())):
-        many = setting.base == tuple[str, ...]
-        switch = setting.base is bool
-        name = f"{setting.option}/--no-{setting.option[2:]}" if switch else setting.option
+    for setting in reversed(settings()):
+        switch = isinstance(setting.default, bool)
+        name = command_option(setting)
         command = click.option(
-            name,
+            f"{name}/--no-{name[2:]}" if switch else name,
             setting.name,
             default=None,
-            multiple=many,
-            # Validated in read_settings, together with the environment variables.
-            metavar=None if switch else _METAVARS.get(setting.base, "NAME"),
+            multiple=isinstance(setting.default, tuple),
+            # Parsed in read_settings, together with the environment variables.
+            metavar=None if switch else setting.values.unit,
             type=None if switch else str,
-            help=_help(setting.meta.description or "", setting.default, many),
+            help=_help(setting),
         )(command)
     return command
 
 
-def _help(description: str, default: Any, many: bool) -> str:
-    if many:
-        shown = f"  [default: {', '.join(default)}]" if default else ""
-        return f"{description}  Repeat it, or commas between.{shown}"
-    return description if default in ("", False) else f"{description}  [default: {default}]"
+def _help(setting: Option) -> str:
+    many = "  Repeat it, or commas between." if isinstance(setting.default, tuple) else ""
+    default = as_text(setting.default)
+    shown = "" if default in ("", "false") else f"  [default: {default}]"
+    return f"{setting.help}{many}{shown}"
 
 
 def _print_new_key(name: str, as_json: bool) -> None:
@@ -73,14 +72,12 @@ def _print_new_key(name: str, as_json: bool) -> None:
 @_with_settings
 @click.option("--print-config", is_flag=True, help="Print the settings in effect, and end.")
 @click.option("--make-key", metavar="NAME", help="Print a new API key for NAME, and end.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the address, or what is asked, as JSON."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print the address, key or settings as JSON.")
 def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: Any) -> None:
     """Serve predictions over HTTP from a model server's gRPC API.
 
-    Each option is also an environment variable: --max-pixels is ROCKSTAR_MAX_PIXELS. An option goes
-    before a variable.
+    Each option is also an environment variable: --max-pixels is ROCKSTAR_MAX_PIXELS. Options
+    override variables.
     """
     if make_key is not None:
         _print_new_key(make_key, as_json)
@@ -93,12 +90,12 @@ def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: 
             )
             return
         server = _server(config_of(effective), as_json)
-    except SettingError as error:
+    except (SettingError, FilesError) as error:
         raise click.UsageError(str(error)) from error
     server.run()
 
 
-def _server(config: "GatewayConfig", as_json: bool) -> "GatewayServer":
+def _server(config: GatewayConfig, as_json: bool) -> "GatewayServer":
     host, _, port = config.bind.rpartition(":")
     if port.isdecimal() and not config.bind.startswith(("unix:", "fd://")):
         # gunicorn would retry a taken port for seconds.
@@ -114,10 +111,6 @@ def _server(config: "GatewayConfig", as_json: bool) -> "GatewayServer":
 
     # Not needed for --help, and slow to import.
     from rockstar_serving.gateway.server import GatewayServer
-    from rockstar_serving.gateway.settings import FilesError
 
     logs.configure("json" if config.log_format == "json" else "text", "gateway")
-    try:
-        return GatewayServer(config, print_address if as_json else None)
-    except FilesError as error:
-        raise SettingError(str(error)) from error
+    return GatewayServer(config, print_address if as_json else None)

@@ -17,7 +17,7 @@ from rockstar_contract.contract import Contract, ImageInput
 _HALF_WINDOW = 500
 # Examples between updates; with fewer, chance alone would look like drift.
 LEAST_EXAMPLES = 100
-# Examples are counted in groups: one by one would take several times as long.
+# Examples are counted in groups, because one by one takes several times as long.
 _STEP = 20
 # Replaces an empty bin, which has no logarithm.
 _FLOOR = 1e-4
@@ -28,22 +28,6 @@ def population_stability(expected: NDArray[Any], counts: NDArray[Any]) -> float:
     then = np.maximum(expected, _FLOOR)
     now = np.maximum(counts / counts.sum(), _FLOOR)
     return float(np.sum((now - then) * np.log(now / then)))
-
-
-@dataclass
-class _Counts:
-    """Histograms of a number of examples: values by bin, answers by label."""
-
-    examples: int
-    values: NDArray[np.intp]
-    labels: NDArray[np.intp]
-
-    def add(self, other: "_Counts") -> "_Counts":
-        return _Counts(
-            self.examples + other.examples,
-            self.values + other.values,
-            self.labels + other.labels,
-        )
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,9 @@ class Drift:
             self._low, high = statistics.minimum, statistics.maximum
         self._scale = len(self._values) / ((high - self._low) or 1.0)
         self._lock = threading.Lock()
-        self._before, self._now = self._empty(), self._empty()
+        # Counts of the last half window and of this one: examples, values by bin, answers by label.
+        size = 1 + len(self._values) + len(self._labels)
+        self._before = self._now = np.zeros(size, np.intp)
         # Examples counted since the last update.
         self._new = 0
         # Batches not counted yet, and their number of examples.
@@ -95,33 +81,31 @@ class Drift:
             if self._examples < _STEP:
                 return None
             batches, self._waiting, self._examples = self._waiting, [], 0
-        seen = self._counted(batches)
+        counts = self._count(batches)
         with self._lock:
-            if self._now.examples >= _HALF_WINDOW:
-                self._before, self._now = self._now, self._empty()
-            self._now = self._now.add(seen)
-            self._new += seen.examples
+            if self._now[0] >= _HALF_WINDOW:
+                self._before, self._now = self._now, np.zeros_like(self._now)
+            self._now = self._now + counts
+            self._new += int(counts[0])
             if self._new < LEAST_EXAMPLES:
                 return None
             self._new = 0
-            recent = self._before.add(self._now)
+            recent = self._before + self._now
+        values, labels = recent[1 : 1 + len(self._values)], recent[1 + len(self._values) :]
         return Indices(
-            population_stability(self._values, recent.values),
-            population_stability(self._labels, recent.labels) if len(self._labels) else None,
+            population_stability(self._values, values),
+            population_stability(self._labels, labels) if len(labels) else None,
         )
 
-    def _counted(self, batches: list[tuple[NDArray[Any], NDArray[Any]]]) -> _Counts:
-        seen = self._empty()
-        seen.examples = sum(len(inputs) for inputs, _ in batches)
+    def _count(self, batches: list[tuple[NDArray[Any], NDArray[Any]]]) -> NDArray[np.intp]:
         values = np.concatenate([inputs.ravel() for inputs, _ in batches])
         bins = ((values - self._low) * self._scale).astype(np.intp)
         np.clip(bins, 0, len(self._values) - 1, out=bins)
-        seen.values = np.bincount(bins, minlength=len(self._values))
+        counts = [
+            np.array([sum(len(inputs) for inputs, _ in batches)]),
+            np.bincount(bins, minlength=len(self._values)),
+        ]
         if len(self._labels):
             answers = np.concatenate([outputs for _, outputs in batches]).argmax(axis=1)
-            seen.labels = np.bincount(answers, minlength=len(self._labels))
-        return seen
-
-    def _empty(self) -> _Counts:
-        values, labels = (np.zeros(len(bins), np.intp) for bins in (self._values, self._labels))
-        return _Counts(0, values, labels)
+            counts.append(np.bincount(answers, minlength=len(self._labels)))
+        return np.concatenate(counts)

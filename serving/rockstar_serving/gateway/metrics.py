@@ -1,27 +1,10 @@
-"""Prometheus metrics, and `GET /metrics`.
-
-| metric | labels | meaning |
-| --- | --- | --- |
-| rockstar_requests_total | model, version, route, status | answered requests |
-| rockstar_request_seconds | model, route | from the first byte read to the answer |
-| rockstar_phase_seconds | model, phase | preprocess, upstream, postprocess |
-| rockstar_upstream_seconds | model, method, code | calls to the model server |
-| rockstar_batch_rows | model | examples in one Predict |
-| rockstar_joined_requests | model | requests in one upstream call |
-| rockstar_requests_in_flight | | requests in the gateway, waiting ones included |
-| rockstar_refused_total | reason | rejected before any work: queue, key, rate, circuit |
-| rockstar_predictions_total | model, version, label | answers by label |
-| rockstar_shadowed_total | model, code | copies of requests to shadows, by result |
-| rockstar_shadow_rows_total | model, agreed | examples compared with a shadow's answer |
-| rockstar_input_drift | model, version | population stability index of recent inputs |
-| rockstar_label_drift | model, version | of recent answers |
-"""
+"""Prometheus metrics, and `GET /metrics`."""
 
 import os
 import time
 from collections.abc import Callable
-from functools import cache
-from typing import Literal
+from functools import cache, partial
+from typing import Any, Literal
 
 from flask import Blueprint, Response, current_app, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -37,35 +20,8 @@ from rockstar_serving.gateway.state import ServedModels
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-# For models and paths that do not exist: callers must not be able to create time series.
+# Label of models and paths that do not exist: clients must not be able to create time series.
 OTHER = "other"
-
-
-class _Factory:
-    """Creates metrics whose labels() is cached: the lookup takes longer than counting."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def counter(self, name: str, text: str, *labels: str) -> Callable[..., Counter]:
-        return cache(Counter(f"rockstar_{name}", text, labels, registry=self._registry).labels)
-
-    def histogram(
-        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
-    ) -> Callable[..., Histogram]:
-        name, registry = f"rockstar_{name}", self._registry
-        return cache(Histogram(name, text, labels, buckets=buckets, registry=registry).labels)
-
-    def drift(self, name: str, text: str) -> Callable[..., Gauge]:
-        # Each worker sees its own share of the examples; the largest value counts.
-        gauge = Gauge(
-            f"rockstar_{name}",
-            text,
-            ("model", "version"),
-            registry=self._registry,
-            multiprocess_mode="livemax",
-        )
-        return cache(gauge.labels)
 
 
 class MetricsObserver(Observer):
@@ -74,47 +30,54 @@ class MetricsObserver(Observer):
     def __init__(self, served: ServedModels, registry: CollectorRegistry) -> None:
         self._served = served
         self._drifts: dict[tuple[str, int], Drift] = {}
-        make = _Factory(registry)
-        self._requests = make.counter(
-            "requests", "Answered requests.", "model", "version", "route", "status"
+
+        def new(
+            kind: Callable[..., Any], name: str, text: str, *labels: str, **options: Any
+        ) -> Callable[..., Any]:
+            """Create a metric; its labels() is cached, because it takes longer than counting."""
+            metric = kind(f"rockstar_{name}", text, labels, registry=registry, **options)
+            return cache(metric.labels)
+
+        seconds = partial(new, partial(Histogram, buckets=_SECONDS))
+        sizes = partial(new, partial(Histogram, buckets=_SIZES))
+        counter = partial(new, Counter)
+        # Each worker sees its own share of the examples; the largest value counts.
+        drift = partial(new, partial(Gauge, multiprocess_mode="livemax"))
+        self._requests = counter("requests", "Requests.", "model", "version", "route", "status")
+        self._seconds = seconds(
+            "request_seconds", "From the first byte read to the response.", "model", "route"
         )
-        self._seconds = make.histogram(
-            "request_seconds", "Seconds to an answer.", _SECONDS, "model", "route"
+        self._phases = seconds(
+            "phase_seconds", "Preprocess, upstream, and postprocess.", "model", "phase"
         )
-        self._phases = make.histogram(
-            "phase_seconds", "Seconds in a part of requests.", _SECONDS, "model", "phase"
+        self._upstream = seconds(
+            "upstream_seconds", "Calls to the model server.", "model", "method", "code"
         )
-        self._upstream = make.histogram(
-            *("upstream_seconds", "Seconds of calls to the model server.", _SECONDS),
-            *("model", "method", "code"),
-        )
-        self._rows = make.histogram("batch_rows", "Examples in one Predict.", _SIZES, "model")
-        self._joined = make.histogram(
-            "joined_requests", "Requests that went upstream together.", _SIZES, "model"
-        )
+        self._rows = sizes("batch_rows", "Examples in one Predict.", "model")
+        self._joined = sizes("joined_requests", "Requests in one upstream call.", "model")
         self._in_flight = Gauge(
             "rockstar_requests_in_flight",
-            "Requests that the gateway holds.",
+            "Requests in the gateway, including waiting ones.",
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self._refused = make.counter("refused", "Requests refused before any work.", "reason")
-        self._predictions = make.counter(
-            "predictions", "Answers by label.", "model", "version", "label"
+        self._refused = counter(
+            "refused", "Rejected before any work: queue, key, rate, circuit.", "reason"
         )
-        self._shadowed = make.counter("shadowed", "Copies of requests to shadows.", "model", "code")
-        self._shadow_rows = make.counter(
+        self._predictions = counter("predictions", "Answers by label.", "model", "version", "label")
+        self._shadowed = counter("shadowed", "Copies of requests to shadows.", "model", "code")
+        self._shadow_rows = counter(
             "shadow_rows", "Examples compared with a shadow's answer.", "model", "agreed"
         )
-        self._input_drift = make.drift(
-            "input_drift", "Population stability index of recent inputs."
+        self._input_drift = drift(
+            "input_drift", "Population stability index of recent inputs.", "model", "version"
         )
-        self._label_drift = make.drift(
-            "label_drift", "Population stability index of recent answers."
+        self._label_drift = drift(
+            "label_drift", "Population stability index of recent labels.", "model", "version"
         )
 
     def forget(self, model: str) -> None:
-        """Drop the drift statistics of a removed model: a new one of that name has others."""
+        """Drop the drift statistics of a removed model; a new one of that name has others."""
         for key in [key for key in self._drifts if key[0] == model]:
             del self._drifts[key]
 

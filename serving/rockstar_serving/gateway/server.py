@@ -123,7 +123,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         """Serve until a signal; does not return."""
         if not self._files.keys and not _is_local(self.config.bind):
             log.warning(
-                "whoever reaches %s may ask: there are no API keys (rockstar gateway --make-key)",
+                "no API keys: everyone who can reach %s can use it (rockstar gateway --make-key)",
                 self.config.bind,
             )
         try:
@@ -136,7 +136,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         address = str(arbiter.LISTENERS[0])
         if self._on_ready is not None:
             self._on_ready(address)
-        elif not self.config.bind.startswith("fd://"):  # whoever opened the socket reports it
+        elif not self.config.bind.startswith("fd://"):  # `rockstar serve` reports its own socket
             log.info("serving on %s (page to try it: /, API: /docs)", address)
 
     def _drain_on_sigterm(self) -> None:
@@ -157,9 +157,9 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         """On SIGHUP, before new workers replace the old ones."""
         try:
             self._files = read_files(self.config)
-            log.info("the files were read again")
+            log.info("read the routes file and the API keys again")
         except FilesError as error:
-            log.error("what was read before stays in force: %s", error)
+            log.error("kept the earlier routes and API keys: %s", error)
 
     def _post_worker_init(self, worker: Any) -> None:
         # Only in the first worker; workers that run models themselves log their loading.
@@ -184,10 +184,10 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
 
 
 def _post_request(_worker: Any, _request: Any, environ: dict[str, Any], response: Any) -> None:
-    """Wait here for a client to close a connection that ends.
+    """Wait for the client to close a connection after its last response.
 
-    gunicorn waits for that in the thread that accepts connections: a client that leaves its side
-    open would block all others for two seconds.
+    gunicorn waits in the thread that accepts connections: a client that leaves its side open would
+    block all others for two seconds.
     """
     if response is None or not response.should_close():
         return
@@ -204,27 +204,27 @@ def _post_request(_worker: Any, _request: Any, environ: dict[str, Any], response
 
 
 def _worker_exit(_arbiter: Any, worker: Any) -> None:
-    """End a worker whose grace period is over, even if threads still wait for silent clients."""
+    """Exit after the grace period, even if threads still wait for silent clients."""
     if worker.booted:
         logging.shutdown()
         os._exit(0)
 
 
 def _report_upstream(app: "Flask", upstream: str) -> None:
-    """Log for each model whether the model server answers for it."""
+    """Log for each model whether the model server serves it."""
     models = app.test_client().get("/readyz").get_json().get("models", {})
     for model, state in models.items():
         if state["ready"]:
-            log.info("%s answers for %s, version %d", upstream, model, state["version"])
+            log.info("%s serves %s, version %d", upstream, model, state["version"])
         else:
             log.warning(
-                "%s does not answer for %s yet (%s): requests get an error until it does",
+                "%s does not serve %s yet (%s): requests get an error until it does",
                 *(upstream, model, state["reason"]),
             )
 
 
 def _is_local(bind: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether an address can be reached only from this machine."""
     if bind.startswith("unix:"):
         return True
     host = bind.rpartition(":")[0].strip("[]")

@@ -1,4 +1,4 @@
-"""Settings of the gateway: their types, limits and defaults, where they come from, and checks.
+"""The gateway's settings: environment variables, command-line options, checks and files.
 
 For example, the setting `max_pixels` is the variable ROCKSTAR_MAX_PIXELS and the option
 --max-pixels. An option overrides the variable, the variable overrides the default.
@@ -7,22 +7,30 @@ For example, the setting `max_pixels` is the variable ROCKSTAR_MAX_PIXELS and th
 import difflib
 import importlib.util
 import ipaddress
-import math
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
-
-import msgspec
-from msgspec import Meta
+from typing import Any
 
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
 from rockstar_serving.gateway.api_keys import Keys, KeysError, Rate, parse_keys, read_keys
 from rockstar_serving.gateway.routes_file import Routes, RoutesError, read_routes
+from rockstar_serving.options import (
+    HIDDEN,
+    Option,
+    OptionError,
+    Values,
+    as_text,
+    choice,
+    number,
+    option,
+    options_of,
+    words,
+)
 
-PREFIX = "ROCKSTAR"
+PREFIX = "ROCKSTAR_"
 MIB = 2**20
 # Variables of other parts of the product, which the gateway ignores.
 _OTHERS = ("API_KEY", "DATA_DIR", "DEBUG", "URL")
@@ -31,8 +39,6 @@ _OTHERS = ("API_KEY", "DATA_DIR", "DEBUG", "URL")
 _SERVICE_LINK = re.compile(
     r"(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=.*|PORT=\w+://.*|PORT_\d+_(TCP|UDP|SCTP)\w*=.*)"
 )
-_ORIGIN = re.compile(r"\*|https?://[^/?#\s]+")
-_HIDDEN = "(hidden)"
 
 
 class SettingError(ValueError):
@@ -43,216 +49,134 @@ class FilesError(ValueError):
     """A file named by a setting cannot be used; the message names the file."""
 
 
+def _is_network(text: str) -> bool:
+    try:
+        return text == "*" or bool(ipaddress.ip_network(text))
+    except ValueError:
+        return False
+
+
+def _rate(text: str) -> str:
+    Rate.parse(text)
+    return text
+
+
+_FROM_0 = number(int, least=0)
+_FROM_1 = number(int, least=1)
+_SECONDS = number(float, above=0)
+_RATE = Values("a rate such as 100/minute", _rate, "RATE")
+_ORIGINS = words(
+    "sites such as https://example.org, without a path, or *",
+    re.compile(r"\*|https?://[^/?#\s]+").fullmatch,
+)
+_NETWORKS = words("addresses or networks such as 10.0.0.0/8, or *", _is_network)
+
+
 @dataclass(frozen=True)
 class GatewayConfig:
-    """The settings of one gateway."""
-
-    upstream: Annotated[
-        str, Meta(description="The model server's gRPC API: HOST:PORT, or unix:/PATH.")
-    ] = "127.0.0.1:8500"
-    models: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Models to list and to require for readiness.", extra={"option": "--model"}
-        ),
-    ] = ()
-    models_config: Annotated[
-        str,
-        Meta(
-            description="A models.config of the models that upstream serves; each worker runs "
-            "their LiteRT files itself."
-        ),
-    ] = ""
-
-    require_all_models: Annotated[
-        bool,
-        Meta(
-            description="Not ready while any model has failed to load; by default the others serve."
-        ),
-    ] = False
-
-    routes: Annotated[
-        str, Meta(description="Routes file; reloaded on SIGHUP. See rockstar check.")
-    ] = ""
-
-    api_keys_file: Annotated[
-        str, Meta(description="File of API keys; reloaded on SIGHUP. --make-key creates entries.")
-    ] = ""
-    api_keys: Annotated[
-        tuple[str, ...], Meta(description="API keys as NAME:SHA256.", extra={"secret": True})
-    ] = ()
-    rate_limit: Annotated[
-        str, Meta(description="Default rate limit for keys without their own, e.g. 100/minute.")
-    ] = ""
-    cors_origins: Annotated[
-        tuple[str, ...],
-        Meta(description="Origins whose pages may call the gateway, https://HOST; * is all."),
-    ] = ()
-
-    bind: Annotated[str, Meta(description="HOST:PORT, unix:PATH or fd://N.")] = "127.0.0.1:8080"
-    trusted_proxies: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Addresses or networks of proxies whose X-Forwarded-Prefix, "
-            "X-Forwarded-Proto and SCRIPT_NAME are trusted; * is all."
-        ),
-    ] = ("127.0.0.1", "::1")
-    keep_alive: Annotated[
-        int,
-        Meta(
-            ge=1,
-            description="Seconds that an idle connection stays open; set it higher than the "
-            "proxy's in front.",
-        ),
-    ] = 75
-    workers: Annotated[int, Meta(ge=1, description="Worker processes.")] = 2
-    threads: Annotated[int, Meta(ge=1, description="Concurrent requests per worker.")] = 32
-    queue: Annotated[
-        int, Meta(ge=0, description="Requests that may wait per worker; beyond it, 429.")
-    ] = 64
-    drain: Annotated[
-        float,
-        Meta(ge=0, description="Seconds between SIGTERM, when /readyz fails, and shutdown."),
-    ] = 0.0
-    grace: Annotated[
-        int, Meta(ge=0, description="Seconds that requests in flight get to finish at shutdown.")
-    ] = 5
-
-    preparing: Annotated[
-        int, Meta(ge=1, description="Requests that preprocess at the same time; limits memory.")
-    ] = 4
-
-    log_format: Annotated[
-        str, Meta(pattern="^(text|json)$", description="text, or json with one object per line.")
-    ] = "text"
-    access_log: Annotated[bool, Meta(description="Log each request.")] = True
-    metrics_dir: Annotated[
-        str, Meta(description="Parent folder for the workers' metrics; default: TMPDIR.")
-    ] = ""
-    payload_log: Annotated[
-        str, Meta(description="File for a sample of requests and answers; images as hashes.")
-    ] = ""
-    payload_share: Annotated[
-        float, Meta(gt=0, le=1, description="Share of requests in the payload log.")
-    ] = 0.01
-    tracing: Annotated[
-        bool, Meta(description="Send OpenTelemetry spans; the OTEL_… variables configure them.")
-    ] = False
-
-    request_timeout: Annotated[
-        float,
-        Meta(
-            gt=0,
-            description="Seconds for a request without X-Request-Timeout, from when its body has "
-            "arrived.",
-        ),
-    ] = 10.0
-    max_request_timeout: Annotated[
-        float, Meta(gt=0, description="The largest X-Request-Timeout allowed, in seconds.")
-    ] = 60.0
-    upload_timeout: Annotated[
-        float, Meta(gt=0, description="Seconds for a request body to arrive; then 408.")
-    ] = 60.0
-    max_batch: Annotated[
-        int,
-        Meta(ge=1, description="Most examples of several requests in one call; 1: no batching."),
-    ] = 64
-    max_calls: Annotated[
-        int,
-        Meta(ge=1, description="Concurrent calls per model and worker; more requests are batched."),
-    ] = 1
-    max_body_bytes: Annotated[
-        int, Meta(ge=1, description="Largest request body, also when decompressed.")
-    ] = 24 * MIB
-    max_pixels: Annotated[
-        int, Meta(ge=1, description="Largest image, width x height, according to its header.")
-    ] = DEFAULT_MAX_PIXELS
-    max_instances: Annotated[int, Meta(ge=1, description="Most examples in one request.")] = 256
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One field of GatewayConfig, as a variable and an option.
+    """The settings of one gateway.
 
     Attributes:
-        name: field name.
-        type: type of the value, with its limits.
-        meta: limits and description.
-        default: value when nothing sets it.
+        upstream: The model server's gRPC API: HOST:PORT, or unix:/PATH.
+        models: Models to list and to require for readiness.
+        models_config: A models.config of the models that upstream serves; each worker runs their
+            LiteRT files itself.
+        require_all_models: Not ready while any model has failed to load; by default the others
+            serve.
+        routes: Routes file; reloaded on SIGHUP. See rockstar check.
+        api_keys_file: File of API keys; reloaded on SIGHUP. --make-key creates entries.
+        api_keys: API keys as NAME:SHA256.
+        rate_limit: Default rate limit for keys without their own, e.g. 100/minute.
+        cors_origins: Origins whose pages may call the gateway, https://HOST; * is all.
+        bind: HOST:PORT, unix:PATH or fd://N.
+        trusted_proxies: Addresses or networks of proxies whose X-Forwarded-Prefix,
+            X-Forwarded-Proto and SCRIPT_NAME are trusted; * is all.
+        keep_alive: Seconds that an idle connection stays open; set it higher than the proxy's in
+            front.
+        workers: Worker processes.
+        threads: Concurrent requests per worker.
+        queue: Requests that may wait per worker; beyond it, 429.
+        drain: Seconds between SIGTERM, when /readyz fails, and shutdown.
+        grace: Seconds that requests in flight get to finish at shutdown.
+        preparing: Requests that preprocess at the same time; limits memory.
+        log_format: text, or json with one object per line.
+        access_log: Log each request.
+        metrics_dir: Parent folder for the workers' metrics; default: TMPDIR.
+        payload_log: File for a sample of requests and answers; images as hashes.
+        payload_share: Share of requests in the payload log.
+        tracing: Send OpenTelemetry spans; the OTEL_… variables configure them.
+        request_timeout: Seconds for a request without X-Request-Timeout, from when its body has
+            arrived.
+        max_request_timeout: The largest X-Request-Timeout allowed, in seconds.
+        upload_timeout: Seconds for a request body to arrive; then 408.
+        max_batch: Most examples of several requests in one call; 1: no batching.
+        max_calls: Concurrent calls per model and worker; more requests are batched.
+        max_body_bytes: Largest request body, also when decompressed.
+        max_pixels: Largest image, width x height, according to its header.
+        max_instances: Most examples in one request.
     """
 
-    name: str
-    type: Any
-    meta: msgspec.Meta
-    default: Any
+    upstream: str = option("127.0.0.1:8500")
+    models: tuple[str, ...] = option((), flag="model")
+    models_config: str = option("")
+    require_all_models: bool = option(False)
+    routes: str = option("")
+    api_keys_file: str = option("")
+    api_keys: tuple[str, ...] = option((), secret=True)
+    rate_limit: str = option("", _RATE)
+    cors_origins: tuple[str, ...] = option((), _ORIGINS)
+    bind: str = option("127.0.0.1:8080")
+    trusted_proxies: tuple[str, ...] = option(("127.0.0.1", "::1"), _NETWORKS)
+    keep_alive: int = option(75, _FROM_1)
+    workers: int = option(2, _FROM_1)
+    threads: int = option(32, _FROM_1)
+    queue: int = option(64, _FROM_0)
+    drain: float = option(0.0, number(float, least=0))
+    grace: int = option(5, _FROM_0)
+    preparing: int = option(4, _FROM_1)
+    log_format: str = option("text", choice("text", "json"))
+    access_log: bool = option(True)
+    metrics_dir: str = option("")
+    payload_log: str = option("")
+    payload_share: float = option(0.01, number(float, above=0, most=1))
+    tracing: bool = option(False)
+    request_timeout: float = option(10.0, _SECONDS)
+    max_request_timeout: float = option(60.0, _SECONDS)
+    upload_timeout: float = option(60.0, _SECONDS)
+    max_batch: int = option(64, _FROM_1)
+    max_calls: int = option(1, _FROM_1)
+    max_body_bytes: int = option(24 * MIB, _FROM_1)
+    max_pixels: int = option(DEFAULT_MAX_PIXELS, _FROM_1)
+    max_instances: int = option(256, _FROM_1)
 
-    @property
-    def variable(self) -> str:
-        """Its environment variable."""
-        return f"{PREFIX}_{self.name.upper()}"
 
-    @property
-    def option(self) -> str:
-        """Its command-line option."""
-        option: str = (self.meta.extra or {}).get("option", f"--{self.name.replace('_', '-')}")
-        return option
+def settings() -> list[Option]:
+    """All settings, in the order of GatewayConfig."""
+    return list(options_of(GatewayConfig))
 
-    @property
-    def base(self) -> Any:
-        """The bare type: int, float, bool, str or tuple[str, ...]."""
-        return get_args(self.type)[0]
 
-    @property
-    def secret(self) -> bool:
-        """Whether its value must not be shown."""
-        return bool((self.meta.extra or {}).get("secret"))
+def variable(setting: Option) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{setting.name.upper()}"
 
-    @property
-    def expected(self) -> str:
-        """The values it takes, for error messages."""
-        kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        kind = kinds.get(self.base, "one or more names with spaces or commas between them")
-        limits = (
-            ("from", self.meta.ge),
-            ("above", self.meta.gt),
-            ("to", self.meta.le),
-            ("below", self.meta.lt),
-        )
-        return " ".join([kind, *(f"{word} {limit}" for word, limit in limits if limit is not None)])
 
-    def convert(self, value: Any, source: str) -> Any:
-        """Convert a variable's or option's value to the setting's type.
-
-        Raises:
-            SettingError: wrong type or out of range.
-        """
-        if self.base == tuple[str, ...]:
-            words = [value] if isinstance(value, str) else value
-            value = tuple(word for text in words for word in text.replace(",", " ").split())
-        try:
-            converted = msgspec.convert(value, self.type, strict=False)
-        except msgspec.ValidationError:
-            converted = math.nan
-        if isinstance(converted, float) and not math.isfinite(converted):
-            got = _HIDDEN if self.secret else repr(value)
-            raise SettingError(f"{source}: expected {self.expected}, got {got}")
-        return converted
+def command_option(setting: Option) -> str:
+    """The command-line option of a setting."""
+    return f"--{setting.flag.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
 class Effective:
     """The value in effect for a setting, and its source: "default", a variable or an option."""
 
-    setting: Setting
+    setting: Option
     value: Any
     source: str
 
-
-def settings() -> Iterator[Setting]:
-    """All settings, in the order of GatewayConfig."""
-    hints = get_type_hints(GatewayConfig, include_extras=True)
-    for each in fields(GatewayConfig):
-        yield Setting(each.name, hints[each.name], get_args(hints[each.name])[1], each.default)
+    @property
+    def shown(self) -> Any:
+        """The value, unless it is secret."""
+        return HIDDEN if self.setting.secret and self.value else self.value
 
 
 def read_settings(options: Mapping[str, Any]) -> list[Effective]:
@@ -265,28 +189,31 @@ def read_settings(options: Mapping[str, Any]) -> list[Effective]:
         SettingError: an unknown variable or an invalid value.
     """
     environment = {
-        name.removeprefix(f"{PREFIX}_"): value
+        name.removeprefix(PREFIX): value
         for name, value in os.environ.items()
-        if name.startswith(f"{PREFIX}_")
+        if name.startswith(PREFIX)
     }
     known = {setting.name.upper(): setting for setting in settings()}
     for name in sorted(environment.keys() - known.keys() - set(_OTHERS)):
         if _SERVICE_LINK.fullmatch(f"{name}={environment[name]}"):
             continue
         nearest = difflib.get_close_matches(name, [*known, *_OTHERS], n=1, cutoff=0.5)
-        meant = f"did you mean {PREFIX}_{nearest[0]}?" if nearest else "see rockstar gateway --help"
-        raise SettingError(f"{PREFIX}_{name}: there is no such setting; {meant}")
+        meant = f"did you mean {PREFIX}{nearest[0]}?" if nearest else "see rockstar gateway --help"
+        raise SettingError(f"{PREFIX}{name}: there is no such setting; {meant}")
     return [
         _effective(setting, options.get(setting.name), environment.get(name))
         for name, setting in known.items()
     ]
 
 
-def _effective(setting: Setting, option: Any, variable: Any) -> Effective:
+def _effective(setting: Option, given: Any, from_environment: str | None) -> Effective:
     # Shells and Kubernetes write an unset variable as an empty one.
-    for given, source in ((option, setting.option), (variable, setting.variable)):
-        if given not in (None, (), ""):
-            return Effective(setting, setting.convert(given, source), source)
+    for value, source in ((given, command_option(setting)), (from_environment, variable(setting))):
+        if value not in (None, (), ""):
+            try:
+                return Effective(setting, setting.parse(as_text(value)), source)
+            except OptionError as error:
+                raise SettingError(f"{source}: {error}") from None
     return Effective(setting, setting.default, "default")
 
 
@@ -294,7 +221,8 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
     """Check the settings together and build the configuration.
 
     Raises:
-        SettingError: they contradict each other, or there is no model.
+        SettingError: they contradict each other, there is no model, or something that they need
+            is missing.
     """
     config = GatewayConfig(**{each.setting.name: each.value for each in effective})
     if not config.models:
@@ -304,26 +232,6 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
             f"ROCKSTAR_REQUEST_TIMEOUT: expected at most ROCKSTAR_MAX_REQUEST_TIMEOUT, "
             f"{config.max_request_timeout:g}, got {config.request_timeout:g}"
         )
-    for origin in config.cors_origins:
-        if not _ORIGIN.fullmatch(origin):
-            raise SettingError(
-                "ROCKSTAR_CORS_ORIGINS: expected sites such as https://example.org, without a "
-                f"path, or *, got {origin!r}"
-            )
-    for proxy in config.trusted_proxies:
-        try:
-            if proxy != "*":
-                ipaddress.ip_network(proxy)
-        except ValueError as error:
-            raise SettingError(
-                "ROCKSTAR_TRUSTED_PROXIES: expected addresses or networks such as 10.0.0.0/8, or "
-                f"*, got {proxy!r}"
-            ) from error
-    try:
-        if config.rate_limit:
-            Rate.parse(config.rate_limit)
-    except ValueError as error:
-        raise SettingError(f"ROCKSTAR_RATE_LIMIT: {error}") from error
     if config.tracing and importlib.util.find_spec("opentelemetry") is None:
         raise SettingError("ROCKSTAR_TRACING: needs pip install 'rockstartf[otel]'")
     if config.payload_log:
@@ -334,32 +242,22 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
                 f"ROCKSTAR_PAYLOAD_LOG: {config.payload_log} cannot be written: {error.strerror}"
             ) from error
     if config.models_config:
-        _check_models_config(config.models_config)
+        if importlib.util.find_spec("ai_edge_litert") is None:
+            raise SettingError("ROCKSTAR_MODELS_CONFIG: needs pip install 'rockstartf[serve]'")
+        # Imported only when needed: it takes a tenth of a second.
+        from rockstar_serving.model_server.models.config import ConfigError
+        from rockstar_serving.model_server.models.config_file import read_config_file
+
+        try:
+            read_config_file(Path(config.models_config))
+        except ConfigError as error:
+            raise SettingError(f"ROCKSTAR_MODELS_CONFIG: {error}") from error
     return config
-
-
-def _check_models_config(path: str) -> None:
-    if importlib.util.find_spec("ai_edge_litert") is None:
-        raise SettingError("ROCKSTAR_MODELS_CONFIG: needs pip install 'rockstartf[serve]'")
-    # Imported only when needed: it takes a tenth of a second.
-    from rockstar_serving.model_server.models.config import ConfigError
-    from rockstar_serving.model_server.models.config_file import read_config_file
-
-    try:
-        read_config_file(Path(path))
-    except ConfigError as error:
-        raise SettingError(f"ROCKSTAR_MODELS_CONFIG: {error}") from error
 
 
 def shown(effective: list[Effective]) -> str:
     """The settings as lines of an environment file with their sources; secrets are hidden."""
-    lines = []
-    for each in effective:
-        value = " ".join(each.value) if isinstance(each.value, tuple) else each.value
-        if each.setting.secret and each.value:
-            value = _HIDDEN
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        lines.append(f"{each.setting.variable}={text}")
+    lines = [f"{variable(each.setting)}={as_text(each.shown)}" for each in effective]
     width = max(map(len, lines))
     return "\n".join(
         f"{line:{width}}  # {each.source}" for line, each in zip(lines, effective, strict=True)
@@ -371,8 +269,8 @@ def documents(effective: list[Effective]) -> list[dict[str, Any]]:
     return [
         {
             "name": each.setting.name,
-            "variable": each.setting.variable,
-            "value": _HIDDEN if each.setting.secret and each.value else each.value,
+            "variable": variable(each.setting),
+            "value": each.shown,
             "source": each.source,
         }
         for each in effective

@@ -3,13 +3,13 @@
 import sys
 
 from rockstar_serving.logs import replace_closed_streams
-from rockstar_serving.model_server.installed import missing
+from rockstar_serving.model_server import missing_packages
 
 
 def main() -> int:
     """Serve, or print what to install; returns the exit status."""
     replace_closed_streams()
-    reason = missing()
+    reason = missing_packages()
     if reason:
         print(reason, file=sys.stderr)
         return 1

@@ -13,9 +13,10 @@ from types import FrameType
 
 from rockstar_serving import logs
 from rockstar_serving.model_server.engines.runtime import find_runtimes, in_words
-from rockstar_serving.model_server.flags import PROGRAM, Flags, log_format, parse_flags
+from rockstar_serving.model_server.flags import PROGRAM, log_format, parse_flags
 from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.models.manager import StartError
+from rockstar_serving.model_server.options import ServerOptions
 from rockstar_serving.model_server.server import ModelServer
 
 log = logging.getLogger("rockstar_serving.model_server")  # not "__main__"
@@ -103,21 +104,23 @@ def main(
         return 1
 
 
-def _serve(flags: Flags, signals: Signals, on_ready: OnReady | None) -> int:
-    def remove_address_file() -> None:
-        if flags.address_file is not None:
-            flags.address_file.unlink(missing_ok=True)
+def _serve(options: ServerOptions, signals: Signals, on_ready: OnReady | None) -> int:
+    file = options.address_file
 
-    log.info("engine of a version: %s", in_words(flags.options.engine, find_runtimes()))
-    server = ModelServer(flags.options)
+    def remove_address_file() -> None:
+        if file is not None:
+            file.unlink(missing_ok=True)
+
+    log.info("engine of a version: %s", in_words(options.engine, find_runtimes()))
+    server = ModelServer(options)
     server.start()
     signals.serving(remove_address_file)
-    if flags.address_file is not None:
+    if file is not None:
         try:
-            _write_address_file(flags.address_file, server)
+            _write_address_file(file, server)
         except OSError as error:
             server.stop(grace=0)
-            raise StartError(f"--address_file {flags.address_file}: {error.strerror}") from error
+            raise StartError(f"--address_file {file}: {error.strerror}") from error
     if on_ready is not None:
         on_ready(server.grpc_address, server.rest_address)
     signals.wait()
@@ -130,7 +133,7 @@ def _serve(flags: Flags, signals: Signals, on_ready: OnReady | None) -> int:
 
 
 def _write_address_file(path: Path, server: ModelServer) -> None:
-    """Write `{"grpc": "host:port" or null, "rest": …, "pid": …}` in one step."""
+    """Write `{"grpc": "host:port" or null, "rest": …, "pid": …}` atomically."""
     addresses = {"grpc": server.grpc_address, "rest": server.rest_address, "pid": os.getpid()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(addresses) + "\n")

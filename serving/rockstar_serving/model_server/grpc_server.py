@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import grpc
 
-from rockstar_serving.model_server.listening import bind, join
+from rockstar_serving.listening import bind, join
 from rockstar_serving.model_server.options import GrpcOptions
 from tfs_api.services import MAX_MESSAGE_BYTES
 

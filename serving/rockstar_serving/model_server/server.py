@@ -7,18 +7,17 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from rockstar_serving.listening import bind, join, reachable
 from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.engines.engine import Loader
 from rockstar_serving.model_server.grpc_server import GrpcServer, SocketFile
 from rockstar_serving.model_server.grpc_service import handlers
-from rockstar_serving.model_server.listening import bind, join, reachable
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config_file import ConfigFileWatcher
 from rockstar_serving.model_server.models.manager import Manager, StartError
 from rockstar_serving.model_server.options import (
     GrpcOptions,
     LoadOptions,
-    MonitoringOptions,
     RestOptions,
     ServerOptions,
 )
@@ -47,11 +46,16 @@ class ModelServer:
         """Create a server; start() loads the models.
 
         Args:
-            options: models, addresses and all else.
+            options: of the server.
             load: creates engines of version folders; None: according to the options.
         """
         self._options = options
-        self._monitoring = _monitoring(options.monitoring)
+        self._monitoring: Monitoring | None = None
+        if options.monitoring.path is not None:
+            # Imported only if needed: its library takes a twentieth of the startup time.
+            from rockstar_serving.model_server import monitoring
+
+            self._monitoring = monitoring.Monitoring(options.monitoring.path)
         load = load or VersionLoader(options, self._monitoring)
         self._manager = Manager(options.models, load, options.load)
         self._watcher = _watcher(self._manager, options.load)
@@ -112,14 +116,15 @@ class ModelServer:
     @property
     def grpc_address(self) -> str | None:
         """Address of gRPC for clients on this machine; None if off."""
-        port = self.grpc_port
-        return None if port is None else reachable(self._options.host, port)
+        return self._address(self.grpc_port)
 
     @property
     def rest_address(self) -> str | None:
         """Address of REST for clients on this machine; None if off."""
-        port = self.rest_port
-        return None if port is None else reachable(self._options.host, port)
+        return self._address(self.rest_port)
+
+    def _address(self, port: int | None) -> str | None:
+        return None if port is None else join(reachable(self._options.host), port)
 
     def __enter__(self) -> "ModelServer":
         self.start()
@@ -180,15 +185,6 @@ class ModelServer:
         server = RestServer(RestApi(self._core, options, self._monitoring), listener, options)
         self.rest_port = server.port
         return server
-
-
-def _monitoring(options: MonitoringOptions) -> "Monitoring | None":
-    if options.path is None:
-        return None
-    # Imported only if needed: its library takes a twentieth of the startup time.
-    from rockstar_serving.model_server.monitoring import Monitoring
-
-    return Monitoring(options.path)
 
 
 def _watcher(manager: Manager, options: LoadOptions) -> ConfigFileWatcher | None:

@@ -22,9 +22,19 @@ def read_ssl_config(file: Path) -> TlsOptions:
     where = f"SSL config file {file}"
     # The text is secret: the parser's message could quote the key.
     hint = r'expected such as server_cert: "-----BEGIN CERTIFICATE-----\n…"'
-    text = read_config(file, where)
-    message = parse_text_proto(text, SSLConfig, where, hint=hint, secret=True)
-    _check_pem(message, where)
+    message = parse_text_proto(read_config(file, where), SSLConfig, where, hint=hint, secret=True)
+    for name, label, value in (
+        ("server_key", "PRIVATE KEY", message.server_key),
+        ("server_cert", "CERTIFICATE", message.server_cert),
+        ("custom_ca", "CERTIFICATE", message.custom_ca),
+    ):
+        if not value and name != "custom_ca":
+            raise ConfigError(f"{where}: {name} is missing")
+        if value and ("-----BEGIN" not in value or f"{label}-----" not in value):
+            raise ConfigError(
+                f"{where}: {name}: expected the text of a PEM file, with a line "
+                rf"-----BEGIN {label}-----, and \n where lines end; not a path"
+            )
     if message.client_verify and not message.custom_ca:
         raise ConfigError(f"{where}: client_verify needs custom_ca, whose clients are let in")
     _check_pair(message, where)
@@ -33,24 +43,6 @@ def read_ssl_config(file: Path) -> TlsOptions:
         message.server_cert.encode(),
         message.custom_ca.encode() if message.client_verify else None,
     )
-
-
-def _check_pem(message: SSLConfig, where: str) -> None:
-    for name, label, needed in (
-        ("server_key", "PRIVATE KEY", True),
-        ("server_cert", "CERTIFICATE", True),
-        ("custom_ca", "CERTIFICATE", False),
-    ):
-        value: str = getattr(message, name)
-        if not value and not needed:
-            continue
-        if not value:
-            raise ConfigError(f"{where}: {name} is missing")
-        if "-----BEGIN" not in value or f"{label}-----" not in value:
-            raise ConfigError(
-                f"{where}: {name}: expected the text of a PEM file, with a line "
-                rf"-----BEGIN {label}-----, and \n where lines end; not a path"
-            )
 
 
 def _check_pair(message: SSLConfig, where: str) -> None:

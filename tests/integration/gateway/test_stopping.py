@@ -145,4 +145,4 @@ def test_files_are_read_again_on_sighup_and_no_request_is_lost(start_gateway, tm
         callers.more()
     assert callers.failures == []
     assert callers.versions == {2}
-    assert "what was read before stays in force" in gateway.log.read_text()
+    assert "kept the earlier routes and API keys" in gateway.log.read_text()

@@ -19,7 +19,7 @@ import json, sys
 from rockstar_serving.model_server.flags import parse_flags
 from rockstar_serving.model_server.server import ModelServer
 import rockstar_serving.model_server.command
-with ModelServer(parse_flags(sys.argv[1:]).options):
+with ModelServer(parse_flags(sys.argv[1:])):
     print(json.dumps(sorted({"tensorflow", "ai_edge_litert"} & set(sys.modules))))
 """
 

@@ -4,17 +4,19 @@ from click.testing import CliRunner
 from rockstar_cli.__main__ import cli
 from rockstar_serving.gateway.settings import (
     SettingError,
+    command_option,
     config_of,
     read_settings,
     settings,
     shown,
+    variable,
 )
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
     for setting in settings():
-        monkeypatch.delenv(setting.variable, raising=False)
+        monkeypatch.delenv(variable(setting), raising=False)
 
 
 def test_defaults_environment_and_options_in_rising_order(monkeypatch):
@@ -113,4 +115,4 @@ def test_a_bad_option_is_a_usage_error():
 def test_help_has_every_setting():
     said = gateway("--help").stdout
     for setting in settings():
-        assert setting.option in said
+        assert command_option(setting) in said

@@ -20,7 +20,7 @@ MODEL = "--model_base_path=/models/m"
 
 
 def test_defaults_are_those_of_tensorflow_serving() -> None:
-    options = parse_flags([MODEL]).options
+    options = parse_flags([MODEL])
     assert (options.host, options.grpc.port, options.rest.port) == ("0.0.0.0", 8500, None)
     assert [(m.name, m.base_path) for m in options.models] == [("default", Path("/models/m"))]
     assert options.load.poll_seconds == 1
@@ -40,19 +40,19 @@ def test_the_command_line_of_the_container() -> None:
             "3",
             "--tensorflow_intra_op_parallelism=2",
         ]
-    ).options
+    )
     assert (options.grpc.port, options.rest.port) == (8500, 8501)
     assert (options.grpc.threads, options.engine.intra_op_threads) == (3, 2)
 
 
 def test_the_check_of_method_names() -> None:
-    assert not parse_flags([MODEL]).options.inference.check_methods
+    assert not parse_flags([MODEL]).inference.check_methods
     flag = "--enable_signature_method_name_check"
-    assert parse_flags([MODEL, flag]).options.inference.check_methods
+    assert parse_flags([MODEL, flag]).inference.check_methods
 
 
 def test_ports_off_and_automatic() -> None:
-    options = parse_flags([MODEL, "--port=0", "--rest_api_port=auto"]).options
+    options = parse_flags([MODEL, "--port=0", "--rest_api_port=auto"])
     assert (options.grpc.port, options.rest.port) == (None, ANY_PORT)
 
 
@@ -77,7 +77,7 @@ def test_booleans(text: str) -> None:
             [MODEL, "--grpc_channel_arguments=grpc.x=1,grpc.y"],
             "argument --grpc_channel_arguments: expected name=value,name=value, got 'grpc.y'",
         ),
-        ([MODEL, "--log_format=xml"], "argument --log_format: invalid choice: 'xml'"),
+        ([MODEL, "--log_format=xml"], "argument --log_format: expected text or json, got 'xml'"),
         ([MODEL, "--grpc_max_threads=0"], "argument --grpc_max_threads: expected at least 1"),
         (
             ["--model_config_file=s3://bucket/models.config"],
@@ -119,7 +119,7 @@ def test_the_config_file_wins(tmp_path: Path) -> None:
         'model_config_list { config { name: "a" base_path: "/a" model_type: TENSORFLOW } }'
     )
     for path in (str(file), file.as_uri()):
-        options = parse_flags([MODEL, f"--model_config_file={path}"]).options
+        options = parse_flags([MODEL, f"--model_config_file={path}"])
         assert [model.name for model in options.models] == ["a"]
 
 
@@ -135,7 +135,7 @@ def test_an_unknown_flag_is_named_without_its_value(capsys: pytest.CaptureFixtur
 
 
 def test_an_empty_path_is_none() -> None:
-    options = parse_flags([MODEL, "--model_config_file=", "--grpc_socket_path="]).options
+    options = parse_flags([MODEL, "--model_config_file=", "--grpc_socket_path="])
     assert [model.name for model in options.models] == ["default"]
     assert options.grpc.socket_path is None
 
@@ -150,7 +150,7 @@ def test_grpc_flags() -> None:
             "--enable_grpc_healthcheck_service",
             "--enable_grpc_reflection=true",
         ]
-    ).options.grpc
+    ).grpc
     assert (grpc.port, grpc.socket_path) == (None, Path("/run/m.sock"))
     assert grpc.channel_arguments == {
         "grpc.max_connection_age_ms": 2000,
@@ -163,11 +163,11 @@ def test_grpc_flags() -> None:
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_an_ipv6_host(host: str) -> None:
-    assert parse_flags([MODEL, f"--host={host}"]).options.host == "::1"
+    assert parse_flags([MODEL, f"--host={host}"]).host == "::1"
 
 
 def test_the_last_one_counts() -> None:
-    assert parse_flags([MODEL, "--port=1", "--port=2"]).options.grpc.port == 2
+    assert parse_flags([MODEL, "--port=1", "--port=2"]).grpc.port == 2
 
 
 def test_flags_without_effect_get_one_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -220,26 +220,26 @@ def test_how_log_lines_look_is_known_first(arguments: list[str], expected: str) 
 
 def test_warmup() -> None:
     flags = ["--enable_model_warmup=false", "--num_request_iterations_for_warmup=4"]
-    assert parse_flags([MODEL, *flags]).options.warmup == WarmupOptions(enabled=False, iterations=4)
+    assert parse_flags([MODEL, *flags]).warmup == WarmupOptions(enabled=False, iterations=4)
     flags = ["--enable_model_warmup", "--num_request_iterations_for_warmup=0"]
-    assert parse_flags([MODEL, *flags]).options.warmup == WarmupOptions()
+    assert parse_flags([MODEL, *flags]).warmup == WarmupOptions()
 
 
 def test_monitoring(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "monitoring.config"
     file.write_text("prometheus_config { enable: true }")
     flag = f"--monitoring_config_file={file}"
-    options = parse_flags([MODEL, flag, "--rest_api_port=auto"]).options
+    options = parse_flags([MODEL, flag, "--rest_api_port=auto"])
     assert options.monitoring.path == "/monitoring/prometheus/metrics"
     assert not caplog.messages
     file.unlink()
-    assert parse_flags([MODEL, flag]).options.monitoring.path is None
+    assert parse_flags([MODEL, flag]).monitoring.path is None
     assert caplog.messages == ["--monitoring_config_file is without effect: no --rest_api_port"]
-    assert parse_flags([MODEL, "--monitoring_config_file="]).options.monitoring.path is None
+    assert parse_flags([MODEL, "--monitoring_config_file="]).monitoring.path is None
 
 
 def test_defaults_of_loading() -> None:
-    load = parse_flags([MODEL]).options.load
+    load = parse_flags([MODEL]).load
     assert load == LoadOptions()
     assert (load.load_threads, load.unload_threads) == (0, 0)
     assert (load.max_load_retries, load.retry_seconds) == (5, 60)
@@ -263,7 +263,7 @@ def test_loading(tmp_path: Path) -> None:
             "--require_all_models=false",
             "--wait_for_models=false",
         ]
-    ).options.load
+    ).load
     assert load == LoadOptions(
         poll_seconds=5,
         require_all_models=False,
@@ -289,7 +289,7 @@ def test_negative_numbers() -> None:
             "--max_num_load_retries=-1",
             "--num_request_iterations_for_warmup=-1",
         ]
-    ).options
+    )
     load = options.load
     assert load.retry_seconds == load.poll_seconds == load.config_poll_seconds == 0
     assert load.max_load_retries == 0
@@ -321,7 +321,7 @@ INTRA, INTER = "--tensorflow_intra_op_parallelism", "--tensorflow_inter_op_paral
 
 
 def engine(*flags: str) -> EngineOptions:
-    return parse_flags([MODEL, *flags]).options.engine
+    return parse_flags([MODEL, *flags]).engine
 
 
 def test_defaults_of_engines() -> None:
@@ -406,12 +406,12 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_batching_is_off_by_default() -> None:
-    batching = parse_flags([MODEL]).options.batching
+    batching = parse_flags([MODEL]).batching
     assert (batching.enabled, batching.per_model) == (False, False)
 
 
 def test_batching_without_a_file() -> None:
-    batching = parse_flags([MODEL, "--enable_batching"]).options.batching
+    batching = parse_flags([MODEL, "--enable_batching"]).batching
     assert batching.enabled
     assert batching.parameters.queue == QueueParameters()
     assert batching.parameters.thread_pool_name == "model_server_batch_threads"
@@ -419,7 +419,7 @@ def test_batching_without_a_file() -> None:
 
 def test_batching_with_a_file(file: Path) -> None:
     flags = [MODEL, "--enable_batching=true", f"--batching_parameters_file={file}"]
-    batching = parse_flags(flags).options.batching
+    batching = parse_flags(flags).batching
     assert (batching.parameters.queue.max_batch_size, batching.parameters.threads) == (8, 3)
 
 
@@ -429,7 +429,7 @@ def test_batching_per_model(file: Path, caplog: pytest.LogCaptureFixture) -> Non
         "--enable_per_model_batching_parameters",
     ]
     with caplog.at_level("INFO"):
-        assert parse_flags(flags).options.batching.per_model
+        assert parse_flags(flags).batching.per_model
     assert caplog.messages == [
         f"batching parameters file {file}: without effect here: max_batch_size"
     ]

@@ -32,8 +32,10 @@ ALLOWED = {
     "serving/rockstar_serving/model_server": {
         "tfs_api",
         "rockstar_contract",
+        "rockstar_serving.listening",
         "rockstar_serving.logs",
         "rockstar_serving.model_server",
+        "rockstar_serving.options",
     },
     "contract": {"rockstar_contract", "tfs_api"},
 }

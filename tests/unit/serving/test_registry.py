@@ -1,17 +1,21 @@
+"""Versions and their labels: listed, promoted, rolled back, held and removed."""
+
 import pytest
 
-from rockstar_serving.model_folder import ModelFolderError
-from rockstar_serving.models_config import edit_labels, read_labels
+from rockstar_contract.version_folders import held_versions, served_versions
+from rockstar_serving.model_folder import ModelFolderError, edit_labels, read_labels
 from rockstar_serving.registry import (
     RegistryError,
     dangling_labels,
     list_versions,
     promote,
     prune,
+    restore,
     rollback,
+    unpublish,
     verify,
 )
-from tests.registries import add_version
+from tests.registries import add_version, written
 
 
 @pytest.fixture
@@ -192,3 +196,122 @@ def test_an_empty_folder_says_what_to_do(tmp_path, use):
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ModelFolderError, match="rockstar train"):
             use(folder)
+
+
+@pytest.fixture
+def three(tmp_path):
+    folder = tmp_path / "models"
+    for version in (1, 2, 3):
+        add_version(folder, "cnn", version)
+    return folder
+
+
+def served(three) -> list[int]:
+    return sorted(served_versions(three / "cnn"))
+
+
+def test_going_back_holds_what_is_newer_whatever_the_policy(three):
+    assert restore(three, "cnn").now == 2
+    assert (served(three), [*held_versions(three / "cnn")]) == ([1, 2], [3])
+    assert not (three / "models.config").exists()
+    assert restore(three, "cnn").held == (2,)
+    assert (served(three), [*held_versions(three / "cnn")]) == ([1], [2, 3])
+    with pytest.raises(RegistryError, match="has only version 1, and none to go back to; it holds"):
+        restore(three, "cnn")
+
+
+def test_going_back_goes_to_what_was_stable_and_takes_labels_along(three):
+    promote(three, "cnn", 1, "stable")
+    promote(three, "cnn", 3, "stable")
+    promote(three, "cnn", 2, "canary")
+    done = restore(three, "cnn")
+    assert (done.before, done.now, done.held, done.labels) == (3, 1, (2, 3), ("canary", "stable"))
+    assert read_labels(three).labels("cnn") == {"canary": 1, "stable": 1}
+
+
+def test_a_choice_of_versions_by_number_goes_back_too(three):
+    promote(three, "cnn", 3, "stable")
+    text = (three / "models.config").read_text()
+    specific = "model_version_policy { specific { versions: 3 } }"
+    all_versions = "model_version_policy {\n      all {\n      }\n    }"
+    assert all_versions in text
+    (three / "models.config").write_text(text.replace(all_versions, specific))
+    restore(three, "cnn")
+    config = written(three)["cnn"]
+    assert [*config.model_version_policy.specific.versions] == [2]
+    assert dict(config.version_labels) == {"stable": 2}
+
+
+def test_a_damaged_version_is_not_gone_back_to(three):
+    (three / "cnn" / "2" / "model.tflite").write_bytes(b"y")
+    with pytest.raises(RegistryError, match="it cannot be gone back to"):
+        restore(three, "cnn")
+    assert served(three) == [1, 2, 3]
+
+
+def test_promoting_a_held_version_serves_it(three):
+    restore(three, "cnn")
+    assert promote(three, "cnn", 3, "stable") is None
+    assert served(three) == [1, 2, 3]
+    assert read_labels(three).labels("cnn") == {"stable": 3}
+
+
+def test_the_only_version_of_a_model_can_be_held_and_promoted(three):
+    add_version(three, "mlp", 1)
+    (three / "mlp" / "1").rename(three / "mlp" / "held-1")
+    promote(three, "mlp", 1, "stable")
+    assert sorted(served_versions(three / "mlp")) == [1]
+
+
+def test_held_versions_are_listed(three):
+    restore(three, "cnn")
+    states = [(version.number, version.held) for version in list_versions(three, "cnn")]
+    assert states == [(1, False), (2, False), (3, True)]
+
+
+def test_a_removed_version_leaves_nothing_and_its_number_does_not_come_again(three):
+    from rockstar_training.export import publication
+
+    assert unpublish(three, "cnn", 3)
+    assert served(three) == [1, 2]
+    assert not [path for path in (three / "cnn").iterdir() if path.name.startswith(".removed")]
+    with publication(three / "cnn") as incoming:
+        assert incoming.version == 4
+        (incoming.folder / "x").write_text("x")
+    assert served(three) == [1, 2, 4]
+
+
+def test_a_version_with_a_label_is_not_removed(three):
+    promote(three, "cnn", 2, "stable")
+    with pytest.raises(RegistryError, match="version 2 has the label stable: give it to another"):
+        unpublish(three, "cnn", 2)
+
+
+def test_held_and_last_versions_can_be_removed(three):
+    restore(three, "cnn")
+    assert unpublish(three, "cnn", 3)
+    assert not held_versions(three / "cnn")
+    assert unpublish(three, "cnn", 1)
+    assert not unpublish(three, "cnn", 2)
+    add_version(three, "cnn", 4)
+    with pytest.raises(RegistryError, match="no version 9"):
+        unpublish(three, "cnn", 9)
+
+
+def test_prune_keeps_what_is_served_and_what_is_held_since(three):
+    restore(three, "cnn")
+    add_version(three, "cnn", 4)
+    (three / "cnn" / "1").rename(three / "cnn" / "held-1")
+    assert sorted(version.number for version in prune(three, "cnn", 1)) == [1, 2, 3]
+    assert (served(three), [*held_versions(three / "cnn")]) == ([4], [])
+
+
+def test_publishing_held_takes_a_number_but_serves_nothing(three):
+    from rockstar_training.export import publication, versions
+
+    with publication(three / "cnn", held=True) as incoming:
+        (incoming.folder / "x").write_text("x")
+    assert (served(three), versions(three / "cnn")) == ([1, 2, 3], [1, 2, 3, 4])
+    with publication(three / "cnn") as incoming:
+        assert incoming.version == 5
+        (incoming.folder / "x").write_text("x")

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from rockstar_serving.supervisor import Child, ServeError, Supervisor
+from rockstar_serving import ServeError
+from rockstar_serving.supervisor import Child, Supervisor
 from tests.waiting import until
 
 

@@ -4,13 +4,12 @@ import pytest
 
 from rockstar_serving.gateway.api_keys import KeysError, make_key, read_keys
 from rockstar_serving.gateway.routes_file import RoutesError, read_routes
-from rockstar_serving.model_folder import ModelFolderError
+from rockstar_serving.model_folder import ModelFolderError, read_models_config
 from rockstar_serving.model_server.batching.parameters import read_parameters
 from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.models.config_file import read_config_file
 from rockstar_serving.model_server.monitoring import read_monitoring_config
 from rockstar_serving.model_server.tls import read_ssl_config
-from rockstar_serving.models_config import declared
 from rockstar_training.config import read_config
 from rockstar_training.errors import ConfigError as TrainConfigError
 from tests.certificates import AUTHORITY, issued
@@ -35,7 +34,7 @@ FILES = {
     "models.config of a server": (lambda: MODELS, read_config_file, ConfigError),
     "models.config of a folder": (
         lambda: MODELS,
-        lambda path: declared(path.rename(path.with_name("models.config")).parent),
+        lambda path: read_models_config(path.rename(path.with_name("models.config")).parent),
         ModelFolderError,
     ),
     "monitoring": (
