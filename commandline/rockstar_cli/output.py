@@ -103,8 +103,8 @@ def _known_code(error: Exception) -> Exit | None:
     from rockstar_client import errors as client
     from rockstar_client.bulk import BulkError
     from rockstar_contract.errors import InvalidInputError
-    from rockstar_serving.model_folder import ModelFolderError
     from rockstar_serving import ServeError
+    from rockstar_serving.model_folder import ModelFolderError
     from rockstar_training.errors import ConfigError, TrainingError
 
     unreachable = (client.UnavailableError, client.OverloadedError, client.DeadlineExceededError)
