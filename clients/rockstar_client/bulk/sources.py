@@ -319,9 +319,10 @@ def _tar_items(path: str, accepts: Callable[[str], bool], max_bytes: int) -> Ite
                         yield Item(name, f"{size} {stamp}", size, (), _constant(content))
                 # Otherwise it keeps every member it has passed.
                 archive.members = []  # type: ignore[attr-defined]
-            # tarfile takes a truncated archive for one that has ended.
+            # tarfile takes a truncated archive for one that has ended: with a block of zeros.
             stream.read(tarfile.BLOCKSIZE)
-            if stream.tell() % tarfile.BLOCKSIZE or stream.tell() < archive.offset:
+            end = archive.offset + tarfile.BLOCKSIZE
+            if stream.tell() % tarfile.BLOCKSIZE or stream.tell() < end:
                 raise tarfile.ReadError("it is cut off")
     except _DAMAGE as error:
         yield failing_item(path, _unusable(path, _ARCHIVE, error))
