@@ -22,6 +22,7 @@ Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 # Maximum standard deviation of an even frame, and minimum side of an image that may have one.
 _EVEN = 0.2
 _FRAMED = 12
+_BICUBIC = Image.Resampling.BICUBIC
 
 
 class StepBase(
@@ -93,9 +94,9 @@ class TrimFrame(StepBase, frozen=True):
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         border = _border(image)
         light = np.add.reduce(border) > 0.5 * len(border)
-        if light == (np.add.reduce(image, axis=None) > 0.5 * image.size):
-            return image
-        if border.std() > _EVEN or min(image.shape[:2]) < _FRAMED:
+        if light == (np.add.reduce(image, axis=None) > 0.5 * image.size) or (
+            border.std() > _EVEN or min(image.shape[:2]) < _FRAMED
+        ):
             return image
         for depth in range(1, round(self.share * min(image.shape[:2])) + 1):
             border = _border(image[depth:-depth, depth:-depth])
@@ -143,19 +144,26 @@ class CropToContent(StepBase, frozen=True):
     threshold: Fraction
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        content: NDArray[np.bool_] = np.logical_or.reduce(image > self.threshold, axis=2)
-        rows = np.logical_or.reduce(content, axis=1).nonzero()[0]
-        columns = np.logical_or.reduce(content, axis=0).nonzero()[0]
-        if not rows.size:
+        width, content = image.shape[1], image > self.threshold
+        if image.shape[2] > 1:
+            content = np.logical_or.reduce(content, axis=2)
+        found = content.tobytes()
+        top, bottom = found.find(1) // width, found.rfind(1) // width + 1
+        if not bottom:
             return image
-        return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        columns = np.logical_or.reduce(content[top:bottom], axis=0).tobytes()
+        return image[top:bottom, columns.find(1) : columns.rfind(1) + 1]
 
 
-class Fit(StepBase, frozen=True):
-    """Resize to the largest size within height x width, keeping the aspect (antialiased)."""
+class SizedStep(StepBase, frozen=True):
+    """Base of steps with a size."""
 
     height: Size
     width: Size
+
+
+class Fit(SizedStep, frozen=True):
+    """Resize to the largest size within height x width, keeping the aspect (antialiased)."""
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         factor = min(self.height / image.shape[0], self.width / image.shape[1])
@@ -163,32 +171,23 @@ class Fit(StepBase, frozen=True):
         return _resize(image, min(height, self.height), min(width, self.width))
 
 
-class Resize(StepBase, frozen=True):
+class Resize(SizedStep, frozen=True):
     """Resize to height x width, without keeping the aspect (antialiased)."""
-
-    height: Size
-    width: Size
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         return _resize(image, self.height, self.width)
 
 
-class Centre(StepBase, frozen=True):
+class Centre(SizedStep, frozen=True):
     """Place on a dark canvas of height x width, centre of mass as close to the middle as fits."""
-
-    height: Size
-    width: Size
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         middle = ((self.height - 1) / 2, (self.width - 1) / 2)
         return _place(image, (self.height, self.width), middle)
 
 
-class CentreOnCell(StepBase, frozen=True):
+class CentreOnCell(SizedStep, frozen=True):
     """Like `Centre`, but the middle is the cell [height // 2, width // 2], as in MNIST."""
-
-    height: Size
-    width: Size
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         middle = (self.height // 2, self.width // 2)
@@ -232,19 +231,17 @@ def preprocess(pixels: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.f
 def _resize(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     if image.shape[:2] == (height, width):
         return image
-    channels = [
-        Image.fromarray(np.ascontiguousarray(image[:, :, c])).resize(
-            (width, height), Image.Resampling.BICUBIC
-        )
-        for c in range(image.shape[2])
-    ]
-    resized = np.stack([np.asarray(channel, dtype=np.float32) for channel in channels], axis=2)
+    resized = np.empty((height, width, image.shape[2]), np.float32)
+    for channel in range(image.shape[2]):
+        plane = Image.fromarray(np.ascontiguousarray(image[:, :, channel]))
+        resized[:, :, channel] = np.asarray(plane.resize((width, height), _BICUBIC))
     return np.minimum(np.maximum(resized, np.float32(0)), np.float32(1))
 
 
 def _border(image: NDArray[Any]) -> NDArray[Any]:
     """The values along the four sides, sorted."""
-    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).ravel()
+    sides = (image[0], image[-1], image[:, 0], image[:, -1])
+    border: NDArray[Any] = np.concatenate(sides, axis=None)
     border.sort()
     return border
 
@@ -260,7 +257,10 @@ def _quantile(values: NDArray[Any], share: float) -> float:
 
 def _place(image: NDArray[Any], size: tuple[int, int], middle: tuple[float, float]) -> NDArray[Any]:
     """Place on a dark canvas, centre of mass as close to `middle` (row, column) as fits."""
-    mass = np.add.reduce(image, axis=2, dtype=np.float64)
+    if image.shape[2] == 1:
+        mass = image[:, :, 0].astype(np.float64)
+    else:
+        mass = np.add.reduce(image, axis=2, dtype=np.float64)
     top = _offset(np.add.reduce(mass, axis=1), size[0], middle[0])
     left = _offset(np.add.reduce(mass, axis=0), size[1], middle[1])
     canvas = np.zeros((*size, image.shape[2]), dtype=np.float32)
@@ -273,10 +273,10 @@ def _offset(mass: NDArray[np.float64], size: int, middle: float) -> int:
     room = size - len(mass)
     if room < 0:
         raise ValueError(f"content of {len(mass)} cells does not fit a canvas of {size}")
-    total = np.add.reduce(mass)
-    moment = np.add.reduce(mass * _cells(len(mass)))
+    total = float(np.add.reduce(mass))
+    moment = float(np.add.reduce(mass * _cells(len(mass))))
     centre = moment / total if total > 0 else (len(mass) - 1) / 2
-    return min(max(round(middle - float(centre)), 0), room)
+    return min(max(round(middle - centre), 0), room)
 
 
 @cache
