@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rockstar_client.grpc import AsyncGrpcClient, GrpcClient
     from rockstar_client.http import HttpClient
     from rockstar_client.results import Answer, ModelInfo, ModelMetadata, ModelVersion, Prediction
-    from rockstar_contract.labels import Score, Value
+    from rockstar_contract.contract import Score, Value
 
 # Modules are imported when a name is used: an HTTP client does not load gRPC.
 _NAMES = {

@@ -45,11 +45,17 @@ from rockstar_client.results import (
     has_contract,
     signatures_of,
 )
-from rockstar_contract.contract import CONTRACT_INPUT, CONTRACT_SIGNATURE, Contract, ContractError
+from rockstar_contract.contract import (
+    CONTRACT_INPUT,
+    CONTRACT_SIGNATURE,
+    Contract,
+    ContractError,
+    Score,
+    Value,
+)
 from rockstar_contract.csv_rows import write_rows
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import from_json
-from rockstar_contract.labels import Score, Value
 from rockstar_contract.tables import Adjustments, TextRow
 from tfs_api.messages.prediction_pb2 import SignatureDefMap
 from tfs_api.status import HTTP_STATUS, Code

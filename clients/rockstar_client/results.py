@@ -10,9 +10,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rockstar_contract import labels
-from rockstar_contract.contract import CONTRACT_SIGNATURE, Contract, Task
-from rockstar_contract.labels import Score, Value
+from rockstar_contract.contract import (
+    CONTRACT_SIGNATURE,
+    Contract,
+    Score,
+    Task,
+    Value,
+    label_probabilities,
+    to_values,
+)
 from rockstar_contract.tables import Adjustments
 from tfs_api.messages.signature_pb2 import SignatureDef
 from tfs_api.signature import Signature, signature_of
@@ -108,12 +114,12 @@ def answer_of(
         adjusted: adjustments of rows of a table, by position.
     """
     if contract.task == "regression":
-        values = tuple(labels.values(outputs))
+        values = tuple(to_values(outputs))
         return Answer(model, contract.version, values=values, adjusted=adjusted)
     # Read-only: predictions and answer share the numbers.
     probabilities = np.array(outputs, np.float32)
     probabilities.flags.writeable = False
-    named = labels.predictions(probabilities, contract.labels, top, contract.threshold)
+    named = label_probabilities(probabilities, contract.labels, top, contract.threshold)
     predictions = tuple(
         Prediction(each.label, each.score, each.top, contract.labels, row, each.reason)
         for each, row in zip(named, probabilities, strict=True)

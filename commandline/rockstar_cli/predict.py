@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rockstar_client.bulk.job import Summary
     from rockstar_client.bulk.output import Files, Output
     from rockstar_client.bulk.sources import Paths
-    from rockstar_contract.labels import Prediction, Value
+    from rockstar_contract.contract import Prediction, Value
 
 _STDIN = "-"
 _DEFAULT_TOP = 3
@@ -258,7 +258,7 @@ def _predict_to_screen(
 
 
 def _describe(outcome: "Prediction | Value") -> str:
-    from rockstar_contract.labels import Value
+    from rockstar_contract.contract import Value
 
     if isinstance(outcome, Value):
         return f"{outcome.value:g}"

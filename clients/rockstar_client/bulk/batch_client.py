@@ -35,11 +35,18 @@ from rockstar_client.gateway_api import Request, Steps
 from rockstar_client.http import HttpClient
 from rockstar_client.predictor import Predictor
 from rockstar_client.tfserving import TFServingClient
-from rockstar_contract.contract import Input, TableInput
+from rockstar_contract.contract import (
+    Input,
+    Prediction,
+    Score,
+    TableInput,
+    Value,
+    label_probabilities,
+    to_values,
+)
 from rockstar_contract.csv_rows import write_rows
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import prepare
-from rockstar_contract.labels import Prediction, Score, Value, predictions, values
 from rockstar_contract.tables import Adjustments, TextRow
 from tfs_api.status import Code
 
@@ -395,9 +402,9 @@ def over_grpc(
             counts.add(len(adjusted), adjusted)
         contract = answer.contract
         rest: Iterator[Prediction | Value] = iter(
-            values(answer.outputs)
+            to_values(answer.outputs)
             if contract.task == "regression"
-            else predictions(answer.outputs, contract.labels, top, contract.threshold)
+            else label_probabilities(answer.outputs, contract.labels, top, contract.threshold)
         )
         outcomes = [failed.get(position) or next(rest) for position in range(len(examples))]
         return BatchResult(contract.version, outcomes)

@@ -12,7 +12,7 @@ import msgspec
 
 from rockstar_client.bulk import BulkError
 from rockstar_client.bulk.items import Failed, Result
-from rockstar_contract.labels import Value
+from rockstar_contract.contract import Value
 
 _ENCODER = msgspec.json.Encoder()
 # Rows of a Parquet row group; as many are in memory at a time.

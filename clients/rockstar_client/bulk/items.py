@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from rockstar_client.examples import Example
+from rockstar_contract.contract import Prediction, Value
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.labels import Prediction, Value
 
 
 class Item(NamedTuple):

@@ -12,10 +12,16 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from rockstar_client.predictor import Predicted
-from rockstar_contract.contract import Contract, ImageInput
+from rockstar_contract.contract import (
+    Contract,
+    ImageInput,
+    Prediction,
+    Value,
+    label_probabilities,
+    to_values,
+)
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import to_json
-from rockstar_contract.labels import Prediction, Value, predictions, values
 from rockstar_contract.tables import Adjustments
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
@@ -78,10 +84,10 @@ def postprocess(
         rows = zip(*columns.values(), strict=True)
         good = [dict(zip(columns, row, strict=True)) for row in rows]
     elif contract.task == "regression":
-        good = values(outputs)
+        good = to_values(outputs)
     else:
         threshold = contract.threshold if options.threshold is None else options.threshold
-        labelled = predictions(outputs, contract.labels, options.top, threshold)
+        labelled = label_probabilities(outputs, contract.labels, options.top, threshold)
         images = predicted.inputs
         if isinstance(contract.input, ImageInput) and isinstance(images, np.ndarray):
             for index, item in enumerate(labelled):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from rockstar_contract.labels import predictions
+from rockstar_contract.contract import label_probabilities
 from tests.contracts import LABELS, make_contract
 
 PROBABILITIES = np.array([[0.125, 0.5, 0.25, 0.125]], np.float32)
@@ -41,7 +41,7 @@ def problem(status: str, detail: str, **headers: str) -> bytes:
 
 
 def prediction() -> bytes:
-    found = predictions(PROBABILITIES, LABELS, top=2)
+    found = label_probabilities(PROBABILITIES, LABELS, top=2)
     items = [
         msgspec.to_builtins(item) | {"probabilities": row.tolist()}
         for item, row in zip(found, PROBABILITIES, strict=True)

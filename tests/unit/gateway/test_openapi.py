@@ -15,7 +15,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from rockstar_client.errors import call_error
-from rockstar_contract.labels import Score, Value
+from rockstar_contract.contract import Score, Value
 from rockstar_contract.limits import MAX_RANK
 from rockstar_contract.tables import CategoricalColumn, DateColumn, NumericColumn
 from rockstar_serving.gateway.answers import Failed

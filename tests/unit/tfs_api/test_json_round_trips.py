@@ -16,7 +16,6 @@ from tests.unit.tfs_api.arrays import DTYPES, arrays, quick, same
 from tfs_api.json_request import feeds, parse_predict
 from tfs_api.json_response import SMALL, response
 from tfs_api.signature import Signature
-from tfs_api.status import StatusError
 from tfs_api.tensors import wire_type
 
 with warnings.catch_warnings():
@@ -35,9 +34,9 @@ def as_json(array: Any) -> Any:
     return array.reshape(array.shape[:known])
 
 
-def tensor(value: Any, dtype: np.dtype[Any], form: str = "inputs", **more: Any) -> Any:
-    """What the server makes of a request for one input."""
-    body = json.dumps({form: value, **more}).encode()
+def tensor(value: Any, dtype: np.dtype[Any], form: str = "inputs") -> Any:
+    """The tensor of a request for one input."""
+    body = json.dumps({form: value}).encode()
     return feeds(parse_predict(body), Signature({"x": spec(dtype)}, {}))["x"]
 
 
@@ -108,24 +107,6 @@ def test_rows_of_several_outputs_can_be_sent_again(times: int, data: st.DataObje
     assert found.keys() == outputs.keys()
     for name, array in outputs.items():
         same(found[name], as_json(array))
-
-
-NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-
-
-@quick
-@given(value=st.recursive(NUMBERS, lambda inner: st.lists(inner, max_size=3), max_leaves=9))
-def test_lists_are_read_quickly_as_they_are_read_slowly(value: Any) -> None:
-    def outcome(form: str, **more: Any) -> Any:
-        try:
-            return tensor(value, np.dtype(np.float64), form, **more).tolist()
-        except StatusError as error:
-            return error.message
-
-    for form in ("inputs", "instances"):
-        if form == "inputs" or (isinstance(value, list) and value):
-            # A bracket in a text makes the server look at each value.
-            assert outcome(form) == outcome(form, comment="[")
 
 
 def test_special_values() -> None:

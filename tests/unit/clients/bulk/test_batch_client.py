@@ -6,8 +6,8 @@ import pytest
 from rockstar_client.bulk.batch_client import BatchClient, Stopped
 from rockstar_client.bulk.items import BatchResult, Failed, Item
 from rockstar_client.errors import call_error
+from rockstar_contract.contract import Value
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.labels import Value
 from tfs_api.status import Code
 
 

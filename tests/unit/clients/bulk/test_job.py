@@ -18,7 +18,7 @@ from rockstar_client.bulk.items import BatchResult, Failed, Item
 from rockstar_client.bulk.job import predict_items, run
 from rockstar_client.bulk.output import Files, Output, RunOptions
 from rockstar_client.errors import ServerError, UnavailableError
-from rockstar_contract.labels import Prediction, Score, Value
+from rockstar_contract.contract import Prediction, Score, Value
 from tfs_api.status import Code
 
 PACE = Pace(batch=3, concurrency=2, patience=0)
