@@ -28,8 +28,8 @@ import grpc
 import numpy as np
 
 from rockstar_contract.version_folders import served_versions
-from rockstar_serving.model_server.batching.engine import Batcher
-from rockstar_serving.model_server.batching.parameters import read_parameters
+from rockstar_serving.model_server.batching import Batcher
+from rockstar_serving.model_server.batching_parameters import read_parameters
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.options import BatchingOptions
 from tfs_api.services import PREDICT

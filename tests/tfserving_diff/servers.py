@@ -14,7 +14,7 @@ import grpc
 import msgspec
 from google.protobuf import json_format
 
-from rockstar_serving.model_server.models.config_file import read_config_file
+from rockstar_serving.model_server.models.config import read_config_file
 from rockstar_serving.model_server.options import (
     EngineOptions,
     LoadOptions,

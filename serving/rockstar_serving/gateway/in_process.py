@@ -13,16 +13,18 @@ from rockstar_client.tfserving_calls import contract_in, contract_query, is_not_
 from rockstar_contract.contract import Contract
 from rockstar_serving.gateway.backends import BackendWrapper
 from rockstar_serving.gateway.state import ServedModels
-from rockstar_serving.model_server.core import Core
+from rockstar_serving.model_server.core import Core, PredictQuery
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.engines.engine import Engine, ServableId, UnsupportedModelError
 from rockstar_serving.model_server.engines.litert import MODEL_FILE, RUNTIME
 from rockstar_serving.model_server.loading import VersionLoader
-from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.models.config_file import ConfigFileWatcher, read_config_file
+from rockstar_serving.model_server.models.config import (
+    ConfigFileWatcher,
+    ModelConfig,
+    read_config_file,
+)
 from rockstar_serving.model_server.models.manager import Manager, StartError
 from rockstar_serving.model_server.options import EngineOptions, LoadOptions, ServerOptions
-from rockstar_serving.model_server.predict import PredictQuery
 from tfs_api.model_ref import ModelRef
 from tfs_api.signature import Signature
 from tfs_api.status import Code, StatusError

@@ -245,8 +245,7 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
         if importlib.util.find_spec("ai_edge_litert") is None:
             raise SettingError("ROCKSTAR_MODELS_CONFIG: needs pip install 'rockstartf[serve]'")
         # Imported only when needed: it takes a tenth of a second.
-        from rockstar_serving.model_server.models.config import ConfigError
-        from rockstar_serving.model_server.models.config_file import read_config_file
+        from rockstar_serving.model_server.models.config import ConfigError, read_config_file
 
         try:
             read_config_file(Path(config.models_config))

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from types import FrameType
 
 from rockstar_serving import logs
-from rockstar_serving.model_server.engines.runtime import find_runtimes, in_words
+from rockstar_serving.model_server.engines.engine import find_runtimes, in_words
 from rockstar_serving.model_server.flags import PROGRAM, log_format, parse_flags
 from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.models.manager import StartError

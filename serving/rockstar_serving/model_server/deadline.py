@@ -43,8 +43,7 @@ class Deadline(msgspec.Struct, frozen=True):
     def after(cls, seconds: float | None, gone: Callable[[], bool] = _never) -> "Deadline":
         """Make a deadline this many seconds from now; None or more than a year: no deadline.
 
-        Without a deadline of the caller, gRPC reports some centuries, more than waiting functions
-        accept.
+        If the caller sets none, gRPC reports centuries, which are too long for waiting functions.
         """
         if seconds is None or seconds > _YEAR:
             return cls(gone=gone)

@@ -4,7 +4,7 @@ The checks and their messages are those of TensorFlow Serving (`classifier.cc`, 
 `multi_inference.cc`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,7 @@ from google.protobuf import text_format
 from numpy.typing import NDArray
 
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
-from rockstar_serving.model_server.engines.engine import Engine
-from rockstar_serving.model_server.predict import SignatureNotFoundError
+from rockstar_serving.model_server.engines.engine import Arrays, Engine, SignatureNotFoundError
 from tfs_api.messages.inference_pb2 import (
     ClassificationRequest,
     Input,
@@ -36,18 +35,10 @@ EXAMPLES_INPUT = "inputs"
 CLASSES, SCORES = "classes", "scores"
 OUTPUTS = "outputs"
 
-Outputs = Mapping[str, NDArray[Any]]
-
 
 @dataclass(frozen=True)
 class ExamplesQuery:
-    """A classify or regress request, independent of the protocol.
-
-    Attributes:
-        examples: serialized tf.Examples.
-        signature_name: "" for serving_default.
-        deadline: until when the caller waits.
-    """
+    """A classify or regress request: serialized tf.Examples, and "" for serving_default."""
 
     examples: Sequence[bytes]
     signature_name: str = ""
@@ -56,13 +47,7 @@ class ExamplesQuery:
 
 @dataclass(frozen=True)
 class Task:
-    """One signature to run.
-
-    Attributes:
-        model: name, the same in all tasks of a request.
-        method_name: CLASSIFY_METHOD or REGRESS_METHOD.
-        signature_name: "" for serving_default.
-    """
+    """One signature to run: CLASSIFY_METHOD or REGRESS_METHOD of a model, the same in all tasks."""
 
     model: str
     method_name: str
@@ -71,13 +56,7 @@ class Task:
 
 @dataclass(frozen=True)
 class MultiInferenceQuery:
-    """A request to run several signatures of one model on the same examples.
-
-    Attributes:
-        tasks: at least one.
-        examples: serialized tf.Examples, for all tasks.
-        deadline: until when the caller waits.
-    """
+    """A request to run several signatures (at least one) on the same serialized tf.Examples."""
 
     tasks: Sequence[Task]
     examples: Sequence[bytes]
@@ -102,12 +81,7 @@ class Classification:
 
 @dataclass(frozen=True)
 class Regression:
-    """The result of regression on n examples.
-
-    Attributes:
-        values: float32 [n].
-        signature_name: of the signature that ran.
-    """
+    """The result of regression on n examples: float32 [n], and the signature that ran."""
 
     values: NDArray[np.float32]
     signature_name: str
@@ -137,8 +111,8 @@ def multi_inference_query(
 def examples_of(message: Input) -> list[bytes]:
     """Return the serialized tf.Examples of a request, each with the features of its context.
 
-    A feature of the example overrides the context's: parsing the concatenated messages has that
-    effect, and TensorFlow Serving does the same.
+    Like TensorFlow Serving, it concatenates the messages: a feature of the example then overrides
+    the context's.
     """
     if message.WhichOneof("kind") == "example_list_with_context":
         listed = message.example_list_with_context
@@ -158,27 +132,13 @@ def classify(engine: Engine, query: ExamplesQuery, *, check_method: bool = False
         StatusError: INVALID_ARGUMENT (no such signature, one that is no classifier, no example, or
             outputs of unexpected shapes or dtypes), or any error of the engine.
     """
-    name, signature = _find_signature(engine, query.signature_name)
-    fetches = _classification_fetches(signature, check_method=check_method)
-    outputs = _run(engine, name, query.examples, fetches, query.deadline)
+    name, outputs = _run_query(engine, query, CLASSIFY_METHOD, check_method=check_method)
     return _classification(name, outputs, len(query.examples))
 
 
 def regress(engine: Engine, query: ExamplesQuery, *, check_method: bool = False) -> Regression:
-    """Compute a number for each tf.Example with a loaded version.
-
-    Args:
-        engine: of the version.
-        query: the examples and the signature.
-        check_method: whether the signature must have the regress method.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT (no such signature, one that is no regressor, no example, or
-            an output of an unexpected shape or dtype), or any error of the engine.
-    """
-    name, signature = _find_signature(engine, query.signature_name)
-    fetches = _regression_fetches(signature, check_method=check_method)
-    outputs = _run(engine, name, query.examples, fetches, query.deadline)
+    """Compute a number for each tf.Example with a loaded version; errors as in classify()."""
+    name, outputs = _run_query(engine, query, REGRESS_METHOD, check_method=check_method)
     return _regression(name, outputs, len(query.examples))
 
 
@@ -190,14 +150,9 @@ def multi_inference(
     TensorFlow Serving runs the tasks as one graph. An engine runs one signature at a time, so they
     run one after the other here, with the same results.
 
-    Args:
-        engine: of the version.
-        query: the tasks.
-        check_method: whether signatures must have the method of their task.
-
     Raises:
-        StatusError: INVALID_ARGUMENT (tasks that cannot be combined, or as in classify() and
-            regress()), UNIMPLEMENTED (another method), or any error of the engine.
+        StatusError: INVALID_ARGUMENT (tasks that cannot be combined, or as in classify()),
+            UNIMPLEMENTED (another method), or any error of the engine.
     """
     fetches: dict[str, list[str]] = {}
     for task in query.tasks:
@@ -214,13 +169,10 @@ def multi_inference(
         if signature is None:
             message = "Requested signature not found in model graph: {}"
             raise SignatureNotFoundError(name, Code.INVALID_ARGUMENT, message)
-        if task.method_name == CLASSIFY_METHOD:
-            fetches[name] = _classification_fetches(signature, check_method=check_method)
-        elif task.method_name == REGRESS_METHOD:
-            fetches[name] = _regression_fetches(signature, check_method=check_method)
-        else:
+        if task.method_name not in (CLASSIFY_METHOD, REGRESS_METHOD):
             message = f"Unsupported signature method_name: {task.method_name}"
             raise StatusError(Code.UNIMPLEMENTED, message)
+        fetches[name] = _fetches(signature, task.method_name, check_method=check_method)
     results: list[Result] = []
     for task, (name, names) in zip(query.tasks, fetches.items(), strict=True):
         outputs = _run(engine, name, query.examples, names, query.deadline)
@@ -229,13 +181,16 @@ def multi_inference(
     return results
 
 
-def _find_signature(engine: Engine, name: str) -> tuple[str, Signature]:
-    name = name or DEFAULT_SIGNATURE
+def _run_query(
+    engine: Engine, query: ExamplesQuery, method: str, *, check_method: bool
+) -> tuple[str, Arrays]:
+    name = query.signature_name or DEFAULT_SIGNATURE
     signature = engine.signatures.get(name)
     if signature is None:
         message = "No signature was found with the name: {}"
         raise SignatureNotFoundError(name, Code.INVALID_ARGUMENT, message)
-    return name, signature
+    fetches = _fetches(signature, method, check_method=check_method)
+    return name, _run(engine, name, query.examples, fetches, query.deadline)
 
 
 def _run(
@@ -244,7 +199,7 @@ def _run(
     examples: Sequence[bytes],
     fetches: Sequence[str],
     deadline: Deadline,
-) -> Outputs:
+) -> Arrays:
     if not examples:
         raise _invalid("Input is empty.")
     strings = np.empty(len(examples), dtype=object)
@@ -252,25 +207,36 @@ def _run(
     return engine.run(signature_name, {EXAMPLES_INPUT: strings}, fetches, deadline)
 
 
-def _classification_fetches(signature: Signature, *, check_method: bool) -> list[str]:
-    if check_method:
-        _check_method_name(signature, CLASSIFY_METHOD, "classification")
+def _fetches(signature: Signature, method: str, *, check_method: bool) -> list[str]:
+    """Check that a signature suits a method; returns the names of the outputs to fetch."""
+    classifies = method == CLASSIFY_METHOD
+    kind = "classification" if classifies else "regression"
+    if check_method and signature.method_name != method:
+        raise _invalid(
+            f"Expected {kind} signature method_name to be {method}. Was: {signature.method_name}"
+        )
     if len(signature.inputs) != 1:
         raise _invalid("Expected one input Tensor.")
-    if len(signature.outputs) not in (1, 2):
+    if classifies and len(signature.outputs) not in (1, 2):
         raise _invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+    if not classifies and len(signature.outputs) != 1:
+        raise _invalid("Expected one output Tensor.")
+    text = text_format.MessageToString
     if EXAMPLES_INPUT not in signature.inputs:
-        raise _invalid(f"No classification inputs found in SignatureDef: {_text(signature)}")
-    fetches = [name for name in (CLASSES, SCORES) if name in signature.outputs]
-    if not fetches:
+        raise _invalid(f"No {kind} inputs found in SignatureDef: {text(signature_def(signature))}")
+    names = (CLASSES, SCORES) if classifies else (OUTPUTS,)
+    fetches = [name for name in names if name in signature.outputs]
+    if fetches:
+        return fetches
+    if classifies:
         raise _invalid(
             "Expected classification signature outputs to contain at least one of "
-            f'"{CLASSES}" or "{SCORES}". Signature was: {_text(signature)}'
+            f'"{CLASSES}" or "{SCORES}". Signature was: {text(signature_def(signature))}'
         )
-    return fetches
+    raise _invalid(f"No regression outputs found in SignatureDef: {text(signature_def(signature))}")
 
 
-def _classification(signature_name: str, outputs: Outputs, examples: int) -> Classification:
+def _classification(signature_name: str, outputs: Arrays, examples: int) -> Classification:
     for name, array in outputs.items():
         dtype = np.dtype(object if name == CLASSES else np.float32)
         if array.ndim != 2:
@@ -296,21 +262,7 @@ def _classification(signature_name: str, outputs: Outputs, examples: int) -> Cla
     return Classification(texts, scores, signature_name)
 
 
-def _regression_fetches(signature: Signature, *, check_method: bool) -> list[str]:
-    if check_method:
-        _check_method_name(signature, REGRESS_METHOD, "regression")
-    if len(signature.inputs) != 1:
-        raise _invalid("Expected one input Tensor.")
-    if len(signature.outputs) != 1:
-        raise _invalid("Expected one output Tensor.")
-    if EXAMPLES_INPUT not in signature.inputs:
-        raise _invalid(f"No regression inputs found in SignatureDef: {_text(signature)}")
-    if OUTPUTS not in signature.outputs:
-        raise _invalid(f"No regression outputs found in SignatureDef: {_text(signature)}")
-    return [OUTPUTS]
-
-
-def _regression(signature_name: str, outputs: Outputs, examples: int) -> Regression:
+def _regression(signature_name: str, outputs: Arrays, examples: int) -> Regression:
     array = outputs[OUTPUTS]
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
         raise _invalid(
@@ -324,17 +276,6 @@ def _regression(signature_name: str, outputs: Outputs, examples: int) -> Regress
     if array.dtype != np.float32:
         raise _invalid(f"Expected output Tensor of DT_FLOAT.  Got: {wire_type(array.dtype).name}")
     return Regression(array.reshape(-1), signature_name)
-
-
-def _check_method_name(signature: Signature, wanted: str, kind: str) -> None:
-    if signature.method_name != wanted:
-        raise _invalid(
-            f"Expected {kind} signature method_name to be {wanted}. Was: {signature.method_name}"
-        )
-
-
-def _text(signature: Signature) -> str:
-    return text_format.MessageToString(signature_def(signature))
 
 
 def _shape(array: NDArray[Any]) -> str:

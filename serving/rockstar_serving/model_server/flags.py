@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from rockstar_serving.logs import LogFormat
-from rockstar_serving.model_server.batching.parameters import (
+from rockstar_serving.model_server.batching_parameters import (
     FIELDS,
     POOL_FIELDS,
     BatchingParameters,
     read_parameters,
 )
-from rockstar_serving.model_server.models.config_file import model_config, read_config_file
+from rockstar_serving.model_server.models.config import model_config, read_config_file
 from rockstar_serving.model_server.options import (
     COUNT,
     DEFAULT_CACHE,

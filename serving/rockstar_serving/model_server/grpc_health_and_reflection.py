@@ -1,7 +1,7 @@
 """Services of the gRPC server itself: grpc.health.v1, and reflection.
 
 With reflection, clients that know no message of the API can list its methods and call them. Our
-messages live in a proto package of their own; reflection shows them under their official names.
+messages live in a separate proto package; reflection shows them under their official names.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +23,7 @@ from rockstar_serving.model_server.grpc_server import OpenStreams, with_threads
 from tfs_api import services
 from tfs_api.services import INFERENCE_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE
 
-# TensorFlow Serving (server.cc) leaves out the package; gRPC's own clients ask by the full name.
+# TensorFlow Serving (server.cc) omits the package; gRPC's own clients use the full name.
 SERVICES = (
     "ModelService",
     "PredictionService",
@@ -39,7 +39,7 @@ class Health(health.HealthServicer):  # type: ignore[misc]
     def __init__(self, streams: OpenStreams) -> None:
         super().__init__()
         self._streams = streams
-        # Probes that kill slow servers must not wait behind predictions.
+        # A probe must not wait for predictions: the server would be killed as too slow.
         pool = ThreadPoolExecutor(2, thread_name_prefix="health")
         self.Check = with_threads(super().Check, pool)
         self.Watch = with_threads(self._watch, pool, non_blocking=True)
@@ -55,7 +55,7 @@ class Health(health.HealthServicer):  # type: ignore[misc]
         self.enter_graceful_shutdown()
 
     def _watch(self, request: Any, context: Any, send_response: Callable[[Any], None]) -> None:
-        # Not by cancelling: the caller might miss the last status.
+        # Instead of cancelling: the caller might miss the last status.
         self._streams.add(context, lambda: send_response(None))
         super().Watch(request, context, send_response)
 
@@ -76,7 +76,7 @@ def add_reflection(server: grpc.Server, streams: OpenStreams, *, health: bool) -
 
     Args:
         server: to add it to.
-        streams: where its calls are registered.
+        streams: its calls are registered here.
         health: whether the server has grpc.health.v1, too.
     """
     pool = DescriptorPool()
@@ -90,112 +90,80 @@ def add_reflection(server: grpc.Server, streams: OpenStreams, *, health: bool) -
     )
 
 
-def official_files() -> list[FileDescriptorProto]:
-    """The services and their messages by official names; each file after those that it imports."""
-    files = [_proto(file) for file in _with_imports(_message_files())]
-    packages = _packages(files)
-    for file in files:
-        _rename(file, packages)
-    return [*files, *_services_files(packages)]
-
-
 class _Reflection(reflection.ReflectionServicer):  # type: ignore[misc]
     def __init__(self, names: Iterable[str], pool: DescriptorPool, streams: OpenStreams) -> None:
         super().__init__(names, pool)
         self._streams = streams
         # Each caller may occupy one for any time.
         threads = ThreadPoolExecutor(2, thread_name_prefix="reflection")
-        self.ServerReflectionInfo = with_threads(self._answer, threads)
+        self.ServerReflectionInfo = with_threads(self._respond, threads)
 
-    def _answer(self, requests: Any, context: Any) -> Any:
+    def _respond(self, requests: Any, context: Any) -> Any:
         self._streams.add(context, context.cancel)
         return super().ServerReflectionInfo(requests, context)
 
 
-def _message_files() -> list[FileDescriptor]:
-    return [
+def official_files() -> list[FileDescriptorProto]:
+    """The services and their messages by official names; each file after those that it imports."""
+    methods = services.methods()
+    used = [
         message.DESCRIPTOR.file
-        for method in services.methods()
+        for method in methods
         for message in (method.request, method.response)
     ]
+    files = [_proto(file) for file in _with_imports(used, set())]
+    ours = [file for file in files if file.package == _OURS]
+    packages: dict[str, str] = {}
+    for file in ours:
+        file.package = _PACKAGES.get(file.name, _SERVING)
+        names = [each.name for each in file.message_type] + [each.name for each in file.enum_type]
+        packages.update(dict.fromkeys(names, file.package))
 
+    def official(name: str) -> str:
+        """The full name of a message; a nested one is in the package of the outermost."""
+        return f".{packages[name.partition('.')[0]]}.{name}"
 
-def _with_imports(files: Iterable[FileDescriptor]) -> Iterator[FileDescriptor]:
-    seen: set[str] = set()
+    def rename_types(message: DescriptorProto) -> None:
+        for field in message.field:
+            if field.type_name.startswith(f".{_OURS}."):
+                field.type_name = official(field.type_name.removeprefix(f".{_OURS}."))
+        for inner in message.nested_type:
+            rename_types(inner)
 
-    def visit(file: FileDescriptor) -> Iterator[FileDescriptor]:
-        if file.name not in seen:
-            seen.add(file.name)
-            for imported in file.dependencies:
-                yield from visit(imported)
-            yield file
-
-    for file in files:
-        yield from visit(file)
-
-
-def _packages(files: Iterable[FileDescriptorProto]) -> dict[str, str]:
-    """The official package of each of our messages and enumerations."""
-    return {
-        name: _package(file)
-        for file in files
-        if file.package == _OURS
-        for name in (
-            *(message.name for message in file.message_type),
-            *(enumeration.name for enumeration in file.enum_type),
-        )
-    }
-
-
-def _package(file: FileDescriptorProto) -> str:
-    return _PACKAGES.get(file.name, _SERVING)
-
-
-def _proto(file: FileDescriptor) -> FileDescriptorProto:
-    proto = FileDescriptorProto()
-    file.CopyToProto(proto)
-    return proto
-
-
-def _rename(file: FileDescriptorProto, packages: dict[str, str]) -> None:
-    if file.package != _OURS:
-        return
-    file.package = _package(file)
-    for message in file.message_type:
-        _rename_types(message, packages)
-
-
-def _rename_types(message: DescriptorProto, packages: dict[str, str]) -> None:
-    for field in message.field:
-        ours, _, name = field.type_name.partition(f".{_OURS}.")
-        if name and not ours:
-            field.type_name = _official(name, packages)
-    for inner in message.nested_type:
-        _rename_types(inner, packages)
-
-
-def _official(name: str, packages: dict[str, str]) -> str:
-    """The official full name of a message of ours; a nested one is named after those around it."""
-    return f".{packages[name.partition('.')[0]]}.{name}"
-
-
-def _services_files(packages: dict[str, str]) -> list[FileDescriptorProto]:
-    """The services, a file for each package."""
+    for file in ours:
+        for message in file.message_type:
+            rename_types(message)
+    # The services, a file for each package.
     by_name: dict[str, ServiceDescriptorProto] = {}
-    for method in services.methods():
+    for method in methods:
         by_name.setdefault(method.service, ServiceDescriptorProto()).method.add(
             name=method.name,
-            input_type=_official(method.request.DESCRIPTOR.name, packages),
-            output_type=_official(method.response.DESCRIPTOR.name, packages),
+            input_type=official(method.request.DESCRIPTOR.name),
+            output_type=official(method.response.DESCRIPTOR.name),
         )
-    files: dict[str, FileDescriptorProto] = {}
+    service_files: dict[str, FileDescriptorProto] = {}
     for full_name, service in by_name.items():
         package, _, service.name = full_name.rpartition(".")
         new = FileDescriptorProto(
             name=f"tfs_api/{package}.services.proto",
             package=package,
             syntax="proto3",
-            dependency=sorted({file.name for file in _message_files()}),
+            dependency=sorted({file.name for file in used}),
         )
-        files.setdefault(package, new).service.append(service)
-    return list(files.values())
+        service_files.setdefault(package, new).service.append(service)
+    return [*files, *service_files.values()]
+
+
+def _with_imports(files: Iterable[FileDescriptor], seen: set[str]) -> Iterator[FileDescriptor]:
+    """The files and all that they import, each once, after its own imports."""
+    for file in files:
+        if file.name not in seen:
+            seen.add(file.name)
+            yield from _with_imports(file.dependencies, seen)
+            yield file
+
+
+def _proto(file: FileDescriptor) -> FileDescriptorProto:
+    proto = FileDescriptorProto()
+    file.CopyToProto(proto)
+    return proto

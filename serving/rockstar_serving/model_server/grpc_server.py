@@ -19,6 +19,17 @@ from rockstar_serving.listening import bind, join
 from rockstar_serving.model_server.options import GrpcOptions
 from tfs_api.services import MAX_MESSAGE_BYTES
 
+log = logging.getLogger(__name__)
+
+# A grpc.RpcMethodHandler for each path, such as /tensorflow.serving.PredictionService/Predict.
+Handlers = Mapping[str, Any]
+
+# How long no call may have arrived before the server stops, and how long it waits for that.
+_QUIET_SECONDS = 0.1
+PATIENCE_SECONDS = 1.0
+# Of sockaddr_un, less the byte that ends it; macOS has 104.
+MAX_PATH_BYTES = 103
+
 
 def with_threads(
     behaviour: Callable[..., Any], pool: ThreadPoolExecutor, *, non_blocking: bool = False
@@ -31,14 +42,14 @@ def with_threads(
         non_blocking: whether it gets a function that sends responses, instead of returning them.
     """
     apart: Any = partial(behaviour)
-    # Where gRPC looks for it (grpc/_server.py).
+    # gRPC reads these attributes (grpc/_server.py).
     apart.experimental_thread_pool = pool
     apart.experimental_non_blocking = non_blocking
     return apart
 
 
 class OpenStreams:
-    """Calls without an end of their own, which a server must end when it stops."""
+    """Calls that do not end by themselves, so that the server must end them when it stops."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,8 +64,8 @@ class OpenStreams:
         """
         with self._lock:
             self._ends[context] = end
-        if not context.add_callback(lambda: self._forget(context)):
-            self._forget(context)  # it has ended already
+        if not context.add_callback(lambda: self._remove(context)):
+            self._remove(context)  # it has ended already
 
     def end(self) -> None:
         """End all of them."""
@@ -63,23 +74,15 @@ class OpenStreams:
         for end in ends:
             end()
 
-    def _forget(self, context: grpc.ServicerContext) -> None:
+    def _remove(self, context: grpc.ServicerContext) -> None:
         with self._lock:
             self._ends.pop(context, None)
-
-
-# A grpc.RpcMethodHandler for each path, such as /tensorflow.serving.PredictionService/Predict.
-Handlers = Mapping[str, Any]
-
-# How long no call may have come before the server stops, and how long it waits for that.
-_QUIET_SECONDS = 0.1
-PATIENCE_SECONDS = 1.0
 
 
 class Admission(grpc.GenericRpcHandler):
     """Passes calls to the handlers; once closed, calls get UNAVAILABLE.
 
-    A gRPC server that stops cancels calls that have reached it but no handler, which callers cannot
+    A gRPC server that stops cancels calls that have no handler yet, which callers cannot
     distinguish from their own cancelling. After UNAVAILABLE they try another server.
     """
 
@@ -95,10 +98,10 @@ class Admission(grpc.GenericRpcHandler):
         return _REFUSAL if self._closed and found else found
 
     def close(self, patience: float) -> None:
-        """Refuse calls from now on, and wait until none has come for a while.
+        """Reject calls from now on, and wait until none has arrived for a while.
 
         Args:
-            patience: seconds after which to wait no longer.
+            patience: the longest wait, in seconds.
         """
         self._closed = True
         until = time.monotonic() + patience
@@ -113,18 +116,12 @@ def _refuse(_: bytes, context: grpc.ServicerContext) -> NoReturn:
 _REFUSAL: Any = grpc.unary_unary_rpc_method_handler(_refuse)
 
 
-# Of sockaddr_un, less the byte that ends it; macOS has 104.
-MAX_PATH_BYTES = 103
-
-log = logging.getLogger(__name__)
-
-
 class SocketFile:
     """The path of a UNIX socket, which may be taken over from an earlier server.
 
-    gRPC takes over a path that another server listens at, and deletes it when it stops, whoever
-    listens there by then. So the socket is bound under a temporary name and moved onto the path,
-    where clients always find one, and a server removes the path only if it still owns it.
+    gRPC takes over a path that another server listens on, and deletes it when it stops, even if a
+    newer server listens there. So the socket is bound under a temporary name and moved onto the
+    path, where clients always find one, and a server removes the path only if it still owns it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -137,7 +134,7 @@ class SocketFile:
 
         Raises:
             OSError: it is too long, its folder is missing or not writable, or there is a file that
-                is no socket.
+                is not a socket.
         """
         if max(len(os.fsencode(path)) for path in (self.path, self.bound_as)) > MAX_PATH_BYTES:
             raise OSError(None, f"the path is longer than {MAX_PATH_BYTES} bytes")
@@ -151,7 +148,9 @@ class SocketFile:
 
     def publish(self) -> None:
         """Move the bound socket onto the path, where clients find it."""
-        if _accepts(self.path):
+        with socket.socket(socket.AF_UNIX) as probe:
+            in_use = probe.connect_ex(os.fspath(self.path)) == 0
+        if in_use:
             log.warning(
                 "another server listens on %s (--grpc_socket_path): new connections go to this "
                 "one from now on, and the other keeps those it has",
@@ -173,15 +172,6 @@ def _identity(path: Path) -> tuple[int, ...] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_mtime_ns
-
-
-def _accepts(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except OSError:
-            return False
-    return True
 
 
 def new_server(options: GrpcOptions, handlers: Sequence[grpc.GenericRpcHandler]) -> grpc.Server:
@@ -216,7 +206,7 @@ class GrpcServer:
             )
         self._streams = OpenStreams()
         self._socket_file: SocketFile | None = None
-        # Optional services are imported only if they are enabled: the server starts quickly.
+        # Optional services are imported only if enabled, so that the server starts quickly.
         self._health = None
         if options.health:
             from rockstar_serving.model_server.grpc_health_and_reflection import Health
@@ -235,7 +225,7 @@ class GrpcServer:
             The port.
 
         Raises:
-            OSError: taken, not allowed, or no such host.
+            OSError: the address is in use, not allowed, or unknown.
         """
         # gRPC does not report why it cannot bind; a plain socket does.
         bind(host, port).close()

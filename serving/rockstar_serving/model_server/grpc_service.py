@@ -1,30 +1,26 @@
 """gRPC to the core: translates messages, and errors to statuses."""
 
 import logging
+import time
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError
 
-from rockstar_serving.model_server.core import Core, Metadata
+from rockstar_serving.model_server.core import Core, predict_query
 from rockstar_serving.model_server.deadline import Deadline
 from rockstar_serving.model_server.examples import (
     Classification,
     Regression,
-    Result,
     examples_query,
     multi_inference_query,
 )
 from rockstar_serving.model_server.grpc_server import Handlers
-from rockstar_serving.model_server.models.config import ConfigError
-from rockstar_serving.model_server.models.config_file import model_configs
-from rockstar_serving.model_server.models.servables import VersionStatus
-from rockstar_serving.model_server.observers import Call, Observer, observed_call
+from rockstar_serving.model_server.models.config import ConfigError, model_configs
 from rockstar_serving.model_server.open_inference import OpenInference
-from rockstar_serving.model_server.predict import predict_query
 from tfs_api import services
 from tfs_api.messages import inference_pb2, model_management_pb2, model_status_pb2, prediction_pb2
 from tfs_api.model_ref import ModelRef
@@ -32,98 +28,115 @@ from tfs_api.signature import signature_def_map
 from tfs_api.status import Code, StatusError, grpc_message
 from tfs_api.tensors import write_tensor
 
-
-class _WithModelSpec(Protocol):
-    """A request message with a model_spec."""
-
-    @property
-    def model_spec(self) -> prediction_pb2.ModelSpec:
-        """Name of the model, and perhaps a version or a label."""
-        ...
-
-    def HasField(self, field_name: Any) -> bool:  # noqa: N802 (protobuf's name)
-        """Whether a field was set."""
-        ...
-
-
-def model_ref(request: _WithModelSpec) -> ModelRef:
-    """The model, version or label of a request.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, it has no model_spec.
-    """
-    if not request.HasField("model_spec"):
-        raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
-    return _ref_of(request.model_spec)
-
-
-def _ref_of(spec: prediction_pb2.ModelSpec) -> ModelRef:
-    """The model, version or label that a spec names."""
-    match spec.WhichOneof("version_choice"):
-        case "version":
-            return ModelRef(spec.name, version=spec.version.value)
-        case "version_label":
-            return ModelRef(spec.name, label=spec.version_label)
-        case _:
-            return ModelRef(spec.name)
-
+if TYPE_CHECKING:
+    from rockstar_serving.model_server.monitoring import Monitoring
 
 log = logging.getLogger(__name__)
 
-Request = TypeVar("Request", bound=Message)
-Response = TypeVar("Response", bound=Message)
-
-Behaviour = Callable[[Any, grpc.ServicerContext], Any]
+Call = Callable[[Any, Deadline], Any]
 
 SIGNATURE_FIELD = "signature_def"
-_model_of_spec = attrgetter("model_spec.name")
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def handlers(
-    core: Core, *, tensor_content: bool = False, observer: Observer | None = None
+    core: Core, *, tensor_content: bool = False, observer: "Monitoring | None" = None
 ) -> Handlers:
-    """The handlers of TensorFlow Serving's calls and of the Open Inference Protocol's.
+    """The handlers of the calls of TensorFlow Serving and of the Open Inference Protocol.
 
     Args:
         core: that runs the models.
         tensor_content: whether Predict returns tensors as bytes instead of in their typed fields.
-        observer: notified of the calls that TensorFlow Serving counts.
+        observer: receives the calls that TensorFlow Serving counts.
     """
     service = _Service(core, tensor_content)
     inference = OpenInference(core)
 
-    def measured(
-        call: Call[Any, Response], api: str, model: Callable[[Any], str] = _model_of_spec
-    ) -> Call[Any, Response]:
-        return call if observer is None else observed_call(call, api, observer, model)
+    def measured(call: Call, api: str, model: str = "model_spec.name") -> Call:
+        return call if observer is None else observed_call(call, api, observer, attrgetter(model))
 
-    model_infer = measured(inference.model_infer, "ModelInfer", attrgetter("model_name"))
-    behaviours: list[tuple[services.Method[Any, Any], Behaviour]] = [
-        (services.PREDICT, _guard(measured(service.predict, "Predict"))),
-        (services.CLASSIFY, _guard(measured(service.classify, "Classify"))),
-        (services.REGRESS, _guard(measured(service.regress, "Regress"))),
-        (services.MULTI_INFERENCE, _guard(service.multi_inference)),
-        (services.GET_MODEL_METADATA, _guard(service.get_model_metadata)),
-        (services.GET_MODEL_STATUS, _guard(service.get_model_status)),
-        (services.RELOAD_CONFIG, _guard(service.handle_reload_config_request)),
-        (services.SERVER_LIVE, _guard(inference.server_live)),
-        (services.SERVER_READY, _guard(inference.server_ready)),
-        (services.MODEL_READY, _guard(inference.model_ready)),
-        (services.SERVER_METADATA, _guard(inference.server_metadata)),
-        (services.MODEL_METADATA, _guard(inference.model_metadata)),
-        (services.MODEL_INFER, _guard(model_infer)),
-        (services.MODEL_CONFIG, _guard(inference.model_config)),
-        (services.REPOSITORY_INDEX, _guard(inference.repository_index)),
-    ]
+    calls: dict[services.Method[Any, Any], Call] = {
+        services.PREDICT: measured(service.predict, "Predict"),
+        services.CLASSIFY: measured(service.classify, "Classify"),
+        services.REGRESS: measured(service.regress, "Regress"),
+        services.MULTI_INFERENCE: service.multi_inference,
+        services.GET_MODEL_METADATA: service.get_model_metadata,
+        services.GET_MODEL_STATUS: service.get_model_status,
+        services.RELOAD_CONFIG: service.handle_reload_config_request,
+        services.SERVER_LIVE: inference.server_live,
+        services.SERVER_READY: inference.server_ready,
+        services.MODEL_READY: inference.model_ready,
+        services.SERVER_METADATA: inference.server_metadata,
+        services.MODEL_METADATA: inference.model_metadata,
+        services.MODEL_INFER: measured(inference.model_infer, "ModelInfer", "model_name"),
+        services.MODEL_CONFIG: inference.model_config,
+        services.REPOSITORY_INDEX: inference.repository_index,
+    }
     return {
         method.path: grpc.unary_unary_rpc_method_handler(
-            behaviour,
-            request_deserializer=method.parse_request,
+            guard(method.path, method.parse_request, call),
             response_serializer=method.response.SerializeToString,
         )
-        for method, behaviour in behaviours
+        for method, call in calls.items()
     }
+
+
+def observed_call(
+    call: Call, api: str, observer: "Monitoring", model: Callable[[Any], str]
+) -> Call:
+    """Count the requests of a call; `model` returns the model name of a request."""
+
+    def observed(request: Any, deadline: Deadline) -> Any:
+        started = time.perf_counter()
+        code = Code.INTERNAL
+        try:
+            response = call(request, deadline)
+            code = Code.OK
+        except StatusError as error:
+            code = error.code
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            observer.request(model(request), api, "GRPC", code, seconds)
+        return response
+
+    return observed
+
+
+def guard(
+    path: str, parse: Callable[[bytes], Any], call: Call
+) -> Callable[[bytes, grpc.ServicerContext], Any]:
+    """Make a gRPC handler of a call: errors become statuses.
+
+    Args:
+        path: of the method, for the log.
+        parse: makes the request; here, because gRPC would log a traceback if it fails.
+        call: handles the request; not started if its caller is gone.
+    """
+
+    def guarded(data: bytes, context: grpc.ServicerContext) -> Any:
+        deadline = Deadline.after(context.time_remaining(), lambda: not context.is_active())
+        try:
+            request = parse(data)
+            # The call may have waited for a thread longer than the caller for a response.
+            deadline.check()
+            return call(request, deadline)
+        except StatusError as error:
+            code, message = _GRPC_CODES[int(error.code)], error.message
+        except DecodeError:
+            log.warning("%s: a request of %d bytes cannot be parsed", path, len(data))
+            code, message = grpc.StatusCode.INTERNAL, "Exception deserializing request!"
+        except Exception:  # of any kind: its text is not for callers
+            log.exception("%s failed", path)
+            code, message = grpc.StatusCode.INTERNAL, "internal error"
+        # Outside of the try, which would catch the exception that abort() raises.
+        return _abort(context, code, message)
+
+    return guarded
+
+
+def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> NoReturn:
+    context.abort(code, grpc_message(message))
 
 
 class _Service:
@@ -160,7 +173,7 @@ class _Service:
     ) -> inference_pb2.RegressionResponse:
         version, found = self._core.regress(model_ref(request), examples_query(request, deadline))
         return inference_pb2.RegressionResponse(
-            result=regression_message(found),
+            result=_regression_message(found),
             model_spec=_model_spec(request.model_spec, version, found.signature_name),
         )
 
@@ -175,8 +188,11 @@ class _Service:
         response = inference_pb2.MultiInferenceResponse()
         for task, found in zip(request.tasks, results, strict=True):
             result = response.results.add()
-            result.CopyFrom(result_message(found))
             result.model_spec.CopyFrom(_model_spec(task.model_spec, version, found.signature_name))
+            if isinstance(found, Classification):
+                result.classification_result.CopyFrom(classification_message(found))
+            else:
+                result.regression_result.CopyFrom(_regression_message(found))
         return response
 
     def get_model_metadata(
@@ -191,12 +207,29 @@ class _Service:
         for field in request.metadata_field:
             if field != SIGNATURE_FIELD:
                 raise StatusError(Code.INVALID_ARGUMENT, f"Metadata field {field} is not supported")
-        return metadata_message(request.model_spec.name, self._core.metadata(ref))
+        version, signatures = self._core.metadata(ref)
+        packed = any_pb2.Any(
+            type_url=services.SIGNATURE_DEF_MAP_URL,
+            value=signature_def_map(signatures).SerializeToString(),
+        )
+        response = prediction_pb2.GetModelMetadataResponse(metadata={SIGNATURE_FIELD: packed})
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = version
+        return response
 
     def get_model_status(
         self, request: model_status_pb2.GetModelStatusRequest, _: Deadline
     ) -> model_status_pb2.GetModelStatusResponse:
-        return status_message(self._core.status(model_ref(request)))
+        response = model_status_pb2.GetModelStatusResponse()
+        for status in self._core.status(model_ref(request)):
+            response.model_version_status.add(
+                version=status.version,
+                state=status.state.name,
+                status=model_status_pb2.StatusProto(
+                    error_code=int(status.code), error_message=status.message
+                ),
+            )
+        return response
 
     def handle_reload_config_request(
         self, request: model_management_pb2.ReloadConfigRequest, deadline: Deadline
@@ -220,42 +253,25 @@ class _Service:
         return response
 
 
-def metadata_message(name: str, metadata: Metadata) -> prediction_pb2.GetModelMetadataResponse:
-    """The response to GetModelMetadata."""
-    packed = any_pb2.Any(
-        type_url=services.SIGNATURE_DEF_MAP_URL,
-        value=signature_def_map(metadata.signatures).SerializeToString(),
-    )
-    response = prediction_pb2.GetModelMetadataResponse(metadata={SIGNATURE_FIELD: packed})
-    response.model_spec.name = name
-    response.model_spec.version.value = metadata.version
-    return response
+def model_ref(request: Any) -> ModelRef:
+    """The model, version or label that a request names in its model_spec.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, it has no model_spec.
+    """
+    if not request.HasField("model_spec"):
+        raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
+    return _ref_of(request.model_spec)
 
 
-def _guard(
-    behaviour: Callable[[Request, Deadline], Response],
-) -> Callable[[Request, grpc.ServicerContext], Response]:
-    """Turns the errors of a call into statuses; a call whose caller has gone is not started."""
-
-    def guarded(request: Request, context: grpc.ServicerContext) -> Response:
-        deadline = Deadline.after(context.time_remaining(), lambda: not context.is_active())
-        try:
-            # The call may have waited for a thread longer than the caller for a response.
-            deadline.check()
-            return behaviour(request, deadline)
-        except StatusError as error:
-            code, message = _GRPC_CODES[int(error.code)], error.message
-        except Exception:
-            log.exception("%s failed", type(request).__name__)
-            code, message = grpc.StatusCode.INTERNAL, "internal error"
-        # Outside of the try, which would catch the exception that abort() raises.
-        return _abort(context, code, message)
-
-    return guarded
-
-
-def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> NoReturn:
-    context.abort(code, grpc_message(message))
+def _ref_of(spec: prediction_pb2.ModelSpec) -> ModelRef:
+    match spec.WhichOneof("version_choice"):
+        case "version":
+            return ModelRef(spec.name, version=spec.version.value)
+        case "version_label":
+            return ModelRef(spec.name, label=spec.version_label)
+        case _:
+            return ModelRef(spec.name)
 
 
 def _model_spec(
@@ -266,25 +282,11 @@ def _model_spec(
     return spec
 
 
-def status_message(statuses: list[VersionStatus]) -> model_status_pb2.GetModelStatusResponse:
-    """The response to GetModelStatus."""
-    response = model_status_pb2.GetModelStatusResponse()
-    for status in statuses:
-        response.model_version_status.add(
-            version=status.version,
-            state=status.state.name,
-            status=model_status_pb2.StatusProto(
-                error_code=int(status.code), error_message=status.message
-            ),
-        )
-    return response
-
-
 def classification_message(found: Classification) -> inference_pb2.ClassificationResult:
     """The classes of each example.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, a label is no text.
+        StatusError: INVALID_ARGUMENT, a label is not text.
     """
     message = inference_pb2.ClassificationResult()
     for labels, scores in zip(found.labels, found.scores.tolist(), strict=True):
@@ -299,16 +301,8 @@ def classification_message(found: Classification) -> inference_pb2.Classificatio
     return message
 
 
-def regression_message(found: Regression) -> inference_pb2.RegressionResult:
-    """The number of each example."""
+def _regression_message(found: Regression) -> inference_pb2.RegressionResult:
     message = inference_pb2.RegressionResult()
     for value in found.values.tolist():
         message.regressions.add(value=value)
     return message
-
-
-def result_message(found: Result) -> inference_pb2.InferenceResult:
-    """The result of a task."""
-    if isinstance(found, Classification):
-        return inference_pb2.InferenceResult(classification_result=classification_message(found))
-    return inference_pb2.InferenceResult(regression_result=regression_message(found))

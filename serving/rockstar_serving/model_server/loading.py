@@ -4,20 +4,26 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rockstar_contract.manifest import ManifestError, MissingManifestError, check_readable
-from rockstar_serving.model_server.batching.engine import Batcher
+from rockstar_serving.model_server.batching import Batcher
 from rockstar_serving.model_server.engines.engine import (
     Engine,
     LoadError,
+    MeasuredEngine,
+    Runtime,
     ServableId,
     UnsupportedModelError,
+    choose_runtime,
+    find_runtimes,
 )
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.engines.runtime import Runtime, choose_runtime, find_runtimes
-from rockstar_serving.model_server.observers import GraphRuns, Observer
 from rockstar_serving.model_server.options import ServerOptions
 from rockstar_serving.model_server.warmup import warm_up
+
+if TYPE_CHECKING:
+    from rockstar_serving.model_server.monitoring import Monitoring
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +37,7 @@ class VersionLoader:
     def __init__(
         self,
         options: ServerOptions,
-        observer: Observer | None = None,
+        observer: "Monitoring | None" = None,
         runtimes: Sequence[Runtime] | None = None,
     ) -> None:
         """Create a loader.
@@ -64,7 +70,7 @@ class VersionLoader:
         finally:
             if observer is not None:
                 observer.load(folder, loaded=loaded, seconds=time.perf_counter() - started)
-        engine = GraphRuns(loaded_engine, observer) if observer is not None else loaded_engine
+        engine = MeasuredEngine(loaded_engine, observer.graph_run) if observer else loaded_engine
         if self._options.warmup.enabled:
             warm_up(
                 engine,

@@ -1,21 +1,21 @@
 """inference.GRPCInferenceService: the Open Inference Protocol (KServe's v2) over gRPC.
 
-Source: KServe's open_inference_grpc.proto and its document. Where these are silent, it behaves as
-KServe's and Triton's servers. Triton's extensions ModelConfig and RepositoryIndex are supported.
+Source: KServe's open_inference_grpc.proto and its document. Behavior that these do not define is
+that of KServe's and Triton's servers. Triton's extensions ModelConfig and RepositoryIndex are
+supported.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rockstar_contract.errors import InvalidInputError
-from rockstar_serving.model_server.core import Core
+from rockstar_serving.model_server.core import Core, PredictQuery
 from rockstar_serving.model_server.deadline import Deadline
+from rockstar_serving.model_server.engines.engine import Arrays, SignatureNotFoundError
 from rockstar_serving.model_server.models.servables import State
-from rockstar_serving.model_server.predict import PredictQuery, SignatureNotFoundError
-from tfs_api.messages import open_inference_pb2
+from tfs_api.messages import open_inference_pb2 as messages
 from tfs_api.model_ref import MAX_VERSION, ModelRef
 from tfs_api.open_inference import (
     PLATFORM,
@@ -66,20 +66,20 @@ class OpenInference:
         self._core = core
 
     def server_live(
-        self, _: open_inference_pb2.ServerLiveRequest, __: Deadline
-    ) -> open_inference_pb2.ServerLiveResponse:
+        self, _: messages.ServerLiveRequest, __: Deadline
+    ) -> messages.ServerLiveResponse:
         """The server is live, since it responds."""
-        return open_inference_pb2.ServerLiveResponse(live=True)
+        return messages.ServerLiveResponse(live=True)
 
     def server_ready(
-        self, _: open_inference_pb2.ServerReadyRequest, __: Deadline
-    ) -> open_inference_pb2.ServerReadyResponse:
-        """The server is ready: it listens once models are loaded, and refuses calls at its stop."""
-        return open_inference_pb2.ServerReadyResponse(ready=True)
+        self, _: messages.ServerReadyRequest, __: Deadline
+    ) -> messages.ServerReadyResponse:
+        """The server is ready: it listens once models are loaded, and rejects calls at its stop."""
+        return messages.ServerReadyResponse(ready=True)
 
     def model_ready(
-        self, request: open_inference_pb2.ModelReadyRequest, _: Deadline
-    ) -> open_inference_pb2.ModelReadyResponse:
+        self, request: messages.ModelReadyRequest, _: Deadline
+    ) -> messages.ModelReadyResponse:
         """Whether a model, or a version of it, is available; False for unknown ones."""
         try:
             statuses = self._core.status(_model_ref(request.name, request.version))
@@ -88,11 +88,11 @@ class OpenInference:
                 raise
             statuses = []
         ready = any(status.state == State.AVAILABLE for status in statuses)
-        return open_inference_pb2.ModelReadyResponse(ready=ready)
+        return messages.ModelReadyResponse(ready=ready)
 
     def server_metadata(
-        self, _: open_inference_pb2.ServerMetadataRequest, __: Deadline
-    ) -> open_inference_pb2.ServerMetadataResponse:
+        self, _: messages.ServerMetadataRequest, __: Deadline
+    ) -> messages.ServerMetadataResponse:
         """The server and its extensions."""
         # Not for every start: it takes a hundredth of a second.
         from importlib.metadata import PackageNotFoundError, version
@@ -101,16 +101,16 @@ class OpenInference:
             release = version("rockstartf")
         except PackageNotFoundError:  # run from a checkout that is not installed
             release = ""
-        return open_inference_pb2.ServerMetadataResponse(
+        return messages.ServerMetadataResponse(
             name="rockstartf", version=release, extensions=["model_configuration", "parameters"]
         )
 
     def model_metadata(
-        self, request: open_inference_pb2.ModelMetadataRequest, _: Deadline
-    ) -> open_inference_pb2.ModelMetadataResponse:
+        self, request: messages.ModelMetadataRequest, _: Deadline
+    ) -> messages.ModelMetadataResponse:
         """The inputs and outputs of `serving_default`."""
         signature = self._default_signature(request.name, request.version)
-        response = open_inference_pb2.ModelMetadataResponse(name=request.name, platform=PLATFORM)
+        response = messages.ModelMetadataResponse(name=request.name, platform=PLATFORM)
         for status in self._core.status(ModelRef(request.name)):
             if status.state == State.AVAILABLE:
                 response.versions.append(str(status.version))
@@ -121,11 +121,11 @@ class OpenInference:
         return response
 
     def model_config(
-        self, request: open_inference_pb2.ModelConfigRequest, _: Deadline
-    ) -> open_inference_pb2.ModelConfigResponse:
+        self, request: messages.ModelConfigRequest, _: Deadline
+    ) -> messages.ModelConfigResponse:
         """`serving_default` as a configuration of Triton; dims include the batch."""
         signature = self._default_signature(request.name, request.version)
-        response = open_inference_pb2.ModelConfigResponse()
+        response = messages.ModelConfigResponse()
         config = response.config
         config.name, config.platform, config.backend = request.name, PLATFORM, "tensorflow"
         for name, spec in sorted(signature.inputs.items()):
@@ -135,10 +135,10 @@ class OpenInference:
         return response
 
     def repository_index(
-        self, request: open_inference_pb2.RepositoryIndexRequest, _: Deadline
-    ) -> open_inference_pb2.RepositoryIndexResponse:
+        self, request: messages.RepositoryIndexRequest, _: Deadline
+    ) -> messages.RepositoryIndexResponse:
         """The versions of all models, and why those that are not ready are not."""
-        response = open_inference_pb2.RepositoryIndexResponse()
+        response = messages.RepositoryIndexResponse()
         for name in self._core.models():
             try:
                 statuses = self._core.status(ModelRef(name))
@@ -157,8 +157,8 @@ class OpenInference:
         return response
 
     def model_infer(
-        self, request: open_inference_pb2.ModelInferRequest, deadline: Deadline
-    ) -> open_inference_pb2.ModelInferResponse:
+        self, request: messages.ModelInferRequest, deadline: Deadline
+    ) -> messages.ModelInferResponse:
         """Run `serving_default`, or the signature that the parameter `signature_name` names."""
         try:
             query = PredictQuery(
@@ -175,14 +175,14 @@ class OpenInference:
             raise StatusError(Code.INVALID_ARGUMENT, str(error)) from error
 
     def _default_signature(self, name: str, version: str) -> Signature:
-        signature = self._core.metadata(_model_ref(name, version)).signatures.get(DEFAULT_SIGNATURE)
-        if signature is None:
+        _, signatures = self._core.metadata(_model_ref(name, version))
+        if DEFAULT_SIGNATURE not in signatures:
             raise SignatureNotFoundError(DEFAULT_SIGNATURE)
-        return signature
+        return signatures[DEFAULT_SIGNATURE]
 
 
 def _model_ref(name: str, version: str) -> ModelRef:
-    """A model; its version is a number or a label, and empty for the newest."""
+    """A model; the version is a number or a label, or "" for the newest."""
     if not name:
         raise StatusError(Code.INVALID_ARGUMENT, "expected the name of a model, got none")
     if not version:
@@ -195,7 +195,7 @@ def _model_ref(name: str, version: str) -> ModelRef:
     return ModelRef(name, label=version)
 
 
-def _signature_name(request: open_inference_pb2.ModelInferRequest) -> str:
+def _signature_name(request: messages.ModelInferRequest) -> str:
     if _SIGNATURE not in request.parameters:
         return DEFAULT_SIGNATURE
     value = request.parameters[_SIGNATURE]
@@ -207,7 +207,7 @@ def _signature_name(request: open_inference_pb2.ModelInferRequest) -> str:
     return value.string_param
 
 
-def _output_names(request: open_inference_pb2.ModelInferRequest) -> list[str]:
+def _output_names(request: messages.ModelInferRequest) -> list[str]:
     names = []
     for index, output in enumerate(request.outputs):
         if output.parameters:
@@ -216,7 +216,7 @@ def _output_names(request: open_inference_pb2.ModelInferRequest) -> list[str]:
     return names
 
 
-def _feeds(request: open_inference_pb2.ModelInferRequest) -> dict[str, NDArray[Any]]:
+def _feeds(request: messages.ModelInferRequest) -> dict[str, NDArray[Any]]:
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise InvalidInputError(
@@ -247,9 +247,7 @@ def _feeds(request: open_inference_pb2.ModelInferRequest) -> dict[str, NDArray[A
     return feeds
 
 
-def _from_contents(
-    tensor: open_inference_pb2.ModelInferRequest.InferInputTensor, field: str
-) -> NDArray[Any]:
+def _from_contents(tensor: messages.ModelInferRequest.InferInputTensor, field: str) -> NDArray[Any]:
     dtype = dtype_of(tensor.datatype, field)
     check_shape(tensor.shape, field)
     name, field = _FIELDS.get(tensor.datatype), f"{field}.contents"
@@ -262,34 +260,34 @@ def _from_contents(
             raise InvalidInputError(
                 field, expected=f"{tensor.datatype} in {name}", got=f"values in {other.name}"
             )
-    values = getattr(tensor.contents, name)
+    field, values = f"{field}.{name}", getattr(tensor.contents, name)
     if dtype.kind == "O":
-        return shaped(np.array(list(values), object), tensor.shape, f"{field}.{name}")
-    if dtype.kind not in "iu" or dtype.itemsize == 8:
-        return shaped(np.fromiter(values, dtype, len(values)), tensor.shape, f"{field}.{name}")
-    wide = np.fromiter(values, np.dtype(f"{dtype.kind}4"), len(values))
-    limits = np.iinfo(dtype)
-    outside = wide[(wide < limits.min) | (wide > limits.max)]
-    if outside.size:
-        raise InvalidInputError(
-            f"{field}.{name}",
-            expected=f"{tensor.datatype} from {limits.min} to {limits.max}",
-            got=str(outside[0]),
-        )
-    return shaped(wide.astype(dtype, copy=False), tensor.shape, f"{field}.{name}")
+        return shaped(np.array(list(values), object), tensor.shape, field)
+    if dtype.kind in "iu" and dtype.itemsize < 4:
+        wide = np.fromiter(values, np.dtype(f"{dtype.kind}4"), len(values))
+        limits = np.iinfo(dtype)
+        outside = wide[(wide < limits.min) | (wide > limits.max)]
+        if outside.size:
+            raise InvalidInputError(
+                field,
+                expected=f"{tensor.datatype} from {limits.min} to {limits.max}",
+                got=str(outside[0]),
+            )
+        return shaped(wide.astype(dtype), tensor.shape, field)
+    return shaped(np.fromiter(values, dtype, len(values)), tensor.shape, field)
 
 
 def _response(
-    request: open_inference_pb2.ModelInferRequest,
-    version: int,
-    outputs: Mapping[str, NDArray[Any]],
-) -> open_inference_pb2.ModelInferResponse:
-    response = open_inference_pb2.ModelInferResponse(
+    request: messages.ModelInferRequest, version: int, outputs: Arrays
+) -> messages.ModelInferResponse:
+    response = messages.ModelInferResponse(
         model_name=request.model_name, model_version=str(version), id=request.id
     )
-    raw = _wants_raw(request) or any(
-        datatype(array.dtype) not in _FIELDS for array in outputs.values()
-    )
+    # Outputs come as the inputs did, as in KServe's server, unless a parameter says how.
+    raw = bool(request.raw_input_contents)
+    if _BINARY_OUTPUT in request.parameters:
+        raw = request.parameters[_BINARY_OUTPUT].bool_param
+    raw = raw or any(datatype(array.dtype) not in _FIELDS for array in outputs.values())
     for name in [output.name for output in request.outputs] or outputs:
         array = outputs[name]
         kind = datatype(array.dtype)
@@ -299,13 +297,6 @@ def _response(
         else:
             getattr(tensor.contents, _FIELDS[kind]).extend(array.ravel().tolist())
     return response
-
-
-def _wants_raw(request: open_inference_pb2.ModelInferRequest) -> bool:
-    """Outputs come as the inputs did, as in KServe's server, unless a parameter says how."""
-    if _BINARY_OUTPUT in request.parameters:
-        return request.parameters[_BINARY_OUTPUT].bool_param
-    return bool(request.raw_input_contents)
 
 
 def _datatype(spec: TensorSpec) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from rockstar_serving.model_server.batching.parameters import BatchingParameters
+from rockstar_serving.model_server.batching_parameters import BatchingParameters
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.options import OptionError, Values, number, option
 

@@ -1,4 +1,4 @@
-"""The REST API: turns HTTP requests into calls of the core, whatever server receives them.
+"""The REST API: turns HTTP requests into calls of the core, independent of the HTTP server.
 
 URLs, bodies and statuses are those of TensorFlow Serving's `http_rest_api_handler.cc`.
 """
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from rockstar_serving.model_server.core import Core
+from rockstar_serving.model_server.core import Core, PredictQuery
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.engines.engine import SignatureNotFoundError
 from rockstar_serving.model_server.examples import ExamplesQuery, examples_of
 from rockstar_serving.model_server.options import RestOptions
-from rockstar_serving.model_server.predict import PredictQuery, SignatureNotFoundError
 from tfs_api import json_request, json_response
 from tfs_api.json_response import VersionState, error_json, metadata_json, status_json
 from tfs_api.model_ref import Action, Route, path_of, route
@@ -49,12 +49,12 @@ class RestRequest:
         content_encoding: the header of that name.
         origin: the header of that name.
         received_at: when the body was complete, on the clock of time.monotonic().
-        gone: whether the client has gone since.
+        gone: returns whether the client is gone.
     """
 
     method: str
     uri: str
-    body: bytes | memoryview = b""
+    body: bytes = b""
     content_encoding: str = ""
     origin: str = ""
     received_at: float = field(default_factory=time.monotonic)
@@ -109,9 +109,8 @@ class RestApi:
         method, path = request.method, path_of(request.uri)
         monitoring = self._monitoring
         if monitoring is not None and unquote(path.partition("?")[0]) == monitoring.path:
-            return RestResponse(
-                200, (("Content-Type", monitoring.content_type),), monitoring.page()
-            )
+            content_type = ("Content-Type", monitoring.content_type)
+            return RestResponse(200, (content_type,), monitoring.page())
         started = time.perf_counter()
         found: Route | None = None
         code, headers = Code.OK, self.headers
@@ -131,13 +130,13 @@ class RestApi:
             body, code, status = error_json(error.message), error.code, HTTP_STATUS[error.code]
             if isinstance(error, BodyTooLargeError):
                 status = 413
-        except Exception:
+        except Exception:  # of any kind: its text is not for clients
             log.exception("%s %s failed", method, path)
             body, code, status = error_json("internal error"), Code.INTERNAL, 500
         if monitoring is not None and path.lower().startswith("/v1/") and method != "OPTIONS":
             api = found.action.value if found and found.action not in _WITHOUT_API else ""
             if time.monotonic() - request.received_at > (self._timeout_seconds or float("inf")):
-                code = Code.DEADLINE_EXCEEDED  # the caller got this error meanwhile
+                code = Code.DEADLINE_EXCEEDED  # the client has already received this error
             seconds = time.perf_counter() - started
             monitoring.request(found.ref.name if found else "", api, "REST", code, seconds)
         return RestResponse(status, headers, body)
@@ -150,10 +149,10 @@ class RestApi:
                 for each in self._core.status(ref)
             )
         if found.action is Action.METADATA:
-            metadata = self._core.metadata(ref)
-            return metadata_json(ref.name, metadata.version, signature_def_map(metadata.signatures))
-        body: bytes | memoryview = request.body
-        # Like TensorFlow Serving, which looks for this word only.
+            version, signatures = self._core.metadata(ref)
+            return metadata_json(ref.name, version, signature_def_map(signatures))
+        body = request.body
+        # TensorFlow Serving looks for this word only.
         if "gzip" in request.content_encoding:
             body = _decompress(body, self._max_body_bytes)
         moment = request.received_at + (self._timeout_seconds or float("inf"))
@@ -182,26 +181,24 @@ class RestApi:
         return json_response.regression(values.values)
 
 
-def _decompress(body: bytes | memoryview, max_bytes: int) -> bytes:
-    """A body that was sent as gzip.
+def _decompress(body: bytes, max_bytes: int) -> bytes:
+    """Decompress a body that was sent as gzip.
 
     Raises:
         BodyTooLargeError: more than max_bytes; no more are decompressed.
         StatusError: INVALID_ARGUMENT, not gzip.
     """
     decompressor = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    problem = "the body ends too early"
     try:
         content = decompressor.decompress(body, max_bytes + 1)
     except zlib.error as error:
-        raise StatusError(
-            Code.INVALID_ARGUMENT,
-            f"the header Content-Encoding says gzip, the body is none: {error}",
-        ) from error
-    if len(content) > max_bytes:
-        raise BodyTooLargeError(max_bytes)
-    if not decompressor.eof:
-        raise StatusError(
-            Code.INVALID_ARGUMENT,
-            "the header Content-Encoding says gzip, and the body ends too early",
-        )
-    return content
+        problem = f"the body is not: {error}"
+    else:
+        if len(content) > max_bytes:
+            raise BodyTooLargeError(max_bytes)
+        if decompressor.eof:
+            return content
+    raise StatusError(
+        Code.INVALID_ARGUMENT, f"the header Content-Encoding says gzip, but {problem}"
+    )

@@ -4,8 +4,8 @@ The event loop only reads and writes, since a model blocks the thread that runs 
 """
 
 import asyncio
+import contextlib
 import http
-import io
 import logging
 import resource
 import socket
@@ -27,20 +27,20 @@ from rockstar_serving.model_server.rest import BodyTooLargeError, RestApi, RestR
 from tfs_api.json_response import error_json
 from tfs_api.status import HTTP_STATUS, Code
 
-# Seconds after which a connection is closed that is idle, or whose request does not progress.
+# Seconds after which a connection is closed if it is idle or its request does not progress.
 _STALLED_SECONDS = 120
 _SWEEP_SECONDS = 10
-# How long no request may have arrived before kept-alive connections are closed at a stop.
+# At a stop, kept-alive connections are closed when no request has arrived for this time.
 _QUIET_SECONDS = 0.1
 _POLL_SECONDS = 0.02
-# How long to wait after a connection could not be accepted, mostly because no file is left.
-_PAUSE_SECONDS = 1
-# How long the rest of a refused request is read and dropped. A client that is still sending would
+# How long to wait after a connection could not be accepted, usually for lack of open files.
+_PAUSE_SECONDS = 1.0
+# How long the rest of a rejected request is read and dropped. A client that is still sending would
 # not see the response if the connection were closed at once.
 _DISCARD_SECONDS = 30
 _MAX_HEADER_BYTES = 256 * 2**10
 _MAX_CONNECTIONS = 1000
-# Open files that stay available for gRPC, models and logs.
+# Open files reserved for gRPC, models and logs.
 _OTHER_FILES = 100
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 def connection_limit() -> int:
-    """How many connections are accepted; further ones wait until others close."""
+    """The number of accepted connections; further ones wait until others close."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return _MAX_CONNECTIONS
@@ -61,8 +61,8 @@ class Connection(HttpToolsProtocol):
     """A connection of uvicorn, with limits that uvicorn lacks, and with errors as JSON.
 
     Attributes:
-        lost: whether the client has gone.
-        handling: whether the application has a request of it.
+        lost: whether the client is gone.
+        handling: whether the application is handling a request.
         reading: whether the body of that request is incomplete.
     """
 
@@ -89,7 +89,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived, unless its header is too long."""
+        """Parse the data, unless the header is too long."""
         if self._refused:
             return
         if self.handling or not self._header_bytes:
@@ -103,21 +103,21 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP; called by uvicorn."""
+        """Reject invalid HTTP; called by uvicorn."""
         self._refuse(400, f"Bad Request: {sys.exception() or msg}")
 
     def begin(self) -> None:
-        """Note that the application gets a request."""
+        """Record that the application handles a request."""
         self.handling = self.reading = True
         self._header_bytes = 0
 
     def end(self) -> None:
-        """Note that the response is complete."""
+        """Record that the response is complete."""
         self.handling = self.reading = False
         self._active_at = time.monotonic()
 
     def close_if_stalled(self, now: float) -> None:
-        """Close the connection if the client neither sends what it should nor reads responses."""
+        """Close the connection if the client neither sends its request nor reads responses."""
         unsent = self.transport.get_write_buffer_size()
         if unsent != self._unsent_bytes:
             self._unsent_bytes, self._active_at = unsent, now
@@ -155,13 +155,13 @@ class RestApp:
         self._max_body_bytes = options.max_body_bytes
         self._timeout_seconds = options.timeout_seconds
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="rest")
-        # Requests that took too long and whose model may still run.
+        # Requests that timed out and whose models may still run.
         self._late: list[Future[RestResponse]] = []
         self._connections: dict[tuple[str, int], Connection] = {}
         self._max_connections = connection_limit()
 
     def has_room(self, pending: int) -> bool:
-        """Whether there may be another connection beside so many that are being set up."""
+        """Whether another connection can be accepted while this number is being set up."""
         return len(self._connections) + pending < self._max_connections
 
     def add(self, client: tuple[Any, ...], connection: Connection) -> None:
@@ -175,7 +175,7 @@ class RestApp:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Handle one request; called by uvicorn."""
         connection = self._connections.get(scope["client"])
-        if connection is None:  # the client has gone already
+        if connection is None:  # the client is gone already
             return
         connection.begin()
         try:
@@ -191,24 +191,17 @@ class RestApp:
     ) -> None:
         headers = dict(scope["headers"])
         length = int(headers.get(b"content-length", b"0"))
-        body: bytes | memoryview = b""
         more = length > 0 or b"transfer-encoding" in headers
-        too_large = length > self._max_body_bytes
-        if more and not too_large:
+        chunks: list[bytes] = []
+        size = 0
+        while more and max(size, length) <= self._max_body_bytes:
             message = await receive()
-            body, more = message.get("body", b""), message.get("more_body", False)
-            if more:
-                buffer = io.BytesIO(body)
-                buffer.seek(0, io.SEEK_END)
-                while more and not too_large:
-                    message = await receive()
-                    buffer.write(message.get("body", b""))
-                    more = message.get("more_body", False)
-                    too_large = buffer.tell() > self._max_body_bytes
-                body = buffer.getbuffer()
-            if connection.lost:
-                return
-        if too_large or len(body) > self._max_body_bytes:
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            more = message.get("more_body", False)
+        if connection.lost:
+            return
+        if max(size, length) > self._max_body_bytes:
             error = BodyTooLargeError(self._max_body_bytes)
             response = RestResponse(413, self.api.headers, error_json(error.message))
             await _send(send, response, close=True, more_body=True)
@@ -222,7 +215,7 @@ class RestApp:
         request = RestRequest(
             scope["method"],
             uri.decode("latin-1"),
-            body,
+            b"".join(chunks),
             headers.get(b"content-encoding", b"").decode("latin-1"),
             headers.get(b"origin", b"").decode("latin-1"),
             gone=lambda: connection.lost,
@@ -231,13 +224,11 @@ class RestApp:
         await _send(send, response, close=late or self.stopping)
 
     async def _run(self, request: RestRequest) -> tuple[RestResponse, bool]:
-        """The response to a request, and whether it is about the timeout."""
+        """The response to a request, and whether the request timed out."""
         job = self._pool.submit(self.api.respond, request)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout_seconds):
                 return await asyncio.wrap_future(job), False
-        except TimeoutError:
-            pass
         if job.cancelled():
             error = DeadlineExceededError().message
         else:
@@ -251,7 +242,7 @@ class RestApp:
         return RestResponse(status, self.api.headers, error_json(error)), True
 
     async def sweep(self) -> None:
-        """Close connections that stall, forever."""
+        """Close stalled connections, forever."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = time.monotonic()
@@ -259,13 +250,13 @@ class RestApp:
                 connection.close_if_stalled(now)
 
     async def drain(self, deadline: float) -> bool:
-        """Wait until no request has been seen for a while, then close all connections.
+        """Wait until no request has arrived for a while, then close all connections.
 
         Args:
             deadline: until when to wait, on the clock of time.monotonic().
 
         Returns:
-            Whether all requests have ended, and no model runs any more for one that was late.
+            Whether all requests have ended, and no model still runs for one that timed out.
         """
         quiet_since = time.monotonic()
         finished = False
@@ -293,16 +284,14 @@ async def _send(
 
 async def _discard(receive: Receive, *, more: bool) -> None:
     """Read the rest of a body for a while and drop it."""
-    try:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_DISCARD_SECONDS):
             while more:
                 more = (await receive()).get("more_body", False)
-    except TimeoutError:
-        pass
 
 
 class RestServer:
-    """Serves the REST API on a bound socket, in threads of its own.
+    """Serves the REST API on a bound socket, in its own threads.
 
     Attributes:
         port: of the socket.
@@ -337,13 +326,13 @@ class RestServer:
         self._thread.start()
 
     def stop(self, grace: float) -> bool:
-        """Accept no more connections, let requests finish, close.
+        """Accept no more connections, let requests finish, and close.
 
         Args:
-            grace: seconds that requests have.
+            grace: time for requests, in seconds.
 
         Returns:
-            Whether all requests finished, and no model runs any more for one that was late.
+            Whether all requests finished, and no model still runs for one that timed out.
         """
         deadline = time.monotonic() + grace
         finished = asyncio.run_coroutine_threadsafe(self._stop(deadline), self._loop).result()
@@ -360,37 +349,36 @@ class RestServer:
         await self._server.serve(sockets=[])
         sweeper.cancel()
 
-    # Not left to uvicorn: when it stops, connections that wait to be accepted are reset.
+    # Instead of uvicorn, which resets connections that wait to be accepted when it stops.
     def _listen(self) -> None:
         if not self._app.stopping:
             self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        pause = 0.0
-        if not self._app.has_room(len(self._connecting)):
-            pause = _POLL_SECONDS
-        else:
+        if self._app.has_room(len(self._connecting)):
             try:
                 self._connect(self._listener.accept()[0])
+                return
             except BlockingIOError:
-                pass
+                return
             except OSError as error:
                 log.warning("cannot accept a REST connection: %s", error)
                 pause = _PAUSE_SECONDS
-        if pause:
-            self._loop.remove_reader(self._listener)
-            self._loop.call_later(pause, self._listen)
+        else:
+            pause = _POLL_SECONDS
+        self._loop.remove_reader(self._listener)
+        self._loop.call_later(pause, self._listen)
 
     def _connect(self, client: socket.socket) -> None:
         client.setblocking(False)
+        state = self._server.server_state
         task = self._loop.create_task(
-            self._loop.connect_accepted_socket(self._new_connection, client)
+            self._loop.connect_accepted_socket(
+                lambda: Connection(self._config, state, app_state={}), client
+            )
         )
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
-
-    def _new_connection(self) -> Connection:
-        return Connection(self._config, self._server.server_state, app_state={})
 
     async def _stop(self, deadline: float) -> bool:
         self._app.stopping = True

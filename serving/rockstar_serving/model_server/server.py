@@ -13,7 +13,7 @@ from rockstar_serving.model_server.engines.engine import Loader
 from rockstar_serving.model_server.grpc_server import GrpcServer, SocketFile
 from rockstar_serving.model_server.grpc_service import handlers
 from rockstar_serving.model_server.loading import VersionLoader
-from rockstar_serving.model_server.models.config_file import ConfigFileWatcher
+from rockstar_serving.model_server.models.config import ConfigFileWatcher
 from rockstar_serving.model_server.models.manager import Manager, StartError
 from rockstar_serving.model_server.options import (
     GrpcOptions,

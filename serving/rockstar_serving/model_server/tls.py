@@ -4,9 +4,8 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from rockstar_serving.model_server.models.config import ConfigError
+from rockstar_serving.model_server.models.config import ConfigError, parse_text_proto, read_config
 from rockstar_serving.model_server.options import TlsOptions
-from rockstar_serving.model_server.text_proto import parse_text_proto, read_config
 from tfs_api.messages.ssl_config_pb2 import SSLConfig
 
 

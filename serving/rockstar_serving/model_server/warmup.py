@@ -11,10 +11,12 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import google_crc32c
 from google.protobuf.message import DecodeError
 
+from rockstar_serving.model_server.core import predict, predict_query
 from rockstar_serving.model_server.engines.engine import Engine, LoadError, ServableId
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.examples import (
@@ -24,11 +26,12 @@ from rockstar_serving.model_server.examples import (
     multi_inference_query,
     regress,
 )
-from rockstar_serving.model_server.observers import Observer
-from rockstar_serving.model_server.predict import predict, predict_query
 from tfs_api.messages.prediction_log_pb2 import PredictionLog
 from tfs_api.signature import DEFAULT_SIGNATURE
 from tfs_api.status import Code, StatusError
+
+if TYPE_CHECKING:
+    from rockstar_serving.model_server.monitoring import Monitoring
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ _HEADER_BYTES = _LENGTH.size + _CHECKSUM.size
 
 
 class TFRecordError(Exception):
-    """A damaged file or another format than TFRecord; the message says where."""
+    """A file is damaged or not a TFRecord file; the message says where."""
 
 
 def warm_up(
@@ -52,7 +55,7 @@ def warm_up(
     *,
     iterations: int = 1,
     check_method: bool = False,
-    observer: Observer | None = None,
+    observer: "Monitoring | None" = None,
 ) -> None:
     """Replay the warmup requests of a version, if it has any.
 
@@ -123,10 +126,7 @@ class _Warmup:
         self._engine = engine
         self._iterations = iterations
         self._check_method = check_method
-        self.records = 0
-        self.requests = 0
-        self.passed_over = 0
-        self.skipped = 0
+        self.records = self.requests = self.passed_over = self.skipped = 0
         self.missing: set[str] = set()
 
     def replay_file(self, file: Path) -> None:
@@ -152,68 +152,61 @@ class _Warmup:
             record = PredictionLog.FromString(data)
         except DecodeError as error:
             raise _invalid(f"record {number} is no PredictionLog message") from error
-        missing = _signatures_in(record) - self._engine.signatures.keys()
+        kind = record.WhichOneof("log_type")
+        match kind:
+            case "predict_log" | "classify_log" | "regress_log":
+                specs = [getattr(record, kind).request.model_spec]
+            case "multi_inference_log":
+                specs = [task.model_spec for task in record.multi_inference_log.request.tasks]
+            case _:
+                specs = []
+        names = {spec.signature_name or DEFAULT_SIGNATURE for spec in specs}
+        missing = names - self._engine.signatures.keys()
         if missing and self._engine.name == LiteRTEngine.name:
             self.skipped += 1
             self.missing |= missing
             return
         try:
             for _ in range(self._iterations):
-                if not _replay(self._engine, record, check_method=self._check_method):
+                if not self._replay(record):
                     self.passed_over += 1
                     break
                 self.requests += 1
-        except Exception as error:  # whatever a runtime raises
+        except Exception as error:  # of any runtime: the message names the record
             code, reason = Code.INTERNAL, f"the model fails on it ({error})"
             if isinstance(error, StatusError):
                 code, reason = error.code, error.message
-            kind = record.WhichOneof("log_type")
             raise StatusError(code, f"record {number} ({kind}): {reason}") from error
 
+    def _replay(self, record: PredictionLog) -> bool:
+        """Run the request of a record, ignoring its model and version.
 
-def _signatures_in(record: PredictionLog) -> set[str]:
-    """The names of the signatures that a record's request needs."""
-    match record.WhichOneof("log_type"):
-        case "predict_log":
-            specs = [record.predict_log.request.model_spec]
-        case "classify_log":
-            specs = [record.classify_log.request.model_spec]
-        case "regress_log":
-            specs = [record.regress_log.request.model_spec]
-        case "multi_inference_log":
-            specs = [task.model_spec for task in record.multi_inference_log.request.tasks]
-        case _:
-            specs = []
-    return {spec.signature_name or DEFAULT_SIGNATURE for spec in specs}
+        Returns:
+            Whether there was a request: TensorFlow Serving passes over some kinds of records.
 
-
-def _replay(engine: Engine, record: PredictionLog, *, check_method: bool) -> bool:
-    """Run the request of a record, ignoring its model and version.
-
-    Returns:
-        Whether there was a request: TensorFlow Serving passes over some kinds of records.
-
-    Raises:
-        StatusError: of the request, or UNIMPLEMENTED for a kind that TensorFlow Serving rejects.
-    """
-    match record.WhichOneof("log_type"):
-        case "predict_log":
-            query = predict_query(record.predict_log.request)
-            predict(engine, query, check_method=check_method)
-        case "classify_log":
-            examples = examples_query(record.classify_log.request)
-            classify(engine, examples, check_method=check_method)
-        case "regress_log":
-            examples = examples_query(record.regress_log.request)
-            regress(engine, examples, check_method=check_method)
-        case "multi_inference_log":
-            tasks = multi_inference_query(record.multi_inference_log.request)
-            multi_inference(engine, tasks, check_method=check_method)
-        case "session_run_log":
-            raise StatusError(Code.UNIMPLEMENTED, "this kind of record cannot be replayed")
-        case _:
-            return False
-    return True
+        Raises:
+            StatusError: of the request, or UNIMPLEMENTED for a kind that TensorFlow Serving
+                rejects.
+        """
+        engine, check_method = self._engine, self._check_method
+        match record.WhichOneof("log_type"):
+            case "predict_log":
+                query = predict_query(record.predict_log.request)
+                predict(engine, query, check_method=check_method)
+            case "classify_log":
+                examples = examples_query(record.classify_log.request)
+                classify(engine, examples, check_method=check_method)
+            case "regress_log":
+                examples = examples_query(record.regress_log.request)
+                regress(engine, examples, check_method=check_method)
+            case "multi_inference_log":
+                tasks = multi_inference_query(record.multi_inference_log.request)
+                multi_inference(engine, tasks, check_method=check_method)
+            case "session_run_log":
+                raise StatusError(Code.UNIMPLEMENTED, "this kind of record cannot be replayed")
+            case _:
+                return False
+        return True
 
 
 def read_records(path: Path) -> Iterator[bytes]:

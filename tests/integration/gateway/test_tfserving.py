@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from rockstar_serving.model_server.models.config_file import read_config_file
+from rockstar_serving.model_server.models.config import read_config_file
 from rockstar_serving.model_server.options import LoadOptions, RestOptions, ServerOptions
 from rockstar_serving.model_server.server import ModelServer
 from tests import rest_cases

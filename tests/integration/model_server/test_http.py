@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -160,6 +161,12 @@ def test_whatever_is_wrong_is_said_in_json(
     got, document, _ = answer(raw)
     assert got == status
     assert document["error"].startswith(error)
+
+
+def test_tls_on_the_plain_port_fails_at_once(raw: socket.socket) -> None:
+    context = ssl.create_default_context()
+    with pytest.raises(ssl.SSLError, match=r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE"):
+        context.wrap_socket(raw, server_hostname="localhost")
 
 
 @pytest.mark.parametrize("chunked", [False, True])

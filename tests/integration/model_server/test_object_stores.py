@@ -14,19 +14,20 @@ from pathlib import Path
 import pytest
 
 from rockstar_contract.manifest import MANIFEST_FILE, write_manifest
+from rockstar_serving.model_server import object_store
+from rockstar_serving.model_server.models import mirror
 from rockstar_serving.model_server.models.config import (
     All,
     ConfigError,
     Latest,
     Specific,
     VersionPolicy,
+    model_config,
 )
-from rockstar_serving.model_server.models.config_file import model_config
 from rockstar_serving.model_server.models.manager import Manager, StartError
 from rockstar_serving.model_server.models.servables import State
+from rockstar_serving.model_server.object_store import ObjectStore, StorageError
 from rockstar_serving.model_server.options import LoadOptions
-from rockstar_serving.model_server.storage import mirror, object_store
-from rockstar_serving.model_server.storage.object_store import ObjectStore, StorageError
 from tests.environments import environment
 from tests.fake_engine import FakeLoader, add_version
 from tests.integration.model_server.conftest import Start, ask

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from rockstar_serving.model_server.models.config_file import read_config_file
+from rockstar_serving.model_server.models.config import read_config_file
 from rockstar_serving.model_server.options import (
     ANY_PORT,
     EngineOptions,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from rockstar_serving.gateway.settings import GatewayConfig, config_of, read_settings
-from rockstar_serving.model_server.models.config_file import read_config_file
+from rockstar_serving.model_server.models.config import read_config_file
 
 ROOT = Path(__file__).parents[3]
 TFSERVING = ROOT / "serving" / "tfserving"

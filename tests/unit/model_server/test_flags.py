@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rockstar_serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching_parameters import QueueParameters
 from rockstar_serving.model_server.flags import log_format, parse_flags
 from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.options import (

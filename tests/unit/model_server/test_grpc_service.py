@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rockstar_serving.model_server.examples import Classification
-from rockstar_serving.model_server.grpc_service import _guard, classification_message
+from rockstar_serving.model_server.grpc_service import classification_message, guard
+from tfs_api.services import PREDICT
 from tfs_api.status import Code, StatusError
 
 
@@ -31,8 +32,8 @@ class Context:
         raise AbortedError
 
 
-def call(behaviour: Any, context: Any) -> Any:
-    return _guard(behaviour)("request", context)
+def call(behaviour: Any, context: Any, data: bytes = b"") -> Any:
+    return guard(PREDICT.path, PREDICT.parse_request, behaviour)(data, context)
 
 
 def test_nothing_starts_for_a_caller_that_is_gone() -> None:
@@ -93,6 +94,20 @@ def test_an_internal_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixtu
         call(fail, context)
     assert context.aborted == (grpc.StatusCode.INTERNAL, "internal error")
     assert "secret" in caplog.text
+
+
+def test_a_message_that_cannot_be_parsed_is_one_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    context = Context()
+    with pytest.raises(AbortedError):
+        call(lambda *_: None, context, b"\xff\xff")
+    assert context.aborted == (grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+    (record,) = caplog.records
+    assert record.exc_info is None
+    assert record.getMessage() == (
+        "/tensorflow.serving.PredictionService/Predict: a request of 2 bytes cannot be parsed"
+    )
 
 
 def test_labels_that_are_no_text_are_refused() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rockstar_serving.model_server.core import Core
@@ -14,10 +15,10 @@ from rockstar_serving.model_server.monitoring import (
     MAX_NAME_LENGTH,
     MAX_UNKNOWN_NAMES,
     Monitoring,
+    exposition,
     read_monitoring_config,
 )
 from rockstar_serving.model_server.options import LoadOptions, RestOptions
-from rockstar_serving.model_server.prometheus import exposition
 from rockstar_serving.model_server.rest import RestApi
 from tests.fake_engine import FakeLoader, add_version
 from tests.metrics import CORE, SAVED_MODEL, SERVING, totals
@@ -111,8 +112,9 @@ def test_examples_loads_and_warmups() -> None:
 
 def test_runs_of_graphs() -> None:
     metrics = Monitoring()
-    metrics.graph_run(0.001, 16, 4)
-    metrics.graph_run(0.5, 64, 0)
+    x, y = np.zeros(4, np.float32), np.zeros(1, np.float32)
+    metrics.graph_run(0.001, {"x": x}, {"y": y})
+    metrics.graph_run(0.5, {f"x{i}": x for i in range(4)}, {})
     assert values(metrics) == {
         (f"{CORE}graph_runs",): 2,
         (f"{CORE}direct_session_runs",): 2,

@@ -10,13 +10,19 @@ import pytest
 
 from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
-from rockstar_serving.model_server.engines.engine import Loader, LoadError, ServableId
-from rockstar_serving.model_server.engines.runtime import Runtime
+from rockstar_serving.model_server.engines.engine import (
+    Arrays,
+    Loader,
+    LoadError,
+    MeasuredEngine,
+    Runtime,
+    ServableId,
+)
 from rockstar_serving.model_server.examples import ExamplesQuery, MultiInferenceQuery, Task
+from rockstar_serving.model_server.grpc_service import observed_call
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.models.manager import Manager
-from rockstar_serving.model_server.observers import BatchingObserver, RequestRuns, observed_call
 from rockstar_serving.model_server.options import LoadOptions, ServerOptions
 from tests.examples_engine import example, load_examples_engine
 from tests.fake_engine import FakeEngine, FakeLoader, add_version
@@ -28,7 +34,7 @@ from tfs_api.status import Code, StatusError
 
 
 class Listener:
-    """An Observer that keeps what it hears, but for the times."""
+    """Stands for Monitoring: keeps what it hears, but for the times."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
@@ -41,9 +47,9 @@ class Listener:
         assert seconds >= 0
         self.heard.append(("run", model, api))
 
-    def graph_run(self, seconds: float, input_bytes: int, output_bytes: int) -> None:
+    def graph_run(self, seconds: float, feeds: Arrays, outputs: Arrays) -> None:
         assert seconds >= 0
-        self.heard.append(("graph_run", input_bytes, output_bytes))
+        self.heard.append(("graph_run", list(feeds), list(outputs)))
 
     def examples(self, model: str, count: int) -> None:
         self.heard.append(("examples", model, count))
@@ -56,13 +62,13 @@ class Listener:
         assert seconds >= 0
         self.heard.append(("warmup", folder, code, records))
 
-    def batching(self, thread_pool_name: str) -> BatchingObserver:
+    def batching(self, thread_pool_name: str) -> Any:
         self.heard.append(("batching", thread_pool_name))
         return Mock()
 
 
 @pytest.fixture
-def listener() -> Listener:
+def listener() -> Any:
     return Listener()
 
 
@@ -71,7 +77,7 @@ REQUEST.model_spec.name = "m"
 NAME = attrgetter("model_spec.name")
 
 
-def test_calls(listener: Listener) -> None:
+def test_calls(listener: Any) -> None:
     call = observed_call(lambda request, _: NAME(request), "Predict", listener, NAME)
     assert call(REQUEST, NO_DEADLINE) == "m"
     assert listener.heard == [("request", "m", "Predict", "GRPC", Code.OK)]
@@ -81,7 +87,7 @@ def test_calls(listener: Listener) -> None:
     ("error", "code"),
     [(StatusError(Code.NOT_FOUND, "no"), Code.NOT_FOUND), (RuntimeError("no"), Code.INTERNAL)],
 )
-def test_calls_that_fail(listener: Listener, error: Exception, code: Code) -> None:
+def test_calls_that_fail(listener: Any, error: Exception, code: Code) -> None:
     def fail(request: PredictRequest, deadline: Deadline) -> None:
         raise error
 
@@ -90,18 +96,18 @@ def test_calls_that_fail(listener: Listener, error: Exception, code: Code) -> No
     assert listener.heard == [("request", "m", "Predict", "GRPC", code)]
 
 
-def test_engines_tell_of_runs_that_succeed(listener: Listener) -> None:
+def test_engines_tell_of_runs_that_succeed(listener: Any) -> None:
     engine = FakeEngine()
-    measured = RequestRuns(engine, "m", "Predict", listener)
+    measured = MeasuredEngine(engine, listener.graph_run)
     assert measured.signatures is engine.signatures
     x = np.ones((1, 2), np.float32)
     np.testing.assert_array_equal(measured.run("serving_default", {"x": x}, ["y"])["y"], x * 2)
     with pytest.raises(RuntimeError):
         measured.run("fail", {"x": x}, ["y"])
-    assert listener.heard == [("run", "m", "Predict")]
+    assert listener.heard == [("graph_run", ["x"], ["y"])]
 
 
-def test_what_a_request_for_each_api_tells(listener: Listener, tmp_path: Path) -> None:
+def test_what_a_request_for_each_api_tells(listener: Any, tmp_path: Path) -> None:
     add_version(tmp_path, 1)
     manager = Manager(
         [ModelConfig("m", tmp_path)], load_examples_engine, LoadOptions(poll_seconds=0)
@@ -138,7 +144,7 @@ def runtime(load: Loader) -> Runtime:
     )
 
 
-def test_loads_and_warmups(listener: Listener, tmp_path: Path) -> None:
+def test_loads_and_warmups(listener: Any, tmp_path: Path) -> None:
     load = VersionLoader(ServerOptions(()), listener, [runtime(FakeLoader())])
     plain, warm, wrong = (add_version(tmp_path, version) for version in (1, 2, 3))
     broken = add_version(tmp_path, 4, ok=False)
@@ -154,7 +160,7 @@ def test_loads_and_warmups(listener: Listener, tmp_path: Path) -> None:
         ("batching", "batch_threads"),
         ("load", plain, True),
         ("load", warm, True),
-        ("graph_run", 8, 8),
+        ("graph_run", ["x"], ["y"]),
         ("warmup", warm, Code.OK, 1),
         ("load", wrong, True),
         ("warmup", wrong, Code.INVALID_ARGUMENT, 0),

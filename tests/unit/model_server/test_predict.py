@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rockstar_serving.model_server.predict import PredictQuery, check_fetches, check_inputs, predict
+from rockstar_serving.model_server.core import PredictQuery, check_fetches, check_inputs, predict
 from tests.examples_engine import GivenEngine
 from tests.fake_engine import DOUBLE, SUM, FakeEngine
 from tfs_api.signature import REGRESS_METHOD, Signature

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from rockstar_serving.model_server.prometheus import Counter, Sampler, exponential, exposition
+from rockstar_serving.model_server.monitoring import Counter, Sampler, exponential, exposition
 
 # What TensorFlow Serving's exporter writes of this, by its own test.
 HISTOGRAM = """\
@@ -29,13 +29,12 @@ HISTOGRAM = """\
 
 
 def counter(registry: CollectorRegistry, name: str = ":test:path:total") -> Counter:
-    return Counter(registry, name, ("name", "API"), "A counter.")
+    return Counter(registry, name, "name", "API")
 
 
 def test_a_histogram_is_written_as_tensorflow_serving_writes_it() -> None:
     registry = CollectorRegistry()
-    bounds = exponential(1, 2, 10)
-    sampler = Sampler(registry, ":test:path:histogram", ("status",), "A histogram.", bounds)
+    sampler = Sampler(registry, ":test:path:histogram", exponential(1, 2, 10), "status")
     for value in (2, 20, 200):
         sampler.add(value, "good")
     assert exposition(registry).decode() == HISTOGRAM
@@ -60,8 +59,8 @@ def test_counters_keep_their_names_and_the_order_of_their_labels() -> None:
 
 def test_without_labels_and_without_values() -> None:
     registry = CollectorRegistry()
-    Counter(registry, ":test:empty", (), "Nothing.")
-    Counter(registry, ":test:runs", (), "Runs.").add()
+    Counter(registry, ":test:empty")
+    Counter(registry, ":test:runs").add()
     assert exposition(registry).decode() == (
         "# TYPE :test:empty counter\n# TYPE :test:runs counter\n:test:runs{} 1\n"
     )
@@ -69,7 +68,7 @@ def test_without_labels_and_without_values() -> None:
 
 def test_bounds_are_those_that_dashboards_ask_for() -> None:
     registry = CollectorRegistry()
-    Sampler(registry, ":test:time", (), "Times.", exponential(10, 1.8, 33)).add(708_235)
+    Sampler(registry, ":test:time", exponential(10, 1.8, 33)).add(708_235)
     (family,) = text_string_to_metric_families(exposition(registry).decode())
     buckets = {s.labels["le"]: s.value for s in family.samples if s.name.endswith("_bucket")}
     assert list(buckets)[:6] == ["10", "18", "32.4", "58.32", "104.976", "188.957"]
@@ -100,7 +99,7 @@ def test_a_path_that_is_no_text() -> None:
 def test_nothing_is_lost_between_threads() -> None:
     registry = CollectorRegistry()
     counts = counter(registry)
-    sampler = Sampler(registry, ":test:times", (), "Times.", exponential(1, 2, 3))
+    sampler = Sampler(registry, ":test:times", exponential(1, 2, 3))
 
     def work() -> None:
         for value in range(1000):

@@ -308,7 +308,7 @@ def test_a_bomb_is_not_inflated(limited: RestClient) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (BODY, "says gzip, the body is none"),
+        (BODY, "says gzip, but the body is not"),
         (b"", "ends too early"),
         (gzip.compress(BODY, mtime=0)[:-9], "ends too early"),
     ],

@@ -16,8 +16,7 @@ from rockstar_serving.model_folder import (
     read_labels,
     strays,
 )
-from rockstar_serving.model_server.models.config import All
-from rockstar_serving.model_server.models.config_file import read_config_file
+from rockstar_serving.model_server.models.config import All, read_config_file
 from tests.registries import add_version, written
 from tfs_api.messages.model_server_config_pb2 import ModelConfig, ModelServerConfig
 

@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,35 +13,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
-from rockstar_serving.model_server.engines.engine import LoadError, UnsupportedModelError, as_array
-from rockstar_serving.model_server.engines.litert_interpreter import (
-    Feeds,
-    LiteRTInterpreter,
-    Shapes,
+from rockstar_serving.model_server.engines.engine import (
+    Arrays,
+    LoadError,
+    Runtime,
+    UnsupportedModelError,
+    as_array,
+)
+from rockstar_serving.model_server.engines.litert_model import (
+    FILE_IDENTIFIER,
+    MainGraphSignature,
+    cut_parse_example,
     describe,
     main_graph_signatures,
+    unsupported_ops,
 )
-from rockstar_serving.model_server.engines.runtime import Runtime
 from rockstar_serving.model_server.options import EngineOptions
 from tfs_api.signature import Signature, TensorSpec, dtype_name, shape_text
 from tfs_api.status import Code, StatusError
 from tfs_api.tensors import MAX_FILLED_BYTES
 
-_IDENTIFIER = b"TFL3"  # of the FlatBuffers schema, at bytes 4 to 8
+MODEL_FILE = "model.tflite"
+# An interpreter for another shape takes about as much memory again as the model. It saves resizing,
+# which takes much of the time of a run only in small models.
+_FOR_SHAPES, _SMALL_MODEL_BYTES = 4, 2**20
+# XNN_MAX_TENSOR_DIMS: with more, LiteRT's XNNPACK delegate ends the process.
+_MOST_DIMENSIONS = 6
+_STDERR = 2
+
+# Of the inputs of a signature, in their order there.
+Shapes = tuple[tuple[int, ...], ...]
 
 
 class ModelFile:
     """The content of a model.tflite, which can be freed and read again; thread-safe.
 
-    It is read and not mapped: an interpreter made later still finds it when the folder is gone, and
-    a file that is overwritten in place cannot pull memory from under a request.
+    It is read instead of mapped: an interpreter made later needs it when the folder is gone, and a
+    file overwritten in place must not change the memory that a request uses.
     """
 
     def __init__(self, path: Path) -> None:
         """Read a file.
 
         Raises:
-            LoadError: it is missing, not readable, or no LiteRT model.
+            LoadError: it is missing, not readable, or not a LiteRT model.
         """
         self._path = path
         self._lock = threading.Lock()
@@ -54,7 +70,7 @@ class ModelFile:
             raise LoadError(f"{path} is missing: export the model with its LiteRT file") from None
         except OSError as error:
             raise LoadError(f"{path} cannot be read: {error.strerror}") from error
-        if len(content) < 8 or content[4:8] != _IDENTIFIER:
+        if len(content) < 8 or content[4:8] != FILE_IDENTIFIER:
             raise LoadError(
                 f"{path} is no LiteRT model ({len(content)} bytes without the mark TFL3): export "
                 "it again, or wait until it is copied whole"
@@ -64,7 +80,7 @@ class ModelFile:
         """The content.
 
         Raises:
-            StatusError: UNAVAILABLE, it was freed, and the file was overwritten since.
+            StatusError: UNAVAILABLE, it was freed, and the file was overwritten afterwards.
         """
         with self._lock:
             if not isinstance(self._held, bytes):
@@ -83,7 +99,7 @@ class ModelFile:
 
     def release(self) -> None:
         """Free the content until it is needed; interpreters made of it keep it."""
-        with self._lock, contextlib.suppress(OSError):  # the file is gone: what was read stays
+        with self._lock, contextlib.suppress(OSError):  # the file is gone: the content stays
             if isinstance(self._held, bytes):
                 file = self._path.open("rb")
                 if _version(file) == self._version:
@@ -92,7 +108,7 @@ class ModelFile:
                     file.close()
 
     def close(self) -> None:
-        """Free the content for good."""
+        """Free the content."""
         with self._lock:
             if not isinstance(self._held, bytes):
                 self._held.close()
@@ -100,16 +116,165 @@ class ModelFile:
 
 
 def _version(file: BinaryIO) -> tuple[int, ...]:
-    """Identifies the state of a file; differs once it was overwritten or replaced."""
+    """Identifies the state of a file; changes when it is overwritten or replaced."""
     status = os.fstat(file.fileno())
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class LiteRTInterpreter:
+    """An interpreter with a runner for each signature; for one thread at a time.
+
+    Attributes:
+        runners: by name of the signature.
+        shapes: on which each signature ran last; running it on the same again is cheapest.
+    """
+
+    def __init__(
+        self, content: bytes, threads: int, main_graph: Mapping[str, MainGraphSignature]
+    ) -> None:
+        """Make an interpreter; raises any error of LiteRT.
+
+        Args:
+            content: of a model.tflite.
+            threads: that it uses.
+            main_graph: signatures that LiteRT does not find itself.
+        """
+        from ai_edge_litert.interpreter import Interpreter
+
+        cut = cut_parse_example(content)
+
+        def make() -> Any:
+            with _without_info():
+                interpreter = Interpreter(
+                    model_content=cut.content if cut else content, num_threads=threads
+                )
+                interpreter.allocate_tensors()  # fails now, not at a request, on an unknown op
+            return interpreter
+
+        interpreter = make()
+        self.runners: dict[str, Any] = {}
+        for name in interpreter.get_signature_list():
+            runner = interpreter.get_signature_runner(name)
+            self.runners[name] = cut.runner(runner, cut.graphs[name]) if cut else runner
+        if main_graph and self.runners:
+            # An interpreter with such runners no longer allocates tensors itself.
+            interpreter = make()
+        for name, signature in main_graph.items():
+            more = cut.main_graph_inputs() if cut else {}
+            runner = _MainGraphRunner(interpreter, {**signature.inputs, **more}, signature.outputs)
+            self.runners[name] = cut.runner(runner, 0) if cut else runner
+        self.shapes: dict[str, Shapes] = {}
+
+    def run(self, signature: str, feeds: Arrays, shapes: Shapes) -> dict[str, NDArray[Any]]:
+        """Run a signature.
+
+        Returns:
+            All outputs, copied.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT; the interpreter must not be used again.
+        """
+        try:
+            # LiteRT skips resizing if the shapes stay the same.
+            outputs: dict[str, NDArray[Any]] = self.runners[signature](
+                **{name: _readable(feed) for name, feed in feeds.items()}
+            )
+        except (RuntimeError, ValueError) as error:
+            given = ", ".join(
+                f"{name}: {dtype_name(feed.dtype)} of shape {shape_text(feed.shape)}"
+                for name, feed in feeds.items()
+            )
+            # LiteRT puts no space between its sentences.
+            text = str(error).replace("Node number", "; node number")
+            raise _invalid(
+                f'LiteRT cannot run the signature "{signature}" on these inputs ({given}): {text}'
+            ) from error
+        self.shapes[signature] = shapes
+        return outputs
+
+
+class _MainGraphRunner:
+    """A signature of the main graph, with the interface of LiteRT's own signature runners."""
+
+    def __init__(
+        self, interpreter: Any, inputs: Mapping[str, int], outputs: Mapping[str, int]
+    ) -> None:
+        self._interpreter = interpreter
+        self._inputs = inputs
+        self._outputs = outputs
+
+    def get_input_details(self) -> dict[str, Any]:
+        details = {detail["index"]: detail for detail in self._interpreter.get_input_details()}
+        return {name: details[index] for name, index in self._inputs.items()}
+
+    def get_output_details(self) -> dict[str, Any]:
+        details = {detail["index"]: detail for detail in self._interpreter.get_output_details()}
+        return {name: details[index] for name, index in self._outputs.items()}
+
+    def __call__(self, **feeds: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        for name, feed in feeds.items():
+            self._interpreter.resize_tensor_input(self._inputs[name], feed.shape)
+        self._interpreter.allocate_tensors()
+        for name, feed in feeds.items():
+            self._interpreter.set_tensor(self._inputs[name], feed)
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+
+def _readable(feed: NDArray[Any]) -> NDArray[Any]:
+    """Make a feed readable for LiteRT, which would read the pointer of a string scalar."""
+    if feed.dtype == object and not feed.ndim:
+        return np.ndarray((), f"S{len(feed[()])}", feed[()])
+    return feed
+
+
+_lock = threading.Lock()
+_done = threading.Event()
+
+
+@contextlib.contextmanager
+def _without_info() -> Iterator[None]:
+    """Drop the INFO lines that native code writes during the first such block of a process.
+
+    LiteRT has no setting for it: the first interpreter of a process writes "INFO: Created
+    TensorFlow Lite XNNPACK delegate for CPU." to file descriptor 2. All other lines, of other
+    threads too, are written when the block ends. Concurrent blocks wait for the first one; later
+    ones do nothing.
+    """
+    with contextlib.ExitStack() as stack:
+        if not _done.is_set():
+            stack.enter_context(_lock)
+        if not _done.is_set():
+            stack.callback(_done.set)
+            stack.enter_context(_filtered_stderr())
+        yield
+
+
+@contextlib.contextmanager
+def _filtered_stderr() -> Iterator[None]:
+    try:
+        lines, stderr = tempfile.TemporaryFile(), os.dup(_STDERR)  # noqa: SIM115
+    except OSError:  # no room for a file, or stderr is closed: the line is harmless
+        yield
+        return
+    with lines:
+        os.dup2(lines.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, _STDERR)
+            os.close(stderr)
+            lines.seek(0)
+            for line in lines:
+                if not line.startswith(b"INFO: "):
+                    os.write(_STDERR, line)
 
 
 class Pool:
     """Interpreters of one model, each used by one request at a time; made when needed.
 
-    Resizing the inputs of an interpreter costs up to as much as running it on one example. So a
-    request gets an idle one that ran on its shapes last; else a new one, as long as there are few;
+    Resizing the inputs of an interpreter can cost as much as running it on one example. So a
+    request gets an idle one that last ran on its shapes; else a new one, as long as there are few;
     else the one that has been idle for longest.
     """
 
@@ -142,7 +307,7 @@ class Pool:
         """Borrow an interpreter to run a signature on inputs of these shapes.
 
         Raises:
-            StatusError: the deadline passed, or the caller has gone.
+            StatusError: the deadline passed, or the caller is gone.
         """
         with self._lock:
             while self._lent >= self._at_once:
@@ -162,7 +327,7 @@ class Pool:
             raise
 
     def give_back(self, interpreter: LiteRTInterpreter | None) -> None:
-        """Return an interpreter; None if it cannot be used any more."""
+        """Return an interpreter; None if it must not be used again."""
         with self._lock:
             self._lent -= 1
             if interpreter is not None:
@@ -184,14 +349,6 @@ class Pool:
         if not self._idle or len(self._idle) + self._lent <= self._for_shapes:
             return None
         return self._idle.pop(0)
-
-
-MODEL_FILE = "model.tflite"
-# An interpreter for another shape takes about as much memory again as the model. It saves resizing,
-# which takes much of the time of a run only in small models.
-_FOR_SHAPES, _SMALL_MODEL_BYTES = 4, 2**20
-# XNN_MAX_TENSOR_DIMS: with more, LiteRT's XNNPACK delegate ends the process.
-_MOST_DIMENSIONS = 6
 
 
 class LiteRTEngine:
@@ -224,7 +381,7 @@ class LiteRTEngine:
         except Exception as error:  # LiteRT raises ValueError, RuntimeError, UnicodeError and more
             try:
                 missing = unsupported_ops(content)
-            except Exception:  # it is damaged, which the first error says already
+            except Exception:  # the file is damaged, as the first error says
                 missing = ""
             if missing:
                 raise UnsupportedModelError(f"{path} needs {missing}") from error
@@ -241,7 +398,7 @@ class LiteRTEngine:
     def run(
         self,
         signature: str,
-        feeds: Feeds,
+        feeds: Arrays,
         fetches: Sequence[str],
         deadline: Deadline = NO_DEADLINE,
     ) -> dict[str, NDArray[Any]]:
@@ -273,25 +430,24 @@ class LiteRTEngine:
         self._file.release()
 
     def _run(
-        self, signature: str, feeds: Feeds, shapes: Shapes, deadline: Deadline
+        self, signature: str, feeds: Arrays, shapes: Shapes, deadline: Deadline
     ) -> dict[str, NDArray[Any]]:
         interpreter = self._pool.take(signature, shapes, deadline)
-        healthy = None
+        healthy = None  # after a failure an interpreter's state is unknown
         try:
             outputs = interpreter.run(signature, feeds, shapes)
-            # After a failure an interpreter's state is unknown.
             healthy = interpreter
         finally:
             self._pool.give_back(healthy)
         return outputs
 
     def _run_empty(
-        self, signature: str, feeds: Feeds, shapes: Shapes, deadline: Deadline
+        self, signature: str, feeds: Arrays, shapes: Shapes, deadline: Deadline
     ) -> dict[str, NDArray[Any]]:
         """Run a signature on a feed without values, such as a batch of no example.
 
-        Many kernels of LiteRT fail on it or make up shapes. So an example of zeros takes its place,
-        and is cut off the outputs.
+        Many kernels of LiteRT fail on it or return arbitrary shapes. So an example of zeros is run
+        instead, and removed from the outputs.
 
         Raises:
             StatusError: also INVALID_ARGUMENT, the example would be too large.
@@ -359,42 +515,6 @@ def _is_batch(spec: TensorSpec, output: NDArray[Any], rows: set[int]) -> bool:
 
 def _invalid(message: str) -> StatusError:
     return StatusError(Code.INVALID_ARGUMENT, message)
-
-
-_FLEX = "Flex"
-# Beginnings of the custom ops that can be run; most are in LiteRT's own `register.cc`.
-_SUPPORTED = (
-    "ParseExample",  # see litert_examples
-    *("AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess"),
-    *("aeq.", "odml."),
-)
-
-
-def unsupported_ops(content: bytes) -> str:
-    """The ops of a model that LiteRT's wheel lacks, and what to do; "" if there are none.
-
-    TensorFlow Serving links in TensorFlow's own ops, which the converter writes as `Flex…`
-    (SELECT_TF_OPS). Since 2.20 no wheel has them, not even TensorFlow's
-    (google-ai-edge/LiteRT#6458).
-
-    Args:
-        content: of a model.tflite; damaged content may raise anything.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.Model.GetRootAs(content, 0)
-    codes = [model.OperatorCodes(number) for number in range(model.OperatorCodesLength())]
-    custom = sorted({name.decode() for code in codes if (name := code.CustomCode())})
-    missing = [op for op in custom if not op.startswith(_SUPPORTED)]
-    if not missing:
-        return ""
-    own = [op for op in missing if not op.startswith(_FLEX)]
-    kinds, setting = ("custom ops", "custom ops") if own else ("TensorFlow's ops", "SELECT_TF_OPS")
-    return (
-        f"{kinds} that LiteRT does not have ({', '.join(own or missing)}): convert it without "
-        f"{setting}, or publish its SavedModel and install TensorFlow (pip install "
-        "'rockstartf[train]')"
-    )
 
 
 RUNTIME = Runtime(

@@ -1,145 +1,43 @@
-"""TensorFlow as an engine: any SavedModel, of TensorFlow 1 and 2."""
+"""TensorFlow as an engine: any SavedModel, of TensorFlow 1 and 2.
 
+A SavedModel is loaded into a session, as TensorFlow Serving does. Ops that are built into
+TensorFlow Serving but that TensorFlow takes from other packages are registered by importing those
+packages, only for models that need them. The list is SUPPORTED_TENSORFLOW_OPS in TensorFlow
+Serving's `model_servers/BUILD`.
+"""
+
+import importlib
+import importlib.util
+import logging
 import math
+import os
+import re
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
-from rockstar_serving.model_server.engines.engine import LoadError, as_array
-from rockstar_serving.model_server.engines.runtime import Runtime
-from rockstar_serving.model_server.engines.tensorflow_loader import load_saved_model, run_error
+from rockstar_serving.model_server.engines.engine import Arrays, LoadError, Runtime, as_array
 from rockstar_serving.model_server.options import EngineOptions
 from tfs_api.messages.signature_pb2 import SignatureDef
-from tfs_api.signature import Signature, dtype_name, shape_text, signature_of
+from tfs_api.signature import Signature, TensorSpec, dtype_name, shape_text, signature_of
 from tfs_api.status import Code, StatusError
 
-# A tensor of the graph as the session takes it.
-GraphTensor = Any
-
-
-class TensorFlowSession:
-    """A loaded SavedModel; safe to run from several threads.
-
-    Attributes:
-        signatures: of the SavedModel, by name.
-        convolving: names of the signatures that run convolutions.
-    """
-
-    def __init__(self, folder: Path, options: EngineOptions) -> None:
-        """Load a SavedModel: graph, variables, tables, assets and what initializes them.
-
-        Raises:
-            LoadError: it cannot be loaded.
-        """
-        loaded = load_saved_model(folder, options)
-        self._graph, self._session = loaded.graph, loaded.session
-        self.signatures: Mapping[str, SignatureDef] = {
-            name: SignatureDef.FromString(definition.SerializeToString())
-            for name, definition in loaded.signatures.items()
-        }
-        self.convolving = _convolving(loaded.graph_def, self.signatures)
-
-    def tensor(self, name: str) -> GraphTensor:
-        """A tensor of the graph; ValueError or KeyError where it has none of the name."""
-        # The native session takes tensors in this form, which has no public name.
-        return self._graph.get_tensor_by_name(name)._as_tf_output()  # noqa: SLF001
-
-    def run(
-        self,
-        feeds: Mapping[GraphTensor, NDArray[Any]],
-        fetches: Sequence[GraphTensor],
-        deadline: Deadline,
-    ) -> list[Any]:
-        """Run the part of the graph that the fetches need.
-
-        Session.run does the same, but takes 0.2 ms more.
-
-        Returns:
-            A value for each fetch: an array, or of one without dimensions a NumPy scalar or bytes.
-
-        Raises:
-            StatusError: of the operation that failed, or DEADLINE_EXCEEDED.
-        """
-        from tensorflow.errors import OpError
-        from tensorflow.python.client import pywrap_tf_session as native
-
-        limit = _run_options(deadline)
-        buffer = native.TF_NewBufferFromString(limit) if limit else None
-        session = self._session._session  # noqa: SLF001 - see above: no public way is as fast
-        try:
-            values: list[Any] = native.TF_SessionRun_wrapper(
-                session, buffer, feeds, fetches, [], None
-            )
-        except OpError as error:
-            raise StatusError(Code(error.error_code), run_error(error.message)) from error
-        except UnicodeDecodeError as error:
-            # A message that quotes bytes of the request, such as those that are no tf.Example.
-            message = error.object.decode("utf-8", "backslashreplace")
-            raise StatusError(Code.INVALID_ARGUMENT, message) from error
-        finally:
-            if buffer is not None:
-                native.TF_DeleteBuffer(buffer)
-        return values
-
-    def close(self) -> None:
-        """Free the graph and all that it holds."""
-        self._session.close()
-        self._session = self._graph = None
-
-
-def _convolving(graph: Any, signatures: Mapping[str, SignatureDef]) -> frozenset[str]:
-    """The signatures whose outputs need a convolution, in the graph or in functions it calls."""
-    functions: set[str] = set()
-
-    def convolves(node: Any) -> bool:
-        if "Conv" in node.op:
-            return True
-        calls = [
-            call
-            for attr in node.attr.values()
-            for call in (attr.func, *attr.list.func)
-            if call.name
-        ]
-        return any(call.name in functions for call in calls)
-
-    bodies = {each.signature.name: each.node_def for each in graph.library.function}
-    while found := {n for n, nodes in bodies.items() if any(map(convolves, nodes))} - functions:
-        functions |= found
-    nodes = {node.name: node for node in graph.node}
-    if not functions and not any(map(convolves, graph.node)):
-        return frozenset()
-
-    def needs_one(signature: SignatureDef) -> bool:
-        waiting, seen = [info.name for info in signature.outputs.values()], set()
-        while waiting:
-            name = waiting.pop().lstrip("^").partition(":")[0]
-            if name in nodes and name not in seen:
-                seen.add(name)
-                if convolves(nodes[name]):
-                    return True
-                waiting += nodes[name].input
-        return False
-
-    return frozenset(name for name, each in signatures.items() if needs_one(each))
-
-
-def _run_options(deadline: Deadline) -> bytes | None:
-    """A message for the session; none without a deadline."""
-    seconds = deadline.remaining()
-    if seconds is None:
-        return None
-    from tensorflow.core.protobuf.config_pb2 import RunOptions
-
-    # 0 would be no limit.
-    limit: bytes = RunOptions(timeout_in_ms=max(1, math.ceil(seconds * 1000))).SerializeToString()
-    return limit
-
-
+_VARIABLES = "variables/variables.index"
 # The session never frees what it prepares for a set of fetches, and callers choose the set.
 _FETCH_SETS = 16
+# They call functions of the Python process that made the graph. TensorFlow Serving lacks them.
+_PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+_NO_PYTHON = (
+    "the model calls a Python function, which a SavedModel does not contain: export it with "
+    "TensorFlow's own operations instead of tf.py_function, tf.numpy_function and tf.py_func"
+)
+_NO_FUNCTION = "Could not find callback with key="
+_UNREGISTERED = re.compile(r"Op type not registered '([^']+)'")
 
 
 class TensorFlowEngine:
@@ -157,11 +55,16 @@ class TensorFlowEngine:
         Raises:
             LoadError: it cannot be loaded.
         """
-        self._session = TensorFlowSession(version_folder, options or EngineOptions())
+        self._session, loaded = load_saved_model(version_folder, options or EngineOptions())
+        definitions = {
+            name: SignatureDef.FromString(definition.SerializeToString())
+            for name, definition in sorted(loaded.signature_def.items())
+        }
+        convolving = _convolving(loaded.graph_def, definitions)
         try:
             self._calls = {
-                name: _Call(self._session, name, signature_of(message))
-                for name, message in self._session.signatures.items()
+                name: _Call(self._session.graph, name, signature_of(each), name in convolving)
+                for name, each in definitions.items()
             }
         except (ValueError, KeyError) as error:
             self.close()
@@ -175,86 +78,324 @@ class TensorFlowEngine:
     def run(
         self,
         signature: str,
-        feeds: Mapping[str, NDArray[Any]],
+        feeds: Arrays,
         fetches: Sequence[str],
         deadline: Deadline = NO_DEADLINE,
     ) -> dict[str, NDArray[Any]]:
-        """Run a signature; see Engine."""
+        """Run the part of the graph that the fetches need; see Engine.
+
+        Session.run does the same as the native function, but takes 0.2 ms more.
+        """
+        from tensorflow.errors import OpError
+        from tensorflow.python.client import pywrap_tf_session as native
+
         deadline.check()
-        return self._calls[signature].run(feeds, fetches, deadline)
+        call = self._calls[signature]
+        call.check(feeds, fetches)
+        wanted = call.fetched(frozenset(fetches))
+        # Always in this order: TensorFlow prepares each order separately.
+        fed = {tensor: feeds[name] for name, tensor in call.inputs.items() if name in feeds}
+        limit = _run_options(deadline)
+        buffer = native.TF_NewBufferFromString(limit) if limit else None
+        session = self._session._session  # noqa: SLF001 - see above: no public way is as fast
+        try:
+            values = native.TF_SessionRun_wrapper(
+                session, buffer, fed, [call.outputs[name] for name in wanted], [], None
+            )
+        except OpError as error:
+            # Without the Python traceback of a function that is missing.
+            message = _NO_PYTHON if _NO_FUNCTION in error.message else error.message
+            raise StatusError(Code(error.error_code), message) from error
+        except UnicodeDecodeError as error:
+            # A message that quotes bytes of the request, such as those that are no tf.Example.
+            message = error.object.decode("utf-8", "backslashreplace")
+            raise StatusError(Code.INVALID_ARGUMENT, message) from error
+        finally:
+            if buffer is not None:
+                native.TF_DeleteBuffer(buffer)
+        outputs = dict(zip(wanted, values, strict=True))
+        return {name: as_array(outputs[name]) for name in fetches}
 
     def close(self) -> None:
         """Free the graph, its variables and its tables."""
         self._session.close()
+        self._session = None
+        self._calls = {}
 
 
 class _Call:
-    """A signature with the tensors of the graph that belong to it."""
+    """A signature with the tensors of the graph that belong to it.
 
-    def __init__(self, session: TensorFlowSession, name: str, signature: Signature) -> None:
+    Attributes:
+        signature: as declared.
+        inputs: tensors as the session takes them, by name of the input.
+        outputs: likewise.
+    """
+
+    def __init__(self, graph: Any, name: str, signature: Signature, convolves: bool) -> None:
         self.signature = signature
-        self._session = session
+        self.inputs = _tensors(graph, signature.inputs)
+        self.outputs = _tensors(graph, signature.outputs)
         self._name = name
-        self._inputs = self._tensors(signature.inputs)
-        self._outputs = self._tensors(signature.outputs)
+        self._convolves = convolves
         self._known: set[frozenset[str]] = set()
 
-    def run(
-        self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], deadline: Deadline
-    ) -> dict[str, NDArray[Any]]:
-        """Run the part of the graph that the fetches need."""
-        self._refuse_composites(feeds, fetches)
-        if self._name in self._session.convolving:
-            self._check_ranks(feeds)
-        wanted = self._fetched(frozenset(fetches))
-        # Always in this order: TensorFlow prepares each order separately.
-        fed = {tensor: feeds[name] for name, tensor in self._inputs.items() if name in feeds}
-        values = self._session.run(fed, [self._outputs[name] for name in wanted], deadline)
-        outputs = dict(zip(wanted, values, strict=True))
-        return {name: as_array(outputs[name]) for name in fetches}
-
-    def _tensors(self, specs: Mapping[str, Any]) -> dict[str, GraphTensor]:
-        return {
-            name: self._session.tensor(spec.tensor) for name, spec in specs.items() if spec.tensor
-        }
-
-    def _fetched(self, wanted: frozenset[str]) -> list[str]:
+    def fetched(self, wanted: frozenset[str]) -> list[str]:
         """The outputs to compute, in a fixed order: those wanted, or all if the sets vary much."""
         if wanted not in self._known:
             if len(self._known) >= _FETCH_SETS:
-                return list(self._outputs)
+                return list(self.outputs)
             self._known.add(wanted)
-        return [name for name in self._outputs if name in wanted]
+        return [name for name in self.outputs if name in wanted]
 
-    def _check_ranks(self, feeds: Mapping[str, NDArray[Any]]) -> None:
-        """Refuse feeds with fewer dimensions than declared.
+    def check(self, feeds: Arrays, fetches: Sequence[str]) -> None:
+        """Reject tensors that no message holds, and feeds that would end the process.
 
-        TensorFlow's convolutions on oneDNN end the process where the input has fewer than four
-        (tensorflow/tensorflow#111453).
+        TensorFlow's convolutions on oneDNN end the process if the input has fewer than four
+        dimensions (tensorflow/tensorflow#111453).
+
+        Raises:
+            StatusError: INVALID_ARGUMENT.
         """
-        for name, feed in feeds.items():
-            spec = self.signature.inputs[name]
-            if spec.shape is not None and feed.ndim < len(spec.shape):
-                raise StatusError(
-                    Code.INVALID_ARGUMENT,
-                    f"input {name!r}: expected {spec}, got {dtype_name(feed.dtype)} of shape "
-                    f"{shape_text(feed.shape)}: a convolution takes no fewer dimensions",
-                )
-
-    def _refuse_composites(self, feeds: Mapping[str, Any], fetches: Sequence[str]) -> None:
-        composite = [name for name in feeds if name not in self._inputs]
-        composite += [name for name in fetches if name not in self._outputs]
+        composite = [name for name in feeds if name not in self.inputs]
+        composite += [name for name in fetches if name not in self.outputs]
         if composite:
-            raise StatusError(
-                Code.INVALID_ARGUMENT,
+            raise _invalid(
                 f'{composite[0]} of the signature "{self._name}" is a sparse or ragged tensor, '
-                "which no message holds: export a signature whose tensors are dense",
+                "which no message holds: export a signature whose tensors are dense"
             )
         if not fetches:
-            raise StatusError(
-                Code.INVALID_ARGUMENT,
-                f'the signature "{self._name}" has no output that a message holds',
-            )
+            raise _invalid(f'the signature "{self._name}" has no output that a message holds')
+        for name, feed in feeds.items() if self._convolves else ():
+            spec = self.signature.inputs[name]
+            if spec.shape is not None and feed.ndim < len(spec.shape):
+                raise _invalid(
+                    f"input {name!r}: expected {spec}, got {dtype_name(feed.dtype)} of shape "
+                    f"{shape_text(feed.shape)}: a convolution takes no fewer dimensions"
+                )
+
+
+def _tensors(graph: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
+    """The tensors as the session takes them; ValueError or KeyError if the graph lacks one."""
+    return {
+        # The native session takes tensors in this form, which has no public name.
+        name: graph.get_tensor_by_name(spec.tensor)._as_tf_output()  # noqa: SLF001
+        for name, spec in specs.items()
+        if spec.tensor
+    }
+
+
+def _run_options(deadline: Deadline) -> bytes | None:
+    """A message for the session; None without a deadline."""
+    seconds = deadline.remaining()
+    if seconds is None:
+        return None
+    from tensorflow.core.protobuf.config_pb2 import RunOptions
+
+    # 0 would be no limit.
+    limit: bytes = RunOptions(timeout_in_ms=max(1, math.ceil(seconds * 1000))).SerializeToString()
+    return limit
+
+
+def _convolving(graph: Any, signatures: Mapping[str, SignatureDef]) -> set[str]:
+    """The signatures whose outputs need a convolution, in the graph or in functions it calls."""
+    functions: set[str] = set()
+
+    def convolves(node: Any) -> bool:
+        if "Conv" in node.op:
+            return True
+        calls = [call for attr in node.attr.values() for call in (attr.func, *attr.list.func)]
+        return any(call.name in functions for call in calls if call.name)
+
+    bodies = {each.signature.name: each.node_def for each in graph.library.function}
+    while found := {n for n, nodes in bodies.items() if any(map(convolves, nodes))} - functions:
+        functions |= found
+    nodes = {node.name: node for node in graph.node}
+    if not functions and not any(map(convolves, graph.node)):
+        return set()
+
+    def needs_one(signature: SignatureDef) -> bool:
+        waiting, seen = [info.name for info in signature.outputs.values()], set()
+        while waiting:
+            name = waiting.pop().lstrip("^").partition(":")[0]
+            if name in nodes and name not in seen:
+                seen.add(name)
+                if convolves(nodes[name]):
+                    return True
+                waiting += nodes[name].input
+        return False
+
+    return {name for name, each in signatures.items() if needs_one(each)}
+
+
+def load_saved_model(folder: Path, options: EngineOptions) -> tuple[Any, Any]:
+    """Load a SavedModel: graph, variables, tables, assets and what initializes them.
+
+    Without `variables/` nothing is restored: many graphs have constants and tables only.
+
+    Returns:
+        TensorFlow's session, with variables and tables initialized, and the MetaGraphDef message.
+
+    Raises:
+        LoadError: it cannot be loaded.
+    """
+    # A TF_CPP_MIN_LOG_LEVEL that the user sets stays.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise LoadError(f"TensorFlow is installed, but cannot be imported: {error}") from error
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=options.intra_op_threads,
+        inter_op_parallelism_threads=options.inter_op_threads,
+    )
+    config.gpu_options.per_process_gpu_memory_fraction = options.gpu_memory_fraction
+    registered: set[str] = set()
+    while True:
+        graph = tf.Graph()
+        session = tf.compat.v1.Session(graph=graph, config=config)
+        try:
+            with graph.as_default():
+                loaded = _restore(tf, session, folder, options)
+            python_op = next((n.op for n in loaded.graph_def.node if n.op in _PYTHON_OPS), None)
+            if python_op is not None:
+                # Begins as TensorFlow Serving's error.
+                raise ValueError(
+                    f"No OpKernel was registered to support Op '{python_op}': {_NO_PYTHON}"
+                )
+            return session, loaded
+        # TensorFlow raises RuntimeError (tags), OSError, ValueError and errors of operations.
+        except Exception as error:
+            session.close()
+            unregistered = _UNREGISTERED.search(str(error))
+            op = unregistered[1] if unregistered else ""
+            if not op or op in registered:
+                raise LoadError(_reason(folder, error, options)) from error
+        try:
+            _register(op, tf.__version__)
+        except ImportError as error:
+            raise LoadError(_reason(folder, error, options)) from error
+        registered.add(op)
+
+
+def _restore(tf: Any, session: Any, folder: Path, options: EngineOptions) -> Any:
+    """Load a SavedModel into a session; returns its MetaGraphDef."""
+    tags = sorted(options.saved_model_tags)
+    if (folder / _VARIABLES).is_file():
+        return tf.compat.v1.saved_model.load(session, tags, str(folder))
+    with tempfile.TemporaryDirectory() as copy:
+        _copy_without_variables(folder, Path(copy))
+        try:
+            loaded = tf.compat.v1.saved_model.load(session, tags, copy)
+        except Exception as error:  # of any kind: only the path in its message changes
+            text = str(getattr(error, "message", error))
+            raise RuntimeError(text.replace(copy, str(folder))) from error
+    checks = {}
+    for op in session.graph.get_operations():
+        if op.type == "VarHandleOp":
+            checks[op.name] = tf.raw_ops.VarIsInitializedOp(resource=op.outputs[0])
+        elif op.type in ("Variable", "VariableV2"):
+            checks[op.name] = tf.raw_ops.IsVariableInitialized(ref=op.outputs[0])
+    missing = [name for name, initialized in session.run(checks).items() if not initialized]
+    if missing:
+        raise ValueError(
+            f"{_VARIABLES} is missing, and the graph needs the variables "
+            f"{', '.join(missing[:3])}{', …' if missing[3:] else ''}: copy the whole export"
+        )
+    return loaded
+
+
+def _copy_without_variables(folder: Path, copy: Path) -> None:
+    """Write a SavedModel that restores no variables, with links to the assets of the first."""
+    from google.protobuf import text_format
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    binary = folder / "saved_model.pb"
+    if binary.is_file():
+        model = SavedModel.FromString(binary.read_bytes())
+    else:
+        text = (folder / "saved_model.pbtxt").read_text("utf-8")
+        model = text_format.Parse(text, SavedModel())
+    for meta_graph in model.meta_graphs:
+        meta_graph.ClearField("saver_def")
+        # With these the loader would make a saver itself.
+        for collection in ("variables", "saveable_objects"):
+            meta_graph.collection_def.pop(collection, None)
+    (copy / binary.name).write_bytes(model.SerializeToString())
+    if (folder / "assets").is_dir():
+        (copy / "assets").symlink_to((folder / "assets").absolute())
+
+
+def _reason(folder: Path, error: Exception, options: EngineOptions) -> str:
+    text = str(getattr(error, "message", error)).strip()
+    # TensorFlow names files as Python writes bytes.
+    text = re.sub(r"\bb'([^']*)'", r"\1", text)
+    if isinstance(error, RuntimeError) and "MetaGraphDef associated with tags" in text:
+        tags = ",".join(sorted(options.saved_model_tags))
+        return f"{folder} has no graph for --saved_model_tags={tags}: {text}"
+    return f"{folder} cannot be loaded by TensorFlow: {text}"
+
+
+@dataclass(frozen=True)
+class _Package:
+    """A package with operations for TensorFlow.
+
+    Attributes:
+        name: for pip; its minor version is TensorFlow's.
+        module: to import.
+        ops: a pattern for the names of its operations.
+    """
+
+    name: str
+    module: str
+    ops: re.Pattern[str]
+
+
+_PACKAGES = (
+    _Package(
+        "tensorflow-text",
+        "tensorflow_text",
+        re.compile(
+            r"TFText>.*|CaseFoldUTF8|ConstrainedSequence|FastBertNormalize|FindSourceOffsets"
+            r"|MaxSpanningTree|NormalizeUTF8.*|PhraseTokenize|RegexSplitWithOffsets|RougeL"
+            r"|SentenceFragments.*|Sentencepiece.*|TokenizerFromLogits|(Fast)?Wordpiece.*"
+            r"|(SplitMerge|UnicodeScript|Whitespace)TokenizeWithOffsets.*"
+        ),
+    ),
+    # Successor of TensorFlow Decision Forests' operations, which end with TensorFlow 2.19.
+    _Package("ydf-tf", "ydf_tf", re.compile("SimpleML.*")),
+)
+
+
+def _register(op: str, tensorflow_version: str) -> None:
+    """Import the package that has an operation.
+
+    Raises:
+        ImportError: it is unknown, not installed or cannot be imported; says how to fix it.
+    """
+    package = next((each for each in _PACKAGES if each.ops.fullmatch(op)), None)
+    if package is None:
+        raise ImportError(
+            f"the model needs the op {op}, which neither TensorFlow nor TensorFlow Serving has: "
+            "export it without custom ops"
+        )
+    minor = ".".join(tensorflow_version.split(".")[:2])
+    install = f"pip install '{package.name}=={minor}.*'"
+    if importlib.util.find_spec(package.module) is None:
+        raise ImportError(f"the model needs the op {op} from {package.name}: {install}")
+    try:
+        importlib.import_module(package.module)
+    except Exception as error:  # ImportError; or NotFoundError if it is for another version
+        raise ImportError(
+            f"the model needs the op {op} from {package.name}, which is installed, but cannot be "
+            f"imported ({error}): {install}"
+        ) from error
+
+
+def _invalid(message: str) -> StatusError:
+    return StatusError(Code.INVALID_ARGUMENT, message)
 
 
 RUNTIME = Runtime(

@@ -1,4 +1,4 @@
-"""One model: which versions its folder holds, and which to load and unload next."""
+"""One model: the versions in its folder, and which of them to load and unload next."""
 
 import logging
 import threading
@@ -17,8 +17,6 @@ from rockstar_serving.model_server.models.version_folders import (
     NEVER,
     Fingerprint,
     FolderStability,
-    LoadFailures,
-    explain_missing,
     fingerprint,
 )
 from rockstar_serving.model_server.options import LoadOptions
@@ -27,6 +25,23 @@ from tfs_api.status import Code
 log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """A version that failed to load.
+
+    Attributes:
+        fingerprint: of its folder at the last attempt.
+        tries: number of attempts with this fingerprint.
+        changes: how often the folder changed and the version failed again.
+        retry_at: time of the next attempt, in seconds; NEVER after the last.
+    """
+
+    fingerprint: Fingerprint
+    tries: int
+    changes: int
+    retry_at: float
 
 
 class Readiness(Enum):
@@ -76,8 +91,8 @@ def make_plan(
 ) -> Plan:
     """Decide what to load and unload so that the versions chosen by a policy are served.
 
-    A version is unloaded only when all chosen versions are served, and never for a choice of which
-    nothing can be loaded: a version that fails to load never replaces one that works.
+    A version is unloaded only when all chosen versions are served, and never if none of them can be
+    loaded: a version that fails to load never replaces one that works.
 
     Args:
         policy: of the model.
@@ -151,8 +166,8 @@ class Model:
         self._load = load
         self._clock = clock
         self._stability = FolderStability(options.settle_seconds, clock)
-        self._failures = LoadFailures(options.max_load_retries, options.retry_seconds)
-        self._polls = options.poll_seconds > 0
+        self._options = options
+        self._failures: dict[int, LoadFailure] = {}  # of versions that have not loaded since
         self._lock = threading.Lock()
         self._folders: dict[int, Path] | None = None
         self._path_warned = False
@@ -189,9 +204,8 @@ class Model:
         self._next, self._waits, self._unsettled, self._seen = NEVER, False, False, {}
         plan = Plan()
         if folders is not None:
-            for version in self._failures.versions():
-                if version not in folders:
-                    self._failures.forget(version)
+            for version in self._failures.keys() - folders.keys():
+                self._failures.pop(version, None)
             self._stability.forget_all_but(folders.values())
             plan = self._make_plan(config, folders)
         for version in plan.unload:
@@ -233,7 +247,7 @@ class Model:
             return f"{where}: {problem}"
         if self._unsettled:
             return f"{where}: the files of its version are still being written"
-        return f"{where}: {explain_missing(config, found) or 'no version is loaded yet'}"
+        return f"{where}: {config.explain_missing(found) or 'no version is loaded yet'}"
 
     def _scan(self, config: ModelConfig) -> dict[int, Path] | None:
         try:
@@ -248,7 +262,7 @@ class Model:
                 )
             return None
         self._path_warned = False
-        missing = "" if config.mirror else explain_missing(config, folders)
+        missing = "" if config.mirror else config.explain_missing(folders)
         if missing not in ("", self._missing):
             log.warning("model %s (%s): %s", config.name, config.base_path, missing)
         self._missing = missing
@@ -268,7 +282,7 @@ class Model:
 
     def _readiness(self, version: int, folder: Path) -> Readiness:
         seen = self._seen[version] = fingerprint(folder)
-        failure, now = self._failures.find(version), self._clock()
+        failure, now = self._failures.get(version), self._clock()
         if failure is not None and failure.fingerprint == seen and now < failure.retry_at:
             self._next = min(self._next, failure.retry_at)
             return Readiness.NOT_READY
@@ -287,11 +301,11 @@ class Model:
         if config is None:
             return Outlook.FAILED
         # Of the versions that the policy would choose if there were no others.
-        chosen = [v for v in self._failures.versions() if config.policy.choose({v})]
-        failures = [self._failures.find(version) for version in chosen]
-        if any(failure and failure.retry_at < NEVER for failure in failures):
+        failures = [f for v, f in list(self._failures.items()) if config.policy.choose({v})]
+        if any(failure.retry_at < NEVER for failure in failures):
             return Outlook.RETRIED
-        if self._unsettled or (not failures and (self._polls or config.mirror)):
+        watched = self._options.poll_seconds > 0 or config.mirror
+        if self._unsettled or (not failures and watched):
             return Outlook.AWAITED
         return Outlook.FAILED
 
@@ -300,34 +314,38 @@ class Model:
         started = self._clock()
         try:
             engine = self._load(servable.id, servable.folder)
-        except Exception as error:  # whatever a runtime raises must not end the thread
+        except Exception as error:  # of any runtime: it must not end the thread
             # The fingerprint from before loading: a file that changes meanwhile counts as a change.
             self._handle_failure(servable, error, seen)
             return
-        self._failures.forget(servable.id.version)
+        self._failures.pop(servable.id.version, None)
         self.servables.set_loaded(servable, engine)
         log.info(
             "%s is available (%s, %d ms)",
             *(servable.id, engine.name, round((self._clock() - started) * 1000)),
         )
-        newer = [v for v in self._failures.versions() if v > servable.id.version]
-        if newer:
+        if newer := sorted(v for v in list(self._failures) if v > servable.id.version):
             log.warning(
                 "model %s serves version %d, because version %s does not load",
                 *(self.name, servable.id.version, ", ".join(map(str, newer))),
             )
 
     def _handle_failure(self, servable: Servable, error: Exception, seen: Fingerprint) -> None:
-        failure = self._failures.record(servable.id.version, seen, self._clock())
+        tries, changes = 1, 0
+        if before := self._failures.get(servable.id.version):
+            same = before.fingerprint == seen
+            tries = before.tries + 1 if same else 1
+            changes = before.changes + (not same)
+        retries = tries <= self._options.max_load_retries
+        retry_at = self._clock() + self._options.retry_seconds if retries else NEVER
+        self._failures[servable.id.version] = LoadFailure(seen, tries, changes, retry_at)
         if isinstance(error, LoadError):
             self.servables.set_failed(servable, Code.FAILED_PRECONDITION, str(error))
         else:
             log.error("%s", servable.id, exc_info=error)
             self.servables.set_failed(servable, Code.INTERNAL, "internal error while loading")
-        again = "it is tried again"
-        if failure.retry_at < NEVER:
-            again += f" in {failure.retry_at - self._clock():.0f} s (retry {failure.tries}), or"
+        again = f" in {self._options.retry_seconds:.0f} s (retry {tries}), or" if retries else ""
         log.error(
-            "%s does not load: %s; %s as soon as its folder changes",
+            "%s does not load: %s; it is tried again%s as soon as its folder changes",
             *(servable.id, servable.status.message, again),
         )

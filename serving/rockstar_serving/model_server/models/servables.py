@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from rockstar_serving.model_server.engines.engine import Engine, ServableId
 from tfs_api.status import Code
@@ -41,7 +40,7 @@ class Servable:
     """A version with its engine.
 
     Each request holds a reference while it runs and releases it at the end of its with block. After
-    retire() nobody can acquire a new one; releasing the last one closes the engine, so that no
+    retire() no request can acquire a new one; releasing the last one closes the engine, so that no
     engine is closed while a request uses it.
 
     Attributes:
@@ -65,7 +64,7 @@ class Servable:
             lock: held while a state changes; shared by all versions of a model, so that its holder
                 sees a consistent state of all of them.
             dispose: runs the task that closes the engine; on another thread, because closing may be
-                slow and the caller of release() has a request to answer.
+                slow and the caller of release() has to respond to a request.
         """
         self.id = servable_id
         self.folder = folder
@@ -92,10 +91,9 @@ class Servable:
         self.status = VersionStatus(self.id.version, State.LOADING)
 
     def set_loaded(self, engine: Engine) -> None:
-        """Make it available."""
-        with self._lock:
-            self._engine = engine
-            self.status = VersionStatus(self.id.version, State.AVAILABLE)
+        """Make it available; the caller holds the lock."""
+        self._engine = engine
+        self.status = VersionStatus(self.id.version, State.AVAILABLE)
 
     def set_failed(self, code: Code, message: str) -> None:
         """Record that it failed to load."""
@@ -119,12 +117,7 @@ class Servable:
     def __enter__(self) -> "Servable":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def retire(self) -> None:
@@ -146,8 +139,7 @@ class Servable:
     def _close(self, engine: Engine) -> None:
         try:
             engine.close()
-        except Exception:
-            # Whatever a runtime raises, the version is unloaded.
+        except Exception:  # of any runtime: the version counts as unloaded
             log.exception("%s: closing its engine failed", self.id)
         self.status = VersionStatus(self.id.version, State.END)
         log.info("%s is unloaded", self.id)
@@ -179,7 +171,7 @@ class ServableMap:
         Returns:
             The servable, to be released by the caller; None if there is none available.
         """
-        # Under the lock, so that no swap happens between looking at the new and the old version.
+        # The lock prevents a swap between the looks at the new and the old version.
         with self._lock:
             for servable in self._servables.values():
                 if version in (None, servable.id.version) and servable.acquire():
@@ -190,10 +182,9 @@ class ServableMap:
         """The states of all versions ever seen, the highest first."""
         with self._lock:
             # A version that is loaded again is shown only if its predecessor is not available.
-            shown = {
-                **self._servables,
-                **{v: s for v, s in self._loading.items() if v not in self.available()},
-            }
+            available = self.available()
+            loading = {v: s for v, s in self._loading.items() if v not in available}
+            shown = {**self._servables, **loading}
         return [shown[version].status for version in sorted(shown, reverse=True)]
 
     def available(self) -> dict[int, Path]:

@@ -1,4 +1,4 @@
-"""The version folders of a model: which there are, whether they are complete, which failed to load.
+"""The version folders of a model: which exist, and whether they are complete.
 
 A folder must not be loaded while it is being written, whether by `cp -r`, by rsync (which writes
 each file under a name such as `.model.tflite.Xy12Ab` until it is complete) or over a network:
@@ -9,8 +9,8 @@ each file under a name such as `.model.tflite.Xy12Ab` until it is complete) or o
 - A folder known to be incomplete (files of its manifest are missing or short, rsync is writing, or
   there is no model yet) has a longer quiet period. Then it is loaded anyway, to report its error.
 
-A folder loaded too early, such as one whose copy stalled, fails to load and is retried when it
-changes, after a quiet period that doubles each time.
+If a folder is loaded too early, for example because its copy stalled, the load fails and is retried
+when the folder changes, after a quiet period that doubles each time.
 """
 
 import os
@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rockstar_contract.manifest import ManifestError, MissingManifestError, check_readable
-from rockstar_serving.model_server.models.config import ModelConfig, Specific
 
 # (path, size, time of the last change of content, same of metadata) of each file and folder; times
 # in nanoseconds.
@@ -36,26 +35,7 @@ _INCOMPLETE, _LONGEST = 8, 40
 _SOON, _HOPELESS = 4, 40
 _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}")
 # Every complete version has at least one of these.
-_MODEL = re.compile(r"model\.tflite|saved_model\..+")
-
-
-def explain_missing(config: ModelConfig, found: Collection[int]) -> str:
-    """Explain which versions the policy of a model needs but does not find; "" if none.
-
-    Args:
-        config: of the model.
-        found: the versions in its base path.
-    """
-    if not found:
-        hint = ""
-        if any((config.base_path / name).exists() for name in ("saved_model.pb", "model.tflite")):
-            hint = ": it holds a model itself, which belongs in a folder below it"
-        return f"no version folder, such as 1, in the base path{hint}"
-    if not config.policy.choose(found):
-        return f"its policy matches none of the versions {sorted(found)}"
-    if isinstance(config.policy, Specific) and (absent := config.policy.versions - set(found)):
-        return f"its policy asks for the versions {sorted(absent)}, which are not in the base path"
-    return ""
+MODEL_FILES = re.compile(r"model\.tflite|saved_model\..+")
 
 
 def fingerprint(folder: Path) -> Fingerprint:
@@ -81,7 +61,7 @@ def changed_at(seen: Fingerprint) -> float:
 
 @dataclass
 class _Observation:
-    """What a folder looked like, when it was first seen, and since when it looks like that."""
+    """The content of a folder, when the folder was first seen, and since when it is unchanged."""
 
     fingerprint: Fingerprint
     first: float
@@ -161,9 +141,9 @@ class FolderStability:
 
 
 def _is_complete(folder: Path, seen: Fingerprint) -> bool | None:
-    """Whether a folder is complete; None if there is no way to know."""
+    """Whether a folder is complete; None if that cannot be determined."""
     names = [os.path.basename(entry[0]) for entry in seen]
-    if any(map(_RSYNC.fullmatch, names)) or not any(map(_MODEL.fullmatch, names)):
+    if any(map(_RSYNC.fullmatch, names)) or not any(map(MODEL_FILES.fullmatch, names)):
         return False
     try:
         check_readable(folder, lambda _: False)
@@ -172,60 +152,3 @@ def _is_complete(folder: Path, seen: Fingerprint) -> bool | None:
     except ManifestError:
         return False
     return True
-
-
-@dataclass(frozen=True)
-class LoadFailure:
-    """A version that failed to load.
-
-    Attributes:
-        fingerprint: of its folder at the last attempt.
-        tries: number of attempts with this fingerprint.
-        changes: how often the folder changed and the version failed again.
-        retry_at: time of the next attempt, in seconds; NEVER after the last.
-    """
-
-    fingerprint: Fingerprint
-    tries: int
-    changes: int
-    retry_at: float
-
-
-class LoadFailures:
-    """The load failures of one model, by version."""
-
-    def __init__(self, max_retries: int, retry_seconds: float) -> None:
-        """Start without failures.
-
-        Args:
-            max_retries: attempts after the first, while the folder does not change.
-            retry_seconds: time between attempts.
-        """
-        self._max_retries = max_retries
-        self._retry_seconds = retry_seconds
-        self._failures: dict[int, LoadFailure] = {}
-
-    def record(self, version: int, seen: Fingerprint, now: float) -> LoadFailure:
-        """Record that a version failed to load."""
-        before = self._failures.get(version)
-        if before is None:
-            tries, changes = 1, 0
-        elif before.fingerprint == seen:
-            tries, changes = before.tries + 1, before.changes
-        else:
-            tries, changes = 1, before.changes + 1
-        retry_at = now + self._retry_seconds if tries <= self._max_retries else NEVER
-        self._failures[version] = LoadFailure(seen, tries, changes, retry_at)
-        return self._failures[version]
-
-    def find(self, version: int) -> LoadFailure | None:
-        """The last failure of a version that has not loaded since."""
-        return self._failures.get(version)
-
-    def forget(self, version: int) -> None:
-        """Forget a version that has loaded or is gone."""
-        self._failures.pop(version, None)
-
-    def versions(self) -> list[int]:
-        """The versions that failed, in ascending order."""
-        return sorted(self._failures)

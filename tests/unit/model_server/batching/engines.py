@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rockstar_serving.model_server.batching.engine import BatchingEngine
-from rockstar_serving.model_server.batching.parameters import QueueParameters
-from rockstar_serving.model_server.batching.scheduler import BatchQueue, Scheduler, Task
+from rockstar_serving.model_server.batching import BatchingEngine, BatchQueue, Scheduler, Task
+from rockstar_serving.model_server.batching_parameters import QueueParameters
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
-from rockstar_serving.model_server.observers import BatchingObserver
 from tests.fake_engine import spec
 from tests.waiting import until
 from tfs_api.signature import Signature, TensorSpec
@@ -113,7 +111,7 @@ class Bench:
     """A batching engine around a recording one, with one thread, and callers."""
 
     parameters: QueueParameters = field(default_factory=QueueParameters)
-    observer: BatchingObserver | None = None
+    observer: Any = None
     inner: RecordingEngine = field(default_factory=RecordingEngine)
     scheduler: CountingScheduler = field(default_factory=CountingScheduler)
     engine: BatchingEngine = field(init=False)

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rockstar_serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching_parameters import QueueParameters
 from tests.unit.model_server.batching.engines import (
     Bench,
     CountingScheduler,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rockstar_serving.model_server.batching.engine import Batcher
-from rockstar_serving.model_server.batching.parameters import BatchingParameters, QueueParameters
+from rockstar_serving.model_server.batching import Batcher
+from rockstar_serving.model_server.batching_parameters import BatchingParameters, QueueParameters
 from rockstar_serving.model_server.engines.engine import LoadError
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.options import BatchingOptions

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rockstar_serving.model_server.batching.parameters import (
+from rockstar_serving.model_server.batching_parameters import (
     POOL_FIELDS,
     BatchingParameters,
     QueueParameters,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from msgspec.structs import force_setattr
 
-from rockstar_serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching_parameters import QueueParameters
 from rockstar_serving.model_server.deadline import Deadline
 from tests.unit.model_server.batching.engines import SPLITTING, Bench, answer, refusal, rows
 from tests.waiting import until

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rockstar_serving.model_server.batching.parameters import QueueParameters
+from rockstar_serving.model_server.batching_parameters import QueueParameters
 from tests.unit.model_server.batching.engines import Bench, rows
 from tests.waiting import until
 from tfs_api.status import StatusError

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
+from rockstar_serving.model_server.core import predict, predict_query
 from rockstar_serving.model_server.engines.engine import Engine
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.engines.tensorflow import TensorFlowEngine
-from rockstar_serving.model_server.predict import predict, predict_query
 from tests.litert_models import LITERT_DTYPES, make_both, make_casts
 from tests.saved_models import (
     NUMBERS,

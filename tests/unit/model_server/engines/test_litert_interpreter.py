@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
+from rockstar_serving.model_server.core import PredictQuery, predict
 from rockstar_serving.model_server.engines.engine import LoadError
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.predict import PredictQuery, predict
 from tests.litert_models import make_litert, make_nameless, rewritten, with_signature_defs
 from tests.model_fixtures import write_version
 from tests.saved_models import SavedModels

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rockstar_serving.model_server import engines
-from rockstar_serving.model_server.engines.engine import LoadError
-from rockstar_serving.model_server.engines.runtime import (
+from rockstar_serving.model_server.engines.engine import (
+    LoadError,
     Runtime,
     choose_runtime,
     find_runtimes,
@@ -130,7 +130,7 @@ def test_no_folder(tmp_path: Path) -> None:
 def test_runtimes_are_not_imported_before_a_version_is_loaded() -> None:
     code = """
 import sys
-from rockstar_serving.model_server.engines.runtime import find_runtimes
+from rockstar_serving.model_server.engines.engine import find_runtimes
 print([runtime.installed for runtime in find_runtimes()])
 print({"tensorflow", "ai_edge_litert"} & set(sys.modules) or "light")
 """
@@ -152,7 +152,7 @@ def test_the_choice_in_words() -> None:
 
 
 THIRD = """
-from rockstar_serving.model_server.engines.runtime import Runtime
+from rockstar_serving.model_server.engines.engine import Runtime
 from tests.fake_engine import FakeEngine
 
 RUNTIME = Runtime(

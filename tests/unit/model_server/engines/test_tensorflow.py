@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rockstar_serving.model_server.core import PredictQuery, predict
 from rockstar_serving.model_server.deadline import Deadline
 from rockstar_serving.model_server.engines.engine import LoadError
 from rockstar_serving.model_server.engines.tensorflow import TensorFlowEngine
 from rockstar_serving.model_server.options import EngineOptions
-from rockstar_serving.model_server.predict import PredictQuery, predict
 from tests.litert_models import make_both, make_heavy
 from tests.memory import resident_mb
 from tests.saved_models import (
@@ -289,7 +289,7 @@ def test_tags(saved_models: SavedModels) -> None:
 def test_options_reach_the_session(saved_models: SavedModels) -> None:
     options = EngineOptions(intra_op_threads=2, inter_op_threads=3, gpu_memory_fraction=0.25)
     engine = TensorFlowEngine(saved_models.version(make_shapes), options)
-    config = engine._session._session._config
+    config = engine._session._config
     assert (config.intra_op_parallelism_threads, config.inter_op_parallelism_threads) == (2, 3)
     assert config.gpu_options.per_process_gpu_memory_fraction == 0.25
     assert engine.run("constant", {}, ["y"])["y"].tolist() == [1, 2, 3]

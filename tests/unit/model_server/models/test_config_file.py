@@ -9,11 +9,12 @@ import pytest
 from rockstar_serving.model_server.models.config import (
     All,
     ConfigError,
+    ConfigFileWatcher,
     Latest,
     ModelConfig,
     Specific,
+    read_config_file,
 )
-from rockstar_serving.model_server.models.config_file import ConfigFileWatcher, read_config_file
 from rockstar_serving.model_server.models.manager import Manager
 from rockstar_serving.model_server.models.servables import State
 from rockstar_serving.model_server.options import LoadOptions

@@ -1,8 +1,8 @@
-"""An object store as a base path: which versions it holds, and their objects.
+"""Object stores as base paths: which versions a store holds, and their objects.
 
-S3 and what speaks its protocol, Google Cloud Storage and Azure, through obstore. Credentials come
-from where each vendor's tools look for them. What TensorFlow's file systems read from the
-environment counts too: S3_ENDPOINT, S3_USE_HTTPS, S3_VERIFY_SSL and STORAGE_EMULATOR_HOST.
+S3 and compatible stores, Google Cloud Storage and Azure, through obstore. Credentials come from the
+places that each vendor's tools use. The environment variables of TensorFlow's file systems work
+too: S3_ENDPOINT, S3_USE_HTTPS, S3_VERIFY_SSL and STORAGE_EMULATOR_HOST.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _CREDENTIALS = {
 
 
 class StorageError(Exception):
-    """An object store that cannot be read; the message says why, and what to set."""
+    """An object store cannot be read; the message says why, and which setting to change."""
 
 
 @dataclass(frozen=True, order=True)
@@ -53,10 +53,10 @@ class StoredObject:
 
 
 def check_url(url: str) -> None:
-    """Check that a base path can be served from an object store, without asking the store.
+    """Check that a base path can be served from an object store, without connecting to it.
 
     Raises:
-        StorageError: no such store, or its library is missing.
+        StorageError: the URL is not supported, or the library is missing.
     """
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
@@ -76,16 +76,15 @@ def check_url(url: str) -> None:
 
 
 class ObjectStore:
-    """The store below one URL; for one thread, except download()."""
+    """The objects below one URL; for one thread, except chunks()."""
 
     def __init__(self, url: str) -> None:
-        """Make one that has not connected yet."""
         self._url = url
         self._vendor = {"s3a": "s3", "gs": "gs", "s3": "s3"}.get(urlsplit(url).scheme, "az")
         self._opened: Any = None
 
     def folders(self) -> list[str]:
-        """The names directly below the URL that have something below them.
+        """The names directly below the URL that have objects below them.
 
         Raises:
             StorageError: they cannot be listed.
@@ -105,8 +104,12 @@ class ObjectStore:
 
         with self._explained():
             found = obstore.list(self._store(), prefix=folder).collect()
-        names = {entry["path"] for entry in found}
-        parents = {parent.as_posix() for name in names for parent in Path(name).parents}
+        parents = {parent.as_posix() for entry in found for parent in Path(entry["path"]).parents}
+
+        def marks_folder(entry: Any) -> bool:
+            path = entry["path"]
+            return entry["size"] == 0 and (path in parents or Path(path).name in _FOLDERS)
+
         return tuple(
             sorted(
                 StoredObject(
@@ -117,24 +120,15 @@ class ObjectStore:
                     modified=entry["last_modified"],
                 )
                 for entry in found
-                if entry["path"] != folder
-                and not (entry["size"] == 0 and _marks_folder(entry["path"], parents))
+                if entry["path"] != folder and not marks_folder(entry)
             )
         )
 
-    def read(self, stored: StoredObject) -> bytes:
-        """The content of a small object.
-
-        Raises:
-            StorageError: it cannot be read.
-        """
-        return b"".join(self.chunks(stored))
-
     def chunks(self, stored: StoredObject) -> Iterator[bytes]:
-        """The content of an object, in order; any thread may ask.
+        """The content of an object, in order; thread-safe.
 
         Raises:
-            StorageError: it cannot be read, or is another one than was listed.
+            StorageError: it cannot be read, or has changed since it was listed.
         """
         import obstore
 
@@ -154,7 +148,7 @@ class ObjectStore:
                 self._url,
                 config=config,
                 client_options={
-                    # Of a whole download; what stalls is noticed by the others.
+                    # Of a whole download; the other timeouts detect one that stalls.
                     "timeout": timedelta(days=1),
                     "connect_timeout": timedelta(seconds=10),
                     "read_timeout": timedelta(seconds=30),
@@ -176,44 +170,44 @@ class ObjectStore:
             raise StorageError(self._explain(error)) from error
 
     def _explain(self, error: Exception) -> str:
-        """What went wrong and what to set: one line, without secrets, and the same each time."""
+        """What failed and what to set: one line, without secrets, and the same each time."""
         kind = type(error).__name__
-        # Queries can hold signatures. What follows the text is for the library's developers.
+        # Queries can hold signatures. The text after the message is for the library's developers.
         text = str(error).split("\n\nDebug source")[0]
         text = re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", text)
         code = _first(r"<Code>([^<]*)</Code>", text)
         message = _first(r"<Message>(?:<!\[CDATA\[)?([^<\]]*)", text)
-        address, said = _first(r"Error performing \w+ (\S+) in ", text), _first(r" - (.*)", text)
+        address, reason = _first(r"Error performing \w+ (\S+) in ", text), _first(r" - (.*)", text)
         if code or message:
             # Azure adds the id and time of the request in further lines.
-            said = ": ".join(filter(None, (code, message.split("\n")[0])))
-        if said.startswith("HTTP error: error sending request"):
-            # What the network said is only in the part for developers.
-            said = _first(r'(?:message|error): "([^"]+)"', str(error)) or "no connection"
-        said = said or text.rpartition("Encountered object with invalid path: ")[2]
-        said = " ".join(said.split())[:300]
+            reason = ": ".join(filter(None, (code, message.split("\n")[0])))
+        if reason.startswith("HTTP error: error sending request"):
+            # The network error is only in the part for developers.
+            reason = _first(r'(?:message|error): "([^"]+)"', str(error)) or "no connection"
+        reason = reason or text.rpartition("Encountered object with invalid path: ")[2]
+        reason = " ".join(reason.split())[:300]
         credentials = _CREDENTIALS[self._vendor]
         if re.search(r"169\.254\.|metadata|/latest/", address):  # of a machine in a cloud
             return f"there are no credentials: set {credentials}"
         if code in ("NoSuchBucket", "ContainerNotFound"):
-            return f"there is no such bucket ({said})"
+            return f"there is no such bucket ({reason})"
         if code in ("AuthorizationHeaderMalformed", "PermanentRedirect"):
-            return f"the bucket is in another region ({said}): set AWS_REGION"
+            return f"the bucket is in another region ({reason}): set AWS_REGION"
         if kind in ("PermissionDeniedError", "UnauthenticatedError") or re.search(
             r"status code: 40[13]", text
         ):
-            return f"access is denied ({said}): set {credentials}"
+            return f"access is denied ({reason}): set {credentials}"
         if kind == "InvalidPathError":
-            return f"an object has a name that no file can have ({said})"
+            return f"an object has a name that no file can have ({reason})"
         if kind == "PreconditionError":
             return "an object changed while it was copied"
-        return f"{address} cannot be read ({said})" if address else said
+        return f"{address} cannot be read ({reason})" if address else reason
 
 
 def _settings(
     vendor: str, environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """What obstore does not find itself: options of its client and store, and of credentials."""
+    """Settings that obstore does not find itself: for its client, store and credentials."""
     client: dict[str, Any] = {}
     config: dict[str, Any] = {}
     if vendor == "gs" and (emulator := environ.get("STORAGE_EMULATOR_HOST")):
@@ -238,7 +232,7 @@ def _settings(
 
 
 def _profile(environ: Mapping[str, str]) -> Any:
-    """What reads the profiles of AWS's tools, where they are used: boto3."""
+    """A reader of the profiles of AWS's tools (boto3), if they are used."""
     file = environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
     used = "AWS_PROFILE" in environ or Path(file).expanduser().exists()
     if not used or environ.keys() & {"AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE"}:
@@ -253,10 +247,6 @@ def _profile(environ: Mapping[str, str]) -> Any:
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     return Boto3CredentialProvider()
-
-
-def _marks_folder(path: str, parents: set[str]) -> bool:
-    return path in parents or Path(path).name in _FOLDERS
 
 
 def _first(pattern: str, text: str) -> str:

@@ -1,64 +1,266 @@
 """Local copies of the versions that a model needs of those in an object store.
 
-A mirror's folder looks like a local base path, so versions are loaded, settled and unloaded as
-everywhere else.
+A mirror's folder looks like a local base path, so versions are loaded and unloaded as usual:
 
-- A version with a manifest is copied when all that the manifest names is there. Any other must
-  have stayed as it is for a while, because its objects appear one after another.
-- Of the versions that the policy chooses, those that are still being uploaded leave their place to
-  the next lower one, as does a version that does not load.
-- A version that is gone from the store, or not chosen any more, is removed when those that are
-  chosen are served. While the store cannot be reached, or lists no version at all, all stays.
+<cache>/s3-bucket-models-cnn-1f3a9c20/      one for each running server, locked by it
+versions/3 -> ../copies/3-5d41402a      the base path for the model server
+copies/3-5d41402a/                      named by a hash of the listing of its objects
+copies/4-7d793037.part/                 in progress, or interrupted: it is resumed
+
+- A version with a manifest is copied when all files of the manifest are there. Any other must have
+  stayed unchanged for a while, because its objects appear one after another.
+- Of the versions that the policy chooses, one that is still being uploaded is replaced by the next
+  lower one, as is a version that does not load.
+- A version that is gone from the store, or no longer chosen, is removed when the chosen ones are
+  served. While the store cannot be reached, or lists no version at all, all copies stay.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import logging
+import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
-from rockstar_contract.manifest import MANIFEST_FILE, Manifest
+from rockstar_contract.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    ManifestError,
+    MissingManifestError,
+    check_manifest,
+)
 from rockstar_contract.version_folders import numbered
 from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
 from rockstar_serving.model_server.models.servables import State, VersionStatus
-from rockstar_serving.model_server.models.version_folders import explain_missing
+from rockstar_serving.model_server.models.version_folders import MODEL_FILES
+from rockstar_serving.model_server.object_store import ObjectStore, StorageError, StoredObject
 from rockstar_serving.model_server.options import LoadOptions
-from rockstar_serving.model_server.storage.copies import Copies, StoppedError
-from rockstar_serving.model_server.storage.object_store import (
-    ObjectStore,
-    StorageError,
-    StoredObject,
-)
 from tfs_api.status import Code
 
 log = logging.getLogger(__name__)
 
-# How long a version without a manifest must stay as it is; and for how long at most one is waited
-# for that looks incomplete: then it is copied all the same, so that its error is told.
+# How long a version without a manifest must stay unchanged; and how long to wait for one that looks
+# incomplete: then it is copied anyway, to report its error.
 SETTLE_SECONDS = 5.0
 LONGEST_SECONDS = 60.0
-# How often the objects of a version that is copied are listed again.
+# How often the objects of a copied version are listed again.
 RECHECK_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _CHEAP_SECONDS = 10.0
 _REMINDER_SECONDS = 300.0
+_PROGRESS_SECONDS = 10.0
 _STOP_SECONDS = 2.0
-_MODEL = re.compile(r"model\.tflite|saved_model\..+")
+_PARALLEL = 4
+_PART = ".part"
+
+
+class _StoppedError(Exception):
+    """The server is stopping."""
+
+
+class _Copies:
+    """The copies of the versions below one URL; for one thread.
+
+    Attributes:
+        place: folder of the copies; no other process uses it.
+        versions: folder of the links.
+    """
+
+    def __init__(self, cache: Path, url: str, stopping: threading.Event) -> None:
+        """Find the copies of an earlier process, and remove their links.
+
+        Args:
+            cache: folder of the copies of all models.
+            url: of the base path that is copied.
+            stopping: set when copying must end.
+
+        Raises:
+            OSError: the cache cannot be written.
+        """
+        self._url = url
+        self._stopping = stopping
+        self.place, self._lock = _lock_place(cache, url)
+        self.versions = self.place / "versions"
+        self._copies = self.place / "copies"
+        # A version must not be served before it is found in the store again.
+        shutil.rmtree(self.versions, ignore_errors=True)
+        self._copies.mkdir(exist_ok=True)
+
+    def fetch(
+        self, copy: str, objects: Collection[StoredObject], store: ObjectStore, what: str
+    ) -> None:
+        """Copy all objects of a version that no earlier attempt has copied.
+
+        Args:
+            copy: its name.
+            objects: of the version.
+            store: that holds them.
+            what: name of the version, for the log.
+
+        Raises:
+            StorageError, OSError: copying failed; what was copied stays.
+            _StoppedError: the server is stopping.
+        """
+        target = self._copies / copy
+        if target.exists():
+            if _intact(target, objects):
+                return
+            shutil.rmtree(target)
+        part = self._copies / f"{copy}{_PART}"
+        part.mkdir(exist_ok=True)
+        missing = [stored for stored in objects if not _has(part, stored)]
+        size = sum(stored.size for stored in missing)
+        free = shutil.disk_usage(part).free
+        if size >= free:
+            raise StorageError(
+                f"its {_in_words(size)} do not fit into the cache {self.place}, where "
+                f"{_in_words(free)} are free: free some, or choose another --model_cache_path"
+            )
+        log.info(
+            "%s: copying %s in %d files from %s", what, _in_words(size), len(missing), self._url
+        )
+        progress = _Progress(what, size)
+        with ThreadPoolExecutor(_PARALLEL, "copy") as pool:
+            files = [pool.submit(self._write, stored, store, part, progress) for stored in missing]
+            try:
+                for file in files:
+                    file.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        part.rename(target)
+        progress.finish()
+
+    def _write(
+        self, stored: StoredObject, store: ObjectStore, folder: Path, progress: "_Progress"
+    ) -> None:
+        path = folder / stored.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name[:200]}{_PART}")
+        with unfinished.open("wb") as file:
+            for chunk in store.chunks(stored):
+                if self._stopping.is_set():
+                    raise _StoppedError
+                file.write(chunk)
+                progress.add(len(chunk))
+        if unfinished.stat().st_size != stored.size:
+            raise StorageError(
+                f"{stored.name} has another size than the {stored.size} bytes listed"
+            )
+        unfinished.replace(path)
+
+    def link(self, version: int, copy: str) -> None:
+        """Point the version's link to a copy, in one step."""
+        link = self.place / f"link-{version}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path("..", self._copies.name, copy), target_is_directory=True)
+        link.replace(self.versions / str(version))
+
+    def unlink(self, version: int) -> None:
+        """Remove a version's link."""
+        (self.versions / str(version)).unlink(missing_ok=True)
+
+    def clean(self, kept: Collection[str], unfinished: Collection[int]) -> None:
+        """Remove all copies except those to keep, and those of versions in progress."""
+        for copy in os.listdir(self._copies):
+            if copy not in kept and copy.partition("-")[0] not in map(str, unfinished):
+                shutil.rmtree(self._copies / copy, ignore_errors=True)
+
+    def close(self) -> None:
+        """Unlock the place for other processes; the copies stay."""
+        self._lock.close()
+
+
+class _Progress:
+    """Logs periodically how much of a version is copied."""
+
+    def __init__(self, what: str, size: int) -> None:
+        self._what = what
+        self._size = size
+        self._copied = 0
+        self._started = self._last = time.monotonic()
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        with self._lock:
+            self._copied += size
+            now = time.monotonic()
+            if now - self._last < _PROGRESS_SECONDS:
+                return
+            self._last = now
+        percent = 100 * self._copied // max(self._size, 1)
+        log.info("%s: %d %% of %s copied", self._what, percent, _in_words(self._size))
+
+    def finish(self) -> None:
+        seconds = time.monotonic() - self._started
+        log.info("%s: copied %s in %.1f s", self._what, _in_words(self._copied), seconds)
+
+
+def _lock_place(cache: Path, url: str) -> tuple[Path, IO[bytes]]:
+    """Choose a folder for the copies of a URL that no other process uses; returns its lock too."""
+    digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+    readable = re.sub(r"[^A-Za-z0-9._]+", "-", url)[-60:].strip("-.")
+    number = 1
+    while True:
+        place = cache / f"{readable}-{digest}{f'.{number}' if number > 1 else ''}"
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (place / "lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            number += 1
+            continue
+        except BaseException:
+            lock.close()
+            raise
+        return place, lock
+
+
+def _intact(copy: Path, objects: Collection[StoredObject]) -> bool:
+    """Whether the copy of an earlier process is complete and undamaged."""
+    if not all(_has(copy, stored) for stored in objects):
+        return False
+    try:
+        check_manifest(copy)
+    except MissingManifestError:
+        return True
+    except ManifestError:
+        return False
+    return True
+
+
+def _has(folder: Path, stored: StoredObject) -> bool:
+    path = folder / stored.name
+    return path.is_file() and path.stat().st_size == stored.size
+
+
+def _in_words(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
 
 
 class Mirror:
-    """Copies the versions of one model, in a thread of its own.
+    """Copies the versions of one model, in its own thread.
 
     Attributes:
         folder: a base path with the copies; it appears with the first listing.
-        problem: why there are no copies, or no newer ones; "" where nothing is wrong.
+        problem: why there are no copies, or no newer ones; "" if all is well.
+        looked: whether the store was listed, and copying each chosen version succeeded or failed.
     """
 
     def __init__(
@@ -69,19 +271,20 @@ class Mirror:
         statuses: Callable[[], Iterable[VersionStatus]],
         changed: Callable[[], None],
     ) -> None:
-        """Make one; serve() begins.
+        """Create a mirror; serve() starts it.
 
         Args:
             config: of the model, with a URL.
             cache: folder of the copies of all models.
             poll_seconds: between listings; 0: until one succeeds.
             statuses: of the model's versions.
-            changed: called when the folder, or the problem, has changed.
+            changed: called when the folder or the problem has changed.
 
         Raises:
             OSError: the cache cannot be written.
         """
         self.problem = ""
+        self.looked = False
         self._config = config
         self._model, self._url = config.name, config.url
         self._store = ObjectStore(config.url)
@@ -89,29 +292,23 @@ class Mirror:
         self._statuses = statuses
         self._changed = changed
         self._stopping = threading.Event()
-        self._copies = Copies(cache, config.url, self._stopping)
+        self._copies = _Copies(cache, config.url, self._stopping)
         self.folder = self._copies.versions
         self._woken = threading.Event()
-        self._looked = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"mirror {config.name}", daemon=True)
-        # By version: the copy that its link points to, when its objects were listed, and since when
-        # they are as they are.
+        # By version: the copy that its link points to; when its objects were listed; the name of
+        # the copy that they would make, and since when.
         self._published: dict[int, str] = {}
         self._listed: dict[int, float] = {}
         self._since: dict[int, tuple[str, float]] = {}
         self._reported = ("", 0.0)
         self._moved = False
 
-    @property
-    def looked(self) -> bool:
-        """Whether the store was asked, and all that could be copied is, or has failed."""
-        return self._looked.is_set()
-
     def serve(self, config: ModelConfig) -> None:
-        """Copy what the policy of a configuration chooses from now on."""
+        """Copy the versions that the policy of a configuration chooses from now on."""
         if config.policy != self._config.policy:
             self._config = config
-            self._looked.clear()
+            self.looked = False
         if self._thread.ident is None:
             self._thread.start()
         self._woken.set()
@@ -122,7 +319,7 @@ class Mirror:
         self._woken.set()
 
     def join(self, seconds: float) -> bool:
-        """Whether it has ended, after at most some seconds."""
+        """Wait for its end; returns whether it has ended."""
         if self._thread.ident is not None:
             self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -143,19 +340,18 @@ class Mirror:
             waits = False
             try:
                 problem, waits = self._look()
-            except StoppedError:
+            except _StoppedError:
                 break
             except (StorageError, OSError) as error:
                 problem = _reason(error)
-            except Exception:
-                # Looking must go on, whatever one look ran into.
+            except Exception:  # an unexpected error must not end the thread
                 log.exception("model %s: looking for versions in %s failed", self._model, self._url)
                 problem = "internal error"
             failures = failures + 1 if problem and not waits else 0
             if problem != self.problem or not self.looked:
                 self._moved = True
             self._report(problem, waits=waits)
-            self._looked.set()
+            self.looked = True
             if self._moved:
                 self._moved = False
                 self._changed()
@@ -167,7 +363,7 @@ class Mirror:
         self._copies.close()
 
     def _report(self, problem: str, *, waits: bool) -> None:
-        """Log a problem when it is new, and now and then."""
+        """Log a problem when it is new, and periodically."""
         self.problem = problem
         before, when = self._reported
         now = time.monotonic()
@@ -179,10 +375,10 @@ class Mirror:
             self._reported = "", 0.0
 
     def _look(self) -> tuple[str, bool]:
-        """List the versions once, and copy those that are wanted.
+        """List the versions once, and copy the chosen ones.
 
         Returns:
-            Why a version that is wanted is not copied, and whether that is only a matter of time.
+            Why a chosen version is not copied, and whether waiting is enough to resolve that.
 
         Raises:
             StorageError: the versions cannot be listed.
@@ -190,7 +386,7 @@ class Mirror:
         """
         config, statuses = self._config, list(self._statuses())
         found = numbered(self._store.folders())
-        absent = explain_missing(config, found)
+        absent = config.explain_missing(found)
         if not config.policy.choose(found):
             return absent, True
         self.folder.mkdir(exist_ok=True)
@@ -198,7 +394,7 @@ class Mirror:
         errors: dict[int, str] = {}
         waiting: dict[int, str] = {}
         wanted: set[int] = set()
-        # What does not load leaves its place to the next one, as does what cannot be copied yet.
+        # The next version replaces one that does not load or cannot be copied yet.
         for usable in (set(found), set(found) - failed):
             while True:
                 target = config.policy.choose(usable)
@@ -210,15 +406,15 @@ class Mirror:
                             waiting[version] = reason
                     except (StorageError, OSError) as error:
                         errors[version] = _reason(error)
-                # A copy of what a version was before stays, whatever happens to its next one.
+                # An existing copy of a version stays, whatever happens to its successor.
                 unfit = target & (errors.keys() | waiting.keys()) - self._published.keys()
                 wanted |= target - unfit
                 if not unfit:
                     break
                 usable -= unfit
-        undone = {**waiting, **errors}
-        self._clean(found, config.policy.choose(found) | wanted, undone)
-        reasons = [f"version {v}: {why}" for v, why in sorted(undone.items())]
+        unfinished = {**waiting, **errors}
+        self._clean(found, config.policy.choose(found) | wanted, unfinished)
+        reasons = [f"version {v}: {why}" for v, why in sorted(unfinished.items())]
         return "; ".join(filter(None, (absent, *reasons))), not errors
 
     def _copy(self, version: int, name: str) -> str:
@@ -229,7 +425,7 @@ class Mirror:
             name: of its folder.
 
         Returns:
-            Why it is not copied yet, if so; a copy of what it was before stays and counts.
+            Why it is not copied yet; "" if it is, or if there is a copy of its previous content.
 
         Raises:
             StorageError, OSError: it cannot be copied.
@@ -257,7 +453,7 @@ class Mirror:
         return ""
 
     def _unsettled(self, version: int, copy: str, objects: Collection[StoredObject]) -> str:
-        """Why a version looks as if it were still being uploaded; "" where it does not."""
+        """Why a version looks as if it were still being uploaded; "" if it does not."""
         now = time.monotonic()
         seen, since = self._since.get(version, ("", now))
         if seen != copy:
@@ -269,19 +465,19 @@ class Mirror:
             return ""
         manifest = next((stored for stored in objects if stored.name == MANIFEST_FILE), None)
         if manifest is not None:
-            missing = _missing(self._store.read(manifest), objects)
+            missing = _missing(b"".join(self._store.chunks(manifest)), objects)
             return f"it is being uploaded: {missing} is missing" if missing else ""
-        if not any(_MODEL.fullmatch(stored.name) for stored in objects):
+        if not any(MODEL_FILES.fullmatch(stored.name) for stored in objects):
             return "it is being uploaded: there is neither model.tflite nor saved_model.pb"
         return "" if quiet >= SETTLE_SECONDS else "it may still be being uploaded"
 
-    def _clean(self, found: Collection[int], wanted: set[int], undone: Collection[int]) -> None:
-        """Remove what is gone or not needed any more, and the copies that nothing points to.
+    def _clean(self, found: Collection[int], wanted: set[int], unfinished: Collection[int]) -> None:
+        """Remove unneeded links, and the copies without a link.
 
         Args:
             found: versions in the store.
-            wanted: those that are to be served, and those served in their place.
-            undone: versions of which what is copied stays.
+            wanted: versions to serve, and those served in their place.
+            unfinished: versions whose partial copies stay.
         """
         gone = self._published.keys() - set(found)
         statuses = list(self._statuses())
@@ -295,14 +491,13 @@ class Mirror:
             self._moved = True
         for version in self._since.keys() - set(found):
             del self._since[version]
-        self._copies.clean(self._published.values(), undone)
+        self._copies.clean(self._published.values(), unfinished)
 
 
 class Mirrors:
     """The mirrors of all models whose base paths are in object stores."""
 
     def __init__(self, options: LoadOptions) -> None:
-        """Make none."""
         self._cache = options.cache_path.expanduser().absolute()
         self._poll_seconds = max(0.0, options.poll_seconds)
         self._mirrors: dict[str, tuple[str, Mirror]] = {}
@@ -313,12 +508,12 @@ class Mirrors:
         statuses: Callable[[], Iterable[VersionStatus]],
         changed: Callable[[], None],
     ) -> ModelConfig:
-        """The configuration with a local base path; a mirror copies there what it chooses.
+        """The configuration with a local base path, into which a mirror copies versions.
 
         Args:
-            config: of a model, wherever its versions are.
+            config: of a model, with or without a URL.
             statuses: of the model's versions.
-            changed: called when there is something to see in the base path.
+            changed: called when the base path has changed.
 
         Raises:
             ConfigError: the cache cannot be written.
@@ -356,12 +551,12 @@ class Mirrors:
 
 
 def _missing(manifest: bytes, objects: Collection[StoredObject]) -> str:
-    """A file of a manifest that is not there with its size; "" where all are."""
+    """A file of a manifest that is absent or has another size; "" if all are there."""
     sizes = {stored.name: stored.size for stored in objects}
     with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
         files = msgspec.json.decode(manifest, type=Manifest).files
         return next((f for f, entry in files.items() if sizes.get(f) != entry.bytes), "")
-    return ""  # loading says what is wrong with it
+    return ""  # loading reports the invalid manifest
 
 
 def _reason(error: Exception) -> str:

@@ -1,8 +1,7 @@
 """Batching parameters: TensorFlow Serving's file of BatchingParameters.
 
-The meaning of the fields, their defaults and the checks are those of TensorFlow
-Serving (`session_bundle_config.proto`, `bundle_factory_util.cc`) and of TensorFlow's
-`shared_batch_scheduler.h`.
+Fields, defaults and checks are those of TensorFlow Serving (`session_bundle_config.proto`,
+`bundle_factory_util.cc`) and of TensorFlow's `shared_batch_scheduler.h`.
 """
 
 import logging
@@ -11,8 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rockstar_serving.model_server.models.config import ConfigError
-from rockstar_serving.model_server.text_proto import parse_text_proto, read_config
+from rockstar_serving.model_server.models.config import ConfigError, parse_text_proto, read_config
 from tfs_api.messages.batching_parameters_pb2 import BatchingParameters as Message
 
 log = logging.getLogger(__name__)
@@ -80,62 +78,53 @@ def read_parameters(path: Path, effective: Collection[str] = FIELDS) -> Batching
     message = parse_text_proto(read_config(path, where), Message, where, hint=hint)
     names = [field.name for field, _ in message.ListFields()]
     ignored = [name for name in names if name not in effective]
-    if "max_execution_batch_size" in names and not message.enable_large_batch_splitting.value:
+    splits = message.enable_large_batch_splitting.value
+    if "max_execution_batch_size" in names and not splits:
         ignored.append("max_execution_batch_size (without enable_large_batch_splitting)")
     if ignored:
         log.info("%s: without effect here: %s", where, ", ".join(ignored))
-    splitting = message.enable_large_batch_splitting.value
-    max_batch_size = _number(message, "max_batch_size", QueueParameters.max_batch_size, where)
-    execution = max_batch_size
-    if splitting:
-        execution = _number(message, "max_execution_batch_size", max_batch_size, where)
-    if execution > max_batch_size:
+
+    def number(name: str, default: int, least: int = 1) -> int:
+        value: int = getattr(message, name).value if message.HasField(name) else default
+        if value < least:
+            kind = "positive" if least else "non-negative"
+            raise ConfigError(f"{where}: {name} must be {kind}; was {value}")
+        return value
+
+    size = number("max_batch_size", QueueParameters.max_batch_size)
+    execution = number("max_execution_batch_size", size) if splits else size
+    if execution > size:
         raise ConfigError(
             f"{where}: max_execution_batch_size must not exceed max_batch_size; "
-            f"was {execution}; expected at most {max_batch_size}"
+            f"was {execution}; expected at most {size}"
         )
-    # As in TensorFlow Serving, 0 is taken for 1 where requests are not split.
-    least = 1 if splitting else 0
-    enqueued = _number(
-        message, "max_enqueued_batches", QueueParameters.max_enqueued_batches, where, least
+    # Like TensorFlow Serving, it reads 0 as 1 if requests are not split.
+    enqueued = number(
+        "max_enqueued_batches", QueueParameters.max_enqueued_batches, 1 if splits else 0
     )
-    queue = QueueParameters(
-        max_batch_size=max_batch_size,
-        batch_timeout_micros=_number(message, "batch_timeout_micros", 0, where, least=0),
-        max_enqueued_batches=max(1, enqueued),
-        allowed_batch_sizes=_allowed_batch_sizes(message, max_batch_size, where),
-        pad_variable_length_inputs=message.pad_variable_length_inputs,
-        execution_batch_size=execution,
-        split=splitting,
-    )
-    defaults = BatchingParameters(queue)
-    name = message.thread_pool_name.value if message.HasField("thread_pool_name") else None
-    return BatchingParameters(
-        queue,
-        _number(message, "num_batch_threads", defaults.threads, where),
-        defaults.thread_pool_name if name is None else name,
-    )
-
-
-def _number(message: Message, name: str, default: int, where: str, least: int = 1) -> int:
-    value: int = getattr(message, name).value if message.HasField(name) else default
-    if value < least:
-        kind = "positive" if least else "non-negative"
-        raise ConfigError(f"{where}: {name} must be {kind}; was {value}")
-    return value
-
-
-def _allowed_batch_sizes(message: Message, max_batch_size: int, where: str) -> tuple[int, ...]:
-    sizes = tuple(message.allowed_batch_sizes)
-    if not sizes:
-        return ()
-    if sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
+    allowed = tuple(message.allowed_batch_sizes)
+    if allowed and (allowed[0] < 1 or list(allowed) != sorted(set(allowed))):
         raise ConfigError(
-            f"{where}: allowed_batch_sizes must be positive and increasing; were {list(sizes)}"
+            f"{where}: allowed_batch_sizes must be positive and increasing; were {list(allowed)}"
         )
-    if sizes[-1] != max_batch_size:
+    if allowed and allowed[-1] != size:
         raise ConfigError(
             f"{where}: last entry in allowed_batch_sizes must match max_batch_size; "
-            f"last entry was {sizes[-1]}; expected {max_batch_size}"
+            f"last entry was {allowed[-1]}; expected {size}"
         )
-    return sizes
+    queue = QueueParameters(
+        max_batch_size=size,
+        batch_timeout_micros=number("batch_timeout_micros", 0, 0),
+        max_enqueued_batches=max(1, enqueued),
+        allowed_batch_sizes=allowed,
+        pad_variable_length_inputs=message.pad_variable_length_inputs,
+        execution_batch_size=execution,
+        split=splits,
+    )
+    defaults = BatchingParameters(queue)
+    named = message.HasField("thread_pool_name")
+    return BatchingParameters(
+        queue,
+        number("num_batch_threads", defaults.threads),
+        message.thread_pool_name.value if named else defaults.thread_pool_name,
+    )

@@ -1,1 +1,0 @@
-"""Batching of waiting requests to the same signature of a version."""
