@@ -1,15 +1,13 @@
 """The embedded model server as a process: start, signals, exit status."""
 
-import _thread
 import json
 import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from queue import SimpleQueue
-from types import FrameType
 
 from rockstar_serving import logs
 from rockstar_serving.model_server.engines.engine import find_runtimes, in_words
@@ -29,17 +27,16 @@ class Signals:
     """Handles SIGTERM and SIGINT: the first stops a running server, the next ends the process."""
 
     def __init__(self) -> None:
-        # Handlers may use it whatever they interrupt; the lock of an Event could deadlock.
-        self._received: SimpleQueue[int] = SimpleQueue()
-        # Python runs handlers in the main thread, between two bytecodes: a signal just before that
-        # thread blocks would go unnoticed. This pipe gets a byte at once.
-        self._wakeup, pipe = os.pipe()
+        self._stop = threading.Event()
+        self._clean_up: Callable[[], None] | None = None
+        # A thread reads the numbers of signals from a pipe. A handler in Python would run only when
+        # the main thread does, and could interrupt a log line that is being written.
+        self._numbers, pipe = os.pipe()
         os.set_blocking(pipe, False)
         signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
-        self._stopping = False
-        self._clean_up: Callable[[], None] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
+            signal.signal(number, lambda _number, _frame: None)
+        threading.Thread(target=self._handle, name="signals", daemon=True).start()
 
     def serving(self, clean_up: Callable[[], None]) -> None:
         """Let requests finish at the first signal from now on; until now it ends the process.
@@ -51,29 +48,21 @@ class Signals:
 
     def wait(self) -> None:
         """Wait for the signal to stop."""
-        while self._received.empty():
-            os.read(self._wakeup, 1)
-        name = signal.Signals(self._received.get()).name
-        log.info("%s: stopping, requests in flight finish", name)
+        self._stop.wait()
 
-    def _handle(self, number: int, _: FrameType | None) -> None:
-        if self._clean_up is None or self._stopping:
-            # In a thread: logging here could interrupt a log line that is being written, which
-            # raises an error, and the process would not end.
-            _thread.start_new_thread(self._end, (number, self._stopping))
-        else:
-            self._stopping = True
-            self._received.put(number)
-
-    def _end(self, number: int, again: bool) -> None:
-        name = signal.Signals(number).name
-        if again:
-            log.warning("%s again: stopped at once", name)
-        else:
-            log.info("%s while starting: stopped", name)
-        if self._clean_up is not None:
-            self._clean_up()
-        _exit_now(128 + number if again else 0)
+    def _handle(self) -> None:
+        while number := os.read(self._numbers, 1)[0]:
+            name = signal.Signals(number).name
+            if self._clean_up is None:
+                log.info("%s while starting: stopped", name)
+                _exit_now(0)
+            elif self._stop.is_set():
+                log.warning("%s again: stopped at once", name)
+                self._clean_up()
+                _exit_now(128 + number)
+            else:
+                log.info("%s: stopping, requests in flight finish", name)
+                self._stop.set()
 
 
 def main(

@@ -2,10 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rockstar_serving.listening import bind, join, reachable
 from rockstar_serving.model_server.core import Core
@@ -15,20 +14,13 @@ from rockstar_serving.model_server.grpc_service import handlers
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import ConfigFileWatcher
 from rockstar_serving.model_server.models.manager import Manager, StartError
-from rockstar_serving.model_server.options import (
-    GrpcOptions,
-    LoadOptions,
-    RestOptions,
-    ServerOptions,
-)
+from rockstar_serving.model_server.options import ServerOptions
 
 if TYPE_CHECKING:
     from rockstar_serving.model_server.monitoring import Monitoring
     from rockstar_serving.model_server.rest_server import RestServer
 
 log = logging.getLogger(__name__)
-
-Bound = TypeVar("Bound")
 
 GRACE_SECONDS = 10.0
 SOCKET_FLAG = "--grpc_socket_path"
@@ -58,7 +50,14 @@ class ModelServer:
             self._monitoring = monitoring.Monitoring(options.monitoring.path)
         load = load or VersionLoader(options, self._monitoring)
         self._manager = Manager(options.models, load, options.load)
-        self._watcher = _watcher(self._manager, options.load)
+        self._watcher = None
+        if options.load.config_file is not None and options.load.config_poll_seconds:
+            self._watcher = ConfigFileWatcher(
+                options.load.config_file,
+                self._manager,
+                options.load.config_poll_seconds,
+                labels_may_wait=options.load.allow_labels_for_unavailable,
+            )
         self._core = Core(self._manager, options.inference, self._monitoring)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
@@ -76,8 +75,8 @@ class ModelServer:
         if self._watcher is not None:
             self._watcher.start()
         try:
-            self._grpc = self._bind_grpc(self._options.grpc, self._options.host)
-            self._rest = self._bind_rest(self._options.rest, self._options.host)
+            self._bind_grpc()
+            self._bind_rest()
         except StartError:
             self.stop(grace=0)
             raise
@@ -130,12 +129,7 @@ class ModelServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _where(self) -> Iterator[str]:
@@ -152,55 +146,49 @@ class ModelServer:
 
     def _check_addresses(self) -> None:
         """Check that addresses can be bound before loading models, which may take long."""
-        options = self._options
+        options, host = self._options, self._options.host
         for flag, port in (("--port", options.grpc.port), ("--rest_api_port", options.rest.port)):
             if port:
-                _bound(flag, join(options.host, port), partial(bind, options.host, port)).close()
+                with _binding(flag, join(host, port)):
+                    bind(host, port).close()
         if path := options.grpc.socket_path:
-            _bound(SOCKET_FLAG, path, SocketFile(path).check)
+            with _binding(SOCKET_FLAG, path):
+                SocketFile(path).check()
 
-    def _bind_grpc(self, options: GrpcOptions, host: str) -> GrpcServer | None:
+    def _bind_grpc(self) -> None:
+        options, host = self._options.grpc, self._options.host
         if options.port is None and options.socket_path is None:
-            return None
+            return
         calls = handlers(
             self._core, tensor_content=options.tensor_content, observer=self._monitoring
         )
         server = GrpcServer(calls, options)
         if options.port is not None:
-            where = join(host, options.port)
-            self.grpc_port = _bound("--port", where, partial(server.listen, host, options.port))
+            with _binding("--port", join(host, options.port)):
+                self.grpc_port = server.listen(host, options.port)
         if path := options.socket_path:
-            _bound(SOCKET_FLAG, path, partial(server.listen_at, path))
-        return server
+            with _binding(SOCKET_FLAG, path):
+                server.listen_at(path)
+        self._grpc = server
 
-    def _bind_rest(self, options: RestOptions, host: str) -> "RestServer | None":
+    def _bind_rest(self) -> None:
+        options, host = self._options.rest, self._options.host
         if options.port is None:
-            return None
+            return
         # Imported only if needed: its libraries take a sixth of the startup time.
-        from rockstar_serving.model_server.rest import RestApi
-        from rockstar_serving.model_server.rest_server import RestServer
+        from rockstar_serving.model_server import rest, rest_server
 
-        where = join(host, options.port)
-        listener = _bound("--rest_api_port", where, partial(bind, host, options.port))
-        server = RestServer(RestApi(self._core, options, self._monitoring), listener, options)
-        self.rest_port = server.port
-        return server
-
-
-def _watcher(manager: Manager, options: LoadOptions) -> ConfigFileWatcher | None:
-    if options.config_file is None or not options.config_poll_seconds:
-        return None
-    return ConfigFileWatcher(
-        options.config_file,
-        manager,
-        options.config_poll_seconds,
-        labels_may_wait=options.allow_labels_for_unavailable,
-    )
+        with _binding("--rest_api_port", join(host, options.port)):
+            listener = bind(host, options.port)
+        api = rest.RestApi(self._core, options, self._monitoring)
+        self._rest = rest_server.RestServer(api, listener, options)
+        self.rest_port = self._rest.port
 
 
-def _bound(flag: str, where: object, bind_to: Callable[[], Bound]) -> Bound:
+@contextmanager
+def _binding(flag: str, where: object) -> Iterator[None]:
     try:
-        return bind_to()
+        yield
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StartError(f"cannot listen on {where} ({flag}): {reason}") from error
