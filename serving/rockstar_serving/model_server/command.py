@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rockstar_serving import logs
 from rockstar_serving.model_server.engines.engine import find_runtimes, in_words
-from rockstar_serving.model_server.flags import PROGRAM, log_format, parse_flags
+from rockstar_serving.model_server.flags import PROGRAM, FlagParser, server_options
 from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.models.manager import StartError
 from rockstar_serving.model_server.options import ServerOptions
@@ -82,11 +82,11 @@ def main(
         The exit status: 0 after a stop, 1 if the server cannot start. In other cases the process
         ends here: with 2 for invalid flags, with 128 and the signal's number for a second signal.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    logs.configure(log_format(arguments), PROGRAM)
+    given = FlagParser(program).parse(sys.argv[1:] if arguments is None else arguments)
+    logs.configure(given.log_format, PROGRAM)
     signals = Signals()
     try:
-        return _serve(parse_flags(arguments, program), signals, on_ready)
+        return _serve(server_options(given), signals, on_ready)
     except (ConfigError, StartError) as error:
         for line in str(error).splitlines():
             log.error("cannot start: %s", line)

@@ -4,10 +4,9 @@ import argparse
 import difflib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from rockstar_serving.logs import LogFormat
 from rockstar_serving.model_server.batching_parameters import (
     FIELDS,
     POOL_FIELDS,
@@ -55,12 +54,7 @@ IGNORED = {
     "xla_cpu_compilation_enabled": _NO_XLA,
     "xla_gpu_compilation_enabled": _NO_XLA,
 }
-_LOG_FORMAT = Option(
-    "log_format",
-    choice("text", "json"),
-    "text",
-    "format of log lines on standard error: text, or one JSON object per line",
-)
+_LOG_FORMAT = "format of log lines on standard error: text, or one JSON object per line"
 _VERSION = "print the version, and which TensorFlow Serving's API it follows, and exit"
 _BASE_PATH = "folder with version folders, such as models/cnn or s3://bucket/models/cnn"
 _PARALLELISM = "sets both --tensorflow_*_op_parallelism flags, if neither is given"
@@ -70,7 +64,7 @@ def _groups() -> dict[str, list[Option]]:
     return {
         "process": [
             Option("version", SWITCH, False, _VERSION),
-            _LOG_FORMAT,
+            Option("log_format", choice("text", "json"), "text", _LOG_FORMAT),
             *options_of(ServerOptions),
         ],
         "gRPC": [
@@ -122,22 +116,27 @@ class FlagParser(argparse.ArgumentParser):
         for name, reason in IGNORED.items():
             ignored.add_argument(f"--{name}", nargs="?", const="true", metavar="VALUE", help=reason)
 
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse a command line; invalid flags end the process with status 2 and a message."""
+        given, unknown = self.parse_known_args(arguments)
+        if unknown:
+            self.error("; ".join(map(self._hint, unknown)))
+        if given.version:
+            sys.stdout.write(_version_text())
+            self.exit()
+        _check(given, self.error)
+        return given
+
     def error(self, message: str) -> NoReturn:
         """End the process with status 2 and a message."""
         self.exit(2, f"{self.prog}: {message}\n{self.prog}: --help lists the flags\n")
 
-    def refuse(self, unknown: Sequence[str]) -> NoReturn:
-        """End the process because of unknown arguments, suggesting a flag for each."""
-        messages = []
-        for argument in unknown:
-            if not argument.startswith("-"):
-                messages.append(f"expected a flag, got {argument!r}")
-                continue
-            name = argument.partition("=")[0]  # the value may be a secret
-            near = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), self.names, n=1)
-            hint = f": did you mean --{near[0]}?" if near else ""
-            messages.append(f"unknown flag {name}{hint}")
-        self.error("; ".join(messages))
+    def _hint(self, unknown: str) -> str:
+        if not unknown.startswith("-"):
+            return f"expected a flag, got {unknown!r}"
+        name = unknown.partition("=")[0]  # the value may be a secret
+        near = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), self.names, n=1)
+        return f"unknown flag {name}" + (f": did you mean --{near[0]}?" if near else "")
 
 
 def _add(arguments: Any, option: Option) -> None:
@@ -164,41 +163,17 @@ def _add(arguments: Any, option: Option) -> None:
     )
 
 
-def log_format(arguments: Sequence[str]) -> LogFormat:
-    """Find the log format in a command line that may have errors elsewhere."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    _add(parser, _LOG_FORMAT)
-    try:
-        given, _ = parser.parse_known_args(arguments)
-    except argparse.ArgumentError:
-        return "text"  # parse_flags() reports the error
-    found: LogFormat = given.log_format
-    return found
-
-
-def parse_flags(arguments: Sequence[str], program: str = PROGRAM) -> ServerOptions:
-    """Parse a command line; invalid flags end the process with status 2 and a message.
-
-    Args:
-        arguments: the flags.
-        program: name of the program in messages.
+def server_options(given: argparse.Namespace) -> ServerOptions:
+    """Make options of flags, and read the files that they name.
 
     Raises:
-        ConfigError: a file named by a flag, or a base path, is invalid.
+        ConfigError: a file or a base path is invalid.
     """
-    parser = FlagParser(program)
-    given, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parser.refuse(unknown)
-    if given.version:
-        sys.stdout.write(_version_text())
-        parser.exit()
     # An empty value, which templates of manifests write, counts as not given.
     ignored = [name for name in IGNORED if getattr(given, name)]
     if ignored:
         reasons = "; ".join(f"--{name} ({IGNORED[name]})" for name in ignored)
         log.warning("flags of TensorFlow Serving without effect here: %s", reasons)
-    _check(given, parser)
     if given.model_config_file is not None:
         models = read_config_file(given.model_config_file)
     else:
@@ -246,32 +221,32 @@ def _version_text() -> str:
     )
 
 
-def _check(given: argparse.Namespace, parser: FlagParser) -> None:
-    """End the process if flags contradict each other or need something that does not exist."""
+def _check(given: argparse.Namespace, fail: Callable[[str], NoReturn]) -> None:
+    """Fail if flags contradict each other or need something that does not exist."""
     if given.port is None and given.rest_api_port is None and given.grpc_socket_path is None:
-        parser.error(
+        fail(
             "--port and --rest_api_port are both 0 (off), and there is no --grpc_socket_path: "
             "nothing to listen on"
         )
     if given.port and given.port == given.rest_api_port:
-        parser.error(f"--port and --rest_api_port are both {given.port}: they must differ")
+        fail(f"--port and --rest_api_port are both {given.port}: they must differ")
     if given.use_alts_credentials:
-        parser.error("--use_alts_credentials: there is no ALTS here; use --ssl_config_file")
+        fail("--use_alts_credentials: there is no ALTS here; use --ssl_config_file")
     # As in TensorFlow Serving the file wins: its container always passes a base path too.
     if given.model_config_file is None:
         if not given.model_base_path:
-            parser.error("--model_base_path or --model_config_file is needed")
+            fail("--model_base_path or --model_config_file is needed")
         if not given.model_name:
-            parser.error("--model_name: expected a name, got ''")
+            fail("--model_name: expected a name, got ''")
     # The rules of TensorFlow Serving (server.cc).
     intra, inter = given.tensorflow_intra_op_parallelism, given.tensorflow_inter_op_parallelism
     if given.tensorflow_session_parallelism and intra and inter:
-        parser.error(
+        fail(
             "--tensorflow_session_parallelism cannot be given together with "
             "--tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism"
         )
     if given.batching_parameters_file is not None and not given.enable_batching:
-        parser.error(
+        fail(
             "server_options.batching_parameters_file is set without setting "
             "server_options.enable_batching to true. Add --enable_batching."
         )

@@ -12,14 +12,12 @@ from rockstar_serving.model_server import __main__ as program
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.engines import litert
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.flags import parse_flags
+from rockstar_serving.model_server.flags import PROGRAM, FlagParser
 from tests.waiting import until
 
 
 def main() -> int:
-    address_file = parse_flags(sys.argv[1:]).address_file
-    assert address_file is not None
-    folder = address_file.parent
+    folder = FlagParser(PROGRAM).parse(sys.argv[1:]).address_file.parent
 
     class SlowEngine(LiteRTEngine):
         def run(

@@ -5,14 +5,12 @@ import threading
 from typing import Any
 
 from rockstar_serving.model_server import __main__ as program
-from rockstar_serving.model_server.flags import parse_flags
+from rockstar_serving.model_server.flags import PROGRAM, FlagParser
 from rockstar_serving.model_server.models.manager import Manager
 
 
 def main() -> int:
-    address_file = parse_flags(sys.argv[1:]).address_file
-    assert address_file is not None
-    folder = address_file.parent
+    folder = FlagParser(PROGRAM).parse(sys.argv[1:]).address_file.parent
 
     def load(_: Any) -> None:
         folder.joinpath("loading").touch()

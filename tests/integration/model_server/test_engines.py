@@ -16,10 +16,10 @@ from tests.saved_models import SavedModels, make_examples, make_tf1, make_vocabu
 
 SERVE = """
 import json, sys
-from rockstar_serving.model_server.flags import parse_flags
+from rockstar_serving.model_server.flags import PROGRAM, FlagParser, server_options
 from rockstar_serving.model_server.server import ModelServer
 import rockstar_serving.model_server.command
-with ModelServer(parse_flags(sys.argv[1:])):
+with ModelServer(server_options(FlagParser(PROGRAM).parse(sys.argv[1:]))):
     print(json.dumps(sorted({"tensorflow", "ai_edge_litert"} & set(sys.modules))))
 """
 

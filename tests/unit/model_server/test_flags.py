@@ -5,18 +5,25 @@ from pathlib import Path
 import pytest
 
 from rockstar_serving.model_server.batching_parameters import QueueParameters
-from rockstar_serving.model_server.flags import log_format, parse_flags
+from rockstar_serving.model_server.flags import PROGRAM, FlagParser, server_options
 from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.options import (
     ANY_PORT,
     EngineOptions,
     LoadOptions,
+    ServerOptions,
     WarmupOptions,
 )
 from tests.environments import pinned
 from tfs_api.services import TENSORFLOW_SERVING_VERSION
 
 MODEL = "--model_base_path=/models/m"
+THREADS = "--tensorflow_session_parallelism"
+INTRA, INTER = "--tensorflow_intra_op_parallelism", "--tensorflow_inter_op_parallelism"
+
+
+def parse_flags(arguments: list[str]) -> ServerOptions:
+    return server_options(FlagParser(PROGRAM).parse(arguments))
 
 
 def test_defaults_are_those_of_tensorflow_serving() -> None:
@@ -56,17 +63,10 @@ def test_ports_off_and_automatic() -> None:
     assert (options.grpc.port, options.rest.port) == (None, ANY_PORT)
 
 
-@pytest.mark.parametrize("text", ["true", "false", "True", "1", "0"])
-def test_booleans(text: str) -> None:
-    parse_flags([MODEL, f"--prefer_tflite_model={text}"])
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "--model_base_path or --model_config_file is needed"),
-        ([MODEL, "--port=eight"], "argument --port: expected 0 to 65535 or auto, got 'eight'"),
-        ([MODEL, "--port=65536"], "argument --port: expected 0 to 65535 or auto, got '65536'"),
         (
             [MODEL, "--port=0"],
             "--port and --rest_api_port are both 0 (off), and there is no --grpc",
@@ -77,21 +77,7 @@ def test_booleans(text: str) -> None:
             [MODEL, "--grpc_channel_arguments=grpc.x=1,grpc.y"],
             "argument --grpc_channel_arguments: expected name=value,name=value, got 'grpc.y'",
         ),
-        ([MODEL, "--log_format=xml"], "argument --log_format: expected text or json, got 'xml'"),
-        ([MODEL, "--grpc_max_threads=0"], "argument --grpc_max_threads: expected at least 1"),
-        (
-            ["--model_config_file=s3://bucket/models.config"],
-            "argument --model_config_file: expected a path on this machine, got 's3://bucket/",
-        ),
         ([MODEL, "--model_name="], "--model_name: expected a name, got ''"),
-        (
-            [MODEL, "--file_system_poll_wait_seconds=nan"],
-            "argument --file_system_poll_wait_seconds: expected seconds, got 'nan'",
-        ),
-        (
-            [MODEL, "--prefer_tflite_model=perhaps"],
-            "argument --prefer_tflite_model: expected true or false, got 'perhaps'",
-        ),
         ([MODEL, "--no_such_flag"], "unknown flag --no_such_flag\n"),
         (
             ["--modle_base_path=m"],
@@ -100,6 +86,10 @@ def test_booleans(text: str) -> None:
         ([MODEL, "--model-name=m"], "unknown flag --model-name: did you mean --model_name?"),
         ([MODEL, "-port=1"], "unknown flag -port: did you mean --port?"),
         ([MODEL, "serve"], "expected a flag, got 'serve'"),
+        (
+            [MODEL, f"{THREADS}=1", f"{INTRA}=1", f"{INTER}=1"],
+            f"{THREADS} cannot be given together with",
+        ),
     ],
 )
 def test_wrong_flags(
@@ -111,6 +101,37 @@ def test_wrong_flags(
     error = capsys.readouterr().err
     assert error.startswith(f"model_server: {message}")
     assert len(error.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--load_retry_interval_micros", "1.5", "expected whole microseconds"),
+        ("--num_load_threads", "-1", "expected a whole number from 0"),
+        ("--max_num_load_retries", "many", "expected a whole number from 0"),
+        ("--model_config_file_poll_wait_seconds", "soon", "expected seconds"),
+        ("--allow_version_labels_for_unavailable_models", "2", "expected true or false"),
+        (INTRA, "-1", "expected a whole number from 0"),
+        ("--per_process_gpu_memory_fraction", "2", "expected 0 to 1"),
+        ("--per_process_gpu_memory_fraction", "half", "expected 0 to 1"),
+        ("--saved_model_tags", ",", "expected names with commas between them"),
+        ("--num_tflite_interpreters_per_pool", "0", "expected at least 1"),
+        ("--port", "eight", "expected 0 to 65535 or auto"),
+        ("--port", "65536", "expected 0 to 65535 or auto"),
+        ("--log_format", "xml", "expected text or json"),
+        ("--grpc_max_threads", "0", "expected at least 1"),
+        ("--file_system_poll_wait_seconds", "nan", "expected seconds"),
+        ("--prefer_tflite_model", "perhaps", "expected true or false"),
+        ("--model_config_file", "s3://bucket/models.config", "expected a path on this machine"),
+    ],
+)
+def test_wrong_values(
+    flag: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_flags([MODEL, f"{flag}={value}"])
+    assert caught.value.code == 2
+    assert f"model_server: argument {flag}: {message}, got {value!r}" in capsys.readouterr().err
 
 
 def test_the_config_file_wins(tmp_path: Path) -> None:
@@ -206,18 +227,6 @@ def test_help_has_groups_and_defaults(capsys: pytest.CaptureFixture[str]) -> Non
     assert "(8500)" in out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ([], "text"),
-        (["--log_format=json", "--no_such_flag"], "json"),
-        (["--log_format=xml"], "text"),
-    ],
-)
-def test_how_log_lines_look_is_known_first(arguments: list[str], expected: str) -> None:
-    assert log_format(arguments) == expected
-
-
 def test_warmup() -> None:
     flags = ["--enable_model_warmup=false", "--num_request_iterations_for_warmup=4"]
     assert parse_flags([MODEL, *flags]).warmup == WarmupOptions(enabled=False, iterations=4)
@@ -296,30 +305,6 @@ def test_negative_numbers() -> None:
     assert options.warmup.iterations == 1
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("--load_retry_interval_micros=1.5", "expected whole microseconds, got '1.5'"),
-        ("--num_load_threads=-1", "expected a whole number from 0, got '-1'"),
-        ("--max_num_load_retries=many", "expected a whole number from 0, got 'many'"),
-        ("--model_config_file_poll_wait_seconds=soon", "expected seconds, got 'soon'"),
-        ("--allow_version_labels_for_unavailable_models=2", "expected true or false, got '2'"),
-    ],
-)
-def test_wrong_loading_flags(
-    argument: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        parse_flags([MODEL, argument])
-    assert caught.value.code == 2
-    flag = argument.split("=")[0]
-    assert capsys.readouterr().err.startswith(f"model_server: argument {flag}: {message}")
-
-
-THREADS = "--tensorflow_session_parallelism"
-INTRA, INTER = "--tensorflow_intra_op_parallelism", "--tensorflow_inter_op_parallelism"
-
-
 def engine(*flags: str) -> EngineOptions:
     return parse_flags([MODEL, *flags]).engine
 
@@ -364,38 +349,6 @@ def test_engines() -> None:
         litert_interpreters=2,
         litert_on_demand=True,
     )
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ([f"{THREADS}=1", f"{INTRA}=1", f"{INTER}=1"], f"{THREADS} cannot be given together with"),
-        ([f"{INTRA}=-1"], f"argument {INTRA}: expected a whole number from 0, got '-1'"),
-        (
-            ["--per_process_gpu_memory_fraction=2"],
-            "argument --per_process_gpu_memory_fraction: expected 0 to 1, got '2'",
-        ),
-        (
-            ["--per_process_gpu_memory_fraction=half"],
-            "argument --per_process_gpu_memory_fraction: expected 0 to 1, got 'half'",
-        ),
-        (
-            ["--saved_model_tags=,"],
-            "argument --saved_model_tags: expected names with commas between them, got ','",
-        ),
-        (
-            ["--num_tflite_interpreters_per_pool=0"],
-            "argument --num_tflite_interpreters_per_pool: expected at least 1, got '0'",
-        ),
-    ],
-)
-def test_wrong_engine_flags(
-    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        engine(*flags)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith(f"model_server: {message}")
 
 
 @pytest.fixture
@@ -519,7 +472,7 @@ MODEL_FLAGS = ("--model_name=m", "--model_base_path=/models/m")
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_switches(name: str) -> None:
-    for value in ("false", "False", "0"):
+    for value in ("false", "False", "f", "0"):
         parse_flags([*MODEL_FLAGS, f"--{name}={value}"])
 
 
