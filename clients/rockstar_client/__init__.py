@@ -33,7 +33,7 @@ _NAMES = {
     "rockstar_client.grpc": "AsyncGrpcClient GrpcClient",
     "rockstar_client.http": "HttpClient",
     "rockstar_client.results": "Answer ModelInfo ModelMetadata ModelVersion Prediction",
-    "rockstar_contract.labels": "Score Value",
+    "rockstar_contract.contract": "Score Value",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
