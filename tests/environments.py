@@ -1,11 +1,13 @@
 """Environments of their own for packages that cannot live beside ours, and our pins."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -40,6 +42,20 @@ def environment(config: pytest.Config, name: str, requirements: list[str]) -> Pa
                 pytest.skip(f"{name} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
             installed.write_text(" ".join(requirements))
     return interpreter
+
+
+def answers_of(program: list[Any], request: Any, folder: Path | None = None) -> Any:
+    """The JSON that a program prints when it gets a request as JSON."""
+    done = subprocess.run(
+        program,
+        input=json.dumps(request),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def install(interpreter: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

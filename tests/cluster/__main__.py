@@ -15,9 +15,8 @@ from types import FrameType
 from tests.cluster.clusters import ClusterTestError, cluster, find_tool
 from tests.cluster.images import ROOT, build, model_server, train
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.load import Load
 from tests.cluster.predictions import digits, require_right_answers
-from tests.waiting import until
+from tests.load import Load
 
 _ROLLOUT = "--timeout=600s"
 _SETTLED_S = 120.0
@@ -63,13 +62,12 @@ def _test(kubectl: Kubectl) -> None:
 def _roll_out(kubectl: Kubectl, url: str) -> None:
     """Replace all model servers under load, until the last old one has gone."""
     old = kubectl.pods("model-server")
-    with Load(url, "cnn", [image for image, _ in digits(20)]) as load:
-        until(lambda: load.answered_since(0), _SETTLED_S, "answers under load")
+    with Load([url], "cnn", [image for image, _ in digits(20)], pause=0.05) as load:
+        load.more(_SETTLED_S)
         kubectl.do("set", "image", "deployment/model-server", f"model-server={model_server(2)}")
         kubectl.do("rollout", "status", "deployment/model-server", _ROLLOUT)
         kubectl.do("wait", "--for=delete", *old, "--timeout=300s")
-        before = load.answers
-        until(lambda: load.answered_since(before), _SETTLED_S, "answers after the rollout")
+        load.more(_SETTLED_S)
     answered = ", ".join(f"{count} by version {n}" for n, count in sorted(load.versions.items()))
     print(f"Rollout under load: {answered}, {len(load.failures)} failed.", flush=True)
     if load.failures:

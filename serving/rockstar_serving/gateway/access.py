@@ -61,7 +61,7 @@ def require_key(keys: Keys, current: RequestContext, observer: Observer) -> None
         )
     current.caller = owner
     model = (request.view_args or {}).get("model")
-    if model is not None and not keys.may_ask(owner, model):
+    if model is not None and not keys.gives_access(owner, model):
         observer.refused("key")
         raise ProblemError(
             Problem(

@@ -19,7 +19,7 @@ class Api:
         render: formats its errors; status and headers are set afterwards.
         prefix: unknown paths under it, such as "/v2/", get its error format too.
         relays: its inputs go upstream unchanged, so the model server's errors are passed on.
-        open: needs no API key; its paths without variables are answered even when the gateway is
+        open: needs no API key; its paths without variables are served even when the gateway is
             full (probes, metrics, pages).
         headers: added to all its responses, such as access.PAGE_HEADERS.
     """

@@ -15,19 +15,16 @@ that all workers of a gateway share.
 import fcntl
 import hashlib
 import hmac
-import mmap
-import os
 import re
 import secrets
-import struct
 import tempfile
 import threading
 import time
 import tomllib
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,8 +36,6 @@ from rockstar_contract.text_files import EncodingError, read_text
 _PREFIX = "rock-"
 _RATE = re.compile(r"(\d+)/(second|minute|hour|day)")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-# A bucket: its tokens, and when they were counted (monotonic seconds, the same in all processes).
-_STATE = struct.Struct("dd")
 
 
 class KeysError(ValueError):
@@ -68,20 +63,18 @@ class Rate:
 
 
 class Buckets:
-    """One token bucket per name; create it before the workers fork."""
+    """One token bucket per name, in memory that processes share; create it before they fork."""
 
     def __init__(self, rates: Mapping[str, Rate]) -> None:
         self._rates = {name: (index, rate) for index, (name, rate) in enumerate(rates.items())}
-        self._memory = mmap.mmap(-1, max(1, len(self._rates) * _STATE.size))
+        # The tokens of each bucket, and when they were counted, in monotonic seconds.
+        self._tokens = RawArray("d", [float(rate.requests) for rate in rates.values()])
+        self._counted = RawArray("d", [time.monotonic()] * len(rates))
         self._lock = threading.Lock()
         if rates:
             # The kernel releases a file lock when the process that holds it ends.
-            self._file, path = tempfile.mkstemp()
-            Path(path).unlink()
-            weakref.finalize(self, os.close, self._file)
-        now = time.monotonic()
-        for index, rate in self._rates.values():
-            _STATE.pack_into(self._memory, index * _STATE.size, rate.requests, now)
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
+            weakref.finalize(self, self._file.close)
 
     def take(self, name: str) -> float:
         """Take a token; a name without a rate always gets one.
@@ -92,24 +85,17 @@ class Buckets:
         if name not in self._rates:
             return 0.0
         index, rate = self._rates[name]
-        place, by_second = index * _STATE.size, rate.requests / rate.seconds
-        with self._locked(index):
-            tokens, counted = _STATE.unpack_from(self._memory, place)
-            now = time.monotonic()
-            tokens = min(rate.requests, tokens + (now - counted) * by_second)
-            taken = tokens >= 1
-            _STATE.pack_into(self._memory, place, tokens - taken, now)
-        return 0.0 if taken else (1 - tokens) / by_second
-
-    @contextmanager
-    def _locked(self, index: int) -> Iterator[None]:
-        # The file lock excludes other processes, the other lock the threads of this one.
+        by_second = rate.requests / rate.seconds
+        # The file lock excludes other processes, the other one threads of this process.
         with self._lock:
-            fcntl.lockf(self._file, fcntl.LOCK_EX, 1, index)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, index)
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            now = time.monotonic()
+            tokens = self._tokens[index] + (now - self._counted[index]) * by_second
+            tokens = min(rate.requests, tokens)
+            taken = tokens >= 1
+            self._tokens[index], self._counted[index] = tokens - taken, now
+            fcntl.lockf(self._file, fcntl.LOCK_UN)
+        return 0.0 if taken else (1 - tokens) / by_second
 
 
 class Key(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -150,26 +136,21 @@ class Keys:
     def owner(self, presented: str) -> str | None:
         """The owner of a key; None for an unknown key."""
         digest = _digest(presented)
+        owner = None
         # Compares with all keys, each in constant time, so that timing reveals nothing.
-        owners = [
-            name
-            for name, key in self._keys.items()
-            if hmac.compare_digest(digest, key.sha256.lower())
-        ]
-        return owners[0] if owners else None
+        for name, key in self._keys.items():
+            if hmac.compare_digest(digest, key.sha256.lower()):
+                owner = owner or name
+        return owner
 
-    def may_ask(self, owner: str, model: str) -> bool:
+    def gives_access(self, owner: str, model: str) -> bool:
         """Whether the owner's key gives access to a model."""
         models = self._keys[owner].models
         return models is None or model in models
 
 
 def make_key(name: str) -> tuple[str, str, str]:
-    """Create a key.
-
-    Returns:
-        The key, its entry for the keys file, and its word for ROCKSTAR_API_KEYS.
-    """
+    """A new key, its entry for the keys file, and its word for ROCKSTAR_API_KEYS."""
     key = _PREFIX + secrets.token_urlsafe(32)
     digest = _digest(key)
     return key, f'[keys.{name}]\nsha256 = "{digest}"', f"{name}:{digest}"
@@ -200,7 +181,7 @@ def parse_keys(words: tuple[str, ...]) -> dict[str, Key]:
     keys = {}
     for number, word in enumerate(words, start=1):
         name, _, digest = word.partition(":")
-        # Not shown in the error: the word may be the key itself.
+        # The error does not show the word: it may be the key itself.
         keys[name] = _key({"sha256": digest}, f"ROCKSTAR_API_KEYS: word {number}, NAME:HASH")
     return keys
 

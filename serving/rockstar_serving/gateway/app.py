@@ -16,7 +16,6 @@ from flask.json.provider import DefaultJSONProvider
 from prometheus_client import CollectorRegistry
 
 from rockstar_client.backend import Backend
-from rockstar_client.errors import DeadlineExceededError
 from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway import (
     explain,
@@ -29,7 +28,7 @@ from rockstar_serving.gateway import (
     tfserving,
 )
 from rockstar_serving.gateway.access import add_cors_headers, require_key, trusted_addresses
-from rockstar_serving.gateway.admission import ARRIVED, VERDICT, Admission
+from rockstar_serving.gateway.admission import ARRIVED, VERDICT, Admission, Uploads
 from rockstar_serving.gateway.api import Api, api_of, register
 from rockstar_serving.gateway.api_keys import Keys
 from rockstar_serving.gateway.backends import (
@@ -49,15 +48,13 @@ from rockstar_serving.gateway.context import (
     trace_context,
     trace_headers,
 )
-from rockstar_serving.gateway.errors import RETRY_AFTER, Problem, ProblemError
+from rockstar_serving.gateway.errors import rejection
 from rockstar_serving.gateway.metrics import MetricsObserver
 from rockstar_serving.gateway.observers import Observer, Observers, RateLimitedLogger, observers_for
 from rockstar_serving.gateway.routing import RoutedBackend, RoutedPredictor, Router, Shadows
 from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files
 from rockstar_serving.gateway.state import Gateway, ServedModels
-from rockstar_serving.gateway.uploads import Uploads
 from tfs_api.model_ref import path_of
-from tfs_api.status import Code
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -241,20 +238,8 @@ def _add_request_hooks(
             current.unread = (
                 "HTTP_TRANSFER_ENCODING" in environ or (request.content_length or 0) > _DISCARDED
             )
-        verdict = environ.get(VERDICT)
-        if verdict == "late":
-            raise DeadlineExceededError(Code.DEADLINE_EXCEEDED, "its time was over in the queue")
-        if verdict == "full":
-            observer.refused("queue")
-            raise ProblemError(
-                Problem(
-                    HTTPStatus.TOO_MANY_REQUESTS,
-                    "The gateway has as many requests as it can take.",
-                    Code.RESOURCE_EXHAUSTED,
-                    hint="Try again in a moment, with fewer requests at a time.",
-                    headers=RETRY_AFTER,
-                )
-            )
+        if (verdict := environ.get(VERDICT, "admitted")) != "admitted":
+            raise rejection(verdict)
         # Browsers send preflight requests (OPTIONS) without a key.
         if needs_key and api.name not in open_apis and request.method != "OPTIONS":
             require_key(keys, current, observer)

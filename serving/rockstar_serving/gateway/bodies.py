@@ -5,7 +5,6 @@ from strangers: they are read without pickle, and their size is checked before m
 """
 
 import base64
-import binascii
 import io
 import json
 import zipfile
@@ -21,18 +20,23 @@ import numpy as np
 from flask import Request, request
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected
 
 from rockstar_contract.csv_rows import CSV_ENDINGS, read_rows
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.inputs import Example
 from rockstar_contract.limits import POSSIBLE_SHAPE, is_possible_shape
+from rockstar_serving.gateway.admission import VERDICT, Upload
 from rockstar_serving.gateway.context import RequestContext
-from rockstar_serving.gateway.errors import Problem, ProblemError, UnsupportedTypeError
+from rockstar_serving.gateway.errors import (
+    Problem,
+    ProblemError,
+    UnsupportedTypeError,
+    rejection,
+)
 from rockstar_serving.gateway.forms import is_text, read_form
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.state import Gateway
-from rockstar_serving.gateway.uploads import Upload
 from tfs_api.status import Code
 
 TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
@@ -43,12 +47,12 @@ HINT = (
 CSV_TYPES = ("text/csv", "text/tab-separated-values", "application/csv")
 _JSON_TYPES = ("application/json", "text/json")
 _RAW_TYPES = ("image/", "application/octet-stream", "application/x-npy", "application/x-npz")
-# What clients send by default: curl the second for any data, fetch() the last for any text.
+# Defaults of clients: curl sends the second for any data, fetch() the last for any text.
 _FORM_FIELDS = "application/x-www-form-urlencoded"
 _DEFAULT_TYPES = ("", _FORM_FIELDS, "text/plain")
-# Far more than models have; a line of commas could ask for millions.
+# Far more than models have; a line of commas could contain millions.
 _MAX_COLUMNS = 100_000
-# The text that a canvas makes of its picture.
+# How a browser's canvas exports its image.
 _DATA_URL = "data:image/"
 
 _CHUNK = 64 * 1024
@@ -59,7 +63,7 @@ _GZIP_STARTS = b"\x1f"
 _NPY = b"\x93NUMPY"
 _NPZ = (b"PK\x03\x04", b"PK\x05\x06")  # a ZIP archive, an empty one
 _NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-# As numpy.savez and savez_compressed write; others may need any amount of memory to unpack.
+# Written by numpy.savez and savez_compressed; others may need any amount of memory to unpack.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _NPY_HINT = "numpy.save(file, array) writes one; arrays of numbers only"
 _ARCHIVE_HINT = "send images themselves, as files of one form"
@@ -92,14 +96,13 @@ def read_examples(request: Request, here: Gateway, current: RequestContext) -> l
 
     Args:
         request: Flask's request.
-        here: limits, and what ends slow uploads.
-        current: the same request; it learns how long the body took to arrive.
+        here: limits of size and time.
+        current: the same request; gets the time that the body took to arrive.
 
     Raises:
         InvalidInputError: the body cannot be read.
-        TooLargeError: more examples than config.max_instances.
+        TooLargeError: over config.max_body_bytes, or more examples than config.max_instances.
         UnsupportedTypeError: another content type.
-        RequestEntityTooLarge: a body over config.max_body_bytes.
     """
     mimetype, config = request.mimetype, here.config
     if mimetype.startswith(_RAW_TYPES):
@@ -117,10 +120,7 @@ def read_examples(request: Request, here: Gateway, current: RequestContext) -> l
         examples = found
     else:
         raise UnsupportedTypeError(
-            "Content-Type",
-            expected=TYPES,
-            got=mimetype or "none",
-            hint=HINT,
+            "Content-Type", expected=TYPES, got=mimetype or "none", hint=HINT
         )
     require_few(len(examples), config)
     return examples
@@ -156,15 +156,13 @@ def body_chunks(here: Gateway, current: RequestContext) -> Iterator[bytes]:
 
     Raises:
         InvalidInputError: while iterating: the body is truncated, or not compressed as declared.
-        ProblemError: while iterating: it takes too long; or at once: unknown Content-Encoding.
-        RequestEntityTooLarge: larger than config.max_body_bytes.
-        TooLargeError: likewise, after decompression.
+        ProblemError: while iterating: it takes too long, or there is no room for a slow upload any
+            more; or at once: unknown Content-Encoding.
+        TooLargeError: larger than config.max_body_bytes, as sent or decompressed.
     """
     header = request.environ.get("HTTP_CONTENT_ENCODING", "")
-    if not header:
-        return _received(here, current)
-    codings = [word for each in header.split(",") if (word := each.strip().lower())]
-    codings = [coding.removeprefix("x-") for coding in codings if coding not in _NO_CODINGS]
+    words = [word.strip().lower() for word in header.split(",")] if header else ()
+    codings = [word.removeprefix("x-") for word in words if word and word not in _NO_CODINGS]
     if not codings:
         return _received(here, current)
     if codings in (["gzip"], ["deflate"]):
@@ -187,20 +185,21 @@ def body_chunks(here: Gateway, current: RequestContext) -> Iterator[bytes]:
 
 
 def _received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
-    """The body as it is sent."""
+    """The body as sent."""
     environ = request.environ
     most, length = here.config.max_body_bytes, request.content_length
     if length is not None and length > most:
-        raise RequestEntityTooLarge
+        raise _too_large(f"{most:,} bytes", f"{length:,} bytes")
     if length is None and "wsgi.input_terminated" not in environ:
         return
     # A chunked body does not declare its length.
     end = most + 1 if length is None else length
-    stream, received = environ["wsgi.input"], 0
-    upload = Upload(here.uploads, environ.get("gunicorn.socket"), current.timeout)
+    stream = environ["wsgi.input"]
+    upload = Upload(here.uploads, environ, current.timeout)
     try:
-        while received < end and (data := upload.read(stream, min(_CHUNK, end - received))):
-            received += len(data)
+        while upload.received < end and (
+            data := upload.read(stream, min(_CHUNK, end - upload.received))
+        ):
             yield data
     except OSError as error:
         if not upload.late:
@@ -223,29 +222,38 @@ def _received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
                 hint="Send less at once, or over a faster connection.",
             )
         )
-    if received > most:
-        raise RequestEntityTooLarge
-    if length is not None and received < length:
+    if not upload.readmit():
+        raise rejection(environ[VERDICT])
+    if upload.received > most:
+        raise _too_large(f"{most:,} bytes", "more")
+    if length is not None and upload.received < length:
         raise InvalidInputError(
             "body",
             expected=f"{length:,} bytes, as Content-Length says",
-            got=f"{received:,}",
+            got=f"{upload.received:,}",
             hint="check that the upload is complete",
         )
     current.unread = False
 
 
+def _too_large(most: str, got: str) -> TooLargeError:
+    return TooLargeError(
+        "body", expected=f"at most {most}", got=got, hint="send fewer or smaller inputs"
+    )
+
+
 def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[bytes]:
     """Decompress chunk by chunk; holds little more than one at a time."""
     inflater: Any = None
-    produced, started = 0, False
+    produced = 0
     try:
         for chunk in chunks:
             data, more = chunk, bool(chunk)
             while more:
                 if inflater is None or inflater.eof:
                     # gzip may have several members; other trailing data is ignored, as by gzip(1).
-                    if started and not (coding == "gzip" and data.startswith(_GZIP_STARTS)):
+                    is_member = coding == "gzip" and data.startswith(_GZIP_STARTS)
+                    if inflater is not None and not is_member:
                         break
                     if coding == "gzip":
                         window = 16 + zlib.MAX_WBITS
@@ -253,16 +261,11 @@ def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[b
                         # Half of all clients send raw deflate, without zlib's header.
                         has_header = data[0] & 0x0F == zlib.DEFLATED
                         window = zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
-                    inflater, started = zlib.decompressobj(window), True
+                    inflater = zlib.decompressobj(window)
                 out = inflater.decompress(data, _CHUNK)
                 produced += len(out)
                 if produced > most:
-                    raise TooLargeError(
-                        "body",
-                        expected=f"at most {most:,} bytes when decompressed",
-                        got="more",
-                        hint="send fewer or smaller inputs",
-                    )
+                    raise _too_large(f"{most:,} bytes when decompressed", "more")
                 if out:
                     yield out
                 data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
@@ -285,14 +288,26 @@ def _not_compressed(coding: str, got: str) -> InvalidInputError:
 
 def _file(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
     """An array file if its first bytes say so, else an image."""
-    if not data.startswith((_NPY, *_NPZ)):
+    if data.startswith(_NPY):
+        return [NamedExample(field, _array(data, field))]
+    if not data.startswith(_NPZ):
         return [NamedExample(field, data)]
-    arrays = _read_arrays(data, field, config.max_instances, config.max_body_bytes)
-    return [NamedExample(name, array) for name, array in arrays.items()]
+    try:
+        return _unzipped_arrays(data, field, config)
+    except InvalidInputError:
+        raise
+    except Exception as error:
+        # Damaged files make zipfile fail in many ways.
+        raise InvalidInputError(
+            field,
+            expected="an image, or a whole .npz file of arrays",
+            got=f"a damaged ZIP archive ({len(data):,} bytes)",
+            hint=_ARCHIVE_HINT,
+        ) from error
 
 
 def _recognized(body: bytes, mimetype: str, config: GatewayConfig) -> list[NamedExample]:
-    """Recognize a body without a telling content type; empty if it is unknown text."""
+    """Recognize a body by its content; empty if it is unknown text."""
     if body.lstrip().startswith(b"{"):
         return _json_examples(body, config)
     if not is_text(body):
@@ -358,21 +373,17 @@ def _json_examples(body: bytes, config: GatewayConfig) -> list[NamedExample]:
     if isinstance(document, dict) and set(document) == {"inputs"}:
         return _columns(document["inputs"], config)
     if not isinstance(document, dict) or set(document) != {"instances"}:
-        got = _json_type(document)
-        if isinstance(document, dict):
-            got = ", ".join(f"“{name}”" for name in document) or "an empty object"
+        names = ", ".join(f"“{name}”" for name in document) if isinstance(document, dict) else ""
         raise InvalidInputError(
             "body",
             expected='an object with just "instances"',
-            got=got,
+            got=names or _json_type(document),
             hint='an image goes as {"instances": [{"b64": text}]}, a row as {"instances": [row]}',
         )
     instances = document["instances"]
     if not isinstance(instances, list) or not instances:
         raise InvalidInputError(
-            "instances",
-            expected="a list with one or more examples",
-            got="an empty list" if instances == [] else _json_type(instances),
+            "instances", expected="a list with one or more examples", got=_json_type(instances)
         )
     require_few(len(instances), config)
     examples = []
@@ -391,26 +402,28 @@ def _columns(inputs: Any, config: GatewayConfig) -> list[NamedExample]:
         raise InvalidInputError(
             "inputs",
             expected="an object of arrays by the names of the inputs",
-            got="an empty object" if inputs == {} else _json_type(inputs),
+            got=_json_type(inputs),
         )
+    count: int | None = None
     for name, values in inputs.items():
         if not isinstance(values, list) or not values:
-            got = "an empty list" if values == [] else _json_type(values)
             raise InvalidInputError(
-                f"inputs.{name}", expected="a list with a value for each example", got=got
+                f"inputs.{name}",
+                expected="a list with a value for each example",
+                got=_json_type(values),
             )
-    count = len(next(iter(inputs.values())))
-    for name, values in inputs.items():
+        count = count or len(values)
         if len(values) != count:
             raise InvalidInputError(
                 f"inputs.{name}",
                 expected=f"{count} examples, as the others have",
                 got=str(len(values)),
             )
-    require_few(count, config)
+        require_few(count, config)
+    rows = zip(*inputs.values(), strict=True)
     return [
-        NamedExample(f"inputs[{index}]", {name: inputs[name][index] for name in inputs})
-        for index in range(count)
+        NamedExample(f"inputs[{index}]", dict(zip(inputs, row, strict=True)))
+        for index, row in enumerate(rows)
     ]
 
 
@@ -444,7 +457,7 @@ def _from_base64(text: str, field: str) -> bytes:
     text = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise InvalidInputError(
             field,
             expected="an image file as base64, or an object with the inputs by name",
@@ -453,55 +466,31 @@ def _from_base64(text: str, field: str) -> bytes:
 
 
 def _json_type(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean"}
-    return names.get(type(value), "null" if value is None else f"the number {value}"[:40])
+    """A JSON value in words, for error messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, (dict, list)):
+        kind = "object" if isinstance(value, dict) else "list"
+        return f"{'a' if kind == 'list' else 'an'} {kind}" if value else f"an empty {kind}"
+    names = {str: "text", bool: "a boolean"}
+    return names.get(type(value), f"the number {value}"[:40])
 
 
-def _read_arrays(
-    data: bytes, field: str, max_arrays: int, max_bytes: int
-) -> dict[str, NDArray[Any]]:
-    """Read a .npy or .npz file.
-
-    Args:
-        data: the whole file.
-        field: its name in error messages.
-        max_arrays: in a .npz file.
-        max_bytes: of all arrays together, unpacked.
-
-    Returns:
-        Arrays by their names in error messages.
+def _unzipped_arrays(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
+    """The arrays of a .npz file.
 
     Raises:
-        InvalidInputError: damaged, not of numbers, or without an array.
-        TooLargeError: more than max_arrays or max_bytes.
+        InvalidInputError: it holds something else, or nothing.
+        TooLargeError: more than config.max_instances arrays, or config.max_body_bytes unpacked.
+        Exception: from zipfile, which damaged files make fail in many ways.
     """
-    if data.startswith(_NPY):
-        return {field: _array(data, field)}
-    try:
-        arrays = _unzipped_arrays(data, field, max_arrays, max_bytes)
-    except InvalidInputError:
-        raise
-    except Exception as error:
-        # Damaged files make zipfile fail in many ways.
-        raise InvalidInputError(
-            field,
-            expected="an image, or a whole .npz file of arrays",
-            got=f"a damaged ZIP archive ({len(data):,} bytes)",
-            hint=_ARCHIVE_HINT,
-        ) from error
-    if not arrays:
-        raise InvalidInputError(field, expected="one or more arrays", got="an empty .npz file")
-    return arrays
-
-
-def _unzipped_arrays(
-    data: bytes, field: str, max_arrays: int, max_bytes: int
-) -> dict[str, NDArray[Any]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
-        if len(members) > max_arrays:
+        if not members:
+            raise InvalidInputError(field, expected="one or more arrays", got="an empty .npz file")
+        if len(members) > config.max_instances:
             raise TooLargeError(
-                field, expected=f"at most {max_arrays} arrays", got=str(len(members))
+                field, expected=f"at most {config.max_instances} arrays", got=str(len(members))
             )
         if any(member.compress_type not in _COMPRESSIONS for member in members):
             raise InvalidInputError(
@@ -517,19 +506,21 @@ def _unzipped_arrays(
                 hint=_ARCHIVE_HINT,
             )
         unpacked = sum(member.file_size for member in members)
-        if unpacked > max_bytes:
+        if unpacked > config.max_body_bytes:
             raise TooLargeError(
-                field, expected=f"at most {max_bytes} bytes unpacked", got=str(unpacked)
+                field,
+                expected=f"at most {config.max_body_bytes} bytes unpacked",
+                got=str(unpacked),
             )
         # Reading stops at the size that a member declares, so the sum above holds.
-        arrays = {}
-        for member in members:
-            name = f"{field} ({member.filename.removesuffix('.npy')})"
-            arrays[name] = _array(archive.read(member), name)
-        return arrays
+        named = {f"{field} ({each.filename.removesuffix('.npy')})": each for each in members}
+        return [
+            NamedExample(name, _array(archive.read(each), name)) for name, each in named.items()
+        ]
 
 
 def _array(data: bytes, field: str) -> NDArray[Any]:
+    """The array of a .npy file."""
     stream = io.BytesIO(data)
     try:
         read_header = _NPY_HEADERS[npy.read_magic(stream)]

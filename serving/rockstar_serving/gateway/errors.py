@@ -13,12 +13,17 @@ from werkzeug.exceptions import (
     HTTPException,
     MethodNotAllowed,
     NotFound,
-    RequestEntityTooLarge,
 )
 
 from rockstar_client.backend import Query
-from rockstar_client.errors import CallError, NoContractError, NotFoundError
+from rockstar_client.errors import (
+    CallError,
+    DeadlineExceededError,
+    NoContractError,
+    NotFoundError,
+)
 from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_serving.gateway.admission import Verdict
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.state import gateway
 from tfs_api.status import HTTP_STATUS, Code
@@ -111,6 +116,29 @@ class UnknownNameError(InvalidInputError):
     """The model, version or label is not served."""
 
 
+_STATUSES: Mapping[type[Exception], int] = {
+    TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnsupportedTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    UnknownNameError: HTTPStatus.NOT_FOUND,
+}
+
+
+def rejection(verdict: Verdict) -> DeadlineExceededError | ProblemError:
+    """The error for a request that was not admitted; counts it."""
+    if verdict == "late":
+        return DeadlineExceededError(Code.DEADLINE_EXCEEDED, "its time was over in the queue")
+    gateway().observer.refused("queue")
+    return ProblemError(
+        Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "The gateway has as many requests as it can take.",
+            Code.RESOURCE_EXHAUSTED,
+            hint="Try again in a moment, with fewer requests at a time.",
+            headers=RETRY_AFTER,
+        )
+    )
+
+
 def not_found(model: str, version: int | None = None, label: str | None = None) -> UnknownNameError:
     """The error for a name that the model server does not know; it lists what is available."""
     try:
@@ -169,16 +197,6 @@ def problem_of(error: Exception, *, relays: bool) -> Problem:
         )
     if isinstance(error, CallError):
         return _failed_call(error, relays)
-    if isinstance(error, RequestEntityTooLarge):
-        limit, length = gateway().config.max_body_bytes, request.content_length
-        return _invalid_input(
-            TooLargeError(
-                "body",
-                expected=f"at most {limit:,} bytes",
-                got=f"{length:,} bytes" if length else "more",
-                hint="send fewer or smaller inputs",
-            )
-        )
     if isinstance(error, HTTPException):
         return _http_error(error)
     log.error(
@@ -192,15 +210,9 @@ def problem_of(error: Exception, *, relays: bool) -> Problem:
 
 
 def _invalid_input(error: InvalidInputError) -> Problem:
-    hint, status = _DESCRIBED, HTTPStatus.BAD_REQUEST
-    if isinstance(error, TooLargeError):
-        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    elif isinstance(error, UnsupportedTypeError):
-        status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-    elif isinstance(error, UnknownNameError):
-        hint, status = _LISTED, HTTPStatus.NOT_FOUND
+    hint = _LISTED if isinstance(error, UnknownNameError) else _DESCRIBED
     return Problem(
-        status,
+        _STATUSES.get(type(error), HTTPStatus.BAD_REQUEST),
         str(error),
         Code.INVALID_ARGUMENT,
         field=error.field,

@@ -1,4 +1,4 @@
-"""`/livez`: the process works. `/readyz`: the models answer, and the gateway is not stopping."""
+"""Health checks: `/livez`, the process works; `/readyz`, the models respond."""
 
 from http import HTTPStatus
 from typing import Any
@@ -7,13 +7,13 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from rockstar_client.backend import Query
-from rockstar_client.errors import CallError, NoContractError, NotFoundError
+from rockstar_client.errors import CallError, NoContractError
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.errors import RETRY_AFTER
 from rockstar_serving.gateway.state import gateway
 from tfs_api.status import Code
 
-# Probes are frequent and usually time out after a second: do not let them pile up.
+# Probes are frequent and usually time out after a second; they must not pile up.
 PROBE_TIMEOUT_S = 2.0
 
 _blueprint = Blueprint("ops", __name__)
@@ -21,16 +21,16 @@ _blueprint = Blueprint("ops", __name__)
 
 @_blueprint.get("/livez")
 def live() -> ResponseReturnValue:
-    """Responds as long as the process can."""
+    """Respond as long as the process can."""
     return jsonify(status="alive")
 
 
 @_blueprint.get("/readyz")
 def ready() -> ResponseReturnValue:
-    """Asks each model for its contract, which only a loaded model returns.
+    """Request the contract of each model, which only a loaded model returns.
 
-    A model of which all versions have failed to load is reported. It keeps the gateway from being
-    ready only if all models are required: otherwise the other models could not be used.
+    A model whose versions have all failed to load is reported. The gateway is ready nevertheless,
+    unless all models are required: the others can be used.
     """
     if gateway().stopping():
         return jsonify(status="stopping"), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER
@@ -41,12 +41,12 @@ def ready() -> ResponseReturnValue:
 
 
 def are_ready(models: dict[str, dict[str, Any]]) -> bool:
-    """Whether a gateway whose models have these states is ready."""
+    """Whether the gateway is ready, by the states of its models."""
     states = models.values()
     if gateway().config.require_all_models:
         return all(state["ready"] for state in states)
-    answers = any(state["ready"] for state in states)
-    return answers and all(state["ready"] or state.get("failed") for state in states)
+    done = all(state["ready"] or state.get("failed") for state in states)
+    return done and any(state["ready"] for state in states)
 
 
 def probe(model: str) -> dict[str, Any]:
@@ -55,19 +55,18 @@ def probe(model: str) -> dict[str, Any]:
     try:
         return {"ready": True, "version": backend.contract(query).version}
     except NoContractError:
-        # It is loaded: its signatures are known.
+        # It is loaded, as its signatures are known.
         return {"ready": True, "contract": False}
-    except NotFoundError:
-        pass
     except CallError as error:
-        return {"ready": False, "reason": error.code.name}
-    try:
-        states = backend.status(query)
-    except NotFoundError:
-        states = []
-    except CallError as error:
-        return {"ready": False, "reason": error.code.name}
-    # Where a models.config is followed, nothing else will load the model.
+        states, code = [], error.code
+    if code is Code.NOT_FOUND:
+        try:
+            states = backend.status(query)
+        except CallError as error:
+            code = error.code
+    if code is not Code.NOT_FOUND:
+        return {"ready": False, "reason": code.name}
+    # With a models.config, nothing else will load the model.
     followed = bool(gateway().config.models_config)
     errors = [f"version {state.version}: {state.error}" for state in states if state.error]
     if errors and all(state.state == "END" for state in states):

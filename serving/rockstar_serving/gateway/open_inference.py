@@ -1,6 +1,7 @@
 """`/v2/…`: the Open Inference Protocol (KServe's v2): inference, metadata and health.
 
-Source: KServe's documents "Open Inference Protocol (V2)" and "Binary Tensor Data Extension".
+Source: KServe's documents "Open Inference Protocol (V2)" and "Binary Tensor Data Extension". Field
+names are the protocol's. Optional members may be null: clients send unset ones that way.
 """
 
 from codecs import BOM_UTF8
@@ -10,38 +11,101 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 import msgspec
+import numpy as np
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
+from numpy.typing import NDArray
 
 from rockstar_client.backend import Query
 from rockstar_client.errors import CallError
 from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.inputs import leaf_types
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import whole_body
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import RETRY_AFTER, Problem, UnknownNameError
 from rockstar_serving.gateway.health import PROBE_TIMEOUT_S, are_ready, probe
-from rockstar_serving.gateway.open_inference_tensors import (
-    InferRequest,
-    InferResponse,
-    OutputTensor,
-    WantedOutput,
-    read_inputs,
-    to_json,
-)
 from rockstar_serving.gateway.state import gateway
-from tfs_api.open_inference import PLATFORM, check_parameters, datatype, declared_shape, to_bytes
+from tfs_api.open_inference import (
+    DATATYPES,
+    PLATFORM,
+    check_parameters,
+    check_shape,
+    datatype,
+    declared_shape,
+    dtype_of,
+    from_bytes,
+    shaped,
+    to_bytes,
+)
 from tfs_api.signature import DEFAULT_SIGNATURE, TensorSpec, signature_of
 
 # The header with the length of the JSON in a body; the tensors' bytes follow it.
 HEADER_LENGTH = "Inference-Header-Content-Length"
-# Created once: msgspec crashes when threads use a class for the first time together.
-_REQUEST = msgspec.json.Decoder(InferRequest)
 _MODEL = "/v2/models/<model>"
 _VERSION = f"{_MODEL}/versions/<version>"
+# JSON has no half floats: they need the binary extension.
+_BINARY_ONLY = ("FP16", "BF16")
+# The JSON types that fit a kind of dtype.
+_JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 
 _blueprint = Blueprint("oip", __name__)
 _probes = Blueprint("oip-health", __name__)
+
+Parameters = dict[str, Any]
+
+
+class InputTensor(msgspec.Struct):
+    """An input; `data` is flat or nested, or absent if the bytes follow the JSON."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: Parameters | None = None
+    data: Any = None
+
+
+class WantedOutput(msgspec.Struct):
+    """An output to return."""
+
+    name: str
+    parameters: Parameters | None = None
+
+
+class InferRequest(msgspec.Struct):
+    """The body of an inference request."""
+
+    inputs: list[InputTensor]
+    outputs: list[WantedOutput] | None = None
+    parameters: Parameters | None = None
+    id: str | None = None
+
+    def parameter(self, name: str) -> Any:
+        """A parameter of the request; None if it is absent or null."""
+        return (self.parameters or {}).get(name)
+
+
+class OutputTensor(msgspec.Struct, omit_defaults=True):
+    """An output with its values flat, in row-major order."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Parameters = {}
+    data: list[Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class InferResponse(msgspec.Struct, omit_defaults=True):
+    """The body of an inference response."""
+
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
+    id: str = ""
+
+
+# Created once: msgspec crashes when threads use a class for the first time together.
+_REQUEST = msgspec.json.Decoder(InferRequest)
 
 
 @_blueprint.post(f"{_MODEL}/infer")
@@ -63,7 +127,7 @@ def infer(model: str, version: str | None = None) -> Response:
             ) from error
         if not asked.inputs:
             raise InvalidInputError("inputs", expected="one or more tensors", got="none")
-        inputs = read_inputs(asked.inputs, binary)
+        inputs = _read_inputs(asked.inputs, binary)
         for index, output in enumerate(asked.outputs or ()):
             check_parameters(list(output.parameters or ()), f"outputs[{index}]")
         current.instances = max((len(a) for a in inputs.values() if a.ndim), default=1)
@@ -122,6 +186,130 @@ def _split(body: bytes) -> tuple[bytes, bytes]:
     return body[: int(text)], body[int(text) :]
 
 
+def _read_inputs(inputs: list[InputTensor], binary: bytes) -> dict[str, NDArray[Any]]:
+    """Read the input tensors by name; of some the values follow the JSON, in their order."""
+    arrays: dict[str, NDArray[Any]] = {}
+    used = 0
+    for index, tensor in enumerate(inputs):
+        field = f"inputs[{index}]"
+        if tensor.name in arrays:
+            raise InvalidInputError(
+                f"{field}.name", expected="another name", got=repr(tensor.name)[:40]
+            )
+        check_parameters(list(tensor.parameters or ()), field)
+        size = (tensor.parameters or {}).get("binary_data_size")
+        if size is None:
+            if tensor.data is None:
+                raise InvalidInputError(
+                    f"{field}.data", expected="values, or parameters.binary_data_size", got="none"
+                )
+            arrays[tensor.name] = from_json(tensor.data, tensor.datatype, tensor.shape, field)
+            continue
+        left, size_field = len(binary) - used, f"{field}.parameters.binary_data_size"
+        if not isinstance(size, int) or not 0 <= size <= left:
+            raise InvalidInputError(
+                size_field, expected=f"at most the {left} bytes that follow", got=repr(size)[:40]
+            )
+        data = binary[used : used + size]
+        used += size
+        arrays[tensor.name] = from_bytes(data, tensor.datatype, tensor.shape, field, size_field)
+    if used != len(binary):
+        raise InvalidInputError(
+            "body",
+            expected=f"{used} bytes behind the JSON, as the inputs say",
+            got=str(len(binary)),
+        )
+    return arrays
+
+
+def from_json(data: Any, name: str, shape: list[int], field: str) -> NDArray[Any]:
+    """Convert JSON values, flat or nested and row-major, to an array.
+
+    Args:
+        data: the values.
+        name: the datatype.
+        shape: the shape.
+        field: of the tensor, for errors.
+
+    Raises:
+        InvalidInputError: unknown datatype, or values that do not match it or the shape.
+    """
+    dtype = dtype_of(name, field)
+    if name in _BINARY_ONLY:
+        raise InvalidInputError(
+            f"{field}.data",
+            expected=f"{name} as binary data",
+            got="JSON",
+            hint="see parameters.binary_data_size",
+        )
+    check_shape(shape, field)
+    if dtype.kind == "O":
+        return shaped(_texts(data, field), shape, f"{field}.data")
+    others = leaf_types(data) - _JSON_TYPES[dtype.kind]
+    if others:
+        names = {bool: "true or false", int: "integers", float: "numbers with a fraction"}
+        names |= {str: "text"}
+        found = sorted(names.get(kind, "null, lists or objects") for kind in others)
+        raise InvalidInputError(f"{field}.data", expected=f"{name} values", got=", ".join(found))
+    try:
+        with np.errstate(over="ignore"):
+            values = np.asarray(data, np.float64 if dtype.kind == "f" else dtype).astype(dtype)
+    except OverflowError as error:
+        limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+        flat: list[Any] = np.asarray(data, dtype=object).ravel().tolist()
+        raise InvalidInputError(
+            f"{field}.data",
+            expected=f"values from {limits.min} to {limits.max}",
+            got=f"{min(flat)} to {max(flat)}",
+        ) from error
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{field}.data", expected="a flat or regularly nested array", got="a ragged one"
+        ) from error
+    return shaped(values.ravel(), shape, f"{field}.data")
+
+
+def to_json(array: NDArray[Any], field: str) -> list[Any]:
+    """Convert an array to flat JSON values.
+
+    Raises:
+        InvalidInputError: JSON cannot represent them: half floats, NaN, bytes that are not UTF-8.
+    """
+    got = ""
+    if array.dtype.kind == "O":
+        try:
+            return [bytes(value).decode() for value in array.ravel()]
+        except UnicodeDecodeError:
+            got = "bytes that are no text"
+    elif array.dtype in (DATATYPES["FP16"], DATATYPES["BF16"]):
+        got = datatype(array.dtype)
+    elif array.dtype.kind == "f" and not np.isfinite(array).all():
+        got = "NaN or infinity"
+    if got:
+        raise InvalidInputError(
+            field,
+            expected="an output that JSON can hold",
+            got=got,
+            hint='ask for it with "parameters": {"binary_data": true}',
+        )
+    values: list[Any] = array.ravel().tolist()
+    return values
+
+
+def _texts(data: Any, field: str) -> NDArray[Any]:
+    flat: list[bytes] = []
+    level = [data]
+    while level:
+        item = level.pop()
+        if isinstance(item, list):
+            level.extend(reversed(item))
+        elif isinstance(item, str):
+            flat.append(item.encode())
+        else:
+            raise InvalidInputError(f"{field}.data", expected="texts", got=type(item).__name__)
+    return np.array(flat, object)
+
+
 @_blueprint.get("/v2")
 def server_metadata() -> ResponseReturnValue:
     """The server and the extensions it supports."""
@@ -171,17 +359,14 @@ def live() -> Response:
 
 @_probes.get("/v2/health/ready")
 def ready() -> Response:
-    """Whether the models answer, as for `/readyz`."""
+    """Whether the models respond, as for `/readyz`."""
     return _health({"ready": are_ready({model: probe(model) for model in gateway().served.names})})
 
 
 @_probes.get(f"{_MODEL}/ready")
 @_probes.get(f"{_VERSION}/ready")
 def model_ready(model: str, version: str | None = None) -> Response:
-    """Whether a model or version is available.
-
-    By its status, not its contract: models from elsewhere are served too.
-    """
+    """Whether a model or version is available; it need not have a contract."""
     number = _version_number(version)
     try:
         query = Query(model, version=number, timeout=PROBE_TIMEOUT_S)

@@ -1,8 +1,8 @@
 """The gateway's OpenAPI document at `/openapi.json`, and Swagger UI at `/docs`.
 
-Paths, schemas, examples and prose are in openapi.json (OpenAPI 3.1,
-https://spec.openapis.org/oas/v3.1.1.html). It is JSON because the gateway needs no YAML parser
-otherwise. Only what follows from the settings, or would be there several times, is added here.
+Paths, schemas, examples and texts are in openapi.json (OpenAPI 3.1,
+https://spec.openapis.org/oas/v3.1.1.html). It is JSON because the gateway has no other use for a
+YAML parser. Code adds what depends on the settings, and variants that would be repetitions.
 """
 
 import copy
@@ -111,8 +111,8 @@ def _add_variants(paths: Json) -> None:
 def _responses(described: Json, operations: Sequence[Json]) -> Json:
     """The error responses that operations refer to, in the error format of their API.
 
-    openapi.json has them as problem documents, "Problem404"; "OipError404" and "TfServingError404"
-    have the same meaning and the text of the same example.
+    openapi.json has problem documents such as "Problem404"; "OipError404" and "TfServingError404"
+    are made from them.
     """
     responses: Json = described["components"]["responses"]
     used = {
@@ -159,7 +159,7 @@ def _swagger_ui(name: str) -> Response:
 
 @cache
 def _swagger_ui_folder() -> Path:
-    """The folder of the files in the package, which is found without importing it."""
+    """The package's folder of files; the package is not imported."""
     spec = importlib.util.find_spec("flask_swagger_ui")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("the package flask-swagger-ui is not installed")

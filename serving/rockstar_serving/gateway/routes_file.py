@@ -51,7 +51,7 @@ class Arm(Target, frozen=True, kw_only=True):
 
 
 class Shadow(Target, frozen=True, kw_only=True):
-    """A version that gets copies of a share of the requests; its answers are only compared."""
+    """A version that gets copies of a share of the requests; its responses are only compared."""
 
     share: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
@@ -60,7 +60,7 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Routes the requests for a model that name neither a version nor a label.
 
     Attributes:
-        split: the versions that answer; empty is the newest.
+        split: the versions that respond; empty is the newest.
         sticky: a header; requests with the same value go to the same version.
         shadow: the version that gets copies.
         max_batch: most examples of several requests in one call.
@@ -105,22 +105,20 @@ def read_routes(path: Path) -> Routes:
         RoutesError: it cannot be read or is invalid.
     """
     document = read_toml(path, RoutesError)
-    unknown = sorted(document.keys() - {"aliases", "models"})
-    if unknown:
-        raise RoutesError(f"{path}: {unknown[0]}: expected [aliases] or [models.NAME]")
-    tables = {name: document.get(name, {}) for name in ("aliases", "models")}
-    for name, table in tables.items():
+    for name, table in document.items():
+        if name not in ("aliases", "models"):
+            raise RoutesError(f"{path}: {name}: expected [aliases] or [models.NAME]")
         if not isinstance(table, dict):
             raise RoutesError(f"{path}: {name}: expected a table")
     aliases = {
         name: _convert(
             {"model": alias} if isinstance(alias, str) else alias, Alias, f"{path}: aliases.{name}"
         )
-        for name, alias in tables["aliases"].items()
+        for name, alias in document.get("aliases", {}).items()
     }
     models = {
         name: _convert(route, Route, f"{path}: models.{name}")
-        for name, route in tables["models"].items()
+        for name, route in document.get("models", {}).items()
     }
     for name, alias in aliases.items():
         if name in models:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from flask import current_app
 
 from rockstar_client.backend import Backend
+from rockstar_serving.gateway.admission import Uploads
 from rockstar_serving.gateway.observers import Observer, RateLimitedLogger
 from rockstar_serving.gateway.routing import RoutedPredictor
 from rockstar_serving.gateway.settings import GatewayConfig
-from rockstar_serving.gateway.uploads import Uploads
 
 
 class ServedModels:

@@ -8,10 +8,10 @@ from rockstar_training.config import config_for
 from rockstar_training.train import train_and_evaluate
 from tests.cluster.__main__ import _roll_out
 from tests.cluster.clusters import ClusterTestError
-from tests.cluster.load import Load
 from tests.cluster.predictions import digits, require_right_answers
 from tests.integration.cluster.pods import CountingNameServer, Pods
 from tests.integration.gateway.conftest import end, launch
+from tests.load import Load
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(
@@ -65,8 +65,8 @@ def test_a_new_version_is_rolled_out_under_load_and_no_request_fails(gateway, po
 
 
 def test_failed_requests_are_counted_and_told(gateway, pods):
-    with Load(gateway.url, "cnn", [image for image, _ in digits(3)]) as load:
-        until(lambda: load.answered_since(0))
+    with Load([gateway.url], "cnn", [image for image, _ in digits(3)]) as load:
+        load.more()
         pods.end()
         until(lambda: load.failures)
     assert load.versions[1] == load.answers

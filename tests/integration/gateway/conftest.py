@@ -1,6 +1,5 @@
 """Gateways as processes, in front of a model server of a toy that runs in the test."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -19,6 +19,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.contracts import LABELS, make_contract
+from tests.images import png, stroke
 from tests.waiting import until
 from tfs_api.messages.model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse
 from tfs_api.messages.prediction_pb2 import (
@@ -32,6 +33,7 @@ from tfs_api.signature import Signature, TensorSpec, signature_def_map
 from tfs_api.tensors import to_array, to_proto
 
 ROOT = Path(__file__).parents[3]
+IMAGE = png(stroke())
 
 
 class ToyServer:
@@ -43,29 +45,22 @@ class ToyServer:
         self.predictions = 0
         self._lock = threading.Lock()
         self._server = grpc.server(ThreadPoolExecutor(64))
-        method = grpc.unary_unary_rpc_method_handler(
-            self._predict,
-            request_deserializer=PredictRequest.FromString,
-            response_serializer=PredictResponse.SerializeToString,
-        )
-        described = grpc.unary_unary_rpc_method_handler(
-            self._metadata,
-            request_deserializer=GetModelMetadataRequest.FromString,
-            response_serializer=GetModelMetadataResponse.SerializeToString,
-        )
-        service = "tensorflow.serving.PredictionService"
-        handler = grpc.method_handlers_generic_handler(
-            service, {"Predict": method, "GetModelMetadata": described}
-        )
-        states = grpc.unary_unary_rpc_method_handler(
-            self._states,
-            request_deserializer=GetModelStatusRequest.FromString,
-            response_serializer=GetModelStatusResponse.SerializeToString,
-        )
-        told = grpc.method_handlers_generic_handler(
-            "tensorflow.serving.ModelService", {"GetModelStatus": states}
-        )
-        self._server.add_generic_rpc_handlers((handler, told))
+        methods: list[tuple[str, str, Any, Any]] = [
+            ("PredictionService", "Predict", self._predict, PredictRequest),
+            ("PredictionService", "GetModelMetadata", self._metadata, GetModelMetadataRequest),
+            ("ModelService", "GetModelStatus", self._states, GetModelStatusRequest),
+        ]
+        for service, name, method, request in methods:
+            handler = grpc.unary_unary_rpc_method_handler(
+                method, request.FromString, lambda response: response.SerializeToString()
+            )
+            self._server.add_generic_rpc_handlers(
+                [
+                    grpc.method_handlers_generic_handler(
+                        f"tensorflow.serving.{service}", {name: handler}
+                    )
+                ]
+            )
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 
@@ -127,6 +122,25 @@ class Gateway:
     url: str
     log: Path
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def predict(
+        self,
+        data: Any = IMAGE,
+        *,
+        path: str = "/predict/toy",
+        session: Any = requests,
+        **headers: str,
+    ) -> requests.Response:
+        """Post a body, by default an image; without a session on a connection of its own."""
+        headers = {"Content-Type": "image/png"} | headers
+        response: requests.Response = session.post(
+            f"{self.url}{path}", data=data, headers=headers, timeout=60
+        )
+        return response
+
     def ready(self, path: str = "/readyz") -> bool:
         try:
             return requests.get(f"{self.url}{path}", timeout=20).status_code == 200
@@ -145,9 +159,7 @@ def toy_server() -> Iterator[ToyServer]:
     server.stop()
 
 
-def launch(
-    upstream: int, log: Path, *arguments: str, environment=None, interpreter: Path | None = None
-) -> Gateway:
+def launch(upstream: int, log: Path, *arguments: str, interpreter: Path | None = None) -> Gateway:
     """Starts a gateway on a free port, in front of the model server at a port.
 
     An interpreter of another environment runs what is installed there.
@@ -161,7 +173,6 @@ def launch(
                 *arguments,
             ],
             cwd=log.parent if interpreter else ROOT,
-            env=os.environ | (environment or {}),
             pass_fds=(listener.fileno(),),
             stdout=file,
             stderr=file,
@@ -194,16 +205,10 @@ def start_gateway(toy_server, tmp_path) -> Iterator:
     """Starts gateways in front of the toy, and ends them at the end."""
     gateways: list[Gateway] = []
 
-    def start(
-        *arguments: str,
-        environment: dict[str, str] | None = None,
-        interpreter: Path | None = None,
-    ) -> Gateway:
+    def start(*arguments: str, interpreter: Path | None = None) -> Gateway:
         log = tmp_path / f"gateway-{len(gateways)}.log"
-        port = toy_server.port
-        gateway = launch(
-            port, log, "--model=toy", *arguments, environment=environment, interpreter=interpreter
-        )
+        options = ("--model=toy", *arguments)
+        gateway = launch(toy_server.port, log, *options, interpreter=interpreter)
         gateways.append(gateway)
         until(gateway.ready, what="a gateway that is ready")
         return gateway

@@ -1,6 +1,7 @@
-"""`rockstar predict` as its users run it: killed, interrupted, on full disks, against a real gateway."""
+"""`rockstar predict` with a real gateway: resuming when killed or interrupted, full disks, output."""
 
 import csv
+import dataclasses
 import fcntl
 import json
 import os
@@ -18,12 +19,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.images import png, stroke
-from tests.integration.gateway.conftest import ROOT
+from tests.integration.gateway.conftest import IMAGE, ROOT
 from tests.shared_data import shared_data
 from tests.waiting import until
 
-IMAGE = png(stroke())
 COMMAND = [sys.executable, "-m", "rockstar_cli", "predict"]
 
 
@@ -137,32 +136,13 @@ def start(gateway, *arguments) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
-def interrupted(gateway, toy_server, images, out, how) -> tuple[int, str]:
-    """Stops a run when some of it is done, and says how it ended."""
-    before = toy_server.predictions
-    command = [
-        *COMMAND,
-        "--url",
-        gateway.url,
-        str(images),
-        "--batch=2",
-        "--concurrency=2",
-        "-o",
-        str(out),
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    until(lambda: toy_server.predictions > before + 40)
-    how(process)
-    _, said = process.communicate(timeout=60)
-    return process.returncode, said
-
-
 def test_ctrl_c_keeps_what_is_done(gateway, toy_server, images, tmp_path):
     out = tmp_path / "out.csv"
-    status, said = interrupted(
-        gateway, toy_server, images, out, lambda process: process.send_signal(signal.SIGINT)
-    )
-    assert status == 130
+    process = start(gateway, images, "--batch=2", "--concurrency=2", "-o", out)
+    until(lambda: toy_server.predictions > 40)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
     assert "run the same command to resume" in said
     assert "Traceback" not in said
     assert state_items(out) > 0
@@ -171,21 +151,9 @@ def test_ctrl_c_keeps_what_is_done(gateway, toy_server, images, tmp_path):
     assert len(rows(out)) == 270
 
 
-def test_a_service_that_goes_away_is_waited_for(start_gateway, toy_server, images, tmp_path):
-    gateway = start_gateway("--workers=1", "--no-access-log")
-    out = tmp_path / "out.csv"
+def test_a_service_that_goes_away_is_waited_for(gateway, toy_server, images, tmp_path):
     toy_server.proceed.clear()
-    command = [
-        *COMMAND,
-        "--url",
-        gateway.url,
-        str(images),
-        "--batch=20",
-        "--patience=1",
-        "-o",
-        str(out),
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = start(gateway, images, "--batch=20", "--patience=1", "-o", tmp_path / "out.csv")
     until(lambda: toy_server.predictions > 0)
     for pid in (gateway.process.pid, *gateway.workers()):
         os.kill(pid, signal.SIGKILL)
@@ -210,10 +178,7 @@ def test_a_full_disk_is_said_and_can_be_continued(gateway, images, tmp_path):
 
 def test_what_is_wrong_is_said_before_anything_is_written(gateway, images, tmp_path):
     for arguments, naming in [
-        (
-            [tmp_path / "absent", "-o", tmp_path / "o.csv"],
-            "absent: no such file",
-        ),
+        ([tmp_path / "absent", "-o", tmp_path / "o.csv"], "absent: no such file"),
         ([images, "-o", tmp_path / "o.xls"], "ends in .csv, .jsonl, .parquet, got 'o.xls'"),
         ([images, "-o", tmp_path / "no" / "o.csv"], "there is no folder"),
         (
@@ -227,11 +192,8 @@ def test_what_is_wrong_is_said_before_anything_is_written(gateway, images, tmp_p
         assert done.returncode in (1, 2), done.stderr
         assert naming in done.stderr
         assert "Traceback" not in done.stderr
-    done = subprocess.run(
-        [*COMMAND, "--url=http://127.0.0.1:1", str(images), "-o", str(tmp_path / "o.csv")],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 3
+    nothing = dataclasses.replace(gateway, url="http://127.0.0.1:1")
+    assert predict(nothing, images, "-o", tmp_path / "o.csv").returncode == 3
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".log") == ["images"]
 
 

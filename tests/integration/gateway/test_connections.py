@@ -1,25 +1,27 @@
-"""Requests in the pieces and the order in which connections bring them, and silent clients."""
+"""Connections: pieces, pipelining, slow and silent clients, large bodies, limits, proxies."""
 
 import base64
+import gzip
 import io
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from http.client import HTTPResponse
+from http.client import HTTPConnection, HTTPResponse
 
 import numpy as np
 import pytest
 import requests
 from PIL import Image
 
-from tests.images import encoded, png, stroke
-from tests.integration.gateway.conftest import Gateway, total
+from tests.images import png
+from tests.integration.gateway.conftest import IMAGE, Gateway, total
 from tests.waiting import until
 
-IMAGE = png(stroke())
+LARGE = png(np.zeros((900, 900), np.uint8), compress_level=0)
 
 
 @pytest.fixture
@@ -29,54 +31,32 @@ def start(start_gateway) -> Callable[..., Gateway]:
 
 @pytest.fixture
 def gateway(start) -> Gateway:
-    gateway: Gateway = start()
+    gateway: Gateway = start("--upload-timeout=1", "--keep-alive=1")
     return gateway
 
 
 class Connection:
-    """A connection whose bytes are sent as a test wants them."""
+    """A connection for raw bytes."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port(gateway)), timeout=30)
+        self.socket = socket.create_connection(("127.0.0.1", gateway.port), timeout=30)
+        self.send = self.socket.sendall
+        # http.client would close the file after one response.
+        self._file = self.socket.makefile("rb")
+        self._file.close = lambda: None  # type: ignore[method-assign]
 
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return self._file
 
-    def answers(self, count: int) -> list[int]:
-        """The statuses of so many answers, one after the other on the connection."""
-        statuses, file = [], self.socket.makefile("rb")
-        for _ in range(count):
-            response = HTTPResponse(_Rest(file), method="POST")  # type: ignore[arg-type]
-            response.begin()
-            assert b"predictions" in response.read() or response.status != 200
-            statuses.append(response.status)
-        return statuses
+    def response(self) -> tuple[int, bytes]:
+        """Status and body of the next response."""
+        response = HTTPResponse(self, method="POST")  # type: ignore[arg-type]
+        response.begin()
+        return response.status, response.read()
 
-    def is_at_its_end(self) -> bool:
-        return self.socket.recv(1) == b""
-
-
-class _Rest:
-    """What http.client takes for a socket: it would close the file after one answer."""
-
-    def __init__(self, file) -> None:
-        self._file = file
-
-    def makefile(self, _mode: str) -> "_Rest":
-        return self
-
-    def __getattr__(self, name: str):
-        return getattr(self._file, name)
-
-    def close(self) -> None:
-        """Others read on."""
-
-    def flush(self) -> None:
-        """Nothing is written."""
-
-
-def port(gateway: Gateway) -> int:
-    return int(gateway.url.rpartition(":")[2])
+    def statuses(self, count: int) -> list[int]:
+        """The statuses of the next responses."""
+        return [self.response()[0] for _ in range(count)]
 
 
 def request(body: bytes = IMAGE, *headers: str, content_type: str = "image/png") -> bytes:
@@ -85,227 +65,69 @@ def request(body: bytes = IMAGE, *headers: str, content_type: str = "image/png")
     return "\r\n".join(lines).encode() + body
 
 
+CHUNKED = request(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+
+
 @pytest.fixture
 def connection(gateway) -> Iterator[Connection]:
     connection = Connection(gateway)
-    yield connection
-    connection.socket.close()
-
-
-def test_one_after_the_other(connection):
-    for _ in range(3):
-        connection.send(request())
-        assert connection.answers(1) == [200]
-
-
-def test_each_head_counts_also_where_it_is_like_the_one_before(connection):
-    """The length, the path, the argument, the type and the id of a request are its own."""
-    array = json.dumps({"instances": [np.zeros((8, 8, 1)).tolist()]}).encode()
-    first = request(IMAGE, "X-Request-ID: first")
-    asked = [
-        (first, 200, "first", 3),
-        (request(b"no image", "X-Request-ID: first"), 400, "first", 0),
-        (first, 200, "first", 3),
-        (first.replace(b"/toy", b"/toy?top=1"), 200, "first", 1),
-        *[(first.replace(b"/toy ", b"/toy/none "), 404, "first", 0)] * 2,
-        (first.replace(b"first", b"other"), 200, "other", 3),
-        (request(array, "X-Request-ID: first"), 400, "first", 0),
-        (request(array, "X-Request-ID: a", content_type="application/json"), 200, "a", 3),
-        (first, 200, "first", 3),
-    ]
-    for data, status, request_id, top in asked:
-        connection.send(data)
-        response = HTTPResponse(connection.socket, method="POST")
-        response.begin()
-        assert (response.status, response.headers["X-Request-ID"]) == (status, request_id)
-        answer = json.loads(response.read())
-        if status == 200:
-            assert len(answer["predictions"][0]["top"]) == top
+    with connection.socket:
+        yield connection
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60, len(request()) - len(IMAGE), len(request()) - 1])
-def test_in_pieces(connection, gateway, cut):
-    """The worker goes on with others meanwhile."""
+def test_a_request_in_pieces(connection, gateway, cut):
+    """The worker handles other requests meanwhile."""
     whole = request()
     connection.send(whole[:cut])
-    assert requests.post(f"{gateway.url}/predict/toy", IMAGE, headers=PNG, timeout=30).ok
+    assert gateway.predict().ok
     connection.send(whole[cut:])
-    assert connection.answers(1) == [200]
+    assert connection.statuses(1) == [200]
     connection.send(whole)
-    assert connection.answers(1) == [200]
+    assert connection.statuses(1) == [200]
 
 
-PNG = {"Content-Type": "image/png"}
-
-
-def test_several_at_once_on_a_connection(connection):
-    bad = request(b"no image")
-    connection.send(request() + bad + request())
-    assert connection.answers(3) == [200, 400, 200]
-
-
-def test_one_and_a_part_of_the_next(connection):
+def test_pipelined_requests(connection):
     whole = request()
-    connection.send(whole + whole[:30])
-    assert connection.answers(1) == [200]
+    connection.send(whole + request(b"no image") + whole + whole[:30])
+    assert connection.statuses(3) == [200, 400, 200]
     connection.send(whole[30:])
-    assert connection.answers(1) == [200]
+    assert connection.statuses(1) == [200]
 
 
-def test_the_end_when_it_is_asked_for(connection):
+def test_connection_close(connection):
     connection.send(request(IMAGE, "Connection: close"))
-    assert connection.answers(1) == [200]
-    assert connection.is_at_its_end()
+    assert connection.statuses(1) == [200]
+    assert connection.socket.recv(1) == b""
 
 
-def test_a_body_in_chunks(connection):
-    head = request(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
-    connection.send(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(IMAGE), IMAGE))
-    assert connection.answers(1) == [200]
+def test_a_chunked_body(connection):
+    connection.send(CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(IMAGE), IMAGE))
+    assert connection.statuses(1) == [200]
 
 
 @pytest.mark.parametrize("size", [b"zz", b"-5", b"0x7c"])
-def test_a_body_in_chunks_of_no_size(connection, size):
-    head = request(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
-    connection.send(head + size + b"\r\n" + IMAGE)
-    response = HTTPResponse(connection.socket, method="POST")
-    response.begin()
-    assert response.status == 400
-    assert json.loads(response.read())["field"] == "body"
+def test_a_chunked_body_with_an_invalid_size(connection, size):
+    connection.send(CHUNKED + size + b"\r\n" + IMAGE)
+    status, body = connection.response()
+    assert (status, json.loads(body)["field"]) == (400, "body")
 
 
-def test_a_body_that_waits_to_be_wanted(connection):
+def test_expect_100_continue(connection):
     head, _, body = request(IMAGE, "Expect: 100-continue").partition(b"\r\n\r\n")
     connection.send(head + b"\r\n\r\n")
     assert connection.socket.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.send(body)
-    assert connection.answers(1) == [200]
+    assert connection.statuses(1) == [200]
 
 
 @pytest.mark.parametrize(
-    ("header", "status"),
-    [
-        ("Content-Length: 5", 400),
-        ("Bad header", 400),
-        ("Transfer-Encoding: chunked", 400),
-        ("X-Request-Timeout: soon", 400),
-    ],
+    "header",
+    ["Content-Length: 5", "Bad header", "Transfer-Encoding: chunked", "X-Request-Timeout: soon"],
 )
-def test_what_is_wrong_is_said(connection, header, status):
+def test_an_invalid_header(connection, header):
     connection.send(request(IMAGE, header))
-    response = HTTPResponse(connection.socket, method="POST")
-    response.begin()
-    assert response.status == status
-
-
-def test_a_client_that_leaves_before_its_answer_disturbs_nobody(gateway, toy_server):
-    toy_server.proceed.clear()
-    gone = Connection(gateway)
-    gone.send(request())
-    until(lambda: toy_server.predictions)
-    gone.socket.close()
-    toy_server.proceed.set()
-    assert requests.post(f"{gateway.url}/predict/toy", IMAGE, headers=PNG, timeout=30).ok
-
-
-@pytest.fixture
-def narrow(monkeypatch) -> None:
-    """Connections whose kernel takes little before the other side reads."""
-
-    def create_server(*arguments, **options) -> socket.socket:
-        listener = create(*arguments, **options)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
-        return listener
-
-    create = socket.create_server
-    monkeypatch.setattr(socket, "create_server", create_server)
-
-
-@pytest.mark.usefixtures("narrow")
-def test_a_client_that_reads_late_gets_all_of_a_long_answer(start):
-    gateway = start("--max-instances=20000")
-    good = np.zeros((8, 8, 1)).tolist()
-    # What is wrong with each takes a hundred times as long to say.
-    body = json.dumps({"instances": [good] + [""] * 19_900}, separators=(",", ":")).encode()
-    asked = request(body, content_type="application/json")
-    connection = Connection(gateway)
-    connection.send(asked.replace(b"/toy", b"/toy?partial=true"))
-    until(lambda: total(gateway, "rockstar_requests_total", status="200"))
-    # Others are answered while it does not read.
-    for _ in range(10):
-        assert requests.post(f"{gateway.url}/predict/toy", IMAGE, headers=PNG, timeout=30).ok
-    assert connection.answers(1) == [200]
-    connection.send(request())
-    assert connection.answers(1) == [200]
-    connection.socket.close()
-
-
-def test_large_images_and_small_ones_side_by_side(gateway):
-    large = encoded(np.zeros((2000, 2000), np.uint8), "PNG")
-
-    def post(image: bytes) -> int:
-        url = f"{gateway.url}/predict/toy"
-        return requests.post(url, image, headers=PNG, timeout=30).status_code
-
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(post, [large, IMAGE] * 20)) == {200}
-
-
-def test_probes_are_answered_while_a_model_is_slow(gateway, toy_server):
-    toy_server.proceed.clear()
-    with ThreadPoolExecutor(8) as pool:
-        url = f"{gateway.url}/predict/toy"
-        slow = [pool.submit(requests.post, url, IMAGE, headers=PNG, timeout=30) for _ in range(8)]
-        until(lambda: toy_server.predictions)
-        assert requests.get(f"{gateway.url}/livez", timeout=20).ok
-        toy_server.proceed.set()
-        assert [each.result().status_code for each in slow] == [200] * 8
-
-
-def test_more_than_it_takes_are_refused(start, toy_server):
-    gateway = start("--threads=1", "--queue=3")
-    toy_server.proceed.clear()
-    url = f"{gateway.url}/predict/toy"
-    with ThreadPoolExecutor(8) as pool:
-        taken = [pool.submit(requests.post, url, IMAGE, headers=PNG, timeout=30) for _ in range(4)]
-        until(lambda: total(gateway, "rockstar_requests_in_flight") == 4)
-        refused = [requests.post(url, IMAGE, headers=PNG, timeout=30) for _ in range(5)]
-        for each in refused:
-            assert (each.status_code, each.json()["status"]) == (429, 429)
-            assert each.headers["Retry-After"]
-            assert each.json()["request_id"] == each.headers["X-Request-ID"]
-        assert len({each.headers["X-Request-ID"] for each in refused}) == 5
-        until(lambda: total(gateway, "rockstar_refused_total", reason="queue") == 5)
-        toy_server.proceed.set()
-        assert [each.result().status_code for each in taken] == [200] * 4
-
-
-@pytest.mark.parametrize(
-    "beginning",
-    [
-        b"",
-        b"GET /livez HTTP/1.1\r\nX-Slow: ",
-        request(bytes(100_000))[:-99_000],
-    ],
-    ids=["silent", "headers", "body"],
-)
-def test_slow_clients_do_not_block_probes(gateway, beginning):
-    with ExitStack() as stack:
-        for _ in range(200):
-            slow = stack.enter_context(socket.create_connection(("127.0.0.1", port(gateway))))
-            slow.sendall(beginning)
-        for _ in range(5):
-            assert requests.get(f"{gateway.url}/livez", timeout=4).ok
-
-
-def test_clients_that_do_not_close_their_side_do_not_block_probes(gateway):
-    with ExitStack() as stack:
-        clients = [Connection(gateway) for _ in range(20)]
-        for client in clients:
-            stack.callback(client.socket.close)
-            client.send(request(IMAGE, "Connection: close"))
-        assert [client.answers(1) for client in clients] == [[200]] * 20
-        assert requests.get(f"{gateway.url}/livez", timeout=10).ok
+    assert connection.statuses(1) == [400]
 
 
 MALFORMED = [
@@ -322,11 +144,232 @@ MALFORMED = [
 
 def test_malformed_requests_are_rejected(gateway):
     for data, status in MALFORMED:
-        with socket.create_connection(("127.0.0.1", port(gateway)), timeout=30) as client:
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
             client.sendall(data)
             answer = b"".join(iter(lambda client=client: client.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 %d " % status), answer
         assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_a_client_that_leaves_early_affects_no_other(gateway, toy_server):
+    toy_server.proceed.clear()
+    with Connection(gateway).socket as gone:
+        gone.sendall(request())
+        until(lambda: toy_server.predictions)
+    toy_server.proceed.set()
+    assert gateway.predict().ok
+
+
+@pytest.fixture
+def narrow(monkeypatch) -> None:
+    """Connections whose kernel buffers little that the client does not read."""
+
+    def create_server(*arguments, **options) -> socket.socket:
+        listener = create(*arguments, **options)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
+        return listener
+
+    create = socket.create_server
+    monkeypatch.setattr(socket, "create_server", create_server)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_client_that_reads_late_gets_all_of_a_long_response(start):
+    gateway = start("--max-instances=20000")
+    good = np.zeros((8, 8, 1)).tolist()
+    # The error of each invalid one is much longer than itself.
+    body = json.dumps({"instances": [good] + [""] * 19_900}, separators=(",", ":")).encode()
+    whole = request(body, content_type="application/json")
+    connection = Connection(gateway)
+    with connection.socket:
+        connection.send(whole.replace(b"/toy", b"/toy?partial=true"))
+        until(lambda: total(gateway, "rockstar_requests_total", status="200"))
+        for _ in range(10):
+            assert gateway.predict().ok
+        status, answer = connection.response()
+        assert (status, len(json.loads(answer)["predictions"])) == (200, 19_901)
+        connection.send(request())
+        assert connection.statuses(1) == [200]
+
+
+def test_requests_beyond_the_limits_get_429_and_probes_do_not(start, toy_server):
+    gateway = start("--threads=1", "--queue=3")
+    toy_server.proceed.clear()
+    with ThreadPoolExecutor(8) as pool:
+        taken = [pool.submit(gateway.predict) for _ in range(4)]
+        until(lambda: total(gateway, "rockstar_requests_in_flight") == 4)
+        refused = [gateway.predict() for _ in range(5)]
+        for each in refused:
+            assert (each.status_code, each.json()["status"]) == (429, 429)
+            assert each.headers["Retry-After"]
+            assert each.json()["request_id"] == each.headers["X-Request-ID"]
+        assert len({each.headers["X-Request-ID"] for each in refused}) == 5
+        until(lambda: total(gateway, "rockstar_refused_total", reason="queue") == 5)
+        assert requests.get(f"{gateway.url}/livez", timeout=20).ok
+        toy_server.proceed.set()
+        assert [each.result().status_code for each in taken] == [200] * 4
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"", b"GET /livez HTTP/1.1\r\nX-Slow: ", request(bytes(100_000))[:-99_000]],
+    ids=["silent", "headers", "body"],
+)
+def test_slow_clients_do_not_keep_others_out(start, beginning):
+    gateway = start("--threads=2", "--queue=2")
+    with ExitStack() as stack:
+        for _ in range(200):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port)))
+            slow.sendall(beginning)
+        for _ in range(5):
+            assert requests.get(f"{gateway.url}/livez", timeout=4).ok
+        until(lambda: gateway.predict().ok)
+
+
+def test_a_slow_upload_counts_as_in_flight_once_it_has_arrived_or_is_large(start, toy_server):
+    gateway = start("--threads=1", "--queue=0")
+    small, large = Connection(gateway), Connection(gateway)
+    with small.socket, large.socket:
+        small.send(request()[:-1])
+        until(lambda: gateway.predict().ok)
+        whole = request(bytes(2**21))
+        large.send(whole[:1000])
+        until(lambda: gateway.predict().ok)
+        large.send(whole[1000:-1])
+        until(lambda: total(gateway, "rockstar_requests_in_flight") == 1)
+        assert gateway.predict().status_code == 429
+        small.send(request()[-1:])
+        assert small.statuses(1) == [429]
+        large.send(whole[-1:])
+        assert large.statuses(1) == [400]
+        until(lambda: gateway.predict().ok)
+
+
+def test_clients_that_do_not_close_their_side_do_not_block_probes(gateway):
+    with ExitStack() as stack:
+        clients = [Connection(gateway) for _ in range(20)]
+        for client in clients:
+            stack.enter_context(client.socket)
+            client.send(request(IMAGE, "Connection: close"))
+        assert [client.statuses(1) for client in clients] == [[200]] * 20
+        assert requests.get(f"{gateway.url}/livez", timeout=10).ok
+
+
+@pytest.mark.parametrize(
+    ("header", "piece"),
+    [
+        ("Content-Length: 100000", b"x"),
+        ("Transfer-Encoding: chunked", b"1\r\nx\r\n"),
+        ("Content-Length: 100000", b""),
+    ],
+)
+def test_an_upload_that_takes_too_long_gets_408(start, header, piece):
+    gateway = start("--threads=1", "--queue=0", "--upload-timeout=1")
+    head = f"POST /predict/toy HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n{header}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port)) as slow:
+        slow.sendall(head.encode())
+        slow.settimeout(0.1)
+        answer = b""
+
+        def drip() -> bool:
+            nonlocal answer
+            slow.sendall(piece)
+            try:
+                answer = slow.recv(65536)
+            except TimeoutError:
+                return False
+            return True
+
+        until(drip, what="the end of the upload")
+        slow.settimeout(30)
+        answer += slow.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert b"The body did not arrive within 1 s." in answer
+    assert gateway.predict().ok
+
+
+def test_the_deadline_begins_when_the_body_has_arrived(start):
+    connection = Connection(start("--upload-timeout=30"))
+    with connection.socket:
+        began = time.monotonic()
+        connection.send(request(IMAGE, "X-Request-Timeout: 3")[: -len(IMAGE)])
+        until(lambda: time.monotonic() > began + 3.2)
+        connection.send(IMAGE)
+        assert connection.statuses(1) == [200]
+
+
+@pytest.fixture
+def client(gateway) -> Iterator[HTTPConnection]:
+    client = HTTPConnection("127.0.0.1", gateway.port, timeout=30)
+    yield client
+    client.close()
+
+
+def is_closed(client: HTTPConnection) -> bool:
+    """Wait until the server closes a connection; fail after its timeout."""
+    return client.sock is None or client.sock.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "status"),
+    [
+        ("POST", "/nothing", "image/png", 404),
+        ("PUT", "/predict/toy", "image/png", 405),
+        ("POST", "/predict/toy", "application/xml", 415),
+        ("POST", "/predict/toy?top=0", "image/png", 400),
+        ("POST", "/v1/models/toy:nothing", "image/png", 400),
+    ],
+)
+def test_a_large_body_that_is_not_read_ends_the_connection(client, method, path, kind, status):
+    client.request(method, path, bytes(500_000), {"Content-Type": kind})
+    response = client.getresponse()
+    assert (response.status, response.headers["Connection"]) == (status, "close")
+    response.read()
+    assert is_closed(client)
+
+
+def test_other_bodies_keep_the_connection(client):
+    for path, data, status in [
+        ("/nothing", IMAGE, 404),
+        ("/predict/toy", IMAGE, 200),
+        ("/predict/toy", LARGE, 200),
+        ("/predict/toy", bytes(500_000), 400),
+        ("/predict/toy", LARGE, 200),
+    ]:
+        client.request("POST", path, data, {"Content-Type": "image/png"})
+        response = client.getresponse()
+        assert (response.status, response.headers["Connection"]) == (status, "keep-alive")
+        response.read()
+    # Until it is idle for as long as the settings say.
+    assert is_closed(client)
+
+
+@pytest.mark.parametrize("data", [IMAGE, LARGE])
+def test_forms_and_compressed_bodies_of_any_size(gateway, data):
+    plain = gateway.predict(data)
+    url = f"{gateway.url}/predict/toy"
+    form = requests.post(url, files={"image": ("größe.png", data)}, timeout=30)
+    packed = gateway.predict(gzip.compress(data), **{"Content-Encoding": "gzip"})
+    assert plain.status_code == 200
+    assert plain.json() == form.json() == packed.json()
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-Prefix", "SCRIPT_NAME"])
+def test_a_proxy_may_mount_it_under_a_path(gateway, start, header):
+    prefix = {header: "/ml"}
+    # Some proxies remove the prefix, some do not.
+    for path in ("/ml/predict/toy", "/predict/toy"):
+        assert gateway.predict(path=path, **prefix).ok
+    for path in ("/ml/v1/models/toy", "/v1/models/toy"):
+        assert requests.get(f"{gateway.url}{path}", headers=prefix, timeout=30).ok
+    document = requests.get(f"{gateway.url}/openapi.json", headers=prefix, timeout=30)
+    assert document.json()["servers"] == [{"url": "/ml"}]
+    page = requests.get(f"{gateway.url}/ml", headers=prefix, timeout=30, allow_redirects=False)
+    assert page.headers["Location"] == "/ml/"
+
+    elsewhere = start("--trusted-proxies=10.0.0.0/8")
+    assert elsewhere.predict(path="/ml/predict/toy", **prefix).status_code == 404
 
 
 def many_scans(more: int) -> bytes:
@@ -348,17 +391,13 @@ def many_scans(more: int) -> bytes:
         ),
     ],
 )
-def test_what_takes_long_holds_up_nobody(gateway, toy_server, body, content_type):
-    """While the first are being prepared, others are answered."""
-    headers = {"Content-Type": content_type}
-    url = f"{gateway.url}/predict/toy"
+def test_expensive_requests_do_not_block_others(gateway, body, content_type):
     with ThreadPoolExecutor(4) as pool:
-        slow = [
-            pool.submit(requests.post, url, body, headers=headers, timeout=60) for _ in range(4)
-        ]
+        headers = {"Content-Type": content_type}
+        slow = [pool.submit(gateway.predict, body, **headers) for _ in range(4)]
         quick = 0
         while not all(each.done() for each in slow):
-            assert requests.post(url, IMAGE, headers=PNG, timeout=30).ok
+            assert gateway.predict().ok
             quick += 1
         assert [each.result().status_code for each in slow] == [200] * 4
     assert quick > 1

@@ -1,11 +1,10 @@
-"""Bodies that are made to hurt, sent to a real gateway: its workers live, and stay small."""
+"""Hostile bodies: the workers of a real gateway survive them and stay small."""
 
 from pathlib import Path
 
 import numpy as np
-import requests
 
-from tests.images import bomb, encoded, png, stroke
+from tests.images import bomb, encoded
 
 LIMIT = 2_000_000
 
@@ -50,18 +49,15 @@ def peak_megabytes(pid: int) -> float:
 
 def test_workers_outlive_hostile_bodies_and_stay_small(start_gateway):
     gateway = start_gateway(f"--max-body-bytes={LIMIT}", "--workers=1")
-    image = {"data": png(stroke()), "headers": {"Content-Type": "image/png"}}
-    # The largest image that is taken shows what a worker may need anyway.
-    large = encoded(np.zeros((4096, 4096), np.uint8), "PNG")
-    assert requests.post(f"{gateway.url}/predict/toy", **image | {"data": large}, timeout=60).ok
+    # The largest image allowed shows what a worker may need anyway.
+    assert gateway.predict(encoded(np.zeros((4096, 4096), np.uint8), "PNG")).ok
     workers = gateway.workers()
     before = [peak_megabytes(pid) for pid in workers]
     for path, bodies in BODIES.items():
         for content_type, body in bodies:
-            headers = {"Content-Type": content_type}
-            answer = requests.post(f"{gateway.url}{path}", data=body, headers=headers, timeout=60)
+            answer = gateway.predict(body, path=path, **{"Content-Type": content_type})
             assert answer.status_code in (400, 413), (answer.status_code, content_type, body[:60])
     assert gateway.workers() == workers
     after = [peak_megabytes(pid) for pid in workers]
     assert max(after) < max(before) + 60 * LIMIT / 2**20, (before, after)
-    assert requests.post(f"{gateway.url}/predict/toy", **image, timeout=60).ok
+    assert gateway.predict().ok

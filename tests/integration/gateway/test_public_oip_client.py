@@ -1,22 +1,19 @@
 """The Open Inference Protocol, used by clients that others published."""
 
-import json
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from werkzeug.serving import make_server
 
 from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import ServerOptions
 from rockstar_serving.model_server.server import ModelServer
-from tests.environments import TRITONCLIENT, environment
+from tests.environments import TRITONCLIENT, answers_of, environment
+from tests.http_servers import application
 from tests.model_fixtures import SIDE, document, probabilities, write_version
 
 
@@ -27,27 +24,15 @@ def address(tmp_path: Path) -> Iterator[str]:
     with ModelServer(ServerOptions((ModelConfig("toy", tmp_path / "toy"),))) as models:
         assert models.grpc_address is not None
         app = create_app(GatewayConfig(upstream=models.grpc_address, models=("toy",)))
-        server = make_server("127.0.0.1", 0, app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"127.0.0.1:{server.port}"
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        with application(app) as url:
+            yield url.removeprefix("http://")
         app.extensions["gateway"].backend.close()
 
 
 def ask(python: Path, client: str, address: str, images: Any) -> Any:
     """What a client's program prints."""
-    done = subprocess.run(
-        [python, Path(__file__).with_name(f"ask_{client}.py"), address],
-        input=json.dumps(images.tolist()),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    program = Path(__file__).with_name(f"ask_{client}.py")
+    return answers_of([python, program, address], images.tolist())
 
 
 def test_tritonclient(request: pytest.FixtureRequest, address: str) -> None:

@@ -1,5 +1,6 @@
-"""Several workers that tell the same: metrics are those of all, and each request is one line."""
+"""Several workers: shared metrics and key limits, one log line for each request, warnings."""
 
+import hashlib
 import json
 import signal
 import socket
@@ -11,21 +12,17 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.images import png, stroke
-from tests.integration.gateway.conftest import total
+from rockstar_client.errors import CallError, OverloadedError
+from rockstar_client.http import HttpClient
+from tests.integration.gateway.conftest import ROOT, total
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="looks at processes through /proc (Linux)"
 )
-IMAGE = png(stroke())
-HEADERS = {"Content-Type": "image/png"}
 
 
-def post(gateway, path="/predict/toy", data=IMAGE, **headers) -> requests.Response:
-    """Ask over a connection of its own, which any worker may take."""
-    url = f"{gateway.url}{path}"
-    return requests.post(url, data=data, headers=HEADERS | headers, timeout=30)
+COMMAND = [sys.executable, "-m", "rockstar_serving.gateway", "--model=toy"]
 
 
 def answered(gateway) -> float:
@@ -38,7 +35,7 @@ def post_until_all_workers_counted(gateway, folder: Path, workers: int) -> int:
 
     def all_counted() -> bool:
         nonlocal sent
-        assert post(gateway).status_code == 200
+        assert gateway.predict().status_code == 200
         sent += 1
         return len(list(folder.glob("*/counter_*.db"))) == workers
 
@@ -46,7 +43,7 @@ def post_until_all_workers_counted(gateway, folder: Path, workers: int) -> int:
     return sent
 
 
-def test_every_worker_tells_the_numbers_of_all(start_gateway, toy_server, tmp_path):
+def test_the_metrics_of_every_worker_are_those_of_all(start_gateway, toy_server, tmp_path):
     gateway = start_gateway("--workers=2", f"--metrics-dir={tmp_path}")
     sent = post_until_all_workers_counted(gateway, tmp_path, 2)
     assert [answered(gateway) for _ in range(10)] == [sent] * 10
@@ -55,7 +52,7 @@ def test_every_worker_tells_the_numbers_of_all(start_gateway, toy_server, tmp_pa
 
     toy_server.proceed.clear()
     with ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(post, gateway) for _ in range(8)]
+        answers = [pool.submit(gateway.predict) for _ in range(8)]
         until(lambda: total(gateway, "rockstar_requests_in_flight") == 8)
         toy_server.proceed.set()
         assert {answer.result().status_code for answer in answers} == {200}
@@ -72,7 +69,7 @@ def test_counters_do_not_go_back_when_workers_end(start_gateway, toy_server, tmp
     sent = post_until_all_workers_counted(gateway, tmp_path, 2)
     toy_server.proceed.clear()
     with ThreadPoolExecutor(4) as pool:
-        lost = [pool.submit(post, gateway) for _ in range(4)]
+        lost = [pool.submit(gateway.predict) for _ in range(4)]
         until(lambda: total(gateway, "rockstar_requests_in_flight") == 4)
         before = gateway.workers()
         for worker in before:
@@ -89,7 +86,7 @@ def test_counters_do_not_go_back_when_workers_end(start_gateway, toy_server, tmp
     gateway.process.send_signal(signal.SIGHUP)
     until(lambda: not set(before) & set(gateway.workers()))
     until(gateway.ready)
-    assert post(gateway).status_code == 200
+    assert gateway.predict().status_code == 200
     assert answered(gateway) == sent + 1
     assert total(gateway, "rockstar_request_seconds_count", model="toy") == sent + 1
     # However often they are restarted: those that live, and one for all that have ended.
@@ -98,19 +95,8 @@ def test_counters_do_not_go_back_when_workers_end(start_gateway, toy_server, tmp
 
 def test_a_folder_that_cannot_be_used(tmp_path):
     missing = tmp_path / "missing"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "rockstar_serving.gateway",
-            "--model=toy",
-            f"--metrics-dir={missing}",
-        ],
-        cwd=Path(__file__).parents[3],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    command = [*COMMAND, f"--metrics-dir={missing}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "ROCKSTAR_METRICS_DIR: expected a folder to write to, got" in done.stderr
     assert str(missing) in done.stderr
@@ -121,12 +107,12 @@ def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server):
     gateway = start_gateway("--workers=2", "--log-format=json")
     trace = "0af7651916cd43dd8448eb211c80319c"
     traceparent = f"00-{trace}-b7ad6b7169203331-01"
-    good = post(gateway, **{"X-Request-ID": "good-1", "traceparent": traceparent})
-    bad = post(gateway, data=b"nothing", **{"X-Request-ID": "bad-1"})
+    good = gateway.predict(**{"X-Request-ID": "good-1", "traceparent": traceparent})
+    bad = gateway.predict(b"nothing", **{"X-Request-ID": "bad-1"})
     assert (good.status_code, bad.status_code) == (200, 400)
     until(lambda: all(name in gateway.log.read_text() for name in ("good-1", "bad-1")))
     # What gunicorn has to say, of a request that is none and of a worker that was killed.
-    with socket.create_connection(("127.0.0.1", int(gateway.url.rpartition(":")[2]))) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(b"nonsense\r\n\r\n")
         assert connection.recv(100)
     (worker, *_) = before = gateway.workers()
@@ -135,7 +121,7 @@ def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server):
     gateway.process.send_signal(signal.SIGHUP)
     until(lambda: not set(before) & set(gateway.workers()))
     toy_server.stop()
-    assert post(gateway).status_code == 503
+    assert gateway.predict().status_code == 503
     gateway.process.send_signal(signal.SIGTERM)
     assert gateway.process.wait(20) == 0
 
@@ -150,3 +136,37 @@ def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server):
     assert line["status"] == 400
     # One line for each.
     assert [entry["status"] for entry in entries if "path" in entry] == [200, 400, 503]
+
+
+def test_workers_share_the_limits_of_keys(start_gateway, tmp_path):
+    digest = hashlib.sha256(b"key").hexdigest()
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f"[keys.alice]\nsha256 = '{digest}'\nrate = '10/day'\n")
+    gateway = start_gateway("--workers=2", f"--api-keys-file={keys}")
+
+    with HttpClient(gateway.url) as client, pytest.raises(CallError, match="An API key is needed"):
+        client.models()
+
+    def ask(_: int) -> int:
+        headers = {"Authorization": "Bearer key"}
+        return requests.get(f"{gateway.url}/nowhere", headers=headers, timeout=20).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(ask, range(30)))
+    assert (statuses.count(404), statuses.count(429)) == (10, 20)
+    with HttpClient(gateway.url, api_key="key") as client, pytest.raises(OverloadedError):
+        client.models()
+
+
+def test_a_warning_if_others_can_reach_a_gateway_without_keys():
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        command = [*COMMAND, f"--bind=fd://{listener.fileno()}"]
+        process = subprocess.Popen(
+            command, cwd=ROOT, pass_fds=(listener.fileno(),), stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert process.stderr is not None
+            assert "there are no API keys" in process.stderr.readline()
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rockstar_contract.errors import InvalidInputError
-from rockstar_serving.gateway import open_inference_tensors as tensors
-from rockstar_serving.gateway.open_inference import HEADER_LENGTH
+from rockstar_serving.gateway.open_inference import HEADER_LENGTH, from_json, to_json
 from tfs_api import open_inference
 
 IMAGE = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8, 1)
@@ -191,8 +190,8 @@ def test_bytes_round_trip(array):
     )
 )
 def test_json_round_trip(array):
-    values = json.loads(json.dumps(tensors.to_json(array, "x")))
-    again = tensors.from_json(values, open_inference.datatype(array.dtype), list(array.shape), "x")
+    values = json.loads(json.dumps(to_json(array, "x")))
+    again = from_json(values, open_inference.datatype(array.dtype), list(array.shape), "x")
     assert again.dtype == array.dtype
     np.testing.assert_array_equal(again, array)
 

@@ -20,8 +20,8 @@ from rockstar_contract.limits import MAX_RANK
 from rockstar_contract.tables import CategoricalColumn, DateColumn, NumericColumn
 from rockstar_serving.gateway.answers import Failed
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.open_inference import HEADER_LENGTH
-from rockstar_serving.gateway.open_inference_tensors import (
+from rockstar_serving.gateway.open_inference import (
+    HEADER_LENGTH,
     InferRequest,
     InferResponse,
     InputTensor,
@@ -226,14 +226,16 @@ def test_every_failure_is_described(http, server, document, name):
 ALWAYS = ("/livez", "/readyz", "/metrics", "/openapi.json", "/v2/health/live", "/v2/health/ready")
 
 
-@pytest.mark.parametrize("verdict", ["full", "late"])
-def test_every_refusal_for_want_of_room_is_described(http, document, verdict):
+@pytest.mark.parametrize(("queue", "status"), [(0, 429), (1, 504)])
+def test_every_rejection_under_overload_is_described(server, document, queue, status):
+    config = dataclasses.replace(LIMITED, threads=0, queue=queue, request_timeout=0.01)
+    http = create_app(config, server).test_client()
     document = Document(document, strict=True)
     for operation in document.operations():
         if operation.path not in ALWAYS:
-            response = ask(http, operation, environ_overrides={"rockstar.verdict": verdict})
-            assert response.status_code == {"full": 429, "late": 504}[verdict]
-            assert_described(document, operation, response, verdict)
+            response = ask(http, operation)
+            assert response.status_code == status
+            assert_described(document, operation, response, status)
 
 
 def ask(http, operation, **more):
