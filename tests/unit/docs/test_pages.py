@@ -4,6 +4,7 @@ import ast
 import importlib
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
@@ -43,13 +44,35 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", each).strip().lower().replace(" ", "-") for each in headings}
 
 
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+# Our own sites, and the files that they show.
+SITES = {
+    rf"{URLS['Documentation']}(.*)\.html": r"docs/\1.md",
+    rf"{URLS['Source']}/blob/main/(.*)": r"\1",
+    rf"{URLS['Source'].replace('github.com', 'raw.githubusercontent.com')}/main/(.*)": r"\1",
+}
+
+
+def links(page):
+    return re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+
+
+def test_links_in_the_readme_work_outside_the_repository():
+    assert all(target.startswith("https://") for target in links(ROOT / "README.md"))
+
+
 @each_page
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        if re.match(r"https?:", target):
-            continue
+    for target in links(page):
         file, _, anchor = target.partition("#")
         path = (page.parent / file).resolve() if file else page
+        if re.match(r"https?:", target):
+            found = [
+                re.sub(site, shown, file) for site, shown in SITES.items() if re.match(site, file)
+            ]
+            if not found:
+                continue
+            path = ROOT / found[0]
         assert path.exists(), target
         if anchor and path not in GENERATED:
             assert anchor in anchors(path.read_text()), target
