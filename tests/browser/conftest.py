@@ -1,7 +1,6 @@
 """A real browser, and a service with trained models for it to look at."""
 
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from werkzeug.serving import make_server
 
 from rockstar_client.tfserving import TFServingClient
 from rockstar_serving.gateway.app import create_app
@@ -18,6 +16,7 @@ from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import ServerOptions
 from rockstar_serving.model_server.server import ModelServer
 from rockstar_training.config import CLASSIFIERS
+from tests.http_servers import application
 
 # A busy machine may take long; nothing here is about speed.
 expect.set_options(timeout=30_000)
@@ -43,13 +42,8 @@ def gateway(folder: Path, **settings: Any) -> Iterator[str]:
         assert models.grpc_address is not None
         with TFServingClient(models.grpc_address) as upstream:
             config = GatewayConfig(upstream=models.grpc_address, models=CLASSIFIERS, **settings)
-            server = make_server("127.0.0.1", 0, create_app(config, upstream), threaded=True)
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            yield f"http://127.0.0.1:{server.port}"
-            server.shutdown()
-            thread.join()
-            server.server_close()
+            with application(create_app(config, upstream)) as url:
+                yield url
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,8 @@
 """The page of another site in docs/clients.md, in a real browser."""
 
 import functools
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import gateway
 from tests.end_to_end.heldout import held_out
+from tests.http_servers import handled_by
 from tests.snippets import snippets
 
 
@@ -24,13 +24,8 @@ class Quiet(SimpleHTTPRequestHandler):
 def site(tmp_path: Path) -> Iterator[str]:
     """Another site, which serves a folder."""
     handler = functools.partial(Quiet, directory=tmp_path)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with handled_by(handler) as url:
+        yield url
 
 
 def test_a_page_of_another_site(
@@ -40,16 +35,15 @@ def test_a_page_of_another_site(
     (tmp_path / "7.png").write_bytes(files[0])
     (html,) = snippets("clients.md", "JavaScript", "html")
     (tmp_path / "predict.mjs").write_text(snippets("clients.md", "JavaScript", "javascript")[0])
-    page = browser.new_page()
-    try:
-        with gateway(trained_models.workdir / "models", cors_origins=(site,)) as url:
-            assert "http://127.0.0.1:8080" in html
-            (tmp_path / "index.html").write_text(html.replace("http://127.0.0.1:8080", url))
-            page.goto(site)
-            page.locator("input").set_input_files(tmp_path / "7.png")
-            expect(page.locator("output")).to_contain_text(f"{labels[0]} 0.")
-            (tmp_path / "none.png").write_bytes(b"no image")
-            page.locator("input").set_input_files(tmp_path / "none.png")
-            expect(page.locator("output")).to_contain_text("400: ")
-    finally:
-        page.close()
+    with (
+        browser.new_page() as page,
+        gateway(trained_models.workdir / "models", cors_origins=(site,)) as url,
+    ):
+        assert "http://127.0.0.1:8080" in html
+        (tmp_path / "index.html").write_text(html.replace("http://127.0.0.1:8080", url))
+        page.goto(site)
+        page.locator("input").set_input_files(tmp_path / "7.png")
+        expect(page.locator("output")).to_contain_text(f"{labels[0]} 0.")
+        (tmp_path / "none.png").write_bytes(b"no image")
+        page.locator("input").set_input_files(tmp_path / "none.png")
+        expect(page.locator("output")).to_contain_text("400: ")

@@ -1,14 +1,13 @@
 """Swagger UI at `/docs`, in a real browser."""
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from werkzeug.serving import make_server
 
 from rockstar_serving.gateway.app import create_app
+from tests.http_servers import application
 from tests.images import png, stroke
 from tests.unit.gateway.conftest import LIMITED, FakeServer
 
@@ -25,13 +24,8 @@ def docs_url(request: pytest.FixtureRequest) -> Iterator[str]:
         environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(request.param)
         return app(environ, start_response)
 
-    server = make_server("127.0.0.1", 0, mounted, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}{request.param}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with application(mounted) as url:
+        yield f"{url}{request.param}"
 
 
 @pytest.fixture

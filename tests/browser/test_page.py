@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from werkzeug.serving import make_server
 
 from rockstar_contract.images import FORMATS
 from rockstar_serving.gateway.app import create_app
+from tests.http_servers import application
 from tests.shared_data import shared_data
 from tests.table_models import table_classifier
 from tests.unit.gateway.conftest import LIMITED, FakeServer
@@ -150,16 +149,9 @@ def table_page(browser: Browser) -> Iterator[Page]:
     upstream = FakeServer()
     upstream.versions = {1: table_classifier()}
     app = create_app(dataclasses.replace(LIMITED, models=("toy",)), upstream)
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    page = browser.new_page()
-    page.goto(f"http://127.0.0.1:{server.port}")
-    yield page
-    page.close()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with application(app) as url, browser.new_page() as page:
+        page.goto(url)
+        yield page
 
 
 def test_a_row_may_be_incomplete(table_page: Page) -> None:

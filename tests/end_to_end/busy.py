@@ -2,13 +2,13 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import requests
+
+from tests.http_servers import Handler, handled_by
 
 # Headers that are of one connection or one message.
 OWN = {
@@ -35,35 +35,19 @@ def busy_at_first(gateway: str) -> Iterator[Busy]:
     """Answers the first request with 429, Retry-After: 1."""
     came: list[float] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class BusyAtFirst(Handler):
+        def do_POST(self) -> None:  # noqa: N802
             body = self.rfile.read(int(self.headers["Content-Length"]))
             came.append(time.monotonic())
             if len(came) == 1:
                 problem = json.dumps({"status": 429, "detail": "busy"}).encode()
                 headers = {"Content-Type": "application/problem+json", "Retry-After": "1"}
-                self.answer(429, headers, problem)
+                self.respond(429, problem, headers)
                 return
             headers = {name: text for name, text in self.headers.items() if name.title() not in OWN}
             said = requests.post(gateway + self.path, body, headers=headers, timeout=20)
-            self.answer(said.status_code, said.headers, said.content)
+            kept = {name: text for name, text in said.headers.items() if name.title() not in OWN}
+            self.respond(said.status_code, said.content, kept)
 
-        def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-            self.send_response(status)
-            for name, text in headers.items():
-                if name.title() not in OWN:
-                    self.send_header(name, text)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield Busy(f"http://127.0.0.1:{server.server_port}", came)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with handled_by(BusyAtFirst) as url:
+        yield Busy(url, came)

@@ -15,8 +15,11 @@ import requests
 
 from tests.end_to_end.heldout import held_out
 from tests.end_to_end.pods import Pod, entrypoint
-from tests.manifests import ROOT, container, manifests, of_kind
+from tests.environments import environment
+from tests.load import Load
+from tests.manifests import ROOT, config_map, container, manifests, of_kind, pod
 from tests.name_server import NameServer
+from tests.object_store import KEYS, REQUIREMENTS, object_store
 from tests.waiting import until
 
 EMBEDDED = ("embedded", ())
@@ -120,35 +123,6 @@ def test_a_canary_answers_a_share(start_pods, trained_models, tmp_path, digit):
     assert set(versions) == {1, 2}
 
 
-class Callers:
-    """Threads that ask a gateway without a pause, and note what fails."""
-
-    def __init__(self, gateway: Pod, png: bytes, threads: int = 4) -> None:
-        self.answers = 0
-        self.failures: list[str] = []
-        self._ask = lambda: ask(gateway, png)
-        self._done = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
-
-    def _run(self) -> None:
-        while not self._done.is_set():
-            answer = self._ask()
-            if answer.status_code == 200:
-                self.answers += 1
-            else:
-                self.failures.append(answer.text)
-
-    def __enter__(self) -> "Callers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join()
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="needs more than one address of this machine")
 def test_a_rollout_of_the_model_server_loses_no_request(start_pods, digit):
     """The headless service names the new pod, then not the old one, which ends when it is unused."""
@@ -175,21 +149,20 @@ def test_a_rollout_of_the_model_server_loses_no_request(start_pods, digit):
     with NameServer("127.0.0.2") as names:
         gateway = pods.gateway(names.target(port))
         until(lambda: gateway.passes("readinessProbe"))
-        with Callers(gateway, digit[0]) as callers:
+        with Load([f"http://{gateway.addresses['http']}"], "cnn", [digit[0]]) as load:
             for host in ("127.0.0.3", "127.0.0.4"):
                 new = server(host)
                 until(lambda new=new: new.passes("readinessProbe"))
                 names.addresses.append(host)
-                until(lambda new=new: calls(new) > 10 or callers.failures)
+                until(lambda new=new: calls(new) > 10 or load.failures)
                 names.addresses.pop(0)
                 # preStop waits for a time that is enough for this.
-                until(lambda old=old: unused(old, calls) or callers.failures)
+                until(lambda old=old: unused(old, calls) or load.failures)
                 old.process.send_signal(signal.SIGTERM)
                 assert old.process.wait(30) == 0
                 old = new
-            seen = callers.answers
-            until(lambda: callers.answers > seen + 20 or callers.failures)
-    assert callers.failures == []
+            load.more()
+    assert load.failures == []
 
 
 def unused(server, calls):
@@ -197,3 +170,41 @@ def unused(server, calls):
     before = calls(server)
     threading.Event().wait(1)
     return calls(server) == before
+
+
+@pytest.fixture(scope="module")
+def python_with_aws(request):
+    """The interpreter of an environment with `aws`."""
+    return environment(request.config, "object-storage", REQUIREMENTS)
+
+
+def test_models_come_from_a_bucket(start_pods, trained_models, python_with_aws, tmp_path):
+    documents = manifests("embedded", ("model-storage-s3",))
+    (init,) = pod(documents, "model-server")["spec"]["initContainers"]
+    variables = {each["name"]: each["value"] for each in init["env"]}
+    variables |= config_map(documents, "model-storage") | KEYS
+    bucket, target = variables["MODELS"], str(tmp_path / "models")
+    # Kubernetes puts variables into arguments.
+    arguments = [re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], a) for a in init["args"]]
+    mounts = {each["name"]: each["mountPath"] for each in init["volumeMounts"]}
+    assert arguments[-1] == mounts["models"]
+    with object_store(python_with_aws) as endpoint:
+        merged = os.environ | variables | {"AWS_ENDPOINT_URL": endpoint}
+        for command in [
+            ("s3", "mb", bucket),
+            ("s3", "sync", "--no-progress", str(trained_models.workdir / "models"), bucket),
+            (*arguments[:-1], target),
+        ]:
+            done = subprocess.run(
+                [python_with_aws.parent / "aws", *command],
+                env=merged,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            assert done.returncode == 0, done.stderr
+
+    server = start_pods("embedded", ("model-storage-s3",), tmp_path / "models").model_server()
+    assert server.probe("readinessProbe") == 200
+    mounted = {each["name"]: each["mountPath"] for each in server.spec["volumeMounts"]}
+    assert mounted["models"] == mounts["models"] == "/models"

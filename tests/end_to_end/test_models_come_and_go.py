@@ -1,26 +1,27 @@
-"""What a folder of models holds while it is served: the good, the broken, the new and the gone."""
+"""A folder of models while it is served: broken, new, moved and removed models, and labels."""
 
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 
 from rockstar_client import GrpcClient, HttpClient, InvalidRequestError
+from rockstar_contract.contract import Contract, TensorInput, TensorSpec, utc_now
+from rockstar_training.export import export, export_tensors
+from rockstar_training.tensorflow_setup import tf
 from tests.end_to_end.conftest import Service, rockstar
 from tests.model_fixtures import write_version
 from tests.unit.training.toys import draft, golden, plain_model
 from tests.waiting import until
 
 PNG = golden(1).raw[0]
-TYPE = {"Content-Type": "image/png"}
 
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> Path:
-    from rockstar_training.export import export
-
     folder = tmp_path_factory.mktemp("exported")
     return export(*plain_model(), draft(), golden(), folder).folder
 
@@ -43,9 +44,13 @@ def models(tmp_path, publish):
     return tmp_path / "models"
 
 
-def status(service: Service, model: str) -> int:
+def predict(service: Service, model: str) -> requests.Response:
     url = f"{service.http}/predict/{model}"
-    return requests.post(url, data=PNG, headers=TYPE, timeout=20).status_code
+    return requests.post(url, data=PNG, headers={"Content-Type": "image/png"}, timeout=20)
+
+
+def status(service: Service, model: str) -> int:
+    return predict(service, model).status_code
 
 
 def ready(service: Service) -> Any:
@@ -64,13 +69,13 @@ def test_what_is_broken_is_reported_and_the_rest_is_served(start_service, models
     response = requests.get(f"{service.http}/readyz", timeout=20)
     assert response.status_code == 200
     states = response.json()["models"]
-    unloaded = requests.post(f"{service.http}/predict/bad", data=PNG, headers=TYPE, timeout=20)
+    unloaded = predict(service, "bad")
     assert unloaded.status_code == 404
     assert unloaded.json()["hint"] == "GET /v1/models/bad says why one does not load"
     assert "is no LiteRT model" in requests.get(f"{service.http}/v1/models/bad", timeout=20).text
     assert states["good"] == {"ready": True, "version": 1}
     assert states["foreign"] == {"ready": True, "contract": False}
-    problem = requests.post(f"{service.http}/predict/foreign", data=PNG, headers=TYPE, timeout=20)
+    problem = predict(service, "foreign")
     assert problem.status_code == 400
     assert "rockstar import FOLDER --name foreign" in problem.json()["hint"]
     listed = requests.get(f"{service.http}/v1/models", timeout=20).json()["models"]
@@ -111,8 +116,7 @@ def test_a_label_moves_while_it_is_served(start_service, models, publish):
     service = start_service(models, "--workers=1")
 
     def version(query: str) -> Any:
-        url = f"{service.http}/predict/good{query}"
-        return requests.post(url, data=PNG, headers=TYPE, timeout=20).json().get("version")
+        return predict(service, f"good{query}").json().get("version")
 
     for number in (1, 2):
         assert rockstar("promote", "good", str(number), f"--models={models}").returncode == 0
@@ -125,11 +129,7 @@ def test_going_back_changes_what_is_served(start_service, models, publish):
     service = start_service(models, "--workers=2")
 
     def versions() -> Any:
-        url = f"{service.http}/predict/good"
-        return {
-            requests.post(url, data=PNG, headers=TYPE, timeout=20).json().get("version")
-            for _ in range(8)
-        }
+        return {predict(service, "good").json().get("version") for _ in range(8)}
 
     assert versions() == {2}
     assert rockstar("rollback", "good", f"--models={models}").returncode == 0
@@ -143,12 +143,6 @@ def test_going_back_changes_what_is_served(start_service, models, publish):
 
 
 def test_tensors_by_name_in_and_out(start_service, tmp_path):
-    import numpy as np
-
-    from rockstar_contract.contract import Contract, TensorInput, TensorSpec, utc_now
-    from rockstar_training.export import export_tensors
-    from rockstar_training.tensorflow_setup import tf
-
     pair = [TensorSpec(name=name, dtype="float32", shape=(2,)) for name in ("a", "b")]
     sums = [TensorSpec(name="sum", dtype="float32", shape=(2,))]
     contract = Contract(
@@ -189,3 +183,29 @@ def test_tensors_by_name_in_and_out(start_service, tmp_path):
             assert answer.outputs["sum"].dtype == np.float32
             with pytest.raises(InvalidRequestError, match=r"inputs\[0\]\.b: expected float32"):
                 client.predict("pair", {"a": [1, 2]})
+
+
+def test_labels_are_served_from_a_folder_that_was_moved(start_service, tmp_path):
+    for seed in (0, 1):
+        export(*plain_model(seed), draft(), golden(), tmp_path / "models")
+    assert rockstar("promote", "toy", "1", f"--models={tmp_path / 'models'}").returncode == 0
+    # Labels are the file's, paths are not.
+    service = start_service((tmp_path / "models").rename(tmp_path / "moved"))
+
+    def ask(which: str) -> Any:
+        body = {"instances": golden(1).tensors.tolist()}
+        url = f"http://{service.rest}/v1/models/toy{which}:predict"
+        return requests.post(url, json=body, timeout=20).json()["predictions"][0]
+
+    assert ask("/labels/stable") == pytest.approx(ask("/versions/1"))
+    assert ask("") == pytest.approx(ask("/versions/2"))
+    assert ask("/labels/stable") != pytest.approx(ask(""), abs=1e-3)
+
+
+def test_an_unreadable_models_config(tmp_path):
+    (tmp_path / "toy" / "1").mkdir(parents=True)
+    (tmp_path / "models.config").write_text("{")
+    said = rockstar("serve", f"--models={tmp_path}")
+    assert said.returncode == 1
+    assert "is not in the text format of ModelServerConfig" in said.stderr
+    assert "Traceback" not in said.stderr

@@ -1,5 +1,6 @@
 """The whole path in one process: a trained model, the model server, the gateway."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from rockstar_client.tfserving import TFServingClient
 from rockstar_contract.inputs import prepare
 from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.settings import GatewayConfig
+from rockstar_serving.model_server.engines.engine import ServableId
+from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import EngineOptions, GrpcOptions, ServerOptions
 from rockstar_serving.model_server.server import ModelServer
@@ -19,8 +22,14 @@ from rockstar_training.config import CLASSIFIERS
 from rockstar_training.datasets import load
 from tests.end_to_end.heldout import held_out
 from tests.images import encoded, png
+from tests.waiting import until
 
 LITERT = EngineOptions(prefer_tflite=True)
+IMAGE = png(load("digits").images[0, :, :, 0])
+
+
+def predict(http, data=IMAGE, path="/predict/cnn", content_type="image/png"):
+    return http.post(path, data=data, content_type=content_type)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["LiteRT", "TensorFlow"])
@@ -45,8 +54,7 @@ def test_answers_are_those_of_training(http, trained_models, model):
     files, predicted, scores = held_out(trained_models.workdir / "runs" / f"{model}-1")
     for index in range(0, len(files), 7):
         # Without the model's threshold.
-        path = f"/predict/{model}?threshold=0"
-        response = http.post(path, data=files[index], content_type="image/png")
+        response = predict(http, files[index], f"/predict/{model}?threshold=0")
         (prediction,) = response.get_json()["predictions"]
         assert prediction["label"] == predicted[index]
         assert prediction["score"] == pytest.approx(scores[index], abs=1e-4)
@@ -67,7 +75,7 @@ def test_ink_on_white_paper_is_the_same_digit_as_white_on_black(http, model):
     digits = load("digits").images[:50, :, :, 0]
     for pixels in digits:
         answers = [
-            http.post(f"/predict/{model}", data=data, content_type="image/png").get_json()
+            predict(http, data, f"/predict/{model}").get_json()
             for data in (png(pixels), png(255 - pixels))
         ]
         first, second = (answer["predictions"][0] for answer in answers)
@@ -85,7 +93,7 @@ def test_a_photo_of_ink_on_paper_is_the_same_digit(http):
         light = np.linspace(200, 240, large.shape[1])[np.newaxis]
         photo = light - large * (140 / 255) + generator.normal(0, 3, large.shape)
         data = encoded(photo.clip(0, 255).astype(np.uint8), "JPEG")
-        response = http.post("/predict/cnn?threshold=0", data=data, content_type="image/jpeg")
+        response = predict(http, data, "/predict/cnn?threshold=0", "image/jpeg")
         right += response.get_json()["predictions"][0]["label"] == str(label)
     assert right >= 34
 
@@ -96,38 +104,29 @@ def test_a_deadline_that_passes_is_a_504_and_the_next_request_is_answered(model_
             upstream=model_server.grpc_address, models=CLASSIFIERS, request_timeout=1e-6
         )
         late = create_app(config, upstream).test_client()
-        image = png(load("digits").images[0, :, :, 0])
-        response = late.post("/predict/cnn", data=image, content_type="image/png")
+        response = predict(late)
         assert response.status_code == 504
         assert response.get_json()["title"] == "Gateway Timeout"
         in_time = create_app(GatewayConfig(model_server.grpc_address, CLASSIFIERS), upstream)
-        response = in_time.test_client().post("/predict/cnn", data=image, content_type="image/png")
-        assert response.status_code == 200
+        assert predict(in_time.test_client()).status_code == 200
 
 
 def test_the_model_server_goes_and_comes_back(trained_models, tmp_path):
     models = (ModelConfig("cnn", trained_models.workdir / "models" / "cnn"),)
-    image = png(load("digits").images[0, :, :, 0])
     with ModelServer(ServerOptions(models, engine=LITERT)) as first:
         port = first.grpc_port
         upstream = TFServingClient(first.grpc_address)
         http = create_app(GatewayConfig(first.grpc_address, ("cnn",)), upstream).test_client()
-
-        def ask():
-            return http.post("/predict/cnn", data=image, content_type="image/png")
-
-        before = ask()
+        before = predict(http)
         assert before.status_code == 200
-    down = ask()
+    down = predict(http)
     assert down.status_code == 503
     assert down.headers["Retry-After"]
     assert http.get("/readyz").status_code == 503
     with ModelServer(ServerOptions(models, grpc=GrpcOptions(port), engine=LITERT)):
         # gRPC waits a moment before it connects again.
-        from tests.waiting import until
-
-        until(lambda: ask().status_code == 200, what="recovery")
-        assert ask().get_json() == before.get_json()
+        until(lambda: predict(http).status_code == 200, what="recovery")
+        assert predict(http).get_json() == before.get_json()
     upstream.close()
 
 
@@ -136,7 +135,7 @@ def test_the_grpc_client_answers_like_the_gateway(model_server, http, trained_mo
     with GrpcClient(model_server.grpc_address) as client:
         answer = client.predict("cnn", files[:20], top=2)
     assert [p.top[0].label for p in answer.predictions] == predicted[:20]
-    response = http.post("/predict/cnn?top=2", data=files[0], content_type="image/png").get_json()
+    response = predict(http, files[0], "/predict/cnn?top=2").get_json()
     (over_http,) = response["predictions"]
     assert over_http["label"] == answer.predictions[0].label
     assert [s["label"] for s in over_http["top"]] == [s.label for s in answer.predictions[0].top]
@@ -165,3 +164,18 @@ def test_a_renamed_version_folder_is_known_by_its_new_number(trained_models, tmp
         files, predicted, _ = held_out(trained_models.workdir / "runs" / "cnn-1")
         answer = client.predict("cnn", files[0])
         assert (answer.version, answer.predictions[0].label) == (7, predicted[0])
+
+
+@pytest.mark.parametrize("engine", ["LiteRT", "TensorFlow"])
+def test_trained_models_are_warmed_up(trained_models, engine, caplog):
+    """The embedded server replays the warmup requests that training writes."""
+    caplog.set_level(logging.INFO)
+    options = ServerOptions(models=(), engine=EngineOptions(prefer_tflite=engine == "LiteRT"))
+    for name, result in trained_models.results.items():
+        caplog.clear()
+        loaded = VersionLoader(options)(ServableId(name, 1), result.folder)
+        assert loaded.name == engine
+        loaded.close()
+        (message,) = [record.getMessage() for record in caplog.records]
+        # Batches of 1, 2, 4, 8, 16 and 32, and the contract.
+        assert message.startswith(f"model {name} version 1: warmed up with 7 requests in ")

@@ -1,6 +1,7 @@
 """The whole path as processes: `rockstar serve`, `rockstar predict`, and what may befall them."""
 
 import asyncio
+import csv
 import json
 import os
 import shutil
@@ -8,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ import requests
 from PIL import Image
 
 from rockstar_client import AsyncGrpcClient, AsyncHttpClient
-from rockstar_client.errors import CallError
 from rockstar_client.grpc import GrpcClient
 from rockstar_client.http import HttpClient
 from rockstar_training.config import CLASSIFIERS
@@ -26,6 +25,7 @@ from tests.command_line import invoke_json, start
 from tests.end_to_end.conftest import ROOT, rockstar
 from tests.end_to_end.heldout import held_out
 from tests.images import bomb, png
+from tests.load import Load
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(
@@ -196,32 +196,14 @@ def test_no_child_outlives_a_killed_parent(start_service, models):
 def test_a_new_version_is_picked_up_and_no_request_fails(start_service, models, tmp_path):
     shutil.copytree(models / "cnn", tmp_path / "models" / "cnn")
     service = start_service(tmp_path / "models")
-    answered, failures = set(), []
-    done = threading.Event()
-
-    def ask() -> None:
-        with HttpClient(service.http) as client:
-            while not done.is_set():
-                try:
-                    answered.add(client.predict("cnn", IMAGE).version)
-                except CallError as error:
-                    failures.append(error)
-
-    callers = [threading.Thread(target=ask) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    try:
-        until(lambda: answered == {1})
+    with Load([service.http], "cnn", [IMAGE]) as load:
+        load.more()
         for version in (2, 3):
             aside = tmp_path / "models" / "cnn" / f".incoming-{version}"
             shutil.copytree(models / "cnn" / "1", aside)
             aside.rename(aside.with_name(str(version)))
-            until(lambda version=version: version in answered, what=f"version {version}")
-    finally:
-        done.set()
-        for caller in callers:
-            caller.join()
-    assert failures == []
+            load.until_version(version)
+    assert load.failures == []
     (listed,) = requests.get(f"{service.http}/v1/models", timeout=20).json()["models"]
     assert {"version": 3, "state": "AVAILABLE"} in listed["versions"]
 
@@ -379,3 +361,29 @@ def test_the_demo_answers_as_training_did(trained_models, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("all 360 (HTTP) and 40 (gRPC)") == 3
     assert (tmp_path / "samples" / "7.png").exists()
+
+
+def test_many_predictions_are_those_of_training(start_service, trained_models, tmp_path):
+    files, predicted, scores = held_out(trained_models.workdir / "runs" / "cnn-1")
+    images = tmp_path / "images"
+    images.mkdir()
+    for number, file in enumerate(files):
+        (images / f"{number:04}.png").write_bytes(file)
+    service = start_service(trained_models.workdir / "models")
+    for place in (["--url", service.http], ["--grpc", service.grpc]):
+        out = tmp_path / f"{place[0]}.csv"
+        done = rockstar("predict", *place, "--model", "cnn", str(images), "-o", str(out))
+        assert done.returncode == 0, done.stderr
+        assert f"{len(files)} items, 0 failed" in done.stderr
+        with out.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        # Few of them are not sure.
+        sure = [row["label"] == label for row, label in zip(rows, predicted, strict=True)]
+        assert sum(sure) > 0.95 * len(rows)
+        assert {row["label"] for row, same in zip(rows, sure, strict=True) if not same} <= {""}
+        assert [float(row["score"]) for row in rows] == pytest.approx(scores, abs=1e-5)
+    for wrong in (["--model", "nose"], ["--model", "cnn", "--version", "9"], []):
+        done = rockstar("predict", "--url", service.http, *wrong, str(images), "-o", str(tmp_path / "no.csv"))  # fmt: skip
+        assert done.returncode == 1
+        assert "cnn" in done.stderr
+    assert not list(tmp_path.glob("no*"))

@@ -16,8 +16,14 @@ from typing import Any
 import pytest
 
 from rockstar_serving.model_server.models.config import All, ModelConfig
-from rockstar_serving.model_server.options import LoadOptions, ServerOptions
+from rockstar_serving.model_server.options import (
+    GrpcOptions,
+    LoadOptions,
+    RestOptions,
+    ServerOptions,
+)
 from rockstar_serving.model_server.server import ModelServer
+from tests.fake_engine import FakeLoader, add_version
 from tests.model_fixtures import write_version
 from tests.waiting import until
 
@@ -52,6 +58,35 @@ def refused(port: int) -> bool:
     except (ConnectionRefusedError, ConnectionResetError):
         return True
     return False
+
+
+@pytest.fixture
+def base_path(tmp_path: Path) -> Path:
+    """The base path of a toy model with version 1."""
+    write_version(tmp_path / "toy", 1)
+    return tmp_path / "toy"
+
+
+@pytest.fixture
+def loader() -> FakeLoader:
+    return FakeLoader()
+
+
+def fake_server(
+    folder: Path,
+    loader: FakeLoader | None = None,
+    grpc: GrpcOptions = GrpcOptions(),  # noqa: B008
+    rest: RestOptions = RestOptions(port=None),  # noqa: B008
+    *,
+    host: str = "127.0.0.1",
+    model: str = "m",
+) -> ModelServer:
+    """A server with a fake model; without REST."""
+    add_version(folder / "m", 1)
+    models = (ModelConfig(model, folder / "m"),)
+    return ModelServer(
+        ServerOptions(models, host=host, grpc=grpc, rest=rest), loader or FakeLoader()
+    )
 
 
 @dataclass

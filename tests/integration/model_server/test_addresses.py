@@ -10,28 +10,13 @@ from urllib.parse import quote
 import grpc
 import pytest
 
-from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.models.manager import StartError
-from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.options import GrpcOptions, RestOptions
 from rockstar_serving.model_server.server import ModelServer
-from tests.fake_engine import FakeLoader, add_version
+from tests.fake_engine import FakeLoader
+from tests.grpc_calls import stub
+from tests.integration.model_server.conftest import fake_server
 from tfs_api.services import GET_MODEL_STATUS
-
-OFF = RestOptions(port=None)
-
-
-def new_server(
-    folder: Path,
-    grpc: GrpcOptions,
-    rest: RestOptions = OFF,
-    host: str = "127.0.0.1",
-    loader: FakeLoader | None = None,
-    model: str = "m",
-) -> ModelServer:
-    add_version(folder / "m", 1)
-    models = (ModelConfig(model, folder / "m"),)
-    options = ServerOptions(models=models, host=host, grpc=grpc, rest=rest)
-    return ModelServer(options, load=loader or FakeLoader())
 
 
 def new_channel(address: str) -> grpc.Channel:
@@ -40,16 +25,11 @@ def new_channel(address: str) -> grpc.Channel:
 
 
 def state_over(channel: grpc.Channel, model: str = "m") -> int:
-    """Of the only version, asked over gRPC."""
-    request = GET_MODEL_STATUS.request()
-    request.model_spec.name = model
-    call: Any = channel.unary_unary(
-        GET_MODEL_STATUS.path,
-        request_serializer=lambda message: message.SerializeToString(),
-        response_deserializer=GET_MODEL_STATUS.parse_response,
-    )
-    found: int = call(request, timeout=30).model_version_status[0].state
-    return found
+    """The state of the only version."""
+    request = GET_MODEL_STATUS.request(model_spec={"name": model})
+    found = stub(channel, GET_MODEL_STATUS)(request, timeout=30)
+    state: int = found.model_version_status[0].state
+    return state
 
 
 def state(address: str, model: str = "m") -> int:
@@ -66,15 +46,14 @@ def failure(server: ModelServer) -> str:
 
 def test_a_socket_beside_the_port(tmp_path: Path) -> None:
     path = tmp_path / "m.sock"
-    with new_server(tmp_path, GrpcOptions(socket_path=path)) as server:
+    with fake_server(tmp_path, grpc=GrpcOptions(socket_path=path)) as server:
         assert state(f"unix:{path}") == state(str(server.grpc_address)) == 30
     assert not path.exists()
 
 
 def test_a_socket_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # relative paths are understood
-    grpc = GrpcOptions(port=None, socket_path=Path("m.sock"))
-    with new_server(tmp_path, grpc) as server:
+    with fake_server(tmp_path, grpc=GrpcOptions(port=None, socket_path=Path("m.sock"))) as server:
         assert server.grpc_address is None
         assert state(f"unix:{tmp_path}/m.sock") == 30
 
@@ -82,7 +61,7 @@ def test_a_socket_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_socket_whose_path_a_url_would_quote(tmp_path: Path) -> None:
     folder = tmp_path / "a %41#?é"
     folder.mkdir()
-    with new_server(tmp_path, GrpcOptions(port=None, socket_path=folder / "m.sock")):
+    with fake_server(tmp_path, grpc=GrpcOptions(port=None, socket_path=folder / "m.sock")):
         assert state(f"unix:{quote(str(folder))}/m.sock") == 30
 
 
@@ -90,7 +69,7 @@ def test_a_socket_that_a_killed_server_left_behind(tmp_path: Path) -> None:
     path = tmp_path / "m.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    with new_server(tmp_path, GrpcOptions(port=None, socket_path=path)):
+    with fake_server(tmp_path, grpc=GrpcOptions(port=None, socket_path=path)):
         assert state(f"unix:{path}") == 30
 
 
@@ -100,11 +79,11 @@ def test_a_socket_is_taken_over_from_another_server(
     """As gRPC does; the earlier server keeps its connections and leaves the path alone."""
     path = tmp_path / "m.sock"
     options = GrpcOptions(port=None, socket_path=path)
-    earlier = new_server(tmp_path, options)
+    earlier = fake_server(tmp_path, grpc=options)
     earlier.start()
     with new_channel(f"unix:{path}") as channel:
         assert state_over(channel) == 30
-        with new_server(tmp_path, options, model="n"):
+        with fake_server(tmp_path, grpc=options, model="n"):
             assert f"another server listens on {path} (--grpc_socket_path)" in caplog.text
             assert state(f"unix:{path}", "n") == state_over(channel) == 30
             earlier.stop(grace=0)
@@ -121,7 +100,7 @@ def file(path: Path) -> Iterator[None]:
 
 def test_paths_that_cannot_be_sockets(tmp_path: Path) -> None:
     def said(path: Path) -> str:
-        return failure(new_server(tmp_path, GrpcOptions(port=None, socket_path=path)))
+        return failure(fake_server(tmp_path, grpc=GrpcOptions(port=None, socket_path=path)))
 
     with file(tmp_path / "file"):
         assert said(tmp_path / "file").endswith("there is a file of this name that is no socket")
@@ -135,7 +114,7 @@ def test_paths_that_cannot_be_sockets(tmp_path: Path) -> None:
 )
 def test_ipv6(tmp_path: Path, host: str, said: str) -> None:
     """As TensorFlow Serving, the server also listens on IPv6 by default, over gRPC and REST."""
-    with new_server(tmp_path, GrpcOptions(), RestOptions(), host) as server:
+    with fake_server(tmp_path, rest=RestOptions(), host=host) as server:
         assert str(server.grpc_address).startswith(said)
         assert state(f"[::1]:{server.grpc_port}") == 30
         assert str(server.rest_address).startswith(said)
@@ -145,16 +124,18 @@ def test_ipv6(tmp_path: Path, host: str, said: str) -> None:
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
 def test_an_address_of_another_machine(tmp_path: Path, host: str) -> None:
-    message = failure(new_server(tmp_path, GrpcOptions(port=12345), host=host))
+    message = failure(fake_server(tmp_path, grpc=GrpcOptions(port=12345), host=host))
     assert message.startswith(f"cannot listen on {host}:12345 (--port): ")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_a_taken_port_is_found_out_before_models_are_loaded(tmp_path: Path, host: str) -> None:
-    loader = FakeLoader()
+def test_a_taken_port_is_found_out_before_models_are_loaded(
+    tmp_path: Path, loader: FakeLoader, host: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        message = failure(new_server(tmp_path, GrpcOptions(port=port), host=host, loader=loader))
+        server = fake_server(tmp_path, loader, GrpcOptions(port=port), host=host)
+        message = failure(server)
     assert message == f"cannot listen on {host}:{port} (--port): Address already in use"
     assert not loader.attempts
 
@@ -163,7 +144,7 @@ def test_channel_arguments_reach_grpc(tmp_path: Path) -> None:
     """A limit on messages is an argument whose effect can be seen."""
     options = GrpcOptions(channel_arguments={"grpc.max_receive_message_length": 10})
     with (
-        new_server(tmp_path, options) as server,
+        fake_server(tmp_path, grpc=options) as server,
         grpc.insecure_channel(str(server.grpc_address)) as channel,
     ):
         call: Any = channel.unary_unary(GET_MODEL_STATUS.path)

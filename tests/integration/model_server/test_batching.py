@@ -8,20 +8,14 @@ import grpc
 import numpy as np
 import pytest
 
+from tests.grpc_calls import predict_request, stub
 from tests.integration.model_server.conftest import Start, ask
 from tests.model_fixtures import document, write_version
 from tests.waiting import until
-from tfs_api import services
-from tfs_api.tensors import to_array, to_proto
+from tfs_api.services import PREDICT
+from tfs_api.tensors import to_array
 
 SIZE = 4
-
-
-@pytest.fixture
-def base_path(tmp_path: Path) -> Path:
-    base_path = tmp_path / "toy"
-    write_version(base_path, 1)
-    return base_path
 
 
 @pytest.fixture
@@ -38,23 +32,6 @@ def flags(base_path: Path, tmp_path: Path) -> list[str]:
     ]
 
 
-class Caller:
-    """Asks for the `contract` of the toy model, as many times at once as one likes."""
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._predict = channel.unary_unary(
-            services.PREDICT.path,
-            request_serializer=services.PREDICT.request.SerializeToString,
-            response_deserializer=services.PREDICT.parse_response,
-        )
-
-    def __call__(self, rows: int = 1, timeout: float = 60) -> Any:
-        request = services.PREDICT.request()
-        request.model_spec.name, request.model_spec.signature_name = "toy", "contract"
-        request.inputs["query"].CopyFrom(to_proto(np.zeros(rows, np.int32)))
-        return self._predict.future(request, timeout=timeout)
-
-
 class Batched:
     """A server whose only batch thread is held by a request, until proceed() is called."""
 
@@ -63,9 +40,14 @@ class Batched:
         self._folder = process.address_file.parent
         self.address = process.address()
         self.channel = grpc.insecure_channel(self.address["grpc"])
-        self.call = Caller(self.channel)
+        self._predict = stub(self.channel, PREDICT)
         self.first = self.call()
         until(self.rows, what="the first request runs")
+
+    def call(self, rows: int = 1, timeout: float = 60) -> Any:
+        """Start a call; as many at a time as one likes."""
+        request = predict_request("toy", "contract", query=np.zeros(rows, np.int32))
+        return self._predict.future(request, timeout=timeout)
 
     def rows(self) -> list[int]:
         """Of each run that has begun."""

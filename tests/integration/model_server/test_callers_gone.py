@@ -9,10 +9,9 @@ import grpc
 import numpy as np
 import pytest
 
-from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from rockstar_serving.model_server.server import ModelServer
-from tests.fake_engine import FakeEngine, FakeLoader, add_version
+from rockstar_serving.model_server.options import GrpcOptions
+from tests.fake_engine import FakeEngine, FakeLoader
+from tests.integration.model_server.conftest import fake_server
 from tests.waiting import until
 
 with warnings.catch_warnings():
@@ -24,21 +23,10 @@ QUEUED = 30
 
 
 @pytest.fixture
-def loader() -> FakeLoader:
-    return FakeLoader()
-
-
-@pytest.fixture
 def channel(tmp_path: Path, loader: FakeLoader) -> Iterator[grpc.Channel]:
     """To a server that handles one call at a time."""
-    add_version(tmp_path / "m", 1)
-    options = ServerOptions(
-        models=(ModelConfig("m", tmp_path / "m"),),
-        grpc=GrpcOptions(threads=1),
-        rest=RestOptions(port=None),
-    )
     with (
-        ModelServer(options, load=loader) as server,
+        fake_server(tmp_path, loader, GrpcOptions(threads=1)) as server,
         grpc.insecure_channel(str(server.grpc_address)) as channel,
     ):
         yield channel

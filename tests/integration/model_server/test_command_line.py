@@ -7,13 +7,6 @@ import pytest
 
 from tests.command_line import start
 from tests.integration.model_server.conftest import ask
-from tests.model_fixtures import write_version
-
-
-@pytest.fixture
-def base_path(tmp_path):
-    write_version(tmp_path / "toy", 1)
-    return tmp_path / "toy"
 
 
 def test_it_tells_its_addresses_as_json_serves_and_stops(base_path, tmp_path):

@@ -9,33 +9,21 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.options import GrpcOptions
 from rockstar_serving.model_server.server import ModelServer
-from tests.fake_engine import FakeLoader, add_version
+from tests.fake_engine import FakeLoader
+from tests.grpc_calls import failure, predict_request, stub
+from tests.integration.model_server.conftest import fake_server
 from tests.waiting import until
 from tfs_api.services import PREDICT
-from tfs_api.tensors import to_proto
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-def new_server(
-    folder: Path, loader: FakeLoader | None = None, *, health: bool = True, threads: int = 4
-) -> ModelServer:
-    add_version(folder / "m", 1)
-    options = ServerOptions(
-        models=(ModelConfig("m", folder / "m"),),
-        grpc=GrpcOptions(health=health, threads=threads),
-        rest=RestOptions(port=None),
-    )
-    return ModelServer(options, load=loader or FakeLoader())
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ModelServer]:
-    with new_server(tmp_path) as server:
+    with fake_server(tmp_path, grpc=GrpcOptions(health=True)) as server:
         yield server
 
 
@@ -62,10 +50,8 @@ def test_check(health: Any, service: str) -> None:
 
 
 def test_a_service_that_is_not_there(health: Any) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        health.Check(health_pb2.HealthCheckRequest(service="Nonsense"), timeout=30)
-    error: Any = caught.value
-    assert error.code() == grpc.StatusCode.NOT_FOUND
+    code, _ = failure(health.Check, health_pb2.HealthCheckRequest(service="Nonsense"))
+    assert code == "NOT_FOUND"
 
 
 def test_who_watches_is_told_of_the_stop_and_does_not_hold_it_up(
@@ -79,19 +65,15 @@ def test_who_watches_is_told_of_the_stop_and_does_not_hold_it_up(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_it_does_not_wait_behind_predictions(tmp_path: Path) -> None:
-    loader = FakeLoader()
+def test_it_does_not_wait_behind_predictions(tmp_path: Path, loader: FakeLoader) -> None:
     with (
-        new_server(tmp_path, loader, threads=1) as server,
+        fake_server(tmp_path, loader, GrpcOptions(health=True, threads=1)) as server,
         grpc.insecure_channel(str(server.grpc_address)) as channel,
     ):
         engine = loader.engines[1]
         engine.proceed.clear()
-        request = PREDICT.request()
-        request.model_spec.name = "m"
-        request.inputs["x"].CopyFrom(to_proto(np.ones((1, 2), np.float32)))
-        call: Any = channel.unary_unary(PREDICT.path)
-        slow = call.future(request.SerializeToString(), timeout=60)
+        request = predict_request("m", x=np.ones((1, 2), np.float32))
+        slow = stub(channel, PREDICT).future(request, timeout=60)
         until(engine.entered.is_set, what="the only thread is busy")
         health = health_pb2_grpc.HealthStub(channel)
         assert health.Check(health_pb2.HealthCheckRequest(), timeout=30).status == SERVING
@@ -102,10 +84,8 @@ def test_it_does_not_wait_behind_predictions(tmp_path: Path) -> None:
 
 def test_it_is_off_without_the_flag(tmp_path: Path) -> None:
     with (
-        new_server(tmp_path, health=False) as server,
+        fake_server(tmp_path) as server,
         grpc.insecure_channel(str(server.grpc_address)) as channel,
-        pytest.raises(grpc.RpcError) as caught,
     ):
-        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
-    error: Any = caught.value
-    assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+        check = health_pb2_grpc.HealthStub(channel).Check
+        assert failure(check, health_pb2.HealthCheckRequest())[0] == "UNIMPLEMENTED"

@@ -1,7 +1,5 @@
 """Clients that know nothing but the server's address, through the public reflection client."""
 
-import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,7 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
 from rockstar_serving.model_server.server import ModelServer
-from tests.environments import environment
+from tests.environments import answers_of, environment
 from tests.model_fixtures import SIDE, probabilities, write_version
 
 SERVICES = (
@@ -177,15 +175,8 @@ def test_grpc_requests(request: pytest.FixtureRequest, server: ModelServer) -> N
     python = environment(request.config, "grpc-requests", ["grpc-requests==0.1.21"])
     images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)
     program = Path(__file__).parent / "public_clients" / "ask_grpc_requests.py"
-    done = subprocess.run(
-        [python, program, str(server.grpc_address)],
-        input=json.dumps({"model": "toy", "images": images.tolist()}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout)
+    request_ = {"model": "toy", "images": images.tolist()}
+    answers = answers_of([python, program, server.grpc_address], request_)
     assert set(SERVICES) < set(answers["services"])
     expected = probabilities(images).ravel()
     np.testing.assert_allclose(answers["probabilities"], expected, rtol=1e-5)

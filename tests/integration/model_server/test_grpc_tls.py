@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 import trustme
 
-from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.options import GrpcOptions
 from rockstar_serving.model_server.server import ModelServer
 from rockstar_serving.model_server.tls import read_ssl_config
 from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
-from tests.fake_engine import FakeLoader, add_version
+from tests.grpc_calls import failure, stub
+from tests.integration.model_server.conftest import fake_server
 from tfs_api.services import GET_MODEL_STATUS
 
 CA = AUTHORITY().cert_pem.bytes()
@@ -22,36 +21,28 @@ CA = AUTHORITY().cert_pem.bytes()
 
 @contextmanager
 def new_server(folder: Path, **fields: str | bool) -> Iterator[ModelServer]:
-    add_version(folder / "m", 1)
     server = issued("localhost")
     config = write_ssl_config(
         folder / "ssl.config", server_key=key_of(server), server_cert=chain_of(server), **fields
     )
-    options = ServerOptions(
-        models=(ModelConfig("m", folder / "m"),),
-        grpc=GrpcOptions(tls=read_ssl_config(config), socket_path=folder / "m.sock"),
-        rest=RestOptions(port=None),
-    )
-    with ModelServer(options, load=FakeLoader()) as running:
+    options = GrpcOptions(tls=read_ssl_config(config), socket_path=folder / "m.sock")
+    with fake_server(folder, grpc=options) as running:
         yield running
 
 
-def ask(address: str, credentials: grpc.ChannelCredentials | None, *options: Any) -> int:
+def ask(
+    address: str, credentials: grpc.ChannelCredentials | None, *options: Any, timeout: float = 30
+) -> int:
     """The state of the only version."""
-    request = GET_MODEL_STATUS.request()
-    request.model_spec.name = "m"
+    request = GET_MODEL_STATUS.request(model_spec={"name": "m"})
     channel: Any = (
         grpc.secure_channel(address, credentials, options)
         if credentials
         else grpc.insecure_channel(address, options)
     )
     with channel:
-        call = channel.unary_unary(
-            GET_MODEL_STATUS.path,
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=GET_MODEL_STATUS.parse_response,
-        )
-        state: int = call(request, timeout=30).model_version_status[0].state
+        found = stub(channel, GET_MODEL_STATUS)(request, timeout=timeout)
+        state: int = found.model_version_status[0].state
         return state
 
 
@@ -77,12 +68,8 @@ def test_others_are_not_answered(tmp_path: Path) -> None:
     with new_server(tmp_path) as server:
         address = f"localhost:{server.grpc_port}"
         for credentials in (None, strangers):
-            with pytest.raises(grpc.RpcError) as caught:
-                ask(address, credentials)
-            error: Any = caught.value
-            assert error.code() == grpc.StatusCode.UNAVAILABLE
-        with pytest.raises(grpc.RpcError):
-            ask(f"unix:{tmp_path}/m.sock", None)
+            assert failure(ask, address, credentials)[0] == "UNAVAILABLE"
+        failure(ask, f"unix:{tmp_path}/m.sock", None)
 
 
 def test_mutual_tls(tmp_path: Path) -> None:
@@ -92,7 +79,4 @@ def test_mutual_tls(tmp_path: Path) -> None:
         address = f"localhost:{server.grpc_port}"
         assert ask(address, client(authority.issue_cert("client.example"))) == 30
         for refused in (TRUSTING, client(issued("client.example"))):
-            with pytest.raises(grpc.RpcError) as caught:
-                ask(address, refused)
-            error: Any = caught.value
-            assert error.code() == grpc.StatusCode.UNAVAILABLE
+            assert failure(ask, address, refused)[0] == "UNAVAILABLE"

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
-from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from rockstar_serving.model_server.server import ModelServer
-from tests.fake_engine import FakeLoader, add_version
+from rockstar_serving.model_server.options import GrpcOptions, RestOptions
+from tests.integration.model_server.conftest import fake_server
 
 LIMIT = 2_000_000
 PATH = "/v1/models/m:predict"
@@ -27,14 +25,8 @@ TOO_LARGE = (
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    base_path = tmp_path_factory.mktemp("models") / "m"
-    add_version(base_path, 1)
-    options = ServerOptions(
-        (ModelConfig("m", base_path),),
-        grpc=GrpcOptions(port=None),
-        rest=RestOptions(max_body_bytes=LIMIT),
-    )
-    with ModelServer(options, FakeLoader()) as server:
+    folder, rest = tmp_path_factory.mktemp("models"), RestOptions(max_body_bytes=LIMIT)
+    with fake_server(folder, grpc=GrpcOptions(port=None), rest=rest) as server:
         yield server.rest_port or 0
 
 

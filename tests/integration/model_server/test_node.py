@@ -4,9 +4,7 @@ The messages are those of the package tensorflow-serving-api, handed to Node as 
 """
 
 import base64
-import json
 import shutil
-import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +17,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from rockstar_serving.model_server.models.config import All, ModelConfig
 from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
 from rockstar_serving.model_server.server import ModelServer
-from tests.environments import node_packages
-from tests.fake_engine import FakeLoader, add_version
+from tests.environments import answers_of, node_packages
+from tests.fake_engine import FakeLoader
+from tests.integration.model_server.conftest import fake_server
 from tests.model_fixtures import SIDE, document, probabilities, write_version
 from tfs_api import services
 
@@ -94,16 +93,8 @@ def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     (folder / "official.pb").write_bytes(official_descriptors())
 
     def ask(server: ModelServer, *calls: dict[str, Any]) -> list[dict[str, Any]]:
-        done = subprocess.run(
-            ["node", PROGRAM.name, str(server.grpc_address), "official.pb"],
-            cwd=folder,
-            input=json.dumps(calls),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        answers: list[dict[str, Any]] = json.loads(done.stdout)
+        program = ["node", PROGRAM.name, server.grpc_address, "official.pb"]
+        answers: list[dict[str, Any]] = answers_of(program, calls, folder)
         return answers
 
     return ask
@@ -216,13 +207,12 @@ def test_errors_have_their_names(ask: Ask, server: ModelServer) -> None:
     assert wrong_shape["code"] == "INVALID_ARGUMENT"
 
 
-def test_a_deadline_that_passes_while_the_model_works(ask: Ask, tmp_path: Path) -> None:
-    loader = FakeLoader()
-    add_version(tmp_path / "slow", 1)
-    options = ServerOptions((ModelConfig("slow", tmp_path / "slow"),), rest=RestOptions(port=None))
+def test_a_deadline_that_passes_while_the_model_works(
+    ask: Ask, tmp_path: Path, loader: FakeLoader
+) -> None:
     tensor = {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": 1}, {"size": 2}]}}
     request = spec("slow") | entries(x=tensor | {"float_val": [1, 2]})
-    with ModelServer(options, load=loader) as server:
+    with fake_server(tmp_path, loader, model="slow") as server:
         loader.engines[1].proceed.clear()
         try:
             (said,) = ask(server, predict(request, milliseconds=2_000))

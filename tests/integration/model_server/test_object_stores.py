@@ -1,9 +1,7 @@
 """Base paths in object stores: versions come, change and go; uploads, failures and the cache."""
 
-import http.server
 import logging
 import shutil
-import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +28,7 @@ from rockstar_serving.model_server.object_store import ObjectStore, StorageError
 from rockstar_serving.model_server.options import LoadOptions
 from tests.environments import environment
 from tests.fake_engine import FakeLoader, add_version
+from tests.http_servers import Handler, handled_by
 from tests.integration.model_server.conftest import Start, ask
 from tests.model_fixtures import SIDE, write_version
 from tests.object_store import KEYS, REQUIREMENTS
@@ -387,27 +386,14 @@ def test_a_cache_without_room_or_rights(
 def answering(status: int, body: str) -> Iterator[str]:
     """The address of a server that answers every request alike."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
+    class Alike(Handler):
+        def do_GET(self) -> None:  # noqa: N802
+            self.respond(status, body.encode())
 
         do_PUT = do_GET  # noqa: N815
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield "http://{}:{}".format(*server.server_address)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with handled_by(Alike) as url:
+        yield url
 
 
 def error(code: str, message: str) -> str:

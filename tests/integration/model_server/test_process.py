@@ -1,28 +1,24 @@
 """The server as a process: start, failing to start, stop."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
+from tests.grpc_calls import predict_request, stub
 from tests.integration.model_server.conftest import Start, ask, refused
 from tests.model_fixtures import write_version
 from tests.waiting import until
-
-
-@pytest.fixture
-def base_path(tmp_path: Path) -> Path:
-    base_path = tmp_path / "toy"
-    write_version(base_path, 1)
-    return base_path
+from tfs_api.services import PREDICT
 
 
 def test_start_and_stop(start: Start, base_path: Path) -> None:
@@ -261,44 +257,17 @@ def test_sigterm_lets_requests_finish(start: Start, base_path: Path, tmp_path: P
         module="tests.integration.model_server.slow_server",
     )
     address = process.address()
-    clients = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, address[protocol]],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[3],
-            env={**os.environ, "PYTHONPATH": "."},
-        )
-        for protocol, code in (("rest", REST_CLIENT), ("grpc", GRPC_CLIENT))
-    ]
     folder = process.address_file.parent
-    until(lambda: len(list(folder.glob("entered.*"))) == 2, what="both requests are in the engine")
-    process.popen.send_signal(signal.SIGTERM)
-    port = int(address["rest"].rsplit(":")[-1])
-    until(lambda: refused(port), what="new connections are refused")
-    (folder / "proceed").touch()
-    for client in clients:
-        assert client.communicate(timeout=60)[0].strip() == "answered"
-        assert client.returncode == 0
+    body = {"signature_name": "contract", "instances": [0]}
+    with grpc.insecure_channel(address["grpc"]) as channel, ThreadPoolExecutor() as pool:
+        over_rest = pool.submit(ask, address["rest"], "/v1/models/default:predict", body)
+        request = predict_request("default", "contract", query=np.zeros(1, np.int32))
+        over_grpc = stub(channel, PREDICT).future(request, timeout=60)
+        until(lambda: len(list(folder.glob("entered.*"))) == 2, what="both are in the engine")
+        process.popen.send_signal(signal.SIGTERM)
+        port = int(address["rest"].rsplit(":")[-1])
+        until(lambda: refused(port), what="new connections are refused")
+        (folder / "proceed").touch()
+        assert over_rest.result()[0] == 200
+        assert over_grpc.result().outputs
     assert process.finish()[0] == 0
-
-
-REST_CLIENT = """
-import sys
-from tests.integration.model_server.conftest import ask
-body = {"signature_name": "contract", "instances": [0]}
-status, _ = ask(sys.argv[1], "/v1/models/default:predict", body)
-assert status == 200
-print("answered")
-"""
-GRPC_CLIENT = """
-import sys, grpc, numpy
-from tfs_api.services import PREDICT
-from tfs_api.tensors import to_proto
-request = PREDICT.request()
-request.model_spec.name, request.model_spec.signature_name = "default", "contract"
-request.inputs["query"].CopyFrom(to_proto(numpy.zeros(1, numpy.int32)))
-with grpc.insecure_channel(sys.argv[1]) as channel:
-    channel.unary_unary(PREDICT.path, lambda m: m.SerializeToString())(request, timeout=60)
-print("answered")
-"""

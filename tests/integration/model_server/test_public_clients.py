@@ -4,7 +4,6 @@ They carry message classes of their own, older than ours and generated from the 
 cannot live beside TensorFlow: so each runs as a program, in `public_clients/`, and prints JSON.
 """
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from rockstar_serving.model_server.server import ModelServer
-from tests.environments import TRITONCLIENT, environment
+from tests.environments import TRITONCLIENT, answers_of, environment
 from tests.model_fixtures import SIDE, document, probabilities
 from tfs_api.messages import open_inference_pb2
 
@@ -39,18 +38,9 @@ def python(request: pytest.FixtureRequest) -> Path:
 
 
 def run(python: Path, client: str, server: ModelServer, request: Any) -> Any:
-    """What a client's program prints when it is given a request."""
-    assert server.grpc_address is not None
-    assert server.rest_address is not None
-    done = subprocess.run(
-        [python, PROGRAMS / f"ask_{client}.py", server.grpc_address, server.rest_address],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    """The output of a client's program."""
+    program = PROGRAMS / f"ask_{client}.py"
+    return answers_of([python, program, server.grpc_address, server.rest_address], request)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import LoadOptions, ServerOptions
 from rockstar_serving.model_server.server import ModelServer
+from tests.grpc_calls import failure
 from tests.integration.model_server.conftest import Start, ask
 from tests.model_fixtures import document, write_version
 from tests.waiting import until
@@ -198,10 +199,7 @@ def test_models_listed_twice_and_other_configurations(stub: Any, request_for: Co
 
 
 def refused(stub: Any, request: Any) -> tuple[str, str]:
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.HandleReloadConfigRequest(request, timeout=30)
-    error: Any = caught.value
-    return error.code().name, error.details()
+    return failure(stub.HandleReloadConfigRequest, request)
 
 
 def test_a_file_that_changes(start: Start, tmp_path: Path) -> None:

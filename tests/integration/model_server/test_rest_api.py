@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 
 from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.options import GrpcOptions, LoadOptions, ServerOptions
+from rockstar_serving.model_server.options import (
+    GrpcOptions,
+    LoadOptions,
+    RestOptions,
+    ServerOptions,
+)
 from rockstar_serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
-from tests.integration.model_server.conftest import ask, refused
+from tests.integration.model_server.conftest import ask, fake_server, refused
 from tests.model_fixtures import SIDE, document, probabilities
 from tests.waiting import until
 
@@ -81,11 +86,11 @@ def test_names_that_a_url_must_quote(tmp_path: Path) -> None:
         assert ask(server.rest_address, "/v1/models/team/digits")[0] == 400
 
 
-def test_a_kept_connection_is_told_that_it_closes(tmp_path: Path) -> None:
-    add_version(tmp_path / "m", 1)
-    loader = FakeLoader()
-    options = ServerOptions((ModelConfig("m", tmp_path / "m"),), grpc=GrpcOptions(port=None))
-    with ModelServer(options, loader) as server, ThreadPoolExecutor(2) as pool:
+def test_a_kept_connection_is_told_that_it_closes(tmp_path: Path, loader: FakeLoader) -> None:
+    with (
+        fake_server(tmp_path, loader, GrpcOptions(port=None), RestOptions()) as server,
+        ThreadPoolExecutor(2) as pool,
+    ):
         port = server.rest_port or 0
         engine = loader.engines[1]
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)

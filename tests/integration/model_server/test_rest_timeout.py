@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.options import GrpcOptions, RestOptions
 from rockstar_serving.model_server.server import ModelServer
-from tests.fake_engine import FakeEngine, FakeLoader, add_version
-from tests.integration.model_server.conftest import ask
+from tests.fake_engine import FakeEngine, FakeLoader
+from tests.integration.model_server.conftest import ask, fake_server
 from tests.waiting import until
 
 STILL_RUNNING = {
@@ -24,19 +23,9 @@ BODY = {"inputs": [[1, 2]]}
 
 
 @pytest.fixture
-def loader() -> FakeLoader:
-    return FakeLoader()
-
-
-@pytest.fixture
 def server(tmp_path: Path, loader: FakeLoader) -> Iterator[ModelServer]:
-    add_version(tmp_path / "m", 1)
-    options = ServerOptions(
-        (ModelConfig("m", tmp_path / "m"),),
-        grpc=GrpcOptions(port=None),
-        rest=RestOptions(threads=1, timeout_seconds=0.8, cors=True),
-    )
-    with ModelServer(options, loader) as server:
+    rest = RestOptions(threads=1, timeout_seconds=0.8, cors=True)
+    with fake_server(tmp_path, loader, GrpcOptions(port=None), rest) as server:
         yield server
 
 

@@ -4,7 +4,7 @@ import signal
 import threading
 import urllib.error
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,42 +13,18 @@ import grpc
 import numpy as np
 import pytest
 
-from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from rockstar_serving.model_server.server import ModelServer
-from tests.fake_engine import FakeEngine, FakeLoader, add_version
-from tests.integration.model_server.conftest import Process, Start, ask
-from tests.model_fixtures import write_version
+from rockstar_serving.model_server.options import GrpcOptions
+from tests.fake_engine import FakeLoader
+from tests.grpc_calls import predict_request, stub
+from tests.integration.model_server.conftest import Start, ask, fake_server
 from tests.waiting import until
 from tfs_api.services import PREDICT
-from tfs_api.tensors import to_proto
 
 CALLERS = 8
 
 
-@pytest.fixture
-def base_path(tmp_path: Path) -> Path:
-    write_version(tmp_path / "toy", 1)
-    return tmp_path / "toy"
-
-
-def predict(channel: grpc.Channel) -> Any:
-    return channel.unary_unary(
-        PREDICT.path,
-        request_serializer=lambda message: message.SerializeToString(),
-        response_deserializer=PREDICT.parse_response,
-    )
-
-
-def request(model: str, signature: str, name: str, array: Any) -> Any:
-    message = PREDICT.request()
-    message.model_spec.name, message.model_spec.signature_name = model, signature
-    message.inputs[name].CopyFrom(to_proto(array))
-    return message
-
-
-CONTRACT = request("default", "contract", "query", np.zeros(1, np.int32))
-DOUBLE = request("m", "", "x", np.ones((1, 2), np.float32))
+CONTRACT = predict_request("default", "contract", query=np.zeros(1, np.int32))
+DOUBLE = predict_request("m", x=np.ones((1, 2), np.float32))
 
 
 class Load:
@@ -74,7 +50,7 @@ class Load:
 
 def over_grpc(channel: grpc.Channel) -> str:
     try:
-        predict(channel)(CONTRACT, timeout=60)
+        stub(channel, PREDICT)(CONTRACT, timeout=60)
     except grpc.RpcError as error:
         failed: Any = error
         return f"gRPC {failed.code().name}"
@@ -117,31 +93,16 @@ def test_no_accepted_request_fails_under_load(start: Start, base_path: Path) -> 
     assert set(outcomes) == {"answered", "gRPC UNAVAILABLE", "REST ConnectionRefusedError"}
 
 
-@pytest.fixture
-def loader() -> FakeLoader:
-    return FakeLoader()
-
-
-@pytest.fixture
-def server(tmp_path: Path, loader: FakeLoader) -> Iterator[ModelServer]:
-    """One call at a time."""
-    add_version(tmp_path / "m", 1)
-    options = ServerOptions(
-        models=(ModelConfig("m", tmp_path / "m"),),
-        grpc=GrpcOptions(threads=1),
-        rest=RestOptions(port=None),
-    )
-    with ModelServer(options, load=loader) as server:
-        yield server
-
-
 def test_calls_in_the_queue_are_answered_and_later_ones_refused(
-    server: ModelServer, loader: FakeLoader
+    tmp_path: Path, loader: FakeLoader
 ) -> None:
-    engine: FakeEngine = loader.engines[1]
-    engine.proceed.clear()
-    with grpc.insecure_channel(str(server.grpc_address)) as channel:
-        queued = [predict(channel).future(DOUBLE, timeout=60) for _ in range(CALLERS)]
+    with (
+        fake_server(tmp_path, loader, GrpcOptions(threads=1)) as server,
+        grpc.insecure_channel(str(server.grpc_address)) as channel,
+    ):
+        engine = loader.engines[1]
+        engine.proceed.clear()
+        queued = [stub(channel, PREDICT).future(DOUBLE, timeout=60) for _ in range(CALLERS)]
         until(engine.entered.is_set, what="one is in the engine")
         # Answered without the thread, after what came before it on the same connection.
         unknown: Any = channel.unary_unary("/none/None")
@@ -150,7 +111,7 @@ def test_calls_in_the_queue_are_answered_and_later_ones_refused(
         finished: list[bool] = []
         stopping = threading.Thread(target=lambda: finished.append(server.stop(grace=60)))
         stopping.start()
-        late = predict(channel).future(DOUBLE, timeout=60)
+        late = stub(channel, PREDICT).future(DOUBLE, timeout=60)
         engine.proceed.set()
         assert [call.result().model_spec.name for call in queued] == ["m"] * CALLERS
         assert late.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK)
@@ -158,38 +119,29 @@ def test_calls_in_the_queue_are_answered_and_later_ones_refused(
     assert finished == [True]
 
 
-def occupied(start: Start, base_path: Path) -> tuple[Process, threading.Thread]:
-    """A server with a request in its engine, and who asks."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_ends_it_at_once(
+    start: Start, base_path: Path, number: signal.Signals
+) -> None:
+    """Even with a request in its engine."""
     process = start(
         *(f"--model_base_path={base_path}", "--port=auto", "--rest_api_port=auto"),
         module="tests.integration.model_server.slow_server",
     )
-    address = process.address()
-    caller = threading.Thread(target=over_rest, args=(address["rest"],))
+    caller = threading.Thread(target=over_rest, args=(process.address()["rest"],))
     caller.start()
     folder = process.address_file.parent
     until(lambda: list(folder.glob("entered.*")), what="the request is in the engine")
-    return process, caller
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)],
-)
-def test_the_second_signal_ends_it_at_once(
-    start: Start, base_path: Path, first: signal.Signals, second: signal.Signals
-) -> None:
-    process, caller = occupied(start, base_path)
-    process.popen.send_signal(first)
+    process.popen.send_signal(number)
     assert process.popen.stderr
     for line in process.popen.stderr:
-        if f"{first.name}: stopping" in line:
+        if f"{number.name}: stopping" in line:
             break
-    process.popen.send_signal(second)
+    process.popen.send_signal(number)
     code, log = process.finish()
     caller.join()
-    assert code == 128 + second
-    assert f"{second.name} again: stopped at once" in log
+    assert code == 128 + number
+    assert f"{number.name} again: stopped at once" in log
     assert not process.address_file.exists()
 
 

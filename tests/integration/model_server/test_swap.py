@@ -18,13 +18,13 @@ from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.models.config import All, ModelConfig
 from rockstar_serving.model_server.options import BatchingOptions, LoadOptions, ServerOptions
 from rockstar_serving.model_server.server import ModelServer
+from tests.grpc_calls import predict_request, stub
 from tests.integration.model_server.conftest import ask
 from tests.model_fixtures import document, write_version
 from tests.waiting import until
 from tfs_api import services
 from tfs_api.messages.model_management_pb2 import ReloadConfigRequest
-from tfs_api.messages.prediction_pb2 import PredictRequest
-from tfs_api.tensors import to_array, to_proto
+from tfs_api.tensors import to_array
 
 LAST = 8
 
@@ -59,17 +59,11 @@ class Load:
 
     def _grpc(self, label: str) -> int:
         count = 0
-        request = PredictRequest()
-        request.model_spec.name, request.model_spec.signature_name = "toy", "contract"
+        request = predict_request("toy", "contract", query=np.zeros(1, np.int32))
         if label:
             request.model_spec.version_label = label
-        request.inputs["query"].CopyFrom(to_proto(np.zeros(1, np.int32)))
         with grpc.insecure_channel(str(self._server.grpc_address)) as channel:
-            predict = channel.unary_unary(
-                services.PREDICT.path,
-                request_serializer=PredictRequest.SerializeToString,
-                response_deserializer=services.PREDICT.parse_response,
-            )
+            predict = stub(channel, services.PREDICT)
             while not self._stop.is_set():
                 response = predict(request, timeout=30)
                 version = response.model_spec.version.value
@@ -143,11 +137,7 @@ def test_versions_come_and_go_under_batching(tmp_path: Path) -> None:
 
 def configure(server: ModelServer) -> Callable[[ReloadConfigRequest], None]:
     channel = grpc.insecure_channel(str(server.grpc_address))
-    call = channel.unary_unary(
-        services.RELOAD_CONFIG.path,
-        request_serializer=ReloadConfigRequest.SerializeToString,
-        response_deserializer=services.RELOAD_CONFIG.parse_response,
-    )
+    call = stub(channel, services.RELOAD_CONFIG)
 
     def configure(request: ReloadConfigRequest) -> None:
         assert call(request, timeout=30).status.error_code == 0

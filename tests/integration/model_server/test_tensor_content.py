@@ -7,10 +7,8 @@ import grpc
 import numpy as np
 import pytest
 
-from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from rockstar_serving.model_server.server import ModelServer
-from tests.fake_engine import FakeLoader, add_version
+from rockstar_serving.model_server.options import GrpcOptions
+from tests.integration.model_server.conftest import fake_server
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own
@@ -20,12 +18,6 @@ with warnings.catch_warnings():
 
 @pytest.mark.parametrize("as_content", [False, True])
 def test_tensors_are_answered_as_asked_for(tmp_path: Path, as_content: bool) -> None:
-    add_version(tmp_path / "m", 1)
-    options = ServerOptions(
-        models=(ModelConfig("m", tmp_path / "m"),),
-        grpc=GrpcOptions(tensor_content=as_content),
-        rest=RestOptions(port=None),
-    )
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "m"
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.array([[1, 2], [3, 4]], np.float32)))
@@ -33,7 +25,7 @@ def test_tensors_are_answered_as_asked_for(tmp_path: Path, as_content: bool) -> 
     text.model_spec.name, text.model_spec.signature_name = "m", "echo"
     text.inputs["text"].CopyFrom(tf.make_tensor_proto(["é"]))
     with (
-        ModelServer(options, load=FakeLoader()) as server,
+        fake_server(tmp_path, grpc=GrpcOptions(tensor_content=as_content)) as server,
         grpc.insecure_channel(str(server.grpc_address)) as channel,
     ):
         predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict

@@ -1,24 +1,14 @@
-"""Official requests that name a model, and how they are refused."""
+"""Official requests that name a model."""
 
 from typing import Any
 
-import grpc
 import numpy as np
-import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from tests.model_fixtures import SIDE
 
 IMAGES = np.random.default_rng(3).random((2, SIDE, SIDE, 1), np.float32)
-
-
-def failure(call: Any, request: Any) -> tuple[str, str]:
-    """Code and details of a call that is refused."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call(request, timeout=30)
-    error: Any = caught.value
-    return error.code().name, error.details()
 
 
 def spec_of(request: Any, name: str, version: int | None, label: str | None) -> Any:

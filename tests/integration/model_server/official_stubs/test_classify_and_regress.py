@@ -10,7 +10,8 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from rockstar_serving.model_server.options import InferenceOptions, ServerOptions
 from rockstar_serving.model_server.server import ModelServer
-from tests.integration.model_server.official_stubs.calls import failure, predict_request
+from tests.grpc_calls import failure
+from tests.integration.model_server.official_stubs.calls import predict_request
 from tests.integration.model_server.official_stubs.flowers import (
     FLOWER_EXAMPLES,
     FLOWERS,

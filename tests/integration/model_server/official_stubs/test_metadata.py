@@ -10,8 +10,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from rockstar_serving.model_server.server import ModelServer
+from tests.grpc_calls import failure
 from tests.integration.model_server.conftest import ask
-from tests.integration.model_server.official_stubs.calls import failure, spec_of
+from tests.integration.model_server.official_stubs.calls import spec_of
 from tests.model_fixtures import SIDE
 from tests.saved_models import SavedModels, make_shapes, make_tf1
 

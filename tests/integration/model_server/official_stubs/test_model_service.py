@@ -14,9 +14,9 @@ from tensorflow_serving.apis import (
 
 from rockstar_serving.model_server.options import ServerOptions
 from rockstar_serving.model_server.server import ModelServer
+from tests.grpc_calls import failure
 from tests.integration.model_server.official_stubs.calls import (
     IMAGES,
-    failure,
     predict_request,
     spec_of,
 )

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import inference_pb2
 
-from tests.integration.model_server.official_stubs.calls import failure, spec_of
+from tests.grpc_calls import failure
+from tests.integration.model_server.official_stubs.calls import spec_of
 from tests.integration.model_server.official_stubs.flowers import (
     FLOWER_EXAMPLES,
     SCORES,

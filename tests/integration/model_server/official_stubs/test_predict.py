@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from tests.integration.model_server.official_stubs.calls import IMAGES, failure, predict_request
+from tests.grpc_calls import failure
+from tests.integration.model_server.official_stubs.calls import IMAGES, predict_request
 from tests.model_fixtures import CLASSES, SIDE, document, probabilities
 
 QUERY = np.zeros(1, np.int32)
