@@ -55,7 +55,7 @@ def test_every_model_answers_with_bars_version_and_latency(page: Page) -> None:
         expect(card(page, model).locator(".best th")).to_have_text("2")
 
 
-def test_a_file_is_asked_as_it_is(page: Page) -> None:
+def test_a_file_is_sent_unchanged(page: Page) -> None:
     path = sorted((shared_data("digits-png") / "0").iterdir())[0]
     page.get_by_label("Choose an image").set_input_files(path)
     expect(card(page, "cnn").locator(".answer")).to_have_text("0")
@@ -65,7 +65,7 @@ def test_a_file_is_asked_as_it_is(page: Page) -> None:
     expect(card(page, "cnn").locator(".answer")).to_have_text("–")
 
 
-def test_what_is_no_image_is_said_in_a_sentence(page: Page) -> None:
+def test_an_invalid_image_gets_one_error(page: Page) -> None:
     page.get_by_label("Choose an image").set_input_files(
         {"name": "seven.png", "mimeType": "image/png", "buffer": b"no image at all"}
     )

@@ -31,7 +31,7 @@ def test_adds_less_than_150_mb_to_its_base(
     assert size - base < 150 * MB
 
 
-def test_says_what_it_is(config):
+def test_labels(config):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     labels = {
         name.removeprefix("org.opencontainers.image."): text
@@ -43,7 +43,7 @@ def test_says_what_it_is(config):
     assert labels["revision"] == "abc123"
 
 
-def test_starts_as_nobody_and_without_a_shell(engine, gateway_image, config):
+def test_starts_without_root_and_without_a_shell(engine, gateway_image, config):
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] == ["python", "-m", "rockstar_serving.gateway"]
     assert engine.image(gateway_image)["Healthcheck"]["Test"][0] == "CMD"
@@ -59,7 +59,7 @@ def test_holds_nothing_that_it_does_not_need(engine, gateway_image, package):
     assert found.strip() == "None"
 
 
-def test_says_which_setting_is_wrong(engine, gateway_image):
+def test_an_unknown_setting(engine, gateway_image):
     container = engine.start(gateway_image, options=("--env=ROCKSTAR_MAX_PIXEL=5",))
     assert container.wait() == 2
     said = container.logs()
@@ -74,7 +74,7 @@ def test_refuses_a_folder_that_cannot_be_written(engine, gateway_image):
     assert "ROCKSTAR_METRICS_DIR: expected a folder to write to" in container.logs()
 
 
-def test_check_fails_where_nobody_answers(engine, gateway_image):
+def test_the_healthcheck_fails_without_a_server(engine, gateway_image):
     settings = ("--env=ROCKSTAR_MODELS=cnn", "--env=ROCKSTAR_BIND=127.0.0.1:8081")
     assert not engine.start(gateway_image, options=settings).healthy()
 

@@ -17,7 +17,7 @@ def test_refuses_an_unknown_flag(engine, model_server_image):
     assert "Traceback" not in said
 
 
-def test_check_fails_where_nobody_answers(engine, model_server_image):
+def test_the_healthcheck_fails_without_a_server(engine, model_server_image):
     assert not engine.start(model_server_image, "--port=8600").healthy()
 
 

@@ -18,7 +18,9 @@ def work(tmp_path):
     return folder
 
 
-def test_trains_what_the_others_serve(engine, trainer_image, start_pair, ask, held_out, work):
+def test_trains_models_that_the_others_serve(
+    engine, trainer_image, start_pair, ask, held_out, work
+):
     mounted = f"--volume={work}:/work"
     trainer = engine.start(trainer_image, "train", "logistic", options=(mounted,))
     assert trainer.wait(300) == 0, trainer.logs()
@@ -39,7 +41,7 @@ def test_trains_what_the_others_serve(engine, trainer_image, start_pair, ask, he
     assert right >= 16
 
 
-def test_stops_in_time_and_says_where(engine, trainer_image, work):
+def test_stops_in_time(engine, trainer_image, work):
     options = (f"--volume={work}:/work",)
     trainer = engine.start(trainer_image, "train", "cnn", options=options)
     until(lambda: "epoch" in trainer.logs(), 180, "an epoch")
@@ -48,7 +50,7 @@ def test_stops_in_time_and_says_where(engine, trainer_image, work):
     assert "Traceback" not in trainer.logs()
 
 
-def test_says_which_option_is_wrong(engine, trainer_image):
+def test_an_unknown_option(engine, trainer_image):
     trainer = engine.start(
         trainer_image, "train", "cnn", "--epochs=many", options=("--tmpfs=/work",)
     )

@@ -111,7 +111,7 @@ def test_key_and_error(run, guarded, seven, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_busy_service_is_asked_again_when_it_said(run, busy, seven, tmp_path, name):
+def test_a_busy_service_is_retried_after_retry_after(run, busy, seven, tmp_path, name):
     command = PROGRAMS[name].write(tmp_path)
     check(run([*command, "cnn", "7.png"], busy.url), seven)
     first, second, *_ = busy.came  # our client asks for the contract, too
@@ -127,7 +127,7 @@ def test_other_bodies_with_curl(run, service, seven):
         assert prediction["label"] == seven[0], text
 
 
-def test_the_address_that_curl_is_told():
+def test_the_default_address_of_curl():
     text = snippets(DOCUMENT, "curl", "sh")[0]
     done = subprocess.run(["bash", "-c", f"{text} env"], capture_output=True, text=True, env={})
     assert "ROCKSTAR_URL=http://127.0.0.1:8080\n" in done.stdout

@@ -66,7 +66,7 @@ def test_without_standard_streams_behind_a_proxy_and_with_a_swapped_link(current
             proxy.accept()
 
 
-def test_promote_names_a_link_and_not_what_it_is_now(current):
+def test_promote_writes_the_path_of_a_link(current):
     done = rockstar("promote", "--models", str(current), "toy", "1")
     assert done.returncode == 0, done.stderr
     assert f'"{current}/toy"' in (current / "models.config").read_text()

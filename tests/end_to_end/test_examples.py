@@ -94,7 +94,7 @@ def test_versions_are_compared(trained_models, tmp_path):
         ("compare_versions", ("--old=1", "--new=2", "--server=127.0.0.1:1", "scans/1.png")),
     ],
 )
-def test_nobody_answers(tmp_path, script, options):
+def test_no_server(tmp_path, script, options):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "1.png").write_bytes(png(load("digits").images[0][:, :, 0]))
     done = run(script, "--model=cnn", *options, cwd=tmp_path)

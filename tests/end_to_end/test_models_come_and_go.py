@@ -57,7 +57,7 @@ def ready(service: Service) -> Any:
     return requests.get(f"{service.http}/readyz", timeout=20).json()
 
 
-def test_what_is_broken_is_reported_and_the_rest_is_served(start_service, models):
+def test_broken_models_are_reported_and_the_rest_is_served(start_service, models):
     (models / "bad" / "1").mkdir(parents=True)
     (models / "bad" / "1" / "model.tflite").write_bytes(b"this is no model")
     write_version(models / "foreign", 3)
@@ -124,7 +124,7 @@ def test_a_label_moves_while_it_is_served(start_service, models, publish):
     assert version("") == 2
 
 
-def test_going_back_changes_what_is_served(start_service, models, publish):
+def test_rollback_promote_and_unpublish_while_serving(start_service, models, publish):
     publish("good", 2)
     service = start_service(models, "--workers=2")
 

@@ -6,11 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rockstar_client.backend import Query
 from rockstar_client.grpc import GrpcClient
-from rockstar_client.predictor import Predictor
 from rockstar_client.tfserving import TFServingClient
-from rockstar_contract.inputs import prepare
 from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.model_server.engines.engine import ServableId
@@ -60,7 +57,7 @@ def test_answers_are_those_of_training(http, trained_models, model):
         assert prediction["score"] == pytest.approx(scores[index], abs=1e-4)
 
 
-def test_the_contract_tells_the_gateway_labels_and_input(http):
+def test_labels_and_input_come_from_the_contract(http):
     (model, *_) = http.get("/v1/models").get_json()["models"]
     assert model["labels"] == list("0123456789")
     assert model["versions"] == [{"version": 1, "state": "AVAILABLE"}]
@@ -128,29 +125,6 @@ def test_the_model_server_goes_and_comes_back(trained_models, tmp_path):
         until(lambda: predict(http).status_code == 200, what="recovery")
         assert predict(http).get_json() == before.get_json()
     upstream.close()
-
-
-def test_the_grpc_client_answers_like_the_gateway(model_server, http, trained_models):
-    files, predicted, _ = held_out(trained_models.workdir / "runs" / "cnn-1")
-    with GrpcClient(model_server.grpc_address) as client:
-        answer = client.predict("cnn", files[:20], top=2)
-    assert [p.top[0].label for p in answer.predictions] == predicted[:20]
-    response = predict(http, files[0], "/predict/cnn?top=2").get_json()
-    (over_http,) = response["predictions"]
-    assert over_http["label"] == answer.predictions[0].label
-    assert [s["label"] for s in over_http["top"]] == [s.label for s in answer.predictions[0].top]
-
-
-def test_a_client_of_tensors_gets_probabilities(model_server, trained_models):
-    files, _, _ = held_out(trained_models.workdir / "runs" / "cnn-1")
-    with TFServingClient(model_server.grpc_address) as client:
-        spec = client.contract(Query("cnn")).input
-        batch = np.stack([prepare(file, spec, field="image") for file in files[:3]])
-        response = client.predict(Query("cnn", {"image": batch}))
-        assert response.version == 1
-        np.testing.assert_allclose(response.outputs["probabilities"].sum(axis=1), 1, rtol=1e-5)
-        answer = Predictor(client).predict(Query("cnn", timeout=5), lambda _: batch)
-        np.testing.assert_array_equal(answer.outputs, response.outputs["probabilities"])
 
 
 def test_a_renamed_version_folder_is_known_by_its_new_number(trained_models, tmp_path):

@@ -136,7 +136,7 @@ def test_predict_takes_csv_files(start_service, models, tmp_path):
         assert len(wrong.stdout.splitlines()) == 4
 
 
-def test_predict_says_what_it_changed_in_rows(start_service, models, tmp_path):
+def test_predict_summarizes_changes_of_rows(start_service, models, tmp_path):
     service = start_service(models)
     file, out = tmp_path / "rows.csv", tmp_path / "out.csv"
     file.write_text("colour,width\nred,2\ngreen,3\n")

@@ -109,7 +109,7 @@ def test_all_clients_ask(interpreter, start_gateway, toy_server, tmp_path):
     "command",
     [["-m", "rockstar_serving.model_server", "--port=0"], ["-m", "rockstar_cli", "serve"]],
 )
-def test_the_embedded_server_says_what_it_needs(interpreter, tmp_path, command):
+def test_the_embedded_server_names_the_missing_package(interpreter, tmp_path, command):
     done = subprocess.run(
         [interpreter, *command], capture_output=True, text=True, cwd=tmp_path, timeout=60
     )

@@ -38,14 +38,14 @@ def programs(tmp_path, monkeypatch):
     return Programs()
 
 
-def test_all_that_is_missing_is_told_at_once(programs):
+def test_all_missing_programs_are_listed(programs):
     with pytest.raises(ClusterTestError) as raised:
         find_tool()
     for name in ("docker: https://", "kubectl: https://", "kind (https://kind.sigs.k8s.io) or k3d"):
         assert name in str(raised.value)
 
 
-def test_a_docker_engine_that_does_not_answer_is_told_in_its_words(programs):
+def test_the_error_of_docker_is_shown(programs):
     programs.add("docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
     programs.add("kubectl")
     programs.add("kind")
@@ -53,7 +53,7 @@ def test_a_docker_engine_that_does_not_answer_is_told_in_its_words(programs):
         find_tool()
 
 
-def test_the_command_says_so_and_fails_before_anything_is_trained(tmp_path):
+def test_the_command_fails_before_anything_is_trained(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.cluster"],
         cwd=ROOT,
@@ -99,7 +99,7 @@ def test_a_cluster_that_could_not_be_made_is_removed_too(programs, failing, tmp_
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_who_stops_it_leaves_no_cluster(programs, number, tmp_path):
+def test_a_signal_leaves_no_cluster(programs, number, tmp_path):
     programs.add("kind")
     code = (
         "import signal, time; from pathlib import Path\n"
@@ -118,7 +118,7 @@ def test_who_stops_it_leaves_no_cluster(programs, number, tmp_path):
     assert programs.said()[-1].startswith("kind delete cluster")
 
 
-def test_a_forwarded_port_is_where_kubectl_says(programs, tmp_path):
+def test_a_forwarded_port(programs, tmp_path):
     line = "Forwarding from 127.0.0.1:43210 -> 8080"
     programs.add("kubectl", f"echo '{line}'; exec /bin/sleep 120")
     with Kubectl(tmp_path / "config").forwarded("gateway") as url:
@@ -127,7 +127,7 @@ def test_a_forwarded_port_is_where_kubectl_says(programs, tmp_path):
     assert "--namespace=rockstartf port-forward service/gateway :http" in call
 
 
-def test_a_port_that_is_not_forwarded_is_told(programs, tmp_path):
+def test_a_port_that_is_not_forwarded(programs, tmp_path):
     programs.add("kubectl", "echo nothing")
     with (
         pytest.raises(ClusterTestError, match="did not say where it listens"),

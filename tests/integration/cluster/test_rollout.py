@@ -64,7 +64,7 @@ def test_a_new_version_is_rolled_out_under_load_and_no_request_fails(gateway, po
     assert "by version 2, 0 failed." in said
 
 
-def test_failed_requests_are_counted_and_told(gateway, pods):
+def test_failed_requests_are_recorded(gateway, pods):
     with Load([gateway.url], "cnn", [image for image, _ in digits(3)]) as load:
         load.more()
         pods.end()
@@ -73,7 +73,7 @@ def test_failed_requests_are_counted_and_told(gateway, pods):
     assert "503" in load.failures[0]
 
 
-def test_a_service_that_answers_with_another_version_is_told(gateway):
+def test_a_service_that_responds_with_another_version(gateway):
     with pytest.raises(ClusterTestError, match="expected version 2, got 1"):
         require_right_answers(gateway.url, "cnn", version=2)
     with pytest.raises(ClusterTestError, match=r"answers 404: .*digits"):

@@ -76,7 +76,7 @@ def test_more_than_a_request_may_have(gateway, images, tmp_path):
     assert printed.stderr.count("expected an image") == 30
 
 
-def test_all_kinds_of_input_and_output_say_the_same(gateway, images, tmp_path):
+def test_all_kinds_of_input_and_output_are_equivalent(gateway, images, tmp_path):
     archive = tmp_path / "images.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(images.iterdir()):
@@ -136,7 +136,7 @@ def start(gateway, *arguments) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
-def test_ctrl_c_keeps_what_is_done(gateway, toy_server, images, tmp_path):
+def test_ctrl_c_keeps_completed_items(gateway, toy_server, images, tmp_path):
     out = tmp_path / "out.csv"
     process = start(gateway, images, "--batch=2", "--concurrency=2", "-o", out)
     until(lambda: toy_server.predictions > 40)
@@ -163,7 +163,7 @@ def test_a_service_that_goes_away_is_waited_for(gateway, toy_server, images, tmp
     assert "Traceback" not in said
 
 
-def test_a_full_disk_is_said_and_can_be_continued(gateway, images, tmp_path):
+def test_a_run_resumes_after_a_full_disk(gateway, images, tmp_path):
     out = tmp_path / "out.csv"
     limited = ["bash", "-c", 'ulimit -f 4; exec "$0" "$@"', *COMMAND]
     command = [*limited, "--url", gateway.url, str(images), "--batch=2", "-o", str(out)]
@@ -176,7 +176,7 @@ def test_a_full_disk_is_said_and_can_be_continued(gateway, images, tmp_path):
     assert len(rows(out)) == 270
 
 
-def test_what_is_wrong_is_said_before_anything_is_written(gateway, images, tmp_path):
+def test_bad_arguments_fail_before_anything_is_written(gateway, images, tmp_path):
     for arguments, naming in [
         ([tmp_path / "absent", "-o", tmp_path / "o.csv"], "absent: no such file"),
         ([images, "-o", tmp_path / "o.xls"], "ends in .csv, .jsonl, .parquet, got 'o.xls'"),

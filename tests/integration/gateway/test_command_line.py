@@ -39,7 +39,7 @@ def test_bench_over_http(gateway, image, toy_server):
     assert toy_server.predictions == 41
 
 
-def test_bench_over_grpc_asks_the_model_server_itself(toy_server, image):
+def test_bench_over_grpc_calls_the_model_server(toy_server, image):
     found = invoke_json(
         *("bench", "--grpc", f"127.0.0.1:{toy_server.port}", "--model", "toy", image),
         *("--requests", 12, "--connections", 3, "--version", 1),
@@ -61,7 +61,7 @@ def test_bench_for_people(gateway, image):
     assert "█" in result.stdout
 
 
-def test_bench_counts_what_is_refused(start_gateway, image):
+def test_bench_counts_rejections(start_gateway, image):
     gateway = start_gateway("--rate-limit=5/minute", "--workers=1", "--api-keys=me:" + HASH)
     options = ("--model", "toy", image, "--requests", 20, "--json")
     result = invoke("bench", "--url", gateway.url, "--api-key", KEY, *options)
@@ -87,7 +87,7 @@ def test_ctrl_c_ends_bench_with_a_word(gateway, image, toy_server):
     assert errors.split() == ["Interrupted."]
 
 
-def test_explain_says_what_and_where_and_saves_the_picture(gateway, image, tmp_path):
+def test_explain_prints_label_and_regions_and_saves_the_picture(gateway, image, tmp_path):
     out = tmp_path / "why.png"
     result = invoke("explain", "--url", gateway.url, "--model", "toy", image, "-o", out)
     assert result.exit_code == 0, result.output
@@ -136,7 +136,7 @@ def test_check_of_a_service_without_its_model_server(toy_server, start_gateway):
     assert "checks failed" in result.stderr
 
 
-def test_check_of_what_is_no_gateway(toy_server):
+def test_check_of_another_server(toy_server):
     result = invoke("check", "--url", f"http://127.0.0.1:{toy_server.port}", "--json")
     assert result.exit_code == 1
     (check,) = json.loads(result.stdout)["checks"]
@@ -144,7 +144,7 @@ def test_check_of_what_is_no_gateway(toy_server):
     assert check["fix"]
 
 
-def test_a_gateway_tells_its_address_as_json(toy_server, tmp_path):
+def test_a_gateway_prints_its_address_as_json(toy_server, tmp_path):
     upstream = f"127.0.0.1:{toy_server.port}"
     with (tmp_path / "log").open("w") as log:
         process = start(

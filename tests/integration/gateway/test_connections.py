@@ -329,6 +329,15 @@ def test_a_large_body_that_is_not_read_ends_the_connection(client, method, path,
     assert is_closed(client)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_above_the_limit(start, chunked):
+    gateway = start("--max-body-bytes=1000000")
+    body = bytes(1_000_001)
+    response = gateway.predict(iter([body]) if chunked else body)
+    assert response.status_code == 413
+    assert response.json()["expected"] == "at most 1,000,000 bytes"
+
+
 def test_other_bodies_keep_the_connection(client):
     for path, data, status in [
         ("/nothing", IMAGE, 404),

@@ -48,7 +48,7 @@ def test_it_answers_as_the_model_server(gateway: Gateway, name: str) -> None:
     assert rest_cases.replay(name, address, embedded=True) == []
 
 
-def test_what_it_means_to_answer_otherwise_it_does(gateway: Gateway) -> None:
+def test_intended_differences(gateway: Gateway) -> None:
     address = gateway.url.removeprefix("http://")
     assert all(rest_cases.replay(name, address, embedded=True) for name in OURS)
 

@@ -128,15 +128,22 @@ def test_an_address_of_another_machine(tmp_path: Path, host: str) -> None:
     assert message.startswith(f"cannot listen on {host}:12345 (--port): ")
 
 
+@pytest.mark.parametrize("flag", ["port", "rest_api_port"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_a_taken_port_is_found_out_before_models_are_loaded(
-    tmp_path: Path, loader: FakeLoader, host: str
+def test_a_port_in_use_is_found_before_models_are_loaded(
+    tmp_path: Path, loader: FakeLoader, host: str, flag: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        server = fake_server(tmp_path, loader, GrpcOptions(port=port), host=host)
+        port: int = taken.getsockname()[1]
+        server = fake_server(
+            tmp_path,
+            loader,
+            GrpcOptions(port=port if flag == "port" else None),
+            RestOptions(port=None if flag == "port" else port),
+            host=host,
+        )
         message = failure(server)
-    assert message == f"cannot listen on {host}:{port} (--port): Address already in use"
+    assert message == f"cannot listen on {host}:{port} (--{flag}): Address already in use"
     assert not loader.attempts
 
 

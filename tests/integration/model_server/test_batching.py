@@ -69,7 +69,7 @@ def answer(future: Any) -> Any:
     return to_array(future.result(60).outputs["contract"]).tolist()
 
 
-def test_what_waits_runs_together_and_a_full_queue_refuses(batched: Batched) -> None:
+def test_waiting_requests_run_together_and_a_full_queue_rejects(batched: Batched) -> None:
     others = [batched.call() for _ in range(2 * SIZE)]
     until(lambda: sum(each.done() for each in others) == SIZE, what="what has no room is refused")
     refused = [each for each in others if each.done()]
@@ -101,7 +101,7 @@ def test_too_large_and_too_late(batched: Batched) -> None:
     assert batched.rows() == [1, 2, 3]
 
 
-def test_each_version_as_it_says_itself(start: Start, flags: list[str], base_path: Path) -> None:
+def test_parameters_of_each_version(start: Start, flags: list[str], base_path: Path) -> None:
     for version, text in ((2, "max_batch_size { value: 1 }"), (3, "max_batch_size: 1")):
         folder = write_version(base_path, version)
         (folder / "batching_params.pbtxt").write_text(text)
@@ -129,13 +129,3 @@ def test_each_version_as_it_says_itself(start: Start, flags: list[str], base_pat
     assert "without effect here: max_batch_size, max_enqueued_batches" in log
     assert "model toy version 1 is available (LiteRT, " in log
     assert "model toy version 2 is available (LiteRT with batching, " in log
-
-
-def test_a_wrong_file_keeps_the_server_from_starting(
-    start: Start, flags: list[str], tmp_path: Path
-) -> None:
-    (tmp_path / "batching.pbtxt").write_text("num_batch_threads { value: 0 }")
-    code, log = start(*flags).finish()
-    assert code == 1
-    assert "batching.pbtxt: num_batch_threads must be positive; was 0" in log
-    assert "Traceback" not in log

@@ -59,9 +59,7 @@ def let_go(predict: Any, engine: FakeEngine, slow: Any) -> None:
     assert predict(request(), timeout=60).model_spec.name == "m"
 
 
-def test_calls_whose_deadline_passed_in_the_queue(
-    channel: grpc.Channel, engine: FakeEngine
-) -> None:
+def test_calls_past_their_deadline_in_the_queue(channel: grpc.Channel, engine: FakeEngine) -> None:
     predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
     slow = occupy(predict, engine)
     queued = [predict.future(request(), timeout=0.2) for _ in range(QUEUED)]

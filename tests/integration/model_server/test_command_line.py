@@ -9,7 +9,7 @@ from tests.command_line import start
 from tests.integration.model_server.conftest import ask
 
 
-def test_it_tells_its_addresses_as_json_serves_and_stops(base_path, tmp_path):
+def test_it_prints_its_addresses_as_json_serves_and_stops(base_path, tmp_path):
     with (tmp_path / "log").open("w") as log:
         process = start(
             *("model-server", "--json", "--port=auto", "--rest_api_port=auto", "--host=127.0.0.1"),
@@ -38,7 +38,7 @@ def test_it_tells_its_addresses_as_json_serves_and_stops(base_path, tmp_path):
         ([], 2, "--model_base_path or --model_config_file is needed"),
     ],
 )
-def test_what_is_wrong_is_told_as_by_the_server_itself(flags, code, says):
+def test_errors_are_those_of_the_server(flags, code, says):
     said, errors = (process := start("model-server", *flags)).communicate(timeout=60)
     assert process.returncode == code
     assert said == ""

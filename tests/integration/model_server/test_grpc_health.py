@@ -54,7 +54,7 @@ def test_a_service_that_is_not_there(health: Any) -> None:
     assert code == "NOT_FOUND"
 
 
-def test_who_watches_is_told_of_the_stop_and_does_not_hold_it_up(
+def test_watchers_get_not_serving_and_do_not_delay_the_stop(
     server: ModelServer, health: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=60)

@@ -146,9 +146,7 @@ def test_a_uri_that_names_the_host(raw: socket.socket, version: str) -> None:
     ],
     ids=map(str, range(11)),
 )
-def test_whatever_is_wrong_is_said_in_json(
-    raw: socket.socket, lines: list[str], status: int, error: str
-) -> None:
+def test_all_errors_are_json(raw: socket.socket, lines: list[str], status: int, error: str) -> None:
     raw.sendall(request(*lines))
     got, document, _ = answer(raw)
     assert got == status
@@ -162,7 +160,7 @@ def test_tls_on_the_plain_port_fails_at_once(raw: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_who_sends_too_much_is_told_after_sending_it(
+def test_a_body_above_the_limit_is_read_before_413(
     connection: http.client.HTTPConnection, chunked: bool
 ) -> None:
     # More than buffers on the way hold: an answer before the end of the body would not be seen.

@@ -184,7 +184,7 @@ def test_the_start_waits_for_the_first_version(
     manager.stop()
 
 
-def test_a_start_that_is_not_to_wait_says_why(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_start_that_does_not_wait_logs_the_reason(bucket: Bucket, tmp_path: Path) -> None:
     config = model_config("m", "s3://no-such-bucket/m")
     manager = Manager([config], FakeLoader(), options(tmp_path, wait=False))
     with pytest.raises(StartError) as error:
@@ -199,7 +199,7 @@ def test_a_start_that_is_not_to_wait_says_why(bucket: Bucket, tmp_path: Path) ->
     ("policy", "expected"),
     [(Latest(), [3]), (Latest(2), [2, 3]), (All(), [1, 2, 3]), (Specific(frozenset({1, 9})), [1])],
 )
-def test_only_what_the_policy_chooses_is_copied(
+def test_only_versions_of_the_policy_are_copied(
     bucket: Bucket, tmp_path: Path, policy: VersionPolicy, expected: list[int]
 ) -> None:
     for version in (1, 2, 3):
@@ -419,7 +419,7 @@ def error(code: str, message: str) -> str:
         (418, "", "{address}/b cannot be read"),
     ],
 )
-def test_errors_say_what_to_set(
+def test_errors_name_the_setting(
     monkeypatch: pytest.MonkeyPatch, status: int, body: str, expected: str
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")

@@ -158,7 +158,7 @@ def test_config(channel: grpc.Channel) -> None:
     assert [(t.name, list(t.dims)) for t in config.output] == [("y", [-1, 2])]
 
 
-def test_the_index_says_why_a_version_is_not_ready(channel: grpc.Channel) -> None:
+def test_the_index_has_the_reason_why_a_version_is_not_ready(channel: grpc.Channel) -> None:
     models = call(channel, services.REPOSITORY_INDEX).models
     assert [(m.name, m.version, m.state, m.reason) for m in models] == [
         ("m", "3", "UNAVAILABLE", "version 3 is broken"),

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -115,19 +114,6 @@ def test_a_start_that_waits_ends_with_sigterm(start: Start, tmp_path: Path) -> N
     assert process.finish()[0] == 0
 
 
-def test_no_base_path(start: Start, tmp_path: Path) -> None:
-    (line,) = failure(start, "--model_name=toy", f"--model_base_path={tmp_path}/none")
-    assert line.endswith(
-        f"cannot start: model 'toy' ({tmp_path}/none): the base path cannot be read: "
-        "No such file or directory"
-    )
-
-
-def test_no_version(start: Start, tmp_path: Path) -> None:
-    (line,) = failure(start, f"--model_base_path={tmp_path}")
-    assert line.endswith("no version folder, such as 1, in the base path")
-
-
 def test_no_version_that_loads(start: Start, tmp_path: Path) -> None:
     write_version(tmp_path / "m", 1, b"garbage").joinpath("model.tflite").unlink()
     write_version(tmp_path / "m", 2, b"garbage")
@@ -138,17 +124,34 @@ def test_no_version_that_loads(start: Start, tmp_path: Path) -> None:
     assert "m/2/model.tflite is no LiteRT model" in lines[-1]
 
 
-@pytest.mark.parametrize("flag", ["port", "rest_api_port"])
-def test_a_taken_port(start: Start, base_path: Path, flag: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        other = "rest_api_port" if flag == "port" else "port"
-        lines = failure(
-            start, f"--model_base_path={base_path}", f"--{flag}={port}", f"--{other}=auto"
-        )
-    assert lines[-1].endswith(
-        f"cannot listen on 127.0.0.1:{port} (--{flag}): Address already in use"
+@pytest.mark.parametrize(
+    ("flag", "content", "error"),
+    [
+        ("model_config_file", "nonsense", "model config file {file}: Error parsing text-format"),
+        ("ssl_config_file", 'server_key: "/etc/key.pem"', "{file}: server_key: expected the text"),
+        (
+            "monitoring_config_file",
+            "prometheus { enable: true }",
+            "monitoring config file {file}: Error parsing text-format",
+        ),
+        (
+            "batching_parameters_file",
+            "num_batch_threads { value: 0 }",
+            "{file}: num_batch_threads must be positive; was 0",
+        ),
+    ],
+)
+def test_invalid_files(
+    start: Start, base_path: Path, tmp_path: Path, flag: str, content: str, error: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text(content)
+    model = [] if flag == "model_config_file" else [f"--model_base_path={base_path}"]
+    batching = ["--enable_batching"] if flag == "batching_parameters_file" else []
+    (line,) = failure(
+        start, *model, *batching, "--port=0", "--rest_api_port=auto", f"--{flag}={file}"
     )
+    assert error.format(file=file) in line
 
 
 def test_two_servers_do_not_share_a_port(start: Start, base_path: Path) -> None:
@@ -190,14 +193,6 @@ def test_grpc_flags_together(start: Start, base_path: Path, tmp_path: Path) -> N
     assert not (tmp_path / "m.sock").exists()
 
 
-def test_a_wrong_ssl_config(start: Start, base_path: Path, tmp_path: Path) -> None:
-    ssl_config = write_ssl_config(tmp_path / "ssl.config", server_key="/etc/key.pem")
-    (line,) = failure(
-        start, f"--model_base_path={base_path}", "--port=auto", f"--ssl_config_file={ssl_config}"
-    )
-    assert f"cannot start: SSL config file {ssl_config}: server_key: expected the text" in line
-
-
 def test_json_logs(start: Start, base_path: Path) -> None:
     process = start(f"--model_base_path={base_path}", "--port=auto", "--log_format=json")
     address = process.address()["grpc"]
@@ -207,47 +202,12 @@ def test_json_logs(start: Start, base_path: Path) -> None:
     assert f"ready: gRPC on {address}" in [entry["message"] for entry in entries]
 
 
-def test_version() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "rockstar_serving.model_server", "--version"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[3],
-        timeout=60,
-    )
-    assert done.stdout.splitlines()[1] == "API of TensorFlow Serving: 2.20"
-    assert not done.stderr
-
-
 def test_wrong_flags(start: Start) -> None:
     process = start("--port=many")
     code, log = process.finish()
     assert code == 2
     assert log.startswith("model_server: argument --port: expected 0 to 65535 or auto")
     assert "Traceback" not in log
-
-
-def test_labels_in_the_config_file_need_a_flag(start: Start, base_path: Path) -> None:
-    config = base_path.parent / "models.config"
-    config.write_text(
-        f'''model_config_list {{ config {{
-          name: "m" base_path: "{base_path}" model_platform: "tensorflow"
-          version_labels {{ key: "stable" value: 1 }} }} }}'''
-    )
-    (line,) = failure(start, f"--model_config_file={config}")
-    assert line.endswith(
-        "cannot start: Request to assign label to version 1 of model m, which is not currently "
-        "available for inference: labels can be given at the start only with "
-        "--allow_version_labels_for_unavailable_models"
-    )
-
-
-def test_a_config_file_that_is_wrong(start: Start, tmp_path: Path) -> None:
-    config = tmp_path / "models.config"
-    config.write_text("nonsense")
-    (line,) = failure(start, f"--model_config_file={config}")
-    assert f"cannot start: model config file {config}: Error parsing text-format" in line
 
 
 def test_sigterm_lets_requests_finish(start: Start, base_path: Path, tmp_path: Path) -> None:

@@ -111,18 +111,6 @@ def test_a_swapped_link_is_followed(server: ModelServer, tmp_path: Path) -> None
     until(lambda: answer(server, "a") == document(5), what="version 5")
 
 
-def test_labels_move(server: ModelServer, stub: Any, request_for: Configure) -> None:
-    everything = request_for("a")
-    everything.config.model_config_list.config[0].model_version_policy.all.SetInParent()
-    stub.HandleReloadConfigRequest(everything, timeout=30)
-    until(lambda: states(stub, "a").get(1) == "AVAILABLE", what="all versions are loaded")
-    for version in (1, 2):
-        labels = everything.config.model_config_list.config[0].version_labels
-        labels["stable"] = version
-        stub.HandleReloadConfigRequest(everything, timeout=30)
-        assert answer(server, "a/labels/stable") == document(version)
-
-
 def test_asking_for_metrics(stub: Any, request_for: Configure) -> None:
     request = request_for("a")
     request.metric_names.extend(["/one", "/another", "/one"])
@@ -168,7 +156,7 @@ def test_a_new_model_that_does_not_load(
         ),
     ],
 )
-def test_what_is_refused_changes_nothing(
+def test_a_rejected_configuration_changes_nothing(
     server: ModelServer,
     stub: Any,
     request_for: Configure,

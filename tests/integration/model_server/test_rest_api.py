@@ -86,7 +86,7 @@ def test_names_that_a_url_must_quote(tmp_path: Path) -> None:
         assert ask(server.rest_address, "/v1/models/team/digits")[0] == 400
 
 
-def test_a_kept_connection_is_told_that_it_closes(tmp_path: Path, loader: FakeLoader) -> None:
+def test_a_stop_closes_kept_connections(tmp_path: Path, loader: FakeLoader) -> None:
     with (
         fake_server(tmp_path, loader, GrpcOptions(port=None), RestOptions()) as server,
         ThreadPoolExecutor(2) as pool,

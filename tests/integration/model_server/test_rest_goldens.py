@@ -68,13 +68,13 @@ def test_embedded_server(address: str, name: str) -> None:
     assert rest_cases.replay(name, address, embedded=True) == []
 
 
-def test_what_is_said_to_differ_does(address: str) -> None:
+def test_declared_differences_exist(address: str) -> None:
     meant = {name for name in rest_cases.names() if rest_cases.differs(name)}
     found = {n for n in rest_cases.names() if rest_cases.replay(n, address, embedded=False)}
     assert found == meant
 
 
-def test_what_differs_is_in_the_docs(address: str) -> None:
+def test_differences_are_documented(address: str) -> None:
     """Each difference that a golden file expects is one that the docs give the reason of."""
     rules = intended()
     for name, request in golden():
@@ -206,7 +206,7 @@ def test_the_command_on_the_same_server(server: ModelServer) -> None:
     assert "golden" in done.output
 
 
-def test_a_container_is_started_asked_and_removed(
+def test_a_container_is_started_called_and_removed(
     golden_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a program in the place of Docker, and the embedded server in that of the container."""
@@ -252,7 +252,7 @@ def test_a_server_that_does_not_answer(server: ModelServer, schemes: str) -> Non
     assert "does not answer" in done.output
 
 
-def test_what_is_meant_is_in_the_docs() -> None:
+def test_intended_differences_are_documented() -> None:
     text = (ROOT / "docs" / "model-server.md").read_text()
     section = " ".join(text.partition("## Differences from TensorFlow Serving")[2].split())
     assert [rule.docs for rule in intended() if rule.docs not in section] == [], INTENDED

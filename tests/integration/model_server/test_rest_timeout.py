@@ -63,7 +63,7 @@ def test_the_connection_ends_with_the_request(server: ModelServer, engine: FakeE
     connection.close()
 
 
-def test_what_the_model_says_later_is_dropped(server: ModelServer, engine: FakeEngine) -> None:
+def test_late_results_are_discarded(server: ModelServer, engine: FakeEngine) -> None:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(predict, server)
         assert engine.entered.wait(30)
@@ -74,6 +74,6 @@ def test_what_the_model_says_later_is_dropped(server: ModelServer, engine: FakeE
     assert [predict(server) for _ in range(3)] == [(200, {"outputs": [[2, 4]]})] * 3
 
 
-def test_a_stop_tells_that_a_model_still_runs(server: ModelServer, engine: FakeEngine) -> None:
+def test_a_stop_reports_that_a_model_still_runs(server: ModelServer, engine: FakeEngine) -> None:
     assert predict(server) == (504, STILL_RUNNING)
     assert not server.stop()

@@ -17,7 +17,7 @@ with warnings.catch_warnings():
 
 
 @pytest.mark.parametrize("as_content", [False, True])
-def test_tensors_are_answered_as_asked_for(tmp_path: Path, as_content: bool) -> None:
+def test_tensors_in_the_configured_form(tmp_path: Path, as_content: bool) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "m"
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.array([[1, 2], [3, 4]], np.float32)))

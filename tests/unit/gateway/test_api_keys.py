@@ -28,7 +28,7 @@ def test_so_many_at_once_then_as_fast_as_the_rate(clock):
     assert [buckets.take("alice") > 0 for _ in range(4)] == [False, False, False, True]
 
 
-def test_each_has_a_bucket_and_who_has_no_rate_no_limit(clock):
+def test_each_name_has_its_own_bucket(clock):
     buckets = Buckets({"alice": Rate(1, 1), "bob": Rate(2, 1)})
     assert buckets.take("alice") == 0
     assert buckets.take("alice") > 0
@@ -49,6 +49,6 @@ def test_threads_share_them(clock):
 @pytest.mark.parametrize(
     "text", ["", "5", "0/second", "5/week", "-1/second", "1.5/second", "5 / second"]
 )
-def test_what_is_no_rate(text):
+def test_invalid_rates(text):
     with pytest.raises(ValueError, match="expected a rate such as 100/minute"):
         Rate.parse(text)

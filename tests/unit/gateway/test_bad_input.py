@@ -81,7 +81,7 @@ def test_wrong_method_names_the_right_one(http):
     assert (problem["expected"], problem["got"]) == ("POST", "GET")
 
 
-def test_unknown_path_says_what_there_is(http):
+def test_unknown_path_lists_the_known_ones(http):
     response = http.get("/nowhere")
     assert response.status_code == 404
     assert "/predict/<model>" in response.get_json()["hint"]

@@ -251,7 +251,7 @@ def document(http_forever):
 
 
 @pytest.mark.parametrize(("path", "request_", "status", "field", "mentions"), list(cases()))
-def test_what_is_wrong_is_named(http, document, path, request_, status, field, mentions):
+def test_the_error_names_field_and_fix(http, document, path, request_, status, field, mentions):
     response = http.post(path.format(model="toy", version=1), **request_)
     assert response.status_code == status, response.text
     assert response.headers["X-Request-ID"]
@@ -263,7 +263,7 @@ def test_what_is_wrong_is_named(http, document, path, request_, status, field, m
 
 
 @pytest.mark.parametrize(("path", "request_", "status", "says"), list(rest_cases()))
-def test_what_is_wrong_is_said_as_tensorflow_serving_does(
+def test_errors_as_tensorflow_serving_words_them(
     http, server, document, path, request_, status, says
 ):
     server.labels = {"stable": 1}

@@ -75,7 +75,7 @@ def test_every_route_is_described_and_nothing_else(app, document):
     assert described == {route for route in routes if route[0] not in PAGES + CATCH_ALL}
 
 
-def test_nothing_is_described_in_vain(document):
+def test_every_component_is_used(document):
     references = set(re.findall(r'"#/components/(\w+/\w+)"', json.dumps(document)))
     components = {
         f"{kind}/{name}" for kind, group in document["components"].items() for name in group
@@ -102,7 +102,7 @@ def test_without_configured_models_any_name_will_do(server):
     assert "enum" not in parameter["schema"]
 
 
-def test_it_says_where_the_gateway_is_mounted(http):
+def test_servers_has_the_path_prefix(http):
     assert http.get("/openapi.json").get_json()["servers"] == [{"url": "/"}]
     mounted = http.get("/openapi.json", environ_overrides={"SCRIPT_NAME": "/ml"})
     assert mounted.get_json()["servers"] == [{"url": "/ml"}]
@@ -157,7 +157,7 @@ def keyed(server):
     return create_app(dataclasses.replace(LIMITED, api_keys=keys), server).test_client()
 
 
-def test_keys_are_described_where_they_are_asked_for(keyed, document):
+def test_keys_are_described_if_they_are_required(keyed, document):
     assert "security" not in json.dumps(document)
     document = Document(keyed.get("/openapi.json").get_json(), strict=True)
     assert not list(OpenAPIV31SpecValidator(document.document).iter_errors())
@@ -173,7 +173,7 @@ def test_keys_are_described_where_they_are_asked_for(keyed, document):
         assert answered.status_code not in (401, 403), operation
 
 
-def test_who_has_no_key_does_not_learn_the_names_of_models(keyed):
+def test_names_of_models_are_not_revealed_without_a_key(keyed):
     text = keyed.get("/openapi.json").text
     assert "number" in text  # as a type
     assert '"enum":["toy"' not in text.replace(" ", "")
@@ -265,7 +265,7 @@ def assert_described(document, operation, response, failure):
         assert name in response.headers or not document.resolved(header).get("required"), name
 
 
-def test_all_operations_are_asked(document):
+def test_all_operations_are_tested(document):
     assert sorted(OPERATIONS) == sorted(map(str, Document(document).operations()))
 
 

@@ -97,14 +97,14 @@ UNTOLD = [None, "application/x-www-form-urlencoded", "text/plain;charset=UTF-8"]
 
 
 @pytest.mark.parametrize("kind", [*UNTOLD, "text/json", "application/vnd.x+json"])
-def test_json_of_clients_that_do_not_say_so(http, kind):
+def test_json_without_its_content_type(http, kind):
     """As curl -d sends it, for TensorFlow Serving's documents show that, and fetch() a text."""
     body = "\n" + json.dumps({"instances": PIXELS.tolist()})
     assert http.post("/predict/toy", data=body, content_type=kind).status_code == 200
 
 
 @pytest.mark.parametrize("kind", UNTOLD)
-def test_a_file_of_clients_that_do_not_say_so(http, kind):
+def test_a_file_without_its_content_type(http, kind):
     """As curl --data-binary sends it."""
     assert http.post("/predict/toy", data=PNG, content_type=kind).status_code == 200
 

@@ -80,7 +80,7 @@ def test_the_example_in_the_documentation_is_valid(write):
         ("[aliases]\ncnn = 'b'\n[models.cnn]", "aliases.cnn: there is a [models.cnn] too"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named_with_its_place(write, text, says):
+def test_errors_name_file_and_place(write, text, says):
     path = write(text)
     with pytest.raises(RoutesError) as error:
         read_routes(path)
@@ -97,7 +97,7 @@ def check(*arguments: object):
     return CliRunner().invoke(cli, ["check", *map(str, arguments)])
 
 
-def test_check_says_what_a_file_does(write):
+def test_check_describes_a_file(write):
     path = write(WHOLE)
     done = check(path)
     assert done.exit_code == 0
@@ -110,13 +110,13 @@ def test_check_says_what_a_file_does(write):
     ]
 
 
-def test_check_fails_where_the_file_cannot_be_used(write):
+def test_check_of_an_invalid_file(write):
     done = check(write("[models"))
     assert done.exit_code == 1
     assert "is not TOML" in done.stdout
 
 
-def test_check_asks_a_model_server(write):
+def test_check_with_a_model_server(write):
     done = check(write(WHOLE), "--upstream=127.0.0.1:1")
     assert done.exit_code == 1
     assert "failed  127.0.0.1:1: cnn version 7 does not answer" in done.stdout

@@ -31,7 +31,7 @@ def settings_of(output: str) -> dict[str, str]:
     return {name: value.strip() for name, _, value in lines}
 
 
-def test_what_kserve_says_becomes_settings(monkeypatch):
+def test_arguments_of_kserve_become_settings(monkeypatch):
     done = CliRunner().invoke(transformer, ["--print-config", *SAID_BY_KSERVE])
     assert done.exit_code == 0, done.output
     said = settings_of(done.output)
@@ -51,7 +51,7 @@ def test_the_gateways_own_options_go_before():
     assert said["ROCKSTAR_MODELS"] == "cnn other"
 
 
-def test_an_option_that_nobody_knows_is_refused():
+def test_an_unknown_option():
     done = CliRunner().invoke(transformer, [*SAID_BY_KSERVE, "--log-formt=json"])
     assert done.exit_code == 2
     assert "--log-formt" in done.output

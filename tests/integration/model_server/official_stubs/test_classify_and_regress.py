@@ -70,7 +70,9 @@ def test_context_is_for_all_examples_but_their_own_features_win(prediction: Any)
 @pytest.mark.parametrize(
     ("call", "make"), [("Classify", classify_request), ("Regress", regress_request)]
 )
-def test_what_classify_and_regress_both_refuse(prediction: Any, call: str, make: Any) -> None:
+def test_requests_that_classify_and_regress_both_reject(
+    prediction: Any, call: str, make: Any
+) -> None:
     ask, signature = getattr(prediction, call), call.lower()
     no_spec = make(signature)
     no_spec.ClearField("model_spec")
@@ -124,7 +126,7 @@ def test_signatures_for_something_else(prediction: Any) -> None:
     )
 
 
-def test_method_names_are_checked_where_that_is_asked_for(configs: Any) -> None:
+def test_method_names_are_checked_with_the_flag(configs: Any) -> None:
     options = ServerOptions(configs[1:2], inference=InferenceOptions(check_methods=True))
     with ModelServer(options) as server, grpc.insecure_channel(str(server.grpc_address)) as channel:
         prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)

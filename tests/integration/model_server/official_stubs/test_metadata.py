@@ -39,7 +39,7 @@ def test_metadata(prediction: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "make"), [("flowers", make_tf1), ("shapes", make_shapes)])
-def test_metadata_is_what_the_saved_model_holds(
+def test_metadata_is_that_of_the_saved_model(
     prediction: Any, saved_models: SavedModels, name: str, make: Any
 ) -> None:
     response = prediction.GetModelMetadata(metadata_request(name, "signature_def"), timeout=30)

@@ -1,26 +1,16 @@
-"""ModelService: GetModelStatus and HandleReloadConfigRequest."""
+"""ModelService: GetModelStatus; test_reload.py has HandleReloadConfigRequest."""
 
 from typing import Any
 
-import grpc
-import numpy as np
 import pytest
 from tensorflow_serving.apis import (
     get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
 )
 
-from rockstar_serving.model_server.options import ServerOptions
-from rockstar_serving.model_server.server import ModelServer
 from tests.grpc_calls import failure
 from tests.integration.model_server.official_stubs.calls import (
-    IMAGES,
-    predict_request,
     spec_of,
 )
-from tests.waiting import until
 
 
 def status_request(name: str = "toy", version: int | None = None, label: str | None = None) -> Any:
@@ -70,44 +60,3 @@ def test_status_ignores_labels(models: Any, label: str) -> None:
 )
 def test_status_errors(models: Any, request_: Any, code: str, details: str) -> None:
     assert failure(models.GetModelStatus, request_) == (code, details)
-
-
-def reload_request(*models: tuple[str, Any]) -> Any:
-    request = model_management_pb2.ReloadConfigRequest()
-    request.config.model_config_list.SetInParent()
-    for name, base_path in models:
-        config = request.config.model_config_list.config.add()
-        config.name, config.base_path, config.model_platform = name, str(base_path), "tensorflow"
-    return request
-
-
-def test_reload_config_replaces_the_whole_set(configs: Any) -> None:
-    toys = configs[0].base_path
-    with (
-        ModelServer(ServerOptions(configs[1:2])) as server,
-        grpc.insecure_channel(str(server.grpc_address)) as channel,
-    ):
-        models = model_service_pb2_grpc.ModelServiceStub(channel)
-        response = models.HandleReloadConfigRequest(reload_request(("toys", toys)), timeout=30)
-        assert (response.status.error_code, response.status.error_message) == (0, "")
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        answer = stub.Predict(predict_request(name="toys", image=IMAGES), timeout=30)
-        assert answer.model_spec.version.value == 2
-        assert failure(models.GetModelStatus, status_request("nobody"))[0] == "NOT_FOUND"
-        # What is no longer asked for is unloaded behind the answer.
-        until(lambda: refused(stub, "flowers"), what="flowers are gone")
-
-
-def refused(stub: Any, model: str) -> bool:
-    request = predict_request(name=model, x=np.zeros((1, 2), np.float32))
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.Predict(request, timeout=30)
-    error: Any = caught.value
-    return bool(error.details() == f"Servable not found for request: Latest({model})")
-
-
-def test_reload_config_errors(models: Any) -> None:
-    empty = model_management_pb2.ReloadConfigRequest()
-    assert failure(models.HandleReloadConfigRequest, empty)[0] == "INVALID_ARGUMENT"
-    relative = reload_request(("m", "not/absolute"))
-    assert failure(models.HandleReloadConfigRequest, relative)[0] == "INVALID_ARGUMENT"

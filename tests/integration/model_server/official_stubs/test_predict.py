@@ -35,7 +35,7 @@ def test_the_model_decides_which_shapes_it_takes(prediction: Any) -> None:
 
 
 @pytest.mark.parametrize(("which", "version"), [({"version": 1}, 1), ({"label": "stable"}, 1)])
-def test_predict_asks_for_a_version(prediction: Any, which: dict[str, Any], version: int) -> None:
+def test_predict_with_a_version(prediction: Any, which: dict[str, Any], version: int) -> None:
     request = predict_request("contract", query=QUERY, fetches=("contract",), **which)
     response = prediction.Predict(request, timeout=30)
     assert list(response.outputs["contract"].string_val) == [document(version).encode()]
