@@ -51,16 +51,12 @@ class ToyServer:
             ("ModelService", "GetModelStatus", self._states, GetModelStatusRequest),
         ]
         for service, name, method, request in methods:
-            handler = grpc.unary_unary_rpc_method_handler(
+            handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(
                 method, request.FromString, lambda response: response.SerializeToString()
             )
-            self._server.add_generic_rpc_handlers(
-                [
-                    grpc.method_handlers_generic_handler(
-                        f"tensorflow.serving.{service}", {name: handler}
-                    )
-                ]
-            )
+            service = f"tensorflow.serving.{service}"
+            generic = grpc.method_handlers_generic_handler(service, {name: handler})
+            self._server.add_generic_rpc_handlers([generic])
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 
