@@ -318,28 +318,22 @@ class Target:
 
     def _grpc_requests(self, files: Sequence[Path]) -> list[bytes]:
         """A serialized request for each file, prepared as the model's contract says."""
+        import msgspec
         import numpy as np
 
+        from rockstar_client import tfserving_calls
         from rockstar_client.backend import Query
         from rockstar_client.examples import read_examples
-        from rockstar_contract.contract import PREDICT_SIGNATURE
         from rockstar_contract.inputs import prepare
-        from tfs_api.messages.prediction_pb2 import PredictRequest
-        from tfs_api.tensors import to_proto
 
+        query = Query(self.model, version=self.version, timeout=self.timeout)
         with self.service.tensor_client() as server:
-            query = Query(self.model, version=self.version, timeout=self.timeout)
             spec = server.contract(query).encoded
         requests = []
         for file in files:
             rows = np.stack([prepare(x, spec, field=str(file)) for x in read_examples(file)])
-            request = PredictRequest()
-            request.model_spec.name = self.model
-            request.model_spec.signature_name = PREDICT_SIGNATURE
-            if self.version is not None:
-                request.model_spec.version.value = self.version
-            request.inputs[spec.name].CopyFrom(to_proto(rows, as_content=True))
-            requests.append(request.SerializeToString())
+            call = tfserving_calls.predict(msgspec.structs.replace(query, inputs={spec.name: rows}))
+            requests.append(call.request.SerializeToString())
         return requests
 
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+import rockstar_client
+
 if TYPE_CHECKING:
-    from rockstar_client.endpoint import Tls
-    from rockstar_client.grpc import GrpcClient
-    from rockstar_client.http import HttpClient
     from rockstar_client.tfserving import TFServingClient
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -178,27 +177,21 @@ class Service:
     grpc: str | None = None
 
     @property
-    def tls(self) -> "Tls | None":
+    def tls(self) -> "rockstar_client.Tls | None":
         """TLS settings, if --ca is given."""
-        from rockstar_client.endpoint import Tls
+        return None if self.ca is None else rockstar_client.Tls(self.ca)
 
-        return None if self.ca is None else Tls(self.ca)
-
-    def http_client(self) -> "HttpClient":
+    def http_client(self) -> "rockstar_client.HttpClient":
         """Make a client of the gateway without retries: commands report errors at once."""
-        from rockstar_client.calls import NEVER_AGAIN
-        from rockstar_client.http import HttpClient
+        once = rockstar_client.RetryPolicy(attempts=1)
+        return rockstar_client.HttpClient(self.url, api_key=self.api_key, tls=self.tls, retry=once)
 
-        return HttpClient(self.url, api_key=self.api_key, tls=self.tls, retry=NEVER_AGAIN)
-
-    def client(self) -> "GrpcClient | HttpClient":
+    def client(self) -> "rockstar_client.GrpcClient | rockstar_client.HttpClient":
         """Make a client of the model server, if there is one, or of the gateway."""
         if self.grpc is None:
             return self.http_client()
-        from rockstar_client.calls import NEVER_AGAIN
-        from rockstar_client.grpc import GrpcClient
-
-        return GrpcClient(self.grpc, api_key=self.api_key, tls=self.tls, retry=NEVER_AGAIN)
+        once = rockstar_client.RetryPolicy(attempts=1)
+        return rockstar_client.GrpcClient(self.grpc, api_key=self.api_key, tls=self.tls, retry=once)
 
     def tensor_client(self) -> "TFServingClient":
         """Make a client of the model server's own API."""

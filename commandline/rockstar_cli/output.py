@@ -100,20 +100,19 @@ def failure_of(error: Exception) -> Failure:
 def _known_code(error: Exception) -> Exit | None:
     """The exit code of an exception with a message for users; None for any other exception."""
     # Here, to keep help fast.
-    from rockstar_client import errors as client
+    from rockstar_client import CallError, DeadlineExceededError, OverloadedError, UnavailableError
     from rockstar_client.bulk import BulkError
     from rockstar_contract.errors import InvalidInputError
     from rockstar_serving import ServeError
     from rockstar_serving.model_folder import ModelFolderError
     from rockstar_training.errors import ConfigError, TrainingError
 
-    unreachable = (client.UnavailableError, client.OverloadedError, client.DeadlineExceededError)
-    invalid = (BulkError, client.CallError, InvalidInputError, ModelFolderError)
     if isinstance(error, ConfigError):
         return Exit.USAGE
-    if isinstance(error, unreachable):
+    if isinstance(error, (UnavailableError, OverloadedError, DeadlineExceededError)):
         return Exit.UNREACHABLE
-    return Exit.FAILED if isinstance(error, (*invalid, ServeError, TrainingError)) else None
+    failed = (BulkError, CallError, InvalidInputError, ModelFolderError, ServeError, TrainingError)
+    return Exit.FAILED if isinstance(error, failed) else None
 
 
 def _file_error(error: OSError) -> str:

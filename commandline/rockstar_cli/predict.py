@@ -198,7 +198,7 @@ def _listed(file: BufferedReader) -> Iterator[str]:
         if not end and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise BulkError("--files-from: expected UTF-8, got UTF-16: save it as UTF-8")
         chunk = chunk if end else chunk.removeprefix(codecs.BOM_UTF8)
-        # A name may hold a line end, none holds NUL; none is as long as a chunk.
+        # A name may contain a line end but never NUL, and is shorter than a chunk.
         end = end or (b"\0" if b"\0" in chunk else b"\n")
         *whole, rest = (rest + chunk).split(end)
         yield from _decoded(whole, end)

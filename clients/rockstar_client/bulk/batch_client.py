@@ -336,10 +336,10 @@ def over_http(
         try:
             answer = _ANSWER.decode(response.body)
         except msgspec.DecodeError as error:
-            raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {error}") from error
+            raise ServerError(Code.UNKNOWN, f"this is not a gateway's response: {error}") from error
         if len(answer.predictions) != len(examples):
             got = f"{len(answer.predictions)} answers to {len(examples)} examples"
-            raise ServerError(Code.UNKNOWN, f"that is not a gateway's answer: {got}")
+            raise ServerError(Code.UNKNOWN, f"this is not a gateway's response: {got}")
         outcomes: list[Outcome] = []
         adjusted: list[Adjustments] = []
         for each in answer.predictions:

@@ -1,6 +1,6 @@
-"""Items of a bulk prediction, their outcomes, and batches of items that fit into one request."""
+"""Items of a bulk prediction and their outcomes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from rockstar_client.examples import Example
@@ -57,34 +57,3 @@ def failing_item(name: str, error: InvalidInputError) -> Item:
         raise error
 
     return Item(name, "failed", 0, (), fail)
-
-
-class Batcher:
-    """Cuts a stream of items into batches.
-
-    A batch holds items of one kind: files, or rows with the same columns. An item larger than
-    `max_bytes` is a batch of its own.
-    """
-
-    def __init__(self, max_items: int, max_bytes: int) -> None:
-        """Limit a batch to `max_items` items and `max_bytes` bytes of content."""
-        self._max_items = max_items
-        self._max_bytes = max_bytes
-
-    def shrink(self, max_items: int) -> None:
-        """Lower the limit of items for later batches."""
-        self._max_items = max(1, min(self._max_items, max_items))
-
-    def cut(self, items: Iterable[Item]) -> Iterator[list[Item]]:
-        """Yield the batches, in the order of the items."""
-        batch: list[Item] = []
-        held = 0
-        for item in items:
-            full = len(batch) >= self._max_items or held + item.size > self._max_bytes
-            if batch and (full or item.columns != batch[0].columns):
-                yield batch
-                batch, held = [], 0
-            batch.append(item)
-            held += item.size
-        if batch:
-            yield batch

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from itertools import islice
 
 from rockstar_client.bulk import DEFAULT_PACE, BulkError, Pace, ResumeError
 from rockstar_client.bulk.batch_client import BatchClient, PredictBatch
-from rockstar_client.bulk.items import Batcher, Item, Result
+from rockstar_client.bulk.items import Item, Result
 from rockstar_client.bulk.output import Output, extend_chain
 
 # Seconds of work that a kill can lose.
@@ -57,12 +57,17 @@ def predict_items(
     Raises:
         CallError: the service cannot be used; the results yielded before are valid.
     """
-    batcher = Batcher(pace.batch, pace.batch_bytes)
-    client = BatchClient(predict, patience=pace.patience, on_too_many=batcher.shrink)
+    most = pace.batch
+
+    def shrink(fewer: int) -> None:
+        nonlocal most
+        most = max(1, min(most, fewer))
+
+    client = BatchClient(predict, patience=pace.patience, on_too_many=shrink)
     window: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(pace.concurrency, thread_name_prefix="predict") as pool:
         try:
-            for batch in batcher.cut(items):
+            for batch in _batches(items, lambda: most, pace.batch_bytes):
                 window.append(pool.submit(client.predict, batch))
                 # One more per request in flight, so that a slow first batch stalls no thread.
                 while len(window) >= 2 * pace.concurrency or (window and window[0].done()):
@@ -73,6 +78,26 @@ def predict_items(
             client.stop()
             for future in window:
                 future.cancel()
+
+
+def _batches(
+    items: Iterable[Item], max_items: Callable[[], int], max_bytes: int
+) -> Iterator[list[Item]]:
+    """Cut items into batches of one kind: files, or rows with the same columns.
+
+    An item with more than `max_bytes` bytes of content is a batch of its own.
+    """
+    batch: list[Item] = []
+    held = 0
+    for item in items:
+        full = len(batch) >= max_items() or held + item.size > max_bytes
+        if batch and (full or item.columns != batch[0].columns):
+            yield batch
+            batch, held = [], 0
+        batch.append(item)
+        held += item.size
+    if batch:
+        yield batch
 
 
 def run(
@@ -106,8 +131,8 @@ def run(
             passed += 1
         if passed < skipped or chain != output.state.chain:
             raise ResumeError(
-                f"the input is not what it was when the run began: something among its first "
-                f"{skipped:,} items was added, removed or changed; --restart begins anew"
+                f"the input has changed since the run started: items among its first {skipped:,} "
+                "were added, removed or changed; use --restart to start over"
             )
         on_progress(skipped, output.state.failed)
         saved = time.monotonic()

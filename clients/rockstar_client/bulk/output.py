@@ -85,7 +85,7 @@ def read_state(path: Path) -> State | None:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ResumeError(
-            f"{path} is not the state of a run ({error}): --restart begins anew"
+            f"{path} is not the state of a run ({error}); use --restart to start over"
         ) from error
 
 
@@ -147,7 +147,7 @@ class PartFile:
             ResumeError: the file is shorter.
         """
         if self.size < size:
-            raise ResumeError(f"{self.path} is shorter than it was: begin anew with --restart")
+            raise ResumeError(f"{self.path} is shorter than it was; use --restart to start over")
         self._file.truncate(size)
 
     def first_line(self) -> bytes:
@@ -178,7 +178,7 @@ class Files:
         if out.is_dir():
             raise BulkError(f"output: expected a file, got the folder {out}")
         if not out.parent.is_dir():
-            raise BulkError(f"output: there is no folder {out.parent}: make it first")
+            raise BulkError(f"output: there is no folder {out.parent}; create it first")
         # Outputs with the same stem, such as a.jsonl and a.parquet, need different names.
         suffix = self.format.failed_suffix
         kept = out.stem if out.suffix == suffix else out.name
@@ -320,8 +320,8 @@ class Output:
             elif names != part.first_line() or header(results[-1]) != names:
                 before, now = part.first_line().decode().strip(), names.decode().strip()
                 raise BulkError(
-                    f"{part.path} has the columns {before}, the answers now {now}: pick the "
-                    "version of the first ones with --version, and the same --top"
+                    f"{part.path} has the columns {before}, but the predictions now have {now}; "
+                    "use --version to select the version of the first ones, and the same --top"
                 )
         part.write(data)
         return size + len(data)
@@ -330,12 +330,10 @@ class Output:
 def _require_failed(files: Files) -> None:
     if files.format.convert is not None:
         raise BulkError(
-            "--retry-failed goes with .csv and .jsonl: a Parquet file takes no more rows"
+            "--retry-failed works with .csv and .jsonl: rows cannot be added to a Parquet file"
         )
     if not files.state.exists() and not (files.out.exists() and files.failed.exists()):
-        raise BulkError(
-            f"there are no {files.out} and {files.failed} of a complete run to go on from"
-        )
+        raise BulkError(f"--retry-failed needs {files.out} and {files.failed} of a complete run")
 
 
 def _require_new(files: Files) -> None:
@@ -343,17 +341,18 @@ def _require_new(files: Files) -> None:
         return
     for path in (files.out, files.failed):
         if path.exists():
-            raise BulkError(f"{path} is there already: --restart replaces it")
+            raise BulkError(f"{path} already exists; use --restart to replace it")
     if files.part.exists() and files.part.stat().st_size:
-        raise ResumeError(f"{files.part} has lost its {files.state.name}: --restart begins anew")
+        what = f"{files.part} exists without {files.state.name}"
+        raise ResumeError(f"{what}; use --restart to start over")
 
 
 def _require_same(before: RunOptions, now: RunOptions, files: Files) -> None:
     """Check that a continued run has the options it was started with."""
-    begun, hint = f"{files.out} was begun", f"; --restart replaces what is in {files.part}"
+    begun, hint = f"{files.out} was started", f"; use --restart to replace {files.part}"
     if before.retry != now.retry:
         what = "with" if before.retry else "without"
-        raise ResumeError(f"{begun} {what} --retry-failed: finish it like that")
+        raise ResumeError(f"{begun} {what} --retry-failed; finish it the same way")
     if before.strict != now.strict:
         raise ResumeError(f"{begun} {'with' if before.strict else 'without'} --strict{hint}")
     for name in ("model", "version", "top"):
@@ -363,6 +362,6 @@ def _require_same(before: RunOptions, now: RunOptions, files: Files) -> None:
             raise ResumeError(f"{begun} with {name} {was or 'newest'}, not {is_ or 'newest'}{hint}")
     if now.version is None and before.newest != now.newest:
         raise ResumeError(
-            f"{begun} with version {before.newest}, the newest is now {now.newest}: "
-            f"--version {before.newest} goes on with that one{hint}"
+            f"{begun} with version {before.newest}, but the newest is now {now.newest}; "
+            f"use --version {before.newest} to continue, or --restart to replace {files.part}"
         )

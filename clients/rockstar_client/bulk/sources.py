@@ -37,7 +37,7 @@ from rockstar_contract.csv_rows import (
     name_columns,
     text_row,
 )
-from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.limits import IMAGE_SUFFIXES
 
 STDIN = "-"
@@ -52,7 +52,7 @@ _CHUNK = 2**20
 # Rows from which the column names and the decimal separator are inferred.
 _SAMPLE_ROWS = 200
 
-_FILE, _ARCHIVE = "a readable file", "a whole archive that can be read"
+_FILE, _ARCHIVE = "a readable file", "a complete archive"
 # Exceptions of the standard library for damaged archives.
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
@@ -179,8 +179,7 @@ def _wrong(name: str, expected: str, got: str) -> Item:
 
 
 def _too_large(name: str, size: int, max_bytes: int) -> Item:
-    error = TooLargeError(name, expected=f"at most {max_bytes:,} bytes", got=f"{size:,}")
-    return failing_item(name, error)
+    return _wrong(name, f"at most {max_bytes:,} bytes", f"{size:,}")
 
 
 def _constant(content: Example) -> Callable[[], Example]:

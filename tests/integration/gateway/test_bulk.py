@@ -69,7 +69,7 @@ def test_more_than_a_request_may_have(gateway, images, tmp_path):
     assert failed[0]["reason"].startswith("expected an image (PNG, ")
     again = predict(gateway, images, "-o", out)
     assert again.returncode == 1
-    assert "is there already: --restart replaces it" in again.stderr
+    assert "already exists; use --restart to replace it" in again.stderr
     printed = predict(gateway, images)
     assert printed.returncode == 4
     assert len(printed.stdout.splitlines()) == 270

@@ -1,4 +1,4 @@
-"""The documents that `--json` prints: their shapes are promised in docs/command-line.md."""
+"""The documents that `--json` prints, as described in docs/command-line.md."""
 
 import json
 
@@ -8,18 +8,20 @@ from tests.command_line import invoke, invoke_json
 
 
 @pytest.fixture
-def ask(models):
+def run(models):
     return lambda *arguments: invoke_json(*arguments, "--models", models)
 
 
-def test_models(ask, models):
-    found = ask("models", "cnn")
+def test_models(run, models):
+    run("promote", "cnn", 2)
+    found = run("models", "cnn")
     assert set(found) == {"versions", "warnings"}
+    assert found["versions"][1]["bytes"] > 2048
     assert found["versions"][1] == {
         "model": "cnn",
         "version": 2,
         "held": False,
-        "labels": [],
+        "labels": ["stable"],
         "bytes": found["versions"][1]["bytes"],
         "path": str(models / "cnn" / "2"),
         "task": "classification",
@@ -30,28 +32,28 @@ def test_models(ask, models):
     }
 
 
-def test_promote_and_rollback(ask, models):
+def test_promote_and_rollback(run, models):
     file = str(models / "models.config")
     moved = {"model": "cnn", "label": "stable", "file": file}
-    assert ask("promote", "cnn", 1) == {**moved, "version": 1, "before": None}
-    assert ask("promote", "cnn", 3) == {**moved, "version": 3, "before": 1}
-    assert ask("rollback", "cnn", "--label", "stable") == {**moved, "version": 1, "before": 3}
+    assert run("promote", "cnn", 1) == {**moved, "version": 1, "before": None}
+    assert run("promote", "cnn", 3) == {**moved, "version": 3, "before": 1}
+    assert run("rollback", "cnn", "--label", "stable") == {**moved, "version": 1, "before": 3}
     served = {"model": "cnn", "version": 2, "before": 3}
-    assert ask("rollback", "cnn") == {**served, "held": [3], "labels": []}
-    assert ask("unpublish", "cnn", 3) == {"model": "cnn", "version": 3, "served": True}
+    assert run("rollback", "cnn") == {**served, "held": [3], "labels": []}
+    assert run("unpublish", "cnn", 3) == {"model": "cnn", "version": 3, "served": True}
 
 
-def test_prune(ask):
-    found = ask("prune", "cnn", "--keep", 1, "--dry-run")
+def test_prune(run):
+    found = run("prune", "cnn", "--keep", 1, "--dry-run")
     assert [each["version"] for each in found["removed"]] == [1, 2]
     assert found["dry_run"] is True
-    assert ask("prune", "cnn", "--keep", 1)["removed"] == found["removed"]
-    assert ask("prune", "cnn", "--keep", 1)["removed"] == []
+    assert run("prune", "cnn", "--keep", 1)["removed"] == found["removed"]
+    assert run("prune", "cnn", "--keep", 1)["removed"] == []
 
 
-def test_verify(ask, models):
+def test_verify(run, models):
     version = {"model": "cnn", "version": 1, "files": 2, "problem": None}
-    assert ask("verify", "cnn/1") == {"ok": True, "versions": [version], "dangling_labels": []}
+    assert run("verify", "cnn/1") == {"ok": True, "versions": [version], "dangling_labels": []}
     (models / "cnn" / "2" / "model.tflite").write_bytes(b"")
     result = invoke("verify", "--models", models, "--json")
     assert result.exit_code == 1
@@ -67,7 +69,7 @@ def test_runs(tmp_path):
     assert found == {"runs": [], "skipped": [{"id": "old", "why": "it has no config.json"}]}
 
 
-def test_settings_of_the_gateway_hide_secrets():
+def test_printed_gateway_settings_hide_secrets():
     result = invoke("gateway", "--print-config", "--api-keys", "me:0123", "--json")
     settings = {each["name"]: each for each in json.loads(result.stdout)["settings"]}
     assert settings["api_keys"]["value"] == "(hidden)"
@@ -79,7 +81,7 @@ def test_settings_of_the_gateway_hide_secrets():
     }
 
 
-def test_a_new_key_fits_its_entry():
+def test_a_new_key_and_its_entry():
     found = invoke_json("gateway", "--make-key", "me")
     assert found["name"] == "me"
     assert found["key"].startswith("rock-")

@@ -28,16 +28,6 @@ def test_a_table_of_models(rockstar):
     assert lines[3].endswith("2026-05-04 03:02  test_accuracy 0.9300")
 
 
-def test_models_as_json(rockstar, models):
-    rockstar("promote", "cnn", "2")
-    first, second, _ = json.loads(rockstar("models", "cnn", "--json"))["versions"]
-    assert second["labels"] == ["stable"]
-    assert first["metrics"] == {"test_accuracy": 0.91, "train_accuracy": 1.0}
-    assert first["created"] == "2026-05-04T03:02:00+00:00"
-    assert first["path"] == str(models / "cnn" / "1")
-    assert first["bytes"] > 2048
-
-
 def test_a_version_without_a_contract_shows_why(rockstar, models):
     (models / "cnn" / "1" / "assets.extra" / "contract.json").unlink()
     assert "has no assets.extra/contract.json" in rockstar("models")

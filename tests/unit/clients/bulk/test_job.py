@@ -185,17 +185,17 @@ def test_a_continued_run_predicts_only_the_rest(interrupted):
 @pytest.mark.parametrize(
     ("options", "items", "message"),
     [
-        (RunOptions("other", newest=2), make_items(30), "begun with model toy, not other"),
-        (RunOptions("toy", newest=2, top=3), make_items(30), "begun with top 1, not 3"),
-        (RunOptions("toy", version=1), make_items(30), "begun with version newest, not 1"),
+        (RunOptions("other", newest=2), make_items(30), "started with model toy, not other"),
+        (RunOptions("toy", newest=2, top=3), make_items(30), "started with top 1, not 3"),
+        (RunOptions("toy", version=1), make_items(30), "started with version newest, not 1"),
         (
             RunOptions("toy", newest=3),
             make_items(30),
-            "begun with version 2, the newest is now 3: --version 2 goes on",
+            "started with version 2, but the newest is now 3; use --version 2 to continue",
         ),
-        (OPTIONS, make_items(30, stamp="2"), "the input is not what it was"),
-        (OPTIONS, make_items(30)[1:], "the input is not what it was"),
-        (OPTIONS, make_items(5), "the input is not what it was"),
+        (OPTIONS, make_items(30, stamp="2"), "the input has changed"),
+        (OPTIONS, make_items(30)[1:], "the input has changed"),
+        (OPTIONS, make_items(5), "the input has changed"),
     ],
 )
 def test_other_options_or_items_do_not_continue_a_run(interrupted, options, items, message):
@@ -218,7 +218,7 @@ def test_a_complete_output_is_not_replaced_by_accident(tmp_path):
     out = tmp_path / "o.csv"
     do(out, make_items(5))
     before = contents(tmp_path)
-    with pytest.raises(BulkError, match="is there already: --restart"):
+    with pytest.raises(BulkError, match="already exists; use --restart"):
         do(out, make_items(5))
     assert contents(tmp_path) == before
     do(out, make_items(3), restart=True)
@@ -235,7 +235,7 @@ def test_two_runs_do_not_write_one_output(tmp_path):
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"asked": 3}', b"\xff"])
 def test_a_damaged_state_is_rejected(interrupted, damage):
     interrupted.with_name("o.csv.progress").write_bytes(damage)
-    with pytest.raises(ResumeError, match=r"--restart begins anew"):
+    with pytest.raises(ResumeError, match=r"--restart to start over"):
         do(interrupted, make_items(30))
 
 
@@ -266,7 +266,7 @@ def test_failed_items_can_be_retried(tmp_path, suffix):
 
     with pytest.raises(UnavailableError):
         do(out, items, again, service=gone)
-    with pytest.raises(ResumeError, match="with --retry-failed: finish"):
+    with pytest.raises(ResumeError, match="with --retry-failed; finish"):
         do(out, make_items(30))
     do(out, items, again, service=repaired)
     after = out.read_bytes()
@@ -284,7 +284,7 @@ def test_other_columns_stop_a_run(tmp_path):
 
     with pytest.raises(
         BulkError,
-        match=r"has the columns item,label,score,label_2,score_2,version, the answers now item,value",
+        match=r"has the columns item,label,score,label_2,score_2,version, but the predictions now have item,value",
     ):
         do(tmp_path / "o.csv", make_items(30), service=service)
 
