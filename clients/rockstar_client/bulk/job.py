@@ -125,11 +125,11 @@ def run(
     started = time.monotonic()
     skipped = output.state.items
     if not output.state.finished:
-        rest, chain, passed = iter(items), "", 0
+        rest, chain, passed = iter(items), b"", 0
         for item in islice(rest, skipped):
             chain = extend_chain(chain, item)
             passed += 1
-        if passed < skipped or chain != output.state.chain:
+        if passed < skipped or chain.hex() != output.state.chain:
             raise ResumeError(
                 f"the input has changed since the run started: items among its first {skipped:,} "
                 "were added, removed or changed; use --restart to start over"

@@ -51,7 +51,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     Attributes:
         options: of the run; "asked" in the file.
         items: number of items that are done, counted from the first.
-        chain: digest of these items, see `extend_chain`.
+        chain: hexadecimal digest of these items, see `extend_chain`.
         failed: number of them that failed.
         out_bytes: length of the output up to the last of them.
         failed_bytes: length of the file of failed items, likewise.
@@ -67,10 +67,10 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     finished: bool = False
 
 
-def extend_chain(chain: str, item: Item) -> str:
+def extend_chain(chain: bytes, item: Item) -> bytes:
     """The digest of a chain of items and the next one: equal for the same items in one order."""
     text = f"{item.name}\n{item.stamp}".encode("utf-8", "surrogateescape")
-    return blake2b(bytes.fromhex(chain) + text, digest_size=16).hexdigest()
+    return blake2b(chain + text, digest_size=16).digest()
 
 
 def read_state(path: Path) -> State | None:
@@ -251,7 +251,7 @@ class Output:
 
     def write(self, results: Sequence[Result]) -> None:
         """Append the results of the next items."""
-        state, chain = self.state, self.state.chain
+        state, chain = self.state, bytes.fromhex(self.state.chain)
         good: list[Result] = []
         failed: list[Result] = []
         for each in results:
@@ -260,7 +260,7 @@ class Output:
         self.state = msgspec.structs.replace(
             state,
             items=state.items + len(results),
-            chain=chain,
+            chain=chain.hex(),
             failed=state.failed + len(failed),
             out_bytes=self._append(self._out, good, state.out_bytes),
             failed_bytes=self._append(self._failed, failed, state.failed_bytes),
