@@ -42,7 +42,7 @@ def test_a_drawn_digit_gets_its_label(page: Page, digit: str) -> None:
     path = sorted((shared_data("digits-png") / digit).iterdir())[0]
     draw(page, np.asarray(Image.open(path).convert("L")))
     expect(card(page, "cnn").locator(".answer")).to_have_text(digit)
-    expect(page.get_by_role("status")).to_contain_text(f"cnn says {digit}")
+    expect(page.get_by_role("status")).to_contain_text(f"cnn predicts {digit}")
 
 
 def test_every_model_answers_with_bars_version_and_latency(page: Page) -> None:
@@ -110,9 +110,9 @@ def test_why_shows_a_picture_of_the_explanation(page: Page) -> None:
     page.get_by_role("button", name="Sample 5").click()
     cnn = card(page, "cnn")
     expect(cnn.locator(".answer")).to_have_text("5")
-    why = cnn.get_by_role("button", name="Why does cnn say so?")
+    why = cnn.get_by_role("button", name="Why did cnn predict this?")
     why.click()
-    picture = cnn.get_by_alt_text("orange spoke for 5")
+    picture = cnn.get_by_alt_text("orange supports 5")
     expect(picture).to_be_visible()
     expect(why).to_have_attribute("aria-pressed", "true")
     assert picture.evaluate("image => image.naturalWidth") >= 300

@@ -1,4 +1,4 @@
-"""The page at `/`: draw something or choose an image, and every model answers.
+"""The page at `/`: draw something or choose an image to get a prediction of every model.
 
 All its files are in this package, so that it works offline. Its links are relative, so that it
 works under any path.

@@ -1,9 +1,9 @@
-// One card for each model: its answer as bars, why, and what is known of it.
+// A card for each model: its answer as bars, an explanation, and the model card.
 
 const MOST_BARS = 10;
 
 export class Card {
-  // `explain` is called with this card when its button is pressed.
+  // `explain` is called with this card when its button is clicked.
   constructor(model, explain) {
     this.model = model;
     this.labels = model.labels ?? [];
@@ -20,10 +20,10 @@ export class Card {
     this.why.type = "button";
     this.why.disabled = true;
     this.why.setAttribute("aria-pressed", "false");
-    this.why.setAttribute("aria-label", `Why does ${model.model} say so?`);
+    this.why.setAttribute("aria-label", `Why did ${model.model} predict this?`);
     this.why.addEventListener("click", () => explain(this));
     this.picture = make("img", "explained");
-    this.legend = make("p", "legend", "Orange spoke for the answer, blue against it.");
+    this.legend = make("p", "legend", "Orange supports the answer, blue opposes it.");
     this.element = make("article", "card");
     const head = make("header");
     head.append(make("h3", "", model.model), this.about);
@@ -69,7 +69,7 @@ export class Card {
   showPicture(blob) {
     this.hidePicture();
     this.picture.src = URL.createObjectURL(blob);
-    this.picture.alt = `The image as ${this.model.model} sees it; orange spoke for ${this.answer.textContent}, blue against it`;
+    this.picture.alt = `The image as ${this.model.model} sees it; orange supports ${this.answer.textContent}, blue opposes it`;
     this.picture.hidden = this.legend.hidden = false;
     this.why.setAttribute("aria-pressed", "true");
   }
@@ -85,7 +85,7 @@ export class Card {
     return !this.picture.hidden;
   }
 
-  // All labels in their own order where they are few, so that bars stay in place while one draws.
+  // A few labels are shown in their own order, so that bars stay in place while the user draws.
   #fill(top, best) {
     const rows = [...top];
     if (this.labels.length <= MOST_BARS) {
@@ -105,7 +105,7 @@ export class Card {
   }
 }
 
-// A form for models that take a row of a table; `ask` gets the card and the row.
+// A form for models that take a row of a table; `ask` is called with the card and the row.
 export function rowForm(card, ask) {
   const form = make("form", "row");
   for (const column of card.model.input.columns) {
@@ -117,7 +117,7 @@ export function rowForm(card, ask) {
     if (column.kind === "date") input.placeholder = "2024-12-31";
     label.append(input);
     if (column.categories) {
-      // Any text may be sent: what training did not see counts as "other".
+      // Any text is allowed: categories that training did not see count as "other".
       input.placeholder = column.categories.slice(0, 4).join(", ");
       const choices = make("datalist");
       choices.id = `${card.model.model}/${column.name}`;
@@ -127,7 +127,7 @@ export function rowForm(card, ask) {
     }
     form.append(label);
   }
-  form.append(make("p", "hint", "What is left empty is filled with a usual value."));
+  form.append(make("p", "hint", "Empty fields are filled with typical values."));
   form.append(make("button", "", "Predict"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -140,9 +140,9 @@ export function rowForm(card, ask) {
   return form;
 }
 
-// What the service filled in and did not know, as a sentence; empty if nothing.
+// The service's adjustments to a row as a sentence; empty if there are none.
 function adjustments({ imputed = {}, other = {} }) {
-  const filled = Object.entries(imputed).map(([column, value]) => `${column} ${usual(value)}`);
+  const filled = Object.entries(imputed).map(([column, value]) => `${column} ${shorten(value)}`);
   const unknown = Object.entries(other).map(([column, category]) => `${column} “${category}”`);
   return [
     filled.length ? `Filled in: ${filled.join(", ")}.` : "",
@@ -150,7 +150,7 @@ function adjustments({ imputed = {}, other = {} }) {
   ].join(" ").trim();
 }
 
-function usual(value) {
+function shorten(value) {
   return typeof value === "number" ? String(Number(value.toPrecision(4))) : value ?? "nothing";
 }
 
@@ -170,7 +170,7 @@ function facts(model) {
   const table = make("table", "facts");
   const served = model.versions.filter((version) => version.state === "AVAILABLE");
   const rows = [
-    ["Versions", served.map((version) => version.version).join(", ") || "none that answers"],
+    ["Versions", served.map((version) => version.version).join(", ") || "none available"],
     ["Task", model.task],
     ["Predicts", model.target],
     ["Input", model.input && inputOf(model.input)],
@@ -197,7 +197,7 @@ function inputOf({ kind, shape, tensors }) {
 
 function matrix({ confusion, labels }) {
   const table = make("table", "matrix");
-  table.append(make("caption", "", "Held-out examples: rows are what they are, columns what they were taken for."));
+  table.append(make("caption", "", "Held-out examples: rows are labels, columns are predictions."));
   const head = table.createTHead().insertRow();
   head.append(make("td"), ...labels.map((label) => heading(label, "col")));
   const body = table.createTBody();

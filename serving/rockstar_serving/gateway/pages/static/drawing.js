@@ -1,11 +1,11 @@
-// A sheet of paper: strokes by pointer or keys, undo, and the sheet as a PNG.
+// A drawing area: strokes by pointer or keys, undo, and export as PNG.
 
-const PEN = 0.075; // width of a stroke, as a share of the sheet's side
-const STEP = 0.03; // what an arrow key moves the pen by
+const PEN = 0.075; // width of a stroke, as a share of the canvas
+const STEP = 0.03; // distance that an arrow key moves the pen
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class Drawing {
-  // Points are shares of the sheet's side. `changed` is called after every change.
+  // Points are shares of the canvas. `changed` is called after every change.
   constructor(canvas, changed) {
     this.canvas = canvas;
     this.changed = changed;
@@ -40,8 +40,8 @@ export class Drawing {
     this.#replace(strokes.map((stroke) => stroke.map(([x, y]) => [x / 100, y / 100])));
   }
 
-  // The sheet without the pen, as a PNG blob. Not with toBlob, which waits until the browser is idle:
-  // on a busy machine that takes seconds.
+  // The drawing without the pen, as a PNG blob. Does not use toBlob, which waits until the browser is
+  // idle, on a busy machine for seconds.
   png() {
     const sheet = document.createElement("canvas");
     sheet.width = this.canvas.width;

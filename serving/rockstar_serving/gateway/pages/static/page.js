@@ -1,4 +1,4 @@
-// The page: what is on the sheet goes to every model that takes images.
+// The page: sends the drawing or image to every model that takes images.
 
 import { Card, rowForm } from "./cards.js";
 import { Drawing, drawStrokes } from "./drawing.js";
@@ -12,7 +12,7 @@ const unseen = find("unseen");
 const paper = find("paper");
 
 let cards = []; // of the models that take images
-let file = null; // the chosen image, instead of the drawing
+let file = null; // the chosen image, used instead of the drawing
 let asking = new AbortController();
 let explaining = new AbortController();
 let busy = false;
@@ -28,7 +28,7 @@ function say(text, error = false) {
   message.classList.toggle("error", error);
 }
 
-// Ask once for what is there now; what changes meanwhile is asked when the answers are in.
+// Predict the current image once; if it changes meanwhile, predict again after the answers.
 async function changed() {
   explaining.abort();
   for (const card of cards) card.hidePicture();
@@ -63,7 +63,7 @@ async function askAll() {
         const answer = await predict(card.model.model, image, card.top, signal);
         if (signal.aborted) return null;
         card.show(answer);
-        const verb = answer.prediction.label === null ? "is" : "says";
+        const verb = answer.prediction.label === null ? "is" : "predicts";
         return `${card.model.model} ${verb} ${card.answer.textContent}`;
       } catch (error) {
         if (error.name === "AbortError") return null;
@@ -78,7 +78,7 @@ async function askAll() {
   const known = answers.filter(Boolean);
   const [first] = problems;
   if (first && !known.length && problems.every(({ message }) => message === first.message)) {
-    // The same for all is said once.
+    // Show a problem of all models once.
     say(first.message, true);
     return;
   }
@@ -124,7 +124,7 @@ async function askRow(card, row) {
 function choose(image) {
   if (!image) return;
   asking.abort();
-  // Without the type that the system guessed from its name: the service looks at the bytes.
+  // Without the type that the system guessed from the name: the service detects it from the bytes.
   file = new File([image], image.name);
   if (photo.src) URL.revokeObjectURL(photo.src);
   photo.src = URL.createObjectURL(image);
@@ -133,7 +133,7 @@ function choose(image) {
   changed();
 }
 
-// Not an image, or one that the models read and this browser does not, such as HEIC.
+// Not an image, or a format that the service supports and this browser does not, such as HEIC.
 function hidePhoto() {
   photo.hidden = true;
   if (!file) return;
@@ -164,11 +164,11 @@ function showModels(models) {
     } else if (card.model.problem) {
       card.fail(card.model.problem);
     } else if (!card.model.input) {
-      card.fail("This model does not answer yet.");
+      card.fail("This model is not ready yet.");
     }
   }
   find("cards").replaceChildren(...all.map((card) => card.element));
-  if (!all.length) say("This gateway was told of no model; start it with --model NAME.", true);
+  if (!all.length) say("No models are configured; start the gateway with --model NAME.", true);
 }
 
 async function load() {

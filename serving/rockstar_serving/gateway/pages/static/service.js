@@ -1,13 +1,13 @@
-// The service's HTTP API. What fails is an Error whose message is a sentence for a person.
+// The service's HTTP API. Errors have a sentence for the user as their message.
 
-// Where the service is, which a proxy may have mounted under any path.
+// The root of the service, which a proxy may mount under any path.
 const ROOT = new URL("..", import.meta.url);
 
 let key = "";
 
 export class KeyNeeded extends Error {}
 
-// What was sent is at fault; the message goes on after its name and a colon.
+// An invalid input; the message is shown after the name of the input and a colon.
 export class BadInput extends Error {}
 
 export function useKey(text) {
@@ -18,7 +18,7 @@ export async function listModels() {
   return (await (await ask("v1/models")).json()).models;
 }
 
-// One prediction, with the version that answered and how long it took, in milliseconds.
+// One prediction with the model version and the duration in milliseconds.
 export async function predict(model, body, top, signal) {
   const started = performance.now();
   const response = await ask(`predict/${encodeURIComponent(model)}?top=${top}`, body, { signal });
@@ -30,7 +30,7 @@ export async function predict(model, body, top, signal) {
   };
 }
 
-// A picture of what spoke for and against the answer.
+// A picture of the regions that support and oppose the answer.
 export async function explain(model, body, signal) {
   const accept = { Accept: "image/png" };
   const response = await ask(`explain/${encodeURIComponent(model)}`, body, { signal, headers: accept });
@@ -61,14 +61,14 @@ async function errorOf(response) {
     const { detail, hint, field } = await response.json();
     const wrong = detail.match(/^body: (.*)/s);
     if (wrong) return new BadInput(ended(wrong[1]));
-    // Where a field is named, a hint beside the detail tells programs where the API is described.
+    // With a field, the hint links to the description of the API, which is for programs.
     const sentence = ended(`${detail[0].toUpperCase()}${detail.slice(1)}`);
     const message = hint && !field && !detail.includes(hint) ? `${sentence} ${hint}` : sentence;
     return response.status === 401 ? new KeyNeeded(message) : new Error(message);
   } catch {
     return response.status === 413
-      ? new BadInput("it is larger than a server in between lets through.")
-      : new Error(`The service answered ${response.status} ${response.statusText}.`);
+      ? new BadInput("it is larger than a proxy allows.")
+      : new Error(`The service returned ${response.status} ${response.statusText}.`);
   }
 }
 
