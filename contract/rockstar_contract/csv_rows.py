@@ -112,8 +112,8 @@ def read_table(
         TooLargeError: more than max_bytes or max_columns.
     """
     if data.startswith(GZIP):
-        data = _decompressed(data, field, max_bytes)
-    text, encoding = _decoded(data, field, encoding)
+        data = _decompress(data, field, max_bytes)
+    text, encoding = _decode(data, field, encoding)
     dialect, above = find_dialect(text)
     (_, header), *numbered = _records(text, dialect, above, field, most)
     if max_columns is not None and len(header) > max_columns:
@@ -169,11 +169,7 @@ def write_rows(rows: Sequence[TextRow]) -> bytes:
 
 
 def find_encoding(data: bytes, field: str) -> str:
-    """Detect the encoding of a file from its byte order mark or its first bytes.
-
-    Raises:
-        InvalidInputError: not text.
-    """
+    """Detect the encoding of a text file, else raise InvalidInputError."""
     if data.startswith(_WORKBOOKS):
         raise InvalidInputError(
             field,
@@ -194,7 +190,7 @@ def find_encoding(data: bytes, field: str) -> str:
     except UnicodeDecodeError as error:
         # Letters in UTF-8 elsewhere: it is damaged UTF-8. Control characters: it is not text.
         if not data.decode(errors="ignore").isascii() or _CONTROL.search(data):
-            raise _wrong_byte(data, error.start, "utf-8", field) from error
+            raise _invalid_byte(data, error.start, "utf-8", field) from error
         # Windows-1252 is Latin-1 with the euro sign and quotes, but leaves these bytes undefined.
         undefined = any(byte in data for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D))
         return "iso8859-1" if undefined else "cp1252"
@@ -250,7 +246,7 @@ def name_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
         rows: all other records, or the first ones.
     """
     header = [name.strip() for name in header]
-    if _have_row_names(rows, len(header)):
+    if _has_row_names(rows, len(header)):
         header = ["", *header]
     width = len(header)
     if not header[-1]:
@@ -297,7 +293,7 @@ def fit_row(row: list[str], names: Sequence[str], field: str, where: str = "") -
     return row[:width]
 
 
-def _have_row_names(rows: Sequence[Sequence[str]], width: int) -> bool:
+def _has_row_names(rows: Sequence[Sequence[str]], width: int) -> bool:
     """Whether each row begins with a name: a different text, or the number of the row."""
     if any(len(row) != width + 1 for row in rows) or not any(row[-1].strip() for row in rows):
         return False
@@ -309,7 +305,7 @@ def _have_row_names(rows: Sequence[Sequence[str]], width: int) -> bool:
     return len(rows) > 1 and start in (0, 1) and numbers == [start + n for n in range(len(rows))]
 
 
-def _without_empty_end(text: str) -> str:
+def _drop_empty_end(text: str) -> str:
     """Drop lines at the end that are all delimiters, as spreadsheets write them."""
     end = len(text.rstrip(" \t\r\n;,|"))
     line = re.compile(r"[\r\n]").search(text, end)
@@ -363,7 +359,7 @@ def _records(
     return records
 
 
-def _decoded(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
+def _decode(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
     """The text of a file without its byte order mark, and its encoding."""
     if encoding is None or data.startswith(tuple(mark for mark, _ in _MARKS)):
         encoding = find_encoding(data, field)
@@ -374,7 +370,7 @@ def _decoded(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
         text = data.decode(encoding).removeprefix(MARK)
     except (LookupError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
-            raise _wrong_byte(data, error.start, encoding, field) from error
+            raise _invalid_byte(data, error.start, encoding, field) from error
         raise InvalidInputError(
             field, expected="an encoding such as utf-8", got=repr(encoding[:40])
         ) from error
@@ -382,10 +378,10 @@ def _decoded(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InvalidInputError(field, expected="a CSV file", got=f"a zero byte in line {line}")
     # \x1a is an old end-of-file mark.
-    return _without_empty_end(text.removesuffix("\x1a")), encoding
+    return _drop_empty_end(text.removesuffix("\x1a")), encoding
 
 
-def _wrong_byte(data: bytes, place: int, encoding: str, field: str) -> InvalidInputError:
+def _invalid_byte(data: bytes, place: int, encoding: str, field: str) -> InvalidInputError:
     line = data.count(b"\n", 0, place) + 1
     return InvalidInputError(
         field,
@@ -394,7 +390,7 @@ def _wrong_byte(data: bytes, place: int, encoding: str, field: str) -> InvalidIn
     )
 
 
-def _decompressed(data: bytes, field: str, max_bytes: int | None) -> bytes:
+def _decompress(data: bytes, field: str, max_bytes: int | None) -> bytes:
     try:
         with gzip.open(io.BytesIO(data)) as file:
             unpacked = file.read(-1 if max_bytes is None else max_bytes + 1)

@@ -145,11 +145,7 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
         return self._block([standard[:, np.newaxis]], missing)
 
     def parse(self, value: Any, field: str, decimal: str | None) -> float:
-        """Parse the number in a cell; NaN if it is missing.
-
-        Raises:
-            InvalidInputError: not a finite number.
-        """
+        """Parse a finite number, else raise InvalidInputError; NaN if it is missing."""
         if isinstance(value, str):
             text = value.strip()
             if text.lower() in MISSING_NUMBERS or text in self.missing:
@@ -223,11 +219,7 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
         return self._block([block[:, :width]], missing)
 
     def parse(self, value: Any, field: str) -> str | None:
-        """Parse the category in a cell, which may be unknown; None if it is missing.
-
-        Raises:
-            InvalidInputError: a list or an object.
-        """
+        """Parse a category, which may be unknown; None if it is missing."""
         if value is None or _is_nan(value):
             return None
         texts = _as_texts(value)
@@ -287,11 +279,7 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
         return self._block([standard[:, np.newaxis], *points], missing)
 
     def parse(self, value: Any, field: str) -> float:
-        """Parse the date in a cell to days since 1970-01-01; NaN if it is missing.
-
-        Raises:
-            InvalidInputError: not a date.
-        """
+        """Parse a date to days since 1970-01-01, else raise InvalidInputError; NaN if missing."""
         if value is None or _is_nan(value):
             return math.nan
         if isinstance(value, str):

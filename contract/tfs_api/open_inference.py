@@ -44,11 +44,7 @@ _NOT_SUPPORTED = ("shared_memory_region", "classification")
 
 
 def datatype(dtype: np.dtype[Any]) -> str:
-    """The protocol's name of a dtype; object stands for byte strings.
-
-    Raises:
-        InvalidInputError: the protocol has no such dtype.
-    """
+    """The protocol's name of a dtype, else an InvalidInputError; object stands for byte strings."""
     try:
         return _NAMES[dtype]
     except KeyError:
@@ -66,11 +62,7 @@ def declared_shape(spec: TensorSpec) -> list[int]:
 
 
 def dtype_of(name: str, field: str) -> np.dtype[Any]:
-    """The dtype of a datatype by its name.
-
-    Raises:
-        InvalidInputError: unknown name.
-    """
+    """The dtype of a datatype, else an InvalidInputError."""
     try:
         return DATATYPES[name]
     except KeyError:
@@ -80,11 +72,7 @@ def dtype_of(name: str, field: str) -> np.dtype[Any]:
 
 
 def check_shape(shape: Sequence[int], field: str) -> None:
-    """Check that an array can have a shape.
-
-    Raises:
-        InvalidInputError: it has negative sizes or is too large.
-    """
+    """Raise an InvalidInputError unless an array can have the shape."""
     if not is_possible_shape(shape):
         raise InvalidInputError(
             f"{field}.shape", expected=POSSIBLE_SHAPE, got=str(list(shape))[:100]
@@ -92,11 +80,7 @@ def check_shape(shape: Sequence[int], field: str) -> None:
 
 
 def check_parameters(parameters: Sequence[str], field: str) -> None:
-    """Check that the parameters of a tensor are supported.
-
-    Raises:
-        InvalidInputError: a parameter requests an extension that is not supported.
-    """
+    """Raise an InvalidInputError if a parameter requests an extension that is not supported."""
     for name in _NOT_SUPPORTED:
         if name in parameters:
             raise InvalidInputError(
@@ -109,11 +93,7 @@ def check_parameters(parameters: Sequence[str], field: str) -> None:
 
 
 def shaped(flat: NDArray[Any], shape: Sequence[int], field: str) -> NDArray[Any]:
-    """Reshape values.
-
-    Raises:
-        InvalidInputError: the shape has another number of values.
-    """
+    """Reshape values; an InvalidInputError if the shape has another number of values."""
     if flat.size != prod(shape):
         raise InvalidInputError(
             field, expected=f"{prod(shape)} values for shape {list(shape)}", got=str(flat.size)
