@@ -6,7 +6,6 @@ nor run straight across it. Pure NumPy and Pillow, on a reduced copy, so that th
 photograph hardly matters.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -247,7 +246,7 @@ def _narrow(marked: Mask, thickest: int) -> Mask:
 def _remove_lines(ink: Floats, lines: Mask, thickest: int, axis: int) -> Floats:
     """Remove lines, but keep the strokes that cross them."""
     size = (thickest + 3) | 1
-    crossing = _running(_running(ink, size, np.minimum, axis), size, np.maximum, axis)
+    crossing = _running(ink, size, np.minimum, np.maximum, axes=(axis,))
     return np.where(lines, np.minimum(crossing, ink), ink)
 
 
@@ -357,7 +356,7 @@ def _cut(
     cut = np.where(np.isin(found.labels[part], chosen), ink[part], 0)
     # Reflections reduce the contrast of ink.
     near = max(5, round(0.14 * max(cut.shape))) | 1
-    full = _running(_running(cut, near, np.maximum, 0), near, np.maximum, 1)
+    full = _running(cut, near, np.maximum)
     soft = np.clip((cut / np.maximum(full, level) - 0.2) / 0.5, 0, 1)
     return soft.astype(np.float32), (top, left, bottom, right)
 
@@ -367,11 +366,10 @@ def _normalize_width(ink: Floats) -> Floats:
     size, width = max(ink.shape), _stroke_width(ink)
     if width < _THIN * size:
         by = round((_THIN * size - width) / 2)
-        ink = np.pad(ink, by)
-        return _running(_running(ink, 2 * by + 1, np.maximum, 0), 2 * by + 1, np.maximum, 1)
+        return _running(np.pad(ink, by), 2 * by + 1, np.maximum)
     if width > _THICK * size:
         by = round((width - _THICK * size) / 2)
-        return _running(_running(ink, 2 * by + 1, np.minimum, 0), 2 * by + 1, np.minimum, 1)
+        return _running(ink, 2 * by + 1, np.minimum)
     return ink
 
 
@@ -397,36 +395,34 @@ def _contains(outer: Box, inner: Box) -> bool:
 def _closed(image: Floats, window: int, first: Any, then: Any) -> Floats:
     """Remove structures narrower than the window; the edges of wider ones do not move."""
     # Repeat the border, so that a frame or a shadow at the edge is wide.
-    padded = np.pad(image, window, "edge")
-    for ufunc in (first, then):
-        for axis in (0, 1):
-            padded = _running(padded, window, ufunc, axis)
-    return padded[window:-window, window:-window]
+    closed = _running(np.pad(image, window, "edge"), window, first, then)
+    return closed[window:-window, window:-window]
 
 
-def _running(
-    image: Floats, window: int, ufunc: Callable[[Floats, Floats], Floats], axis: int
-) -> Floats:
-    """The minimum or maximum of an odd window around each value along an axis."""
+def _running(image: Floats, window: int, *ufuncs: Any, axes: tuple[int, ...] = (0, 1)) -> Floats:
+    """The minimum or maximum of an odd window around each value, for each ufunc in turn."""
     if window == 1:
         return image
-    pads = [(0, 0), (0, 0)]
-    pads[axis] = (window // 2, window // 2)
-    line = np.moveaxis(np.pad(image, pads, "edge"), axis, 0)
-    count, covered = image.shape[axis], 1
-    while 2 * covered <= window:
-        line = ufunc(line[:-covered], line[covered:])
-        covered *= 2
-    line = ufunc(line[:count], line[window - covered :][:count])
-    return np.moveaxis(line, 0, axis)
+    for ufunc in ufuncs:
+        for axis in axes:
+            line = _pad_first(np.moveaxis(image, axis, 0), window // 2, window // 2)
+            count, covered = image.shape[axis], 1
+            while 2 * covered <= window:
+                line = ufunc(line[:-covered], line[covered:])
+                covered *= 2
+            line = ufunc(line[:count], line[window - covered :][:count])
+            image = np.moveaxis(line, 0, axis)
+    return image
 
 
 def _mean(image: Floats, window: int) -> Floats:
     """The mean of an odd window around each value."""
     for axis in (0, 1):
-        pads = [(0, 0), (0, 0)]
-        pads[axis] = (window // 2 + 1, window // 2)
-        sums = np.cumsum(np.pad(image, pads, "edge"), axis=axis, dtype=np.float64)
-        sums = np.moveaxis(sums, axis, 0)
+        line = _pad_first(np.moveaxis(image, axis, 0), window // 2 + 1, window // 2)
+        sums = np.cumsum(line, axis=0, dtype=np.float64)
         image = np.moveaxis((sums[window:] - sums[:-window]) / window, 0, axis).astype(np.float32)
     return image
+
+
+def _pad_first(image: Floats, before: int, after: int) -> Floats:
+    return np.pad(image, ((before, after), (0, 0)), "edge")
