@@ -1,4 +1,4 @@
-"""Running `rockstar` in tests: in this process, or as one of its own."""
+"""Run `rockstar` in tests: in this process or in another."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def invoke(*arguments: object, **options) -> Result:
 
 
 def invoke_json(*arguments: object) -> dict:
-    """Run the command, which shall end well, for the one document that it prints."""
+    """Run the command successfully; return the JSON document that it prints."""
     result = invoke(*arguments, "--json")
     assert result.exit_code == 0, result.output
     assert result.stdout.endswith("\n")
@@ -29,7 +29,7 @@ def invoke_json(*arguments: object) -> dict:
 
 
 def start(*arguments: object, **options) -> subprocess.Popen:
-    """Start the command as a process."""
+    """Start the command in another process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
     command = [sys.executable, "-m", "rockstar_cli", *map(str, arguments)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options

@@ -18,7 +18,7 @@ from rockstar_cli.options import (
 from rockstar_cli.output import Exit, echo_failure, echo_json, failure_of, printable
 
 if TYPE_CHECKING:
-    from rockstar_client.http import HttpClient
+    from rockstar_client import HttpClient
 
 # Columns printed per row; --json has all.
 _MOST_COLUMNS = 3

@@ -21,7 +21,7 @@ from rockstar_cli.options import (
     version_option,
 )
 from rockstar_cli.output import Exit, Progress, echo_json, printable
-from rockstar_client.bulk import BulkError, Pace
+from rockstar_client.bulk import STDIN, BulkError, Pace
 
 if TYPE_CHECKING:
     from rockstar_client.bulk.batch_client import AdjustmentCounts, PredictBatch, ServedModel
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from rockstar_client.bulk.sources import Paths
     from rockstar_contract.contract import Prediction, Value
 
-_STDIN = "-"
 _DEFAULT_TOP = 3
 _CHUNK = 2**16
 
@@ -172,7 +171,7 @@ class NamedPaths:
             OSError: a path does not exist.
         """
         for path in (*files, *([files_from] if files_from is not None else [])):
-            if path != _STDIN:
+            if path != STDIN:
                 os.stat(path)
         self._files = files
         self._files_from = files_from
@@ -180,11 +179,11 @@ class NamedPaths:
     @property
     def countable(self) -> bool:
         """Whether the paths can be iterated more than once."""
-        return self._files_from != _STDIN and _STDIN not in self._files
+        return self._files_from != STDIN and STDIN not in self._files
 
     def __iter__(self) -> Iterator[str]:
         yield from self._files
-        if self._files_from == _STDIN:
+        if self._files_from == STDIN:
             yield from _listed(cast("BufferedReader", sys.stdin.buffer))
         elif self._files_from is not None:
             with Path(self._files_from).open("rb") as file:
@@ -297,7 +296,7 @@ def _predict_into_file(
     from rockstar_client.bulk.sources import Paths
 
     named, place = NamedPaths(files, files_from), Files(output)
-    for path in (Path(file) for file in files if file != _STDIN):
+    for path in (Path(file) for file in files if file != STDIN):
         if any(ours.exists() and path.samefile(ours) for ours in place.all()):
             raise BulkError(f"output: {path} is an input file: choose another output")
     with _connect(options) as (served, predict_batch, counts):

@@ -5,6 +5,9 @@ Imports nothing heavy, because `rockstar predict --help` prints the defaults of 
 
 from dataclasses import dataclass
 
+# The path that stands for standard input.
+STDIN = "-"
+
 
 class BulkError(Exception):
     """A run cannot start or continue; the message says how to fix it."""

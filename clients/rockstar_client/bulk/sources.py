@@ -23,6 +23,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from rockstar_client.bulk import STDIN
 from rockstar_client.bulk.items import Item, failing_item
 from rockstar_client.examples import Example
 from rockstar_contract.csv_rows import (
@@ -39,8 +40,6 @@ from rockstar_contract.csv_rows import (
 )
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.limits import IMAGE_SUFFIXES
-
-STDIN = "-"
 
 _TABLES = CSV_ENDINGS
 _ZIPS = (".zip",)
