@@ -74,7 +74,8 @@ class PredictionSteps:
         contract = yield from self.contract(query, left)
         for attempt in range(_ATTEMPTS):
             try:
-                batch = prepare(contract.input)
+                spec = contract.input
+                batch = prepare(spec)
                 inputs = batch if isinstance(batch, dict) else {contract.encoded.name: batch}
                 response: TensorResponse = yield methodcaller(
                     "predict", replace(query, inputs=inputs, timeout=left())

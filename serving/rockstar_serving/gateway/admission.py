@@ -5,22 +5,11 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Protocol
 
-from rockstar_serving.gateway.observers import Observer
+from prometheus_client import Gauge
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication
-
-# WSGI variable, when the request arrived, in monotonic seconds.
-ARRIVED = "rockstar.arrived"
-# WSGI variables: a Verdict, and the Admission that decided it; both absent on open paths.
-VERDICT = "rockstar.verdict"
-_ADMISSION = "rockstar.admission"
-# "full": rejected; "late": the timeout ended in the queue; "receiving": does not count for now,
-# see Upload.
-Verdict = Literal["admitted", "full", "late", "receiving"]
+from rockstar_serving.gateway.context import RequestContext, Verdict
 
 # Seconds between two checks of the uploads.
 _CHECK_S = 0.5
@@ -29,75 +18,53 @@ _MAX_UNCOUNTED_BYTES = 2**20
 
 
 class Admission:
-    """A WSGI middleware that lets some requests run, some wait in a queue, and rejects the rest.
+    """Lets some requests run, some wait in a queue, and rejects the rest; thread-safe.
 
-    It decides before a body is read. The application writes the rejections, in the error format of
-    the requested API; the WSGI variable VERDICT has the decision. One for each worker process.
+    One for each worker process.
     """
 
-    def __init__(
-        self,
-        application: "WSGIApplication",
-        *,
-        at_once: int,
-        waiting: int,
-        timeout: Callable[[dict[str, Any]], float],
-        always: Callable[[str], bool],
-        observer: Observer,
-    ) -> None:
-        """Wrap an application.
+    def __init__(self, at_once: int, waiting: int, in_flight: Gauge) -> None:
+        """Set the limits.
 
         Args:
-            application: handles the requests.
             at_once: maximum number of requests that run at a time.
             waiting: maximum number of further requests that wait.
-            timeout: timeout of a request in seconds, from its WSGI environment.
-            always: whether a path is admitted without a limit.
-            observer: gets the number of requests.
+            in_flight: counts both.
         """
-        self._application = application
-        self._room = threading.Semaphore(at_once)
+        self._at_once = at_once
         self._most = at_once + waiting
-        self._timeout = timeout
-        self._always = always
-        self._observer = observer
+        self._in_flight = in_flight
+        self._running = self._waiting = 0
         self._lock = threading.Lock()
-        self._in_flight = 0
+        self._may_run = threading.Condition(self._lock)
 
-    def __call__(self, environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
-        """Answer a request."""
-        environ[ARRIVED] = time.monotonic()
-        if self._always(environ.get("PATH_INFO", "")):
-            return self._application(environ, start_response)
-        environ[_ADMISSION] = self
-        environ[VERDICT] = self.enter(environ)
-        try:
-            return self._application(environ, start_response)
-        finally:
-            if environ[VERDICT] == "admitted":
-                self.leave()
-
-    def enter(self, environ: dict[str, Any]) -> Verdict:
-        """Wait until a request may run."""
+    def enter(self, timeout: float) -> Verdict:
+        """Wait until a request may run, at most `timeout` seconds; `leave` ends it."""
         with self._lock:
-            if self._in_flight >= self._most:
+            if self._running + self._waiting >= self._most:
                 return "full"
-            self._in_flight += 1
-        self._observer.in_flight(self._in_flight)
-        if self._room.acquire(timeout=self._timeout(environ)):
+            runs = self._running < self._at_once
+            self._running += runs
+            self._waiting += not runs
+        self._in_flight.inc()
+        if runs:
             return "admitted"
-        self._count_down()
+        with self._lock:
+            runs = self._may_run.wait_for(lambda: self._running < self._at_once, timeout)
+            self._running += runs
+            self._waiting -= 1
+        if runs:
+            return "admitted"
+        self._in_flight.dec()
         return "late"
 
     def leave(self) -> None:
         """An admitted request no longer runs."""
-        self._room.release()
-        self._count_down()
-
-    def _count_down(self) -> None:
         with self._lock:
-            self._in_flight -= 1
-        self._observer.in_flight(self._in_flight)
+            self._running -= 1
+            if self._waiting:
+                self._may_run.notify()
+        self._in_flight.dec()
 
 
 class _Stream(Protocol):
@@ -111,13 +78,15 @@ class Uploads:
     would occupy a thread for hours.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, admission: Admission) -> None:
         """Set the limit.
 
         Args:
             seconds: a body may take to arrive.
+            admission: counts the requests that the bodies belong to.
         """
         self.seconds = seconds
+        self.admission = admission
         self._reading: dict[int, Upload] = {}
         self._numbers = itertools.count()
         self._work = threading.Event()
@@ -169,19 +138,19 @@ class Upload:
         seconds: time spent waiting for it so far.
     """
 
-    def __init__(self, uploads: Uploads, environ: dict[str, Any], timeout: float) -> None:
+    def __init__(
+        self, uploads: Uploads, current: RequestContext, connection: socket.socket | None
+    ) -> None:
         """Start the time of an upload.
 
         Args:
             uploads: watches it.
-            environ: WSGI environment of the request.
-            timeout: of the connection while no body is read, in seconds.
+            current: its request.
+            connection: of the client; None if the whole body is in memory.
         """
         self._uploads = uploads
-        self._environ = environ
-        # None if the whole body is in memory.
-        self._connection: socket.socket | None = environ.get("gunicorn.socket")
-        self._timeout = timeout
+        self._current = current
+        self._connection = connection
         self._began = time.monotonic()
         self.received = 0
         self.late = False
@@ -208,7 +177,7 @@ class Upload:
             data = b""
         finally:
             self._uploads.unwatch(number)
-            self._connection.settimeout(self._timeout)
+            self._connection.settimeout(self._current.timeout)
             self.seconds += time.monotonic() - began
         self.received += len(data)
         if self.received > _MAX_UNCOUNTED_BYTES and not self.readmit():
@@ -217,10 +186,10 @@ class Upload:
 
     def readmit(self) -> bool:
         """Count as a request in flight again; returns false if it is rejected now."""
-        if self._environ.get(VERDICT) == "receiving":
-            self._environ[VERDICT] = self._environ[_ADMISSION].enter(self._environ)
-        admitted: bool = self._environ.get(VERDICT, "admitted") == "admitted"
-        return admitted
+        current = self._current
+        if current.verdict == "receiving":
+            current.verdict = self._uploads.admission.enter(current.timeout)
+        return current.verdict in ("admitted", "unlimited")
 
     def check(self, now: float) -> None:
         """Called while it waits for bytes: end it if it is late, or stop counting it."""
@@ -234,7 +203,7 @@ class Upload:
         elif (
             seconds >= _CHECK_S
             and self.received <= _MAX_UNCOUNTED_BYTES
-            and self._environ.get(VERDICT) == "admitted"
+            and self._current.verdict == "admitted"
         ):
-            self._environ[VERDICT] = "receiving"
-            self._environ[_ADMISSION].leave()
+            self._current.verdict = "receiving"
+            self._uploads.admission.leave()

@@ -26,7 +26,7 @@ from rockstar_contract.csv_rows import CSV_ENDINGS, read_rows
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.inputs import Example
 from rockstar_contract.limits import POSSIBLE_SHAPE, is_possible_shape
-from rockstar_serving.gateway.admission import VERDICT, Upload
+from rockstar_serving.gateway.admission import Upload
 from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.errors import (
     Problem,
@@ -195,7 +195,7 @@ def _received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
     # A chunked body does not declare its length.
     end = most + 1 if length is None else length
     stream = environ["wsgi.input"]
-    upload = Upload(here.uploads, environ, current.timeout)
+    upload = Upload(here.uploads, current, environ.get("gunicorn.socket"))
     try:
         while upload.received < end and (
             data := upload.read(stream, min(_CHUNK, end - upload.received))
@@ -223,7 +223,7 @@ def _received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
             )
         )
     if not upload.readmit():
-        raise rejection(environ[VERDICT])
+        raise rejection(current.verdict)
     if upload.received > most:
         raise _too_large(f"{most:,} bytes", "more")
     if length is not None and upload.received < length:

@@ -6,6 +6,7 @@ import re
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -16,6 +17,9 @@ from tfs_api.status import Code
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 TRACE_HEADER, TRACE_STATE_HEADER = "traceparent", "tracestate"
+# "full": rejected; "late": the timeout ended in the queue; "receiving": does not count for now,
+# see admission.Upload.
+Verdict = Literal["unlimited", "admitted", "full", "late", "receiving"]
 _MAX_REQUEST_ID = 64
 _IN_IDS = re.compile("[-._]")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -80,19 +84,21 @@ class Phase(msgspec.Struct, frozen=True):
 
 
 class _PhaseTimer:
-    """Adds a phase to a list. A class, as contextlib's generators are slower."""
+    """Adds a phase to a request. A class, as contextlib's generators are slower."""
 
-    __slots__ = ("_began", "_name", "_phases", "_start")
+    __slots__ = ("_began", "_current", "_name", "_start")
 
-    def __init__(self, name: str, phases: list[Phase]) -> None:
+    def __init__(self, name: str, current: "RequestContext") -> None:
         self._name = name
-        self._phases = phases
+        self._current = current
 
     def __enter__(self) -> None:
         self._start, self._began = time.time_ns(), time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        self._phases.append(Phase(self._name, self._start, time.perf_counter() - self._began))
+        name, seconds = self._name, time.perf_counter() - self._began
+        self._current.phases.append(Phase(name, self._start, seconds))
+        self._current.spent[name] = self._current.spent.get(name, 0.0) + seconds
 
 
 @dataclass
@@ -100,17 +106,20 @@ class RequestContext:
     """One request; observers read it when the request is answered.
 
     Attributes:
-        request_id: the caller's or a new one; in the X-Request-ID header and in every error.
+        request_id: the caller's or a new one; also in the X-Request-ID header and in errors.
         api: name of its API.
         timeout: seconds it may take once its body has arrived.
         started: when it arrived, in monotonic seconds.
         uploading: seconds its body took to arrive; they do not count toward the timeout.
         unread: whether much of its body may still be unread.
+        verdict: whether it may run.
+        error: in its headers, to be raised when its API is known.
         caller: owner of its API key; empty without keys.
         model: the requested model as the caller names it; empty if there is none.
         version: the version that answered; None before.
         instances: number of examples.
         phases: in the order in which they ended.
+        spent: total seconds by name of a phase.
         arms: by model, the version of a split that the request goes to.
         trace: its place in a distributed trace.
     """
@@ -121,11 +130,14 @@ class RequestContext:
     started: float
     uploading: float = 0.0
     unread: bool = False
+    verdict: Verdict = "unlimited"
+    error: InvalidInputError | None = None
     caller: str = ""
     model: str = ""
     version: int | None = None
     instances: int = 0
     phases: list[Phase] = field(default_factory=list)
+    spent: dict[str, float] = field(default_factory=dict)
     arms: dict[str, Arm] = field(default_factory=dict)
     trace: TraceContext = field(default_factory=lambda: trace_context(None, None))
 
@@ -144,40 +156,18 @@ class RequestContext:
 
     def phase(self, name: str) -> _PhaseTimer:
         """A context manager that times a phase."""
-        return _PhaseTimer(name, self.phases)
-
-    def spent(self) -> dict[str, float]:
-        """Total seconds by phase name."""
-        spent: dict[str, float] = {}
-        for phase in self.phases:
-            spent[phase.name] = spent.get(phase.name, 0.0) + phase.seconds
-        return spent
+        return _PhaseTimer(name, self)
 
 
 # Ten times as fast as Flask's `g`.
-_current: ContextVar[RequestContext | None] = ContextVar("rockstar_request", default=None)
-
-
-def set_context(current: RequestContext | None) -> None:
-    """Set the current request; None clears it."""
-    _current.set(current)
-
-
-def context() -> RequestContext:
-    """The current request.
-
-    Raises:
-        LookupError: there is none.
-    """
-    current = _current.get()
-    if current is None:
-        raise LookupError("no request is being answered here")
-    return current
+_current: ContextVar[RequestContext] = ContextVar("rockstar_request")
+# context() returns the current request; outside a request it raises a LookupError.
+context, set_context, reset_context = _current.get, _current.set, _current.reset
 
 
 def trace_headers() -> tuple[tuple[str, str], ...]:
     """Trace headers for a call upstream; empty outside a request."""
-    current = _current.get()
+    current = _current.get(None)
     return current.trace.metadata if current is not None else ()
 
 
@@ -187,19 +177,16 @@ def request_id(given: str | None) -> str:
     return given if given and usable and given.isascii() else new_id(16)
 
 
-def request_timeout(given: str | None, default: float, most: float) -> float:
+def request_timeout(given: str, most: float) -> float:
     """Parse the X-Request-Timeout header.
 
     Args:
         given: the header.
-        default: seconds without the header.
         most: the largest value allowed.
 
     Raises:
         InvalidInputError: not a number of seconds, or too large.
     """
-    if given is None:
-        return default
     try:
         # float() alone would accept "1_0", other scripts' digits and spaces.
         seconds = float(given) if given.isascii() and "_" not in given else math.nan

@@ -23,8 +23,7 @@ from rockstar_client.errors import (
     NotFoundError,
 )
 from rockstar_contract.errors import InvalidInputError, TooLargeError
-from rockstar_serving.gateway.admission import Verdict
-from rockstar_serving.gateway.context import context
+from rockstar_serving.gateway.context import Verdict, context
 from rockstar_serving.gateway.state import gateway
 from tfs_api.status import HTTP_STATUS, Code
 

@@ -25,7 +25,11 @@ OTHER = "other"
 
 
 class MetricsObserver(Observer):
-    """Keeps Prometheus metrics in a registry."""
+    """Keeps Prometheus metrics in a registry.
+
+    Attributes:
+        in_flight: the number of requests in the gateway; set by those who admit them.
+    """
 
     def __init__(self, served: ServedModels, registry: CollectorRegistry) -> None:
         self._served = served
@@ -55,7 +59,7 @@ class MetricsObserver(Observer):
         )
         self._rows = sizes("batch_rows", "Examples in one Predict.", "model")
         self._joined = sizes("joined_requests", "Requests in one upstream call.", "model")
-        self._in_flight = Gauge(
+        self.in_flight = Gauge(
             "rockstar_requests_in_flight",
             "Requests in the gateway, including waiting ones.",
             registry=registry,
@@ -88,7 +92,7 @@ class MetricsObserver(Observer):
         route = rule.rule if rule else OTHER
         self._requests(model, context.version or "", route, status).inc()
         self._seconds(model, route).observe(time.monotonic() - context.started)
-        for phase, seconds in context.spent().items():
+        for phase, seconds in context.spent.items():
             self._phases(model, phase).observe(seconds)
 
     def called(self, call: Call) -> None:
@@ -127,10 +131,6 @@ class MetricsObserver(Observer):
         agreed, rows = comparison.agreed, comparison.rows
         self._shadow_rows(comparison.model, "true").inc(agreed)
         self._shadow_rows(comparison.model, "false").inc(rows - agreed)
-
-    def in_flight(self, requests: int) -> None:
-        """See Observer."""
-        self._in_flight.set(requests)
 
     def refused(self, why: Literal["queue", "key", "rate", "circuit"], requests: int = 1) -> None:
         """See Observer."""

@@ -110,9 +110,6 @@ class Observer:
     def shadowed(self, comparison: Comparison) -> None:
         """A copy of a request was compared, or could not be made."""
 
-    def in_flight(self, requests: int) -> None:
-        """The number of requests in this worker changed; waiting ones count."""
-
     def refused(self, why: Literal["queue", "key", "rate", "circuit"], requests: int = 1) -> None:
         """Requests were rejected before any work was done."""
 
@@ -214,7 +211,7 @@ class AccessLog(Observer):
             "milliseconds": milliseconds,
             **{
                 f"{name}_milliseconds": round(1000 * spent, 3)
-                for name, spent in context.spent().items()
+                for name, spent in context.spent.items()
             },
             "api": context.api,
             "model": context.model,

@@ -138,19 +138,22 @@ class Batch:
         """
         is_tensors, is_table = isinstance(spec, TensorInput), isinstance(spec, TableInput)
         examples = self._examples if is_tensors else list(self._split(spec))
-        require_few(len(examples), self._config)
+        if len(examples) > self.size:
+            require_few(len(examples), self._config)
         self.problems, self.adjusted, self.size = {}, {}, len(examples)
         rows: list[Any] = []
         fields = []
         for index, named in enumerate(examples):
             adjusted = Adjustments() if is_table else None
             try:
+                if isinstance(example := named.example, InvalidInputError):
+                    raise example
                 if isinstance(spec, TensorInput):
-                    rows.append(read_tensors(named.get(), spec, named.field))
+                    rows.append(read_tensors(example, spec, named.field))
                 else:
                     rows.append(
                         prepare(
-                            named.get(),
+                            example,
                             spec,
                             field=named.field,
                             max_pixels=self._config.max_pixels,

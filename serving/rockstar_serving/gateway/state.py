@@ -1,12 +1,11 @@
 """The state of one application, shared by all its requests."""
 
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 
-from flask import current_app
-
 from rockstar_client.backend import Backend
-from rockstar_serving.gateway.admission import Uploads
+from rockstar_serving.gateway.admission import Admission, Uploads
 from rockstar_serving.gateway.observers import Observer, RateLimitedLogger
 from rockstar_serving.gateway.routing import RoutedPredictor
 from rockstar_serving.gateway.settings import GatewayConfig
@@ -44,6 +43,7 @@ class Gateway:
         observer: notified of events.
         stopping: whether the gateway is about to stop.
         outages: logs that the model server is unreachable.
+        admission: limits concurrent requests.
         uploads: ends those that take too long.
     """
 
@@ -55,10 +55,11 @@ class Gateway:
     observer: Observer
     stopping: Callable[[], bool]
     outages: RateLimitedLogger
+    admission: Admission
     uploads: Uploads
 
 
-def gateway() -> Gateway:
-    """The state of the current application."""
-    state: Gateway = current_app.extensions["gateway"]
-    return state
+_current: ContextVar[Gateway] = ContextVar("rockstar_gateway")
+# gateway() returns the state of the application that handles the current request; outside a
+# request it raises a LookupError.
+gateway, set_gateway, reset_gateway = _current.get, _current.set, _current.reset

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from werkzeug.test import EnvironBuilder
 
 from rockstar_client.backend import Metadata, TensorResponse
 from rockstar_client.errors import call_error
@@ -282,3 +283,12 @@ def test_no_bytes_are_more_than_a_bad_request(http_forever, body, method):
     response = http_forever.post(f"/v1/models/toy:{method}", data=body)
     assert response.status_code == 400
     assert list(response.get_json()) == ["error"]
+
+
+def test_a_wsgi_server_that_does_not_keep_the_url(http):
+    """As wsgiref; gunicorn has RAW_URI, others REQUEST_URI."""
+    environ = EnvironBuilder(path="/v1/models/toy/versions/1").get_environ()
+    del environ["REQUEST_URI"], environ["RAW_URI"]
+    statuses: list[str] = []
+    content = b"".join(http.application(environ, lambda status, _: statuses.append(status)))
+    assert (statuses, b'"AVAILABLE"' in content) == (["200 OK"], True)

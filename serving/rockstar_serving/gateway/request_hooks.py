@@ -1,0 +1,208 @@
+"""What happens around each request: context, path, limit of concurrent requests, key, headers.
+
+The limit applies before a body is read: some requests run, some wait in a queue, and the rest are
+rejected at once, in the error format of the requested API.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
+
+from flask import Flask, Request, Response, request
+from werkzeug.routing import MapAdapter
+
+from rockstar_contract.errors import InvalidInputError
+from rockstar_serving.gateway.access import add_cors_headers, require_key, trusted_addresses
+from rockstar_serving.gateway.api import Api, api_of
+from rockstar_serving.gateway.api_keys import Keys
+from rockstar_serving.gateway.context import (
+    TIMEOUT_HEADER,
+    TRACE_HEADER,
+    TRACE_STATE_HEADER,
+    RequestContext,
+    context,
+    request_id,
+    request_timeout,
+    reset_context,
+    set_context,
+    trace_context,
+)
+from rockstar_serving.gateway.errors import rejection
+from rockstar_serving.gateway.state import Gateway, reset_gateway, set_gateway
+from tfs_api.model_ref import path_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+
+_ID_HEADER = "X-Request-ID"
+# gunicorn discards the rest of a shorter body by itself.
+_DISCARDED = 64 * 1024
+# One segment of a path prefix: nothing that could mislead a redirect or a page.
+_SEGMENT = re.compile(r"[A-Za-z0-9._~%@+-]+")
+# A slash within a segment, and the WSGI variable that says that the path has some.
+_SLASH = re.compile("%2f", re.IGNORECASE)
+_HAS_SLASHES = "rockstar.slashes"
+
+
+def _variable(header: str) -> str:
+    """The variable of a WSGI environment that holds a header."""
+    return f"HTTP_{header.upper().replace('-', '_')}"
+
+
+_PREFIX = _variable("X-Forwarded-Prefix")
+_REQUEST_ID, _TIMEOUT = _variable(_ID_HEADER), _variable(TIMEOUT_HEADER)
+_TRACE, _TRACE_STATE = _variable(TRACE_HEADER), _variable(TRACE_STATE_HEADER)
+
+
+class GatewayApp(Flask):
+    """Flask without what the gateway does not use: host names in routes, and async views."""
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Match the path of a request, whatever its host."""
+        if request is None:
+            return None
+        return self.url_map.bind(
+            "localhost",
+            request.root_path,
+            default_method=request.method,
+            # Without a path, as in /ml, Werkzeug redirects to the one with a slash.
+            path_info=request.path if request.environ.get("PATH_INFO") else "",
+            query_args=request.query_string.decode("latin-1"),
+        )
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """All views are synchronous."""
+        return func
+
+
+class RequestHooks:
+    """Adds the hooks to an application; one instance for each worker process."""
+
+    def __init__(
+        self,
+        app: Flask,
+        here: Gateway,
+        keys: Keys,
+        close_connection: Callable[[], None],
+        apis: tuple[Api, ...],
+    ) -> None:
+        """Wrap `app.wsgi_app`, and register functions to run before and after each request.
+
+        Args:
+            app: handles the requests; its routes are complete.
+            here: its settings and observer.
+            keys: the known API keys; none disables the check.
+            close_connection: makes the server close the connection after the response.
+            apis: the APIs of its routes; the first is the default for unknown paths.
+        """
+        config = here.config
+        self._here, self._config = here, config
+        self._observer = here.observer
+        self._keys = keys or None
+        self._apis = apis
+        self._by_blueprint: dict[str | None, Api] = {api.blueprint.name: api for api in apis}
+        self._headers = {api.name: tuple(api.headers.items()) for api in apis}
+        self._trusted = trusted_addresses(config.trusted_proxies)
+        self._close_connection = close_connection
+        open_blueprints = {api.blueprint.name for api in apis if api.open}
+        # Probes, metrics and pages are answered even when the gateway is full.
+        self._unlimited = {
+            rule.rule
+            for rule in app.url_map.iter_rules()
+            if rule.endpoint.partition(".")[0] in open_blueprints
+        }
+        app.before_request(self._begin)
+        app.after_request(self._complete)
+        self._application = app.wsgi_app
+        app.wsgi_app = self._handle  # type: ignore[method-assign]
+
+    def _handle(self, environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
+        """Create the context of a request, and limit concurrent requests (WSGI)."""
+        current = RequestContext(
+            request_id(environ.get(_REQUEST_ID)),
+            self._apis[0].name,
+            self._config.request_timeout,
+            time.monotonic(),
+            trace=trace_context(environ.get(_TRACE), environ.get(_TRACE_STATE)),
+        )
+        tokens = set_gateway(self._here), set_context(current)
+        try:
+            if (timeout := environ.get(_TIMEOUT)) is not None:
+                try:
+                    current.timeout = request_timeout(timeout, self._config.max_request_timeout)
+                except InvalidInputError as error:
+                    current.error = error
+            self._adjust_path(environ)
+            if environ.get("PATH_INFO", "") in self._unlimited:
+                return self._application(environ, start_response)
+            admission = self._here.admission
+            current.verdict = admission.enter(current.timeout)
+            try:
+                return self._application(environ, start_response)
+            finally:
+                if current.verdict == "admitted":
+                    admission.leave()
+        finally:
+            reset_gateway(tokens[0])
+            reset_context(tokens[1])
+
+    def _adjust_path(self, environ: dict[str, Any]) -> None:
+        """Keep slashes in names of models, and remove the path prefix of a proxy."""
+        if _SLASH.search(uri := environ.get("RAW_URI", "")):
+            # Names of models may contain encoded slashes, which must not separate segments.
+            path = _SLASH.sub("%252F", path_of(uri).partition("?")[0])
+            environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")
+            environ[_HAS_SLASHES] = True
+        header = environ.get(_PREFIX)
+        if header is None or not self._trusted(environ.get("REMOTE_ADDR", "")):
+            return
+        # With several proxies, the outermost adds the first prefix. Some proxies remove it from
+        # the path, and some do not.
+        parts = [part for each in header.split(",") for part in each.strip().split("/") if part]
+        if all(_SEGMENT.fullmatch(part) for part in parts):
+            prefix = environ["SCRIPT_NAME"] = "".join(f"/{part}" for part in parts)
+            if (path := environ["PATH_INFO"]) == prefix or path.startswith(f"{prefix}/"):
+                environ["PATH_INFO"] = path[len(prefix) :]
+
+    def _begin(self) -> None:
+        """Complete the context of the request, and reject it if necessary."""
+        environ, current = request.environ, context()
+        if _HAS_SLASHES in environ and request.view_args and "model" in request.view_args:
+            request.view_args["model"] = request.view_args["model"].replace("%2F", "/")
+        api = self._by_blueprint.get(request.blueprint) or api_of(request.path, self._apis)
+        current.api = api.name
+        if current.error is not None:
+            raise current.error
+        connection = environ.get("gunicorn.socket")
+        if connection is not None:
+            # A client that does not read its response must not block a thread forever.
+            connection.settimeout(current.timeout)
+            current.unread = (
+                "HTTP_TRANSFER_ENCODING" in environ or (request.content_length or 0) > _DISCARDED
+            )
+        if current.verdict in ("full", "late"):
+            raise rejection(current.verdict)
+        # Browsers send preflight requests (OPTIONS) without a key.
+        if self._keys is not None and not api.open and request.method != "OPTIONS":
+            require_key(self._keys, current, self._observer)
+
+    def _complete(self, response: Response) -> Response:
+        """Add headers to the response, and report it."""
+        current, config = context(), self._config
+        response.headers.add("X-Content-Type-Options", "nosniff")
+        for name, value in self._headers[current.api]:
+            response.headers.setdefault(name, value)
+        if config.cors_origins:
+            add_cors_headers(response, config.cors_origins)
+        if response.status_code == HTTPStatus.PERMANENT_REDIRECT and response.location:
+            # From /ml to /ml/. Without the host: a proxy may use another one than its client.
+            response.location = urlunsplit(("", "", *urlsplit(response.location)[2:]))
+        if current.unread:
+            # The rest of the body would be taken for the next request.
+            self._close_connection()
+        response.headers.add(_ID_HEADER, current.request_id)
+        self._observer.answered(current, response.status_code)
+        return response
