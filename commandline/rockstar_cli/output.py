@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Self
@@ -137,16 +137,16 @@ def echo_failure(failure: Failure) -> None:
         click.echo(failure.hint, err=True)
 
 
-def color_wanted(environment: Mapping[str, str] = os.environ) -> bool | None:
+def color_wanted() -> bool | None:
     """Whether to use colours; None lets click decide by whether output goes to a terminal.
 
     NO_COLOR (https://no-color.org) takes precedence over FORCE_COLOR.
     """
-    if environment.get("NO_COLOR"):
+    if os.environ.get("NO_COLOR"):
         return False
-    if environment.get("FORCE_COLOR"):
+    if os.environ.get("FORCE_COLOR"):
         return True
-    return False if environment.get("TERM") == "dumb" else None
+    return False if os.environ.get("TERM") == "dumb" else None
 
 
 def echo_json(document: Any) -> None:

@@ -404,7 +404,7 @@ def _run_row(run: Run) -> tuple[str, ...]:
         figure(run.score, ".4f"),
         run.metric or "",
         figure(run.loss, ".4g"),
-        figure(run.epochs, "d"),
+        figure(run.epochs, ""),
         figure(run.seconds, ".1f"),
         f"{run.created:%Y-%m-%d %H:%M}",
     )
@@ -466,11 +466,10 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool)
         ]
         echo_json({"model": model, "epochs": epochs, "path": str(out), "runs": documents})
         return
-    click.echo(f"{'':10} {'rate':>7}  {'loss: before':>12} {'highest':>8} {'at the end':>10}")
+    rows = [["", "rate", "loss: before", "highest", "at the end"]]
     for name, curve in by_name.items():
-        click.echo(
-            f"{name:10} {curve.rate:>7g}  {curve.losses[0]:>12.3f} {curve.losses.max():>8.3f} "
-            f"{curve.settled:>10.3f}"
-        )
+        losses = (curve.losses[0], curve.losses.max(), curve.settled)
+        rows.append([name, f"{curve.rate:g}", *(f"{loss:.3f}" for loss in losses)])
+    click.echo(table(rows, right={1, 2, 3, 4}))
     click.echo("(at the end: mean of the last quarter of the epochs)")
-    click.echo(f"Drawn in {out}")
+    click.echo(f"The plot is in {out}")

@@ -45,7 +45,7 @@ _TABLES = CSV_ENDINGS
 _ZIPS = (".zip",)
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
-# Maximum size of an item; a gateway's default limit of a request.
+# Maximum size of an item, the default limit of a request to a gateway. A larger one is not read.
 _MAX_ITEM_BYTES = 24 * 2**20
 _CHUNK = 2**20
 # Rows from which the column names and the decimal separator are inferred.
@@ -82,7 +82,6 @@ class Paths:
         *,
         tables: bool = False,
         leave_out: Iterable[Path] = (),
-        max_item_bytes: int = _MAX_ITEM_BYTES,
     ) -> None:
         """Store the paths without opening them.
 
@@ -90,19 +89,17 @@ class Paths:
             paths: iterated whenever this object is. - is standard input, which can be read once.
             tables: whether the model takes rows of tables instead of images.
             leave_out: files in folders to skip, such as the output of the run.
-            max_item_bytes: a larger file or member becomes a failing item and is not read.
         """
         self._paths = paths
         self._wanted = _TABLES if tables else IMAGE_SUFFIXES
         self._leave_out = {str(path.absolute()) for path in leave_out}
-        self._max_item_bytes = max_item_bytes
         self.passed_over = 0
 
     def __iter__(self) -> Iterator[Item]:
         self.passed_over = 0
         for path in self._paths:
             if path == STDIN:
-                yield from _stdin_items(self._wanted is _TABLES, self._max_item_bytes)
+                yield from _stdin_items(self._wanted is _TABLES)
             elif not os.path.isdir(path):
                 yield from self._file_items(path)
             else:
@@ -147,10 +144,10 @@ class Paths:
         if name.endswith(_TABLES):
             return _table_items(path)
         if name.endswith(_ZIPS):
-            return _zip_items(path, self._accepts, self._max_item_bytes)
+            return _zip_items(path, self._accepts)
         if name.endswith(_TARS):
-            return _tar_items(path, self._accepts, self._max_item_bytes)
-        return (_file_item(path, self._max_item_bytes),)
+            return _tar_items(path, self._accepts)
+        return (_file_item(path),)
 
     def _accepts(self, path: str, archives: bool = False) -> bool:
         accepted = self._is_wanted(path, archives)
@@ -177,8 +174,8 @@ def _wrong(name: str, expected: str, got: str) -> Item:
     return failing_item(name, InvalidInputError(name, expected=expected, got=got))
 
 
-def _too_large(name: str, size: int, max_bytes: int) -> Item:
-    return _wrong(name, f"at most {max_bytes:,} bytes", f"{size:,}")
+def _too_large(name: str, size: int) -> Item:
+    return _wrong(name, f"at most {_MAX_ITEM_BYTES:,} bytes", f"{size:,}")
 
 
 def _constant(content: Example) -> Callable[[], Example]:
@@ -189,7 +186,7 @@ def _stamp(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _file_item(path: str, max_bytes: int) -> Item:
+def _file_item(path: str) -> Item:
     """A file that is read when its batch is sent; an unreadable one fails then."""
     try:
         status = os.stat(path)
@@ -198,8 +195,8 @@ def _file_item(path: str, max_bytes: int) -> Item:
     if not stat.S_ISREG(status.st_mode):
         return _wrong(path, "a file", "something else")
     size = status.st_size
-    if size > max_bytes:
-        return _too_large(path, size, max_bytes)
+    if size > _MAX_ITEM_BYTES:
+        return _too_large(path, size)
     return Item(path, _stamp(status), size, (), partial(_read_file, path, size))
 
 
@@ -256,22 +253,22 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _stdin_items(tables: bool, max_bytes: int) -> Iterable[Item]:
+def _stdin_items(tables: bool) -> Iterable[Item]:
     """The image on standard input, or the rows of a CSV file, named -:ROW from 1."""
     # None if the process was started without standard input.
     file = sys.stdin.buffer if sys.stdin else io.BytesIO()
-    content = file.read() if tables else file.read(max_bytes + 1)
+    content = file.read() if tables else file.read(_MAX_ITEM_BYTES + 1)
     stamp = hashlib.sha256(content).hexdigest()
     if not content:
         return (_wrong(STDIN, "a file on standard input", "nothing"),)
     if tables:
         return _table_items(STDIN, io.BytesIO(content), stamp)
-    if len(content) > max_bytes:
-        return (_too_large(STDIN, len(content), max_bytes),)
+    if len(content) > _MAX_ITEM_BYTES:
+        return (_too_large(STDIN, len(content)),)
     return (Item(STDIN, stamp, len(content), (), _constant(content)),)
 
 
-def _zip_items(path: str, accepts: Callable[[str], bool], max_bytes: int) -> Iterator[Item]:
+def _zip_items(path: str, accepts: Callable[[str], bool]) -> Iterator[Item]:
     """The accepted members of a ZIP archive, in its order."""
     try:
         # Stays open while an item refers to it: members may be read after the last was yielded.
@@ -282,8 +279,8 @@ def _zip_items(path: str, accepts: Callable[[str], bool], max_bytes: int) -> Ite
             name, size = f"{path}:{member.filename}", member.file_size
             if member.flag_bits & _ENCRYPTED:
                 yield _wrong(name, "a member without a password", "an encrypted one")
-            elif size > max_bytes:
-                yield _too_large(name, size, max_bytes)
+            elif size > _MAX_ITEM_BYTES:
+                yield _too_large(name, size)
             else:
                 read = partial(_read_zip_member, archive, member, name)
                 yield Item(name, f"{size} {member.CRC}", size, (), read)
@@ -299,7 +296,7 @@ def _read_zip_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: st
         raise _unusable(name, _ARCHIVE, error) from error
 
 
-def _tar_items(path: str, accepts: Callable[[str], bool], max_bytes: int) -> Iterator[Item]:
+def _tar_items(path: str, accepts: Callable[[str], bool]) -> Iterator[Item]:
     """The accepted members of a tar archive, in its order; compressed or not."""
     try:
         with _open_tar(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
@@ -307,8 +304,8 @@ def _tar_items(path: str, accepts: Callable[[str], bool], max_bytes: int) -> Ite
             for member in archive:
                 if member.isreg() and accepts(member.name):
                     name, size = f"{path}:{member.name}", member.size
-                    if size > max_bytes:
-                        yield _too_large(name, size, max_bytes)
+                    if size > _MAX_ITEM_BYTES:
+                        yield _too_large(name, size)
                     else:
                         file = archive.extractfile(member)
                         content = file.read() if file else b""
