@@ -317,7 +317,7 @@ class Target:
             yield call
 
     def _grpc_requests(self, files: Sequence[Path]) -> list[bytes]:
-        """A serialized request for each file, prepared as the model's contract says."""
+        """A serialized request for each file, prepared by the model's contract."""
         import msgspec
         import numpy as np
 

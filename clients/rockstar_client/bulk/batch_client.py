@@ -293,10 +293,8 @@ def _reason(error: Exception | _Error) -> str:
         isinstance(error, InvalidRequestError) and error.expected
     ):
         column = _POSITION.sub("", error.field) if _POSITION.match(error.field) else ""
-        reason = f"expected {error.expected}, got {error.got}"
-        return (
-            (f"{column}: " if column else "") + reason + (f"; {error.hint}" if error.hint else "")
-        )
+        place, hint = f"{column}: " if column else "", f"; {error.hint}" if error.hint else ""
+        return f"{place}expected {error.expected}, got {error.got}{hint}"
     return _POSITION.sub("", str(error)).removeprefix(": ")
 
 

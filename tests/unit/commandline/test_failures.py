@@ -36,7 +36,7 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "says"),
+    ("line", "code", "message"),
     [
         ("trian", 2, "did you mean train?"),
         ("xyzzy", 2, "there are train, import, serve"),
@@ -90,10 +90,10 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
         ("completion tcsh", 2, "'bash', 'zsh', 'fish'"),
     ],
 )
-def test_an_error_is_at_most_two_lines_with_a_fix(mistake, line, code, says):
+def test_an_error_is_at_most_two_lines_with_a_fix(mistake, line, code, message):
     result = invoke(*mistake(line))
     assert result.exit_code == code, result.output
-    assert says in result.stderr
+    assert message in result.stderr
     assert len(result.stderr.splitlines()) <= 2
     assert result.stdout == ""
 

@@ -42,7 +42,7 @@ def piped(*arguments: object, **environment: str) -> str:
 
 @pytest.fixture
 def check(models):
-    """Fails, in red."""
+    """A command that prints failures in red."""
     return "check", "--models", models
 
 

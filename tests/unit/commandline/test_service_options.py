@@ -30,7 +30,7 @@ def image(tmp_path):
 
 @pytest.fixture
 def authority(tmp_path):
-    """Its certificate."""
+    """The certificate of the CA."""
     AUTHORITY().cert_pem.write_to_path(tmp_path / "ca.pem")
     return tmp_path / "ca.pem"
 
@@ -56,9 +56,9 @@ def test_https_with_a_ca_certificate(image, authority):
         assert "seven" in result.stdout
         measured = invoke("bench", *to, *BENCH, image)
         assert json.loads(measured.stdout)["requests"] == 3, measured.output
-        stranger = invoke("predict", "--url", server.url, "--model", "toy", image)
-    assert stranger.exit_code == 3
-    assert "name its certificate with --ca" in stranger.stderr
+        untrusted = invoke("predict", "--url", server.url, "--model", "toy", image)
+    assert untrusted.exit_code == 3
+    assert "name its certificate with --ca" in untrusted.stderr
 
 
 def test_check_with_a_ca_certificate(authority):
@@ -68,11 +68,11 @@ def test_check_with_a_ca_certificate(authority):
     ready = answer("200 OK", b'{"models": {"toy": {"ready": true}}}', Connection="close")
     with running(Server([alive, ready, MODELS]), context) as server:
         result = invoke("check", "--url", server.url, "--ca", authority)
-        stranger = invoke("check", "--url", server.url)
+        untrusted = invoke("check", "--url", server.url)
     assert result.exit_code == 0, result.output
     assert "ready: toy" in result.stdout
-    assert stranger.exit_code == 1
-    assert "give its CA certificate with --ca" in stranger.stdout
+    assert untrusted.exit_code == 1
+    assert "give its CA certificate with --ca" in untrusted.stdout
 
 
 def test_grpc_with_a_ca_certificate_and_a_key(image, authority):
