@@ -25,7 +25,8 @@ from rockstar_contract.contract import CONTRACT_FILE, PREDICT_SIGNATURE, Contrac
 from rockstar_contract.images import decode_image
 from rockstar_contract.preprocessing import preprocess
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_training.datasets import load, split
+from rockstar_training.datasets import load
+from rockstar_training.splits import Fractions
 
 # float32.
 Floats = NDArray[Any]
@@ -461,8 +462,8 @@ class Digits:
 
     def __init__(self, source: str, part: str, seed: int, data_dir: Path | None) -> None:
         self._dataset = load(source, data_dir)
-        parts = split(self._dataset, 0.2, 0)
-        index = parts.test_index if part == "test" else parts.train_index
+        parts = self._dataset.split(Fractions(0.2, 0, 0))
+        index = parts.test if part == "test" else parts.train
         index = np.random.default_rng(seed).permutation(index)
         labels = self._dataset.labels[index]
         self._by_label = [index[labels == label] for label in range(10)]

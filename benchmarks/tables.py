@@ -116,13 +116,13 @@ def _write(name: str, path: Path) -> None:
 
 def _row(name: str, path: Path, target: str, pair: Pair, seeds: int) -> str:
     from rockstar_training.config import config_for
-    from rockstar_training.prepare import prepare_for
+    from rockstar_training.prepared_data import prepare_data
     from rockstar_training.train import held_out_metrics
 
     ours, theirs, rows = [], [], 0
     for seed in range(1, seeds + 1):
         config = config_for(pair.model, data=f"csv:{path}", target=target, seed=seed)
-        data = prepare_for(config)
+        data = prepare_data(config)
         rows = data.examples
         metric = "test_r2" if data.task == "regression" else "test_accuracy"
         ours.append(held_out_metrics(config, data)[metric])

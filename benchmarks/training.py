@@ -58,8 +58,8 @@ def main(data_dir: str | None, only: tuple[str, ...]) -> None:
 def _run(row: Row, settings: dict[str, Any], workdir: Path) -> str:
     from rockstar_training.config import config_for
     from rockstar_training.networks import build, multiply_adds
+    from rockstar_training.prepared_data import Task
     from rockstar_training.progress import show_progress
-    from rockstar_training.task import Task
     from rockstar_training.train import train_and_evaluate
 
     config = config_for(row.model, **settings)

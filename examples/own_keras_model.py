@@ -18,7 +18,7 @@ from rockstar_contract.contract import Contract, DataSet, ImageInput, utc_now
 from rockstar_contract.inputs import prepare
 from rockstar_contract.preprocessing import Centre, Fit, Grey, Scale
 from rockstar_training.export import export
-from rockstar_training.prepared import GoldenSamples, input_statistics
+from rockstar_training.prepared_data import GoldenSamples, input_statistics
 
 STEPS = (Grey(), Scale(), Fit(height=12, width=12), Centre(height=16, width=16))
 SPEC = ImageInput(

@@ -223,16 +223,16 @@ def _train(
     config: TrainConfig, workdir: Path, as_json: bool, replace: bool, serve_anyway: bool
 ) -> "TrainingResult | None":
     """Train and publish; return None in a worker that is not the chief."""
-    from rockstar_training.contracts import promised_by, require_compatible
-    from rockstar_training.distribution import is_chief
-    from rockstar_training.prepare import prepare_for
+    from rockstar_training.contract_builder import promised_by, require_compatible
+    from rockstar_training.indexed_job import is_chief
+    from rockstar_training.prepared_data import prepare_data
     from rockstar_training.progress import describe, show_progress, summarize
 
     chief = is_chief()
     # Report wrong arguments and data before importing TensorFlow, which takes seconds.
     require_writable(workdir)
     echo_step(f"Reading {config.data} …")
-    data = prepare_for(config)
+    data = prepare_data(config)
     echo_step(describe(data))
     if not replace:
         require_compatible(workdir / "models", config.name, promised_by(data))

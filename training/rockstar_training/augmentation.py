@@ -11,7 +11,7 @@ import numpy as np
 
 from rockstar_training.config import parse_data
 from rockstar_training.evaluation import Answer, predict_part
-from rockstar_training.prepared import Part
+from rockstar_training.prepared_data import Part
 from rockstar_training.tensorflow_setup import Tensor, tf
 
 # Control points along each side for bending, and the maximum number of gaps.
@@ -23,36 +23,22 @@ _HIGHEST_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the changes, which are distributed uniformly.
+    """Ranges of the changes, which are distributed uniformly."""
 
-    Attributes:
-        rotation: degrees, in both directions.
-        shift: share of the side, in each direction.
-        zoom: of the logarithm of the size: 0.1 is about ±10 %.
-        aspect: of the logarithm of the width and, inversely, of the height.
-        shear: cells to the side per cell up.
-        bend: cells that parts of a drawing move relative to each other; gray images only.
-        stroke: 1 makes strokes up to one cell wider, or thinner, on each side; gray images only.
-        contrast: 1 makes edges up to twice as steep; gray images only.
-        gaps: largest radius of spots without ink, as a share of the side; gray images only.
-        finer: factor of a finer grid for drawing, which keeps the edges of strokes smooth; gray
-            images only.
-        mirror: whether images may be mirrored horizontally.
-        others: number of added images of no class, as a share of the batch.
-    """
-
-    rotation: float
-    shift: float
-    zoom: float
-    aspect: float = 0.0
-    shear: float = 0.0
-    bend: float = 0.0
-    stroke: float = 0.0
-    contrast: float = 0.0
-    gaps: float = 0.0
-    finer: int = 1
-    mirror: bool = False
-    others: float = 0.0
+    rotation: float  # degrees, in both directions
+    shift: float  # share of the side, in each direction
+    zoom: float  # of the logarithm of the size: 0.1 is about ±10 %
+    aspect: float = 0.0  # of the logarithm of the width and, inversely, of the height
+    shear: float = 0.0  # cells to the side per cell up
+    # The following change gray images only.
+    bend: float = 0.0  # cells that parts of a drawing move relative to each other
+    stroke: float = 0.0  # 1 makes strokes up to one cell wider, or thinner, on each side
+    contrast: float = 0.0  # 1 makes edges up to twice as steep
+    gaps: float = 0.0  # largest radius of spots without ink, as a share of the side
+    finer: int = 1  # factor of a finer grid for drawing, which keeps the edges of strokes smooth
+    # These change all images.
+    mirror: bool = False  # whether images may be mirrored horizontally
+    others: float = 0.0  # number of added images of no class, as a share of the batch
 
     @property
     def numbers(self) -> int:
@@ -81,12 +67,7 @@ _KNOWN = {"digits": _DIGITS, "mnist": _MNIST, "fashion_mnist": _FASHION}
 
 
 def augmentation_for(data: str, strength: float) -> Augmentation | None:
-    """Return the changes that suit a data set; None for a strength of 0.
-
-    Args:
-        data: as in `TrainConfig`.
-        strength: factor of all ranges.
-    """
+    """Return the changes that suit a data set, with ranges scaled by the strength; None for 0."""
     if not strength:
         return None
     base = _KNOWN.get(parse_data(data).name, _PHOTOS)
@@ -169,24 +150,25 @@ def score_threshold(answer: Answer, part: Part, by: Augmentation | None, seed: i
 
     It lies halfway between the scores that nearly all images of no class stay below and nearly all
     correct predictions reach, rounded. It loses at most 2 % of the correct predictions, and is at
-    most 0.5, because drawings and photographs score lower than the training data.
+    most 0.5, because drawings and photographs score lower than the training data. There is none
+    without images of no class in training.
 
     Args:
         answer: the model.
         part: examples that it was not trained on.
-        by: augmentation in training; without images of no class there is no threshold.
-        seed: of these images.
+        by: augmentation in training.
+        seed: of the images of no class.
     """
     if by is None or not by.others or not part.count:
         return None
     scores = predict_part(answer, part)
     right = scores[scores.argmax(axis=1) == part.targets].max(axis=1)
+    if not len(right):
+        return None
     places = np.arange(min(part.count, _THRESHOLD_SAMPLE))
     images = tf.constant(part.tensors(places))
     others = without_class(images, tf.constant([seed, 1], tf.int64), tf.constant(600, tf.int64))
     unknown = answer(others.numpy()).max(axis=1)
-    if not len(right):
-        return None
     kept, most = float(np.quantile(right, 0.02)), float(np.quantile(unknown, 0.98))
     return round(min(kept, (kept + most) / 2, _HIGHEST_THRESHOLD), 2)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -25,17 +25,11 @@ SYNTAX = f"{', '.join(IMAGE_SETS)}, folder:DIR or csv:FILE"
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A data set.
-
-    Attributes:
-        kind: a known set of images, a folder of class folders, or a table.
-        name: in contracts and reports, without the parent folders.
-        path: of the folder or file; None for a known set.
-    """
+    """A data set: a known set of images, a folder of class folders, or a table."""
 
     kind: Literal["images", "folder", "csv"]
-    name: str
-    path: Path | None = None
+    name: str  # in contracts and reports, without the parent folders
+    path: Path | None = None  # of the folder or file
 
     @property
     def location(self) -> Path:
@@ -66,20 +60,26 @@ DEFAULT_SEED = 1
 DEFAULT_TEST_FRACTION = 0.2
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "softsign", "prelu", "arctan")
 PRESETS = ("default", "lecture")
-APIS = ("keras", "core")
-MIXED_PRECISION = ("auto", "on", "off")
-CLASS_WEIGHTS = ("auto", "balanced", "none")
+Api = Literal["keras", "core"]
+MixedPrecision = Literal["auto", "on", "off"]
+ClassWeights = Literal["auto", "balanced", "none"]
 # Ranges of pixel values: 0…1, 0…255, or a mode of keras.applications.
 Pixels = Literal["0-1", "0-255", "tf", "torch", "caffe"]
-PIXELS: tuple[Pixels, ...] = ("0-1", "0-255", "tf", "torch", "caffe")
-PRETRAINED_INPUTS = ("auto", *PIXELS)
+PretrainedInput = Literal["auto", Pixels]
 # Inputs of imported models.
 Kind = Literal["image", "table", "tensor"]
-KINDS: tuple[Kind, ...] = ("image", "table", "tensor")
-QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
-TASKS = ("classification", "regression")
+Quantization = Literal["none", "dynamic", "float16", "int8"]
+TaskName = Literal["classification", "regression"]
 ColumnType = Literal["number", "category", "date"]
-COLUMN_TYPES = ("number", "category", "date")
+APIS: tuple[str, ...] = get_args(Api)
+MIXED_PRECISION: tuple[str, ...] = get_args(MixedPrecision)
+CLASS_WEIGHTS: tuple[str, ...] = get_args(ClassWeights)
+PIXELS: tuple[str, ...] = get_args(Pixels)
+PRETRAINED_INPUTS: tuple[str, ...] = get_args(PretrainedInput)
+KINDS: tuple[str, ...] = get_args(Kind)
+QUANTIZATIONS: tuple[str, ...] = get_args(Quantization)
+TASKS: tuple[str, ...] = get_args(TaskName)
+COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 # Early stopping that is requested for a model without it in its defaults.
 _VALIDATION, _PATIENCE = 0.1, 20
 # The contract's rule for names of models, which are also names of folders.
@@ -143,6 +143,26 @@ _MLP_STEPS = 800
 MODELS = tuple(_DIGITS)
 # The models that predict a probability for each label.
 CLASSIFIERS = ("logistic", "mlp", "cnn")
+# Known values, and ranges, of settings.
+_CHOICES = {
+    "model": MODELS,
+    "activation": ACTIVATIONS,
+    "preset": PRESETS,
+    "api": APIS,
+    "pretrained_input": PRETRAINED_INPUTS,
+    "mixed_precision": MIXED_PRECISION,
+    "class_weights": CLASS_WEIGHTS,
+    "quantize": QUANTIZATIONS,
+}
+_RANGES = {
+    "epochs": (1, 100_000),
+    "fine_tune": (0, 100_000),
+    "batch_size": (1, 65_536),
+    "augmentation": (0, 3),
+    "image_size": (4, 1024),
+    "l2": (0, 1_000_000),
+    "seed": (0, 2**32 - 1),
+}
 
 
 def defaults_for(
@@ -178,125 +198,88 @@ def defaults_for(
 class TrainConfig:
     """The settings of a training run; `config_for` fills in defaults that suit a model.
 
-    Attributes:
-        name: of the published model; a letter or digit, then also "_", "." and "-".
-        model: type of the network, one of MODELS.
-        data: the data set, such as "digits", "mnist", "folder:photos" or "csv:houses.csv".
-        epochs: maximum number of passes over the training data.
-        batch_size: examples per step, over all devices and workers together.
-        learning_rate: the peak; None, for the linear model only, computes a rate with which
-            gradient descent converges.
-        augmentation: strength of random changes to training images: 0 for none, 1 for what suits
-            the data, see rockstar_training.augmentation.
-        activation: of an mlp's hidden layers, one of ACTIVATIONS.
-        hidden: sizes of an mlp's hidden layers.
-        preset: of the cnn: "default", or "lecture" for 5x5x32, pool, 5x5x64, pool, 1024.
-        pretrained: of the cnn: a backbone that gets a new last layer, a .keras file or a network
-            of keras.applications such as "MobileNetV2"; None for none.
-        pretrained_input: the backbone's pixel range, one of PRETRAINED_INPUTS; "auto" detects it.
-        fine_tune: additional epochs in which the backbone is trained, too, at a thousandth of the
-            learning rate; 0 keeps it frozen.
-        api: "keras", or "core" for the networks in plain TensorFlow.
-        validation_fraction: share of the training data used for validation; 0 for none, and then
-            no early stopping.
-        l2: strength of the penalty on large weights, relative to the loss summed over the training
-            examples: 1/C of scikit-learn's LogisticRegression; 0 for none.
-        class_weights: "balanced" weights the loss so that all classes count alike, "none" so that
-            all examples do; "auto" is balanced if a class is rare, see rockstar_training.task.
-        patience: epochs without a lower validation loss after which training stops and keeps the
-            best epoch's weights; 0 never stops early and keeps the last weights.
-        data_dir: folder with the files of known data sets.
-        target: the column of a table to predict.
-        task: of a table, one of TASKS; None derives it from the target's values.
-        ignore: columns of a table to leave out.
-        types: of columns of a table with ambiguous values, by name: one of COLUMN_TYPES.
-        image_size: side of the model's input for a folder of images; None derives it from them.
-        quantize: quantization of both LiteRT files, one of QUANTIZATIONS; see
-            rockstar_training.export.
-        tensorboard: whether to write logs for TensorBoard into the run's folder.
-        mixed_precision: bfloat16 in the layers; "auto" if the GPU supports it.
-        seed: of the splits, the initial weights, the shuffling, augmentation and dropout.
-        test_fraction: share of the data that is held out.
-        split: how a table is divided: "random"; "group:COLUMN", all rows of a group on one side;
-            or "time:COLUMN", the latest rows held out.
-        validation: a CSV file or folder for validation, instead of a share of the data.
-        test: a CSV file or folder for testing, instead of a share of the data.
-        folds: of a table's cross-validation before the final training; 0 for none.
-
     Raises:
         ConfigError: an invalid value; the message starts with the field.
     """
 
-    name: str
-    model: str
-    data: str
-    epochs: int
-    batch_size: int
+    name: str  # of the published model; a letter or digit, then also "_", "." and "-"
+    model: str  # type of the network, one of MODELS
+    data: str  # the data set: "digits", "mnist", "folder:photos" or "csv:houses.csv", for example
+    epochs: int  # maximum number of passes over the training data
+    batch_size: int  # examples per step, over all devices and workers together
+    # The peak; None, for the linear model only, computes a rate with which gradient descent
+    # converges.
     learning_rate: float | None
+    # Strength of random changes to training images: 0 for none, 1 for what suits the data, see
+    # rockstar_training.augmentation.
     augmentation: float = 0.0
-    activation: str = "relu"
-    hidden: tuple[int, ...] = ()
-    preset: str = "default"
+    activation: str = "relu"  # of an mlp's hidden layers, one of ACTIVATIONS
+    hidden: tuple[int, ...] = ()  # sizes of an mlp's hidden layers
+    preset: str = "default"  # of the cnn; "lecture" is 5x5x32, pool, 5x5x64, pool, 1024
+    # Of the cnn: a backbone that gets a new last layer, a .keras file or a network of
+    # keras.applications such as "MobileNetV2".
     pretrained: str | None = None
-    pretrained_input: Literal["auto", "0-1", "tf", "0-255", "caffe", "torch"] = "auto"
+    pretrained_input: PretrainedInput = "auto"  # the backbone's pixel range; "auto" detects it
+    # Additional epochs in which the backbone is trained, too, at a thousandth of the learning rate.
     fine_tune: int = 0
-    api: Literal["keras", "core"] = "keras"
+    api: Api = "keras"  # "core" for the networks in plain TensorFlow
+    # Share of the training data used for validation; 0 for none, and then no early stopping.
     validation_fraction: float = 0.0
+    # Strength of the penalty on large weights, relative to the loss summed over the training
+    # examples: 1/C of scikit-learn's LogisticRegression.
     l2: float = 0.0
-    class_weights: Literal["auto", "balanced", "none"] = "auto"
+    # "balanced" weights the loss so that all classes count alike, "none" so that all examples do;
+    # "auto" is balanced if a class is rare, see rockstar_training.prepared_data.
+    class_weights: ClassWeights = "auto"
+    # Epochs without a lower validation loss after which training stops and keeps the best epoch's
+    # weights; 0 never stops early and keeps the last weights.
     patience: int = 0
-    data_dir: str | None = None
-    target: str | None = None
-    task: Literal["classification", "regression"] | None = None
-    ignore: tuple[str, ...] = ()
-    types: Mapping[str, ColumnType] = field(default_factory=dict)
-    image_size: int | None = None
-    quantize: Literal["none", "dynamic", "float16", "int8"] = "none"
-    tensorboard: bool = False
-    mixed_precision: Literal["auto", "on", "off"] = "auto"
+    data_dir: str | None = None  # folder with the files of known data sets
+    target: str | None = None  # the column of a table to predict
+    task: TaskName | None = None  # of a table; None derives it from the target's values
+    ignore: tuple[str, ...] = ()  # columns of a table to leave out
+    types: Mapping[str, ColumnType] = field(default_factory=dict)  # of columns of a table
+    image_size: int | None = None  # side of the input for a folder; None derives it from the images
+    quantize: Quantization = "none"  # of both LiteRT files, see rockstar_training.export
+    tensorboard: bool = False  # whether to write logs for TensorBoard into the run's folder
+    mixed_precision: MixedPrecision = (
+        "auto"  # bfloat16 in the layers; "auto" if the GPU supports it
+    )
+    # Of the splits, the initial weights, the shuffling, augmentation and dropout.
     seed: int = DEFAULT_SEED
-    test_fraction: float = DEFAULT_TEST_FRACTION
+    test_fraction: float = DEFAULT_TEST_FRACTION  # share of the data that is held out
+    # How a table is split: "random"; "group:COLUMN", all rows of a group on one side; or
+    # "time:COLUMN", the latest rows held out.
     split: str = "random"
-    validation: str | None = None
-    test: str | None = None
-    folds: int = 0
+    validation: str | None = None  # a CSV file or folder for validation, instead of a share
+    test: str | None = None  # a CSV file or folder for testing, instead of a share
+    folds: int = 0  # of a table's cross-validation before the final training
 
     def __post_init__(self) -> None:
         _require(bool(_NAME.fullmatch(self.name)), "name", self.name, "letters, digits, _ . -")
-        _require_one_of(self.model, "model", MODELS)
-        parse_data(self.data)
-        _require_one_of(self.activation, "activation", ACTIVATIONS)
-        _require_one_of(self.preset, "preset", PRESETS)
-        _require_one_of(self.api, "api", APIS)
-        _require_one_of(self.pretrained_input, "pretrained_input", PRETRAINED_INPUTS)
-        _require_one_of(self.mixed_precision, "mixed_precision", MIXED_PRECISION)
-        _require_one_of(self.class_weights, "class_weights", CLASS_WEIGHTS)
-        _require_one_of(self.quantize, "quantize", QUANTIZATIONS)
+        for name, known in _CHOICES.items():
+            _require_one_of(getattr(self, name), name, known)
         if self.task is not None:
             _require_one_of(self.task, "task", TASKS)
         for kind in self.types.values():
             _require_one_of(kind, "types", COLUMN_TYPES)
-        self._check_division()
+        parse_data(self.data)
+        self._check_split()
         self._check_model()
-        _require(1 <= self.epochs <= 100_000, "epochs", self.epochs, "1 to 100000")
-        _require(0 <= self.fine_tune <= 100_000, "fine_tune", self.fine_tune, "0 to 100000")
-        _require(1 <= self.batch_size <= 65_536, "batch_size", self.batch_size, "1 to 65536")
-        rate = self.learning_rate
-        if rate is not None:
-            _require(0 < rate <= 10, "learning_rate", rate, "more than 0 and at most 10")
-        _require(0 <= self.augmentation <= 3, "augmentation", self.augmentation, "0 to 3")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None:
+                _require(low <= value <= high, name, value, f"{low} to {high}")
         for size in self.hidden:
             _require(1 <= size <= 65_536, "hidden", size, "sizes of 1 to 65536")
-        if self.image_size is not None:
-            _require(4 <= self.image_size <= 1024, "image_size", self.image_size, "4 to 1024")
-        fraction = self.validation_fraction
+        rate, fraction = self.learning_rate, self.validation_fraction
+        if rate is not None:
+            _require(0 < rate <= 10, "learning_rate", rate, "more than 0 and at most 10")
         _require(0 <= fraction < 1, "validation_fraction", fraction, "0 to less than 1")
-        _require(0 <= self.l2 <= 1e6, "l2", self.l2, "0 to 1000000")
-        _require(self.patience >= 0, "patience", self.patience, "0 or more epochs")
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "between 0 and 1")
+        _require(self.patience >= 0, "patience", self.patience, "0 or more epochs")
 
-    def _check_division(self) -> None:
+    def _check_split(self) -> None:
         kind, colon, column = self.split.partition(":")
         known = self.split == "random" or (kind in ("group", "time") and bool(colon and column))
         _require(known, "split", self.split, "random, group:COLUMN or time:COLUMN")
@@ -337,10 +320,6 @@ class TrainConfig:
 def config_for(model: str, **settings: Any) -> TrainConfig:
     """Create the configuration of a model; missing settings and None get its defaults.
 
-    Args:
-        model: one of MODELS.
-        settings: any other field of TrainConfig.
-
     Raises:
         ConfigError: an invalid value; the message starts with the field.
         TypeError: an unknown field.
@@ -361,16 +340,8 @@ def config_for(model: str, **settings: Any) -> TrainConfig:
         validation = _VALIDATION
     if given.get("validation") and not patience and model != "linear":
         patience = _PATIENCE
-    filled: dict[str, Any] = {
-        "name": model,
-        "epochs": defaults.epochs,
-        "batch_size": defaults.batch_size,
-        "learning_rate": defaults.learning_rate,
-        "augmentation": defaults.augmentation,
-        "validation_fraction": validation,
-        "l2": defaults.l2,
-        "patience": patience,
-    }
+    filled = {"name": model, **dataclasses.asdict(defaults)}
+    filled |= {"validation_fraction": validation, "patience": patience}
     return TrainConfig(model=model, **(filled | given))
 
 
@@ -424,10 +395,10 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
             settings[name] = None if value is None else msgspec.convert(value, fields[name])
         except msgspec.ValidationError as error:
             raise ConfigError(f"{path}: {name}: {error}") from error
-    asked, written = overrides.get("model"), settings.get("model")
-    if asked and written and asked != written:
+    model, written = overrides.get("model"), settings.get("model")
+    if model and written and model != written:
         raise ConfigError(
-            f"{path}: these are settings of a {written}, and {asked} was asked for: leave MODEL "
+            f"{path}: these are settings of a {written}, and {model} was asked for: leave MODEL "
             "out, or give settings without --config"
         )
     settings |= {field: value for field, value in overrides.items() if value is not None}

@@ -5,7 +5,6 @@ downloaded by Keras, which is the only use of TensorFlow here.
 """
 
 import hashlib
-import math
 import os
 import zipfile
 from collections.abc import Callable
@@ -16,172 +15,55 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rockstar_contract import preprocessing as steps
 from rockstar_contract.contract import IMAGE_INPUT, ImageInput
-from rockstar_contract.preprocessing import (
-    Centre,
-    CentreOnCell,
-    CropToContent,
-    Fit,
-    Grey,
-    InvertIfLight,
-    IsolateStrokes,
-    Scale,
-    Step,
-    StretchContrast,
-    SuppressBackground,
-    SuppressBorder,
-    TrimFrame,
-    preprocess,
-)
 from rockstar_training.errors import DataError
+from rockstar_training.splits import Fractions, Split, split_labelled
 
 DATA_DIR_VARIABLE = "ROCKSTAR_DATA_DIR"
-LABEL_NAMES = {
-    "mnist": tuple("0123456789"),
-    "fashion_mnist": (
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ),
-}
+_CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+LABEL_NAMES = {"mnist": tuple("0123456789"), "fashion_mnist": tuple(_CLOTHES.split(","))}
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _SHAPE = (28, 28)
 
 # Light on dark, with full contrast.
-_LIGHT_ON_DARK = (Grey(), Scale(), StretchContrast(), InvertIfLight())
-# For photographs, which are larger, the strokes are isolated first.
+_LIGHT_ON_DARK = (steps.Grey(), steps.Scale(), steps.StretchContrast(), steps.InvertIfLight())
+# Photographs, which are larger: the strokes are isolated first.
 _STROKES = (
-    Grey(),
-    IsolateStrokes(small=64),
-    Scale(),
-    StretchContrast(),
-    TrimFrame(share=0.2),
-    InvertIfLight(),
+    steps.Grey(),
+    steps.IsolateStrokes(small=64),
+    steps.Scale(),
+    steps.StretchContrast(),
+    steps.TrimFrame(share=0.2),
+    steps.InvertIfLight(),
 )
 
 # x_train, y_train, x_test, y_test.
 Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
-def load_arrays(
-    name: str, data_dir: Path | None = None, download: Callable[[str], Arrays] | None = None
-) -> Arrays:
-    """Load images, uint8 [n, 28, 28], and labels, int64 [n], of the training and the test split.
-
-    Args:
-        name: one of LABEL_NAMES.
-        data_dir: folder that may have <name>.npz; None for $ROCKSTAR_DATA_DIR.
-        download: called if there is no such file; None downloads with Keras, which caches it.
-
-    Raises:
-        DataError: the data is not available or invalid.
-    """
-    found = os.environ.get(DATA_DIR_VARIABLE)
-    folder = data_dir or (Path(found) if found else None)
-    if folder is not None and (folder / f"{name}.npz").is_file():
-        path = folder / f"{name}.npz"
-        return _checked(_read(path), name, str(path))
-    try:
-        arrays = (download or _through_keras)(name)
-    except Exception as error:  # Keras raises plain ones
-        looked = f"{name}.npz is not in {folder}" if folder else f"{DATA_DIR_VARIABLE} is not set"
-        raise DataError(
-            f"no data set {name}: {looked}, and Keras cannot download it ({_short(error)}); "
-            f"connect to the internet, or put {name}.npz (arrays {', '.join(_ARRAYS)}) into a "
-            f"folder and name that: --data-dir DIR or {DATA_DIR_VARIABLE}=DIR"
-        ) from error
-    return _checked(arrays, name, "what Keras downloaded")
-
-
-def _read(path: Path) -> Arrays:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            first, second, third, fourth = (arrays[key] for key in _ARRAYS)
-    except KeyError as error:
-        raise DataError(
-            f"{path} has no array {_short(error)}; expected {', '.join(_ARRAYS)}"
-        ) from error
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} cannot be read: {_short(error)}; expected an .npz file with the arrays "
-            f"{', '.join(_ARRAYS)}"
-        ) from error
-    return first, second, third, fourth
-
-
-def _through_keras(name: str) -> Arrays:
-    from rockstar_training.tensorflow_setup import keras
-
-    (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
-    return x_train, y_train, x_test, y_test
-
-
-def _checked(arrays: Arrays, name: str, place: str) -> Arrays:
-    classes = len(LABEL_NAMES[name])
-    checked = []
-    for split, images, labels in (("train", *arrays[:2]), ("test", *arrays[2:])):
-        if images.dtype != np.uint8 or images.shape[1:] != _SHAPE or not len(images):
-            raise DataError(
-                f"x_{split} in {place}: expected uint8 of shape [n, 28, 28], got {images.dtype} of "
-                f"shape {list(images.shape)}"
-            )
-        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-            raise DataError(
-                f"y_{split} in {place}: expected integers of shape [{len(images)}], got "
-                f"{labels.dtype} of shape {list(labels.shape)}"
-            )
-        if labels.min() < 0 or labels.max() >= classes:
-            raise DataError(
-                f"y_{split} in {place}: expected labels 0 to {classes - 1}, got {labels.min()} to "
-                f"{labels.max()}"
-            )
-        checked += [images, labels.astype(np.int64)]
-    x_train, y_train, x_test, y_test = checked
-    return x_train, y_train, x_test, y_test
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images.
-
-    Attributes:
-        name: as for `load`.
-        images: uint8 [n, h, w, c], light on dark.
-        labels: int64 [n], indices into the names.
-        label_names: of the classes, in order.
-        sha256: of images and labels, hexadecimal.
-        test_count: size of its own test split at the end; 0 without one.
-    """
+    """Labelled images."""
 
     name: str
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    images: NDArray[np.uint8]  # [n, h, w, c], light on dark
+    labels: NDArray[np.int64]  # [n], indices into the names
     label_names: tuple[str, ...]
-    sha256: str
-    test_count: int = 0
+    sha256: str  # of images and labels, hexadecimal
+    test_count: int = 0  # size of its own test split at the end; 0 without one
 
+    def split(self, fractions: Fractions) -> Split:
+        """Split the images; its own test split is kept.
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Examples for training, testing and validation: int64 indices, ascending.
-
-    Empty test indices, and None for the validation, are to be taken from the training examples.
-    """
-
-    train_index: NDArray[np.int64]
-    test_index: NDArray[np.int64]
-    validation_index: NDArray[np.int64] | None = None
+        Raises:
+            DataError: a part would lack a label.
+        """
+        given, count = None, len(self.labels) - self.test_count
+        if self.test_count:
+            every = np.arange(len(self.labels), dtype=np.int64)
+            given = Split(every[:count], np.empty(0, np.int64), every[count:])
+        return split_labelled(self.labels, fractions, self.name, given)
 
 
 def load(name: str, data_dir: Path | None = None) -> Dataset:
@@ -216,70 +98,79 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     return Dataset(name, images, labels, names, digest.hexdigest(), test_count)
 
 
-def split(dataset: Dataset, fraction: float, seed: int) -> Split:
-    """Hold out the same share of every label, or the data set's own test split if it has one.
+def load_arrays(
+    name: str, data_dir: Path | None = None, download: Callable[[str], Arrays] | None = None
+) -> Arrays:
+    """Load images, uint8 [n, 28, 28], and labels, int64 [n], of the training and the test split.
 
     Args:
-        dataset: the images.
-        fraction: share to hold out, between 0 and 1.
-        seed: of the random split.
+        name: one of LABEL_NAMES.
+        data_dir: folder that may have <name>.npz; None for $ROCKSTAR_DATA_DIR.
+        download: called if there is no such file; None downloads with Keras, which caches it.
 
     Raises:
-        DataError: one side would not have every label.
+        DataError: the data is not available or invalid.
     """
-    every = np.arange(len(dataset.labels), dtype=np.int64)
-    if dataset.test_count:
-        return Split(every[: -dataset.test_count], every[-dataset.test_count :])
-    kept, held_out = hold_out(every, dataset.labels, fraction, seed, dataset.name)
-    return Split(kept, held_out)
-
-
-def hold_out(
-    index: NDArray[np.int64],
-    labels: NDArray[Any] | None,
-    fraction: float,
-    seed: int,
-    name: str,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide examples into two sides.
-
-    The second side has every label with two or more examples; the only example of a label stays on
-    the first side.
-
-    Args:
-        index: int64 [n], the examples.
-        labels: int64 [n], of which both sides get about the same share; None for no labels.
-        fraction: share of the second side, between 0 and 1.
-        seed: of the random division.
-        name: of the examples in error messages.
-
-    Returns:
-        Both sides, ascending.
-
-    Raises:
-        DataError: there are too few examples for two sides.
-    """
-    from sklearn.model_selection import train_test_split
-
-    size: float | int = fraction
-    alone = np.empty(0, dtype=np.int64)
-    if labels is not None:
-        _, label_of, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        single = counts[label_of] == 1
-        alone, index, labels = index[single], index[~single], labels[~single]
-        several = int((counts > 1).sum())
-        # Rounded up, as scikit-learn does.
-        size = max(math.ceil(fraction * len(index)), several)
-        size = min(size, max(several, len(index) - several))
+    found = os.environ.get(DATA_DIR_VARIABLE)
+    folder = data_dir or (Path(found) if found else None)
+    if folder is not None and (folder / f"{name}.npz").is_file():
+        path = folder / f"{name}.npz"
+        return _checked(_read(path), name, str(path))
     try:
-        kept, held_out = train_test_split(index, test_size=size, stratify=labels, random_state=seed)
-    except ValueError as error:
-        total = len(alone) + len(index)
+        arrays = (download or _through_keras)(name)
+    except Exception as error:  # Keras raises plain Exceptions
+        looked = f"{name}.npz is not in {folder}" if folder else f"{DATA_DIR_VARIABLE} is not set"
         raise DataError(
-            f"cannot hold {fraction:g} of {name} out, which has {total} examples to divide; "
-            + ("a regression needs two" if labels is None else "each label needs two or more")
+            f"no data set {name}: {looked}, and Keras cannot download it ({_short(error)}); "
+            f"connect to the internet, or put {name}.npz (arrays {', '.join(_ARRAYS)}) into a "
+            f"folder and name that: --data-dir DIR or {DATA_DIR_VARIABLE}=DIR"
         ) from error
-    return np.sort(np.concatenate([kept, alone])), np.sort(held_out)
+    return _checked(arrays, name, "what Keras downloaded")
+
+
+def _read(path: Path) -> Arrays:
+    expected = f"expected an .npz file with the arrays {', '.join(_ARRAYS)}"
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            first, second, third, fourth = (arrays[key] for key in _ARRAYS)
+    except KeyError as error:
+        raise DataError(f"{path} has no array {_short(error)}; {expected}") from error
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {_short(error)}; {expected}") from error
+    return first, second, third, fourth
+
+
+def _through_keras(name: str) -> Arrays:
+    from rockstar_training.tensorflow_setup import keras
+
+    (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    return x_train, y_train, x_test, y_test
+
+
+def _checked(arrays: Arrays, name: str, place: str) -> Arrays:
+    x_train, y_train, x_test, y_test = arrays
+    most = len(LABEL_NAMES[name]) - 1
+    for split, images, labels in (("train", x_train, y_train), ("test", x_test, y_test)):
+        if images.dtype != np.uint8 or images.shape[1:] != _SHAPE or not len(images):
+            raise DataError(
+                f"x_{split} in {place}: expected uint8 of shape [n, 28, 28], got {images.dtype} of "
+                f"shape {list(images.shape)}"
+            )
+        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+            raise DataError(
+                f"y_{split} in {place}: expected integers of shape [{len(images)}], got "
+                f"{labels.dtype} of shape {list(labels.shape)}"
+            )
+        if labels.min() < 0 or labels.max() > most:
+            raise DataError(
+                f"y_{split} in {place}: expected labels 0 to {most}, got {labels.min()} to "
+                f"{labels.max()}"
+            )
+    return x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def known_input(name: str) -> ImageInput:
@@ -289,7 +180,7 @@ def known_input(name: str) -> ImageInput:
 
 def prepare_images(images: NDArray[np.uint8], spec: ImageInput) -> NDArray[np.float32]:
     """Preprocess images, uint8 [n, h, w, c], to tensors, float32 [n, *spec.shape]."""
-    return np.stack([preprocess(image, spec.preprocessing) for image in images])
+    return np.stack([steps.preprocess(image, spec.preprocessing) for image in images])
 
 
 def digits_input() -> ImageInput:
@@ -302,10 +193,10 @@ def digits_input() -> ImageInput:
         20,
         1,
         *_STROKES,
-        SuppressBackground(level=0.25),
-        CropToContent(threshold=0.13),
-        Fit(height=16, width=16),
-        Centre(height=20, width=20),
+        steps.SuppressBackground(level=0.25),
+        steps.CropToContent(threshold=0.13),
+        steps.Fit(height=16, width=16),
+        steps.Centre(height=20, width=20),
     )
 
 
@@ -320,28 +211,27 @@ def mnist_input() -> ImageInput:
         28,
         1,
         *_STROKES,
-        SuppressBorder(quantile=0.95, factor=1.3, limit=0.6),
-        CropToContent(threshold=0.1),
-        Fit(height=20, width=20),
-        CentreOnCell(height=28, width=28),
+        steps.SuppressBorder(quantile=0.95, factor=1.3, limit=0.6),
+        steps.CropToContent(threshold=0.1),
+        steps.Fit(height=20, width=20),
+        steps.CentreOnCell(height=28, width=28),
     )
 
 
 def fashion_mnist_input() -> ImageInput:
     """Return a 28 x 28 input, light on dark, with a dark margin around other aspect ratios."""
-    return image_input(
-        28, 1, *_LIGHT_ON_DARK, Fit(height=28, width=28), CentreOnCell(height=28, width=28)
-    )
+    size = {"height": 28, "width": 28}
+    return image_input(28, 1, *_LIGHT_ON_DARK, steps.Fit(**size), steps.CentreOnCell(**size))
 
 
-def image_input(size: int, channels: int, *steps: Step) -> ImageInput:
+def image_input(size: int, channels: int, *preprocessing: steps.Step) -> ImageInput:
     """Return a square image input with values from 0 to 1 and these preprocessing steps."""
     return ImageInput(
         name=IMAGE_INPUT,
         dtype="float32",
         shape=(size, size, channels),
         range=(0.0, 1.0),
-        preprocessing=steps,
+        preprocessing=preprocessing,
     )
 
 

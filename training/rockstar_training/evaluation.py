@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from rockstar_contract.contract import Contract
 from rockstar_contract.tables import Column
-from rockstar_training.prepared import Part, Prepared
+from rockstar_training.prepared_data import Part, PreparedData
 
 _BATCH_SIZE = 256
 # Permutation importance: shuffles per column, and rows used. More rows make no visible difference;
 # fewer than the minimum are not informative.
 _REPEATS = 10
 _MAX_ROWS, _MIN_ROWS = 2000, 10
+_CONFIDENCE = 0.95
 
 # float32 [n, *shape of one example] to float32 [n, classes] for a classification, [n, 1] for a
 # regression.
@@ -26,19 +27,18 @@ Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class TestPredictions:
-    """A model's predictions for the held-out examples.
-
-    Attributes:
-        indices: int64 [n], positions of the examples in the data set.
-        truth: [n], int64 labels or float32 values.
-        outputs: float32, probabilities [n, classes] or values [n, 1].
-    """
+    """A model's predictions for the held-out examples."""
 
     __test__ = False  # pytest collects classes whose names start with Test
 
-    indices: NDArray[np.int64]
-    truth: NDArray[Any]
-    outputs: NDArray[np.float32]
+    indices: NDArray[np.int64]  # [n], positions of the examples in the data set
+    truth: NDArray[Any]  # [n], int64 labels or float32 values
+    outputs: NDArray[np.float32]  # probabilities [n, classes] or values [n, 1]
+
+    @property
+    def count(self) -> int:
+        """The number of examples."""
+        return len(self.truth)
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,19 @@ def predict_part(answer: Answer, part: Part) -> NDArray[np.float32]:
     return np.concatenate([answer(tensors) for tensors, _ in part.batches(_BATCH_SIZE)])
 
 
-def compute_metrics(data: Prepared, test: TestPredictions, answer: Answer) -> dict[str, float]:
-    """Compute the contract's metrics, on held-out and on training examples."""
-    train = predict_part(answer, data.train)
+def evaluate(data: PreparedData, answer: Answer) -> tuple[TestPredictions, dict[str, float]]:
+    """Predict the held-out examples, and compute the metrics of the contract."""
+    outputs, train = predict_part(answer, data.test), predict_part(answer, data.train)
     if data.task == "regression":
-        own = regression_metrics(train, data.train.targets, "train")
-        return regression_metrics(test.outputs, test.truth) | own
-    return classification_metrics(test.outputs, test.truth) | {
-        "train_accuracy": accuracy(train, data.train.targets)
-    }
+        metrics = regression_metrics(outputs, data.test.targets)
+        metrics |= regression_metrics(train, data.train.targets, "train")
+    else:
+        metrics = classification_metrics(outputs, data.test.targets)
+        metrics["train_accuracy"] = accuracy(train, data.train.targets)
+    return TestPredictions(data.test.places, data.test.targets, outputs), metrics
 
 
-def classification_metrics(
-    test: NDArray[np.float32], truth: NDArray[np.int64], prefix: str = "test"
-) -> dict[str, float]:
+def classification_metrics(test: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[str, float]:
     """Compute metrics of probabilities, [n, classes].
 
     Accuracy and cross-entropy (nats) count every example alike. Balanced accuracy (mean recall), F1
@@ -80,16 +79,16 @@ def classification_metrics(
     present, guesses = np.unique(truth), test.argmax(axis=1)
     options: dict[str, Any] = {"labels": present, "average": "macro", "zero_division": 0.0}
     metrics = {
-        f"{prefix}_accuracy": accuracy(test, truth),
-        f"{prefix}_balanced_accuracy": float(recall_score(truth, guesses, **options)),
-        f"{prefix}_f1": float(f1_score(truth, guesses, **options)),
+        "test_accuracy": accuracy(test, truth),
+        "test_balanced_accuracy": float(recall_score(truth, guesses, **options)),
+        "test_f1": float(f1_score(truth, guesses, **options)),
     }
     if len(present) > 1:
         areas = [roc_auc_score(truth == label, test[:, label]) for label in present]
-        metrics[f"{prefix}_auc"] = float(np.mean(areas))
+        metrics["test_auc"] = float(np.mean(areas))
     chosen = test[np.arange(len(truth)), truth].astype(np.float64)
     # A probability of 0 for the true class would make the loss infinite.
-    return metrics | {f"{prefix}_loss": float(-np.log(np.maximum(chosen, 1e-7)).mean())}
+    return metrics | {"test_loss": float(-np.log(np.maximum(chosen, 1e-7)).mean())}
 
 
 def regression_metrics(
@@ -142,28 +141,15 @@ def confusion_matrix(test: TestPredictions, labels: int) -> tuple[tuple[int, ...
     return tuple(map(tuple, counts.tolist()))
 
 
-def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Compute the Wilson score interval of a binomial proportion.
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Compute the 95 % Wilson score interval of a binomial proportion: lower and upper end.
 
     With p the observed share and z the normal quantile, its ends are
     (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n): E. B. Wilson, "Probable inference, the law
     of succession, and statistical inference", Journal of the American Statistical Association 22
     (1927). Unlike p ± z √(p(1 - p)/n) it stays within 0…1 and keeps a width if p is 0 or 1.
-
-    Args:
-        successes: 0 to trials.
-        trials: 1 or more.
-        confidence: between 0 and 1.
-
-    Returns:
-        The lower and the upper end, shares.
-
-    Raises:
-        ValueError: counts out of range.
     """
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"expected 0 to trials successes of 1 or more, got {successes}/{trials}")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf((1 + _CONFIDENCE) / 2)
     share, spread = successes / trials, z * z / trials
     centre = share + spread / 2
     half = z * sqrt(share * (1 - share) / trials + spread / (4 * trials))

@@ -57,7 +57,7 @@ from rockstar_contract.version_folders import HELD_PREFIX, held_versions, last_r
 from rockstar_training.config import QUANTIZATIONS
 from rockstar_training.errors import ExportError
 from rockstar_training.evaluation import Answer, accuracy, predict_part, regression_metrics
-from rockstar_training.prepared import GoldenSamples, Prepared
+from rockstar_training.prepared_data import GoldenSamples, PreparedData
 from rockstar_training.readback import (
     EDGE_FILE,
     LITERT_FILE,
@@ -316,7 +316,7 @@ def _configure(converter: Any, quantization: Quantization, contract: Contract) -
         converter.representative_dataset = examples
 
 
-def quantization_for(data: Prepared, mode: str) -> Quantization | None:
+def quantization_for(data: PreparedData, mode: str) -> Quantization | None:
     """Return how to quantize a model of this data, scored by held-out accuracy or R².
 
     Args:

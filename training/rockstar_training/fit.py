@@ -23,14 +23,14 @@ import numpy as np
 
 from rockstar_training.augmentation import augmentation_for
 from rockstar_training.config import TrainConfig, to_json
-from rockstar_training.distribution import dtype_policy, is_chief
 from rockstar_training.errors import StoppedError, TrainingError
+from rockstar_training.indexed_job import is_chief
 from rockstar_training.networks import Network, Schedule, copy_weights, create, detach
 from rockstar_training.pipeline import Batch, Order, Part, batches, in_memory, steps_per_epoch
+from rockstar_training.prepared_data import Task
 from rockstar_training.progress import Epoch, Progress
 from rockstar_training.runs import LOGS_FOLDER
-from rockstar_training.task import Task
-from rockstar_training.tensorflow_setup import Tensor, keras, tf
+from rockstar_training.tensorflow_setup import Tensor, dtype_policy, keras, tf
 
 # Steps per call of a compiled function: the overhead of a call becomes negligible, but Ctrl-C still
 # takes effect soon.
@@ -42,23 +42,18 @@ _WARMUP = 0.05
 # Examples that the curvature is estimated from.
 _CURVATURE_SAMPLE = 65_536
 _UNFINISHED = ".unfinished"
+_NO_CHECKPOINT = ", and no checkpoint was due yet."
 # Not every one of the epochs shorter than this gets a checkpoint, as it costs a little time.
 SECONDS_BETWEEN = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained network.
+    """A trained network."""
 
-    Attributes:
-        network: trained, with its variables on this device.
-        history: all epochs.
-        notes: sentences about the training: whether it was resumed or stopped early.
-    """
-
-    network: Network
-    history: list[Epoch]
-    notes: tuple[str, ...] = ()
+    network: Network  # with its variables on this device
+    history: list[Epoch]  # all epochs
+    notes: tuple[str, ...] = ()  # sentences: whether training was resumed or stopped early
 
 
 def fit(
@@ -97,30 +92,16 @@ def fit(
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     train = in_memory(train)
     steps = steps_per_epoch(train.count, config.batch_size)
-    peak = peak_rate(config, train)
-    rate = schedule(config, peak, steps)
+    peak = _peak_rate(config, train)
+    rate = _schedule(config, peak, steps)
     with strategy.scope():
         policy = dtype_policy(config.mixed_precision)
         network = create(config, task, policy, unfrozen=start is not None)
         if start is not None:
             copy_weights(start, network)
         network.compile(rate)
-    runner = Steps(network, strategy, config.l2 / train.count)
-    validation_data = None
-    if validation is not None and validation.count:
-        validation_steps = steps_per_epoch(validation.count, _VALIDATION_BATCH)
-        order = Order(_VALIDATION_BATCH)
-        validation_data = batches(in_memory(validation), order, 0, validation_steps, strategy)
-    stopping = None
-    if config.patience and validation_data is not None:
-        stopping = keras.callbacks.EarlyStopping(
-            "val_loss", patience=config.patience, mode="min", restore_best_weights=True
-        )
-    used = [] if stopping is None else [stopping]
-    if config.tensorboard and folder is not None and is_chief():
-        logs = str(folder / LOGS_FOLDER)
-        used.append(keras.callbacks.TensorBoard(logs, write_graph=False, profile_batch=0))
-    callbacks = keras.callbacks.CallbackList(used, model=network)
+    runner = Steps(network, strategy, validation, config.l2 / train.count)
+    callbacks, stopping = _callbacks(config, network, folder, validates=runner.validates)
     checkpoints = None if folder is None else Checkpoints(folder, network, stopping, is_chief())
     history: list[Epoch] = []
     try:
@@ -131,52 +112,38 @@ def fit(
         _require_same_start(strategy, resumed)
         if watch is not None:
             watch(network)
-        order = Order(
-            config.batch_size, config.seed, augmentation_for(config.data, config.augmentation)
-        )
-        first, last = resumed * steps, config.epochs * steps
-        iterator = iter(batches(train, order, first, last, strategy))
+        augmentation = augmentation_for(config.data, config.augmentation)
+        order = Order(config.batch_size, config.seed, augmentation)
+        iterator = iter(batches(train, order, resumed * steps, config.epochs * steps, strategy))
         while len(history) < config.epochs and not (history and history[-1].last):
             number, started = len(history) + 1, time.perf_counter()
-            loss, accuracy = runner.train(iterator, steps)
-            if not math.isfinite(loss):
+            metrics = runner.train(iterator, steps)
+            if not math.isfinite(metrics["loss"]):
                 raise TrainingError(
-                    f"the loss became {loss} in epoch {number}: try a --learning-rate below "
-                    f"{peak:g}, and look for very large values in the data"
+                    f"the loss became {metrics['loss']} in epoch {number}: try a --learning-rate "
+                    f"below {peak:g}, and look for very large values in the data"
                 )
-            metrics = {"loss": loss, "accuracy": accuracy}
-            if validation_data is not None:
-                losses = runner.evaluate(iter(validation_data), validation_steps)
-                metrics["val_loss"], metrics["val_accuracy"] = losses
+            metrics |= {f"val_{name}": value for name, value in runner.evaluate().items()}
             metrics["learning_rate"] = float(rate(tf.constant(number * steps - 1)))
-            known = {name: value for name, value in metrics.items() if value is not None}
             # Early stopping sets stop_training.
-            callbacks.on_epoch_end(number - 1, dict(known))
-            epoch = Epoch(
-                number,
-                config.epochs,
-                **known,
-                seconds=time.perf_counter() - started,
-                last=number == config.epochs or network.stop_training,
-            )
-            history.append(epoch)
+            callbacks.on_epoch_end(number - 1, dict(metrics))
+            last = number == config.epochs or network.stop_training
+            seconds = time.perf_counter() - started
+            history.append(Epoch(number, config.epochs, **metrics, seconds=seconds, last=last))
             if checkpoints is not None:
                 checkpoints.save(history)
             if watch is not None:
                 watch(network)
             if progress is not None:
-                progress(epoch)
+                progress(history[-1])
         # Early stopping restores the best weights.
         callbacks.on_train_end()
     except KeyboardInterrupt as error:
-        message = (
+        saved = 0 if checkpoints is None else checkpoints.saved
+        raise StoppedError(
             f"Training stopped in epoch {len(history) + 1} of {config.epochs}; nothing was "
             "published"
-        )
-        if checkpoints is None or not checkpoints.saved:
-            raise StoppedError(f"{message}, and no checkpoint was due yet.") from error
-        raise StoppedError(
-            f"{message}. The same command goes on after epoch {checkpoints.saved}."
+            + (f". The same command goes on after epoch {saved}." if saved else _NO_CHECKPOINT)
         ) from error
     notes = []
     if resumed:
@@ -187,6 +154,22 @@ def fit(
             f"did not improve for {stopping.wait} epochs. The best epoch was kept."
         )
     return Fitted(detach(network, config), history, tuple(notes))
+
+
+def _callbacks(
+    config: TrainConfig, network: Network, folder: Path | None, *, validates: bool
+) -> tuple[Any, Any]:
+    """Create a keras.callbacks.CallbackList, and its EarlyStopping or None."""
+    stopping, used = None, []
+    if config.patience and validates:
+        stopping = keras.callbacks.EarlyStopping(
+            "val_loss", patience=config.patience, mode="min", restore_best_weights=True
+        )
+        used.append(stopping)
+    if config.tensorboard and folder is not None and is_chief():
+        logs = str(folder / LOGS_FOLDER)
+        used.append(keras.callbacks.TensorBoard(logs, write_graph=False, profile_batch=0))
+    return keras.callbacks.CallbackList(used, model=network), stopping
 
 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
@@ -204,7 +187,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
         return self._peak * tf.where(step < self._warmup, rising, falling)
 
 
-def schedule(config: TrainConfig, peak: float, steps_per_epoch: int) -> Schedule:
+def _schedule(config: TrainConfig, peak: float, steps_per_epoch: int) -> Schedule:
     """Return the learning rate by step; the linear model's is constant: plain gradient descent."""
     total = config.epochs * steps_per_epoch
     if config.model == "linear":
@@ -214,7 +197,7 @@ def schedule(config: TrainConfig, peak: float, steps_per_epoch: int) -> Schedule
     return WarmupCosine(peak, min(round(_WARMUP * total), steps_per_epoch), total)
 
 
-def peak_rate(config: TrainConfig, train: Part) -> float:
+def _peak_rate(config: TrainConfig, train: Part) -> float:
     """Return the configured learning rate, or the inverse of the linear model's curvature.
 
     Gradient descent on a squared error converges with a rate below two over the largest curvature.
@@ -246,17 +229,22 @@ class Steps:
     Args:
         network: compiled in the strategy's scope.
         strategy: a tf.distribute.Strategy.
+        validation: validation data; None for none.
         l2: training minimizes the mean loss plus half of this times the sum of the squared kernels;
             biases are not penalized.
     """
 
-    def __init__(self, network: Network, strategy: Any, l2: float = 0.0) -> None:
+    def __init__(self, network: Network, strategy: Any, validation: Part | None, l2: float) -> None:
         self._network, self._strategy = network, strategy
         self._l2 = l2 / strategy.num_replicas_in_sync
-        self._train = tf.function(self._train_steps, reduce_retracing=True)
-        self._evaluate = tf.function(self._evaluate_steps, reduce_retracing=True)
+        self._train, self._evaluate = map(self._compile, (self._train_step, self._evaluate_step))
+        self.validates = validation is not None and validation.count > 0
+        if validation is not None and self.validates:
+            self._steps = steps_per_epoch(validation.count, _VALIDATION_BATCH)
+            order = Order(_VALIDATION_BATCH)
+            self._validation = batches(in_memory(validation), order, 0, self._steps, strategy)
 
-    def train(self, iterator: Any, count: int) -> tuple[float, float | None]:
+    def train(self, iterator: Any, count: int) -> dict[str, float]:
         """Take a step with each of the next batches; return mean loss and accuracy.
 
         The loss is the mean cross-entropy in nats; for a regression the mean squared error in units
@@ -264,31 +252,33 @@ class Steps:
         """
         return self._run(self._train, iterator, count)
 
-    def evaluate(self, iterator: Any, count: int) -> tuple[float, float | None]:
-        """Return mean loss and accuracy over the next batches, as `train` does."""
-        return self._run(self._evaluate, iterator, count)
+    def evaluate(self) -> dict[str, float]:
+        """Return mean loss and accuracy on the validation data, as `train` does; {} without any."""
+        if not self.validates:
+            return {}
+        return self._run(self._evaluate, iter(self._validation), self._steps)
 
-    def _run(self, function: Any, iterator: Any, count: int) -> tuple[float, float | None]:
+    def _run(self, function: Any, iterator: Any, count: int) -> dict[str, float]:
         totals = np.zeros(3)
         for start in range(0, count, _STEPS_PER_CALL):
             # numpy() waits for the result, so that Ctrl-C takes effect.
             totals += function(iterator, tf.constant(min(_STEPS_PER_CALL, count - start))).numpy()
         examples, loss, right = totals.tolist()
-        return loss / examples, (None if self._network.task.classes is None else right / examples)
+        accuracy = {} if self._network.task.classes is None else {"accuracy": right / examples}
+        return {"loss": loss / examples, **accuracy}
 
-    def _train_steps(self, iterator: Any, count: Tensor) -> Tensor:
-        return self._sum_steps(iterator, count, self._train_step)
+    def _compile(self, step: Callable[[Batch], Tensor]) -> Any:
+        """Compile a function that takes `count` steps and adds up their results."""
 
-    def _evaluate_steps(self, iterator: Any, count: Tensor) -> Tensor:
-        return self._sum_steps(iterator, count, self._evaluate_step)
+        def run(iterator: Any, count: Tensor) -> Tensor:
+            # float64, as the sum over an epoch would swallow the loss of a single example.
+            sums = tf.zeros([3], tf.float64)
+            for _ in tf.range(count):
+                each = self._strategy.run(step, args=(next(iterator),))
+                sums += self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
+            return sums
 
-    def _sum_steps(self, iterator: Any, count: Tensor, step: Any) -> Tensor:
-        # float64, as the sum over an epoch would swallow the loss of a single example.
-        sums = tf.zeros([3], tf.float64)
-        for _ in tf.range(count):
-            each = self._strategy.run(step, args=(next(iterator),))
-            sums += self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
-        return sums
+        return tf.function(run, reduce_retracing=True)
 
     def _train_step(self, batch: Batch) -> Tensor:
         network = self._network
@@ -337,16 +327,13 @@ class Steps:
 
 
 class Checkpoints:
-    """Saves and restores the complete state of a training.
+    """Saves and restores the complete state of a training; `saved` counts the epochs in the last.
 
     Args:
         folder: of the files.
         network: compiled.
         stopping: the EarlyStopping callback; None for none.
         writes: whether this process saves; all workers restore.
-
-    Attributes:
-        saved: epochs in the last checkpoint.
     """
 
     def __init__(self, folder: Path, network: Network, stopping: Any, writes: bool) -> None:
@@ -422,15 +409,8 @@ def unfinished_folder(runs: Path, config: TrainConfig, train: Part) -> Path:
 def unfinished_run(runs: Path, config: TrainConfig, train: Part) -> Iterator[Path]:
     """Lock the folder of an unfinished training, the same for the same settings and data.
 
-    The folder is removed if the body succeeds, and kept for the next attempt if it fails.
-
-    Args:
-        runs: the folder of all runs.
-        config: all settings.
-        train: training data.
-
-    Yields:
-        The folder, as from `unfinished_folder`; no other process writes to it.
+    No other process writes to it. It is removed if the body succeeds, and kept for the next attempt
+    if it fails.
 
     Raises:
         TrainingError: it cannot be written, or the same training runs in another process.

@@ -27,58 +27,64 @@ from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.images import decode_image, ignore_warnings
 from rockstar_contract.limits import IMAGE_SUFFIXES
 from rockstar_contract.preprocessing import Colour, Grey, Resize, Scale, preprocess
-from rockstar_training.datasets import Split, image_input
+from rockstar_training.datasets import image_input
 from rockstar_training.errors import DataError
-from rockstar_training.prepared import Index
+from rockstar_training.splits import Index, Split
+
+# Tensors of up to this size are cached, so that a small folder is decoded only once.
+CACHE_BYTES = 512 * 2**20
+_DEFAULT_SIZE, _SMALLEST_SIZE = 64, 8
+# Larger files, such as archives and videos, are not read.
+_LARGEST_FILE = 256 * 2**20
+# Larger differences between channels are color, not the noise of a compressed gray image.
+_COLOUR_DIFFERENCE = 12
+_WORKERS = min(8, os.cpu_count() or 1)
 
 SplitName = Literal["train", "validation", "test"]
-
 _SPLITS: dict[str, SplitName] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 # Files and folders of operating systems and archivers, in lower case.
-_SYSTEM_NAMES = frozenset(
-    [
-        "$recycle.bin",
-        "__macosx",
-        "@eadir",
-        "desktop.ini",
-        "ehthumbs.db",
-        "lost+found",
-        "system volume information",
-        "thumbs.db",
-    ]
+_SYSTEM_NAMES = (
+    *("$recycle.bin", "__macosx", "@eadir", "desktop.ini", "ehthumbs.db", "lost+found"),
+    *("system volume information", "thumbs.db"),
 )
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
-class Example(NamedTuple):
-    """A file that may be an image, its class, and its split if folders are splits."""
 
-    path: Path
+@dataclass(frozen=True, eq=False)
+class ImageFolder:
+    """The images in a folder."""
+
+    files: tuple[Path, ...]  # decodable, by class, then by path
+    labels: NDArray[np.int64]  # [n], the class of each file
+    label_names: tuple[str, ...]  # names of the class folders with images, sorted
+    channels: int  # 1 if all images are gray, else 3
+    size: int  # a side that suits most of the images, at most 64
+    sha256: str  # of the files and their labels, hexadecimal
+    skipped: tuple[str, ...]  # a phrase for each file and folder that is not used
+    split: Split | None  # if subfolders are splits
+    notes: tuple[str, ...]  # sentences about the splits
+
+
+class _Example(NamedTuple):
+    """A file that may be an image; sorts by class, then by path."""
+
     label: int
-    split: SplitName | None
-
-    @property
-    def order(self) -> tuple[int, Path]:
-        """Sort key: by class, then by path."""
-        return self.label, self.path
+    path: Path
+    split: SplitName | None  # if folders are splits
 
 
-class Layout(NamedTuple):
-    """The contents of a folder.
+class _Layout(NamedTuple):
+    """The contents of a folder."""
 
-    Attributes:
-        label_names: names of the class folders, sorted.
-        examples: by class, then by path.
-        skipped: unused files and folders with the reason, such as "photos/__MACOSX: a system
-            folder".
-    """
-
-    label_names: list[str]
-    examples: list[Example]
-    skipped: list[str]
+    label_names: list[str]  # names of the class folders, sorted
+    examples: list[_Example]
+    skipped: list[str]  # unused files and folders, such as "photos/__MACOSX: a system folder"
 
 
 class _File(NamedTuple):
@@ -91,257 +97,8 @@ class _File(NamedTuple):
         return _File(self.path, self.parts[1:])
 
 
-def read_layout(folder: Path, validation: Path | None = None, test: Path | None = None) -> Layout:
-    """Find the splits and classes of a folder, without opening files.
-
-    Args:
-        folder: of class folders, or of splits.
-        validation: class folders for validation, if they are elsewhere.
-        test: class folders for testing, if they are elsewhere.
-
-    Raises:
-        DataError: a folder cannot be read, or the first has fewer than two classes.
-    """
-    files, skipped = _walk(folder)
-    if validation or test:
-        return _separate_layout(folder, files, {"validation": validation, "test": test}, skipped)
-    splits = _splits(files)
-    if not splits:
-        inner = _unwrapped(files, known=())
-        if splits := _splits(inner):
-            files = inner
-    if splits:
-        return _split_layout(folder, files, splits, skipped)
-    direct = sorted({file.parts[0] for file in files if len(file.parts) == 2})
-    kinds = {_split_of(name) for name in direct}
-    if "train" in kinds and len(kinds) > 1 and None not in kinds:
-        raise DataError(
-            f"{folder}: {' and '.join(direct)} hold images without class folders: make a subfolder "
-            f"for each class in them, such as {folder / direct[0] / 'cat'}"
-        )
-    names = sorted({file.parts[0] for file in files if len(file.parts) > 1})
-    outside = [file for file in files if len(file.parts) == 1]
-    require_two_classes(folder, names, outside=len(outside))
-    labels = {name: label for label, name in enumerate(names)}
-    examples = [
-        Example(file.path, labels[file.parts[0]], None) for file in files if len(file.parts) > 1
-    ]
-    skipped += _outside(outside)
-    return Layout(names, sorted(examples, key=lambda example: example.order), skipped)
-
-
-def require_two_classes(folder: Path, names: Sequence[str], outside: int = 0) -> None:
-    """Reject a folder with a single class or none.
-
-    Args:
-        folder: named in the message.
-        names: of its classes.
-        outside: number of files directly in the folder.
-
-    Raises:
-        DataError: the message says what to do.
-    """
-    if len(names) == 1:
-        raise DataError(
-            f"{folder}: expected two or more class folders, got only {names[0]}: add a folder with "
-            "images of something else, such as 'other'; or, if the folders in it are the classes, "
-            f"give --data folder:{folder / names[0]}"
-        )
-    if not names:
-        got = f"none and {outside} files" if outside else "none"
-        raise DataError(
-            f"{folder}: expected two or more subfolders, each with the images of one class, got "
-            f"{got}: make a subfolder for each class and move its images there"
-        )
-
-
-def _separate_layout(
-    folder: Path, files: list[_File], others: dict[SplitName, Path | None], skipped: list[str]
-) -> Layout:
-    """Lay out splits in separate folders; each is identified by its path."""
-    train = str(folder)
-    splits: dict[str, SplitName] = {train: "train"}
-    every = [_File(file.path, (train, *file.parts)) for file in files]
-    for split, other in others.items():
-        if other is not None:
-            found, also_skipped = _walk(other)
-            every += [_File(file.path, (str(other), *file.parts)) for file in found]
-            skipped = [*skipped, *also_skipped]
-            splits[str(other)] = split
-    return _split_layout(Path(), every, splits, skipped)
-
-
-def _split_layout(
-    folder: Path, files: list[_File], splits: dict[str, SplitName], skipped: list[str]
-) -> Layout:
-    """Lay out splits; the classes are those of the training split."""
-    others = {file.parts[0] for file in files if len(file.parts) > 1} - set(splits)
-    skipped += [f"{folder / name}: not a split as {', '.join(splits)} are" for name in others]
-    skipped += _outside([file for file in files if len(file.parts) == 1])
-    inside = {name: [f.below() for f in files if f.parts[0] == name] for name in splits}
-    train = [name for name, split in splits.items() if split == "train"]
-    inside |= {name: _unwrapped(inside[name], known=()) for name in train}
-    names = sorted({f.parts[0] for name in train for f in inside[name] if len(f.parts) > 1})
-    require_two_classes(folder / train[0], names)
-    labels = {name.casefold(): label for label, name in enumerate(names)}
-    exact = {name: label for label, name in enumerate(names)}
-    examples: list[Example] = []
-    for name, split in splits.items():
-        own = _unwrapped(inside[name], known=labels)
-        skipped += _outside([file for file in own if len(file.parts) == 1])
-        unknown: Counter[str] = Counter()
-        for file in own:
-            label = exact.get(file.parts[0], labels.get(file.parts[0].casefold()))
-            if len(file.parts) == 1:
-                continue
-            if label is None:
-                unknown[file.parts[0]] += 1
-            else:
-                examples.append(Example(file.path, label, split))
-        skipped += [
-            f"{folder / name / other}: a class that {train[0]} does not have ({count} files)"
-            for other, count in unknown.items()
-        ]
-    return Layout(names, sorted(examples, key=lambda example: example.order), skipped)
-
-
-def _splits(files: list[_File]) -> dict[str, SplitName]:
-    """Find the folders that are splits; none if the folders are classes.
-
-    A class may be called "train", too. So a split must contain folders of images, and must be next
-    to another split or alone.
-    """
-    images = [file for file in files if file.path.suffix.lower() in IMAGE_SUFFIXES]
-    found = {file.parts[0]: _split_of(file.parts[0]) for file in images if len(file.parts) > 2}
-    splits = {name: split for name, split in sorted(found.items()) if split is not None}
-    others = {file.parts[0] for file in images if len(file.parts) > 1} - set(splits)
-    kinds = set(splits.values())
-    alone = all(_split_of(name) for name in others)
-    return splits if "train" in kinds and (len(kinds) > 1 or alone) else {}
-
-
-def _split_of(name: str) -> SplitName | None:
-    """Return the split that a name such as "Training", "test_set" or "seg_train" means."""
-    words = re.split(r"[\W_]+", name.casefold())
-    return next((_SPLITS[word] for word in words if word in _SPLITS), None)
-
-
-def _unwrapped(files: list[_File], known: Collection[str]) -> list[_File]:
-    """Descend into single folders, which archives often unpack to, and return the files there.
-
-    Args:
-        files: of a folder.
-        known: classes, in lower case, that are not descended into.
-    """
-    while True:
-        names = {file.parts[0] for file in files if len(file.parts) > 1}
-        nested = any(len(file.parts) > 2 for file in files)
-        if len(names) != 1 or not nested or names.pop().casefold() in known:
-            return files
-        files = [file.below() for file in files if len(file.parts) > 1]
-
-
-def _walk(folder: Path) -> tuple[list[_File], list[str]]:
-    """List the files except for hidden and system files, and what was left out."""
-    files: list[_File] = []
-    skipped: list[str] = []
-    hidden: list[str] = []
-    seen: set[str] = set()
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    try:
-        for place, names, file_names in os.walk(folder, onerror=fail, followlinks=True):
-            here = Path(place)
-            seen.add(os.path.realpath(here))
-            skipped += [f"{here / name}: a {why} folder" for name in names if (why := _why(name))]
-            # A link to a parent folder would lead to an endless loop.
-            names[:] = sorted(
-                n for n in names if not _why(n) and os.path.realpath(here / n) not in seen
-            )
-            visible = sorted(name for name in file_names if not _why(name))
-            hidden += [name for name in file_names if _why(name)]
-            if here != folder and not names and not visible:
-                skipped.append(f"{here}: an empty folder")
-            above = tuple(map(_text, here.relative_to(folder).parts))
-            files += [_File(here / name, (*above, _text(name))) for name in visible]
-    except OSError as error:
-        what = {
-            FileNotFoundError: f"no such folder: {folder}",
-            NotADirectoryError: f"{folder} is a file; unpack an archive first",
-        }.get(type(error), f"{error.filename} cannot be read ({error.strerror})")
-        raise DataError(
-            f"{what}: name a folder with a subfolder of images for each class"
-        ) from error
-    if hidden:
-        names = sorted(set(hidden))[:3]
-        skipped.append(f"hidden or system files: {len(hidden)}, such as {', '.join(names)}")
-    return files, skipped
-
-
-def _why(name: str) -> str:
-    """Return why a name is left out; empty if it is not."""
-    if name.casefold() in _SYSTEM_NAMES:
-        return "system"
-    return "hidden" if name.startswith(".") else ""
-
-
-def _outside(files: list[_File]) -> list[str]:
-    if not files:
-        return []
-    first = files[0].path
-    return [f"{first.parent}: files outside class folders: {len(files)}, such as {first.name}"]
-
-
-def _text(name: str) -> str:
-    """Decode a name for JSON, with accents in a normal form."""
-    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
-
-
-# Tensors of up to this size are cached, so that a small folder is decoded only once.
-CACHE_BYTES = 512 * 2**20
-DEFAULT_SIZE = 64
-_SMALLEST_SIZE = 8
-# Larger files, such as archives and videos, are not read.
-_LARGEST_FILE = 256 * 2**20
-# Larger differences between channels are color, not the noise of a compressed gray image.
-_COLOUR_DIFFERENCE = 12
-_WORKERS = min(8, os.cpu_count() or 1)
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, eq=False)
-class ImageFolder:
-    """The images in a folder.
-
-    Attributes:
-        files: decodable, by class, then by path.
-        labels: int64 [n], the class of each file.
-        label_names: names of the class folders with images, sorted.
-        channels: 1 if all images are gray, else 3.
-        size: a side that suits most of the images, at most DEFAULT_SIZE.
-        sha256: of the files and their labels, hexadecimal.
-        skipped: a phrase for each file and folder that is not used.
-        split: if subfolders are splits, the files of each; else None.
-        notes: sentences about the splits.
-    """
-
-    files: tuple[Path, ...]
-    labels: NDArray[np.int64]
-    label_names: tuple[str, ...]
-    channels: int
-    size: int
-    sha256: str
-    skipped: tuple[str, ...]
-    split: Split | None
-    notes: tuple[str, ...]
-
-
 @dataclass(frozen=True)
-class _Seen:
+class _Properties:
     """Properties of a file; `problem` is empty if it can be used."""
 
     digest: bytes = b""
@@ -363,43 +120,42 @@ def scan_folder(
     Raises:
         DataError: no such folder, fewer than two classes, or a class whose images are all damaged.
     """
-    layout = read_layout(folder, validation, test)
-    examples, names = layout.examples, layout.label_names
-    seen = _in_threads(_look, [example.path for example in examples])
-    looks = list(zip(examples, seen, strict=True))
-    skipped = [*layout.skipped, *_unusable(looks)]
-    usable = [(example, look) for example, look in looks if not look.problem]
+    names, examples, skipped = _read_layout(folder, validation, test)
+    found = _in_threads(_examine, [example.path for example in examples])
+    examined = list(zip(examples, found, strict=True))
+    skipped += _unusable(examined)
+    usable = [(example, file) for example, file in examined if not file.problem]
     kept = sorted({example.label for example, _ in usable if example.split in (None, "train")})
     for label in set(range(len(names))) - set(kept):
         skipped.append(f"{names[label]}: a folder without images")
         damaged = [
-            f"{example.path}: {look.problem}"
-            for example, look in looks
-            if example.label == label and look.problem and _is_image_name(example.path)
+            f"{example.path}: {file.problem}"
+            for example, file in examined
+            if example.label == label and file.problem and _is_image_name(example.path)
         ]
         if damaged:
             raise DataError(
                 f"no image of class {names[label]} can be read ({len(damaged)} tried; "
                 f"{damaged[0]}): put images of the class into its folder, or remove it"
             )
-    usable = [(example, look) for example, look in usable if example.label in kept]
+    usable = [(example, file) for example, file in usable if example.label in kept]
     label_names = tuple(names[label] for label in kept)
-    require_two_classes(folder, label_names)
+    _require_two_classes(folder, label_names)
     labels = np.searchsorted(kept, [example.label for example, _ in usable]).astype(np.int64)
-    digest = hashlib.sha256(b"".join(look.digest for _, look in usable))
+    digest = hashlib.sha256(b"".join(file.digest for _, file in usable))
     digest.update(labels.astype("<i8").tobytes())
-    side = int(np.median([look.side for _, look in usable]))
+    side = int(np.median([file.side for _, file in usable]))
     split, notes = _split(usable, instead_of_test=validation is None)
     return ImageFolder(
         files=tuple(example.path for example, _ in usable),
         labels=labels,
         label_names=label_names,
-        channels=3 if any(look.colour for _, look in usable) else 1,
-        size=min(max(side, _SMALLEST_SIZE), DEFAULT_SIZE),
+        channels=3 if any(file.colour for _, file in usable) else 1,
+        size=min(max(side, _SMALLEST_SIZE), _DEFAULT_SIZE),
         sha256=digest.hexdigest(),
         skipped=tuple(skipped),
         split=split,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
@@ -410,18 +166,17 @@ def folder_input(size: int, channels: int) -> ImageInput:
 
 
 class FolderExamples:
-    """The images of a folder as tensors, decoded by threads and cached if they fit."""
+    """The images of a folder as tensors, decoded by threads and cached if they fit.
+
+    Args:
+        folder: the files.
+        spec: the model's input.
+        cache_bytes: size limit of all tensors together to be cached.
+    """
 
     def __init__(
         self, folder: ImageFolder, spec: ImageInput, cache_bytes: int = CACHE_BYTES
     ) -> None:
-        """Prepare to decode on demand.
-
-        Args:
-            folder: the files.
-            spec: the model's input.
-            cache_bytes: size limit of all tensors together to be cached.
-        """
         self._files, self._spec = folder.files, spec
         count = len(self._files)
         fits = count * int(np.prod(spec.shape)) * 4 <= cache_bytes
@@ -453,12 +208,8 @@ class FolderExamples:
         except OSError as error:
             raise DataError(f"{self._files[place]} cannot be read any more: {error}") from error
 
-    def source(self, place: int) -> str:
-        """Return the path of a file."""
-        return str(self._files[place])
-
     def _decoded(self, places: Index) -> NDArray[np.float32]:
-        tensors = _in_threads(self._tensor, [int(place) for place in places])
+        tensors = _in_threads(self._tensor, places.tolist())
         shape = (len(places), *self._spec.shape)
         return np.stack(tensors) if tensors else np.empty(shape, np.float32)
 
@@ -471,16 +222,208 @@ class FolderExamples:
         return preprocess(pixels, self._spec.preprocessing)
 
 
-def _unusable(looks: list[tuple[Example, _Seen]]) -> list[str]:
+def _read_layout(folder: Path, validation: Path | None, test: Path | None) -> _Layout:
+    """Find the splits and classes of a folder, without opening files.
+
+    Raises:
+        DataError: a folder cannot be read, or the first has fewer than two classes.
+    """
+    files, skipped = _walk(folder)
+    if validation or test:
+        return _separate_layout(folder, files, {"validation": validation, "test": test}, skipped)
+    splits = _splits(files)
+    if not splits:
+        inner = _unwrapped(files)
+        if splits := _splits(inner):
+            files = inner
+    if splits:
+        return _split_layout(folder, files, splits, skipped)
+    direct = sorted({file.parts[0] for file in files if len(file.parts) == 2})
+    kinds = {_split_of(name) for name in direct}
+    if "train" in kinds and len(kinds) > 1 and None not in kinds:
+        raise DataError(
+            f"{folder}: {' and '.join(direct)} hold images without class folders: make a subfolder "
+            f"for each class in them, such as {folder / direct[0] / 'cat'}"
+        )
+    names = sorted({file.parts[0] for file in files if len(file.parts) > 1})
+    outside = [file for file in files if len(file.parts) == 1]
+    _require_two_classes(folder, names, outside=len(outside))
+    labels = {name: label for label, name in enumerate(names)}
+    examples = [
+        _Example(labels[file.parts[0]], file.path, None) for file in files if len(file.parts) > 1
+    ]
+    return _Layout(names, sorted(examples), [*skipped, *_outside(outside)])
+
+
+def _require_two_classes(folder: Path, names: Sequence[str], outside: int = 0) -> None:
+    """Reject a folder with a single class or none; `outside` counts the files directly in it."""
+    if len(names) == 1:
+        raise DataError(
+            f"{folder}: expected two or more class folders, got only {names[0]}: add a folder with "
+            "images of something else, such as 'other'; or, if the folders in it are the classes, "
+            f"give --data folder:{folder / names[0]}"
+        )
+    if not names:
+        got = f"none and {outside} files" if outside else "none"
+        raise DataError(
+            f"{folder}: expected two or more subfolders, each with the images of one class, got "
+            f"{got}: make a subfolder for each class and move its images there"
+        )
+
+
+def _separate_layout(
+    folder: Path, files: list[_File], others: dict[SplitName, Path | None], skipped: list[str]
+) -> _Layout:
+    """Lay out splits in separate folders; each is identified by its path."""
+    splits: dict[str, SplitName] = {str(folder): "train"}
+    every = [_File(file.path, (str(folder), *file.parts)) for file in files]
+    for split, other in others.items():
+        if other is not None:
+            found, also_skipped = _walk(other)
+            every += [_File(file.path, (str(other), *file.parts)) for file in found]
+            skipped = [*skipped, *also_skipped]
+            splits[str(other)] = split
+    return _split_layout(Path(), every, splits, skipped)
+
+
+def _split_layout(
+    folder: Path, files: list[_File], splits: dict[str, SplitName], skipped: list[str]
+) -> _Layout:
+    """Lay out splits; the classes are those of the training split."""
+    others = {file.parts[0] for file in files if len(file.parts) > 1} - set(splits)
+    skipped += [f"{folder / name}: not a split as {', '.join(splits)} are" for name in others]
+    skipped += _outside([file for file in files if len(file.parts) == 1])
+    inside = {name: [f.below() for f in files if f.parts[0] == name] for name in splits}
+    train = [name for name, split in splits.items() if split == "train"]
+    inside |= {name: _unwrapped(inside[name]) for name in train}
+    names = sorted({f.parts[0] for name in train for f in inside[name] if len(f.parts) > 1})
+    _require_two_classes(folder / train[0], names)
+    # An exact name is preferred to one that differs in case.
+    exact = {name: label for label, name in enumerate(names)}
+    labels = {name.casefold(): label for name, label in exact.items()}
+    examples: list[_Example] = []
+    for name, split in splits.items():
+        own = _unwrapped(inside[name], known=labels)
+        skipped += _outside([file for file in own if len(file.parts) == 1])
+        unknown: Counter[str] = Counter()
+        for file in own:
+            if len(file.parts) == 1:
+                continue
+            label = exact.get(file.parts[0], labels.get(file.parts[0].casefold()))
+            if label is None:
+                unknown[file.parts[0]] += 1
+            else:
+                examples.append(_Example(label, file.path, split))
+        skipped += [
+            f"{folder / name / other}: a class that {train[0]} does not have ({count} files)"
+            for other, count in unknown.items()
+        ]
+    return _Layout(names, sorted(examples), skipped)
+
+
+def _splits(files: list[_File]) -> dict[str, SplitName]:
+    """Find the folders that are splits; none if the folders are classes.
+
+    A class may be called "train", too. So a split must contain folders of images, and must be next
+    to another split or alone.
+    """
+    images = [file for file in files if _is_image_name(file.path)]
+    found = {file.parts[0]: _split_of(file.parts[0]) for file in images if len(file.parts) > 2}
+    splits = {name: split for name, split in sorted(found.items()) if split is not None}
+    others = {file.parts[0] for file in images if len(file.parts) > 1} - set(splits)
+    kinds = set(splits.values())
+    alone = all(map(_split_of, others))
+    return splits if "train" in kinds and (len(kinds) > 1 or alone) else {}
+
+
+def _split_of(name: str) -> SplitName | None:
+    """Return the split that a name such as "Training", "test_set" or "seg_train" means."""
+    words = re.split(r"[\W_]+", name.casefold())
+    return next((_SPLITS[word] for word in words if word in _SPLITS), None)
+
+
+def _unwrapped(files: list[_File], known: Collection[str] = ()) -> list[_File]:
+    """Descend into single folders, which archives often unpack to, and return the files there.
+
+    Folders of known classes, in lower case, are not descended into.
+    """
+    while True:
+        names = {file.parts[0] for file in files if len(file.parts) > 1}
+        nested = any(len(file.parts) > 2 for file in files)
+        if len(names) != 1 or not nested or names.pop().casefold() in known:
+            return files
+        files = [file.below() for file in files if len(file.parts) > 1]
+
+
+def _walk(folder: Path) -> tuple[list[_File], list[str]]:
+    """List the files except for hidden and system files, and what was left out."""
+    files: list[_File] = []
+    skipped: list[str] = []
+    hidden: list[str] = []
+    seen: set[str] = set()
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    try:
+        for place, names, file_names in os.walk(folder, onerror=fail, followlinks=True):
+            here = Path(place)
+            seen.add(os.path.realpath(here))
+            skipped += [f"{here / n}: a {why} folder" for n in names if (why := _unwanted(n))]
+            # A link to a parent folder would lead to an endless loop.
+            names[:] = sorted(
+                n for n in names if not _unwanted(n) and os.path.realpath(here / n) not in seen
+            )
+            visible = sorted(name for name in file_names if not _unwanted(name))
+            hidden += [name for name in file_names if _unwanted(name)]
+            if here != folder and not names and not visible:
+                skipped.append(f"{here}: an empty folder")
+            above = tuple(map(_text, here.relative_to(folder).parts))
+            files += [_File(here / name, (*above, _text(name))) for name in visible]
+    except OSError as error:
+        what = {
+            FileNotFoundError: f"no such folder: {folder}",
+            NotADirectoryError: f"{folder} is a file; unpack an archive first",
+        }.get(type(error), f"{error.filename} cannot be read ({error.strerror})")
+        raise DataError(
+            f"{what}: name a folder with a subfolder of images for each class"
+        ) from error
+    if hidden:
+        named = ", ".join(sorted(set(hidden))[:3])
+        skipped.append(f"hidden or system files: {len(hidden)}, such as {named}")
+    return files, skipped
+
+
+def _unwanted(name: str) -> str:
+    """Return why a name is left out; empty if it is not."""
+    if name.casefold() in _SYSTEM_NAMES:
+        return "system"
+    return "hidden" if name.startswith(".") else ""
+
+
+def _outside(files: list[_File]) -> list[str]:
+    if not files:
+        return []
+    first = files[0].path
+    return [f"{first.parent}: files outside class folders: {len(files)}, such as {first.name}"]
+
+
+def _text(name: str) -> str:
+    """Decode a name for JSON, with accents in a normal form."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
+
+
+def _unusable(examined: list[tuple[_Example, _Properties]]) -> list[str]:
     """Describe each image that cannot be used, and each other kind of file."""
-    problems = [(example.path, look.problem) for example, look in looks if look.problem]
-    others = Counter(path.suffix.lower() for path, _ in problems if not _is_image_name(path))
-    examples = {path.suffix.lower(): path for path, _ in problems}
+    problems = {example.path: file.problem for example, file in examined if file.problem}
+    others = [path for path in problems if not _is_image_name(path)]
+    counts = Counter(path.suffix.lower() for path in others)
+    samples = {path.suffix.lower(): path for path in others}
     return [
-        *(f"{path}: {problem}" for path, problem in problems if _is_image_name(path)),
+        *(f"{path}: {problem}" for path, problem in problems.items() if _is_image_name(path)),
         *(
-            f"{suffix or 'other'} files, which are not images: {count}, such as {examples[suffix]}"
-            for suffix, count in others.items()
+            f"{suffix or 'other'} files, which are not images: {count}, such as {samples[suffix]}"
+            for suffix, count in counts.items()
         ),
     ]
 
@@ -490,8 +433,8 @@ def _is_image_name(path: Path) -> bool:
 
 
 def _split(
-    usable: list[tuple[Example, _Seen]], *, instead_of_test: bool
-) -> tuple[Split | None, tuple[str, ...]]:
+    usable: list[tuple[_Example, _Properties]], *, instead_of_test: bool
+) -> tuple[Split | None, list[str]]:
     """Return the split by folders, None for no such folders, and sentences about it.
 
     Without a test folder, a validation folder is used for testing, because reported metrics must
@@ -502,7 +445,7 @@ def _split(
         for name in ("train", "validation", "test")
     )
     if not len(test) and not len(validation):
-        return None, ()
+        return None, []
     notes = []
     if not len(test) and instead_of_test:
         validation, test = test, validation
@@ -514,26 +457,26 @@ def _split(
     both = sum(usable[place][1].digest in known for place in test)
     if both:
         notes.append(f"{both} of {len(test)} test images are training images too.")
-    return Split(train, test, validation if len(validation) else None), tuple(notes)
+    return Split(train, validation, test), notes
 
 
-def _look(path: Path) -> _Seen:
+def _examine(path: Path) -> _Properties:
     try:
         size = path.stat().st_size
         if size > _LARGEST_FILE:
-            return _Seen(problem=f"{size / 2**20:,.0f} MiB are too large for an image")
+            return _Properties(problem=f"{size / 2**20:,.0f} MiB are too large for an image")
         data = path.read_bytes()
         pixels = decode_image(data, "file")
     except OSError as error:
-        return _Seen(problem=f"cannot be read ({error.strerror})")
+        return _Properties(problem=f"cannot be read ({error.strerror})")
     except InvalidInputError as error:
-        return _Seen(problem=f"expected {error.expected}, got {error.got}")
+        return _Properties(problem=f"expected {error.expected}, got {error.got}")
     color = False
     if pixels.shape[2] > 1:
-        red, green, blue = (pixels[:, :, channel] for channel in range(3))
+        red, green, blue = np.moveaxis(pixels, 2, 0)
         spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
         color = bool(spread.max() > _COLOUR_DIFFERENCE)
-    return _Seen(hashlib.sha256(data).digest(), color, max(pixels.shape[:2]))
+    return _Properties(hashlib.sha256(data).digest(), color, max(pixels.shape[:2]))
 
 
 def _in_threads(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:

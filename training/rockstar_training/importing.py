@@ -34,10 +34,10 @@ from rockstar_contract.inputs import DTYPES, STRING, prepare
 from rockstar_contract.preprocessing import Colour, Grey, Resize, Scale
 from rockstar_contract.tables import NumericColumn
 from rockstar_training.config import Kind, Pixels
-from rockstar_training.contracts import producer, promise_of, require_compatible
+from rockstar_training.contract_builder import producer, promise_of, require_compatible
 from rockstar_training.export import Exported, export, export_tensors
 from rockstar_training.model_source import ImportModelError, Source, opened
-from rockstar_training.prepared import GoldenSamples
+from rockstar_training.prepared_data import GoldenSamples
 from rockstar_training.pretrained import PIXEL_CONVERSIONS
 from rockstar_training.tensorflow_setup import Tensor, quiet_native_log, tf
 

@@ -1,12 +1,14 @@
-"""`python -m rockstar_training.indexed_job`: one worker of a training Job on Kubernetes.
+"""Workers that train together: `python -m rockstar_training.indexed_job`, and TF_CONFIG.
 
-Each pod of an Indexed Job has its index in JOB_COMPLETION_INDEX, and a name in a headless Service,
-<job>-<index>.<service>. `TF_CONFIG`, which tf.distribute expects, is derived from them:
+The environment variable TF_CONFIG describes the workers of a training and the role of this process:
 https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
+The first worker, or the one called chief, publishes.
 
-TensorFlow waits for missing workers without a message. So each worker first listens on its own
-address until it has connected to all others once. Then TensorFlow takes over the port, and workers
-that start later connect to TensorFlow.
+The command starts one worker of a training Job on Kubernetes. Each pod of an Indexed Job has its
+index in JOB_COMPLETION_INDEX, and a name in a headless Service, <job>-<index>.<service>. TF_CONFIG
+is derived from them. TensorFlow waits for missing workers without a message. So each worker first
+listens on its own address until it has connected to all others once. Then TensorFlow takes over the
+port, and workers that start later connect to TensorFlow.
 """
 
 import contextlib
@@ -31,6 +33,46 @@ _CONNECT_S = 2.0
 _LOG_EVERY_S = 10.0
 
 log = logging.getLogger(__name__)
+
+
+def is_chief() -> bool:
+    """Check whether this process publishes: it trains alone, or is the chief of all workers.
+
+    Raises:
+        ConfigError: TF_CONFIG is invalid.
+    """
+    role = _role()
+    if role is None:
+        return True
+    cluster, kind, index = role
+    return kind == "chief" or ("chief" not in cluster and kind == "worker" and index == 0)
+
+
+def has_several_workers() -> bool:
+    """Check whether TF_CONFIG describes several workers.
+
+    Raises:
+        ConfigError: TF_CONFIG is invalid.
+    """
+    return _role() is not None
+
+
+def _role() -> tuple[dict[str, Any], str, int] | None:
+    """Return the cluster, and this process's type and index in it; None without a cluster."""
+    document = os.environ.get("TF_CONFIG")
+    if not document:
+        return None
+    try:
+        settings = json.loads(document)
+        cluster = settings["cluster"]
+        kind, index = settings["task"]["type"], int(settings["task"]["index"])
+        cluster[kind][index]
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise ConfigError(
+            'TF_CONFIG: expected {"cluster": {"worker": ["host:port", …]}, "task": '
+            f'{{"type": "worker", "index": 0}}}}, got {document!r}'
+        ) from error
+    return cluster, kind, index
 
 
 class MissingWorkersError(TrainingError):
@@ -74,8 +116,8 @@ def meet(
             if now > deadline:
                 raise MissingWorkersError(
                     f"worker {index} waited {patience:g} s in vain for "
-                    f"{_described(missing, addresses)}: "
-                    "see whether these pods are scheduled and what their logs say"
+                    f"{_described(missing, addresses)}: see whether these pods are scheduled and "
+                    "what their logs say"
                 )
             pause(_PAUSE_S)
 
@@ -111,8 +153,7 @@ def worker_addresses(template: str, workers: int) -> list[str]:
         addresses = [template.format(index=index) for index in range(workers)]
     except (ValueError, KeyError, IndexError):
         names, addresses = [], []
-    ports = [address.rpartition(":")[2] for address in addresses]
-    if set(names) != {"index"} or not all(_is_port(port) for port in ports):
+    if set(names) != {"index"} or not all(map(_has_port, addresses)):
         raise ConfigError(
             f"address: expected HOST:PORT with {{index}} in it, such as "
             f"training-{{index}}.training:2222, got {template!r}"
@@ -175,8 +216,9 @@ def main(workers: int, address: str, index: int, patience: float, command: tuple
         raise click.ClickException(f"cannot run {command[0]}: {error.strerror}") from error
 
 
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 0 < int(text) < 2**16
+def _has_port(address: str) -> bool:
+    port = address.rpartition(":")[2]
+    return port.isascii() and port.isdigit() and 0 < int(port) < 2**16
 
 
 if __name__ == "__main__":

@@ -8,51 +8,47 @@ selected by their results.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from rockstar_training import datasets
 from rockstar_training.config import config_for
-from rockstar_training.datasets import known_input, prepare_images
+from rockstar_training.datasets import known_input, load, prepare_images
 from rockstar_training.errors import TrainingError
 from rockstar_training.networks import build
+from rockstar_training.prepared_data import Task
 from rockstar_training.report.theme import LIGHT, Theme, dress, legend, new_figure
-from rockstar_training.task import Task
+from rockstar_training.splits import Fractions
 from rockstar_training.tensorflow_setup import Tensor, keras, make_repeatable, tf
 
-DATA = "digits"
-TEST_FRACTION = 0.2
-BATCH_SIZE = 64
+_DATA = "digits"
+_TEST_FRACTION = 0.2
+_BATCH_SIZE = 64
 # About half a power of ten apart, as the effect changes with the order of magnitude.
 LADDER = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 # A run diverges if its loss settles above this multiple of the loss before training.
-DIVERGED = 1.2
+_DIVERGED = 1.2
 # A run has learned if its loss settles below this share of the loss before training.
-LEARNED = 0.5
+_LEARNED = 0.5
 # The vertical axis is linear up to the loss before training, logarithmic above it up to _TOP.
 _TOP = 1e4
 _TICKS = (0.0, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1e3, 1e4)
 
-Losses = NDArray[np.float64]
 # Called after each rate with the number of finished rates and their maximum.
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A run at one learning rate.
-
-    Attributes:
-        rate: of gradient descent.
-        losses: float64 [epochs + 1], cross-entropy in nats over all training images, before
-            training and after each epoch; infinity after an overflow.
-    """
+    """A run at one learning rate."""
 
     rate: float
-    losses: Losses
+    # [epochs + 1], cross-entropy in nats over all training images, before training and after each
+    # epoch; infinity after an overflow.
+    losses: NDArray[np.float64]
 
     @property
     def settled(self) -> float:
@@ -62,29 +58,22 @@ class Curve:
     @property
     def diverged(self) -> bool:
         """Whether the loss has increased."""
-        return self.settled > DIVERGED * float(self.losses[0])
+        return self.settled > _DIVERGED * float(self.losses[0])
 
     @property
     def learned(self) -> bool:
         """Whether the loss has at least halved."""
-        return self.settled < LEARNED * float(self.losses[0])
+        return self.settled < _LEARNED * float(self.losses[0])
 
 
 @dataclass(frozen=True, eq=False)
 class FourCurves:
-    """Runs of one model at four typical rates.
+    """Runs of one model at four typical rates."""
 
-    Attributes:
-        very_high: the lowest rate that makes the loss diverge.
-        high: the highest rate that at least halves the loss.
-        good: the rate with the lowest final loss.
-        low: the highest rate below the good one that does not halve the loss.
-    """
-
-    very_high: Curve
-    high: Curve
-    good: Curve
-    low: Curve
+    very_high: Curve  # the lowest rate that makes the loss diverge
+    high: Curve  # the highest rate that at least halves the loss
+    good: Curve  # the rate with the lowest final loss
+    low: Curve  # the highest rate below the good one that does not halve the loss
 
 
 def four_curves(model: str, epochs: int, seed: int, progress: Progress | None = None) -> FourCurves:
@@ -126,9 +115,12 @@ def four_curves(model: str, epochs: int, seed: int, progress: Progress | None = 
 
 def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
     make_repeatable(seed)
-    dataset = datasets.load(DATA)
-    train = datasets.split(dataset, TEST_FRACTION, seed).train_index
-    images, labels = prepare_images(dataset.images[train], known_input(DATA)), dataset.labels[train]
+    dataset = load(_DATA)
+    train = dataset.split(Fractions(_TEST_FRACTION, 0, seed)).train
+    images, labels = (
+        prepare_images(dataset.images[train], known_input(_DATA)),
+        dataset.labels[train],
+    )
     network = build(config_for(model), Task(images.shape[1:], int(labels.max()) + 1))
     initial = network.get_weights()
     rate = tf.Variable(0.0)
@@ -155,8 +147,8 @@ def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
         order = np.random.default_rng(seed)
         for _ in range(epochs):
             # Incomplete batches are dropped; each epoch has another order.
-            chosen = order.permutation(len(labels))[: len(labels) // BATCH_SIZE * BATCH_SIZE]
-            chosen = chosen.reshape(-1, BATCH_SIZE)
+            chosen = order.permutation(len(labels))[: len(labels) // _BATCH_SIZE * _BATCH_SIZE]
+            chosen = chosen.reshape(-1, _BATCH_SIZE)
             descend(images[chosen], labels[chosen])
             losses.append(float(loss_of(images, labels)))
         yield Curve(value, np.nan_to_num(np.array(losses), nan=np.inf))
@@ -166,6 +158,7 @@ def draw_curves(curves: FourCurves, title: str, theme: Theme = LIGHT) -> Figure:
     """Plot loss against epoch for the four rates."""
     figure = new_figure(theme, 4.8, width=6.4)
     axes = figure.add_subplot()
+    epochs = np.arange(len(curves.good.losses))
     styles = (
         ("very high", curves.very_high, theme.second, "--"),
         ("high", curves.high, theme.third, "-."),
@@ -173,20 +166,15 @@ def draw_curves(curves: FourCurves, title: str, theme: Theme = LIGHT) -> Figure:
         ("low", curves.low, theme.muted, ":"),
     )
     for name, curve, color, line in styles:
-        axes.plot(
-            np.arange(len(curve.losses)),
-            # Lines to infinity are not drawn.
-            np.minimum(curve.losses, _TOP),
-            color=color,
-            linestyle=line,
-            linewidth=2.2,
-            label=f"{name}: {curve.rate:g}",
-        )
+        # Lines to infinity are not drawn.
+        losses = np.minimum(curve.losses, _TOP)
+        style: dict[str, Any] = {"color": color, "linestyle": line, "linewidth": 2.2}
+        axes.plot(epochs, losses, label=f"{name}: {curve.rate:g}", **style)
     start = float(curves.good.losses[0])
     axes.axhline(start, color=theme.muted, linewidth=0.8)
     top = min(max(float(curve.losses.max()) for _, curve, _, _ in styles) * 1.2, _TOP)
     axes.set_yscale("symlog", linthresh=start, linscale=2.5)
-    axes.set(xlim=(0, len(curves.good.losses) - 1), ylim=(0, top))
+    axes.set(xlim=(0, epochs[-1]), ylim=(0, top))
     ticks = [tick for tick in _TICKS if tick <= top]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.yaxis.set_minor_locator(NullLocator())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from rockstar_training.config import TrainConfig
-from rockstar_training.task import Task, require_suitable
+from rockstar_training.prepared_data import Task, require_suitable
 from rockstar_training.tensorflow_setup import Tensor, tf
 
 DROPOUT = 0.4
@@ -167,12 +167,9 @@ class Adam(GradientDescent):
 
     def __init__(self, variables: Sequence[tf.Variable], rate: Callable[[Tensor], Tensor]) -> None:
         super().__init__(variables, rate)
+        options = {"trainable": False, "aggregation": _SAME}
         self.means, self.squares = (
-            [
-                tf.Variable(tf.zeros(v.shape), trainable=False, aggregation=_SAME)
-                for v in self.targets
-            ]
-            for _ in range(2)
+            [tf.Variable(tf.zeros(v.shape), **options) for v in self.targets] for _ in range(2)
         )
         self.state += self.means + self.squares
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rockstar_training import lowlevel, pretrained
 from rockstar_training.config import TrainConfig
-from rockstar_training.task import Task, require_suitable
+from rockstar_training.prepared_data import Task, require_suitable
 from rockstar_training.tensorflow_setup import Tensor, keras, tf
 
 # Keras and TensorFlow have no types: a keras.Model, a keras.Layer, and a tf.Variable.
@@ -35,24 +35,15 @@ class Network(Protocol):
 
     `get_weights`, `set_weights`, `stop_training` and `optimizer` are the part of a keras.Model that
     Keras' callbacks use.
-
-    Attributes:
-        task: what it learns.
-        trainable: variables that gradients are computed for.
-        weights: variables that the output depends on, in the same order for both APIs.
-        state: variables that training changes; after `compile`, including the optimizer's.
-        trackables: objects that own the variables, for the export.
-        optimizer: after `compile`.
-        stop_training: set by callbacks.
     """
 
     task: Task
-    trainable: list[Variable]
-    weights: list[Variable]
-    state: list[Variable]
-    trackables: list[Any]
-    optimizer: Any
-    stop_training: bool
+    trainable: list[Variable]  # that gradients are computed for
+    weights: list[Variable]  # that the output depends on, in the same order for both APIs
+    state: list[Variable]  # that training changes; after `compile`, including the optimizer's
+    trackables: list[Any]  # own the variables, for the export
+    optimizer: Any  # after `compile`
+    stop_training: bool  # set by callbacks
 
     def compile(self, schedule: Schedule) -> None:
         """Create the optimizer."""
@@ -202,17 +193,7 @@ class CoreNetwork:
 def build(
     config: TrainConfig, task: Task, policy: str = "float32", *, unfrozen: bool = False
 ) -> Model:
-    """Build a Keras model with new, or pretrained, weights, not compiled.
-
-    Args:
-        config: type and size of the network.
-        task: what it learns.
-        policy: the dtype policy of the layers; variables and the output are float32 in any case.
-        unfrozen: whether a pretrained backbone is trained, too.
-
-    Raises:
-        ConfigError: the model cannot learn this task.
-    """
+    """Build a Keras model, as `create` does; variables and the output are float32 in any case."""
     require_suitable(config, task)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
@@ -232,17 +213,11 @@ def build(
     elif config.model == "linear" and task.target_std == 1:
         output = []  # the weights are those of the line
     else:
-        scale = layers.Rescaling(task.target_std, task.target_mean, dtype="float32", name="value")
-        output = [scale]
-    return keras.Sequential(
-        [
-            keras.Input(task.shape, name="input"),
-            *hidden,
-            layers.Dense(task.outputs, dtype="float32", name="scores"),
-            *output,
-        ],
-        name=config.model,
-    )
+        mean, std = task.target_mean, task.target_std
+        output = [layers.Rescaling(std, mean, dtype="float32", name="value")]
+    scores = layers.Dense(task.outputs, dtype="float32", name="scores")
+    stack = [keras.Input(task.shape, name="input"), *hidden, scores, *output]
+    return keras.Sequential(stack, name=config.model)
 
 
 def multiply_adds(model: Model) -> int:
@@ -258,7 +233,7 @@ def multiply_adds(model: Model) -> int:
 
 def _mlp(sizes: tuple[int, ...], activation: str) -> list[Layer]:
     """Dense layers, the wide ones with dropout."""
-    functions = {"arctan": arctan}
+    function = _arctan if activation == "arctan" else activation
     stack: list[Layer] = [layers.Flatten(name="flat")]
     for number, size in enumerate(sizes, start=1):
         stack.append(layers.Dense(size, name=f"dense_{number}"))
@@ -266,13 +241,13 @@ def _mlp(sizes: tuple[int, ...], activation: str) -> list[Layer]:
         if activation == "prelu":
             stack.append(layers.PReLU(name=name))
         else:
-            stack.append(layers.Activation(functions.get(activation, activation), name=name))
+            stack.append(layers.Activation(function, name=name))
         if size >= 128:
             stack.append(layers.Dropout(0.3, name=f"dropout_{number}"))
     return stack
 
 
-def arctan(x: Any) -> Any:
+def _arctan(x: Any) -> Any:
     """Compute the arctangent by an operation that LiteRT has."""
     return tf.atan2(x, tf.ones_like(x))
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rockstar_training import prepared
+from rockstar_training import prepared_data
 from rockstar_training.augmentation import Augmentation, augment, without_class
 from rockstar_training.tensorflow_setup import Tensor, tf
 
@@ -24,15 +24,10 @@ _CHUNK = 1024
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """A part in memory.
+    """A part in memory."""
 
-    Attributes:
-        inputs: float32 [n, *shape].
-        targets: int64 [n] or float32 [n].
-    """
-
-    inputs: NDArray[np.float32]
-    targets: NDArray[Any]
+    inputs: NDArray[np.float32]  # [n, *shape]
+    targets: NDArray[Any]  # [n], int64 or float32
 
     @property
     def count(self) -> int:
@@ -45,41 +40,26 @@ class Arrays:
 
 
 # Examples for training or validation, possibly on disk.
-Part = prepared.Part | Arrays
+Part = prepared_data.Part | Arrays
 
 
 class Batch(NamedTuple):
-    """The share of a batch for one device.
+    """The share of a batch for one device."""
 
-    Attributes:
-        inputs: float32 [n, *shape].
-        targets: int64 [n] or float32 [n].
-        weights: float32 [n], 1, and 0 for padding.
-        size: float32 [], examples of the whole batch, over all devices.
-        seed: int64 [2], for dropout and images of no class.
-        others: float32 [m, *shape], examples of no class; [0] for none.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    weights: Tensor
-    size: Tensor
-    seed: Tensor
-    others: Tensor
+    inputs: Tensor  # float32 [n, *shape]
+    targets: Tensor  # int64 [n] or float32 [n]
+    weights: Tensor  # float32 [n], 1, and 0 for padding
+    size: Tensor  # float32 [], examples of the whole batch, over all devices
+    seed: Tensor  # int64 [2], for dropout and images of no class
+    others: Tensor  # float32 [m, *shape], examples of no class; [0] for none
 
 
 @dataclass(frozen=True)
 class Order:
-    """The order of examples.
+    """The order of examples."""
 
-    Attributes:
-        batch_size: over all devices.
-        seed: of the shuffling and everything else that is random; None does not shuffle.
-        augmentation: random changes of images; None for none.
-    """
-
-    batch_size: int
-    seed: int | None = None
+    batch_size: int  # over all devices
+    seed: int | None = None  # of everything that is random; None does not shuffle
     augmentation: Augmentation | None = None
 
 
@@ -103,14 +83,9 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
 
 def batches(part: Part, order: Order, first_step: int, last_step: int, strategy: Any) -> Any:
-    """Create the batches of steps [first_step, last_step), spread over the strategy's replicas.
+    """Create the batches of steps [first_step, last_step), counted from the first epoch.
 
-    Args:
-        part: the examples; each epoch has all of them once.
-        order: batch size and seed.
-        first_step: counted from the first epoch.
-        last_step: likewise.
-        strategy: a tf.distribute.Strategy.
+    Each epoch has all examples once. They are spread over the replicas of a tf.distribute.Strategy.
 
     Returns:
         An iterable of Batch, one for each step; with several replicas, of per-replica values.

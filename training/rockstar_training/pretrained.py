@@ -13,7 +13,7 @@ from typing import Any
 
 from rockstar_training.config import TrainConfig
 from rockstar_training.errors import ConfigError
-from rockstar_training.task import Task
+from rockstar_training.prepared_data import Task
 from rockstar_training.tensorflow_setup import Tensor, keras, tf
 
 # A keras.Model or layer.

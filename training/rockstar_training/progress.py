@@ -11,7 +11,7 @@ import click
 from rockstar_contract.contract import ImageInput
 
 if TYPE_CHECKING:
-    from rockstar_training.prepared import Prepared
+    from rockstar_training.prepared_data import PreparedData
     from rockstar_training.train import TrainingResult
 
 # The number of lines printed at most if the output is not a terminal.
@@ -22,46 +22,37 @@ _LISTED = 10
 
 @dataclass(frozen=True)
 class Epoch:
-    """Metrics at the end of an epoch.
+    """Metrics at the end of an epoch."""
 
-    Attributes:
-        number: from 1.
-        epochs: how many are planned.
-        loss: mean over the epoch's training batches, as augmented.
-        accuracy: mean over the epoch's training batches; None for a regression.
-        val_loss: on the validation data at the end of the epoch; None without validation data.
-        val_accuracy: likewise.
-        learning_rate: of the last step.
-        seconds: duration, including validation.
-        last: whether training ends with this epoch, as planned or early.
-    """
-
-    number: int
-    epochs: int
-    loss: float
-    accuracy: float | None = None
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-    learning_rate: float = 0.0
-    seconds: float = 0.0
-    last: bool = False
+    number: int  # from 1
+    epochs: int  # how many are planned
+    loss: float  # mean over the epoch's training batches, as augmented
+    accuracy: float | None = None  # likewise; None for a regression
+    val_loss: float | None = None  # on the validation data at the end; None without such data
+    val_accuracy: float | None = None  # likewise
+    learning_rate: float = 0.0  # of the last step
+    seconds: float = 0.0  # duration, including validation
+    last: bool = False  # whether training ends with this epoch, as planned or early
 
     def __str__(self) -> str:
-        parts = [
-            ("loss", self.loss),
-            ("accuracy", self.accuracy),
-            ("validation loss", self.val_loss),
-            ("validation accuracy", self.val_accuracy),
-        ]
-        return ", ".join(f"{name} {value:.3f}" for name, value in parts if value is not None)
+        return _joined(
+            ".3f",
+            loss=self.loss,
+            accuracy=self.accuracy,
+            validation_loss=self.val_loss,
+            validation_accuracy=self.val_accuracy,
+        )
 
     def brief(self) -> str:
         """Format the main metrics for a line of 80 columns that also holds a progress bar."""
         if self.accuracy is None:
-            losses = [("loss", self.loss), ("val", self.val_loss)]
-            return ", ".join(f"{name} {value:.3g}" for name, value in losses if value is not None)
-        parts = [("accuracy", self.accuracy), ("val", self.val_accuracy), ("loss", self.loss)]
-        return ", ".join(f"{name} {value:.3f}" for name, value in parts if value is not None)
+            return _joined(".3g", loss=self.loss, val=self.val_loss)
+        return _joined(".3f", accuracy=self.accuracy, val=self.val_accuracy, loss=self.loss)
+
+
+def _joined(form: str, **values: float | None) -> str:
+    known = ((name.replace("_", " "), value) for name, value in values.items())
+    return ", ".join(f"{name} {value:{form}}" for name, value in known if value is not None)
 
 
 # Called at the end of every epoch.
@@ -72,13 +63,7 @@ Progress = Callable[[Epoch], None]
 def show_progress(label: str, epochs: int, stream: TextIO | None = None) -> Iterator[Progress]:
     """Show the epochs of a training: a progress bar on a terminal, a few plain lines elsewhere.
 
-    Args:
-        label: what is being trained.
-        epochs: how many are planned.
-        stream: defaults to standard error.
-
-    Yields:
-        The `progress` argument of `train_and_evaluate`.
+    Yields the `progress` argument of `train_and_evaluate`. The stream defaults to standard error.
     """
     stream = sys.stderr if stream is None else stream
     if not stream.isatty():
@@ -111,7 +96,7 @@ def show_progress(label: str, epochs: int, stream: TextIO | None = None) -> Iter
         yield update_bar
 
 
-def describe(data: "Prepared") -> str:
+def describe(data: "PreparedData") -> str:
     """Describe the data set and the task before training, in lines without colors."""
     what = "images" if isinstance(data.input, ImageInput) else "rows"
     if data.task == "classification":
@@ -131,12 +116,7 @@ def describe(data: "Prepared") -> str:
 
 
 def summarize(result: "TrainingResult", shown: Sequence[str] = ()) -> str:
-    """Summarize a run: quality, location, size and duration, in lines without colors.
-
-    Args:
-        result: of the run.
-        shown: notes that were already printed.
-    """
+    """Summarize a run in lines without colors, except for notes that were already shown."""
     contract = result.contract
     files = [path for path in result.folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 1024
@@ -164,13 +144,9 @@ def _quality(result: "TrainingResult") -> list[str]:
         share = f"{metrics['test_accuracy']:.4f}"
         lines = [f"  accuracy  {share} ({right} of {count} held-out examples)"]
         others = {"balanced_accuracy": "balanced", "f1": "F1", "auc": "AUC"}
-        means = [
-            f"{words} {metrics[f'test_{name}']:.4f}"
-            for name, words in others.items()
-            if f"test_{name}" in metrics
-        ]
+        means = _joined(".4f", **{words: metrics.get(f"test_{n}") for n, words in others.items()})
         if means:
-            lines.append(f"            {', '.join(means)} (means over the classes)")
+            lines.append(f"            {means} (means over the classes)")
         headlines = {"accuracy": "accuracy", "f1": "F1"}
     else:
         r2 = f"R² {metrics['test_r2']:.4f}, " if "test_r2" in metrics else ""
@@ -184,7 +160,7 @@ def _quality(result: "TrainingResult") -> list[str]:
     if folds:
         lines.append(f"  folds     {', '.join(folds)}")
     if "quantized_test_accuracy" in metrics:
-        lines.append(f"  quantised {metrics['quantized_test_accuracy']:.4f}")
+        lines.append(f"  quantized {metrics['quantized_test_accuracy']:.4f}")
     if result.line is not None:
         lines.append(f"  line      W = {result.line[0]:.8f}, b = {result.line[1]:.8f}")
     return lines

@@ -25,7 +25,7 @@ from rockstar_contract.contract import (
 from rockstar_contract.inputs import prepare
 from rockstar_training.errors import ExportError
 from rockstar_training.evaluation import Answer
-from rockstar_training.prepared import GoldenSamples
+from rockstar_training.prepared_data import GoldenSamples
 from rockstar_training.signatures import (
     CLASSES,
     CLASSIFY_SIGNATURE,
@@ -120,6 +120,11 @@ def open_litert(content: bytes) -> tuple[Signatures, Run]:
     return signatures, lambda signature, inputs: runners[signature](**inputs)
 
 
+def answer_of(predict: Predict) -> Answer:
+    """Return a model in TensorFlow operations as a function of arrays."""
+    return lambda batch: np.asarray(predict(tf.constant(batch)))
+
+
 def litert_answer(content: bytes, contract: Contract) -> Answer:
     """Load a LiteRT file; return its prediction function."""
     return _predict(open_litert(content)[1], contract)
@@ -204,9 +209,7 @@ def verify(
             f"golden sample {number}, as a user sends it, becomes another tensor than in training",
         )
 
-    def itself(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(predict(tf.constant(batch)))
-
+    itself = answer_of(predict)
     what = "the SavedModel"
     run = _open(what, lambda: open_saved_model(folder), contract, tuple(methods(contract)))
     try:

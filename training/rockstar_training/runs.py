@@ -48,31 +48,18 @@ SORTABLE = {
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run; None for values that its folder does not have.
+    """A finished run; None for values that its folder does not have."""
 
-    Attributes:
-        id: name of its folder.
-        model: type of the network.
-        data: name of the data set.
-        metric: the metric of the score: "accuracy" or "R²".
-        score: on the held-out examples.
-        loss: on the held-out examples.
-        epochs: number of epochs trained.
-        seconds: duration of all epochs.
-        created: UTC.
-        best: whether no run on the same data has a better score.
-    """
-
-    id: str
-    model: str | None
-    data: str | None
-    metric: str | None
-    score: float | None
-    loss: float | None
-    epochs: int | None
-    seconds: float | None
-    created: datetime
-    best: bool = False
+    id: str  # name of its folder
+    model: str | None  # type of the network
+    data: str | None  # name of the data set
+    metric: str | None  # of the score: "accuracy" or "R²"
+    score: float | None  # on the held-out examples
+    loss: float | None  # on the held-out examples
+    epochs: int | None  # number of epochs trained
+    seconds: float | None  # duration of all epochs
+    created: datetime  # UTC
+    best: bool = False  # whether no run on the same data has a better score
 
 
 @dataclass(frozen=True)
@@ -109,9 +96,13 @@ def write_record(
     contract: "Contract",
     test: "TestPredictions",
     history: Sequence["Epoch"],
-    logs: Path | None = None,
+    logs: Path,
 ) -> Path:
     """Write runs/<name>-<version>/, replacing the record of a deleted model of the same version.
+
+    Its history.json is a list of epochs. Its test_predictions.csv has a row for each held-out
+    example: its index in the data set, its label, the predicted label and its probability; or for a
+    regression its true and its predicted value.
 
     Args:
         runs: the folder of all runs.
@@ -120,11 +111,6 @@ def write_record(
         test: predictions for the held-out examples.
         history: all epochs.
         logs: TensorBoard's folder, which is moved into the record if it exists.
-
-    Returns:
-        The folder. Its history.json is a list of epochs. Its test_predictions.csv has a row for
-        each held-out example: its index in the data set, its label, the predicted label and its
-        probability; or for a regression its true and its predicted value.
 
     Raises:
         TrainingError: it cannot be written; the model is published nevertheless.
@@ -138,7 +124,7 @@ def write_record(
         for name, document in documents.items():
             (folder / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         _write_predictions(folder / PREDICTIONS_FILE, contract, test)
-        if logs is not None and logs.is_dir():
+        if logs.is_dir():
             shutil.rmtree(folder / LOGS_FOLDER, ignore_errors=True)
             shutil.move(logs, folder / LOGS_FOLDER)
     except OSError as error:
@@ -159,12 +145,9 @@ def _write_predictions(path: Path, contract: "Contract", test: "TestPredictions"
             writer.writerows([i, f"{true:.9g}", f"{guess:.9g}"] for i, true, guess in rows)
             return
         writer.writerow(["index", "label", "predicted", "score"])
-        labels = contract.labels
-        guesses, scores = test.outputs.argmax(axis=1), test.outputs.max(axis=1)
-        for index, true, guess, score in zip(
-            test.indices, test.truth, guesses, scores, strict=True
-        ):
-            writer.writerow([index, labels[true], labels[guess], f"{score:.9g}"])
+        names, outputs = contract.labels, test.outputs
+        for i, true, row in zip(test.indices, test.truth, outputs, strict=True):
+            writer.writerow([i, names[true], names[row.argmax()], f"{row.max():.9g}"])
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[Skipped]]:

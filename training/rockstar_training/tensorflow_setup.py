@@ -1,4 +1,4 @@
-"""The import of TensorFlow and Keras, without their log output.
+"""TensorFlow and Keras: their import without log output, seeds, devices and precision.
 
 TensorFlow logs from C++ during its import, so environment variables are set before. Users can set
 TF_CPP_MIN_LOG_LEVEL to see the log.
@@ -8,8 +8,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from rockstar_training.indexed_job import has_several_workers
 
 _LOG_LEVEL, _SILENT = "TF_CPP_MIN_LOG_LEVEL", "3"
 os.environ.setdefault(_LOG_LEVEL, _SILENT)
@@ -65,10 +67,12 @@ __all__ = [
     "PredictionLog",
     "SavedModel",
     "Tensor",
+    "dtype_policy",
     "freeze",
     "keras",
     "make_repeatable",
     "quiet_native_log",
+    "strategy",
     "tf",
     "write_fingerprint",
 ]
@@ -78,3 +82,37 @@ def make_repeatable(seed: int) -> None:
     """Seed all random number generators, and make operations deterministic."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+def strategy() -> Any:
+    """Create the tf.distribute.Strategy, before any other use of TensorFlow.
+
+    GPU memory is allocated on demand.
+
+    Raises:
+        ConfigError: TF_CONFIG is invalid.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        # Fails, without consequences, if TensorFlow has been used before.
+        with suppress(RuntimeError):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    if has_several_workers():
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if len(gpus) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def dtype_policy(mixed_precision: str) -> str:
+    """Return the dtype policy of Keras layers for a configuration's mixed_precision.
+
+    "auto" is bfloat16, which needs no loss scaling, on GPUs that support it.
+    """
+    used = mixed_precision == "on"
+    if mixed_precision == "auto":
+        gpus = tf.config.list_physical_devices("GPU")
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        capable = [each.get("compute_capability", (0, 0)) >= (8, 0) for each in details]
+        used = bool(gpus) and all(capable)
+    return "mixed_bfloat16" if used else "float32"

@@ -7,41 +7,31 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rockstar_contract.contract import Contract, TableInput
+from rockstar_training import contract_builder, prepared_data
 from rockstar_training.augmentation import augmentation_for, score_threshold
 from rockstar_training.config import TrainConfig
-from rockstar_training.contracts import draft, promised_by, require_compatible, worse_than_served
-from rockstar_training.distribution import has_several_workers, is_chief, strategy
 from rockstar_training.errors import ConfigError, TrainingError
 from rockstar_training.evaluation import (
-    Answer,
+    ColumnImportance,
     TestPredictions,
     column_importance,
-    compute_metrics,
+    evaluate,
     majority_note,
-    predict_part,
 )
 from rockstar_training.export import export, quantization_for
 from rockstar_training.fit import Fitted, fit, unfinished_folder, unfinished_run
-from rockstar_training.networks import Network
-from rockstar_training.prepare import prepare_folds, prepare_for
-from rockstar_training.prepared import Prepared
+from rockstar_training.indexed_job import has_several_workers, is_chief
+from rockstar_training.prepared_data import PreparedData, prepare_data, prepare_folds, task_of
 from rockstar_training.pretrained import pretrained_note
 from rockstar_training.progress import Epoch, Progress
+from rockstar_training.readback import answer_of
 from rockstar_training.report.card import CARD_FILE, model_card
-from rockstar_training.report.data import (
-    DescentPath,
-    Regressed,
-    descent_path,
-    outcome_of,
-    report_data,
-)
-from rockstar_training.report.page import write_report
+from rockstar_training.report.page import ReportData, outcome_of, write_report
+from rockstar_training.report.regression import DescentPath, Regressed, descent_path
 from rockstar_training.runs import LOGS_FOLDER, require_writable, write_record
-from rockstar_training.task import task_of, weights_note
-from rockstar_training.tensorflow_setup import make_repeatable, tf
+from rockstar_training.tensorflow_setup import make_repeatable, strategy
 
 # Fine-tuning divides the learning rate by this: large steps would destroy pretrained weights.
 _FINE_TUNING = 1000
@@ -49,42 +39,30 @@ _FINE_TUNING = 1000
 _HEADLINES = {"test_accuracy": "accuracy", "test_r2": "R²", "test_rmse": "RMSE"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class TrainingResult:
-    """The result of a training run.
+    """The result of a training run."""
 
-    Attributes:
-        folder: of the published version, models/<name>/<version>.
-        run_folder: with the record and the report, runs/<name>-<version>.
-        contract: as published.
-        metrics: those of the contract: test_accuracy, test_balanced_accuracy, test_f1, test_auc,
-            test_loss, train_accuracy for a classification, test_r2, test_rmse, test_loss,
-            train_r2 for a regression; after a cross-validation cv_accuracy, cv_accuracy_std, …
-        test: predictions for the held-out examples.
-        history: all epochs.
-        notes: sentences about the data and the training.
-        line: W and b of a linear model of one number; else None.
-        seconds: from start to end.
-        held: why the version is published but not served; "" if it is served.
-    """
-
-    folder: Path
-    run_folder: Path
-    contract: Contract
+    folder: Path  # of the published version, models/<name>/<version>
+    run_folder: Path  # with the record and the report, runs/<name>-<version>
+    contract: Contract  # as published
+    # Those of the contract: test_accuracy, test_balanced_accuracy, test_f1, test_auc, test_loss,
+    # train_accuracy for a classification, test_r2, test_rmse, test_loss, train_r2 for a regression;
+    # after a cross-validation cv_accuracy, cv_accuracy_std, …
     metrics: dict[str, float]
     test: TestPredictions
-    history: list[Epoch]
-    notes: tuple[str, ...]
-    line: tuple[float, float] | None
-    seconds: float
-    held: str = ""
+    history: list[Epoch]  # all epochs
+    notes: tuple[str, ...]  # sentences about the data and the training
+    line: tuple[float, float] | None  # W and b of a linear model of one number
+    seconds: float  # from start to end
+    held: str  # why the version is published but not served; "" if it is served
 
 
 def train_and_evaluate(
     config: TrainConfig,
     workdir: Path,
     progress: Progress | None = None,
-    data: Prepared | None = None,
+    data: PreparedData | None = None,
     folds: dict[str, float] | None = None,
     *,
     replace: bool = False,
@@ -99,7 +77,7 @@ def train_and_evaluate(
         config: what to train and how.
         workdir: for models/<name>/<version>/ and runs/<name>-<version>/.
         progress: called at the end of every epoch.
-        data: result of `prepare_for(config)`, if the caller has it already.
+        data: result of `prepare_data(config)`, if the caller has it already.
         folds: result of `cross_validate(config)`, likewise.
         replace: publish even if the served version promises something else.
         serve_anyway: serve the version even if it is worse than the served one.
@@ -112,54 +90,64 @@ def train_and_evaluate(
         raise TrainingError("this process is not the chief of TF_CONFIG's workers: use take_part")
     started = time.perf_counter()
     require_writable(workdir)
-    data = data or prepare_for(config)
-    models = workdir / "models"
+    data = data or prepare_data(config)
+    models, runs = workdir / "models", workdir / "runs"
     if not replace:
-        require_compatible(models, config.name, promised_by(data))
+        promise = contract_builder.promised_by(data)
+        contract_builder.require_compatible(models, config.name, promise)
     if config.folds and folds is None:
         folds = cross_validate(config)
     devices = _devices(config)
-    path = descent_path(config, data)
-    with unfinished_run(workdir / "runs", config, data.train) as folder:
+    path = descent_path(config.model, data.input)
+    with unfinished_run(runs, config, data.train) as folder:
         fitted = _fit(config, data, devices, folder, progress, path)
-        network = fitted.network
-        answer = _answer(network)
+        network, answer = fitted.network, answer_of(fitted.network.predict)
         # Held-out examples are used from here on only, so nothing is selected by them.
-        test = TestPredictions(data.test.places, data.test.targets, predict_part(answer, data.test))
-        metrics = {**compute_metrics(data, test, answer), **(folds or {})}
+        test, metrics = evaluate(data, answer)
         augmentation = augmentation_for(config.data, config.augmentation)
-        threshold = score_threshold(answer, data.validation, augmentation, config.seed)
-        promised = draft(config.name, data, metrics, test, threshold)
-        worse = "" if serve_anyway else worse_than_served(models, promised, len(test.truth))
+        draft = contract_builder.build_contract(
+            config.name,
+            data,
+            metrics | (folds or {}),
+            test,
+            threshold=score_threshold(answer, data.validation, augmentation, config.seed),
+        )
+        held = "" if serve_anyway else contract_builder.worse_than_served(models, draft, test.count)
         outcome = outcome_of(data, test, answer, path)
         exported = export(
             network.predict,
             network.trackables,
-            promised,
+            draft,
             data.golden,
             models,
             quantization=quantization_for(data, config.quantize),
             documents=lambda contract: {
                 PurePath(CARD_FILE): model_card(contract, outcome, asdict(config))
             },
-            held=bool(worse),
+            held=bool(held),
         )
         contract = exported.contract
-        logs = folder / LOGS_FOLDER
-        run = write_record(workdir / "runs", config, contract, test, fitted.history, logs)
+        run = write_record(runs, config, contract, test, fitted.history, folder / LOGS_FOLDER)
     notes = (
         *data.notes,
-        *weights_note(config, data),
+        *prepared_data.weights_note(config, data),
         *pretrained_note(config, network),
         *fitted.notes,
         *majority_note(contract, test),
     )
-    importance = (
-        column_importance(answer, data.test, data.input.columns, len(data.labels), config.seed)
-        if isinstance(data.input, TableInput)
-        else ()
+    importance: list[ColumnImportance] = []
+    if isinstance(data.input, TableInput):
+        columns, labels = data.input.columns, len(data.labels)
+        importance = column_importance(answer, data.test, columns, labels, config.seed)
+    report = ReportData(
+        contract=contract,
+        config=asdict(config),
+        outcome=outcome,
+        history=fitted.history,
+        kernel=network.weights[0].numpy(),
+        importance=importance,
+        notes=notes,
     )
-    report = report_data(config, contract, outcome, fitted.history, network, notes, importance)
     write_report(report, run)
     descent = outcome.descent if isinstance(outcome, Regressed) else None
     return TrainingResult(
@@ -170,9 +158,9 @@ def train_and_evaluate(
         test=test,
         history=fitted.history,
         notes=notes,
-        held=worse,
         line=descent.line if descent else None,
         seconds=time.perf_counter() - started,
+        held=held,
     )
 
 
@@ -180,21 +168,15 @@ def take_part(
     config: TrainConfig,
     workdir: Path,
     progress: Progress | None = None,
-    data: Prepared | None = None,
+    data: PreparedData | None = None,
 ) -> None:
     """Train together with the chief of TF_CONFIG's workers, without publishing.
 
-    Args:
-        config: what to train and how.
-        workdir: for the checkpoints, which all workers must be able to read.
-        progress: called at the end of every epoch.
-        data: as for train_and_evaluate.
-
-    Raises:
-        TrainingError: as from train_and_evaluate.
+    The arguments and errors are those of `train_and_evaluate`. All workers must be able to read the
+    checkpoints in the workdir.
     """
     devices = _devices(config)
-    data = data or prepare_for(config)
+    data = data or prepare_data(config)
     folder = unfinished_folder(workdir / "runs", config, data.train)
     _fit(config, data, devices, folder, progress)
 
@@ -232,13 +214,11 @@ def cross_validate(
     return summary
 
 
-def held_out_metrics(config: TrainConfig, data: Prepared) -> dict[str, float]:
+def held_out_metrics(config: TrainConfig, data: PreparedData) -> dict[str, float]:
     """Train on a data set and test on its held-out examples, without publishing."""
     make_repeatable(config.seed)
     network = fit(task_of(config, data), data.train, data.validation, config).network
-    answer = _answer(network)
-    test = TestPredictions(data.test.places, data.test.targets, predict_part(answer, data.test))
-    return compute_metrics(data, test, answer)
+    return evaluate(data, answer_of(network.predict))[1]
 
 
 def _devices(config: TrainConfig) -> Any:
@@ -248,16 +228,9 @@ def _devices(config: TrainConfig) -> Any:
     return devices
 
 
-def _answer(network: Network) -> Answer:
-    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(network.predict(tf.constant(batch)))
-
-    return answer
-
-
 def _fit(
     config: TrainConfig,
-    data: Prepared,
+    data: PreparedData,
     devices: Any,
     folder: Path,
     progress: Progress | None,

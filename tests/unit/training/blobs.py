@@ -3,7 +3,7 @@
 import numpy as np
 
 from rockstar_training.pipeline import Arrays
-from rockstar_training.task import Task
+from rockstar_training.prepared_data import Task
 
 TASK = Task((6, 6, 1), 3)
 

@@ -10,7 +10,7 @@ from rockstar_training.augmentation import (
     score_threshold,
     without_class,
 )
-from rockstar_training.prepared import MemoryExamples, Part
+from rockstar_training.prepared_data import MemoryExamples, Part
 from rockstar_training.tensorflow_setup import tf
 
 SEED = tf.constant([7, 1], tf.int64)
@@ -93,13 +93,13 @@ def of(right, unknown):
     ("right", "unknown", "expected"), [(0.6, 0.3, 0.45), (0.45, 0.55, 0.45), (0.9, 0.6, 0.5)]
 )
 def test_the_threshold_lies_between_but_loses_few_right_answers(right, unknown, expected):
-    examples = MemoryExamples(IMAGES, raw=lambda _: b"", source=str)
+    examples = MemoryExamples(IMAGES, raw=lambda _: b"")
     part = Part(examples, np.arange(12), TARGETS)
     assert score_threshold(of(right, unknown), part, BY, 0) == pytest.approx(expected, abs=0.01)
 
 
 def test_without_images_of_no_class_there_is_no_threshold():
-    examples = MemoryExamples(IMAGES, raw=lambda _: b"", source=str)
+    examples = MemoryExamples(IMAGES, raw=lambda _: b"")
     part = Part(examples, np.arange(12), TARGETS)
     assert score_threshold(of(0.9, 0.5), part, augmentation_for("fashion_mnist", 1.0), 0) is None
     assert score_threshold(of(0.9, 0.5), part, None, 0) is None

@@ -205,3 +205,18 @@ def test_folders_and_files_are_named_without_the_folders_above():
 def test_others_are_refused_with_what_there_is(text):
     with pytest.raises(ConfigError, match=r"data: expected digits, .*csv:FILE, got "):
         parse_data(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"split": "time"}, "split: expected random, group:COLUMN or time:COLUMN, got 'time'"),
+        ({"split": "week:day"}, "split: expected"),
+        ({"folds": 1}, "folds: expected 0 or 2 to 100, got 1"),
+        ({"data": "digits", "folds": 5}, "folds: expected 0; others with data csv:FILE only"),
+        ({"data": "digits", "test": "y"}, "test: expected none; with data csv:FILE or folder:DIR"),
+    ],
+)
+def test_settings_that_cannot_be(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        config_for("logistic", **({"data": "csv:rows.csv"} | settings))

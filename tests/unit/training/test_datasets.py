@@ -1,4 +1,3 @@
-import re
 import subprocess
 import sys
 
@@ -18,7 +17,8 @@ from rockstar_training.datasets import (
 )
 from rockstar_training.errors import DataError
 from rockstar_training.image_folders import folder_input
-from rockstar_training.prepared import input_statistics
+from rockstar_training.prepared_data import input_statistics
+from rockstar_training.splits import Fractions
 from tests.shared_data import shared_data
 
 
@@ -44,48 +44,6 @@ def test_the_sixteen_shades_stay_apart(digits):
 def test_unknown_data_set_names_the_known_ones():
     with pytest.raises(DataError, match=r"no data set 'cifar'; known are: digits"):
         datasets.load("cifar")
-
-
-def test_split_is_disjoint_complete_and_repeatable(digits):
-    first, again = datasets.split(digits, 0.2, seed=3), datasets.split(digits, 0.2, seed=3)
-    np.testing.assert_array_equal(first.test_index, again.test_index)
-    np.testing.assert_array_equal(first.train_index, again.train_index)
-    both = np.concatenate([first.train_index, first.test_index])
-    np.testing.assert_array_equal(np.sort(both), np.arange(1797))
-    assert len(first.test_index) == 360
-
-
-def test_another_seed_gives_another_split(digits):
-    first, other = datasets.split(digits, 0.2, seed=3), datasets.split(digits, 0.2, seed=4)
-    assert not np.array_equal(first.test_index, other.test_index)
-
-
-def test_split_holds_the_same_share_of_every_label_out(digits):
-    held_out = digits.labels[datasets.split(digits, 0.2, seed=3).test_index]
-    share = np.bincount(held_out) / np.bincount(digits.labels)
-    np.testing.assert_allclose(share, 0.2, atol=0.01)
-
-
-def test_a_small_split_has_room_for_every_label(digits):
-    held_out = digits.labels[datasets.split(digits, 0.001, seed=3).test_index]
-    assert sorted(held_out) == list(range(10))
-
-
-def test_the_only_example_of_a_label_is_trained_on():
-    index = np.arange(10, 20)
-    labels = np.array([0] * 5 + [1] * 4 + [2])
-    kept, held_out = datasets.hold_out(index, labels, 0.3, seed=1, name="rows")
-    assert 19 in kept
-    assert set(labels[held_out - 10]) == {0, 1}
-    np.testing.assert_array_equal(np.sort([*kept, *held_out]), index)
-
-
-def test_labels_that_all_have_one_example_are_refused():
-    message = "cannot hold 0.2 of rows out, which has 3 examples to divide; each label needs two"
-    with pytest.raises(DataError, match=re.escape(message)):
-        datasets.hold_out(np.arange(3), np.arange(3), 0.2, seed=3, name="rows")
-    with pytest.raises(DataError, match=r"1 examples to divide; a regression needs two$"):
-        datasets.hold_out(np.arange(1), None, 0.2, seed=3, name="rows")
 
 
 @pytest.mark.parametrize(
@@ -129,9 +87,10 @@ def test_a_file_in_the_data_folder_is_read(tmp_path, monkeypatch):
 
 def test_its_own_test_split_is_kept(tmp_path):
     dataset = datasets.load("mnist", written(tmp_path))
-    split = datasets.split(dataset, 0.5, seed=9)
-    assert split.test_index.tolist() == list(range(24, 36))
-    assert split.train_index.tolist() == list(range(24))
+    split = dataset.split(Fractions(0.5, 0.25, seed=9))
+    assert split.test.tolist() == list(range(24, 36))
+    assert sorted([*split.train, *split.validation]) == list(range(24))
+    assert len(split.validation) == 10
 
 
 def test_else_it_is_downloaded(tmp_path):

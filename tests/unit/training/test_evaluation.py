@@ -7,11 +7,11 @@ from sklearn.linear_model import LogisticRegression
 
 from rockstar_contract.tables import CategoricalColumn, NumericColumn
 from rockstar_training.evaluation import column_importance
-from rockstar_training.prepared import MemoryExamples, Part
+from rockstar_training.prepared_data import MemoryExamples, Part
 
 
 def part(tensors, targets):
-    examples = MemoryExamples(tensors.astype(np.float32), raw=lambda _: b"", source=str)
+    examples = MemoryExamples(tensors.astype(np.float32), raw=lambda _: b"")
     return Part(examples, np.arange(len(targets)), targets)
 
 

@@ -12,7 +12,7 @@ from rockstar_training import export as exporting
 from rockstar_training import readback
 from rockstar_training.errors import ExportError
 from rockstar_training.export import Quantization, export, score_quantized, versions, write_warmup
-from rockstar_training.prepared import GoldenSamples
+from rockstar_training.prepared_data import GoldenSamples
 from rockstar_training.readback import litert_answer, open_edge, open_saved_model, verify
 from rockstar_training.tensorflow_setup import PredictionLog, keras, tf
 from tests.unit.training import toys

@@ -11,8 +11,8 @@ from rockstar_training.config import config_for
 from rockstar_training.errors import StoppedError, TrainingError
 from rockstar_training.fit import fit
 from rockstar_training.pipeline import Arrays
+from rockstar_training.prepared_data import Task
 from rockstar_training.progress import Epoch
-from rockstar_training.task import Task
 from rockstar_training.tensorflow_setup import make_repeatable
 from tests.unit.training.blobs import TASK, blobs, line
 

@@ -5,8 +5,10 @@ import threading
 import pytest
 from click.testing import CliRunner
 
+from rockstar_training.errors import ConfigError
 from rockstar_training.indexed_job import (
     MissingWorkersError,
+    is_chief,
     main,
     meet,
     tf_config,
@@ -107,3 +109,41 @@ def test_a_command_that_is_not_there_is_told():
     )
     assert done.exit_code == 1
     assert "cannot run no-such-command: No such file" in done.output
+
+
+WORKERS = {"worker": ["a:1", "b:1"]}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "kind", "index", "chief"),
+    [
+        (WORKERS, "worker", 0, True),
+        (WORKERS, "worker", 1, False),
+        (WORKERS | {"chief": ["c:1"]}, "worker", 0, False),
+        (WORKERS | {"chief": ["c:1"]}, "chief", 0, True),
+    ],
+)
+def test_one_of_the_workers_publishes(monkeypatch, cluster, kind, index, chief):
+    task = {"type": kind, "index": index}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    assert is_chief() is chief
+
+
+def test_who_trains_alone_publishes(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert is_chief()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "{",
+        "[]",
+        '{"cluster": {}}',
+        '{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_a_tf_config_that_cannot_be_understood_is_told(monkeypatch, document):
+    monkeypatch.setenv("TF_CONFIG", document)
+    with pytest.raises(ConfigError, match="TF_CONFIG: expected"):
+        is_chief()

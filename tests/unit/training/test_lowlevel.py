@@ -4,7 +4,7 @@ import pytest
 from rockstar_training import lowlevel
 from rockstar_training.config import ACTIVATIONS, config_for
 from rockstar_training.networks import create
-from rockstar_training.task import Task
+from rockstar_training.prepared_data import Task
 from rockstar_training.tensorflow_setup import keras, tf
 
 IMAGE = Task((10, 13, 2), 4)

@@ -4,7 +4,7 @@ import pytest
 from rockstar_training.config import ACTIVATIONS, config_for
 from rockstar_training.errors import ConfigError
 from rockstar_training.networks import build, create, multiply_adds
-from rockstar_training.task import Task
+from rockstar_training.prepared_data import Task
 from rockstar_training.tensorflow_setup import freeze, keras, tf
 
 DIGIT = Task((28, 28, 1), 10)

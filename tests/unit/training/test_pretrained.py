@@ -12,9 +12,8 @@ from rockstar_training.config import config_for
 from rockstar_training.errors import ConfigError
 from rockstar_training.export import export
 from rockstar_training.networks import copy_weights, create
-from rockstar_training.prepare import prepare_for
+from rockstar_training.prepared_data import Task, prepare_data
 from rockstar_training.pretrained import build
-from rockstar_training.task import Task
 from rockstar_training.tensorflow_setup import keras, tf
 from rockstar_training.train import train_and_evaluate
 from tests.images import png
@@ -202,19 +201,19 @@ def test_gradients_of_its_own_do_not_hinder_the_export(tmp_path):
 def test_images_of_the_size_that_the_file_takes(tmp_path, shades):
     file = saved(tmp_path, conv(), shape=(40, 40, 3))[1]
     config = dataclasses.replace(config_of(file), data=shades)
-    assert prepare_for(config).input.shape == (40, 40, 3)
-    assert prepare_for(dataclasses.replace(config, image_size=12)).input.shape == (12, 12, 3)
+    assert prepare_data(config).input.shape == (40, 40, 3)
+    assert prepare_data(dataclasses.replace(config, image_size=12)).input.shape == (12, 12, 3)
     any_size = saved(tmp_path, conv(), shape=(None, None, 3))[1]
-    assert prepare_for(dataclasses.replace(config, pretrained=any_size)).input.shape[0] == 224
+    assert prepare_data(dataclasses.replace(config, pretrained=any_size)).input.shape[0] == 224
 
 
 def test_files_that_cannot_be_used(tmp_path, shades):
     config = dataclasses.replace(config_of(str(tmp_path / "none.keras")), data=shades)
     with pytest.raises(ConfigError, match=r"pretrained: no such file: .*none\.keras"):
-        prepare_for(config)
+        prepare_data(config)
     (tmp_path / "none.keras").write_bytes(b"x")
     with pytest.raises(ConfigError, match=r"expected a model saved by Keras 3 as \.keras"):
-        prepare_for(config)
+        prepare_data(config)
     file = saved(tmp_path, layers.Lambda(lambda x: x * 2), conv())[1]
     with pytest.raises(ConfigError, match=r"mine\.keras cannot be loaded: .*without Lambda layers"):
         build(config_of(file), COLOUR, unfrozen=False)

@@ -1,6 +1,5 @@
 """Tables of a few rows: as good as scikit-learn on the same ones."""
 
-import csv
 import re
 
 import numpy as np
@@ -18,16 +17,8 @@ from rockstar_training.config import config_for
 from rockstar_training.evaluation import classification_metrics
 from rockstar_training.progress import summarize
 from rockstar_training.report.card import metrics_in_words
-from rockstar_training.task import class_weights
 from rockstar_training.train import train_and_evaluate
-
-
-def write(path, header, rows):
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-    return f"csv:{path}"
+from tests.unit.training.tables import write_csv
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -71,7 +62,7 @@ def test_a_logistic_model_of_iris_is_as_good_as_scikit_learns(tmp_path):
     iris = load_iris()
     names = iris.target_names[iris.target]
     rows = [[*x, name] for x, name in zip(iris.data, names, strict=True)]
-    data = write(tmp_path / "iris.csv", [*"abcd", "species"], rows)
+    data = write_csv(tmp_path / "iris.csv", [*"abcd", "species"], rows)
     result = train_and_evaluate(config_for("logistic", data=data, target="species"), tmp_path)
     test = result.test.indices
     train = np.setdiff1d(np.arange(150), test)
@@ -97,7 +88,7 @@ def imbalanced(tmp_path_factory):
     ill = random.random(600) < 0.05
     x = random.normal(size=(600, 3)) + ill[:, None] * [1.5, 0, 0]
     rows = [[*row, "ill" if sick else "well"] for row, sick in zip(x, ill, strict=True)]
-    return write(folder / "rare.csv", [*"abc", "state"], rows)
+    return write_csv(folder / "rare.csv", [*"abc", "state"], rows)
 
 
 def test_a_rare_class_counts_as_much_as_a_frequent_one(imbalanced, tmp_path):
@@ -121,7 +112,7 @@ def test_a_rare_class_counts_as_much_as_a_frequent_one(imbalanced, tmp_path):
 def test_a_headline_that_is_the_majority_share_is_noted(tmp_path):
     random = np.random.default_rng(1)
     rows = [[random.normal(), "yes" if i % 4 == 0 else "no"] for i in range(200)]
-    data = write(tmp_path / "noise.csv", ["x", "answer"], rows)
+    data = write_csv(tmp_path / "noise.csv", ["x", "answer"], rows)
     result = train_and_evaluate(config_for("logistic", data=data, target="answer"), tmp_path)
     assert result.metrics["test_accuracy"] == 0.75
     note = "no better than always answering 'no', which is right for 0.7500"
@@ -135,21 +126,21 @@ def test_a_target_of_any_scale_is_published(model, mean, scale, tmp_path):
     random = np.random.default_rng(2)
     x = random.normal(size=(200, 2))
     y = mean + scale * (x @ [1.0, -0.5] + 0.05 * random.normal(size=200))
-    data = write(tmp_path / "houses.csv", ["a", "b", "price"], np.column_stack([x, y]))
+    data = write_csv(tmp_path / "houses.csv", ["a", "b", "price"], np.column_stack([x, y]))
     config = config_for(model, data=data, target="price")
     result = train_and_evaluate(config, tmp_path)
     assert result.metrics["test_r2"] > 0.98
 
 
 def test_a_table_of_four_rows_is_published(tmp_path):
-    data = write(tmp_path / "four.csv", "xy", [[1, "no"], [2, "no"], [8, "yes"], [9, "yes"]])
+    data = write_csv(tmp_path / "four.csv", "xy", [[1, "no"], [2, "no"], [8, "yes"], [9, "yes"]])
     result = train_and_evaluate(config_for("logistic", data=data, target="y"), tmp_path)
     assert result.contract.statistics.examples == 2
 
 
 def test_a_line_of_very_large_numbers_is_found(tmp_path):
     rows = [[x, 3e25 * x - 1e25] for x in range(20)]
-    data = write(tmp_path / "line.csv", "xy", rows)
+    data = write_csv(tmp_path / "line.csv", "xy", rows)
     result = train_and_evaluate(config_for("linear", data=data, target="y", epochs=300), tmp_path)
     assert result.line == pytest.approx((3e25, -1e25), rel=1e-4)
     assert result.metrics["test_r2"] > 0.999
@@ -161,14 +152,3 @@ def test_cross_validation_in_the_report_is_a_mean_and_its_spread():
         ("F1 (mean over the classes)", "0.85"),
         ("Cross-validation, F1", "0.8 ± 0.05"),
     ]
-
-
-def test_only_classes_that_are_rarer_than_others_get_weights():
-    config = config_for("logistic", data="csv:rows.csv")
-    assert class_weights(config, [0.05] * 20) == ()
-    assert class_weights(config, [0.12, 0.88]) == ()
-    assert class_weights(config, [0.08, 0.92]) == pytest.approx((1 / 0.16, 1 / 1.84))
-    # A label that only the test file has is never asked for.
-    assert class_weights(config, [0.5, 0.5, 0.0])[2] == 1
-    balanced = config_for("logistic", data="csv:rows.csv", class_weights="balanced")
-    assert class_weights(balanced, [0.25, 0.75]) == pytest.approx((2, 2 / 3))

@@ -10,9 +10,11 @@ from ai_edge_litert.interpreter import Interpreter
 from rockstar_training import datasets
 from rockstar_training.config import CLASSIFIERS, config_for, read_config
 from rockstar_training.datasets import prepare_images
-from rockstar_training.errors import TrainingError
+from rockstar_training.errors import ConfigError, TrainingError
+from rockstar_training.prepared_data import prepare_data
 from rockstar_training.progress import Epoch, summarize
-from rockstar_training.train import train_and_evaluate
+from rockstar_training.train import cross_validate, train_and_evaluate
+from tests.unit.training.tables import write_csv
 
 TINY = config_for("logistic", name="tiny", epochs=1, augmentation=0.5)
 TRAIN_TINY = """
@@ -115,3 +117,28 @@ def test_ink_on_white_gets_the_same_labels(trained_models, model):
     np.testing.assert_array_equal(
         answers["probabilities"].argmax(axis=1), result.test.outputs.argmax(axis=1)
     )
+
+
+def test_cross_validation_comes_before_the_final_model(tmp_path):
+    random = np.random.default_rng(0)
+    rows = [[x, "yes" if x + random.normal() > 0 else "no"] for x in random.normal(size=60)]
+    data = write_csv(tmp_path / "rows.csv", "xy", rows)
+    config = config_for("logistic", data=data, target="y", folds=3, epochs=20)
+    told: list[str] = []
+    found = cross_validate(config, told.append)
+    assert [line.split(":")[0] for line in told] == ["Fold 1 of 3", "Fold 2 of 3", "Fold 3 of 3"]
+    shares = [float(line.split()[-1]) for line in told]
+    assert found["cv_accuracy"] == pytest.approx(np.mean(shares), abs=1e-4)
+    assert found["cv_accuracy_std"] == pytest.approx(np.std(shares), abs=1e-4)
+    result = train_and_evaluate(config, tmp_path, data=prepare_data(config), folds=found)
+    assert result.metrics["cv_f1"] == found["cv_f1"]
+    assert f"folds     accuracy {found['cv_accuracy']:.4g} ± " in summarize(result)
+    assert len(result.test.truth) == 12
+
+
+def test_workers_of_a_cluster_cannot_cross_validate(tmp_path, monkeypatch):
+    cluster = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
+    monkeypatch.setenv("TF_CONFIG", cluster)
+    data = write_csv(tmp_path / "rows.csv", "xy", [[n, "ny"[n % 2]] for n in range(20)])
+    with pytest.raises(ConfigError, match="folds: expected 0 with TF_CONFIG"):
+        cross_validate(config_for("logistic", data=data, target="y", folds=2))

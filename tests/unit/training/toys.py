@@ -8,7 +8,7 @@ import numpy as np
 from rockstar_contract.contract import SCHEMA_VERSION, Contract, DataSet, utc_now
 from rockstar_training import datasets
 from rockstar_training.datasets import digits_input, prepare_images
-from rockstar_training.prepared import GoldenSamples, input_statistics
+from rockstar_training.prepared_data import GoldenSamples, input_statistics
 from tests.images import png
 
 SPEC = digits_input()

@@ -10,11 +10,11 @@ import numpy as np
 
 from rockstar_training.config import config_for
 from rockstar_training.fit import Fitted, fit
-from rockstar_training.tensorflow_setup import make_repeatable, tf
+from rockstar_training.tensorflow_setup import make_repeatable, strategy, tf
 from tests.unit.training.blobs import TASK, blobs
 
 
-def train(api: str, model: str, strategy: object) -> Fitted:
+def train(api: str, model: str, devices: object) -> Fitted:
     """Batches of 7, so that they cannot be shared out evenly; augmented as for fashion_mnist.
 
     Images of no class, which digits also get, are made by each device of its own examples.
@@ -22,7 +22,7 @@ def train(api: str, model: str, strategy: object) -> Fitted:
     settings = {"epochs": 3, "batch_size": 7, "augmentation": 0.5, "patience": 3}
     config = config_for(model, api=api, data="fashion_mnist", **settings)
     make_repeatable(config.seed)
-    return fit(TASK, blobs(39), blobs(9, 1), config, strategy=strategy)
+    return fit(TASK, blobs(39), blobs(9, 1), config, strategy=devices)
 
 
 def save(fitted: Fitted, file: Path) -> None:
@@ -34,8 +34,6 @@ def save(fitted: Fitted, file: Path) -> None:
 
 def main(folder: str, replicas: str, *jobs: str) -> None:
     """Train where TF_CONFIG says, or on so many devices of this process."""
-    from rockstar_training.distribution import strategy
-
     if int(replicas) > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(int(replicas))]

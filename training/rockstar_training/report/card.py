@@ -4,8 +4,7 @@ The headings follow M. Mitchell and others, "Model cards for model reporting", F
 contains only what the run itself can vouch for.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
@@ -14,9 +13,10 @@ from rockstar_contract.contract import Contract, ImageInput, TableInput
 from rockstar_contract.table_cells import date_text
 from rockstar_contract.tables import CategoricalColumn, Column, NumericColumn
 from rockstar_training.evaluation import wilson
+from rockstar_training.prepared_data import name_first
 from rockstar_training.report import regression
-from rockstar_training.report.classification import calibrate, score_table
-from rockstar_training.report.data import Classified, Regressed
+from rockstar_training.report.classification import Classified, calibrate, score_table
+from rockstar_training.report.regression import Regressed
 from rockstar_training.report.theme import Table
 
 # Path of the card in the folder of a version.
@@ -42,47 +42,42 @@ _METRICS = {
     "train_r2": "R² on training examples",
     "train_rmse": "Root mean squared error on training examples",
 }
-# The steps of rockstar_contract.preprocessing in words; names in braces are their parameters.
+# The steps of rockstar_contract.preprocessing; names in braces are their parameters.
 _STEPS = {
-    "grey": "Colors are converted to gray (luma as in ITU-R BT.601).",
-    "isolate_strokes": "In photographs of more than {small} pixels, the strokes are separated from "
+    "Grey": "Colors are converted to gray (luma as in ITU-R BT.601).",
+    "IsolateStrokes": "In photographs of more than {small} pixels, the strokes are separated from "
     "paper and surroundings.",
-    "scale": "Pixel values of 0 to {maximum:g} are scaled to 0 to 1.",
-    "stretch_contrast": "The contrast is stretched: the darkest value becomes 0, the lightest 1.",
-    "trim_frame": "An even frame of up to {share:.0%} of the shorter side is cut off.",
-    "invert_if_light": "An image with a light border is inverted, so that ink is always light on a "
+    "Scale": "Pixel values of 0 to {maximum:g} are scaled to 0 to 1.",
+    "StretchContrast": "The contrast is stretched: the darkest value becomes 0, the lightest 1.",
+    "TrimFrame": "An even frame of up to {share:.0%} of the shorter side is cut off.",
+    "InvertIfLight": "An image with a light border is inverted, so that ink is always light on a "
     "dark background.",
-    "suppress_background": "Values up to {level:g} become background, and the rest is rescaled to "
+    "SuppressBackground": "Values up to {level:g} become background, and the rest is rescaled to "
     "0 to 1.",
-    "colour": "Gray images are converted to color, with equal channels.",
-    "suppress_border": "Values up to the usual level of the border become background.",
-    "crop_to_content": "The image is cropped to the smallest box that contains all values above "
+    "Colour": "Gray images are converted to color, with equal channels.",
+    "SuppressBorder": "Values up to the usual level of the border become background.",
+    "CropToContent": "The image is cropped to the smallest box that contains all values above "
     "{threshold:g}.",
-    "fit": "It is resized to fit within {height} x {width}, keeping its aspect ratio.",
-    "resize": "It is resized to {height} x {width}, ignoring its aspect ratio.",
-    "centre_on_cell": "It is placed on a dark canvas of {height} x {width}, its center of mass in "
+    "Fit": "It is resized to fit within {height} x {width}, keeping its aspect ratio.",
+    "Resize": "It is resized to {height} x {width}, ignoring its aspect ratio.",
+    "CentreOnCell": "It is placed on a dark canvas of {height} x {width}, its center of mass in "
     "the cell right below the middle.",
-    "centre": "It is placed on a dark canvas of {height} x {width}, its center of mass in the "
+    "Centre": "It is placed on a dark canvas of {height} x {width}, its center of mass in the "
     "middle.",
 }
 
 
 def model_card(
-    contract: Contract,
-    outcome: Classified | Regressed,
-    config: Mapping[str, object] | None = None,
+    contract: Contract, outcome: Classified | Regressed, config: Mapping[str, object]
 ) -> str:
-    """Write the card of a model.
+    """Write the card of a model in Markdown.
 
     Args:
         contract: as published.
         outcome: predictions for the held-out examples.
-        config: settings of the run, by name; the card names the network.
-
-    Returns:
-        Markdown, ending in a newline.
+        config: settings of the run; the card names the network.
     """
-    network = f" (network: {_text(str(config['model']))})" if config and "model" in config else ""
+    network = _text(str(config["model"]))
     if isinstance(outcome, Regressed):
         task = f"predicts {_text(outcome.target)} from {_listed(outcome.feature_names)}"
         rows = outcome.rows
@@ -100,7 +95,7 @@ def model_card(
         call = f"curl -H 'Content-Type: text/csv' --data-binary @rows.csv {url}"
     parts = [
         f"# {contract.model}, version {contract.version}",
-        f"This model{network} {task}.",
+        f"This model (network: {network}) {task}.",
         f"Created {contract.created:%Y-%m-%d %H:%M} UTC with {_text(contract.producer)}.",
         "## Data",
         _bullets(
@@ -139,36 +134,24 @@ def metrics_in_words(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
     return rows
 
 
-def steps_in_words(steps: Sequence[msgspec.Struct]) -> list[str]:
-    """Describe each preprocessing step; unknown ones by name and parameters."""
-    sentences = []
-    for step in steps:
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(step).__name__).lower()
-        parameters = msgspec.structs.asdict(step)
-        if name in _STEPS:
-            sentences.append(_STEPS[name].format(**parameters))
-            continue
-        values = ", ".join(f"{key} {value}" for key, value in parameters.items())
-        values = f" ({values})" if values else ""
-        sentences.append(f"{name.replace('_', ' ').capitalize()}{values}.")
-    return sentences
-
-
 def _input(contract: Contract) -> str:
     spec = contract.encoded
     if isinstance(spec, TableInput):
         columns = [f"- {_text(column.name)}: {_column(column)}" for column in spec.columns]
         return "\n".join(["A row with these columns:", "", *columns])
     low, high = spec.range
-    steps = [f"{n}. {words}" for n, words in enumerate(steps_in_words(spec.preprocessing), 1)]
+    lines = [
+        f"{number}. {_STEPS[type(step).__name__].format(**msgspec.structs.asdict(step))}"
+        for number, step in enumerate(spec.preprocessing, start=1)
+    ]
     tensor = (
         f"The tensor `{spec.name}` is {spec.dtype} of shape {list(spec.shape)}, with values from "
         f"{low:g} to {high:g}."
     )
-    if not steps:
+    if not lines:
         return tensor
     first = "The service computes it from the request, exactly as training did:"
-    return "\n".join([f"{tensor} {first}", "", *steps])
+    return "\n".join([f"{tensor} {first}", "", *lines])
 
 
 def _column(column: Column) -> str:
@@ -220,10 +203,9 @@ def _limitations(contract: Contract, outcome: Classified | Regressed) -> list[st
             f"{_text(name)} {least:.4g} to {most:.4g}"
             for name, least, most in zip(outcome.feature_names, low, high, strict=True)
         ]
-        more = f" and {len(ranges) - _RANGES} more" if len(ranges) > _RANGES else ""
         known.append(
-            f"The features were measured in these ranges: {', '.join(ranges[:_RANGES])}{more}. "
-            "Beyond them the model extrapolates."
+            f"The features were measured in these ranges: {name_first(ranges, _RANGES)}. Beyond "
+            "them the model extrapolates."
         )
         if count < _FEW:
             known.append(f"Only {count} examples were measured, so the metrics are imprecise.")
@@ -264,8 +246,7 @@ def _markdown(table: Table) -> str:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-    return ", ".join(map(_text, names[:_NAMES])) + more
+    return name_first([*map(_text, names)], _NAMES)
 
 
 def _bullets(lines: list[str]) -> str:

@@ -1,19 +1,21 @@
-"""Sections about a classifier: confusion matrix, worst mistakes and calibration."""
+"""Sections about a classifier: confusion matrix, worst mistakes, calibration and weights."""
 
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import CenteredNorm, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from rockstar_training.report.data import Classified
 from rockstar_training.report.theme import (
     SMALL,
     WIDTH,
@@ -24,6 +26,7 @@ from rockstar_training.report.theme import (
     dress,
     legend,
     new_figure,
+    new_plot,
     plain,
 )
 
@@ -36,25 +39,43 @@ _MISTAKES, _COLUMNS = 16, 4
 # Pixels: larger images are scaled down, smaller ones are enlarged by the page.
 _THUMBNAIL = 160
 _BINS = 10
+# Classes and filters whose weights are drawn.
+_MAX_CLASSES, _MAX_FILTERS = 30, 64
+# Space between the images of weights and for their titles, as shares of an image's side.
+_GAP, _TITLE = 0.1, 0.16
+_CHANNELS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, eq=False)
+class Classified:
+    """Predictions of a classifier for the held-out examples."""
+
+    truth: NDArray[np.int64]  # [n], indices into the contract's labels
+    probabilities: NDArray[np.float32]  # [n, classes]
+    # Loads a held-out image by its row, uint8 [h, w, 1 or 3]; None if the examples are not images.
+    image: Callable[[int], NDArray[np.uint8]] | None = None
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The most likely class of each example, int64 [n]."""
+        likeliest: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return likeliest
+
+    @property
+    def right(self) -> int:
+        """The number of correct predictions."""
+        return int((self.predicted == self.truth).sum())
 
 
 @dataclass(frozen=True, eq=False)
 class ClassScores:
-    """Metrics of each class; NaN for a class without examples or without predictions.
+    """Metrics of each class; NaN for a class without examples or without predictions."""
 
-    Attributes:
-        counts: int64 [classes, classes], a row for each true, a column for each predicted class.
-        precision: float64 [classes], share of the predictions of a class that are correct.
-        recall: float64 [classes], share of the examples of a class that are predicted as it.
-        f1: float64 [classes], harmonic mean of both.
-        support: int64 [classes], examples of the class.
-    """
-
-    counts: NDArray[np.int64]
-    precision: NDArray[np.float64]
-    recall: NDArray[np.float64]
-    f1: NDArray[np.float64]
-    support: NDArray[np.int64]
+    counts: NDArray[np.int64]  # [classes, classes], rows are true classes, columns predicted ones
+    precision: NDArray[np.float64]  # [classes], correct share of the predictions of a class
+    recall: NDArray[np.float64]  # [classes], correctly predicted share of the examples of a class
+    f1: NDArray[np.float64]  # [classes], harmonic mean of both
+    support: NDArray[np.int64]  # [classes], examples of the class
 
 
 def class_scores(outcome: Classified) -> ClassScores:
@@ -117,13 +138,9 @@ def confusion_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
 
 
 def _draw_confusion(theme: Theme, found: ClassScores, labels: tuple[str, ...]) -> Figure:
-    figure = new_figure(theme, WIDTH * 1.02)
-    axes = figure.add_subplot()
+    figure, axes = new_plot(theme, WIDTH * 1.02, "predicted", "true", grid=False)
     shares = found.counts / np.maximum(found.counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap=theme.sequential, norm=PowerNorm(0.4, 0, 1), aspect="equal")
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    dress(axes, theme, grid=False)
     axes.tick_params(length=0)
     if len(labels) <= _MAX_NAMED:
         names = [plain(label) for label in labels]
@@ -231,22 +248,15 @@ def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Predictions in equal bins of the probability of the predicted class.
+    """Predictions in equal bins of the probability of the predicted class."""
 
-    Attributes:
-        count: int64 [bins].
-        confidence: float64 [bins], mean probability; NaN for empty bins.
-        accuracy: float64 [bins], share of correct predictions; NaN for empty bins.
-        error: the expected calibration error, a share.
-    """
-
-    count: NDArray[np.int64]
-    confidence: NDArray[np.float64]
-    accuracy: NDArray[np.float64]
-    error: float
+    count: NDArray[np.int64]  # [bins]
+    confidence: NDArray[np.float64]  # [bins], mean probability; NaN for empty bins
+    accuracy: NDArray[np.float64]  # [bins], share of correct predictions; NaN for empty bins
+    error: float  # the expected calibration error, a share
 
 
-def calibrate(outcome: Classified, bins: int = _BINS) -> Calibration:
+def calibrate(outcome: Classified) -> Calibration:
     """Compare the predicted probabilities with the share of correct predictions.
 
     The expected calibration error is the sum over the bins B_m of |B_m|/n · |acc(B_m) - conf(B_m)|,
@@ -254,18 +264,14 @@ def calibrate(outcome: Classified, bins: int = _BINS) -> Calibration:
     C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks",
     ICML 2017 (arXiv 1706.04599), after M. P. Naeini, G. F. Cooper and M. Hauskrecht, "Obtaining
     well calibrated probabilities using Bayesian binning", AAAI 2015.
-
-    Args:
-        outcome: of one or more held-out examples.
-        bins: M, the number of bins.
     """
     confidence = outcome.probabilities.max(axis=1).astype(np.float64)
     right = (outcome.predicted == outcome.truth).astype(np.float64)
-    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    count = np.bincount(bin_of, minlength=bins)
+    bin_of = np.clip(np.ceil(confidence * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
+    count = np.bincount(bin_of, minlength=_BINS)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(bin_of, confidence, minlength=bins) / count
-        accuracy = np.bincount(bin_of, right, minlength=bins) / count
+        mean = np.bincount(bin_of, confidence, minlength=_BINS) / count
+        accuracy = np.bincount(bin_of, right, minlength=_BINS) / count
     error = float(np.nansum(count * np.abs(accuracy - mean)) / count.sum())
     return Calibration(count, mean, accuracy, error)
 
@@ -273,7 +279,6 @@ def calibrate(outcome: Classified, bins: int = _BINS) -> Calibration:
 def calibration_section(outcome: Classified) -> Section:
     """Show the reliability diagram and the number of predictions in each bin."""
     found = calibrate(outcome)
-    bins = len(found.count)
     figures = zip(found.count, found.confidence, found.accuracy, strict=True)
     return Section(
         key="calibration",
@@ -282,18 +287,18 @@ def calibration_section(outcome: Classified) -> Section:
             "Predictions are grouped by the probability of the predicted class. A bar below the "
             "diagonal means that the model is overconfident, above it underconfident. Bars with "
             f"few examples are not reliable. Expected calibration error: {100 * found.error:.2f} "
-            f"percentage points over {bins} bins."
+            f"percentage points over {_BINS} bins."
         ),
         alt=(
             f"Reliability diagram of {found.count.sum()} predictions, expected calibration error "
             f"{found.error:.4f}; {found.count[-1]} of them have a probability above "
-            f"{1 - 1 / bins:g}."
+            f"{1 - 1 / _BINS:g}."
         ),
         draw=lambda theme: _draw_calibration(theme, found),
         table=Table(
             ("Probability", "Examples", "Mean probability", "Share right"),
             tuple(
-                (f"{i / bins:.1f} to {(i + 1) / bins:.1f}", str(n), f"{mean:.3f}", f"{share:.3f}")
+                (f"{i / _BINS:.1f} to {(i + 1) / _BINS:.1f}", str(n), f"{mean:.3f}", f"{share:.3f}")
                 for i, (n, mean, share) in enumerate(figures)
                 if n
             ),
@@ -304,10 +309,9 @@ def calibration_section(outcome: Classified) -> Section:
 def _draw_calibration(theme: Theme, found: Calibration) -> Figure:
     figure = new_figure(theme, 4.9)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    bins = len(found.count)
-    edges = np.arange(bins) / bins
+    edges = np.arange(_BINS) / _BINS
     filled = found.count > 0
-    style = {"width": 1 / bins, "align": "edge", "edgecolor": theme.paper}
+    style = {"width": 1 / _BINS, "align": "edge", "edgecolor": theme.paper}
     upper.bar(
         edges[filled],
         found.accuracy[filled],
@@ -331,4 +335,101 @@ def _draw_calibration(theme: Theme, found: Calibration) -> Figure:
     for axes in (upper, lower):
         dress(axes, theme)
     legend(upper, theme, loc="upper left")
+    return figure
+
+
+def logistic_section(weights: NDArray[np.float32], labels: tuple[str, ...]) -> Section:
+    """Show the weights of each class as an image, one for each color channel.
+
+    Args:
+        weights: float32 [h, w, c, classes].
+        labels: of the classes.
+    """
+    channels = weights.shape[2]
+    names = [""] if channels == 1 else list(_CHANNELS[:channels])
+    classes = range(min(weights.shape[3], _MAX_CLASSES))
+    panels = [
+        (f"{plain(labels[k], 10)} {name}".strip(), weights[:, :, channel, k])
+        for k in classes
+        for channel, name in enumerate(names)
+    ]
+    left_out = weights.shape[3] - len(classes)
+    more = f" The first {len(classes)} classes; {left_out} more are not shown." if left_out else ""
+    return Section(
+        key="logistic_weights",
+        title="Weights of each class",
+        text=(
+            "A light pixel is evidence for the class where the color is orange, and against it "
+            "where it is blue; where the background shows, the pixel does not matter. All images "
+            f"have the same scale.{more}"
+        ),
+        alt=f"Weights of {len(classes)} classes as images of {weights.shape[0]} x "
+        f"{weights.shape[1]} cells, from {weights.min():.2g} to {weights.max():.2g}.",
+        draw=lambda theme: _draw_weights(theme, panels, 5 if channels == 1 else channels),
+    )
+
+
+def filters_section(filters: NDArray[np.float32]) -> Section:
+    """Show each filter of the first convolution as an image, averaged over the channels.
+
+    Args:
+        filters: float32 [kh, kw, c, filters].
+    """
+    count = min(filters.shape[3], _MAX_FILTERS)
+    means = filters.mean(axis=2)
+    panels = [("", means[:, :, place]) for place in range(count)]
+    return Section(
+        key="first_filters",
+        title="First-layer filters",
+        text=(
+            "The patterns that the first convolution responds to in each patch of the image: "
+            "orange cells add, blue ones subtract. Edges and strokes indicate that the network has "
+            "learned; noise that it has not."
+            + (" Means over the color channels." if filters.shape[2] > 1 else "")
+            + (f" The first {count} of {filters.shape[3]}." if count < filters.shape[3] else "")
+        ),
+        alt=f"{count} filters of {filters.shape[0]} x {filters.shape[1]} cells, weights from "
+        f"{means.min():.2g} to {means.max():.2g}.",
+        draw=lambda theme: _draw_weights(theme, panels, 8),
+    )
+
+
+def _draw_weights(
+    theme: Theme, panels: list[tuple[str, NDArray[np.float32]]], columns: int
+) -> Figure:
+    """Draw all panels into the same axes, which is much faster than axes for each."""
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    height, width = panels[0][1].shape
+    gap = _GAP * max(height, width)
+    above = gap + (_TITLE * max(height, width) if any(title for title, _ in panels) else 0)
+    figure = new_figure(theme, WIDTH * rows * (height + above) / (columns * (width + gap)) + 0.7)
+    axes = figure.add_subplot()
+    norm = CenteredNorm(0, max(float(np.abs(image).max()) for _, image in panels) or 1.0)
+    for place, (title, image) in enumerate(panels):
+        left, top = place % columns * (width + gap), place // columns * (height + above)
+        where = (left, left + width, top + height, top)
+        axes.imshow(image, cmap=theme.diverging, norm=norm, interpolation="nearest", extent=where)
+        axes.add_patch(
+            Rectangle((left, top), width, height, fill=False, edgecolor=theme.grid, linewidth=0.8)
+        )
+        middle = left + width / 2
+        axes.text(middle, top - gap / 2, title, fontsize=SMALL, color=theme.ink, ha="center")
+    axes.set(
+        xlim=(-gap / 2, columns * (width + gap) - gap / 2),
+        ylim=(rows * (height + above) - above + gap / 2, gap / 2 - above),
+        aspect="equal",
+    )
+    axes.set_axis_off()
+    bar = figure.colorbar(
+        ScalarMappable(norm, theme.diverging),
+        ax=axes,
+        location="bottom",
+        aspect=40,
+        fraction=0.05,
+        pad=0.02,
+    )
+    bar.set_label("weight", color=theme.ink, fontsize=SMALL)
+    bar.ax.tick_params(colors=theme.muted, labelcolor=theme.ink, labelsize=SMALL)
+    bar.outline.set_edgecolor(theme.grid)
     return figure

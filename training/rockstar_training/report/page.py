@@ -1,21 +1,79 @@
 """The report of a run: a self-contained HTML file, and its figures as PNG files."""
 
 import base64
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
-from rockstar_contract.contract import ImageInput
+from rockstar_contract.contract import Contract, ImageInput, TableInput
+from rockstar_contract.images import decode_image, ignore_warnings
+from rockstar_contract.tables import CategoricalColumn
 from rockstar_training.errors import TrainingError
-from rockstar_training.evaluation import majority_share, wilson
-from rockstar_training.report import classification, figures, regression
+from rockstar_training.evaluation import (
+    Answer,
+    ColumnImportance,
+    TestPredictions,
+    majority_share,
+    predict_part,
+    wilson,
+)
+from rockstar_training.prepared_data import Part, PreparedData
+from rockstar_training.progress import Epoch
+from rockstar_training.report import classification, regression
 from rockstar_training.report.card import metrics_in_words
-from rockstar_training.report.data import Classified, Regressed, ReportData
-from rockstar_training.report.theme import DARK, LIGHT, Section, png
+from rockstar_training.report.classification import Classified
+from rockstar_training.report.regression import Descent, DescentPath, Regressed
+from rockstar_training.report.theme import (
+    DARK,
+    LIGHT,
+    TEXT,
+    Section,
+    Table,
+    Theme,
+    dress,
+    legend,
+    new_figure,
+    new_plot,
+    plain,
+    png,
+)
 
 REPORT_FILE = "report.html"
 _TEMPLATE = "report.html.j2"
+# Rows of a regression that are plotted.
+_PLOTTED = 5000
+# A regression with fewer held-out rows than this is shown with its training rows, too.
+_MIN_HELD_OUT = 10
+_PANEL_HEIGHT = 2.1
+# The panels of the learning curves: title and fields of Epoch, the training metric first.
+_PANELS = (
+    ("Loss", ("loss", "val_loss")),
+    ("Accuracy", ("accuracy", "val_accuracy")),
+    ("Learning rate", ("learning_rate",)),
+)
+# Columns whose importance is drawn.
+_MAX_COLUMNS = 20
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReportData:
+    """Everything that a report shows."""
+
+    contract: Contract  # as published
+    config: Mapping[str, object]  # settings of the run
+    outcome: Classified | Regressed  # predictions for the held-out examples
+    history: Sequence[Epoch]
+    kernel: NDArray[np.float32]  # weights of the first layer
+    importance: Sequence[ColumnImportance]  # of a table's columns, largest first; may be empty
+    notes: Sequence[str]  # sentences about the data and the training
 
 
 @dataclass(frozen=True)
@@ -25,6 +83,62 @@ class _Item:
     section: Section
     light: str = ""
     dark: str = ""
+
+
+def outcome_of(
+    data: PreparedData, test: TestPredictions, answer: Answer, path: DescentPath | None = None
+) -> Classified | Regressed:
+    """Describe the predictions for the held-out examples.
+
+    A regression with hardly any held-out rows is described on its training rows, too.
+
+    Args:
+        data: the data set.
+        test: predictions for the held-out examples.
+        answer: the model.
+        path: recorded during training.
+    """
+    spec = data.input
+    if data.task == "classification" or not isinstance(spec, TableInput):
+        is_image = isinstance(spec, ImageInput)
+        load = (lambda row: _load_image(data.test, row)) if is_image else None
+        return Classified(test.truth, test.outputs, load)
+    parts = [(data.test, test.outputs)]
+    held_out = data.test.count >= _MIN_HELD_OUT
+    if not held_out:
+        parts.append((data.train, predict_part(answer, data.train)))
+    some = [(part, outputs, np.arange(min(part.count, _PLOTTED))) for part, outputs in parts]
+    features = np.concatenate([part.tensors(rows) for part, _, rows in some]).astype(np.float64)
+    start = 0
+    for column in spec.columns:  # undo the standardization
+        if not isinstance(column, CategoricalColumn):
+            features[:, start] = features[:, start] * column.scale + column.mean
+        start += column.width
+    descent = None
+    if path is not None:
+        x = data.train.tensors(np.arange(data.train.count)).astype(np.float64)[:, 0]
+        y, points = data.train.targets.astype(np.float64), np.array(path.points)
+        descent = Descent(x, y, points, path.column.mean, path.column.scale)
+    return Regressed(
+        truth=np.concatenate([part.targets[rows] for part, _, rows in some]).astype(np.float64),
+        predicted=np.concatenate([outputs[rows, 0] for _, outputs, rows in some]).astype(
+            np.float64
+        ),
+        features=features,
+        feature_names=tuple(name for column in spec.columns for name in column.features),
+        target=data.target or "target",
+        descent=descent,
+        held_out=held_out,
+    )
+
+
+def _load_image(part: Part, row: int) -> NDArray[np.uint8]:
+    raw = part.raw(row)
+    if not isinstance(raw, bytes):
+        raise TypeError("expected the bytes of an image")
+    with warnings.catch_warnings():
+        ignore_warnings()
+        return decode_image(raw)
 
 
 def write_report(data: ReportData, run_folder: Path) -> Path:
@@ -43,16 +157,14 @@ def write_report(data: ReportData, run_folder: Path) -> Path:
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
         items = []
-        for section in sections(data):
-            if section.draw is None:
-                items.append(_Item(section))
-                continue
-            light = png(section.draw(LIGHT))
-            (run_folder / f"{section.key}.png").write_bytes(light)
-            if section.gallery:
-                items.append(_Item(section))
-            else:
-                items.append(_Item(section, data_url(light), data_url(png(section.draw(DARK)))))
+        for section in _sections(data):
+            light = dark = ""
+            if section.draw is not None:
+                image = png(section.draw(LIGHT))
+                (run_folder / f"{section.key}.png").write_bytes(image)
+                if not section.gallery:
+                    light, dark = _data_url(image), _data_url(png(section.draw(DARK)))
+            items.append(_Item(section, light, dark))
         report = run_folder / REPORT_FILE
         report.write_text(_render(data, items), encoding="utf-8")
     except OSError as error:
@@ -60,31 +172,134 @@ def write_report(data: ReportData, run_folder: Path) -> Path:
     return report
 
 
-def sections(data: ReportData) -> list[Section]:
+def _sections(data: ReportData) -> list[Section]:
     """Create the sections of a report, in order."""
-    labels, outcome = data.contract.labels, data.outcome
-    found: list[Section | None]
+    labels, outcome, kernel = data.contract.labels, data.outcome, data.kernel
     if isinstance(outcome, Regressed):
-        metric = "R²"
-        curves = figures.curves_section(data.history, "mean squared error")
+        curves = _curves_section(data.history, "mean squared error")
         found = [*regression.regression_sections(outcome), curves]
     else:
-        metric = "balanced accuracy"
         found = [
-            figures.curves_section(data.history, "cross-entropy, in nats"),
+            _curves_section(data.history, "cross-entropy, in nats"),
             classification.confusion_section(outcome, labels),
             classification.mistakes_section(outcome, labels),
             classification.calibration_section(outcome),
         ]
-    found.append(figures.importance_section(data.importance, metric))
-    if data.logistic_weights is not None:
-        found.append(figures.logistic_section(data.logistic_weights, labels))
-    if data.first_filters is not None:
-        found.append(figures.filters_section(data.first_filters))
-    return [section for section in found if section is not None]
+    if data.importance:
+        metric = "R²" if isinstance(outcome, Regressed) else "balanced accuracy"
+        found.append(_importance_section(data.importance, metric))
+    if isinstance(data.contract.input, ImageInput):
+        if data.config["model"] == "logistic":
+            weights = kernel.reshape(*data.contract.input.shape, len(labels))
+            found.append(classification.logistic_section(weights, labels))
+        # A backbone may start with another layer than a convolution.
+        elif data.config["model"] == "cnn" and kernel.ndim == 4:
+            found.append(classification.filters_section(kernel))
+    return found
 
 
-def data_url(image: bytes) -> str:
+def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
+    """Plot loss, accuracy and learning rate against the epoch.
+
+    Args:
+        history: all epochs.
+        loss: the loss function and its unit.
+    """
+    # float64 [epochs], NaN for None.
+    values = {
+        name: np.array([getattr(epoch, name) for epoch in history], np.float64)
+        for _, fields in _PANELS
+        for name in fields
+    }
+    panels = [
+        (title, names)
+        for title, fields in _PANELS
+        if (names := [name for name in fields if np.isfinite(values[name]).any()])
+    ]
+    final = [
+        f"{'validation' if name.startswith('val_') else 'training'} {title.lower()} "
+        f"{values[name][-1]:.4g}"
+        for title, names in panels[:-1]
+        for name in names
+    ]
+
+    def draw(theme: Theme) -> Figure:
+        figure = new_figure(theme, _PANEL_HEIGHT * len(panels))
+        rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (title, names) in zip(rows, panels, strict=True):
+            for name in names:
+                validation = name.startswith("val_")
+                axes.plot(
+                    [epoch.number for epoch in history],
+                    values[name],
+                    color=theme.second if validation else theme.first,
+                    linestyle="--" if validation else "-",
+                    linewidth=1.8,
+                    # A line through few points hides where they are.
+                    marker="o" if len(history) <= 12 else None,
+                    markersize=4,
+                    label="validation" if validation else "training",
+                )
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            if title == "Accuracy":
+                axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            else:
+                axes.set_ylim(bottom=0)
+            dress(axes, theme)
+            axes.set_title(title, loc="left", color=theme.ink, fontweight="bold", fontsize=TEXT)
+            if title != "Learning rate":
+                legend(axes, theme, loc="best")
+        rows[-1].set_xlabel("epoch")
+        dress(rows[-1], theme)
+        return figure
+
+    return Section(
+        key="learning_curves",
+        title="Learning curves",
+        text=(
+            f"The loss is the {loss}. Training values are means over the epoch, with augmentation "
+            "and dropout if used; validation is measured at the end of the epoch, on examples "
+            "that were not trained on. Curves that diverge indicate overfitting."
+        ),
+        alt=f"Curves over {len(history)} epochs. At the end: {', '.join(final)}.",
+        draw=draw,
+    )
+
+
+def _importance_section(columns: Sequence[ColumnImportance], metric: str) -> Section:
+    """Plot the importance of a table's columns, largest first."""
+    drawn = columns[:_MAX_COLUMNS]
+
+    def draw(theme: Theme) -> Figure:
+        figure, axes = new_plot(theme, 0.9 + 0.28 * len(drawn), f"drop in {metric}", "")
+        places = range(len(drawn))
+        means, spreads = zip(*((column.mean, column.std) for column in drawn), strict=True)
+        style: dict[str, Any] = {"color": theme.first, "ecolor": theme.muted, "height": 0.65}
+        axes.barh(places, means, xerr=spreads, **style)
+        axes.axvline(0, color=theme.muted, linewidth=1)
+        axes.set_yticks(places, [plain(column.name, 28) for column in drawn])
+        axes.invert_yaxis()
+        return figure
+
+    more = f" The {_MAX_COLUMNS} most important ones are drawn." if drawn != columns else ""
+    return Section(
+        key="importance",
+        title="Importance of the columns",
+        text=(
+            f"The drop in {metric} on held-out rows when the values of one column are shuffled: "
+            "mean and standard deviation of several shuffles. Columns with the same information "
+            f"share their importance, so each of them may seem unimportant.{more}"
+        ),
+        alt=f"Bars of {len(drawn)} columns; the longest is {drawn[0].name}, {drawn[0].mean:.3f}.",
+        draw=draw,
+        table=Table(
+            ("Column", "Mean", "Standard deviation"),
+            tuple((c.name, f"{c.mean:.4f}", f"{c.std:.4f}") for c in columns),
+        ),
+    )
+
+
+def _data_url(image: bytes) -> str:
     """Encode a PNG as a data URL."""
     return f"data:image/png;base64,{base64.b64encode(image).decode()}"
 
@@ -97,7 +312,7 @@ def _render(data: ReportData, items: list[_Item]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["data_url"] = data_url
+    environment.filters["data_url"] = _data_url
     contract, outcome = data.contract, data.outcome
     source, _ = contract.training_data
     kind = "image" if isinstance(contract.input, ImageInput) else "row"
@@ -111,7 +326,7 @@ def _render(data: ReportData, items: list[_Item]) -> str:
     return environment.get_template(_TEMPLATE).render(
         contract=contract,
         items=items,
-        key_figures=key_figures(data),
+        key_figures=_key_figures(data),
         notes=data.notes,
         rows=outcome.rows if isinstance(outcome, Regressed) else "held-out examples",
         origin=origin,
@@ -121,10 +336,9 @@ def _render(data: ReportData, items: list[_Item]) -> str:
     )
 
 
-def key_figures(data: ReportData) -> list[tuple[str, str]]:
+def _key_figures(data: ReportData) -> list[tuple[str, str]]:
     """List names and values of the main metrics, the most important one first."""
     outcome = data.outcome
-    found: list[tuple[str, str]] = []
     if isinstance(outcome, Classified):
         truth, count = outcome.truth, len(outcome.truth)
         low, high = wilson(outcome.right, count)
@@ -140,12 +354,10 @@ def key_figures(data: ReportData) -> list[tuple[str, str]]:
             ("Expected calibration error", f"{error:.4f}"),
         ]
     else:
-        found += regression.key_figures(outcome)
+        found = [*regression.key_figures(outcome)]
     found += metrics_in_words(data.contract.metrics)
-    if data.history:
-        seconds = sum(epoch.seconds for epoch in data.history)
-        found += [("Epochs", str(len(data.history))), ("Time in epochs", f"{seconds:.1f} s")]
-    return found
+    seconds = sum(epoch.seconds for epoch in data.history)
+    return [*found, ("Epochs", str(len(data.history))), ("Time in epochs", f"{seconds:.1f} s")]
 
 
 def _setting(value: object) -> str:

@@ -1,12 +1,15 @@
 """Sections about a regression: fit, residuals, and the error surface of a linear model."""
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rockstar_training.report.data import Descent, Regressed
+from rockstar_contract.contract import Encoded, TableInput
+from rockstar_contract.tables import NumericColumn
 from rockstar_training.report.theme import (
     SMALL,
     Section,
@@ -15,8 +18,12 @@ from rockstar_training.report.theme import (
     dress,
     legend,
     new_figure,
+    new_plot,
     plain,
 )
+
+if TYPE_CHECKING:
+    from rockstar_training.networks import Network
 
 # The error surface: grid size, contour levels, and its extent relative to the path's, with a
 # minimum.
@@ -24,9 +31,70 @@ _CELLS, _LEVELS = 60, 12
 _MARGIN, _MIN_EXTENT = 1.3, 1e-3
 
 Grid = NDArray[np.float64]
+# Slopes, intercepts and errors.
+Surface = tuple[Grid, Grid, Grid]
 
 
-def r_squared(outcome: Regressed) -> float:
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """Gradient descent on the mean squared error of y = W x + b."""
+
+    x: NDArray[np.float64]  # [n], training data, standardized
+    y: NDArray[np.float64]  # [n]
+    path: NDArray[np.float64]  # [epochs + 1, 2], W and b at the start and after each epoch
+    mean: float  # subtracted from x before training
+    scale: float  # by which x was then divided
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """The final W and b, in the units of the data."""
+        slope = float(self.path[-1, 0]) / self.scale
+        return slope, float(self.path[-1, 1]) - slope * self.mean
+
+
+@dataclass
+class DescentPath:
+    """Records W and b of y = W x + b after each epoch, with x standardized."""
+
+    column: NumericColumn  # x, with its mean and scale
+    points: list[tuple[float, float]] = field(default_factory=list)  # W and b, from the start on
+
+    def watch(self, network: "Network") -> None:
+        """Record the network's weights."""
+        scale = network.task.target_std
+        weight, bias = (
+            scale * float(variable.numpy().reshape(-1)[0]) for variable in network.weights
+        )
+        self.points.append((weight, bias))
+
+
+def descent_path(model: str, spec: Encoded) -> DescentPath | None:
+    """Return a recorder for a linear model of one number; None for any other model."""
+    if model != "linear" or not isinstance(spec, TableInput) or len(spec.columns) > 1:
+        return None
+    (column,) = spec.columns
+    return DescentPath(column) if isinstance(column, NumericColumn) and column.width == 1 else None
+
+
+@dataclass(frozen=True, eq=False)
+class Regressed:
+    """Predictions of a regression."""
+
+    truth: NDArray[np.float64]  # [n]
+    predicted: NDArray[np.float64]  # [n]
+    features: NDArray[np.float64]  # [n, features]
+    feature_names: tuple[str, ...]
+    target: str  # name of the predicted column
+    descent: Descent | None  # how a linear model of one feature was trained
+    held_out: bool  # whether all rows were held out from training
+
+    @property
+    def rows(self) -> str:
+        """Which rows the metrics are measured on."""
+        return "held-out examples" if self.held_out else "examples, including training examples"
+
+
+def _r_squared(outcome: Regressed) -> float:
     """Return the explained share of the target's variance; NaN if the target does not vary."""
     from sklearn.metrics import r2_score
 
@@ -38,7 +106,7 @@ def r_squared(outcome: Regressed) -> float:
 def key_figures(outcome: Regressed) -> tuple[tuple[str, str], ...]:
     """List R², the mean errors and, for a linear model of one feature, the line."""
     residuals = outcome.truth - outcome.predicted
-    r2 = r_squared(outcome)
+    r2 = _r_squared(outcome)
     figures = [
         ("R²", "undefined: the target does not vary" if np.isnan(r2) else f"{r2:.6f}"),
         ("Root mean squared error", f"{np.sqrt(np.mean(residuals**2)):.6g}"),
@@ -52,7 +120,7 @@ def key_figures(outcome: Regressed) -> tuple[tuple[str, str], ...]:
 
 def regression_sections(outcome: Regressed) -> list[Section]:
     """Show the fit, the residuals, and how gradient descent found a line."""
-    r2 = r_squared(outcome)
+    r2 = _r_squared(outcome)
     quality = "R² is undefined" if np.isnan(r2) else f"R² = {r2:.4f}"
     residuals = outcome.truth - outcome.predicted
     line = len(outcome.feature_names) == 1
@@ -86,66 +154,51 @@ def regression_sections(outcome: Regressed) -> list[Section]:
 
 
 def _draw_line(theme: Theme, outcome: Regressed) -> Figure:
-    figure = new_figure(theme, 3.6)
-    axes = figure.add_subplot()
+    names = outcome.feature_names[0], outcome.target
+    figure, axes = new_plot(theme, 3.6, *(plain(name, 40) for name in names))
     x = outcome.features[:, 0]
     order = np.argsort(x)
     axes.plot(
         x[order], outcome.predicted[order], color=theme.second, linewidth=1.8, label="fitted line"
     )
     axes.plot(x, outcome.truth, "o", color=theme.first, markersize=5, label="data")
-    axes.set_xlabel(plain(outcome.feature_names[0], 40))
-    axes.set_ylabel(plain(outcome.target, 40))
-    dress(axes, theme)
     legend(axes, theme, loc="best")
     return figure
 
 
 def _draw_predictions(theme: Theme, outcome: Regressed) -> Figure:
-    figure = new_figure(theme, 4.4)
-    axes = figure.add_subplot()
+    target = plain(outcome.target, 30)
+    figure, axes = new_plot(theme, 4.4, f"true {target}", f"predicted {target}")
     both = np.concatenate([outcome.truth, outcome.predicted])
     ends = [both.min(), both.max()]
     axes.plot(ends, ends, color=theme.muted, linestyle="--", label="predicted = true")
-    axes.plot(
-        outcome.truth,
-        outcome.predicted,
-        "o",
-        color=theme.first,
-        markersize=4,
-        alpha=0.6,
-        markeredgewidth=0,
-        label="examples",
-    )
-    target = plain(outcome.target, 30)
-    axes.set_xlabel(f"true {target}")
-    axes.set_ylabel(f"predicted {target}")
+    style: dict[str, Any] = {
+        "color": theme.first,
+        "markersize": 4,
+        "alpha": 0.6,
+        "markeredgewidth": 0,
+    }
+    axes.plot(outcome.truth, outcome.predicted, "o", label="examples", **style)
     axes.set_aspect("equal", adjustable="datalim")
-    dress(axes, theme)
     legend(axes, theme, loc="best")
     return figure
 
 
 def _draw_residuals(theme: Theme, outcome: Regressed) -> Figure:
-    figure = new_figure(theme, 2.9)
-    axes = figure.add_subplot()
+    target = plain(outcome.target, 30)
+    figure, axes = new_plot(theme, 2.9, f"predicted {target}", "true − predicted")
     axes.axhline(0, color=theme.muted, linestyle="--", linewidth=1.2)
-    axes.plot(
-        outcome.predicted,
-        outcome.truth - outcome.predicted,
-        "o",
-        color=theme.first,
-        markersize=4,
-        alpha=0.7,
-        markeredgewidth=0,
-    )
-    axes.set_xlabel(f"predicted {plain(outcome.target, 30)}")
-    axes.set_ylabel("true − predicted")
-    dress(axes, theme)
+    style: dict[str, Any] = {
+        "color": theme.first,
+        "markersize": 4,
+        "alpha": 0.7,
+        "markeredgewidth": 0,
+    }
+    axes.plot(outcome.predicted, outcome.truth - outcome.predicted, "o", **style)
     return figure
 
 
-def mean_squared_error(descent: Descent, slope: Grid, intercept: Grid) -> Grid:
+def _mean_squared_error(descent: Descent, slope: Grid, intercept: Grid) -> Grid:
     """Compute the error on the training data for slopes W and intercepts b of the same shape."""
     residuals = slope[..., None] * descent.x + intercept[..., None] - descent.y
     error: Grid = (residuals**2).mean(axis=-1)
@@ -191,32 +244,20 @@ def _draw_surface(theme: Theme, descent: Descent) -> Figure:
     reach = np.maximum(reach, reach.max() / 4)
     sides = [np.linspace(at - by, at + by, _CELLS) for at, by in zip(lowest, reach, strict=True)]
     slopes, intercepts = np.meshgrid(*sides)
-    errors = mean_squared_error(descent, slopes, intercepts)
+    surface = slopes, intercepts, _mean_squared_error(descent, slopes, intercepts)
     figure = new_figure(theme, 7.2)
     places = figure.add_gridspec(2, 1, height_ratios=(0.95, 1))
     bowl = figure.add_subplot(places[0], projection="3d")
-    _draw_bowl(bowl, theme, descent, slopes, intercepts, errors)
-    _draw_contours(figure.add_subplot(places[1]), theme, descent, slopes, intercepts, errors)
+    _draw_bowl(bowl, theme, descent, surface)
+    _draw_contours(figure.add_subplot(places[1]), theme, descent, surface)
     return figure
 
 
-def _draw_bowl(
-    axes: Any, theme: Theme, descent: Descent, slopes: Grid, intercepts: Grid, errors: Grid
-) -> None:
-    axes.plot_surface(
-        slopes,
-        intercepts,
-        errors,
-        cmap=theme.terrain,
-        alpha=0.8,
-        edgecolor=theme.muted,
-        linewidth=0.15,
-        rcount=30,
-        ccount=30,
-        zorder=1,
-    )
+def _draw_bowl(axes: Any, theme: Theme, descent: Descent, surface: Surface) -> None:
+    lines = {"edgecolor": theme.muted, "linewidth": 0.15, "rcount": 30, "ccount": 30}
+    axes.plot_surface(*surface, cmap=theme.terrain, alpha=0.8, zorder=1, **lines)
     path = descent.path
-    heights = mean_squared_error(descent, path[:, 0], path[:, 1])
+    heights = _mean_squared_error(descent, path[:, 0], path[:, 1])
     # Matplotlib sorts whole artists by depth, so zorder puts the path in front of the surface.
     axes.plot(path[:, 0], path[:, 1], heights, color=theme.second, linewidth=2.2, zorder=5)
     ends = [0, -1]
@@ -236,26 +277,19 @@ def _draw_bowl(
     axes.grid(False)
 
 
-def _draw_contours(
-    axes: Any, theme: Theme, descent: Descent, slopes: Grid, intercepts: Grid, errors: Grid
-) -> None:
+def _draw_contours(axes: Axes, theme: Theme, descent: Descent, surface: Surface) -> None:
+    errors = surface[2]
     # Equally spaced in the square root, so that the contours of a parabola are equally spaced.
     roots = np.linspace(np.sqrt(errors.min()), np.sqrt(errors.max()), _LEVELS + 2)[1:-1]
     levels = np.r_[0, roots**2, errors.max()]
-    axes.contourf(slopes, intercepts, errors, levels, cmap=theme.terrain, alpha=0.75)
-    axes.contour(slopes, intercepts, errors, roots**2, colors=theme.muted, linewidths=0.6)
-    path, color = descent.path, theme.second
-    axes.plot(
-        path[:, 0],
-        path[:, 1],
-        color=color,
-        marker="." if len(path) <= 200 else None,
-        linewidth=1.6,
-        label="path of gradient descent",
-    )
-    axes.plot(*path[0], "o", color=color, markeredgecolor=theme.ink, label="start")
-    axes.plot(*path[-1], "*", color=color, markeredgecolor=theme.ink, markersize=13, label="end")
-    axes.set_xlabel("W")
-    axes.set_ylabel("b")
+    axes.contourf(*surface, levels, cmap=theme.terrain, alpha=0.75)
+    axes.contour(*surface, roots**2, colors=theme.muted, linewidths=0.6)
+    path, marker = descent.path, "." if len(descent.path) <= 200 else None
+    style: dict[str, Any] = {"color": theme.second}
+    axes.plot(*path.T, marker=marker, linewidth=1.6, label="path of gradient descent", **style)
+    style["markeredgecolor"] = theme.ink
+    axes.plot(*path[0], "o", label="start", **style)
+    axes.plot(*path[-1], "*", markersize=13, label="end", **style)
+    axes.set(xlabel="W", ylabel="b")
     dress(axes, theme, grid=False)
     legend(axes, theme, loc="best")

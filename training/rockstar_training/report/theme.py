@@ -29,27 +29,16 @@ LABEL_LENGTH = 14
 
 @dataclass(frozen=True)
 class Theme:
-    """Colors of a figure.
+    """Colors of a figure."""
 
-    Attributes:
-        name: "light" or "dark".
-        paper: background.
-        ink: text.
-        muted: axes and secondary elements.
-        grid: grid lines.
-        first: of the main series.
-        second: of the series it is compared with.
-        third: of a third series.
-    """
-
-    name: str
-    paper: str
-    ink: str
-    muted: str
-    grid: str
-    first: str
-    second: str
-    third: str
+    name: str  # "light" or "dark"
+    paper: str  # background
+    ink: str  # text
+    muted: str  # axes and secondary elements
+    grid: str  # grid lines
+    first: str  # of the main series
+    second: str  # of the series it is compared with
+    third: str  # of a third series
 
     @cached_property
     def sequential(self) -> Colormap:
@@ -83,40 +72,24 @@ class Table:
 
 @dataclass(frozen=True)
 class Tile:
-    """One small image of a gallery.
-
-    Attributes:
-        png: the image.
-        alt: text alternative.
-        lines: of the caption.
-    """
+    """One small image of a gallery."""
 
     png: bytes
-    alt: str
-    lines: tuple[str, ...]
+    alt: str  # text alternative
+    lines: tuple[str, ...]  # of the caption
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a report.
+    """A section of a report."""
 
-    Attributes:
-        key: name of the PNG file and of the anchor in the page.
-        title: heading.
-        text: what the figure shows and how to read it.
-        alt: text alternative of the figure.
-        draw: draws the figure in a theme; None for no figure.
-        table: the numbers of the figure.
-        gallery: images that replace the figure in the page, where they wrap better.
-    """
-
-    key: str
+    key: str  # name of the PNG file and of the anchor in the page
     title: str
-    text: str
-    alt: str = ""
-    draw: Callable[[Theme], Figure] | None = None
-    table: Table | None = None
-    gallery: tuple[Tile, ...] = ()
+    text: str  # what the figure shows and how to read it
+    alt: str = ""  # text alternative of the figure
+    draw: Callable[[Theme], Figure] | None = None  # None for no figure
+    table: Table | None = None  # the numbers of the figure
+    gallery: tuple[Tile, ...] = ()  # images that replace the figure in the page, and wrap better
 
 
 def new_figure(theme: Theme, height: float, width: float = WIDTH) -> Figure:
@@ -126,8 +99,19 @@ def new_figure(theme: Theme, height: float, width: float = WIDTH) -> Figure:
     return figure
 
 
+def new_plot(
+    theme: Theme, height: float, xlabel: str, ylabel: str, *, grid: bool = True
+) -> tuple[Figure, Axes]:
+    """Create a figure with one pair of axes."""
+    figure = new_figure(theme, height)
+    axes = figure.add_subplot()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    dress(axes, theme, grid=grid)
+    return figure, axes
+
+
 def dress(axes: Axes, theme: Theme, *, grid: bool = True) -> None:
-    """Apply the theme's colors and sizes; call it after setting titles and labels."""
+    """Apply the theme's colors and sizes; call it after setting titles."""
     axes.set_facecolor(theme.paper)
     for side, spine in axes.spines.items():
         spine.set_color(theme.muted)

@@ -1,4 +1,4 @@
-"""The contract of a new version: built from its data, and compared with the served version.
+"""The contract of a new version: built from its data, and compared with the served one.
 
 Imports no TensorFlow, so that an incompatible version is refused before training starts.
 """
@@ -23,13 +23,13 @@ from rockstar_contract.contract import (
 from rockstar_contract.version_folders import served_versions
 from rockstar_training.errors import DataError
 from rockstar_training.evaluation import TestPredictions, confusion_matrix, wilson
-from rockstar_training.prepared import Prepared
+from rockstar_training.prepared_data import PreparedData, name_first
 
 # More labels would make a matrix that nobody reads, in a contract that every server loads.
 _MAX_CONFUSION_LABELS = 50
 _ACCURACY = "test_accuracy"
-# How many names a message lists.
-_LISTED = 8
+# Names that a message lists.
+_NAMED = 8
 
 
 class IncompatibleError(DataError):
@@ -38,35 +38,27 @@ class IncompatibleError(DataError):
 
 @dataclass(frozen=True)
 class Promise:
-    """What clients of a model rely on.
-
-    Attributes:
-        task: classification, regression or tensors.
-        input: what the model takes.
-        labels: in order.
-        target: name of the predicted column; None if it has none.
-        data_set: name of the training data; None if unknown.
-    """
+    """What clients of a model rely on."""
 
     task: Task
     input: Input
-    labels: tuple[str, ...]
-    target: str | None
-    data_set: str | None
+    labels: tuple[str, ...]  # in order
+    target: str | None  # name of the predicted column; None if it has none
+    data_set: str | None  # name of the training data; None if unknown
 
 
-def draft(
+def build_contract(
     name: str,
-    data: Prepared,
+    data: PreparedData,
     metrics: dict[str, float],
     test: TestPredictions,
-    threshold: float | None = None,
+    threshold: float | None,
 ) -> Contract:
     """Build the contract of a trained model; publishing replaces its placeholder version.
 
     Args:
         name: of the model.
-        data: it was trained on.
+        data: the data that it was trained on.
         metrics: by name.
         test: predictions for the held-out examples.
         threshold: the lowest score that counts as an answer; None for no threshold.
@@ -108,12 +100,12 @@ def promise_of(contract: Contract) -> Promise:
     return Promise(contract.task, contract.input, contract.labels, contract.target, name)
 
 
-def promised_by(data: Prepared) -> Promise:
+def promised_by(data: PreparedData) -> Promise:
     """Return what a model trained on this data will promise."""
     return Promise(data.task, data.input, data.labels, data.target, data.name)
 
 
-def serving_contract(models: Path, model: str) -> Contract | None:
+def _served_contract(models: Path, model: str) -> Contract | None:
     """Read the contract of the served (highest) version; None if there is none to read."""
     try:
         folders = served_versions(models / model)
@@ -128,7 +120,7 @@ def require_compatible(models: Path, model: str, new: Promise) -> None:
     Raises:
         IncompatibleError: it promises something else; the message says what and what to do.
     """
-    contract = serving_contract(models, model)
+    contract = _served_contract(models, model)
     if contract is None:
         return
     differences = _differences(promise_of(contract), new)
@@ -140,7 +132,7 @@ def require_compatible(models: Path, model: str, new: Promise) -> None:
 
 
 def worse_than_served(models: Path, new: Contract, held_out: int) -> str:
-    """Explain in a sentence why a version is worse than the served one; "" if it is not.
+    """Explain why a version is worse than the served one; "" if it is not.
 
     It is worse if the 95 % confidence interval of the difference in held-out accuracy lies below
     zero (R. G. Newcombe, "Interval estimation for the difference between independent proportions",
@@ -149,9 +141,9 @@ def worse_than_served(models: Path, new: Contract, held_out: int) -> str:
     Args:
         models: the folder of models.
         new: contract of the new version.
-        held_out: how many examples its accuracy was measured on.
+        held_out: number of examples that its accuracy was measured on.
     """
-    old = serving_contract(models, new.model)
+    old = _served_contract(models, new.model)
     if old is None or old.labels != new.labels:
         return ""
     before, now = old.metrics.get(_ACCURACY), new.metrics.get(_ACCURACY)
@@ -177,11 +169,11 @@ def _differences(old: Promise, new: Promise) -> list[str]:
         found.append(f"the task {new.task} instead of {old.task}")
     if old.labels != new.labels and old.task == new.task:
         if set(old.labels) == set(new.labels):
-            found.append(f"the same labels in another order ({_listed(new.labels)})")
+            found.append(f"the same labels in another order ({name_first(new.labels, _NAMED)})")
         else:
             found.append(
-                f"the labels {_listed(new.labels)} ({len(new.labels)}) instead of "
-                f"{_listed(old.labels)} ({len(old.labels)})"
+                f"the labels {name_first(new.labels, _NAMED)} ({len(new.labels)}) instead of "
+                f"{name_first(old.labels, _NAMED)} ({len(old.labels)})"
             )
     # Scaling is not compared: it follows from the data each time.
     if isinstance(old.input, TableInput) and isinstance(new.input, TableInput):
@@ -194,7 +186,7 @@ def _differences(old: Promise, new: Promise) -> list[str]:
             ("the new column", [name for name in now if name not in before]),
             ("another type of", [n for n, kind in now.items() if before.get(n, kind) != kind]),
         ]
-        changed = ", ".join(f"{what} {_listed(tuple(names))}" for what, names in parts if names)
+        changed = ", ".join(f"{what} {name_first(names, _NAMED)}" for what, names in parts if names)
         found += [changed] if changed else []
     elif _accepted(old.input) != _accepted(new.input):
         found.append(f"{_described(new.input)} as input instead of {_described(old.input)}")
@@ -206,7 +198,7 @@ def _differences(old: Promise, new: Promise) -> list[str]:
 
 
 def _accepted(spec: Input) -> object:
-    """The part of an image or tensor input that clients see."""
+    """Return the part of an image or tensor input that clients see."""
     if isinstance(spec, ImageInput):
         return (spec.name, spec.shape)
     return None if isinstance(spec, TableInput) else spec.tensors
@@ -217,9 +209,4 @@ def _described(spec: Input) -> str:
         return f"images of {' × '.join(map(str, spec.shape))}"
     if isinstance(spec, TableInput):
         return "rows of a table"
-    return f"the tensors {_listed(tuple(tensor.name for tensor in spec.tensors))}"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return f"the tensors {name_first([tensor.name for tensor in spec.tensors], _NAMED)}"

@@ -9,20 +9,13 @@ from rockstar_contract.inputs import prepare as serve
 from rockstar_contract.tables import TextRow
 from rockstar_training import datasets
 from rockstar_training.config import config_for
-from rockstar_training.errors import ConfigError, DataError
-from rockstar_training.prepare import prepare, prepare_folds, prepare_for
-from rockstar_training.progress import summarize
-from rockstar_training.train import cross_validate, train_and_evaluate
+from rockstar_training.prepared_data import class_weights
+from rockstar_training.splits import Fractions
 from tests.images import png
 from tests.shared_data import shared_data
+from tests.unit.training.tables import prepare, write_csv
 
 SETTINGS = {"seed": 3, "test_fraction": 0.2, "validation_fraction": 0.25}
-
-
-def write_csv(path, names, rows):
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([names, *rows])
-    return f"csv:{path}"
 
 
 @pytest.fixture
@@ -89,11 +82,10 @@ def test_digits():
         360,
     )
     assert prepared.statistics.examples == 1077
-    assert prepared.train.source(0).startswith("digits image ")
     digits = datasets.load("digits")
     assert prepared.sha256 == digits.sha256
-    split = datasets.split(digits, 0.2, seed=3)
-    np.testing.assert_array_equal(prepared.test.places, split.test_index)
+    split = digits.split(Fractions(0.2, 0.25, seed=3))
+    np.testing.assert_array_equal(prepared.test.places, split.test)
 
 
 def test_iris(iris):
@@ -109,7 +101,6 @@ def test_iris(iris):
     np.testing.assert_allclose(tensors[:, :4].mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(tensors[:, :4].std(axis=0), 1, atol=1e-5)
     assert prepared.statistics.label_share == pytest.approx((1 / 3,) * 3)
-    assert prepared.train.source(0) == f"iris.csv line {prepared.train.places[0] + 2}"
 
 
 def test_a_line_of_the_file_as_served_is_what_was_trained_on(iris):
@@ -174,7 +165,7 @@ def test_a_folder_to_validate_with_leaves_the_test_to_a_share(shades, tmp_path_f
     prepared = prepare(shades, validation=other, **SETTINGS)
     require_sound(prepared)
     assert (prepared.validation.count, prepared.test.count, prepared.train.count) == (8, 12, 47)
-    assert prepared.validation.source(0).startswith(str(other))
+    assert prepared.validation.raw(0) in [path.read_bytes() for path in other.rglob("*.png")]
 
 
 def test_splits_of_a_folder_are_kept(tmp_path):
@@ -194,7 +185,8 @@ def test_splits_of_a_folder_are_kept(tmp_path):
         ("test", prepared.test),
     ):
         assert part.count == 2 * counts[split]
-        assert all(f"/{split}/" in part.source(index) for index in range(part.count))
+        files = {path.read_bytes() for path in (tmp_path / split).rglob("*.png")}
+        assert files == {part.raw(index) for index in range(part.count)}
 
 
 def test_the_shared_folder_of_digits():
@@ -244,183 +236,12 @@ def test_ten_examples_of_each_of_twenty_classes_are_divided(tmp_path):
     assert prepared.notes == ()
 
 
-def test_what_is_no_data_set_is_refused():
-    with pytest.raises(ConfigError, match="data: expected"):
-        prepare("cifar", **SETTINGS)
-
-
-SPLIT = {"seed": 3, "test_fraction": 0.25, "validation_fraction": 0.25, "target": "y"}
-
-
-def write(path, header, rows):
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-    return f"csv:{path}"
-
-
-def parts(prepared):
-    return [prepared.train.places, prepared.validation.places, prepared.test.places]
-
-
-@pytest.fixture
-def visits(tmp_path):
-    """Four visits of each of 30 patients, one a day over all."""
-    random = np.random.default_rng(0)
-    rows = [
-        [f"p{n % 30:02}", f"2024-{n // 28 + 1:02}-{n % 28 + 1:02}", random.normal(), "ny"[n % 2]]
-        for n in range(120)
-    ]
-    random.shuffle(rows)
-    return write(tmp_path / "visits.csv", ["patient", "day", "value", "y"], rows), rows
-
-
-def test_groups_stay_together(visits):
-    data, rows = visits
-    prepared = prepare(data, split="group:patient", **SPLIT)
-    patients = [{rows[place][0] for place in part} for part in parts(prepared)]
-    assert not patients[0] & patients[1]
-    assert not patients[0] & patients[2]
-    assert not patients[1] & patients[2]
-    assert [len(part) for part in parts(prepared)] == pytest.approx([68, 22, 30], abs=6)
-    # Who it is says nothing about somebody else.
-    assert "patient" not in [column.name for column in prepared.input.columns]
-    assert "column 'patient' tells the groups apart and is not learned from" in prepared.notes
-
-
-def test_the_latest_rows_are_held_out(visits):
-    data, rows = visits
-    prepared = prepare(data, split="time:day", ignore=["patient", "day"], **SPLIT)
-    days = [[rows[place][1] for place in part] for part in parts(prepared)]
-    assert max(days[0]) < min(days[1]) <= max(days[1]) < min(days[2])
-    assert [len(part) for part in days] == pytest.approx([68, 22, 30], abs=1)
-    assert [column.name for column in prepared.input.columns] == ["value"]
-
-
-def test_rows_of_the_same_time_stay_together(tmp_path):
-    rows = [[year, n, "ny"[n % 2]] for n in range(10) for year in (2020, 2021, 2022)]
-    data = write(tmp_path / "years.csv", ["year", "x", "y"], rows)
-    prepared = prepare(data, split="time:year", **(SPLIT | {"validation_fraction": 0}))
-    assert {rows[place][0] for place in prepared.train.places} == {2020, 2021}
-    assert {rows[place][0] for place in prepared.test.places} == {2022}
-
-
-def test_files_of_their_own_to_validate_and_test_with(tmp_path):
-    data = write(tmp_path / "train.csv", "axy", [[n, n % 7, "ny"[n % 2]] for n in range(40)])
-    write(tmp_path / "val.csv", "yxa", [["n", 3, 1], ["y", 4, 2], ["", 5, 5]])
-    write(tmp_path / "test.csv", "yxa", [["y", 9, 1], ["n", 4, 2]])
-    prepared = prepare(data, validation=tmp_path / "val.csv", test=tmp_path / "test.csv", **SPLIT)
-    assert (prepared.train.count, prepared.validation.count, prepared.test.count) == (40, 2, 2)
-    assert prepared.test.raw(0) == {"a": "1", "x": "9"}
-    assert prepared.test.source(1) == "line 3 of test.csv"
-    assert prepared.train.source(0) == "train.csv line 2"
-    assert prepared.labels == ("n", "y")
-    assert prepared.input.columns[0].mean == 19.5
-    alone = prepare(data, **SPLIT)
-    assert alone.sha256 != prepared.sha256
-
-
-def test_a_file_without_the_target_is_refused(tmp_path):
-    data = write(tmp_path / "train.csv", "xy", [[n, "ny"[n % 2]] for n in range(40)])
-    write(tmp_path / "test.csv", "x", [[1], [2]])
-    with pytest.raises(DataError, match=r"test\.csv has no column 'y', it has 'x'; .*predict"):
-        prepare(data, test=tmp_path / "test.csv", **SPLIT)
-    write(tmp_path / "test.csv", "xy", [[1, ""], [2, ""]])
-    with pytest.raises(DataError, match=r"test\.csv: column 'y' has no values; .*predict"):
-        prepare(data, test=tmp_path / "test.csv", **SPLIT)
-
-
-def test_a_group_with_most_of_the_rows(tmp_path):
-    rows = [["large" if n < 90 else f"g{n % 2}", n, "ny"[n % 2]] for n in range(100)]
-    data = write(tmp_path / "rows.csv", "gxy", rows)
-    prepared = prepare(data, split="group:g", **(SPLIT | {"validation_fraction": 0}))
-    groups = [{rows[p][0] for p in part.places} for part in (prepared.train, prepared.test)]
-    assert all(groups)
-    assert not groups[0] & groups[1]
-
-
-@pytest.mark.parametrize(
-    ("split", "message"),
-    [
-        ("time:x", "'b' in line 2; a split by time needs dates or numbers"),
-        ("group:z", "has no column 'z'"),
-        ("group:one", "needs two or more groups, there is 1"),
-        ("time:one", "needs rows of different times"),
-    ],
-)
-def test_columns_that_cannot_divide_rows(split, message, tmp_path):
-    rows = [["bcd"[n % 3], n, 1, "ny"[n % 2]] for n in range(40)]
-    data = write(tmp_path / "rows.csv", ["x", "v", "one", "y"], rows)
-    with pytest.raises(DataError, match=message):
-        prepare(data, split=split, **SPLIT)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"split": "time"}, "split: expected random, group:COLUMN or time:COLUMN, got 'time'"),
-        ({"split": "week:day"}, "split: expected"),
-        ({"folds": 1}, "folds: expected 0 or 2 to 100, got 1"),
-        ({"data": "digits", "folds": 5}, "folds: expected 0; others with data csv:FILE only"),
-        ({"data": "digits", "test": "y"}, "test: expected none; with data csv:FILE or folder:DIR"),
-    ],
-)
-def test_settings_that_cannot_be(settings, message):
-    with pytest.raises(ConfigError, match=message):
-        config_for("logistic", **({"data": "csv:rows.csv"} | settings))
-
-
-def test_every_row_is_tested_with_in_one_fold(visits):
-    data, rows = visits
-    config = config_for("logistic", data=data, target="y", folds=4, split="group:patient")
-    folds = list(prepare_folds(config))
-    tested = np.concatenate([fold.test.places for fold in folds])
-    assert np.sort(tested).tolist() == list(range(120))
-    for fold in folds:
-        learned, held_out = (
-            {rows[place][0] for place in part.places} for part in (fold.train, fold.test)
-        )
-        assert not learned & held_out
-        # The columns are fitted to each fold anew.
-        assert fold.statistics.examples == len(fold.train.places) < 120
-
-
-def test_folds_by_time_train_on_earlier_rows_only(visits):
-    data, rows = visits
-    folds = list(
-        prepare_folds(config_for("logistic", data=data, target="y", folds=3, split="time:day"))
-    )
-    for fold in folds:
-        learned, held_out = ([rows[p][1] for p in part.places] for part in (fold.train, fold.test))
-        assert max(learned) < min(held_out)
-    assert [fold.test.count for fold in folds] == [30, 30, 30]
-
-
-def test_too_few_rows_for_the_folds(tmp_path):
-    data = write(tmp_path / "rows.csv", "xy", [[n, "ny"[n % 2]] for n in range(20)])
-    with pytest.raises(DataError, match="20 rows are too few for 21 folds"):
-        next(prepare_folds(config_for("logistic", data=data, target="y", folds=21)))
-
-
-def test_cross_validation_comes_before_the_final_model(tmp_path):
-    random = np.random.default_rng(0)
-    rows = [[x, "yes" if x + random.normal() > 0 else "no"] for x in random.normal(size=60)]
-    data = write(tmp_path / "rows.csv", "xy", rows)
-    config = config_for("logistic", data=data, target="y", folds=3, epochs=20)
-    told: list[str] = []
-    found = cross_validate(config, told.append)
-    assert [line.split(":")[0] for line in told] == ["Fold 1 of 3", "Fold 2 of 3", "Fold 3 of 3"]
-    shares = [float(line.split()[-1]) for line in told]
-    assert found["cv_accuracy"] == pytest.approx(np.mean(shares), abs=1e-4)
-    assert found["cv_accuracy_std"] == pytest.approx(np.std(shares), abs=1e-4)
-    result = train_and_evaluate(config, tmp_path, data=prepare_for(config), folds=found)
-    assert result.metrics["cv_f1"] == found["cv_f1"]
-    assert f"folds     accuracy {found['cv_accuracy']:.4g} ± " in summarize(result)
-    assert len(result.test.truth) == 12
-
-
-def test_workers_of_a_cluster_cannot_cross_validate(tmp_path, monkeypatch):
-    cluster = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
-    monkeypatch.setenv("TF_CONFIG", cluster)
-    data = write(tmp_path / "rows.csv", "xy", [[n, "ny"[n % 2]] for n in range(20)])
-    with pytest.raises(ConfigError, match="folds: expected 0 with TF_CONFIG"):
-        cross_validate(config_for("logistic", data=data, target="y", folds=2))
+def test_only_classes_that_are_rarer_than_others_get_weights():
+    config = config_for("logistic", data="csv:rows.csv")
+    assert class_weights(config, [0.05] * 20) == ()
+    assert class_weights(config, [0.12, 0.88]) == ()
+    assert class_weights(config, [0.08, 0.92]) == pytest.approx((1 / 0.16, 1 / 1.84))
+    # A label that only the test file has is never asked for.
+    assert class_weights(config, [0.5, 0.5, 0.0])[2] == 1
+    balanced = config_for("logistic", data="csv:rows.csv", class_weights="balanced")
+    assert class_weights(balanced, [0.25, 0.75]) == pytest.approx((2, 2 / 3))

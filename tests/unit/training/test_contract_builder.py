@@ -2,7 +2,7 @@
 
 import pytest
 
-from rockstar_training.contracts import (
+from rockstar_training.contract_builder import (
     IncompatibleError,
     promise_of,
     require_compatible,

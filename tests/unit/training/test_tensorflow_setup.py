@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rockstar_training.distribution import dtype_policy, is_chief, strategy
-from rockstar_training.errors import ConfigError
-from rockstar_training.tensorflow_setup import tf
+from rockstar_training.tensorflow_setup import dtype_policy, tf
 from tests.unit.training.worker import main
 
 ROOT = Path(__file__).parents[3]
@@ -79,45 +77,6 @@ def test_two_devices_learn_what_one_does(alone, tmp_path):
     require_same(tmp_path, alone)
     # Dropout draws other numbers on other devices, so this one cannot be the same.
     assert np.isfinite(np.load(tmp_path / "keras-cnn.npz")["losses"]).all()
-
-
-WORKERS = {"worker": ["a:1", "b:1"]}
-
-
-@pytest.mark.parametrize(
-    ("cluster", "kind", "index", "chief"),
-    [
-        (WORKERS, "worker", 0, True),
-        (WORKERS, "worker", 1, False),
-        (WORKERS | {"chief": ["c:1"]}, "worker", 0, False),
-        (WORKERS | {"chief": ["c:1"]}, "chief", 0, True),
-    ],
-)
-def test_one_of_the_workers_publishes(monkeypatch, cluster, kind, index, chief):
-    task = {"type": kind, "index": index}
-    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
-    assert is_chief() is chief
-
-
-def test_who_trains_alone_publishes(monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert is_chief()
-    assert strategy().num_replicas_in_sync == 1
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        "{",
-        "[]",
-        '{"cluster": {}}',
-        '{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}',
-    ],
-)
-def test_a_tf_config_that_cannot_be_understood_is_told(monkeypatch, document):
-    monkeypatch.setenv("TF_CONFIG", document)
-    with pytest.raises(ConfigError, match="TF_CONFIG: expected"):
-        is_chief()
 
 
 def test_mixed_precision_is_for_gpus_unless_it_is_asked_for():

@@ -1,0 +1,453 @@
+"""A data set prepared for training: its examples and statistics, and the task of a network.
+
+Targets are in memory. Inputs are requested by index, a batch at a time, and come from an array or
+from files that are decoded on demand. Imports no TensorFlow.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rockstar_contract import contract
+from rockstar_contract.contract import Encoded, ImageInput, Statistics, TableInput
+from rockstar_training.config import DataSpec, TrainConfig, parse_data
+from rockstar_training.csv_tables import Table, TableExamples, fit_columns, read_csv
+from rockstar_training.datasets import known_input, load, prepare_images
+from rockstar_training.errors import ConfigError
+from rockstar_training.image_folders import FolderExamples, folder_input, scan_folder
+from rockstar_training.splits import (
+    Fractions,
+    Index,
+    Split,
+    folds_of,
+    split_labelled,
+    split_table,
+)
+
+# An example as clients send it: the bytes of a file, or a row.
+Raw = bytes | dict[str, Any]
+
+_HISTOGRAM_BINS = 10
+# Examples that statistics are computed on if they are decoded from files.
+_STATISTICS_SAMPLE = 1000
+# Samples that are predicted by all files of an export: the first training examples.
+_GOLDEN_SAMPLES = 32
+# The image size that most networks of keras.applications were trained with.
+_PRETRAINED_SIZE = 224
+# Classes with fewer training examples than this are named in a note, which names so many things.
+_FEW, _NAMED = 5, 10
+# A class is rare if it has less than this share of the examples, and less than half of an equal
+# share, so that none of 20 equal classes is.
+_RARE = 0.1
+_REGRESSION = ("linear", "mlp")
+_CLASSIFICATION = ("logistic", "mlp", "cnn")
+
+
+class Examples(Protocol):
+    """All examples of a data set, by their index in it."""
+
+    def tensors(self, places: Index) -> NDArray[np.float32]:
+        """Return preprocessed examples, float32 [n, *shape of one example]."""
+
+    def raw(self, place: int) -> Raw:
+        """Return an example as clients send it; serving computes the same tensor from it."""
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryExamples:
+    """Examples with all tensors in memory, float32 [n, *shape of one example]."""
+
+    array: NDArray[np.float32]
+    raw: Callable[[int], Raw]
+
+    def tensors(self, places: Index) -> NDArray[np.float32]:
+        """Return rows of the array."""
+        return self.array[places]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The examples for training, validation or testing."""
+
+    examples: Examples  # of the whole data set
+    places: Index  # [count], of this part's examples, ascending
+    targets: NDArray[Any]  # [count], of this part: int64 labels, or float32 values
+
+    @property
+    def count(self) -> int:
+        """The number of examples."""
+        return len(self.places)
+
+    def tensors(self, indices: Index) -> NDArray[np.float32]:
+        """Return preprocessed inputs, float32 [n, *shape of one example].
+
+        Args:
+            indices: int64 [n], from 0 to count - 1, in any order.
+        """
+        return self.examples.tensors(self.places[indices])
+
+    def raw(self, index: int) -> Raw:
+        """Return an example as clients send it."""
+        return self.examples.raw(int(self.places[index]))
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.float32], NDArray[Any]]]:
+        """Iterate over tensors and targets in order, at most `size` at a time."""
+        for start in range(0, self.count, size):
+            indices = np.arange(start, min(start + size, self.count))
+            yield self.tensors(indices), self.targets[indices]
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenSamples:
+    """Samples as clients send them, and preprocessed: float32 [n, *shape of one example]."""
+
+    raw: tuple[Raw, ...]
+    tensors: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PreparedData:
+    """A data set, split and described."""
+
+    name: str  # in the contract
+    task: contract.Task
+    input: Encoded  # of a model
+    labels: tuple[str, ...]  # names of the classes, in order; empty for a regression
+    target: str | None  # the predicted column; None if it has no name
+    sha256: str  # of the data, hexadecimal
+    examples: int  # in all parts
+    train: Part
+    validation: Part  # for decisions during training; may be empty
+    test: Part  # for a single evaluation at the end
+    statistics: Statistics  # of `train`, or of a sample of it
+    golden: GoldenSamples  # the first examples of `train`
+    notes: tuple[str, ...]  # sentences for users, about skipped files, for example
+
+
+def prepare_data(config: TrainConfig) -> PreparedData:
+    """Load, split and describe the data set of a configuration.
+
+    Raises:
+        ConfigError: the configured model cannot learn from this data.
+        DataError: the data is missing or cannot be used; the message says what to do.
+    """
+    spec = parse_data(config.data)
+    fractions = Fractions(config.test_fraction, config.validation_fraction, config.seed)
+    if spec.kind == "csv":
+        table = _read_table(spec, config)
+        data = _prepare_table(spec, table, split_table(table, fractions))
+    elif spec.kind == "folder":
+        data = _prepare_folder(spec, config, fractions)
+    else:
+        data = _prepare_known(spec, config, fractions)
+    task_of(config, data)
+    return data
+
+
+def prepare_folds(config: TrainConfig) -> Iterator[PreparedData]:
+    """Split the table of a configuration for each fold of its cross-validation.
+
+    Raises:
+        DataError: the table cannot be used, or has too few rows or groups for the folds.
+    """
+    spec = parse_data(config.data)
+    table = _read_table(spec, config)
+    for split in folds_of(table, config.folds, config.validation_fraction, config.seed):
+        yield _prepare_table(spec, table, split)
+
+
+def _read_table(spec: DataSpec, config: TrainConfig) -> Table:
+    return read_csv(
+        spec.location,
+        target=config.target,
+        # If the target's values fit both tasks, the model decides: linear learns numbers only.
+        task=config.task or ("regression" if config.model == "linear" else None),
+        ignore=config.ignore,
+        types=config.types,
+        split=config.split,
+        validation=_path(config.validation),
+        test=_path(config.test),
+    )
+
+
+def _prepare_table(spec: DataSpec, table: Table, split: Split) -> PreparedData:
+    columns = fit_columns(table, split.train)
+    shape = (sum(column.width for column in columns),)
+    return _assemble(
+        spec.name,
+        split,
+        TableExamples(table, columns),
+        TableInput(name=contract.TABLE_INPUT, dtype="float32", shape=shape, columns=columns),
+        targets=table.targets,
+        labels=table.label_names,
+        target=table.target,
+        sha256=table.sha256,
+        notes=table.notes,
+    )
+
+
+def _prepare_folder(spec: DataSpec, config: TrainConfig, fractions: Fractions) -> PreparedData:
+    folder = scan_folder(spec.location, _path(config.validation), _path(config.test))
+    notes = [f"skipped {problem}" for problem in folder.skipped[:_NAMED]]
+    if len(folder.skipped) > _NAMED:
+        count = len(folder.skipped)
+        notes.append(f"skipped {count - _NAMED} more, {count} in all")
+    size = config.image_size or pretrained_size(config.pretrained) or folder.size
+    wanted = folder_input(size, folder.channels)
+    return _assemble(
+        spec.name,
+        split_labelled(folder.labels, fractions, spec.name, folder.split),
+        FolderExamples(folder, wanted),
+        wanted,
+        targets=folder.labels,
+        labels=folder.label_names,
+        sha256=folder.sha256,
+        notes=(*notes, *folder.notes),
+        sample=_STATISTICS_SAMPLE,
+    )
+
+
+def _prepare_known(spec: DataSpec, config: TrainConfig, fractions: Fractions) -> PreparedData:
+    dataset = load(spec.name, _path(config.data_dir))
+    wanted = known_input(spec.name)
+
+    def encode(place: int) -> bytes:
+        pixels, file = dataset.images[place], io.BytesIO()
+        Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+        return file.getvalue()
+
+    return _assemble(
+        spec.name,
+        dataset.split(fractions),
+        MemoryExamples(prepare_images(dataset.images, wanted), encode),
+        wanted,
+        targets=dataset.labels,
+        labels=dataset.label_names,
+        sha256=dataset.sha256,
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text).expanduser() if text else None
+
+
+def _assemble(
+    name: str,
+    split: Split,
+    examples: Examples,
+    wanted: Encoded,
+    *,
+    targets: NDArray[Any],
+    labels: tuple[str, ...],
+    sha256: str,
+    target: str | None = None,
+    notes: Sequence[str] = (),
+    sample: int | None = None,
+) -> PreparedData:
+    """Describe a data set by its parts; statistics are of a sample of `train`, or of all of it."""
+    train, validation, test = (
+        Part(examples, places, targets[places])
+        for places in (split.train, split.validation, split.test)
+    )
+    described = np.arange(train.count)
+    if sample is not None and sample < train.count:
+        described = np.linspace(0, train.count - 1, sample).astype(np.int64)
+    golden = np.arange(min(_GOLDEN_SAMPLES, train.count))
+    return PreparedData(
+        name=name,
+        task="classification" if labels else "regression",
+        input=wanted,
+        labels=labels,
+        target=target,
+        sha256=sha256,
+        examples=len(targets),
+        train=train,
+        validation=validation,
+        test=test,
+        statistics=input_statistics(train.tensors(described), train.targets, len(labels), wanted),
+        golden=GoldenSamples(tuple(train.raw(int(i)) for i in golden), train.tensors(golden)),
+        notes=(*notes, *_small_classes(labels, train, test)),
+    )
+
+
+def _small_classes(labels: tuple[str, ...], train: Part, test: Part) -> list[str]:
+    """Note the labels with too few examples for training or testing."""
+    if not labels:
+        return []
+    learned, tested = (np.bincount(part.targets, minlength=len(labels)) for part in (train, test))
+    few = [place for place in np.argsort(learned, kind="stable") if learned[place] < _FEW]
+    notes = []
+    if few:
+        named = name_first([f"{labels[place]!r} ({learned[place]})" for place in few], _NAMED)
+        notes.append(f"labels with fewer than {_FEW} training examples are hardly learned: {named}")
+    if not tested.all():
+        names = [repr(labels[place]) for place in np.flatnonzero(tested == 0)]
+        notes.append(f"labels without held-out examples: {name_first(names, _NAMED)}")
+    return notes
+
+
+def name_first(names: Sequence[str], most: int) -> str:
+    """List names, and count those beyond the first ones."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def input_statistics(
+    tensors: NDArray[np.float32], targets: NDArray[Any], classes: int, wanted: contract.Input
+) -> Statistics:
+    """Compute statistics of the training examples.
+
+    Args:
+        tensors: float32 [n, *shape of one example], all or a sample.
+        targets: of all training examples: int64 labels, or float32 values of a regression.
+        classes: number of labels; 0 for a regression.
+        wanted: the model's input; the histogram covers the range of an image.
+    """
+    low, high = float(tensors.min()), float(tensors.max())
+    bounds = wanted.range if isinstance(wanted, ImageInput) else (low, high)
+    counts, _ = np.histogram(tensors, bins=_HISTOGRAM_BINS, range=bounds)
+    shares = np.bincount(targets, minlength=classes) / len(targets) if classes else np.empty(0)
+    target = None
+    if not classes:
+        values = targets.astype(np.float64)
+        target = contract.TargetStatistics(
+            mean=float(values.mean()),
+            std=float(values.std()),
+            minimum=float(values.min()),
+            maximum=float(values.max()),
+        )
+    return Statistics(
+        examples=len(tensors),
+        mean=float(tensors.mean(dtype=np.float64)),
+        std=float(tensors.std(dtype=np.float64)),
+        minimum=low,
+        maximum=high,
+        histogram=tuple((counts / tensors.size).tolist()),
+        label_share=tuple(shares.tolist()),
+        target=target,
+    )
+
+
+def pretrained_size(pretrained: str | None) -> int | None:
+    """Return the image size that suits a pretrained backbone, without importing TensorFlow.
+
+    Args:
+        pretrained: a .keras file or the name of a network; None is no backbone and has no size.
+
+    Raises:
+        ConfigError: no such file, or not a .keras file.
+    """
+    if pretrained is None or not pretrained.endswith(".keras"):
+        return _PRETRAINED_SIZE if pretrained else None
+    path = Path(pretrained).expanduser()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            document = json.loads(archive.read("config.json"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"pretrained: no such file: {path}") from error
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"pretrained: expected a model saved by Keras 3 as .keras, {path} is something else"
+        ) from error
+    try:
+        shape = document["config"]["layers"][0]["config"]["batch_shape"]
+        return int(min(shape[1:3]))
+    except (KeyError, IndexError, TypeError):  # any size, or another kind of model
+        return _PRETRAINED_SIZE
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network learns."""
+
+    shape: tuple[int, ...]  # of one example, [h, w, c] or [width]
+    classes: int | None  # probabilities in the output; None for a regression, which has one value
+    target_mean: float = 0.0  # of a regression's targets in the training data
+    target_std: float = 1.0  # likewise; more than 0
+    class_weights: tuple[float, ...] = ()  # factors of the losses by class; empty if all are alike
+
+    @property
+    def outputs(self) -> int:
+        """Width of the output."""
+        return 1 if self.classes is None else self.classes
+
+
+def task_of(config: TrainConfig, data: PreparedData) -> Task:
+    """Return the task of a network on a data set.
+
+    Raises:
+        ConfigError: the configured model cannot learn it; the message says which models can.
+    """
+    shape = tuple(data.input.shape)
+    target = data.statistics.target
+    if target is None:
+        weights = class_weights(config, data.statistics.label_share)
+        task = Task(shape, len(data.labels), class_weights=weights)
+    elif config.model == "linear" and 1e-9 < (target.std or 1.0) < 1e9:
+        # The linear model learns raw values, so that its weights are readable, unless their squares
+        # would overflow or underflow in float32.
+        task = Task(shape, None)
+    else:
+        mean = 0.0 if config.model == "linear" else target.mean
+        task = Task(shape, None, mean, target.std or 1.0)
+    require_suitable(config, task)
+    return task
+
+
+def require_suitable(config: TrainConfig, task: Task) -> None:
+    """Reject a model that cannot learn the task.
+
+    Raises:
+        ConfigError: the message says which models can.
+    """
+    kind, able = ("labels are", _CLASSIFICATION) if task.classes else ("a number is", _REGRESSION)
+    if config.model not in able:
+        rows = "; linear takes --data csv:FILE --target COLUMN, a column of numbers"
+        raise ConfigError(
+            f"model: expected {' or '.join(able)} where {kind} to be predicted, "
+            f"got {config.model!r}{rows if config.model == 'linear' else ''}"
+        )
+    if len(task.shape) != 3 and (config.model == "cnn" or config.augmentation):
+        field = "model" if config.model == "cnn" else "augmentation"
+        raise ConfigError(f"{field}: cnn and augmentation are for images, the data are rows")
+
+
+def class_weights(config: TrainConfig, shares: Sequence[float]) -> tuple[float, ...]:
+    """Compute factors of the losses that make all classes count alike; empty if not needed.
+
+    Args:
+        config: whether to use them.
+        shares: each class's share of the training examples.
+    """
+    wanted = config.class_weights == "balanced"
+    if not wanted and (config.class_weights == "none" or not _rare_classes(shares)):
+        return ()
+    # The weight of a class without examples is never used.
+    return tuple(1 / (len(shares) * share) if share else 1.0 for share in shares)
+
+
+def weights_note(config: TrainConfig, data: PreparedData) -> tuple[str, ...]:
+    """Note that class weights are used although they were not requested."""
+    shares = data.statistics.label_share
+    if config.class_weights != "auto" or not class_weights(config, shares):
+        return ()
+    rare = [f"{data.labels[i]!r} ({100 * shares[i]:.2g} %)" for i in _rare_classes(shares)]
+    return (
+        f"Few training examples have the label {name_first(rare, 5)}, so the loss is weighted: all "
+        "classes count alike. --class-weights none counts all examples alike.",
+    )
+
+
+def _rare_classes(shares: Sequence[float]) -> list[int]:
+    """List the classes with few examples, rarest first."""
+    # Half of an equal share is more than 10 % with up to four classes.
+    limit = min(_RARE, 0.5 / max(1, len(shares)))
+    return sorted((i for i, share in enumerate(shares) if share < limit), key=lambda i: shares[i])
