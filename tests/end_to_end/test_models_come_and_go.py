@@ -162,7 +162,7 @@ def test_tensors_by_name_in_and_out(start_service, tmp_path):
     def add(tensors: Any) -> Any:
         return {"sum": tensors["a"] + tf.constant(10.0) * tensors["b"]}
 
-    export_tensors(add, None, contract, golden, tmp_path / "models")
+    export_tensors(add, [], contract, golden, tmp_path / "models")
     service = start_service(tmp_path / "models", "--workers=1")
 
     def ask(document: Any) -> Any:

@@ -38,6 +38,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
@@ -54,6 +55,7 @@ from rockstar_contract.contract import (
 )
 from rockstar_contract.manifest import write_manifest
 from rockstar_contract.version_folders import HELD_PREFIX, held_versions, last_removed
+from rockstar_training import signatures, tensorflow_setup
 from rockstar_training.config import QUANTIZATIONS
 from rockstar_training.errors import ExportError
 from rockstar_training.evaluation import Answer, accuracy, predict_part, regression_metrics
@@ -69,23 +71,8 @@ from rockstar_training.readback import (
     verify,
     verify_tensors,
 )
-from rockstar_training.signatures import (
-    LITERT_SIGNATURES,
-    Predict,
-    functions,
-    input_spec,
-    methods,
-    name_methods,
-)
-from rockstar_training.tensorflow_setup import (
-    ConverterError,
-    PredictionLog,
-    PredictLog,
-    PredictRequest,
-    freeze,
-    quiet_native_log,
-    tf,
-)
+from rockstar_training.signatures import LITERT_SIGNATURES, Predict
+from rockstar_training.tensorflow_setup import quiet_native_log, tf
 from rockstar_training.tflite_metadata import with_metadata
 
 _INCOMING = ".incoming-"
@@ -118,20 +105,14 @@ class Exported:
 
 @dataclass(frozen=True, eq=False)
 class Quantization:
-    """How a model is quantized and scored.
+    """How a model is quantized and scored."""
 
-    Attributes:
-        mode: "dynamic", "float16" or "int8".
-        metric: the metric of the contract that the quantized model is compared by, such as
-            "test_accuracy"; 1 is the best value.
-        score: computes the metric of a model on the same held-out examples.
-        examples: training examples for calibration, float32 [n, *shape of one example].
-    """
-
-    mode: str
+    mode: str  # "dynamic", "float16" or "int8"
+    # The metric of the contract that the quantized model is compared by, such as "test_accuracy"; 1
+    # is the best value.
     metric: str
-    score: Callable[[Answer], float]
-    examples: NDArray[np.float32]
+    score: Callable[[Answer], float]  # computes the metric on the same held-out examples
+    examples: NDArray[np.float32]  # [n, *shape of one example], training examples for calibration
 
 
 def export(
@@ -164,39 +145,35 @@ def export(
         ExportError: it cannot be written or converted, does not read back the same, or loses too
             much by quantization; nothing was published.
     """
-    with publication(models / draft.model, held=held) as incoming:
+    with publication(models / draft.model, held=held) as incoming, _tensorflow_errors(draft.model):
         contract = msgspec.structs.replace(draft, version=incoming.version)
         folder, quantized = incoming.folder, None
-        try:
-            with quiet_native_log():
-                if litert:
-                    edge = _litert(folder, predict, contract, (PREDICT_SIGNATURE,), quantization, 1)
-                    if quantization is not None:
-                        # First for scoring: the file contains the contract, which has the score.
-                        model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
-                        quantized = litert_answer(model, contract), open_edge(edge).answer
-                        contract = score_quantized(contract, quantization, quantized)
-                    model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
-                    (folder / LITERT_FILE).write_bytes(model)
-                    (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
-                _save(folder, predict, trackables, contract, tuple(methods(contract)))
-                name_methods(folder, contract)
-                _write_texts(folder, contract, documents)
-                write_warmup(folder, contract, {contract.encoded.name: golden.tensors})
-                verify(folder, predict, contract, golden, quantized, litert=litert)
-        except (tf.errors.OpError, ConverterError) as error:
-            raise ExportError(f"TensorFlow cannot export {draft.model}: {error}") from error
+        if litert:
+            edge = _litert(folder, predict, contract, (PREDICT_SIGNATURE,), quantization, 1)
+            if quantization is not None:
+                # First for scoring: the file contains the contract, which has the score.
+                model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
+                quantized = litert_answer(model, contract), open_edge(edge).answer
+                contract = score_quantized(contract, quantization, quantized)
+            model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
+            (folder / LITERT_FILE).write_bytes(model)
+            (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
+        _save(folder, predict, trackables, contract, tuple(signatures.methods(contract)))
+        signatures.name_methods(folder, contract)
+        _write_texts(folder, contract, documents)
+        write_warmup(folder, contract, {contract.encoded.name: golden.tensors})
+        verify(folder, predict, contract, golden, quantized, litert=litert)
     return Exported(incoming.target, contract)
 
 
 def export_tensors(
-    predict: Predict, owner: Any, draft: Contract, golden: Arrays, models: Path
+    predict: Predict, trackables: Sequence[Any], draft: Contract, golden: Arrays, models: Path
 ) -> tuple[Exported, str]:
     """Write a model of named tensors, read it back, and publish it as the next version.
 
     Args:
         predict: the model, in TensorFlow operations: tensors [n, …] by name to tensors by name.
-        owner: of its variables, tables and assets.
+        trackables: objects that own its variables, tables and assets.
         draft: the contract; its version is replaced by the published one.
         golden: samples, by the names of the inputs.
         models: the parent of the folders of models.
@@ -207,30 +184,33 @@ def export_tensors(
     Raises:
         ExportError: it cannot be written or does not read back the same; nothing was published.
     """
-    with publication(models / draft.model) as incoming:
+    with publication(models / draft.model) as incoming, _tensorflow_errors(draft.model):
         contract = msgspec.structs.replace(draft, version=incoming.version)
         folder, problem = incoming.folder, ""
+        _save(folder, predict, trackables, contract, LITERT_SIGNATURES)
+        opened = partial(open_saved_model, folder)
+        verify_tensors("the SavedModel", opened, predict, contract, golden)
         try:
-            with quiet_native_log():
-                owners = [] if owner is None else [owner]
-                _save(folder, predict, owners, contract, LITERT_SIGNATURES)
-                verify_tensors(
-                    "the SavedModel", lambda: open_saved_model(folder), predict, contract, golden
-                )
-                try:
-                    content = _litert(folder, predict, contract, LITERT_SIGNATURES)
-                    verify_tensors(
-                        "the LiteRT file", lambda: open_litert(content), predict, contract, golden
-                    )
-                except Exception as error:  # freezing, converting and running raise anything
-                    problem = " ".join(str(error).split()) or type(error).__name__
-                else:
-                    (folder / LITERT_FILE).write_bytes(content)
-                _write_texts(folder, contract)
-                write_warmup(folder, contract, golden)
-        except tf.errors.OpError as error:
-            raise ExportError(f"TensorFlow cannot export {draft.model}: {error}") from error
+            content = _litert(folder, predict, contract, LITERT_SIGNATURES)
+            opened = partial(open_litert, content)
+            verify_tensors("the LiteRT file", opened, predict, contract, golden)
+        except Exception as error:  # freezing, converting and running raise anything
+            problem = " ".join(str(error).split()) or type(error).__name__
+        else:
+            (folder / LITERT_FILE).write_bytes(content)
+        _write_texts(folder, contract)
+        write_warmup(folder, contract, golden)
     return Exported(incoming.target, contract), problem
+
+
+@contextmanager
+def _tensorflow_errors(model: str) -> Iterator[None]:
+    """Discard TensorFlow's log, and turn its errors into ExportErrors."""
+    try:
+        with quiet_native_log():
+            yield
+    except (tf.errors.OpError, tensorflow_setup.ConverterError) as error:
+        raise ExportError(f"TensorFlow cannot export {model}: {error}") from error
 
 
 def _write_texts(folder: Path, contract: Contract, documents: Documents | None = None) -> None:
@@ -252,11 +232,11 @@ def _save(
     """Write a SavedModel with some signatures."""
     module = tf.Module()
     module.trackables = list(trackables)
-    signatures = functions(predict, contract, names, batch)
+    found = signatures.functions(predict, contract, names, batch)
     # Exports are not trained, and custom gradients, such as those of swish in EfficientNet, cannot
     # be saved.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
+    tf.saved_model.save(module, str(folder), signatures=found, options=options)
 
 
 def _litert(
@@ -275,7 +255,15 @@ def _litert(
         _save(frozen, _frozen(predict, contract, batch), (), contract, names, batch)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen), signature_keys=[*names])
         if quantization is not None:
-            _configure(converter, quantization, contract)
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if quantization.mode == "float16":
+                converter.target_spec.supported_types = [tf.float16]
+            elif quantization.mode == "int8":
+                name = contract.encoded.name
+                converter.representative_dataset = lambda: (
+                    (PREDICT_SIGNATURE, {name: example[np.newaxis]})
+                    for example in quantization.examples
+                )
         with warnings.catch_warnings():
             # Calibration uses an interpreter that TensorFlow itself deprecates.
             warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter")
@@ -290,30 +278,15 @@ def _frozen(predict: Predict, contract: Contract, batch: int | None = None) -> P
 
     The converter (TensorFlow 2.20) leaves variables of Keras 3 uninitialized and then answers NaN.
     """
-    spec = input_spec(contract, batch)
+    spec = signatures.input_spec(contract, batch)
     concrete = tf.function(predict, input_signature=[spec]).get_concrete_function()
-    constant = freeze(concrete)
+    constant = tensorflow_setup.freeze(concrete)
 
     def call(inputs: Any) -> Any:
         outputs = tf.nest.flatten(constant(*tf.nest.flatten(inputs)))
         return tf.nest.pack_sequence_as(concrete.structured_outputs, outputs)
 
     return call
-
-
-def _configure(converter: Any, quantization: Quantization, contract: Contract) -> None:
-    """Set the quantization of a tf.lite.TFLiteConverter."""
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantization.mode == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    elif quantization.mode == "int8":
-        name = contract.encoded.name
-
-        def examples() -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
-            for example in quantization.examples:
-                yield PREDICT_SIGNATURE, {name: example[np.newaxis]}
-
-        converter.representative_dataset = examples
 
 
 def quantization_for(data: PreparedData, mode: str) -> Quantization | None:
@@ -325,20 +298,17 @@ def quantization_for(data: PreparedData, mode: str) -> Quantization | None:
     """
     if mode == "none":
         return None
-    train = data.train
+    train, regression = data.train, data.task == "regression"
     chosen = np.linspace(0, train.count - 1, min(_CALIBRATION_EXAMPLES, train.count))
     examples = train.tensors(chosen.astype(np.int64))
 
-    def r2(answer: Answer) -> float:
-        metrics = regression_metrics(predict_part(answer, data.test), data.test.targets)
-        return metrics.get("test_r2", float("nan"))
+    def score(answer: Answer) -> float:
+        outputs, truth = predict_part(answer, data.test), data.test.targets
+        if regression:
+            return regression_metrics(outputs, truth).get("test_r2", float("nan"))
+        return accuracy(outputs, truth)
 
-    def test_accuracy(answer: Answer) -> float:
-        return accuracy(predict_part(answer, data.test), data.test.targets)
-
-    if data.task == "regression":
-        return Quantization(mode, "test_r2", r2, examples)
-    return Quantization(mode, "test_accuracy", test_accuracy, examples)
+    return Quantization(mode, "test_r2" if regression else "test_accuracy", score, examples)
 
 
 def score_quantized(
@@ -365,13 +335,7 @@ def score_quantized(
 
 
 def write_warmup(folder: Path, contract: Contract, samples: Mapping[str, NDArray[Any]]) -> None:
-    """Write the warmup requests of a version.
-
-    Args:
-        folder: of the version; has assets.extra/.
-        contract: of the model.
-        samples: preprocessed examples, [n, …] by the names of the inputs.
-    """
+    """Write the warmup requests of a version, from samples [n, …] by the names of the inputs."""
     count = len(next(iter(samples.values())))
     example = max(1, sum(array[:1].nbytes for array in samples.values()))
     requests: list[tuple[str, Mapping[str, NDArray[Any]]]] = []
@@ -384,40 +348,34 @@ def write_warmup(folder: Path, contract: Contract, samples: Mapping[str, NDArray
     requests.append((CONTRACT_SIGNATURE, {CONTRACT_INPUT: np.zeros(1, dtype=np.int32)}))
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
         for signature, inputs in requests:
-            request = PredictRequest()
+            request = tensorflow_setup.PredictRequest()
             request.model_spec.name = contract.model
             request.model_spec.signature_name = signature
             for name, value in inputs.items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-            log = PredictionLog(predict_log=PredictLog(request=request))
-            writer.write(log.SerializeToString())
+            log = tensorflow_setup.PredictLog(request=request)
+            record = tensorflow_setup.PredictionLog(predict_log=log)
+            writer.write(record.SerializeToString())
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """A version that is being written.
+    """A version that is being written."""
 
-    Attributes:
-        folder: empty, to be filled.
-        version: its number.
-        target: the folder that it will be renamed to.
-    """
-
-    folder: Path
+    folder: Path  # empty, to be filled
     version: int
-    target: Path
+    target: Path  # the folder that it will be renamed to
 
 
 @contextmanager
 def publication(model_folder: Path, *, held: bool = False) -> Iterator[Incoming]:
     """Publish the files that the body writes as the next version, unless it raises.
 
+    Other publishers of this model wait until the body ends.
+
     Args:
         model_folder: the folder of the model's versions; created if missing.
         held: whether the version is not served until `rockstar promote`.
-
-    Yields:
-        The folder to fill. Other publishers of this model wait until the body ends.
 
     Raises:
         ExportError: the disk is full or the folder is not writable, for example.

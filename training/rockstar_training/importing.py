@@ -261,7 +261,8 @@ def _import_tensors(
             return {promised.output: answer.convert(source.call(**tensors)[answer.output])}
 
     _check(models, promised, options)
-    exported, problem = export_tensors(call, source.owner, promised, golden, models)
+    trackables = [] if source.owner is None else [source.owner]
+    exported, problem = export_tensors(call, trackables, promised, golden, models)
     if problem:
         notes.append(_without_litert(problem))
     return exported

@@ -23,24 +23,11 @@ from rockstar_contract.contract import (
     Contract,
 )
 from rockstar_contract.inputs import prepare
+from rockstar_training import signatures
 from rockstar_training.errors import ExportError
 from rockstar_training.evaluation import Answer
 from rockstar_training.prepared_data import GoldenSamples
-from rockstar_training.signatures import (
-    CLASSES,
-    CLASSIFY_SIGNATURE,
-    EXAMPLES_INPUT,
-    LITERT_SIGNATURES,
-    REGRESS_OUTPUT,
-    SCORES,
-    Predict,
-    Signatures,
-    TensorInfo,
-    example_signature,
-    expected,
-    input_spec,
-    methods,
-)
+from rockstar_training.signatures import LITERT_SIGNATURES, Predict, Signatures, TensorInfo
 from rockstar_training.tensorflow_setup import SavedModel, tf
 from rockstar_training.tflite_metadata import contract_files, packed_files
 
@@ -96,8 +83,7 @@ def open_saved_model(folder: Path) -> tuple[Signatures, Run]:
         outputs: Arrays = session.run(fetches, feeds)
         return outputs
 
-    signatures = {name: (infos(d.inputs), infos(d.outputs)) for name, d in definitions.items()}
-    return signatures, run
+    return {name: (infos(d.inputs), infos(d.outputs)) for name, d in definitions.items()}, run
 
 
 def open_litert(content: bytes) -> tuple[Signatures, Run]:
@@ -113,11 +99,11 @@ def open_litert(content: bytes) -> tuple[Signatures, Run]:
     def infos(details: dict[str, dict[str, Any]]) -> dict[str, TensorInfo]:
         return {name: _litert_info(detail) for name, detail in details.items()}
 
-    signatures = {
+    found = {
         name: (infos(runner.get_input_details()), infos(runner.get_output_details()))
         for name, runner in runners.items()
     }
-    return signatures, lambda signature, inputs: runners[signature](**inputs)
+    return found, lambda signature, inputs: runners[signature](**inputs)
 
 
 def answer_of(predict: Predict) -> Answer:
@@ -160,23 +146,6 @@ def _litert_info(detail: dict[str, Any]) -> TensorInfo:
     return TensorInfo(dtype, tuple(map(int, detail["shape_signature"])))
 
 
-def saved_methods(folder: Path) -> dict[str, str]:
-    """Read the method of TensorFlow Serving that each signature of a SavedModel is for.
-
-    Raises:
-        OSError: the file cannot be read.
-        google.protobuf.message.DecodeError: it is damaged.
-    """
-    saved = SavedModel()
-    saved.ParseFromString((folder / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes())
-    (graph,) = saved.meta_graphs
-    return {
-        name: signature.method_name
-        for name, signature in graph.signature_def.items()
-        if not name.startswith(_INTERNAL)
-    }
-
-
 def verify(
     folder: Path,
     predict: Predict,
@@ -186,10 +155,10 @@ def verify(
     *,
     litert: bool = True,
 ) -> None:
-    """Check the files of a version of images or rows.
+    """Check the files of a version of images or rows against the exported function.
 
     Args:
-        folder: with a SavedModel, both LiteRT files and a contract.
+        folder: with a SavedModel, LiteRT files and a contract.
         predict: the exported function.
         contract: as written.
         golden: samples.
@@ -199,10 +168,8 @@ def verify(
     Raises:
         ExportError: the first difference, in a sentence.
     """
-    _require(
-        (folder / CONTRACT_FILE).read_text("utf-8") == contract.to_json(),
-        f"{CONTRACT_FILE} differs",
-    )
+    same = (folder / CONTRACT_FILE).read_text("utf-8") == contract.to_json()
+    _require(same, f"{CONTRACT_FILE} differs")
     for number, (raw, tensor) in enumerate(zip(golden.raw, golden.tensors, strict=True)):
         _require(
             np.array_equal(prepare(raw, contract.input, field="a golden sample"), tensor),
@@ -211,18 +178,13 @@ def verify(
 
     itself = answer_of(predict)
     what = "the SavedModel"
-    run = _open(what, lambda: open_saved_model(folder), contract, tuple(methods(contract)))
-    try:
-        found = saved_methods(folder)
-    except (OSError, ValueError, DecodeError) as error:
-        raise ExportError(f"the SavedModel cannot be read back: {error}") from error
-    wanted = methods(contract)
+    wanted = signatures.methods(contract)
+    run = _open(what, lambda: open_saved_model(folder), contract, tuple(wanted))
+    found = _saved_methods(folder)
     _require(found == wanted, f"the methods of the SavedModel are {found}, expected {wanted}")
     _require_answers(what, _predict(run, contract), itself, contract, golden)
-    example = example_signature(contract)
-    _require_answers(
-        f"{example} in {what}", _predict_examples(run, contract), itself, contract, golden
-    )
+    what = f"{signatures.example_signature(contract)} in {what}"
+    _require_answers(what, _predict_examples(run, contract), itself, contract, golden)
     if not litert:
         return
     content = (folder / LITERT_FILE).read_bytes()
@@ -247,6 +209,21 @@ def verify(
     _require_answers(EDGE_FILE, main.answer, edge, contract, golden)
 
 
+def _saved_methods(folder: Path) -> dict[str, str]:
+    """Read the method of TensorFlow Serving that each signature of a SavedModel is for."""
+    saved = SavedModel()
+    try:
+        saved.ParseFromString((folder / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes())
+    except (OSError, ValueError, DecodeError) as error:
+        raise ExportError(f"the SavedModel cannot be read back: {error}") from error
+    (graph,) = saved.meta_graphs
+    return {
+        name: signature.method_name
+        for name, signature in graph.signature_def.items()
+        if not name.startswith(_INTERNAL)
+    }
+
+
 def verify_tensors(
     what: str,
     opener: Callable[[], tuple[Signatures, Run]],
@@ -257,7 +234,7 @@ def verify_tensors(
     """Check a file of a model of named tensors, also that outputs do not depend on the batch.
 
     Args:
-        what: the name of the file in messages.
+        what: name of the file in messages.
         opener: opens it.
         predict: the exported function.
         contract: as written.
@@ -301,23 +278,19 @@ def _open(
     Without names, the model is one of named tensors, whose shapes are not checked.
     """
     try:
-        signatures, run = opener()
+        found, run = opener()
     except (OSError, ValueError, RuntimeError) as error:
         raise ExportError(f"{what} cannot be read back: {error}") from error
     if names:
-        wanted = expected(contract, names)
-        _require(
-            signatures.keys() == wanted.keys(),
-            f"{what} has the signatures {sorted(signatures)}, not {[*wanted]}",
-        )
+        wanted = signatures.expected(contract, names)
+        difference = f"{what} has the signatures {sorted(found)}, not {[*wanted]}"
+        _require(found.keys() == wanted.keys(), difference)
         for name, sides in wanted.items():
-            for side, got, right in zip(
-                ("inputs", "outputs"), signatures[name], sides, strict=True
-            ):
+            for side, got, right in zip(("inputs", "outputs"), found[name], sides, strict=True):
                 _require(got == right, f"{side} of {name} in {what} are {got}, expected {right}")
     else:
-        inputs, outputs = map(sorted, signatures.get(PREDICT_SIGNATURE, ({}, {})))
-        taken = sorted(input_spec(contract))
+        inputs, outputs = map(sorted, found.get(PREDICT_SIGNATURE, ({}, {})))
+        taken = sorted(signatures.input_spec(contract))
         answered = sorted([output.name for output in contract.outputs] or [contract.output])
         if (inputs, outputs) != (taken, answered):
             raise ExportError(
@@ -337,7 +310,7 @@ def _predict(run: Run, contract: Contract) -> Answer:
 
 
 def _predict_examples(run: Run, contract: Contract) -> Answer:
-    signature, name = example_signature(contract), contract.encoded.name
+    signature, name = signatures.example_signature(contract), contract.encoded.name
 
     def serialize(tensor: NDArray[np.float32]) -> bytes:
         feature = tf.train.Feature(float_list=tf.train.FloatList(value=tensor.ravel()))
@@ -348,13 +321,13 @@ def _predict_examples(run: Run, contract: Contract) -> Answer:
     def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         # Objects, as NumPy's strings lose trailing zeros.
         examples = np.array([serialize(tensor) for tensor in batch], dtype=object)
-        outputs = run(signature, {EXAMPLES_INPUT: examples})
-        if signature != CLASSIFY_SIGNATURE:
-            return outputs[REGRESS_OUTPUT]
+        outputs = run(signature, {signatures.EXAMPLES_INPUT: examples})
+        if signature != signatures.CLASSIFY_SIGNATURE:
+            return outputs[signatures.REGRESS_OUTPUT]
         labels = [label.encode() for label in contract.labels]
-        right = outputs[CLASSES].tolist() == [labels] * len(batch)
+        right = outputs[signatures.CLASSES].tolist() == [labels] * len(batch)
         _require(right, f"the classes that {signature} answers are not the labels {[*labels]}")
-        return outputs[SCORES]
+        return outputs[signatures.SCORES]
 
     return answer
 

@@ -60,18 +60,15 @@ Signatures = dict[str, tuple[dict[str, TensorInfo], dict[str, TensorInfo]]]
 
 def example_signature(contract: Contract) -> str:
     """Return the name of the signature that takes tf.Examples."""
-    return {"classification": CLASSIFY_SIGNATURE, "regression": REGRESS_SIGNATURE}[contract.task]
+    return CLASSIFY_SIGNATURE if contract.task == "classification" else REGRESS_SIGNATURE
 
 
 def methods(contract: Contract) -> dict[str, str]:
     """Return the method of TensorFlow Serving that each signature of the SavedModel is for."""
-    example_methods = {
-        CLASSIFY_SIGNATURE: tf.saved_model.CLASSIFY_METHOD_NAME,
-        REGRESS_SIGNATURE: tf.saved_model.REGRESS_METHOD_NAME,
-    }
-    name = example_signature(contract)
-    predict = dict.fromkeys(LITERT_SIGNATURES, tf.saved_model.PREDICT_METHOD_NAME)
-    return {**predict, name: example_methods[name]}
+    found = dict.fromkeys(LITERT_SIGNATURES, tf.saved_model.PREDICT_METHOD_NAME)
+    if contract.task == "classification":
+        return {**found, CLASSIFY_SIGNATURE: tf.saved_model.CLASSIFY_METHOD_NAME}
+    return {**found, REGRESS_SIGNATURE: tf.saved_model.REGRESS_METHOD_NAME}
 
 
 def expected(contract: Contract, names: tuple[str, ...]) -> Signatures:
@@ -98,11 +95,7 @@ def functions(
 ) -> dict[str, Any]:
     """Create some signatures of a model as functions that a SavedModel can hold.
 
-    Args:
-        predict: the model.
-        contract: of the model.
-        names: of the signatures.
-        batch: number of examples that serving_default takes; None for any number.
+    With a `batch`, serving_default takes this number of examples; else any number.
     """
     document = contract.to_json()
 

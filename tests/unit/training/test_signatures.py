@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from rockstar_contract.contract import TargetStatistics
-from rockstar_training import export as exporting
-from rockstar_training import readback
+from rockstar_training import readback, signatures
 from rockstar_training.errors import ExportError
 from rockstar_training.export import export, versions
 from rockstar_training.readback import open_saved_model, verify
@@ -106,7 +105,7 @@ def test_the_fingerprint_is_that_of_the_renamed_methods(classifier, tmp_path):
 
 
 def test_methods_that_were_left_as_saved_are_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "name_methods", lambda folder, contract: None)
+    monkeypatch.setattr(signatures, "name_methods", lambda folder, contract: None)
     predict, variables = toys.plain_model()
     with pytest.raises(ExportError, match=r"the methods of the SavedModel are .*classify"):
         export(predict, variables, toys.draft(), GOLDEN, tmp_path)
