@@ -5,6 +5,7 @@ downloaded by Keras, which is the only use of TensorFlow here.
 """
 
 import hashlib
+import io
 import os
 import zipfile
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from rockstar_contract import preprocessing as steps
 from rockstar_contract.contract import IMAGE_INPUT, ImageInput
@@ -183,6 +185,13 @@ def prepare_images(images: NDArray[np.uint8], spec: ImageInput) -> NDArray[np.fl
     return np.stack([steps.preprocess(image, spec.preprocessing) for image in images])
 
 
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode an image, [h, w, 1 or 3], as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 def digits_input() -> ImageInput:
     """Return a 20 x 20 input: digits 16 cells high or wide, the center of mass in the middle.
 
@@ -190,8 +199,7 @@ def digits_input() -> ImageInput:
     contrast do not move the box.
     """
     return image_input(
-        20,
-        1,
+        (20, 20, 1),
         *_STROKES,
         steps.SuppressBackground(level=0.25),
         steps.CropToContent(threshold=0.13),
@@ -208,8 +216,7 @@ def mnist_input() -> ImageInput:
     measured at the border, which is black in MNIST and grainy on paper.
     """
     return image_input(
-        28,
-        1,
+        (28, 28, 1),
         *_STROKES,
         steps.SuppressBorder(quantile=0.95, factor=1.3, limit=0.6),
         steps.CropToContent(threshold=0.1),
@@ -221,15 +228,15 @@ def mnist_input() -> ImageInput:
 def fashion_mnist_input() -> ImageInput:
     """Return a 28 x 28 input, light on dark, with a dark margin around other aspect ratios."""
     size = {"height": 28, "width": 28}
-    return image_input(28, 1, *_LIGHT_ON_DARK, steps.Fit(**size), steps.CentreOnCell(**size))
+    return image_input((28, 28, 1), *_LIGHT_ON_DARK, steps.Fit(**size), steps.CentreOnCell(**size))
 
 
-def image_input(size: int, channels: int, *preprocessing: steps.Step) -> ImageInput:
-    """Return a square image input with values from 0 to 1 and these preprocessing steps."""
+def image_input(shape: tuple[int, int, int], *preprocessing: steps.Step) -> ImageInput:
+    """Return an image input, [h, w, c], with values from 0 to 1 and these preprocessing steps."""
     return ImageInput(
         name=IMAGE_INPUT,
         dtype="float32",
-        shape=(size, size, channels),
+        shape=shape,
         range=(0.0, 1.0),
         preprocessing=preprocessing,
     )

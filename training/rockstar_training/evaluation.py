@@ -168,7 +168,7 @@ def column_importance(
     Args:
         answer: the model.
         part: held-out rows.
-        columns: of the model's input.
+        columns: of a table; () for images.
         labels: their number; 0 for a regression.
         seed: of the shuffling.
 
@@ -178,11 +178,13 @@ def column_importance(
     from sklearn.inspection import permutation_importance
     from sklearn.metrics import r2_score, recall_score
 
+    if not columns or part.count < _MIN_ROWS:
+        return []
     rows = np.arange(part.count)
     if part.count > _MAX_ROWS:
         rows = np.random.default_rng(seed).choice(rows, _MAX_ROWS, replace=False)
     truth, tensors = part.targets[rows], part.tensors(rows)
-    if len(rows) < _MIN_ROWS or np.ptp(truth) == 0:
+    if np.ptp(truth) == 0:
         return []
     # Squares of large values would overflow.
     scale = 1.0 if labels else float(np.abs(truth.astype(np.float64)).max())

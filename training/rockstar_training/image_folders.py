@@ -162,7 +162,7 @@ def scan_folder(
 def folder_input(size: int, channels: int) -> ImageInput:
     """Return a square model input, gray or color, that ignores the aspect ratio of images."""
     colors = Grey() if channels == 1 else Colour()
-    return image_input(size, channels, colors, Scale(), Resize(height=size, width=size))
+    return image_input((size, size, channels), colors, Scale(), Resize(height=size, width=size))
 
 
 class FolderExamples:

@@ -30,17 +30,14 @@ _OLD_VARIABLES = {"Variable", "VariableV2"}
 # Calls of Python functions of the process that saved the model, which no other process can run.
 _PYTHON_OPERATIONS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 _OTHERS = {
-    ".pkl": "a pickle",
-    ".pickle": "a pickle",
-    ".joblib": "a pickle",
-    ".pt": "a PyTorch model",
-    ".pth": "a PyTorch model",
-    ".safetensors": "weights without a model",
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), "a pickle"),
+    **dict.fromkeys((".pt", ".pth"), "a PyTorch model"),
+    **dict.fromkeys((".safetensors", ".ckpt"), "weights without a model"),
     ".onnx": "an ONNX model",
     ".tflite": "a LiteRT file",
     ".pb": "a graph",
-    ".ckpt": "weights without a model",
 }
+_WEIGHTS = ("tf_model.h5", "pytorch_model.bin", "model.safetensors")
 
 
 class ImportModelError(TrainingError):
@@ -49,23 +46,14 @@ class ImportModelError(TrainingError):
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A model as a function of named tensors.
+    """A model as a function of named tensors."""
 
-    Attributes:
-        name: of the file or folder.
-        owner: of variables, tables and assets; a saved module must refer to it.
-        call: maps tensors by name to tensors by name.
-        inputs: the tf.TensorSpec of each input.
-        outputs: the tf.TensorSpec of each output.
-        layers: class names of a Keras model's layers; empty for a SavedModel.
-    """
-
-    name: str
-    owner: Any
-    call: Any
-    inputs: dict[str, Any]
-    outputs: dict[str, Any]
-    layers: tuple[str, ...] = ()
+    name: str  # of the file or folder
+    trackables: tuple[Any, ...]  # own variables, tables and assets; a saved module refers to them
+    call: Any  # maps tensors by name to tensors by name
+    inputs: dict[str, Any]  # the tf.TensorSpec of each input
+    outputs: dict[str, Any]  # the tf.TensorSpec of each output
+    layers: tuple[str, ...] = ()  # class names of a Keras model's layers
 
 
 @contextmanager
@@ -87,9 +75,8 @@ def opened(path: Path, signature: str | None, *, allow_code: bool) -> Iterator[S
                 with quiet_native_log():
                     model.export(exported, format="tf_saved_model", verbose=False)
             except Exception as error:  # whatever the layers of a model raise
-                raise ImportModelError(f"{path} loads, but Keras cannot export it: {error}") from (
-                    error
-                )
+                message = f"{path} loads, but Keras cannot export it: {error}"
+                raise ImportModelError(message) from error
             layers = tuple(type(layer).__name__ for layer in getattr(model, "layers", ()))
             yield _saved_model(Path(exported), path.name, PREDICT_SIGNATURE, layers)
         return
@@ -118,17 +105,10 @@ def _folder_of(path: Path) -> Path:
     if len(versions) == 1:
         return versions[0]
     names = ", ".join(sorted(child.name for child in versions))
-    weights = next(
-        (
-            name
-            for name in ("tf_model.h5", "pytorch_model.bin", "model.safetensors")
-            if (path / name).exists()
-        ),
-        None,
-    )
+    weights = [name for name in _WEIGHTS if (path / name).exists()]
     if weights:
         raise ImportModelError(
-            f"{path} holds {weights}, which are weights without a model. With transformers: "
+            f"{path} holds {weights[0]}, which are weights without a model. With transformers: "
             "TFAutoModel.from_pretrained(…).save_pretrained(FOLDER, saved_model=True), then import "
             "FOLDER/saved_model/1"
         )
@@ -139,14 +119,13 @@ def _folder_of(path: Path) -> Path:
 
 
 def _keras_model(path: Path, *, allow_code: bool) -> Any:
+    custom: dict[str, Any] = {}
     if path.suffix != ".keras":
         _require_whole_h5(path, allow_code=allow_code)
+        custom["DepthwiseConv2D"] = _DepthwiseConv2D
     try:
         return keras.saving.load_model(
-            path,
-            custom_objects={"DepthwiseConv2D": _DepthwiseConv2D} if path.suffix != ".keras" else {},
-            compile=False,
-            safe_mode=not allow_code,
+            path, custom_objects=custom, compile=False, safe_mode=not allow_code
         )
     except Exception as error:  # whatever Keras raises of what the file holds
         said = " ".join(str(error).split())
@@ -218,14 +197,18 @@ def _has_code(path: Path) -> ImportModelError:
     )
 
 
-def _require_harmless(folder: Path, *, allow_code: bool) -> None:
+def _meta_graphs(folder: Path) -> list[Any]:
     saved = SavedModel()
     try:
         saved.ParseFromString((folder / _SAVED_MODEL).read_bytes())
     except (OSError, DecodeError) as error:
         raise ImportModelError(f"{folder / _SAVED_MODEL} is damaged: {error}") from error
+    return list(saved.meta_graphs)
+
+
+def _require_harmless(folder: Path, *, allow_code: bool) -> None:
     found: set[str] = set()
-    for graph in saved.meta_graphs:
+    for graph in _meta_graphs(folder):
         found |= {node.op for node in graph.graph_def.node}
         for function in graph.graph_def.library.function:
             found |= {node.op for node in function.node_def}
@@ -262,7 +245,8 @@ def _saved_model(folder: Path, name: str, signature: str | None, layers: tuple[s
         raise ImportModelError(f"{folder} cannot be loaded as a SavedModel: {said}") from error
     function = loaded.signatures[_chosen(loaded.signatures, signature, name)]
     _, inputs = function.structured_input_signature
-    return Source(name, loaded, function, dict(inputs), dict(function.structured_outputs), layers)
+    outputs = dict(function.structured_outputs)
+    return Source(name, (loaded,), function, dict(inputs), outputs, layers)
 
 
 def _frozen(folder: Path, name: str, tags: list[str], signature: str) -> Source:
@@ -278,9 +262,8 @@ def _frozen(folder: Path, name: str, tags: list[str], signature: str) -> Source:
         constants = tf.compat.v1.graph_util.convert_variables_to_constants(
             session, graph.as_graph_def(), nodes
         )
-    whole = tf.compat.v1.wrap_function(
-        lambda: tf.compat.v1.import_graph_def(constants, name=""), []
-    )
+    v1 = tf.compat.v1
+    whole = v1.wrap_function(lambda: v1.import_graph_def(constants, name=""), [])
     inputs, outputs = (
         {key: whole.graph.get_tensor_by_name(info.name) for key, info in infos.items()}
         for infos in (definition.inputs, definition.outputs)
@@ -294,15 +277,14 @@ def _frozen(folder: Path, name: str, tags: list[str], signature: str) -> Source:
         {key: tf.TensorSpec(tensor.shape, tensor.dtype, name=key) for key, tensor in side.items()}
         for side in (inputs, outputs)
     )
-    return Source(name, None, call, taken, answered)
+    return Source(name, (), call, taken, answered)
 
 
 def _meta_graph(folder: Path) -> Any:
     """Return the graph for serving; without this tag, the graph with the fewest tags."""
-    saved = SavedModel()
-    saved.ParseFromString((folder / _SAVED_MODEL).read_bytes())
-    marked = [graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags]
-    return min(marked or saved.meta_graphs, key=lambda graph: len(graph.meta_info_def.tags))
+    graphs = _meta_graphs(folder)
+    marked = [graph for graph in graphs if "serve" in graph.meta_info_def.tags]
+    return min(marked or graphs, key=lambda graph: len(graph.meta_info_def.tags))
 
 
 def _chosen(found: Mapping[str, Any], wanted: str | None, name: str) -> str:

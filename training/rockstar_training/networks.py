@@ -5,9 +5,10 @@ regression to one value, [n, 1]. The last layer converts scores (logits) into th
 uses the scores, which are more precise.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from math import prod, sqrt
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,31 +24,44 @@ Layer = Any
 Variable = Any
 # Returns the learning rate at a step, counted from 0.
 Schedule = Callable[[Tensor], Tensor]
-Weights = list[NDArray[Any]]
 
 layers = keras.layers
 # The largest side of the image after the last pooling of the convolutional network.
 _MAX_LAST_MAP = 5
 
 
-class Network(Protocol):
+class Network(ABC):
     """A network that can be trained and exported.
 
     `get_weights`, `set_weights`, `stop_training` and `optimizer` are the part of a keras.Model that
     Keras' callbacks use.
+
+    Args:
+        task: what it learns.
+        trainable: variables that gradients are computed for.
+        weights: variables that the output depends on, in the same order for both APIs.
+        state: variables that training changes; after `compile`, including the optimizer's.
     """
 
-    task: Task
-    trainable: list[Variable]  # that gradients are computed for
-    weights: list[Variable]  # that the output depends on, in the same order for both APIs
-    state: list[Variable]  # that training changes; after `compile`, including the optimizer's
-    trackables: list[Any]  # own the variables, for the export
-    optimizer: Any  # after `compile`
-    stop_training: bool  # set by callbacks
+    def __init__(
+        self,
+        task: Task,
+        trainable: list[Variable],
+        weights: list[Variable],
+        state: list[Variable],
+    ) -> None:
+        self.task, self.trainable, self.weights, self.state = task, trainable, weights, list(state)
+        # Own the variables, for the export. Not a Keras model: then copies of its variables would
+        # be saved, which no function reads.
+        self.trackables = list(state)
+        self.optimizer: Any = None
+        self.stop_training = False
 
+    @abstractmethod
     def compile(self, schedule: Schedule) -> None:
-        """Create the optimizer."""
+        """Create the optimizer: Adam; gradient descent for the linear model."""
 
+    @abstractmethod
     def scores(self, x: Tensor, seed: Tensor | None = None) -> Tensor:
         """Compute logits, or a regression's value in standard units.
 
@@ -56,17 +70,22 @@ class Network(Protocol):
             seed: int64 [2], of the dropout in training; None as in serving, without dropout.
         """
 
+    @abstractmethod
     def predict(self, x: Tensor) -> Tensor:
         """Map float32 [n, *shape] to probabilities [n, classes] or values [n, 1]."""
 
     def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Take a step; gradients are summed over the replicas."""
+        self.optimizer.apply(gradients)
 
-    def get_weights(self) -> Weights:
+    def get_weights(self) -> list[NDArray[Any]]:
         """Return the values of `weights`."""
+        return [np.asarray(variable.numpy()) for variable in self.weights]
 
-    def set_weights(self, weights: Weights) -> None:
+    def set_weights(self, weights: Sequence[NDArray[Any]]) -> None:
         """Set the values of `weights`."""
+        for variable, weight in zip(self.weights, weights, strict=True):
+            variable.assign(weight)
 
 
 def create(
@@ -101,23 +120,21 @@ def copy_weights(source: Network, target: Network) -> None:
         own.assign(trained.numpy())
 
 
-class KerasNetwork:
+class KerasNetwork(Network):
     """A Keras model; its dropout uses Keras' own seeds, which are part of the state."""
 
     def __init__(self, config: TrainConfig, task: Task, model: Model) -> None:
-        self.task, self.model = task, model
+        trainable, weights, state = (
+            [variable.value for variable in variables]
+            for variables in (model.trainable_variables, model.weights, model.variables)
+        )
+        super().__init__(task, trainable, weights, state)
+        self.model = model
         self._scoring = keras.Model(model.inputs, model.get_layer("scores").output)
         self._kind = keras.optimizers.SGD if config.model == "linear" else keras.optimizers.Adam
-        self.trainable = [variable.value for variable in model.trainable_variables]
-        self.weights = [variable.value for variable in model.weights]
-        self.state = [variable.value for variable in model.variables]
-        # Not the model: then copies of its variables would be saved, which no function reads.
-        self.trackables = list(self.state)
-        self.optimizer: Any = None
-        self.stop_training = False
 
     def compile(self, schedule: Schedule) -> None:
-        """Create the optimizer: Adam; gradient descent for the linear model."""
+        """See Network."""
         self.optimizer = self._kind(schedule)
         self.optimizer.build(self.model.trainable_variables)
         self.state += [variable.value for variable in self.optimizer.variables]
@@ -130,35 +147,18 @@ class KerasNetwork:
         """See Network."""
         return self.model(x, training=False)
 
-    def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
-        """See Network."""
-        self.optimizer.apply(gradients, self.model.trainable_variables)
 
-    def get_weights(self) -> Weights:
-        """See Network."""
-        weights: Weights = self.model.get_weights()
-        return weights
-
-    def set_weights(self, weights: Weights) -> None:
-        """See Network."""
-        self.model.set_weights(weights)
-
-
-class CoreNetwork:
+class CoreNetwork(Network):
     """A network in plain TensorFlow."""
 
     def __init__(self, config: TrainConfig, task: Task) -> None:
-        self.task = task
-        self._linear = config.model == "linear"
         made = lowlevel.Weights(config.seed)
         self._network = lowlevel.network(config, task, made)
-        self.trainable = self.weights = made.variables
-        self.state, self.trackables = list(made.variables), list(made.variables)
-        self.optimizer: Any = None
-        self.stop_training = False
+        super().__init__(task, made.variables, made.variables, made.variables)
+        self._linear = config.model == "linear"
 
     def compile(self, schedule: Schedule) -> None:
-        """Create the optimizer: Adam; gradient descent for the linear model."""
+        """See Network."""
         kind = lowlevel.GradientDescent if self._linear else lowlevel.Adam
         self.optimizer = kind(self.trainable, schedule)
         self.state += self.optimizer.state
@@ -175,19 +175,6 @@ class CoreNetwork:
         if self._linear and self.task.target_std == 1:
             return scores
         return scores * self.task.target_std + self.task.target_mean
-
-    def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
-        """See Network."""
-        self.optimizer.apply(gradients)
-
-    def get_weights(self) -> Weights:
-        """See Network."""
-        return [np.asarray(variable.numpy()) for variable in self.weights]
-
-    def set_weights(self, weights: Weights) -> None:
-        """See Network."""
-        for variable, weight in zip(self.weights, weights, strict=True):
-            variable.assign(weight)
 
 
 def build(

@@ -4,23 +4,22 @@ Targets are in memory. Inputs are requested by index, a batch at a time, and com
 from files that are decoded on demand. Imports no TensorFlow.
 """
 
-import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from rockstar_contract import contract
 from rockstar_contract.contract import Encoded, ImageInput, Statistics, TableInput
 from rockstar_training.config import DataSpec, TrainConfig, parse_data
 from rockstar_training.csv_tables import Table, TableExamples, fit_columns, read_csv
-from rockstar_training.datasets import known_input, load, prepare_images
+from rockstar_training.datasets import encode_png, known_input, load, prepare_images
 from rockstar_training.errors import ConfigError
 from rockstar_training.image_folders import FolderExamples, folder_input, scan_folder
 from rockstar_training.splits import (
@@ -118,18 +117,59 @@ class PreparedData:
     """A data set, split and described."""
 
     name: str  # in the contract
-    task: contract.Task
     input: Encoded  # of a model
+    tensors: Examples
+    targets: NDArray[Any]  # of all examples: int64 labels, or float32 values
+    split: Split
     labels: tuple[str, ...]  # names of the classes, in order; empty for a regression
-    target: str | None  # the predicted column; None if it has no name
+    target: str | None = None  # the predicted column; None if it has no name
     sha256: str  # of the data, hexadecimal
-    examples: int  # in all parts
-    train: Part
-    validation: Part  # for decisions during training; may be empty
-    test: Part  # for a single evaluation at the end
-    statistics: Statistics  # of `train`, or of a sample of it
-    golden: GoldenSamples  # the first examples of `train`
     notes: tuple[str, ...]  # sentences for users, about skipped files, for example
+    described: int | None = None  # training examples that statistics are computed on; None for all
+
+    @property
+    def task(self) -> contract.Task:
+        """The task of a model."""
+        return "classification" if self.labels else "regression"
+
+    @property
+    def examples(self) -> int:
+        """The number of examples in all parts."""
+        return len(self.targets)
+
+    @cached_property
+    def train(self) -> Part:
+        """The examples for training."""
+        return self._part(self.split.train)
+
+    @cached_property
+    def validation(self) -> Part:
+        """The examples for decisions during training; may be empty."""
+        return self._part(self.split.validation)
+
+    @cached_property
+    def test(self) -> Part:
+        """The examples for a single evaluation at the end."""
+        return self._part(self.split.test)
+
+    def _part(self, places: Index) -> Part:
+        return Part(self.tensors, places, self.targets[places])
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Statistics of the training examples, or of a sample of them."""
+        train, places = self.train, np.arange(self.train.count)
+        if self.described is not None and self.described < train.count:
+            places = np.linspace(0, train.count - 1, self.described).astype(np.int64)
+        tensors = train.tensors(places)
+        return input_statistics(tensors, train.targets, len(self.labels), self.input)
+
+    @cached_property
+    def golden(self) -> GoldenSamples:
+        """The first training examples."""
+        places = np.arange(min(_GOLDEN_SAMPLES, self.train.count))
+        raw = tuple(self.train.raw(int(place)) for place in places)
+        return GoldenSamples(raw, self.train.tensors(places))
 
 
 def prepare_data(config: TrainConfig) -> PreparedData:
@@ -181,16 +221,17 @@ def _read_table(spec: DataSpec, config: TrainConfig) -> Table:
 def _prepare_table(spec: DataSpec, table: Table, split: Split) -> PreparedData:
     columns = fit_columns(table, split.train)
     shape = (sum(column.width for column in columns),)
-    return _assemble(
-        spec.name,
-        split,
-        TableExamples(table, columns),
-        TableInput(name=contract.TABLE_INPUT, dtype="float32", shape=shape, columns=columns),
+    small = _small_classes(table.label_names, table.targets, split)
+    return PreparedData(
+        name=spec.name,
+        input=TableInput(name=contract.TABLE_INPUT, dtype="float32", shape=shape, columns=columns),
+        tensors=TableExamples(table, columns),
         targets=table.targets,
+        split=split,
         labels=table.label_names,
         target=table.target,
         sha256=table.sha256,
-        notes=table.notes,
+        notes=(*table.notes, *small),
     )
 
 
@@ -202,36 +243,34 @@ def _prepare_folder(spec: DataSpec, config: TrainConfig, fractions: Fractions) -
         notes.append(f"skipped {count - _NAMED} more, {count} in all")
     size = config.image_size or pretrained_size(config.pretrained) or folder.size
     wanted = folder_input(size, folder.channels)
-    return _assemble(
-        spec.name,
-        split_labelled(folder.labels, fractions, spec.name, folder.split),
-        FolderExamples(folder, wanted),
-        wanted,
+    split = split_labelled(folder.labels, fractions, spec.name, folder.split)
+    small = _small_classes(folder.label_names, folder.labels, split)
+    return PreparedData(
+        name=spec.name,
+        input=wanted,
+        tensors=FolderExamples(folder, wanted),
         targets=folder.labels,
+        split=split,
         labels=folder.label_names,
         sha256=folder.sha256,
-        notes=(*notes, *folder.notes),
-        sample=_STATISTICS_SAMPLE,
+        notes=(*notes, *folder.notes, *small),
+        described=_STATISTICS_SAMPLE,
     )
 
 
 def _prepare_known(spec: DataSpec, config: TrainConfig, fractions: Fractions) -> PreparedData:
     dataset = load(spec.name, _path(config.data_dir))
-    wanted = known_input(spec.name)
-
-    def encode(place: int) -> bytes:
-        pixels, file = dataset.images[place], io.BytesIO()
-        Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
-        return file.getvalue()
-
-    return _assemble(
-        spec.name,
-        dataset.split(fractions),
-        MemoryExamples(prepare_images(dataset.images, wanted), encode),
-        wanted,
+    wanted, split = known_input(spec.name), dataset.split(fractions)
+    tensors = prepare_images(dataset.images, wanted)
+    return PreparedData(
+        name=spec.name,
+        input=wanted,
+        tensors=MemoryExamples(tensors, raw=lambda place: encode_png(dataset.images[place])),
         targets=dataset.labels,
+        split=split,
         labels=dataset.label_names,
         sha256=dataset.sha256,
+        notes=_small_classes(dataset.label_names, dataset.labels, split),
     )
 
 
@@ -239,50 +278,13 @@ def _path(text: str | None) -> Path | None:
     return Path(text).expanduser() if text else None
 
 
-def _assemble(
-    name: str,
-    split: Split,
-    examples: Examples,
-    wanted: Encoded,
-    *,
-    targets: NDArray[Any],
-    labels: tuple[str, ...],
-    sha256: str,
-    target: str | None = None,
-    notes: Sequence[str] = (),
-    sample: int | None = None,
-) -> PreparedData:
-    """Describe a data set by its parts; statistics are of a sample of `train`, or of all of it."""
-    train, validation, test = (
-        Part(examples, places, targets[places])
-        for places in (split.train, split.validation, split.test)
-    )
-    described = np.arange(train.count)
-    if sample is not None and sample < train.count:
-        described = np.linspace(0, train.count - 1, sample).astype(np.int64)
-    golden = np.arange(min(_GOLDEN_SAMPLES, train.count))
-    return PreparedData(
-        name=name,
-        task="classification" if labels else "regression",
-        input=wanted,
-        labels=labels,
-        target=target,
-        sha256=sha256,
-        examples=len(targets),
-        train=train,
-        validation=validation,
-        test=test,
-        statistics=input_statistics(train.tensors(described), train.targets, len(labels), wanted),
-        golden=GoldenSamples(tuple(train.raw(int(i)) for i in golden), train.tensors(golden)),
-        notes=(*notes, *_small_classes(labels, train, test)),
-    )
-
-
-def _small_classes(labels: tuple[str, ...], train: Part, test: Part) -> list[str]:
+def _small_classes(labels: tuple[str, ...], targets: NDArray[Any], split: Split) -> tuple[str, ...]:
     """Note the labels with too few examples for training or testing."""
     if not labels:
-        return []
-    learned, tested = (np.bincount(part.targets, minlength=len(labels)) for part in (train, test))
+        return ()
+    learned, tested = (
+        np.bincount(targets[places], minlength=len(labels)) for places in (split.train, split.test)
+    )
     few = [place for place in np.argsort(learned, kind="stable") if learned[place] < _FEW]
     notes = []
     if few:
@@ -291,7 +293,7 @@ def _small_classes(labels: tuple[str, ...], train: Part, test: Part) -> list[str
     if not tested.all():
         names = [repr(labels[place]) for place in np.flatnonzero(tested == 0)]
         notes.append(f"labels without held-out examples: {name_first(names, _NAMED)}")
-    return notes
+    return tuple(notes)
 
 
 def name_first(names: Sequence[str], most: int) -> str:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from rockstar_training.augmentation import augmentation_for, score_threshold
 from rockstar_training.config import TrainConfig
 from rockstar_training.errors import ConfigError, TrainingError
 from rockstar_training.evaluation import (
-    ColumnImportance,
     TestPredictions,
     column_importance,
     evaluate,
@@ -104,14 +103,10 @@ def train_and_evaluate(
         network, answer = fitted.network, answer_of(fitted.network.predict)
         # Held-out examples are used from here on only, so nothing is selected by them.
         test, metrics = evaluate(data, answer)
+        metrics |= folds or {}
         augmentation = augmentation_for(config.data, config.augmentation)
-        draft = contract_builder.build_contract(
-            config.name,
-            data,
-            metrics | (folds or {}),
-            test,
-            threshold=score_threshold(answer, data.validation, augmentation, config.seed),
-        )
+        threshold = score_threshold(answer, data.validation, augmentation, config.seed)
+        draft = contract_builder.build_contract(config.name, data, metrics, test, threshold)
         held = "" if serve_anyway else contract_builder.worse_than_served(models, draft, test.count)
         outcome = outcome_of(data, test, answer, path)
         exported = export(
@@ -121,9 +116,7 @@ def train_and_evaluate(
             data.golden,
             models,
             quantization=quantization_for(data, config.quantize),
-            documents=lambda contract: {
-                PurePath(CARD_FILE): model_card(contract, outcome, asdict(config))
-            },
+            documents=lambda contract: {CARD_FILE: model_card(contract, outcome, config.model)},
             held=bool(held),
         )
         contract = exported.contract
@@ -135,17 +128,14 @@ def train_and_evaluate(
         *fitted.notes,
         *majority_note(contract, test),
     )
-    importance: list[ColumnImportance] = []
-    if isinstance(data.input, TableInput):
-        columns, labels = data.input.columns, len(data.labels)
-        importance = column_importance(answer, data.test, columns, labels, config.seed)
+    columns = data.input.columns if isinstance(data.input, TableInput) else ()
     report = ReportData(
         contract=contract,
         config=asdict(config),
         outcome=outcome,
         history=fitted.history,
         kernel=network.weights[0].numpy(),
-        importance=importance,
+        importance=column_importance(answer, data.test, columns, len(data.labels), config.seed),
         notes=notes,
     )
     write_report(report, run)
@@ -263,11 +253,11 @@ def _fit(
         start=fitted.network,
     )
     history = [*before, *map(renumber, tuned.history)]
-    losses = [
+    losses, tuned_losses = (
         [epoch.val_loss for epoch in epochs if epoch.val_loss is not None]
         for epochs in (before, tuned.history)
-    ]
-    if config.patience and all(losses) and min(losses[1]) > min(losses[0]):
+    )
+    if config.patience and losses and tuned_losses and min(tuned_losses) > min(losses):
         note = "Fine-tuning did not improve the validation loss: the network from before was kept."
         return Fitted(fitted.network, history, (*fitted.notes, note))
     return Fitted(tuned.network, history, (*fitted.notes, *tuned.notes))

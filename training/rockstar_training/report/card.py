@@ -5,6 +5,7 @@ contains only what the run itself can vouch for.
 """
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 
 import msgspec
 import numpy as np
@@ -14,13 +15,13 @@ from rockstar_contract.table_cells import date_text
 from rockstar_contract.tables import CategoricalColumn, Column, NumericColumn
 from rockstar_training.evaluation import wilson
 from rockstar_training.prepared_data import name_first
-from rockstar_training.report import regression
-from rockstar_training.report.classification import Classified, calibrate, score_table
+from rockstar_training.report import classification, regression
+from rockstar_training.report.classification import Classified
 from rockstar_training.report.regression import Regressed
 from rockstar_training.report.theme import Table
 
 # Path of the card in the folder of a version.
-CARD_FILE = "assets.extra/model_card.md"
+CARD_FILE = PurePosixPath("assets.extra/model_card.md")
 _GATEWAY = "http://127.0.0.1:8080"
 # Features whose range is listed, and names that are listed.
 _RANGES, _NAMES = 12, 20
@@ -67,17 +68,14 @@ _STEPS = {
 }
 
 
-def model_card(
-    contract: Contract, outcome: Classified | Regressed, config: Mapping[str, object]
-) -> str:
+def model_card(contract: Contract, outcome: Classified | Regressed, network: str) -> str:
     """Write the card of a model in Markdown.
 
     Args:
         contract: as published.
         outcome: predictions for the held-out examples.
-        config: settings of the run; the card names the network.
+        network: type of the network.
     """
-    network = _text(str(config["model"]))
     if isinstance(outcome, Regressed):
         task = f"predicts {_text(outcome.target)} from {_listed(outcome.feature_names)}"
         rows = outcome.rows
@@ -168,24 +166,24 @@ def _column(column: Column) -> str:
     return kind + (f"; if missing, filled with {fill}{marked}" if fill else "")
 
 
-def _metrics(contract: Contract, outcome: Classified | Regressed) -> str:
-    head = ("Metric", "Value")
+def key_figures_of(outcome: Classified | Regressed) -> tuple[tuple[str, str], ...]:
+    """List names and values of the main metrics, the most important one first."""
     if isinstance(outcome, Regressed):
-        return _markdown(Table(head, regression.key_figures(outcome)))
-    count = len(outcome.truth)
-    low, high = wilson(outcome.right, count)
-    rows = (
-        ("Accuracy", f"{outcome.right / count:.4f} ({outcome.right} of {count})"),
-        ("95 % confidence interval (Wilson score)", f"{low:.4f} to {high:.4f}"),
-        ("Expected calibration error", f"{calibrate(outcome).error:.4f}"),
-        *metrics_in_words(contract.metrics),
-    )
+        return regression.key_figures(outcome)
+    return classification.key_figures(outcome)
+
+
+def _metrics(contract: Contract, outcome: Classified | Regressed) -> str:
+    rows = key_figures_of(outcome)
+    if isinstance(outcome, Regressed):
+        return _markdown(Table(("Metric", "Value"), rows))
+    rows = (*rows, *metrics_in_words(contract.metrics))
     return "\n\n".join(
         [
-            _markdown(Table(head, rows)),
+            _markdown(Table(("Metric", "Value"), rows)),
             "Precision is the share of the predictions of a label that are correct, recall the "
             "share of the examples of a label that are predicted as it, F1 their harmonic mean.",
-            _markdown(score_table(outcome, contract.labels)),
+            _markdown(classification.score_table(outcome, contract.labels)),
         ]
     )
 

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
+from rockstar_training.evaluation import majority_share, wilson
 from rockstar_training.report.theme import (
     SMALL,
     WIDTH,
@@ -106,6 +107,22 @@ def score_table(outcome: Classified, labels: tuple[str, ...]) -> Table:
             )
             for label, n, right, *shares in zip(labels, *columns, strict=True)
         ),
+    )
+
+
+def key_figures(outcome: Classified) -> tuple[tuple[str, str], ...]:
+    """List accuracy with its confidence interval, and the calibration error."""
+    right, count = outcome.right, len(outcome.truth)
+    low, high = wilson(right, count)
+    return (
+        ("Accuracy", f"{right / count:.4f}"),
+        ("95 % confidence interval", f"{low:.4f} to {high:.4f} (Wilson)"),
+        ("Right", f"{right} of {count} held-out examples"),
+        (
+            "Accuracy of always predicting the most frequent label",
+            f"{majority_share(outcome.truth):.4f}",
+        ),
+        ("Expected calibration error", f"{calibrate(outcome).error:.4f}"),
     )
 
 

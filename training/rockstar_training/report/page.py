@@ -21,14 +21,12 @@ from rockstar_training.evaluation import (
     Answer,
     ColumnImportance,
     TestPredictions,
-    majority_share,
     predict_part,
-    wilson,
 )
 from rockstar_training.prepared_data import Part, PreparedData
 from rockstar_training.progress import Epoch
 from rockstar_training.report import classification, regression
-from rockstar_training.report.card import metrics_in_words
+from rockstar_training.report.card import key_figures_of, metrics_in_words
 from rockstar_training.report.classification import Classified
 from rockstar_training.report.regression import Descent, DescentPath, Regressed
 from rockstar_training.report.theme import (
@@ -323,10 +321,17 @@ def _render(data: ReportData, items: list[_Item]) -> str:
         ("Created", f"{contract.created:%Y-%m-%d %H:%M} UTC"),
         ("Created with", contract.producer),
     ]
+    seconds = sum(epoch.seconds for epoch in data.history)
+    key_figures = [
+        *key_figures_of(outcome),
+        *metrics_in_words(contract.metrics),
+        ("Epochs", str(len(data.history))),
+        ("Time in epochs", f"{seconds:.1f} s"),
+    ]
     return environment.get_template(_TEMPLATE).render(
         contract=contract,
         items=items,
-        key_figures=_key_figures(data),
+        key_figures=key_figures,
         notes=data.notes,
         rows=outcome.rows if isinstance(outcome, Regressed) else "held-out examples",
         origin=origin,
@@ -334,30 +339,6 @@ def _render(data: ReportData, items: list[_Item]) -> str:
         light=LIGHT,
         dark=DARK,
     )
-
-
-def _key_figures(data: ReportData) -> list[tuple[str, str]]:
-    """List names and values of the main metrics, the most important one first."""
-    outcome = data.outcome
-    if isinstance(outcome, Classified):
-        truth, count = outcome.truth, len(outcome.truth)
-        low, high = wilson(outcome.right, count)
-        error = classification.calibrate(outcome).error
-        found = [
-            ("Accuracy", f"{outcome.right / count:.4f}"),
-            ("95 % confidence interval", f"{low:.4f} to {high:.4f} (Wilson)"),
-            ("Right", f"{outcome.right} of {count} held-out examples"),
-            (
-                "Accuracy of always predicting the most frequent label",
-                f"{majority_share(truth):.4f}",
-            ),
-            ("Expected calibration error", f"{error:.4f}"),
-        ]
-    else:
-        found = [*regression.key_figures(outcome)]
-    found += metrics_in_words(data.contract.metrics)
-    seconds = sum(epoch.seconds for epoch in data.history)
-    return [*found, ("Epochs", str(len(data.history))), ("Time in epochs", f"{seconds:.1f} s")]
 
 
 def _setting(value: object) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rockstar_contract.contract import Encoded, TableInput
 from rockstar_contract.tables import NumericColumn
+from rockstar_training.evaluation import regression_metrics
 from rockstar_training.report.theme import (
     SMALL,
     Section,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # minimum.
 _CELLS, _LEVELS = 60, 12
 _MARGIN, _MIN_EXTENT = 1.3, 1e-3
+# Style of the points of many examples.
+_POINTS: dict[str, Any] = {"markersize": 4, "markeredgewidth": 0}
 
 Grid = NDArray[np.float64]
 # Slopes, intercepts and errors.
@@ -89,28 +92,24 @@ class Regressed:
     held_out: bool  # whether all rows were held out from training
 
     @property
+    def residuals(self) -> NDArray[np.float64]:
+        """True minus predicted values, [n]."""
+        return self.truth - self.predicted
+
+    @property
     def rows(self) -> str:
         """Which rows the metrics are measured on."""
         return "held-out examples" if self.held_out else "examples, including training examples"
 
 
-def _r_squared(outcome: Regressed) -> float:
-    """Return the explained share of the target's variance; NaN if the target does not vary."""
-    from sklearn.metrics import r2_score
-
-    if len(outcome.truth) < 2 or np.ptp(outcome.truth) == 0:
-        return float("nan")
-    return float(r2_score(outcome.truth, outcome.predicted))
-
-
 def key_figures(outcome: Regressed) -> tuple[tuple[str, str], ...]:
     """List R², the mean errors and, for a linear model of one feature, the line."""
-    residuals = outcome.truth - outcome.predicted
-    r2 = _r_squared(outcome)
+    metrics = regression_metrics(outcome.predicted[:, np.newaxis], outcome.truth)
+    r2 = metrics.get("test_r2")
     figures = [
-        ("R²", "undefined: the target does not vary" if np.isnan(r2) else f"{r2:.6f}"),
-        ("Root mean squared error", f"{np.sqrt(np.mean(residuals**2)):.6g}"),
-        ("Mean absolute error", f"{np.abs(residuals).mean():.6g}"),
+        ("R²", "undefined: the target does not vary" if r2 is None else f"{r2:.6f}"),
+        ("Root mean squared error", f"{metrics['test_rmse']:.6g}"),
+        ("Mean absolute error", f"{np.abs(outcome.residuals).mean():.6g}"),
     ]
     if outcome.descent is not None:
         slope, intercept = outcome.descent.line
@@ -120,18 +119,15 @@ def key_figures(outcome: Regressed) -> tuple[tuple[str, str], ...]:
 
 def regression_sections(outcome: Regressed) -> list[Section]:
     """Show the fit, the residuals, and how gradient descent found a line."""
-    r2 = _r_squared(outcome)
-    quality = "R² is undefined" if np.isnan(r2) else f"R² = {r2:.4f}"
-    residuals = outcome.truth - outcome.predicted
-    line = len(outcome.feature_names) == 1
+    metrics = regression_metrics(outcome.predicted[:, np.newaxis], outcome.truth)
+    quality = f"R² = {metrics['test_r2']:.4f}" if "test_r2" in metrics else "R² is undefined"
+    residuals, line = outcome.residuals, len(outcome.feature_names) == 1
+    exact = "" if line else " Predictions on the dashed line are exact."
     found = [
         Section(
             key="fit",
             title="Fit",
-            text=(
-                f"{quality} on {len(outcome.truth)} {outcome.rows}."
-                + ("" if line else " Predictions on the dashed line are exact.")
-            ),
+            text=f"{quality} on {len(outcome.truth)} {outcome.rows}.{exact}",
             alt=f"Predictions of {outcome.target} for {len(outcome.truth)} examples; {quality}.",
             draw=lambda theme: (_draw_line if line else _draw_predictions)(theme, outcome),
         ),
@@ -172,13 +168,15 @@ def _draw_predictions(theme: Theme, outcome: Regressed) -> Figure:
     both = np.concatenate([outcome.truth, outcome.predicted])
     ends = [both.min(), both.max()]
     axes.plot(ends, ends, color=theme.muted, linestyle="--", label="predicted = true")
-    style: dict[str, Any] = {
-        "color": theme.first,
-        "markersize": 4,
-        "alpha": 0.6,
-        "markeredgewidth": 0,
-    }
-    axes.plot(outcome.truth, outcome.predicted, "o", label="examples", **style)
+    axes.plot(
+        outcome.truth,
+        outcome.predicted,
+        "o",
+        label="examples",
+        color=theme.first,
+        alpha=0.6,
+        **_POINTS,
+    )
     axes.set_aspect("equal", adjustable="datalim")
     legend(axes, theme, loc="best")
     return figure
@@ -188,13 +186,7 @@ def _draw_residuals(theme: Theme, outcome: Regressed) -> Figure:
     target = plain(outcome.target, 30)
     figure, axes = new_plot(theme, 2.9, f"predicted {target}", "true − predicted")
     axes.axhline(0, color=theme.muted, linestyle="--", linewidth=1.2)
-    style: dict[str, Any] = {
-        "color": theme.first,
-        "markersize": 4,
-        "alpha": 0.7,
-        "markeredgewidth": 0,
-    }
-    axes.plot(outcome.predicted, outcome.truth - outcome.predicted, "o", **style)
+    axes.plot(outcome.predicted, outcome.residuals, "o", color=theme.first, alpha=0.7, **_POINTS)
     return figure
 
 
