@@ -76,12 +76,9 @@ def augmentation_for(data: str, strength: float) -> Augmentation | None:
 
 
 def augment(images: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:
-    """Change each image of a batch.
+    """Change each image of a batch, float32 [n, h, w, c] in 0…1.
 
-    Args:
-        images: float32 [n, h, w, c] in 0…1.
-        numbers: float32 [n, by.numbers] in -1…1, which determine the changes.
-        by: ranges of the changes.
+    Numbers, float32 [n, by.numbers] in -1…1, determine the changes.
     """
     grey = images.shape[-1] == 1
     finer = by.finer if grey else 1
@@ -121,7 +118,7 @@ def without_class(images: Tensor, seed: Tensor, count: Tensor) -> Tensor:
     Args:
         images: float32 [n, h, w, c] in 0…1, light on dark.
         seed: int64 [2].
-        count: int64 [], number of images.
+        count: int64 [].
     """
     height, width = images.shape[1], images.shape[2]
     draw = tf.random.stateless_uniform
@@ -150,14 +147,8 @@ def score_threshold(answer: Answer, part: Part, by: Augmentation | None, seed: i
 
     It lies halfway between the scores that nearly all images of no class stay below and nearly all
     correct predictions reach, rounded. It loses at most 2 % of the correct predictions, and is at
-    most 0.5, because drawings and photographs score lower than the training data. There is none
-    without images of no class in training.
-
-    Args:
-        answer: the model.
-        part: examples that it was not trained on.
-        by: augmentation in training.
-        seed: of the images of no class.
+    most 0.5, because drawings and photographs score lower than the training data. The part must not
+    be trained on. There is no threshold without images of no class in training.
     """
     if by is None or not by.others or not part.count:
         return None

@@ -56,12 +56,7 @@ def build_contract(
 ) -> Contract:
     """Build the contract of a trained model; publishing replaces its placeholder version.
 
-    Args:
-        name: of the model.
-        data: the data that it was trained on.
-        metrics: by name.
-        test: predictions for the held-out examples.
-        threshold: the lowest score that counts as an answer; None for no threshold.
+    The threshold is the lowest score that counts as an answer.
     """
     countable = data.task == "classification" and len(data.labels) <= _MAX_CONFUSION_LABELS
     return Contract(
@@ -138,10 +133,7 @@ def worse_than_served(models: Path, new: Contract, held_out: int) -> str:
     zero (R. G. Newcombe, "Interval estimation for the difference between independent proportions",
     Statistics in Medicine 17, 1998, method 10). Only classifiers with the same labels are compared.
 
-    Args:
-        models: the folder of models.
-        new: contract of the new version.
-        held_out: number of examples that its accuracy was measured on.
+    The accuracy of the new version was measured on this number of held-out examples.
     """
     old = _served_contract(models, new.model)
     if old is None or old.labels != new.labels:

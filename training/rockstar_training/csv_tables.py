@@ -121,24 +121,18 @@ def read_csv(
 ) -> Table:
     """Read a table to train on.
 
-    Args:
-        path: of the CSV file, with the column names in the first line.
-        target: the column to predict.
-        task: None makes a target of texts or of few distinct whole numbers a classification, one of
-            other numbers a regression.
-        ignore: columns to leave out.
-        types: of columns with ambiguous values.
-        split: "random", "group:COLUMN" or "time:COLUMN".
-        validation: a file with rows for validation, with the same columns.
-        test: a file with rows for testing, with the same columns.
+    The first line of a file has the names of its columns. Without a task, a target of texts or of
+    few distinct whole numbers is a classification, one of other numbers a regression. TrainConfig
+    describes the other arguments.
 
     Raises:
         DataError: a file cannot be read, a column is missing, or its values cannot be trained on.
     """
     types = types or {}
     split_by, _, split_column = split.partition(":")
-    others = {VALIDATION: validation, TEST: test}
-    rows = _read_files(path, {k: v for k, v in others.items() if v is not None}, target, ignore)
+    files = {TRAIN: path, VALIDATION: validation, TEST: test}
+    given = {part: file for part, file in files.items() if file is not None}
+    rows = _read_files(types, given, target, ignore)
     if target is None:
         names = listed(rows.names)
         raise DataError(f"{path}: name the column to predict (--target), one of {names}")
@@ -146,15 +140,15 @@ def read_csv(
         _require_known(name, rows.names, path)
     if target in ignore:
         raise DataError(f"{path}: column {target!r} is the target, it cannot be ignored")
-    wanted = rows.parse(target, types.get(target))
+    wanted = rows.parse(target)
     if wanted.missing:
         rows.drop_unlabelled(target, wanted)
-        wanted = rows.parse(target, types.get(target))
+        wanted = rows.parse(target)
     if task is None and types.get(target) in ("number", "category"):
         task = "regression" if types[target] == "number" else "classification"
     targets, labels = _targets(rows, target, wanted, task)
     grouped = split_column if split_by == "group" else None
-    columns = _useful_columns(rows, target, targets if labels else None, ignore, types, grouped)
+    columns = _useful_columns(rows, target, targets if labels else None, ignore, grouped)
     if not columns:
         problem = f"{path}: no column to learn from besides the target {target!r}"
         raise DataError("\n".join([problem, *rows.notes]))
@@ -168,17 +162,12 @@ def read_csv(
         parts=np.array(rows.parts, dtype=np.int64),
         notes=tuple(rows.notes),
         split_by=split_by if split_column else "",
-        split_values=_split_values(rows, split_by, split_column, types.get(split_column)),
+        split_values=_split_values(rows, split_by, split_column),
     )
 
 
 def fit_columns(table: Table, places: NDArray[np.int64]) -> tuple[tables.Column, ...]:
-    """Determine how the columns are encoded, from the training rows alone.
-
-    Args:
-        table: the rows.
-        places: int64 [n], the training rows.
-    """
+    """Determine how the columns are encoded, from the training rows, int64 [n], alone."""
     return tuple(_fit_column(name, column, places) for name, column in table.columns.items())
 
 
@@ -226,6 +215,7 @@ def _fit_categories(
 class _Rows:
     """The rows of all files as texts, and notes about them."""
 
+    types: Mapping[str, ColumnType]  # of columns with ambiguous values
     files: dict[int, Path]  # by part
     names: list[str]
     decimal: str | None  # the decimal sign that the training file shows
@@ -241,13 +231,13 @@ class _Rows:
             f"{self.files[TRAIN]}: column {name!r} has {text!r} in line {self.lines[place]}; {hint}"
         )
 
-    def parse(self, name: str, wanted: ColumnType | None) -> TableColumn:
-        """Parse a column as the wanted type, or detect its type.
+    def parse(self, name: str) -> TableColumn:
+        """Parse a column as its given type, or detect its type.
 
         Raises:
-            DataError: its texts are not of the wanted type, or a number is infinite.
+            DataError: its texts are not of the given type, or a number is infinite.
         """
-        texts, column = self.texts[name], None
+        texts, wanted, column = self.texts[name], self.types.get(name), None
         if wanted in ("number", None):
             column = self._numbers(name, forced=wanted == "number")
         if column is None and wanted in ("date", None):
@@ -311,15 +301,20 @@ class _Rows:
 
 
 def _read_files(
-    path: Path, others: dict[int, Path], target: str | None, ignore: Sequence[str]
+    types: Mapping[str, ColumnType],
+    files: dict[int, Path],
+    target: str | None,
+    ignore: Sequence[str],
 ) -> _Rows:
     """Read the training file, and files for validation and testing with the same columns."""
-    data, file = _read(path)
+    data, file = _read(files[TRAIN])
     texts, lines = _columns(file), list[int | str](file.lines)
     digest, parts = hashlib.sha256(data), [TRAIN] * len(lines)
     names, decimal = file.names, file.decimal
     notes = [] if file.encoding.startswith("utf") else [f"read as {file.encoding}, not UTF-8"]
-    for part, other in others.items():
+    for part, other in files.items():
+        if part == TRAIN:
+            continue
         data, file = _read(other)
         digest.update(data)
         found = _columns(file)
@@ -333,8 +328,7 @@ def _read_files(
             texts[name] += found.get(name, [""] * len(file.lines))
         lines += [f"{line} of {other.name}" for line in file.lines]
         parts += [part] * len(file.lines)
-    files = {TRAIN: path, **others}
-    return _Rows(files, names, decimal, texts, lines, parts, digest.hexdigest(), notes)
+    return _Rows(types, files, names, decimal, texts, lines, parts, digest.hexdigest(), notes)
 
 
 def _read(path: Path) -> tuple[bytes, CsvTable]:
@@ -390,18 +384,11 @@ def _useful_columns(
     target: str,
     labels: NDArray[Any] | None,
     ignore: Sequence[str],
-    types: Mapping[str, ColumnType],
     grouped: str | None,
 ) -> dict[str, TableColumn]:
     """Choose the columns to learn from, and note why others are left out.
 
-    Args:
-        rows: of all files.
-        target: the column to predict.
-        labels: int64 [n], of the rows; None for a regression.
-        ignore: columns to leave out.
-        types: of columns.
-        grouped: the column that tells groups apart; None for none.
+    `labels` are those of the rows, None for a regression; `grouped` is the column of the groups.
     """
     columns: dict[str, TableColumn] = {}
     for name in rows.names:
@@ -410,12 +397,12 @@ def _useful_columns(
         if name == grouped:
             rows.notes.append(f"column {name!r} tells the groups apart and is not learned from")
             continue
-        column = rows.parse(name, types.get(name))
-        reason = _useless(name, column, explicit=name in types)
+        column = rows.parse(name)
+        reason = _useless(name, column, explicit=name in rows.types)
         if reason:
             rows.notes.append(f"column {name!r} is left out: {reason}")
             continue
-        rows.notes += _remarks(name, column, explicit=name in types)
+        rows.notes += _remarks(name, column, explicit=name in rows.types)
         if labels is not None and _tells_the_target(column, labels):
             rows.notes.append(
                 f"column {name!r} alone tells {target!r} in all rows: if it is not known before, "
@@ -580,15 +567,13 @@ def _detect_task(rows: _Rows, target: str, numbers: NDArray[np.float64] | None, 
     return "regression"
 
 
-def _split_values(
-    rows: _Rows, split_by: str, column: str, wanted: ColumnType | None
-) -> NDArray[Any]:
+def _split_values(rows: _Rows, split_by: str, column: str) -> NDArray[Any]:
     """Return numbers of groups, or comparable times, by which rows are split."""
     if split_by == "group":
         return np.unique(rows.texts[column], return_inverse=True)[1]
     if split_by != "time":
         return np.empty(0)
-    times = rows.parse(column, wanted).values
+    times = rows.parse(column).values
     if not isinstance(times, np.ndarray):
         raise rows.error(column, 0, "a split by time needs dates or numbers")
     empty = np.flatnonzero(np.isnan(times))

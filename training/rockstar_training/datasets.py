@@ -69,12 +69,7 @@ class Dataset:
 
 
 def load(name: str, data_dir: Path | None = None) -> Dataset:
-    """Load a data set.
-
-    Args:
-        name: "digits", "mnist" or "fashion_mnist".
-        data_dir: folder that may have the files of sets that are not bundled; None for
-            $ROCKSTAR_DATA_DIR.
+    """Load "digits", "mnist" or "fashion_mnist"; `load_arrays` has the other arguments.
 
     Raises:
         DataError: an unknown name, or the data is not available.

@@ -92,7 +92,7 @@ def classification_metrics(test: NDArray[np.float32], truth: NDArray[np.int64]) 
 
 
 def regression_metrics(
-    test: NDArray[np.float32], truth: NDArray[np.float32], prefix: str = "test"
+    test: NDArray[np.floating[Any]], truth: NDArray[np.floating[Any]], prefix: str = "test"
 ) -> dict[str, float]:
     """Compute the mean squared error of values, [n, 1], its root, and R² if the truth varies."""
     errors = truth.astype(np.float64) - test[:, 0]
@@ -163,14 +163,8 @@ def column_importance(
 ) -> list[ColumnImportance]:
     """Measure how much worse a model gets when the values of one column are shuffled.
 
-    Permutation importance: L. Breiman, "Random forests" (2001), computed by scikit-learn.
-
-    Args:
-        answer: the model.
-        part: held-out rows.
-        columns: of a table; () for images.
-        labels: their number; 0 for a regression.
-        seed: of the shuffling.
+    Permutation importance: L. Breiman, "Random forests" (2001), computed by scikit-learn. There are
+    no labels for a regression, and no columns for images.
 
     Returns:
         The drop in balanced accuracy, or R², by column, largest first; empty for too few rows.

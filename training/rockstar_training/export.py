@@ -171,12 +171,7 @@ def export_tensors(
 ) -> tuple[Exported, str]:
     """Write a model of named tensors, read it back, and publish it as the next version.
 
-    Args:
-        predict: the model, in TensorFlow operations: tensors [n, …] by name to tensors by name.
-        trackables: objects that own its variables, tables and assets.
-        draft: the contract; its version is replaced by the published one.
-        golden: samples, by the names of the inputs.
-        models: the parent of the folders of models.
+    The arguments are those of `export`, with tensors [n, …] by their names in place of one tensor.
 
     Returns:
         The version, and why it has no LiteRT file; "" if it has one.
@@ -290,12 +285,7 @@ def _frozen(predict: Predict, contract: Contract, batch: int | None = None) -> P
 
 
 def quantization_for(data: PreparedData, mode: str) -> Quantization | None:
-    """Return how to quantize a model of this data, scored by held-out accuracy or R².
-
-    Args:
-        data: the training data.
-        mode: one of QUANTIZATIONS; "none" gives None.
-    """
+    """Return how to quantize a model of this data, scored by held-out accuracy or R²."""
     if mode == "none":
         return None
     train, regression = data.train, data.task == "regression"
@@ -371,11 +361,8 @@ class Incoming:
 def publication(model_folder: Path, *, held: bool = False) -> Iterator[Incoming]:
     """Publish the files that the body writes as the next version, unless it raises.
 
-    Other publishers of this model wait until the body ends.
-
-    Args:
-        model_folder: the folder of the model's versions; created if missing.
-        held: whether the version is not served until `rockstar promote`.
+    Other publishers of this model wait until the body ends. A held version is not served until
+    `rockstar promote`.
 
     Raises:
         ExportError: the disk is full or the folder is not writable, for example.

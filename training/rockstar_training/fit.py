@@ -226,12 +226,8 @@ def _require_same_start(strategy: Any, epochs: int) -> None:
 class Steps:
     """Runs a compiled network over batches.
 
-    Args:
-        network: compiled in the strategy's scope.
-        strategy: a tf.distribute.Strategy.
-        validation: validation data; None for none.
-        l2: training minimizes the mean loss plus half of this times the sum of the squared kernels;
-            biases are not penalized.
+    Training minimizes the mean loss plus half of `l2` times the sum of the squared kernels; biases
+    are not penalized.
     """
 
     def __init__(self, network: Network, strategy: Any, validation: Part | None, l2: float) -> None:
@@ -329,11 +325,7 @@ class Steps:
 class Checkpoints:
     """Saves and restores the complete state of a training; `saved` counts the epochs in the last.
 
-    Args:
-        folder: of the files.
-        network: compiled.
-        stopping: the EarlyStopping callback; None for none.
-        writes: whether this process saves; all workers restore.
+    One worker writes; all restore.
     """
 
     def __init__(self, folder: Path, network: Network, stopping: Any, writes: bool) -> None:

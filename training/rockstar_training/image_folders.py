@@ -112,10 +112,7 @@ def scan_folder(
 ) -> ImageFolder:
     """Examine every image of a folder; see the module docstring for the layout.
 
-    Args:
-        folder: of class folders, or of splits.
-        validation: class folders for validation, if they are elsewhere.
-        test: class folders for testing, if they are elsewhere.
+    The class folders for validation and testing may be elsewhere.
 
     Raises:
         DataError: no such folder, fewer than two classes, or a class whose images are all damaged.
@@ -166,13 +163,7 @@ def folder_input(size: int, channels: int) -> ImageInput:
 
 
 class FolderExamples:
-    """The images of a folder as tensors, decoded by threads and cached if they fit.
-
-    Args:
-        folder: the files.
-        spec: the model's input.
-        cache_bytes: size limit of all tensors together to be cached.
-    """
+    """The images of a folder as tensors, decoded by threads and cached if they fit."""
 
     def __init__(
         self, folder: ImageFolder, spec: ImageInput, cache_bytes: int = CACHE_BYTES

@@ -76,12 +76,7 @@ class _Answer:
 
 
 def import_model(path: Path, models: Path, options: ImportOptions) -> Imported:
-    """Publish a model from elsewhere as the next version.
-
-    Args:
-        path: a .keras or .h5 file, or a folder with a SavedModel.
-        models: the parent of the folders of models.
-        options: information that the file lacks.
+    """Publish a .keras or .h5 file, or a folder with a SavedModel, as the next version.
 
     Raises:
         TrainingError: it cannot be imported, or the served version promises something else.
@@ -410,10 +405,7 @@ class _Importer:
         return not shares
 
     def _draft(
-        self,
-        taken: contracts.Input,
-        answer: _Answer | None,
-        outputs: tuple[TensorSpec, ...] = (),
+        self, taken: contracts.Input, answer: _Answer | None, outputs: tuple[TensorSpec, ...] = ()
     ) -> Contract:
         """Create the contract, and check that it may replace the served one."""
         task: contracts.Task = "tensors"

@@ -88,7 +88,7 @@ def meet(
         addresses: HOST:PORT of each worker.
         index: of this process.
         patience: timeout in seconds.
-        pause: sleeps for some seconds; time.sleep.
+        pause: time.sleep, or a test's replacement.
 
     Raises:
         MissingWorkersError: after the timeout.

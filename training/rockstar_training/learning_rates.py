@@ -79,11 +79,7 @@ class FourCurves:
 def four_curves(model: str, epochs: int, seed: int, progress: Progress | None = None) -> FourCurves:
     """Train at one learning rate after the other, and select four.
 
-    Args:
-        model: one of MODELS.
-        epochs: of each run.
-        seed: of the split, the initial weights and the order of the batches.
-        progress: called after each rate.
+    The seed is that of the split, the initial weights and the order of the batches.
 
     Raises:
         TrainingError: with this number of epochs no four rates can be distinguished.

@@ -58,12 +58,9 @@ class Source:
 
 @contextmanager
 def opened(path: Path, signature: str | None, *, allow_code: bool) -> Iterator[Source]:
-    """Load a model for the duration of the block.
+    """Load a .keras or .h5 file, or a folder with a SavedModel, for the duration of the block.
 
-    Args:
-        path: a .keras or .h5 file, or a folder with a SavedModel.
-        signature: of a SavedModel; None for serving_default, or the only one.
-        allow_code: allow models that can run code of their author.
+    The arguments are those of ImportOptions.
 
     Raises:
         ImportModelError: there is no model, or it cannot be loaded safely.

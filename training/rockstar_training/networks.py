@@ -44,11 +44,7 @@ class Network(ABC):
     """
 
     def __init__(
-        self,
-        task: Task,
-        trainable: list[Variable],
-        weights: list[Variable],
-        state: list[Variable],
+        self, task: Task, trainable: list[Variable], weights: list[Variable], state: list[Variable]
     ) -> None:
         self.task, self.trainable, self.weights, self.state = task, trainable, weights, list(state)
         # Own the variables, for the export. Not a Keras model: then copies of its variables would
@@ -93,11 +89,7 @@ def create(
 ) -> Network:
     """Create a network with new, or pretrained, weights in the configured API.
 
-    Args:
-        config: type and size of the network.
-        task: what it learns.
-        policy: the dtype policy of Keras layers.
-        unfrozen: whether a pretrained backbone is trained, too.
+    Keras layers get the dtype policy. If unfrozen, a pretrained backbone is trained, too.
 
     Raises:
         ConfigError: the model cannot learn this task.

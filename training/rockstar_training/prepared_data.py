@@ -22,14 +22,7 @@ from rockstar_training.csv_tables import Table, TableExamples, fit_columns, read
 from rockstar_training.datasets import encode_png, known_input, load, prepare_images
 from rockstar_training.errors import ConfigError
 from rockstar_training.image_folders import FolderExamples, folder_input, scan_folder
-from rockstar_training.splits import (
-    Fractions,
-    Index,
-    Split,
-    folds_of,
-    split_labelled,
-    split_table,
-)
+from rockstar_training.splits import Fractions, Index, Split, folds_of, split_labelled, split_table
 
 # An example as clients send it: the bytes of a file, or a row.
 Raw = bytes | dict[str, Any]
@@ -86,11 +79,7 @@ class Part:
         return len(self.places)
 
     def tensors(self, indices: Index) -> NDArray[np.float32]:
-        """Return preprocessed inputs, float32 [n, *shape of one example].
-
-        Args:
-            indices: int64 [n], from 0 to count - 1, in any order.
-        """
+        """Return preprocessed inputs, float32 [n, *shape of one example], in any order."""
         return self.examples.tensors(self.places[indices])
 
     def raw(self, index: int) -> Raw:
@@ -339,10 +328,7 @@ def input_statistics(
 
 
 def pretrained_size(pretrained: str | None) -> int | None:
-    """Return the image size that suits a pretrained backbone, without importing TensorFlow.
-
-    Args:
-        pretrained: a .keras file or the name of a network; None is no backbone and has no size.
+    """Return the image size that suits a .keras file or a network; None without a backbone.
 
     Raises:
         ConfigError: no such file, or not a .keras file.
@@ -425,9 +411,7 @@ def require_suitable(config: TrainConfig, task: Task) -> None:
 def class_weights(config: TrainConfig, shares: Sequence[float]) -> tuple[float, ...]:
     """Compute factors of the losses that make all classes count alike; empty if not needed.
 
-    Args:
-        config: whether to use them.
-        shares: each class's share of the training examples.
+    Shares are those of each class in the training examples.
     """
     wanted = config.class_weights == "balanced"
     if not wanted and (config.class_weights == "none" or not _rare_classes(shares)):

@@ -31,16 +31,11 @@ _DROPOUT = 0.2
 def build(config: TrainConfig, task: Task, *, unfrozen: bool) -> Model:
     """Build a classifier on the configured backbone: float32 [n, h, w, c] in 0…1 to probabilities.
 
-    Args:
-        config: the backbone.
-        task: what it learns.
-        unfrozen: whether the backbone is trained, too, and not only the last layer.
+    If unfrozen, the backbone is trained, too, and not only the last layer.
 
     Raises:
         ConfigError: the backbone cannot be loaded, or not for such images; the message says why.
     """
-    if config.pretrained is None or task.classes is None:
-        raise ValueError("expected a pretrained backbone and classes")
     backbone = _Backbone(*_load(config, task), unfrozen=unfrozen)
     images = keras.Input(task.shape, name="input")
     features = backbone(images)
@@ -51,7 +46,7 @@ def build(config: TrainConfig, task: Task, *, unfrozen: bool) -> Model:
     norm = layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="norm")
     features = layers.Rescaling(features.shape[-1] ** -0.5, name="unit")(norm(features))
     features = layers.Dropout(_DROPOUT, name="dropout")(features)
-    scores = layers.Dense(task.classes, dtype="float32", name="scores")(features)
+    scores = layers.Dense(task.outputs, dtype="float32", name="scores")(features)
     answer = layers.Activation("softmax", dtype="float32", name="probabilities")(scores)
     return keras.Model(images, answer, name=config.model)
 
@@ -75,7 +70,7 @@ class _Backbone(keras.layers.Layer):  # type: ignore[misc]
 
 
 def pretrained_note(config: TrainConfig, network: Any) -> tuple[str, ...]:
-    """Describe the assumed pixel range of a network's backbone, unless it was configured."""
+    """Name the pixel range that was assumed for a network's backbone, unless it was configured."""
     if config.pretrained is None or config.pretrained_input != "auto":
         return ()
     pixels = network.model.get_layer("backbone").pixels
@@ -156,10 +151,9 @@ def _own_pixels(model: Model) -> str:
     if _scales_itself(model):
         return "0-255"
     for each in (model, *_nested(model)):
-        name = _plain(each.name)
-        family = max((known for known in _FAMILIES if name.startswith(known)), key=len, default="")
-        if family:
-            return _FAMILIES[family]
+        families = [known for known in _FAMILIES if _plain(each.name).startswith(known)]
+        if families:
+            return _FAMILIES[max(families, key=len)]
     return "0-1"
 
 

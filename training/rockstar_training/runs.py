@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from rockstar_training.config import TrainConfig, to_json
 from rockstar_training.errors import TrainingError
 
@@ -102,15 +104,7 @@ def write_record(
 
     Its history.json is a list of epochs. Its test_predictions.csv has a row for each held-out
     example: its index in the data set, its label, the predicted label and its probability; or for a
-    regression its true and its predicted value.
-
-    Args:
-        runs: the folder of all runs.
-        config: settings of the run.
-        contract: as published.
-        test: predictions for the held-out examples.
-        history: all epochs.
-        logs: TensorBoard's folder, which is moved into the record if it exists.
+    regression its true and its predicted value. TensorBoard's logs are moved into it if they exist.
 
     Raises:
         TrainingError: it cannot be written; the model is published nevertheless.
@@ -203,58 +197,58 @@ def _rank(run: Run) -> tuple[float, float] | None:
     return run.score, -run.loss if known and run.loss is not None else -math.inf
 
 
+class _Config(msgspec.Struct):
+    model: str | None = None
+    data: str | None = None
+
+
+class _Metrics(msgspec.Struct):
+    test_accuracy: float | None = None
+    test_r2: float | None = None
+    test_loss: float | None = None
+
+
+class _Epoch(msgspec.Struct):
+    seconds: float = 0.0
+
+
+class _Contract(msgspec.Struct):
+    created: datetime
+
+
 def _read(path: Path) -> Run:
     if not (path / CONFIG_FILE).exists():
         raise _UnreadableError(f"it has no {CONFIG_FILE}")
     if not (path / METRICS_FILE).exists():
         raise _UnreadableError(f"it has no {METRICS_FILE}: not finished, or stopped before the end")
-    config, metrics = _document(path / CONFIG_FILE, dict), _document(path / METRICS_FILE, dict)
-    history: list[Any] | None = None
+    config, metrics = (
+        _document(path / CONFIG_FILE, _Config),
+        _document(path / METRICS_FILE, _Metrics),
+    )
+    history: list[_Epoch] | None = None
     if (path / HISTORY_FILE).exists():
-        history = _document(path / HISTORY_FILE, list)
-    times = [epoch.get("seconds") for epoch in history or [] if isinstance(epoch, dict)]
-    seconds = [float(value) for value in times if isinstance(value, (int, float))]
-    metric = next((name for name in _SCORES if name in metrics), None)
-    model, data = (config.get(name) for name in ("model", "data"))
+        history = _document(path / HISTORY_FILE, list[_Epoch])
+    # Without a contract, when the metrics were written.
+    created = datetime.fromtimestamp(int((path / METRICS_FILE).stat().st_mtime), UTC)
+    if (path / CONTRACT_FILE).exists():
+        created = _document(path / CONTRACT_FILE, _Contract).created.astimezone(UTC)
+    metric = next((name for name in _SCORES if getattr(metrics, name) is not None), None)
     return Run(
         id=path.name,
-        model=None if model is None else str(model),
-        data=None if data is None else str(data),
+        model=config.model,
+        data=config.data,
         metric=None if metric is None else _SCORES[metric],
-        score=None if metric is None else _number(metrics, metric),
-        loss=_number(metrics, "test_loss"),
+        score=None if metric is None else getattr(metrics, metric),
+        loss=metrics.test_loss,
         epochs=None if history is None else len(history),
-        seconds=sum(seconds) if seconds else None,
-        created=_created(path),
+        seconds=sum(epoch.seconds for epoch in history) if history else None,
+        created=created,
     )
 
 
-def _document(path: Path, kind: type) -> Any:
+def _document(path: Path, kind: Any) -> Any:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        # msgspec's own decoder rejects NaN.
+        return msgspec.convert(json.loads(path.read_text(encoding="utf-8")), kind)
     except ValueError as error:
-        raise _UnreadableError(f"{path.name} is not JSON: {error}") from error
-    if not isinstance(document, kind):
-        wanted = "an object" if kind is dict else "a list"
-        raise _UnreadableError(f"{path.name} should be {wanted}, got {type(document).__name__}")
-    return document
-
-
-def _number(document: dict[str, Any], name: str) -> float | None:
-    value = document.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _UnreadableError(f"{METRICS_FILE}: {name} should be a number, got {value!r}")
-    return float(value)
-
-
-def _created(path: Path) -> datetime:
-    """Return the contract's time of creation; without a contract, when the metrics were written."""
-    if (path / CONTRACT_FILE).exists():
-        written = _document(path / CONTRACT_FILE, dict).get("created")
-        try:
-            return datetime.fromisoformat(written).astimezone(UTC)
-        except (TypeError, ValueError) as error:
-            raise _UnreadableError(f"{CONTRACT_FILE}: created is no time: {written!r}") from error
-    return datetime.fromtimestamp(int((path / METRICS_FILE).stat().st_mtime), UTC)
+        raise _UnreadableError(f"{path.name} cannot be read: {error}") from error

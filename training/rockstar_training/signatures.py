@@ -134,9 +134,9 @@ def functions(
         REGRESS_SIGNATURE: (regress, examples),
     }
     return {
-        signature: tf.function(function, input_signature=[spec])
-        for signature, (function, spec) in known.items()
-        if signature in names
+        name: tf.function(function, input_signature=[spec])
+        for name, (function, spec) in known.items()
+        if name in names
     }
 
 

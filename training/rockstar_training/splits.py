@@ -39,11 +39,8 @@ def split_labelled(
 ) -> Split:
     """Split examples at random, with the same share of every label in each part.
 
-    Args:
-        labels: int64 [n], of all examples.
-        fractions: sizes of the parts.
-        name: of the data set, in error messages.
-        given: a split that the data set defines; its empty parts are taken from `train`.
+    A data set may define a split itself, whose empty parts are taken from `train`. The name is that
+    of the data set in error messages.
 
     Raises:
         DataError: a part would lack a label.
@@ -63,7 +60,7 @@ def split_labelled(
 def hold_out(
     index: Index, labels: NDArray[Any] | None, fraction: float, seed: int, name: str
 ) -> tuple[Index, Index]:
-    """Divide examples at random into two sides.
+    """Divide examples at random into two sides, both ascending.
 
     The second side has every label with two or more examples; the only example of a label stays on
     the first side.
@@ -74,9 +71,6 @@ def hold_out(
         fraction: share of the second side, between 0 and 1.
         seed: of the random division.
         name: of the examples in error messages.
-
-    Returns:
-        Both sides, ascending.
 
     Raises:
         DataError: there are too few examples for two sides.

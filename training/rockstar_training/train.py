@@ -13,12 +13,7 @@ from rockstar_training import contract_builder, prepared_data
 from rockstar_training.augmentation import augmentation_for, score_threshold
 from rockstar_training.config import TrainConfig
 from rockstar_training.errors import ConfigError, TrainingError
-from rockstar_training.evaluation import (
-    TestPredictions,
-    column_importance,
-    evaluate,
-    majority_note,
-)
+from rockstar_training.evaluation import TestPredictions, column_importance, evaluate, majority_note
 from rockstar_training.export import export, quantization_for
 from rockstar_training.fit import Fitted, fit, unfinished_folder, unfinished_run
 from rockstar_training.indexed_job import has_several_workers, is_chief
@@ -174,11 +169,7 @@ def take_part(
 def cross_validate(
     config: TrainConfig, report: Callable[[str], None] = lambda _: None
 ) -> dict[str, float]:
-    """Train and test once on each fold of a table, without publishing.
-
-    Args:
-        config: what to train, how, and on how many folds.
-        report: called with a line for each fold.
+    """Train and test once on each fold of a table, without publishing; report a line for each.
 
     Returns:
         Mean and standard deviation over the folds of each held-out metric, such as "cv_accuracy"

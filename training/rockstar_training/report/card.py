@@ -69,13 +69,7 @@ _STEPS = {
 
 
 def model_card(contract: Contract, outcome: Classified | Regressed, network: str) -> str:
-    """Write the card of a model in Markdown.
-
-    Args:
-        contract: as published.
-        outcome: predictions for the held-out examples.
-        network: type of the network.
-    """
+    """Write the card of a model, of this type of network, in Markdown."""
     if isinstance(outcome, Regressed):
         task = f"predicts {_text(outcome.target)} from {_listed(outcome.feature_names)}"
         rows = outcome.rows
@@ -193,7 +187,7 @@ def _limitations(contract: Contract, outcome: Classified | Regressed) -> list[st
     source, statistics = contract.training_data
     known = [
         f"The metrics are valid for examples like those of {_text(source.name)}, not for images "
-        "or rows from other sources.",
+        "or rows from other sources."
     ]
     if isinstance(outcome, Regressed):
         low, high = outcome.features.min(axis=0), outcome.features.max(axis=0)

@@ -356,12 +356,7 @@ def _draw_calibration(theme: Theme, found: Calibration) -> Figure:
 
 
 def logistic_section(weights: NDArray[np.float32], labels: tuple[str, ...]) -> Section:
-    """Show the weights of each class as an image, one for each color channel.
-
-    Args:
-        weights: float32 [h, w, c, classes].
-        labels: of the classes.
-    """
+    """Show the weights, [h, w, c, classes], of each class as an image, one per color channel."""
     channels = weights.shape[2]
     names = [""] if channels == 1 else list(_CHANNELS[:channels])
     classes = range(min(weights.shape[3], _MAX_CLASSES))
@@ -387,11 +382,7 @@ def logistic_section(weights: NDArray[np.float32], labels: tuple[str, ...]) -> S
 
 
 def filters_section(filters: NDArray[np.float32]) -> Section:
-    """Show each filter of the first convolution as an image, averaged over the channels.
-
-    Args:
-        filters: float32 [kh, kw, c, filters].
-    """
+    """Show each filter, [kh, kw, c, filters], as an image, averaged over the channels."""
     count = min(filters.shape[3], _MAX_FILTERS)
     means = filters.mean(axis=2)
     panels = [("", means[:, :, place]) for place in range(count)]

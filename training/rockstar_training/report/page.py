@@ -17,12 +17,7 @@ from rockstar_contract.contract import Contract, ImageInput, TableInput
 from rockstar_contract.images import decode_image, ignore_warnings
 from rockstar_contract.tables import CategoricalColumn
 from rockstar_training.errors import TrainingError
-from rockstar_training.evaluation import (
-    Answer,
-    ColumnImportance,
-    TestPredictions,
-    predict_part,
-)
+from rockstar_training.evaluation import Answer, ColumnImportance, TestPredictions, predict_part
 from rockstar_training.prepared_data import Part, PreparedData
 from rockstar_training.progress import Epoch
 from rockstar_training.report import classification, regression
@@ -89,12 +84,6 @@ def outcome_of(
     """Describe the predictions for the held-out examples.
 
     A regression with hardly any held-out rows is described on its training rows, too.
-
-    Args:
-        data: the data set.
-        test: predictions for the held-out examples.
-        answer: the model.
-        path: recorded during training.
     """
     spec = data.input
     if data.task == "classification" or not isinstance(spec, TableInput):
@@ -139,15 +128,10 @@ def _load_image(part: Part, row: int) -> NDArray[np.uint8]:
         return decode_image(raw)
 
 
-def write_report(data: ReportData, run_folder: Path) -> Path:
-    """Write the report of a run.
+def write_report(data: ReportData, run_folder: Path) -> None:
+    """Write report.html, and a PNG for each figure, into the folder of a run.
 
-    Args:
-        data: the contents.
-        run_folder: for report.html and a PNG for each figure; created if missing.
-
-    Returns:
-        The HTML file. It contains its images and refers to no other file.
+    The HTML file contains its images and refers to no other file.
 
     Raises:
         TrainingError: it cannot be written.
@@ -163,11 +147,9 @@ def write_report(data: ReportData, run_folder: Path) -> Path:
                 if not section.gallery:
                     light, dark = _data_url(image), _data_url(png(section.draw(DARK)))
             items.append(_Item(section, light, dark))
-        report = run_folder / REPORT_FILE
-        report.write_text(_render(data, items), encoding="utf-8")
+        (run_folder / REPORT_FILE).write_text(_render(data, items), encoding="utf-8")
     except OSError as error:
         raise TrainingError(f"cannot write the report to {run_folder}: {error}") from error
-    return report
 
 
 def _sections(data: ReportData) -> list[Section]:
@@ -197,12 +179,7 @@ def _sections(data: ReportData) -> list[Section]:
 
 
 def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
-    """Plot loss, accuracy and learning rate against the epoch.
-
-    Args:
-        history: all epochs.
-        loss: the loss function and its unit.
-    """
+    """Plot loss, accuracy and learning rate against the epoch; `loss` names function and unit."""
     # float64 [epochs], NaN for None.
     values = {
         name: np.array([getattr(epoch, name) for epoch in history], np.float64)
