@@ -10,7 +10,7 @@ from math import pi
 import numpy as np
 
 from rockstar_training.config import parse_data
-from rockstar_training.evaluation import Answer, predict_part
+from rockstar_training.evaluation import Predictor, predict_part
 from rockstar_training.prepared_data import Part
 from rockstar_training.tensorflow_setup import Tensor, tf
 
@@ -142,7 +142,9 @@ def without_class(images: Tensor, seed: Tensor, count: Tensor) -> Tensor:
     return tf.ensure_shape(made, [None, *images.shape[1:]])
 
 
-def score_threshold(answer: Answer, part: Part, by: Augmentation | None, seed: int) -> float | None:
+def score_threshold(
+    predictor: Predictor, part: Part, by: Augmentation | None, seed: int
+) -> float | None:
     """Choose the score below which an image probably shows none of the classes.
 
     It lies halfway between the scores that nearly all images of no class stay below and nearly all
@@ -152,14 +154,14 @@ def score_threshold(answer: Answer, part: Part, by: Augmentation | None, seed: i
     """
     if by is None or not by.others or not part.count:
         return None
-    scores = predict_part(answer, part)
+    scores = predict_part(predictor, part)
     right = scores[scores.argmax(axis=1) == part.targets].max(axis=1)
     if not len(right):
         return None
     places = np.arange(min(part.count, _THRESHOLD_SAMPLE))
     images = tf.constant(part.tensors(places))
     others = without_class(images, tf.constant([seed, 1], tf.int64), tf.constant(600, tf.int64))
-    unknown = answer(others.numpy()).max(axis=1)
+    unknown = predictor(others.numpy()).max(axis=1)
     kept, most = float(np.quantile(right, 0.02)), float(np.quantile(unknown, 0.98))
     return round(min(kept, (kept + most) / 2, _HIGHEST_THRESHOLD), 2)
 

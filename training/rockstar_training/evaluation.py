@@ -22,7 +22,7 @@ _CONFIDENCE = 0.95
 
 # float32 [n, *shape of one example] to float32 [n, classes] for a classification, [n, 1] for a
 # regression.
-Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Predictor = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,14 +50,14 @@ class ColumnImportance:
     std: float
 
 
-def predict_part(answer: Answer, part: Part) -> NDArray[np.float32]:
+def predict_part(predictor: Predictor, part: Part) -> NDArray[np.float32]:
     """Predict all examples of a part, in order and in batches."""
-    return np.concatenate([answer(tensors) for tensors, _ in part.batches(_BATCH_SIZE)])
+    return np.concatenate([predictor(tensors) for tensors, _ in part.batches(_BATCH_SIZE)])
 
 
-def evaluate(data: PreparedData, answer: Answer) -> tuple[TestPredictions, dict[str, float]]:
+def evaluate(data: PreparedData, predictor: Predictor) -> tuple[TestPredictions, dict[str, float]]:
     """Predict the held-out examples, and compute the metrics of the contract."""
-    outputs, train = predict_part(answer, data.test), predict_part(answer, data.train)
+    outputs, train = predict_part(predictor, data.test), predict_part(predictor, data.train)
     if data.task == "regression":
         metrics = regression_metrics(outputs, data.test.targets)
         metrics |= regression_metrics(train, data.train.targets, "train")
@@ -159,7 +159,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 
 def column_importance(
-    answer: Answer, part: Part, columns: tuple[Column, ...], labels: int, seed: int
+    predictor: Predictor, part: Part, columns: tuple[Column, ...], labels: int, seed: int
 ) -> list[ColumnImportance]:
     """Measure how much worse a model gets when the values of one column are shuffled.
 
@@ -188,7 +188,7 @@ def column_importance(
     def score(_model: object, places: NDArray[np.int64], truth: NDArray[Any]) -> float:
         """Score rows assembled from the columns of other rows, [n, columns]."""
         shuffled = [block[chosen] for block, chosen in zip(blocks, places.T, strict=True)]
-        outputs = answer(np.concatenate(shuffled, axis=1))
+        outputs = predictor(np.concatenate(shuffled, axis=1))
         if not labels:
             return float(r2_score(truth / scale, outputs[:, 0].astype(np.float64) / scale))
         guesses, known = outputs.argmax(axis=1), np.unique(truth)

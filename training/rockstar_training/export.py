@@ -58,13 +58,13 @@ from rockstar_contract.version_folders import HELD_PREFIX, held_versions, last_r
 from rockstar_training import signatures, tensorflow_setup
 from rockstar_training.config import QUANTIZATIONS
 from rockstar_training.errors import ExportError
-from rockstar_training.evaluation import Answer, accuracy, predict_part, regression_metrics
+from rockstar_training.evaluation import Predictor, accuracy, predict_part, regression_metrics
 from rockstar_training.prepared_data import GoldenSamples, PreparedData
 from rockstar_training.readback import (
     EDGE_FILE,
     LITERT_FILE,
     Arrays,
-    litert_answer,
+    litert_predictor,
     open_edge,
     open_litert,
     open_saved_model,
@@ -111,7 +111,7 @@ class Quantization:
     # The metric of the contract that the quantized model is compared by, such as "test_accuracy"; 1
     # is the best value.
     metric: str
-    score: Callable[[Answer], float]  # computes the metric on the same held-out examples
+    score: Callable[[Predictor], float]  # computes the metric on the same held-out examples
     examples: NDArray[np.float32]  # [n, *shape of one example], training examples for calibration
 
 
@@ -153,7 +153,7 @@ def export(
             if quantization is not None:
                 # First for scoring: the file contains the contract, which has the score.
                 model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
-                quantized = litert_answer(model, contract), open_edge(edge).answer
+                quantized = litert_predictor(model, contract), open_edge(edge).predictor
                 contract = score_quantized(contract, quantization, quantized)
             model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
             (folder / LITERT_FILE).write_bytes(model)
@@ -292,8 +292,8 @@ def quantization_for(data: PreparedData, mode: str) -> Quantization | None:
     chosen = np.linspace(0, train.count - 1, min(_CALIBRATION_EXAMPLES, train.count))
     examples = train.tensors(chosen.astype(np.int64))
 
-    def score(answer: Answer) -> float:
-        outputs, truth = predict_part(answer, data.test), data.test.targets
+    def score(predictor: Predictor) -> float:
+        outputs, truth = predict_part(predictor, data.test), data.test.targets
         if regression:
             return regression_metrics(outputs, truth).get("test_r2", float("nan"))
         return accuracy(outputs, truth)
@@ -302,7 +302,7 @@ def quantization_for(data: PreparedData, mode: str) -> Quantization | None:
 
 
 def score_quantized(
-    draft: Contract, quantization: Quantization, quantized: Sequence[Answer]
+    draft: Contract, quantization: Quantization, quantized: Sequence[Predictor]
 ) -> Contract:
     """Score the quantized files; return the contract with the score of the worst one.
 
@@ -312,7 +312,7 @@ def score_quantized(
     metric, mode = quantization.metric, quantization.mode
     before = draft.metrics[metric]
     # np.min returns NaN if any value is NaN; min may not.
-    after = float(np.min([quantization.score(answer) for answer in quantized]))
+    after = float(np.min([quantization.score(predictor) for predictor in quantized]))
     # Written so that NaN is rejected, too.
     if not before - after <= _MAX_LOSS + _ROUNDING:
         others = " or ".join(each for each in QUANTIZATIONS if each not in (mode, "none"))

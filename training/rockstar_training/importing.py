@@ -67,7 +67,7 @@ class Imported:
 
 
 @dataclass(frozen=True, eq=False)
-class _Answer:
+class _Interpretation:
     """The interpretation of an output."""
 
     output: str  # its name
@@ -164,12 +164,12 @@ class _Importer:
             return outputs
 
         found = self._run(lambda: call(tf.constant(golden.tensors)))
-        answer = self._interpret(found)
+        meaning = self._interpret(found)
 
         def predict(tensor: Tensor) -> Tensor:
-            return answer.convert(call(tensor)[answer.output])
+            return meaning.convert(call(tensor)[meaning.output])
 
-        draft = self._draft(taken, answer)
+        draft = self._draft(taken, meaning)
         try:
             return export(predict, source.trackables, draft, golden, self.models)
         except Exception as error:  # the converter raises anything for operations that LiteRT lacks
@@ -188,11 +188,11 @@ class _Importer:
         )
         golden, found = self._tensor_samples(taken)
         if self.options.labels is not None:
-            answer = self._interpret(found)
-            draft = self._draft(taken, answer)
+            meaning = self._interpret(found)
+            draft = self._draft(taken, meaning)
 
             def call(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-                return {draft.output: answer.convert(source.call(**tensors)[answer.output])}
+                return {draft.output: meaning.convert(source.call(**tensors)[meaning.output])}
 
         else:
             for name, array in found.items():
@@ -324,7 +324,7 @@ class _Importer:
                 f"{self.source.name} does not run on sample inputs: {reason}"
             ) from error
 
-    def _interpret(self, found: Arrays) -> _Answer:
+    def _interpret(self, found: Arrays) -> _Interpretation:
         """Interpret an output by its values for the samples."""
         self._require_output()
         source, options = self.source, self.options
@@ -346,7 +346,7 @@ class _Importer:
             raise ImportModelError(f"{source.name}: output {name} is NaN or infinite for samples")
         labels, binary = self._labels(width)
         if not labels:
-            return _Answer(name, (), lambda output: _rows(output, 1))
+            return _Interpretation(name, (), lambda output: _rows(output, 1))
         logits = self._are_logits(name, values.reshape(_SAMPLES, width))
 
         def convert(output: Tensor) -> Tensor:
@@ -356,7 +356,7 @@ class _Importer:
                 return tf.concat([1.0 - yes, yes], axis=1)
             return tf.nn.softmax(rows) if logits else rows
 
-        return _Answer(name, labels, convert)
+        return _Interpretation(name, labels, convert)
 
     def _labels(self, width: int) -> tuple[tuple[str, ...], bool]:
         """Return the labels, and whether the output is that of the second; () for a regression."""
@@ -405,23 +405,26 @@ class _Importer:
         return not shares
 
     def _draft(
-        self, taken: contracts.Input, answer: _Answer | None, outputs: tuple[TensorSpec, ...] = ()
+        self,
+        taken: contracts.Input,
+        meaning: _Interpretation | None,
+        outputs: tuple[TensorSpec, ...] = (),
     ) -> Contract:
         """Create the contract, and check that it may replace the served one."""
         task: contracts.Task = "tensors"
-        if answer is not None:
-            task = "classification" if answer.labels else "regression"
+        if meaning is not None:
+            task = "classification" if meaning.labels else "regression"
         contract = Contract(
             schema_version=contracts.SCHEMA_VERSION,
             model=self.options.name,
             version=1,
             task=task,
             input=taken,
-            labels=answer.labels if answer else (),
+            labels=meaning.labels if meaning else (),
             metrics={},
             created=contracts.utc_now(),
             producer=producer(),
-            target=answer.output if answer and task == "regression" else None,
+            target=meaning.output if meaning and task == "regression" else None,
             outputs=outputs,
         )
         if not self.options.replace:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,26 +43,20 @@ _REGRESSION = ("linear", "mlp")
 _CLASSIFICATION = ("logistic", "mlp", "cnn")
 
 
-class Examples(Protocol):
-    """All examples of a data set, by their index in it."""
-
-    def tensors(self, places: Index) -> NDArray[np.float32]:
-        """Return preprocessed examples, float32 [n, *shape of one example]."""
-
-    def raw(self, place: int) -> Raw:
-        """Return an example as clients send it; serving computes the same tensor from it."""
-
-
 @dataclass(frozen=True, eq=False)
 class MemoryExamples:
-    """Examples with all tensors in memory, float32 [n, *shape of one example]."""
+    """Examples with all tensors in memory."""
 
-    array: NDArray[np.float32]
-    raw: Callable[[int], Raw]
+    array: NDArray[np.float32]  # [n, *shape of one example]
+    raw: Callable[[int], Raw]  # returns an example as clients send it
 
     def tensors(self, places: Index) -> NDArray[np.float32]:
         """Return rows of the array."""
         return self.array[places]
+
+
+# All examples of a data set, by their index in it: preprocessed, and as clients send them.
+Examples = MemoryExamples | FolderExamples | TableExamples
 
 
 @dataclass(frozen=True, eq=False)

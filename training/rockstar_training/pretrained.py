@@ -47,8 +47,8 @@ def build(config: TrainConfig, task: Task, *, unfrozen: bool) -> Model:
     features = layers.Rescaling(features.shape[-1] ** -0.5, name="unit")(norm(features))
     features = layers.Dropout(_DROPOUT, name="dropout")(features)
     scores = layers.Dense(task.outputs, dtype="float32", name="scores")(features)
-    answer = layers.Activation("softmax", dtype="float32", name="probabilities")(scores)
-    return keras.Model(images, answer, name=config.model)
+    output = layers.Activation("softmax", dtype="float32", name="probabilities")(scores)
+    return keras.Model(images, output, name=config.model)
 
 
 class _Backbone(keras.layers.Layer):  # type: ignore[misc]

@@ -25,7 +25,7 @@ from rockstar_contract.contract import (
 from rockstar_contract.inputs import prepare
 from rockstar_training import signatures
 from rockstar_training.errors import ExportError
-from rockstar_training.evaluation import Answer
+from rockstar_training.evaluation import Predictor
 from rockstar_training.prepared_data import GoldenSamples
 from rockstar_training.signatures import LITERT_SIGNATURES, Predict, Signatures, TensorInfo
 from rockstar_training.tensorflow_setup import SavedModel, tf
@@ -50,7 +50,7 @@ class Edge(NamedTuple):
 
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]
-    answer: Answer
+    predictor: Predictor
 
 
 def open_saved_model(folder: Path) -> tuple[Signatures, Run]:
@@ -106,12 +106,12 @@ def open_litert(content: bytes) -> tuple[Signatures, Run]:
     return found, lambda signature, inputs: runners[signature](**inputs)
 
 
-def answer_of(predict: Predict) -> Answer:
+def predictor_of(predict: Predict) -> Predictor:
     """Return a model in TensorFlow operations as a function of arrays."""
     return lambda batch: np.asarray(predict(tf.constant(batch)))
 
 
-def litert_answer(content: bytes, contract: Contract) -> Answer:
+def litert_predictor(content: bytes, contract: Contract) -> Predictor:
     """Load a LiteRT file; return its prediction function."""
     return _predict(open_litert(content)[1], contract)
 
@@ -128,7 +128,7 @@ def open_edge(content: bytes) -> Edge:
     interpreter.allocate_tensors()
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predictor(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         answers = []
         for example in batch:
             interpreter.set_tensor(inputs[0]["index"], example[np.newaxis])
@@ -136,7 +136,7 @@ def open_edge(content: bytes) -> Edge:
             answers.append(interpreter.get_tensor(outputs[0]["index"]))
         return np.concatenate(answers)
 
-    return Edge([*map(_litert_info, inputs)], [*map(_litert_info, outputs)], answer)
+    return Edge([*map(_litert_info, inputs)], [*map(_litert_info, outputs)], predictor)
 
 
 def _litert_info(detail: dict[str, Any]) -> TensorInfo:
@@ -151,7 +151,7 @@ def verify(
     predict: Predict,
     contract: Contract,
     golden: GoldenSamples,
-    quantized: tuple[Answer, Answer] | None = None,
+    quantized: tuple[Predictor, Predictor] | None = None,
     *,
     litert: bool = True,
 ) -> None:
@@ -176,22 +176,22 @@ def verify(
             f"golden sample {number}, as a user sends it, becomes another tensor than in training",
         )
 
-    itself = answer_of(predict)
+    itself = predictor_of(predict)
     what = "the SavedModel"
     wanted = signatures.methods(contract)
     run = _open(what, lambda: open_saved_model(folder), contract, tuple(wanted))
     found = _saved_methods(folder)
     _require(found == wanted, f"the methods of the SavedModel are {found}, expected {wanted}")
-    _require_answers(what, _predict(run, contract), itself, contract, golden)
+    _require_same(what, _predict(run, contract), itself, contract, golden)
     what = f"{signatures.example_signature(contract)} in {what}"
-    _require_answers(what, _predict_examples(run, contract), itself, contract, golden)
+    _require_same(what, _predict_examples(run, contract), itself, contract, golden)
     if not litert:
         return
     content = (folder / LITERT_FILE).read_bytes()
     what = "the LiteRT file"
     run = _open(what, lambda: open_litert(content), contract, LITERT_SIGNATURES)
     model, edge = quantized or (itself, itself)
-    _require_answers(what, _predict(run, contract), model, contract, golden)
+    _require_same(what, _predict(run, contract), model, contract, golden)
     content = (folder / EDGE_FILE).read_bytes()
     try:
         main, files = open_edge(content), packed_files(content)
@@ -206,7 +206,7 @@ def verify(
     _require(
         files == contract_files(contract), f"the files in {EDGE_FILE} are not those of the contract"
     )
-    _require_answers(EDGE_FILE, main.answer, edge, contract, golden)
+    _require_same(EDGE_FILE, main.predictor, edge, contract, golden)
 
 
 def _saved_methods(folder: Path) -> dict[str, str]:
@@ -304,12 +304,12 @@ def _open(
     return run
 
 
-def _predict(run: Run, contract: Contract) -> Answer:
+def _predict(run: Run, contract: Contract) -> Predictor:
     name, output = contract.encoded.name, contract.output
     return lambda batch: run(PREDICT_SIGNATURE, {name: batch})[output]
 
 
-def _predict_examples(run: Run, contract: Contract) -> Answer:
+def _predict_examples(run: Run, contract: Contract) -> Predictor:
     signature, name = signatures.example_signature(contract), contract.encoded.name
 
     def serialize(tensor: NDArray[np.float32]) -> bytes:
@@ -318,7 +318,7 @@ def _predict_examples(run: Run, contract: Contract) -> Answer:
         message: bytes = tf.train.Example(features=features).SerializeToString()
         return message
 
-    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predictor(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         # Objects, as NumPy's strings lose trailing zeros.
         examples = np.array([serialize(tensor) for tensor in batch], dtype=object)
         outputs = run(signature, {signatures.EXAMPLES_INPUT: examples})
@@ -329,11 +329,11 @@ def _predict_examples(run: Run, contract: Contract) -> Answer:
         _require(right, f"the classes that {signature} answers are not the labels {[*labels]}")
         return outputs[signatures.SCORES]
 
-    return answer
+    return predictor
 
 
-def _require_answers(
-    what: str, answer: Answer, reference: Answer, contract: Contract, golden: GoldenSamples
+def _require_same(
+    what: str, predictor: Predictor, reference: Predictor, contract: Contract, golden: GoldenSamples
 ) -> None:
     tolerance = TOLERANCE
     if contract.statistics is not None and contract.statistics.target is not None:
@@ -344,7 +344,7 @@ def _require_answers(
         tolerance = TOLERANCE * (target.std or 1.0) + rounding
     for size in sorted({1, min(3, len(golden.tensors)), len(golden.tensors)}):
         batch = golden.tensors[:size]
-        wanted, got = reference(batch), answer(batch)
+        wanted, got = reference(batch), predictor(batch)
         finite = bool(np.isfinite(wanted).all() and np.isfinite(got).all())
         _require(finite, f"{what} or the model itself answers NaN or infinity for {size} examples")
         shape = (size, contract.output_width)

@@ -73,19 +73,19 @@ def methods(contract: Contract) -> dict[str, str]:
 
 def expected(contract: Contract, names: tuple[str, ...]) -> Signatures:
     """Return what some signatures of a model must look like, in either file."""
-    answer = TensorInfo("float32", (-1, contract.output_width))
+    output = TensorInfo("float32", (-1, contract.output_width))
     tensor = TensorInfo("float32", (-1, *contract.encoded.shape))
     strings = TensorInfo("string", (-1,))
     examples = {EXAMPLES_INPUT: strings}
     classes = TensorInfo("string", (-1, contract.output_width))
     known: Signatures = {
-        PREDICT_SIGNATURE: ({contract.encoded.name: tensor}, {contract.output: answer}),
+        PREDICT_SIGNATURE: ({contract.encoded.name: tensor}, {contract.output: output}),
         CONTRACT_SIGNATURE: (
             {CONTRACT_INPUT: TensorInfo("int32", (-1,))},
             {CONTRACT_OUTPUT: strings},
         ),
-        CLASSIFY_SIGNATURE: (examples, {CLASSES: classes, SCORES: answer}),
-        REGRESS_SIGNATURE: (examples, {REGRESS_OUTPUT: answer}),
+        CLASSIFY_SIGNATURE: (examples, {CLASSES: classes, SCORES: output}),
+        REGRESS_SIGNATURE: (examples, {REGRESS_OUTPUT: output}),
     }
     return {name: known[name] for name in names}
 

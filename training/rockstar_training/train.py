@@ -20,7 +20,7 @@ from rockstar_training.indexed_job import has_several_workers, is_chief
 from rockstar_training.prepared_data import PreparedData, prepare_data, prepare_folds, task_of
 from rockstar_training.pretrained import pretrained_note
 from rockstar_training.progress import Epoch, Progress
-from rockstar_training.readback import answer_of
+from rockstar_training.readback import predictor_of
 from rockstar_training.report.card import CARD_FILE, model_card
 from rockstar_training.report.page import ReportData, outcome_of, write_report
 from rockstar_training.report.regression import DescentPath, Regressed, descent_path
@@ -95,15 +95,15 @@ def train_and_evaluate(
     path = descent_path(config.model, data.input)
     with unfinished_run(runs, config, data.train) as folder:
         fitted = _fit(config, data, devices, folder, progress, path)
-        network, answer = fitted.network, answer_of(fitted.network.predict)
+        network, predictor = fitted.network, predictor_of(fitted.network.predict)
         # Held-out examples are used from here on only, so nothing is selected by them.
-        test, metrics = evaluate(data, answer)
+        test, metrics = evaluate(data, predictor)
         metrics |= folds or {}
         augmentation = augmentation_for(config.data, config.augmentation)
-        threshold = score_threshold(answer, data.validation, augmentation, config.seed)
+        threshold = score_threshold(predictor, data.validation, augmentation, config.seed)
         draft = contract_builder.build_contract(config.name, data, metrics, test, threshold)
         held = "" if serve_anyway else contract_builder.worse_than_served(models, draft, test.count)
-        outcome = outcome_of(data, test, answer, path)
+        outcome = outcome_of(data, test, predictor, path)
         exported = export(
             network.predict,
             network.trackables,
@@ -130,7 +130,7 @@ def train_and_evaluate(
         outcome=outcome,
         history=fitted.history,
         kernel=network.weights[0].numpy(),
-        importance=column_importance(answer, data.test, columns, len(data.labels), config.seed),
+        importance=column_importance(predictor, data.test, columns, len(data.labels), config.seed),
         notes=notes,
     )
     write_report(report, run)
@@ -199,7 +199,7 @@ def held_out_metrics(config: TrainConfig, data: PreparedData) -> dict[str, float
     """Train on a data set and test on its held-out examples, without publishing."""
     make_repeatable(config.seed)
     network = fit(task_of(config, data), data.train, data.validation, config).network
-    return evaluate(data, answer_of(network.predict))[1]
+    return evaluate(data, predictor_of(network.predict))[1]
 
 
 def _devices(config: TrainConfig) -> Any:

@@ -13,7 +13,7 @@ from rockstar_training import readback
 from rockstar_training.errors import ExportError
 from rockstar_training.export import Quantization, export, score_quantized, versions, write_warmup
 from rockstar_training.prepared_data import GoldenSamples
-from rockstar_training.readback import litert_answer, open_edge, open_saved_model, verify
+from rockstar_training.readback import litert_predictor, open_edge, open_saved_model, verify
 from rockstar_training.tensorflow_setup import PredictionLog, keras, tf
 from tests.unit.training import toys
 
@@ -259,11 +259,11 @@ def test_the_contract_tells_what_the_quantised_file_is_worth(exports):
 
 def test_what_is_published_answers_as_what_was_judged(exports):
     plain, small, (judged_model, judged_edge) = exports
-    published = litert_answer(read(small, "model.tflite"), small.contract)
+    published = litert_predictor(read(small, "model.tflite"), small.contract)
     np.testing.assert_allclose(published(GOLDEN.tensors), judged_model, atol=1e-6)
-    edge = open_edge(read(small, "edge.tflite")).answer
+    edge = open_edge(read(small, "edge.tflite")).predictor
     np.testing.assert_allclose(edge(GOLDEN.tensors), judged_edge, atol=1e-6)
-    unquantised = litert_answer(read(plain, "model.tflite"), plain.contract)
+    unquantised = litert_predictor(read(plain, "model.tflite"), plain.contract)
     for judged_answer in (judged_model, judged_edge):
         assert np.abs(unquantised(GOLDEN.tensors) - judged_answer).max() > 1e-3
 
@@ -283,10 +283,10 @@ def test_int8_computes_with_int8_between_float_inputs_and_outputs(exports, tmp_p
     ends = [interpreter.get_input_details()[0], interpreter.get_output_details()[0]]
     assert [each["dtype"] for each in ends] == [np.float32, np.float32]
     assert dtypes.count(np.float32) == 2
-    wanted = litert_answer(read(plain, "model.tflite"), plain.contract)(GOLDEN.tensors)
+    wanted = litert_predictor(read(plain, "model.tflite"), plain.contract)(GOLDEN.tensors)
     for answer in (
-        litert_answer(read(small, "model.tflite"), small.contract),
-        open_edge(read(small, "edge.tflite")).answer,
+        litert_predictor(read(small, "model.tflite"), small.contract),
+        open_edge(read(small, "edge.tflite")).predictor,
     ):
         np.testing.assert_allclose(answer(GOLDEN.tensors), wanted, atol=0.05)
 

@@ -118,10 +118,7 @@ def key_figures(outcome: Classified) -> tuple[tuple[str, str], ...]:
         ("Accuracy", f"{right / count:.4f}"),
         ("95 % confidence interval", f"{low:.4f} to {high:.4f} (Wilson)"),
         ("Right", f"{right} of {count} held-out examples"),
-        (
-            "Accuracy of always predicting the most frequent label",
-            f"{majority_share(outcome.truth):.4f}",
-        ),
+        ("Accuracy of predicting the majority class", f"{majority_share(outcome.truth):.4f}"),
         ("Expected calibration error", f"{calibrate(outcome).error:.4f}"),
     )
 

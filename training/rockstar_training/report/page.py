@@ -17,7 +17,7 @@ from rockstar_contract.contract import Contract, ImageInput, TableInput
 from rockstar_contract.images import decode_image, ignore_warnings
 from rockstar_contract.tables import CategoricalColumn
 from rockstar_training.errors import TrainingError
-from rockstar_training.evaluation import Answer, ColumnImportance, TestPredictions, predict_part
+from rockstar_training.evaluation import ColumnImportance, Predictor, TestPredictions, predict_part
 from rockstar_training.prepared_data import Part, PreparedData
 from rockstar_training.progress import Epoch
 from rockstar_training.report import classification, regression
@@ -79,7 +79,7 @@ class _Item:
 
 
 def outcome_of(
-    data: PreparedData, test: TestPredictions, answer: Answer, path: DescentPath | None = None
+    data: PreparedData, test: TestPredictions, predictor: Predictor, path: DescentPath | None = None
 ) -> Classified | Regressed:
     """Describe the predictions for the held-out examples.
 
@@ -93,7 +93,7 @@ def outcome_of(
     parts = [(data.test, test.outputs)]
     held_out = data.test.count >= _MIN_HELD_OUT
     if not held_out:
-        parts.append((data.train, predict_part(answer, data.train)))
+        parts.append((data.train, predict_part(predictor, data.train)))
     some = [(part, outputs, np.arange(min(part.count, _PLOTTED))) for part, outputs in parts]
     features = np.concatenate([part.tensors(rows) for part, _, rows in some]).astype(np.float64)
     start = 0
