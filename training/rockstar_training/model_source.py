@@ -125,10 +125,10 @@ def _keras_model(path: Path, *, allow_code: bool) -> Any:
             path, custom_objects=custom, compile=False, safe_mode=not allow_code
         )
     except Exception as error:  # whatever Keras raises of what the file holds
-        said = " ".join(str(error).split())
-        if "lambda" in said.lower() and "safe_mode" in said:
+        reason = " ".join(str(error).split())
+        if "lambda" in reason.lower() and "safe_mode" in reason:
             raise _has_code(path) from error
-        raise ImportModelError(_why_not(path, said)) from error
+        raise ImportModelError(_why_not(path, reason)) from error
 
 
 class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
@@ -140,7 +140,7 @@ class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
         super().__init__(*arguments, **options)
 
 
-def _why_not(path: Path, said: str) -> str:
+def _why_not(path: Path, reason: str) -> str:
     """Explain an error of Keras, and what to do."""
     start = f"{path} cannot be loaded by Keras {keras.__version__}"
     again = (
@@ -148,14 +148,16 @@ def _why_not(path: Path, said: str) -> str:
         "tf.saved_model.save(model, 'FOLDER'), then import the folder"
     )
     # Keras surrounds the reason with the whole configuration of the model.
-    said = said.rpartition("Exception encountered: ")[2].partition("Full object config")[0].strip()
-    unknown = re.search(r"(?:Could not locate class|Unknown [a-z ]+:) '?([\w>]+)", said)
+    reason = (
+        reason.rpartition("Exception encountered: ")[2].partition("Full object config")[0].strip()
+    )
+    unknown = re.search(r"(?:Could not locate class|Unknown [a-z ]+:) '?([\w>]+)", reason)
     if unknown:
         what = f"{unknown[1]}, a layer or function of its author's own or of an older Keras"
         return f"{start}: it has {what}; {again}"
-    if "not accessible as a zip" in said or "File not found" in said or "not a zip" in said:
+    if "not accessible as a zip" in reason or "File not found" in reason or "not a zip" in reason:
         return f"{start}: it is no .keras file, or a damaged one"
-    return f"{start}: {said[:400]}; if Keras 2 made it, {again}"
+    return f"{start}: {reason[:400]}; if Keras 2 made it, {again}"
 
 
 def _require_whole_h5(path: Path, *, allow_code: bool) -> None:
@@ -238,8 +240,8 @@ def _saved_model(folder: Path, name: str, signature: str | None, layers: tuple[s
                 f"{folder} lacks files, or they are cut off: copy the whole folder again, with "
                 "variables/ and assets/"
             ) from error
-        said = " ".join(str(error).split())[:400]
-        raise ImportModelError(f"{folder} cannot be loaded as a SavedModel: {said}") from error
+        reason = " ".join(str(error).split())[:400]
+        raise ImportModelError(f"{folder} cannot be loaded as a SavedModel: {reason}") from error
     function = loaded.signatures[_chosen(loaded.signatures, signature, name)]
     _, inputs = function.structured_input_signature
     outputs = dict(function.structured_outputs)

@@ -5,12 +5,14 @@ contains only what the run itself can vouch for.
 """
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 import numpy as np
+from jinja2 import Environment, FileSystemLoader
 
-from rockstar_contract.contract import Contract, ImageInput, TableInput
+from rockstar_contract.contract import Contract, ImageInput
 from rockstar_contract.table_cells import date_text
 from rockstar_contract.tables import CategoricalColumn, Column, NumericColumn
 from rockstar_training.evaluation import wilson
@@ -22,7 +24,7 @@ from rockstar_training.report.theme import Table
 
 # Path of the card in the folder of a version.
 CARD_FILE = PurePosixPath("assets.extra/model_card.md")
-_GATEWAY = "http://127.0.0.1:8080"
+_TEMPLATE = "model_card.md.j2"
 # Features whose range is listed, and names that are listed.
 _RANGES, _NAMES = 12, 20
 # With fewer examples of a class, a single one changes its recall by more than two points.
@@ -70,44 +72,71 @@ _STEPS = {
 
 def model_card(contract: Contract, outcome: Classified | Regressed, network: str) -> str:
     """Write the card of a model, of this type of network, in Markdown."""
-    if isinstance(outcome, Regressed):
-        task = f"predicts {_text(outcome.target)} from {_listed(outcome.feature_names)}"
-        rows = outcome.rows
-    else:
-        task = (
-            f"predicts which of {len(contract.labels)} classes an example belongs to, with a "
-            f"probability for each: {_listed(contract.labels)}"
-        )
-        rows = "held-out examples"
+    spec, count = contract.encoded, len(outcome.truth)
     source, statistics = contract.training_data
-    url = f"{_GATEWAY}/predict/{contract.model}"
-    if isinstance(contract.input, ImageInput):
-        call = f"curl -F image=@example.png {url}"
+    values: dict[str, Any] = {"metrics": Table(("Metric", "Value"), key_figures_of(outcome))}
+    if isinstance(outcome, Regressed):
+        low, high = outcome.features.min(axis=0), outcome.features.max(axis=0)
+        ranges = [
+            f"{_text(name)} {least:.4g} to {most:.4g}"
+            for name, least, most in zip(outcome.feature_names, low, high, strict=True)
+        ]
+        values |= {"ranges": name_first(ranges, _RANGES), "few": _FEW}
     else:
-        call = f"curl -H 'Content-Type: text/csv' --data-binary @rows.csv {url}"
-    parts = [
-        f"# {contract.model}, version {contract.version}",
-        f"This model (network: {network}) {task}.",
-        f"Created {contract.created:%Y-%m-%d %H:%M} UTC with {_text(contract.producer)}.",
-        "## Data",
-        _bullets(
-            [
-                f"Data set: {_text(source.name)}, {source.examples} examples.",
-                f"SHA-256 of examples and labels: `{source.sha256}`.",
-                f"Trained on {statistics.examples} of them. The metrics below were measured on "
-                f"{len(outcome.truth)} {rows}.",
-            ]
-        ),
-        "## Input",
-        _input(contract),
-        "## Metrics",
-        _metrics(contract, outcome),
-        "## Limitations",
-        _bullets(_limitations(contract, outcome)),
-        "## Usage",
-        f"With `rockstar serve` running:\n\n```sh\n{call}\n```",
-    ]
-    return "\n\n".join(parts) + "\n"
+        labels, shares = contract.labels, statistics.label_share
+        low, high = wilson(outcome.right, count)
+        support = np.bincount(outcome.truth, minlength=len(labels))
+        rows = (*key_figures_of(outcome), *metrics_in_words(contract.metrics))
+        values |= {
+            "metrics": Table(("Metric", "Value"), rows),
+            "scores": classification.score_table(outcome, labels),
+            "margin": 100 * (high - low) / 2,
+        }
+        if support.min() < _FEW:
+            values["smallest"] = (labels[int(support.argmin())], support.min())
+        if min(shares) > 0 and max(shares) / min(shares) > _UNEVEN:
+            most, least = labels[int(np.argmax(shares))], labels[int(np.argmin(shares))]
+            values["uneven"] = (most, max(shares) / min(shares), least)
+    if isinstance(spec, ImageInput):
+        values["steps"] = [
+            _STEPS[type(step).__name__].format(**msgspec.structs.asdict(step))
+            for step in spec.preprocessing
+        ]
+    else:
+        values["columns"] = spec.columns
+    return (
+        _environment()
+        .get_template(_TEMPLATE)
+        .render(
+            contract=contract,
+            outcome=outcome,
+            regression=isinstance(outcome, Regressed),
+            network=network,
+            input=spec,
+            source=source,
+            statistics=statistics,
+            count=count,
+            **values,
+        )
+    )
+
+
+def _environment() -> Environment:
+    """Create a Jinja environment for Markdown; names are escaped by the filter `text`."""
+    environment = Environment(  # noqa: S701 - not HTML
+        loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters: dict[str, Any] = {
+        "text": _text,
+        "listed": lambda names: name_first([*map(_text, names)], _NAMES),
+        "column": _column,
+        "table": _markdown,
+    }
+    environment.filters.update(filters)
+    return environment
 
 
 def metrics_in_words(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
@@ -124,26 +153,6 @@ def metrics_in_words(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
             words = _METRICS.get(name, name.replace("_", " ").capitalize())
             rows.append((words, f"{value:.6g}"))
     return rows
-
-
-def _input(contract: Contract) -> str:
-    spec = contract.encoded
-    if isinstance(spec, TableInput):
-        columns = [f"- {_text(column.name)}: {_column(column)}" for column in spec.columns]
-        return "\n".join(["A row with these columns:", "", *columns])
-    low, high = spec.range
-    lines = [
-        f"{number}. {_STEPS[type(step).__name__].format(**msgspec.structs.asdict(step))}"
-        for number, step in enumerate(spec.preprocessing, start=1)
-    ]
-    tensor = (
-        f"The tensor `{spec.name}` is {spec.dtype} of shape {list(spec.shape)}, with values from "
-        f"{low:g} to {high:g}."
-    )
-    if not lines:
-        return tensor
-    first = "The service computes it from the request, exactly as training did:"
-    return "\n".join([f"{tensor} {first}", "", *lines])
 
 
 def _column(column: Column) -> str:
@@ -167,82 +176,10 @@ def key_figures_of(outcome: Classified | Regressed) -> tuple[tuple[str, str], ..
     return classification.key_figures(outcome)
 
 
-def _metrics(contract: Contract, outcome: Classified | Regressed) -> str:
-    rows = key_figures_of(outcome)
-    if isinstance(outcome, Regressed):
-        return _markdown(Table(("Metric", "Value"), rows))
-    rows = (*rows, *metrics_in_words(contract.metrics))
-    return "\n\n".join(
-        [
-            _markdown(Table(("Metric", "Value"), rows)),
-            "Precision is the share of the predictions of a label that are correct, recall the "
-            "share of the examples of a label that are predicted as it, F1 their harmonic mean.",
-            _markdown(classification.score_table(outcome, contract.labels)),
-        ]
-    )
-
-
-def _limitations(contract: Contract, outcome: Classified | Regressed) -> list[str]:
-    count = len(outcome.truth)
-    source, statistics = contract.training_data
-    known = [
-        f"The metrics are valid for examples like those of {_text(source.name)}, not for images "
-        "or rows from other sources."
-    ]
-    if isinstance(outcome, Regressed):
-        low, high = outcome.features.min(axis=0), outcome.features.max(axis=0)
-        ranges = [
-            f"{_text(name)} {least:.4g} to {most:.4g}"
-            for name, least, most in zip(outcome.feature_names, low, high, strict=True)
-        ]
-        known.append(
-            f"The features were measured in these ranges: {name_first(ranges, _RANGES)}. Beyond "
-            "them the model extrapolates."
-        )
-        if count < _FEW:
-            known.append(f"Only {count} examples were measured, so the metrics are imprecise.")
-        return known
-    low, high = wilson(outcome.right, count)
-    known += [
-        "The model knows no other classes: it predicts one of the labels for any input. A low "
-        "probability is a hint, but no test, that the example is something else.",
-        f"With {count} held-out examples the accuracy is known to within about "
-        f"{100 * (high - low) / 2:.1f} percentage points.",
-    ]
-    support = np.bincount(outcome.truth, minlength=len(contract.labels))
-    if support.min() < _FEW:
-        known.append(
-            f"Small classes: {_text(contract.labels[int(support.argmin())])} has {support.min()} "
-            "held-out examples, so its precision and recall are imprecise."
-        )
-    shares = statistics.label_share
-    if shares and min(shares) > 0 and max(shares) / min(shares) > _UNEVEN:
-        known.append(
-            f"Uneven training data: {_text(contract.labels[int(np.argmax(shares))])} is "
-            f"{max(shares) / min(shares):.1f} times as frequent as "
-            f"{_text(contract.labels[int(np.argmin(shares))])}. If the classes are distributed "
-            "differently in use, so are the mistakes."
-        )
-    if isinstance(contract.input, ImageInput) and contract.input.preprocessing:
-        known.append(
-            "The preprocessing steps make assumptions about images. If one of them fails for an "
-            "image, the prediction is probably wrong, whatever its probability."
-        )
-    return known
-
-
 def _markdown(table: Table) -> str:
     rows = [" | ".join(map(_text, row)) for row in (table.head, *table.rows)]
     rows.insert(1, " | ".join(["---", *("---:" for _ in table.head[1:])]))
     return "\n".join(f"| {row} |" for row in rows)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return name_first([*map(_text, names)], _NAMES)
-
-
-def _bullets(lines: list[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
 
 
 def _text(text: str) -> str:

@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -55,6 +55,7 @@ class Classified:
     probabilities: NDArray[np.float32]  # [n, classes]
     # Loads a held-out image by its row, uint8 [h, w, 1 or 3]; None if the examples are not images.
     image: Callable[[int], NDArray[np.uint8]] | None = None
+    rows: ClassVar[str] = "held-out examples"
 
     @property
     def predicted(self) -> NDArray[np.int64]:

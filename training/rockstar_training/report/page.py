@@ -289,15 +289,6 @@ def _render(data: ReportData, items: list[_Item]) -> str:
     )
     environment.filters["data_url"] = _data_url
     contract, outcome = data.contract, data.outcome
-    source, _ = contract.training_data
-    kind = "image" if isinstance(contract.input, ImageInput) else "row"
-    origin = [
-        ("Data", f"{source.name}, {source.examples} examples"),
-        ("SHA-256 of the data", source.sha256),
-        ("Input", f"{kind}, {contract.encoded.dtype} {list(contract.encoded.shape)}"),
-        ("Created", f"{contract.created:%Y-%m-%d %H:%M} UTC"),
-        ("Created with", contract.producer),
-    ]
     seconds = sum(epoch.seconds for epoch in data.history)
     key_figures = [
         *key_figures_of(outcome),
@@ -310,8 +301,8 @@ def _render(data: ReportData, items: list[_Item]) -> str:
         items=items,
         key_figures=key_figures,
         notes=data.notes,
-        rows=outcome.rows if isinstance(outcome, Regressed) else "held-out examples",
-        origin=origin,
+        rows=outcome.rows,
+        kind="image" if isinstance(contract.input, ImageInput) else "row",
         config={name.replace("_", " "): _setting(value) for name, value in data.config.items()},
         light=LIGHT,
         dark=DARK,
