@@ -218,8 +218,8 @@ def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
     table = Table(
         ("Held-out example", "True", "Predicted", "Probability", "Probability of the true one"),
         tuple(
-            (str(row), true, said, f"{top[row]:.3f}", f"{chance:.3f}")
-            for row, true, said, chance in zip(
+            (str(row), true, guessed, f"{top[row]:.3f}", f"{chance:.3f}")
+            for row, true, guessed, chance in zip(
                 rows, truth, guess, outcome.probabilities[rows, outcome.truth[rows]], strict=True
             )
         ),
@@ -227,13 +227,13 @@ def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
     if outcome.image is None:
         return Section("mistakes", title, text, table=table)
     images, tiles = [], []
-    for row, true, said in zip(rows, truth, guess, strict=True):
+    for row, true, guessed in zip(rows, truth, guess, strict=True):
         pixels = outcome.image(int(row))
         image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
         image.thumbnail((_THUMBNAIL, _THUMBNAIL))
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
-        caption = (f"{true} predicted as {said}", f"probability {top[row]:.3f}")
+        caption = (f"{true} predicted as {guessed}", f"probability {top[row]:.3f}")
         alt = f"Held-out example {row}: {caption[0]}, {caption[1]}"
         images.append(np.asarray(image))
         tiles.append(Tile(buffer.getvalue(), alt, caption))
@@ -244,9 +244,9 @@ def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
         grid = figure.subplots(lines, _COLUMNS, squeeze=False).ravel()
         for axes in grid:
             axes.set_axis_off()
-        for axes, row, image, true, said in zip(grid, rows, images, truth, guess, strict=False):
+        for axes, row, image, true, guessed in zip(grid, rows, images, truth, guess, strict=False):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            caption = f"true  {plain(true, 12)}\npred. {plain(said, 12)}\nprob. {top[row]:.3f}"
+            caption = f"true  {plain(true, 12)}\npred. {plain(guessed, 12)}\nprob. {top[row]:.3f}"
             axes.set_title(caption, loc="left", fontsize=SMALL, color=theme.ink)
         return figure
 
