@@ -223,7 +223,7 @@ def _train(
     config: TrainConfig, workdir: Path, as_json: bool, replace: bool, serve_anyway: bool
 ) -> "TrainingResult | None":
     """Train and publish; return None in a worker that is not the chief."""
-    from rockstar_training.contract_builder import promised_by, require_compatible
+    from rockstar_training.contract_builder import require_compatible
     from rockstar_training.indexed_job import is_chief
     from rockstar_training.prepared_data import prepare_data
     from rockstar_training.progress import describe, show_progress, summarize
@@ -235,7 +235,7 @@ def _train(
     data = prepare_data(config)
     echo_step(describe(data))
     if not replace:
-        require_compatible(workdir / "models", config.name, promised_by(data))
+        require_compatible(workdir / "models", config.name, data)
     echo_step("Loading TensorFlow …")
     from rockstar_training.train import cross_validate, take_part, train_and_evaluate
 

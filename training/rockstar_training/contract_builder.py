@@ -3,7 +3,6 @@
 Imports no TensorFlow, so that an incompatible version is refused before training starts.
 """
 
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from math import sqrt
 from pathlib import Path
@@ -17,7 +16,6 @@ from rockstar_contract.contract import (
     ImageInput,
     Input,
     TableInput,
-    Task,
     utc_now,
 )
 from rockstar_contract.version_folders import served_versions
@@ -30,21 +28,6 @@ _MAX_CONFUSION_LABELS = 50
 _ACCURACY = "test_accuracy"
 # Names that a message lists.
 _NAMED = 8
-
-
-class IncompatibleError(DataError):
-    """The new version promises something else than the version served under its name."""
-
-
-@dataclass(frozen=True)
-class Promise:
-    """What clients of a model rely on."""
-
-    task: Task
-    input: Input
-    labels: tuple[str, ...]  # in order
-    target: str | None  # name of the predicted column; None if it has none
-    data_set: str | None  # name of the training data; None if unknown
 
 
 def build_contract(
@@ -89,17 +72,6 @@ def producer() -> str:
     return ", ".join(map(release, ("rockstartf", "tensorflow", "keras")))
 
 
-def promise_of(contract: Contract) -> Promise:
-    """Return what a contract promises."""
-    name = contract.data_set.name if contract.data_set else None
-    return Promise(contract.task, contract.input, contract.labels, contract.target, name)
-
-
-def promised_by(data: PreparedData) -> Promise:
-    """Return what a model trained on this data will promise."""
-    return Promise(data.task, data.input, data.labels, data.target, data.name)
-
-
 def _served_contract(models: Path, model: str) -> Contract | None:
     """Read the contract of the served (highest) version; None if there is none to read."""
     try:
@@ -109,18 +81,18 @@ def _served_contract(models: Path, model: str) -> Contract | None:
         return None
 
 
-def require_compatible(models: Path, model: str, new: Promise) -> None:
-    """Check that a new version may replace the served one.
+def require_compatible(models: Path, model: str, new: Contract | PreparedData) -> None:
+    """Check that a version with this contract, or trained on this data, may replace the served one.
 
     Raises:
-        IncompatibleError: it promises something else; the message says what and what to do.
+        DataError: it promises something else; the message says what and what to do.
     """
     contract = _served_contract(models, model)
     if contract is None:
         return
-    differences = _differences(promise_of(contract), new)
+    differences = _differences(contract, new)
     if differences:
-        raise IncompatibleError(
+        raise DataError(
             f"{model} version {contract.version} is served, and this would take its place with "
             f"{'; '.join(differences)}. Use --name for another model, or --replace"
         )
@@ -155,7 +127,7 @@ def worse_than_served(models: Path, new: Contract, held_out: int) -> str:
     )
 
 
-def _differences(old: Promise, new: Promise) -> list[str]:
+def _differences(old: Contract, new: Contract | PreparedData) -> list[str]:
     found = []
     if old.task != new.task:
         found.append(f"the task {new.task} instead of {old.task}")
@@ -184,8 +156,9 @@ def _differences(old: Promise, new: Promise) -> list[str]:
         found.append(f"{_described(new.input)} as input instead of {_described(old.input)}")
     if old.target != new.target:
         found.append(f"the target {new.target or 'none'} instead of {old.target or 'none'}")
-    if None not in (old.data_set, new.data_set) and old.data_set != new.data_set:
-        found.append(f"the data set {new.data_set} instead of {old.data_set}")
+    source = new if isinstance(new, PreparedData) else new.data_set
+    if old.data_set and source and source.name != old.data_set.name:
+        found.append(f"the data set {source.name} instead of {old.data_set.name}")
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -197,16 +198,10 @@ def column_importance(
     # scikit-learn shuffles single matrix columns, but one of ours may be several values wide. So it
     # shuffles row numbers.
     matrix = np.repeat(np.arange(len(rows))[:, np.newaxis], len(columns), axis=1)
+    estimator = SimpleNamespace(fit=lambda: None)  # must exist; `score` calls the model
     found = permutation_importance(
-        _Estimator(), matrix, truth, scoring=score, n_repeats=_REPEATS, random_state=seed
+        estimator, matrix, truth, scoring=score, n_repeats=_REPEATS, random_state=seed
     )
     pairs = zip(columns, found.importances_mean, found.importances_std, strict=True)
     measured = [ColumnImportance(col.name, float(mean), float(std)) for col, mean, std in pairs]
     return sorted(measured, key=lambda column: -column.mean)
-
-
-class _Estimator:
-    """An estimator for scikit-learn, whose `scoring` function calls the real model."""
-
-    def fit(self) -> None:
-        """Do nothing; scikit-learn checks that the method exists."""

@@ -20,7 +20,7 @@ from rockstar_contract.inputs import DTYPES, STRING, prepare
 from rockstar_contract.preprocessing import Colour, Grey, Resize, Scale
 from rockstar_contract.tables import NumericColumn
 from rockstar_training.config import Kind, Pixels
-from rockstar_training.contract_builder import producer, promise_of, require_compatible
+from rockstar_training.contract_builder import producer, require_compatible
 from rockstar_training.datasets import encode_png, image_input
 from rockstar_training.export import Exported, export, export_tensors
 from rockstar_training.model_source import ImportModelError, Source, opened
@@ -428,7 +428,7 @@ class _Importer:
             outputs=outputs,
         )
         if not self.options.replace:
-            require_compatible(self.models, contract.model, promise_of(contract))
+            require_compatible(self.models, contract.model, contract)
         return contract
 
     def _require_output(self) -> None:

@@ -75,10 +75,6 @@ def _role() -> tuple[dict[str, Any], str, int] | None:
     return cluster, kind, index
 
 
-class MissingWorkersError(TrainingError):
-    """Not all workers started in time; the message has the reason for each missing one."""
-
-
 def meet(
     addresses: Sequence[str], index: int, patience: float, pause: Callable[[float], None]
 ) -> None:
@@ -91,8 +87,8 @@ def meet(
         pause: time.sleep, or a test's replacement.
 
     Raises:
-        MissingWorkersError: after the timeout.
-        TrainingError: this worker's port is taken.
+        TrainingError: after the timeout, with the reason for each missing worker; or this worker's
+            port is taken.
     """
     _, own_port = _host_and_port(addresses[index])
     missing = dict.fromkeys(sorted(set(range(len(addresses))) - {index}), "not tried yet")
@@ -114,7 +110,7 @@ def meet(
                 log.info("worker %d waits for %s", index, _described(missing, addresses))
                 logged = now
             if now > deadline:
-                raise MissingWorkersError(
+                raise TrainingError(
                     f"worker {index} waited {patience:g} s in vain for "
                     f"{_described(missing, addresses)}: see whether these pods are scheduled and "
                     "what their logs say"

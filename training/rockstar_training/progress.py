@@ -106,13 +106,10 @@ def describe(data: "PreparedData") -> str:
     else:
         goal = "regression"
     goal = f"{data.target}: {goal}" if data.target else goal
-    parts = [f"{data.train.count:,} to train on"]
-    if data.validation.count:
-        parts.append(f"{data.validation.count:,} to validate with")
-    parts.append(f"{data.test.count:,} held out")
-    return "\n".join(
-        [goal, f"{data.name}: {data.examples:,} {what} ({', '.join(parts)})", *data.notes]
-    )
+    count = data.validation.count
+    validation = f"{count:,} to validate with, " if count else ""
+    parts = f"{data.train.count:,} to train on, {validation}{data.test.count:,} held out"
+    return "\n".join([goal, f"{data.name}: {data.examples:,} {what} ({parts})", *data.notes])
 
 
 def summarize(result: "TrainingResult", shown: Sequence[str] = ()) -> str:

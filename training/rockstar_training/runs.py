@@ -72,10 +72,6 @@ class Skipped:
     why: str
 
 
-class _UnreadableError(Exception):
-    """A folder that cannot be read as a run; the message says why."""
-
-
 def require_writable(workdir: Path) -> None:
     """Check before training that models/ and runs/ can be written.
 
@@ -130,17 +126,17 @@ def write_record(
 
 
 def _write_predictions(path: Path, contract: "Contract", test: "TestPredictions") -> None:
+    rows = zip(test.indices, test.truth, test.outputs, strict=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         # Nine digits represent a float32 exactly.
         if contract.task == "regression":
             writer.writerow(["index", "value", "predicted"])
-            rows = zip(test.indices, test.truth, test.outputs[:, 0], strict=True)
-            writer.writerows([i, f"{true:.9g}", f"{guess:.9g}"] for i, true, guess in rows)
+            writer.writerows([i, f"{true:.9g}", f"{row[0]:.9g}"] for i, true, row in rows)
             return
         writer.writerow(["index", "label", "predicted", "score"])
-        names, outputs = contract.labels, test.outputs
-        for i, true, row in zip(test.indices, test.truth, outputs, strict=True):
+        names = contract.labels
+        for i, true, row in rows:
             writer.writerow([i, names[true], names[row.argmax()], f"{row.max():.9g}"])
 
 
@@ -156,7 +152,7 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Skipped]]:
     for path in sorted(entries, key=lambda path: _natural(path.name)):
         try:
             found.append(_read(path))
-        except (_UnreadableError, OSError) as error:
+        except (ValueError, OSError) as error:
             skipped.append(Skipped(path.name, str(error)))
     best: dict[tuple[str | None, str | None], tuple[float, float]] = {}
     for run in found:
@@ -218,9 +214,9 @@ class _Contract(msgspec.Struct):
 
 def _read(path: Path) -> Run:
     if not (path / CONFIG_FILE).exists():
-        raise _UnreadableError(f"it has no {CONFIG_FILE}")
+        raise ValueError(f"it has no {CONFIG_FILE}")
     if not (path / METRICS_FILE).exists():
-        raise _UnreadableError(f"it has no {METRICS_FILE}: not finished, or stopped before the end")
+        raise ValueError(f"it has no {METRICS_FILE}: not finished, or stopped before the end")
     config, metrics = (
         _document(path / CONFIG_FILE, _Config),
         _document(path / METRICS_FILE, _Metrics),
@@ -251,4 +247,4 @@ def _document(path: Path, kind: Any) -> Any:
         # msgspec's own decoder rejects NaN.
         return msgspec.convert(json.loads(path.read_text(encoding="utf-8")), kind)
     except ValueError as error:
-        raise _UnreadableError(f"{path.name} cannot be read: {error}") from error
+        raise ValueError(f"{path.name} cannot be read: {error}") from error

@@ -53,11 +53,7 @@ def with_metadata(content: bytes, contract: Contract) -> bytes:
 
 
 def packed_files(content: bytes) -> dict[str, str]:
-    """Return the texts in the archive at the end of a .tflite file.
-
-    Raises:
-        zipfile.BadZipFile: there is none.
-    """
+    """Return the texts in the archive at the end of a .tflite file, or raise BadZipFile."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {name: archive.read(name).decode() for name in archive.namelist()}
 
@@ -105,14 +101,8 @@ def _input(contract: Contract) -> _Value:
     std = 255 / (high - low)
     options = (_floats((0 - low) * std), _floats(std))
     image = (_GREY if channels == 1 else _RGB, (np.uint32(width), np.uint32(height)))
-    return (
-        spec.name,
-        about,
-        None,
-        (_IMAGE, image),
-        [(_NORMALIZATION, options)],
-        (_floats(high), _floats(low)),
-    )
+    limits = (_floats(high), _floats(low))
+    return (spec.name, about, None, (_IMAGE, image), [(_NORMALIZATION, options)], limits)
 
 
 def _output(contract: Contract) -> _Value:
@@ -147,14 +137,13 @@ def _written(builder: Any, value: _Value) -> int:
         field if field is None or isinstance(field, np.generic) else _written(builder, field)
         for field in value
     ]
+    numbers = {
+        np.uint32: builder.PrependUint32Slot,
+        np.uint8: builder.PrependUint8Slot,
+        np.int8: builder.PrependInt8Slot,
+    }
     builder.StartObject(len(fields))
-    for slot, (field, original) in enumerate(zip(fields, value, strict=True)):
-        if isinstance(original, np.uint32):
-            builder.PrependUint32Slot(slot, int(original), 0)
-        elif isinstance(original, np.uint8):
-            builder.PrependUint8Slot(slot, int(original), 0)
-        elif isinstance(original, np.int8):
-            builder.PrependInt8Slot(slot, int(original), 0)
-        elif field is not None:
-            builder.PrependUOffsetTRelativeSlot(slot, field, 0)
+    for slot, field in enumerate(fields):
+        if field is not None:
+            numbers.get(type(field), builder.PrependUOffsetTRelativeSlot)(slot, int(field), 0)
     return int(builder.EndObject())

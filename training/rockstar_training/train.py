@@ -87,8 +87,7 @@ def train_and_evaluate(
     data = data or prepare_data(config)
     models, runs = workdir / "models", workdir / "runs"
     if not replace:
-        promise = contract_builder.promised_by(data)
-        contract_builder.require_compatible(models, config.name, promise)
+        contract_builder.require_compatible(models, config.name, data)
     if config.folds and folds is None:
         folds = cross_validate(config)
     devices = _devices(config)

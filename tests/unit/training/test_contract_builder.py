@@ -3,11 +3,10 @@
 import pytest
 
 from rockstar_training.contract_builder import (
-    IncompatibleError,
-    promise_of,
     require_compatible,
     worse_than_served,
 )
+from rockstar_training.errors import DataError
 from tests.contracts import make_contract
 from tests.registries import add_version
 from tests.table_models import table_classifier
@@ -47,8 +46,8 @@ def publish(models, made) -> None:
 def test_another_promise_is_refused_with_what_differs(tmp_path, changes, message):
     publish(tmp_path, contract(0.9, 100))
     changes = {"labels": THREE, **changes}
-    with pytest.raises(IncompatibleError, match=message) as raised:
-        require_compatible(tmp_path, "cnn", promise_of(make_contract(model="cnn", **changes)))
+    with pytest.raises(DataError, match=message) as raised:
+        require_compatible(tmp_path, "cnn", make_contract(model="cnn", **changes))
     assert str(raised.value).endswith("Use --name for another model, or --replace")
 
 
@@ -58,11 +57,11 @@ def test_another_data_set_is_refused_and_one_that_is_not_known_is_not(tmp_path):
     made = contract(0.9, 100)
     publish(tmp_path, made)
     other = replace(made.training_data[0], name="other")
-    with pytest.raises(IncompatibleError, match="the data set other instead of "):
-        require_compatible(tmp_path, "cnn", promise_of(replace(made, data_set=other)))
-    require_compatible(tmp_path, "cnn", promise_of(replace(made, data_set=None)))
-    require_compatible(tmp_path, "cnn", promise_of(made))
-    require_compatible(tmp_path, "another", promise_of(replace(made, data_set=other)))
+    with pytest.raises(DataError, match="the data set other instead of "):
+        require_compatible(tmp_path, "cnn", replace(made, data_set=other))
+    require_compatible(tmp_path, "cnn", replace(made, data_set=None))
+    require_compatible(tmp_path, "cnn", made)
+    require_compatible(tmp_path, "another", replace(made, data_set=other))
 
 
 @pytest.mark.parametrize(
@@ -93,4 +92,4 @@ def test_the_interval_is_that_of_newcombe(tmp_path):
 
 def test_nothing_served_is_never_better(tmp_path):
     assert worse_than_served(tmp_path, contract(0.1, 100), 100) == ""
-    require_compatible(tmp_path, "cnn", promise_of(contract(0.1, 100)))
+    require_compatible(tmp_path, "cnn", contract(0.1, 100))

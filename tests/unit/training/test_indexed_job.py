@@ -5,9 +5,8 @@ import threading
 import pytest
 from click.testing import CliRunner
 
-from rockstar_training.errors import ConfigError
+from rockstar_training.errors import ConfigError, TrainingError
 from rockstar_training.indexed_job import (
-    MissingWorkersError,
     is_chief,
     main,
     meet,
@@ -85,7 +84,7 @@ def test_workers_that_come_one_after_the_other_meet():
 def test_who_is_missing_is_told_while_it_waits_and_at_the_end(caplog):
     own, closed = free_ports(2)
     addresses = [f"127.0.0.1:{own}", f"127.0.0.1:{closed}", "training-2.invalid:2222"]
-    with caplog.at_level("INFO"), pytest.raises(MissingWorkersError) as raised:
+    with caplog.at_level("INFO"), pytest.raises(TrainingError) as raised:
         meet(addresses, 0, 1e-9, lambda _: None)
     for text in (caplog.text, str(raised.value)):
         assert f"worker 1 at 127.0.0.1:{closed} (Connection refused)" in text

@@ -16,7 +16,6 @@ from sklearn.metrics import (
 from rockstar_training.config import config_for
 from rockstar_training.evaluation import classification_metrics
 from rockstar_training.progress import summarize
-from rockstar_training.report.card import metrics_in_words
 from rockstar_training.train import train_and_evaluate
 from tests.unit.training.tables import write_csv
 
@@ -144,11 +143,3 @@ def test_a_line_of_very_large_numbers_is_found(tmp_path):
     result = train_and_evaluate(config_for("linear", data=data, target="y", epochs=300), tmp_path)
     assert result.line == pytest.approx((3e25, -1e25), rel=1e-4)
     assert result.metrics["test_r2"] > 0.999
-
-
-def test_cross_validation_in_the_report_is_a_mean_and_its_spread():
-    metrics = {"test_accuracy": 0.9, "test_f1": 0.85, "cv_f1": 0.8, "cv_f1_std": 0.05}
-    assert metrics_in_words(metrics) == [
-        ("F1 (mean over the classes)", "0.85"),
-        ("Cross-validation, F1", "0.8 ± 0.05"),
-    ]
