@@ -31,10 +31,12 @@ _LARGEST = float(np.finfo(np.float32).max)
 _LONGEST_NUMBER = 40
 # Maximum number of names in an error.
 _LISTED = 12
+# Spellings of booleans in lower case, the likeliest first.
 _BOOLEANS = {
     True: ("true", "yes", "1", "t", "y", "on", "1.0", "wahr", "ja", "vrai", "oui"),
     False: ("false", "no", "0", "f", "n", "off", "0.0", "falsch", "nein", "faux", "non"),
 }
+_TRUTHS = {spelling: truth for truth in _BOOLEANS for spelling in _BOOLEANS[truth]}
 # Parsed values of one column: numbers, NaN if missing, or categories, None if missing.
 Values = NDArray[np.float64] | Sequence[float] | Sequence[str | None]
 Row = Mapping[str, Any]
@@ -135,6 +137,13 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
         """The description of a value in errors."""
         return "a number"
 
+    @property
+    def _is_boolean(self) -> bool:
+        """Whether training saw only 0 and 1: only then is the variance mean x (1 - mean)."""
+        if self.mean in (0, 1):
+            return self.scale == 1 and self.fill == self.mean
+        return math.isclose(self.scale**2, self.mean * (1 - self.mean), rel_tol=1e-9)
+
     def encode(self, values: Values) -> NDArray[np.float32]:
         """Encode numbers, NaN if missing, [n] to float32 [n, width]."""
         numbers = np.asarray(values, dtype=np.float64)
@@ -151,6 +160,8 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
             if text.lower() in MISSING_NUMBERS or text in self.missing:
                 return math.nan
             value = parse_number(text, decimal or self.decimal)
+            if value is None and self._is_boolean:
+                value = _TRUTHS.get(text.lower())
             if value is None:
                 raise InvalidInputError(field, expected="a number", got=_what(text))
         if value is None or _is_nan(value):
@@ -225,13 +236,31 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
         texts = _as_texts(value)
         if not texts:
             raise InvalidInputError(field, expected=self.expected, got=_what(value))
-        known = [text for text in texts if text in self.categories]
-        if isinstance(value, bool):
-            # TRUE and True mean the same as true.
-            known += [name for name in self.categories if name.lower() in texts]
-        if known:
-            return known[0]
+        known = next((text for text in texts if text in self.categories), None)
+        if known is None and (truth := _TRUTHS.get(texts[0].lower())) is not None:
+            known = self._spelling(truth, texts[0].lower(), strictly=not isinstance(value, bool))
+        if known is not None:
+            return known
         return None if texts[0].lower() in MISSING else texts[0]
+
+    def _spelling(self, truth: bool, text: str, *, strictly: bool) -> str | None:
+        """The category that means a boolean; None if there is none.
+
+        Args:
+            truth: the boolean.
+            text: its spelling in lower case.
+            strictly: whether the categories must look like booleans: y, n and f may be codes.
+        """
+        names = {name.lower(): name for name in reversed(self.categories)}
+        if strictly:
+            spelled = [name for name in names if name in _TRUTHS]
+            with_others = len(spelled) < len(names)
+            if with_others and (len(spelled) < 2 or any(len(name) == 1 for name in spelled)):
+                return None
+            if len({_TRUTHS[name] for name in spelled}) < len(spelled):
+                # Two spellings of one boolean are different categories.
+                return names.get(text)
+        return next((names[each] for each in (text, *_BOOLEANS[truth]) if each in names), None)
 
 
 class DateColumn(ColumnBase, frozen=True, tag="date"):

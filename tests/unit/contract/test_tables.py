@@ -150,6 +150,65 @@ def test_values_of_json_are_the_categories_of_a_file(categories, value, meant):
     assert adjusted({"c": value}, [column]) == (expected, {})
 
 
+@pytest.mark.parametrize(
+    ("no", "yes"),
+    [
+        *[("False", "True"), ("FALSE", "TRUE"), ("0", "1"), ("no", "yes"), ("n", "y")],
+        *[("F", "T"), ("FALSCH", "WAHR"), ("non", "oui"), ("0.0", "1.0")],
+    ],
+)
+def test_booleans_in_other_spellings_than_in_training_are_understood(no, yes):
+    column = CategoricalColumn(name="c", categories=(no, yes))
+    falses = (False, 0, 0.0, "FALSE", "false", "False", "no", "NO", "0", "f", "n", "FALSCH", "non")
+    for value in (True, 1, 1.0, "TRUE", "true", "True", "yes", "YES", "1", "t", "y", "WAHR", "oui"):
+        assert adjusted({"c": value}, [column]) == ([0, 1], {})
+    for value in falses:
+        assert adjusted({"c": value}, [column]) == ([1, 0], {})
+        if isinstance(value, str):
+            assert adjusted(TextRow({"c": f" {value} "}), [column]) == ([1, 0], {})
+
+
+@pytest.mark.parametrize(
+    ("categories", "value", "meant"),
+    [
+        # Both spellings are categories.
+        (("FALSE", "False", "TRUE", "True"), "False", "False"),
+        (("FALSE", "False", "TRUE", "True"), "FALSE", "FALSE"),
+        (("FALSE", "False", "TRUE", "True"), "yes", "TRUE"),
+        (("0", "1", "False", "True"), "1", "1"),
+        (("0", "1", "False", "True"), "TRUE", "True"),
+        (("0", "1", "False", "True"), "yes", None),
+        # Not all categories are booleans.
+        (("maybe", "no", "yes"), "TRUE", "yes"),
+        (("f", "n", "y"), "no", None),
+        (("0", "1", "2"), "no", None),
+        (("NO", "SE"), "false", None),
+        (("True",), "FALSE", None),
+    ],
+)
+def test_what_spells_a_boolean_may_be_a_category_of_its_own(categories, value, meant):
+    column = CategoricalColumn(name="c", categories=categories)
+    expected = [float(name == meant) for name in categories]
+    other = {"other": {"c": value}} if meant is None else {}
+    assert adjusted({"c": value}, [column]) == (expected, other)
+
+
+def test_a_column_of_0_and_1_takes_booleans_in_all_spellings():
+    values = np.array([0.0, 1, 1, 0, 0, 1, 0])
+    column = NumericColumn(name="n", mean=values.mean(), scale=values.std(), fill=0.0)
+    ones, zeros = encode_row({"n": 1}, [column], "row"), encode_row({"n": 0}, [column], "row")
+    for value in ("TRUE", "yes", "y", "wahr", "Oui", True, "1"):
+        assert adjusted({"n": value}, [column]) == (ones.tolist(), {})
+    for value in ("FALSE", "no", "f", "falsch", "Non", False, "0"):
+        assert adjusted({"n": value}, [column]) == (zeros.tolist(), {})
+    always = NumericColumn(name="n", mean=1.0, scale=1.0, fill=1.0, indicator=True)
+    assert adjusted({"n": "TRUE"}, [always]) == ([0, 0], {})
+    for other in ([0, 1, 2], [0, 0.5, 1], [0, 1, 1, 1.01]):
+        column = NumericColumn(name="n", mean=np.mean(other), scale=np.std(other), fill=1.0)
+        with pytest.raises(InvalidInputError, match="expected a number, got the text 'TRUE'"):
+            encode_row({"n": "TRUE"}, [column], "row")
+
+
 def test_numbers_as_people_write_them():
     column = NumericColumn(
         name="price", mean=0.0, scale=1.0, decimal=",", missing=("ausverkauft",), fill=0.0
