@@ -4,18 +4,17 @@ Imports nothing heavy, so that wrong settings are reported before TensorFlow loa
 """
 
 import dataclasses
-import gzip
 import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
 
+from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.text_files import EncodingError, read_text
 from rockstar_training.errors import ConfigError
 
@@ -179,12 +178,14 @@ def defaults_for(
         return _DIGITS[model]
     if not data.startswith("csv:"):
         return _IMAGES[model]
+    # Imported here because it loads NumPy.
+    from rockstar_contract.csv_rows import read_table
+
     path = Path(data.removeprefix("csv:")).expanduser()
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            # Lines below the header, counted no further than matters here.
-            rows = max(0, sum(1 for _ in islice(file, _SMALL_TABLE + 2)) - 1)
-    except (OSError, EOFError):  # reported when the table is read
+        # Counted as they are read later: lines may end with CR, and be part of a quoted text.
+        rows = len(read_table(path.read_bytes(), str(path), most=_SMALL_TABLE + 1).rows)
+    except (OSError, InvalidInputError):  # reported when the table is read
         rows = 0
     if not 0 < rows <= _SMALL_TABLE:
         return _TABLES[model]

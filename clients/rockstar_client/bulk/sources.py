@@ -17,6 +17,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
@@ -131,8 +132,10 @@ class Paths:
                             total += sum(map(self._is_wanted, archive.namelist()))
                     elif name.endswith(_TABLES):
                         with Path(found).open("rb") as file:
-                            chunks = iter(partial(file.read, _CHUNK), b"")
-                            total += max(0, sum(chunk.count(b"\n") for chunk in chunks) - 1)
+                            ends = Counter[bytes]()  # by line end, which may be CR alone
+                            for chunk in iter(partial(file.read, _CHUNK), b""):
+                                ends.update({end: chunk.count(end) for end in (b"\n", b"\r")})
+                            total += max(0, *(count - 1 for count in ends.values()))
                     else:
                         total += 1
                 except (OSError, zipfile.BadZipFile):

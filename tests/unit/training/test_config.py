@@ -115,6 +115,10 @@ def test_small_tables_are_not_held_back_for_early_stopping_unless_that_is_asked_
     assert small.epochs == 170
     assert config_for("mlp", data=data, patience=5).validation_fraction == 0.1
     assert config_for("mlp", data=data, validation="more.csv").patience == 20
+    path.write_bytes(b"x,y\r" + b"1,a\r" * 150)
+    assert config_for("mlp", data=data) == small
+    path.write_text("x,y\n" + '1,"a\n\nb"\n\n' * 1000)
+    assert config_for("mlp", data=data).validation_fraction == 0
     path.write_text("x,y\n" + "1,a\n" * 3000)
     large = config_for("mlp", data=data)
     assert (large.validation_fraction, large.patience, large.epochs) == (0.1, 20, 100)
