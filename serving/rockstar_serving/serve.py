@@ -96,28 +96,42 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
         listener(options.host, options.port, "--port") as listening,
     ):
         host, port = listening.getsockname()[:2]
-        upstream: _EmbeddedServer | _ExternalServer
-        if options.tfserving is None:
-            upstream = _EmbeddedServer(options, Path(folder))
-        else:
-            upstream = _ExternalServer(options, options.tfserving)
-        health = f"http://{join(reachable(host), port)}{upstream.health_path}"
+        external = options.tfserving is not None
+        server = None if external else _EmbeddedServer(options, Path(folder))
+        models = server.models if server else _external_models(options)
+        # The gateway is alive, but not ready, while an external TensorFlow Serving is away.
+        health = f"http://{join(reachable(host), port)}{'/readyz' if server else '/livez'}"
+
+        def addresses() -> Addresses:
+            http = f"http://{join(host, port)}"
+            if server is None:
+                return Addresses(http, options.tfserving or "", None, models)
+            return Addresses(http, server.address("grpc"), server.address("rest"), models)
+
         gateway = Child(
             "gateway",
-            lambda: _gateway_command(listening.fileno(), upstream, options),
+            lambda: [
+                *(sys.executable, "-m", "rockstar_serving.gateway"),
+                f"--bind=fd://{listening.fileno()}",
+                f"--upstream={addresses().grpc}",
+                f"--workers={options.workers}",
+                f"--log-format={options.log_format}",
+                *(["--require-all-models"] if options.require_all_models else []),
+                *(f"--model={model}" for model in models),
+                *([f"--models-config={server.config}"] if server else []),
+            ],
             # The listener exists before and after the gateway: there may be no response.
             lambda: not probe.check(health, _PROBE_TIMEOUT_S),
             pass_fds=(listening.fileno(),),
             stop_timeout=GATEWAY_STOP_TIMEOUT_S,
             reloads=True,
         )
-        supervisor = Supervisor([*upstream.children, gateway])
+        supervisor = Supervisor([server.child, gateway] if server else [gateway])
         with supervisor.signals():
             try:
                 if supervisor.start():
-                    url = f"http://{join(host, port)}"
-                    on_ready(Addresses(url, upstream.grpc, upstream.rest, upstream.models))
-                    supervisor.watch(upstream.refresh)
+                    on_ready(addresses())
+                    supervisor.watch(server.refresh if server else None)
             finally:
                 # If it stayed open, clients would wait in its queue for nothing.
                 listening.close()
@@ -139,40 +153,22 @@ def _require_free_model_server_ports(options: ServeOptions) -> None:
     require_free(options.host, options.rest_port, "--rest-port")
 
 
-class _ExternalServer:
-    """A TensorFlow Serving that runs elsewhere, perhaps not yet.
-
-    Attributes:
-        models: their names.
-        grpc: host:port of its gRPC API.
-        rest: its REST API is not used.
-        config: gateway workers do not run its models.
-        children: processes to start before the gateway.
-        health_path: of the gateway; it is healthy even while the server is away.
-    """
-
-    rest: str | None = None
-    config: Path | None = None
-    children: tuple[Child, ...] = ()
-    health_path = "/livez"
-
-    def __init__(self, options: ServeOptions, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ServeError(f"--tfserving: expected HOST:PORT of its gRPC API, got {address!r}")
-        self.grpc = address
-        self.models = tuple(dict.fromkeys(options.only))
-        if not self.models:
-            # TensorFlow Serving has no call that lists its models.
-            try:
-                self.models = tuple(find_models(options.models))
-            except ModelFolderError as error:
-                raise ServeError(
-                    f"name the models that {address} hosts with --model ({error})"
-                ) from error
-
-    def refresh(self) -> None:
-        """Do nothing: its models are not known."""
+def _external_models(options: ServeOptions) -> tuple[str, ...]:
+    """The models of a TensorFlow Serving that runs elsewhere, perhaps not yet."""
+    host, _, port = (options.tfserving or "").rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ServeError(
+            f"--tfserving: expected HOST:PORT of its gRPC API, got {options.tfserving!r}"
+        )
+    if options.only:
+        return tuple(dict.fromkeys(options.only))
+    # TensorFlow Serving has no call that lists its models.
+    try:
+        return tuple(find_models(options.models))
+    except ModelFolderError as error:
+        raise ServeError(
+            f"name the models that {options.tfserving} hosts with --model ({error})"
+        ) from error
 
 
 class _EmbeddedServer:
@@ -181,11 +177,8 @@ class _EmbeddedServer:
     Attributes:
         models: names of the models at start.
         config: its configuration, by which gateway workers run models themselves: no network hop.
-        children: processes to start before the gateway.
-        health_path: of the gateway.
+        child: its process.
     """
-
-    health_path = "/readyz"
 
     def __init__(self, options: ServeOptions, folder: Path) -> None:
         self._options = options
@@ -198,17 +191,11 @@ class _EmbeddedServer:
         self._warned: set[str] = set()
         self._warn_of_strays()
         self._started = False
-        self.children = (Child("model server", self._command, self._address_file.exists),)
+        self.child = Child("model server", self._command, self._address_file.exists)
 
-    @property
-    def grpc(self) -> str:
-        """Host:port of its gRPC API, once it is ready."""
-        return self._read_addresses()["grpc"]
-
-    @property
-    def rest(self) -> str:
-        """Host:port of its REST API, once it is ready."""
-        return self._read_addresses()["rest"]
+    def address(self, api: str) -> str:
+        """Host:port of an API, "grpc" or "rest", once the server is ready."""
+        return self._read_addresses()[api]
 
     def refresh(self) -> None:
         """Serve the models that are in the folder now, with their labels."""
@@ -270,21 +257,6 @@ class _EmbeddedServer:
         if sentence not in self._warned:
             self._warned.add(sentence)
             log.warning("%s", sentence)
-
-
-def _gateway_command(
-    listener: int, upstream: _EmbeddedServer | _ExternalServer, options: ServeOptions
-) -> list[str]:
-    return [
-        *(sys.executable, "-m", "rockstar_serving.gateway"),
-        f"--bind=fd://{listener}",
-        f"--upstream={upstream.grpc}",
-        f"--workers={options.workers}",
-        f"--log-format={options.log_format}",
-        *(["--require-all-models"] if options.require_all_models else []),
-        *(f"--model={model}" for model in upstream.models),
-        *([f"--models-config={upstream.config}"] if upstream.config else []),
-    ]
 
 
 def _models_to_serve(

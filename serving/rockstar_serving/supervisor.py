@@ -139,7 +139,7 @@ class Supervisor:
                     raise ServeError(f"the {child.name} was not ready within {START_TIMEOUT_S:g} s")
         return True
 
-    def watch(self, refresh: Callable[[], None] = lambda: None) -> None:
+    def watch(self, refresh: Callable[[], object] | None = None) -> None:
         """Restart children that end, until the supervisor is stopped.
 
         Args:
@@ -150,7 +150,7 @@ class Supervisor:
         """
         next_refresh = time.monotonic()
         while not self._stopping.wait(_POLL_S):
-            if time.monotonic() >= next_refresh:
+            if refresh is not None and time.monotonic() >= next_refresh:
                 next_refresh = time.monotonic() + REFRESH_S
                 refresh()
             for child in self._children:
