@@ -153,7 +153,7 @@ def options_of(kind: "type[DataclassInstance]") -> Iterator[Option]:
     for each in fields(kind):
         if found := each.metadata.get("option"):
             flag = found.flag or each.name
-            yield replace(found, name=each.name, flag=flag, help=texts[each.name])
+            yield replace(found, name=each.name, flag=flag, help=texts.get(each.name, ""))
 
 
 def as_text(value: Any) -> str:

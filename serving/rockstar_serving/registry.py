@@ -279,7 +279,7 @@ def restore(models: Path, model: str) -> Restored:
     if book.labels(model).get(STABLE) == newest:
         was_stable = [number for number in book.earlier(model, STABLE) if number in earlier]
         now = was_stable[-1] if was_stable else now
-    _require_undamaged(folders[now], "it cannot be gone back to")
+    _require_undamaged(folders[now], "it cannot be restored")
     gone = tuple(number for number in folders if number > now)
     moving = tuple(label for label, at in book.labels(model).items() if at in gone)
     # Labels first: after a crash in between, a second call completes the work.

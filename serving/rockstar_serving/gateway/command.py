@@ -45,7 +45,9 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _help(setting: Option) -> str:
-    many = "  Repeat it, or commas between." if isinstance(setting.default, tuple) else ""
+    many = (
+        "  Repeat it, or separate names with commas." if isinstance(setting.default, tuple) else ""
+    )
     default = as_text(setting.default)
     shown = "" if default in ("", "false") else f"  [default: {default}]"
     return f"{setting.help}{many}{shown}"

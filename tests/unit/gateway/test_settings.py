@@ -115,4 +115,5 @@ def test_a_bad_option_is_a_usage_error():
 def test_help_has_every_setting():
     said = gateway("--help").stdout
     for setting in settings():
+        assert setting.help, setting.name
         assert command_option(setting) in said

@@ -10,10 +10,13 @@ from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.options import (
     ANY_PORT,
     EngineOptions,
+    GrpcOptions,
     LoadOptions,
+    RestOptions,
     ServerOptions,
     WarmupOptions,
 )
+from rockstar_serving.options import options_of
 from tests.environments import pinned
 from tfs_api.services import TENSORFLOW_SERVING_VERSION
 
@@ -225,6 +228,8 @@ def test_help_has_groups_and_defaults(capsys: pytest.CaptureFixture[str]) -> Non
     for group in ("gRPC:", "REST:", "models:", "runtime:", "accepted without effect:"):
         assert f"\n{group}\n" in out
     assert "(8500)" in out
+    for kind in (ServerOptions, GrpcOptions, RestOptions, LoadOptions, EngineOptions):
+        assert all(option.help for option in options_of(kind)), kind
 
 
 def test_warmup() -> None:

@@ -244,7 +244,7 @@ def test_a_choice_of_versions_by_number_goes_back_too(three):
 
 def test_a_damaged_version_is_not_gone_back_to(three):
     (three / "cnn" / "2" / "model.tflite").write_bytes(b"y")
-    with pytest.raises(RegistryError, match="it cannot be gone back to"):
+    with pytest.raises(RegistryError, match="it cannot be restored"):
         restore(three, "cnn")
     assert served(three) == [1, 2, 3]
 
