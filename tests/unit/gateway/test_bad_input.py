@@ -29,6 +29,7 @@ ARGUMENTS = {
         ("top=1.5", "top"),
         ("top=" + "9" * 5000, "top"),
         ("threshold=2", "threshold"),
+        ("threshold=", "threshold"),
         ("threshold=nan", "threshold"),
         ("partial=maybe", "partial"),
         ("of=zero", "of"),
