@@ -28,8 +28,10 @@ from rockstar_serving.gateway.state import gateway
 from tfs_api.status import HTTP_STATUS, Code
 
 RETRY_AFTER = {"Retry-After": "1"}
-INTERNAL = "The gateway failed; its log has the details under this request id."
-# Statuses that the caller's own request can cause.
+_INTERNAL = "The gateway failed; its log has the details under this request id."
+# Not among Python's.
+_CANCELLED = HTTP_STATUS[Code.CANCELLED]
+# Statuses that are the caller's fault.
 _CALLERS = {400, 401, 403, 404, 409, 429, 501}
 # Default hints.
 _DESCRIBED = "GET /docs shows what can be sent."
@@ -75,28 +77,19 @@ ErrorFormat = Callable[[Problem], Response]
 
 
 def problem_document(problem: Problem) -> Response:
-    """A problem document (RFC 9457); an ErrorFormat."""
-    document = members(problem, context().request_id)
-    return Response(msgspec.json.encode(document) + b"\n", mimetype="application/problem+json")
-
-
-def members(problem: Problem, request_id: str) -> dict[str, str | int]:
-    """The members of a problem document; empty ones are left out."""
-    try:
-        title = HTTPStatus(problem.status).phrase
-    except ValueError:
-        cancelled = problem.status == HTTP_STATUS[Code.CANCELLED]
-        title = "Client Closed Request" if cancelled else "Error"
+    """A problem document (RFC 9457); an ErrorFormat. Empty members are left out."""
+    status = problem.status
     document: dict[str, str | int] = {
         "type": "about:blank",
-        "title": title,
-        "status": problem.status,
+        "title": "Client Closed Request" if status == _CANCELLED else HTTPStatus(status).phrase,
+        "status": status,
         "detail": problem.detail,
     }
     for name in ("field", "expected", "got", "hint"):
         if value := getattr(problem, name):
             document[name] = value
-    return document | {"request_id": request_id}
+    document["request_id"] = context().request_id
+    return Response(msgspec.json.encode(document) + b"\n", mimetype="application/problem+json")
 
 
 class ProblemError(Exception):
@@ -205,7 +198,7 @@ def problem_of(error: Exception, *, relays: bool) -> Problem:
         request.path,
         exc_info=error,
     )
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, Code.INTERNAL)
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, _INTERNAL, Code.INTERNAL)
 
 
 def _invalid_input(error: InvalidInputError) -> Problem:
