@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from rockstar_serving.model_server.options import (
     ServerOptions,
 )
 from rockstar_serving.model_server.server import ModelServer
-from tests.fake_engine import FakeLoader, add_version
+from tests.fake_engine import FakeEngine, FakeLoader, add_version
 from tests.integration.model_server.conftest import ask, fake_server, refused
 from tests.model_fixtures import SIDE, document, probabilities
 from tests.waiting import until
@@ -110,3 +111,56 @@ def predict(connection: http.client.HTTPConnection) -> tuple[int, str | None]:
     response = connection.getresponse()
     response.read()
     return response.status, response.getheader("Connection")
+
+
+# Requests that take longer than --rest_api_timeout_in_ms.
+STILL_RUNNING = {"error": "the model was still running after 800 ms (--rest_api_timeout_in_ms)"}
+NOT_BEGUN = {"error": "the deadline passed before the model was run"}
+BODY = {"inputs": [[1, 2]]}
+
+
+@pytest.fixture
+def impatient(tmp_path: Path, loader: FakeLoader) -> Iterator[ModelServer]:
+    rest = RestOptions(threads=1, timeout_seconds=0.8, cors=True)
+    with fake_server(tmp_path, loader, GrpcOptions(port=None), rest) as server:
+        yield server
+
+
+@pytest.fixture
+def engine(impatient: ModelServer, loader: FakeLoader) -> Iterator[FakeEngine]:
+    engine = loader.engines[1]
+    engine.proceed.clear()
+    yield engine
+    engine.proceed.set()
+
+
+def predict_over(server: ModelServer) -> tuple[int, Any]:
+    return ask(server.rest_address, "/v1/models/m:predict", BODY)
+
+
+def test_a_model_that_runs_too_long(impatient: ModelServer, engine: FakeEngine) -> None:
+    assert predict_over(impatient) == (504, STILL_RUNNING)
+    # It holds the only thread: the next request gets its error in time, and never runs.
+    engine.entered.clear()
+    assert predict_over(impatient) == (504, NOT_BEGUN)
+    engine.proceed.set()
+    until(lambda: predict_over(impatient)[0] == 200, what="the thread is free again")
+    # Late results are discarded.
+    assert [predict_over(impatient) for _ in range(3)] == [(200, {"outputs": [[2, 4]]})] * 3
+
+
+def test_the_connection_ends_with_the_request(impatient: ModelServer, engine: FakeEngine) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", impatient.rest_port or 0, timeout=30)
+    connection.request("POST", "/v1/models/m:predict", json.dumps(BODY))
+    response = connection.getresponse()
+    assert response.status == 504
+    assert response.getheader("Connection") == "close"
+    assert response.getheader("Access-Control-Allow-Origin") == "*"
+    assert json.loads(response.read()) == STILL_RUNNING
+    engine.proceed.set()
+    connection.close()
+
+
+def test_a_stop_reports_that_a_model_still_runs(impatient: ModelServer, engine: FakeEngine) -> None:
+    assert predict_over(impatient) == (504, STILL_RUNNING)
+    assert not impatient.stop()
