@@ -24,9 +24,8 @@ with warnings.catch_warnings():
     from tensorflow.core.example import example_pb2 as tf_example
     from tensorflow.core.example import feature_pb2 as tf_feature
     from tensorflow.core.framework import tensor_pb2 as tf_tensor
-    from tensorflow.core.framework import tensor_shape_pb2 as tf_shape
-    from tensorflow.core.framework import types_pb2 as tf_types
-    from tensorflow.core.protobuf import meta_graph_pb2 as tf_meta_graph
+    from tensorflow.core.framework import tensor_shape_pb2, types_pb2
+    from tensorflow.core.protobuf import meta_graph_pb2
     from tensorflow_serving.apis import (
         classification_pb2,
         get_model_metadata_pb2,
@@ -38,79 +37,42 @@ with warnings.catch_warnings():
         status_pb2,
     )
     from tensorflow_serving.apis import inference_pb2 as tfs_inference
-    from tensorflow_serving.apis import (
-        model_management_pb2 as tfs_management,
-    )
+    from tensorflow_serving.apis import model_management_pb2 as tfs_management
     from tensorflow_serving.apis import prediction_log_pb2 as tfs_prediction_log
-    from tensorflow_serving.config import file_system_storage_path_source_pb2 as tfs_source
-    from tensorflow_serving.config import log_collector_config_pb2 as tfs_collector
-    from tensorflow_serving.config import logging_config_pb2 as tfs_logging
+    from tensorflow_serving.config import (
+        file_system_storage_path_source_pb2,
+        log_collector_config_pb2,
+        logging_config_pb2,
+    )
     from tensorflow_serving.config import model_server_config_pb2 as tfs_config
 
-VersionPolicy = tfs_source.FileSystemStoragePathSourceConfig.ServableVersionPolicy
-PAIRS = [
-    (tensor_pb2.TensorProto, tf_tensor.TensorProto),
-    (tensor_pb2.TensorShapeProto, tf_shape.TensorShapeProto),
-    (tensor_pb2.TensorShapeProto.Dim, tf_shape.TensorShapeProto.Dim),
-    (signature_pb2.TensorInfo, tf_meta_graph.TensorInfo),
-    (signature_pb2.SignatureDef, tf_meta_graph.SignatureDef),
-    (prediction_pb2.ModelSpec, model_pb2.ModelSpec),
-    (prediction_pb2.PredictRequest, predict_pb2.PredictRequest),
-    (prediction_pb2.PredictResponse, predict_pb2.PredictResponse),
-    (prediction_pb2.GetModelMetadataRequest, get_model_metadata_pb2.GetModelMetadataRequest),
-    (prediction_pb2.GetModelMetadataResponse, get_model_metadata_pb2.GetModelMetadataResponse),
-    (prediction_pb2.SignatureDefMap, get_model_metadata_pb2.SignatureDefMap),
-    (example_pb2.Example, tf_example.Example),
-    (example_pb2.Features, tf_feature.Features),
-    (example_pb2.Feature, tf_feature.Feature),
-    (example_pb2.BytesList, tf_feature.BytesList),
-    (example_pb2.FloatList, tf_feature.FloatList),
-    (example_pb2.Int64List, tf_feature.Int64List),
-    (inference_pb2.Input, input_pb2.Input),
-    (inference_pb2.ExampleList, input_pb2.ExampleList),
-    (inference_pb2.ExampleListWithContext, input_pb2.ExampleListWithContext),
-    (inference_pb2.Class, classification_pb2.Class),
-    (inference_pb2.Classifications, classification_pb2.Classifications),
-    (inference_pb2.ClassificationResult, classification_pb2.ClassificationResult),
-    (inference_pb2.ClassificationRequest, classification_pb2.ClassificationRequest),
-    (inference_pb2.ClassificationResponse, classification_pb2.ClassificationResponse),
-    (inference_pb2.Regression, regression_pb2.Regression),
-    (inference_pb2.RegressionResult, regression_pb2.RegressionResult),
-    (inference_pb2.RegressionRequest, regression_pb2.RegressionRequest),
-    (inference_pb2.RegressionResponse, regression_pb2.RegressionResponse),
-    (inference_pb2.InferenceTask, tfs_inference.InferenceTask),
-    (inference_pb2.InferenceResult, tfs_inference.InferenceResult),
-    (inference_pb2.MultiInferenceRequest, tfs_inference.MultiInferenceRequest),
-    (inference_pb2.MultiInferenceResponse, tfs_inference.MultiInferenceResponse),
-    (prediction_log_pb2.ClassifyLog, tfs_prediction_log.ClassifyLog),
-    (prediction_log_pb2.RegressLog, tfs_prediction_log.RegressLog),
-    (prediction_log_pb2.MultiInferenceLog, tfs_prediction_log.MultiInferenceLog),
-    (prediction_log_pb2.PredictLog, tfs_prediction_log.PredictLog),
-    (prediction_log_pb2.PredictionLog, tfs_prediction_log.PredictionLog),
-    (model_status_pb2.StatusProto, status_pb2.StatusProto),
-    (model_status_pb2.ModelVersionStatus, get_model_status_pb2.ModelVersionStatus),
-    (model_status_pb2.GetModelStatusRequest, get_model_status_pb2.GetModelStatusRequest),
-    (model_status_pb2.GetModelStatusResponse, get_model_status_pb2.GetModelStatusResponse),
-    (model_server_config_pb2.ModelServerConfig, tfs_config.ModelServerConfig),
-    (model_server_config_pb2.ModelConfigList, tfs_config.ModelConfigList),
-    (model_server_config_pb2.ModelConfig, tfs_config.ModelConfig),
-    (model_server_config_pb2.ServableVersionPolicy, VersionPolicy),
-    (model_server_config_pb2.ServableVersionPolicy.Latest, VersionPolicy.Latest),
-    (model_server_config_pb2.ServableVersionPolicy.Specific, VersionPolicy.Specific),
-    (model_server_config_pb2.LoggingConfig, tfs_logging.LoggingConfig),
-    (model_server_config_pb2.SamplingConfig, tfs_logging.SamplingConfig),
-    (model_server_config_pb2.PerTaskSamplingConfig, tfs_logging.PerTaskSamplingConfig),
-    (model_server_config_pb2.LogCollectorConfig, tfs_collector.LogCollectorConfig),
-    (model_management_pb2.ReloadConfigRequest, tfs_management.ReloadConfigRequest),
-    (model_management_pb2.ReloadConfigResponse, tfs_management.ReloadConfigResponse),
-    (model_management_pb2.Metric, tfs_management.Metric),
-]
+
+def messages(*modules: Any) -> dict[str, Any]:
+    """The message classes of modules by name, also those inside others."""
+    found = {}
+    waiting = [getattr(m, name) for m in modules for name in m.DESCRIPTOR.message_types_by_name]
+    while waiting:
+        message = waiting.pop()
+        found[message.DESCRIPTOR.name] = message
+        nested = message.DESCRIPTOR.nested_types
+        waiting += [getattr(message, n.name) for n in nested if not n.GetOptions().map_entry]
+    return found
+
+
+OURS = messages(
+    *(example_pb2, inference_pb2, model_management_pb2, model_server_config_pb2),
+    *(model_status_pb2, prediction_log_pb2, prediction_pb2, signature_pb2, tensor_pb2),
+)
+OFFICIAL = messages(
+    *(tf_example, tf_feature, tf_tensor, tensor_shape_pb2, meta_graph_pb2, classification_pb2),
+    *(get_model_metadata_pb2, get_model_status_pb2, input_pb2, model_pb2, predict_pb2),
+    *(regression_pb2, status_pb2, tfs_inference, tfs_management, tfs_prediction_log, tfs_config),
+    *(file_system_storage_path_source_pb2, log_collector_config_pb2, logging_config_pb2),
+)
+PAIRS = [(ours, OFFICIAL[name]) for name, ours in sorted(OURS.items())]
 ENUMS = [
-    (tensor_pb2.DataType, tf_types.DataType),
-    (
-        model_status_pb2.ModelVersionStatus.State,
-        get_model_status_pb2.ModelVersionStatus.State,
-    ),
+    (tensor_pb2.DataType, types_pb2.DataType),
+    (model_status_pb2.ModelVersionStatus.State, get_model_status_pb2.ModelVersionStatus.State),
     (model_server_config_pb2.ModelConfig.ModelType, tfs_config.ModelType),
 ]
 
