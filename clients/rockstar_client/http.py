@@ -120,7 +120,7 @@ class HttpClient(Connection):
         label: str | None = None,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> ModelMetadata:
-        """Read the signatures and the contract of a version; `predict` says how it is chosen."""
+        """Read the signatures and the contract of a version, chosen as in `predict`."""
         return self.call(gateway_api.metadata(model, version, label), timeout=timeout)
 
     def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:

@@ -131,7 +131,7 @@ class ModelApi:
                 if not any(state.state == "AVAILABLE" for state in states):
                     return False
             if not self._models:
-                # No model has an empty name: a server that says so is alive.
+                # No model has an empty name: the error shows that the server is alive.
                 yield methodcaller("status", Query("", timeout=deadline.left()))
         except (InvalidRequestError, NotFoundError):
             return not self._models

@@ -1,6 +1,6 @@
 """Predict examples by a model's contract, whichever version answers.
 
-Only the response tells which version answered: a new version may have been loaded since the
+The version that answers is known from the response only: a new one may have been loaded since the
 contract was read, or a label may have moved. So calls go to the newest version, or to the label. If
 another version than expected answers, its contract is read, and the examples are prepared again if
 its input differs.
@@ -25,7 +25,7 @@ from rockstar_client.errors import (
     ServerError,
     UnavailableError,
 )
-from rockstar_contract.contract import Contract, Input
+from rockstar_contract.contract import Contract, Input, TensorInput
 from rockstar_contract.errors import InvalidInputError
 from tfs_api.status import Code
 
@@ -76,7 +76,8 @@ class PredictionSteps:
             try:
                 spec = contract.input
                 batch = prepare(spec)
-                inputs = batch if isinstance(batch, dict) else {contract.encoded.name: batch}
+                name = "" if isinstance(spec, TensorInput) else spec.name
+                inputs = batch if isinstance(batch, dict) else {name: batch}
                 response: TensorResponse = yield methodcaller(
                     "predict", replace(query, inputs=inputs, timeout=left())
                 )

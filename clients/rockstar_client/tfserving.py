@@ -22,7 +22,7 @@ from tfs_api.services import MAX_MESSAGE_BYTES, MODEL_SERVICE, PREDICTION_SERVIC
 
 # The process that first used gRPC in an event loop.
 _process: int | None = None
-# gRPC's own limit, whatever a policy says.
+# gRPC's own limit.
 _MAX_ATTEMPTS = 5
 
 _OPTIONS = (

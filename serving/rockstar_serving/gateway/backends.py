@@ -321,7 +321,7 @@ class CircuitBreaker(BackendWrapper):
         Args:
             backend: makes the calls.
             observer: notified of calls and rejections.
-            enough: seconds; a shorter call that times out says nothing about the server.
+            enough: seconds; timeouts of shorter calls are ignored.
         """
         super().__init__(backend)
         self._observer = observer

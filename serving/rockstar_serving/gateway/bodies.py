@@ -222,7 +222,7 @@ def _received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
                 hint="Send less at once, or over a faster connection.",
             )
         )
-    if not upload.readmit():
+    if current.verdict != "admitted" and not upload.readmit():
         raise rejection(current.verdict)
     if upload.received > most:
         raise _too_large(f"{most:,} bytes", "more")

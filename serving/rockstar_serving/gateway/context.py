@@ -33,7 +33,7 @@ class TraceContext(msgspec.Struct, frozen=True):
         trace_id: id of the whole trace, 32 hexadecimal digits.
         span_id: id of this gateway's span, 16 digits.
         parent_id: id of the caller's span, 16 digits; empty if the trace starts here.
-        flags: two digits; the last bit says that the caller records the trace.
+        flags: two digits; the last bit is set if the caller records the trace.
         state: data of other vendors, to be passed on.
     """
 

@@ -198,7 +198,8 @@ class AccessLog(Observer):
     def answered(self, context: RequestContext, status: int) -> None:
         """See Observer."""
         quiet = context.api in self._quiet
-        if quiet and status < 500:
+        level = logging.WARNING if status >= 500 else logging.INFO
+        if (quiet and status < 500) or not log.isEnabledFor(level):
             return
         milliseconds = round((time.monotonic() - context.started) * 1000, 3)
         method, path = request.method, request.path
@@ -227,7 +228,6 @@ class AccessLog(Observer):
         if quiet:
             self._failed_probes.warn(text, *arguments, extra=fields)
         else:
-            level = logging.WARNING if status >= 500 else logging.INFO
             log.log(level, text, *arguments, extra=fields)
 
 

@@ -1,7 +1,7 @@
-"""What happens around each request: context, path, limit of concurrent requests, key, headers.
+"""Hooks before and after each request: its context, path, admission, API key, and headers.
 
-The limit applies before a body is read: some requests run, some wait in a queue, and the rest are
-rejected at once, in the error format of the requested API.
+Admission is decided before the body is read. A request that is rejected gets an error in the format
+of its API.
 """
 
 import re
@@ -42,7 +42,7 @@ _ID_HEADER = "X-Request-ID"
 _DISCARDED = 64 * 1024
 # One segment of a path prefix: nothing that could mislead a redirect or a page.
 _SEGMENT = re.compile(r"[A-Za-z0-9._~%@+-]+")
-# A slash within a segment, and the WSGI variable that says that the path has some.
+# A slash within a segment, and the WSGI variable that is set if the path has one.
 _SLASH = re.compile("%2f", re.IGNORECASE)
 _HAS_SLASHES = "rockstar.slashes"
 

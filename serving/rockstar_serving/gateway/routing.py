@@ -1,4 +1,4 @@
-"""Routing by the routes file: aliases, splits and shadows, for tensors and for examples.
+"""Routing by the routes file: aliases, splits and shadows, for tensors and examples.
 
 A shadow gets copies of requests; its answers are compared and discarded. One background thread
 makes the copies. If its queue is full, a copy is dropped.
@@ -210,7 +210,7 @@ class RoutedPredictor:
         Args:
             current: the request; its model may be an alias, and its deadline is the timeout.
             prepare: preprocesses the batch for the input that a contract describes.
-            version: number; None is the newest, or what the routes file says.
+            version: number; None is the newest, or the routes file's choice.
             label: picks the version instead.
             examples: as they were sent. None: the gateway made them up; they are neither observed
                 nor copied.

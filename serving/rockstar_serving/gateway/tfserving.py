@@ -32,7 +32,7 @@ from tfs_api.signature import DEFAULT_SIGNATURE, Signature, signature_of
 from tfs_api.status import HTTP_STATUS, StatusError
 
 _EXTENSION = "tfserving"
-# Far more names than are in use at a time; versions come and go.
+# Far more references than are in use at a time; versions come and go.
 _MAX_REMEMBERED = 1024
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -45,8 +45,8 @@ _blueprint = Blueprint("tfserving", __name__)
 def _find_model(_endpoint: str | None, values: dict[str, Any] | None) -> None:
     """Replace the URL's variables by the parsed route.
 
-    `asked` is the route and `model` its model, as for all routes of the gateway. An invalid request
-    has `refused` instead, its error.
+    They are `target`, the route, and `model`, its model, as for all routes of the gateway; or
+    `invalid`, the error of an invalid request.
     """
     if values is None:
         return
@@ -58,26 +58,26 @@ def _find_model(_endpoint: str | None, values: dict[str, Any] | None) -> None:
     if root and path.startswith(f"{root}/"):
         path = path[len(root) :]
     try:
-        asked = route(request.method, path)
+        target = route(request.method, path)
     except StatusError as error:
-        values["refused"] = error
+        values["invalid"] = error
     else:
-        values |= {"asked": asked, "model": asked.ref.name}
+        values |= {"target": target, "model": target.ref.name}
 
 
 def respond(
-    asked: Route | None = None, model: str = "", refused: StatusError | None = None
+    target: Route | None = None, model: str = "", invalid: StatusError | None = None
 ) -> Response:
-    """Handle a request; errors have TensorFlow Serving's wording."""
+    """Handle a request; errors have the messages of TensorFlow Serving."""
     context().model = model
     if request.method == "OPTIONS":
         response = Response()
         response.allow.update(("GET", "POST"))
         return response
     try:
-        if asked is None:
-            raise refused or AssertionError("_find_model() sets one of the two")
-        return Response(_content(asked), mimetype="application/json")
+        if target is None:
+            raise invalid or AssertionError("_find_model() sets one of the two")
+        return Response(_content(target), mimetype="application/json")
     except CallError:
         raise
     except StatusError as error:
@@ -85,25 +85,25 @@ def respond(
         raise ProblemError(problem) from error
 
 
-def _content(asked: Route) -> bytes:
-    backend, current, ref = gateway().backend, context(), asked.ref
-    if asked.action is Action.STATUS:
+def _content(target: Route) -> bytes:
+    backend, current, ref = gateway().backend, context(), target.ref
+    if target.action is Action.STATUS:
         states = backend.status(_query(ref))
         return status_json(VersionState(s.version, s.state, s.code, s.error) for s in states)
-    if asked.action is Action.METADATA:
+    if target.action is Action.METADATA:
         metadata = backend.metadata(_query(ref))
         return metadata_json(
             ref.name, metadata.version, SignatureDefMap(signature_def=metadata.signatures)
         )
     with current.phase("preprocess"):
         body = whole_body(gateway(), current)
-    if asked.action is Action.PREDICT:
+    if target.action is Action.PREDICT:
         with current.phase("preprocess"):
             tensors = json_request.parse_predict(body)
         outputs = _predict(ref, tensors)
         with current.phase("postprocess"):
             return json_response.response(outputs, by_row=tensors.by_row)
-    if asked.action is Action.CLASSIFY:
+    if target.action is Action.CLASSIFY:
         classified = _call_with_examples(backend.classify, ref, body)
         with current.phase("postprocess"):
             rows = [example.classes for example in classified.result.classifications]
@@ -126,8 +126,8 @@ def _query(ref: ModelRef) -> Query:
 def _call_with_examples(call: Callable[[Query], Found], ref: ModelRef, body: bytes) -> Found:
     current = context()
     with current.phase("preprocess"):
-        asked = json_request.parse_examples(body)
-    found = call(replace(_query(ref), examples=asked.input, signature=asked.signature_name))
+        parsed = json_request.parse_examples(body)
+    found = call(replace(_query(ref), examples=parsed.input, signature=parsed.signature_name))
     current.version = found.model_spec.version.value
     return found
 
@@ -143,19 +143,19 @@ class _Known:
 class _SignatureCache:
     """The signatures of models, so that a request is usually one call upstream; thread-safe.
 
-    How JSON is read depends on the signature. A name without a version number may come to mean
-    another version, so an entry may be outdated; the version that answers shows it.
+    Reading JSON depends on the signature. The newest version or a label's version changes, so an
+    entry may be outdated; the version of the response shows it.
     """
 
     def __init__(self) -> None:
         self._known: dict[ModelRef, _Known] = {}
 
     def lookup(self, ref: ModelRef) -> _Known | None:
-        """The signatures last seen for a name."""
+        """The signatures last seen for a reference."""
         return self._known.get(ref)
 
     def read(self, ref: ModelRef) -> _Known:
-        """Ask the model server.
+        """Read signatures from the model server.
 
         Raises:
             CallError: the call failed.
@@ -169,7 +169,7 @@ class _SignatureCache:
         return known
 
     def of_version(self, ref: ModelRef, version: int) -> _Known:
-        """The signatures of the version that answered for a name; stored for the next request.
+        """The signatures of the version that answered for a reference; stored for later requests.
 
         Raises:
             CallError: the call failed.
@@ -184,38 +184,38 @@ def _create_cache(setup: BlueprintSetupState) -> None:
     setup.app.extensions[_EXTENSION] = _SignatureCache()
 
 
-def _predict(ref: ModelRef, asked: JsonRequest) -> Outputs:
+def _predict(ref: ModelRef, parsed: JsonRequest) -> Outputs:
     """Predict; the outputs by name.
 
     Raises:
         StatusError: the request does not match the signature, or an error of the model server.
     """
     cache: _SignatureCache = current_app.extensions[_EXTENSION]
-    name = asked.signature_name or DEFAULT_SIGNATURE
+    name = parsed.signature_name or DEFAULT_SIGNATURE
     known = cache.lookup(ref)
     if known is not None:
         try:
-            return _predict_as(ref, asked, known, cache)
+            return _predict_as(ref, parsed, known, cache)
         except StatusError as error:
             if isinstance(error, CallError) and not isinstance(error, InvalidRequestError):
                 raise
-            # The request may match a signature that the model has by now.
+            # The request may match the signatures of a newer version.
             remembered, known = known, cache.read(ref)
             if _input_dtypes(known, name) == _input_dtypes(remembered, name):
                 raise
-    return _predict_as(ref, asked, known or cache.read(ref), cache)
+    return _predict_as(ref, parsed, known or cache.read(ref), cache)
 
 
 def _predict_as(
-    ref: ModelRef, asked: JsonRequest, known: _Known, cache: _SignatureCache
+    ref: ModelRef, parsed: JsonRequest, known: _Known, cache: _SignatureCache
 ) -> Outputs:
-    """Predict with the JSON read for known signatures, and once more if the version has others."""
-    current, name = context(), asked.signature_name or DEFAULT_SIGNATURE
+    """Predict with JSON read for known signatures; again if the version that answers has others."""
+    current, name = context(), parsed.signature_name or DEFAULT_SIGNATURE
     while True:
         if name not in known.signatures:
             raise json_request.signature_not_found(name)
         with current.phase("preprocess"):
-            feeds = json_request.feeds(asked, known.signatures[name])
+            feeds = json_request.feeds(parsed, known.signatures[name])
         current.instances = max((len(a) for a in feeds.values() if np.ndim(a)), default=1)
         query = replace(_query(ref), inputs=feeds, signature=name)
         response = gateway().backend.predict(query)
@@ -229,7 +229,7 @@ def _predict_as(
 
 
 def _input_dtypes(known: _Known, name: str) -> Mapping[str, np.dtype[Any]] | None:
-    """What the reading of JSON depends on."""
+    """The dtypes of inputs, on which reading JSON depends; None without the signature."""
     signature = known.signatures.get(name)
     if signature is None:
         return None
@@ -241,7 +241,7 @@ def _render(problem: Problem) -> Response:
 
 
 def _add_routes() -> None:
-    # All routes lead to one view: these patterns name them for metrics and the OpenAPI document.
+    # All routes have one view; their patterns appear in metrics and the OpenAPI document.
     by_method: list[tuple[str, list[str]]] = []
     for model in (
         "/v1/models/<model>",
@@ -250,7 +250,7 @@ def _add_routes() -> None:
     ):
         by_method += [(f"{model}:{verb}", ["POST"]) for verb in ("predict", "classify", "regress")]
         by_method += [(model, ["GET"]), (f"{model}/metadata", ["GET"])]
-    # The rest is up to TensorFlow Serving's patterns, which ignore case.
+    # The view matches TensorFlow Serving's own patterns, which ignore case.
     methods = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"]
     by_method += [(path, methods) for path in ("/v1/", "/v1/<path:path>", "/V1/<path:path>")]
     for path, allowed in by_method:

@@ -1,11 +1,24 @@
+"""Batching, the circuit breaker, and lazy connections."""
+
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from rockstar_client.backend import Query
-from rockstar_client.errors import DeadlineExceededError, NotFoundError, UnavailableError
+from rockstar_client.backend import Query, TensorResponse
+from rockstar_client.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    NotFoundError,
+    UnavailableError,
+    call_error,
+)
 from rockstar_serving.gateway import backends
-from rockstar_serving.gateway.backends import FAILURES, CircuitBreaker, LazyBackend
+from rockstar_serving.gateway.backends import FAILURES, Batching, CircuitBreaker, LazyBackend
 from rockstar_serving.gateway.observers import Observer
 from tests.unit.gateway.conftest import FakeServer
 from tests.waiting import until
@@ -31,7 +44,11 @@ class Server:
 
 class Notes(Observer):
     def __init__(self) -> None:
+        self.joint: list[int] = []
         self.refusals: list[str] = []
+
+    def joined(self, model, requests):
+        self.joint.append(requests)
 
     def refused(self, why, requests=1):
         self.refusals.append(why)
@@ -127,3 +144,287 @@ def test_a_lazy_backend_does_not_connect_to_be_closed():
     made: list[FakeServer] = []
     LazyBackend(lambda: made.append(FakeServer()) or made[-1]).close()
     assert not made
+
+
+class GatedBackend:
+    """Doubles its input; fails batches that hold a negative number."""
+
+    def __init__(self) -> None:
+        self.batches: list[np.ndarray] = []
+        self.keys: list[Query] = []
+        self.timeouts: list[float | None] = []
+        self.failure: Exception | None = None
+        self.bad: Exception | None = None
+        self.outputs = lambda batch: {"y": batch * 2}
+        self.gate = threading.Event()
+        self.gate.set()
+        self._lock = threading.Lock()
+
+    def predict(self, query):
+        (batch,) = query.inputs.values()
+        with self._lock:
+            self.batches.append(batch)
+            self.keys.append(replace(query, inputs=None, timeout=None))
+            self.timeouts.append(query.timeout)
+        assert self.gate.wait(30)
+        if self.failure:
+            raise self.failure
+        if self.bad and batch.dtype.kind == "f" and (batch < 0).any():
+            raise self.bad
+        return TensorResponse(self.outputs(batch), 7)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(batch) for batch in self.batches]
+
+
+class Callers:
+    """Calls a backend in threads, one after the other into its queue."""
+
+    def __init__(self, backend, gated: GatedBackend) -> None:
+        self.backend = backend
+        self.gated = gated
+        self.pool = ThreadPoolExecutor(32)
+
+    def hold(self, inputs, **options):
+        """A call that is on its way now, and stays there until `release`."""
+        self.gated.gate.clear()
+        before = len(self.gated.batches)
+        future = self.send(inputs, **options)
+        until(lambda: len(self.gated.batches) > before)
+        return future
+
+    def queue(self, inputs, **options):
+        """A call that waits now for the one on its way."""
+        before = self.waiting()
+        future = self.send(inputs, **options)
+        until(lambda: self.waiting() > before)
+        return future
+
+    def send(self, inputs, *, model="toy", timeout=30.0, **options):
+        query = Query(model, {"x": inputs}, timeout=timeout, **options)
+        return self.pool.submit(self.backend.predict, query)
+
+    def waiting(self) -> int:
+        return sum(len(queue.waiting) for queue in self.backend._queues.values())
+
+    def release(self) -> None:
+        self.gated.gate.set()
+
+
+def rows(*values: float, dtype=np.float32) -> np.ndarray:
+    return np.array(values, dtype).reshape(-1, 1)
+
+
+@pytest.fixture
+def gated():
+    return GatedBackend()
+
+
+@pytest.fixture
+def callers(gated, notes):
+    callers = Callers(Batching(gated, 8, 1, notes), gated)
+    yield callers
+    gated.gate.set()
+    callers.pool.shutdown()
+    assert not callers.backend._queues
+
+
+def answer(future) -> list[float]:
+    response = future.result(30)
+    assert response.version == 7
+    values: list[float] = response.outputs["y"].ravel().tolist()
+    return values
+
+
+def test_at_rest_a_request_goes_alone_and_at_once(callers, gated):
+    for value in (1, 2):
+        assert answer(callers.send(rows(value))) == [2 * value]
+    assert gated.sizes == [1, 1]
+
+
+def test_what_waits_goes_together_and_each_gets_its_own_rows(callers, gated, notes):
+    first = callers.hold(rows(1))
+    others = [callers.queue(rows(*range(n, 2 * n))) for n in (1, 2, 3)]
+    callers.release()
+    assert answer(first) == [2]
+    assert [answer(other) for other in others] == [[2], [4, 6], [6, 8, 10]]
+    assert gated.sizes == [1, 6]
+    assert notes.joint == [3]
+
+
+def test_a_batch_takes_no_more_rows_than_the_largest(callers, gated):
+    first = callers.hold(rows(0))
+    others = [callers.queue(rows(*[n] * 3)) for n in range(2)]
+    last = callers.queue(rows(5))
+    callers.release()
+    for future in (first, *others, last):
+        answer(future)
+    assert gated.sizes == [1, 7]
+
+
+def test_a_full_batch_does_not_wait(callers, gated):
+    first = callers.hold(rows(0))
+    waiting = [callers.queue(rows(n)) for n in range(7)]
+    full = callers.send(rows(7))
+    until(lambda: gated.sizes == [1, 8])
+    callers.release()
+    for n, future in enumerate([*waiting, full]):
+        assert answer(future) == [2 * n]
+    answer(first)
+
+
+def test_as_many_calls_as_are_allowed_go_at_a_time(gated, notes):
+    callers = Callers(Batching(gated, 8, 2, notes), gated)
+    first, second = callers.hold(rows(0)), callers.hold(rows(1))
+    others = [callers.queue(rows(n)) for n in (2, 3)]
+    callers.release()
+    assert [answer(future) for future in (first, second, *others)] == [[0], [2], [4], [6]]
+    assert sorted(gated.sizes) == [1, 1, 2]
+    callers.pool.shutdown()
+
+
+def test_what_is_as_large_as_a_batch_goes_by_itself(callers, gated):
+    first = callers.hold(rows(0))
+    large = callers.send(rows(*range(8)))
+    larger = callers.send(rows(*range(20)))
+    until(lambda: sorted(gated.sizes) == [1, 8, 20])
+    callers.release()
+    assert answer(larger) == [2 * n for n in range(20)]
+    answer(large)
+    answer(first)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"version": 2}, {"label": "stable"}, {"signature": "other"}, {"outputs": ("y",)}, {"model": "tot"}],
+)  # fmt: skip
+def test_other_versions_labels_signatures_and_models_do_not_wait(callers, gated, other):
+    first = callers.hold(rows(0))
+    second = callers.hold(rows(0), **other)
+    callers.release()
+    answer(first)
+    answer(second)
+    assert gated.sizes == [1, 1]
+    assert len(set(gated.keys)) == 2
+
+
+def test_other_dtypes_and_shapes_are_not_mixed(callers, gated):
+    first = callers.hold(rows(0))
+    kinds = [rows(1), rows(2, dtype=np.int32), np.ones((1, 2), np.float32), rows(3)]
+    others = [callers.queue(kind) for kind in kinds]
+    callers.release()
+    answer(first)
+    assert [answer(other) for other in others] == [[2], [4], [2, 2], [6]]
+    assert sorted((*batch.shape, batch.dtype.name) for batch in gated.batches[1:]) == [
+        (1, 1, "int32"), (1, 2, "float32"), (2, 1, "float32"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", [Code.INVALID_ARGUMENT, Code.INTERNAL])
+def test_one_bad_input_fails_alone(callers, gated, code):
+    gated.bad = call_error(code, "negative")
+    first = callers.hold(rows(0))
+    good, bad, other = (callers.queue(rows(value)) for value in (1, -1, 2))
+    callers.release()
+    assert (answer(first), answer(good), answer(other)) == ([0], [2], [4])
+    with pytest.raises(type(gated.bad), match="negative"):
+        bad.result(30)
+    assert gated.sizes == [1, 3, 1, 1, 1]
+
+
+def test_a_server_that_is_down_fails_all_with_one_call(callers, gated):
+    first = callers.hold(rows(0))
+    others = [callers.queue(rows(n)) for n in range(3)]
+    gated.failure = UnavailableError(Code.UNAVAILABLE, "down")
+    callers.release()
+    for future in (first, *others):
+        with pytest.raises(UnavailableError, match="down"):
+            future.result(30)
+    assert gated.sizes == [1, 3]
+
+
+def test_an_answer_of_another_length_is_fetched_anew_by_each(callers, gated):
+    gated.outputs = lambda batch: {"y": batch * 2, "count": np.array(len(batch))}
+    first = callers.hold(rows(0))
+    others = [callers.queue(rows(n)) for n in (1, 2)]
+    callers.release()
+    assert [answer(other) for other in others] == [[2], [4]]
+    answer(first)
+
+
+def test_an_unforeseen_failure_leaves_nobody_waiting(callers, gated):
+    first = callers.hold(rows(0))
+    others = [callers.queue(rows(n)) for n in (1, 2)]
+    gated.failure = MemoryError("no room")
+    callers.release()
+    for future in (first, *others):
+        with pytest.raises(MemoryError):
+            future.result(30)
+
+
+def test_each_waits_no_longer_than_its_own_deadline(callers, gated):
+    first = callers.hold(rows(0))
+    patient = callers.queue(rows(1))
+    with pytest.raises(DeadlineExceededError):
+        callers.send(rows(2), timeout=0.05).result(30)
+    callers.release()
+    assert (answer(first), answer(patient)) == ([0], [2])
+    # Who gave up waiting was not sent.
+    assert gated.sizes == [1, 1]
+
+
+def test_the_call_of_many_lasts_as_long_as_the_most_patient_allows(callers, gated):
+    first = callers.hold(rows(0))
+    others = [callers.queue(rows(n), timeout=t) for n, t in ((1, 20.0), (2, 60.0), (3, 40.0))]
+    callers.release()
+    for future in (first, *others):
+        answer(future)
+    assert 40 < gated.timeouts[1] <= 60
+
+
+def test_who_gives_up_on_the_way_does_not_disturb_the_others(callers, gated):
+    first = callers.hold(rows(0))
+    hasty = callers.queue(rows(1), timeout=1.0)
+    patient = callers.queue(rows(2))
+    # The first call returns, the joint one stays on its way until the hasty one gave up.
+    held, gated.gate = gated.gate, type(gated.gate)()
+    held.set()
+    with pytest.raises(DeadlineExceededError):
+        hasty.result(30)
+    gated.gate.set()
+    assert (answer(first), answer(patient)) == ([0], [4])
+    assert gated.sizes == [1, 2]
+
+
+def test_rows_that_do_not_agree_are_left_as_they_are(callers, gated):
+    first = callers.hold(rows(0))
+    scalar = callers.send(np.float32(3))
+    until(lambda: len(gated.batches) == 2)
+    callers.release()
+    assert scalar.result(30).outputs["y"] == 6
+    answer(first)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(2, 8))
+def test_everyone_gets_their_own(sizes, largest):
+    gated = GatedBackend()
+    callers = Callers(Batching(gated, largest, 1, Observer()), gated)
+    try:
+        futures = [
+            callers.send(np.full((size, 1), index, np.float32)) for index, size in enumerate(sizes)
+        ]
+        for index, (size, future) in enumerate(zip(sizes, futures, strict=True)):
+            assert answer(future) == [2 * index] * size
+        assert sum(gated.sizes) == sum(sizes)
+        assert all(size <= largest or size in sizes for size in gated.sizes)
+        assert not callers.backend._queues
+    finally:
+        callers.pool.shutdown()
+
+
+def test_the_class_of_an_error_is_kept(callers, gated):
+    gated.failure = InvalidRequestError(Code.INVALID_ARGUMENT, "wrong")
+    with pytest.raises(InvalidRequestError, match="wrong"):
+        callers.send(rows(1)).result(30)
