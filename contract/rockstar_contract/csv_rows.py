@@ -27,7 +27,11 @@ _DELIMITERS = "\t;|,\x1f\x01^~: "
 _SAMPLE = 200
 SAMPLE_SIZE = 2**18
 GZIP = b"\x1f\x8b"
-_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+# ZIP archives, such as .xlsx and .ods, and the files of old Office programs, such as .xls.
+_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+SAVE_AS_CSV = "save the sheet as CSV (UTF-8)"
+# Encodings that are assumed for files that are not in Unicode, as people know them.
+_ENCODINGS = {"cp1252": "Windows-1252 (cp1252)", "iso8859-1": "Latin-1 (iso8859-1)"}
 # More specific marks first: UTF-32's mark begins like UTF-16's.
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8"),
@@ -77,6 +81,7 @@ class CsvTable(msgspec.Struct, frozen=True):
         encoding: as Python names it.
         delimiter: one character.
         decimal: the decimal sign of its numbers, "." or ","; None if they do not show it.
+        renamed: names of columns whose name in the header belongs to another column.
     """
 
     names: list[str]
@@ -85,6 +90,7 @@ class CsvTable(msgspec.Struct, frozen=True):
     encoding: str
     delimiter: str
     decimal: str | None
+    renamed: list[str]
 
 
 def read_table(
@@ -113,18 +119,28 @@ def read_table(
     """
     if data.startswith(GZIP):
         data = _decompress(data, field, max_bytes)
-    text, encoding = _decode(data, field, encoding)
+    text, found = _decode(data, field, encoding)
     dialect, above = find_dialect(text)
-    (_, header), *numbered = _records(text, dialect, above, field, most)
-    if max_columns is not None and len(header) > max_columns:
-        raise TooLargeError(
-            field, expected=f"at most {max_columns:,} columns", got=f"{len(header):,}"
-        )
-    names = name_columns(header, [row for _, row in numbered])
-    rows = [fit_row(row, names, field, f" in line {line}") for line, row in numbered]
+    try:
+        (_, header), *numbered = _records(text, dialect, above, field, most)
+        if max_columns is not None and len(header) > max_columns:
+            raise TooLargeError(
+                field, expected=f"at most {max_columns:,} columns", got=f"{len(header):,}"
+            )
+        names = name_columns(header, [row for _, row in numbered])
+        rows = [fit_row(row, names, field, f" in line {line}") for line, row in numbered]
+    except InvalidInputError as error:
+        # In other encodings, bytes of letters look like delimiters and quotes.
+        hint = "" if encoding else encoding_hint(found)
+        if not hint or isinstance(error, TooLargeError):
+            raise
+        hint = "; ".join(filter(None, (error.hint, hint)))
+        raise InvalidInputError(field, expected=error.expected, got=error.got, hint=hint) from error
     decimal = find_decimal(rows, dialect)
     lines = [line for line, _ in numbered]
-    return CsvTable(names, rows, lines, encoding, dialect.delimiter, decimal)
+    in_header = {name.strip() for name in header}
+    renamed = [name for name in names if not (name in in_header or name.startswith(UNNAMED))]
+    return CsvTable(names, rows, lines, found, dialect.delimiter, decimal, renamed)
 
 
 def read_rows(
@@ -147,14 +163,39 @@ def read_rows(
     )
     if not table.rows:
         raise InvalidInputError(field, expected="a header and one or more rows", got="no rows")
-    return [text_row(table.names, row, table.decimal) for row in table.rows]
+    hint = "" if encoding else encoding_hint(table.encoding)
+    return [text_row(table.names, row, table.decimal, hint) for row in table.rows]
 
 
-def text_row(names: Sequence[str], cells: Sequence[str], decimal: str | None) -> TextRow:
-    """Make a row with the decimal sign of its file."""
+def text_row(
+    names: Sequence[str], cells: Sequence[str], decimal: str | None, hint: str = ""
+) -> TextRow:
+    """Make a row with the decimal sign of its file, and a hint if its encoding is a guess."""
     row = TextRow(zip(names, cells, strict=True))
     row.decimal = decimal
+    row.hint = hint
     return row
+
+
+def encoding_hint(encoding: str) -> str:
+    """A hint for errors in a file whose encoding is a guess; empty if it is in Unicode."""
+    if encoding.startswith("utf"):
+        return ""
+    name = _ENCODINGS.get(encoding, encoding)
+    return f"read as {name}, not UTF-8: if letters are wrong, save the file as CSV UTF-8"
+
+
+def spreadsheet_name(data: bytes) -> str:
+    """What a file of a spreadsheet program is called; empty for other files."""
+    if data.startswith(_OLE):
+        return "an Excel workbook"
+    if not data.startswith(_ZIP):
+        return ""
+    if b"opendocument.spreadsheet" in data[:256]:
+        return "an OpenDocument spreadsheet"
+    # The names of the members are in the first headers and at the end.
+    ends = data[: 2**12] + data[-(2**16) :]
+    return "an Excel workbook" if b"xl/work" in ends else ""
 
 
 def write_rows(rows: Sequence[TextRow]) -> bytes:
@@ -170,13 +211,9 @@ def write_rows(rows: Sequence[TextRow]) -> bytes:
 
 def find_encoding(data: bytes, field: str) -> str:
     """Detect the encoding of a text file, else raise InvalidInputError."""
-    if data.startswith(_WORKBOOKS):
-        raise InvalidInputError(
-            field,
-            expected="a CSV file",
-            got="an Excel workbook or a ZIP archive",
-            hint="save the sheet as CSV (UTF-8)",
-        )
+    if data.startswith((_ZIP, _OLE)):
+        got = spreadsheet_name(data) or "an Excel workbook or a ZIP archive"
+        raise InvalidInputError(field, expected="a CSV file", got=got, hint=SAVE_AS_CSV)
     marked = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
     if marked is not None:
         return marked
@@ -387,6 +424,7 @@ def _invalid_byte(data: bytes, place: int, encoding: str, field: str) -> Invalid
         field,
         expected=f"a CSV file in {encoding.upper()}",
         got=f"byte {data[place]:#x} in line {line}",
+        hint="save the file as CSV UTF-8",
     )
 
 

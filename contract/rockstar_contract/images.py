@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from rockstar_contract.avif import coded_sizes
+from rockstar_contract.csv_rows import SAVE_AS_CSV, spreadsheet_name
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
 
@@ -148,7 +149,9 @@ def _not_an_image(data: bytes, field: str) -> InvalidInputError:
     start = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
     known = ((name, hint) for signature, name, hint in _OTHER_FILES if data.startswith(signature))
     found, hint = next(known, ("", ""))
-    if found:
+    if spreadsheet := spreadsheet_name(data):
+        found, hint = spreadsheet, SAVE_AS_CSV
+    elif found:
         pass
     elif b"<svg" in start.lower():
         found, hint = "an SVG drawing", "export it as PNG"

@@ -17,6 +17,7 @@ from rockstar_contract.contract import (
     TensorInput,
     TensorSpec,
 )
+from rockstar_contract.csv_rows import SAVE_AS_CSV, spreadsheet_name
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.images import decode_image
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
@@ -74,11 +75,14 @@ def prepare(
         )
     if isinstance(example, bytes):
         if isinstance(spec, TableInput):
+            spreadsheet = spreadsheet_name(example)
             raise InvalidInputError(
                 field,
                 expected=f"a row with the columns {listed(names_of(spec.columns))}",
-                got="a file or base64 text, as for an image",
-                hint='send {"instances": [{column: value, …}]}, or text/csv with a header',
+                got=spreadsheet or "a file or base64 text, as for an image",
+                hint=SAVE_AS_CSV
+                if spreadsheet
+                else 'send {"instances": [{column: value, …}]}, or text/csv with a header',
             )
         tensor = preprocess(decode_image(example, field, max_pixels), spec.preprocessing)
         if tensor.shape != spec.shape:

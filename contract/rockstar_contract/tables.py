@@ -48,9 +48,11 @@ class TextRow(dict[str, str]):
 
     Attributes:
         decimal: the decimal sign of the file, "." or ","; None if the file does not show it.
+        hint: for errors about names, if the encoding of the file is a guess.
     """
 
     decimal: str | None = None
+    hint: str = ""
 
 
 class Adjustments(msgspec.Struct, omit_defaults=True):
@@ -356,13 +358,17 @@ def encode_row(
     names = {column.name for column in columns}
     unknown = [name for name in row if name not in names]
     if unknown and (strict or len(unknown) == len(row)):
+        hints = [
+            "leave out what the model does not take, the target too"
+            if strict
+            else "none of the columns has a name that the model knows",
+            row.hint if isinstance(row, TextRow) else "",
+        ]
         raise InvalidInputError(
             f"{field}.{unknown[0]}",
             expected=f"{'just ' if strict else ''}the columns {listed(names_of(columns))}",
             got=f"an unknown column {unknown[0]!r}",
-            hint="leave out what the model does not take, the target too"
-            if strict
-            else "none of the columns has a name that the model knows",
+            hint="; ".join(filter(None, hints)),
         )
     if not row and not strict:
         raise InvalidInputError(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rockstar_contract import table_cells, tables
 from rockstar_contract.contract import Task
-from rockstar_contract.csv_rows import CsvTable, read_table
+from rockstar_contract.csv_rows import CsvTable, encoding_hint, read_table
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.table_cells import ISO, MISSING, MISSING_NUMBERS, parse_date, parse_number
 from rockstar_contract.tables import listed
@@ -137,7 +137,7 @@ def read_csv(
         names = listed(rows.names)
         raise DataError(f"{path}: name the column to predict (--target), one of {names}")
     for name in (target, *ignore, *types, *([split_column] if split_column else [])):
-        _require_known(name, rows.names, path)
+        _require_known(name, rows.names, path, rows.hint)
     if target in ignore:
         raise DataError(f"{path}: column {target!r} is the target, it cannot be ignored")
     wanted = rows.parse(target)
@@ -224,6 +224,7 @@ class _Rows:
     parts: list[int]
     sha256: str
     notes: list[str]
+    hint: str  # about the encoding of the training file
 
     def error(self, name: str, place: int, hint: str) -> DataError:
         text = self.texts[name][place][:40]
@@ -311,24 +312,33 @@ def _read_files(
     texts, lines = _columns(file), list[int | str](file.lines)
     digest, parts = hashlib.sha256(data), [TRAIN] * len(lines)
     names, decimal = file.names, file.decimal
-    notes = [] if file.encoding.startswith("utf") else [f"read as {file.encoding}, not UTF-8"]
+    hint = encoding_hint(file.encoding)
+    notes = [hint] if hint else []
+    if file.renamed:
+        notes.append(
+            "several columns have the same name in the header: all but the first are called "
+            f"{listed(file.renamed)}"
+        )
     for part, other in files.items():
         if part == TRAIN:
             continue
         data, file = _read(other)
+        other_hint = encoding_hint(file.encoding)
+        notes += [f"{other.name}: {other_hint}"] if other_hint else []
         digest.update(data)
         found = _columns(file)
         if target in texts and target not in found:
             raise DataError(
                 f"{other} has no column {target!r}, it has {listed(file.names)}; {_UNLABELLED}"
+                f"{other_hint and '; '}{other_hint}"
             )
         for name in texts:
             if name not in ignore:
-                _require_known(name, file.names, other)
+                _require_known(name, file.names, other, other_hint)
             texts[name] += found.get(name, [""] * len(file.lines))
         lines += [f"{line} of {other.name}" for line in file.lines]
         parts += [part] * len(file.lines)
-    return _Rows(types, files, names, decimal, texts, lines, parts, digest.hexdigest(), notes)
+    return _Rows(types, files, names, decimal, texts, lines, parts, digest.hexdigest(), notes, hint)
 
 
 def _read(path: Path) -> tuple[bytes, CsvTable]:
@@ -349,12 +359,15 @@ def _columns(file: CsvTable) -> dict[str, list[str]]:
     return {name: [text.strip() for text in found] for name, found in columns}
 
 
-def _require_known(name: str, names: Sequence[str], path: Path) -> None:
+def _require_known(name: str, names: Sequence[str], path: Path, encoding: str) -> None:
+    """Require a column; the hint about the encoding is for names with other letters."""
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         if any(parse_number(text) is not None or text.startswith("Unnamed: ") for text in names):
             hint = "; the first line must have the names of the columns"
+        if encoding:
+            hint += f"; {encoding}"
         raise DataError(f"{path} has no column {name!r}; it has {listed(names)}{hint}")
 
 

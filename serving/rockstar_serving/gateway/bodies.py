@@ -22,7 +22,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from werkzeug.exceptions import ClientDisconnected
 
-from rockstar_contract.csv_rows import CSV_ENDINGS, read_rows
+from rockstar_contract.csv_rows import CSV_ENDINGS, SAVE_AS_CSV, read_rows, spreadsheet_name
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.inputs import Example
 from rockstar_contract.limits import POSSIBLE_SHAPE, is_possible_shape
@@ -46,6 +46,11 @@ HINT = (
 )
 CSV_TYPES = ("text/csv", "text/tab-separated-values", "application/csv")
 _JSON_TYPES = ("application/json", "text/json")
+_SPREADSHEETS = (
+    "application/vnd.ms-excel",
+    "application/vnd.oasis.opendocument.spreadsheet",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml",
+)
 _RAW_TYPES = ("image/", "application/octet-stream", "application/x-npy", "application/x-npz")
 # Defaults of clients: curl sends the second for any data, fetch() the last for any text.
 _FORM_FIELDS = "application/x-www-form-urlencoded"
@@ -119,8 +124,9 @@ def read_examples(request: Request, here: Gateway, current: RequestContext) -> l
     ):
         examples = found
     else:
+        hint = SAVE_AS_CSV if mimetype.startswith(_SPREADSHEETS) else HINT
         raise UnsupportedTypeError(
-            "Content-Type", expected=TYPES, got=mimetype or "none", hint=HINT
+            "Content-Type", expected=TYPES, got=mimetype or "none", hint=hint
         )
     require_few(len(examples), config)
     return examples
@@ -292,6 +298,13 @@ def _file(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
         return [NamedExample(field, _array(data, field))]
     if not data.startswith(_NPZ):
         return [NamedExample(field, data)]
+    if spreadsheet := spreadsheet_name(data):
+        raise InvalidInputError(
+            field,
+            expected="an image, a CSV file or an array file",
+            got=spreadsheet,
+            hint=SAVE_AS_CSV,
+        )
     try:
         return _unzipped_arrays(data, field, config)
     except InvalidInputError:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rockstar_contract.csv_rows import read_rows, read_table, write_rows
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.tables import TextRow
+from tests.spreadsheets import NAMES
 
 # Anything that has a place in a CSV file, commas, quotes and line ends too.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -93,6 +94,50 @@ def test_an_encoding_that_is_named_is_taken():
         read_rows(data, "file", encoding="us-ascii")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text", "message"),
+    [
+        (
+            "cp1251",
+            "имя,x\nда\n",
+            "got 1 in line 2; an empty value needs its delimiter too; read as",
+        ),
+        (
+            "cp1250",
+            "ż,x\nś\n",
+            "read as Windows-1252 (cp1252), not UTF-8: if letters are wrong",
+        ),
+        (
+            "shift_jis",
+            "ソー,x\nア\n",
+            "read as Latin-1 (iso8859-1), not UTF-8: if letters are wrong",
+        ),
+        (
+            "gbk",
+            "年龄,姓名\n1,张伟\n",
+            "expected a CSV file in UTF-8, got byte 0xc4 in line 1; save",
+        ),
+    ],
+)
+def test_errors_in_a_file_that_is_not_unicode_name_the_encoding(encoding, text, message):
+    with pytest.raises(InvalidInputError) as caught:
+        read_table(text.encode(encoding), "file")
+    assert message in str(caught.value)
+    assert "save the file as CSV UTF-8" in str(caught.value)
+
+
+def test_an_encoding_that_is_named_is_not_doubted():
+    with pytest.raises(InvalidInputError) as caught:
+        read_rows("имя,x\nда\n".encode("cp1251"), "file", encoding="cp1251")
+    assert "read as" not in str(caught.value)
+
+
+def test_columns_of_the_same_name_are_numbered():
+    assert read_table(b"a,a,,b\n1,2,3,4\n", "file").renamed == ["a.1"]
+    assert read_table(b"a,a,a.1,a\n1,2,3,4\n", "file").renamed == ["a.2", "a.3"]
+    assert read_table(b"a,b,a.1\n1,2,3\n", "file").renamed == []
+
+
 def test_a_small_file_may_not_unpack_to_a_large_one():
     data = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
     assert len(read_rows(data, "file", max_bytes=4004)) == 1000
@@ -152,6 +197,7 @@ def test_no_more_rows_are_read_than_are_wanted():
         (b"\x89PNG\r\n\x1a\n", "expected a CSV file in UTF-8, got byte 0x89 in line 1"),
         (b"a,b\n1,\0\n", "expected a CSV file, got a zero byte in line 2"),
         (b"PK\x03\x04\x14", "got an Excel workbook or a ZIP archive; save the sheet as CSV"),
+        *((data, f"got {kind}; save the sheet as CSV (UTF-8)") for data, kind in NAMES.values()),
     ],
 )
 def test_what_is_no_table_is_refused_by_its_line(data, message):

@@ -1,15 +1,19 @@
 """Rows to models of tables, and numbers from regressions."""
 
+import base64
 import csv
 import gzip
 import io
 import json
+import mimetypes
 
 import numpy as np
 import pytest
 
 from rockstar_client.backend import TensorResponse
+from tests.contracts import make_contract
 from tests.images import png, stroke
+from tests.spreadsheets import NAMES
 from tests.table_models import ROW, TENSOR, regression, table_classifier
 
 CSV = "colour,petal width\nred,2.0\nwhite,1.5\n"
@@ -201,6 +205,43 @@ def test_an_image_to_a_table_says_what_to_send(http, table):
     assert "petal width" in problem["expected"]
     assert "image" in problem["got"]
     assert "text/csv" in problem["hint"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("model", [table_classifier, make_contract])
+def test_a_workbook_is_to_be_saved_as_csv(http, server, name, model):
+    server.versions = {1: model()}
+    data, kind = NAMES[name]
+    requests = [
+        {"data": {"rows": (io.BytesIO(data), name)}},
+        {"data": data, "content_type": "application/octet-stream"},
+        {"data": data, "content_type": "application/x-www-form-urlencoded"},
+        {"data": data, "content_type": "text/csv"},
+        {"json": {"instances": [{"b64": base64.b64encode(data).decode()}]}},
+    ]
+    for request in requests:
+        response = http.post("/predict/toy", **request)
+        assert response.status_code == 400, response.text
+        problem = response.get_json()
+        assert (problem["got"], problem["hint"]) == (kind, "save the sheet as CSV (UTF-8)")
+    response = http.post("/predict/toy", data=data, content_type=mimetypes.guess_type(name)[0])
+    assert response.status_code == 415
+    assert response.get_json()["hint"] == "save the sheet as CSV (UTF-8)"
+
+
+def test_csv_in_another_encoding_says_how_it_was_read(http, table):
+    for encoding, text, content_type, mentions in [
+        ("cp1250", "odejście,x\n1,2\n", "text/csv", "read as Windows-1252 (cp1252), not UTF-8"),
+        ("cp1251", "цвет\nда\n", "text/csv; charset=utf-8", "a CSV file in UTF-8, got byte 0xf6"),
+        ("gbk", "年龄,姓名\n1,张伟\n", "text/csv", "a CSV file in UTF-8, got byte 0xc4 in line 1"),
+        ("shift_jis", "ソー\nア,\n", "text/csv", "read as Latin-1 (iso8859-1), not UTF-8"),
+    ]:
+        data = text.encode(encoding)
+        response = http.post("/predict/toy", data=data, content_type=content_type)
+        assert response.status_code == 400
+        detail = response.get_json()["detail"]
+        assert mentions in detail
+        assert "save the file as CSV UTF-8" in detail
 
 
 @pytest.mark.parametrize("row", [ROW, {}])

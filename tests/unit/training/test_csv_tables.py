@@ -289,7 +289,27 @@ def test_files_of_spreadsheets_and_other_programs(csv):
             table = read_csv(csv(file), "art")
             assert table.columns["sepal"].values.tolist() == [5.1, 4.9]
             assert list(table.label_names) == wanted
-    assert "read as cp1252, not UTF-8" in read_csv(csv(text.encode("cp1252")), "art").notes
+    (note,) = read_csv(csv(text.encode("cp1252")), "art").notes
+    assert note.startswith("read as Windows-1252 (cp1252), not UTF-8: if letters are wrong, save")
+
+
+def test_a_column_that_is_not_found_for_its_encoding(csv, tmp_path):
+    data = "wiek,odejście\n1,tak\n2,nie\n".encode("cp1250")
+    hint = "save the file as CSV UTF-8"
+    with pytest.raises(DataError, match=rf"no column 'odejście'.*Windows-1252 .*{hint}"):
+        read_csv(csv(data), "odejście")
+    other = tmp_path / "test.csv"
+    other.write_bytes(data)
+    with pytest.raises(
+        DataError, match=rf"test.csv has no column 'odejście'.*Windows-1252.*{hint}"
+    ):
+        read_csv(csv(data.decode("cp1250")), "odejście", test=other)
+
+
+def test_columns_of_the_same_name_are_noted(csv):
+    table = read_csv(csv("x,x,y\n1,5,a\n2,6,b\n3,5,a\n"), "y")
+    assert list(table.columns) == ["x", "x.1"]
+    assert any("the same name in the header" in n and "'x.1'" in n for n in table.notes)
 
 
 def test_a_column_that_is_the_target_in_other_words_is_named(csv):
