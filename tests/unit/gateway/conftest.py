@@ -8,8 +8,11 @@ from rockstar_client.backend import Metadata, Query, TensorResponse, VersionStat
 from rockstar_client.errors import call_error
 from rockstar_contract.contract import Contract
 from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.context import RequestContext
+from rockstar_serving.gateway.observers import Comparison, Observer
 from rockstar_serving.gateway.settings import GatewayConfig
 from tests.contracts import make_contract
+from tests.images import png, stroke
 from tests.table_models import regression, table_classifier
 from tfs_api.messages.example_pb2 import Example
 from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
@@ -23,6 +26,37 @@ LIMITED = GatewayConfig(
     max_pixels=1_000_000,
     max_instances=8,
 )
+
+
+IMAGE = png(stroke())
+
+
+def post(http, path="/predict/toy", data=IMAGE, **headers):
+    """Post an image; "_" in names of headers is "-"."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return http.post(path, data=data, content_type="image/png", headers=named)
+
+
+class Notes(Observer):
+    """Records events."""
+
+    def __init__(self) -> None:
+        self.refusals: list[str] = []
+        self.answers: list[tuple[RequestContext, int]] = []
+        self.batches: list[int] = []
+        self.comparisons: list[Comparison] = []
+
+    def refused(self, why, requests=1):
+        self.refusals.append(why)
+
+    def answered(self, context, status):
+        self.answers.append((dataclasses.replace(context), status))
+
+    def joined(self, model, requests):
+        self.batches.append(requests)
+
+    def shadowed(self, comparison):
+        self.comparisons.append(comparison)
 
 
 class FakeServer:
@@ -156,6 +190,11 @@ def toy_probabilities(batch: np.ndarray, contract: Contract) -> np.ndarray:
     share = batch.reshape(len(batch), -1).mean(axis=1, keepdims=True)
     rest = (1 - share) / (len(contract.labels) - 1)
     return np.concatenate([share] + [rest] * (len(contract.labels) - 1), axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
 
 
 @pytest.fixture

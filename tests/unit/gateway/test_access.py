@@ -13,7 +13,6 @@ from rockstar_serving.gateway.access import PAGE_HEADERS
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.api_keys import KeysError, read_keys
 from rockstar_serving.gateway.app import APIS, create_app
-from rockstar_serving.gateway.observers import Observer
 from rockstar_serving.gateway.settings import (
     FilesError,
     SettingError,
@@ -21,9 +20,7 @@ from rockstar_serving.gateway.settings import (
     read_files,
     read_settings,
 )
-from tests.images import png, stroke
-
-IMAGE = {"data": png(stroke()), "content_type": "image/png"}
+from tests.unit.gateway.conftest import post
 
 
 def digest(key: str) -> str:
@@ -41,23 +38,6 @@ rate = "2/day"
 """
 
 
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.refusals: list[str] = []
-        self.callers: list[str] = []
-
-    def refused(self, why, requests=1):
-        self.refusals.append(why)
-
-    def answered(self, context, status):
-        self.callers.append(context.caller)
-
-
-@pytest.fixture
-def notes():
-    return Notes()
-
-
 @pytest.fixture
 def keyed(config, server, notes, tmp_path):
     path = tmp_path / "keys.toml"
@@ -70,10 +50,6 @@ def keyed(config, server, notes, tmp_path):
     return keyed
 
 
-def ask(http, path="/predict/toy", **headers):
-    return http.post(path, headers={n.replace("_", "-"): v for n, v in headers.items()}, **IMAGE)
-
-
 @pytest.mark.parametrize(
     "headers",
     [
@@ -83,8 +59,8 @@ def ask(http, path="/predict/toy", **headers):
     ],
 )
 def test_a_key_opens(keyed, notes, headers):
-    assert ask(keyed(), **headers).status_code == 200
-    assert notes.callers == ["alice"]
+    assert post(keyed(), **headers).status_code == 200
+    assert [context.caller for context, _ in notes.answers] == ["alice"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +75,7 @@ def test_a_key_opens(keyed, notes, headers):
     ],
 )
 def test_without_a_key_that_is_known_nothing_is_done(keyed, server, notes, headers):
-    response = ask(keyed(), **headers)
+    response = post(keyed(), **headers)
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"] == "Bearer"
     problem = response.get_json()
@@ -114,7 +90,7 @@ def test_probes_need_no_key(keyed):
 
 
 def test_a_key_is_for_its_models(keyed, notes):
-    response = ask(keyed(), X_API_Key="key of bob")
+    response = post(keyed(), X_API_Key="key of bob")
     assert response.status_code == 403
     assert "toy" in response.get_json()["detail"]
     assert notes.refusals == ["key"]
@@ -130,20 +106,20 @@ def test_a_key_is_good_for_so_many_requests(keyed, notes):
     assert 0 < int(response.headers["Retry-After"]) <= 12 * 3600
     assert notes.refusals == ["rate"]
     # Others are not concerned.
-    assert ask(http, X_API_Key="key of alice").status_code == 200
+    assert post(http, X_API_Key="key of alice").status_code == 200
 
 
-def test_the_rate_of_who_has_none_is_the_setting(keyed):
+def test_the_default_rate(keyed):
     http = keyed(rate_limit="1/hour")
-    assert ask(http, X_API_Key="key of alice").status_code == 200
-    assert ask(http, X_API_Key="key of alice").status_code == 429
+    assert post(http, X_API_Key="key of alice").status_code == 200
+    assert post(http, X_API_Key="key of alice").status_code == 429
 
 
 def test_keys_in_the_environment(config, server):
     words = (f"carol:{digest('key of carol')}",)
     http = create_app(dataclasses.replace(config, api_keys=words), server).test_client()
-    assert ask(http, X_API_Key="key of carol").status_code == 200
-    assert ask(http).status_code == 401
+    assert post(http, X_API_Key="key of carol").status_code == 200
+    assert post(http).status_code == 401
 
 
 def test_a_new_key_and_its_entry_belong_together(config, server, tmp_path):
@@ -154,7 +130,7 @@ def test_a_new_key_and_its_entry_belong_together(config, server, tmp_path):
     path = tmp_path / "keys.toml"
     path.write_text(entry)
     http = create_app(dataclasses.replace(config, api_keys_file=str(path)), server).test_client()
-    assert ask(http, X_API_Key=key).status_code == 200
+    assert post(http, X_API_Key=key).status_code == 200
     refused = CliRunner().invoke(cli, ["gateway", "--make-key", "d e"])
     assert refused.exit_code == 2
     assert "letters, digits" in refused.stderr
@@ -172,7 +148,7 @@ def test_a_new_key_and_its_entry_belong_together(config, server, tmp_path):
         (f"[keys.a]\nsha256 = '{'0' * 64}'\nmodel = 'x'", "unknown field model"),
     ],
 )
-def test_a_bad_file_of_keys_is_said_without_secrets(config, tmp_path, text, says):
+def test_errors_of_a_keys_file_do_not_reveal_secrets(config, tmp_path, text, says):
     path = tmp_path / "keys.toml"
     path.write_text(text)
     with pytest.raises(FilesError) as error:
@@ -214,10 +190,10 @@ def test_bad_settings_are_named(monkeypatch, variable, value, says):
 SITE = "https://example.org"
 
 
-def test_a_site_that_is_named_may_ask(config, server):
+def test_a_named_site_is_allowed(config, server):
     settings = dataclasses.replace(config, cors_origins=(SITE,))
     http = create_app(settings, server).test_client()
-    response = ask(http, Origin=SITE)
+    response = post(http, Origin=SITE)
     assert response.headers["Access-Control-Allow-Origin"] == SITE
     assert "X-Request-ID" in response.headers["Access-Control-Expose-Headers"]
     assert "Origin" in response.headers["Vary"]
@@ -226,10 +202,10 @@ def test_a_site_that_is_named_may_ask(config, server):
         "Access-Control-Allow-Origin"
     ]
     for other in ("https://example.com", "null"):
-        assert "Access-Control-Allow-Origin" not in ask(http, Origin=other).headers
+        assert "Access-Control-Allow-Origin" not in post(http, Origin=other).headers
 
 
-def test_browsers_ask_beforehand_without_a_key(keyed):
+def test_preflight_requests_need_no_key(keyed):
     http = keyed(cors_origins=(SITE,))
     headers = {"Origin": SITE, "Access-Control-Request-Method": "POST"}
     response = http.options("/predict/toy", headers=headers)
@@ -237,18 +213,18 @@ def test_browsers_ask_beforehand_without_a_key(keyed):
     assert "POST" in response.headers["Access-Control-Allow-Methods"]
     assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
     # A key is needed all the same, and its absence may be read.
-    refused = ask(http, Origin=SITE)
+    refused = post(http, Origin=SITE)
     assert refused.status_code == 401
     assert refused.headers["Access-Control-Allow-Origin"] == SITE
 
 
-def test_all_sites_may_ask(config, server):
+def test_all_sites_may_be_allowed(config, server):
     http = create_app(dataclasses.replace(config, cors_origins=("*",)), server).test_client()
-    assert ask(http, Origin=SITE).headers["Access-Control-Allow-Origin"] == "*"
+    assert post(http, Origin=SITE).headers["Access-Control-Allow-Origin"] == "*"
 
 
-def test_no_site_may_ask_by_default(http):
-    assert "Access-Control-Allow-Origin" not in ask(http, Origin=SITE).headers
+def test_no_site_is_allowed_by_default(http):
+    assert "Access-Control-Allow-Origin" not in post(http, Origin=SITE).headers
 
 
 def test_pages_have_headers_of_their_own(config, server):

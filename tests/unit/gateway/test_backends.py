@@ -19,7 +19,6 @@ from rockstar_client.errors import (
 )
 from rockstar_serving.gateway import backends
 from rockstar_serving.gateway.backends import FAILURES, Batching, CircuitBreaker, LazyBackend
-from rockstar_serving.gateway.observers import Observer
 from tests.unit.gateway.conftest import FakeServer
 from tests.waiting import until
 from tfs_api.status import Code
@@ -42,26 +41,9 @@ class Server:
         return []
 
 
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.joint: list[int] = []
-        self.refusals: list[str] = []
-
-    def joined(self, model, requests):
-        self.joint.append(requests)
-
-    def refused(self, why, requests=1):
-        self.refusals.append(why)
-
-
 @pytest.fixture
 def server():
     return Server()
-
-
-@pytest.fixture
-def notes():
-    return Notes()
 
 
 @pytest.fixture
@@ -83,7 +65,7 @@ def silence(backend, server) -> None:
     ask(backend, FAILURES, DeadlineExceededError)
 
 
-def test_a_silent_model_is_not_asked_any_more(backend, server, notes):
+def test_a_model_that_times_out_is_not_called_again(backend, server, notes):
     silence(backend, server)
     ask(backend, 3, UnavailableError)
     assert server.calls == FAILURES
@@ -243,14 +225,14 @@ def test_at_rest_a_request_goes_alone_and_at_once(callers, gated):
     assert gated.sizes == [1, 1]
 
 
-def test_what_waits_goes_together_and_each_gets_its_own_rows(callers, gated, notes):
+def test_waiting_requests_form_a_batch_and_get_their_own_rows(callers, gated, notes):
     first = callers.hold(rows(1))
     others = [callers.queue(rows(*range(n, 2 * n))) for n in (1, 2, 3)]
     callers.release()
     assert answer(first) == [2]
     assert [answer(other) for other in others] == [[2], [4, 6], [6, 8, 10]]
     assert gated.sizes == [1, 6]
-    assert notes.joint == [3]
+    assert notes.batches == [3]
 
 
 def test_a_batch_takes_no_more_rows_than_the_largest(callers, gated):
@@ -284,7 +266,7 @@ def test_as_many_calls_as_are_allowed_go_at_a_time(gated, notes):
     callers.pool.shutdown()
 
 
-def test_what_is_as_large_as_a_batch_goes_by_itself(callers, gated):
+def test_a_request_as_large_as_a_batch_goes_alone(callers, gated):
     first = callers.hold(rows(0))
     large = callers.send(rows(*range(8)))
     larger = callers.send(rows(*range(20)))
@@ -353,7 +335,7 @@ def test_an_answer_of_another_length_is_fetched_anew_by_each(callers, gated):
     answer(first)
 
 
-def test_an_unforeseen_failure_leaves_nobody_waiting(callers, gated):
+def test_an_unexpected_error_reaches_every_request(callers, gated):
     first = callers.hold(rows(0))
     others = [callers.queue(rows(n)) for n in (1, 2)]
     gated.failure = MemoryError("no room")
@@ -383,7 +365,7 @@ def test_the_call_of_many_lasts_as_long_as_the_most_patient_allows(callers, gate
     assert 40 < gated.timeouts[1] <= 60
 
 
-def test_who_gives_up_on_the_way_does_not_disturb_the_others(callers, gated):
+def test_a_request_that_times_out_does_not_affect_the_others(callers, gated):
     first = callers.hold(rows(0))
     hasty = callers.queue(rows(1), timeout=1.0)
     patient = callers.queue(rows(2))

@@ -3,13 +3,8 @@
 import pytest
 
 from rockstar_client.errors import call_error
-from tests.images import png, stroke
+from tests.unit.gateway.conftest import post
 from tfs_api.status import Code
-
-
-def image(data: bytes) -> dict:
-    return {"data": data, "content_type": "image/png"}
-
 
 ANYWHERE = [
     ("version=0", "version"),
@@ -43,7 +38,7 @@ ARGUMENTS = {
     [(path, *case) for path, cases in ARGUMENTS.items() for case in cases],
 )
 def test_bad_arguments(http, path, query, field):
-    response = http.post(f"{path}?{query}", **image(png(stroke())))
+    response = post(http, f"{path}?{query}")
     assert response.status_code == 400
     problem = response.get_json()
     assert problem["field"] == field
@@ -89,7 +84,7 @@ def test_unknown_path_lists_the_known_ones(http):
 
 
 def test_unknown_model_names_the_known_ones(http):
-    response = http.post("/predict/tou", **image(png(stroke())))
+    response = post(http, "/predict/tou")
     assert response.status_code == 404
     problem = response.get_json()
     assert (problem["field"], problem["got"]) == ("model", "'tou'")
@@ -97,7 +92,7 @@ def test_unknown_model_names_the_known_ones(http):
 
 
 def test_unknown_version_names_the_available_ones(http):
-    response = http.post("/predict/toy?version=7", **image(png(stroke())))
+    response = post(http, "/predict/toy?version=7")
     assert response.status_code == 404
     problem = response.get_json()
     assert (problem["field"], problem["got"]) == ("version", "7")
@@ -106,7 +101,7 @@ def test_unknown_version_names_the_available_ones(http):
 
 def test_unknown_label_is_named(http, server):
     server.labels = {"stable": 1}
-    response = http.post("/predict/toy?label=stale", **image(png(stroke())))
+    response = post(http, "/predict/toy?label=stale")
     assert response.status_code == 404
     problem = response.get_json()
     assert (problem["field"], problem["got"]) == ("label", "'stale'")
@@ -114,30 +109,30 @@ def test_unknown_label_is_named(http, server):
 
 def test_model_server_down_then_back(http, server):
     server.failure = call_error(Code.UNAVAILABLE, "secret address refused")
-    response = http.post("/predict/toy", **image(png(stroke())))
+    response = post(http)
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) >= 1
     assert "secret" not in response.get_data(as_text=True)
     server.failure = None
-    assert http.post("/predict/toy", **image(png(stroke()))).status_code == 200
+    assert post(http).status_code == 200
 
 
 def test_an_outage_does_not_fill_the_log(http, server, caplog):
     server.failure = call_error(Code.UNAVAILABLE, "refused")
     for _ in range(10):
-        assert http.post("/predict/toy", **image(png(stroke()))).status_code == 503
+        assert post(http).status_code == 503
     assert caplog.text.count("refused") == 1
 
 
 def test_a_model_server_with_too_much_to_do(http, server):
     server.failure = call_error(Code.RESOURCE_EXHAUSTED, "full")
-    response = http.post("/predict/toy", **image(png(stroke())))
+    response = post(http)
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
 
 
 def test_deadline_passed(http, server):
     server.failure = call_error(Code.DEADLINE_EXCEEDED, "late")
-    response = http.post("/predict/toy", **image(png(stroke())))
+    response = post(http)
     assert response.status_code == 504
     assert "10 s" in response.get_json()["detail"]
 
@@ -148,7 +143,7 @@ def test_deadline_passed(http, server):
 )
 def test_failures_keep_their_text_in_the_log(http, server, caplog, failure, status):
     server.failure = failure
-    response = http.post("/predict/toy", **image(png(stroke())))
+    response = post(http)
     assert response.status_code == status
     assert "secret" not in response.get_data(as_text=True)
     assert "secret" in caplog.text

@@ -15,21 +15,14 @@ from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.context import RequestContext, context
 from rockstar_serving.gateway.observers import Observer
 from rockstar_serving.gateway.state import gateway
-from tests.images import png, stroke
+from tests.unit.gateway.conftest import post
 from tfs_api.status import Code
 
-IMAGE = {"data": png(stroke()), "content_type": "image/png"}
 
-
-def ask(http, path="/predict/toy", **headers):
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return http.post(path, headers=names, **IMAGE)
-
-
-def test_what_is_left_of_the_callers_time_goes_upstream(http, server):
-    assert ask(http, X_Request_Timeout="2.5").status_code == 200
+def test_the_remaining_time_goes_upstream(http, server):
+    assert post(http, X_Request_Timeout="2.5").status_code == 200
     assert 0 < server.timeouts[-1] <= 2.5
-    assert ask(http).status_code == 200
+    assert post(http).status_code == 200
     assert 2.5 < server.timeouts[-1] <= 10
 
 
@@ -42,8 +35,8 @@ def test_the_time_that_an_upload_took_does_not_count():
         current.time_left()
 
 
-def test_a_deadline_that_is_over_before_the_model_is_asked(http, server):
-    response = ask(http, X_Request_Timeout="1e-9")
+def test_a_deadline_that_passes_before_the_model_is_called(http, server):
+    response = post(http, X_Request_Timeout="1e-9")
     assert response.status_code == 504
     assert "1e-09 s" in response.get_json()["detail"]
     assert not server.batches
@@ -69,18 +62,18 @@ def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(server, config):
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(app.test_client().get, "/slow")
         assert begun.wait(30)
-        waited = ask(app.test_client(), X_Request_Timeout="0.2")
+        waited = post(app.test_client(), X_Request_Timeout="0.2")
         proceed.set()
         assert waited.status_code == 504
         assert first.result().status_code == 200
-        assert ask(app.test_client()).status_code == 200
+        assert post(app.test_client()).status_code == 200
 
 
 @pytest.mark.parametrize(
     "timeout", ["", "0", "-1", "x", "nan", "inf", "61", "1_0", "٣", "10s", "1e400"]
 )
 def test_a_timeout_that_is_no_time(http, timeout):
-    response = ask(http, X_Request_Timeout=timeout)
+    response = post(http, X_Request_Timeout=timeout)
     assert response.status_code == 400
     problem = response.get_json()
     assert problem["field"] == "X-Request-Timeout"
@@ -114,9 +107,7 @@ class Echo:
         ("POST", "/echo/fail", {}, 500, "request id"),
     ],
 )
-def test_each_api_says_errors_in_its_own_manner(
-    config, server, method, path, headers, status, says
-):
+def test_each_api_has_its_error_format(config, server, method, path, headers, status, says):
     http = create_app(config, server, apis=(*APIS, Echo().api)).test_client()
     response = http.open(path, method=method, headers=headers)
     assert response.status_code == status
@@ -132,9 +123,7 @@ def test_each_api_says_errors_in_its_own_manner(
     ("code", "relayed", "kept"),
     [(Code.INVALID_ARGUMENT, 400, 502), (Code.NOT_FOUND, 404, 502), (Code.INTERNAL, 500, 502)],
 )
-def test_what_the_model_server_says_is_told_by_an_api_that_relays(
-    config, server, code, relayed, kept
-):
+def test_errors_of_the_model_server_are_relayed_by_some_apis(config, server, code, relayed, kept):
     for relays, status in ((True, relayed), (False, kept)):
         echo = Echo(relays=relays)
         echo.failure = call_error(code, "its words")
@@ -144,23 +133,14 @@ def test_what_the_model_server_says_is_told_by_an_api_that_relays(
         assert ("its words" in response.text) == (status < 500)
 
 
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.answers: list[tuple] = []
-
-    def answered(self, context, status):
-        self.answers.append((dataclasses.replace(context), status))
-
-
 class Broken(Observer):
     def answered(self, context, status):
         raise RuntimeError("no room")
 
 
-def test_observers_are_told_of_every_answer_and_do_no_harm(config, server, caplog):
-    notes = Notes()
+def test_observers_get_every_response_and_their_errors_are_logged(config, server, notes, caplog):
     http = create_app(config, server, observers=[Broken(), notes]).test_client()
-    assert ask(http, X_Request_ID="a-1").status_code == 200
+    assert post(http, X_Request_ID="a-1").status_code == 200
     assert http.get("/nowhere").status_code == 404
     (context, status), (lost, missing) = notes.answers
     assert (status, context.request_id, context.api, context.model, context.instances) == (
@@ -173,9 +153,9 @@ def test_observers_are_told_of_every_answer_and_do_no_harm(config, server, caplo
 
 @pytest.mark.parametrize("name", ["req_1", "my-id.1", "0f8fad5b-d9cb-469f-a165-70867728950e"])
 def test_a_callers_id_is_kept(http, name):
-    assert ask(http, X_Request_ID=name).headers["X-Request-ID"] == name
+    assert post(http, X_Request_ID=name).headers["X-Request-ID"] == name
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\u00e9", "-", "x" * 65, "<script>"])
 def test_an_id_that_could_confuse_a_log_is_replaced(http, name):
-    assert ask(http, X_Request_ID=name).headers["X-Request-ID"] != name
+    assert post(http, X_Request_ID=name).headers["X-Request-ID"] != name

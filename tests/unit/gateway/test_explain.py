@@ -39,7 +39,7 @@ def test_json_holds_a_value_for_each_pixel_of_the_input(http, server, image):
     assert len(server.batches) == 1
 
 
-def test_another_label_may_be_asked_for(http, image):
+def test_another_label_may_be_explained(http, image):
     answer = explain(http, image, f"?of={LABELS[2]}").get_json()
     assert answer["label"] == LABELS[2]
     assert np.array(answer["heatmap"]).min() < 0
@@ -71,7 +71,7 @@ def test_one_image_at_a_time(http, image):
     assert (response.status_code, response.get_json()["got"]) == (400, "2 examples")
 
 
-def test_what_is_no_image_is_refused(http):
+def test_invalid_images(http):
     response = explain(http, b"nothing")
     assert (response.status_code, response.get_json()["field"]) == (400, "body")
 
@@ -82,7 +82,7 @@ def table(server):
     return server
 
 
-def test_what_each_column_of_a_row_did_to_the_score(http, table):
+def test_the_effect_of_each_column_on_the_score(http, table):
     answer = http.post("/explain/toy", json={"instances": [ROW]}).get_json()
     # The toy's score is the mean of the four values: (2 + 0 + 1 + 0) / 4.
     assert answer == {
@@ -108,7 +108,7 @@ def test_a_label_of_a_row_that_columns_spoke_against(http, table):
     assert columns[0] == columns[0] | {"name": "petal width", "value": "2.0"}
 
 
-def test_a_regression_explains_its_value_and_says_what_it_imputed(http, server):
+def test_a_regression_explains_its_value_and_lists_imputed_columns(http, server):
     server.versions = {1: regression()}
     answer = http.post("/explain/toy", json={"instances": [{"colour": "white", "x": 1}]}).get_json()
     assert answer["value"] == 1.0

@@ -57,7 +57,7 @@ def start(folder, server, tmp_path):
         backend.close()
 
 
-def test_what_has_a_litert_file_runs_here(start, server):
+def test_models_with_a_litert_file_run_in_process(start, server):
     answer = start().predict(Query("toy", {"image": IMAGES}, timeout=10))
     np.testing.assert_allclose(
         answer.outputs["probabilities"], probabilities(IMAGES), rtol=1e-5, atol=1e-6
@@ -73,7 +73,7 @@ def test_a_new_version_is_taken_up(start, folder):
     assert backend.predict(Query("toy", {"image": IMAGES}, version=1)).version == 1
 
 
-def test_a_swapped_link_is_followed_and_what_it_meant_before_may_go(start, folder):
+def test_a_swapped_link_is_followed_and_its_old_target_may_be_removed(start, folder):
     """As `current`, git-sync and Kubernetes' `..data` are swapped: by one rename."""
     folder.rename(folder.with_name("revision-1"))
     write_version(folder.with_name("revision-2"), 2)
@@ -95,7 +95,7 @@ def test_a_version_by_its_label(start, folder):
 @pytest.mark.parametrize(
     ("model", "version", "label"), [("other", None, None), ("toy", 7, None), ("toy", None, "none")]
 )
-def test_the_model_server_is_asked_for_what_is_not_here(start, server, model, version, label):
+def test_other_models_go_to_the_model_server(start, server, model, version, label):
     start().predict(Query(model, {"image": IMAGES}, version=version, label=label))
     assert server.asked == [(model, version, label)]
 
@@ -137,14 +137,14 @@ def test_a_damaged_version_is_not_used(start, server, folder):
     assert server.asked == []
 
 
-def test_where_nothing_loads_the_model_server_is_asked(start, server, folder, caplog):
+def test_models_that_do_not_load_go_to_the_model_server(start, server, folder, caplog):
     (folder / "1" / "model.tflite").write_bytes(b"damaged")
     start().predict(Query("toy", {"image": IMAGES}))
     assert server.asked == [("toy", None, None)]
     assert "no model runs in this process: " in caplog.text
 
 
-def test_what_a_model_refuses_is_the_callers_to_mend(start, server):
+def test_inputs_that_a_model_rejects_are_bad_requests(start, server):
     with pytest.raises(InvalidRequestError, match=r"'image': expected float32"):
         start().predict(Query("toy", {"image": IMAGES.astype(np.float64)}))
     assert server.asked == []
@@ -157,6 +157,6 @@ def test_the_contract_is_of_the_version_that_runs(start, folder, trained_models)
     assert (contract.model, contract.version) == ("logistic", 1)
 
 
-def test_of_a_model_that_is_nowhere_the_model_server_says_so(start):
+def test_an_unknown_model_gets_the_error_of_the_model_server(start):
     with pytest.raises(NotFoundError, match="Servable not found"):
         start().contract(Query("other"))

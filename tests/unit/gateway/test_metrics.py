@@ -12,9 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rockstar_serving.gateway.metrics import LEAST_EXAMPLES, Drift, population_stability
 from tests.contracts import make_contract
-from tests.images import png, stroke
+from tests.unit.gateway.conftest import post
 
-IMAGE = {"data": png(stroke()), "content_type": "image/png"}
 MONITORING = Path(__file__).parents[3] / "monitoring"
 
 
@@ -33,10 +32,10 @@ def value(http, name, **labels):
 
 
 def test_requests_are_counted_by_model_version_route_and_status(http):
-    http.post("/predict/toy", **IMAGE)
-    http.post("/predict/toy", **IMAGE)
-    http.post("/predict/toy", data=b"nothing", content_type="image/png")
-    http.post("/predict/anything", **IMAGE)
+    post(http)
+    post(http)
+    post(http, data=b"nothing")
+    post(http, "/predict/anything")
     http.get("/nowhere")
     route = "/predict/<model>"
     counted = "rockstar_requests_total"
@@ -47,7 +46,7 @@ def test_requests_are_counted_by_model_version_route_and_status(http):
 
 
 def test_latency_is_split(http):
-    http.post("/predict/toy", **IMAGE)
+    post(http)
     for phase in ("preprocess", "upstream", "postprocess"):
         count = value(http, "rockstar_phase_seconds_count", model="toy", phase=phase)
         assert count >= 1, phase
@@ -61,7 +60,7 @@ def test_batches_and_answers(http):
     assert value(http, "rockstar_predictions_total", model="toy", version="1", label="zero") == 5
 
 
-def test_drift_is_told_when_there_are_enough_examples(http):
+def test_drift_needs_enough_examples(http):
     labels = {"model": "toy", "version": "1"}
     for _ in range(12):
         assert value(http, "rockstar_input_drift", **labels) == 0
@@ -79,7 +78,7 @@ def test_the_scraper_chooses_the_format(http, accept):
 
 @pytest.mark.parametrize("name", ["dashboard.json", "alerts.yaml"])
 def test_dashboards_and_alerts_name_metrics_that_exist(http, name):
-    http.post("/predict/toy", **IMAGE)
+    post(http)
     known = {family.name for family in text_string_to_metric_families(http.get("/metrics").text)}
     text = (MONITORING / name).read_text()
     if name.endswith(".json"):
@@ -120,14 +119,14 @@ def test_the_index_is_that_of_its_definition() -> None:
     assert np.isfinite(population_stability(np.array([0.0, 1.0]), np.array([10, 0])))
 
 
-def test_what_looks_like_the_training_data_does_not_drift() -> None:
+def test_similar_data_does_not_drift() -> None:
     indices = Drift(make_contract()).observe(batch(0, 1), outputs(None))
     assert indices is not None
     assert indices.inputs == pytest.approx(0, abs=0.01)
     assert indices.labels == pytest.approx(0, abs=0.01)
 
 
-def test_what_looks_different_does() -> None:
+def test_different_data_drifts() -> None:
     indices = Drift(make_contract()).observe(batch(0.8, 1), outputs(2))
     assert indices is not None
     assert indices.inputs > 0.25
@@ -135,7 +134,7 @@ def test_what_looks_different_does() -> None:
     assert indices.labels > 0.25
 
 
-def test_few_examples_say_nothing() -> None:
+def test_few_examples_give_no_drift() -> None:
     few = LEAST_EXAMPLES - 1
     assert Drift(make_contract()).observe(batch(0, 1, few), outputs(2, few)) is None
 
@@ -150,7 +149,7 @@ def test_examples_that_come_one_by_one_are_all_counted() -> None:
     assert 1 <= sum(indices is not None for indices in told) < count
 
 
-def test_what_was_long_ago_is_forgotten() -> None:
+def test_old_examples_are_forgotten() -> None:
     drift = Drift(make_contract())
     for _ in range(10):
         drift.observe(batch(0.8, 1), outputs(2))

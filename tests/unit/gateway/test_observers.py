@@ -11,14 +11,9 @@ from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.context import RequestContext, trace_context, trace_headers
 from rockstar_serving.gateway.observers import AccessLog
 from rockstar_serving.gateway.settings import GatewayConfig
-from tests.images import png, stroke
+from tests.unit.gateway.conftest import IMAGE, post
 
-IMAGE = png(stroke())
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-def ask(http, path="/predict/toy", data=IMAGE, **headers):
-    return http.post(path, data=data, content_type="image/png", headers=headers)
 
 
 def lines(caplog):
@@ -27,8 +22,8 @@ def lines(caplog):
 
 def test_one_line_for_each_request(http, caplog):
     caplog.set_level(logging.INFO)
-    ask(http, **{"X-Request-ID": "abc-1"})
-    ask(http, data=b"nothing")
+    post(http, **{"X-Request-ID": "abc-1"})
+    post(http, data=b"nothing")
     good, bad = lines(caplog)
     assert re.fullmatch(r"POST /predict/toy 200 \d+\.\d ms abc-1", good.getMessage())
     assert (good.model, good.version, good.instances, good.status) == ("toy", 1, 1, 200)
@@ -64,7 +59,7 @@ def test_a_callers_trace_is_continued_upstream(server, config):
             seen.append(dict(trace_headers()))
             return super().predict(query)
 
-    ask(create_app(config, Listening()).test_client(), traceparent=PARENT, tracestate="a=1")
+    post(create_app(config, Listening()).test_client(), traceparent=PARENT, tracestate="a=1")
     (headers,) = seen
     version, trace_id, span_id, flags = headers["traceparent"].split("-")
     assert (version, trace_id, flags) == ("00", PARENT.split("-")[1], "01")
@@ -113,7 +108,7 @@ def payload_app(server, path, **settings):
 def test_payloads_are_sampled_with_images_by_hash(server, tmp_path):
     path = tmp_path / "payloads.jsonl"
     http = payload_app(server, path)
-    ask(http, **{"X-Request-ID": "abc-2"})
+    post(http, **{"X-Request-ID": "abc-2"})
     assert path.stat().st_mode & 0o077 == 0
     http.post("/predict/toy?partial=true", json={"instances": [[[0.5] * 8] * 8, "!"]})
     image, array = map(json.loads, path.read_text().splitlines())
@@ -125,7 +120,7 @@ def test_payloads_are_sampled_with_images_by_hash(server, tmp_path):
 
 
 def test_no_file_no_sample(http, server, tmp_path):
-    ask(http)
+    post(http)
     assert not list(tmp_path.iterdir())
 
 
@@ -136,7 +131,7 @@ def test_spans_of_a_request_and_its_phases(server, config):
     exporter = export.InMemorySpanExporter()
     spans = Spans(exporter)
     http = create_app(config, server, observers=[spans]).test_client()
-    ask(http, traceparent=PARENT)
+    post(http, traceparent=PARENT)
     spans.close()
     found = {span.name: span for span in exporter.get_finished_spans()}
     whole = found.pop("POST /predict/<model>")
@@ -149,7 +144,7 @@ def test_spans_of_a_request_and_its_phases(server, config):
         assert whole.start_time <= span.start_time <= span.end_time <= whole.end_time
 
 
-def test_the_span_has_the_id_that_calls_upstream_were_told(server, config):
+def test_the_span_has_the_id_that_calls_upstream_carry(server, config):
     export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
     from rockstar_serving.gateway.observers import Observer
     from rockstar_serving.gateway.tracing import Spans
@@ -162,7 +157,7 @@ def test_the_span_has_the_id_that_calls_upstream_were_told(server, config):
 
     exporter = export.InMemorySpanExporter()
     spans = Spans(exporter)
-    ask(create_app(config, server, observers=[spans, Remember()]).test_client())
+    post(create_app(config, server, observers=[spans, Remember()]).test_client())
     spans.close()
     (whole,) = (s for s in exporter.get_finished_spans() if s.parent is None)
     assert f"{whole.context.span_id:016x}" == contexts[0].trace.span_id

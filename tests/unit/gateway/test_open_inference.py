@@ -109,7 +109,7 @@ def test_bytes_with_data_that_is_null(http):
     assert response.status_code == 200, response.text
 
 
-def test_what_the_model_server_says_of_inputs_is_told(http):
+def test_errors_of_the_model_server_about_inputs_are_relayed(http):
     response = infer(http, {"inputs": [{**INPUT, "name": "picture", "data": IMAGE.tolist()}]})
     assert response.status_code == 400
     assert response.get_json() == {"error": "input does not match signature"}

@@ -11,6 +11,7 @@ from rockstar_contract.preprocessing import preprocess
 from rockstar_serving.gateway.app import create_app
 from tests.contracts import LABELS, STEPS, make_contract
 from tests.images import encoded, png, stroke
+from tests.unit.gateway.conftest import post
 
 
 def b64(data: bytes) -> str:
@@ -18,7 +19,7 @@ def b64(data: bytes) -> str:
 
 
 def test_raw_image(http, server):
-    response = http.post("/predict/toy", data=png(stroke()), content_type="image/png")
+    response = post(http)
     assert response.status_code == 200
     answer = response.get_json()
     assert (answer["model"], answer["version"]) == ("toy", 1)
@@ -37,7 +38,7 @@ def test_multipart_with_several_files_keeps_their_order(http, server):
     assert response.status_code == 200
     assert len(response.get_json()["predictions"]) == 2
     assert server.batches[0].shape == (2, 8, 8, 1)
-    alone = http.post("/predict/toy", data=second, content_type="image/png").get_json()
+    alone = post(http, data=second).get_json()
     assert response.get_json()["predictions"][1] == alone["predictions"][0]
 
 
@@ -67,7 +68,7 @@ def test_large_files_of_a_form_need_no_room_on_disk(config, server, monkeypatch,
 def test_json_images(http, wrap):
     data = png(stroke())
     response = http.post("/predict/toy", json={"instances": [wrap(data)]})
-    raw = http.post("/predict/toy", data=data, content_type="image/png")
+    raw = post(http, data=data)
     assert response.get_json() == raw.get_json()
 
 
@@ -87,7 +88,7 @@ def test_images_and_arrays_mix(http):
 
 def test_top_is_ordered_and_bounded_by_the_labels(http):
     url = "/predict/toy?top=100"
-    response = http.post(url, data=png(stroke()), content_type="image/png")
+    response = post(http, url)
     top = response.get_json()["predictions"][0]["top"]
     assert sorted(score["label"] for score in top) == sorted(LABELS)
     scores = [score["score"] for score in top]
@@ -96,7 +97,7 @@ def test_top_is_ordered_and_bounded_by_the_labels(http):
 
 def test_ink_on_paper_and_its_negative_are_the_same_to_the_model(http, server):
     for pixels in (stroke(), 255 - stroke()):
-        http.post("/predict/toy", data=png(pixels), content_type="image/png")
+        post(http, data=png(pixels))
     np.testing.assert_allclose(server.batches[0], server.batches[1], atol=1e-6)
 
 
@@ -111,7 +112,7 @@ def test_a_version_can_be_picked(http, server):
     server.versions[2] = make_contract(version=2, labels=("a", "b", "c", "d"))
     for version, labels in ((1, set(LABELS)), (2, set("abcd"))):
         url = f"/predict/toy?version={version}&top=4"
-        answer = http.post(url, data=png(stroke()), content_type="image/png").get_json()
+        answer = post(http, url).get_json()
         assert answer["version"] == version
         assert {score["label"] for score in answer["predictions"][0]["top"]} == labels
 
@@ -120,16 +121,16 @@ def test_a_label_can_be_picked(http, server):
     server.versions[2] = make_contract(version=2, labels=("a", "b", "c", "d"))
     server.labels = {"stable": 1}
     url = "/predict/toy?label=stable"
-    answer = http.post(url, data=png(stroke()), content_type="image/png").get_json()
+    answer = post(http, url).get_json()
     assert (answer["version"], answer["predictions"][0]["label"] in LABELS) == (1, True)
     server.labels = {"stable": 2}
-    answer = http.post(url, data=png(stroke()), content_type="image/png").get_json()
+    answer = post(http, url).get_json()
     assert (answer["version"], answer["predictions"][0]["label"] in "abcd") == (2, True)
 
 
 def test_a_new_version_is_labelled_by_its_own_contract(http, server):
     def ask():
-        return http.post("/predict/toy?top=4", data=png(stroke()), content_type="image/png")
+        return post(http, "/predict/toy?top=4")
 
     assert ask().get_json()["version"] == 1
     server.versions = {2: make_contract(version=2, labels=("a", "b", "c", "d"))}
@@ -140,7 +141,7 @@ def test_a_new_version_is_labelled_by_its_own_contract(http, server):
 
 def test_a_new_version_with_another_input_is_prepared_anew(http, server):
     image = png(stroke())
-    assert http.post("/predict/toy", data=image, content_type="image/png").status_code == 200
+    assert post(http, data=image).status_code == 200
     spec = ImageInput(
         name="picture",
         dtype="float32",
@@ -149,12 +150,12 @@ def test_a_new_version_with_another_input_is_prepared_anew(http, server):
         preprocessing=(*STEPS[:-1], type(STEPS[-1])(height=10, width=10)),
     )
     server.versions = {2: make_contract(version=2, input=spec)}
-    answer = http.post("/predict/toy", data=image, content_type="image/png")
+    answer = post(http, data=image)
     assert (answer.status_code, answer.get_json()["version"]) == (200, 2)
     assert server.batches[-1].shape == (1, 10, 10, 1)
 
 
 def test_contracts_are_read_once(http, server):
     for _ in range(3):
-        http.post("/predict/toy", data=png(stroke()), content_type="image/png")
+        post(http)
     assert server.contract_reads == 1

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.images import png
+from tests.unit.gateway.conftest import post
 
 # Noise, so that its base64 has every letter.
 PNG = png(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
@@ -123,6 +124,6 @@ URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 )
 def test_the_drawing_of_a_canvas(http, body, kind):
     """As pages send it: a field of a form or just the text, escaped or not."""
-    plain = http.post("/predict/toy", data=PNG, content_type="image/png")
+    plain = post(http, data=PNG)
     response = http.post("/predict/toy", data=body, content_type=kind)
     assert (response.status_code, response.data) == (200, plain.data)

@@ -8,28 +8,12 @@ import pytest
 
 from rockstar_serving.gateway.access import trusted_addresses
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.observers import Observer
-from tests.images import png, stroke
+from tests.unit.gateway.conftest import IMAGE, post
 from tests.waiting import until
-
-IMAGE = {"data": png(stroke()), "content_type": "image/png"}
-
-
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.refusals: list[str] = []
-
-    def refused(self, why, requests=1):
-        self.refusals.append(why)
 
 
 def in_flight(app):
     return app.extensions["metrics"].get_sample_value("rockstar_requests_in_flight")
-
-
-@pytest.fixture
-def notes():
-    return Notes()
 
 
 @pytest.fixture
@@ -42,7 +26,7 @@ def full(app, server):
     """An application with one request at work and one that waits."""
     server.proceed.clear()
     with ThreadPoolExecutor(2) as pool:
-        requests = [pool.submit(app.test_client().post, "/predict/toy", **IMAGE) for _ in range(2)]
+        requests = [pool.submit(post, app.test_client()) for _ in range(2)]
         until(lambda: in_flight(app) == 2 and server.entered)
         yield app
         server.proceed.set()
@@ -51,7 +35,7 @@ def full(app, server):
 
 
 def test_beyond_the_queue_requests_are_refused_before_their_body_is_read(full, notes):
-    body = io.BytesIO(IMAGE["data"])
+    body = io.BytesIO(IMAGE)
     response = full.test_client().post("/predict/toy", input_stream=body, content_type="image/png")
     assert response.status_code == 429
     assert body.tell() == 0
@@ -69,10 +53,9 @@ def test_probes_are_answered_when_it_is_full(full, path):
 def test_time_in_the_queue_counts(app, server, notes):
     server.proceed.clear()
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(app.test_client().post, "/predict/toy", **IMAGE)
+        first = pool.submit(post, app.test_client())
         until(lambda: server.entered)
-        headers = {"X-Request-Timeout": "0.05"}
-        response = app.test_client().post("/predict/toy", headers=headers, **IMAGE)
+        response = post(app.test_client(), X_Request_Timeout="0.05")
         assert response.status_code == 504
         assert "0.05 s" in response.get_json()["detail"]
         server.proceed.set()
@@ -82,7 +65,7 @@ def test_time_in_the_queue_counts(app, server, notes):
 
 def test_there_is_room_again(full, server):
     server.proceed.set()
-    until(lambda: full.test_client().post("/predict/toy", **IMAGE).status_code == 200)
+    until(lambda: post(full.test_client()).status_code == 200)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +85,7 @@ def test_there_is_room_again(full, server):
         (("127.0.0.1",), "localhost", False),
     ],
 )
-def test_who_is_trusted(proxies, address, trusted):
+def test_trusted_addresses(proxies, address, trusted):
     assert trusted_addresses(proxies)(address) == trusted
 
 
@@ -155,7 +138,7 @@ def test_the_page_without_a_slash_leads_to_the_one_with(http):
     assert (response.status_code, response.headers["Location"]) == (308, "/ml/")
 
 
-def test_others_may_not_say_so(server, config):
+def test_the_prefix_of_other_addresses_is_ignored(server, config):
     http = create_app(dataclasses.replace(config, trusted_proxies=("10.0.0.0/8",)), server)
     client = http.test_client()
     assert mounted_at(client, "/ml") == "/"

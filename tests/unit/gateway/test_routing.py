@@ -11,28 +11,13 @@ from click.testing import CliRunner
 from rockstar_cli.__main__ import cli
 from rockstar_client.errors import call_error
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.observers import Comparison, Observer
+from rockstar_serving.gateway.observers import Comparison
 from rockstar_serving.gateway.routes_file import Arm
 from rockstar_serving.gateway.routing import WAITING, _at, _place, compare
 from tests.contracts import LABELS, make_contract
-from tests.images import png, stroke
+from tests.unit.gateway.conftest import post
 from tests.waiting import until
 from tfs_api.status import Code
-
-IMAGE = {"data": png(stroke()), "content_type": "image/png"}
-
-
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.comparisons: list[Comparison] = []
-
-    def shadowed(self, comparison):
-        self.comparisons.append(comparison)
-
-
-@pytest.fixture
-def notes():
-    return Notes()
 
 
 @pytest.fixture
@@ -50,7 +35,7 @@ def routed(config, server, notes, tmp_path):
 
 
 def answered(http, path="/predict/toy", **headers) -> int:
-    response = http.post(path, headers=headers, **IMAGE)
+    response = post(http, path, **headers)
     assert response.status_code == 200, response.text
     version: int = response.get_json()["version"]
     return version
@@ -67,7 +52,7 @@ def test_a_split_shares_requests_by_weight(routed, server):
     assert 0.6 < counts[1] / 200 < 0.9
 
 
-def test_who_names_a_version_or_label_gets_it(routed, server):
+def test_a_named_version_or_label_is_not_split(routed, server):
     server.labels = {"canary": 2}
     http = routed(SPLIT)
     assert {answered(http, "/predict/toy?version=3") for _ in range(20)} == {3}
@@ -101,7 +86,7 @@ def test_all_calls_of_a_request_go_to_the_same_version(routed, server):
     server.labels = {"canary": 2}
     http = routed(SPLIT)
     for _ in range(40):
-        answer = http.post("/predict/toy", **IMAGE).get_json()
+        answer = post(http).get_json()
         assert (answer["predictions"][0]["label"] in LABELS) == (answer["version"] == 1)
     assert server.contract_reads == 2
 
@@ -125,7 +110,7 @@ def test_without_any_of_its_versions_the_newest_answers(routed):
 def test_a_failure_is_not_passed_over(routed, server):
     http = routed(SPLIT)
     server.failure = call_error(Code.UNAVAILABLE, "down")
-    assert http.post("/predict/toy", **IMAGE).status_code == 503
+    assert post(http).status_code == 503
 
 
 def test_aliases(routed, server):
@@ -138,7 +123,7 @@ def test_aliases(routed, server):
     assert answered(http, "/predict/preview") == 2
     assert answered(http, "/predict/old") == 1
     assert answered(http, "/predict/old?version=2") == 2
-    answer = http.post("/predict/old", **IMAGE).get_json()
+    answer = post(http, "/predict/old").get_json()
     assert answer["model"] == "old"
 
 
@@ -152,7 +137,7 @@ def test_a_split_hides_no_version(routed, server):
     http = routed(SPLIT)
     (model,) = http.get("/v1/models").get_json()["models"]
     assert [version["version"] for version in model["versions"]] == [3, 2, 1]
-    missing = http.post("/predict/toy?version=9", **IMAGE).get_json()
+    missing = post(http, "/predict/toy?version=9").get_json()
     assert "(3, 2, 1)" in missing["expected"]
 
 
@@ -171,7 +156,7 @@ def test_the_largest_batch_of_a_model(routed, server):
 SHADOW = "[models.toy]\nshadow = { version = 1 }\n"
 
 
-def test_a_shadow_is_compared_and_nobody_waits_for_it(routed, server, notes):
+def test_a_shadow_is_compared_in_the_background(routed, server, notes):
     http = routed(SHADOW)
     server.hold = {1}
     server.proceed.clear()
@@ -208,7 +193,7 @@ def test_a_shadow_with_labels_in_another_order_is_compared_by_name(routed, serve
     assert comparison.difference > 0
 
 
-def test_a_shadow_that_fails_is_told(routed, server, notes):
+def test_a_failed_shadow_is_recorded(routed, server, notes):
     del server.versions[1]
     assert answered(routed(SHADOW)) == 3
     until(lambda: notes.comparisons)
@@ -242,7 +227,7 @@ def test_answers_that_cannot_be_compared():
         assert compare("toy", y, other).code is Code.FAILED_PRECONDITION
 
 
-def test_a_routes_file_that_cannot_be_used_is_said_at_start(tmp_path):
+def test_an_invalid_routes_file_fails_at_the_start(tmp_path):
     path = tmp_path / "routes.toml"
     path.write_text("[models")
     done = CliRunner().invoke(cli, ["gateway", "--model=toy", f"--routes={path}"])

@@ -62,7 +62,7 @@ def test_options_take_commas_too():
     )
 
 
-def test_no_model_is_said():
+def test_no_model():
     with pytest.raises(SettingError, match="--model NAME"):
         config_of(read_settings({}))
 
@@ -83,7 +83,7 @@ def test_variables_that_are_not_ours_are_let_be(monkeypatch, variable, value):
     assert config_of(read_settings({"models": ("cnn",)})).models == ("cnn",)
 
 
-def test_what_is_printed_can_be_read_again(monkeypatch):
+def test_printed_settings_can_be_read_again(monkeypatch):
     before = read_settings({"models": ("cnn", "mlp"), "workers": "7"})
     for line in shown(before).splitlines():
         variable, _, value = line.partition("  #")[0].rstrip().partition("=")
@@ -95,7 +95,7 @@ def gateway(*arguments: str, **environment: str):
     return CliRunner().invoke(cli, ["gateway", *arguments], env=environment)
 
 
-def test_print_config_says_who_set_what():
+def test_print_config_shows_sources():
     done = gateway("--print-config", "--model=cnn", "--max-pixels=99", ROCKSTAR_WORKERS="4")
     assert done.exit_code == 0
     lines = dict(line.split("  #") for line in done.stdout.splitlines())

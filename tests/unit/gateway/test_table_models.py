@@ -12,9 +12,9 @@ import pytest
 
 from rockstar_client.backend import TensorResponse
 from tests.contracts import make_contract
-from tests.images import png, stroke
 from tests.spreadsheets import NAMES
 from tests.table_models import ROW, TENSOR, regression, table_classifier
+from tests.unit.gateway.conftest import post
 
 CSV = "colour,petal width\nred,2.0\nwhite,1.5\n"
 
@@ -78,7 +78,7 @@ def test_a_model_server_that_breaks_the_contract_is_to_blame(http, number, monke
     assert ask(http, ROW).status_code == 502
 
 
-def test_models_tell_columns_task_and_target(http, number):
+def test_models_list_columns_task_and_target(http, number):
     (model,) = http.get("/v1/models").get_json()["models"]
     assert (model["task"], model["target"], model["labels"]) == ("regression", "price", [])
     assert model["input"]["kind"] == "table"
@@ -86,7 +86,7 @@ def test_models_tell_columns_task_and_target(http, number):
     assert model["input"]["columns"][1]["categories"] == ["blue", "red", "white"]
 
 
-def test_an_incomplete_row_is_answered_and_says_what_was_imputed_and_ignored(http, table):
+def test_an_incomplete_row_lists_imputed_and_ignored_columns(http, table):
     complete, incomplete = ROW, {"petal width": None, "colour": "green", "species": "one", "id": 7}
     document = ask(http, complete, incomplete, {"colour": "red"}).get_json()
     np.testing.assert_array_equal(table.batches[0], [TENSOR, [0, 0, 0, 0], [0, 0, 1, 0]])
@@ -103,7 +103,7 @@ def test_an_incomplete_row_is_answered_and_says_what_was_imputed_and_ignored(htt
     assert "ignored" not in ask(http, ROW).get_json()
 
 
-def test_a_csv_answer_says_it_in_words(http, table):
+def test_a_csv_response_has_a_column_of_adjustments(http, table):
     text = "colour,petal width,species\nred,2.0,one\ngreen,,two\n"
     headers = {"Accept": "text/csv"}
     answer = http.post("/predict/toy", data=text, content_type="text/csv", headers=headers)
@@ -198,8 +198,8 @@ def test_too_many_rows(http, table):
     assert http.post("/predict/toy", data=rows, content_type="text/csv").status_code == 413
 
 
-def test_an_image_to_a_table_says_what_to_send(http, table):
-    response = http.post("/predict/toy", data=png(stroke()), content_type="image/png")
+def test_an_image_to_a_table_model(http, table):
+    response = post(http)
     assert response.status_code == 400
     problem = response.get_json()
     assert "petal width" in problem["expected"]
@@ -245,7 +245,7 @@ def test_csv_in_another_encoding_says_how_it_was_read(http, table):
 
 
 @pytest.mark.parametrize("row", [ROW, {}])
-def test_a_row_to_an_image_model_says_what_to_send(http, server, row):
+def test_a_row_to_an_image_model(http, server, row):
     response = ask(http, row)
     assert response.status_code == 400
     problem = response.get_json()

@@ -16,7 +16,6 @@ from rockstar_client.backend import Metadata, TensorResponse
 from rockstar_client.errors import call_error
 from rockstar_contract.contract import Contract
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.observers import Observer
 from tests.contracts import make_contract
 from tests.unit.gateway.conftest import FakeServer, toy_probabilities
 from tfs_api.signature import Signature, TensorSpec, signature_def
@@ -29,14 +28,9 @@ def probabilities(contract: Contract) -> np.ndarray:
     return toy_probabilities(IMAGES, contract)
 
 
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.seen: list[tuple] = []
-        self.phases: list[str] = []
-
-    def answered(self, context, status):
-        self.seen.append((context.model, context.version, context.instances, status))
-        self.phases = [phase.name for phase in context.phases]
+def seen(notes):
+    """Model, version, number of examples and status of each request."""
+    return [(each.model, each.version, each.instances, status) for each, status in notes.answers]
 
 
 @pytest.mark.parametrize("where", ["toy", "toy/versions/1", "toy/labels/stable"])
@@ -53,14 +47,14 @@ def test_predict(http, server, where, asked, answered):
     )
 
 
-def test_observers_learn_what_was_asked(config, server):
-    notes = Notes()
+def test_observers_get_model_version_and_phases(config, server, notes):
     http = create_app(config, server, observers=[notes]).test_client()
     http.post("/v1/models/toy:predict", json={"instances": IMAGES.tolist()})
-    assert notes.seen == [("toy", 1, 2, 200)]
-    assert set(notes.phases) == {"preprocess", "upstream", "postprocess"}
+    assert seen(notes) == [("toy", 1, 2, 200)]
+    phases = {phase.name for phase in notes.answers[0][0].phases}
+    assert phases == {"preprocess", "upstream", "postprocess"}
     http.post("/v1/models/toy:regress", json={"examples": [{"x": 1.0}] * 3})
-    assert notes.seen[1] == ("toy", 1, 3, 200)
+    assert seen(notes)[1] == ("toy", 1, 3, 200)
 
 
 def test_signatures_are_read_once(http, server):
@@ -103,7 +97,7 @@ class Lenient(FakeServer):
         return TensorResponse({"y": query.inputs["x"]}, self._version(query))
 
 
-def test_what_was_read_for_another_version_is_read_again(config):
+def test_json_is_read_again_for_another_version(config):
     server = Lenient()
     http = create_app(config, server).test_client()
 
@@ -178,7 +172,7 @@ def test_models_are_listed_by_the_gateway(http):
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_in_its_shape(http, method, path, body, status, error):
+def test_errors_have_tensorflow_servings_format(http, method, path, body, status, error):
     for _ in range(2):  # the second time with what was remembered
         response = http.open(f"/v1/models/{path}", method=method, data=body)
         assert (response.status_code, response.get_json()) == (status, {"error": error})
@@ -226,7 +220,7 @@ def test_large_bodies(http, config):
     assert (response.status_code, list(response.get_json())) == (400, ["error"])
 
 
-def test_hints_are_said_once(http):
+def test_hints_are_not_repeated(http):
     response = http.get("/v1/models/toy", headers={"X-Request-Timeout": "soon"})
     error = "X-Request-Timeout: expected seconds above 0, at most 60, got 'soon'"
     hint = "GET /docs shows what can be sent."
@@ -255,20 +249,19 @@ def test_a_key_is_for_its_models(config, server, tmp_path, path):
     assert not server.metadata_reads
 
 
-def test_routes_are_followed(config, server, tmp_path):
+def test_routes_are_followed(config, server, notes, tmp_path):
     server.versions[2] = make_contract(version=2)
     routes = tmp_path / "routes.toml"
     routes.write_text("[aliases.old]\nmodel = 'toy'\nversion = 1\n")
-    notes = Notes()
     changed = dataclasses.replace(config, routes=str(routes))
     http = create_app(changed, server, observers=[notes]).test_client()
     for model in ("old", "toy", "old"):
         body = {"inputs": IMAGES.tolist()}
         assert http.post(f"/v1/models/{model}:predict", json=body).status_code == 200
-    assert [version for _, version, _, _ in notes.seen] == [1, 2, 1]
+    assert [version for _, version, _, _ in seen(notes)] == [1, 2, 1]
 
 
-def test_what_pages_of_other_sites_are_told(config, server):
+def test_preflight_requests(config, server):
     changed = dataclasses.replace(config, cors_origins=("https://page.example",))
     http = create_app(changed, server).test_client()
     headers = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST"}
