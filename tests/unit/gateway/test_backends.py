@@ -19,7 +19,7 @@ from rockstar_client.errors import (
 )
 from rockstar_serving.gateway import backends
 from rockstar_serving.gateway.backends import FAILURES, Batching, CircuitBreaker, LazyBackend
-from tests.unit.gateway.conftest import FakeServer
+from tests.unit.gateway.conftest import FakeServer, Notes
 from tests.waiting import until
 from tfs_api.status import Code
 
@@ -392,7 +392,7 @@ def test_rows_that_do_not_agree_are_left_as_they_are(callers, gated):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(2, 8))
 def test_everyone_gets_their_own(sizes, largest):
     gated = GatedBackend()
-    callers = Callers(Batching(gated, largest, 1, Observer()), gated)
+    callers = Callers(Batching(gated, largest, 1, Notes()), gated)
     try:
         futures = [
             callers.send(np.full((size, 1), index, np.float32)) for index, size in enumerate(sizes)
