@@ -28,7 +28,7 @@ from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, Deadli
 from rockstar_serving.model_server.engines.engine import Arrays, Engine, EngineWrapper, LoadError
 from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.options import BatchingOptions
-from tfs_api.status import Code, StatusError
+from tfs_api.status import Code, StatusError, invalid
 
 if TYPE_CHECKING:
     from rockstar_serving.model_server.monitoring import BatchingMetrics
@@ -191,7 +191,7 @@ class BatchQueue:
         if self.closed:
             raise StatusError(Code.UNAVAILABLE, "this version is being unloaded")
         if task.rows > parameters.max_batch_size:
-            raise _invalid(
+            raise invalid(
                 f"Task size {task.rows} is larger than maximum input batch size "
                 f"{parameters.max_batch_size}"
             )
@@ -526,15 +526,15 @@ class BatchingEngine(EngineWrapper):
 def _count_rows(feeds: Arrays, *, pad_lengths: bool) -> int:
     """Count the rows of a request, which must be the same in all inputs."""
     if not feeds:
-        raise _invalid("Batching Run() must have at least one input tensor")
+        raise invalid("Batching Run() must have at least one input tensor")
     ranks = [array.ndim for array in feeds.values()]
     if not all(ranks):
-        raise _invalid("Batching Run() input tensors must have at least one dimension")
+        raise invalid("Batching Run() input tensors must have at least one dimension")
     rows, *others = {len(array) for array in feeds.values()}
     if others:
-        raise _invalid("Batching Run() input tensors must have equal 0th-dimension size")
+        raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
     if pad_lengths and max(ranks) > _MAX_PADDED_RANK:
-        raise _invalid(f"Only tensors with rank from 1 to {_MAX_PADDED_RANK} can be padded.")
+        raise invalid(f"Only tensors with rank from 1 to {_MAX_PADDED_RANK} can be padded.")
     return rows
 
 
@@ -564,7 +564,7 @@ def _pad(array: NDArray[Any], lengths: tuple[int, ...]) -> NDArray[Any]:
     if array.shape[1:] == lengths:
         return array
     if not array.size:
-        raise _invalid("Got empty tensor in batch of non-empty tensors.")
+        raise invalid("Got empty tensor in batch of non-empty tensors.")
     result = np.empty((len(array), *lengths), array.dtype)
     result.fill(array.flat[0])  # np.full() cuts NULs off the ends of strings
     result[tuple(slice(size) for size in array.shape)] = array
@@ -587,7 +587,3 @@ def _check_rows(outputs: Arrays, rows: int) -> None:
             f"{message}: output {name!r} of {rows} rows has the shape {list(array.shape)}; serve "
             "the model without batching",
         )
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(Code.INVALID_ARGUMENT, message)

@@ -40,7 +40,7 @@ from tfs_api.signature import (
     REGRESS_METHOD,
     Signature,
 )
-from tfs_api.status import Code, StatusError
+from tfs_api.status import Code, StatusError, invalid
 from tfs_api.tensors import to_array
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def predict_query(request: PredictRequest, deadline: Deadline = NO_DEADLINE) -> 
             try:
                 feeds[name] = to_array(inputs[name])
             except ValueError as error:
-                raise _invalid(f"tensor parsing error: {name}: {error}") from error
+                raise invalid(f"tensor parsing error: {name}: {error}") from error
         return feeds
 
     # Copying an empty field of a message takes longer than checking it.
@@ -210,45 +210,37 @@ def predict(engine: Engine, query: PredictQuery, *, check_method: bool = False) 
 
 
 def check_inputs(feeds: Mapping[str, Any], signature: Signature) -> None:
-    """Check that all inputs without defaults are fed; messages of TensorFlow Serving.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, an input is missing or unknown.
-    """
+    """Check that all inputs without defaults are fed; messages of TensorFlow Serving."""
     sent, wanted, optional = set(feeds), set(signature.inputs), set(signature.defaults)
     if len(sent) > len(wanted) or (len(sent) < len(wanted) and not optional):
-        raise _invalid(
+        raise invalid(
             f"input size does not match signature: {len(sent)}!={len(wanted)} "
             f"len({_set(sent)}) != len({_set(wanted)}). Sent extra: {_set(sent - wanted)}. "
             f"Missing but required: {_set(wanted - sent)}."
         )
     for name in sorted(wanted - sent - optional):
-        raise _invalid(
+        raise invalid(
             f"Signature input alias: {name}(feed name: {signature.inputs[name].tensor}) not found "
             "in request and no default value provided. Inputs expected to be in the request "
             f"{_set(sent)}, or default input alias set: {','.join(sorted(optional))}"
         )
     if sent - wanted:
-        raise _invalid(
+        raise invalid(
             "Inputs contains invalid name. Used request inputs: "
             f"{','.join(sorted(sent & wanted))}, request input: {','.join(sorted(sent))}"
         )
 
 
 def check_fetches(output_filter: Sequence[str], signature: Signature) -> None:
-    """Check that a filter names existing outputs, each once.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, an output is unknown or named twice.
-    """
+    """Check that a filter names existing outputs, each once."""
     for name in output_filter:
         if name not in signature.outputs:
-            raise _invalid(
+            raise invalid(
                 f"output tensor alias not found in signature: {name} "
                 f"Outputs expected to be in the set {_set(signature.outputs)}."
             )
         if output_filter.count(name) > 1:
-            raise _invalid(f"duplicate output tensor alias: {name}")
+            raise invalid(f"duplicate output tensor alias: {name}")
 
 
 def _predict_by_other_names(
@@ -276,7 +268,3 @@ def _predict_by_other_names(
 
 def _set(names: Iterable[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(Code.INVALID_ARGUMENT, message)

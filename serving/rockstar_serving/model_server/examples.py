@@ -27,7 +27,7 @@ from tfs_api.signature import (
     Signature,
     signature_def,
 )
-from tfs_api.status import Code, StatusError
+from tfs_api.status import Code, StatusError, invalid
 from tfs_api.tensors import wire_type
 
 # TensorFlow's names of the input and outputs of signatures that take tf.Examples.
@@ -157,14 +157,14 @@ def multi_inference(
     fetches: dict[str, list[str]] = {}
     for task in query.tasks:
         if not task.model:
-            raise _invalid("Found ModelSpec with an empty model name.")
+            raise invalid("Found ModelSpec with an empty model name.")
         if task.model != query.tasks[0].model:
-            raise _invalid(
+            raise invalid(
                 "All ModelSpecs in a MultiInferenceRequest must access the same model name."
             )
         name = task.signature_name or DEFAULT_SIGNATURE
         if name in fetches:
-            raise _invalid(f"Duplicate evaluation of signature: {name}")
+            raise invalid(f"Duplicate evaluation of signature: {name}")
         signature = engine.signatures.get(name)
         if signature is None:
             message = "Requested signature not found in model graph: {}"
@@ -201,7 +201,7 @@ def _run(
     deadline: Deadline,
 ) -> Arrays:
     if not examples:
-        raise _invalid("Input is empty.")
+        raise invalid("Input is empty.")
     strings = np.empty(len(examples), dtype=object)
     strings[:] = examples
     return engine.run(signature_name, {EXAMPLES_INPUT: strings}, fetches, deadline)
@@ -212,49 +212,49 @@ def _fetches(signature: Signature, method: str, *, check_method: bool) -> list[s
     classifies = method == CLASSIFY_METHOD
     kind = "classification" if classifies else "regression"
     if check_method and signature.method_name != method:
-        raise _invalid(
+        raise invalid(
             f"Expected {kind} signature method_name to be {method}. Was: {signature.method_name}"
         )
     if len(signature.inputs) != 1:
-        raise _invalid("Expected one input Tensor.")
+        raise invalid("Expected one input Tensor.")
     if classifies and len(signature.outputs) not in (1, 2):
-        raise _invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+        raise invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
     if not classifies and len(signature.outputs) != 1:
-        raise _invalid("Expected one output Tensor.")
+        raise invalid("Expected one output Tensor.")
     text = text_format.MessageToString
     if EXAMPLES_INPUT not in signature.inputs:
-        raise _invalid(f"No {kind} inputs found in SignatureDef: {text(signature_def(signature))}")
+        raise invalid(f"No {kind} inputs found in SignatureDef: {text(signature_def(signature))}")
     names = (CLASSES, SCORES) if classifies else (OUTPUTS,)
     fetches = [name for name in names if name in signature.outputs]
     if fetches:
         return fetches
     if classifies:
-        raise _invalid(
+        raise invalid(
             "Expected classification signature outputs to contain at least one of "
             f'"{CLASSES}" or "{SCORES}". Signature was: {text(signature_def(signature))}'
         )
-    raise _invalid(f"No regression outputs found in SignatureDef: {text(signature_def(signature))}")
+    raise invalid(f"No regression outputs found in SignatureDef: {text(signature_def(signature))}")
 
 
 def _classification(signature_name: str, outputs: Arrays, examples: int) -> Classification:
     for name, array in outputs.items():
         dtype = np.dtype(object if name == CLASSES else np.float32)
         if array.ndim != 2:
-            raise _invalid(
+            raise invalid(
                 f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}"
             )
         if array.dtype != dtype:
             wanted, got = wire_type(dtype).name, wire_type(array.dtype).name
-            raise _invalid(f"Expected {name} Tensor of {wanted}. Got: {got}")
+            raise invalid(f"Expected {name} Tensor of {wanted}. Got: {got}")
         if len(array) != examples:
-            raise _invalid(f"Expected {name} output batch size of {examples}. Got: {len(array)}")
+            raise invalid(f"Expected {name} output batch size of {examples}. Got: {len(array)}")
     if CLASSES not in outputs:
         scores = outputs[SCORES]
         return Classification([[""] * scores.shape[1]] * examples, scores, signature_name)
     labels = outputs[CLASSES]
     scores = outputs.get(SCORES, np.zeros(labels.shape, np.float32))
     if labels.shape[1] != scores.shape[1]:
-        raise _invalid(
+        raise invalid(
             "Tensors class and score should match in dim_size(1). "
             f"Got {labels.shape[1]} vs. {scores.shape[1]}"
         )
@@ -265,22 +265,18 @@ def _classification(signature_name: str, outputs: Arrays, examples: int) -> Clas
 def _regression(signature_name: str, outputs: Arrays, examples: int) -> Regression:
     array = outputs[OUTPUTS]
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
-        raise _invalid(
+        raise invalid(
             "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
             f"{_shape(array)}"
         )
     if len(array) != examples:
-        raise _invalid(
+        raise invalid(
             f"Input batch size did not match output batch size: {examples} vs. {len(array)}"
         )
     if array.dtype != np.float32:
-        raise _invalid(f"Expected output Tensor of DT_FLOAT.  Got: {wire_type(array.dtype).name}")
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {wire_type(array.dtype).name}")
     return Regression(array.reshape(-1), signature_name)
 
 
 def _shape(array: NDArray[Any]) -> str:
     return f"[{','.join(map(str, array.shape))}]"
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(Code.INVALID_ARGUMENT, message)

@@ -36,7 +36,7 @@ SERVICES = (
 class Health(health.HealthServicer):  # type: ignore[misc]
     """Reports SERVING for the server as a whole ("") and its services, until it stops."""
 
-    def __init__(self, streams: OpenStreams) -> None:
+    def __init__(self, server: grpc.Server, streams: OpenStreams) -> None:
         super().__init__()
         self._streams = streams
         # A probe must not wait for predictions: the server would be killed as too slow.
@@ -45,14 +45,7 @@ class Health(health.HealthServicer):  # type: ignore[misc]
         self.Watch = with_threads(self._watch, pool, non_blocking=True)
         for service in SERVICES:
             self.set(service, health_pb2.HealthCheckResponse.SERVING)
-
-    def add_to(self, server: grpc.Server) -> None:
-        """Add the service to a server that is not started yet."""
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
-
-    def stop(self) -> None:
-        """Report NOT_SERVING from now on, also to callers that watch."""
-        self.enter_graceful_shutdown()
 
     def _watch(self, request: Any, context: Any, send_response: Callable[[Any], None]) -> None:
         # Instead of cancelling: the caller might miss the last status.
@@ -72,13 +65,7 @@ _PACKAGES = {
 
 
 def add_reflection(server: grpc.Server, streams: OpenStreams, *, health: bool) -> None:
-    """Add reflection to a server that is not started yet.
-
-    Args:
-        server: to add it to.
-        streams: its calls are registered here.
-        health: whether the server has grpc.health.v1, too.
-    """
+    """Add reflection to a server that is not started; `health`: whether it has grpc.health.v1."""
     pool = DescriptorPool()
     names = {method.service for method in services.methods()}
     extra = [reflection_pb2.DESCRIPTOR, *([health_pb2.DESCRIPTOR] if health else [])]

@@ -34,12 +34,9 @@ MAX_PATH_BYTES = 103
 def with_threads(
     behaviour: Callable[..., Any], pool: ThreadPoolExecutor, *, non_blocking: bool = False
 ) -> Any:
-    """A handler that runs in its own threads instead of the server's.
+    """A handler that runs in the threads of a pool instead of the server's.
 
-    Args:
-        behaviour: handles the method.
-        pool: its threads.
-        non_blocking: whether it gets a function that sends responses, instead of returning them.
+    A non-blocking one gets a function that sends responses, instead of returning them.
     """
     apart: Any = partial(behaviour)
     # gRPC reads these attributes (grpc/_server.py).
@@ -56,12 +53,7 @@ class OpenStreams:
         self._ends: dict[grpc.ServicerContext, Callable[[], None]] = {}
 
     def add(self, context: grpc.ServicerContext, end: Callable[[], None]) -> None:
-        """Register a stream until it ends.
-
-        Args:
-            context: of the call.
-            end: ends it.
-        """
+        """Register a stream until it ends; `end` ends it."""
         with self._lock:
             self._ends[context] = end
         if not context.add_callback(lambda: self._remove(context)):
@@ -98,11 +90,7 @@ class Admission(grpc.GenericRpcHandler):
         return _REFUSAL if self._closed and found else found
 
     def close(self, patience: float) -> None:
-        """Reject calls from now on, and wait until none has arrived for a while.
-
-        Args:
-            patience: the longest wait, in seconds.
-        """
+        """Reject calls; waits until none has arrived for a while, at most `patience` seconds."""
         self._closed = True
         until = time.monotonic() + patience
         while (now := time.monotonic()) < min(until, self._latest + _QUIET_SECONDS):
@@ -211,18 +199,14 @@ class GrpcServer:
         if options.health:
             from rockstar_serving.model_server.grpc_health_and_reflection import Health
 
-            self._health = Health(self._streams)
-            self._health.add_to(self._server)
+            self._health = Health(self._server, self._streams)
         if options.reflection:
             from rockstar_serving.model_server.grpc_health_and_reflection import add_reflection
 
             add_reflection(self._server, self._streams, health=options.health)
 
     def listen(self, host: str, port: int) -> int:
-        """Bind a TCP port; 0 picks a free one.
-
-        Returns:
-            The port.
+        """Bind a TCP port; 0 picks a free one. Returns the port.
 
         Raises:
             OSError: the address is in use, not allowed, or unknown.
@@ -248,18 +232,15 @@ class GrpcServer:
         self._server.start()
 
     def stop(self, grace: float) -> threading.Event:
-        """Report NOT_SERVING and refuse further calls; returns when no more arrive.
-
-        Args:
-            grace: seconds that calls in flight have.
+        """Report NOT_SERVING and reject further calls; returns when no more arrive.
 
         Returns:
-            An event that is set when all of them have ended.
+            An event that is set when all calls in flight have ended, after `grace` seconds at most.
         """
         if self._socket_file is not None:
             self._socket_file.remove()
         if self._health is not None:
-            self._health.stop()
+            self._health.enter_graceful_shutdown()
         self._admission.close(min(grace, PATIENCE_SECONDS))
         stopped = self._server.stop(grace)
         self._streams.end()

@@ -25,7 +25,7 @@ from tfs_api import services
 from tfs_api.messages import inference_pb2, model_management_pb2, model_status_pb2, prediction_pb2
 from tfs_api.model_ref import ModelRef
 from tfs_api.signature import signature_def_map
-from tfs_api.status import Code, StatusError, grpc_message
+from tfs_api.status import Code, StatusError, grpc_message, invalid
 from tfs_api.tensors import write_tensor
 
 if TYPE_CHECKING:
@@ -200,13 +200,12 @@ class _Service:
     ) -> prediction_pb2.GetModelMetadataResponse:
         ref = model_ref(request)
         if not request.metadata_field:
-            raise StatusError(
-                Code.INVALID_ARGUMENT,
+            raise invalid(
                 "GetModelMetadataRequest must specify at least one metadata_field",
             )
         for field in request.metadata_field:
             if field != SIGNATURE_FIELD:
-                raise StatusError(Code.INVALID_ARGUMENT, f"Metadata field {field} is not supported")
+                raise invalid(f"Metadata field {field} is not supported")
         version, signatures = self._core.metadata(ref)
         packed = any_pb2.Any(
             type_url=services.SIGNATURE_DEF_MAP_URL,
@@ -235,15 +234,14 @@ class _Service:
         self, request: model_management_pb2.ReloadConfigRequest, deadline: Deadline
     ) -> model_management_pb2.ReloadConfigResponse:
         if request.config.WhichOneof("config") != "model_config_list":
-            raise StatusError(
-                Code.INVALID_ARGUMENT,
+            raise invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported",
             )
         try:
             configs = model_configs(request.config.model_config_list)
         except ConfigError as error:
-            raise StatusError(Code.INVALID_ARGUMENT, str(error)) from error
+            raise invalid(str(error)) from error
         self._core.reload(configs, deadline)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.error_code = int(Code.OK)
@@ -260,7 +258,7 @@ def model_ref(request: Any) -> ModelRef:
         StatusError: INVALID_ARGUMENT, it has no model_spec.
     """
     if not request.HasField("model_spec"):
-        raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
+        raise invalid("Missing ModelSpec")
     return _ref_of(request.model_spec)
 
 
@@ -295,9 +293,7 @@ def classification_message(found: Classification) -> inference_pb2.Classificatio
             try:
                 classes.add(label=label, score=score)
             except UnicodeEncodeError as error:
-                raise StatusError(
-                    Code.INVALID_ARGUMENT, f"the model's label {label!r} is no UTF-8 text"
-                ) from error
+                raise invalid(f"the model's label {label!r} is no UTF-8 text") from error
     return message
 
 

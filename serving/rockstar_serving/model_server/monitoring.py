@@ -1,68 +1,10 @@
 """The server's metrics; names, types, labels, buckets and text are those of TensorFlow Serving.
 
-Times are in microseconds. Unless noted otherwise, buckets end at 10 * 1.8**n, n = 0 to 32.
-
-| :tensorflow:serving:        | type      | labels                      | counts              |
-| --------------------------- | --------- | --------------------------- | ------------------- |
-| request_count               | counter   | model_name, status          | requests by outcome |
-| request_latency             | histogram | model_name, API, entrypoint | time of a request   |
-| runtime_latency             | histogram | model_name, API, runtime    | its time in engines |
-| request_example_counts      | histogram | model (buckets end at 2**n) | tf.Examples of each |
-| request_example_count_total | counter   | model                       | tf.Examples         |
-| model_warmup_latency        | histogram | model_path, status          | time of a warmup    |
-| model_warmup_records_read   | counter   | model_path, status          | its records         |
-| request_log_count           | counter   | model_name, status_code     | never: no log       |
-
-| :tensorflow:cc:saved_model: | type      | labels                      | counts              |
-| --------------------------- | --------- | --------------------------- | ------------------- |
-| load_attempt_count          | counter   | model_path, status          | loads by outcome    |
-| load_latency                | counter   | model_path                  | time of loads       |
-
-- `status` is the name of a code, such as `OK` or `NOT_FOUND`; for loads, `success` or `fail`.
-- Latencies are of requests whose status is `OK`.
-- `entrypoint` is `GRPC` or `REST`; `API` is `Predict`, `Classify` or `Regress`. In the latency of a
-  REST request it is in lower case, and empty for status and metadata.
-- MultiInference, status and metadata over gRPC are not counted, as in TensorFlow Serving.
-- `runtime` is `TF1`, as in TensorFlow Serving, whatever runs the model.
-- `model_path` is the version's folder.
-
-Batching; buckets end at 2**n rows, n = 0 to 13, and at 100 * 1.2**n microseconds, n = 0 to 51. The
-rows of a batch include its padding.
-
-| :tensorflow:serving:batching_session: | type      | labels               | counts              |
-| ------------------------------------- | --------- | -------------------- | ------------------- |
-| input_batch_size                      | histogram |                      | rows of a request   |
-| queuing_latency                       | histogram | thread_pool_name     | its time in a queue |
-| processed_batch_size                  | histogram |                      | rows of a batch     |
-| padding_size                          | histogram | execution_batch_size | of these, padding   |
-| wrapped_run_count                     | counter   |                      | batches             |
-
-Graphs (framework/metrics.cc), of all models together:
-
-| :tensorflow:core:                    | type      | counts                               |
-| ------------------------------------ | --------- | ------------------------------------ |
-| graph_runs                           | counter   | runs of a model                      |
-| direct_session_runs                  | counter   | the same                             |
-| graph_run_time_usecs                 | counter   | their time in microseconds           |
-| graph_run_time_usecs_histogram       | histogram | time of a run (1000 * 2**n, n to 19) |
-| graph_run_input_tensor_bytes         | histogram | bytes of its inputs (4**n, n to 13)  |
-| graph_run_output_tensor_bytes        | histogram | bytes of its outputs (likewise)      |
-| graph_build_calls                    | counter   | versions loaded                      |
-| graph_build_time_usecs               | counter   | their time in microseconds           |
-| graph_optimization_usecs             | counter   | always empty                         |
-| graph_pending_queue_length_histogram | histogram | always empty                         |
-
-A batch is one run, and so is a warmup request. TensorFlow Serving does not count runs of LiteRT
-models, but counts the runs that restore a SavedModel's variables; it builds a graph for each new
-set of inputs and outputs. Here an engine loads a version as a whole, which counts as one build. The
-last two describe TensorFlow's executor, which engines do not expose: they exist for dashboards.
-
-A counter or histogram appears with its labels when it first counts. Useful queries:
-
-    sum by (model_name, status) (rate(:tensorflow:serving:request_count[1m]))
-    histogram_quantile(0.99, sum by (le, model_name)
-                       (rate(:tensorflow:serving:request_latency_bucket[5m]))) / 1000
-    increase(:tensorflow:cc:saved_model:load_attempt_count{status="fail"}[1h]) > 0
+docs/model-server.md lists them. TensorFlow Serving does not count runs of LiteRT models, but counts
+the runs that restore a SavedModel's variables; it builds a graph for each new set of inputs and
+outputs. Here an engine loads a version as a whole, which counts as one build. Some metrics stay
+empty, because no request is logged and engines do not expose TensorFlow's executor: they exist for
+dashboards. Sources: framework/metrics.cc, and each `monitoring::` in TensorFlow Serving.
 """
 
 import threading
@@ -95,10 +37,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def read_monitoring_config(file: Path) -> MonitoringOptions:
-    """Read a monitoring config file.
-
-    Args:
-        file: in the text format of MonitoringConfig.
+    """Read a file in the text format of MonitoringConfig.
 
     Raises:
         ConfigError: the file cannot be read, is in another format, or has an invalid path.
@@ -244,11 +183,6 @@ class Monitoring:
     content_type = CONTENT_TYPE_PLAIN_0_0_4
 
     def __init__(self, path: str = DEFAULT_PATH) -> None:
-        """Create metrics that are all zero.
-
-        Args:
-            path: of the page.
-        """
         self.registry = registry = CollectorRegistry()
         self.path = path
         times, sizes = exponential(10, 1.8, 33), exponential(1, 4, 14)

@@ -53,7 +53,7 @@ class StoredObject:
 
 
 def check_url(url: str) -> None:
-    """Check that a base path can be served from an object store, without connecting to it.
+    """Check a base path without connecting to its store.
 
     Raises:
         StorageError: the URL is not supported, or the library is missing.

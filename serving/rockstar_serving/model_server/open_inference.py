@@ -15,7 +15,7 @@ from rockstar_serving.model_server.core import Core, PredictQuery
 from rockstar_serving.model_server.deadline import Deadline
 from rockstar_serving.model_server.engines.engine import Arrays, SignatureNotFoundError
 from rockstar_serving.model_server.models.servables import State
-from tfs_api.messages import open_inference_pb2 as messages
+from tfs_api.messages import open_inference_pb2 as pb
 from tfs_api.model_ref import MAX_VERSION, ModelRef
 from tfs_api.open_inference import (
     PLATFORM,
@@ -29,7 +29,7 @@ from tfs_api.open_inference import (
     to_bytes,
 )
 from tfs_api.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
-from tfs_api.status import Code, StatusError
+from tfs_api.status import Code, StatusError, invalid
 
 _SIGNATURE = "signature_name"
 _BINARY_OUTPUT = "binary_data_output"
@@ -65,21 +65,15 @@ class OpenInference:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def server_live(
-        self, _: messages.ServerLiveRequest, __: Deadline
-    ) -> messages.ServerLiveResponse:
+    def server_live(self, _: pb.ServerLiveRequest, __: Deadline) -> pb.ServerLiveResponse:
         """The server is live, since it responds."""
-        return messages.ServerLiveResponse(live=True)
+        return pb.ServerLiveResponse(live=True)
 
-    def server_ready(
-        self, _: messages.ServerReadyRequest, __: Deadline
-    ) -> messages.ServerReadyResponse:
+    def server_ready(self, _: pb.ServerReadyRequest, __: Deadline) -> pb.ServerReadyResponse:
         """The server is ready: it listens once models are loaded, and rejects calls at its stop."""
-        return messages.ServerReadyResponse(ready=True)
+        return pb.ServerReadyResponse(ready=True)
 
-    def model_ready(
-        self, request: messages.ModelReadyRequest, _: Deadline
-    ) -> messages.ModelReadyResponse:
+    def model_ready(self, request: pb.ModelReadyRequest, _: Deadline) -> pb.ModelReadyResponse:
         """Whether a model, or a version of it, is available; False for unknown ones."""
         try:
             statuses = self._core.status(_model_ref(request.name, request.version))
@@ -88,11 +82,11 @@ class OpenInference:
                 raise
             statuses = []
         ready = any(status.state == State.AVAILABLE for status in statuses)
-        return messages.ModelReadyResponse(ready=ready)
+        return pb.ModelReadyResponse(ready=ready)
 
     def server_metadata(
-        self, _: messages.ServerMetadataRequest, __: Deadline
-    ) -> messages.ServerMetadataResponse:
+        self, _: pb.ServerMetadataRequest, __: Deadline
+    ) -> pb.ServerMetadataResponse:
         """The server and its extensions."""
         # Not for every start: it takes a hundredth of a second.
         from importlib.metadata import PackageNotFoundError, version
@@ -101,16 +95,16 @@ class OpenInference:
             release = version("rockstartf")
         except PackageNotFoundError:  # run from a checkout that is not installed
             release = ""
-        return messages.ServerMetadataResponse(
+        return pb.ServerMetadataResponse(
             name="rockstartf", version=release, extensions=["model_configuration", "parameters"]
         )
 
     def model_metadata(
-        self, request: messages.ModelMetadataRequest, _: Deadline
-    ) -> messages.ModelMetadataResponse:
+        self, request: pb.ModelMetadataRequest, _: Deadline
+    ) -> pb.ModelMetadataResponse:
         """The inputs and outputs of `serving_default`."""
         signature = self._default_signature(request.name, request.version)
-        response = messages.ModelMetadataResponse(name=request.name, platform=PLATFORM)
+        response = pb.ModelMetadataResponse(name=request.name, platform=PLATFORM)
         for status in self._core.status(ModelRef(request.name)):
             if status.state == State.AVAILABLE:
                 response.versions.append(str(status.version))
@@ -120,12 +114,10 @@ class OpenInference:
             response.outputs.add(name=name, datatype=_datatype(spec), shape=declared_shape(spec))
         return response
 
-    def model_config(
-        self, request: messages.ModelConfigRequest, _: Deadline
-    ) -> messages.ModelConfigResponse:
+    def model_config(self, request: pb.ModelConfigRequest, _: Deadline) -> pb.ModelConfigResponse:
         """`serving_default` as a configuration of Triton; dims include the batch."""
         signature = self._default_signature(request.name, request.version)
-        response = messages.ModelConfigResponse()
+        response = pb.ModelConfigResponse()
         config = response.config
         config.name, config.platform, config.backend = request.name, PLATFORM, "tensorflow"
         for name, spec in sorted(signature.inputs.items()):
@@ -135,10 +127,10 @@ class OpenInference:
         return response
 
     def repository_index(
-        self, request: messages.RepositoryIndexRequest, _: Deadline
-    ) -> messages.RepositoryIndexResponse:
+        self, request: pb.RepositoryIndexRequest, _: Deadline
+    ) -> pb.RepositoryIndexResponse:
         """The versions of all models, and why those that are not ready are not."""
-        response = messages.RepositoryIndexResponse()
+        response = pb.RepositoryIndexResponse()
         for name in self._core.models():
             try:
                 statuses = self._core.status(ModelRef(name))
@@ -157,8 +149,8 @@ class OpenInference:
         return response
 
     def model_infer(
-        self, request: messages.ModelInferRequest, deadline: Deadline
-    ) -> messages.ModelInferResponse:
+        self, request: pb.ModelInferRequest, deadline: Deadline
+    ) -> pb.ModelInferResponse:
         """Run `serving_default`, or the signature that the parameter `signature_name` names."""
         try:
             query = PredictQuery(
@@ -172,7 +164,7 @@ class OpenInference:
             )
             return _response(request, version, prediction.outputs)
         except InvalidInputError as error:
-            raise StatusError(Code.INVALID_ARGUMENT, str(error)) from error
+            raise invalid(str(error)) from error
 
     def _default_signature(self, name: str, version: str) -> Signature:
         _, signatures = self._core.metadata(_model_ref(name, version))
@@ -184,7 +176,7 @@ class OpenInference:
 def _model_ref(name: str, version: str) -> ModelRef:
     """A model; the version is a number or a label, or "" for the newest."""
     if not name:
-        raise StatusError(Code.INVALID_ARGUMENT, "expected the name of a model, got none")
+        raise invalid("expected the name of a model, got none")
     if not version:
         return ModelRef(name)
     # int() itself would fail on thousands of digits.
@@ -195,7 +187,7 @@ def _model_ref(name: str, version: str) -> ModelRef:
     return ModelRef(name, label=version)
 
 
-def _signature_name(request: messages.ModelInferRequest) -> str:
+def _signature_name(request: pb.ModelInferRequest) -> str:
     if _SIGNATURE not in request.parameters:
         return DEFAULT_SIGNATURE
     value = request.parameters[_SIGNATURE]
@@ -207,7 +199,7 @@ def _signature_name(request: messages.ModelInferRequest) -> str:
     return value.string_param
 
 
-def _output_names(request: messages.ModelInferRequest) -> list[str]:
+def _output_names(request: pb.ModelInferRequest) -> list[str]:
     names = []
     for index, output in enumerate(request.outputs):
         if output.parameters:
@@ -216,7 +208,7 @@ def _output_names(request: messages.ModelInferRequest) -> list[str]:
     return names
 
 
-def _feeds(request: messages.ModelInferRequest) -> dict[str, NDArray[Any]]:
+def _feeds(request: pb.ModelInferRequest) -> dict[str, NDArray[Any]]:
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise InvalidInputError(
@@ -247,7 +239,7 @@ def _feeds(request: messages.ModelInferRequest) -> dict[str, NDArray[Any]]:
     return feeds
 
 
-def _from_contents(tensor: messages.ModelInferRequest.InferInputTensor, field: str) -> NDArray[Any]:
+def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, field: str) -> NDArray[Any]:
     dtype = dtype_of(tensor.datatype, field)
     check_shape(tensor.shape, field)
     name, field = _FIELDS.get(tensor.datatype), f"{field}.contents"
@@ -278,9 +270,9 @@ def _from_contents(tensor: messages.ModelInferRequest.InferInputTensor, field: s
 
 
 def _response(
-    request: messages.ModelInferRequest, version: int, outputs: Arrays
-) -> messages.ModelInferResponse:
-    response = messages.ModelInferResponse(
+    request: pb.ModelInferRequest, version: int, outputs: Arrays
+) -> pb.ModelInferResponse:
+    response = pb.ModelInferResponse(
         model_name=request.model_name, model_version=str(version), id=request.id
     )
     # Outputs come as the inputs did, as in KServe's server, unless a parameter says how.

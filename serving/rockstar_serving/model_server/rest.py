@@ -21,7 +21,7 @@ from tfs_api import json_request, json_response
 from tfs_api.json_response import VersionState, error_json, metadata_json, status_json
 from tfs_api.model_ref import Action, Route, path_of, route
 from tfs_api.signature import signature_def_map
-from tfs_api.status import HTTP_STATUS, Code, StatusError
+from tfs_api.status import HTTP_STATUS, Code, StatusError, invalid
 
 if TYPE_CHECKING:
     from rockstar_serving.model_server.monitoring import Monitoring
@@ -82,7 +82,7 @@ class BodyTooLargeError(StatusError):
 
 
 class RestApi:
-    """Responds to requests; safe to call from many threads."""
+    """Responds to requests; thread-safe. `monitoring` counts them and has its own page."""
 
     def __init__(
         self,
@@ -90,13 +90,6 @@ class RestApi:
         options: RestOptions = RestOptions(),  # noqa: B008 (frozen)
         monitoring: "Monitoring | None" = None,
     ) -> None:
-        """Make the API.
-
-        Args:
-            core: that runs the models.
-            options: limits and headers.
-            monitoring: counts requests and has a page of its own, if given.
-        """
         self._core = core
         self._max_body_bytes = options.max_body_bytes
         self._timeout_seconds = options.timeout_seconds
@@ -199,6 +192,4 @@ def _decompress(body: bytes, max_bytes: int) -> bytes:
             raise BodyTooLargeError(max_bytes)
         if decompressor.eof:
             return content
-    raise StatusError(
-        Code.INVALID_ARGUMENT, f"the header Content-Encoding says gzip, but {problem}"
-    )
+    raise invalid(f"the header Content-Encoding says gzip, but {problem}")

@@ -80,12 +80,12 @@ class Connection(HttpToolsProtocol):
         """Register the connection."""
         super().connection_made(transport)
         self._active_at = time.monotonic()
-        self._app().add(transport.get_extra_info("peername"), self)
+        self._app().connections[transport.get_extra_info("peername")[:2]] = self
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self.lost = True
-        self._app().remove(self.transport.get_extra_info("peername"))
+        self._app().connections.pop(self.transport.get_extra_info("peername")[:2], None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -146,6 +146,8 @@ class RestApp:
 
     Attributes:
         api: runs the requests.
+        connections: by address of the client.
+        max_connections: further ones wait.
         stopping: whether responses end their connections.
     """
 
@@ -157,24 +159,12 @@ class RestApp:
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="rest")
         # Requests that timed out and whose models may still run.
         self._late: list[Future[RestResponse]] = []
-        self._connections: dict[tuple[str, int], Connection] = {}
-        self._max_connections = connection_limit()
-
-    def has_room(self, pending: int) -> bool:
-        """Whether another connection can be accepted while this number is being set up."""
-        return len(self._connections) + pending < self._max_connections
-
-    def add(self, client: tuple[Any, ...], connection: Connection) -> None:
-        """Register a new connection."""
-        self._connections[client[:2]] = connection
-
-    def remove(self, client: tuple[Any, ...]) -> None:
-        """Forget a connection that was closed."""
-        self._connections.pop(client[:2], None)
+        self.connections: dict[tuple[str, int], Connection] = {}
+        self.max_connections = connection_limit()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Handle one request; called by uvicorn."""
-        connection = self._connections.get(scope["client"])
+        connection = self.connections.get(scope["client"])
         if connection is None:  # the client is gone already
             return
         connection.begin()
@@ -246,7 +236,7 @@ class RestApp:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = time.monotonic()
-            for connection in list(self._connections.values()):
+            for connection in list(self.connections.values()):
                 connection.close_if_stalled(now)
 
     async def drain(self, deadline: float) -> bool:
@@ -261,11 +251,11 @@ class RestApp:
         quiet_since = time.monotonic()
         finished = False
         while not finished and (now := time.monotonic()) < deadline:
-            if any(connection.busy for connection in self._connections.values()):
+            if any(connection.busy for connection in self.connections.values()):
                 quiet_since = now
             finished = now - quiet_since > _QUIET_SECONDS
             await asyncio.sleep(_POLL_SECONDS)
-        for connection in list(self._connections.values()):
+        for connection in list(self.connections.values()):
             connection.transport.abort()
         self._pool.shutdown(wait=False, cancel_futures=True)
         return finished and all(job.done() for job in self._late)
@@ -291,11 +281,7 @@ async def _discard(receive: Receive, *, more: bool) -> None:
 
 
 class RestServer:
-    """Serves the REST API on a bound socket, in its own threads.
-
-    Attributes:
-        port: of the socket.
-    """
+    """Serves the REST API on a bound socket, in its own threads."""
 
     def __init__(self, api: RestApi, listener: socket.socket, options: RestOptions) -> None:
         self.port: int = listener.getsockname()[1]
@@ -326,10 +312,7 @@ class RestServer:
         self._thread.start()
 
     def stop(self, grace: float) -> bool:
-        """Accept no more connections, let requests finish, and close.
-
-        Args:
-            grace: time for requests, in seconds.
+        """Accept no more connections, let requests finish for `grace` seconds, and close.
 
         Returns:
             Whether all requests finished, and no model still runs for one that timed out.
@@ -355,7 +338,7 @@ class RestServer:
             self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        if self._app.has_room(len(self._connecting)):
+        if len(self._app.connections) + len(self._connecting) < self._app.max_connections:
             try:
                 self._connect(self._listener.accept()[0])
                 return

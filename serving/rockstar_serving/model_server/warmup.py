@@ -28,7 +28,7 @@ from rockstar_serving.model_server.examples import (
 )
 from tfs_api.messages.prediction_log_pb2 import PredictionLog
 from tfs_api.signature import DEFAULT_SIGNATURE
-from tfs_api.status import Code, StatusError
+from tfs_api.status import Code, StatusError, invalid
 
 if TYPE_CHECKING:
     from rockstar_serving.model_server.monitoring import Monitoring
@@ -44,10 +44,6 @@ _CHECKSUM = struct.Struct("<I")
 _HEADER_BYTES = _LENGTH.size + _CHECKSUM.size
 
 
-class TFRecordError(Exception):
-    """A file is damaged or not a TFRecord file; the message says where."""
-
-
 def warm_up(
     engine: Engine,
     servable_id: ServableId,
@@ -57,19 +53,19 @@ def warm_up(
     check_method: bool = False,
     observer: "Monitoring | None" = None,
 ) -> None:
-    """Replay the warmup requests of a version, if it has any.
+    """Replay the warmup requests of a version, if it has any, each a number of times.
 
-    A request that fails keeps the version from loading, as in TensorFlow Serving, with one
-    exception: a LiteRT file may lack signatures of the SavedModel for which the requests were
-    written, so requests for missing signatures are skipped.
+    A request that fails keeps the version from loading and closes its engine, as in TensorFlow
+    Serving, with one exception: a LiteRT file may lack signatures of the SavedModel for which the
+    requests were written, so requests for missing signatures are skipped.
 
     Args:
-        engine: of the version; closed if a request fails.
+        engine: of the version.
         servable_id: of the version, for the log.
         folder: of the version.
         iterations: how often each request is replayed.
         check_method: whether signatures must have the method of the request.
-        observer: receives the warmup.
+        observer: counts the warmup.
 
     Raises:
         LoadError: a request cannot be read or fails.
@@ -112,13 +108,13 @@ def warm_up(
 
 
 class _Warmup:
-    """The replay of one file.
+    """The replay of one file, and the number of its records and requests.
 
     Attributes:
-        records: number of records read and replayed, skipped or passed over.
-        requests: number of requests run.
-        passed_over: number of records of a kind that TensorFlow Serving passes over.
-        skipped: number of records whose signatures are missing.
+        records: read and replayed, skipped or passed over.
+        requests: that were run.
+        passed_over: records of a kind that TensorFlow Serving passes over.
+        skipped: records whose signatures are missing.
         missing: names of these signatures.
     """
 
@@ -130,20 +126,13 @@ class _Warmup:
         self.missing: set[str] = set()
 
     def replay_file(self, file: Path) -> None:
-        """Replay all records.
-
-        Raises:
-            StatusError: the file or one of its records cannot be read, or a request fails.
-        """
+        """Replay all records; StatusError if one cannot be read or fails."""
         try:
             for number, data in enumerate(read_records(file), start=1):
                 if number > MAX_RECORDS:
-                    raise _invalid(f"it has more than {MAX_RECORDS} records")
+                    raise invalid(f"it has more than {MAX_RECORDS} records")
                 self._replay_record(number, data)
                 self.records = number
-        except TFRecordError as error:
-            message = f"{error}; it must be an uncompressed TFRecord file"
-            raise StatusError(Code.DATA_LOSS, message) from error
         except OSError as error:
             raise StatusError(Code.UNKNOWN, f"it cannot be read ({error.strerror})") from error
 
@@ -151,7 +140,7 @@ class _Warmup:
         try:
             record = PredictionLog.FromString(data)
         except DecodeError as error:
-            raise _invalid(f"record {number} is no PredictionLog message") from error
+            raise invalid(f"record {number} is no PredictionLog message") from error
         kind = record.WhichOneof("log_type")
         match kind:
             case "predict_log" | "classify_log" | "regress_log":
@@ -179,15 +168,7 @@ class _Warmup:
             raise StatusError(code, f"record {number} ({kind}): {reason}") from error
 
     def _replay(self, record: PredictionLog) -> bool:
-        """Run the request of a record, ignoring its model and version.
-
-        Returns:
-            Whether there was a request: TensorFlow Serving passes over some kinds of records.
-
-        Raises:
-            StatusError: of the request, or UNIMPLEMENTED for a kind that TensorFlow Serving
-                rejects.
-        """
+        """Run the request of a record, if it has one, ignoring its model and version."""
         engine, check_method = self._engine, self._check_method
         match record.WhichOneof("log_type"):
             case "predict_log":
@@ -213,7 +194,7 @@ def read_records(path: Path) -> Iterator[bytes]:
     """Read the records of an uncompressed TFRecord file.
 
     Raises:
-        TFRecordError: the file is truncated, or a checksum does not match.
+        StatusError: DATA_LOSS, the file is truncated, or a checksum does not match.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
@@ -221,12 +202,12 @@ def read_records(path: Path) -> Iterator[bytes]:
         while (start := file.tell()) < size:
             header = file.read(_HEADER_BYTES)
             if len(header) < _HEADER_BYTES:
-                raise TFRecordError(f"truncated record at byte {start}: its header is cut off")
+                raise _damaged(f"truncated record at byte {start}: its header is cut off")
             _check(header[: _LENGTH.size], header[_LENGTH.size :], start)
             (length,) = _LENGTH.unpack_from(header)
             # Before reading: a length may be wrong even if its checksum is right.
             if length > size - file.tell() - _CHECKSUM.size:
-                raise TFRecordError(
+                raise _damaged(
                     f"truncated record at byte {start}: it has {length} bytes of data, the file "
                     "ends sooner"
                 )
@@ -243,8 +224,9 @@ def masked_crc32c(data: bytes) -> int:
 
 def _check(data: bytes, checksum: bytes, start: int) -> None:
     if checksum != _CHECKSUM.pack(masked_crc32c(data)):
-        raise TFRecordError(f"corrupted record at byte {start}: a checksum does not match")
+        raise _damaged(f"corrupted record at byte {start}: a checksum does not match")
 
 
-def _invalid(message: str) -> StatusError:
-    return StatusError(Code.INVALID_ARGUMENT, message)
+def _damaged(problem: str) -> StatusError:
+    message = f"{problem}; it must be an uncompressed TFRecord file"
+    return StatusError(Code.DATA_LOSS, message)

@@ -1,29 +1,56 @@
-"""The server's metrics, the monitoring config file, and the metrics page beside the REST API."""
+"""The metrics: names, values and text, and the events that are reported to them."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
 
 from rockstar_serving.model_server.core import Core
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.engines.engine import (
+    Arrays,
+    Loader,
+    LoadError,
+    MeasuredEngine,
+    Runtime,
+    ServableId,
+)
+from rockstar_serving.model_server.examples import ExamplesQuery, MultiInferenceQuery, Task
+from rockstar_serving.model_server.grpc_service import observed_call
+from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
 from rockstar_serving.model_server.models.manager import Manager
 from rockstar_serving.model_server.monitoring import (
     MAX_NAME_LENGTH,
     MAX_UNKNOWN_NAMES,
+    Counter,
     Monitoring,
+    Sampler,
+    exponential,
     exposition,
     read_monitoring_config,
 )
-from rockstar_serving.model_server.options import LoadOptions, RestOptions
+from rockstar_serving.model_server.options import LoadOptions, RestOptions, ServerOptions
 from rockstar_serving.model_server.rest import RestApi
-from tests.fake_engine import FakeLoader, add_version
+from tests.examples_engine import example, load_examples_engine
+from tests.fake_engine import FakeEngine, FakeLoader, add_version
 from tests.metrics import CORE, SAVED_MODEL, SERVING, totals
 from tests.rest_client import RestClient
-from tfs_api.status import Code
+from tests.warmup_files import predict_log, write_records
+from tfs_api.messages.prediction_pb2 import PredictRequest
+from tfs_api.model_ref import ModelRef
+from tfs_api.signature import CLASSIFY_METHOD
+from tfs_api.status import Code, StatusError
 
 
 def values(metrics: Monitoring) -> dict[tuple[str, ...], float]:
@@ -331,3 +358,247 @@ def test_what_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none cannot be read: No such file"):
         read_monitoring_config(tmp_path / "none")
+
+
+# What TensorFlow Serving's exporter writes of this, by its own test.
+HISTOGRAM = """\
+# TYPE :test:path:histogram histogram
+:test:path:histogram_bucket{status="good",le="1"} 0
+:test:path:histogram_bucket{status="good",le="2"} 0
+:test:path:histogram_bucket{status="good",le="4"} 1
+:test:path:histogram_bucket{status="good",le="8"} 1
+:test:path:histogram_bucket{status="good",le="16"} 1
+:test:path:histogram_bucket{status="good",le="32"} 2
+:test:path:histogram_bucket{status="good",le="64"} 2
+:test:path:histogram_bucket{status="good",le="128"} 2
+:test:path:histogram_bucket{status="good",le="256"} 3
+:test:path:histogram_bucket{status="good",le="512"} 3
+:test:path:histogram_bucket{status="good",le="+Inf"} 3
+:test:path:histogram_sum{status="good"} 222
+:test:path:histogram_count{status="good"} 3
+"""
+
+
+def counter(registry: CollectorRegistry, name: str = ":test:path:total") -> Counter:
+    return Counter(registry, name, "name", "API")
+
+
+def test_a_histogram_is_written_as_tensorflow_serving_writes_it() -> None:
+    registry = CollectorRegistry()
+    sampler = Sampler(registry, ":test:path:histogram", exponential(1, 2, 10), "status")
+    for value in (2, 20, 200):
+        sampler.add(value, "good")
+    assert exposition(registry).decode() == HISTOGRAM
+
+
+def test_counters_keep_their_names_and_the_order_of_their_labels() -> None:
+    registry = CollectorRegistry()
+    second = counter(registry, ":test:b")
+    first = counter(registry, ":test:a:count")
+    second.add("y", "z", amount=5)
+    first.add("y", "z")
+    first.add("x", "z")
+    first.add("x", "z")
+    assert exposition(registry).decode() == (
+        "# TYPE :test:a:count counter\n"
+        ':test:a:count{name="x",API="z"} 2\n'
+        ':test:a:count{name="y",API="z"} 1\n'
+        "# TYPE :test:b counter\n"
+        ':test:b{name="y",API="z"} 5\n'
+    )
+
+
+def test_without_labels_and_without_values() -> None:
+    registry = CollectorRegistry()
+    Counter(registry, ":test:empty")
+    Counter(registry, ":test:runs").add()
+    assert exposition(registry).decode() == (
+        "# TYPE :test:empty counter\n# TYPE :test:runs counter\n:test:runs{} 1\n"
+    )
+
+
+def test_bounds_are_those_that_dashboards_ask_for() -> None:
+    registry = CollectorRegistry()
+    Sampler(registry, ":test:time", exponential(10, 1.8, 33)).add(708_235)
+    (family,) = text_string_to_metric_families(exposition(registry).decode())
+    buckets = {s.labels["le"]: s.value for s in family.samples if s.name.endswith("_bucket")}
+    assert list(buckets)[:6] == ["10", "18", "32.4", "58.32", "104.976", "188.957"]
+    assert list(buckets)[-3:] == ["8.19309e+08", "1.47476e+09", "+Inf"]
+    assert len(buckets) == 34
+    assert (buckets["393464"], buckets["708235"]) == (0, 1)
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_any_label_value_is_read_back_and_adds_no_line(value: str) -> None:
+    registry = CollectorRegistry()
+    counter(registry).add(value, "")
+    text = exposition(registry).decode()
+    assert text.count("\n") == 2
+    # The parser of prometheus_client splits at every character that Python takes for a line's end.
+    if len(text.splitlines()) == 2:
+        (family,) = text_string_to_metric_families(text)
+        (sample,) = family.samples
+        assert sample.labels == {"name": value, "API": ""}
+
+
+def test_a_path_that_is_no_text() -> None:
+    registry = CollectorRegistry()
+    counter(registry).add("/models/\udcff", "")
+    assert b'name="/models/?"' in exposition(registry)
+
+
+def test_nothing_is_lost_between_threads() -> None:
+    registry = CollectorRegistry()
+    counts = counter(registry)
+    sampler = Sampler(registry, ":test:times", exponential(1, 2, 3))
+
+    def work() -> None:
+        for value in range(1000):
+            counts.add("x", "y")
+            sampler.add(value % 5)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    text = exposition(registry).decode()
+    assert ':test:path:total{name="x",API="y"} 4000\n' in text
+    assert ":test:times_sum{} 8000\n" in text
+    assert ':test:times_bucket{le="4"} 3200\n' in text
+    assert ":test:times_count{} 4000\n" in text
+
+
+class Listener:
+    """Stands for Monitoring: keeps what it hears, but for the times."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+
+    def request(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
+        assert seconds >= 0
+        self.heard.append(("request", model, api, entrypoint, code))
+
+    def run(self, model: str, api: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.heard.append(("run", model, api))
+
+    def graph_run(self, seconds: float, feeds: Arrays, outputs: Arrays) -> None:
+        assert seconds >= 0
+        self.heard.append(("graph_run", list(feeds), list(outputs)))
+
+    def examples(self, model: str, count: int) -> None:
+        self.heard.append(("examples", model, count))
+
+    def load(self, folder: Path, *, loaded: bool, seconds: float) -> None:
+        assert seconds >= 0
+        self.heard.append(("load", folder, loaded))
+
+    def warmup(self, folder: Path, code: Code, seconds: float, records: int) -> None:
+        assert seconds >= 0
+        self.heard.append(("warmup", folder, code, records))
+
+    def batching(self, thread_pool_name: str) -> Any:
+        self.heard.append(("batching", thread_pool_name))
+        return Mock()
+
+
+@pytest.fixture
+def listener() -> Any:
+    return Listener()
+
+
+REQUEST = PredictRequest()
+REQUEST.model_spec.name = "m"
+NAME = attrgetter("model_spec.name")
+
+
+def test_calls(listener: Any) -> None:
+    call = observed_call(lambda request, _: NAME(request), "Predict", listener, NAME)
+    assert call(REQUEST, NO_DEADLINE) == "m"
+    assert listener.heard == [("request", "m", "Predict", "GRPC", Code.OK)]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(StatusError(Code.NOT_FOUND, "no"), Code.NOT_FOUND), (RuntimeError("no"), Code.INTERNAL)],
+)
+def test_calls_that_fail(listener: Any, error: Exception, code: Code) -> None:
+    def fail(request: PredictRequest, deadline: Deadline) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        observed_call(fail, "Predict", listener, NAME)(REQUEST, NO_DEADLINE)
+    assert listener.heard == [("request", "m", "Predict", "GRPC", code)]
+
+
+def test_engines_tell_of_runs_that_succeed(listener: Any) -> None:
+    engine = FakeEngine()
+    measured = MeasuredEngine(engine, listener.graph_run)
+    assert measured.signatures is engine.signatures
+    x = np.ones((1, 2), np.float32)
+    np.testing.assert_array_equal(measured.run("serving_default", {"x": x}, ["y"])["y"], x * 2)
+    with pytest.raises(RuntimeError):
+        measured.run("fail", {"x": x}, ["y"])
+    assert listener.heard == [("graph_run", ["x"], ["y"])]
+
+
+def test_what_a_request_for_each_api_tells(listener: Any, tmp_path: Path) -> None:
+    add_version(tmp_path, 1)
+    manager = Manager(
+        [ModelConfig("m", tmp_path)], load_examples_engine, LoadOptions(poll_seconds=0)
+    )
+    manager.start()
+    core, ref, two = Core(manager, observer=listener), ModelRef("m"), [example(x=1.0)] * 2
+    core.classify(ref, ExamplesQuery(two))
+    core.regress(ref, ExamplesQuery(two, "regress"))
+    core.multi_inference(ref, MultiInferenceQuery([Task("m", CLASSIFY_METHOD)], two))
+    with pytest.raises(StatusError):
+        core.classify(ref, ExamplesQuery([]))
+    manager.stop()
+    # MultiInference without the time in the engine, as in TensorFlow Serving.
+    assert listener.heard == [
+        ("run", "m", "Classify"),
+        ("examples", "m", 2),
+        ("run", "m", "Regress"),
+        ("examples", "m", 2),
+        ("examples", "m", 2),
+    ]
+
+
+def runtime(load: Loader) -> Runtime:
+    """A runtime that is installed and loads version folders with a loader."""
+    return Runtime(
+        name="fake",
+        package="numpy",
+        install="",
+        files=("model.tflite",),
+        reads=(),
+        export="",
+        rank=lambda _: 0,
+        load=lambda folder, _: load(ServableId("m", int(folder.name)), folder),
+    )
+
+
+def test_loads_and_warmups(listener: Any, tmp_path: Path) -> None:
+    load = VersionLoader(ServerOptions(()), listener, [runtime(FakeLoader())])
+    plain, warm, wrong = (add_version(tmp_path, version) for version in (1, 2, 3))
+    broken = add_version(tmp_path, 4, ok=False)
+    write_records(warm, [predict_log({"x": [[1.0, 2.0]]})])
+    write_records(wrong, [predict_log({"another": [[1.0, 2.0]]})])
+    write_records(broken, [b"not read"])
+    for folder in (plain, warm):
+        load(ServableId("m", int(folder.name)), folder)
+    for folder in (wrong, broken):
+        with pytest.raises(LoadError):
+            load(ServableId("m", int(folder.name)), folder)
+    assert listener.heard == [
+        ("batching", "batch_threads"),
+        ("load", plain, True),
+        ("load", warm, True),
+        ("graph_run", ["x"], ["y"]),
+        ("warmup", warm, Code.OK, 1),
+        ("load", wrong, True),
+        ("warmup", wrong, Code.INVALID_ARGUMENT, 0),
+        ("load", broken, False),
+    ]

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
 from rockstar_serving.model_server.warmup import (
     MAX_RECORDS,
-    TFRecordError,
     masked_crc32c,
     read_records,
     warm_up,
@@ -29,6 +28,7 @@ from tests.warmup_files import (
     write_records,
 )
 from tfs_api.signature import CLASSIFY_METHOD, REGRESS_METHOD
+from tfs_api.status import StatusError
 
 X = {"x": [[1.0, 2.0]]}
 VERSION = ServableId("m", 1)
@@ -273,7 +273,7 @@ def test_every_truncation_is_found(content: bytes, file: Path) -> None:
         if size in boundaries():
             assert list(read_records(file)) == RECORDS[: sorted(boundaries()).index(size)]
         else:
-            with pytest.raises(TFRecordError, match="truncated record at byte"):
+            with pytest.raises(StatusError, match="truncated record at byte"):
                 list(read_records(file))
 
 
@@ -283,12 +283,12 @@ def test_every_flipped_bit_is_found(content: bytes, file: Path, data: st.DataObj
     damaged = bytearray(content)
     damaged[bit // 8] ^= 1 << bit % 8
     file.write_bytes(damaged)
-    with pytest.raises(TFRecordError, match="corrupted record at byte"):
+    with pytest.raises(StatusError, match="corrupted record at byte"):
         list(read_records(file))
 
 
 def test_a_length_that_its_checksum_confirms_claims_no_memory(file: Path) -> None:
     length = (2**62).to_bytes(8, "little")
     file.write_bytes(length + masked_crc32c(length).to_bytes(4, "little") + b"data")
-    with pytest.raises(TFRecordError, match="the file ends sooner"):
+    with pytest.raises(StatusError, match="the file ends sooner"):
         list(read_records(file))

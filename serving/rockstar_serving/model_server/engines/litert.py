@@ -30,7 +30,7 @@ from rockstar_serving.model_server.engines.litert_model import (
 )
 from rockstar_serving.model_server.options import EngineOptions
 from tfs_api.signature import Signature, TensorSpec, dtype_name, shape_text
-from tfs_api.status import Code, StatusError
+from tfs_api.status import Code, StatusError, invalid
 from tfs_api.tensors import MAX_FILLED_BYTES
 
 MODEL_FILE = "model.tflite"
@@ -132,10 +132,10 @@ class LiteRTInterpreter:
     def __init__(
         self, content: bytes, threads: int, main_graph: Mapping[str, MainGraphSignature]
     ) -> None:
-        """Make an interpreter; raises any error of LiteRT.
+        """Make an interpreter of a model.tflite; raises any error of LiteRT.
 
         Args:
-            content: of a model.tflite.
+            content: of the file.
             threads: that it uses.
             main_graph: signatures that LiteRT does not find itself.
         """
@@ -166,10 +166,7 @@ class LiteRTInterpreter:
         self.shapes: dict[str, Shapes] = {}
 
     def run(self, signature: str, feeds: Arrays, shapes: Shapes) -> dict[str, NDArray[Any]]:
-        """Run a signature.
-
-        Returns:
-            All outputs, copied.
+        """Run a signature; returns copies of all outputs.
 
         Raises:
             StatusError: INVALID_ARGUMENT; the interpreter must not be used again.
@@ -186,7 +183,7 @@ class LiteRTInterpreter:
             )
             # LiteRT puts no space between its sentences.
             text = str(error).replace("Node number", "; node number")
-            raise _invalid(
+            raise invalid(
                 f'LiteRT cannot run the signature "{signature}" on these inputs ({given}): {text}'
             ) from error
         self.shapes[signature] = shapes
@@ -457,7 +454,7 @@ class LiteRTEngine:
             if feed.shape[:1] == (0,):
                 rows.update((self.signatures[signature].inputs[name].shape or ())[:1])
             if prod(feed.shape[1:]) * feed.itemsize > MAX_FILLED_BYTES:
-                raise _invalid(
+                raise invalid(
                     f"input {name!r}: shape {shape_text(feed.shape)} has no value, but is too large"
                 )
         one = {name: _one_example(feed) for name, feed in feeds.items()}
@@ -473,11 +470,7 @@ class LiteRTEngine:
 
 
 def load(folder: Path, options: EngineOptions) -> LiteRTEngine:
-    """Load a version.
-
-    Raises:
-        LoadError: it cannot be loaded.
-    """
+    """Load a version; raises LoadError."""
     pools = options.litert_pools or os.cpu_count() or 1
     return LiteRTEngine(
         folder,
@@ -487,16 +480,12 @@ def load(folder: Path, options: EngineOptions) -> LiteRTEngine:
 
 
 def _check(name: str, spec: TensorSpec, feed: NDArray[Any]) -> None:
-    """Check the dtype and the number of dimensions of a feed.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, another dtype or too many dimensions.
-    """
+    """Check the dtype and the number of dimensions of a feed."""
     got = f"got {dtype_name(feed.dtype)} of shape {shape_text(feed.shape)}"
     if feed.dtype != spec.dtype:
-        raise _invalid(f"input {name!r}: expected {spec}, {got}")
+        raise invalid(f"input {name!r}: expected {spec}, {got}")
     if feed.ndim != len(spec.shape or ()):
-        raise _invalid(
+        raise invalid(
             f"input {name!r}: expected at most {_MOST_DIMENSIONS} dimensions, which LiteRT takes, "
             f"{got}"
         )
@@ -511,10 +500,6 @@ def _one_example(feed: NDArray[Any]) -> NDArray[Any]:
 
 def _is_batch(spec: TensorSpec, output: NDArray[Any], rows: set[int]) -> bool:
     return output.ndim > 0 and (spec.shape is None or not rows.isdisjoint(spec.shape[:1]))
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(Code.INVALID_ARGUMENT, message)
 
 
 RUNTIME = Runtime(

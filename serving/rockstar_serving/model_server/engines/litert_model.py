@@ -14,11 +14,11 @@ that they would fill become inputs of the graph, and Python code fills them.
 
 import struct
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import flatbuffers
 import numpy as np
@@ -30,7 +30,7 @@ from rockstar_serving.model_server.engines.engine import Arrays, UnsupportedMode
 from tfs_api.messages.example_pb2 import Example
 from tfs_api.messages.signature_pb2 import SignatureDef, TensorInfo
 from tfs_api.signature import DEFAULT_SIGNATURE, PREDICT_METHOD, Signature, TensorSpec
-from tfs_api.status import Code, StatusError
+from tfs_api.status import invalid
 from tfs_api.tensors import shape_proto, to_array, wire_type
 
 FILE_IDENTIFIER = b"TFL3"  # of the FlatBuffers schema, at bytes 4 to 8
@@ -54,6 +54,7 @@ _SUPPORTED = (
 )
 
 Details = Mapping[str, Mapping[str, Any]]
+_T = TypeVar("_T")
 
 
 def _read_model(content: bytes) -> Any:
@@ -63,14 +64,11 @@ def _read_model(content: bytes) -> Any:
 
 
 def unsupported_ops(content: bytes) -> str:
-    """The ops of a model that LiteRT's wheel lacks, and what to do; "" if there are none.
+    """The ops of a model.tflite that LiteRT's wheel lacks, and what to do; "" if there are none.
 
     TensorFlow Serving links in TensorFlow's own ops, which the converter writes as `Flex…`
     (SELECT_TF_OPS). Since 2.20 no wheel has them, not even TensorFlow's
-    (google-ai-edge/LiteRT#6458).
-
-    Args:
-        content: of a model.tflite; damaged content may raise anything.
+    (google-ai-edge/LiteRT#6458). Damaged content may raise anything.
     """
     model = _read_model(content)
     codes = [model.OperatorCodes(number) for number in range(model.OperatorCodesLength())]
@@ -89,12 +87,9 @@ def unsupported_ops(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class MainGraphSignature:
-    """A signature of the main graph.
+    """A signature of the main graph: indices of tensors by name of the input or output.
 
-    Attributes:
-        inputs: indices of tensors, by name of the input.
-        outputs: indices of tensors, by name of the output.
-        message: from the metadata, with the tensors' names as they are in the file.
+    `message` is from the metadata, with the tensors' names as they are in the file.
     """
 
     inputs: Mapping[str, int]
@@ -103,10 +98,7 @@ class MainGraphSignature:
 
 
 def main_graph_signatures(content: bytes) -> dict[str, MainGraphSignature]:
-    """The signatures that TensorFlow Serving finds and LiteRT does not.
-
-    Args:
-        content: of model.tflite.
+    """The signatures of a model.tflite that TensorFlow Serving finds and LiteRT does not.
 
     Raises:
         ValueError: the metadata cannot be read, or a tensor's name is unknown or not unique.
@@ -133,10 +125,7 @@ def main_graph_signatures(content: bytes) -> dict[str, MainGraphSignature]:
             for name, message in messages.items()
         }
     return {
-        DEFAULT_SIGNATURE: MainGraphSignature(
-            {short: inputs[name] for name, short in _short_names(inputs).items()},
-            {short: outputs[name] for name, short in _short_names(outputs).items()},
-        )
+        DEFAULT_SIGNATURE: MainGraphSignature(_with_short_names(inputs), _with_short_names(outputs))
     }
 
 
@@ -181,20 +170,22 @@ def _resolve(
     return indices
 
 
-def _short_names(names: Collection[str]) -> dict[str, str]:
-    """Names of tensors without the part after the colon, if they are unique without it."""
-    short = {name: name.partition(":")[0] for name in names}
-    count = Counter(short.values())
-    return {name: each if count[each] == 1 else name for name, each in short.items()}
+def _with_short_names(tensors: Mapping[str, _T]) -> dict[str, _T]:
+    """Cut the part after the colon off the names that are unique without it."""
+    count = Counter(name.partition(":")[0] for name in tensors)
+    return {
+        short if count[short := name.partition(":")[0]] == 1 else name: tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def describe(
     content: bytes, runners: Mapping[str, Any], main_graph: Mapping[str, MainGraphSignature]
 ) -> dict[str, Signature]:
-    """The signatures of a model.
+    """The signatures of a model.tflite.
 
     Args:
-        content: of model.tflite.
+        content: of the file.
         runners: of an interpreter, by signature.
         main_graph: the result of main_graph_signatures().
 
@@ -250,8 +241,8 @@ def _other_names(signature: Signature) -> list[Signature]:
     renamed = [
         replace(
             signature,
-            inputs={short: inputs[name] for name, short in _short_names(inputs).items()},
-            outputs={short: outputs[name] for name, short in _short_names(outputs).items()},
+            inputs=_with_short_names(inputs),
+            outputs=_with_short_names(outputs),
         ),
         replace(signature, inputs=inputs, outputs=outputs),
     ]
@@ -301,13 +292,7 @@ def _unranked(
 
 @dataclass(frozen=True)
 class _Sparse:
-    """A feature with any number of values.
-
-    Attributes:
-        key: of the feature.
-        kind: of the feature.
-        outputs: indices of the tensors for indices, values and shape.
-    """
+    """A feature with any number of values; outputs: the tensors for indices, values and shape."""
 
     key: str
     kind: str
@@ -316,15 +301,7 @@ class _Sparse:
 
 @dataclass(frozen=True)
 class _Dense:
-    """A feature with a fixed number of values.
-
-    Attributes:
-        key: of the feature.
-        kind: of the feature.
-        shape: of the values of one example.
-        default: the values of an example without the feature, flat; None: it is required.
-        output: index of the tensor.
-    """
+    """A feature with a fixed number of values; default: flat, None if the feature is required."""
 
     key: str
     kind: str
@@ -335,13 +312,7 @@ class _Dense:
 
 @dataclass(frozen=True)
 class ParseExample:
-    """A ParseExample op.
-
-    Attributes:
-        serialized: index of the tensor with the serialized tf.Examples.
-        sparse: its sparse features.
-        dense: its dense features.
-    """
+    """A ParseExample op; serialized: index of the tensor with the serialized tf.Examples."""
 
     serialized: int
     sparse: Sequence[_Sparse]
@@ -353,10 +324,7 @@ class ParseExample:
         return [d.output for d in self.dense] + [i for s in self.sparse for i in s.outputs]
 
     def run(self, serialized: NDArray[Any]) -> dict[int, NDArray[Any]]:
-        """The tensors that the op would fill, by index.
-
-        Args:
-            serialized: tf.Examples, as bytes [n].
+        """The tensors that the op would fill, by index, for tf.Examples as bytes [n].
 
         Raises:
             StatusError: INVALID_ARGUMENT, with TensorFlow's messages.
@@ -530,7 +498,7 @@ def _features(serialized: bytes) -> Mapping[str, Any]:
         return Example.FromString(serialized).features.feature
     except DecodeError as error:
         text = serialized.decode("utf-8", "backslashreplace")
-        raise _invalid(f"Could not parse example input, value: '{text}'") from error
+        raise invalid(f"Could not parse example input, value: '{text}'") from error
 
 
 def _values(features: Mapping[str, Any], wanted: _Sparse | _Dense, index: int) -> Any:
@@ -540,7 +508,7 @@ def _values(features: Mapping[str, Any], wanted: _Sparse | _Dense, index: int) -
     if kind is None:
         return None
     if kind != wanted.kind:
-        raise _invalid(
+        raise invalid(
             f"Key: {wanted.key}, Index: {index}.  Data types don't match. "
             f"Data type: {_WORDS[kind]} but expected type: {_WORDS[wanted.kind]}"
         )
@@ -552,13 +520,13 @@ def _dense_values(features: Mapping[str, Any], wanted: _Dense, index: int) -> An
     values = _values(features, wanted, index)
     if values is None:
         if wanted.default is None:
-            raise _invalid(
+            raise invalid(
                 f"Feature: {wanted.key} (data type: {_WORDS[wanted.kind]}) is required but could "
                 "not be found."
             )
         return wanted.default
     if len(values) != prod(wanted.shape):
-        raise _invalid(
+        raise invalid(
             f"Key: {wanted.key}, Index: {index}.  Number of {_WORDS[wanted.kind]} values != "
             f"expected.  Values size: {len(values)} but output shape: {list(wanted.shape)}"
         )
@@ -569,7 +537,3 @@ def _array(values: Sequence[Any], kind: str) -> NDArray[Any]:
     array = np.empty(len(values), _DTYPES[kind])
     array[:] = values
     return array
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(Code.INVALID_ARGUMENT, message)

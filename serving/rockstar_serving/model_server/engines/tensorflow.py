@@ -14,7 +14,6 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from rockstar_serving.model_server.engines.engine import Arrays, LoadError, Runt
 from rockstar_serving.model_server.options import EngineOptions
 from tfs_api.messages.signature_pb2 import SignatureDef
 from tfs_api.signature import Signature, TensorSpec, dtype_name, shape_text, signature_of
-from tfs_api.status import Code, StatusError
+from tfs_api.status import Code, StatusError, invalid
 
 _VARIABLES = "variables/variables.index"
 # The session never frees what it prepares for a set of fetches, and callers choose the set.
@@ -38,6 +37,17 @@ _NO_PYTHON = (
 )
 _NO_FUNCTION = "Could not find callback with key="
 _UNREGISTERED = re.compile(r"Op type not registered '([^']+)'")
+# Packages with operations: name for pip (the minor version is TensorFlow's), and which operations.
+_PACKAGES = {
+    "tensorflow-text": (
+        r"TFText>.*|CaseFoldUTF8|ConstrainedSequence|FastBertNormalize|FindSourceOffsets"
+        r"|MaxSpanningTree|NormalizeUTF8.*|PhraseTokenize|RegexSplitWithOffsets|RougeL"
+        r"|SentenceFragments.*|Sentencepiece.*|TokenizerFromLogits|(Fast)?Wordpiece.*"
+        r"|(SplitMerge|UnicodeScript|Whitespace)TokenizeWithOffsets.*"
+    ),
+    # Successor of TensorFlow Decision Forests' operations, which end with TensorFlow 2.19.
+    "ydf-tf": "SimpleML.*",
+}
 
 
 class TensorFlowEngine:
@@ -46,15 +56,7 @@ class TensorFlowEngine:
     name = "TensorFlow"
 
     def __init__(self, version_folder: Path, options: EngineOptions | None = None) -> None:
-        """Load a version.
-
-        Args:
-            version_folder: holds a SavedModel.
-            options: tags of the graph, threads, memory of a GPU.
-
-        Raises:
-            LoadError: it cannot be loaded.
-        """
+        """Load the SavedModel of a version folder; raises LoadError."""
         self._session, loaded = load_saved_model(version_folder, options or EngineOptions())
         definitions = {
             name: SignatureDef.FromString(definition.SerializeToString())
@@ -109,7 +111,7 @@ class TensorFlowEngine:
         except UnicodeDecodeError as error:
             # A message that quotes bytes of the request, such as those that are no tf.Example.
             message = error.object.decode("utf-8", "backslashreplace")
-            raise StatusError(Code.INVALID_ARGUMENT, message) from error
+            raise invalid(message) from error
         finally:
             if buffer is not None:
                 native.TF_DeleteBuffer(buffer)
@@ -124,13 +126,7 @@ class TensorFlowEngine:
 
 
 class _Call:
-    """A signature with the tensors of the graph that belong to it.
-
-    Attributes:
-        signature: as declared.
-        inputs: tensors as the session takes them, by name of the input.
-        outputs: likewise.
-    """
+    """A signature with the tensors of the graph as the session takes them, by input and output."""
 
     def __init__(self, graph: Any, name: str, signature: Signature, convolves: bool) -> None:
         self.signature = signature
@@ -160,16 +156,16 @@ class _Call:
         composite = [name for name in feeds if name not in self.inputs]
         composite += [name for name in fetches if name not in self.outputs]
         if composite:
-            raise _invalid(
+            raise invalid(
                 f'{composite[0]} of the signature "{self._name}" is a sparse or ragged tensor, '
                 "which no message holds: export a signature whose tensors are dense"
             )
         if not fetches:
-            raise _invalid(f'the signature "{self._name}" has no output that a message holds')
+            raise invalid(f'the signature "{self._name}" has no output that a message holds')
         for name, feed in feeds.items() if self._convolves else ():
             spec = self.signature.inputs[name]
             if spec.shape is not None and feed.ndim < len(spec.shape):
-                raise _invalid(
+                raise invalid(
                     f"input {name!r}: expected {spec}, got {dtype_name(feed.dtype)} of shape "
                     f"{shape_text(feed.shape)}: a convolution takes no fewer dimensions"
                 )
@@ -338,64 +334,25 @@ def _reason(folder: Path, error: Exception, options: EngineOptions) -> str:
     return f"{folder} cannot be loaded by TensorFlow: {text}"
 
 
-@dataclass(frozen=True)
-class _Package:
-    """A package with operations for TensorFlow.
-
-    Attributes:
-        name: for pip; its minor version is TensorFlow's.
-        module: to import.
-        ops: a pattern for the names of its operations.
-    """
-
-    name: str
-    module: str
-    ops: re.Pattern[str]
-
-
-_PACKAGES = (
-    _Package(
-        "tensorflow-text",
-        "tensorflow_text",
-        re.compile(
-            r"TFText>.*|CaseFoldUTF8|ConstrainedSequence|FastBertNormalize|FindSourceOffsets"
-            r"|MaxSpanningTree|NormalizeUTF8.*|PhraseTokenize|RegexSplitWithOffsets|RougeL"
-            r"|SentenceFragments.*|Sentencepiece.*|TokenizerFromLogits|(Fast)?Wordpiece.*"
-            r"|(SplitMerge|UnicodeScript|Whitespace)TokenizeWithOffsets.*"
-        ),
-    ),
-    # Successor of TensorFlow Decision Forests' operations, which end with TensorFlow 2.19.
-    _Package("ydf-tf", "ydf_tf", re.compile("SimpleML.*")),
-)
-
-
 def _register(op: str, tensorflow_version: str) -> None:
-    """Import the package that has an operation.
-
-    Raises:
-        ImportError: it is unknown, not installed or cannot be imported; says how to fix it.
-    """
-    package = next((each for each in _PACKAGES if each.ops.fullmatch(op)), None)
+    """Import the package that has an operation; ImportError says how to fix it."""
+    package = next((name for name, ops in _PACKAGES.items() if re.fullmatch(ops, op)), None)
     if package is None:
         raise ImportError(
             f"the model needs the op {op}, which neither TensorFlow nor TensorFlow Serving has: "
             "export it without custom ops"
         )
-    minor = ".".join(tensorflow_version.split(".")[:2])
-    install = f"pip install '{package.name}=={minor}.*'"
-    if importlib.util.find_spec(package.module) is None:
-        raise ImportError(f"the model needs the op {op} from {package.name}: {install}")
+    module, minor = package.replace("-", "_"), ".".join(tensorflow_version.split(".")[:2])
+    needs = f"the model needs the op {op} from {package}"
+    install = f"pip install '{package}=={minor}.*'"
+    if importlib.util.find_spec(module) is None:
+        raise ImportError(f"{needs}: {install}")
     try:
-        importlib.import_module(package.module)
+        importlib.import_module(module)
     except Exception as error:  # ImportError; or NotFoundError if it is for another version
         raise ImportError(
-            f"the model needs the op {op} from {package.name}, which is installed, but cannot be "
-            f"imported ({error}): {install}"
+            f"{needs}, which is installed, but cannot be imported ({error}): {install}"
         ) from error
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(Code.INVALID_ARGUMENT, message)
 
 
 RUNTIME = Runtime(

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -15,6 +15,9 @@ from rockstar_contract.text_files import EncodingError, read_text
 from rockstar_serving.model_server.object_store import StorageError, check_url
 from tfs_api.messages import model_server_config_pb2 as messages
 from tfs_api.status import Code, StatusError
+
+if TYPE_CHECKING:
+    from rockstar_serving.model_server.models.mirror import Mirror
 
 log = logging.getLogger(__name__)
 
@@ -64,18 +67,6 @@ class Specific:
 VersionPolicy = Latest | All | Specific
 
 
-class Mirrored(Protocol):
-    """Keeps local copies of the versions in an object store."""
-
-    @property
-    def looked(self) -> bool:
-        """Whether it has tried to copy all chosen versions."""
-
-    @property
-    def problem(self) -> str:
-        """Why not all of them are copied; "" if they are."""
-
-
 @dataclass(frozen=True)
 class ModelConfig:
     """A model to serve.
@@ -94,7 +85,7 @@ class ModelConfig:
     policy: VersionPolicy = Latest()
     labels: Mapping[str, int] = field(default_factory=dict)
     url: str = ""
-    mirror: Mirrored | None = field(default=None, compare=False)
+    mirror: "Mirror | None" = field(default=None, compare=False)
 
     @property
     def place(self) -> str:
@@ -102,11 +93,7 @@ class ModelConfig:
         return self.url or str(self.base_path)
 
     def explain_missing(self, found: Collection[int]) -> str:
-        """Explain which versions the policy needs but does not find; "" if none.
-
-        Args:
-            found: the versions in the base path.
-        """
+        """Explain which versions the policy needs but are not among those found; "" if none."""
         if not found:
             models = ("saved_model.pb", "model.tflite")
             holds_model = any((self.base_path / name).exists() for name in models)
@@ -122,11 +109,7 @@ class ModelConfig:
 
 
 def read_config(file: Path, where: str) -> str:
-    """Read the text of a configuration file.
-
-    Args:
-        file: its path.
-        where: name of the file in errors, such as "model config file /etc/models.config".
+    """Read the text of a configuration file, which errors call `where`.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -147,7 +130,7 @@ def parse_text_proto(
     Args:
         text: of the file.
         kind: class of the message.
-        where: name of the file in errors.
+        where: name of the file in errors, such as "model config file /etc/models.config".
         hint: what to write instead, for errors.
         secret: whether errors must not quote the text.
 
@@ -188,8 +171,7 @@ def model_configs(message: messages.ModelConfigList) -> tuple[ModelConfig, ...]:
     Errors that TensorFlow Serving reports too begin with its message (server_core.cc).
 
     Raises:
-        ConfigError: a model is invalid or listed twice; names the model, the field, what was
-            expected and what was received.
+        ConfigError: a model is invalid or listed twice.
     """
     names = [entry.name for entry in message.config]
     for name in names:

@@ -19,7 +19,7 @@ from rockstar_serving.model_server.models.servables import Servable, Task, Versi
 from rockstar_serving.model_server.models.version_folders import NEVER
 from rockstar_serving.model_server.options import LoadOptions
 from tfs_api.model_ref import ModelRef
-from tfs_api.status import Code, StatusError
+from tfs_api.status import Code, StatusError, invalid
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +38,12 @@ class StartError(Exception):
 
 
 class _Workers:
-    """Runs tasks on its own threads, or without threads whenever run_waiting() is called."""
+    """Runs tasks on its own threads; with 0 threads, whenever run_waiting() is called.
+
+    `wake` is called when there is a task for run_waiting().
+    """
 
     def __init__(self, threads: int, name: str, wake: Callable[[], None]) -> None:
-        """Create the threads.
-
-        Args:
-            threads: number of threads; 0: tasks wait for run_waiting().
-            name: of the threads.
-            wake: called when there is a task for run_waiting().
-        """
         self._pool = futures.ThreadPoolExecutor(threads, name) if threads else None
         self._wake = wake
         self._waiting: deque[Task] = deque()
@@ -88,11 +84,6 @@ class LifecycleManager:
     """Checks the folders of models periodically, and loads and unloads versions as planned."""
 
     def __init__(self, options: LoadOptions) -> None:
-        """Create a manager; start() starts its thread.
-
-        Args:
-            options: when to check, and how many threads load and unload after the initial load.
-        """
         self._options = options
         self._models: tuple[Model, ...] = ()
         self._next_look = 0.0
@@ -144,11 +135,7 @@ class LifecycleManager:
             self._unloaders.put(task)
 
     def stop(self) -> bool:
-        """Stop checking and loading.
-
-        Returns:
-            Whether no version is still being loaded.
-        """
+        """Stop checking and loading; returns whether no version is still being loaded."""
         self._stopping = True
         self.wake()
         with self._planned:
@@ -222,26 +209,16 @@ class Labels:
         self._versions: Mapping[tuple[str, str], int] = {}
 
     def version(self, model: str, label: str) -> int:
-        """Look up the version of a label.
-
-        Raises:
-            StatusError: INVALID_ARGUMENT, there is no such label.
-        """
+        """Look up the version of a label; StatusError INVALID_ARGUMENT if there is none."""
         version = self._versions.get((model, label))
         if version is None:
-            raise StatusError(
-                Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}"
-            )
+            raise invalid(f"Unrecognized servable version label: {label}")
         return version
 
     def assign(
         self, configs: Iterable[ModelConfig], available: Callable[[str], Collection[int]]
     ) -> None:
         """Replace all labels by those of a configuration, or none of them.
-
-        Args:
-            configs: of all models.
-            available: returns the available versions of a model.
 
         Raises:
             StatusError: FAILED_PRECONDITION, a label may not be assigned to its version.
@@ -263,7 +240,7 @@ class Labels:
 
 
 class Manager:
-    """Keeps models loaded and finds the servable for a request."""
+    """Keeps models loaded and finds the servable for a request; `load` creates engines."""
 
     def __init__(
         self,
@@ -271,13 +248,6 @@ class Manager:
         load: Loader,
         options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
     ) -> None:
-        """Create a manager; start() loads the models.
-
-        Args:
-            configs: the models.
-            load: creates the engine of a version folder.
-            options: when to load.
-        """
         self._configs = tuple(configs)
         self._load = load
         self._options = options
@@ -362,11 +332,7 @@ class Manager:
             raise StatusError(Code.UNKNOWN, _not_available(unavailable))
 
     def stop(self) -> bool:
-        """Stop watching and unload everything.
-
-        Returns:
-            Whether no version is still being loaded.
-        """
+        """Stop watching and unload everything; returns whether no version is still being loaded."""
         finished = self._mirrors.stop()
         finished = self._lifecycle.stop() and finished
         for model in self._models.values():
@@ -383,7 +349,7 @@ class Manager:
         """
         name = ref.name
         if not name:
-            raise StatusError(Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
+            raise invalid("ModelSpec has no name specified.")
         while True:
             version = ref.version if ref.label is None else self._labels.version(name, ref.label)
             model = self._models.get(name)

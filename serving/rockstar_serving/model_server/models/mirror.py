@@ -78,16 +78,7 @@ class _Copies:
     """
 
     def __init__(self, cache: Path, url: str, stopping: threading.Event) -> None:
-        """Find the copies of an earlier process, and remove their links.
-
-        Args:
-            cache: folder of the copies of all models.
-            url: of the base path that is copied.
-            stopping: set when copying must end.
-
-        Raises:
-            OSError: the cache cannot be written.
-        """
+        """Find the copies of an earlier process, and remove their links; raises OSError."""
         self._url = url
         self._stopping = stopping
         self.place, self._lock = _lock_place(cache, url)
@@ -101,12 +92,6 @@ class _Copies:
         self, copy: str, objects: Collection[StoredObject], store: ObjectStore, what: str
     ) -> None:
         """Copy all objects of a version that no earlier attempt has copied.
-
-        Args:
-            copy: its name.
-            objects: of the version.
-            store: that holds them.
-            what: name of the version, for the log.
 
         Raises:
             StorageError, OSError: copying failed; what was copied stays.
@@ -418,11 +403,7 @@ class Mirror:
         return "; ".join(filter(None, (absent, *reasons))), not errors
 
     def _copy(self, version: int, name: str) -> str:
-        """Copy a version, unless that is done.
-
-        Args:
-            version: its number.
-            name: of its folder.
+        """Copy a version from the folder of this name, unless that is done.
 
         Returns:
             Why it is not copied yet; "" if it is, or if there is a copy of its previous content.
@@ -508,12 +489,7 @@ class Mirrors:
         statuses: Callable[[], Iterable[VersionStatus]],
         changed: Callable[[], None],
     ) -> ModelConfig:
-        """The configuration with a local base path, into which a mirror copies versions.
-
-        Args:
-            config: of a model, with or without a URL.
-            statuses: of the model's versions.
-            changed: called when the base path has changed.
+        """The configuration with a local base path, into which a mirror copies versions from a URL.
 
         Raises:
             ConfigError: the cache cannot be written.

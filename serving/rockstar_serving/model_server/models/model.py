@@ -12,7 +12,7 @@ from pathlib import Path
 from rockstar_contract.version_folders import served_versions
 from rockstar_serving.model_server.engines.engine import Loader, LoadError
 from rockstar_serving.model_server.models.config import ModelConfig, VersionPolicy
-from rockstar_serving.model_server.models.servables import Servable, ServableMap, Task
+from rockstar_serving.model_server.models.servables import Servable, ServableMap, State, Task
 from rockstar_serving.model_server.models.version_folders import (
     NEVER,
     Fingerprint,
@@ -149,15 +149,6 @@ class Model:
         dispose: Callable[[Task], None],
         clock: Clock = time.monotonic,
     ) -> None:
-        """Create a model without loaded versions.
-
-        Args:
-            config: which versions to serve, and their folder.
-            load: creates the engine of a version.
-            options: when to load.
-            dispose: runs tasks that close engines.
-            clock: in seconds.
-        """
         self.name = config.name
         self.servables = ServableMap(config.name, dispose)
         self.outlook = Outlook.BUSY
@@ -310,7 +301,7 @@ class Model:
         return Outlook.FAILED
 
     def _load_version(self, servable: Servable, seen: Fingerprint) -> None:
-        servable.set_loading()
+        servable.set_state(State.LOADING)
         started = self._clock()
         try:
             engine = self._load(servable.id, servable.folder)

@@ -61,14 +61,13 @@ class Servable:
         Args:
             servable_id: model and version.
             folder: of the version.
-            lock: held while a state changes; shared by all versions of a model, so that its holder
-                sees a consistent state of all of them.
-            dispose: runs the task that closes the engine; on another thread, because closing may be
-                slow and the caller of release() has to respond to a request.
+            lock: held while a state changes; all versions of a model share it.
+            dispose: runs the task that closes the engine, on another thread: closing may be slow
+                and the caller of release() has to respond to a request.
         """
         self.id = servable_id
         self.folder = folder
-        self.status = VersionStatus(servable_id.version, State.START)
+        self.set_state(State.START)
         self._lock = lock
         self._dispose = dispose
         self._engine: Engine | None = None
@@ -86,18 +85,14 @@ class Servable:
             raise RuntimeError(f"{self.id} is not loaded")
         return self._engine
 
-    def set_loading(self) -> None:
-        """Record that loading has begun."""
-        self.status = VersionStatus(self.id.version, State.LOADING)
+    def set_state(self, state: State, code: Code = Code.OK, message: str = "") -> None:
+        """Record a new state, with an error if loading failed."""
+        self.status = VersionStatus(self.id.version, state, code, message)
 
     def set_loaded(self, engine: Engine) -> None:
         """Make it available; the caller holds the lock."""
         self._engine = engine
-        self.status = VersionStatus(self.id.version, State.AVAILABLE)
-
-    def set_failed(self, code: Code, message: str) -> None:
-        """Record that it failed to load."""
-        self.status = VersionStatus(self.id.version, State.END, code, message)
+        self.set_state(State.AVAILABLE)
 
     def acquire(self) -> bool:
         """Take a reference if it is available; the caller holds the lock."""
@@ -125,7 +120,7 @@ class Servable:
         with self._lock:
             if not self.available:
                 return
-            self.status = VersionStatus(self.id.version, State.UNLOADING)
+            self.set_state(State.UNLOADING)
             unused = not self._references
         if unused:
             self._dispose_engine()
@@ -141,23 +136,17 @@ class Servable:
             engine.close()
         except Exception:  # of any runtime: the version counts as unloaded
             log.exception("%s: closing its engine failed", self.id)
-        self.status = VersionStatus(self.id.version, State.END)
+        self.set_state(State.END)
         log.info("%s is unloaded", self.id)
 
 
 class ServableMap:
-    """The servables of one model, by version; thread-safe.
+    """The servables of one model, by version; thread-safe. `dispose` runs tasks that close engines.
 
     Dictionaries are replaced, never modified, so that they can be read without the lock.
     """
 
     def __init__(self, model: str, dispose: Callable[[Task], None]) -> None:
-        """Create an empty map.
-
-        Args:
-            model: name of the model.
-            dispose: runs tasks that close engines.
-        """
         self._model = model
         self._dispose = dispose
         self._lock = threading.RLock()
@@ -166,11 +155,7 @@ class ServableMap:
         self._closed = False
 
     def acquire(self, version: int | None) -> Servable | None:
-        """Acquire the servable of a version, or the highest available one.
-
-        Returns:
-            The servable, to be released by the caller; None if there is none available.
-        """
+        """Acquire a version, or the highest available one; None if it is not available."""
         # The lock prevents a swap between the looks at the new and the old version.
         with self._lock:
             for servable in self._servables.values():
@@ -217,7 +202,7 @@ class ServableMap:
     def set_failed(self, servable: Servable, code: Code, message: str) -> None:
         """Record a failed load; the same version loaded from another folder stays available."""
         with self._lock:
-            servable.set_failed(code, message)
+            servable.set_state(State.END, code, message)
             if servable.id.version in self.available():
                 self._end_loading(servable.id.version)
             else:
