@@ -50,13 +50,7 @@ class QueueParameters:
 
 @dataclass(frozen=True)
 class BatchingParameters:
-    """How a server batches.
-
-    Attributes:
-        queue: for each signature.
-        threads: number of batches that run at once.
-        thread_pool_name: of these threads.
-    """
+    """How a server batches: each signature, and in how many threads at once, with which name."""
 
     queue: QueueParameters = QueueParameters()
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
@@ -64,11 +58,7 @@ class BatchingParameters:
 
 
 def read_parameters(path: Path, effective: Collection[str] = FIELDS) -> BatchingParameters:
-    """Read a file in the text format of BatchingParameters.
-
-    Args:
-        path: of the file.
-        effective: names of the fields that have an effect; others are logged.
+    """Read a file in the text format of BatchingParameters; fields without effect are logged.
 
     Raises:
         ConfigError: the file cannot be read, is in another format, or has invalid values.

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf import any_pb2
@@ -36,6 +36,13 @@ log = logging.getLogger(__name__)
 Call = Callable[[Any, Deadline], Any]
 
 SIGNATURE_FIELD = "signature_def"
+# The methods that TensorFlow Serving counts, and the field with the model's name.
+_COUNTED = {
+    services.PREDICT: "model_spec.name",
+    services.CLASSIFY: "model_spec.name",
+    services.REGRESS: "model_spec.name",
+    services.MODEL_INFER: "model_name",
+}
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -44,21 +51,14 @@ def handlers(
 ) -> Handlers:
     """The handlers of the calls of TensorFlow Serving and of the Open Inference Protocol.
 
-    Args:
-        core: that runs the models.
-        tensor_content: whether Predict returns tensors as bytes instead of in their typed fields.
-        observer: receives the calls that TensorFlow Serving counts.
+    With tensor_content, Predict returns tensors as bytes instead of in their typed fields.
     """
     service = _Service(core, tensor_content)
     inference = OpenInference(core)
-
-    def measured(call: Call, api: str, model: str = "model_spec.name") -> Call:
-        return call if observer is None else observed_call(call, api, observer, attrgetter(model))
-
     calls: dict[services.Method[Any, Any], Call] = {
-        services.PREDICT: measured(service.predict, "Predict"),
-        services.CLASSIFY: measured(service.classify, "Classify"),
-        services.REGRESS: measured(service.regress, "Regress"),
+        services.PREDICT: service.predict,
+        services.CLASSIFY: service.classify,
+        services.REGRESS: service.regress,
         services.MULTI_INFERENCE: service.multi_inference,
         services.GET_MODEL_METADATA: service.get_model_metadata,
         services.GET_MODEL_STATUS: service.get_model_status,
@@ -68,75 +68,55 @@ def handlers(
         services.MODEL_READY: inference.model_ready,
         services.SERVER_METADATA: inference.server_metadata,
         services.MODEL_METADATA: inference.model_metadata,
-        services.MODEL_INFER: measured(inference.model_infer, "ModelInfer", "model_name"),
+        services.MODEL_INFER: inference.model_infer,
         services.MODEL_CONFIG: inference.model_config,
         services.REPOSITORY_INDEX: inference.repository_index,
     }
     return {
         method.path: grpc.unary_unary_rpc_method_handler(
-            guard(method.path, method.parse_request, call),
+            guard(method, call, observer),
             response_serializer=method.response.SerializeToString,
         )
         for method, call in calls.items()
     }
 
 
-def observed_call(
-    call: Call, api: str, observer: "Monitoring", model: Callable[[Any], str]
-) -> Call:
-    """Count the requests of a call; `model` returns the model name of a request."""
-
-    def observed(request: Any, deadline: Deadline) -> Any:
-        started = time.perf_counter()
-        code = Code.INTERNAL
-        try:
-            response = call(request, deadline)
-            code = Code.OK
-        except StatusError as error:
-            code = error.code
-            raise
-        finally:
-            seconds = time.perf_counter() - started
-            observer.request(model(request), api, "GRPC", code, seconds)
-        return response
-
-    return observed
-
-
 def guard(
-    path: str, parse: Callable[[bytes], Any], call: Call
+    method: services.Method[Any, Any], call: Call, observer: "Monitoring | None" = None
 ) -> Callable[[bytes, grpc.ServicerContext], Any]:
-    """Make a gRPC handler of a call: errors become statuses.
+    """Make the handler of a method: parse the request, and turn errors into statuses.
 
-    Args:
-        path: of the method, for the log.
-        parse: makes the request; here, because gRPC would log a traceback if it fails.
-        call: handles the request; not started if its caller is gone.
+    The message is parsed here, because gRPC would log a traceback if that fails. A call is not
+    started if its caller is gone. The observer counts requests like TensorFlow Serving.
     """
+    observer = observer if method in _COUNTED else None
+    model_name = attrgetter(_COUNTED.get(method, "model_spec.name"))
 
     def guarded(data: bytes, context: grpc.ServicerContext) -> Any:
         deadline = Deadline.after(context.time_remaining(), lambda: not context.is_active())
+        started, code, message = None, Code.OK, ""
         try:
-            request = parse(data)
+            request = method.request.FromString(data)
             # The call may have waited for a thread longer than the caller for a response.
             deadline.check()
+            started = time.perf_counter()
             return call(request, deadline)
         except StatusError as error:
-            code, message = _GRPC_CODES[int(error.code)], error.message
+            code, message = error.code, error.message
         except DecodeError:
-            log.warning("%s: a request of %d bytes cannot be parsed", path, len(data))
-            code, message = grpc.StatusCode.INTERNAL, "Exception deserializing request!"
+            log.warning("%s: a request of %d bytes cannot be parsed", method.path, len(data))
+            code, message = Code.INTERNAL, "Exception deserializing request!"
         except Exception:  # of any kind: its text is not for callers
-            log.exception("%s failed", path)
-            code, message = grpc.StatusCode.INTERNAL, "internal error"
+            log.exception("%s failed", method.path)
+            code, message = Code.INTERNAL, "internal error"
+        finally:
+            if observer is not None and started is not None:
+                seconds = time.perf_counter() - started
+                observer.request(model_name(request), method.name, "GRPC", code, seconds)
         # Outside of the try, which would catch the exception that abort() raises.
-        return _abort(context, code, message)
+        return context.abort(_GRPC_CODES[int(code)], grpc_message(message))
 
     return guarded
-
-
-def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> NoReturn:
-    context.abort(code, grpc_message(message))
 
 
 class _Service:

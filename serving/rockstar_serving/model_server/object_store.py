@@ -142,22 +142,21 @@ class ObjectStore:
         if self._opened is None:
             from obstore.store import from_url
 
-            client, config, provider = _settings(self._vendor, os.environ)
-            extra = {"credential_provider": provider} if provider else {}
-            self._opened = from_url(
-                self._url,
-                config=config,
-                client_options={
-                    # Of a whole download; the other timeouts detect one that stalls.
-                    "timeout": timedelta(days=1),
-                    "connect_timeout": timedelta(seconds=10),
-                    "read_timeout": timedelta(seconds=30),
-                    "allow_http": True,
-                    **client,
-                },
-                retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=30)},
-                **extra,
-            )
+            client: dict[str, Any] = {
+                # Of a whole download; the other timeouts detect one that stalls.
+                "timeout": timedelta(days=1),
+                "connect_timeout": timedelta(seconds=10),
+                "read_timeout": timedelta(seconds=30),
+                "allow_http": True,
+            }
+            options: dict[str, Any] = {"client_options": client}
+            if self._vendor == "gs" and (emulator := os.environ.get("STORAGE_EMULATOR_HOST")):
+                url = emulator if "://" in emulator else f"http://{emulator}"
+                options["config"] = {"base_url": url, "skip_signature": True}
+            if self._vendor == "s3":
+                _add_s3_settings(options, client, os.environ)
+            retry = {"max_retries": 2, "retry_timeout": timedelta(seconds=30)}
+            self._opened = from_url(self._url, retry_config=retry, **options)
         return self._opened
 
     @contextlib.contextmanager
@@ -204,49 +203,32 @@ class ObjectStore:
         return f"{address} cannot be read ({reason})" if address else reason
 
 
-def _settings(
-    vendor: str, environ: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """Settings that obstore does not find itself: for its client, store and credentials."""
-    client: dict[str, Any] = {}
-    config: dict[str, Any] = {}
-    if vendor == "gs" and (emulator := environ.get("STORAGE_EMULATOR_HOST")):
-        config = {
-            "base_url": emulator if "://" in emulator else f"http://{emulator}",
-            "skip_signature": True,
-        }
-    if vendor != "s3":
-        return client, config, None
-    if (endpoint := environ.get("S3_ENDPOINT")) and not environ.keys() & {
-        "AWS_ENDPOINT",
-        "AWS_ENDPOINT_URL",
-        "AWS_ENDPOINT_URL_S3",
-    }:
+def _add_s3_settings(
+    options: dict[str, Any], client: dict[str, Any], environ: Mapping[str, str]
+) -> None:
+    """Add what obstore does not read itself: TensorFlow's variables, and profiles (boto3)."""
+    endpoints = {"AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"}
+    if (endpoint := environ.get("S3_ENDPOINT")) and not environ.keys() & endpoints:
         scheme = "http" if environ.get("S3_USE_HTTPS") == "0" else "https"
-        config["endpoint"] = endpoint if "://" in endpoint else f"{scheme}://{endpoint}"
+        url = endpoint if "://" in endpoint else f"{scheme}://{endpoint}"
+        options["config"] = {"endpoint": url}
     if environ.get("S3_VERIFY_SSL") == "0":
         client["allow_invalid_certificates"] = True
     if bundle := environ.get("AWS_CA_BUNDLE"):
         client["root_certificate"] = Path(bundle).read_bytes()
-    return client, config, _profile(environ)
-
-
-def _profile(environ: Mapping[str, str]) -> Any:
-    """A reader of the profiles of AWS's tools (boto3), if they are used."""
     file = environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
     used = "AWS_PROFILE" in environ or Path(file).expanduser().exists()
     if not used or environ.keys() & {"AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE"}:
-        return None
-    if importlib.util.find_spec("boto3") is None:
-        if "AWS_PROFILE" in environ:
-            raise StorageError(
-                "AWS_PROFILE is set, but profiles need a library: pip install boto3, or set "
-                f"{_CREDENTIALS['s3']}"
-            )
-        return None
-    from obstore.auth.boto3 import Boto3CredentialProvider
+        return
+    if importlib.util.find_spec("boto3") is not None:
+        from obstore.auth.boto3 import Boto3CredentialProvider
 
-    return Boto3CredentialProvider()
+        options["credential_provider"] = Boto3CredentialProvider()
+    elif "AWS_PROFILE" in environ:
+        raise StorageError(
+            "AWS_PROFILE is set, but profiles need a library: pip install boto3, or set "
+            f"{_CREDENTIALS['s3']}"
+        )
 
 
 def _first(pattern: str, text: str) -> str:

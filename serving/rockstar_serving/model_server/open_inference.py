@@ -153,15 +153,9 @@ class OpenInference:
     ) -> pb.ModelInferResponse:
         """Run `serving_default`, or the signature that the parameter `signature_name` names."""
         try:
-            query = PredictQuery(
-                lambda _: _feeds(request),
-                _signature_name(request),
-                _output_names(request),
-                deadline,
-            )
-            version, prediction = self._core.predict(
-                _model_ref(request.model_name, request.model_version), query
-            )
+            query = _query(request, deadline)
+            ref = _model_ref(request.model_name, request.model_version)
+            version, prediction = self._core.predict(ref, query)
             return _response(request, version, prediction.outputs)
         except InvalidInputError as error:
             raise invalid(str(error)) from error
@@ -187,25 +181,21 @@ def _model_ref(name: str, version: str) -> ModelRef:
     return ModelRef(name, label=version)
 
 
-def _signature_name(request: pb.ModelInferRequest) -> str:
-    if _SIGNATURE not in request.parameters:
-        return DEFAULT_SIGNATURE
-    value = request.parameters[_SIGNATURE]
-    kind = value.WhichOneof("parameter_choice")
-    if kind != "string_param":
-        raise InvalidInputError(
-            f"parameters.{_SIGNATURE}", expected="string_param", got=kind or "no value"
-        )
-    return value.string_param
-
-
-def _output_names(request: pb.ModelInferRequest) -> list[str]:
-    names = []
+def _query(request: pb.ModelInferRequest, deadline: Deadline) -> PredictQuery:
+    signature_name = DEFAULT_SIGNATURE
+    if _SIGNATURE in request.parameters:
+        value = request.parameters[_SIGNATURE]
+        kind = value.WhichOneof("parameter_choice")
+        if kind != "string_param":
+            raise InvalidInputError(
+                f"parameters.{_SIGNATURE}", expected="string_param", got=kind or "no value"
+            )
+        signature_name = value.string_param
     for index, output in enumerate(request.outputs):
         if output.parameters:
             check_parameters(list(output.parameters), f"outputs[{index}]")
-        names.append(output.name)
-    return names
+    names = [output.name for output in request.outputs]
+    return PredictQuery(lambda _: _feeds(request), signature_name, names, deadline)
 
 
 def _feeds(request: pb.ModelInferRequest) -> dict[str, NDArray[Any]]:

@@ -195,8 +195,10 @@ class RestApp:
             error = BodyTooLargeError(self._max_body_bytes)
             response = RestResponse(413, self.api.headers, error_json(error.message))
             await _send(send, response, close=True, more_body=True)
-            if b"expect" not in headers:
-                await _discard(receive, more=more)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DISCARD_SECONDS):
+                    while more and b"expect" not in headers:
+                        more = (await receive()).get("more_body", False)
             await send({"type": "http.response.body"})
             return
         connection.reading = False
@@ -240,10 +242,7 @@ class RestApp:
                 connection.close_if_stalled(now)
 
     async def drain(self, deadline: float) -> bool:
-        """Wait until no request has arrived for a while, then close all connections.
-
-        Args:
-            deadline: until when to wait, on the clock of time.monotonic().
+        """Wait until no request has arrived for a while, or the deadline; then close connections.
 
         Returns:
             Whether all requests have ended, and no model still runs for one that timed out.
@@ -270,14 +269,6 @@ async def _send(
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": more_body})
-
-
-async def _discard(receive: Receive, *, more: bool) -> None:
-    """Read the rest of a body for a while and drop it."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_SECONDS):
-            while more:
-                more = (await receive()).get("more_body", False)
 
 
 class RestServer:

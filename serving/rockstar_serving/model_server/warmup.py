@@ -191,7 +191,7 @@ class _Warmup:
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """Read the records of an uncompressed TFRecord file.
+    """Read an uncompressed TFRecord file.
 
     Raises:
         StatusError: DATA_LOSS, the file is truncated, or a checksum does not match.

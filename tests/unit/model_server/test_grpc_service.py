@@ -1,6 +1,8 @@
 """Errors of gRPC calls."""
 
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, cast
+from unittest.mock import Mock
 
 import grpc
 import numpy as np
@@ -33,7 +35,7 @@ class Context:
 
 
 def call(behaviour: Any, context: Any, data: bytes = b"") -> Any:
-    return guard(PREDICT.path, PREDICT.parse_request, behaviour)(data, context)
+    return guard(PREDICT, behaviour)(data, context)
 
 
 def test_nothing_starts_for_a_caller_that_is_gone() -> None:
@@ -108,6 +110,26 @@ def test_a_message_that_cannot_be_parsed_is_one_line_in_the_log(
     assert record.getMessage() == (
         "/tensorflow.serving.PredictionService/Predict: a request of 2 bytes cannot be parsed"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, Code.OK),
+        (StatusError(Code.NOT_FOUND, "no"), Code.NOT_FOUND),
+        (RuntimeError("no"), Code.INTERNAL),
+    ],
+)
+def test_requests_are_counted(error: Exception | None, code: Code) -> None:
+    request = PREDICT.request()
+    request.model_spec.name = "m"
+    observer = Mock()
+    handler = guard(PREDICT, Mock(side_effect=error), observer)
+    with nullcontext() if error is None else pytest.raises(AbortedError):
+        handler(request.SerializeToString(), cast("grpc.ServicerContext", Context()))
+    ((*event, seconds),) = (call.args for call in observer.request.call_args_list)
+    assert event == ["m", "Predict", "GRPC", code]
+    assert seconds >= 0
 
 
 def test_labels_that_are_no_text_are_refused() -> None:

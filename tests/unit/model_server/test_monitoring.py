@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,7 +15,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from rockstar_serving.model_server.core import Core
-from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.engines.engine import (
     Arrays,
     Loader,
@@ -26,7 +24,6 @@ from rockstar_serving.model_server.engines.engine import (
     ServableId,
 )
 from rockstar_serving.model_server.examples import ExamplesQuery, MultiInferenceQuery, Task
-from rockstar_serving.model_server.grpc_service import observed_call
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
 from rockstar_serving.model_server.models.manager import Manager
@@ -47,7 +44,6 @@ from tests.fake_engine import FakeEngine, FakeLoader, add_version
 from tests.metrics import CORE, SAVED_MODEL, SERVING, totals
 from tests.rest_client import RestClient
 from tests.warmup_files import predict_log, write_records
-from tfs_api.messages.prediction_pb2 import PredictRequest
 from tfs_api.model_ref import ModelRef
 from tfs_api.signature import CLASSIFY_METHOD
 from tfs_api.status import Code, StatusError
@@ -506,30 +502,6 @@ class Listener:
 @pytest.fixture
 def listener() -> Any:
     return Listener()
-
-
-REQUEST = PredictRequest()
-REQUEST.model_spec.name = "m"
-NAME = attrgetter("model_spec.name")
-
-
-def test_calls(listener: Any) -> None:
-    call = observed_call(lambda request, _: NAME(request), "Predict", listener, NAME)
-    assert call(REQUEST, NO_DEADLINE) == "m"
-    assert listener.heard == [("request", "m", "Predict", "GRPC", Code.OK)]
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [(StatusError(Code.NOT_FOUND, "no"), Code.NOT_FOUND), (RuntimeError("no"), Code.INTERNAL)],
-)
-def test_calls_that_fail(listener: Any, error: Exception, code: Code) -> None:
-    def fail(request: PredictRequest, deadline: Deadline) -> None:
-        raise error
-
-    with pytest.raises(type(error)):
-        observed_call(fail, "Predict", listener, NAME)(REQUEST, NO_DEADLINE)
-    assert listener.heard == [("request", "m", "Predict", "GRPC", code)]
 
 
 def test_engines_tell_of_runs_that_succeed(listener: Any) -> None:

@@ -29,7 +29,7 @@ from rockstar_serving.model_server.engines.litert_model import (
     unsupported_ops,
 )
 from rockstar_serving.model_server.options import EngineOptions
-from tfs_api.signature import Signature, TensorSpec, dtype_name, shape_text
+from tfs_api.signature import Signature, dtype_name, shape_text
 from tfs_api.status import Code, StatusError, invalid
 from tfs_api.tensors import MAX_FILLED_BYTES
 
@@ -177,10 +177,7 @@ class LiteRTInterpreter:
                 **{name: _readable(feed) for name, feed in feeds.items()}
             )
         except (RuntimeError, ValueError) as error:
-            given = ", ".join(
-                f"{name}: {dtype_name(feed.dtype)} of shape {shape_text(feed.shape)}"
-                for name, feed in feeds.items()
-            )
+            given = ", ".join(f"{name}: {_described(feed)}" for name, feed in feeds.items())
             # LiteRT puts no space between its sentences.
             text = str(error).replace("Node number", "; node number")
             raise invalid(
@@ -223,6 +220,10 @@ def _readable(feed: NDArray[Any]) -> NDArray[Any]:
     if feed.dtype == object and not feed.ndim:
         return np.ndarray((), f"S{len(feed[()])}", feed[()])
     return feed
+
+
+def _described(feed: NDArray[Any]) -> str:
+    return f"{dtype_name(feed.dtype)} of shape {shape_text(feed.shape)}"
 
 
 _lock = threading.Lock()
@@ -283,13 +284,10 @@ class Pool:
         at_once: int,
         for_shapes: int,
     ) -> None:
-        """Make a pool.
+        """Make a pool with a first interpreter; `make` makes others.
 
-        Args:
-            make: makes an interpreter.
-            first: an existing one.
-            at_once: how many may be in use; further requests wait.
-            for_shapes: how many may exist only so that each has shapes of its own.
+        At most `at_once` are in use; further requests wait. As many as `for_shapes` may exist only
+        so that each has shapes of its own.
         """
         self._make = make
         self._at_once = at_once
@@ -405,8 +403,13 @@ class LiteRTEngine:
         run = self._run
         for name, spec in self.signatures[signature].inputs.items():
             feed = feeds[name]
-            if feed.dtype != spec.dtype or feed.ndim > _MOST_DIMENSIONS:
-                _check(name, spec, feed)
+            if feed.dtype != spec.dtype:
+                raise invalid(f"input {name!r}: expected {spec}, got {_described(feed)}")
+            if feed.ndim > _MOST_DIMENSIONS and feed.ndim != len(spec.shape or ()):
+                raise invalid(
+                    f"input {name!r}: expected at most {_MOST_DIMENSIONS} dimensions, which LiteRT "
+                    f"takes, got {_described(feed)}"
+                )
             shapes.append(feed.shape)
             if 0 in feed.shape:
                 run = self._run_empty
@@ -449,24 +452,29 @@ class LiteRTEngine:
         Raises:
             StatusError: also INVALID_ARGUMENT, the example would be too large.
         """
+        specs = self.signatures[signature]
         rows = {-1}  # the sizes of rows in the declared shapes
+        one = {}
         for name, feed in feeds.items():
-            if feed.shape[:1] == (0,):
-                rows.update((self.signatures[signature].inputs[name].shape or ())[:1])
             if prod(feed.shape[1:]) * feed.itemsize > MAX_FILLED_BYTES:
                 raise invalid(
                     f"input {name!r}: shape {shape_text(feed.shape)} has no value, but is too large"
                 )
-        one = {name: _one_example(feed) for name, feed in feeds.items()}
-        one_shapes = tuple((1, *shape[1:]) if shape[:1] == (0,) else shape for shape in shapes)
+            one[name] = feed
+            if feed.shape[:1] == (0,):
+                rows.update((specs.inputs[name].shape or ())[:1])
+                blank: Any = b"" if feed.dtype == object else 0
+                one[name] = np.full((1, *feed.shape[1:]), blank, feed.dtype)
+        one_shapes = tuple(one[name].shape for name in specs.inputs)
         outputs = self._run(signature, one, one_shapes, deadline)
         if one_shapes == shapes:
             return outputs
-        specs = self.signatures[signature].outputs
-        return {
-            name: output[:0] if _is_batch(specs[name], output, rows) else output
-            for name, output in outputs.items()
-        }
+
+        def is_batch(name: str, output: NDArray[Any]) -> bool:
+            shape = specs.outputs[name].shape
+            return output.ndim > 0 and (shape is None or not rows.isdisjoint(shape[:1]))
+
+        return {n: output[:0] if is_batch(n, output) else output for n, output in outputs.items()}
 
 
 def load(folder: Path, options: EngineOptions) -> LiteRTEngine:
@@ -477,29 +485,6 @@ def load(folder: Path, options: EngineOptions) -> LiteRTEngine:
         threads=options.intra_op_threads or 1,
         interpreters=pools * options.litert_interpreters,
     )
-
-
-def _check(name: str, spec: TensorSpec, feed: NDArray[Any]) -> None:
-    """Check the dtype and the number of dimensions of a feed."""
-    got = f"got {dtype_name(feed.dtype)} of shape {shape_text(feed.shape)}"
-    if feed.dtype != spec.dtype:
-        raise invalid(f"input {name!r}: expected {spec}, {got}")
-    if feed.ndim != len(spec.shape or ()):
-        raise invalid(
-            f"input {name!r}: expected at most {_MOST_DIMENSIONS} dimensions, which LiteRT takes, "
-            f"{got}"
-        )
-
-
-def _one_example(feed: NDArray[Any]) -> NDArray[Any]:
-    if feed.shape[:1] != (0,):
-        return feed
-    blank: Any = b"" if feed.dtype == object else 0
-    return np.full((1, *feed.shape[1:]), blank, feed.dtype)
-
-
-def _is_batch(spec: TensorSpec, output: NDArray[Any], rows: set[int]) -> bool:
-    return output.ndim > 0 and (spec.shape is None or not rows.isdisjoint(spec.shape[:1]))
 
 
 RUNTIME = Runtime(

@@ -182,12 +182,7 @@ def _with_short_names(tensors: Mapping[str, _T]) -> dict[str, _T]:
 def describe(
     content: bytes, runners: Mapping[str, Any], main_graph: Mapping[str, MainGraphSignature]
 ) -> dict[str, Signature]:
-    """The signatures of a model.tflite.
-
-    Args:
-        content: of the file.
-        runners: of an interpreter, by signature.
-        main_graph: the result of main_graph_signatures().
+    """The signatures of a model.tflite, from an interpreter's runners and main_graph_signatures().
 
     Raises:
         ValueError: a tensor's dtype has no message; LiteRT raises other errors.

@@ -308,14 +308,10 @@ class ConfigFileWatcher:
     def __init__(
         self, path: Path, manager: Reloadable, seconds: float, *, labels_may_wait: bool = False
     ) -> None:
-        """Create a watcher; start() starts its thread.
+        """Create a watcher that checks the file every so many seconds; start() starts its thread.
 
-        Args:
-            path: of the file.
-            manager: serves the models.
-            seconds: between checks of the file.
-            labels_may_wait: whether to reload everything but the labels while a label cannot move
-                because its version is not loaded yet.
+        With labels_may_wait, it reloads everything but the labels while a label cannot move because
+        its version is not loaded yet.
         """
         self._path = path
         self._where = _where(path)

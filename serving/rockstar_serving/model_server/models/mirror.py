@@ -256,17 +256,10 @@ class Mirror:
         statuses: Callable[[], Iterable[VersionStatus]],
         changed: Callable[[], None],
     ) -> None:
-        """Create a mirror; serve() starts it.
+        """Create a mirror of a model's URL in a cache; serve() starts it.
 
-        Args:
-            config: of the model, with a URL.
-            cache: folder of the copies of all models.
-            poll_seconds: between listings; 0: until one succeeds.
-            statuses: of the model's versions.
-            changed: called when the folder or the problem has changed.
-
-        Raises:
-            OSError: the cache cannot be written.
+        `poll_seconds` is the time between listings; 0: until one succeeds. `changed` is called when
+        the folder or the problem has changed. Raises OSError if the cache cannot be written.
         """
         self.problem = ""
         self.looked = False

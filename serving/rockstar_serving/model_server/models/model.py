@@ -92,12 +92,8 @@ def make_plan(
     """Decide what to load and unload so that the versions chosen by a policy are served.
 
     A version is unloaded only when all chosen versions are served, and never if none of them can be
-    loaded: a version that fails to load never replaces one that works.
-
-    Args:
-        policy: of the model.
-        versions: of the model.
-        readiness: of a version that is neither served nor being loaded.
+    loaded: a version that fails to load never replaces one that works. `readiness` is called for
+    versions that are neither served nor being loaded.
     """
     usable = set(versions.found)
     known: dict[int, Readiness] = {}

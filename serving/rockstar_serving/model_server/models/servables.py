@@ -58,12 +58,9 @@ class Servable:
     ) -> None:
         """Create a servable that is about to be loaded.
 
-        Args:
-            servable_id: model and version.
-            folder: of the version.
-            lock: held while a state changes; all versions of a model share it.
-            dispose: runs the task that closes the engine, on another thread: closing may be slow
-                and the caller of release() has to respond to a request.
+        All versions of a model share the lock, which is held while a state changes. `dispose` runs
+        the task that closes the engine, on another thread: closing may be slow and the caller of
+        release() has to respond to a request.
         """
         self.id = servable_id
         self.folder = folder
