@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
@@ -261,6 +261,7 @@ def test_what_tensorflow_writes(content: bytes, file: Path) -> None:
     assert list(read_records(file)) == RECORDS
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=1000)))
 def test_any_records(tmp_path_factory: pytest.TempPathFactory, records: list[bytes]) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -277,6 +278,7 @@ def test_every_truncation_is_found(content: bytes, file: Path) -> None:
                 list(read_records(file))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_flipped_bit_is_found(content: bytes, file: Path, data: st.DataObject) -> None:
     bit = data.draw(st.integers(0, len(content) * 8 - 1))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rockstar_serving.model_server.engines.engine import ServableId
@@ -441,6 +441,7 @@ def test_what_is_not_chosen_goes_when_all_that_is_chosen_is_served() -> None:
     assert plan(Latest(), set(), {1}) == Plan(unload=(1,))
 
 
+@settings(deadline=None)
 @given(policies, numbers, numbers, numbers, numbers, numbers)
 def test_what_is_served_stays_until_there_is_something_better(
     policy: VersionPolicy,
