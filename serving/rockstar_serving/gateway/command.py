@@ -45,12 +45,10 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _help(setting: Option) -> str:
-    many = (
-        "  Repeat it, or separate names with commas." if isinstance(setting.default, tuple) else ""
-    )
-    default = as_text(setting.default)
-    shown = "" if default in ("", "false") else f"  [default: {default}]"
-    return f"{setting.help}{many}{shown}"
+    text, default = setting.help, as_text(setting.default)
+    if isinstance(setting.default, tuple):
+        text += "  Repeat it, or separate names with commas."
+    return text if default in ("", "false") else f"{text}  [default: {default}]"
 
 
 def _print_new_key(name: str, as_json: bool) -> None:

@@ -54,7 +54,7 @@ class SharedCounts:
             mark_process_dead(pid, str(self.path))  # type: ignore[no-untyped-call]
             self._add_up()
         except Exception:  # the parent must continue
-            log.exception("the counts of worker %d stay in files in %s", pid, self.path)
+            log.exception("kept the counts of worker %d in files of its own in %s", pid, self.path)
 
     def _add_up(self) -> None:
         from prometheus_client.mmap_dict import MmapedDict
