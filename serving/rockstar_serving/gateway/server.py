@@ -123,7 +123,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         """Serve until a signal; does not return."""
         if not self._files.keys and not _is_local(self.config.bind):
             log.warning(
-                "no API keys: everyone who can reach %s can use it (rockstar gateway --make-key)",
+                "there are no API keys: anyone who reaches %s can use it; see --make-key",
                 self.config.bind,
             )
         try:
