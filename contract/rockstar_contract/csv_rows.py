@@ -49,7 +49,6 @@ _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
 # Excel's declaration of the delimiter.
 _SEP = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-UNNAMED = "Unnamed: "
 MARK = "\ufeff"
 
 
@@ -291,7 +290,7 @@ def name_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
         filled = max(cells, default=1)
         while width > filled and not header[width - 1]:
             width -= 1
-    names = [name or f"{UNNAMED}{place}" for place, name in enumerate(header[:width])]
+    names = [name or f"Unnamed: {place}" for place, name in enumerate(header[:width])]
     taken, copies = set(names), Counter[str]()
     for place, name in enumerate(names):
         if copies[name]:

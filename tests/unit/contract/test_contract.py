@@ -20,7 +20,7 @@ def document(**changes):
     return json.loads(make_contract().to_json()) | changes
 
 
-def test_a_contract_survives_json():
+def test_contract_round_trip():
     contract = make_contract()
     assert Contract.from_json(contract.to_json()) == contract
 
@@ -65,14 +65,14 @@ def test_steps_are_named_in_json():
         ({"data_set": document()["data_set"] | {"sha256": "abc"}}, "$.data_set.sha256"),
     ],
 )
-def test_what_is_not_known_is_refused_by_its_place(changes, message):
+def test_invalid_fields_are_named(changes, message):
     with pytest.raises(ContractError) as caught:
         Contract.from_json(json.dumps(document(**changes)))
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff", b'"x"', b"{}"])
-def test_what_is_no_contract_is_refused(text):
+def test_other_documents_are_rejected(text):
     with pytest.raises(ContractError):
         Contract.from_json(text)
 
@@ -92,11 +92,11 @@ def test_contracts_cannot_be_changed():
 
 
 @pytest.mark.parametrize("contract", [table_classifier(), regression()])
-def test_contracts_of_tables_survive_json(contract):
+def test_table_contract_round_trip(contract):
     assert Contract.from_json(contract.to_json()) == contract
 
 
-def test_the_output_follows_from_the_task():
+def test_output_depends_on_task():
     assert (make_contract().output, make_contract().output_width) == ("probabilities", 4)
     assert (regression().output, regression().output_width) == ("prediction", 1)
 
@@ -124,7 +124,7 @@ def test_columns_are_tagged_in_json():
         (regression(), "statistics.target", None, "statistics.target"),
     ],
 )
-def test_what_no_table_has_is_refused(contract, place, value, message):
+def test_invalid_table_contracts_are_rejected(contract, place, value, message):
     changed = json.loads(contract.to_json())
     *way, last = place.split(".")
     within = changed
@@ -136,7 +136,7 @@ def test_what_no_table_has_is_refused(contract, place, value, message):
     assert message in str(caught.value)
 
 
-def test_labels_come_in_order_of_probability():
+def test_labels_are_in_order_of_probability():
     first, second = label_probabilities(
         np.array([[0.1, 0.7, 0.2], [0.4, 0.3, 0.3]], np.float32), ("a", "b", "c"), top=2
     )
@@ -144,16 +144,16 @@ def test_labels_come_in_order_of_probability():
     assert second.top == (Score("a", second.score), Score("b", second.top[1].score))
 
 
-def test_no_more_labels_than_there_are():
+def test_top_exceeds_number_of_labels():
     (only,) = label_probabilities(np.array([[0.5, 0.5]]), ("a", "b"), top=9)
     assert [score.label for score in only.top] == ["a", "b"]
 
 
-def test_a_regression_answers_a_number_for_each_row():
+def test_values_of_a_regression():
     assert to_values(np.array([[3.25], [-1.0]], np.float32)) == [Value(3.25), Value(-1.0)]
 
 
-def test_below_the_threshold_there_is_a_reason_instead_of_a_label():
+def test_reason_below_threshold():
     rows = np.array([[0.5, 0.3, 0.2], [0.4, 0.35, 0.25], [np.nan] * 3], np.float32)
     sure, unsure, broken = label_probabilities(rows, ("a", "b", "c"), threshold=0.5)
     assert (sure.label, sure.reason) == ("a", "")

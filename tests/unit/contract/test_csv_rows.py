@@ -25,7 +25,7 @@ def test_rows_by_column_name():
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
 )
-def test_the_usual_kinds_of_files(delimiter, end, encoding):
+def test_delimiters_line_ends_and_encodings(delimiter, end, encoding):
     text = end.join([f"straße{delimiter}name", f"1{delimiter}2 €", f"3{delimiter}4", ""])
     rows = [{"straße": "1", "name": "2 €"}, {"straße": "3", "name": "4"}]
     data = text.encode(encoding)
@@ -58,7 +58,7 @@ def test_the_usual_kinds_of_files(delimiter, end, encoding):
         ("a,b\n1,2\n\x1a", ["a", "b"], [["1", "2"]]),
     ],
 )  # fmt: skip
-def test_files_as_programs_and_people_write_them(text, names, rows):
+def test_csv_variants(text, names, rows):
     table = read_table(text.encode(), "file")
     assert (table.names, table.rows) == (names, rows)
 
@@ -75,13 +75,13 @@ def test_files_as_programs_and_people_write_them(text, names, rows):
         ("a;b\n1;Hello, you\n", None),
     ],
 )
-def test_the_decimal_sign_is_what_the_file_shows(text, decimal):
+def test_decimal_sign_of_a_file(text, decimal):
     assert read_table(text.encode(), "file").decimal == decimal
     (row,) = read_rows(text.encode(), "file")
     assert row.decimal == decimal
 
 
-def test_an_encoding_that_is_named_is_taken():
+def test_explicit_encoding():
     data = "имя,x\nда,1\n".encode("cp1251")
     assert read_rows(data, "file", encoding="windows-1251") == [{"имя": "да", "x": "1"}]
     assert read_rows("ä,b\n1,2\n".encode("utf-16"), "file", encoding="utf-8") == [
@@ -126,7 +126,7 @@ def test_errors_in_a_file_that_is_not_unicode_name_the_encoding(encoding, text, 
     assert "save the file as CSV UTF-8" in str(caught.value)
 
 
-def test_an_encoding_that_is_named_is_not_doubted():
+def test_errors_do_not_doubt_an_explicit_encoding():
     with pytest.raises(InvalidInputError) as caught:
         read_rows("имя,x\nда\n".encode("cp1251"), "file", encoding="cp1251")
     assert "read as" not in str(caught.value)
@@ -138,7 +138,7 @@ def test_columns_of_the_same_name_are_numbered():
     assert read_table(b"a,b,a.1\n1,2,3\n", "file").renamed == []
 
 
-def test_a_small_file_may_not_unpack_to_a_large_one():
+def test_decompressed_size_is_limited():
     data = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
     assert len(read_rows(data, "file", max_bytes=4004)) == 1000
     with pytest.raises(TooLargeError, match="at most 4003 bytes unpacked"):
@@ -147,7 +147,7 @@ def test_a_small_file_may_not_unpack_to_a_large_one():
         read_rows(data[:-9], "file")
 
 
-def test_hostile_files_take_no_longer_than_their_length():
+def test_hostile_files_take_linear_time():
     for data in (b"a,b\n1,2\n" + b"\n" * 10**6 + b"x", b"a," * 10**5 + b"\n1,2\n", b"\n;" * 10**6):
         with contextlib.suppress(InvalidInputError):
             read_rows(data, "file")
@@ -167,7 +167,7 @@ def test_hostile_files_take_no_longer_than_their_length():
         ("a\n1\n", ["a"]),
     ],
 )
-def test_delimiters_between_quotes_do_not_count(text, names):
+def test_delimiters_in_quotes_are_ignored(text, names):
     if names is None:
         with pytest.raises(InvalidInputError, match="expected 2 values"):
             read_rows(text.encode(), "file")
@@ -176,12 +176,12 @@ def test_delimiters_between_quotes_do_not_count(text, names):
 
 
 @given(st.lists(st.fixed_dictionaries({"a": TEXT, "b,c": TEXT}), min_size=1, max_size=4))
-def test_what_is_written_reads_back(rows):
+def test_written_rows_round_trip(rows):
     rows = [TextRow(row) for row in rows]
     assert read_rows(write_rows(rows), "file") == rows
 
 
-def test_no_more_rows_are_read_than_are_wanted():
+def test_number_of_rows_is_limited():
     assert read_rows(b"a\n1\n\n2\n3\n", "file", most=2) == [{"a": "1"}, {"a": "2"}]
 
 
@@ -200,7 +200,7 @@ def test_no_more_rows_are_read_than_are_wanted():
         *((data, f"got {kind}; save the sheet as CSV (UTF-8)") for data, kind in NAMES.values()),
     ],
 )
-def test_what_is_no_table_is_refused_by_its_line(data, message):
+def test_invalid_files_are_rejected_with_the_line(data, message):
     with pytest.raises(InvalidInputError) as caught:
         read_rows(data, "file")
     assert message in str(caught.value)

@@ -52,7 +52,7 @@ def test_every_mode_becomes_8_bit(mode):
         np.testing.assert_allclose(decoded[:, :, 0], ramp, atol=2)
 
 
-def test_exif_orientation_is_obeyed():
+def test_exif_orientation_is_applied():
     image = Image.fromarray(stroke())
     exif = image.getexif()
     exif[0x0112] = 6  # turned by a quarter
@@ -60,13 +60,13 @@ def test_exif_orientation_is_obeyed():
     np.testing.assert_array_equal(upright[:, :, 0], np.rot90(stroke(), -1))
 
 
-def test_of_an_animation_the_first_frame_counts():
+def test_first_frame_of_an_animation():
     frames = [Image.fromarray(stroke()), Image.fromarray(255 - stroke())]
     data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(decode_image(data)[:, :, 0], stroke())
 
 
-def test_a_bomb_is_refused_by_its_header():
+def test_decompression_bombs_are_rejected():
     for data in (bomb(), bomb(8000, 8000)):
         with pytest.raises(TooLargeError):
             decode_image(data)
@@ -80,7 +80,7 @@ def test_the_pixel_limit_is_exact():
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
-def test_a_cut_off_image_is_refused(format):
+def test_truncated_images_are_rejected(format):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
     data = encoded(noise, format)
     with pytest.raises(InvalidInputError):
@@ -89,7 +89,7 @@ def test_a_cut_off_image_is_refused(format):
 
 @given(st.integers(0, 300), st.binary(max_size=8), st.sampled_from(["PNG", "GIF", "TIFF", "BMP"]))
 @settings(max_examples=150, deadline=None)
-def test_a_damaged_image_is_decoded_or_refused(place, damage, format):
+def test_damaged_images_are_decoded_or_rejected(place, damage, format):
     data = encoded(stroke(), format)
     place = min(place, len(data))
     damaged = data[:place] + damage + data[place + len(damage) :]
@@ -97,7 +97,7 @@ def test_a_damaged_image_is_decoded_or_refused(place, damage, format):
         assert decode_image(damaged, max_pixels=100_000).dtype == np.uint8
 
 
-def test_white_ink_without_paper_is_seen():
+def test_white_ink_on_transparency_is_visible():
     ink = np.zeros((8, 8, 4), np.uint8)
     ink[2:6, 3:5] = 255
     pixels = decode_image(encoded(ink, "PNG"))
@@ -106,7 +106,7 @@ def test_white_ink_without_paper_is_seen():
 
 
 def seven(size: int = 64) -> np.ndarray:
-    """Dark on white, uint8 [size, size], unlike itself however it is turned."""
+    """A seven, dark on white, uint8 [size, size], with no symmetry."""
     pixels = np.full((size, size), 255, np.uint8)
     pixels[size // 8 : size // 4, size // 8 : size // 2] = 0
     pixels[size // 8 : size * 3 // 4, size // 2 : size * 5 // 8] = 0
@@ -132,7 +132,7 @@ def jpeg(pixels: np.ndarray, **options) -> bytes:
 
 
 def is_like(pixels: np.ndarray, expected: np.ndarray, most: float = 3) -> bool:
-    """Whether decoded pixels [h, w, 1 or 3] are these [h, w], but for what compression does."""
+    """Whether decoded pixels [h, w, 1 or 3] equal these [h, w], except for compression."""
     assert pixels.shape[:2] == expected.shape
     return float(np.abs(pixels.astype(float) - expected[:, :, np.newaxis]).mean()) < most
 
@@ -181,7 +181,7 @@ def test_each_orientation(orientation, upright):
     ids=lambda item: item[0],
 )
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_a_photo_is_turned_whatever_else_its_exif_says(block, format):
+def test_orientation_among_other_exif(block, format):
     decoded = decode_image(saved(Image.fromarray(np.rot90(seven())), format, exif=block[1]))
     assert is_like(decoded, seven(), 6)
 
@@ -198,12 +198,12 @@ def test_a_photo_is_turned_whatever_else_its_exif_says(block, format):
     ids=["not TIFF", "out of bounds", "a text", "a long", "9"],
 )
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_damaged_exif_turns_nothing(block, format):
+def test_damaged_exif_is_ignored(block, format):
     image = Image.fromarray(seven()).convert("RGB")
     assert is_like(decode_image(saved(image, format, exif=block)), seven(), 6)
 
 
-def test_browsers_do_not_turn_webp_nor_by_xmp():
+def test_webp_and_xmp_orientation_are_ignored():
     image = Image.fromarray(seven()).convert("RGB")
     webp = saved(image, "WEBP", lossless=True, exif=exif(turned_by(6)))
     assert is_like(decode_image(webp), seven())
@@ -231,7 +231,7 @@ def chunk(name: bytes, data: bytes, crc: int | None = None) -> bytes:
     ],
     ids=lambda item: item[0],
 )
-def test_what_is_wrong_beside_a_png_s_pixels_does_not_matter(more):
+def test_damaged_metadata_of_a_png_is_ignored(more):
     data, turned = png(seven()), chunk(b"eXIf", exif(turned_by(3))[6:])
     for place in (33, len(data) - 12):  # before and after the pixels
         damaged = data[:place] + more[1] + data[place:]
@@ -240,7 +240,7 @@ def test_what_is_wrong_beside_a_png_s_pixels_does_not_matter(more):
     assert is_like(decode_image(damaged), np.rot90(seven(), 2))
 
 
-def test_a_png_without_its_last_chunk_is_whole():
+def test_png_without_last_chunk():
     data = png(seven())
     for cut in (12, 5):
         assert is_like(decode_image(data[:-cut]), seven())
@@ -248,7 +248,7 @@ def test_a_png_without_its_last_chunk_is_whole():
         decode_image(data[:-60])
 
 
-def test_a_jpeg_without_its_last_marker_is_whole():
+def test_jpeg_without_last_marker():
     noise = np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)
     whole = jpeg(noise)
     assert is_like(decode_image(whole[:-2]), decode_image(whole)[:, :, 0])
@@ -258,13 +258,13 @@ def test_a_jpeg_without_its_last_marker_is_whole():
             decode_image(cut)
 
 
-def test_bytes_after_an_image_do_not_matter():
+def test_bytes_after_an_image_are_ignored():
     for kind in ("JPEG", "PNG", "GIF", "BMP"):
         assert is_like(decode_image(encoded(seven(), kind) + b"a video" * 99), seven())
 
 
 def bmp(alpha: int) -> bytes:
-    """32 bits a pixel with a header of version 5, as clipboards have it."""
+    """A bitmap with 32 bits per pixel and a header of version 5, as in clipboards."""
     rows = np.repeat(np.flipud(seven())[:, :, np.newaxis], 4, axis=2)
     rows[:, :, 3] = alpha
     pixels = rows.tobytes()
@@ -274,19 +274,19 @@ def bmp(alpha: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", size, 0, 0, 14 + len(head)) + head + pixels
 
 
-def test_an_alpha_channel_of_zeros_is_not_used():
+def test_alpha_channel_of_zeros_is_ignored():
     for alpha in (0, 255):
         assert is_like(decode_image(bmp(alpha)), seven())
 
 
 def ink_on_nothing(colour: int) -> np.ndarray:
-    """RGBA: a seven of that grey, transparent around it."""
+    """An RGBA image of a grey seven with a transparent background."""
     pixels = np.full((64, 64, 4), colour, np.uint8)
     pixels[:, :, 3] = 255 - seven()
     return pixels
 
 
-def test_light_ink_is_laid_on_black_whatever_dark_is_beside_it():
+def test_light_ink_is_laid_on_black():
     stray = ink_on_nothing(255)
     stray[60, 60] = (0, 0, 0, 255)
     soft = np.array(Image.fromarray(ink_on_nothing(255)).resize((90, 90)))
@@ -298,7 +298,7 @@ def test_light_ink_is_laid_on_black_whatever_dark_is_beside_it():
         assert np.median(ink) >= 220
 
 
-def test_dark_ink_is_laid_on_white_and_so_is_a_light_card():
+def test_dark_ink_and_light_cards_are_laid_on_white():
     card = np.zeros((96, 96, 4), np.uint8)
     card[16:80, 16:80, :3] = seven()[:, :, np.newaxis]
     card[16:80, 16:80, 3] = 255
@@ -362,7 +362,7 @@ def test_heic_and_avif():
     assert is_like(decode_image(avif), seven(), 6)
 
 
-def test_an_avif_is_judged_by_its_stream_too():
+def test_size_in_the_stream_of_an_avif_is_checked():
     data = saved(Image.new("L", (600, 500)), "AVIF", speed=10)
     sizes = struct.pack(">II", 600, 500)
     assert data.count(sizes) == 1
@@ -372,7 +372,7 @@ def test_an_avif_is_judged_by_its_stream_too():
     assert decode_image(data, max_pixels=300_000).shape == (500, 600, 1)
 
 
-def test_damaged_exif_in_an_avif_does_not_matter():
+def test_damaged_exif_in_an_avif_is_ignored():
     data = saved(
         Image.fromarray(seven()), "AVIF", quality=90, exif=exif((0x010F, 2, 2, b"a\0\0\0"))
     )
@@ -383,19 +383,19 @@ def test_damaged_exif_in_an_avif_does_not_matter():
 
 @given(st.integers(0, 400), st.binary(max_size=8))
 @settings(max_examples=100, deadline=None)
-def test_a_damaged_avif_is_decoded_or_refused(place, damage):
+def test_damaged_avifs_are_decoded_or_rejected(place, damage):
     data = AVIF[:place] + damage + AVIF[place + len(damage) :]
     with contextlib.suppress(InvalidInputError):
         assert decode_image(data, max_pixels=100_000).dtype == np.uint8
 
 
 @pytest.mark.parametrize("format", ["WEBP", "PNG", "AVIF"])
-def test_of_other_animations_the_first_frame_counts_too(format):
+def test_first_frame_of_other_animations(format):
     first, *more = (Image.fromarray(each).convert("RGB") for each in (seven(), 255 - seven()))
     assert is_like(decode_image(saved(first, format, save_all=True, append_images=more)), seven())
 
 
-def test_an_animated_png_s_image_for_other_programs_is_not_a_frame():
+def test_default_image_of_an_animated_png_is_ignored():
     other, *frames = (Image.fromarray(each) for each in (255 - seven(), seven(), 255 - seven()))
     data = saved(other, save_all=True, append_images=frames, default_image=True)
     assert is_like(decode_image(data), seven())
@@ -415,14 +415,14 @@ def photo(width: int, height: int) -> Image.Image:
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def test_small_photos_are_decoded_as_they_are():
+def test_small_photos_are_not_scaled():
     image = photo(2048, 2048)
     assert image.width * image.height == WORKING_PIXELS
     data = saved(image, "JPEG")
     np.testing.assert_array_equal(decode_image(data), np.asarray(Image.open(io.BytesIO(data))))
 
 
-def test_large_photos_are_scaled_down_alike_in_every_format():
+def test_large_photos_are_scaled_down_in_every_format():
     image = photo(3001, 2301)
     expected = np.asarray(image.reduce(2), dtype=int)
     turned = saved(image, "JPEG", quality=90, exif=exif(turned_by(6)))
@@ -460,7 +460,7 @@ def test_webp_may_have_half_the_pixels():
         decode_image(data, max_pixels=199)
 
 
-def test_a_jpeg_of_many_scans_is_refused():
+def test_jpegs_of_many_scans_are_rejected():
     whole = jpeg(seven(), progressive=True)
     last = whole.rindex(b"\xff\xda")
     data = whole[:-2] + whole[last:-2] * 200 + b"\xff\xd9"
@@ -494,13 +494,13 @@ def test_a_jpeg_of_many_scans_is_refused():
         (b"\x93NUMPY\1\0", "8 bytes that start with 93 4e 55 4d 50 59 01 00"),
     ],
 )
-def test_what_is_no_image_is_named_with_the_formats_that_are(data, got):
+def test_other_files_are_named_in_the_error(data, got):
     expected = "expected an image (PNG, JPEG, WebP, GIF, BMP, TIFF, ICO, AVIF or HEIC), got "
     with pytest.raises(InvalidInputError, match=re.escape(expected + got)):
         decode_image(data)
 
 
-def test_a_heic_says_what_to_install_where_it_cannot_be_read(monkeypatch):
+def test_heic_without_its_library(monkeypatch):
     data = heic(Image.new("RGB", (16, 16)))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(InvalidInputError, match=r"pillow-heif is not installed; save it as JPEG"):

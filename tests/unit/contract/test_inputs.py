@@ -27,8 +27,8 @@ ULP = float(np.spacing(np.float32(1)))
         (-0.0, 0.0),
     ],
 )
-def test_what_leaves_the_range_by_rounding_is_taken_as_its_end(dtype, value, taken):
-    """As float32 arithmetic, averaging and interpolation leave it."""
+def test_rounding_errors_are_clipped_to_the_range(dtype, value, taken):
+    """Such values result from float32 arithmetic, averaging and interpolation."""
     array = np.full(SPEC.shape, value, dtype)
     prepared = prepare(array, SPEC, field="x")
     assert prepared.dtype == np.float32
@@ -48,7 +48,7 @@ def test_what_leaves_the_range_by_rounding_is_taken_as_its_end(dtype, value, tak
         (-np.inf, "infinity"),
     ],
 )
-def test_what_is_further_away_is_refused_and_shown(value, got):
+def test_values_out_of_range_are_rejected(value, got):
     array = np.zeros(SPEC.shape)
     array[0, 0] = value
     with pytest.raises(InvalidInputError, match="values from 0 to 1") as caught:
@@ -66,7 +66,7 @@ TENSORS = TensorInput(
 EXAMPLE = {"ids": [1, 2, 3], "price": [0.5], "text": "grün"}
 
 
-def test_values_become_arrays_of_the_models_types():
+def test_values_become_arrays_of_the_input_dtypes():
     arrays = read_tensors(EXAMPLE, TENSORS, "instances[0]")
     assert {name: array.dtype.str for name, array in arrays.items()} == {
         "ids": "<i4",
@@ -101,25 +101,25 @@ def test_one_input_needs_no_name():
         ({"other": 3}, r"x: expected the inputs ids \(int32 of shape \[any\]\), .* got other"),
     ],
 )
-def test_what_does_not_fit_is_said_with_its_name(changes, message):
+def test_invalid_tensors_are_named(changes, message):
     with pytest.raises(InvalidInputError, match=message):
         read_tensors(EXAMPLE | changes, TENSORS, "x")
 
 
-def test_what_is_missing_is_said_with_a_pattern():
+def test_missing_inputs_are_named_with_an_example():
     with pytest.raises(InvalidInputError, match=r'x\.price: .* got nothing; send .*"price": …'):
         read_tensors({"ids": [1], "text": ""}, TENSORS, "x")
     with pytest.raises(InvalidInputError, match="expected an object with the inputs ids"):
         read_tensors([1], TENSORS, "x")
 
 
-def test_examples_of_different_sizes_are_no_batch():
+def test_examples_of_different_shapes_cannot_be_stacked():
     short = read_tensors(EXAMPLE | {"ids": [1]}, TENSORS, "x")
     with pytest.raises(InvalidInputError, match=r"b\.ids: expected the shape of the first example"):
         stack([read_tensors(EXAMPLE, TENSORS, "x"), short], ["a", "b"])
 
 
-def test_bytes_that_are_no_text_are_base64():
+def test_bytes_that_are_not_text_become_base64():
     array = np.array([b"abc", b"\xff"], dtype=object)
     assert to_json(array) == ["abc", {"b64": "/w=="}]
 
@@ -135,7 +135,7 @@ def test_bytes_that_are_no_text_are_base64():
         (np.array([b"a", b"b"], object), "string"),
     ],
 )
-def test_json_and_back(array, dtype):
+def test_json_round_trip(array, dtype):
     again = from_json(json.loads(json.dumps(to_json(array))), dtype)
     assert again.dtype == array.dtype
     assert again.shape == array.shape

@@ -30,7 +30,7 @@ PIXELS = st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3
 
 @given(PIXELS)
 @settings(max_examples=100, deadline=None)
-def test_any_image_becomes_the_tensor_that_the_model_takes(pixels):
+def test_any_image_becomes_a_valid_tensor(pixels):
     tensor = preprocess(pixels, STEPS)
     assert tensor.shape == (8, 8, 1)
     assert tensor.dtype == np.float32
@@ -52,7 +52,7 @@ def test_a_photo_of_ink_on_paper_is_like_white_on_black():
     np.testing.assert_allclose(preprocess(colour, steps), expected, atol=0.35)
 
 
-def test_where_and_how_large_it_was_drawn_does_not_matter():
+def test_position_and_size_do_not_matter():
     small = np.zeros((40, 40, 1), np.uint8)
     small[5:15, 5:9] = 255
     large = np.zeros((90, 70, 1), np.uint8)
@@ -84,11 +84,11 @@ def test_fit_keeps_the_aspect():
     assert Fit(height=10, width=10)(np.ones((1, 500, 1), np.float32)).shape == (1, 10, 1)
 
 
-def test_resize_does_not():
+def test_resize_ignores_the_aspect():
     assert Resize(height=4, width=6)(np.ones((9, 5, 3), np.float32)).shape == (4, 6, 3)
 
 
-def test_centre_puts_the_mass_in_the_middle_but_keeps_all_of_it():
+def test_centre_moves_the_mass_to_the_middle():
     image = np.zeros((5, 5, 1), np.float32)
     image[:, 0] = 1
     centred = Centre(height=9, width=9)(image)
@@ -109,14 +109,14 @@ def test_colour_of_a_grey_image_is_grey():
     assert Colour()(colour) is colour
 
 
-def test_a_dark_border_leaves_everything_as_it_is():
+def test_suppress_border_ignores_a_dark_border():
     step = SuppressBorder(quantile=0.95, factor=1.3, limit=0.6)
     image = np.zeros((6, 6, 1), np.float32)
     image[2, 2], image[3, 3] = 0.05, 1
     np.testing.assert_array_equal(step(image), image)
 
 
-def test_grain_like_that_of_the_border_goes():
+def test_suppress_border_removes_grain():
     step = SuppressBorder(quantile=0.95, factor=1.3, limit=0.6)
     image = np.random.default_rng(0).uniform(0.1, 0.3, (40, 40, 1)).astype(np.float32)
     image[10:20, 10:20] = 1
@@ -126,14 +126,14 @@ def test_grain_like_that_of_the_border_goes():
     assert cleaned.max() == 0
 
 
-def test_a_stroke_along_the_border_is_not_lost():
+def test_suppress_border_keeps_a_stroke_along_the_border():
     step = SuppressBorder(quantile=0.95, factor=1.3, limit=0.6)
     image = np.zeros((10, 10, 1), np.float32)
     image[:, 0] = 1
     assert step(image)[:, 0].min() == 1
 
 
-def test_centre_on_cell_puts_the_mass_where_mnist_has_it():
+def test_centre_on_cell_places_the_mass_as_in_mnist():
     image = np.ones((3, 1, 1), np.float32)
     placed = CentreOnCell(height=28, width=28)(image)
     assert np.argwhere(placed[..., 0]).tolist() == [[13, 14], [14, 14], [15, 14]]
@@ -143,6 +143,6 @@ def test_centre_on_cell_puts_the_mass_where_mnist_has_it():
     values=arrays(np.float32, st.integers(1, 300), elements=st.floats(0, 1, width=32)),
     share=st.floats(0, 1),
 )
-def test_quantiles_are_those_of_numpy(values, share):
+def test_quantiles_equal_those_of_numpy(values, share):
     # What models were trained on must not change by a bit.
     assert _quantile(np.sort(values), share) == np.quantile(values, share)

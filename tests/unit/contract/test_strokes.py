@@ -1,4 +1,4 @@
-"""Of a photograph, the strokes of one symbol stay, whatever is around them."""
+"""The strokes of one symbol are found in all kinds of photographs."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def tensor(image, data="mnist"):
 
 
 def likeness(image, data="mnist"):
-    """Correlation with the plain picture, both as a model gets them."""
+    """Correlation of the preprocessed picture with the preprocessed plain one."""
     plain = tensor(seven(), data)
     return np.corrcoef(tensor(image, data).ravel(), plain.ravel())[0, 1]
 
@@ -91,7 +91,7 @@ def test_the_symbol_is_found_in(kind, data):
     assert likeness(PHOTOS[kind], data) > (0.7 if kind in ("pencil", "marker") else 0.9)
 
 
-def test_specks_and_dots_are_left_out():
+def test_specks_and_dots_are_removed():
     image = seven()
     on, random = ImageDraw.Draw(image), np.random.default_rng(0)
     for x, y in random.uniform(0, SIZE, (60, 2)):
@@ -107,7 +107,7 @@ def test_pieces_of_a_broken_stroke_belong_together():
 
 @pytest.mark.parametrize("size", [28, 40, 64])
 @pytest.mark.parametrize("frame", [1, 3])
-def test_a_frame_around_a_small_cell_goes(size, frame):
+def test_frame_around_a_small_cell_is_removed(size, frame):
     cell = seven().resize((size, size))
     ImageDraw.Draw(cell).rectangle((0, 0, size - 1, size - 1), outline=0, width=frame)
     assert likeness(cell) > 0.8
@@ -115,7 +115,7 @@ def test_a_frame_around_a_small_cell_goes(size, frame):
 
 @pytest.mark.parametrize("data", ["mnist", "digits"])
 @pytest.mark.parametrize("width", [8, 26, 40])
-def test_a_straight_one_stays(width, data):
+def test_a_straight_one_is_kept(width, data):
     # Its strokes fill the whole of its box, and are not a frame around nothing.
     image = Image.new("L", (336, 336), 255)
     ImageDraw.Draw(image).rounded_rectangle((155, 55, 155 + width, 283), width // 2, fill=16)
@@ -126,20 +126,20 @@ def test_a_straight_one_stays(width, data):
     assert columns.mean() == pytest.approx((len(pixels) - 1) / 2, abs=1)
 
 
-def test_small_images_are_left_alone():
+def test_small_images_are_not_changed():
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 1), np.uint8)
     (step,) = [s for s in known_input("mnist").preprocessing if hasattr(s, "small")]
     assert step(pixels) is pixels
 
 
-def test_paper_with_nothing_on_it_gives_nothing():
+def test_empty_paper_has_no_symbol():
     paper = np.clip(NOISE + 200, 0, 255).astype(np.uint8)
     assert not isolate_strokes(paper).any()
     assert not isolate_strokes((paper * RAMP).astype(np.uint8)).any()
 
 
 @pytest.mark.parametrize("shape", [(1, 65), (65, 1), (2, 900), (300, 5), (70, 70), (65, 4000)])
-def test_any_shape_is_taken(shape):
+def test_images_of_any_shape(shape):
     random = np.random.default_rng(shape[0])
     for pixels in (
         random.integers(0, 256, shape, np.uint8),

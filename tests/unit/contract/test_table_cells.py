@@ -48,19 +48,19 @@ NO_NUMBERS = (
 
 
 @pytest.mark.parametrize("text", ["", "1 2", "5 kg", *NO_NUMBERS.split()])
-def test_texts_that_are_no_numbers(text):
+def test_texts_that_are_not_numbers(text):
     assert parse_number(text) is None
 
 
 @given(st.floats(-1e100, 1e100), st.sampled_from(["{!r}", "{:.3f}", "{:,.2f}", "{:e}", "{:+}"]))
-def test_numbers_of_programs_are_read_as_python_reads_them(number, form):
+def test_numbers_of_programs_are_parsed_as_in_python(number, form):
     text = form.format(number)
     wanted = float(text.replace(",", ""))
     assert parse_number(text) == wanted
 
 
 @given(st.floats(-1e12, 1e12))
-def test_german_numbers_are_english_ones_in_other_signs(number):
+def test_german_numbers(number):
     text = f"{number:,.2f}".translate(str.maketrans(",.", ".,"))
     assert parse_number(text, ",") == float(f"{number:.2f}")
 
@@ -98,6 +98,6 @@ def test_dates(text, form, days):
     assert parse_date(text, form) == days
 
 
-def test_days_as_text():
+def test_formatting_dates():
     assert date_text(19000) == "2022-01-08"
     assert date_text(19000.25) == "2022-01-08T06:00"

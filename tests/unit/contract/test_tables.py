@@ -28,12 +28,12 @@ def test_a_row_becomes_standardised_numbers_and_one_hot_categories():
     assert encode_row(dict(reversed(ROW.items())), COLUMNS, "row").tolist() == TENSOR
 
 
-def test_text_of_a_csv_file_is_the_same_row():
+def test_rows_of_csv_files_are_parsed():
     text = TextRow({"petal width": " 2.0", "colour": "red "})
     assert encode_row(text, COLUMNS, "row").tolist() == TENSOR
 
 
-def test_many_rows_at_once_are_the_rows_one_by_one():
+def test_rows_are_encoded_alike_at_once_and_one_by_one():
     numbers = np.random.default_rng(0).normal(3, 1e5, 50)
     colours = ["blue", "white", "red", "red", "blue"] * 10
     together = encode_columns({"petal width": numbers, "colour": colours}, COLUMNS)
@@ -42,7 +42,7 @@ def test_many_rows_at_once_are_the_rows_one_by_one():
         np.testing.assert_array_equal(alone, row)
 
 
-def test_large_numbers_that_differ_by_little_stay_apart():
+def test_large_numbers_with_small_differences_stay_distinct():
     column = NumericColumn(name="t", mean=1.7e9, scale=1.0)
     assert encode_row({"t": 1.7e9 + 1}, [column], "row").tolist() == [1.0]
 
@@ -77,7 +77,7 @@ def adjusted(row, columns=COLUMNS):
 
 
 @pytest.mark.parametrize(("row", "message"), STRICT)
-def test_strictly_all_that_is_not_as_in_training_is_refused_by_its_column(row, message):
+def test_strict_errors_name_the_column(row, message):
     with pytest.raises(InvalidInputError) as caught:
         encode_row(row, COLUMNS, "row", strict=True)
     assert message in str(caught.value)
@@ -85,7 +85,7 @@ def test_strictly_all_that_is_not_as_in_training_is_refused_by_its_column(row, m
 
 
 @pytest.mark.parametrize(("row", "message"), WRONG)
-def test_what_a_column_cannot_have_is_refused_anyway(row, message):
+def test_invalid_values_are_rejected_without_strict(row, message):
     with pytest.raises(InvalidInputError) as caught:
         encode_row(row, COLUMNS, "row")
     assert message in str(caught.value)
@@ -95,7 +95,7 @@ def test_what_a_column_cannot_have_is_refused_anyway(row, message):
 
 
 @pytest.mark.parametrize("nothing", [None, math.nan, "", " ", "NA", "NaN", "n/a", "?", "NULL"])
-def test_a_missing_value_is_imputed_and_told(nothing):
+def test_missing_values_are_imputed_and_reported(nothing):
     columns = (
         NumericColumn(name="age", mean=30.0, scale=10.0, fill=20.0, indicator=True),
         NumericColumn(name="size", mean=3.0, scale=1.0, fill=3.0),
@@ -109,7 +109,7 @@ def test_a_missing_value_is_imputed_and_told(nothing):
     assert (row, told) == ([-1, 1, 0, 1, 0, 0], {"imputed": {"age": 20.0, "size": 3.0}})
 
 
-def test_an_unseen_category_is_other_and_columns_too_many_are_ignored():
+def test_unseen_categories_and_additional_columns():
     grouped = [CategoricalColumn(name="colour", categories=("red",), other=True)]
     assert adjusted({"colour": "green"}, grouped) == ([0, 1], {"other": {"colour": "green"}})
     row, told = adjusted(ROW | {"colour": "green", "species": "one"})
@@ -117,7 +117,7 @@ def test_an_unseen_category_is_other_and_columns_too_many_are_ignored():
     assert told == {"other": {"colour": "green"}, "ignored": ["species"]}
 
 
-def test_an_unseen_category_is_a_mixture_of_the_seen_ones():
+def test_unseen_categories_become_a_mixture():
     shares = (0.25, 0.75)
     column = CategoricalColumn(name="c", categories=("a", "b"), fill="b", shares=shares)
     # A linear model whose intercept went into the categories keeps it.
@@ -144,7 +144,7 @@ def test_an_unseen_category_is_a_mixture_of_the_seen_ones():
         (("1.5", "2.5"), 2.5, "2.5"),
     ],
 )
-def test_values_of_json_are_the_categories_of_a_file(categories, value, meant):
+def test_json_values_match_categories_of_a_file(categories, value, meant):
     column = CategoricalColumn(name="c", categories=categories)
     expected = [float(name == meant) for name in categories]
     assert adjusted({"c": value}, [column]) == (expected, {})
@@ -222,7 +222,7 @@ def test_numbers_as_people_write_them():
     assert adjusted(row, [column]) == ([np.float32(1.234)], {})
 
 
-def test_dates_are_days_and_their_place_in_year_month_and_week():
+def test_dates_are_encoded_as_days_and_circles():
     column = DateColumn(name="d", format="%d.%m.%Y", mean=19000.0, scale=10.0, fill=19010.0)
     assert column.width == len(column.features) == 7
     for text in ("08.01.2022", "2022-01-08", "2022-01-08T00:00:00Z"):
@@ -237,7 +237,7 @@ def test_dates_are_days_and_their_place_in_year_month_and_week():
         adjusted({"d": "yesterday"}, [column])
 
 
-def test_many_rows_of_all_kinds_at_once_are_the_rows_one_by_one():
+def test_columns_of_all_kinds_are_encoded_alike_at_once_and_one_by_one():
     random = np.random.default_rng(0)
     columns = (
         NumericColumn(name="n", mean=3.3, scale=0.7, fill=2.1, indicator=True),
@@ -259,7 +259,7 @@ def test_many_rows_of_all_kinds_at_once_are_the_rows_one_by_one():
         np.testing.assert_array_equal(encode_row(cells, columns, "row"), row)
 
 
-def test_columns_exported_earlier_still_read_and_take_no_incomplete_rows():
+def test_columns_of_earlier_exports_require_complete_rows():
     old = b'[{"kind":"numeric","name":"a","mean":1.0,"scale":2.0},{"kind":"categorical","name":"b","categories":["x"]}]'
     columns = msgspec.json.decode(old, type=tuple[Column, ...])
     assert msgspec.json.decode(msgspec.json.encode(columns)) == msgspec.json.decode(old)
@@ -281,7 +281,7 @@ def test_columns_exported_earlier_still_read_and_take_no_incomplete_rows():
     ],
 )
 @pytest.mark.parametrize("strict", [False, True])
-def test_whatever_is_in_a_cell_it_is_a_value_or_an_error(value, strict):
+def test_any_cell_is_a_value_or_an_error(value, strict):
     columns = (
         NumericColumn(name="n", mean=0.0, scale=1.0, fill=0.0),
         CategoricalColumn(name="c", categories=("x",), fill="x"),

@@ -7,7 +7,7 @@ from rockstar_contract.version_folders import (
 )
 
 
-def test_versions_are_folders_with_whole_numbers_as_names(tmp_path):
+def test_versions_are_folders_named_by_whole_numbers(tmp_path):
     names = ("10", "2", "held-3", "held-x", "٣", "-1", "1.5", ".incoming-4", "assets")
     for name in names:
         (tmp_path / name).mkdir()
@@ -17,14 +17,14 @@ def test_versions_are_folders_with_whole_numbers_as_names(tmp_path):
     assert held_versions(tmp_path) == {3: tmp_path / "held-3"}
 
 
-def test_of_names_of_one_version_the_shortest_counts():
+def test_the_shortest_name_of_a_version_is_used():
     assert numbered(["001", "1", "01", f"{2**63}", f"{2**63 - 1}"]) == {
         1: "1",
         2**63 - 1: f"{2**63 - 1}",
     }
 
 
-def test_the_highest_version_that_was_removed_is_remembered(tmp_path):
+def test_the_highest_removed_version_is_recorded(tmp_path):
     assert last_removed(tmp_path) == 0
     for version in (3, 2):
         remember_removed(tmp_path, version)

@@ -1,4 +1,4 @@
-"""Arrays of every dtype that travels, for hypothesis, and how to compare them."""
+"""Arrays of every supported dtype for hypothesis, and their comparison."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def arrays(
     shapes: st.SearchStrategy[Any] = SHAPES,
     strings: st.SearchStrategy[bytes] = STRINGS,
 ) -> st.SearchStrategy[Any]:
-    """Arrays of a dtype, with every value that it has."""
+    """Arrays of a dtype with any of its values."""
     if dtype.kind == "O":
         return stnp.arrays(dtype, shapes, elements=strings, fill=st.nothing())
     if dtype == ml_dtypes.bfloat16:

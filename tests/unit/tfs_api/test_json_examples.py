@@ -20,13 +20,13 @@ with warnings.catch_warnings():
 
 
 def read(body: str | bytes) -> Any:
-    """The official message of what was read."""
+    """The input of a body as the official message."""
     data = body.encode() if isinstance(body, str) else body
     return input_pb2.Input.FromString(parse_examples(data).input.SerializeToString())
 
 
 def feature(value: str) -> Any:
-    """The official message of one feature, from its JSON."""
+    """One feature from its JSON as the official message."""
     example = read(f'{{"examples": [{{"f": {value}}}]}}').example_list.examples[0]
     return example.features.feature["f"]
 
@@ -63,7 +63,7 @@ def test_nan() -> None:
     assert math.isnan(feature("NaN").float_list.value[0])
 
 
-def test_a_text_that_is_no_utf8_passes_through() -> None:
+def test_text_that_is_not_utf8_passes_through() -> None:
     message = read(b'{"examples": [{"f": "\xff"}]}')
     assert message.example_list.examples[0].features.feature["f"].bytes_list.value == [b"\xff"]
 
@@ -113,7 +113,7 @@ TYPE = "has element with unexpected JSON type:"
         ('{"context": {"f": null}, "examples": [{}]}', f"Feature: f {TYPE} Null"),
     ],
 )
-def test_bodies_that_are_refused(body: str, message: str) -> None:
+def test_invalid_bodies(body: str, message: str) -> None:
     with pytest.raises(StatusError) as caught:
         parse_examples(body.encode())
     assert caught.value.code == Code.INVALID_ARGUMENT
@@ -141,14 +141,14 @@ def test_bodies_that_are_refused(body: str, message: str) -> None:
         (r'"\ud800"', "JSON Parse error: The surrogate pair in string is invalid."),
     ],
 )
-def test_features_that_are_refused(value: str, message: str) -> None:
+def test_invalid_features(value: str, message: str) -> None:
     with pytest.raises(StatusError) as caught:
         feature(value)
     assert caught.value.code == Code.INVALID_ARGUMENT
     assert caught.value.message.startswith(message)
 
 
-def test_a_name_that_is_no_text_is_refused() -> None:
+def test_names_that_are_not_text_are_rejected() -> None:
     with pytest.raises(StatusError, match="has a name that is no UTF-8 text"):
         parse_examples(rb'{"examples": [{"\udc00": 1}]}')
 
@@ -168,7 +168,7 @@ LISTS = {
         max_size=4,
     )
 )
-def test_any_example_survives(features: dict[str, tuple[str, list[Any]]]) -> None:
+def test_any_example_round_trips(features: dict[str, tuple[str, list[Any]]]) -> None:
     def as_json(values: list[Any]) -> Any:
         return [
             {"b64": base64.b64encode(v).decode()} if isinstance(v, bytes) else v for v in values

@@ -71,7 +71,7 @@ def test_documents_with_nan(token: str) -> None:
     ],
     ids=map(str, range(19)),
 )
-def test_what_is_no_json(body: str, message: str) -> None:
+def test_invalid_json(body: str, message: str) -> None:
     with pytest.raises(StatusError) as caught:
         parse(body.encode())
     assert caught.value.code == Code.INVALID_ARGUMENT
@@ -142,7 +142,7 @@ def test_text_that_is_not_utf8_passes_through() -> None:
     [np.float16, np.float64, ml_dtypes.bfloat16, np.int8, np.uint16, np.uint64, np.int64],
     ids=str,
 )
-def test_feeds_have_the_signatures_dtype(dtype: Any) -> None:
+def test_feeds_have_the_dtype_of_the_signature(dtype: Any) -> None:
     signature = Signature({"x": spec(dtype, -1)}, {})
     array = feeds(parse_predict(b'{"inputs": [1, 2]}'), signature)["x"]
     assert array.dtype == dtype
@@ -311,7 +311,7 @@ def test_bad_requests(signature: Signature, body: str, message: str) -> None:
     assert len(caught.value.message) < 400
 
 
-def test_a_large_value_is_not_shown_whole() -> None:
+def test_large_values_are_shortened_in_errors() -> None:
     for value in ([1.5] * 100_000, ["a" * 100_000], {"a" * 100_000: 1}):
         body = json.dumps({"instances": {"x": value}})
         with pytest.raises(StatusError, match=" Expecting 'instances'") as caught:
@@ -319,7 +319,7 @@ def test_a_large_value_is_not_shown_whole() -> None:
         assert len(caught.value.message) < 900
 
 
-def test_numbers_that_json_has_no_words_for() -> None:
+def test_dtypes_that_json_does_not_have() -> None:
     signature = Signature({"x": spec(np.complex64, -1)}, {})
     with pytest.raises(
         StatusError, match="Conversion of JSON Value: 1 to type: complex64"

@@ -1,4 +1,4 @@
-"""The REST API's JSON on its way out."""
+"""JSON responses of the REST API."""
 
 import json
 from typing import Any
@@ -45,7 +45,7 @@ ROWS = np.array([[0.2, 1], [3, 4]], np.float32)
     ],
     ids=map(str, range(6)),
 )
-def test_small_answers_look_as_tensorflow_servings(
+def test_small_responses_equal_those_of_tensorflow_serving(
     outputs: dict[str, Any], by_row: bool, expected: str
 ) -> None:
     assert response(outputs, by_row=by_row).decode() == expected
@@ -84,7 +84,7 @@ def test_bytes(times: int) -> None:
 
 
 @pytest.mark.parametrize("by_row", [True, False])
-def test_large_answers_of_several_outputs(by_row: bool) -> None:
+def test_large_responses_with_several_outputs(by_row: bool) -> None:
     size = SMALL
     numbers = np.arange(size * 2, dtype=np.float32).reshape(size, 2)
     outputs = {"y": numbers, "k": np.arange(size), "t": np.array([b"a"] * size, object)}
@@ -115,13 +115,13 @@ def test_large_answers_of_several_outputs(by_row: bool) -> None:
         ({"c": np.array([1j])}, "Failed to write JSON value for tensor type: complex128"),
     ],
 )
-def test_outputs_that_json_cannot_hold(outputs: dict[str, Any], message: str) -> None:
+def test_outputs_that_json_cannot_represent(outputs: dict[str, Any], message: str) -> None:
     with pytest.raises(StatusError, match=message) as caught:
         response(outputs, by_row=True)
     assert caught.value.code == Code.INVALID_ARGUMENT
 
 
-def test_without_values_any_dtype_can_be_written() -> None:
+def test_empty_arrays_of_any_dtype() -> None:
     outputs = {"c": np.zeros((2, 0), np.complex64)}
     assert json.loads(response(outputs, by_row=True)) == {"predictions": [[], []]}
     assert json.loads(response(outputs, by_row=False)) == {"outputs": [[], []]}
@@ -158,7 +158,7 @@ def test_special_decimals() -> None:
     np.testing.assert_array_equal(found[-3:], [np.inf, -np.inf, np.nan])
 
 
-def test_they_look_as_tensorflow_serving_writes_them() -> None:
+def test_classification_equals_that_of_tensorflow_serving() -> None:
     scores = np.array([[0.1, 9], [-1e-9, np.nan]], np.float32)
     assert classification([["a", 'b"'], ["é", ""]], scores).decode() == (
         '{\n    "results": [[["a", 0.1], ["b\\"", 9.0]], [["é", -1e-09], ["", NaN]]\n    ]\n}'
@@ -167,7 +167,7 @@ def test_they_look_as_tensorflow_serving_writes_them() -> None:
     assert regression(values).decode() == ('{\n    "results": [3.5, Infinity, -Infinity, 4.0]\n}')
 
 
-def test_labels_that_are_no_utf8_pass_through() -> None:
+def test_labels_that_are_not_utf8_pass_through() -> None:
     label = b"\xff".decode("utf-8", "surrogateescape")
     assert b'"\xff"' in classification([[label]], np.zeros((1, 1), np.float32))
 
@@ -178,7 +178,7 @@ def test_labels_that_are_no_utf8_pass_through() -> None:
         np.float32, (3, 3), elements=st.floats(width=32, allow_nan=False, allow_subnormal=True)
     ),
 )
-def test_any_label_and_score_survives(labels: list[str], scores: np.ndarray) -> None:
+def test_any_label_and_score_round_trips(labels: list[str], scores: np.ndarray) -> None:
     scores = scores[: len(labels), : len(labels)]
     found = json.loads(classification([labels] * len(scores), scores))["results"]
     assert [[label for label, _ in example] for example in found] == [labels] * len(scores)

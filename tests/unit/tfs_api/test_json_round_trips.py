@@ -29,7 +29,7 @@ TIMES = pytest.mark.parametrize("times", [1, SMALL + 1], ids=["small", "large"])
 
 
 def as_json(array: Any) -> Any:
-    """An array without the dimensions behind one of size 0: nested lists do not have them."""
+    """Drop the dimensions after one of size 0, which nested lists cannot represent."""
     known = array.shape.index(0) + 1 if 0 in array.shape else array.ndim
     return array.reshape(array.shape[:known])
 
@@ -48,9 +48,7 @@ def values_of(outputs: Any, *, by_row: bool) -> Any:
 @pytest.mark.parametrize("dtype", JSON_DTYPES, ids=str)
 @quick
 @given(data=st.data())
-def test_what_is_answered_can_be_sent_again(
-    dtype: np.dtype[Any], times: int, data: st.DataObject
-) -> None:
+def test_responses_can_be_sent_again(dtype: np.dtype[Any], times: int, data: st.DataObject) -> None:
     array = np.stack([data.draw(arrays(dtype))] * times)
     for by_row, form in ((True, "instances"), (False, "inputs")):
         value = values_of({"x_bytes": array}, by_row=by_row)
@@ -67,9 +65,7 @@ def test_text_can_be_sent_again(data: st.DataObject) -> None:
 @pytest.mark.parametrize("dtype", JSON_DTYPES, ids=str)
 @quick
 @given(data=st.data())
-def test_values_are_read_as_tensorflow_reads_them(
-    dtype: np.dtype[Any], data: st.DataObject
-) -> None:
+def test_values_are_converted_as_in_tensorflow(dtype: np.dtype[Any], data: st.DataObject) -> None:
     array = data.draw(arrays(dtype, strings=TEXTS))
     # Floats as Python has them: a double for each, which is rounded to the tensor's dtype.
     wide = dtype.kind in "fV"
@@ -84,7 +80,7 @@ def test_values_are_read_as_tensorflow_reads_them(
 
 @quick
 @given(value=st.floats(allow_nan=False), dtype=st.sampled_from([np.float32, np.float64]))
-def test_any_decimal_is_rounded_as_tensorflow_rounds_it(value: float, dtype: Any) -> None:
+def test_decimals_are_rounded_as_in_tensorflow(value: float, dtype: Any) -> None:
     with np.errstate(over="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         oracle = tf.make_ndarray(tf.make_tensor_proto(value, dtype))

@@ -1,4 +1,4 @@
-"""Our messages are the official ones on the wire: the same fields, the same bytes."""
+"""Our messages have the same fields and bytes as the official ones."""
 
 import warnings
 from typing import Any
@@ -85,7 +85,7 @@ def interchangeable(field: Any) -> Any:
 
 
 def stays_bytes(theirs: Any) -> bool:
-    """Whether we do not parse what is a message in the official one: an Example in a request."""
+    """Whether a message field is bytes in our messages: an Example in a request."""
     return theirs.message_type is not None and theirs.message_type.name == "Example"
 
 
@@ -109,7 +109,7 @@ def test_enum_values_agree(ours: Any, official: Any) -> None:
 
 
 def values(ours: Any, theirs: Any) -> st.SearchStrategy[Any]:
-    """Of a field that is no message."""
+    """Values of a field that is not a message."""
     if theirs.type == theirs.TYPE_ENUM:
         known = (ours.enum_type or theirs.enum_type).values
         return st.sampled_from([value.number for value in known])
@@ -129,7 +129,7 @@ def values(ours: Any, theirs: Any) -> st.SearchStrategy[Any]:
 
 
 def fill(data: st.DataObject, message: Any, ours: Any) -> Any:
-    """An official message with values in fields that we have."""
+    """Fill the fields of an official message that ours has, too."""
     for field in ours.fields:
         theirs = message.DESCRIPTOR.fields_by_number[field.number]
         oneof = theirs.containing_oneof

@@ -88,7 +88,7 @@ MISSING = "Missing model name in request."
         ),
     ],
 )
-def test_what_is_no_route(method: str, path: str, code: Code, message: str) -> None:
+def test_other_urls_are_rejected(method: str, path: str, code: Code, message: str) -> None:
     with pytest.raises(StatusError) as caught:
         route(method, path)
     assert (caught.value.code, caught.value.message) == (code, message)

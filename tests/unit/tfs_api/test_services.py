@@ -1,4 +1,4 @@
-"""The `.proto` files of services, which others generate their stubs from, say what is served."""
+"""The `.proto` files of services describe all methods that are served."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tfs_api import services
 ROOT = Path(__file__).parents[3]
 
 
-def test_it_has_all_methods_and_their_messages(tmp_path: Path) -> None:
+def test_proto_files_have_all_methods(tmp_path: Path) -> None:
     compiled = tmp_path / "services.pb"
     # As a process: its protobuf and TensorFlow's do not get along in one.
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I", "contract"]

@@ -1,4 +1,4 @@
-"""Our tensors against TensorFlow's own."""
+"""Tensors, compared with those of TensorFlow."""
 
 import warnings
 from typing import Any
@@ -31,7 +31,7 @@ def official_array(proto: TensorProto) -> Any:
 
 
 def parsed_by_tensorflow(proto: TensorProto) -> Any:
-    """What `Tensor::FromProto` reads, as TensorFlow Serving does.
+    """The array that `Tensor::FromProto` reads in TensorFlow Serving.
 
     Raises:
         tf.errors.InvalidArgumentError: nothing.
@@ -44,7 +44,7 @@ def parsed_by_tensorflow(proto: TensorProto) -> Any:
 @pytest.mark.parametrize("as_content", [False, True], ids=["typed", "content"])
 @quick
 @given(data=st.data())
-def test_round_trip_and_tensorflow_reads_ours(
+def test_round_trip_and_conversion_by_tensorflow(
     dtype: np.dtype[Any], as_content: bool, data: st.DataObject
 ) -> None:
     array = data.draw(arrays(dtype))
@@ -56,14 +56,14 @@ def test_round_trip_and_tensorflow_reads_ours(
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @quick
 @given(data=st.data())
-def test_we_read_tensorflows(dtype: np.dtype[Any], data: st.DataObject) -> None:
+def test_tensors_of_tensorflow_are_converted(dtype: np.dtype[Any], data: st.DataObject) -> None:
     array = data.draw(arrays(dtype))
     theirs = tf.make_tensor_proto(array, dtype=int(wire_type(dtype).number), shape=array.shape)
     same(to_array(TensorProto.FromString(theirs.SerializeToString())), array)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_bytes_are_those_of_tensorflow(dtype: np.dtype[Any]) -> None:
+def test_bytes_equal_those_of_tensorflow(dtype: np.dtype[Any]) -> None:
     values = [b"a", b"", b"\xff"] if dtype.kind == "O" else [1, 0, 1]
     array = np.array(values, dtype=dtype).reshape(1, 3, 1)
     theirs = tf.make_tensor_proto(array, dtype=int(wire_type(dtype).number))
@@ -86,7 +86,7 @@ def test_text_is_sent_as_utf8() -> None:
     assert to_proto(np.array(["é", "x"])).string_val == ["é".encode(), b"x"]
 
 
-def test_a_short_list_of_values_is_filled_as_tensorflow_does() -> None:
+def test_short_lists_of_values_are_filled_as_in_tensorflow() -> None:
     proto = TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((2, 2)), float_val=[1, 2])
     np.testing.assert_array_equal(to_array(proto), [[1, 2], [2, 2]])
     same(to_array(proto), official_array(proto))
@@ -97,7 +97,9 @@ def test_a_short_list_of_values_is_filled_as_tensorflow_does() -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @quick
 @given(data=st.data())
-def test_any_short_list_of_values_is_filled(dtype: np.dtype[Any], data: st.DataObject) -> None:
+def test_any_short_list_of_values_is_filled_as_in_tensorflow(
+    dtype: np.dtype[Any], data: st.DataObject
+) -> None:
     values = data.draw(arrays(dtype, st.tuples(st.integers(1, 6))))
     proto = to_proto(values)
     size = len(values) + data.draw(st.integers(0, 6))
@@ -132,14 +134,14 @@ def test_any_short_list_of_values_is_filled(dtype: np.dtype[Any], data: st.DataO
         ),
     ],
 )
-def test_messages_that_are_no_tensor(proto: TensorProto, message: str) -> None:
+def test_invalid_tensors(proto: TensorProto, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         to_array(proto)
 
 
 @st.composite
 def messages(draw: Any) -> TensorProto:
-    """Tensors, of which some have another shape, or more or less content, than they should."""
+    """Tensors, some with the wrong shape or size."""
     array = draw(arrays(draw(st.sampled_from(DTYPES))))
     proto = to_proto(array, as_content=draw(st.booleans()))
     if draw(st.booleans()):
@@ -154,7 +156,7 @@ def messages(draw: Any) -> TensorProto:
 
 @settings(max_examples=200, deadline=None)
 @given(proto=messages())
-def test_tensorflow_reads_and_refuses_the_same(proto: TensorProto) -> None:
+def test_tensorflow_accepts_and_rejects_the_same(proto: TensorProto) -> None:
     try:
         theirs = parsed_by_tensorflow(proto)
     except tf.errors.InvalidArgumentError:
@@ -187,18 +189,18 @@ def test_strings_as_content(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("array", [np.array("2020-01-01", "M8[D]"), np.zeros(1, "V3")], ids=str)
-def test_dtypes_that_cannot_travel(array: Any) -> None:
+def test_unsupported_dtypes(array: Any) -> None:
     with pytest.raises(ValueError, match="cannot be sent in a TensorProto"):
         to_proto(array)
 
 
-def test_objects_that_are_no_strings() -> None:
+def test_objects_that_are_not_strings() -> None:
     with pytest.raises(ValueError, match="holds bytes or str, got int"):
         to_proto(np.array([1], dtype=object))
 
 
 def encoded(field: str, *chunks: Any, dtype: Any) -> TensorProto:
-    """A message whose typed field came in several pieces, as protobuf allows on the wire."""
+    """A message with its typed field in several pieces, as protobuf allows."""
     shape = shape_proto((sum(len(chunk) for chunk in chunks),))
     proto = TensorProto(dtype=wire_type(dtype).number, tensor_shape=shape)
     pieces = [TensorProto(**{field: chunk}).SerializeToString() for chunk in chunks]
@@ -208,19 +210,19 @@ def encoded(field: str, *chunks: Any, dtype: Any) -> TensorProto:
 @pytest.mark.parametrize(
     ("field", "dtype"), [("float_val", np.float32), ("double_val", np.float64), ("bool_val", bool)]
 )
-def test_fields_that_come_in_pieces(field: str, dtype: Any) -> None:
+def test_fields_in_several_pieces(field: str, dtype: Any) -> None:
     proto = encoded(field, [1, 0], [1], dtype=dtype)
     np.testing.assert_array_equal(to_array(proto), np.array([1, 0, 1], dtype))
 
 
-def test_values_that_are_not_packed() -> None:
+def test_unpacked_values() -> None:
     one = b"\x2d" + np.float32(1.5).tobytes()  # field 5 (float_val), four bytes
     proto = TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((2,)))
     unpacked = TensorProto.FromString(proto.SerializeToString() + one + one)
     np.testing.assert_array_equal(to_array(unpacked), [1.5, 1.5])
 
 
-def test_any_number_is_a_true_boolean() -> None:
+def test_any_nonzero_number_is_true() -> None:
     proto = TensorProto(dtype=DT_BOOL, tensor_shape=shape_proto((3,)))
     numbers = b"\x5a\x04\x00\x07\x80\x01"  # field 11 (bool_val), varints 0, 7 and 128
     read = TensorProto.FromString(proto.SerializeToString() + numbers)
