@@ -27,10 +27,10 @@ _DELIMITERS = "\t;|,\x1f\x01^~: "
 _SAMPLE = 200
 SAMPLE_SIZE = 2**18
 GZIP = b"\x1f\x8b"
-# ZIP archives, such as .xlsx and .ods, and the files of old Office programs, such as .xls.
+# Signatures of ZIP archives, such as .xlsx and .ods, and of old Office files, such as .xls.
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 SAVE_AS_CSV = "save the sheet as CSV (UTF-8)"
-# Encodings that are assumed for files that are not in Unicode, as people know them.
+# Display names of the encodings that are assumed for files that are not in Unicode.
 _ENCODINGS = {"cp1252": "Windows-1252 (cp1252)", "iso8859-1": "Latin-1 (iso8859-1)"}
 # More specific marks first: UTF-32's mark begins like UTF-16's.
 _MARKS = (
@@ -49,6 +49,7 @@ _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
 # Excel's declaration of the delimiter.
 _SEP = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+UNNAMED = "Unnamed: "
 MARK = "\ufeff"
 
 
@@ -80,7 +81,7 @@ class CsvTable(msgspec.Struct, frozen=True):
         encoding: as Python names it.
         delimiter: one character.
         decimal: the decimal sign of its numbers, "." or ","; None if they do not show it.
-        renamed: names of columns whose name in the header belongs to another column.
+        renamed: names of columns that were numbered because the header repeats a name.
     """
 
     names: list[str]
@@ -169,7 +170,7 @@ def read_rows(
 def text_row(
     names: Sequence[str], cells: Sequence[str], decimal: str | None, hint: str = ""
 ) -> TextRow:
-    """Make a row with the decimal sign of its file, and a hint if its encoding is a guess."""
+    """Make a row with the decimal sign of its file and a hint about a guessed encoding."""
     row = TextRow(zip(names, cells, strict=True))
     row.decimal = decimal
     row.hint = hint
@@ -177,7 +178,7 @@ def text_row(
 
 
 def encoding_hint(encoding: str) -> str:
-    """A hint for errors in a file whose encoding is a guess; empty if it is in Unicode."""
+    """The hint for errors in a file whose encoding was guessed; empty for Unicode."""
     if encoding.startswith("utf"):
         return ""
     name = _ENCODINGS.get(encoding, encoding)
@@ -185,7 +186,7 @@ def encoding_hint(encoding: str) -> str:
 
 
 def spreadsheet_name(data: bytes) -> str:
-    """What a file of a spreadsheet program is called; empty for other files."""
+    """The kind of a spreadsheet file; empty for other files."""
     if data.startswith(_OLE):
         return "an Excel workbook"
     if not data.startswith(_ZIP):
@@ -290,7 +291,7 @@ def name_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
         filled = max(cells, default=1)
         while width > filled and not header[width - 1]:
             width -= 1
-    names = [name or f"Unnamed: {place}" for place, name in enumerate(header[:width])]
+    names = [name or f"{UNNAMED}{place}" for place, name in enumerate(header[:width])]
     taken, copies = set(names), Counter[str]()
     for place, name in enumerate(names):
         if copies[name]:
