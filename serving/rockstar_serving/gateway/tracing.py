@@ -15,7 +15,8 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from rockstar_serving.gateway.context import RequestContext, TraceContext
 from rockstar_serving.gateway.observers import Observer
@@ -48,22 +49,12 @@ class Spans(Observer):
         }
         place, parent = context.trace, None
         if place.parent_id:
-            caller = SpanContext(
-                int(place.trace_id, 16),
-                int(place.parent_id, 16),
-                is_remote=True,
-                trace_flags=TraceFlags(int(place.flags, 16)),
-            )
-            parent = trace.set_span_in_context(trace.NonRecordingSpan(caller))
-        self._ids.use(place)
-        span = self._tracer.start_span(
-            f"{request.method} {rule}",
-            parent,
-            kind=SpanKind.SERVER,
-            attributes=attributes,
-            start_time=start,
-        )
-        self._ids.use(None)
+            traceparent = f"00-{place.trace_id}-{place.parent_id}-{place.flags}"
+            parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
+        self._ids.given = place
+        name = f"{request.method} {rule}"
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes, start_time=start)
+        self._ids.given = None
         if status >= 500:
             span.set_status(Status(StatusCode.ERROR))
         inside = trace.set_span_in_context(span)
@@ -77,20 +68,13 @@ class Spans(Observer):
         self._provider.shutdown()
 
 
-class _FixedIds(RandomIdGenerator):
-    """Gives a request's span the ids that upstream calls were sent."""
+class _FixedIds(threading.local, RandomIdGenerator):
+    """Gives the next span of this thread the ids that upstream calls were sent, if any."""
 
-    def __init__(self) -> None:
-        self._local = threading.local()
-
-    def use(self, trace: TraceContext | None) -> None:
-        """Use these ids for the next span of this thread; None: random ones."""
-        self._local.trace = trace
+    given: TraceContext | None = None
 
     def generate_span_id(self) -> int:
-        given: TraceContext | None = getattr(self._local, "trace", None)
-        return int(given.span_id, 16) if given else super().generate_span_id()
+        return int(self.given.span_id, 16) if self.given else super().generate_span_id()
 
     def generate_trace_id(self) -> int:
-        given: TraceContext | None = getattr(self._local, "trace", None)
-        return int(given.trace_id, 16) if given else super().generate_trace_id()
+        return int(self.given.trace_id, 16) if self.given else super().generate_trace_id()
