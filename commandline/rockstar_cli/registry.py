@@ -16,7 +16,7 @@ from rockstar_cli.options import (
 from rockstar_cli.output import Exit, echo_json, table
 
 if TYPE_CHECKING:
-    from rockstar_serving.registry import Verdict, Version
+    from rockstar_serving.registry import Version
 
 _COLUMNS = ("MODEL", "VERSION", "LABELS", "SIZE", "CREATED", "METRICS")
 # Columns of numbers, aligned right.
@@ -215,8 +215,12 @@ def verify(which: str | None, models: Path, as_json: bool) -> None:
     if slash and not (model and number.isascii() and number.isdigit()):
         raise click.UsageError(f"expected MODEL or MODEL/VERSION, such as cnn/3, got {which!r}")
     version = int(number) if slash else None
-    seen = None if as_json else _echo_verdict
-    verdicts = registry.verify(models, model or None, version, seen)
+    verdicts = []
+    for verdict in registry.verify(models, model or None, version):
+        verdicts.append(verdict)
+        if not as_json:
+            result = verdict.problem or f"all {verdict.files} files are as published"
+            click.echo(f"{verdict.model} version {verdict.number}: {result}")
     dangling = [] if model else registry.dangling_labels(models)
     bad = sum(bool(verdict.problem) for verdict in verdicts)
     if as_json:
@@ -239,8 +243,3 @@ def verify(which: str | None, models: Path, as_json: bool) -> None:
         )
     if bad or dangling:
         raise click.exceptions.Exit(Exit.FAILED)
-
-
-def _echo_verdict(verdict: "Verdict") -> None:
-    result = verdict.problem or f"all {verdict.files} files are as published"
-    click.echo(f"{verdict.model} version {verdict.number}: {result}")

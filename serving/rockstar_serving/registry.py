@@ -10,7 +10,7 @@ which is atomic and independent of the version policy. Promoting a held version 
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -176,34 +176,23 @@ def _to_remove(models: Path, model: str, keep: int, book: LabelBook) -> list[Ver
     return [*(version for version in versions[:-keep] if not version.labels), *held]
 
 
-def verify(
-    models: Path,
-    model: str | None = None,
-    version: int | None = None,
-    seen: Callable[[Verdict], None] | None = None,
-) -> list[Verdict]:
+def verify(models: Path, model: str | None = None, version: int | None = None) -> Iterator[Verdict]:
     """Compare versions with their manifests: one, all of a model, or all.
 
     Args:
         models: the folder of models.
         model: its name.
         version: its number.
-        seen: called with each verdict.
 
     Raises:
         RegistryError: no such model or version.
         ModelFolderError: no such folder, or nothing in it.
     """
-    verdicts = []
     for name, number, folder in _select(models, model, version):
         try:
-            verdict = Verdict(name, number, len(check_manifest(folder).files), "")
+            yield Verdict(name, number, len(check_manifest(folder).files), "")
         except ManifestError as error:
-            verdict = Verdict(name, number, 0, str(error))
-        if seen is not None:
-            seen(verdict)
-        verdicts.append(verdict)
-    return verdicts
+            yield Verdict(name, number, 0, str(error))
 
 
 def promote(

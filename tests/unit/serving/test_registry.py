@@ -172,9 +172,7 @@ def test_the_newest_version_always_stays(models):
 def test_verdicts(models):
     (models / "cnn" / "2" / "model.tflite").unlink()
     (models / "cnn" / "3" / "manifest.json").unlink()
-    seen = []
-    verdicts = verify(models, seen=seen.append)
-    assert verdicts == seen
+    verdicts = list(verify(models))
     assert [bool(verdict.problem) for verdict in verdicts] == [False, True, True, False, False]
     assert "model.tflite is missing" in verdicts[1].problem
     assert "has no manifest.json" in verdicts[2].problem
@@ -191,7 +189,9 @@ def test_labels_that_point_to_nothing(models):
     assert sentence.startswith("cnn has the label canary on version 7, which is missing")
 
 
-@pytest.mark.parametrize("use", [list_versions, verify, lambda m: promote(m, "cnn", 1, "stable")])
+@pytest.mark.parametrize(
+    "use", [list_versions, lambda m: list(verify(m)), lambda m: promote(m, "cnn", 1, "stable")]
+)
 def test_an_empty_folder_says_what_to_do(tmp_path, use):
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ModelFolderError, match="rockstar train"):
