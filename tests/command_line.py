@@ -2,8 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -34,3 +37,16 @@ def start(*arguments: object, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "rockstar_cli", *map(str, arguments)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen(command, env=environment, **options)
+
+
+@contextmanager
+def serving(*arguments: object, log: Path) -> Iterator[dict]:
+    """Start a command that serves; the document that it prints. It must print no more, and stop."""
+    with log.open("w") as file, start(*arguments, "--json", stderr=file) as process:
+        try:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.send_signal(signal.SIGTERM)
+            said, _ = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, "")

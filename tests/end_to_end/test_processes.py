@@ -21,7 +21,7 @@ from rockstar_client.grpc import GrpcClient
 from rockstar_client.http import HttpClient
 from rockstar_training.config import CLASSIFIERS
 from rockstar_training.datasets import load
-from tests.command_line import invoke_json, start
+from tests.command_line import invoke_json, serving
 from tests.end_to_end.conftest import ROOT, rockstar
 from tests.end_to_end.heldout import held_out
 from tests.images import png
@@ -231,14 +231,8 @@ def test_a_gateway_waits_for_a_server_that_is_not_there_yet(start_service, tmp_p
 
 
 def test_addresses_and_answers_as_json(models, tmp_path):
-    with (tmp_path / "log").open("w") as log:
-        process = start(
-            *("serve", "--json", f"--models={models}", "--model=cnn", "--workers=1"),
-            *("--port=0", "--grpc-port=0", "--rest-port=0"),
-            stderr=log,
-        )
-    try:
-        addresses = json.loads(process.stdout.readline())
+    options = ("--model=cnn", "--workers=1", "--port=0", "--grpc-port=0", "--rest-port=0")
+    with serving("serve", f"--models={models}", *options, log=tmp_path / "log") as addresses:
         assert addresses["models"] == ["cnn"]
         image = tmp_path / "zero.png"
         image.write_bytes(IMAGE)
@@ -248,13 +242,8 @@ def test_addresses_and_answers_as_json(models, tmp_path):
         assert 0.5 <= sum(place["share"] for place in explained["evidence"]) <= 1
         checked = invoke_json("check", "--url", addresses["http"], "--models", models)
         assert {check["status"] for check in checked["checks"]} == {"ok"}
-        asked = ("bench", "--grpc", addresses["grpc"], "--model", "cnn", image)
-        assert invoke_json(*asked, "--requests", 5)["requests"] == 5
-    finally:
-        process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert said == ""
+        bench = ("bench", "--grpc", addresses["grpc"], "--model", "cnn", image)
+        assert invoke_json(*bench, "--requests", 5)["requests"] == 5
 
 
 def test_predict_prints_answers(start_service, models, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import invoke, invoke_json, start
+from tests.command_line import invoke, invoke_json, serving, start
 from tests.images import png, stroke
 from tests.waiting import until
 
@@ -146,18 +146,8 @@ def test_check_of_another_server(toy_server):
 
 def test_a_gateway_prints_its_address_as_json(toy_server, tmp_path):
     upstream = f"127.0.0.1:{toy_server.port}"
-    with (tmp_path / "log").open("w") as log:
-        process = start(
-            *("gateway", "--json", "--bind=127.0.0.1:0", "--upstream", upstream, "--model=toy"),
-            stderr=log,
-        )
-    try:
-        told = json.loads(process.stdout.readline())
-        assert (told["upstream"], told["models"]) == (upstream, ["toy"])
-        found = json.loads(invoke("check", "--url", told["http"], "--json").stdout)
+    options = ("--bind=127.0.0.1:0", "--upstream", upstream, "--model=toy")
+    with serving("gateway", *options, log=tmp_path / "log") as printed:
+        assert (printed["upstream"], printed["models"]) == (upstream, ["toy"])
+        found = json.loads(invoke("check", "--url", printed["http"], "--json").stdout)
         assert found["checks"][0]["detail"] == "alive"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert said == ""

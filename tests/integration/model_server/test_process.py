@@ -13,6 +13,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
+from tests.command_line import serving
+from tests.command_line import start as start_command
 from tests.grpc_calls import predict_request, stub
 from tests.integration.model_server.conftest import Start, ask, refused
 from tests.model_fixtures import write_version
@@ -231,3 +233,37 @@ def test_sigterm_lets_requests_finish(start: Start, base_path: Path, tmp_path: P
         assert over_rest.result()[0] == 200
         assert over_grpc.result().outputs
     assert process.finish()[0] == 0
+
+
+def test_rockstar_model_server(base_path: Path, tmp_path: Path) -> None:
+    """The same server, with the flags passed through."""
+    flags = ("--port=auto", "--rest_api_port=auto", "--host=127.0.0.1", "--prefer_tflite_model")
+    model = ("--model_name=toy", f"--model_base_path={base_path}")
+    with serving("model-server", *flags, *model, log=tmp_path / "log") as addresses:
+        assert addresses["grpc"].startswith("127.0.0.1:")
+        status, found = ask(addresses["rest"], "/v1/models/toy")
+        assert status == 200
+        assert found["model_version_status"][0]["state"] == "AVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "says"),
+    [
+        (["--prot=1"], 2, "rockstar model-server: unknown flag --prot: did you mean --port?"),
+        (["--model_base_path=/absent", "--wait_for_models=false"], 1, "cannot start"),
+        ([], 2, "--model_base_path or --model_config_file is needed"),
+    ],
+)
+def test_errors_of_rockstar_model_server(flags: list[str], code: int, says: str) -> None:
+    said, errors = (process := start_command("model-server", *flags)).communicate(timeout=60)
+    assert process.returncode == code
+    assert said == ""
+    assert says in errors
+    assert "Traceback" not in errors
+
+
+def test_help_of_rockstar_model_server() -> None:
+    said, errors = (process := start_command("model-server", "--help")).communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    for text in ("--rest_api_port", "--model_config_file", "--json", "Example: rockstar model-"):
+        assert text in said
