@@ -115,6 +115,20 @@ def call_error(
     return kind(code, message, request_id, retry_after=retry_after)
 
 
+class UnreadableExampleError(InvalidInputError):
+    """An input that cannot be read.
+
+    Attributes:
+        index: its position; a CSV file counts as its rows.
+    """
+
+    def __init__(self, error: InvalidInputError, index: int) -> None:
+        super().__init__(error.field, expected=error.expected, got=error.got, hint=error.hint)
+        self.index = index
+
+
 def invalid_request(error: InvalidInputError, index: int | None = None) -> InvalidRequestError:
-    """Create the exception for an input that is invalid."""
+    """Create the exception for an input that is invalid; `index` is its position, if known."""
+    if isinstance(error, UnreadableExampleError):
+        index = error.index
     return InvalidRequestError(Code.INVALID_ARGUMENT, str(error)).about(vars(error), index)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from rockstar_client.errors import UnreadableExampleError, invalid_request
 from rockstar_contract.csv_rows import CSV_ENDINGS, read_rows
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.tables import Row, TextRow
@@ -38,18 +39,6 @@ class NamedExample:
 
     field: str
     example: Example
-
-
-class UnreadableExampleError(InvalidInputError):
-    """An input that cannot be read.
-
-    Attributes:
-        index: its position; a CSV file counts as its rows.
-    """
-
-    def __init__(self, error: InvalidInputError, index: int) -> None:
-        super().__init__(error.field, expected=error.expected, got=error.got, hint=error.hint)
-        self.index = index
 
 
 def read_examples(inputs: Inputs) -> list[Example]:
@@ -179,11 +168,14 @@ def require_clear(model: str, version: int | None, label: str | None, top: int =
     """Check the arguments of a call.
 
     Raises:
-        InvalidInputError: no model, both a version and a label, or `top` below 1.
+        InvalidRequestError: no model, both a version and a label, or `top` below 1.
     """
+    error = None
     if not isinstance(model, str) or not model:
-        raise InvalidInputError("model", expected="the name of a model", got=repr(model))
-    if version is not None and label is not None:
-        raise InvalidInputError("version", expected="a version or a label", got="both")
-    if top < 1:
-        raise InvalidInputError("top", expected="1 or more", got=str(top))
+        error = InvalidInputError("model", expected="the name of a model", got=repr(model))
+    elif version is not None and label is not None:
+        error = InvalidInputError("version", expected="a version or a label", got="both")
+    elif top < 1:
+        error = InvalidInputError("top", expected="1 or more", got=str(top))
+    if error is not None:
+        raise invalid_request(error)

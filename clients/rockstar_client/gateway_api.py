@@ -24,6 +24,7 @@ from rockstar_client.errors import (
     CallError,
     InvalidRequestError,
     ServerError,
+    UnreadableExampleError,
     call_error,
     invalid_request,
 )
@@ -31,7 +32,6 @@ from rockstar_client.examples import (
     Example,
     Inputs,
     NamedExample,
-    UnreadableExampleError,
     named_examples,
     require_clear,
 )
@@ -138,12 +138,10 @@ def predict(
     Raises:
         CallError: the call failed, or the inputs cannot be used.
     """
+    require_clear(model, version, label, top)
     try:
-        require_clear(model, version, label, top)
         examples = named_examples(inputs)
         content_type, body = _encode(examples)
-    except UnreadableExampleError as error:
-        raise invalid_request(error, error.index) from error
     except InvalidInputError as error:
         raise invalid_request(error) from error
     arguments = {
@@ -175,10 +173,7 @@ def models() -> Steps[tuple[ModelInfo, ...]]:
 
 def metadata(model: str, version: int | None, label: str | None) -> Steps[ModelMetadata]:
     """Read the signatures and the contract of a version."""
-    try:
-        require_clear(model, version, label)
-    except InvalidInputError as error:
-        raise invalid_request(error) from error
+    require_clear(model, version, label)
     response = yield Request("GET", f"{_path(model, version, label)}/metadata")
     document = response.json()
     try:
@@ -256,10 +251,7 @@ def _explain(
     accept: str,
     content_type: str = _FILE,
 ) -> Request:
-    try:
-        require_clear(model, version, None)
-    except InvalidInputError as error:
-        raise invalid_request(error) from error
+    require_clear(model, version, None)
     arguments = {
         name: value for name, value in (("version", version), ("of", of)) if value is not None
     }

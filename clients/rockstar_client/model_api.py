@@ -19,7 +19,6 @@ from rockstar_client.errors import (
 from rockstar_client.examples import (
     Inputs,
     NamedExample,
-    UnreadableExampleError,
     named_examples,
     require_clear,
 )
@@ -67,11 +66,9 @@ class ModelApi:
         Raises:
             CallError: the call failed, or the inputs cannot be used.
         """
+        require_clear(query.model, query.version, query.label, top)
         try:
-            require_clear(query.model, query.version, query.label, top)
             examples = named_examples(inputs)
-        except UnreadableExampleError as error:
-            raise invalid_request(error, error.index) from error
         except InvalidInputError as error:
             raise invalid_request(error) from error
         adjusted: dict[int, Adjustments] = {}
@@ -105,10 +102,7 @@ class ModelApi:
     def metadata(self, query: Query, deadline: Deadline) -> Steps[ModelMetadata]:
         """Read the signatures and the contract of a version."""
         model = query.model
-        try:
-            require_clear(model, query.version, query.label)
-        except InvalidInputError as error:
-            raise invalid_request(error) from error
+        require_clear(model, query.version, query.label)
         found: Metadata = yield methodcaller("metadata", replace(query, timeout=deadline.left()))
         try:
             signatures = signatures_of(found.signatures)

@@ -149,9 +149,9 @@ class MetricsObserver(Observer):
         self._shadow_rows(comparison.model, "true").inc(agreed)
         self._shadow_rows(comparison.model, "false").inc(rows - agreed)
 
-    def refused(self, why: Literal["queue", "key", "rate", "circuit"], requests: int = 1) -> None:
+    def refused(self, why: Literal["queue", "key", "rate", "circuit"]) -> None:
         """See Observer."""
-        self._refused(why).inc(requests)
+        self._refused(why).inc()
 
     def _known(self, context: RequestContext) -> str:
         if context.model in self._served.names or context.version is not None:

@@ -110,8 +110,8 @@ class Observer:
     def shadowed(self, comparison: Comparison) -> None:
         """A copy of a request was compared, or could not be made."""
 
-    def refused(self, why: Literal["queue", "key", "rate", "circuit"], requests: int = 1) -> None:
-        """Requests were rejected before any work was done."""
+    def refused(self, why: Literal["queue", "key", "rate", "circuit"]) -> None:
+        """A request or call was rejected before any work was done."""
 
 
 class Observers(Observer):

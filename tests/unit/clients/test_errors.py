@@ -9,8 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 import rockstar_client as clients
-from rockstar_client.errors import CallError, InvalidRequestError
-from rockstar_client.examples import UnreadableExampleError
+from rockstar_client.errors import CallError, InvalidRequestError, UnreadableExampleError
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from tfs_api.status import Code, StatusError
 

@@ -46,7 +46,7 @@ class Notes(Observer):
         self.batches: list[int] = []
         self.comparisons: list[Comparison] = []
 
-    def refused(self, why, requests=1):
+    def refused(self, why):
         self.refusals.append(why)
 
     def answered(self, context, status):
