@@ -100,13 +100,13 @@ def decode_image(
     if not kind:
         raise _not_an_image(data, field)
     try:
-        pixels = _decode(data, kind, field, max_pixels)
+        return _decode(data, kind, field, max_pixels)
     except InvalidInputError:
         raise
     except Exception as error:
         # Pillow's decoders raise all kinds of exceptions for damaged files.
         try:
-            pixels = _decode(_repair(data, kind), kind, field, max_pixels, repaired=True)
+            return _decode(_repair(data, kind), kind, field, max_pixels, repaired=True)
         except InvalidInputError:
             raise
         except Exception:
@@ -116,7 +116,6 @@ def decode_image(
                 got=f"a damaged or cut off {kind} ({len(data):,} bytes)",
                 hint="check that the upload is complete, or save it again as PNG or JPEG",
             ) from error
-    return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
 
 
 def ignore_warnings() -> None:
@@ -228,7 +227,8 @@ def _decode(
     image = _flatten(image, factor)
     if exif and (transposition := _TRANSPOSITIONS.get(_orientation(exif))) is not None:
         image = image.transpose(transposition)
-    return np.asarray(image, dtype=np.uint8)
+    pixels = np.frombuffer(image.tobytes(), np.uint8)
+    return pixels.reshape(image.height, image.width, -1)
 
 
 def _factor(width: int, height: int) -> int:
