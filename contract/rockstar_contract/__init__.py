@@ -1,1 +1,1 @@
-"""What training promises about a model and serving keeps: contract, inputs and preprocessing."""
+"""The contract between training and serving: inputs, preprocessing and labels of a model."""
