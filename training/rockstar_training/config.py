@@ -28,14 +28,7 @@ class DataSpec:
 
     kind: Literal["images", "folder", "csv"]
     name: str  # in contracts and reports, without the parent folders
-    path: Path | None = None  # of the folder or file
-
-    @property
-    def location(self) -> Path:
-        """The path of a folder or file."""
-        if self.path is None:
-            raise ValueError(f"{self.name} has no path")
-        return self.path
+    path: Path = Path()  # of the folder or file
 
 
 def parse_data(text: str) -> DataSpec:

@@ -233,11 +233,7 @@ class _Rows:
         )
 
     def parse(self, name: str) -> TableColumn:
-        """Parse a column as its given type, or detect its type.
-
-        Raises:
-            DataError: its texts are not of the given type, or a number is infinite.
-        """
+        """Parse a column as its given type, or detect its type."""
         texts, wanted, column = self.texts[name], self.types.get(name), None
         if wanted in ("number", None):
             column = self._numbers(name, forced=wanted == "number")
@@ -280,11 +276,7 @@ class _Rows:
         return TableColumn("number", texts, values, decimal, markers)
 
     def drop_unlabelled(self, target: str, column: TableColumn) -> None:
-        """Leave out the rows without a target.
-
-        Raises:
-            DataError: no row of a file is left.
-        """
+        """Leave out the rows without a target; each file must have one with a target."""
         absent = np.array([value is None or value != value for value in column.values])
         if absent.all():
             path = self.files[TRAIN]

@@ -56,11 +56,7 @@ class Dataset:
     test_count: int = 0  # size of its own test split at the end; 0 without one
 
     def split(self, fractions: Fractions) -> Split:
-        """Split the images; its own test split is kept.
-
-        Raises:
-            DataError: a part would lack a label.
-        """
+        """Split the images as `split_labelled` does; its own test split is kept."""
         given, count = None, len(self.labels) - self.test_count
         if self.test_count:
             every = np.arange(len(self.labels), dtype=np.int64)

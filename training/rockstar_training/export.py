@@ -171,13 +171,11 @@ def export_tensors(
 ) -> tuple[Exported, str]:
     """Write a model of named tensors, read it back, and publish it as the next version.
 
-    The arguments are those of `export`, with tensors [n, …] by their names in place of one tensor.
+    The arguments and errors are those of `export`, with tensors [n, …] by their names in place of
+    one tensor.
 
     Returns:
         The version, and why it has no LiteRT file; "" if it has one.
-
-    Raises:
-        ExportError: it cannot be written or does not read back the same; nothing was published.
     """
     with publication(models / draft.model) as incoming, _tensorflow_errors(draft.model):
         contract = msgspec.structs.replace(draft, version=incoming.version)
@@ -306,8 +304,7 @@ def score_quantized(
 ) -> Contract:
     """Score the quantized files; return the contract with the score of the worst one.
 
-    Raises:
-        ExportError: it falls by more than 0.3 points; the message has both scores.
+    A score that falls by more than 0.3 points is an ExportError.
     """
     metric, mode = quantization.metric, quantization.mode
     before = draft.metrics[metric]

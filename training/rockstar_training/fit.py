@@ -340,11 +340,7 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def restore(self) -> list[Epoch]:
-        """Restore the latest checkpoint; return its epochs, none if there is no checkpoint.
-
-        Raises:
-            TrainingError: it cannot be read.
-        """
+        """Restore the latest checkpoint; return its epochs, none if there is no checkpoint."""
         latest = self._manager.latest_checkpoint
         if latest is None:
             return []
@@ -364,11 +360,7 @@ class Checkpoints:
         return history
 
     def save(self, history: list[Epoch]) -> None:
-        """Save at the end of an epoch, unless a checkpoint was just saved.
-
-        Raises:
-            TrainingError: the disk is full, for example.
-        """
+        """Save at the end of an epoch, unless a checkpoint was just saved."""
         if not self._writes or time.monotonic() - self._last < SECONDS_BETWEEN:
             return
         notes: dict[str, Any] = {"history": [dataclasses.asdict(epoch) for epoch in history]}

@@ -175,11 +175,7 @@ class FolderExamples:
         self._cached = np.zeros(count, dtype=np.bool_)
 
     def tensors(self, places: Index) -> NDArray[np.float32]:
-        """Return preprocessed images, float32 [n, h, w, c].
-
-        Raises:
-            DataError: a file can no longer be read.
-        """
+        """Return preprocessed images, float32 [n, h, w, c]."""
         if self._cache is None:
             return self._decoded(places)
         new = np.unique(places[~self._cached[places]])
@@ -189,11 +185,7 @@ class FolderExamples:
         return self._cache[places]
 
     def raw(self, place: int) -> bytes:
-        """Return the bytes of a file.
-
-        Raises:
-            DataError: it can no longer be read.
-        """
+        """Return the bytes of a file."""
         try:
             return self._files[place].read_bytes()
         except OSError as error:
@@ -214,11 +206,7 @@ class FolderExamples:
 
 
 def _read_layout(folder: Path, validation: Path | None, test: Path | None) -> _Layout:
-    """Find the splits and classes of a folder, without opening files.
-
-    Raises:
-        DataError: a folder cannot be read, or the first has fewer than two classes.
-    """
+    """Find the splits and classes of a folder, without opening files."""
     files, skipped = _walk(folder)
     if validation or test:
         return _separate_layout(folder, files, {"validation": validation, "test": test}, skipped)

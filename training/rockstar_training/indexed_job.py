@@ -36,11 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def is_chief() -> bool:
-    """Check whether this process publishes: it trains alone, or is the chief of all workers.
-
-    Raises:
-        ConfigError: TF_CONFIG is invalid.
-    """
+    """Check whether this process publishes: it trains alone, or is the chief of all workers."""
     role = _role()
     if role is None:
         return True
@@ -49,11 +45,7 @@ def is_chief() -> bool:
 
 
 def has_several_workers() -> bool:
-    """Check whether TF_CONFIG describes several workers.
-
-    Raises:
-        ConfigError: TF_CONFIG is invalid.
-    """
+    """Check whether TF_CONFIG describes several workers; an invalid one is a ConfigError."""
     return _role() is not None
 
 
@@ -139,11 +131,7 @@ def _described(missing: dict[int, str], addresses: Sequence[str]) -> str:
 
 
 def worker_addresses(template: str, workers: int) -> list[str]:
-    """Return HOST:PORT of each worker, from a template such as "training-{index}.training:2222".
-
-    Raises:
-        ConfigError: the template has no {index} or does not end in a port.
-    """
+    """Return HOST:PORT of each worker, from a template such as "training-{index}.training:2222"."""
     try:
         names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
         addresses = [template.format(index=index) for index in range(workers)]
@@ -158,11 +146,7 @@ def worker_addresses(template: str, workers: int) -> list[str]:
 
 
 def tf_config(addresses: list[str], index: int) -> dict[str, Any]:
-    """Return the TF_CONFIG of a worker; worker 0 is the chief, which publishes.
-
-    Raises:
-        ConfigError: the index is out of range.
-    """
+    """Return the TF_CONFIG of a worker; worker 0 is the chief, which publishes."""
     if not 0 <= index < len(addresses):
         raise ConfigError(
             f"index: expected 0 to {len(addresses) - 1}, since there are {len(addresses)} workers, "

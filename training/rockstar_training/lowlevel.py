@@ -115,11 +115,7 @@ Core = Linear | FullyConnected | Convolutional
 
 
 def network(config: TrainConfig, task: Task, weights: Weights) -> Core:
-    """Create the configured network with new weights.
-
-    Raises:
-        ConfigError: the model cannot learn this task.
-    """
+    """Create the configured network with new weights, or raise ConfigError as `networks.create`."""
     require_suitable(config, task)
     inputs, outputs = prod(task.shape), task.outputs
     if config.model == "cnn":

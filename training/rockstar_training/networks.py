@@ -35,18 +35,15 @@ class Network(ABC):
 
     `get_weights`, `set_weights`, `stop_training` and `optimizer` are the part of a keras.Model that
     Keras' callbacks use.
-
-    Args:
-        task: what it learns.
-        trainable: variables that gradients are computed for.
-        weights: variables that the output depends on, in the same order for both APIs.
-        state: variables that training changes; after `compile`, including the optimizer's.
     """
 
     def __init__(
         self, task: Task, trainable: list[Variable], weights: list[Variable], state: list[Variable]
     ) -> None:
-        self.task, self.trainable, self.weights, self.state = task, trainable, weights, list(state)
+        self.task = task
+        self.trainable = trainable  # gradients are computed for these
+        self.weights = weights  # the output depends on these, in the same order for both APIs
+        self.state = list(state)  # training changes these; after `compile`, the optimizer's, too
         # Own the variables, for the export. Not a Keras model: then copies of its variables would
         # be saved, which no function reads.
         self.trackables = list(state)

@@ -176,11 +176,7 @@ def prepare_data(config: TrainConfig) -> PreparedData:
 
 
 def prepare_folds(config: TrainConfig) -> Iterator[PreparedData]:
-    """Split the table of a configuration for each fold of its cross-validation.
-
-    Raises:
-        DataError: the table cannot be used, or has too few rows or groups for the folds.
-    """
+    """Split the table of a configuration for each fold of its cross-validation."""
     spec = parse_data(config.data)
     table = _read_table(spec, config)
     for split in folds_of(table, config.folds, config.validation_fraction, config.seed):
@@ -189,7 +185,7 @@ def prepare_folds(config: TrainConfig) -> Iterator[PreparedData]:
 
 def _read_table(spec: DataSpec, config: TrainConfig) -> Table:
     return read_csv(
-        spec.location,
+        spec.path,
         target=config.target,
         # If the target's values fit both tasks, the model decides: linear learns numbers only.
         task=config.task or ("regression" if config.model == "linear" else None),
@@ -219,7 +215,7 @@ def _prepare_table(spec: DataSpec, table: Table, split: Split) -> PreparedData:
 
 
 def _prepare_folder(spec: DataSpec, config: TrainConfig, fractions: Fractions) -> PreparedData:
-    folder = scan_folder(spec.location, _path(config.validation), _path(config.test))
+    folder = scan_folder(spec.path, _path(config.validation), _path(config.test))
     notes = [f"skipped {problem}" for problem in folder.skipped[:_NAMED]]
     if len(folder.skipped) > _NAMED:
         count = len(folder.skipped)
@@ -322,11 +318,7 @@ def input_statistics(
 
 
 def pretrained_size(pretrained: str | None) -> int | None:
-    """Return the image size that suits a .keras file or a network; None without a backbone.
-
-    Raises:
-        ConfigError: no such file, or not a .keras file.
-    """
+    """Return the image size that suits a .keras file or a network; None without a backbone."""
     if pretrained is None or not pretrained.endswith(".keras"):
         return _PRETRAINED_SIZE if pretrained else None
     path = Path(pretrained).expanduser()
@@ -363,11 +355,7 @@ class Task:
 
 
 def task_of(config: TrainConfig, data: PreparedData) -> Task:
-    """Return the task of a network on a data set.
-
-    Raises:
-        ConfigError: the configured model cannot learn it; the message says which models can.
-    """
+    """Return the task of a network on a data set, which the configured model must suit."""
     shape = tuple(data.input.shape)
     target = data.statistics.target
     if target is None:
@@ -385,11 +373,7 @@ def task_of(config: TrainConfig, data: PreparedData) -> Task:
 
 
 def require_suitable(config: TrainConfig, task: Task) -> None:
-    """Reject a model that cannot learn the task.
-
-    Raises:
-        ConfigError: the message says which models can.
-    """
+    """Reject a model that cannot learn the task by a ConfigError that says which models can."""
     kind, able = ("labels are", _CLASSIFICATION) if task.classes else ("a number is", _REGRESSION)
     if config.model not in able:
         rows = "; linear takes --data csv:FILE --target COLUMN, a column of numbers"

@@ -87,11 +87,7 @@ def open_saved_model(folder: Path) -> tuple[Signatures, Run]:
 
 
 def open_litert(content: bytes) -> tuple[Signatures, Run]:
-    """Load a LiteRT file; return its signatures and a function that runs them.
-
-    Raises:
-        ValueError, RuntimeError: it cannot be loaded.
-    """
+    """Load a LiteRT file; return its signatures and a function that runs them."""
     interpreter = Interpreter(model_content=content, num_threads=1)
     names = interpreter.get_signature_list()
     runners = {name: interpreter.get_signature_runner(name) for name in names}
@@ -120,9 +116,6 @@ def open_edge(content: bytes) -> Edge:
     """Load a LiteRT file like an interpreter without support for signatures or resizing.
 
     Its function runs the file once for each example.
-
-    Raises:
-        ValueError, RuntimeError: it cannot be loaded.
     """
     interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()

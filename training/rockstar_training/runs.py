@@ -35,17 +35,9 @@ PREDICTIONS_FILE = "test_predictions.csv"
 # The metric that a run is compared by (the first one present) and its display name.
 _SCORES = {"test_accuracy": "accuracy", "test_r2": "R²"}
 
-# Columns that runs can be sorted by, and whether the largest value comes first.
-SORTABLE = {
-    "created": True,
-    "id": False,
-    "model": False,
-    "data": False,
-    "score": True,
-    "loss": False,
-    "epochs": False,
-    "seconds": False,
-}
+# Columns that runs can be sorted by, and those whose largest value comes first.
+SORTABLE = ("created", "id", "model", "data", "score", "loss", "epochs", "seconds")
+_LARGEST_FIRST = ("created", "score")
 
 
 @dataclass(frozen=True)
@@ -176,7 +168,7 @@ def sort_runs(runs: Sequence[Run], column: str) -> list[Run]:
 
     known = [run for run in runs if key(run) is not None]
     unknown = [run for run in runs if key(run) is None]
-    return [*sorted(known, key=key, reverse=SORTABLE[column]), *unknown]
+    return [*sorted(known, key=key, reverse=column in _LARGEST_FIRST), *unknown]
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
@@ -217,10 +209,8 @@ def _read(path: Path) -> Run:
         raise ValueError(f"it has no {CONFIG_FILE}")
     if not (path / METRICS_FILE).exists():
         raise ValueError(f"it has no {METRICS_FILE}: not finished, or stopped before the end")
-    config, metrics = (
-        _document(path / CONFIG_FILE, _Config),
-        _document(path / METRICS_FILE, _Metrics),
-    )
+    config = _document(path / CONFIG_FILE, _Config)
+    metrics = _document(path / METRICS_FILE, _Metrics)
     history: list[_Epoch] | None = None
     if (path / HISTORY_FILE).exists():
         history = _document(path / HISTORY_FILE, list[_Epoch])

@@ -60,22 +60,9 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 # A tf.Tensor; TensorFlow has no types that a checker could use.
 Tensor = Any
 
-__all__ = [
-    "ConverterError",
-    "PredictLog",
-    "PredictRequest",
-    "PredictionLog",
-    "SavedModel",
-    "Tensor",
-    "dtype_policy",
-    "freeze",
-    "keras",
-    "make_repeatable",
-    "quiet_native_log",
-    "strategy",
-    "tf",
-    "write_fingerprint",
-]
+# Imported from here by other modules, so that the log is discarded whichever comes first.
+__all__ = ["ConverterError", "SavedModel", "freeze", "keras", "tf", "write_fingerprint"]
+__all__ += ["PredictLog", "PredictRequest", "PredictionLog"]
 
 
 def make_repeatable(seed: int) -> None:
@@ -87,10 +74,7 @@ def make_repeatable(seed: int) -> None:
 def strategy() -> Any:
     """Create the tf.distribute.Strategy, before any other use of TensorFlow.
 
-    GPU memory is allocated on demand.
-
-    Raises:
-        ConfigError: TF_CONFIG is invalid.
+    GPU memory is allocated on demand. An invalid TF_CONFIG is a ConfigError.
     """
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:

@@ -202,7 +202,7 @@ def test_folders_and_files_are_named_without_the_folders_above():
         "folder", "folder:my pets", Path("/data/my pets")
     )
     assert parse_data("csv:a/b:c.csv") == DataSpec("csv", "csv:b:c.csv", Path("a/b:c.csv"))
-    assert parse_data("folder:~").location == Path.home()
+    assert parse_data("folder:~").path == Path.home()
 
 
 @pytest.mark.parametrize("text", ["", "cifar", "folder:", "csv: ", "zip:x", "Digits", ":x"])

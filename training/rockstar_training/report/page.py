@@ -69,15 +69,6 @@ class ReportData:
     notes: Sequence[str]  # sentences about the data and the training
 
 
-@dataclass(frozen=True)
-class _Item:
-    """A section with its figure in both themes, as data URLs; empty without a figure."""
-
-    section: Section
-    light: str = ""
-    dark: str = ""
-
-
 def outcome_of(
     data: PreparedData, test: TestPredictions, predictor: Predictor, path: DescentPath | None = None
 ) -> Classified | Regressed:
@@ -138,6 +129,7 @@ def write_report(data: ReportData, run_folder: Path) -> None:
     """
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
+        # Each section with its figure in both themes, as data URLs; "" without a figure.
         items = []
         for section in _sections(data):
             light = dark = ""
@@ -146,7 +138,7 @@ def write_report(data: ReportData, run_folder: Path) -> None:
                 (run_folder / f"{section.key}.png").write_bytes(image)
                 if not section.gallery:
                     light, dark = _data_url(image), _data_url(png(section.draw(DARK)))
-            items.append(_Item(section, light, dark))
+            items.append((section, light, dark))
         (run_folder / REPORT_FILE).write_text(_render(data, items), encoding="utf-8")
     except OSError as error:
         raise TrainingError(f"cannot write the report to {run_folder}: {error}") from error
@@ -279,7 +271,7 @@ def _data_url(image: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(image).decode()}"
 
 
-def _render(data: ReportData, items: list[_Item]) -> str:
+def _render(data: ReportData, items: list[tuple[Section, str, str]]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
