@@ -161,10 +161,7 @@ def sort_runs(runs: Sequence[Run], column: str) -> list[Run]:
     """Sort runs by a column of SORTABLE; runs without a value there come last."""
 
     def key(run: Run) -> Any:
-        value = getattr(run, column)
-        if isinstance(value, float) and math.isnan(value):
-            return None
-        return _natural(value) if column == "id" else value
+        return _natural(run.id) if column == "id" else getattr(run, column)
 
     known = [run for run in runs if key(run) is not None]
     unknown = [run for run in runs if key(run) is None]
@@ -179,10 +176,9 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
 
 def _rank(run: Run) -> tuple[float, float] | None:
     """Rank by score, then by lower loss."""
-    if run.score is None or math.isnan(run.score):
+    if run.score is None:
         return None
-    known = run.loss is not None and not math.isnan(run.loss)
-    return run.score, -run.loss if known and run.loss is not None else -math.inf
+    return run.score, -math.inf if run.loss is None else -run.loss
 
 
 class _Config(msgspec.Struct):
@@ -224,12 +220,16 @@ def _read(path: Path) -> Run:
         model=config.model,
         data=config.data,
         metric=None if metric is None else _SCORES[metric],
-        score=None if metric is None else getattr(metrics, metric),
-        loss=metrics.test_loss,
+        score=None if metric is None else _finite(getattr(metrics, metric)),
+        loss=_finite(metrics.test_loss),
         epochs=None if history is None else len(history),
         seconds=sum(epoch.seconds for epoch in history) if history else None,
         created=created,
     )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _document(path: Path, kind: Any) -> Any:

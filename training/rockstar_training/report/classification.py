@@ -165,19 +165,13 @@ def _draw_confusion(theme: Theme, found: ClassScores, labels: tuple[str, ...]) -
         axes.set_yticks(range(len(names)), names, fontsize=size)
     if len(labels) > _MAX_COUNTED:
         return figure
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL}
     for (row, column), count in np.ndenumerate(found.counts):
         # From about this share on, the cell is so dark that text needs the background's color.
         over = shares[row, column] > 0.25
-        axes.text(
-            column,
-            row,
-            str(count) if count else "·",
-            ha="center",
-            va="center",
-            fontsize=SMALL,
-            color=(theme.paper if over else theme.ink) if count else theme.muted,
-            fontweight="bold" if count and row != column else "normal",
-        )
+        style["color"] = (theme.paper if over else theme.ink) if count else theme.muted
+        style["fontweight"] = "bold" if count and row != column else "normal"
+        axes.text(column, row, str(count) if count else "·", **style)
     _annotate_margins(axes, theme, found)
     return figure
 
@@ -263,11 +257,12 @@ def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Predictions in equal bins of the probability of the predicted class."""
+    """Predictions in equal bins of the probability of the predicted class, without empty bins."""
 
-    count: NDArray[np.int64]  # [bins]
-    confidence: NDArray[np.float64]  # [bins], mean probability; NaN for empty bins
-    accuracy: NDArray[np.float64]  # [bins], share of correct predictions; NaN for empty bins
+    low: NDArray[np.float64]  # [bins], the lower ends
+    count: NDArray[np.int64]  # [bins], predictions
+    confidence: NDArray[np.float64]  # [bins], mean probability
+    accuracy: NDArray[np.float64]  # [bins], share of correct predictions
     error: float  # the expected calibration error, a share
 
 
@@ -283,18 +278,17 @@ def calibrate(outcome: Classified) -> Calibration:
     confidence = outcome.probabilities.max(axis=1).astype(np.float64)
     right = (outcome.predicted == outcome.truth).astype(np.float64)
     bin_of = np.clip(np.ceil(confidence * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
-    count = np.bincount(bin_of, minlength=_BINS)
-    with np.errstate(invalid="ignore"):
-        mean = np.bincount(bin_of, confidence, minlength=_BINS) / count
-        accuracy = np.bincount(bin_of, right, minlength=_BINS) / count
-    error = float(np.nansum(count * np.abs(accuracy - mean)) / count.sum())
-    return Calibration(count, mean, accuracy, error)
+    filled, places, count = np.unique(bin_of, return_inverse=True, return_counts=True)
+    mean, accuracy = (np.bincount(places, values) / count for values in (confidence, right))
+    error = float((count * np.abs(accuracy - mean)).sum() / count.sum())
+    return Calibration(filled / _BINS, count, mean, accuracy, error)
 
 
 def calibration_section(outcome: Classified) -> Section:
     """Show the reliability diagram and the number of predictions in each bin."""
     found = calibrate(outcome)
-    figures = zip(found.count, found.confidence, found.accuracy, strict=True)
+    high = int((outcome.probabilities.max(axis=1) > 1 - 1 / _BINS).sum())
+    figures = zip(found.low, found.count, found.confidence, found.accuracy, strict=True)
     return Section(
         key="calibration",
         title="Calibration",
@@ -306,16 +300,14 @@ def calibration_section(outcome: Classified) -> Section:
         ),
         alt=(
             f"Reliability diagram of {found.count.sum()} predictions, expected calibration error "
-            f"{found.error:.4f}; {found.count[-1]} of them have a probability above "
-            f"{1 - 1 / _BINS:g}."
+            f"{found.error:.4f}; {high} of them have a probability above {1 - 1 / _BINS:g}."
         ),
         draw=lambda theme: _draw_calibration(theme, found),
         table=Table(
             ("Probability", "Examples", "Mean probability", "Share right"),
             tuple(
-                (f"{i / _BINS:.1f} to {(i + 1) / _BINS:.1f}", str(n), f"{mean:.3f}", f"{share:.3f}")
-                for i, (n, mean, share) in enumerate(figures)
-                if n
+                (f"{low:.1f} to {low + 1 / _BINS:.1f}", str(n), f"{mean:.3f}", f"{share:.3f}")
+                for low, n, mean, share in figures
             ),
         ),
     )
@@ -324,27 +316,15 @@ def calibration_section(outcome: Classified) -> Section:
 def _draw_calibration(theme: Theme, found: Calibration) -> Figure:
     figure = new_figure(theme, 4.9)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    edges = np.arange(_BINS) / _BINS
-    filled = found.count > 0
-    style = {"width": 1 / _BINS, "align": "edge", "edgecolor": theme.paper}
-    upper.bar(
-        edges[filled],
-        found.accuracy[filled],
-        color=theme.first,
-        label="share of correct predictions",
-        **style,
-    )
+    bars = {"width": 1 / _BINS, "align": "edge", "edgecolor": theme.paper}
+    points = {"color": theme.second, "markeredgecolor": theme.paper}
+    label = "share of correct predictions"
+    upper.bar(found.low, found.accuracy, color=theme.first, label=label, **bars)
     upper.plot([0, 1], [0, 1], color=theme.muted, linestyle="--", label="perfect calibration")
-    upper.plot(
-        found.confidence[filled],
-        found.accuracy[filled],
-        "o",
-        color=theme.second,
-        markeredgecolor=theme.paper,
-        label="at the bin's mean probability",
-    )
+    label = "at the bin's mean probability"
+    upper.plot(found.confidence, found.accuracy, "o", label=label, **points)
     upper.set(xlim=(0, 1), ylim=(0, 1.04), ylabel="accuracy")
-    lower.bar(edges[filled], found.count[filled], color=theme.muted, **style)
+    lower.bar(found.low, found.count, color=theme.muted, **bars)
     lower.set(xlabel="probability of the predicted class", ylabel="examples")
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     for axes in (upper, lower):
@@ -427,14 +407,8 @@ def _draw_weights(
         aspect="equal",
     )
     axes.set_axis_off()
-    bar = figure.colorbar(
-        ScalarMappable(norm, theme.diverging),
-        ax=axes,
-        location="bottom",
-        aspect=40,
-        fraction=0.05,
-        pad=0.02,
-    )
+    options: dict[str, Any] = {"location": "bottom", "aspect": 40, "fraction": 0.05, "pad": 0.02}
+    bar = figure.colorbar(ScalarMappable(norm, theme.diverging), ax=axes, **options)
     bar.set_label("weight", color=theme.ink, fontsize=SMALL)
     bar.ax.tick_params(colors=theme.muted, labelcolor=theme.ink, labelsize=SMALL)
     bar.outline.set_edgecolor(theme.grid)

@@ -4,6 +4,7 @@ import base64
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,7 @@ def outcome_of(
     """
     spec = data.input
     if data.task == "classification" or not isinstance(spec, TableInput):
-        is_image = isinstance(spec, ImageInput)
-        load = (lambda row: _load_image(data.test, row)) if is_image else None
+        load = partial(_load_image, data.test) if isinstance(spec, ImageInput) else None
         return Classified(test.truth, test.outputs, load)
     parts = [(data.test, test.outputs)]
     held_out = data.test.count >= _MIN_HELD_OUT
@@ -267,7 +267,6 @@ def _importance_section(columns: Sequence[ColumnImportance], metric: str) -> Sec
 
 
 def _data_url(image: bytes) -> str:
-    """Encode a PNG as a data URL."""
     return f"data:image/png;base64,{base64.b64encode(image).decode()}"
 
 
