@@ -123,8 +123,7 @@ _TABLES = {
     "mlp": Defaults(100, 64, 0.001, patience=20, l2=4.0),
     "cnn": Defaults(20, 64, 0.001),
 }
-# Small tables cannot spare rows for early stopping. A penalty on large weights replaces it, strong
-# enough to train until convergence, as scikit-learn does.
+# Small tables cannot spare rows for early stopping. A penalty on large weights replaces it.
 _SMALL_TABLE = 2000
 _SMALL_TABLES = _TABLES | {
     "logistic": Defaults(300, _SMALL_TABLE, 0.1, validation_fraction=0.0, l2=1.0),

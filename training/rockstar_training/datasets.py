@@ -28,9 +28,7 @@ LABEL_NAMES = {"mnist": tuple("0123456789"), "fashion_mnist": tuple(_CLOTHES.spl
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _SHAPE = (28, 28)
 
-# Light on dark, with full contrast.
-_LIGHT_ON_DARK = (steps.Grey(), steps.Scale(), steps.StretchContrast(), steps.InvertIfLight())
-# Photographs, which are larger: the strokes are isolated first.
+# Photographs are larger: their strokes are isolated first.
 _STROKES = (
     steps.Grey(),
     steps.IsolateStrokes(small=64),
@@ -218,8 +216,9 @@ def mnist_input() -> ImageInput:
 
 def fashion_mnist_input() -> ImageInput:
     """Return a 28 x 28 input, light on dark, with a dark margin around other aspect ratios."""
+    light_on_dark = (steps.Grey(), steps.Scale(), steps.StretchContrast(), steps.InvertIfLight())
     size = {"height": 28, "width": 28}
-    return image_input((28, 28, 1), *_LIGHT_ON_DARK, steps.Fit(**size), steps.CentreOnCell(**size))
+    return image_input((28, 28, 1), *light_on_dark, steps.Fit(**size), steps.CentreOnCell(**size))
 
 
 def image_input(shape: tuple[int, int, int], *preprocessing: steps.Step) -> ImageInput:

@@ -1,15 +1,8 @@
-"""Errors of training, import and export.
-
-TrainingError
- ├── ConfigError      an invalid setting (also a ValueError)
- ├── DataError        data that is unknown or cannot be used
- ├── StoppedError     interrupted by Ctrl-C
- └── ExportError      a model that could not be written, checked or published
-"""
+"""Errors of training, import and export; their messages are for users and need no traceback."""
 
 
 class TrainingError(Exception):
-    """Base class; messages are for users and need no traceback."""
+    """Base class of all errors."""
 
 
 class ConfigError(TrainingError, ValueError):

@@ -36,11 +36,6 @@ class TestPredictions:
     truth: NDArray[Any]  # [n], int64 labels or float32 values
     outputs: NDArray[np.float32]  # probabilities [n, classes] or values [n, 1]
 
-    @property
-    def count(self) -> int:
-        """The number of examples."""
-        return len(self.truth)
-
 
 @dataclass(frozen=True)
 class ColumnImportance:

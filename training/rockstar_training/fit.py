@@ -32,8 +32,7 @@ from rockstar_training.progress import Epoch, Progress
 from rockstar_training.runs import LOGS_FOLDER
 from rockstar_training.tensorflow_setup import Tensor, dtype_policy, keras, tf
 
-# Steps per call of a compiled function: the overhead of a call becomes negligible, but Ctrl-C still
-# takes effect soon.
+# Steps per call of a compiled function: enough to make its overhead negligible, but Ctrl-C works.
 _STEPS_PER_CALL = 16
 # Examples per validation step, over all devices.
 _VALIDATION_BATCH = 512
@@ -42,7 +41,6 @@ _WARMUP = 0.05
 # Examples that the curvature is estimated from.
 _CURVATURE_SAMPLE = 65_536
 _UNFINISHED = ".unfinished"
-_NO_CHECKPOINT = ", and no checkpoint was due yet."
 # Not every one of the epochs shorter than this gets a checkpoint, as it costs a little time.
 SECONDS_BETWEEN = 2.0
 
@@ -139,12 +137,11 @@ def fit(
         # Early stopping restores the best weights.
         callbacks.on_train_end()
     except KeyboardInterrupt as error:
-        saved = 0 if checkpoints is None else checkpoints.saved
-        raise StoppedError(
-            f"Training stopped in epoch {len(history) + 1} of {config.epochs}; nothing was "
-            "published"
-            + (f". The same command goes on after epoch {saved}." if saved else _NO_CHECKPOINT)
-        ) from error
+        stopped = f"Training stopped in epoch {len(history) + 1} of {config.epochs}"
+        resume = ", and no checkpoint was due yet."
+        if checkpoints is not None and checkpoints.saved:
+            resume = f". The same command goes on after epoch {checkpoints.saved}."
+        raise StoppedError(f"{stopped}; nothing was published{resume}") from error
     notes = []
     if resumed:
         notes.append(f"Training was interrupted before; it continued after epoch {resumed}.")

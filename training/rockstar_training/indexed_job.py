@@ -72,11 +72,7 @@ def meet(
 ) -> None:
     """Wait until the addresses of all workers accept connections, and accept them meanwhile.
 
-    Args:
-        addresses: HOST:PORT of each worker.
-        index: of this process.
-        patience: timeout in seconds.
-        pause: time.sleep, or a test's replacement.
+    Patience is the timeout in seconds; `pause` is time.sleep, or a test's replacement.
 
     Raises:
         TrainingError: after the timeout, with the reason for each missing worker; or this worker's

@@ -24,15 +24,12 @@ from rockstar_training.report.theme import LIGHT, Theme, dress, legend, new_figu
 from rockstar_training.splits import Fractions
 from rockstar_training.tensorflow_setup import Tensor, keras, make_repeatable, tf
 
-_DATA = "digits"
 _TEST_FRACTION = 0.2
 _BATCH_SIZE = 64
 # About half a power of ten apart, as the effect changes with the order of magnitude.
 LADDER = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-# A run diverges if its loss settles above this multiple of the loss before training.
-_DIVERGED = 1.2
-# A run has learned if its loss settles below this share of the loss before training.
-_LEARNED = 0.5
+# A run diverges, or has learned, if its loss settles above, or below, this multiple of the first one.
+_DIVERGED, _LEARNED = 1.2, 0.5
 # The vertical axis is linear up to the loss before training, logarithmic above it up to _TOP.
 _TOP = 1e4
 _TICKS = (0.0, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1e3, 1e4)
@@ -111,10 +108,10 @@ def four_curves(model: str, epochs: int, seed: int, progress: Progress | None = 
 
 def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
     make_repeatable(seed)
-    dataset = load(_DATA)
+    dataset = load("digits")
     train = dataset.split(Fractions(_TEST_FRACTION, 0, seed)).train
     images, labels = (
-        prepare_images(dataset.images[train], known_input(_DATA)),
+        prepare_images(dataset.images[train], known_input("digits")),
         dataset.labels[train],
     )
     network = build(config_for(model), Task(images.shape[1:], int(labels.max()) + 1))

@@ -110,7 +110,6 @@ class Convolutional:
         return x @ self.w4 + self.b4
 
 
-# A network of this module.
 Core = Linear | FullyConnected | Convolutional
 
 

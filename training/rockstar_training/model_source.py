@@ -16,13 +16,12 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from rockstar_contract.contract import PREDICT_SIGNATURE
+from rockstar_contract.contract import CONTRACT_SIGNATURE, PREDICT_SIGNATURE
 from rockstar_training.errors import TrainingError
 from rockstar_training.tensorflow_setup import SavedModel, keras, quiet_native_log, tf
 
 _KERAS_FILES = (".keras", ".h5", ".hdf5")
 _SAVED_MODEL = "saved_model.pb"
-_CONTRACT = "contract"
 # Operations that access files; `saved_model_cli scan` of TensorFlow warns of the first two, too.
 _FILE_OPERATIONS = {"ReadFile", "WriteFile", "MatchingFiles"}
 # Variables of TensorFlow 1.
@@ -287,7 +286,7 @@ def _meta_graph(folder: Path) -> Any:
 
 
 def _chosen(found: Mapping[str, Any], wanted: str | None, name: str) -> str:
-    signatures = [key for key in found if key != _CONTRACT and not key.startswith("__")]
+    signatures = [key for key in found if key != CONTRACT_SIGNATURE and not key.startswith("__")]
     known = ", ".join(sorted(signatures))
     if wanted is not None and wanted not in signatures:
         raise ImportModelError(f"{name} has no signature {wanted}; it has {known or 'none'}")

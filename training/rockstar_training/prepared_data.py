@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rockstar_contract import contract
 from rockstar_contract.contract import Encoded, ImageInput, Statistics, TableInput
-from rockstar_training.config import DataSpec, TrainConfig, parse_data
+from rockstar_training.config import CLASSIFIERS, DataSpec, TrainConfig, parse_data
 from rockstar_training.csv_tables import Table, TableExamples, fit_columns, read_csv
 from rockstar_training.datasets import encode_png, known_input, load, prepare_images
 from rockstar_training.errors import ConfigError
@@ -34,13 +34,12 @@ _STATISTICS_SAMPLE = 1000
 _GOLDEN_SAMPLES = 32
 # The image size that most networks of keras.applications were trained with.
 _PRETRAINED_SIZE = 224
-# Classes with fewer training examples than this are named in a note, which names so many things.
+# A note names classes with fewer training examples than this, and at most so many.
 _FEW, _NAMED = 5, 10
 # A class is rare if it has less than this share of the examples, and less than half of an equal
 # share, so that none of 20 equal classes is.
 _RARE = 0.1
 _REGRESSION = ("linear", "mlp")
-_CLASSIFICATION = ("logistic", "mlp", "cnn")
 
 
 @dataclass(frozen=True, eq=False)
@@ -374,7 +373,7 @@ def task_of(config: TrainConfig, data: PreparedData) -> Task:
 
 def require_suitable(config: TrainConfig, task: Task) -> None:
     """Reject a model that cannot learn the task by a ConfigError that says which models can."""
-    kind, able = ("labels are", _CLASSIFICATION) if task.classes else ("a number is", _REGRESSION)
+    kind, able = ("labels are", CLASSIFIERS) if task.classes else ("a number is", _REGRESSION)
     if config.model not in able:
         rows = "; linear takes --data csv:FILE --target COLUMN, a column of numbers"
         raise ConfigError(

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from rockstar_training.prepared_data import PreparedData
     from rockstar_training.train import TrainingResult
 
-# The number of lines printed at most if the output is not a terminal.
-_PLAIN_LINES = 5
-# The number of labels listed by name.
-_LISTED = 10
+# Lines printed if the output is not a terminal, and labels listed by name, at most.
+_PLAIN_LINES, _LISTED = 5, 10
 
 
 @dataclass(frozen=True)

@@ -150,13 +150,7 @@ def verify(
 ) -> None:
     """Check the files of a version of images or rows against the exported function.
 
-    Args:
-        folder: with a SavedModel, LiteRT files and a contract.
-        predict: the exported function.
-        contract: as written.
-        golden: samples.
-        quantized: the expected answers of model.tflite and edge.tflite, if they are quantized.
-        litert: whether there are LiteRT files.
+    If they are quantized, model.tflite and edge.tflite are checked against these predictors.
 
     Raises:
         ExportError: the first difference, in a sentence.
@@ -225,13 +219,6 @@ def verify_tensors(
     golden: Arrays,
 ) -> None:
     """Check a file of a model of named tensors, also that outputs do not depend on the batch.
-
-    Args:
-        what: name of the file in messages.
-        opener: opens it.
-        predict: the exported function.
-        contract: as written.
-        golden: samples by the names of the inputs.
 
     Raises:
         ExportError: the first difference, in a sentence.

@@ -181,23 +181,16 @@ def _rank(run: Run) -> tuple[float, float] | None:
     return run.score, -math.inf if run.loss is None else -run.loss
 
 
-class _Config(msgspec.Struct):
+class _Record(msgspec.Struct):
+    """The fields that are read from the files of a run."""
+
     model: str | None = None
     data: str | None = None
-
-
-class _Metrics(msgspec.Struct):
     test_accuracy: float | None = None
     test_r2: float | None = None
     test_loss: float | None = None
-
-
-class _Epoch(msgspec.Struct):
     seconds: float = 0.0
-
-
-class _Contract(msgspec.Struct):
-    created: datetime
+    created: datetime | None = None
 
 
 def _read(path: Path) -> Run:
@@ -205,15 +198,14 @@ def _read(path: Path) -> Run:
         raise ValueError(f"it has no {CONFIG_FILE}")
     if not (path / METRICS_FILE).exists():
         raise ValueError(f"it has no {METRICS_FILE}: not finished, or stopped before the end")
-    config = _document(path / CONFIG_FILE, _Config)
-    metrics = _document(path / METRICS_FILE, _Metrics)
-    history: list[_Epoch] | None = None
+    config, metrics = (_document(path / name, _Record) for name in (CONFIG_FILE, METRICS_FILE))
+    history: list[_Record] | None = None
     if (path / HISTORY_FILE).exists():
-        history = _document(path / HISTORY_FILE, list[_Epoch])
+        history = _document(path / HISTORY_FILE, list[_Record])
     # Without a contract, when the metrics were written.
     created = datetime.fromtimestamp(int((path / METRICS_FILE).stat().st_mtime), UTC)
     if (path / CONTRACT_FILE).exists():
-        created = _document(path / CONTRACT_FILE, _Contract).created.astimezone(UTC)
+        created = (_document(path / CONTRACT_FILE, _Record).created or created).astimezone(UTC)
     metric = next((name for name in _SCORES if getattr(metrics, name) is not None), None)
     return Run(
         id=path.name,

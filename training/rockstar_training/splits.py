@@ -62,15 +62,9 @@ def hold_out(
 ) -> tuple[Index, Index]:
     """Divide examples at random into two sides, both ascending.
 
-    The second side has every label with two or more examples; the only example of a label stays on
-    the first side.
-
-    Args:
-        index: int64 [n], the examples.
-        labels: int64 [n], of which both sides get about the same share; None for no labels.
-        fraction: share of the second side, between 0 and 1.
-        seed: of the random division.
-        name: of the examples in error messages.
+    Both get about the same share of every label, if there are labels. The second one gets this
+    fraction of the examples, and every label with two or more; the only example of a label stays on
+    the first side. The name is that of the examples in error messages.
 
     Raises:
         DataError: there are too few examples for two sides.

@@ -90,18 +90,20 @@ def train_and_evaluate(
         contract_builder.require_compatible(models, config.name, data)
     if config.folds and folds is None:
         folds = cross_validate(config)
-    devices = _devices(config)
+    devices = strategy()  # before any other use of TensorFlow
+    make_repeatable(config.seed)
     path = descent_path(config.model, data.input)
     with unfinished_run(runs, config, data.train) as folder:
         fitted = _fit(config, data, devices, folder, progress, path)
         network, predictor = fitted.network, predictor_of(fitted.network.predict)
         # Held-out examples are used from here on only, so nothing is selected by them.
         test, metrics = evaluate(data, predictor)
+        count = len(test.truth)
         metrics |= folds or {}
         augmentation = augmentation_for(config.data, config.augmentation)
         threshold = score_threshold(predictor, data.validation, augmentation, config.seed)
         draft = contract_builder.build_contract(config.name, data, metrics, test, threshold)
-        held = "" if serve_anyway else contract_builder.worse_than_served(models, draft, test.count)
+        held = "" if serve_anyway else contract_builder.worse_than_served(models, draft, count)
         outcome = outcome_of(data, test, predictor, path)
         exported = export(
             network.predict,
@@ -159,7 +161,8 @@ def take_part(
     The arguments and errors are those of `train_and_evaluate`. All workers must be able to read the
     checkpoints in the workdir.
     """
-    devices = _devices(config)
+    devices = strategy()  # before any other use of TensorFlow
+    make_repeatable(config.seed)
     data = data or prepare_data(config)
     folder = unfinished_folder(workdir / "runs", config, data.train)
     _fit(config, data, devices, folder, progress)
@@ -199,13 +202,6 @@ def held_out_metrics(config: TrainConfig, data: PreparedData) -> dict[str, float
     make_repeatable(config.seed)
     network = fit(task_of(config, data), data.train, data.validation, config).network
     return evaluate(data, predictor_of(network.predict))[1]
-
-
-def _devices(config: TrainConfig) -> Any:
-    """Create the tf.distribute.Strategy; this must be the first use of TensorFlow."""
-    devices = strategy()
-    make_repeatable(config.seed)
-    return devices
 
 
 def _fit(

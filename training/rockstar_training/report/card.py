@@ -29,8 +29,7 @@ _TEMPLATE = "model_card.md.j2"
 _RANGES, _NAMES = 12, 20
 # With fewer examples of a class, a single one changes its recall by more than two points.
 _FEW = 50
-# Classes are unevenly distributed if the most frequent one has this many times the examples of the
-# rarest one.
+# Classes are unevenly distributed if the largest has this many times the examples of the smallest.
 _UNEVEN = 1.5
 _SHORT = {"f1": "F1", "auc": "area under the ROC curve", "r2": "R²", "rmse": "RMSE"}
 _METRICS = {

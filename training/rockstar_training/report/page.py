@@ -172,6 +172,7 @@ def _sections(data: ReportData) -> list[Section]:
 
 def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
     """Plot loss, accuracy and learning rate against the epoch; `loss` names function and unit."""
+    numbers = [epoch.number for epoch in history]
     # float64 [epochs], NaN for None.
     values = {
         name: np.array([getattr(epoch, name) for epoch in history], np.float64)
@@ -193,20 +194,14 @@ def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
     def draw(theme: Theme) -> Figure:
         figure = new_figure(theme, _PANEL_HEIGHT * len(panels))
         rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        # A line through few points hides where they are.
+        style: dict[str, Any] = {"marker": "o" if len(history) <= 12 else None, "markersize": 4}
+        training = {"color": theme.first, "linestyle": "-", "label": "training"}
+        validation = {"color": theme.second, "linestyle": "--", "label": "validation"}
         for axes, (title, names) in zip(rows, panels, strict=True):
             for name in names:
-                validation = name.startswith("val_")
-                axes.plot(
-                    [epoch.number for epoch in history],
-                    values[name],
-                    color=theme.second if validation else theme.first,
-                    linestyle="--" if validation else "-",
-                    linewidth=1.8,
-                    # A line through few points hides where they are.
-                    marker="o" if len(history) <= 12 else None,
-                    markersize=4,
-                    label="validation" if validation else "training",
-                )
+                style |= validation if name.startswith("val_") else training
+                axes.plot(numbers, values[name], linewidth=1.8, **style)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             if title == "Accuracy":
                 axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -150,13 +150,11 @@ def regression_sections(outcome: Regressed) -> list[Section]:
 
 
 def _draw_line(theme: Theme, outcome: Regressed) -> Figure:
-    names = outcome.feature_names[0], outcome.target
-    figure, axes = new_plot(theme, 3.6, *(plain(name, 40) for name in names))
-    x = outcome.features[:, 0]
+    xlabel, ylabel = plain(outcome.feature_names[0], 40), plain(outcome.target, 40)
+    figure, axes = new_plot(theme, 3.6, xlabel, ylabel)
+    x, y = outcome.features[:, 0], outcome.predicted
     order = np.argsort(x)
-    axes.plot(
-        x[order], outcome.predicted[order], color=theme.second, linewidth=1.8, label="fitted line"
-    )
+    axes.plot(x[order], y[order], color=theme.second, linewidth=1.8, label="fitted line")
     axes.plot(x, outcome.truth, "o", color=theme.first, markersize=5, label="data")
     legend(axes, theme, loc="best")
     return figure
