@@ -28,7 +28,7 @@ _TEST_FRACTION = 0.2
 _BATCH_SIZE = 64
 # About half a power of ten apart, as the effect changes with the order of magnitude.
 LADDER = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-# A run diverges, or has learned, if its loss settles above, or below, this multiple of the first one.
+# A run diverges, or has learned, if its loss settles above, or below, this multiple of its first.
 _DIVERGED, _LEARNED = 1.2, 0.5
 # The vertical axis is linear up to the loss before training, logarithmic above it up to _TOP.
 _TOP = 1e4
