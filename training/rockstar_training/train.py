@@ -85,6 +85,7 @@ def train_and_evaluate(
     started = time.perf_counter()
     require_writable(workdir)
     data = data or prepare_data(config)
+    golden = data.golden  # files may change during the training
     models, runs = workdir / "models", workdir / "runs"
     if not replace:
         contract_builder.require_compatible(models, config.name, data)
@@ -109,7 +110,7 @@ def train_and_evaluate(
             network.predict,
             network.trackables,
             draft,
-            data.golden,
+            golden,
             models,
             quantization=quantization_for(data, config.quantize),
             documents=lambda contract: {CARD_FILE: model_card(contract, outcome, config.model)},

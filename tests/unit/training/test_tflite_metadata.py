@@ -12,7 +12,6 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from rockstar_contract.contract import Contract
-from rockstar_contract.manifest import check_manifest
 from rockstar_training import export as exporting
 from rockstar_training.errors import ExportError
 from rockstar_training.export import export, versions
@@ -108,10 +107,6 @@ def test_labels_and_contract_are_appended(exported):
         assert archive.read("labels.txt").decode().splitlines() == LABELS
         assert Contract.from_json(archive.read("contract.json")) == exported.contract
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
-
-
-def test_the_manifest_has_it(exported):
-    assert "edge.tflite" in check_manifest(exported.folder).files
 
 
 def test_metadata_tell_the_input_and_the_output(exported):
