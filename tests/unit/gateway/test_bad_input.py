@@ -91,8 +91,9 @@ def test_unknown_model_names_the_known_ones(http):
     assert "toy" in problem["expected"]
 
 
-def test_unknown_version_names_the_available_ones(http):
-    response = post(http, "/predict/toy?version=7")
+@pytest.mark.parametrize("path", ["/predict/toy", "/explain/toy"])
+def test_unknown_version_names_the_available_ones(http, path):
+    response = post(http, f"{path}?version=7")
     assert response.status_code == 404
     problem = response.get_json()
     assert (problem["field"], problem["got"]) == ("version", "7")

@@ -51,31 +51,6 @@ def test_a_picture_where_it_is_preferred(http, image):
     assert Image.open(io.BytesIO(response.data)).size == (336, 336)
 
 
-@pytest.mark.parametrize(
-    ("query", "status", "field"),
-    [
-        ("?of=horse", 400, "of"),
-        ("?top=3", 400, "top"),
-        ("?version=9", 404, "version"),
-        ("?version=1&label=stable", 400, "label"),
-    ],
-)
-def test_wrong_arguments_are_named(http, image, query, status, field):
-    response = explain(http, image, query)
-    assert (response.status_code, response.get_json()["field"]) == (status, field)
-
-
-def test_one_image_at_a_time(http, image):
-    files = {"image": [(io.BytesIO(image), "a.png"), (io.BytesIO(image), "b.png")]}
-    response = http.post("/explain/toy", data=files)
-    assert (response.status_code, response.get_json()["got"]) == (400, "2 examples")
-
-
-def test_invalid_images(http):
-    response = explain(http, b"nothing")
-    assert (response.status_code, response.get_json()["field"]) == (400, "body")
-
-
 @pytest.fixture
 def table(server):
     server.versions = {1: table_classifier()}
@@ -124,8 +99,3 @@ def test_a_regression_explains_its_value_and_lists_imputed_columns(http, server)
     }
     wrong = http.post("/explain/toy?of=cat", json={"instances": [ROW]})
     assert (wrong.status_code, wrong.get_json()["field"]) == (400, "of")
-
-
-def test_one_row_at_a_time(http, table):
-    response = http.post("/explain/toy", json={"instances": [ROW, ROW]})
-    assert (response.status_code, response.get_json()["expected"]) == (400, "one image or row")

@@ -15,25 +15,12 @@ from tests.unit.gateway.conftest import post
 # Noise, so that its base64 has every letter.
 PNG = png(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
 PIXELS = np.zeros((1, 8, 8, 1), np.float32)
+TENSOR = {"name": "image", "shape": [1, 8, 8, 1], "datatype": "FP32", "data": [0.0] * 64}
 ROUTES = {
     "/predict/toy": (PNG, "image/png"),
     "/explain/toy": (PNG, "image/png"),
     "/v1/models/toy:predict": (json.dumps({"instances": PIXELS.tolist()}).encode(), None),
-    "/v2/models/toy/infer": (
-        json.dumps(
-            {
-                "inputs": [
-                    {
-                        "name": "image",
-                        "shape": [1, 8, 8, 1],
-                        "datatype": "FP32",
-                        "data": PIXELS.ravel().tolist(),
-                    }
-                ]
-            }
-        ).encode(),
-        "application/json",
-    ),
+    "/v2/models/toy/infer": (json.dumps({"inputs": [TENSOR]}).encode(), "application/json"),
 }
 
 
