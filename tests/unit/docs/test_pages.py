@@ -47,7 +47,7 @@ def anchors(text: str) -> set[str]:
 URLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
 # Our own sites, and the files that they show.
 SITES = {
-    rf"{URLS['Documentation']}(.*)\.html": r"docs/\1.md",
+    rf"{URLS['Documentation']}(.*)/": r"docs/\1.md",
     rf"{URLS['Source']}/blob/main/(.*)": r"\1",
     rf"{URLS['Source'].replace('github.com', 'raw.githubusercontent.com')}/main/(.*)": r"\1",
 }
