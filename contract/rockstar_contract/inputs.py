@@ -127,10 +127,11 @@ def read_tensors(example: Any, spec: TensorInput, field: str) -> dict[str, NDArr
     """
     if not isinstance(example, Mapping):
         if len(spec.tensors) > 1:
+            kinds: dict[type, str] = {bytes: "a file", str: "a text"}
             raise InvalidInputError(
                 field,
                 expected=f"an object with the inputs {_listed(spec)}",
-                got="a file" if isinstance(example, bytes) else "one array",
+                got=kinds.get(type(example), "one array"),
                 hint=f'send {{"instances": [{_pattern(spec)}]}}',
             )
         example = {spec.tensors[0].name: example}
@@ -326,7 +327,11 @@ def _string_array(value: Any, tensor: TensorSpec, field: str) -> NDArray[Any]:
 
 def _to_bytes(value: Any, field: str, wanted: str) -> bytes:
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            got = "text with half a surrogate pair"
+            raise InvalidInputError(field, expected=wanted, got=got) from error
     if isinstance(value, bytes):
         return value
     if isinstance(value, Mapping) and set(value) == {"b64"} and isinstance(value["b64"], str):

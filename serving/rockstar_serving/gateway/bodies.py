@@ -79,11 +79,13 @@ class NamedExample(msgspec.Struct, frozen=True):
 
     Attributes:
         field: its place in the body.
-        example: as it was sent, or the error that it is invalid.
+        example: as it was sent, with texts decoded as base64; or the error that it is invalid.
+        text: the text itself, for models that take strings; None if the example is no text.
     """
 
     field: str
     example: Example | InvalidInputError
+    text: str | None = None
 
     def get(self) -> Example:
         """The example.
@@ -445,8 +447,12 @@ def _instance(value: Any, field: str) -> NamedExample:
         field, value = f"{field}.b64", value["b64"]
         if not isinstance(value, str):
             raise InvalidInputError(field, expected="base64 text", got=_json_type(value))
-    if isinstance(value, str):
         return NamedExample(field, _from_base64(value, field))
+    if isinstance(value, str):
+        try:
+            return NamedExample(field, _from_base64(value, field), value)
+        except InvalidInputError as error:
+            return NamedExample(field, error, value)
     if isinstance(value, (list, dict)):
         return NamedExample(field, value)
     raise InvalidInputError(

@@ -270,7 +270,7 @@ class PayloadLog(Observer):
 def _payload(example: Any) -> Any:
     if isinstance(example, bytes):
         return {"sha256": hashlib.sha256(example).hexdigest(), "bytes": len(example)}
-    if isinstance(example, dict):
+    if isinstance(example, (dict, str)):
         return example
     if isinstance(example, Exception):
         return {"error": str(example)}

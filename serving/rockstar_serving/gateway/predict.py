@@ -1,6 +1,7 @@
 """The gateway's own API: `POST /predict/<model>` and `GET /v1/models`, and URL arguments."""
 
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from rockstar_client import predictor
 from rockstar_client.backend import Query
-from rockstar_client.errors import NoContractError, NotFoundError
+from rockstar_client.errors import InvalidRequestError, NoContractError, NotFoundError
 from rockstar_contract.contract import Input, TableInput, TensorInput
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import is_batch, prepare, read_tensors, stack
@@ -31,9 +32,10 @@ from rockstar_serving.gateway.answers import (
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import not_found
+from rockstar_serving.gateway.errors import Problem, ProblemError, not_found
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.state import gateway
+from tfs_api.status import Code
 
 DEFAULT_TOP = 3
 
@@ -75,10 +77,16 @@ def predict(model: str) -> Response:
             batch.prepare,
             version=version,
             label=label,
-            examples=[named.example for named in examples],
+            examples=batch.sent,
         )
     except NotFoundError as error:
         raise not_found(model, version, label) from error
+    except InvalidRequestError as error:
+        if batch.is_unchanged and error.code in (Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE):
+            # The model refused the caller's values, such as an index out of range.
+            problem = Problem(HTTPStatus.BAD_REQUEST, error.message, error.code)
+            raise ProblemError(problem) from error
+        raise
     current.instances = batch.size
     contract = predicted.contract
     with current.phase("postprocess"):
@@ -101,6 +109,8 @@ class Batch:
         problems: errors of invalid examples by position; empty unless partial.
         adjusted: adjustments of rows by position.
         size: number of examples, with invalid ones.
+        sent: the examples as they were sent.
+        is_unchanged: whether the model takes them as they were sent, without preprocessing.
     """
 
     def __init__(
@@ -126,6 +136,8 @@ class Batch:
         self.problems: dict[int, InvalidInputError] = {}
         self.adjusted: dict[int, Adjustments] = {}
         self.size = len(examples)
+        self.sent: list[Any] = [named.example for named in examples]
+        self.is_unchanged = False
 
     def prepare(self, spec: Input) -> predictor.Batch:
         """Preprocess the valid examples; may be called again for another contract.
@@ -141,12 +153,16 @@ class Batch:
         if len(examples) > self.size:
             require_few(len(examples), self._config)
         self.problems, self.adjusted, self.size = {}, {}, len(examples)
+        self.is_unchanged = is_tensors
         rows: list[Any] = []
         fields = []
         for index, named in enumerate(examples):
             adjusted = Adjustments() if is_table else None
             try:
-                if isinstance(example := named.example, InvalidInputError):
+                example: Any = named.example
+                if is_tensors and named.text is not None:
+                    self.sent[index] = example = named.text
+                if isinstance(example, InvalidInputError):
                     raise example
                 if isinstance(spec, TensorInput):
                     rows.append(read_tensors(example, spec, named.field))
