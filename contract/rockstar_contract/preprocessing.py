@@ -83,7 +83,17 @@ class StretchContrast(StepBase, frozen=True):
         return image if done else (image - low) / (high - low)
 
 
-class TrimFrame(StepBase, frozen=True):
+class BorderStep(StepBase, frozen=True):
+    """Base of steps that depend on the border: sorted values along the four sides."""
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        return self.apply(image, _border(image))
+
+    def apply(self, image: NDArray[Any], border: NDArray[Any]) -> NDArray[Any]:
+        raise NotImplementedError
+
+
+class TrimFrame(BorderStep, frozen=True):
     """Remove an even frame up to `share` of the shorter side wide, such as the cell of a form.
 
     A dark frame around a light image, or the reverse, would be mistaken for the background.
@@ -91,8 +101,7 @@ class TrimFrame(StepBase, frozen=True):
 
     share: Fraction
 
-    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        border = _border(image)
+    def apply(self, image: NDArray[Any], border: NDArray[Any]) -> NDArray[Any]:
         light = np.add.reduce(border) > 0.5 * len(border)
         if light == (np.add.reduce(image, axis=None) > 0.5 * image.size) or (
             border.std() > _EVEN or min(image.shape[:2]) < _FRAMED
@@ -106,11 +115,11 @@ class TrimFrame(StepBase, frozen=True):
         return image
 
 
-class InvertIfLight(StepBase, frozen=True):
+class InvertIfLight(BorderStep, frozen=True):
     """Make the image light on dark; the median of the border is the background."""
 
-    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        return np.float32(1) - image if _quantile(_border(image), 0.5) > 0.5 else image
+    def apply(self, image: NDArray[Any], border: NDArray[Any]) -> NDArray[Any]:
+        return np.float32(1) - image if _quantile(border, 0.5) > 0.5 else image
 
 
 class SuppressBackground(StepBase, frozen=True):
@@ -123,7 +132,7 @@ class SuppressBackground(StepBase, frozen=True):
         return np.maximum(image - level, 0) / (1 - level)
 
 
-class SuppressBorder(StepBase, frozen=True):
+class SuppressBorder(BorderStep, frozen=True):
     """Remove what is no lighter than the border, such as paper grain; a dark border has no effect.
 
     Suppresses the background up to `factor` times the `quantile` of the border, at most `limit`.
@@ -133,8 +142,8 @@ class SuppressBorder(StepBase, frozen=True):
     factor: Annotated[float, msgspec.Meta(gt=0)]
     limit: Fraction
 
-    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        found = self.factor * _quantile(_border(image), self.quantile)
+    def apply(self, image: NDArray[Any], border: NDArray[Any]) -> NDArray[Any]:
+        found = self.factor * _quantile(border, self.quantile)
         return SuppressBackground(level=min(found, self.limit))(image) if found else image
 
 
@@ -223,8 +232,15 @@ def preprocess(pixels: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.f
         float32 [h', w', c], for the usual steps in 0…1.
     """
     image: NDArray[Any] = pixels
+    border = None  # of the image, for steps in a row that do not change it
     for step in steps:
-        image = step(image)
+        if isinstance(step, BorderStep):
+            border = _border(image) if border is None else border
+            changed = step.apply(image, border)
+        else:
+            changed = step(image)
+        if changed is not image:
+            image, border = changed, None
     return np.ascontiguousarray(image, dtype=np.float32)
 
 
