@@ -9,9 +9,9 @@ import logging
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 from google.protobuf.message import DecodeError
@@ -39,6 +39,13 @@ log = logging.getLogger(__name__)
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
 
+# By kind of record: how its request is run. TensorFlow Serving passes over other kinds.
+_REPLAYED: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {
+    "predict_log": (predict, predict_query),
+    "classify_log": (classify, examples_query),
+    "regress_log": (regress, examples_query),
+    "multi_inference_log": (multi_inference, multi_inference_query),
+}
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 _HEADER_BYTES = _LENGTH.size + _CHECKSUM.size
@@ -142,52 +149,31 @@ class _Warmup:
         except DecodeError as error:
             raise invalid(f"record {number} is no PredictionLog message") from error
         kind = record.WhichOneof("log_type")
-        match kind:
-            case "predict_log" | "classify_log" | "regress_log":
-                specs = [getattr(record, kind).request.model_spec]
-            case "multi_inference_log":
-                specs = [task.model_spec for task in record.multi_inference_log.request.tasks]
-            case _:
-                specs = []
-        names = {spec.signature_name or DEFAULT_SIGNATURE for spec in specs}
+        if kind == "session_run_log":
+            reason = "this kind of record cannot be replayed"
+            raise StatusError(Code.UNIMPLEMENTED, f"record {number} ({kind}): {reason}")
+        if kind not in _REPLAYED:
+            self.passed_over += 1
+            return
+        request = getattr(record, kind).request
+        tasks = request.tasks if kind == "multi_inference_log" else [request]
+        names = {task.model_spec.signature_name or DEFAULT_SIGNATURE for task in tasks}
         missing = names - self._engine.signatures.keys()
         if missing and self._engine.name == LiteRTEngine.name:
             self.skipped += 1
             self.missing |= missing
             return
+        run, make_query = _REPLAYED[kind]
         try:
             for _ in range(self._iterations):
-                if not self._replay(record):
-                    self.passed_over += 1
-                    break
+                # The model and version in the request are ignored.
+                run(self._engine, make_query(request), check_method=self._check_method)
                 self.requests += 1
         except Exception as error:  # of any runtime: the message names the record
             code, reason = Code.INTERNAL, f"the model fails on it ({error})"
             if isinstance(error, StatusError):
                 code, reason = error.code, error.message
             raise StatusError(code, f"record {number} ({kind}): {reason}") from error
-
-    def _replay(self, record: PredictionLog) -> bool:
-        """Run the request of a record, if it has one, ignoring its model and version."""
-        engine, check_method = self._engine, self._check_method
-        match record.WhichOneof("log_type"):
-            case "predict_log":
-                query = predict_query(record.predict_log.request)
-                predict(engine, query, check_method=check_method)
-            case "classify_log":
-                examples = examples_query(record.classify_log.request)
-                classify(engine, examples, check_method=check_method)
-            case "regress_log":
-                examples = examples_query(record.regress_log.request)
-                regress(engine, examples, check_method=check_method)
-            case "multi_inference_log":
-                tasks = multi_inference_query(record.multi_inference_log.request)
-                multi_inference(engine, tasks, check_method=check_method)
-            case "session_run_log":
-                raise StatusError(Code.UNIMPLEMENTED, "this kind of record cannot be replayed")
-            case _:
-                return False
-        return True
 
 
 def read_records(path: Path) -> Iterator[bytes]:
