@@ -9,6 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,10 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 _AVIF_BRANDS = (b"avif", b"avis")
 _MAX_JPEG_SCANS = 100
 _ENTROPY_CODED_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# Of TIFF: the type of 16-bit values, tags, and sample formats besides integers.
+_SHORT = 3
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _SAMPLE_FORMAT = 258, 277, 339
+_OTHER_SAMPLES = {3: "float", 5: "complex integer", 6: "complex float"}
 # Without WebP, which browsers do not rotate, and TIFF, which Pillow rotates.
 _ROTATED_BY_EXIF = ("JPEG", "MPO", "PNG", "AVIF")
 _TRANSPOSITIONS = {
@@ -105,6 +110,13 @@ def decode_image(
         raise
     except Exception as error:
         # Pillow's decoders raise all kinds of exceptions for damaged files.
+        if kind == "TIFF" and (samples := _unsupported_samples(data)):
+            raise InvalidInputError(
+                field,
+                expected="a TIFF of 8-bit, 16-bit or float32 samples",
+                got=f"one of {samples}",
+                hint="convert it, or save it as PNG",
+            ) from error
         try:
             return _decode(_repair(data, kind), kind, field, max_pixels, repaired=True)
         except InvalidInputError:
@@ -326,20 +338,45 @@ def _orientation(exif: bytes) -> int:
 
     Pillow's reader raises errors for damaged EXIF and accepts types that browsers do not.
     """
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None:
-        return 1
+    found = (
+        value
+        for tag, count, value in _shorts(exif.removeprefix(b"Exif\0\0"))
+        if (tag, count) == (ExifTags.Base.Orientation, 1)
+    )
+    return next(found, 1)
+
+
+def _shorts(tiff: bytes) -> Iterator[tuple[int, int, int]]:
+    """The tag, count and first value of each 16-bit entry in a TIFF; none if it is damaged."""
+    order: Literal["little", "big"] = "little" if tiff.startswith(b"II*\0") else "big"
+    sign = "<" if order == "little" else ">"
+    if not tiff.startswith((b"II*\0", b"MM\0*")):
+        return
     try:
-        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, start)
-        for at in range(start + 2, start + 2 + 12 * count, 12):
-            tag, type_, values, value = struct.unpack_from(f"{order}HHIH", tiff, at)
-            if (tag, type_, values) == (ExifTags.Base.Orientation, 3, 1):
-                return int(value)
+        (start,) = struct.unpack_from(f"{sign}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{sign}H", tiff, start)
+        for at in range(start + 2, start + 2 + 12 * entries, 12):
+            tag, kind, count = struct.unpack_from(f"{sign}HHI", tiff, at)
+            if kind == _SHORT:
+                # Up to two values are in the place of their offset.
+                place = at + 8
+                if count > 2:
+                    (place,) = struct.unpack_from(f"{sign}I", tiff, place)
+                yield tag, count, int.from_bytes(tiff[place : place + 2], order)
     except struct.error:
         pass  # truncated
-    return 1
+
+
+def _unsupported_samples(tiff: bytes) -> str:
+    """The samples of a TIFF, such as "64-bit float", if Pillow cannot read them; else empty."""
+    values = {tag: value for tag, _, value in _shorts(tiff)}
+    bits, samples = values.get(_BITS_PER_SAMPLE, 1), values.get(_SAMPLES_PER_PIXEL, 1)
+    kind = values.get(_SAMPLE_FORMAT, 1)
+    is_integer = kind not in _OTHER_SAMPLES
+    if (is_integer and bits <= 16) or (samples == 1 and bits == 32 and kind in (1, 2, 3)):
+        return ""
+    name = f"{bits}-bit {_OTHER_SAMPLES.get(kind, 'integer')}"
+    return name if samples == 1 else f"{samples} channels of {name}"
 
 
 def _flatten(image: Image.Image, factor: int) -> Image.Image:

@@ -505,3 +505,49 @@ def test_heic_without_its_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(InvalidInputError, match=r"pillow-heif is not installed; save it as JPEG"):
         decode_image(data)
+
+
+def tiff(pixels: np.ndarray, sample_format: int) -> bytes:
+    """A TIFF of grey samples in NumPy's type; Pillow cannot write all of them."""
+    data, (height, width) = pixels.tobytes(), pixels.shape
+    order = ">" if pixels.dtype.str.startswith(">") else "<"
+    bits = 8 * pixels.dtype.itemsize
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1)]
+    tags += [(278, height), (279, len(data)), (339, sample_format)]
+    entries = [struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0) for tag, value in tags]
+    head = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(f"{order}I", 8 + len(data))
+    return head + data + struct.pack(f"{order}H", len(tags)) + b"".join(entries) + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sample_format", "top"),
+    [("u1", 1, 255), ("<u2", 1, 65535), (">u2", 1, 65535), ("<f4", 3, 1.0)],
+)
+def test_tiffs_of_several_sample_formats(dtype, sample_format, top):
+    data = tiff((np.array([[0, top]])).astype(dtype), sample_format)
+    assert decode_image(data)[..., 0].tolist() == [[0, 255]]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sample_format", "name"),
+    [
+        ("<f8", 3, "64-bit float"),
+        (">f8", 3, "64-bit float"),
+        ("<f2", 3, "16-bit float"),
+        ("<u8", 1, "64-bit integer"),
+        ("<c8", 6, "64-bit complex float"),
+    ],
+)
+def test_a_tiff_of_samples_that_cannot_be_read_says_which(dtype, sample_format, name):
+    data = tiff(np.zeros((2, 3), dtype), sample_format)
+    with pytest.raises(InvalidInputError) as caught:
+        decode_image(data)
+    assert caught.value.expected == "a TIFF of 8-bit, 16-bit or float32 samples"
+    assert caught.value.got == f"one of {name}"
+
+
+def test_a_truncated_tiff_is_damaged():
+    data = tiff(np.zeros((2, 3), np.uint8), 1)
+    for end in (9, 40, len(data) - 60):
+        with pytest.raises(InvalidInputError, match="a damaged or cut off TIFF"):
+            decode_image(data[:end])
