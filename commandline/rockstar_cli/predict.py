@@ -221,10 +221,10 @@ def _predict_to_screen(
         CallError: the call failed.
         BulkError: there is nothing to predict.
     """
-    from rockstar_client.bulk.formats import utf8_name
     from rockstar_client.bulk.items import Failed
     from rockstar_client.bulk.job import predict_items
     from rockstar_client.bulk.sources import Paths
+    from rockstar_contract.text_files import utf8_name
 
     good = failed = newest = 0
     document: list[Prediction | Value] = []
@@ -316,8 +316,8 @@ def _fill(
     result: "Output", source: "Paths", predict_batch: "PredictBatch", pace: Pace, progress: Progress
 ) -> "Summary":
     """Predict the items that are not done yet; on failure print how to resume."""
-    from rockstar_client.bulk.formats import utf8_name
     from rockstar_client.bulk.job import run
+    from rockstar_contract.text_files import utf8_name
 
     try:
         items: Iterable[Item] = source

@@ -1,4 +1,4 @@
-"""Text of configuration files in the encodings that editors write."""
+"""Text of configuration files in the encodings that editors write, and names of files as text."""
 
 import codecs
 from pathlib import Path
@@ -25,3 +25,8 @@ def read_text(path: Path) -> str:
         raise EncodingError(
             f"expected UTF-8, got another encoding (line {line}): save the file as UTF-8"
         ) from error
+
+
+def utf8_name(name: str) -> str:
+    r"""The name of a file as valid UTF-8; undecodable bytes become \udcNN."""
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()

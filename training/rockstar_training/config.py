@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.text_files import EncodingError, read_text
+from rockstar_contract.text_files import EncodingError, read_text, utf8_name
 from rockstar_training.errors import ConfigError
 
 IMAGE_SETS = ("digits", "mnist", "fashion_mnist")
@@ -43,7 +43,7 @@ def parse_data(text: str) -> DataSpec:
     if not colon or kind not in ("folder", "csv") or not place.strip():
         raise ConfigError(f"data: expected {SYNTAX}, got {text!r}")
     path = Path(place).expanduser()
-    name = f"{kind}:{path.resolve().name}"
+    name = f"{kind}:{utf8_name(path.resolve().name)}"
     return DataSpec("folder" if kind == "folder" else "csv", name, path)
 
 

@@ -10,6 +10,7 @@ photos/seg_train/seg_train/…  splits with a prefix, each unpacked into its own
 import hashlib
 import os
 import re
+import stat
 import unicodedata
 import warnings
 from collections import Counter
@@ -27,6 +28,7 @@ from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.images import decode_image, ignore_warnings
 from rockstar_contract.limits import IMAGE_SUFFIXES
 from rockstar_contract.preprocessing import Colour, Grey, Resize, Scale, preprocess
+from rockstar_contract.text_files import utf8_name
 from rockstar_training.datasets import image_input
 from rockstar_training.errors import DataError
 from rockstar_training.splits import Index, Split
@@ -150,7 +152,7 @@ def scan_folder(
         channels=3 if any(file.colour for _, file in usable) else 1,
         size=min(max(side, _SMALLEST_SIZE), _DEFAULT_SIZE),
         sha256=digest.hexdigest(),
-        skipped=tuple(skipped),
+        skipped=tuple(map(utf8_name, skipped)),
         split=split,
         notes=tuple(notes),
     )
@@ -441,9 +443,13 @@ def _split(
 
 def _examine(path: Path) -> _Properties:
     try:
-        size = path.stat().st_size
-        if size > _LARGEST_FILE:
-            return _Properties(problem=f"{size / 2**20:,.0f} MiB are too large for an image")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            # Reading a named pipe would wait for a writer.
+            return _Properties(problem="not a file")
+        if status.st_size > _LARGEST_FILE:
+            size = f"{status.st_size / 2**20:,.0f} MiB"
+            return _Properties(problem=f"{size} are too large for an image")
         data = path.read_bytes()
         pixels = decode_image(data, "file")
     except OSError as error:

@@ -13,6 +13,7 @@ import msgspec
 from rockstar_client.bulk import BulkError
 from rockstar_client.bulk.items import Failed, Result
 from rockstar_contract.contract import Value
+from rockstar_contract.text_files import utf8_name
 
 _ENCODER = msgspec.json.Encoder()
 # Rows of a Parquet row group; as many are in memory at a time.
@@ -56,11 +57,6 @@ def find_format(path: Path) -> Format:
                 "a .parquet file needs pyarrow: pip install 'rockstartf[parquet]', or write .csv"
             ) from error
     return FORMATS[suffix]
-
-
-def utf8_name(name: str) -> str:
-    r"""The name of an item as valid UTF-8; undecodable bytes of a file name become \udcNN."""
-    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
 def _columns(result: Result, *, nested: bool = False) -> dict[str, Any]:

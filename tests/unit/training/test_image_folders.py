@@ -1,3 +1,6 @@
+import os
+import sys
+
 import numpy as np
 import pytest
 
@@ -215,6 +218,38 @@ def test_corrupt_files_are_named_and_skipped(pets):
     assert first.startswith(f"{pets}/cat/empty.jpg: expected an image")
     assert "cut.png: expected a whole image" in second
     assert third == f".txt files, which are not images: 1, such as {pets}/dog/notes.txt"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are always UTF-8")
+def test_names_that_are_not_utf8_are_escaped(pets):
+    here = os.fsencode(pets / "dog")
+    for name, data in (
+        (b"r\xe9.png", b""),
+        (b"n\xe9.txt", b"x"),
+        (b".h\xe9", b"x"),
+        (b"ok\xe9.png", png(picture(20, 30))),
+    ):
+        with open(here + b"/" + name, "wb") as file:
+            file.write(data)
+    os.mkdir(here + b"/leer\xe9")
+    folder = scan_folder(pets)
+    assert len(folder.files) == 6
+    text = "\n".join(folder.skipped).encode().decode()
+    for name in (r"r\udce9.png: expected an", r"n\udce9.txt", r".h\udce9", r"leer\udce9: an empty"):
+        assert name in text
+    examples = FolderExamples(folder, folder_input(8, folder.channels))
+    assert examples.tensors(np.arange(6)).shape == (6, 8, 8, 1)
+
+
+def test_what_is_not_a_file_is_not_opened(pets):
+    os.mkfifo(pets / "dog" / "pipe.png")
+    (pets / "cat" / "device.jpg").symlink_to("/dev/null")
+    os.mkfifo(pets / "cat" / "pipe")
+    assert list(scan_folder(pets).skipped) == [
+        f"{pets}/cat/device.jpg: not a file",
+        f"{pets}/dog/pipe.png: not a file",
+        f"other files, which are not images: 1, such as {pets}/cat/pipe",
+    ]
 
 
 def test_one_colour_image_makes_the_folder_colour(pets):
