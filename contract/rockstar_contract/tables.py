@@ -135,11 +135,6 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
         return (self.name,)
 
     @property
-    def expected(self) -> str:
-        """The description of a value in errors."""
-        return "a number"
-
-    @property
     def _is_boolean(self) -> bool:
         """Whether training saw only 0 and 1: only then is the variance mean x (1 - mean)."""
         if self.mean in (0, 1):
@@ -212,11 +207,6 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
         names = (*self.categories, "other") if self.other else self.categories
         return tuple(f"{self.name} = {name}" for name in names)
 
-    @property
-    def expected(self) -> str:
-        """The description of a value in errors."""
-        return f"one of {listed(self.categories)}"
-
     def encode(self, values: Values) -> NDArray[np.float32]:
         """Encode categories, None if missing, [n] to float32 [n, width]."""
         places: dict[Any, int] = {name: place for place, name in enumerate(self.categories)}
@@ -237,7 +227,7 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
             return None
         texts = _as_texts(value)
         if not texts:
-            raise InvalidInputError(field, expected=self.expected, got=_what(value))
+            raise InvalidInputError(field, expected=_expected(self), got=_what(value))
         known = next((text for text in texts if text in self.categories), None)
         if known is None and (truth := _TRUTHS.get(texts[0].lower())) is not None:
             known = self._spelling(truth, texts[0].lower(), strictly=not isinstance(value, bool))
@@ -286,11 +276,6 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
         circles = ("year", "month", "week", "day") if self.time else ("year", "month", "week")
         parts = [f"{self.name}: {circle}, {axis}" for circle in circles for axis in ("sin", "cos")]
         return (self.name, *parts)
-
-    @property
-    def expected(self) -> str:
-        """The description of a value in errors."""
-        return "a date"
 
     def encode(self, values: Values) -> NDArray[np.float32]:
         """Encode days since 1970-01-01, NaN if missing, [n] to float32 [n, width]."""
@@ -433,10 +418,16 @@ def _value(row: Row, column: Column, field: str, strict: bool, adjusted: Adjustm
         return value
     if strict or column.fill is None:
         hint = "" if strict else "the model does not say what to put in place of a missing value"
-        raise InvalidInputError(field, expected=column.expected, got=_what(cell), hint=hint)
+        raise InvalidInputError(field, expected=_expected(column), got=_what(cell), hint=hint)
     fill = date_text(column.fill) if isinstance(column, DateColumn) else column.fill
     adjusted.imputed[column.name] = fill
     return value
+
+
+def _expected(column: Column) -> str:
+    if isinstance(column, CategoricalColumn):
+        return f"one of {listed(column.categories)}"
+    return "a date" if isinstance(column, DateColumn) else "a number"
 
 
 def _as_texts(value: Any) -> tuple[str, ...]:

@@ -112,19 +112,15 @@ def shape_text(shape: tuple[int, ...] | None) -> str:
 
 
 def _specs(infos: Mapping[str, signature_pb2.TensorInfo]) -> dict[str, TensorSpec]:
-    # Messages are not ordered; TensorFlow Serving sorts by name.
-    specs = {name: _spec(infos[name]) for name in sorted(infos)}
-    return {name: spec for name, spec in specs.items() if spec is not None}
-
-
-def _spec(info: signature_pb2.TensorInfo) -> TensorSpec | None:
-    # A variable of TensorFlow 1 has a dtype of its own, 100 above that of its values.
-    wire = WIRE_TYPES.get(info.dtype % 100)
-    if wire is None:
-        return None
-    ranked = info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank
-    shape = tuple(dim.size for dim in info.tensor_shape.dim) if ranked else None
-    return TensorSpec(info.name, wire.dtype, shape)
+    specs = {}
+    for name in sorted(infos):  # messages are not ordered; TensorFlow Serving sorts by name
+        info = infos[name]
+        # A variable of TensorFlow 1 has a dtype of its own, 100 above that of its values.
+        if wire := WIRE_TYPES.get(info.dtype % 100):
+            ranked = info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank
+            shape = tuple(dim.size for dim in info.tensor_shape.dim) if ranked else None
+            specs[name] = TensorSpec(info.name, wire.dtype, shape)
+    return specs
 
 
 def _tensor_info(spec: TensorSpec) -> signature_pb2.TensorInfo:

@@ -122,7 +122,8 @@ def write_tensor(proto: TensorProto, array: NDArray[Any], *, as_content: bool = 
     elif as_content:
         proto.tensor_content = _to_bytes(array, wire)
     else:
-        getattr(proto, wire.field).extend(_varint_values(array.ravel(), wire))
+        values = array.view(np.uint16) if wire.field == "half_val" else array
+        getattr(proto, wire.field).extend(values.ravel().tolist())
 
 
 def to_array(proto: TensorProto) -> NDArray[Any]:
@@ -167,11 +168,6 @@ def _write_shape(proto: TensorShapeProto, shape: tuple[int, ...]) -> None:
 
 def _to_bytes(array: NDArray[Any], wire: WireType) -> bytes:
     return array.astype(wire.little_endian, copy=False).tobytes()
-
-
-def _varint_values(flat: NDArray[Any], wire: WireType) -> list[Any]:
-    values: list[Any] = (flat.view(np.uint16) if wire.field == "half_val" else flat).tolist()
-    return values
 
 
 def _from_typed(proto: TensorProto, wire: WireType) -> NDArray[Any]:
