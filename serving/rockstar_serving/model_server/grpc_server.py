@@ -27,7 +27,7 @@ Handlers = Mapping[str, Any]
 # How long no call may have arrived before the server stops, and how long it waits for that.
 _QUIET_SECONDS = 0.1
 PATIENCE_SECONDS = 1.0
-# Of sockaddr_un, less the byte that ends it; macOS has 104.
+# The size of sun_path in sockaddr_un (macOS: 104), less the byte that ends it.
 MAX_PATH_BYTES = 103
 
 

@@ -143,7 +143,7 @@ class ObjectStore:
             from obstore.store import from_url
 
             client: dict[str, Any] = {
-                # Of a whole download; the other timeouts detect one that stalls.
+                # Limits a whole download; the other timeouts detect one that stalls.
                 "timeout": timedelta(days=1),
                 "connect_timeout": timedelta(seconds=10),
                 "read_timeout": timedelta(seconds=30),
@@ -169,7 +169,7 @@ class ObjectStore:
             raise StorageError(self._explain(error)) from error
 
     def _explain(self, error: Exception) -> str:
-        """What failed and what to set: one line, without secrets, and the same each time."""
+        """Explain an error and what to set: one line, without secrets, the same each time."""
         kind = type(error).__name__
         # Queries can hold signatures. The text after the message is for the library's developers.
         text = str(error).split("\n\nDebug source")[0]

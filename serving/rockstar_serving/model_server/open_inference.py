@@ -88,7 +88,7 @@ class OpenInference:
         self, _: pb.ServerMetadataRequest, __: Deadline
     ) -> pb.ServerMetadataResponse:
         """The server and its extensions."""
-        # Not for every start: it takes a hundredth of a second.
+        # Imported on demand: it takes a hundredth of a second.
         from importlib.metadata import PackageNotFoundError, version
 
         try:
@@ -265,7 +265,7 @@ def _response(
     response = pb.ModelInferResponse(
         model_name=request.model_name, model_version=str(version), id=request.id
     )
-    # Outputs come as the inputs did, as in KServe's server, unless a parameter says how.
+    # Like KServe's server: in the form of the inputs, unless a parameter sets it.
     raw = bool(request.raw_input_contents)
     if _BINARY_OUTPUT in request.parameters:
         raw = request.parameters[_BINARY_OUTPUT].bool_param

@@ -1,1 +1,1 @@
-"""What runs a model: one module for each runtime."""
+"""Engines, which run models: one module for each runtime."""

@@ -41,7 +41,7 @@ _FOR_SHAPES, _SMALL_MODEL_BYTES = 4, 2**20
 _MOST_DIMENSIONS = 6
 _STDERR = 2
 
-# Of the inputs of a signature, in their order there.
+# Shapes of the inputs of a signature, in the order of the signature.
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -317,7 +317,7 @@ class Pool:
         try:
             deadline.check()
             return found or self._make()
-        except BaseException:
+        except BaseException:  # of any kind: the interpreter must not be lost
             self.give_back(found)
             raise
 

@@ -191,9 +191,7 @@ def describe(
         name: (runner.get_input_details(), runner.get_output_details())
         for name, runner in runners.items()
     }
-    details = [detail for both in sides.values() for side in both for detail in side.values()]
-    flat = any(not len(detail["shape"]) for detail in details)
-    unranked = _unranked(content, main_graph) if flat else {}
+    unranked = _unranked(content, main_graph)
     return {
         name: _signature(*both, unranked.get(name, frozenset()), main_graph.get(name))
         for name, both in sides.items()
@@ -455,7 +453,7 @@ def _read_op(model: Any, graph: Any, op: Any, code: bytes) -> ParseExample:
     dense = []
     for i, key in enumerate(dense_keys):
         output = outputs[3 * count + i]
-        # Without its first size, the number of examples.
+        # The first size is the number of examples.
         shape = tuple(int(size) for size in graph.tensors[output].shape[1:])
         default = constant(inputs[len(inputs) - len(dense_keys) + i])
         if len(default) == 1:

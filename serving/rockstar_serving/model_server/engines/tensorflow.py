@@ -105,7 +105,7 @@ class TensorFlowEngine:
                 session, buffer, fed, [call.outputs[name] for name in wanted], [], None
             )
         except OpError as error:
-            # Without the Python traceback of a function that is missing.
+            # TensorFlow adds a Python traceback if a function is missing.
             message = _NO_PYTHON if _NO_FUNCTION in error.message else error.message
             raise StatusError(Code(error.error_code), message) from error
         except UnicodeDecodeError as error:

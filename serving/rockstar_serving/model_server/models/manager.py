@@ -162,7 +162,7 @@ class LifecycleManager:
 
     def _step(self) -> float:
         """Check and plan all models; returns the seconds until the next step."""
-        # Here, because only this thread puts tasks into the pool that is replaced.
+        # In this thread, because no other one puts tasks into the pool that is replaced.
         if self._initial_load_ended and self._loaders.idle:
             self._initial_load_ended = False
             self._loaders.cancel_waiting()

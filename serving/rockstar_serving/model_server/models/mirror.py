@@ -121,7 +121,7 @@ class _Copies:
             try:
                 for file in files:
                     file.result()
-            except BaseException:
+            except BaseException:  # of any kind: the other copies need not begin
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         part.rename(target)
@@ -207,7 +207,7 @@ def _lock_place(cache: Path, url: str) -> tuple[Path, IO[bytes]]:
             lock.close()
             number += 1
             continue
-        except BaseException:
+        except OSError:
             lock.close()
             raise
         return place, lock

@@ -48,15 +48,15 @@ class Readiness(Enum):
     """Whether a version can be loaded now."""
 
     READY = "ready"
-    # It keeps its place until then: no lower version is loaded instead.
+    # Until then no lower version is loaded instead.
     SOON = "soon"
-    # Not for a while, or never: the policy chooses among the others.
+    # The policy chooses among the other versions.
     NOT_READY = "not ready"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do next for a model.
+    """The next steps for a model.
 
     Attributes:
         load: versions, the highest first, because a lower one may be needed only if it fails.
@@ -159,8 +159,8 @@ class Model:
         self._folders: dict[int, Path] | None = None
         self._path_warned = False
         self._missing = ""
-        # Of the last plan: fingerprints, time of the next plan, whether an unsettled folder is
-        # worth waiting for, and whether there is any.
+        # Results of the last plan: fingerprints, time of the next plan, whether an unsettled folder
+        # is worth waiting for, and whether there is any.
         self._seen: dict[int, Fingerprint] = {}
         self._next = NEVER
         self._waits = self._unsettled = False
@@ -287,7 +287,7 @@ class Model:
             return Outlook.AVAILABLE
         if config is None:
             return Outlook.FAILED
-        # Of the versions that the policy would choose if there were no others.
+        # Failures of the versions that the policy would choose if there were no others.
         failures = [f for v, f in list(self._failures.items()) if config.policy.choose({v})]
         if any(failure.retry_at < NEVER for failure in failures):
             return Outlook.RETRIED

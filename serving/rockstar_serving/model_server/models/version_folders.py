@@ -42,8 +42,8 @@ def fingerprint(folder: Path) -> Fingerprint:
     """Return a value that changes when anything in the folder changes."""
     entries = set()
     for root, _, names in os.walk(folder):
-        # Without the metadata time of the folder itself: renaming the folder, which is how a
-        # version is published in one step, changes it.
+        # The metadata time of the folder itself does not count: it changes when the folder is
+        # renamed, which publishes a version in one step.
         for path in (root, *(os.path.join(root, name) for name in names)):
             try:
                 stat = os.stat(path)
