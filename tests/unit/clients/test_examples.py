@@ -14,13 +14,13 @@ from rockstar_contract.tables import TextRow
 from tests.unit.clients.http_server import Server, running
 
 
-def test_rows_are_plain_whatever_numpy_made_of_them():
+def test_cells_of_rows_become_plain_values():
     (row,) = read_examples({"a": np.float32(1.5), "b": np.str_("x"), "c": np.int64(2)})
     assert row == {"a": 1.5, "b": "x", "c": 2}
     assert [type(value) for value in row.values()] == [float, str, int]
 
 
-def test_a_csv_file_is_as_many_examples_as_rows(tmp_path):
+def test_each_row_of_a_csv_file_is_an_example(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("a,b\n1,x\n2,y\n")
     rows = read_examples([path, str(path)])
@@ -28,7 +28,7 @@ def test_a_csv_file_is_as_many_examples_as_rows(tmp_path):
     assert all(isinstance(row, TextRow) for row in rows)
 
 
-def test_a_bad_csv_file_is_named(tmp_path):
+def test_the_error_of_a_csv_file_names_it(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("a,b\n1\n")
     with pytest.raises(InvalidInputError, match=r"inputs\[0\] \(rows.csv\): .*line 2"):
@@ -36,7 +36,7 @@ def test_a_bad_csv_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [[5], [b"x", None]])
-def test_other_types_are_refused(wrong):
+def test_other_types_are_rejected(wrong):
     with pytest.raises(
         InvalidInputError, match="expected a path, bytes, a PIL image, a NumPy array, a dict"
     ):
@@ -81,13 +81,13 @@ def test_each_row_of_a_data_frame_is_an_example(frame):
     json.dumps(rows, allow_nan=False)
 
 
-def test_a_data_frame_goes_over_http_with_null_for_what_is_missing(connect_http):
+def test_missing_values_of_a_data_frame_are_sent_as_null(connect_http):
     with running(Server()) as server, connect_http(server.url) as client:
         client.predict("toy", FRAME)
     assert json.loads(server.seen[0].body) == {"instances": ROWS}
 
 
-def test_values_of_a_row_that_numpy_or_python_have_for_times():
+def test_dates_and_times_in_a_row():
     row = {
         "a": np.datetime64("2026-11-28T12:30:00.000000001"),
         "b": np.datetime64("NaT"),
@@ -112,12 +112,12 @@ def test_values_of_a_row_that_numpy_or_python_have_for_times():
         (FRAME.iloc[0], "inputs.0.: expected a path"),
     ],
 )
-def test_data_frames_that_cannot_be_used(frame, says):
+def test_invalid_data_frames(frame, says):
     with pytest.raises(InvalidInputError, match=says):
         read_examples(frame)
 
 
-def test_a_value_that_no_row_may_hold_is_refused(connect_http):
+def test_an_invalid_value_in_a_row(connect_http):
     with (
         connect_http("http://127.0.0.1:1") as client,
         pytest.raises(InvalidRequestError, match="got a value of type set"),

@@ -37,7 +37,7 @@ def address(server):
         yield address
 
 
-def test_answers_are_labelled_here(address, connect_grpc):
+def test_the_client_labels_answers(address, connect_grpc):
     with connect_grpc(address) as client:
         answer = client.predict("toy", [IMAGE, np.zeros((3, 8, 8, 1))], top=2)
     assert len(answer.predictions) == 4
@@ -48,7 +48,7 @@ def test_answers_are_labelled_here(address, connect_grpc):
     np.testing.assert_array_equal(answer.predictions[3].probabilities, [0.125, 0.5, 0.25, 0.125])
 
 
-def test_servers_behind_one_address_take_turns(connect_grpc):
+def test_a_rollout_behind_one_address(connect_grpc):
     one, other = Server(), Server()
     with (
         running(one) as first,
@@ -61,12 +61,12 @@ def test_servers_behind_one_address_take_turns(connect_grpc):
     assert min(one.predictions, other.predictions) >= 5
 
 
-def test_a_name_is_looked_up(address, connect_grpc):
+def test_host_names(address, connect_grpc):
     with connect_grpc(f"dns:///{address}") as client:
         assert client.predict("toy", IMAGE).version == 2
 
 
-def test_unavailable_is_asked_again(server, address, connect_grpc):
+def test_unavailable_is_retried(server, address, connect_grpc):
     server.failures = [(grpc.StatusCode.UNAVAILABLE, "the queue is full")] * 2
     with connect_grpc(address, retry=QUICK) as client:
         assert client.predict("toy", IMAGE).version == 2
@@ -78,7 +78,7 @@ def test_unavailable_is_asked_again(server, address, connect_grpc):
 
 
 @pytest.mark.parametrize("pushback", [[], ["60000"]])
-def test_exhausted_resources_are_not_asked_for_again(server, address, connect_grpc, pushback):
+def test_exhausted_resources_are_not_retried(server, address, connect_grpc, pushback):
     """It may be a message that is too large: only who refuses callers over HTTP means "later"."""
     server.failures = [(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much", *pushback)] * 9
     with (
@@ -90,14 +90,14 @@ def test_exhausted_resources_are_not_asked_for_again(server, address, connect_gr
     assert len(server.failures) == 8
 
 
-def test_a_server_that_says_never_again(server, address, connect_grpc):
+def test_a_server_that_forbids_retries(server, address, connect_grpc):
     server.failures = [(grpc.StatusCode.UNAVAILABLE, "going away", "-1")] * 9
     with connect_grpc(address, retry=QUICK) as client, pytest.raises(UnavailableError):
         client.predict("toy", IMAGE)
     assert len(server.failures) == 8
 
 
-def test_a_deadline_that_passes(server, address, connect_grpc):
+def test_a_missed_deadline(server, address, connect_grpc):
     server.silent = True
     with (
         connect_grpc(address) as client,
@@ -106,7 +106,7 @@ def test_a_deadline_that_passes(server, address, connect_grpc):
         client.predict("toy", IMAGE, timeout=0.5)
 
 
-def test_nobody_there(connect_grpc):
+def test_an_unreachable_server(connect_grpc):
     with connect_grpc("127.0.0.1:1", retry=QUICK) as client:
         with pytest.raises(
             UnavailableError, match=r"no model server answers at 127.0.0.1:1 \(gRPC\); start one"
@@ -115,7 +115,7 @@ def test_nobody_there(connect_grpc):
         assert client.ready() is False
 
 
-def test_bad_inputs_are_errors_of_the_call(address, connect_grpc, tmp_path):
+def test_invalid_inputs(address, connect_grpc, tmp_path):
     (tmp_path / "seven.png").write_bytes(b"no image")
     with connect_grpc(address) as client:
         with pytest.raises(InvalidRequestError, match=r"^inputs\[1\] \(seven.png\): expected an") as caught:  # fmt: skip
@@ -137,7 +137,7 @@ def test_a_model_without_a_contract(server, address, connect_grpc):
 
 
 @pytest.mark.parametrize("model", ["", None, 7])
-def test_a_model_without_a_name_is_a_wrong_request(server, address, connect_grpc, model):
+def test_a_model_needs_a_name(server, address, connect_grpc, model):
     with connect_grpc(address) as client:
         for ask in (lambda: client.predict(model, IMAGE), lambda: client.metadata(model)):
             with pytest.raises(InvalidRequestError, match="model: expected the name") as caught:
@@ -146,7 +146,7 @@ def test_a_model_without_a_name_is_a_wrong_request(server, address, connect_grpc
     assert server.metadata == []
 
 
-def test_models_cannot_be_listed_unless_they_are_named(address, connect_grpc):
+def test_models_must_be_named_to_be_listed(address, connect_grpc):
     with (
         connect_grpc(address) as client,
         pytest.raises(InvalidRequestError, match=r"GrpcClient\(address, models="),
@@ -166,7 +166,7 @@ def test_keys_and_headers_are_sent_and_never_shown(server, address, connect_grpc
 @pytest.mark.parametrize(
     ("arguments", "field"), [({"api_key": "s3cret\n"}, "api_key"), ({"models": "toy"}, "models")]
 )
-def test_arguments_that_make_no_sense(connect_grpc, arguments, field):
+def test_invalid_arguments(connect_grpc, arguments, field):
     with (
         pytest.raises(InvalidInputError, match=f"^{field}: expected") as caught,
         connect_grpc("127.0.0.1:1", **arguments),
@@ -175,7 +175,7 @@ def test_arguments_that_make_no_sense(connect_grpc, arguments, field):
     assert "s3cret" not in str(caught.value)
 
 
-def test_an_address_that_is_none(connect_grpc):
+def test_an_invalid_address(connect_grpc):
     with (
         connect_grpc("http://127.0.0.1:8500", retry=QUICK) as client,
         pytest.raises(UnavailableError, match="expected HOST:PORT, dns:///NAME:PORT or unix:/PATH"),
@@ -184,7 +184,7 @@ def test_an_address_that_is_none(connect_grpc):
 
 
 @pytest.mark.parametrize("asked_before", [False, True])
-def test_a_closed_client_says_so(address, connect_grpc, asked_before):
+def test_a_closed_client_raises(address, connect_grpc, asked_before):
     with connect_grpc(address) as client:
         if asked_before:
             client.predict("toy", IMAGE)
@@ -224,7 +224,7 @@ def test_tls(server, connect_grpc, tmp_path, both):
                 client.predict("toy", IMAGE)
 
 
-def test_a_certificate_that_is_none(connect_grpc):
+def test_an_invalid_certificate(connect_grpc):
     with (
         pytest.raises(InvalidInputError, match="tls: expected PEM files"),
         connect_grpc("127.0.0.1:1", tls=Tls(ca=__file__)) as client,
@@ -232,7 +232,7 @@ def test_a_certificate_that_is_none(connect_grpc):
         client.ready()
 
 
-def test_a_certificate_that_is_not_there(connect_grpc):
+def test_a_missing_certificate(connect_grpc):
     with (
         pytest.raises(InvalidInputError, match=r"tls\.ca: expected a readable PEM file"),
         connect_grpc("127.0.0.1:1", tls=Tls(ca="nowhere.pem")) as client,

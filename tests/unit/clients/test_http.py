@@ -73,14 +73,14 @@ def test_an_answer_has_every_labels_probability(server, connect_http):
 
 
 @pytest.mark.parametrize("trouble", [BUSY, problem("503 Service Unavailable", "Starting."), b""])
-def test_what_may_be_better_in_a_moment_is_asked_again(server, connect_http, trouble):
+def test_temporary_errors_are_retried(server, connect_http, trouble):
     server.first = [trouble, trouble]
     with connect_http(server.url, retry=QUICK) as client:
         assert client.predict("toy", IMAGE).predictions[0].label == "one"
     assert len(server.seen) == 3
 
 
-def test_not_more_often_than_the_policy_says(server, connect_http):
+def test_the_policy_limits_retries(server, connect_http):
     server.first = [BUSY] * 10
     with connect_http(server.url, retry=QUICK) as client:
         with pytest.raises(OverloadedError, match="Too many requests") as caught:
@@ -100,7 +100,7 @@ def test_not_more_often_than_the_policy_says(server, connect_http):
         ("504 Gateway Timeout", DeadlineExceededError),
     ],
 )
-def test_what_would_not_be_better_is_asked_once(server, connect_http, status, kind):
+def test_other_errors_are_not_retried(server, connect_http, status, kind):
     server.first = [problem(status, "Something is wrong.")]
     with (
         connect_http(server.url, retry=QUICK) as client,
@@ -110,7 +110,7 @@ def test_what_would_not_be_better_is_asked_once(server, connect_http, status, ki
     assert len(server.seen) == 1
 
 
-def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(server, connect_http):
+def test_retry_after_is_respected(server, connect_http):
     server.first = [problem("429 Too Many Requests", "Busy.", Retry_After="1")]
     started = time.monotonic()
     with connect_http(server.url, retry=QUICK) as client:
@@ -123,9 +123,7 @@ def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(server, c
     ("status", "kind"),
     [("429 Too Many Requests", OverloadedError), ("503 Service Unavailable", UnavailableError)],
 )
-def test_longer_than_there_is_time_fails_at_once_and_says_so(
-    server, connect_http, status, kind, as_date
-):
+def test_a_retry_after_the_deadline_fails_at_once(server, connect_http, status, kind, as_date):
     later = email.utils.formatdate(time.time() + 3600, usegmt=True) if as_date else "3600"
     server.first = [problem(status, "Busy.", Retry_After=later)]
     with (
@@ -137,7 +135,7 @@ def test_longer_than_there_is_time_fails_at_once_and_says_so(
     assert len(server.seen) == 1
 
 
-def test_a_kept_connection_that_the_server_closed_is_no_failure(server, connect_http):
+def test_the_server_may_close_an_idle_connection(server, connect_http):
     hung_up = threading.Event()
 
     def answer_and_hang_up(connection):
@@ -177,7 +175,7 @@ def test_a_slow_server_does_not_outlast_the_deadline(server, connect_http, slowl
         assert client.predict("toy", IMAGE).version == 2
 
 
-def test_nobody_there(connect_http):
+def test_an_unreachable_server(connect_http):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with connect_http(url, retry=QUICK) as client:
@@ -200,13 +198,13 @@ def test_nobody_there(connect_http):
         (answer("502 Bad Gateway", b"<html>"), "answered 502 Bad Gateway$"),
     ],
 )
-def test_somebody_else_is_there(server, connect_http, first, message):
+def test_a_server_that_is_no_gateway(server, connect_http, first, message):
     server.first = [first]
     with connect_http(server.url) as client, pytest.raises(CallError, match=message):
         client.predict("toy", IMAGE)
 
 
-def test_an_error_names_the_input_as_its_caller_does(server, connect_http, tmp_path):
+def test_errors_name_inputs_as_the_caller_does(server, connect_http, tmp_path):
     (tmp_path / "seven.png").write_bytes(b"no image")
     members = b'{"detail": "inputs[1] (1): expected an image", "field": "inputs[1] (1)", "expected": "an image", "got": "", "hint": "h"}'
     server.first = [answer("400 Bad Request", members, Content_Type="application/problem+json")]
@@ -221,7 +219,7 @@ def test_an_error_names_the_input_as_its_caller_does(server, connect_http, tmp_p
 @pytest.mark.parametrize(
     "wrong", ["nowhere.png", Image.new("CMYK", (2, 2)), 7, np.array([object()])]
 )
-def test_an_error_says_which_input_cannot_be_read(server, connect_http, wrong):
+def test_errors_name_unreadable_inputs(server, connect_http, wrong):
     with connect_http(server.url) as client, pytest.raises(InvalidRequestError) as caught:
         client.predict("toy", [IMAGE, wrong])
     assert caught.value.index == 1
@@ -245,7 +243,7 @@ def test_an_error_says_which_input_cannot_be_read(server, connect_http, wrong):
         ({"url": "https://x", "tls": Tls(certificate=__file__)}, "tls"),
     ],
 )
-def test_arguments_that_make_no_sense(connect_http, arguments, field):
+def test_invalid_arguments(connect_http, arguments, field):
     with (
         pytest.raises(InvalidInputError, match=f"^{field}: expected") as caught,
         connect_http(**arguments),
@@ -255,7 +253,7 @@ def test_arguments_that_make_no_sense(connect_http, arguments, field):
 
 
 @pytest.mark.parametrize("model", ["", None, 7])
-def test_a_model_without_a_name_is_a_wrong_request(server, connect_http, model):
+def test_a_model_needs_a_name(server, connect_http, model):
     with connect_http(server.url) as client:
         for ask in (lambda: client.predict(model, IMAGE), lambda: client.metadata(model)):
             with pytest.raises(InvalidRequestError, match="model: expected the name") as caught:
@@ -265,7 +263,7 @@ def test_a_model_without_a_name_is_a_wrong_request(server, connect_http, model):
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
-def test_there_is_always_a_deadline(server, connect_http, timeout):
+def test_a_timeout_is_required(server, connect_http, timeout):
     with connect_http(server.url) as client, pytest.raises(InvalidInputError, match="timeout"):
         client.predict("toy", IMAGE, timeout=timeout)
     assert server.seen == []
@@ -284,7 +282,7 @@ def test_keys_and_headers_are_sent_and_never_shown(server, connect_http, caplog)
 
 
 @pytest.mark.parametrize("asked_before", [False, True])
-def test_a_closed_client_says_so(server, connect_http, asked_before):
+def test_a_closed_client_raises(server, connect_http, asked_before):
     with connect_http(server.url) as client:
         if asked_before:
             client.predict("toy", IMAGE)
@@ -312,7 +310,7 @@ class Signed(AuthBase):
         return request
 
 
-def test_a_session_of_the_users_is_used_and_stays_open(server):
+def test_a_users_session_stays_open(server):
     statuses = []
     with requests.Session() as session:
         session.auth = Signed()
@@ -329,7 +327,7 @@ class Offline(HTTPAdapter):
         raise requests.ConnectionError("no network in this session")
 
 
-def test_an_adapter_of_the_users_answers(server):
+def test_a_users_adapter_is_used(server):
     session = requests.Session()
     session.mount("http://", Offline())
     with (
@@ -377,7 +375,7 @@ def test_tls(tls_server, connect_http, tmp_path):
         client.predict("toy", IMAGE)
 
 
-def test_a_server_that_asks_for_our_certificate(tls_server, connect_http, tmp_path):
+def test_client_certificates(tls_server, connect_http, tmp_path):
     server, context = tls_server
     context.verify_mode = ssl.CERT_REQUIRED
     mine = issued("client.example")

@@ -35,7 +35,7 @@ async def ask(client):
     return (await client.predict("toy", IMAGE)).predictions[0].label
 
 
-def test_one_run_after_the_other(client, caplog):
+def test_consecutive_event_loops(client, caplog):
     for _ in range(3):
         assert asyncio.run(ask(client)) == "one"
     asyncio.run(client.close())
@@ -44,7 +44,7 @@ def test_one_run_after_the_other(client, caplog):
     assert not caplog.records
 
 
-def test_threads_with_a_loop_each(client):
+def test_event_loops_in_several_threads(client):
     together = threading.Barrier(4)
 
     async def several() -> set[str]:
@@ -57,7 +57,7 @@ def test_threads_with_a_loop_each(client):
     asyncio.run(client.close())
 
 
-def test_closing_in_one_loop_closes_what_another_holds(client):
+def test_closing_closes_the_connections_of_all_loops(client):
     with asyncio.Runner() as one, asyncio.Runner() as other:
         assert one.run(ask(client)) == other.run(ask(client)) == "one"
         other.run(client.close())
@@ -67,7 +67,7 @@ def test_closing_in_one_loop_closes_what_another_holds(client):
         one.run(asyncio.sleep(0.05))
 
 
-def test_a_loop_that_runs_already_as_in_a_notebook(client):
+def test_a_running_loop_as_in_notebooks(client):
     async def cell() -> str:
         async with client:
             answers = await asyncio.gather(*(ask(client) for _ in range(20)))

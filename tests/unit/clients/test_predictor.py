@@ -15,7 +15,7 @@ MANY_SERVERS = 4
 
 
 class Servers:
-    """Model servers that take turns, each with one version: as in the middle of a rollout."""
+    """Model servers behind one address, each with one version, as during a rollout."""
 
     def __init__(self, versions: list[int], turns: random.Random | None = None) -> None:
         self.versions, self._turns, self._calls = versions, turns, 0
@@ -51,26 +51,25 @@ def predict(predictor, **options):
 
 @pytest.mark.parametrize("new", range(1, MANY_SERVERS))
 @pytest.mark.parametrize("turns", [None, 1, 2, 3])
-def test_while_servers_get_a_new_version_one_by_one_every_request_is_answered(new, turns):
+def test_every_request_is_answered_during_a_rollout(new, turns):
     servers = Servers([1] * MANY_SERVERS, None if turns is None else random.Random(turns))
     predictor = Predictor(servers)
     assert predict(predictor) == 1
     servers.versions = [2] * new + [1] * (MANY_SERVERS - new)
-    # Which one answers is the servers' affair.
     assert {predict(predictor) for _ in range(50)} <= {1, 2}
 
 
-def test_two_servers_that_take_turns():
+def test_two_servers_with_different_versions():
     predictor = Predictor(Servers([1, 2]))
     assert {predict(predictor) for _ in range(3)} == {1, 2}
 
 
-def test_a_version_that_is_asked_for_and_is_not_there_is_told():
+def test_a_missing_version():
     with pytest.raises(NotFoundError):
         predict(Predictor(Servers([1])), version=2)
 
 
-def test_a_deadline_that_passes_while_inputs_are_prepared_says_what_to_do(monkeypatch):
+def test_a_deadline_that_passes_during_preprocessing(monkeypatch):
     def prepare(_):
         later = time.monotonic() + 30
         monkeypatch.setattr("rockstar_client.calls.time", SimpleNamespace(monotonic=lambda: later))

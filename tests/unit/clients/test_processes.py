@@ -87,7 +87,7 @@ def test_forked_processes_share_no_connection(image, used):
 
 
 @pytest.mark.parametrize("used", ["used", "unused"])
-def test_forked_processes_may_use_a_grpc_client(image, used):
+def test_a_grpc_client_works_in_forked_processes(image, used):
     with grpc_server.running(grpc_server.Server()) as address:
         fork("grpc", address, used, "toy", image)
 
@@ -137,7 +137,7 @@ def test_an_asynchronous_client_works_in_a_new_loop_of_a_forked_process(image):
     assert (parent, child, parent_again) == ("one", "one", "one")
 
 
-def test_an_asynchronous_grpc_client_says_that_it_cannot_be_used_after_a_fork(image):
+def test_an_asynchronous_grpc_client_raises_after_a_fork(image):
     with grpc_server.running(grpc_server.Server()) as address:
         parent, child, parent_again = fork_async("grpc", address, image)
     assert (parent, parent_again) == ("one", "one")
@@ -148,7 +148,7 @@ def ask(client):
     return client.predict("toy", IMAGE).predictions[0].label
 
 
-def test_a_spawned_process_may_be_given_a_client(tmp_path):
+def test_a_client_works_in_a_spawned_process(tmp_path):
     context = multiprocessing.get_context("spawn")
     with (
         running(Server()) as server,
@@ -163,7 +163,7 @@ def test_a_spawned_process_may_be_given_a_client(tmp_path):
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_pickled_client_connects_anew_and_a_closed_one_stays_closed(tmp_path, asynchronous):
+def test_a_pickled_client_reconnects_unless_it_is_closed(tmp_path, asynchronous):
     AUTHORITY().cert_pem.write_to_path(tmp_path / "ca.pem")
     tls = Tls(ca=tmp_path / "ca.pem")
     kinds = (AsyncHttpClient, AsyncGrpcClient) if asynchronous else (HttpClient, GrpcClient)

@@ -1,4 +1,4 @@
-"""Proxies of the environment: clients decide as `requests` does, our own processes use none."""
+"""Proxies of the environment: clients use them as `requests` does, gateways do not."""
 
 import os
 import ssl
@@ -66,7 +66,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_clients_go_where_requests_goes(monkeypatch, server, proxy, connect_http, setting, host):
+def test_proxies_are_chosen_as_by_requests(monkeypatch, server, proxy, connect_http, setting, host):
     url = server.url.replace("127.0.0.1", host)
     for name, value in SETTINGS[setting].items():
         value = value.replace("PROXY", f"127.0.0.1:{proxy.port}")
@@ -82,7 +82,7 @@ def test_clients_go_where_requests_goes(monkeypatch, server, proxy, connect_http
 @pytest.mark.parametrize(
     ("user", "sent"), [("ann:s3cret", "ann:s3cret"), ("a%40b:p%20%3A", "a@b:p :")]
 )
-def test_a_proxy_that_wants_a_password(monkeypatch, server, connect_http, user, sent):
+def test_a_proxy_with_a_password(monkeypatch, server, connect_http, user, sent):
     with proxy_server.running(sent) as proxy:
         monkeypatch.setenv("http_proxy", f"http://{user}@127.0.0.1:{proxy.port}")
         assert requests.get(f"{server.url}/readyz", timeout=10).ok
@@ -91,7 +91,7 @@ def test_a_proxy_that_wants_a_password(monkeypatch, server, connect_http, user, 
     assert {who for _, _, who in proxy.seen} == {sent}
 
 
-def test_an_answer_of_the_proxy_says_so_and_no_password(monkeypatch, server, connect_http):
+def test_errors_of_a_proxy_omit_its_password(monkeypatch, server, connect_http):
     with proxy_server.running("ann:other") as proxy:
         monkeypatch.setenv("http_proxy", f"http://ann:s3cret@127.0.0.1:{proxy.port}")
         with (
@@ -104,7 +104,7 @@ def test_an_answer_of_the_proxy_says_so_and_no_password(monkeypatch, server, con
         assert "s3cret" not in str(caught.value) + repr(client)
 
 
-def test_a_proxy_that_is_away_is_named(monkeypatch, server, connect_http):
+def test_an_unreachable_proxy(monkeypatch, server, connect_http):
     monkeypatch.setenv("http_proxy", "http://ann:s3cret@127.0.0.1:1")
     with (
         connect_http(server.url, retry=QUICK) as client,
@@ -142,7 +142,7 @@ def test_socks(monkeypatch, server, proxy, connect_http, scheme):
     assert proxy.seen == [("SOCKS", f"{host}:{port}", "ann:s3 cret")] * 2
 
 
-def test_a_socks_proxy_that_is_away(monkeypatch, server, connect_http):
+def test_an_unreachable_socks_proxy(monkeypatch, server, connect_http):
     monkeypatch.setenv("all_proxy", "socks5h://127.0.0.1:1")
     with (
         connect_http(server.url, retry=QUICK) as client,
@@ -152,14 +152,14 @@ def test_a_socks_proxy_that_is_away(monkeypatch, server, connect_http):
 
 
 @pytest.mark.parametrize("proxy", ["http://", "ftp://proxy:3128", "http://ann:s3cret@a b:1"])
-def test_what_can_be_no_proxy(monkeypatch, connect_http, proxy):
+def test_invalid_proxies(monkeypatch, connect_http, proxy):
     monkeypatch.setenv("http_proxy", proxy)
     with pytest.raises(InvalidInputError, match="http_proxy: expected http://HOST") as caught:
         connect_http("http://gateway.example")
     assert "s3cret" not in str(caught.value)
 
 
-def test_socks_needs_packages_and_says_which(monkeypatch):
+def test_socks_needs_a_package(monkeypatch):
     monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1080")
     code = (
         "import sys, asyncio; sys.modules['socks'] = sys.modules['aiohttp_socks'] = None\n"
@@ -206,7 +206,7 @@ def test_grpc(monkeypatch, model_server, proxy, kind, setting, through):
 
 
 @pytest.mark.parametrize("kind", [GrpcClient, AsyncGrpcClient])
-def test_a_proxy_that_lets_no_grpc_through_is_named(monkeypatch, model_server, kind):
+def test_a_proxy_that_rejects_grpc(monkeypatch, model_server, kind):
     with proxy_server.running("ann:other") as proxy:
         for port in (proxy.port, 1):
             monkeypatch.setenv("https_proxy", f"http://ann:s3cret@127.0.0.1:{port}")
@@ -220,7 +220,7 @@ def test_a_proxy_that_lets_no_grpc_through_is_named(monkeypatch, model_server, k
             assert "s3cret" not in str(caught.value)
 
 
-def test_what_serves_others_reaches_its_model_server_directly(monkeypatch, model_server, proxy):
+def test_gateways_bypass_proxies(monkeypatch, model_server, proxy):
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
     with TFServingClient(model_server) as client:

@@ -1,4 +1,4 @@
-"""What an answer is, and how it looks in a notebook."""
+"""Answers, and their rendering in notebooks."""
 
 from html.parser import HTMLParser
 
@@ -16,7 +16,7 @@ def classified(**changes) -> Answer:
     return answer_of("toy", make_contract(**changes), PROBABILITIES, 3, {})
 
 
-def test_of_a_classification():
+def test_classification():
     answer = classified()
     assert [each.label for each in answer.predictions] == ["two", "zero"]
     assert [each.label for each in answer.predictions[0].top] == ["two", "one", "zero"]
@@ -29,20 +29,20 @@ def test_of_a_classification():
         answer.probabilities[0] = 0
 
 
-def test_below_the_threshold_of_the_model_there_is_no_label():
+def test_no_label_below_the_threshold():
     unsure, sure = classified(threshold=0.65).predictions
     assert (unsure.label, unsure.top[0].label, sure.label) == (None, "two", "zero")
     assert "two is likeliest with 0.6" in unsure.reason
     assert (sure.reason, "not sure" in unsure._repr_html_()) == ("", True)
 
 
-def test_of_a_regression():
+def test_regression():
     answer = answer_of("price", regression(), np.float32([[1.5], [2]]), 3, {})
     assert [each.value for each in answer.values] == [1.5, 2.0]
     assert (answer.predictions, answer.labels, answer.probabilities.shape) == ((), (), (0, 0))
 
 
-def test_in_one_line():
+def test_repr():
     (one, _) = classified().predictions
     assert repr(one) == "Prediction('two', 0.6000; two 0.6000, one 0.2000, zero 0.1000)"
     assert "array" not in repr(classified())
@@ -74,7 +74,7 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-def test_in_a_notebook():
+def test_notebooks():
     page = Page(classified().predictions[0]._repr_html_())
     assert page.texts == ["two", "two", "0.6000", "one", "0.2000", "zero", "0.1000"]
     assert page.widths == ["60.0%", "20.0%", "10.0%"]
@@ -84,14 +84,14 @@ def test_in_a_notebook():
     assert "script" not in whole.tags
 
 
-def test_labels_break_nothing_in_a_notebook():
+def test_labels_are_escaped_in_notebooks():
     hostile = "<script>alert('1')</script>", "a & b", "' onload='x", "two"
     page = Page(classified(labels=hostile)._repr_html_())
     assert page.tags <= {"div", "table", "tr", "td", "strong"}
     assert hostile[0] in page.texts
 
 
-def test_many_inputs_in_a_notebook():
+def test_many_inputs_in_notebooks():
     many = answer_of("toy", make_contract(), np.repeat(PROBABILITIES, 50, axis=0), 3, {})
     assert Page(many._repr_html_()).texts[-1] == "and 80 more"
     numbers = answer_of("price", regression(), np.float32([[1.5], [2]]), 3, {})

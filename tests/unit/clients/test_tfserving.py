@@ -38,7 +38,7 @@ EXAMPLES = Input(example_list={"examples": [b"first", b"second"]})
 
 
 class Server:
-    """Notes requests, and answers what it is told."""
+    """Records requests, and returns prepared responses."""
 
     def __init__(self) -> None:
         self.requests: list = []
@@ -79,7 +79,7 @@ def client(server):
         yield client
 
 
-def test_classes_and_numbers_of_examples(client, server):
+def test_classify_and_regress(client, server):
     classes = {"classifications": [{"classes": [{"label": "a", "score": 0.5}]}]}
     server.answers[CLASSIFY] = ClassificationResponse(result=classes)
     server.answers[REGRESS] = RegressionResponse(result={"regressions": [{"value": 1.5}]})
@@ -112,7 +112,7 @@ def test_signatures(client, server):
         client.metadata(Query("toy"))
 
 
-def test_states_of_versions_newest_first(client, server):
+def test_status(client, server):
     states = [
         {"version": 1, "state": "AVAILABLE"},
         {"version": 2, "state": "END", "status": {"error_code": 5, "error_message": "gone"}},
@@ -129,8 +129,8 @@ def test_states_of_versions_newest_first(client, server):
     assert server.requests[0].model_spec.version.value == 2
 
 
-def test_a_label_that_is_not_known_is_not_found(client, server):
-    """TensorFlow Serving says INVALID_ARGUMENT of it, as of much else."""
+def test_an_unknown_label_is_not_found(client, server):
+    """TensorFlow Serving returns INVALID_ARGUMENT."""
     server.failure = (grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label: x")
     with pytest.raises(NotFoundError, match="version label: x"):
         client.contract(Query("toy", label="x"))
@@ -145,7 +145,7 @@ QUERY = Query("toy", {"x": np.zeros(1, np.float32)})
 
 
 class BusyServer:
-    """Answers Predict, or aborts as often as it is told."""
+    """Responds to predict calls; fails as many as `busy` says."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -185,21 +185,21 @@ def busy_server():
     return BusyServer()
 
 
-def test_a_busy_server_is_asked_again(busy_server):
+def test_a_busy_server_is_called_again(busy_server):
     with busy_server.running() as port, TFServingClient(f"127.0.0.1:{port}") as client:
         busy_server.busy = 2
         client.predict(QUERY)
         assert busy_server.calls == 3
 
 
-def test_a_server_in_trouble_gets_no_more_calls_for_it(busy_server):
+def test_retries_are_throttled_while_most_calls_fail(busy_server):
     with busy_server.running() as port, TFServingClient(f"127.0.0.1:{port}") as client:
         busy_server.busy = 1000
         for _ in range(20):
             with pytest.raises(UnavailableError, match="the queue is full"):
                 client.predict(QUERY)
         assert busy_server.calls < 30
-        # And again more when it is well.
+        # Retries resume once calls succeed.
         busy_server.busy = 0
         for _ in range(20):
             client.predict(QUERY)
@@ -208,7 +208,7 @@ def test_a_server_in_trouble_gets_no_more_calls_for_it(busy_server):
         assert busy_server.calls == before + 2
 
 
-def test_a_server_that_is_back_is_found(busy_server):
+def test_reconnects_to_a_restarted_server(busy_server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with TFServingClient(f"127.0.0.1:{port}") as client:
@@ -230,7 +230,7 @@ def test_a_server_that_is_back_is_found(busy_server):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs more than one address of this machine")
-def test_calls_go_to_all_addresses_of_a_name_in_turn(busy_server):
+def test_calls_use_all_addresses_of_a_name_in_turn(busy_server):
     other = BusyServer()
     with (
         busy_server.running(host="127.0.0.2") as port,
