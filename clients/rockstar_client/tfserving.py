@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import grpc
 import grpc.aio
 
-from rockstar_client import tfserving_calls as calls
+from rockstar_client import tfserving_messages as messages
 from rockstar_client.backend import Metadata, Query, TensorResponse, VersionStatus
 from rockstar_client.calls import DEFAULT_TIMEOUT_S, RetryPolicy
 from rockstar_client.connection import AsyncConnection, Connection, PerLoop
@@ -138,21 +138,21 @@ class TFServingClient(Connection):
                 request_serializer=method.request.SerializeToString,
                 response_deserializer=method.parse_response,
             )
-            for method in calls.METHODS
+            for method in messages.METHODS
         }
         self._process = os.getpid()
 
     def predict(self, query: Query) -> TensorResponse:
         """Run a signature on tensors."""
-        return self._call(calls.predict(query), query)
+        return self._call(messages.predict(query), query)
 
     def classify(self, query: Query) -> ClassificationResponse:
         """Classify tf.Examples."""
-        return self._call(calls.classify(query), query)
+        return self._call(messages.classify(query), query)
 
     def regress(self, query: Query) -> RegressionResponse:
         """Regress tf.Examples."""
-        return self._call(calls.regress(query), query)
+        return self._call(messages.regress(query), query)
 
     def contract(self, query: Query) -> Contract:
         """Read a contract; its version is the number under which the server has loaded it.
@@ -161,7 +161,7 @@ class TFServingClient(Connection):
             CallError: also a NotFoundError if there is no such label, and a NoContractError if the
                 model has no contract that can be read.
         """
-        return self._call(calls.contract(query), query)
+        return self._call(messages.contract(query), query)
 
     def metadata(self, query: Query) -> Metadata:
         """Read the signatures of a version.
@@ -169,14 +169,14 @@ class TFServingClient(Connection):
         Raises:
             CallError: also a ServerError if the response cannot be read.
         """
-        return self._call(calls.metadata(query), query)
+        return self._call(messages.metadata(query), query)
 
     def status(self, query: Query) -> list[VersionStatus]:
         """List the versions of a model, newest first, or only the requested one.
 
         TensorFlow Serving ignores a label here.
         """
-        return self._call(calls.status(query), query)
+        return self._call(messages.status(query), query)
 
     def close(self) -> None:
         """Close the connection; calls now raise a RuntimeError."""
@@ -190,7 +190,7 @@ class TFServingClient(Connection):
         vars(self).update(state)
         self._connect()
 
-    def _call(self, call: calls.Call[Result], query: Query) -> Result:
+    def _call(self, call: messages.Call[Result], query: Query) -> Result:
         self._require_open()
         if self._process != os.getpid():
             # An inherited channel fails now and then: gRPC closes it at some time after the fork.
@@ -203,7 +203,7 @@ class TFServingClient(Connection):
             )
         except grpc.RpcError as error:
             proxy = self._options.proxy_host(self.address)
-            raise call.explain(calls.failure(error, self.address, proxy)) from error
+            raise call.explain(messages.failure(error, self.address, proxy)) from error
         return call.read(response)
 
 
@@ -225,26 +225,26 @@ class AsyncTFServingClient(AsyncConnection):
 
     def predict(self, query: Query) -> Coroutine[Any, Any, TensorResponse]:
         """Run a signature on tensors."""
-        return self._call(calls.predict(query), query)
+        return self._call(messages.predict(query), query)
 
     def contract(self, query: Query) -> Coroutine[Any, Any, Contract]:
         """Read the contract of a version."""
-        return self._call(calls.contract(query), query)
+        return self._call(messages.contract(query), query)
 
     def metadata(self, query: Query) -> Coroutine[Any, Any, Metadata]:
         """Read the signatures of a version."""
-        return self._call(calls.metadata(query), query)
+        return self._call(messages.metadata(query), query)
 
     def status(self, query: Query) -> Coroutine[Any, Any, list[VersionStatus]]:
         """List the versions of a model, newest first, or only the requested one."""
-        return self._call(calls.status(query), query)
+        return self._call(messages.status(query), query)
 
     async def close(self) -> None:
         """Close the connections; calls now raise a RuntimeError."""
         self._closed = True
         await self._channel.close()
 
-    async def _call(self, call: calls.Call[Result], query: Query) -> Result:
+    async def _call(self, call: messages.Call[Result], query: Query) -> Result:
         self._require_open()
         channel = await self._channel.get()
         method = channel.unary_unary(
@@ -257,7 +257,7 @@ class AsyncTFServingClient(AsyncConnection):
             response = await method(call.request, timeout=timeout, metadata=self._headers())
         except grpc.aio.AioRpcError as error:
             proxy = self._options.proxy_host(self.address)
-            raise call.explain(calls.failure(error, self.address, proxy)) from error
+            raise call.explain(messages.failure(error, self.address, proxy)) from error
         return call.read(response)
 
     def _connect(self) -> grpc.aio.Channel:

@@ -321,7 +321,7 @@ class Target:
         import msgspec
         import numpy as np
 
-        from rockstar_client import tfserving_calls
+        from rockstar_client import tfserving_messages
         from rockstar_client.backend import Query
         from rockstar_client.examples import read_examples
         from rockstar_contract.inputs import prepare
@@ -332,7 +332,9 @@ class Target:
         requests = []
         for file in files:
             rows = np.stack([prepare(x, spec, field=str(file)) for x in read_examples(file)])
-            call = tfserving_calls.predict(msgspec.structs.replace(query, inputs={spec.name: rows}))
+            call = tfserving_messages.predict(
+                msgspec.structs.replace(query, inputs={spec.name: rows})
+            )
             requests.append(call.request.SerializeToString())
         return requests
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rockstar_client.backend import Backend, Query, TensorResponse
 from rockstar_client.errors import InvalidRequestError, NotFoundError, call_error
-from rockstar_client.tfserving_calls import contract_in, contract_query, is_not_found
+from rockstar_client.tfserving_messages import contract_in, contract_query, is_not_found
 from rockstar_contract.contract import Contract
 from rockstar_serving.gateway.backends import BackendWrapper
 from rockstar_serving.gateway.state import ServedModels

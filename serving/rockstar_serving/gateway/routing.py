@@ -22,7 +22,7 @@ from rockstar_client.backend import Backend, Query, TensorResponse, VersionStatu
 from rockstar_client.calls import run
 from rockstar_client.errors import CallError
 from rockstar_client.predictor import Batch, Predicted, PredictionSteps, Predictor
-from rockstar_client.tfserving_calls import is_not_found
+from rockstar_client.tfserving_messages import is_not_found
 from rockstar_contract.contract import Input
 from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway.backends import BackendWrapper
