@@ -1,3 +1,5 @@
+from functools import reduce
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,6 +19,7 @@ from rockstar_contract.preprocessing import (
     StretchContrast,
     SuppressBackground,
     SuppressBorder,
+    TrimFrame,
     _quantile,
     preprocess,
 )
@@ -36,6 +39,15 @@ def test_any_image_becomes_a_valid_tensor(pixels):
     assert tensor.dtype == np.float32
     assert tensor.min() >= 0
     assert tensor.max() <= 1
+
+
+@given(PIXELS)
+@settings(max_examples=100, deadline=None)
+def test_steps_in_a_row_are_the_steps_one_by_one(pixels):
+    border = SuppressBorder(quantile=0.95, factor=1.3, limit=0.6)
+    steps = (Grey(), Scale(), TrimFrame(share=0.3), InvertIfLight(), border, InvertIfLight())
+    expected = reduce(lambda image, step: step(image), steps, pixels)
+    np.testing.assert_array_equal(preprocess(pixels, steps), expected)
 
 
 def test_a_photo_of_ink_on_paper_is_like_white_on_black():
