@@ -1,6 +1,8 @@
 """Entry point of the command `rockstar`."""
 
+import io
 import os
+import sys
 
 import click
 
@@ -63,6 +65,9 @@ def cli(debug: bool) -> None:
 def main() -> None:
     """Run the command."""
     replace_closed_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As standard error does: names of files may not be UTF-8.
+        sys.stdout.reconfigure(errors="backslashreplace")
     cli(prog_name="rockstar")
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from rockstar_contract.text_files import utf8_name
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -153,8 +155,20 @@ def echo_json(document: Any) -> None:
     """Print a document as one line of JSON and flush; NaN and infinity become null."""
     import msgspec  # here, to keep help fast
 
-    click.echo(msgspec.json.encode(document))
+    try:
+        text = msgspec.json.encode(document)
+    except UnicodeEncodeError:  # names of files that are not UTF-8
+        text = msgspec.json.encode(_escape_names(msgspec.to_builtins(document)))
+    click.echo(text)
     sys.stdout.flush()
+
+
+def _escape_names(value: Any) -> Any:
+    if isinstance(value, str):
+        return utf8_name(value)
+    if isinstance(value, dict):
+        return {_escape_names(name): _escape_names(each) for name, each in value.items()}
+    return [_escape_names(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def printable(text: str) -> str:

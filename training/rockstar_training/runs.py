@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rockstar_contract.text_files import utf8_name
 from rockstar_training.config import TrainConfig, to_json
 from rockstar_training.errors import TrainingError
 
@@ -70,6 +71,11 @@ def require_writable(workdir: Path) -> None:
     Raises:
         TrainingError: they cannot; the message names the folder.
     """
+    if utf8_name(str(workdir)) != str(workdir):
+        raise TrainingError(
+            f"cannot write to {utf8_name(str(workdir))}: TensorFlow takes only folders whose names "
+            "are UTF-8"
+        )
     try:
         for name in ("models", "runs"):
             (workdir / name).mkdir(parents=True, exist_ok=True)
@@ -210,7 +216,7 @@ def _read(path: Path) -> Run:
     return Run(
         id=path.name,
         model=config.model,
-        data=config.data,
+        data=config.data and utf8_name(config.data),
         metric=None if metric is None else _SCORES[metric],
         score=None if metric is None else _finite(getattr(metrics, metric)),
         loss=_finite(metrics.test_loss),

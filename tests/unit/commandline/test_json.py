@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.command_line import invoke, invoke_json
+from rockstar_cli.output import echo_json
+from tests.command_line import invoke, invoke_json, start
 
 
 @pytest.fixture
@@ -67,6 +68,25 @@ def test_runs(tmp_path):
     (tmp_path / "runs" / "old").mkdir(parents=True)
     found = invoke_json("runs", "--workdir", tmp_path)
     assert found == {"runs": [], "skipped": [{"id": "old", "why": "it has no config.json"}]}
+
+
+def test_runs_with_data_whose_name_is_not_utf8(tmp_path):
+    run = tmp_path / "runs" / "cnn-1"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"data": "folder:ph\udce9"}))
+    (run / "metrics.json").write_text("{}")
+    (found,) = invoke_json("runs", "--workdir", tmp_path)["runs"]
+    assert found["data"] == r"folder:ph\udce9"
+    process = start("runs", "--workdir", tmp_path, env={"PYTHONIOENCODING": "utf-8:strict"})
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert r"folder:ph\udce9" in output
+
+
+def test_any_text_is_printed_as_json(capfdbinary):
+    echo_json({"path": "r\udce9.png", "n\udce9": ["ü", 1.5, float("nan")]})
+    document = json.loads(capfdbinary.readouterr().out)
+    assert document == {"path": r"r\udce9.png", r"n\udce9": ["ü", 1.5, None]}
 
 
 def test_printed_gateway_settings_hide_secrets():

@@ -91,6 +91,8 @@ def test_a_workdir_that_cannot_be_written_is_told_before_training(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="cannot write to"):
         train_and_evaluate(TINY, tmp_path / "file")
+    with pytest.raises(TrainingError, match=r"cannot write to w\\udce9: .* names are UTF-8"):
+        train_and_evaluate(TINY, type(tmp_path)("w\udce9"))
 
 
 def test_tensorflow_says_nothing_on_the_terminal(tmp_path):

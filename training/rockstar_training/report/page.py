@@ -139,7 +139,9 @@ def write_report(data: ReportData, run_folder: Path) -> None:
                 if not section.gallery:
                     light, dark = _data_url(image), _data_url(png(section.draw(DARK)))
             items.append((section, light, dark))
-        (run_folder / REPORT_FILE).write_text(_render(data, items), encoding="utf-8")
+        # Names of files may not be UTF-8.
+        path, text = run_folder / REPORT_FILE, _render(data, items)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise TrainingError(f"cannot write the report to {run_folder}: {error}") from error
 
