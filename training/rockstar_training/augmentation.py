@@ -113,12 +113,8 @@ def without_class(images: Tensor, seed: Tensor, count: Tensor) -> Tensor:
     """Create images that show none of the classes from some that do, in equal parts.
 
     Two side by side, like two digits; two on top of each other; the quarters of one in another
-    order; soft blots; noise; nothing.
-
-    Args:
-        images: float32 [n, h, w, c] in 0…1, light on dark.
-        seed: int64 [2].
-        count: int64 [].
+    order; soft blots; noise; nothing. Images are float32 [n, h, w, c] in 0…1, light on dark; the
+    seed is int64 [2], the count int64 [].
     """
     height, width = images.shape[1], images.shape[2]
     draw = tf.random.stateless_uniform

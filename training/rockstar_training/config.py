@@ -353,12 +353,10 @@ def to_json(config: TrainConfig) -> str:
 
 
 def read_config(path: Path, **overrides: Any) -> TrainConfig:
-    """Read a settings file; missing fields get the defaults of the model.
+    """Read a settings file: a JSON object with fields of TrainConfig.
 
-    Args:
-        path: a JSON object with fields of TrainConfig; only `model` is required. Null means the
-            model's default.
-        overrides: values that replace the file's, unless None.
+    Fields that are missing or null get the default of the model. Overrides replace the values of
+    the file, unless they are None.
 
     Raises:
         ConfigError: no such file, not JSON, an unknown field, or a value of the wrong type or

@@ -94,10 +94,8 @@ def load_arrays(
 ) -> Arrays:
     """Load images, uint8 [n, 28, 28], and labels, int64 [n], of the training and the test split.
 
-    Args:
-        name: one of LABEL_NAMES.
-        data_dir: folder that may have <name>.npz; None for $ROCKSTAR_DATA_DIR.
-        download: called if there is no such file; None downloads with Keras, which caches it.
+    They are in <name>.npz of `data_dir` or $ROCKSTAR_DATA_DIR. Without the file, they are
+    downloaded by this function, or by Keras, which caches them.
 
     Raises:
         DataError: the data is not available or invalid.

@@ -159,11 +159,8 @@ def column_importance(
 ) -> list[ColumnImportance]:
     """Measure how much worse a model gets when the values of one column are shuffled.
 
-    Permutation importance: L. Breiman, "Random forests" (2001), computed by scikit-learn. There are
-    no labels for a regression, and no columns for images.
-
-    Returns:
-        The drop in balanced accuracy, or R², by column, largest first; empty for too few rows.
+    Permutation importance (L. Breiman, "Random forests", 2001): the drop in balanced accuracy, or
+    in R² without labels, largest first; none for images and for too few rows.
     """
     from sklearn.inspection import permutation_importance
     from sklearn.metrics import r2_score, recall_score

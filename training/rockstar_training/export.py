@@ -86,8 +86,7 @@ WARMUP_FILE = PurePosixPath("assets.extra/tf_serving_warmup_requests")
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 # Size limit of all warmup batches together, for large images; the first one is always written.
 _MAX_WARMUP_BYTES = 8 * 2**20
-# How much a quantized model's score may fall, with a margin for decimal fractions in binary:
-# 0.9 - 0.897 is more than 0.003.
+# How much a quantized model's score may fall; in binary, 0.9 - 0.897 is more than 0.003.
 _MAX_LOSS, _ROUNDING = 0.003, 1e-9
 _CALIBRATION_EXAMPLES = 200
 

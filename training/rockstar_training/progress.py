@@ -53,8 +53,7 @@ def _joined(form: str, **values: float | None) -> str:
     return ", ".join(f"{name} {value:{form}}" for name, value in known if value is not None)
 
 
-# Called at the end of every epoch.
-Progress = Callable[[Epoch], None]
+Progress = Callable[[Epoch], None]  # called at the end of every epoch
 
 
 @contextmanager

@@ -99,12 +99,12 @@ def train_and_evaluate(
         network, predictor = fitted.network, predictor_of(fitted.network.predict)
         # Held-out examples are used from here on only, so nothing is selected by them.
         test, metrics = evaluate(data, predictor)
-        count = len(test.truth)
         metrics |= folds or {}
         augmentation = augmentation_for(config.data, config.augmentation)
         threshold = score_threshold(predictor, data.validation, augmentation, config.seed)
         draft = contract_builder.build_contract(config.name, data, metrics, test, threshold)
-        held = "" if serve_anyway else contract_builder.worse_than_served(models, draft, count)
+        worse = contract_builder.worse_than_served(models, draft, len(test.truth))
+        held = "" if serve_anyway else worse
         outcome = outcome_of(data, test, predictor, path)
         exported = export(
             network.predict,

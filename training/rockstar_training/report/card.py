@@ -86,11 +86,9 @@ def model_card(contract: Contract, outcome: Classified | Regressed, network: str
         low, high = wilson(outcome.right, count)
         support = np.bincount(outcome.truth, minlength=len(labels))
         rows = (*key_figures_of(outcome), *metrics_in_words(contract.metrics))
-        values |= {
-            "metrics": Table(("Metric", "Value"), rows),
-            "scores": classification.score_table(outcome, labels),
-            "margin": 100 * (high - low) / 2,
-        }
+        values["metrics"] = Table(("Metric", "Value"), rows)
+        values["scores"] = classification.score_table(outcome, labels)
+        values["margin"] = 100 * (high - low) / 2
         if support.min() < _FEW:
             values["smallest"] = (labels[int(support.argmin())], support.min())
         if min(shares) > 0 and max(shares) / min(shares) > _UNEVEN:
