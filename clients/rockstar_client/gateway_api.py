@@ -345,9 +345,13 @@ def _renamed(error: InvalidRequestError, examples: Sequence[NamedExample]) -> In
     if not 0 <= index < len(examples):
         return error
     field = examples[index].field + error.field[place.end() :]
-    message = field + error.message[len(error.field) :]
+    message, hint = field + error.message[len(error.field) :], error.hint
+    example = examples[index].example
+    if isinstance(example, TextRow) and example.hint and error.got.startswith("an unknown column"):
+        # The gateway does not know how the file was read.
+        message, hint = f"{message}; {example.hint}", f"{hint}; {example.hint}"
     renamed = InvalidRequestError(error.code, message, error.request_id)
-    return renamed.about(vars(error) | {"field": field}, index)
+    return renamed.about(vars(error) | {"field": field, "hint": hint}, index)
 
 
 def _answer(model: str, response: Response) -> Answer:

@@ -47,7 +47,8 @@ _CHARACTER_SETS = (
 )
 _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
 # Excel's declaration of the delimiter.
-_SEP = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
+_SEP = re.compile(r'"?sep=(.)"?(?:\r\n?|\n)', re.IGNORECASE)
+_LINE_END = re.compile(rb"\r\n?|\n")
 CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 UNNAMED = "Unnamed: "
 MARK = "\ufeff"
@@ -412,20 +413,24 @@ def _decode(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
             field, expected="an encoding such as utf-8", got=repr(encoding[:40])
         ) from error
     if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
+        line = _line(text[: text.index("\0")].encode())
         raise InvalidInputError(field, expected="a CSV file", got=f"a zero byte in line {line}")
     # \x1a is an old end-of-file mark.
     return _drop_empty_end(text.removesuffix("\x1a")), encoding
 
 
 def _invalid_byte(data: bytes, place: int, encoding: str, field: str) -> InvalidInputError:
-    line = data.count(b"\n", 0, place) + 1
     return InvalidInputError(
         field,
         expected=f"a CSV file in {encoding.upper()}",
-        got=f"byte {data[place]:#x} in line {line}",
+        got=f"byte {data[place]:#x} in line {_line(data[:place])}",
         hint="save the file as CSV UTF-8",
     )
+
+
+def _line(above: bytes) -> int:
+    """The number of the line below some data."""
+    return len(_LINE_END.findall(above)) + 1
 
 
 def _decompress(data: bytes, field: str, max_bytes: int | None) -> bytes:

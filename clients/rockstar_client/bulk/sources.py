@@ -32,6 +32,7 @@ from rockstar_contract.csv_rows import (
     GZIP,
     MARK,
     SAMPLE_SIZE,
+    encoding_hint,
     find_decimal,
     find_dialect,
     find_encoding,
@@ -365,7 +366,7 @@ def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
     head = file.read(SAMPLE_SIZE)
     file.seek(0)
     whole = len(head) < SAMPLE_SIZE
-    encoding = find_encoding(head if whole else head[: head.rfind(b"\n") + 1], path)
+    encoding = find_encoding(head if whole else head[: _end_of_lines(head)], path)
     # In UTF-8 only the row with invalid bytes fails.
     errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
     with io.TextIOWrapper(file, encoding, errors, newline="") as text:
@@ -382,7 +383,7 @@ def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
             raise header
         first = list(islice(records, _SAMPLE_ROWS))
         sample = [record for record in first if not isinstance(record, InvalidInputError)]
-        names = tuple(name_columns(header, sample))
+        names, hint = tuple(name_columns(header, sample)), encoding_hint(encoding)
         decimal = find_decimal(sample, dialect)
         for number, record in enumerate(chain(first, records), start=1):
             name = f"{path}:{number}"
@@ -396,8 +397,13 @@ def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
             except InvalidInputError as error:
                 yield failing_item(name, error)
             else:
-                row = text_row(names, cells, decimal)
+                row = text_row(names, cells, decimal, hint)
                 yield Item(name, stamp, sum(map(len, cells)) + len(names), names, _constant(row))
+
+
+def _end_of_lines(data: bytes) -> int:
+    """The end of the last whole line."""
+    return max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
 
 
 def _records(path: str, reader: Iterator[list[str]]) -> Iterator[list[str] | InvalidInputError]:

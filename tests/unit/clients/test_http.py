@@ -1,6 +1,7 @@
 """How the clients of HTTP get along with gateways that are busy, slow, gone or secret."""
 
 import email.utils
+import json
 import logging
 import socket
 import ssl
@@ -224,6 +225,22 @@ def test_errors_name_unreadable_inputs(server, connect_http, wrong):
         client.predict("toy", [IMAGE, wrong])
     assert caught.value.index == 1
     assert server.seen == []
+
+
+def test_a_column_of_a_file_in_another_encoding_names_the_encoding(server, connect_http, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes("odejście\n1\n".encode("cp1250"))
+    got = "an unknown column 'odejœcie'"
+    members = {"detail": f"body row 1.x: expected a, got {got}; h", "field": "body row 1.x"}
+    body = json.dumps(members | {"expected": "a", "got": got, "hint": "h"}).encode()
+    server.first = [answer("400 Bad Request", body, Content_Type="application/problem+json")]
+    with connect_http(server.url) as client, pytest.raises(InvalidRequestError) as caught:
+        client.predict("toy", path)
+    hint = (
+        "read as Windows-1252 (cp1252), not UTF-8: if letters are wrong, save the file as CSV UTF-8"
+    )
+    assert caught.value.hint == f"h; {hint}"
+    assert caught.value.message.endswith(hint)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_rows_by_column_name():
 
 
 @pytest.mark.parametrize("delimiter", [*",;\t|^~\x1f\x01"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
 )
@@ -40,6 +40,7 @@ def test_delimiters_line_ends_and_encodings(delimiter, end, encoding):
         ('"Size (a, b, c)";Height\n3.5;100\n', ["Size (a, b, c)", "Height"], [["3.5", "100"]]),
         ("Länge, cm;Breite, cm\n1,5;2,5\n", ["Länge, cm", "Breite, cm"], [["1,5", "2,5"]]),
         ("sep=;\na;b\n1;2\n", ["a", "b"], [["1", "2"]]),
+        ("sep=;\ra;b\r1;2\r", ["a", "b"], [["1", "2"]]),
         ("a,b,\n1,2,\n3,4,\n", ["a", "b"], [["1", "2"], ["3", "4"]]),
         ("a,b\n1,2,\n3,,\n", ["a", "b"], [["1", "2"], ["3", ""]]),
         ("a;b;\n1;2\n3;4\n", ["a", "b"], [["1", "2"], ["3", "4"]]),
@@ -196,6 +197,8 @@ def test_number_of_rows_is_limited():
         ("a,b\nä,".encode() + b"\xff\n", "expected a CSV file in UTF-8, got byte 0xff in line 2"),
         (b"\x89PNG\r\n\x1a\n", "expected a CSV file in UTF-8, got byte 0x89 in line 1"),
         (b"a,b\n1,\0\n", "expected a CSV file, got a zero byte in line 2"),
+        (b"a,b\r1,2\r1,\0\r", "expected a CSV file, got a zero byte in line 3"),
+        (b"a,b\r\n1,2\r\n1,\0\r\n", "expected a CSV file, got a zero byte in line 3"),
         (b"PK\x03\x04\x14", "got an Excel workbook or a ZIP archive; save the sheet as CSV"),
         *((data, f"got {kind}; save the sheet as CSV (UTF-8)") for data, kind in NAMES.values()),
     ],

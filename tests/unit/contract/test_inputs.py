@@ -9,6 +9,8 @@ from rockstar_contract.contract import TensorInput, TensorSpec
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import from_json, prepare, read_tensors, stack, to_json
 from tests.contracts import make_contract
+from tests.spreadsheets import NAMES
+from tests.table_models import INPUT
 
 SPEC = make_contract().input
 ULP = float(np.spacing(np.float32(1)))
@@ -54,6 +56,15 @@ def test_values_out_of_range_are_rejected(value, got):
     with pytest.raises(InvalidInputError, match="values from 0 to 1") as caught:
         prepare(array, SPEC, field="x")
     assert got in caught.value.got
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("spec", [SPEC, INPUT])
+def test_a_workbook_is_to_be_saved_as_csv(spec, name):
+    data, kind = NAMES[name]
+    with pytest.raises(InvalidInputError) as caught:
+        prepare(data, spec, field="x")
+    assert (caught.value.got, caught.value.hint) == (kind, "save the sheet as CSV (UTF-8)")
 
 
 TENSORS = TensorInput(

@@ -290,6 +290,14 @@ def test_rows_are_read_as_the_gateway_reads_them(tmp_path, encoding):
         assert rows[1] == {"Größe, cm": "2,5", "a": "", "a.1": "4"}
 
 
+def test_large_files_with_lines_that_end_with_cr(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes("größe,a\r".encode("cp1252") + b"1,2\r" * 70_000)
+    found = items(path)
+    assert found[-1].read() == {"größe": "1", "a": "2"}
+    assert len(found) == Paths([str(path)], tables=True).count() == 70_000
+
+
 def test_folders_give_tables_to_models_of_tables(folder):
     (folder / "t.csv").write_text("a\n1\n")
     (folder / "out.csv").write_text("a\n2\n")
