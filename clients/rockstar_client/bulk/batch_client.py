@@ -139,7 +139,7 @@ class BatchClient:
                 if len(examples) == 1:
                     broken.append(error)
             if len(examples) == 1:
-                return [(0, Failed(_reason(cause)))]
+                return [(0, Failed(_reason(cause, examples[0])))]
             half = len(examples) // 2
             return search(examples[:half]) + search(examples[half:])
 
@@ -287,13 +287,16 @@ class _Answer(msgspec.Struct):
 _ANSWER = msgspec.json.Decoder(_Answer)
 
 
-def _reason(error: Exception | _Error) -> str:
+def _reason(error: Exception | _Error, example: Example | None = None) -> str:
     """Describe what is wrong with an item, without its name but with the column of a row."""
     if isinstance(error, (InvalidInputError, _Error)) or (
         isinstance(error, InvalidRequestError) and error.expected
     ):
         column = _POSITION.sub("", error.field) if _POSITION.match(error.field) else ""
         place, hint = f"{column}: " if column else "", f"; {error.hint}" if error.hint else ""
+        if isinstance(example, TextRow) and error.got.startswith("an unknown column"):
+            # The gateway does not know how the file was read.
+            hint += f"; {example.hint}" if example.hint and example.hint not in hint else ""
         return f"{place}expected {error.expected}, got {error.got}{hint}"
     return _POSITION.sub("", str(error)).removeprefix(": ")
 
@@ -340,9 +343,9 @@ def over_http(
             raise ServerError(Code.UNKNOWN, f"this is not a gateway's response: {got}")
         outcomes: list[Outcome] = []
         adjusted: list[Adjustments] = []
-        for each in answer.predictions:
+        for each, example in zip(answer.predictions, examples, strict=True):
             if each.error is not None:
-                outcomes.append(Failed(_reason(each.error)))
+                outcomes.append(Failed(_reason(each.error, example)))
                 continue
             adjusted.append(Adjustments(each.imputed, each.other, answer.ignored))
             outcomes.append(

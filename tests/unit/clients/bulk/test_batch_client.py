@@ -5,8 +5,9 @@ import pytest
 
 from rockstar_client.bulk.batch_client import BatchClient, Stopped
 from rockstar_client.bulk.items import BatchResult, Failed, Item
-from rockstar_client.errors import call_error
+from rockstar_client.errors import call_error, invalid_request
 from rockstar_contract.contract import Value
+from rockstar_contract.csv_rows import read_rows
 from rockstar_contract.errors import InvalidInputError
 from tfs_api.status import Code
 
@@ -64,6 +65,16 @@ def test_the_item_that_fails_a_batch_is_found(code):
     found = predict(service, range(16))
     assert [outcome for _, outcome in found if isinstance(outcome, Failed)] == [Failed("no")]
     assert found[5] == (0, Failed("no"))
+
+
+def test_an_unknown_column_of_a_file_in_another_encoding():
+    (row,) = read_rows("odejście\n1\n".encode("cp1250"), "f")
+    error = invalid_request(
+        InvalidInputError("body row 1.x", expected="a", got="an unknown column 'x'", hint="h")
+    )
+    read = Item("f:1", "", 1, ("odejœcie",), lambda: row)
+    ((_, _, outcome),) = BatchClient(Service(lambda _: error)).predict([read])
+    assert outcome.reason.startswith("x: expected a, got an unknown column 'x'; h; read as Windows")
 
 
 def test_batches_that_are_too_large_are_halved():
