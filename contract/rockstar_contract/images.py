@@ -113,7 +113,7 @@ def decode_image(
         if kind == "TIFF" and (samples := _unsupported_samples(data)):
             raise InvalidInputError(
                 field,
-                expected="a TIFF of 8-bit, 16-bit or float32 samples",
+                expected="a TIFF of 8-bit or 16-bit samples, or of one channel of float32",
                 got=f"one of {samples}",
                 hint="convert it, or save it as PNG",
             ) from error

@@ -507,12 +507,14 @@ def test_heic_without_its_library(monkeypatch):
         decode_image(data)
 
 
-def tiff(pixels: np.ndarray, sample_format: int) -> bytes:
-    """A TIFF of grey samples in NumPy's type; Pillow cannot write all of them."""
+def tiff(pixels: np.ndarray, sample_format: int, channels: int = 1) -> bytes:
+    """A TIFF of samples in NumPy's type; Pillow cannot write all of them."""
     data, (height, width) = pixels.tobytes(), pixels.shape
+    width //= channels
     order = ">" if pixels.dtype.str.startswith(">") else "<"
     bits = 8 * pixels.dtype.itemsize
-    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1)]
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8)]
+    tags += [(277, channels)]
     tags += [(278, height), (279, len(data)), (339, sample_format)]
     entries = [struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0) for tag, value in tags]
     head = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(f"{order}I", 8 + len(data))
@@ -542,8 +544,15 @@ def test_a_tiff_of_samples_that_cannot_be_read_says_which(dtype, sample_format, 
     data = tiff(np.zeros((2, 3), dtype), sample_format)
     with pytest.raises(InvalidInputError) as caught:
         decode_image(data)
-    assert caught.value.expected == "a TIFF of 8-bit, 16-bit or float32 samples"
+    assert caught.value.expected.startswith(
+        "a TIFF of 8-bit or 16-bit samples, or of one channel of"
+    )
     assert caught.value.got == f"one of {name}"
+
+
+def test_a_tiff_of_several_channels_of_floats_says_so():
+    with pytest.raises(InvalidInputError, match="got one of 3 channels of 32-bit float; convert"):
+        decode_image(tiff(np.zeros((2, 6), "<f4"), 3, channels=3))
 
 
 def test_a_truncated_tiff_is_damaged():
