@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Heed Ctrl-C where a shell started the tests in the background, and tell processes to."""
+    """Handle Ctrl-C, also in child processes, if a shell started the tests in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def trained_models(tmp_path_factory: pytest.TempPathFactory) -> TrainedModels:
     """Logistic, mlp and cnn with their default configuration: about half a minute, once."""
-    # TensorFlow is imported only by who asks for this.
+    # Only tests that use this import TensorFlow.
     from rockstar_training.config import CLASSIFIERS, config_for
     from rockstar_training.train import train_and_evaluate
 
@@ -73,7 +73,7 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory) -> TrainedModels:
 
 @pytest.fixture(scope="session")
 def saved_models(tmp_path_factory: pytest.TempPathFactory) -> SavedModels:
-    """SavedModels and LiteRT files of many kinds, each made when it is first asked for."""
+    """SavedModels and LiteRT files of many kinds, each made when it is first used."""
     return SavedModels(tmp_path_factory.mktemp("saved-models"))
 
 

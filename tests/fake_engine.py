@@ -29,7 +29,7 @@ FAIL = Signature(inputs={"x": spec(np.float32, -1)}, outputs={"y": spec(np.float
 
 
 class FakeEngine:
-    """Computes a few signatures in NumPy; may be told to wait inside run()."""
+    """Computes a few signatures in NumPy; run() waits while `proceed` is clear."""
 
     name = "fake"
     signatures: Mapping[str, Signature] = {

@@ -9,7 +9,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def resident_mb() -> float:
-    """The resident set; skips the test where the system does not tell."""
+    """The resident set in MB; skips the test without /proc."""
     if not _STATUS.exists():
         pytest.skip("the resident set is read from /proc")
     found = re.search(r"VmRSS:\s+(\d+) kB", _STATUS.read_text())

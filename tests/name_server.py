@@ -21,7 +21,7 @@ class NameServer:
         self._thread = threading.Thread(target=self._answer_all)
 
     def target(self, port: int) -> str:
-        """What a gRPC client is given to ask here."""
+        """The target for a gRPC client that resolves names here."""
         return f"dns://127.0.0.1:{self._socket.getsockname()[1]}/model-server.test:{port}"
 
     def _answer_all(self) -> None:

@@ -1,4 +1,4 @@
-"""Ports that nobody uses, for programs that must be told a port beforehand."""
+"""Free ports, for programs that need a port number beforehand."""
 
 import contextlib
 import socket

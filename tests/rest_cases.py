@@ -76,7 +76,7 @@ def names() -> list[str]:
 
 
 def differs(name: str) -> bool:
-    """Whether the embedded server's answer can be told from TensorFlow Serving's."""
+    """Whether the embedded server's response differs from TensorFlow Serving's."""
     case = read(name)
     return case.embedded is not None and not case.answer.anything
 

@@ -1,4 +1,4 @@
-"""The tiny models that the golden REST requests in tests/testdata/rest ask for.
+"""The tiny models of the golden REST requests in tests/testdata/rest.
 
 Each version folder holds a SavedModel, which TensorFlow Serving loads, and the same as LiteRT file.
 

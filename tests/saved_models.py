@@ -21,7 +21,7 @@ SPECIES = (b"setosa", b"virginica")
 
 
 class SavedModels:
-    """Version folders, `<folder>/<model>/1`, made when they are first asked for."""
+    """Version folders, `<folder>/<model>/1`, made when they are first used."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

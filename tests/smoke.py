@@ -1,4 +1,4 @@
-"""Uses an installation as a whole: imports all of it, asks every command for help, serves and predicts.
+"""Smoke test of an installation: imports everything, shows the help of every command, predicts.
 
 A program for an environment of its own, without pytest and without TensorFlow; see versions.py.
 """
@@ -54,7 +54,7 @@ def import_everything() -> int:
 
 
 def show_help() -> None:
-    """Ask the command, and each of its commands, for help."""
+    """Show the help of the command, and of each of its commands."""
     for arguments in ([], *([name] for name in COMMANDS)):
         result = CliRunner().invoke(cli, [*arguments, "--help"])
         assert result.exit_code == 0, f"rockstar {arguments}: {result.output} {result.exception}"
@@ -107,7 +107,7 @@ def serve_alone(models: Path, folder: Path) -> None:
 
 
 def predict_rest(address: str) -> None:
-    """Ask TensorFlow Serving's REST API about two blank images."""
+    """Predict two blank images over TensorFlow Serving's REST API."""
     body = {"instances": np.zeros((2, 8, 8, 1)).tolist()}
     answer = requests.post(f"http://{address}/v1/models/toy:predict", json=body, timeout=30)
     assert answer.status_code == 200, answer.text
@@ -121,7 +121,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         serve(models, Path(folder))
         serve_alone(models, Path(folder))
-    print(f"{count} modules imported, {len(COMMANDS)} commands asked, served and predicted")
+    print(f"{count} modules imported, {len(COMMANDS)} commands shown, served and predicted")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ FILE = "assets.extra/tf_serving_warmup_requests"
 def predict_log(
     inputs: dict[str, Any], signature: str = "", output_filter: Sequence[str] = ()
 ) -> bytes:
-    """A record that asks for a prediction."""
+    """A record with a Predict request."""
     log = PredictionLog()
     request = log.predict_log.request
     request.model_spec.name = "named otherwise"

@@ -1,4 +1,4 @@
-"""The embedded overlay as it is rendered, under `podman play kube`, asked through its services."""
+"""The rendered embedded overlay under `podman play kube`, called through its services."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The programs in docs/clients.md that ask a gateway, and how each is run."""
+"""The programs in docs/clients.md that call a gateway, and the command for each."""
 
 import shutil
 import sys

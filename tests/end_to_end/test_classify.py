@@ -1,4 +1,4 @@
-"""Our own exports asked with tf.Examples, through the embedded server with TensorFlow."""
+"""Classify with our own exports and tf.Examples, on the embedded server with TensorFlow."""
 
 import json
 import urllib.request

@@ -28,14 +28,14 @@ KEY = "rock-alice"
 
 @pytest.fixture(scope="module")
 def service(trained_models, tmp_path_factory) -> Iterator[Service]:
-    """A service that anybody may ask."""
+    """A service without keys."""
     with starting(tmp_path_factory.mktemp("service")) as start:
         yield start(trained_models.workdir / "models")
 
 
 @pytest.fixture(scope="module")
 def guarded(service, tmp_path_factory) -> Iterator[str]:
-    """The URL of a gateway that asks for a key."""
+    """The URL of a gateway that requires a key."""
     folder = tmp_path_factory.mktemp("guarded")
     keys = folder / "keys.toml"
     keys.write_text(f'[keys.alice]\nsha256 = "{hashlib.sha256(KEY.encode()).hexdigest()}"\n')

@@ -1,4 +1,4 @@
-"""The whole path as processes: `rockstar serve`, `rockstar predict`, and what may befall them."""
+"""The whole path as processes: `rockstar serve`, `rockstar predict`, and their failures."""
 
 import asyncio
 import csv
@@ -212,7 +212,7 @@ def test_a_port_in_use_is_reported_with_its_flag(models, flag):
 
 
 def test_only_a_gateway_in_front_of_another_server(start_service, models):
-    """The embedded server stands in for TensorFlow Serving: the gateway cannot tell."""
+    """The embedded server stands in for TensorFlow Serving."""
     upstream = start_service(models)
     service = start_service(models, f"--tfserving={upstream.grpc}", "--model=cnn")
     assert "rockstar_serving.model_server" not in " ".join(service.tree().values())

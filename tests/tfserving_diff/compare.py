@@ -99,7 +99,7 @@ def intended() -> list[Intended]:
 
 
 def smallest(found: Sequence[Difference]) -> Difference:
-    """The one that is told soonest."""
+    """The difference with the shortest request."""
     return min(found, key=lambda each: (len(each.request.body), len(each.request.path)))
 
 

@@ -43,7 +43,7 @@ def golden() -> Iterator[tuple[str, Request]]:
 
 
 def known() -> Iterator[Request]:
-    """What clients send, and what public reports tell of."""
+    """Requests that clients send, and those of public reports."""
     yield from _rest()
     for method, message in _messages():
         yield Request(method.name, method.path, body=message.SerializeToString())

@@ -103,7 +103,7 @@ class Server:
             self._channel.close()
 
     def takes(self, request: Request) -> bool:
-        """Whether it can be asked this."""
+        """Whether it can handle a request."""
         return (self._channel if request.method == "gRPC" else self._connection) is not None
 
     def ask(self, request: Request) -> Reply:

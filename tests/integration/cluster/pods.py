@@ -22,7 +22,7 @@ _ESTABLISHED = "01"
 
 
 class CountingNameServer(NameServer):
-    """Knows how often it was asked."""
+    """Counts queries."""
 
     asked = 0
 
@@ -74,7 +74,7 @@ class Pods:
         return [f"pod/{address}" for address in self._running]
 
     def do(self, *arguments: str) -> None:
-        """What the test asks of kubectl during a rollout."""
+        """The kubectl commands that the test runs during a rollout."""
         match arguments:
             case ("set", "image", "deployment/model-server", image):
                 self._replace_all(int(image.rpartition("-")[2]))

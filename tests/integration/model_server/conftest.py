@@ -52,7 +52,7 @@ def ask(address: str | None, path: str, body: Any = None) -> tuple[int, Any]:
 
 
 def refused(port: int) -> bool:
-    """Whether nobody listens there."""
+    """Whether no server listens on a port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
     except (ConnectionRefusedError, ConnectionResetError):

@@ -1,4 +1,4 @@
-"""Batching in a real process, asked by many at once."""
+"""Batching in a real process with concurrent requests."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""grpc.health.v1, asked by its public client."""
+"""grpc.health.v1, with its public client."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What becomes of requests when the server is told to stop."""
+"""Requests while the server stops."""
 
 import signal
 import threading
@@ -28,7 +28,7 @@ DOUBLE = predict_request("m", x=np.ones((1, 2), np.float32))
 
 
 class Load:
-    """Callers that each ask one thing after the other until it is refused."""
+    """Callers that each send one request after the other until one is rejected."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Versions, labels and base paths change under load, and nobody notices."""
+"""Versions, labels and base paths change under load, and no request fails."""
 
 import gc
 import threading
@@ -30,7 +30,7 @@ LAST = 8
 
 
 class Load:
-    """Callers of a server that ask for `toy` all the time, and fail where they are not answered."""
+    """Callers that request `toy` all the time; a failed request fails the test."""
 
     def __init__(self, server: ModelServer) -> None:
         self.seen: set[int] = set()

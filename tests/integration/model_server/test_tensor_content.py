@@ -1,4 +1,4 @@
-"""--enable_serialization_as_tensor_content, asked by the official stubs."""
+"""--enable_serialization_as_tensor_content, with the official stubs."""
 
 import warnings
 from pathlib import Path

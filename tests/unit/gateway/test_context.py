@@ -86,7 +86,7 @@ def terse(problem) -> Response:
 
 
 class Echo:
-    """An API of a test, which fails as it is told."""
+    """An API that raises `failure`."""
 
     def __init__(self, **settings) -> None:
         blueprint = Blueprint("echo", __name__)

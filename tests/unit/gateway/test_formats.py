@@ -1,4 +1,4 @@
-"""What may be sent to /predict, and what may be asked for."""
+"""Input and output formats of /predict."""
 
 import base64
 import csv

@@ -1,4 +1,4 @@
-"""What /metrics tells, read by Prometheus' own parser."""
+"""/metrics, read by Prometheus' own parser, and drift."""
 
 import json
 import re

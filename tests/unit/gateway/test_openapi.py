@@ -211,7 +211,7 @@ OPERATIONS = [
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_failure_is_described(http, server, document, name):
-    """Whatever the model server says, and where the gateway itself fails or is asked badly."""
+    """Errors of the model server, of the gateway itself, and of the request."""
     document = Document(document, strict=True)
     operation = next(each for each in document.operations() if str(each) == name)
     failures = [call_error(code, "the model server's words") for code in Code if code]
