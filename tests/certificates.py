@@ -1,4 +1,4 @@
-"""Certificates made in a test session, and SSL config files that hold them."""
+"""Certificates made in a test session, and SSL config files with them."""
 
 import functools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fixtures that more than one room's tests share."""
+"""Shared fixtures and pytest options."""
 
 import logging
 import signal

@@ -1,4 +1,4 @@
-"""Environments of their own for packages that cannot live beside ours, and our pins."""
+"""Virtual environments for packages that conflict with ours, and our pinned versions."""
 
 import json
 import re

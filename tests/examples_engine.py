@@ -1,4 +1,4 @@
-"""An engine whose signatures take tf.Examples, for tests of what is around engines."""
+"""A fake engine whose signatures take tf.Examples."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An engine for tests of what is around engines."""
+"""A fake engine."""
 
 import threading
 from collections.abc import Mapping, Sequence

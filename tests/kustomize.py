@@ -1,4 +1,4 @@
-"""What kubectl makes of a folder of manifests."""
+"""Renders a folder of manifests with kubectl."""
 
 import shutil
 import subprocess

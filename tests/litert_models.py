@@ -1,4 +1,4 @@
-"""LiteRT files, alone and beside the SavedModels that they were made of; see saved_models."""
+"""LiteRT files, alone and beside the SavedModels that they are made from; see saved_models."""
 
 import functools
 import shutil

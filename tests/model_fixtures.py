@@ -1,4 +1,4 @@
-"""A tiny LiteRT model with two signatures, made once in a test session."""
+"""A tiny LiteRT model with two signatures, made once per test session."""
 
 import functools
 import tempfile

@@ -1,4 +1,4 @@
-"""Valid bytes, damaged as a transfer or a hostile hand would: for property tests of decoders."""
+"""Damaged variants of valid bytes, for property tests of decoders."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A name server for one name, whose addresses a test changes: as a headless service's do."""
+"""A name server for one name with changeable addresses, like a headless service."""
 
 import socket
 import struct

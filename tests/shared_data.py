@@ -1,4 +1,4 @@
-"""Data for tests that is not in the repository: where it lies, or why a test is skipped."""
+"""Test data outside the repository: its path, or a skipped test."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The programs in the documentation, as they stand there."""
+"""The programs in the documentation."""
 
 import re
 from pathlib import Path

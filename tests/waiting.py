@@ -1,4 +1,4 @@
-"""Waiting for a condition instead of for time."""
+"""Waits for conditions instead of for time."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A real browser, and a service with trained models for it to look at."""
+"""A real browser, and a gateway with trained models."""
 
 import shutil
 from collections.abc import Iterator

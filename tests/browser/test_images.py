@@ -1,4 +1,4 @@
-"""What the decoder makes of images is what a browser shows, pixel by pixel."""
+"""Images are decoded as a browser shows them, pixel by pixel."""
 
 import base64
 import io

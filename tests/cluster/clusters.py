@@ -1,4 +1,4 @@
-"""Clusters that live in Docker, made by kind or k3d for one test and removed after it."""
+"""Clusters in Docker, created by kind or k3d for one test and removed after it."""
 
 import shutil
 import subprocess

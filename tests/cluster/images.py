@@ -1,4 +1,4 @@
-"""What the test deploys: two versions of a model, each in an image of its own, and a gateway."""
+"""The images that the test deploys: two versions of a model, and a gateway."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""Handwritten digits as PNG files, and whether a service knows them."""
+"""Handwritten digits as PNG files, and a check of a service's predictions."""
 
 import requests
 

@@ -1,4 +1,4 @@
-"""The images, built once for all tests, and a model server and a gateway that run in them."""
+"""The images, built once for all tests, and containers of a model server and a gateway."""
 
 import os
 from collections.abc import Iterator

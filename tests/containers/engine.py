@@ -1,4 +1,4 @@
-"""podman and buildah, as tests use them: with a network of their own and this machine's pip."""
+"""podman and buildah with a network of their own and this machine's pip settings."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a test build of the images needs in place of the internet: a base, and where packages come from."""
+"""A base image and a package source for test builds without the internet."""
 
 import ast
 import os

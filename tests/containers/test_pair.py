@@ -1,4 +1,4 @@
-"""The gateway and the model server, in containers that may do nothing and write nowhere."""
+"""The gateway and the model server in containers without privileges or a writable file system."""
 
 import urllib.request
 

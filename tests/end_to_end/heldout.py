@@ -1,4 +1,4 @@
-"""The held-out images of a trained model as PNG files, and what training said of them."""
+"""The held-out images of a trained model as PNG files, with the predictions of training."""
 
 import csv
 from pathlib import Path

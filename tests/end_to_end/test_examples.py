@@ -1,4 +1,4 @@
-"""The scripts in examples/, each for its user's purpose, against running servers."""
+"""The scripts in examples/ against running servers."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""What the manifests start, as processes of this machine: commands, settings, files and probes."""
+"""The containers of the manifests as processes: commands, settings, files and probes."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What differs between two replies, and which differences are meant."""
+"""Differences between two replies, and which of them are intended."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Requests that hypothesis makes up: mostly almost right ones."""
+"""Random requests by hypothesis, most of them almost valid."""
 
 import base64
 import json

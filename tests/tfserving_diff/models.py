@@ -1,4 +1,4 @@
-"""The models that both servers load."""
+"""The models of both servers."""
 
 import shutil
 from collections.abc import Callable

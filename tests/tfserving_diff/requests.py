@@ -1,4 +1,4 @@
-"""Requests that somebody thought of: the golden ones, and those of clients that went wrong once."""
+"""Handwritten requests: the golden ones, and those of clients with past problems."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The two servers: where they are, how they are started, and what they answer."""
+"""The two servers: addresses, start, and replies."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""The toy model server and gateways in front of it, as the gateway's tests have them."""
+"""The toy model server, and gateways in front of it."""
 
 from tests.integration.gateway.conftest import start_gateway, toy_server
 

@@ -1,4 +1,4 @@
-"""What `pip install` brings without extras: the clients and the gateway, small, and no TensorFlow."""
+"""`pip install` without extras: the clients and the gateway, small, and no TensorFlow."""
 
 import json
 import subprocess

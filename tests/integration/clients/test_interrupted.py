@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a call: it ends at once, and the client goes on."""
+"""Ctrl-C during a call ends it immediately, and the client stays usable."""
 
 import os
 import signal

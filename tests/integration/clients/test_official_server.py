@@ -1,4 +1,4 @@
-"""The clients of gRPC against a server made of TensorFlow Serving's official messages."""
+"""The gRPC clients against a server of TensorFlow Serving's official messages."""
 
 import asyncio
 import warnings

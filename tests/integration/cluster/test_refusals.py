@@ -1,4 +1,4 @@
-"""What is said where the cluster test cannot run, and that its cluster never stays behind."""
+"""Errors of the cluster test, and that its cluster is always removed."""
 
 import os
 import signal

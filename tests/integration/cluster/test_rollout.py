@@ -1,4 +1,4 @@
-"""What `make cluster-test` does on a cluster, with processes in place of pods."""
+"""The steps of `make cluster-test`, with processes instead of pods."""
 
 from pathlib import Path
 

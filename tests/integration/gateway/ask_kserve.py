@@ -1,4 +1,4 @@
-"""Asks a server through KServe's REST client; images as JSON on stdin, answers on stdout."""
+"""Calls a server with KServe's REST client; images as JSON on stdin, responses on stdout."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Asks a server through tritonclient's HTTP client; images as JSON on stdin, answers on stdout."""
+"""Calls a server with tritonclient's HTTP client; images as JSON on stdin, responses on stdout."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Gateways as processes, in front of a model server of a toy that runs in the test."""
+"""Gateways as processes, in front of a toy model server in the test's process."""
 
 import signal
 import socket

@@ -1,4 +1,4 @@
-"""`rockstar bench`, `explain`, `check` and `gateway` with a gateway that runs."""
+"""`rockstar bench`, `explain`, `check` and `gateway` with a running gateway."""
 
 import json
 import signal

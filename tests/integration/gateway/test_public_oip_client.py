@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, used by clients that others published."""
+"""The Open Inference Protocol with published clients."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API through a gateway: its golden requests, and a client with a key."""
+"""TensorFlow Serving's REST API through a gateway: golden requests, and a client with a key."""
 
 import hashlib
 from collections.abc import Iterator

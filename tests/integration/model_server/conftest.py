@@ -1,4 +1,4 @@
-"""A server in this process with a toy model in LiteRT, and one as a process of its own."""
+"""Servers with a toy model in LiteRT or a fake one, in this process or in another."""
 
 import json
 import os

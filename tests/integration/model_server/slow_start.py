@@ -1,4 +1,4 @@
-"""The model server while it loads models, which takes for ever; `loading` beside the address file."""
+"""The model server while its models load forever; writes `loading` beside the address file."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""Where a server listens, and what it says where it cannot."""
+"""Addresses that a server listens on, and errors about them."""
 
 import socket
 from collections.abc import Iterator

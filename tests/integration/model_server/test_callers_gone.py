@@ -1,4 +1,4 @@
-"""Official stubs whose callers go away while their requests wait for others."""
+"""Official stubs whose callers disconnect while their requests are queued."""
 
 import warnings
 from collections.abc import Iterator

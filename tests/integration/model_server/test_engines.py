@@ -1,4 +1,4 @@
-"""Which engine answers, seen from outside of the process."""
+"""The engine of each version, observed from outside the process."""
 
 import json
 import os

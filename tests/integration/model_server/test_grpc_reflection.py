@@ -1,4 +1,4 @@
-"""Clients that know nothing but the server's address, through the public reflection client."""
+"""gRPC reflection, with its public client."""
 
 from collections.abc import Iterator
 from pathlib import Path

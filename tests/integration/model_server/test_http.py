@@ -1,4 +1,4 @@
-"""REST as HTTP: what clients, proxies and browsers send, over a real socket."""
+"""REST as HTTP: requests of clients, proxies and browsers over a real socket."""
 
 import gzip
 import http.client

@@ -1,4 +1,4 @@
-"""Metrics as a user meets them: a process, official clients, a scraper."""
+"""Metrics of a process, with official clients and a scraper."""
 
 import urllib.request
 import warnings

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC: requests as clients send them, and as they should not."""
+"""The Open Inference Protocol over gRPC: valid and invalid requests."""
 
 import struct
 import urllib.request

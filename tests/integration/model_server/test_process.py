@@ -1,4 +1,4 @@
-"""The server as a process: start, failing to start, stop."""
+"""The server as a process: start, failures to start, stop."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Other models while the server runs: by request, through the official stubs, and by file."""
+"""Reloading the configuration: by request, through the official stubs, and by file."""
 
 import warnings
 from collections.abc import Callable, Iterator

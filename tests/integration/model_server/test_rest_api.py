@@ -1,4 +1,4 @@
-"""REST over a real socket."""
+"""REST over a real socket, and its timeout."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Warmup as a user meets it: a process, a version folder with warmup requests."""
+"""Warmup of a process, from a version folder with warmup requests."""
 
 import logging
 import shutil

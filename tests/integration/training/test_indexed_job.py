@@ -1,4 +1,4 @@
-"""The workers of an Indexed Job as processes, each with its index, as its pods are started."""
+"""The workers of an Indexed Job as processes, each with its index."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Results as a run would leave them."""
+"""Made-up results of a run."""
 
 from benchmarks.serving.load import Load
 from benchmarks.serving.processes import Memory

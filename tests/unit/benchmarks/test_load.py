@@ -1,4 +1,4 @@
-"""What load generators print, as numbers."""
+"""The output of load generators, as numbers."""
 
 import json
 

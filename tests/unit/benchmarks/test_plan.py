@@ -1,4 +1,4 @@
-"""Which loads a run puts on which system, and in which order."""
+"""The loads of a run by system, and their order."""
 
 from pathlib import Path
 

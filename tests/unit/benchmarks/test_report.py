@@ -1,4 +1,4 @@
-"""The report names what was measured, and what was not."""
+"""The report names all measurements, and those that are missing."""
 
 from benchmarks.serving.report import markdown
 from benchmarks.serving.summary import Summary

@@ -1,4 +1,4 @@
-"""Targets: which number is compared with which, and what follows."""
+"""Targets: the numbers that are compared, and the result."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""compose.yaml: by its own schema, and what it says against what it starts."""
+"""compose.yaml: its schema, and agreement with the images and settings."""
 
 import re
 import subprocess

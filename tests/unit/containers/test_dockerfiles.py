@@ -1,4 +1,4 @@
-"""Dockerfiles and the files beside them, read: lint, pins, and what must say the same."""
+"""Dockerfiles and the files beside them: lint, pins, and agreement."""
 
 import re
 import shutil

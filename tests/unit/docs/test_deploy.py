@@ -1,4 +1,4 @@
-"""docs/settings.md and docs/deploy.md name every setting and every alert, and nothing that is not there."""
+"""docs/settings.md and docs/deploy.md name every setting and every alert, and no others."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A document that describes an API, as tests want to look at it."""
+"""An OpenAPI document with resolved references."""
 
 import copy
 from collections.abc import Iterator

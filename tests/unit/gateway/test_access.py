@@ -1,4 +1,4 @@
-"""API keys, rates, other sites' scripts, and what pages may do."""
+"""API keys, rates, CORS, and headers of pages."""
 
 import dataclasses
 import hashlib

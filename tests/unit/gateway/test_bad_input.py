@@ -1,4 +1,4 @@
-"""Bad arguments, names and failures get a problem that says what is wrong; bodies: test_malformed_bodies.py."""
+"""Problem documents for bad arguments, names and failures; bodies: test_malformed_bodies.py."""
 
 import pytest
 

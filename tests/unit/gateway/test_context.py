@@ -1,4 +1,4 @@
-"""Request ids, deadlines, and errors in the manner of each API."""
+"""Request ids, deadlines, and the error format of each API."""
 
 import dataclasses
 import threading

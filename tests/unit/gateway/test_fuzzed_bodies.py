@@ -1,4 +1,4 @@
-"""No body makes the gateway fail, whatever happened to it, or take more memory than its share."""
+"""No body causes a server error or takes more memory than its share."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Every route × every malformed body: an answer that says what is wrong, and the next is answered."""
+"""Every route with every malformed body: the error names the fix, and the next request succeeds."""
 
 import base64
 import gzip

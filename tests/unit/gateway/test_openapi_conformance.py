@@ -1,4 +1,4 @@
-"""The gateway against its own document: Schemathesis sends what that allows, and what it forbids."""
+"""The gateway against its own document, with valid and invalid requests by Schemathesis."""
 
 import io
 

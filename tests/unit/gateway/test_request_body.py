@@ -1,4 +1,4 @@
-"""Bodies with a Content-Encoding, on every route that takes one, and of untold type."""
+"""Bodies with a Content-Encoding on every route, and bodies without a Content-Type."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""Aliases, splits and shadows, as callers of the gateway see them."""
+"""Aliases, splits and shadows."""
 
 import collections
 import dataclasses

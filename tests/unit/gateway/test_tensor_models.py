@@ -1,4 +1,4 @@
-"""Models that take tensors: texts and ids, as they were sent."""
+"""Models that take tensors: texts and ids."""
 
 import json
 

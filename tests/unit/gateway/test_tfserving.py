@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API, answered out of the backend seam."""
+"""TensorFlow Serving's REST API over a fake model server."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""What one file of the manifests says of another, of the images and of the code is true."""
+"""The manifests agree with each other, with the images and with the code."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Every combination of overlay and components, against what others know of Kubernetes."""
+"""Every combination of overlay and components, checked by tools for Kubernetes."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The Indexed Job of k8s/training: its numbers agree, and its pods find each other by its names."""
+"""The Indexed Job of k8s/training: its numbers and names agree."""
 
 import shutil
 import subprocess

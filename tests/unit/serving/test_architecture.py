@@ -1,4 +1,4 @@
-"""The arrows of the architecture, and that TensorFlow stays offline."""
+"""Imports go one way, and TensorFlow stays offline."""
 
 import ast
 import subprocess

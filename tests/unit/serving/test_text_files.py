@@ -1,4 +1,4 @@
-"""Configuration files as Windows' editors save them: with a byte order mark, or as UTF-16."""
+"""Configuration files with a byte order mark or in UTF-16, as editors on Windows save them."""
 
 import pytest
 

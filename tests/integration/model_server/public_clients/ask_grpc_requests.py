@@ -1,4 +1,4 @@
-"""Asks a server that it knows nothing about, through grpc_requests; JSON on stdin and stdout."""
+"""Calls a server by reflection with grpc_requests; JSON on stdin and stdout."""
 
 import json
 import sys

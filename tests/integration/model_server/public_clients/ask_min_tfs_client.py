@@ -1,4 +1,4 @@
-"""Asks a server through min-tfs-client; a request as JSON on stdin, answers as JSON on stdout."""
+"""Calls a server with min-tfs-client; JSON on stdin and stdout."""
 
 import json
 import sys

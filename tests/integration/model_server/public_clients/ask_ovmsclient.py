@@ -1,4 +1,4 @@
-"""Asks a server through ovmsclient, over gRPC and REST; JSON on stdin, answers as JSON on stdout."""
+"""Calls a server with ovmsclient, over gRPC and REST; JSON on stdin and stdout."""
 
 import json
 import sys

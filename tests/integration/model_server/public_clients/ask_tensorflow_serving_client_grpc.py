@@ -1,4 +1,4 @@
-"""Asks a server through tensorflow-serving-client-grpc; JSON on stdin, answers as JSON on stdout."""
+"""Calls a server with tensorflow-serving-client-grpc; JSON on stdin and stdout."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Asks a server through tritonclient's gRPC client; JSON on stdin, answers as JSON on stdout."""
+"""Calls a server with tritonclient's gRPC client; JSON on stdin and stdout."""
 
 import json
 import sys
