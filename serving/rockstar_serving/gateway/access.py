@@ -9,7 +9,7 @@ from flask import Response, request
 
 from rockstar_serving.gateway.api_keys import Keys
 from rockstar_serving.gateway.context import RequestContext
-from rockstar_serving.gateway.errors import Problem, ProblemError
+from rockstar_serving.gateway.errors import ProblemError
 from rockstar_serving.gateway.observers import Observer
 from tfs_api.status import Code
 
@@ -51,36 +51,30 @@ def require_key(keys: Keys, current: RequestContext, observer: Observer) -> None
     if owner is None:
         observer.refused("key")
         raise ProblemError(
-            Problem(
-                HTTPStatus.UNAUTHORIZED,
-                "This API key is not known." if presented else "An API key is needed.",
-                Code.UNAUTHENTICATED,
-                hint="Send the header Authorization: Bearer KEY, or X-API-Key: KEY.",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            HTTPStatus.UNAUTHORIZED,
+            "This API key is not known." if presented else "An API key is needed.",
+            Code.UNAUTHENTICATED,
+            hint="Send the header Authorization: Bearer KEY, or X-API-Key: KEY.",
+            headers={"WWW-Authenticate": "Bearer"},
         )
     current.caller = owner
     model = (request.view_args or {}).get("model")
     if model is not None and not keys.gives_access(owner, model):
         observer.refused("key")
         raise ProblemError(
-            Problem(
-                HTTPStatus.FORBIDDEN,
-                f"This API key is not for the model {model}.",
-                Code.PERMISSION_DENIED,
-            )
+            HTTPStatus.FORBIDDEN,
+            f"This API key is not for the model {model}.",
+            Code.PERMISSION_DENIED,
         )
     wait = keys.buckets.take(owner)
     if wait:
         observer.refused("rate")
         raise ProblemError(
-            Problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "This API key has no requests left for now.",
-                Code.RESOURCE_EXHAUSTED,
-                hint="Retry-After says in how many seconds it has.",
-                headers={"Retry-After": str(math.ceil(wait))},
-            )
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "This API key has no requests left for now.",
+            Code.RESOURCE_EXHAUSTED,
+            hint="Retry-After says in how many seconds it has.",
+            headers={"Retry-After": str(math.ceil(wait))},
         )
 
 

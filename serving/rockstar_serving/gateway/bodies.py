@@ -29,7 +29,6 @@ from rockstar_contract.limits import POSSIBLE_SHAPE, is_possible_shape
 from rockstar_serving.gateway.admission import Upload
 from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.errors import (
-    Problem,
     ProblemError,
     UnsupportedTypeError,
     rejection,
@@ -179,16 +178,14 @@ def body_chunks(here: Gateway, current: RequestContext) -> Iterator[bytes]:
         "Content-Encoding", expected="gzip or deflate", got=", ".join(codings)
     )
     raise ProblemError(
-        Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            str(error),
-            Code.INVALID_ARGUMENT,
-            field=error.field,
-            expected=error.expected,
-            got=error.got,
-            hint="Send it uncompressed, or with one of these.",
-            headers={"Accept-Encoding": "gzip, deflate"},
-        )
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        str(error),
+        Code.INVALID_ARGUMENT,
+        field=error.field,
+        expected=error.expected,
+        got=error.got,
+        hint="Send it uncompressed, or with one of these.",
+        headers={"Accept-Encoding": "gzip, deflate"},
     )
 
 
@@ -223,12 +220,10 @@ def _received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
         current.uploading += upload.seconds
     if upload.late:
         raise ProblemError(
-            Problem(
-                HTTPStatus.REQUEST_TIMEOUT,
-                f"The body did not arrive within {here.uploads.seconds:g} s.",
-                Code.DEADLINE_EXCEEDED,
-                hint="Send less at once, or over a faster connection.",
-            )
+            HTTPStatus.REQUEST_TIMEOUT,
+            f"The body did not arrive within {here.uploads.seconds:g} s.",
+            Code.DEADLINE_EXCEEDED,
+            hint="Send less at once, or over a faster connection.",
         )
     if current.verdict != "admitted" and not upload.readmit():
         raise rejection(current.verdict)

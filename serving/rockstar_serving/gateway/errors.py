@@ -40,8 +40,8 @@ _LISTED = "GET /v1/models lists what is served."
 log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Problem:
+@dataclasses.dataclass(eq=False)
+class ProblemError(Exception):
     """An error as the caller gets it, independent of the API's error format.
 
     Attributes:
@@ -64,6 +64,9 @@ class Problem:
     hint: str = ""
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return self.detail
+
     @property
     def text(self) -> str:
         """Detail and hint in one text, for APIs whose errors have no more."""
@@ -73,10 +76,10 @@ class Problem:
 
 
 # Formats a problem as an API does; status and headers are set afterwards.
-ErrorFormat = Callable[[Problem], Response]
+ErrorFormat = Callable[[ProblemError], Response]
 
 
-def problem_document(problem: Problem) -> Response:
+def problem_document(problem: ProblemError) -> Response:
     """A problem document (RFC 9457); an ErrorFormat. Empty members are left out."""
     status = problem.status
     document: dict[str, str | int] = {
@@ -90,14 +93,6 @@ def problem_document(problem: Problem) -> Response:
             document[name] = value
     document["request_id"] = context().request_id
     return Response(msgspec.json.encode(document) + b"\n", mimetype="application/problem+json")
-
-
-class ProblemError(Exception):
-    """Carries a problem that is known as such where it arises."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
 
 
 class UnsupportedTypeError(InvalidInputError):
@@ -121,13 +116,11 @@ def rejection(verdict: Verdict) -> DeadlineExceededError | ProblemError:
         return DeadlineExceededError(Code.DEADLINE_EXCEEDED, "its time was over in the queue")
     gateway().observer.refused("queue")
     return ProblemError(
-        Problem(
-            HTTPStatus.TOO_MANY_REQUESTS,
-            "The gateway has as many requests as it can take.",
-            Code.RESOURCE_EXHAUSTED,
-            hint="Try again in a moment, with fewer requests at a time.",
-            headers=RETRY_AFTER,
-        )
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "The gateway has as many requests as it can take.",
+        Code.RESOURCE_EXHAUSTED,
+        hint="Try again in a moment, with fewer requests at a time.",
+        headers=RETRY_AFTER,
     )
 
 
@@ -163,7 +156,7 @@ def not_found(model: str, version: int | None = None, label: str | None = None) 
     )
 
 
-def problem_of(error: Exception, *, relays: bool) -> Problem:
+def problem_of(error: Exception, *, relays: bool) -> ProblemError:
     """Map an exception to a problem; unexpected ones are logged.
 
     Args:
@@ -171,7 +164,7 @@ def problem_of(error: Exception, *, relays: bool) -> Problem:
         relays: whether the model server's errors are passed on; see Api.
     """
     if isinstance(error, ProblemError):
-        return error.problem
+        return error
     if isinstance(error, InvalidInputError):
         return _invalid_input(error)
     if isinstance(error, NoContractError):
@@ -198,12 +191,12 @@ def problem_of(error: Exception, *, relays: bool) -> Problem:
         request.path,
         exc_info=error,
     )
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, _INTERNAL, Code.INTERNAL)
+    return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, _INTERNAL, Code.INTERNAL)
 
 
-def _invalid_input(error: InvalidInputError) -> Problem:
+def _invalid_input(error: InvalidInputError) -> ProblemError:
     hint = _LISTED if isinstance(error, UnknownNameError) else _DESCRIBED
-    return Problem(
+    return ProblemError(
         _STATUSES.get(type(error), HTTPStatus.BAD_REQUEST),
         str(error),
         Code.INVALID_ARGUMENT,
@@ -214,12 +207,12 @@ def _invalid_input(error: InvalidInputError) -> Problem:
     )
 
 
-def _failed_call(error: CallError, relays: bool) -> Problem:
+def _failed_call(error: CallError, relays: bool) -> ProblemError:
     status = HTTP_STATUS[error.code]
     overloaded = error.code is Code.RESOURCE_EXHAUSTED and not relays
     if error.code is Code.UNAVAILABLE or overloaded:
         gateway().outages.warn("request %s: %s", context().request_id, error)
-        return Problem(
+        return ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "The model server cannot be reached, or has too much to do.",
             Code.UNAVAILABLE,
@@ -227,7 +220,7 @@ def _failed_call(error: CallError, relays: bool) -> Problem:
             headers=RETRY_AFTER,
         )
     if error.code is Code.DEADLINE_EXCEEDED:
-        return Problem(
+        return ProblemError(
             status,
             f"There was no answer within {context().timeout:g} s.",
             error.code,
@@ -235,7 +228,7 @@ def _failed_call(error: CallError, relays: bool) -> Problem:
         )
     if relays and status in _CALLERS:
         headers = RETRY_AFTER if status == HTTPStatus.TOO_MANY_REQUESTS else {}
-        return Problem(status, error.message, error.code, headers=headers)
+        return ProblemError(status, error.message, error.code, headers=headers)
     # Other APIs validate requests before they go upstream: this is not the caller's fault.
     log.error(
         "request %s: the model server answered %s: %s",
@@ -243,14 +236,14 @@ def _failed_call(error: CallError, relays: bool) -> Problem:
         error.code.name,
         error,
     )
-    return Problem(
+    return ProblemError(
         status if relays else HTTPStatus.BAD_GATEWAY,
         "The model server could not answer this request.",
         error.code,
     )
 
 
-def _http_error(error: HTTPException) -> Problem:
+def _http_error(error: HTTPException) -> ProblemError:
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     headers = {
         name: value
@@ -258,16 +251,16 @@ def _http_error(error: HTTPException) -> Problem:
         if name.lower() in ("allow", "retry-after", "location")
     }
     if isinstance(error, ClientDisconnected):
-        return Problem(status, "The connection was closed before the body had arrived.")
+        return ProblemError(status, "The connection was closed before the body had arrived.")
     if isinstance(error, NotFound):
-        return Problem(
+        return ProblemError(
             status,
             f"There is nothing at {request.path}.",
             Code.NOT_FOUND,
             hint=f"POST /predict/<model> predicts. {_LISTED} {_DESCRIBED}",
         )
     if isinstance(error, MethodNotAllowed):
-        return Problem(
+        return ProblemError(
             status,
             f"{request.path} does not take {request.method}.",
             Code.UNIMPLEMENTED,
@@ -277,4 +270,4 @@ def _http_error(error: HTTPException) -> Problem:
             hint=_DESCRIBED,
             headers=headers,
         )
-    return Problem(status, error.description or "", headers=headers)
+    return ProblemError(status, error.description or "", headers=headers)

@@ -23,7 +23,7 @@ from rockstar_contract.inputs import leaf_types
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import whole_body
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import RETRY_AFTER, Problem, UnknownNameError
+from rockstar_serving.gateway.errors import RETRY_AFTER, ProblemError, UnknownNameError
 from rockstar_serving.gateway.health import PROBE_TIMEOUT_S, are_ready, probe
 from rockstar_serving.gateway.state import gateway
 from tfs_api.open_inference import (
@@ -398,7 +398,7 @@ def _version_number(text: str | None) -> int | None:
     return int(text)
 
 
-def _render(problem: Problem) -> Response:
+def _render(problem: ProblemError) -> Response:
     return Response(msgspec.json.encode({"error": problem.text}), mimetype="application/json")
 
 

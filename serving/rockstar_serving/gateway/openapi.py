@@ -20,7 +20,7 @@ from werkzeug.exceptions import NotFound
 
 from rockstar_serving.gateway.access import PAGE_HEADERS
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.errors import Problem
+from rockstar_serving.gateway.errors import ProblemError
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.state import gateway
 
@@ -126,7 +126,7 @@ def _responses(described: Json, operations: Sequence[Json]) -> Json:
         problem = responses[f"Problem{status}"]
         (content,) = problem["content"].values()
         example = content["examples"]["error"]["value"]
-        text = Problem(int(status), example["detail"], hint=example.get("hint", "")).text
+        text = ProblemError(int(status), example["detail"], hint=example.get("hint", "")).text
         content = {
             "schema": {"$ref": f"#/components/schemas/{schema}"},
             "examples": {"error": {"value": {"error": text}}},

@@ -32,7 +32,7 @@ from rockstar_serving.gateway.answers import (
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import Problem, ProblemError, not_found
+from rockstar_serving.gateway.errors import ProblemError, not_found
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.state import gateway
 from tfs_api.status import Code
@@ -84,8 +84,7 @@ def predict(model: str) -> Response:
     except InvalidRequestError as error:
         if batch.is_unchanged and error.code in (Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE):
             # The model refused the caller's values, such as an index out of range.
-            problem = Problem(HTTPStatus.BAD_REQUEST, error.message, error.code)
-            raise ProblemError(problem) from error
+            raise ProblemError(HTTPStatus.BAD_REQUEST, error.message, error.code) from error
         raise
     current.instances = batch.size
     contract = predicted.contract

@@ -20,7 +20,7 @@ from rockstar_client.errors import CallError, InvalidRequestError
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import whole_body
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import Problem, ProblemError
+from rockstar_serving.gateway.errors import ProblemError
 from rockstar_serving.gateway.state import gateway
 from tfs_api import json_request, json_response
 from tfs_api.json_request import JsonRequest
@@ -81,8 +81,7 @@ def respond(
     except CallError:
         raise
     except StatusError as error:
-        problem = Problem(HTTP_STATUS[error.code], error.message, error.code)
-        raise ProblemError(problem) from error
+        raise ProblemError(HTTP_STATUS[error.code], error.message, error.code) from error
 
 
 def _content(target: Route) -> bytes:
@@ -236,7 +235,7 @@ def _input_dtypes(known: _Known, name: str) -> Mapping[str, np.dtype[Any]] | Non
     return {name: spec.dtype for name, spec in signature.inputs.items()}
 
 
-def _render(problem: Problem) -> Response:
+def _render(problem: ProblemError) -> Response:
     return Response(error_json(problem.text), mimetype="application/json")
 
 
