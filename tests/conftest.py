@@ -1,4 +1,4 @@
-"""Shared fixtures and pytest options."""
+"""Fixtures shared by several test folders, and pytest options."""
 
 import logging
 import signal
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Handle Ctrl-C, also in child processes, if a shell started the tests in the background."""
+    """Handle Ctrl-C even if a shell started the tests in the background, as in child processes."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -31,18 +31,18 @@ class TrainedModels:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What to do with tests that build container images (`make images-test`)."""
+    """Options for tests that build container images (`make images-test`)."""
     parser.addoption(
         "--images",
         choices=["some", "all"],
         default="some",
-        help="all: also the one with TensorFlow, and fail where they cannot be built",
+        help="all: include the one with TensorFlow, and fail if an image cannot be built",
     )
-    parser.addoption("--python-image", help="build on this one, not on one of Debian's packages")
+    parser.addoption("--python-image", help="base image, instead of one from Debian's packages")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes run the tests, what shares dear fixtures stays in one of them."""
+    """With several pytest processes, keep tests that share expensive fixtures in one."""
     for item in items:
         folder = item.path.parent
         together = folder if folder.name in ("containers", "browser") else item.path
@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Show what tests measured: each is a property `measured` of its test."""
+    """Show measurements, the property `measured` of tests."""
     reports = terminalreporter.getreports("passed")
     for line in [
         text for each in reports for name, text in each.user_properties if name == "measured"
@@ -85,7 +85,7 @@ def golden_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """What a program under test sets of the root logger ends with the test."""
+    """Restore the root logger, which programs under test configure."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     yield

@@ -1,4 +1,4 @@
-"""The whole path as processes: `rockstar serve`, `rockstar predict`, and their failures."""
+"""The whole path as processes: `rockstar serve`, `rockstar predict`, and how they handle failures."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""Requests while the server stops."""
+"""Requests during shutdown."""
 
 import signal
 import threading

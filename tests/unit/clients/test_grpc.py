@@ -1,4 +1,4 @@
-"""How the clients of gRPC get along with servers that are several, busy, secret or strangers."""
+"""gRPC clients with several, busy, secured or third-party servers."""
 
 from concurrent.futures import ThreadPoolExecutor
 

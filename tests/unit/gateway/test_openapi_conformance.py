@@ -14,7 +14,7 @@ from tests.unit.gateway.conftest import LIMITED, FakeServer
 
 CONFIG = {
     "checks": {
-        # 504 is right for who asks for an answer within a fraction of a microsecond.
+        # 504 is right for a timeout below a microsecond.
         "not_a_server_error": {"expected-statuses": ["2xx", "4xx", "504"]},
         # What an array must be depends on the model, which a schema cannot say.
         "positive_data_acceptance": {"enabled": False},

@@ -1,4 +1,4 @@
-"""The manifests agree with each other, with the images and with the code."""
+"""Manifests agree with each other, the images and the code."""
 
 import re
 import tomllib
