@@ -70,7 +70,11 @@ def predict(model: str) -> Response:
     current.model = model
     with current.phase("preprocess"):
         examples = read_examples(request, here, current)
-    batch = Batch(examples, here.config, partial=partial, strict=strict)
+
+    def new_batch() -> Batch:
+        return Batch(examples, here.config, partial=partial, strict=strict)
+
+    batch = new_batch()
     try:
         predicted = here.predictor.predict(
             current,
@@ -78,6 +82,7 @@ def predict(model: str) -> Response:
             version=version,
             label=label,
             examples=batch.sent,
+            prepare_copy=lambda spec: new_batch().prepare(spec),
         )
     except NotFoundError as error:
         raise not_found(model, version, label) from error

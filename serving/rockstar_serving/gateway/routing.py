@@ -204,6 +204,7 @@ class RoutedPredictor:
         version: int | None = None,
         label: str | None = None,
         examples: Sequence[Any] | None = None,
+        prepare_copy: Callable[[Input], Batch] | None = None,
     ) -> Predicted:
         """Predict a batch; see rockstar_client.predictor.Predictor.predict.
 
@@ -214,6 +215,8 @@ class RoutedPredictor:
             label: picks the version instead.
             examples: as they were sent. None: the gateway made them up; they are neither observed
                 nor copied.
+            prepare_copy: prepares the batch for a shadow whose input differs, in another thread;
+                None: `prepare` may run there.
 
         Raises:
             CallError: the call failed, or the time ran out.
@@ -239,7 +242,8 @@ class RoutedPredictor:
             if examples is not None:
                 self._observer.predicted(PredictionEvent(current, to.model, examples, predicted))
                 if shadow is not None:
-                    self._shadows.offer(to.model, lambda: self._compare(predicted, shadow, prepare))
+                    again = prepare_copy or prepare
+                    self._shadows.offer(to.model, lambda: self._compare(predicted, shadow, again))
             return predicted
 
         return self._router.follow(Query(current.model, version=version, label=label), predict)

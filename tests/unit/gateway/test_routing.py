@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,11 +11,13 @@ from click.testing import CliRunner
 
 from rockstar_cli.__main__ import cli
 from rockstar_client.errors import call_error
+from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.observers import Comparison
 from rockstar_serving.gateway.routes_file import Arm
-from rockstar_serving.gateway.routing import WAITING, _at, _place, compare
+from rockstar_serving.gateway.routing import WAITING, Shadows, _at, _place, compare
 from tests.contracts import LABELS, make_contract
+from tests.table_models import table_classifier
 from tests.unit.gateway.conftest import post
 from tests.waiting import until
 from tfs_api.status import Code
@@ -191,6 +194,17 @@ def test_a_shadow_with_labels_in_another_order_is_compared_by_name(routed, serve
     (comparison,) = notes.comparisons
     assert (comparison.code, comparison.rows, comparison.agreed) == (Code.OK, 1, 0)
     assert comparison.difference > 0
+
+
+def test_a_shadow_with_another_input_leaves_the_response_alone(routed, server, monkeypatch):
+    def at_once(_shadows: Shadows, _model: str, copy: Callable[[], Comparison]) -> None:
+        with pytest.raises(InvalidInputError):
+            copy()
+
+    monkeypatch.setattr(Shadows, "offer", at_once)
+    server.versions[1] = table_classifier()
+    response = post(routed(SHADOW), "/predict/toy?partial=true").get_json()
+    assert "label" in response["predictions"][0]
 
 
 def test_a_failed_shadow_is_recorded(routed, server, notes):
