@@ -23,23 +23,23 @@ from benchmarks.resources import Usage
 from benchmarks.serving.load import Load, http_load
 from benchmarks.serving.system import Request
 
-# A sample is of the first stage that one of its frames belongs to.
-_WITHIN = {
+# A sample belongs to the first stage that one of its frames belongs to.
+WITHIN = {
     "running the model": ("ai_edge_litert/",),
-    "decoding the image": ("contract/rockstar_contract/images.py",),
-    "preparing it": ("contract/rockstar_contract/preprocessing.py", "predict/batch.py"),
-    "counting": ("metrics/observer.py", "observing/drift.py"),
-    "logging": ("observing/access_log.py",),
-    "the answer's labels and JSON": ("contract/rockstar_contract/labels.py", "predict/answers.py"),
+    "decoding the image": ("rockstar_contract/images.py",),
+    "preparing it": ("rockstar_contract/preprocessing.py", "rockstar_contract/inputs.py"),
+    "counting": ("gateway/metrics.py",),
+    "logging": ("gateway/observers.py",),
+    "the answer's labels and JSON": ("rockstar_contract/contract.py", "gateway/answers.py"),
     "waiting for connections": ("selectors.py",),
 }
-# Else of that of its innermost frame in one of these.
-_INNERMOST = {
+# Otherwise, to the stage of its innermost frame in one of these packages.
+INNERMOST = {
     "flask/": "Flask and Werkzeug",
     "werkzeug/": "Flask and Werkzeug",
     "gunicorn/": "HTTP (gunicorn)",
-    "serving/": "limits, routing, batches and the like",
-    "clients/": "limits, routing, batches and the like",
+    "rockstar_serving/": "limits, routing, batches and the like",
+    "rockstar_client/": "limits, routing, batches and the like",
 }
 
 
@@ -124,12 +124,12 @@ def _looked_at(
 
 
 def _stage(frames: list[str]) -> str:
-    for stage, marks in _WITHIN.items():
+    for stage, marks in WITHIN.items():
         if any(mark in frame for frame in frames for mark in marks):
             return stage
     for frame in reversed(frames):
-        for place, stage in _INNERMOST.items():
-            if f"({place}" in frame:
+        for place, stage in INNERMOST.items():
+            if place in frame:
                 return stage
     return "else"
 
