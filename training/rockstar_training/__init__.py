@@ -1,1 +1,1 @@
-"""Data, models, training and export. The only package that imports TensorFlow."""
+"""Data, models, training and export. The only package that imports TensorFlow at module level."""
