@@ -327,8 +327,11 @@ def label_probabilities(
         scores = tuple([Score(labels[c], row.item(c)) for c in classes])
         best = scores[0]
         if threshold is not None and not best.score >= threshold:
-            reason = f"not sure: {best.label} is likeliest with {best.score:.4g}, the threshold is "
-            answers.append(Prediction(None, best.score, scores, f"{reason}{threshold:g}"))
+            reason = (
+                f"not sure: {best.label} is most likely with {best.score:.4g}, "
+                f"but the threshold is {threshold:g}"
+            )
+            answers.append(Prediction(None, best.score, scores, reason))
         else:
             answers.append(Prediction(best.label, best.score, scores))
     return answers

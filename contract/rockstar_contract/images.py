@@ -53,7 +53,7 @@ _OTHER_FILES = (
     (b"\x1f\x8b", "gzip data", "unpack it, or send it with Content-Encoding: gzip"),
     (b"\0\0\0", "an MP4 or QuickTime video", ""),
     (b"version https://git-lfs", "a pointer of Git LFS instead of the file", "run git lfs pull"),
-    (b"\x89PNG", "a PNG changed on its way", "send it unchanged, as curl --data-binary does"),
+    (b"\x89PNG", "a PNG damaged in transit", "send it unchanged, as curl --data-binary does"),
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -90,7 +90,7 @@ def decode_image(
         max_pixels: largest width x height in the header that is decoded; half of it for WebP.
 
     Returns:
-        uint8 [h, w, 1] for a grey image, [h, w, 3] for colour. Transparent images are laid on
+        uint8 [h, w, 1] for a gray image, [h, w, 3] for color. Transparent images are laid on
             white, or on black if their ink is light.
 
     Raises:
@@ -125,7 +125,7 @@ def decode_image(
             raise InvalidInputError(
                 field,
                 expected="a whole image",
-                got=f"a damaged or cut off {kind} ({len(data):,} bytes)",
+                got=f"a damaged or truncated {kind} ({len(data):,} bytes)",
                 hint="check that the upload is complete, or save it again as PNG or JPEG",
             ) from error
 
@@ -220,7 +220,7 @@ def _decode(
             hint="scale the image down",
         ) from error
     width, height = image.size
-    # WebP's decoder keeps three images in memory.
+    # WebP's decoder needs twice the memory of the others.
     _require_size(width, height, field, max_pixels // 2 if kind == "WEBP" else max_pixels)
     factor = _factor(width, height)
     if kind == "JPEG":
@@ -325,7 +325,7 @@ def _critical_chunks(png: bytes) -> bytes:
 
 
 def _is_truncated(image: Image.Image) -> bool:
-    """Whether the data of a JPEG ended before its last block, which is then grey."""
+    """Whether the data of a JPEG ended before its last block, which is then gray."""
     if image.info.get("progressive"):
         # Each scan covers all blocks, so a truncated image cannot be detected.
         return True
@@ -446,6 +446,6 @@ def _remove_alpha(image: Image.Image) -> Image.Image:
     return _lay_on("black", image) if light_ink else white
 
 
-def _lay_on(colour: str, image: Image.Image) -> Image.Image:
-    ground = Image.new("RGBA", image.size, colour)
+def _lay_on(color: str, image: Image.Image) -> Image.Image:
+    ground = Image.new("RGBA", image.size, color)
     return Image.alpha_composite(ground, image).convert("RGB")

@@ -330,7 +330,7 @@ def _to_bytes(value: Any, field: str, wanted: str) -> bytes:
         try:
             return value.encode()
         except UnicodeEncodeError as error:
-            got = "text with half a surrogate pair"
+            got = "text with an unpaired surrogate"
             raise InvalidInputError(field, expected=wanted, got=got) from error
     if isinstance(value, bytes):
         return value
@@ -339,7 +339,7 @@ def _to_bytes(value: Any, field: str, wanted: str) -> bytes:
             return base64.b64decode(value["b64"], validate=True)
         except (binascii.Error, ValueError) as error:
             raise InvalidInputError(field, expected="base64 text", got="something else") from error
-    raise InvalidInputError(field, expected=wanted, got="values that are no text")
+    raise InvalidInputError(field, expected=wanted, got="values that are not text")
 
 
 def _texts(value: Any) -> Any:

@@ -140,7 +140,7 @@ def fit(
         stopped = f"Training stopped in epoch {len(history) + 1} of {config.epochs}"
         resume = ", and no checkpoint was due yet."
         if checkpoints is not None and checkpoints.saved:
-            resume = f". The same command goes on after epoch {checkpoints.saved}."
+            resume = f". The same command continues after epoch {checkpoints.saved}."
         raise StoppedError(f"{stopped}; nothing was published{resume}") from error
     notes = []
     if resumed:
@@ -407,7 +407,7 @@ def unfinished_run(runs: Path, config: TrainConfig, train: Part) -> Iterator[Pat
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise TrainingError(
-                f"the very same training of {config.name} is running already in {runs.parent}: "
+                f"the same training of {config.name} is already running in {runs.parent}: "
                 "wait for it, or give another --seed or --name"
             ) from error
         yield folder

@@ -255,7 +255,7 @@ class _Importer:
                 f"pixels are given to the model as {pixels.replace('-', '…')}: {why} (--pixels)"
             )
         if pixels in ("torch", "caffe") and channels != 3:
-            raise ImportModelError(f"--pixels {pixels} is for colour images, this model's are grey")
+            raise ImportModelError(f"--pixels {pixels} is for color images, this model's are gray")
         colors = Grey() if channels == 1 else Colour()
         resize = Resize(height=height, width=width)
         taken = image_input((height, width, channels), colors, Scale(), resize)
@@ -388,7 +388,7 @@ class _Importer:
         if self.options.logits is not None:
             if not self.options.logits and not shares:
                 raise ImportModelError(
-                    f"{self.source.name}: {between}, which are no probabilities: leave out "
+                    f"{self.source.name}: {between}, which are not probabilities: leave out "
                     "--no-logits"
                 )
             return self.options.logits

@@ -125,7 +125,7 @@ def summarize(result: "TrainingResult", shown: Sequence[str] = ()) -> str:
     if result.held:
         lines += [
             f"  NOT SERVED: {result.held}.",
-            f"  It lies there as {result.folder.name}; to have it served all the same: "
+            f"  It is published as {result.folder.name}; to serve it anyway: "
             f"rockstar promote {contract.model} {contract.version}",
         ]
     return "\n".join(lines)

@@ -280,7 +280,7 @@ def to_json(array: NDArray[Any], field: str) -> list[Any]:
         try:
             return [bytes(value).decode() for value in array.ravel()]
         except UnicodeDecodeError:
-            got = "bytes that are no text"
+            got = "bytes that are not text"
     elif array.dtype in (DATATYPES["FP16"], DATATYPES["BF16"]):
         got = datatype(array.dtype)
     elif array.dtype.kind == "f" and not np.isfinite(array).all():

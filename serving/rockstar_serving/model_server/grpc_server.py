@@ -32,13 +32,13 @@ MAX_PATH_BYTES = 103
 
 
 def with_threads(
-    behaviour: Callable[..., Any], pool: ThreadPoolExecutor, *, non_blocking: bool = False
+    behavior: Callable[..., Any], pool: ThreadPoolExecutor, *, non_blocking: bool = False
 ) -> Any:
     """A handler that runs in the threads of a pool instead of the server's.
 
     A non-blocking one gets a function that sends responses, instead of returning them.
     """
-    apart: Any = partial(behaviour)
+    apart: Any = partial(behavior)
     # gRPC reads these attributes (grpc/_server.py).
     apart.experimental_thread_pool = pool
     apart.experimental_non_blocking = non_blocking
@@ -129,7 +129,7 @@ class SocketFile:
         if not self.path.parent.is_dir():
             raise OSError(None, "its folder does not exist")
         if os.path.lexists(self.path) and not self.path.is_socket():
-            raise OSError(None, "there is a file of this name that is no socket")
+            raise OSError(None, "a file of this name exists and is not a socket")
         with socket.socket(socket.AF_UNIX) as plain:
             plain.bind(os.fspath(self.bound_as))
         self.bound_as.unlink()

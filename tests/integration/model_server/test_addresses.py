@@ -103,7 +103,7 @@ def test_paths_that_cannot_be_sockets(tmp_path: Path) -> None:
         return failure(fake_server(tmp_path, grpc=GrpcOptions(port=None, socket_path=path)))
 
     with file(tmp_path / "file"):
-        assert said(tmp_path / "file").endswith("there is a file of this name that is no socket")
+        assert said(tmp_path / "file").endswith("a file of this name exists and is not a socket")
     assert said(tmp_path / "none" / "m.sock").endswith("its folder does not exist")
     assert said(tmp_path / ("m" * 100)).endswith("the path is longer than 103 bytes")
 

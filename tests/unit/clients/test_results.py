@@ -32,7 +32,7 @@ def test_classification():
 def test_no_label_below_the_threshold():
     unsure, sure = classified(threshold=0.65).predictions
     assert (unsure.label, unsure.top[0].label, sure.label) == (None, "two", "zero")
-    assert "two is likeliest with 0.6" in unsure.reason
+    assert "two is most likely with 0.6" in unsure.reason
     assert (sure.reason, "not sure" in unsure._repr_html_()) == ("", True)
 
 

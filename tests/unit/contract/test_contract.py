@@ -158,5 +158,5 @@ def test_reason_below_threshold():
     sure, unsure, broken = label_probabilities(rows, ("a", "b", "c"), threshold=0.5)
     assert (sure.label, sure.reason) == ("a", "")
     assert (unsure.label, unsure.top[0].label) == (None, "a")
-    assert "a is likeliest with 0.4, the threshold is 0.5" in unsure.reason
+    assert "a is most likely with 0.4, but the threshold is 0.5" in unsure.reason
     assert broken.label is None

@@ -244,7 +244,7 @@ def test_png_without_last_chunk():
     data = png(seven())
     for cut in (12, 5):
         assert is_like(decode_image(data[:-cut]), seven())
-    with pytest.raises(InvalidInputError, match="damaged or cut off PNG"):
+    with pytest.raises(InvalidInputError, match="damaged or truncated PNG"):
         decode_image(data[:-60])
 
 
@@ -254,7 +254,7 @@ def test_jpeg_without_last_marker():
     assert is_like(decode_image(whole[:-2]), decode_image(whole)[:, :, 0])
     progressive = jpeg(noise, progressive=True)
     for cut in (whole[:-400], whole[: len(whole) // 2], progressive[: len(progressive) // 2]):
-        with pytest.raises(InvalidInputError, match="damaged or cut off JPEG"):
+        with pytest.raises(InvalidInputError, match="damaged or truncated JPEG"):
             decode_image(cut)
 
 
@@ -280,7 +280,7 @@ def test_alpha_channel_of_zeros_is_ignored():
 
 
 def ink_on_nothing(colour: int) -> np.ndarray:
-    """An RGBA image of a grey seven with a transparent background."""
+    """An RGBA image of a gray seven with a transparent background."""
     pixels = np.full((64, 64, 4), colour, np.uint8)
     pixels[:, :, 3] = 255 - seven()
     return pixels
@@ -484,7 +484,7 @@ def test_jpegs_of_many_scans_are_rejected():
         (b"P6\n2 2\n255\n", "a Netpbm image (PBM, PGM or PPM); export it as PNG or JPEG"),
         (b"\x1f\x8b\x08\0", "gzip data; unpack it, or send it with Content-Encoding: gzip"),
         # curl -d drops line ends and zero bytes.
-        (b"\x89PNG\x1aIHDR", "a PNG changed on its way; send it unchanged, as curl --data-binary"),
+        (b"\x89PNG\x1aIHDR", "a PNG damaged in transit; send it unchanged, as curl --data-binary"),
         (b"hello", "text that starts with “hello”"),
         ("größer\nals".encode(), "text that starts with “größer”"),
         (b"\xef\xbb\xbfa,b\r\n1,2\r\n", "text that starts with “a,b”"),
@@ -558,5 +558,5 @@ def test_a_tiff_of_several_channels_of_floats_says_so():
 def test_a_truncated_tiff_is_damaged():
     data = tiff(np.zeros((2, 3), np.uint8), 1)
     for end in (9, 40, len(data) - 60):
-        with pytest.raises(InvalidInputError, match="a damaged or cut off TIFF"):
+        with pytest.raises(InvalidInputError, match="a damaged or truncated TIFF"):
             decode_image(data[:end])

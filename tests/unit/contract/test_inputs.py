@@ -108,7 +108,7 @@ def test_one_input_needs_no_name():
         ({"ids": [[1], [1, 2]]}, "got a ragged array"),
         ({"ids": None}, "x.ids: expected int32"),
         ({"price": [float("nan")]}, r"x\.price: .*got NaN"),
-        ({"text": 3}, "x.text: expected string .* got values that are no text"),
+        ({"text": 3}, "x.text: expected string .* got values that are not text"),
         ({"other": 3}, r"x: expected the inputs ids \(int32 of shape \[any\]\), .* got other"),
     ],
 )

@@ -51,7 +51,7 @@ def test_steps_in_a_row_are_the_steps_one_by_one(pixels):
 
 
 def test_a_photo_of_ink_on_paper_is_like_white_on_black():
-    """Grainy, unevenly lit paper with grey ink, larger than the original."""
+    """Grainy, unevenly lit paper with gray ink, larger than the original."""
     steps = (Grey(), Scale(), StretchContrast(), InvertIfLight(), SuppressBackground(level=0.3))
     steps += (CropToContent(threshold=0.3), Fit(height=6, width=6), Centre(height=8, width=8))
     clean = stroke(16)

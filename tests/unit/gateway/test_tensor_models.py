@@ -74,7 +74,7 @@ def test_half_a_surrogate_pair_is_no_text(http, sent, instance):
     assert response.status_code == 200
     fine, failed = response.get_json()["predictions"]
     assert fine["label"]
-    assert "half a surrogate pair" in json.dumps(failed)
+    assert "an unpaired surrogate" in json.dumps(failed)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_it_stops_when_validation_gets_no_better_and_keeps_the_best():
     epochs: list[Epoch] = []
     config = config_for("logistic", epochs=500, learning_rate=1.0, patience=3, batch_size=4)
     make_repeatable(1)
-    # Labels that mean nothing: what is learnt of them does not hold elsewhere.
+    # Labels that mean nothing: what is learned of them does not hold elsewhere.
     random = np.random.default_rng(3)
     noise, other = (
         Arrays(random.uniform(size=(24, 6, 6, 1)).astype(np.float32), random.integers(0, 3, 24))
@@ -115,7 +115,7 @@ def test_ctrl_c_stops_it_with_a_sentence(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     config = config_for("mlp", **DROPOUT)
-    with pytest.raises(StoppedError, match=r"stopped in epoch 3 of 6; .* goes on after epoch 2"):
+    with pytest.raises(StoppedError, match=r"stopped in epoch 3 of 6; .* continues after epoch 2"):
         trained(config, tmp_path, interrupt)
     with pytest.raises(StoppedError, match="no checkpoint was due yet"):
         trained(config, None, interrupt)

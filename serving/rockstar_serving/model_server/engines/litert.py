@@ -72,8 +72,8 @@ class ModelFile:
             raise LoadError(f"{path} cannot be read: {error.strerror}") from error
         if len(content) < 8 or content[4:8] != FILE_IDENTIFIER:
             raise LoadError(
-                f"{path} is no LiteRT model ({len(content)} bytes without the mark TFL3): export "
-                "it again, or wait until it is copied whole"
+                f"{path} is not a LiteRT model ({len(content)} bytes without the identifier "
+                "TFL3): export it again, or wait until it is fully copied"
             )
 
     def content(self) -> bytes:

@@ -425,7 +425,7 @@ def _read_op(model: Any, graph: Any, op: Any, code: bytes) -> ParseExample:
     inputs, outputs = [int(i) for i in op.inputs], [int(i) for i in op.outputs]
     if inputs[0] not in graph.inputs:
         raise UnsupportedModelError(
-            f"{code.decode()} parses tf.Examples that are no input of the model"
+            f"{code.decode()} parses tf.Examples that are not an input of the model"
         )
 
     def constant(index: int) -> list[Any]:
@@ -469,7 +469,7 @@ def _constant(model: Any, tensor: Any) -> list[Any]:
         if tensor.shape is not None and 0 in tensor.shape:
             return []
         raise UnsupportedModelError(
-            f"the tensor {tensor.name.decode()} of ParseExample is no constant"
+            f"the tensor {tensor.name.decode()} of ParseExample is not a constant"
         )
     content = np.asarray(data, np.uint8).tobytes()
     kind = _KINDS[tensor.type]

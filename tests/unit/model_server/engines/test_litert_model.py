@@ -336,5 +336,5 @@ def test_examples_that_are_no_input(tmp_path: Path, saved_models: SavedModels) -
         op.inputs = [op.inputs[2], *op.inputs[1:]]
 
     content = (saved_models.version(make_parsing) / "model.tflite").read_bytes()
-    with pytest.raises(LoadError, match=r"parses tf\.Examples that are no input of the model"):
+    with pytest.raises(LoadError, match=r"parses tf\.Examples that are not an input of the model"):
         LiteRTEngine(write_version(tmp_path, 1, rewritten(content, feed_a_constant)))
