@@ -5,7 +5,7 @@
 The model server serves a logistic model (784 floats to 10) with LiteRT; the echo answers with the
 bytes that it got, through the same server settings. Both run all the time, each in a process of its
 own, and so do the clients. Many short rounds of both take turns, so that what else the machine does
-hits both; a ratio is the median of those of neighbouring rounds.
+hits both; a ratio is the median of those of neighboring rounds.
 """
 
 import json

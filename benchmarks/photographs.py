@@ -31,7 +31,7 @@ from rockstar_training.splits import Fractions
 # float32.
 Floats = NDArray[Any]
 Random = np.random.Generator
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Draw = Callable[[ImageDraw.ImageDraw, Random], None]
 # float32 [h, w, 3] of light in 0…1 and a generator to the same.
 Change = Callable[[Floats, Random], Floats]
@@ -49,11 +49,11 @@ class Photo:
         width: of the photograph, in pixels; the height is three quarters of it.
         digit: height of the digit as a share of the photograph's.
         turn: of the digit, degrees either way.
-        off_centre: of the digit, share of either side, either way.
-        paper: its colour, 0…1.
-        ink: its colour.
+        off_center: of the digit, share of either side, either way.
+        paper: its color, 0…1.
+        ink: its color.
         pen: widens strokes (positive) or thins them, in quarters of a pixel of a 28 x 28 digit.
-        cover: how much of the paper's colour the ink hides.
+        cover: how much of the paper's color the ink hides.
         rough: how unevenly it covers the paper, as a pencil does.
         grain: of the paper, standard deviation.
         print: what is on the paper before the digit is written.
@@ -66,9 +66,9 @@ class Photo:
     width: int = 640
     digit: float = 0.55
     turn: float = 5
-    off_centre: float = 0.06
-    paper: Colour = WHITE
-    ink: Colour = INK
+    off_center: float = 0.06
+    paper: Color = WHITE
+    ink: Color = INK
     pen: int = 0
     cover: float = 0.92
     rough: float = 0.0
@@ -83,19 +83,19 @@ class Photo:
 # What is printed or drawn on the paper.
 
 
-def ruled(gap: float, colour: Colour, width: float = 0.004) -> Draw:
+def ruled(gap: float, color: Color, width: float = 0.004) -> Draw:
     """Lines across, a share of the height apart."""
 
     def draw(on: ImageDraw.ImageDraw, random: Random) -> None:
         w, h = on.im.size
         slope, first = np.tan(np.radians(random.uniform(-4, 4))) * w, random.uniform(0, gap)
         for y in np.arange(first - 0.2, 1.2, gap) * h:
-            on.line([(0, y), (w, y + slope)], _rgb(colour), max(1, round(width * w)))
+            on.line([(0, y), (w, y + slope)], _rgb(color), max(1, round(width * w)))
 
     return draw
 
 
-def squared(gap: float, colour: Colour, width: float = 0.003) -> Draw:
+def squared(gap: float, color: Color, width: float = 0.003) -> Draw:
     """Squares whose side is a share of the height."""
 
     def draw(on: ImageDraw.ImageDraw, random: Random) -> None:
@@ -103,8 +103,8 @@ def squared(gap: float, colour: Colour, width: float = 0.003) -> Draw:
         slope, (x, y) = np.tan(np.radians(random.uniform(-4, 4))), random.uniform(0, gap, 2)
         thick = max(1, round(width * w))
         for place in np.arange(-0.3, 1.7, gap) * h:
-            on.line([(0, place + y * h), (w, place + y * h + slope * w)], _rgb(colour), thick)
-            on.line([(place + x * h, 0), (place + x * h - slope * h, h)], _rgb(colour), thick)
+            on.line([(0, place + y * h), (w, place + y * h + slope * w)], _rgb(color), thick)
+            on.line([(place + x * h, 0), (place + x * h - slope * h, h)], _rgb(color), thick)
 
     return draw
 
@@ -125,13 +125,13 @@ def margin(on: ImageDraw.ImageDraw, random: Random) -> None:
     on.line([(x, 0), (x + random.uniform(-0.03, 0.03) * w, h)], _rgb((0.8, 0.3, 0.35)), 3)
 
 
-def box(inset: float, width: float, colour: Colour) -> Draw:
+def box(inset: float, width: float, color: Color) -> Draw:
     """A rectangle, a share of the height from the edge."""
 
     def draw(on: ImageDraw.ImageDraw, _random: Random) -> None:
         w, h = on.im.size
         by, thick = inset * h, max(1, round(width * h))
-        on.rectangle([by, by, w - 1 - by, h - 1 - by], outline=_rgb(colour), width=thick)
+        on.rectangle([by, by, w - 1 - by, h - 1 - by], outline=_rgb(color), width=thick)
 
     return draw
 
@@ -200,7 +200,7 @@ def hand(to: float) -> Change:
     return change
 
 
-def exposure(by: float, tint: Colour = (1, 1, 1)) -> Change:
+def exposure(by: float, tint: Color = (1, 1, 1)) -> Change:
     """All of it darker or lighter, and tinted."""
     factors = by * np.array(tint, np.float32)
     return lambda image, _: image * factors
@@ -224,7 +224,7 @@ def folds(image: Floats, random: Random) -> Floats:
     return image
 
 
-def desk(colour: Colour, inset: float, wood: float = 0.0) -> Change:
+def desk(color: Color, inset: float, wood: float = 0.0) -> Change:
     """The paper lies askew on a desk that is seen on all sides."""
 
     def change(image: Floats, random: Random) -> Floats:
@@ -237,12 +237,12 @@ def desk(colour: Colour, inset: float, wood: float = 0.0) -> Change:
             tuple(middle + _turned(np.array(corner) - middle, turn) + random.uniform(-8, 8, 2))
             for corner in corners
         ]
-        return _laid(image, turned, _wooden(image.shape, colour, wood, random))
+        return _laid(image, turned, _wooden(image.shape, color, wood, random))
 
     return change
 
 
-def desk_edge(colour: Colour, share: float) -> Change:
+def desk_edge(color: Color, share: float) -> Change:
     """The paper ends before the picture does, on one side or on two."""
 
     def change(image: Floats, random: Random) -> Floats:
@@ -257,17 +257,17 @@ def desk_edge(colour: Colour, share: float) -> Change:
             (w + 9, h + 9),
             ((left - skew[0]) * w if left else -9, h + 9),
         ]
-        return _laid(image, corners, _wooden(image.shape, colour, 0.03, random))
+        return _laid(image, corners, _wooden(image.shape, color, 0.03, random))
 
     return change
 
 
 def kinds() -> dict[str, Photo]:
     """Every kind by its name."""
-    plain, blue, grey = Photo(), (0.62, 0.72, 0.88), (0.6, 0.62, 0.66)
+    plain, blue, gray = Photo(), (0.62, 0.72, 0.88), (0.6, 0.62, 0.66)
     dark, brown = (0.16, 0.13, 0.12), (0.45, 0.3, 0.18)
     lined = replace(plain, print=(ruled(0.13, blue),))
-    squares = replace(plain, print=(squared(0.1, grey),))
+    squares = replace(plain, print=(squared(0.1, gray),))
     pencil = replace(plain, ink=(0.4, 0.4, 0.42), cover=0.6, pen=-3, rough=0.35, noise=0.02)
     board = Photo(paper=(0.14, 0.24, 0.19), ink=(0.85, 0.86, 0.84), cover=0.8, grain=0.03, pen=1)
     white = Photo(paper=(0.86, 0.87, 0.88), ink=(0.1, 0.15, 0.45), pen=1, light=(glare,))
@@ -314,11 +314,11 @@ def kinds() -> dict[str, Photo]:
         ),
         "dark desk around the paper": replace(plain, digit=0.4, light=(desk(dark, 0.14),)),
         "wooden desk around the paper": replace(plain, digit=0.4, light=(desk(brown, 0.1, 0.15),)),
-        "desk edge": replace(plain, digit=0.45, off_centre=0.03, light=(desk_edge(dark, 0.18),)),
+        "desk edge": replace(plain, digit=0.45, off_center=0.03, light=(desk_edge(dark, 0.18),)),
         "desk edge, shadow": replace(
             plain,
             digit=0.45,
-            off_centre=0.03,
+            off_center=0.03,
             light=(desk_edge(brown, 0.18), shadow(0.6, 0.05)),
         ),
         "chalk on a board": board,
@@ -332,9 +332,9 @@ def kinds() -> dict[str, Photo]:
         "red felt-tip": replace(plain, ink=(0.8, 0.12, 0.15), pen=1),
         "marker": replace(plain, ink=(0.05, 0.05, 0.06), pen=4, cover=0.98),
         "turned up to 20°": replace(plain, turn=20),
-        "small and off centre": replace(plain, digit=0.2, off_centre=0.28),
-        "very small": replace(plain, digit=0.12, off_centre=0.1, width=1200),
-        "fills the picture": replace(plain, digit=0.88, off_centre=0.02),
+        "small and off center": replace(plain, digit=0.2, off_center=0.28),
+        "very small": replace(plain, digit=0.12, off_center=0.1, width=1200),
+        "fills the picture": replace(plain, digit=0.88, off_center=0.02),
         "specks": replace(plain, print=(specks(25, 0.008),)),
         "many specks, falling light": replace(
             plain, print=(specks(60, 0.01),), light=(falling(0.6),)
@@ -390,7 +390,7 @@ def _written(
         (round(framed.width * scale), round(framed.height * scale)), Image.Resampling.BICUBIC
     ).rotate(random.uniform(-photo.turn, photo.turn), Image.Resampling.BICUBIC, expand=True)
     canvas = Image.new("L", size)
-    middle = [side * (0.5 + random.uniform(-1, 1) * photo.off_centre) for side in size]
+    middle = [side * (0.5 + random.uniform(-1, 1) * photo.off_center) for side in size]
     canvas.paste(large, (round(middle[0] - large.width / 2), round(middle[1] - large.height / 2)))
     values = np.asarray(canvas, np.float32) / 255
     return np.clip((values - 0.42) * max(2.0, 0.8 * scale) + 0.5, 0, 1).astype(np.float32)
@@ -403,8 +403,8 @@ def _thinned(shape: Image.Image, width: int) -> Image.Image:
     return ImageChops.lighter(core, thin.filter(ImageFilter.MedianFilter(3)))
 
 
-def _rgb(colour: Colour) -> tuple[int, int, int]:
-    red, green, blue = (round(255 * value) for value in colour)
+def _rgb(color: Color) -> tuple[int, int, int]:
+    red, green, blue = (round(255 * value) for value in color)
     return red, green, blue
 
 
@@ -434,11 +434,11 @@ def _smooth_noise(shape: tuple[int, int], deviation: float, random: Random) -> F
     return np.asarray(resized)[..., np.newaxis] * np.float32(1.5)
 
 
-def _wooden(shape: tuple[int, ...], colour: Colour, wood: float, random: Random) -> Floats:
+def _wooden(shape: tuple[int, ...], color: Color, wood: float, random: Random) -> Floats:
     """A table: plain, or with a pattern along the rows."""
     coarse = Image.fromarray(random.normal(0, 1, (shape[0] // 12, 5)).astype(np.float32))
     streaks = np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
-    return np.array(colour, np.float32) * (1 + wood * streaks)[..., np.newaxis]
+    return np.array(color, np.float32) * (1 + wood * streaks)[..., np.newaxis]
 
 
 def _laid(image: Floats, corners: Sequence[Sequence[float]], below: Floats) -> Floats:

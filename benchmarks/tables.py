@@ -4,8 +4,8 @@
 
 Each table is divided anew with each seed, by `rockstar train`'s own defaults; both sides learn from
 the same rows and are tested on the same held-out ones. scikit-learn's models have their defaults,
-behind the usual pipeline: medians and most frequent categories for what is missing, standardised
-numbers, one-hot categories, and a standardised target for its MLPRegressor. Takes some minutes.
+behind the usual pipeline: medians and most frequent categories for what is missing, standardized
+numbers, one-hot categories, and a standardized target for its MLPRegressor. Takes some minutes.
 """
 
 import csv

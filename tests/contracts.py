@@ -28,7 +28,7 @@ LABELS = ("zero", "one", "two", "three")
 
 
 def make_contract(**changes: Any) -> Contract:
-    """A valid contract of an 8 x 8 grey image classifier with four labels."""
+    """A valid contract of an 8 x 8 gray image classifier with four labels."""
     contract = Contract(
         schema_version=1,
         model="toy",

@@ -30,10 +30,10 @@ def plot(summary: Summary, path: Path) -> None:
         system = SYSTEMS[name]
         if system.role == "yardstick":
             continue
-        colour = next(ours) if system.role == "ours" else next(theirs)
+        color = next(ours) if system.role == "ours" else next(theirs)
         for axis, what in zip(axes, (rate, p99), strict=True):
             measured = [(each, summary.of(what, name, "png", each)) for each in connections]
-            _draw(axis, system, colour, [(each, value) for each, value in measured if value])
+            _draw(axis, system, color, [(each, value) for each, value in measured if value])
     for axis, title in zip(axes, ("requests per second", "p99 latency, ms"), strict=True):
         axis.set_xscale("log", base=2)
         axis.set_xticks(connections, [str(each) for each in connections])
@@ -53,7 +53,7 @@ def plot(summary: Summary, path: Path) -> None:
     plt.close(figure)
 
 
-def _draw(axis: "Axes", system: System, colour: str, points: list[tuple[int, Spread]]) -> None:
+def _draw(axis: "Axes", system: System, color: str, points: list[tuple[int, Spread]]) -> None:
     """Its medians by connections, within what was measured lowest and highest."""
     x = [each for each, _ in points]
     axis.plot(
@@ -61,7 +61,7 @@ def _draw(axis: "Axes", system: System, colour: str, points: list[tuple[int, Spr
         [value.median for _, value in points],
         "--" if system.role == "bare" else "-",
         marker="o",
-        color=colour,
+        color=color,
         label=system.title,
         linewidth=2.6 if system.role == "ours" else 1.5,
     )
@@ -69,7 +69,7 @@ def _draw(axis: "Axes", system: System, colour: str, points: list[tuple[int, Spr
         x,
         [value.low for _, value in points],
         [value.high for _, value in points],
-        color=colour,
+        color=color,
         alpha=0.12,
         linewidth=0,
     )

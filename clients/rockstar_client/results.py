@@ -25,7 +25,7 @@ from tfs_api.signature import Signature, signature_of
 
 # Notebooks show this many inputs, and only the number of further ones.
 _MAX_ROWS = 20
-# A notebook may be light or dark, so only the bars have a colour of their own.
+# A notebook may be light or dark, so only the bars have a color of their own.
 _BAR = "background:#4c78a8;height:.8em;border-radius:2px"
 _LABEL = "font-size:1.6em;min-width:2em;flex:none;white-space:nowrap"
 _TABLE = "border:none;color:inherit"

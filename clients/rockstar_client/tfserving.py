@@ -276,7 +276,7 @@ class AsyncTFServingClient(AsyncConnection):
 
 
 def _service_config(retry: RetryPolicy) -> dict[str, Any]:
-    """GRPC's own behaviour: https://github.com/grpc/grpc/blob/master/doc/service_config.md."""
+    """GRPC's own behavior: https://github.com/grpc/grpc/blob/master/doc/service_config.md."""
     # Over all addresses of a name, such as the pods behind a headless service.
     config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
     if retry.attempts > 1:

@@ -182,7 +182,7 @@ def _echo_row(document: dict[str, Any]) -> None:
 # Cells of a 3 × 3 grid, row by row.
 _PLACES = (
     *("top left", "top", "top right"),
-    *("left", "centre", "right"),
+    *("left", "center", "right"),
     *("bottom left", "bottom", "bottom right"),
 )
 # List cells until they hold this share of the evidence, at most so many.

@@ -92,7 +92,7 @@ class LazyGroup(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """Make the context, with or without coloured output. Prints help."""
+        """Make the context, with or without colored output. Prints help."""
         extra.setdefault("color", color_wanted())
         with _exit_on_broken_pipe():
             return super().make_context(info_name, args, parent, **extra)

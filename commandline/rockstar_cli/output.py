@@ -140,7 +140,7 @@ def echo_failure(failure: Failure) -> None:
 
 
 def color_wanted() -> bool | None:
-    """Whether to use colours; None lets click decide by whether output goes to a terminal.
+    """Whether to use colors; None lets click decide by whether output goes to a terminal.
 
     NO_COLOR (https://no-color.org) takes precedence over FORCE_COLOR.
     """

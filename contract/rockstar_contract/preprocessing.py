@@ -45,7 +45,7 @@ class Grey(StepBase, frozen=True):
 
 
 class Colour(StepBase, frozen=True):
-    """Convert uint8 [h, w, 1 or 3] to uint8 [h, w, 3]: grey becomes three equal channels."""
+    """Convert uint8 [h, w, 1 or 3] to uint8 [h, w, 3]: gray becomes three equal channels."""
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
@@ -188,7 +188,7 @@ class Resize(SizedStep, frozen=True):
 
 
 class Centre(SizedStep, frozen=True):
-    """Place on a dark canvas of height x width, centre of mass as close to the middle as fits."""
+    """Place on a dark canvas of height x width, center of mass as close to the middle as fits."""
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         middle = ((self.height - 1) / 2, (self.width - 1) / 2)
@@ -272,7 +272,7 @@ def _quantile(values: NDArray[Any], share: float) -> float:
 
 
 def _place(image: NDArray[Any], size: tuple[int, int], middle: tuple[float, float]) -> NDArray[Any]:
-    """Place on a dark canvas, centre of mass as close to `middle` (row, column) as fits."""
+    """Place on a dark canvas, center of mass as close to `middle` (row, column) as fits."""
     if image.shape[2] == 1:
         mass = image[:, :, 0].astype(np.float64)
     else:
@@ -285,14 +285,14 @@ def _place(image: NDArray[Any], size: tuple[int, int], middle: tuple[float, floa
 
 
 def _offset(mass: NDArray[np.float64], size: int, middle: float) -> int:
-    """The start of a profile of mass on an axis of `size` that puts its centre at `middle`."""
+    """The start of a profile of mass on an axis of `size` that puts its center at `middle`."""
     room = size - len(mass)
     if room < 0:
         raise ValueError(f"content of {len(mass)} cells does not fit a canvas of {size}")
     total = float(np.add.reduce(mass))
     moment = float(np.add.reduce(mass * _cells(len(mass))))
-    centre = moment / total if total > 0 else (len(mass) - 1) / 2
-    return min(max(round(middle - centre), 0), room)
+    center = moment / total if total > 0 else (len(mass) - 1) / 2
+    return min(max(round(middle - center), 0), room)
 
 
 @cache

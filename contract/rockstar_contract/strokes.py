@@ -65,22 +65,22 @@ class _Symbol:
     factor: float
 
 
-def isolate_strokes(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def isolate_strokes(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Cut out the symbol in a photograph and draw it light on black.
 
     Args:
-        grey: [h, w].
+        gray: [h, w].
 
     Returns:
         uint8 [h', w'], strokes 255 with soft edges, background 0, with a black margin; [1, 1] and
         black if no symbol is found.
     """
-    found = _find_symbol(grey)
+    found = _find_symbol(gray)
     if found is None or _touches_border(found):
-        padded = _pad(grey)
+        padded = _pad(gray)
         again = None if padded is None else _find_symbol(padded)
         if padded is not None and again is not None:
-            found, grey = again, padded
+            found, gray = again, padded
     if found is None:
         return np.zeros((1, 1), np.uint8)
     ink = found.ink
@@ -90,7 +90,7 @@ def isolate_strokes(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
         margin = max(bottom - top, right - left) // 2
         rows = slice(max(0, top - margin), bottom + margin)
         columns = slice(max(0, left - margin), right + margin)
-        nearer = _find_symbol(grey[rows, columns])
+        nearer = _find_symbol(gray[rows, columns])
         ink = ink if nearer is None else nearer.ink
     # A straight 1 fills its box. Most of the result must be background, which later steps would
     # otherwise mistake for a frame.
@@ -98,20 +98,20 @@ def isolate_strokes(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(np.pad(_normalize_width(ink) * 255, margin), np.uint8)
 
 
-def _pad(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+def _pad(gray: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """Add a margin around a tightly cropped symbol; None if the border is uneven."""
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     tone = int(np.median(border))
     if np.mean(np.abs(border.astype(np.int16) - tone) < 20) < 0.4:
         return None
-    return np.pad(grey, max(grey.shape) // 5, constant_values=tone)
+    return np.pad(gray, max(gray.shape) // 5, constant_values=tone)
 
 
-def _find_symbol(grey: NDArray[np.uint8]) -> _Symbol | None:
-    factor = max(1.0, max(grey.shape) / _WORK)
-    image = Image.fromarray(grey)
+def _find_symbol(gray: NDArray[np.uint8]) -> _Symbol | None:
+    factor = max(1.0, max(gray.shape) / _WORK)
+    image = Image.fromarray(gray)
     if factor > 1:
-        size = (max(1, round(grey.shape[1] / factor)), max(1, round(grey.shape[0] / factor)))
+        size = (max(1, round(gray.shape[1] / factor)), max(1, round(gray.shape[0] / factor)))
         image = image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
     light = _mean(np.asarray(image, np.float32), 3)
     dark = _is_dark_on_light(light)

@@ -256,7 +256,7 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
 
 
 class DateColumn(ColumnBase, frozen=True, tag="date"):
-    """Dates: standardised days, and the place in the year, month and week as a point on a circle.
+    """Dates: standardized days, and the place in the year, month and week as a point on a circle.
 
     Attributes:
         format: of texts, for `strptime`; "iso" is ISO 8601, which is always accepted.

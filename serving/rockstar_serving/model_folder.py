@@ -154,7 +154,7 @@ class LabelBook:
         """Point a label to a version, and replace the list of versions that had it before."""
         config = self._configs.setdefault(model, ModelConfig(name=model))
         config.version_labels[label] = version
-        # Every labelled version must be served; a manual choice of versions is only extended.
+        # Every labeled version must be served; a manual choice of versions is only extended.
         if self.is_specific(model):
             chosen = config.model_version_policy.specific
             chosen.versions[:] = sorted({*chosen.versions, *config.version_labels.values()})
@@ -197,7 +197,7 @@ class LabelBook:
 
 
 def read_labels(folder: Path) -> LabelBook:
-    """The labels of a folder's models; none if nothing was ever labelled.
+    """The labels of a folder's models; none if nothing was ever labeled.
 
     Raises:
         ModelFolderError: a file cannot be read, or is not in its format.

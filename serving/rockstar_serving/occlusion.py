@@ -24,7 +24,7 @@ from rockstar_contract.tables import CategoricalColumn, Column, DateColumn
 _WINDOW = 0.2
 # Minimum length of the picture's longer side, in pixels; small images are enlarged.
 _SIDE = 336
-# Orange for evidence, blue for evidence against it: colour-blind people can tell them apart.
+# Orange for evidence, blue for evidence against it: color-blind people can tell them apart.
 _FOR = np.array([255, 140, 0])
 _AGAINST = np.array([30, 110, 255])
 _STRONGEST = 0.85
@@ -63,7 +63,7 @@ class Occlusion:
             image: float32 [h, w, c].
 
         Returns:
-            float32 [1 + windows, h, w, c]. The cover is the median colour of the image's border,
+            float32 [1 + windows, h, w, c]. The cover is the median color of the image's border,
             which is usually background.
         """
         corners = self.corners
@@ -122,7 +122,7 @@ def draw(
     """Draw a heat map over an image.
 
     Args:
-        image: float32 [h, w, c]; drawn in grey as the mean of its channels.
+        image: float32 [h, w, c]; drawn in gray as the mean of its channels.
         heatmap: float [h, w]; positive is orange, negative blue, in proportion to the largest.
         value_range: values of black and white in the image.
 
@@ -133,14 +133,14 @@ def draw(
     factor = max(1, ceil(_SIDE / max(height, width)))
     size = width * factor, height * factor
     low, high = value_range
-    grey = np.round(np.clip((image.mean(axis=2) - low) / (high - low), 0, 1) * 255)
-    below = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    gray = np.round(np.clip((image.mean(axis=2) - low) / (high - low), 0, 1) * 255)
+    below = Image.fromarray(gray.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
     largest = np.abs(heatmap).max()
     strength = np.abs(heatmap) / largest if largest > 0 else np.zeros_like(heatmap)
     alpha = Image.fromarray((strength * _STRONGEST * 255).astype(np.uint8))
-    colours = np.where(heatmap[..., np.newaxis] >= 0, _FOR, _AGAINST).astype(np.uint8)
+    colors = np.where(heatmap[..., np.newaxis] >= 0, _FOR, _AGAINST).astype(np.uint8)
     picture = Image.composite(
-        Image.fromarray(colours).resize(size, Image.Resampling.NEAREST),
+        Image.fromarray(colors).resize(size, Image.Resampling.NEAREST),
         below.convert("RGB"),
         alpha.resize(size, Image.Resampling.BILINEAR),
     )

@@ -81,7 +81,7 @@ def test_ink_on_white_paper_is_the_same_digit_as_white_on_black(http, model):
 
 
 def test_a_photo_of_ink_on_paper_is_the_same_digit(http):
-    """Larger, grey ink, uneven light, grain, and JPEG on top of it."""
+    """Larger, gray ink, uneven light, grain, and JPEG on top of it."""
     generator = np.random.default_rng(0)
     labels = load("digits").labels[:40]
     right = 0

@@ -80,8 +80,8 @@ def augment(images: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:
 
     Numbers, float32 [n, by.numbers] in -1…1, determine the changes.
     """
-    grey = images.shape[-1] == 1
-    finer = by.finer if grey else 1
+    gray = images.shape[-1] == 1
+    finer = by.finer if gray else 1
     height, width = finer * images.shape[1], finer * images.shape[2]
     changed = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
@@ -89,22 +89,22 @@ def augment(images: Tensor, numbers: Tensor, by: Augmentation) -> Tensor:
         output_shape=[height, width],
         interpolation="BILINEAR",
         # Handwriting is surrounded by background, photographs by their mirror image.
-        fill_mode="CONSTANT" if grey else "REFLECT",
+        fill_mode="CONSTANT" if gray else "REFLECT",
         fill_value=0.0,
     )
     changed = tf.ensure_shape(changed, [None, height, width, images.shape[-1]])
-    if grey and by.bend:
+    if gray and by.bend:
         points = tf.reshape(numbers[:, 9 : 9 + 2 * _POINTS**2], [-1, _POINTS, _POINTS, 2])
         moves = tf.image.resize(points, [height, width], "bicubic")
         changed = _bent(changed, finer * by.bend * moves)
-    if grey and by.stroke:
+    if gray and by.stroke:
         changed = _stroke(changed, by.stroke * numbers[:, 7])
-    if grey and by.contrast:
+    if gray and by.contrast:
         gain = _each(1 + by.contrast * (1 + numbers[:, 8]) / 2)
         changed = tf.clip_by_value((changed - 0.5) * gain + 0.5, 0.0, 1.0)
     if finer > 1:
         changed = tf.nn.avg_pool2d(changed, finer, finer, "VALID")
-    if grey and by.gaps:
+    if gray and by.gaps:
         changed *= _gaps(images.shape, numbers[:, -3 * _GAPS :], by.gaps)
     return changed
 

@@ -1,4 +1,4 @@
-"""Known sets of labelled images, with their preprocessing: digits, MNIST and Fashion-MNIST.
+"""Known sets of labeled images, with their preprocessing: digits, MNIST and Fashion-MNIST.
 
 The digits are bundled with scikit-learn. MNIST and Fashion-MNIST are read from a local file, or
 downloaded by Keras, which is the only use of TensorFlow here.

@@ -147,9 +147,9 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     """
     z = NormalDist().inv_cdf((1 + _CONFIDENCE) / 2)
     share, spread = successes / trials, z * z / trials
-    centre = share + spread / 2
+    center = share + spread / 2
     half = z * sqrt(share * (1 - share) / trials + spread / (4 * trials))
-    low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)
+    low, high = (center - half) / (1 + spread), (center + half) / (1 + spread)
     # Rounding must not move the ends out of 0…1.
     return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)
 

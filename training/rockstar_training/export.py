@@ -313,7 +313,7 @@ def score_quantized(
     if not before - after <= _MAX_LOSS + _ROUNDING:
         others = " or ".join(each for each in QUANTIZATIONS if each not in (mode, "none"))
         raise ExportError(
-            f"{draft.model} loses too much when it is quantised to {mode}: {metric} falls from "
+            f"{draft.model} loses too much when it is quantized to {mode}: {metric} falls from "
             f"{before:.4f} to {after:.4f}, by {100 * (before - after):.2f} points, and at most "
             f"{100 * _MAX_LOSS:.1f} are accepted; try --quantize {others}, or leave it out"
         )

@@ -104,7 +104,7 @@ class _Properties:
     """Properties of a file; `problem` is empty if it can be used."""
 
     digest: bytes = b""
-    colour: bool = False
+    color: bool = False
     side: int = 0
     problem: str = ""
 
@@ -149,7 +149,7 @@ def scan_folder(
         files=tuple(example.path for example, _ in usable),
         labels=labels,
         label_names=label_names,
-        channels=3 if any(file.colour for _, file in usable) else 1,
+        channels=3 if any(file.color for _, file in usable) else 1,
         size=min(max(side, _SMALLEST_SIZE), _DEFAULT_SIZE),
         sha256=digest.hexdigest(),
         skipped=tuple(map(utf8_name, skipped)),

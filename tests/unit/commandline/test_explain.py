@@ -22,7 +22,7 @@ def test_one_place_with_most_of_the_evidence():
 
 def test_several_places_strongest_first():
     found = places(heatmap(top_left=2.0, centre=2.5, bottom=2.0, right=3.0))
-    assert [place.where for place in found] == ["right", "centre"]
+    assert [place.where for place in found] == ["right", "center"]
     assert sum(place.share for place in found) == pytest.approx(5.5 / 9.5)
 
 

@@ -1,4 +1,4 @@
-"""Output: colours and fitting tables on terminals, plain text in pipes, silence without a reader."""
+"""Output: colors and fitting tables on terminals, plain text in pipes, silence without a reader."""
 
 import os
 import pty

@@ -221,7 +221,7 @@ def quantized(models, score, mode="dynamic"):
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """The same model as it is, quantised, and what was judged."""
+    """The same model as it is, quantized, and what was judged."""
     models = tmp_path_factory.mktemp("models")
     predict, variables = toys.plain_model()
     plain = export(predict, variables, toys.draft(), GOLDEN, models)

@@ -18,7 +18,7 @@ def picture(*shape: int) -> np.ndarray:
 
 @pytest.fixture
 def pets(tmp_path):
-    """Three grey dogs of 20 x 30, two cats, in several formats."""
+    """Three gray dogs of 20 x 30, two cats, in several formats."""
     for name in ("dog", "cat"):
         (tmp_path / name).mkdir()
     for number, kind in enumerate(["PNG", "BMP", "GIF"]):
@@ -253,7 +253,7 @@ def test_what_is_not_a_file_is_not_opened(pets):
 
 
 def test_one_colour_image_makes_the_folder_colour(pets):
-    # Grey in three channels is still grey.
+    # Gray in three channels is still gray.
     (pets / "dog" / "grey.png").write_bytes(png(np.repeat(picture(30, 30, 1), 3, axis=2)))
     assert scan_folder(pets).channels == 1
     (pets / "dog" / "colour.jpg").write_bytes(encoded(picture(30, 30, 3), "JPEG"))

@@ -50,7 +50,7 @@ def features(model, images):
 
 @pytest.fixture
 def shades(tmp_path):
-    """Dark and light pictures in colour, 30 of each."""
+    """Dark and light pictures in color, 30 of each."""
     noise = np.random.default_rng(0)
     for name, low in (("dark", 0), ("light", 150)):
         (tmp_path / "photos" / name).mkdir(parents=True)

@@ -208,8 +208,8 @@ function matrix({ confusion, labels }) {
     counts.forEach((count, column) => {
       const cell = row.insertCell();
       cell.textContent = count || "";
-      const colour = index === column ? "46, 139, 87" : "194, 65, 12";
-      if (count) cell.style.backgroundColor = `rgba(${colour}, ${0.15 + 0.6 * Math.sqrt(count / all)})`;
+      const color = index === column ? "46, 139, 87" : "194, 65, 12";
+      if (count) cell.style.backgroundColor = `rgba(${color}, ${0.15 + 0.6 * Math.sqrt(count / all)})`;
     });
   });
   const frame = make("div", "scroll");
