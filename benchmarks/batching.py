@@ -1,18 +1,15 @@
-"""Whether batching pays: throughput and latency of a model with and without it.
+"""Throughput and latency of a model with and without batching.
 
     python -m benchmarks.batching --models demo/models [--model cnn] [--callers 16 …] [--rounds 5]
 
-Each caller asks for one example after the other, without a pause, over gRPC; model servers with the
-settings below run side by side, and are asked in turn, so that all see the same machine. With
---engine the callers are threads that call the engine itself: what batching gains and costs without
-the network. Callers and server share the machine's cores, so figures compare the settings; they do
-not say how fast either could be alone.
+Each caller sends one example after the other over gRPC, without a pause. Model servers with the
+settings below run side by side and are measured in turn, so that other load affects all alike. With
+--engine, the callers are threads that call the engine directly: batching without the network.
+Callers and server share the machine's cores, so the figures compare settings; they are not the
+highest possible speed of either.
 """
 
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,6 +24,7 @@ import click
 import grpc
 import numpy as np
 
+from benchmarks.model_servers import model_server
 from rockstar_contract.version_folders import served_versions
 from rockstar_serving.model_server.batching import Batcher
 from rockstar_serving.model_server.batching_parameters import read_parameters
@@ -36,9 +34,9 @@ from tfs_api.services import PREDICT
 from tfs_api.signature import DEFAULT_SIGNATURE
 from tfs_api.tensors import to_proto
 
-Ask = Callable[[], object]
+Predict = Callable[[], object]
 
-# The text of --batching_parameters_file; None for a server without batching.
+# Contents of --batching_parameters_file; None for a server without batching.
 WITHOUT = "without"
 SETTINGS: Mapping[str, str | None] = {
     WITHOUT: None,
@@ -52,15 +50,15 @@ SETTINGS: Mapping[str, str | None] = {
 
 @dataclass
 class Figures:
-    """Of one setting with so many callers: requests per second by round, latencies in seconds."""
+    """Requests per second of each round and latencies in seconds, for a setting and callers."""
 
     throughputs: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
 
     def cells(self, without: "Figures") -> str:
-        """For a table: median throughput and its spread, its ratio to `without`, latencies.
+        """Table cells: median throughput and its spread, its ratio to `without`, latencies.
 
-        The ratio is of the same rounds, which see the same machine.
+        The ratio is the median of the rounds' ratios.
         """
         p50, p99 = np.percentile(self.latencies, [50, 99]) * 1e3
         low, high = min(self.throughputs), max(self.throughputs)
@@ -77,8 +75,8 @@ class Figures:
 @click.option("--model", default="cnn")
 @click.option("--callers", multiple=True, type=click.IntRange(1), default=(1, 4, 16, 64))
 @click.option("--rounds", default=5, type=click.IntRange(1))
-@click.option("--seconds", default=1.0, help="That each setting is asked in each round.")
-@click.option("--engine", is_flag=True, help="Ask the engine itself instead of a server.")
+@click.option("--seconds", default=1.0, help="Duration of a setting in each round.")
+@click.option("--engine", is_flag=True, help="Call the engine directly instead of a server.")
 def main(
     models: Path, model: str, callers: Sequence[int], rounds: int, seconds: float, engine: bool
 ) -> None:
@@ -88,32 +86,32 @@ def main(
     serve = _engine if engine else _server
     figures: dict[tuple[int, str], Figures] = defaultdict(Figures)
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        asks = {}
+        predicts = {}
         for name, text in SETTINGS.items():
             file = Path(folder) / f"{name}.pbtxt"
             file.write_text(text or "")
-            asks[name] = stack.enter_context(serve(version, None if text is None else file))
+            predicts[name] = stack.enter_context(serve(version, None if text is None else file))
         for _ in range(rounds):
             for count in callers:
-                for name, ask in asks.items():
-                    _measure(ask, count, seconds, figures[count, name])
+                for name, predict in predicts.items():
+                    _measure(predict, count, seconds, figures[count, name])
     click.echo("| callers | batching | requests per second | ratio | p50, ms | p99, ms |")
     click.echo("| --: | --- | --: | --: | --: | --: |")
     for (count, name), each in sorted(figures.items(), key=lambda item: item[0][0]):
         click.echo(f"| {count} | {name} | {each.cells(figures[count, WITHOUT])} |")
 
 
-def _measure(ask: Ask, callers: int, seconds: float, figures: Figures) -> None:
-    ask()
+def _measure(predict: Predict, callers: int, seconds: float, figures: Figures) -> None:
+    predict()
     latencies: list[float] = []
     end = time.perf_counter() + seconds
 
     def call() -> None:
-        mine = []
+        own = []
         while (started := time.perf_counter()) < end:
-            ask()
-            mine.append(time.perf_counter() - started)
-        latencies.extend(mine)
+            predict()
+            own.append(time.perf_counter() - started)
+        latencies.extend(own)
 
     threads = [threading.Thread(target=call) for _ in range(callers)]
     started = time.perf_counter()
@@ -126,7 +124,7 @@ def _measure(ask: Ask, callers: int, seconds: float, figures: Figures) -> None:
 
 
 @contextmanager
-def _engine(version: Path, parameters: Path | None) -> Iterator[Ask]:
+def _engine(version: Path, parameters: Path | None) -> Iterator[Predict]:
     options = BatchingOptions()
     if parameters is not None:
         options = BatchingOptions(enabled=True, parameters=read_parameters(parameters))
@@ -138,39 +136,25 @@ def _engine(version: Path, parameters: Path | None) -> Iterator[Ask]:
 
 
 @contextmanager
-def _server(version: Path, parameters: Path | None) -> Iterator[Ask]:
+def _server(version: Path, parameters: Path | None) -> Iterator[Predict]:
     request = PREDICT.request()
     request.model_spec.name = "default"
     for name, array in _example(version)[0].items():
         request.inputs[name].CopyFrom(to_proto(array))
-    flags = [f"--model_base_path={version.parent}", "--host=127.0.0.1", "--port=auto"]
+    flags = [f"--model_base_path={version.parent}"]
     if parameters is not None:
         flags += ["--enable_batching", f"--batching_parameters_file={parameters}"]
-        # Only what the server has taken up can go together.
+        # Only requests that have a thread can be batched.
         flags.append("--grpc_max_threads=64")
-    with tempfile.TemporaryDirectory() as folder:
-        address_file = Path(folder) / "address.json"
-        command = [sys.executable, "-m", "rockstar_serving.model_server", *flags]
-        process = subprocess.Popen(
-            [*command, f"--address_file={address_file}"], stderr=subprocess.DEVNULL
+    with model_server(*flags) as address, grpc.insecure_channel(address["grpc"]) as channel:
+        predict: Callable[..., Any] = channel.unary_unary(
+            PREDICT.path, request_serializer=PREDICT.request.SerializeToString
         )
-        try:
-            while not address_file.exists():
-                if process.poll() is not None:
-                    raise click.ClickException(f"{' '.join(command)} ended")
-                time.sleep(0.01)
-            with grpc.insecure_channel(json.loads(address_file.read_text())["grpc"]) as channel:
-                predict: Callable[..., Any] = channel.unary_unary(
-                    PREDICT.path, request_serializer=PREDICT.request.SerializeToString
-                )
-                yield lambda: predict(request, timeout=60)
-        finally:
-            process.terminate()
-            process.wait()
+        yield lambda: predict(request, timeout=60)
 
 
 def _example(version: Path) -> tuple[dict[str, Any], list[str]]:
-    """Feeds of one random example, and what to fetch."""
+    """Feeds of one random example, and the fetches."""
     engine = LiteRTEngine(version)
     signature = engine.signatures[DEFAULT_SIGNATURE]
     engine.close()

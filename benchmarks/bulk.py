@@ -1,12 +1,12 @@
-"""What `rockstar predict DIR -o out.csv` gets out of a service, beside the most that one can get.
+"""Throughput of `rockstar predict DIR -o out.csv`, compared with bare clients.
 
     rockstar serve &
     python -m benchmarks.bulk --model cnn --images DIR
 
-The most is asked by bare clients: as many threads as there are connections post bodies that were
-made beforehand and throw the answers away undecoded, in several batch sizes. `rockstar predict`
-reads, sends, decodes, orders and writes, with its default settings unless told otherwise. Both take
-turns in each round, so that what else the machine does hits both.
+A bare client is a thread per connection that posts prepared bodies and discards the responses
+undecoded, with several batch sizes. `rockstar predict` reads, sends, decodes, orders and writes,
+with its default settings unless options change them. Both take turns in each round, so that other
+load on the machine affects both.
 """
 
 import base64
@@ -27,21 +27,21 @@ import click
 
 from rockstar_client.bulk.sources import Paths
 
-# Items in a request, and connections.
+# Images per request, and connections.
 SETTINGS = ((64, 4), (64, 8), (128, 4), (128, 8), (256, 4), (256, 8))
 BULK = "rockstar predict"
 
-Rates = dict[str, list[float]]  # images per second, of each round
+Rates = dict[str, list[float]]  # images per second in each round
 
 
 @click.command()
-@click.option("--url", default="http://127.0.0.1:8080", help="The running service.")
-@click.option("--model", required=True, help="Name.")
-@click.option("--images", required=True, type=click.Path(exists=True), help="A folder of them.")
+@click.option("--url", default="http://127.0.0.1:8080", help="URL of the running service.")
+@click.option("--model", required=True, help="Model name.")
+@click.option("--images", required=True, type=click.Path(exists=True), help="Folder of images.")
 @click.option("--repeat", default=20, type=click.IntRange(1), help="How often to send the folder.")
-@click.option("--rounds", default=5, type=click.IntRange(1), help="Of each.")
-@click.option("--batch", type=click.IntRange(1), help="Of `rockstar predict`; else its default.")
-@click.option("--concurrency", type=click.IntRange(1), help="Likewise.")
+@click.option("--rounds", default=5, type=click.IntRange(1), help="Rounds of each client.")
+@click.option("--batch", type=click.IntRange(1), help="`rockstar predict --batch`.")
+@click.option("--concurrency", type=click.IntRange(1), help="`rockstar predict --concurrency`.")
 def main(
     url: str,
     model: str,
@@ -57,18 +57,18 @@ def main(
     chosen = [f"{name}={value}" for name, value in options.items() if value is not None]
     command = ["predict", *[images] * repeat, "--url", url, "--model", model, *chosen]
     rates: Rates = {}
-    whole: list[float] = []
+    with_start: list[float] = []
     for number in range(rounds + 1):
         found = {
             f"bare, {size} x {connections}": _bare(url, model, contents, size, connections)
             for size, connections in SETTINGS
         }
         found[BULK], seconds = _bulk(command)
-        if number:  # the first round warms up
-            whole.append(len(contents) / seconds)
+        if number:  # the first round is a warm-up
+            with_start.append(len(contents) / seconds)
             for name, rate in found.items():
                 rates.setdefault(name, []).append(rate)
-    _report(rates, whole)
+    _report(rates, with_start)
 
 
 def _bare(url: str, model: str, contents: list[bytes], size: int, connections: int) -> float:
@@ -76,10 +76,10 @@ def _bare(url: str, model: str, contents: list[bytes], size: int, connections: i
         json.dumps({"instances": [base64.b64encode(each).decode() for each in batch]}).encode()
         for batch in (contents[start : start + size] for start in range(0, len(contents), size))
     ]
-    left, lock = iter(bodies), threading.Lock()
-    place = urlsplit(url).netloc
+    remaining, lock = iter(bodies), threading.Lock()
+    address = urlsplit(url).netloc
     threads = [
-        threading.Thread(target=_post, args=(place, f"/predict/{model}?top=1", left, lock))
+        threading.Thread(target=_post, args=(address, f"/predict/{model}?top=1", remaining, lock))
         for _ in range(connections)
     ]
     started = time.perf_counter()
@@ -90,8 +90,8 @@ def _bare(url: str, model: str, contents: list[bytes], size: int, connections: i
     return len(contents) / (time.perf_counter() - started)
 
 
-def _post(place: str, path: str, bodies: Iterator[bytes], lock: threading.Lock) -> None:
-    connection = http.client.HTTPConnection(place)
+def _post(address: str, path: str, bodies: Iterator[bytes], lock: threading.Lock) -> None:
+    connection = http.client.HTTPConnection(address)
     while True:
         with lock:
             body = next(bodies, None)
@@ -99,13 +99,13 @@ def _post(place: str, path: str, bodies: Iterator[bytes], lock: threading.Lock) 
             return
         connection.request("POST", path, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
-        answer = response.read()
+        content = response.read()
         if response.status != http.client.OK:
-            raise click.ClickException(f"{response.status}: {answer[:300]!r}")
+            raise click.ClickException(f"{response.status}: {content[:300]!r}")
 
 
 def _bulk(command: list[str]) -> tuple[float, float]:
-    """Images per second by the command's own summary, and seconds from its start to its end."""
+    """Images per second according to the command's summary, and the seconds that it ran."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         done = subprocess.run(
@@ -115,20 +115,20 @@ def _bulk(command: list[str]) -> tuple[float, float]:
             check=False,
         )
         seconds = time.perf_counter() - started
-    said = re.search(r"\(([\d,]+) items/s\)", done.stderr)
-    if done.returncode or said is None:
+    rate = re.search(r"\(([\d,]+) items/s\)", done.stderr)
+    if done.returncode or rate is None:
         raise click.ClickException(done.stderr)
-    return float(said[1].replace(",", "")), seconds
+    return float(rate[1].replace(",", "")), seconds
 
 
-def _report(rates: Rates, whole: list[float]) -> None:
+def _report(rates: Rates, with_start: list[float]) -> None:
     click.echo(f"{BULK:<20} {statistics.median(rates[BULK]):8,.0f} images/s")
-    click.echo(f"{'with its start':<20} {statistics.median(whole):8,.0f} images/s")
+    click.echo(f"{'… including startup':<20} {statistics.median(with_start):8,.0f} images/s")
     for name, found in rates.items():
         ratios = [ours / theirs for ours, theirs in zip(rates[BULK], found, strict=True)]
         if name != BULK:
             click.echo(
-                f"{name:<20} {statistics.median(found):8,.0f} images/s, {BULK} against it: "
+                f"{name:<20} {statistics.median(found):8,.0f} images/s, ratio of {BULK}: "
                 f"{statistics.median(ratios):.2f} (rounds: {min(ratios):.2f} to {max(ratios):.2f})"
             )
 

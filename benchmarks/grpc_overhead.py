@@ -1,18 +1,15 @@
-"""What Predict over gRPC costs beside a Python gRPC server that does nothing but echo.
+"""Overhead of Predict over gRPC, compared with a Python gRPC echo server.
 
     python -m benchmarks.grpc_overhead
 
-The model server serves a logistic model (784 floats to 10) with LiteRT; the echo answers with the
-bytes that it got, through the same server settings. Both run all the time, each in a process of its
-own, and so do the clients. Many short rounds of both take turns, so that what else the machine does
-hits both; a ratio is the median of those of neighboring rounds.
+The model server serves a logistic model (784 floats to 10) with LiteRT. The echo server returns the
+bytes of each request and has the same settings. Both run throughout in separate processes, and so
+do the clients. Many short rounds of both take turns, so that other load on the machine affects
+both; a ratio is the median of the rounds' ratios.
 """
 
-import json
 import multiprocessing
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,6 +23,7 @@ import grpc
 import numpy as np
 
 from benchmarks.logistic import INPUT, PIXELS, make_logistic
+from benchmarks.model_servers import model_server
 from rockstar_serving.model_server.grpc_server import new_server
 from rockstar_serving.model_server.options import GrpcOptions
 from tfs_api.services import PREDICT
@@ -34,23 +32,24 @@ from tfs_api.tensors import to_proto
 ECHO_PATH = "/echo/Echo"
 SPAWN = multiprocessing.get_context("spawn")
 
-Targets = dict[str, tuple[str, str]]  # by name, the address and the path
-# Of one round: by name, and of each process of clients, how long each caller's calls took.
+Targets = dict[str, tuple[str, str]]  # address and path by server name
+# One round: by server name, client process and caller, the seconds of each call.
 Round = dict[str, list[list[list[float]]]]
 
 
 @click.command()
-@click.option("--rounds", default=60, type=click.IntRange(2), help="Of each server.")
-@click.option("--calls", default=150, type=click.IntRange(1), help="Of one caller in a round.")
-@click.option("--callers", default=16, type=click.IntRange(1), help="In the measure of throughput.")
-@click.option("--processes", default=1, type=click.IntRange(1), help="That the callers run in.")
+@click.option("--rounds", default=60, type=click.IntRange(2), help="Rounds of each server.")
+@click.option("--calls", default=150, type=click.IntRange(1), help="Calls by a caller in a round.")
+@click.option("--callers", default=16, type=click.IntRange(1), help="Callers, for throughput.")
+@click.option("--processes", default=1, type=click.IntRange(1), help="Processes of the callers.")
 def main(rounds: int, calls: int, callers: int, processes: int) -> None:
     """Measure and print medians."""
     with tempfile.TemporaryDirectory() as folder:
         base_path = Path(folder) / "logistic"
         make_logistic(base_path)
-        with _model_server(base_path) as predict, _echo_server() as echo:
-            targets = {"echo": (echo, ECHO_PATH), "predict": (predict, PREDICT.path)}
+        flags = f"--model_base_path={base_path}", "--prefer_tflite_model"
+        with model_server(*flags) as address, _echo_server() as echo:
+            targets = {"echo": (echo, ECHO_PATH), "predict": (address["grpc"], PREDICT.path)}
             for name, request in _requests().items():
                 click.echo(f"request as {name}, {len(request)} bytes")
                 with _clients(targets, request, calls, processes=1, threads=1) as clients:
@@ -80,7 +79,7 @@ def _measure(clients: list[Any], rounds: int) -> list[Round]:
                 client.send(name)
             times[name] = [client.recv() for client in clients]
         found.append(times)
-    return found[1:]  # the first round warms up
+    return found[1:]  # the first round is a warm-up
 
 
 def _latencies(times: Round) -> dict[str, float]:
@@ -93,7 +92,7 @@ def _latencies(times: Round) -> dict[str, float]:
 
 
 def _rates(times: Round) -> dict[str, float]:
-    # Each caller asks again as soon as it has its answer.
+    # Each caller sends its next request right after the response.
     return {
         name: sum(len(caller) / sum(caller) for process in processes for caller in process)
         for name, processes in times.items()
@@ -104,7 +103,7 @@ def _rates(times: Round) -> dict[str, float]:
 def _clients(
     targets: Targets, request: bytes, calls: int, processes: int, threads: int
 ) -> Iterator[list[Any]]:
-    """Processes that, when told a server's name, call it, and tell how long each call took."""
+    """Pipes to client processes: send a server's name, receive the seconds of each call."""
     with ExitStack() as stack:
         pipes = []
         for _ in range(processes):
@@ -137,33 +136,6 @@ def _times(method: Any, request: bytes, calls: int) -> list[float]:
         method(request, timeout=60)
         times.append(time.perf_counter() - started)
     return times
-
-
-@contextmanager
-def _model_server(base_path: Path) -> Iterator[str]:
-    address_file = base_path.parent / "address.json"
-    process = subprocess.Popen(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "rockstar_serving.model_server",
-                f"--model_base_path={base_path}",
-            ),
-            *("--host=127.0.0.1", "--port=auto", f"--address_file={address_file}"),
-            "--prefer_tflite_model",
-        ],
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        while not address_file.exists():
-            if process.poll() is not None:
-                raise click.ClickException("the model server did not start")
-            time.sleep(0.01)
-        yield json.loads(address_file.read_text())["grpc"]
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""A logistic model of 784 floats and 10 classes, as a version folder with its LiteRT file.
+"""Writes a logistic model, 784 floats to 10 classes, as a SavedModel with a LiteRT file.
 
     python -m benchmarks.logistic BASE_PATH
 
-Run as a process of its own, so that TensorFlow stays out of the one that measures.
+It runs in its own process, to keep TensorFlow out of the process that measures.
 """
 
 import subprocess
@@ -28,7 +28,8 @@ def make_logistic(base_path: Path) -> None:
 def _write(version_folder: Path) -> None:
     import tensorflow as tf
 
-    weights = tf.constant(np.random.default_rng(0).normal(size=(PIXELS, CLASSES)), tf.float32)
+    normal = np.random.default_rng(0).normal(scale=0.05, size=(PIXELS, CLASSES))
+    weights = tf.constant(normal, tf.float32)
 
     @tf.function(input_signature=[tf.TensorSpec([None, PIXELS], name=INPUT)])  # type: ignore[untyped-decorator]
     def predict(image: Any) -> dict[str, Any]:

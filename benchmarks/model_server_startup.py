@@ -1,10 +1,10 @@
-"""How long the embedded model server takes from a cold start to its first Predict over gRPC.
+"""Time of the embedded model server from a cold start to its first Predict over gRPC.
 
     python -m benchmarks.model_server_startup
 
-Starts it with a logistic model in LiteRT; the time runs from the start of the process to the answer
-of the first Predict, asked by a client that runs already. Beside it, in turns: what a Python takes
-that only imports gRPC, NumPy and LiteRT, below which no server of these can start.
+Starts it with a logistic model in LiteRT, and measures the time from the start of the process to
+the first response to a client that is already running. In turn with it, measures a Python process
+that only imports gRPC, NumPy and LiteRT, the lower bound for such a server.
 """
 
 import statistics
@@ -38,9 +38,9 @@ def main(rounds: int) -> None:
         for measured in range(-1, rounds):
             first_predict = _first_predict(base_path)
             imports = _imports()
-            if measured >= 0:  # the first round brings files into the system's cache
+            if measured >= 0:  # the first round reads the files into the page cache
                 times["first Predict"].append(first_predict)
-                times["imports alone"].append(imports)
+                times["imports only"].append(imports)
     for name, values in times.items():
         click.echo(
             f"{name}: {statistics.median(values):.3f} s "
@@ -52,7 +52,7 @@ def _first_predict(base_path: Path) -> float:
     request = PREDICT.request()
     request.model_spec.name = "default"
     request.inputs[INPUT].CopyFrom(to_proto(np.zeros((1, PIXELS), np.float32)))
-    # A socket appears at once where a port would have to be told first.
+    # A Unix socket, because a free port would be known only later.
     socket_path = base_path.parent / "server.sock"
     command = [
         *(sys.executable, "-m", "rockstar_serving.model_server", f"--model_base_path={base_path}"),

@@ -1,13 +1,12 @@
-"""How many digits a model reads in photographs, by kind of photograph.
+"""Accuracy of a model on rendered photographs of digits, by kind of photograph.
 
     python -m benchmarks.photographs --version-folder demo/models/cnn/1 [--data-dir DIR]
 
-Held-out digits of MNIST (or of the bundled digits: `--source digits`) are drawn with a pen on
-paper, lit and photographed, by NumPy and Pillow alone. Each photograph goes as a JPEG file through
-the decoder, the preprocessing of the model's own contract and its LiteRT file, as in the service.
-Every kind shows other digits: with the same ones in all kinds, the mean would say little more than
-how hard those few digits are. The same seed gives the same photographs. Use `--split train` for
-choosing anything.
+Renders held-out digits of MNIST (or of the bundled digits: `--source digits`) as pen on paper,
+lights and photographs them, with NumPy and Pillow only. Each photograph is a JPEG file that is
+decoded, preprocessed by the model's contract and predicted by its LiteRT file, as in the service.
+Each kind has different digits; otherwise the mean would mostly depend on how hard those few are.
+The same seed renders the same photographs. Use `--split train` to tune anything.
 """
 
 import io
@@ -33,34 +32,34 @@ Floats = NDArray[Any]
 Random = np.random.Generator
 Color = tuple[float, float, float]
 Draw = Callable[[ImageDraw.ImageDraw, Random], None]
-# float32 [h, w, 3] of light in 0…1 and a generator to the same.
+# From float32 [h, w, 3] in 0…1 and a generator to the same.
 Change = Callable[[Floats, Random], Floats]
 
 WHITE, INK = (0.93, 0.92, 0.9), (0.13, 0.14, 0.2)
-# Larger photographs are rendered at this size and enlarged: a phone's are no sharper.
+# Larger photographs are rendered at this size and enlarged; a phone's are no sharper.
 LARGEST_CANVAS = 1000
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A kind of photograph; angles and places are drawn evenly from their ranges.
+    """A kind of photograph; angles and positions are uniformly distributed in their ranges.
 
     Attributes:
-        width: of the photograph, in pixels; the height is three quarters of it.
-        digit: height of the digit as a share of the photograph's.
-        turn: of the digit, degrees either way.
-        off_center: of the digit, share of either side, either way.
-        paper: its color, 0…1.
-        ink: its color.
+        width: width of the photograph in pixels; the height is three quarters of it.
+        digit: height of the digit as a share of the photograph's height.
+        turn: largest rotation of the digit in either direction, in degrees.
+        off_center: largest offset of the digit, as a share of the photograph's width and height.
+        paper: color of the paper, 0…1.
+        ink: color of the ink, 0…1.
         pen: widens strokes (positive) or thins them, in quarters of a pixel of a 28 x 28 digit.
-        cover: how much of the paper's color the ink hides.
-        rough: how unevenly it covers the paper, as a pencil does.
-        grain: of the paper, standard deviation.
-        print: what is on the paper before the digit is written.
-        light: what falls on the paper, in order.
-        blur: radius, as a share of the width.
-        noise: of the sensor, standard deviation.
-        quality: of the JPEG file.
+        cover: opacity of the ink.
+        rough: unevenness of the ink, as of a pencil.
+        grain: standard deviation of the paper's grain.
+        print: drawings on the paper below the digit.
+        light: changes by light and surroundings, in order.
+        blur: blur radius as a share of the width.
+        noise: standard deviation of the sensor's noise.
+        quality: JPEG quality.
     """
 
     width: int = 640
@@ -80,11 +79,11 @@ class Photo:
     quality: int = 85
 
 
-# What is printed or drawn on the paper.
+# Drawings on the paper.
 
 
 def ruled(gap: float, color: Color, width: float = 0.004) -> Draw:
-    """Lines across, a share of the height apart."""
+    """Horizontal lines; the gap is a share of the height, the line width one of the width."""
 
     def draw(on: ImageDraw.ImageDraw, random: Random) -> None:
         w, h = on.im.size
@@ -96,7 +95,7 @@ def ruled(gap: float, color: Color, width: float = 0.004) -> Draw:
 
 
 def squared(gap: float, color: Color, width: float = 0.003) -> Draw:
-    """Squares whose side is a share of the height."""
+    """A square grid; the gap is a share of the height, the line width one of the width."""
 
     def draw(on: ImageDraw.ImageDraw, random: Random) -> None:
         w, h = on.im.size
@@ -110,7 +109,7 @@ def squared(gap: float, color: Color, width: float = 0.003) -> Draw:
 
 
 def dotted(on: ImageDraw.ImageDraw, random: Random) -> None:
-    """A grid of dots, as in notebooks."""
+    """A dot grid, as in notebooks."""
     w, h = on.im.size
     gap, r = 0.09 * h, 0.0035 * w
     for x in np.arange(random.uniform(0, gap), w, gap):
@@ -119,14 +118,14 @@ def dotted(on: ImageDraw.ImageDraw, random: Random) -> None:
 
 
 def margin(on: ImageDraw.ImageDraw, random: Random) -> None:
-    """A red line down the left."""
+    """A red vertical line on the left."""
     w, h = on.im.size
     x = random.uniform(0.08, 0.16) * w
     on.line([(x, 0), (x + random.uniform(-0.03, 0.03) * w, h)], _rgb((0.8, 0.3, 0.35)), 3)
 
 
 def box(inset: float, width: float, color: Color) -> Draw:
-    """A rectangle, a share of the height from the edge."""
+    """A rectangle; inset and line width are shares of the height."""
 
     def draw(on: ImageDraw.ImageDraw, _random: Random) -> None:
         w, h = on.im.size
@@ -137,7 +136,7 @@ def box(inset: float, width: float, color: Color) -> Draw:
 
 
 def specks(count: int, largest: float) -> Draw:
-    """Dirt: spots with a radius up to a share of the height."""
+    """Spots of dirt; the largest radius is a share of the height."""
 
     def draw(on: ImageDraw.ImageDraw, random: Random) -> None:
         w, h = on.im.size
@@ -148,11 +147,11 @@ def specks(count: int, largest: float) -> Draw:
     return draw
 
 
-# Light, and what lies around the paper.
+# Light, and surroundings of the paper.
 
 
 def falling(to: float) -> Change:
-    """Light that falls off to a share from one side to the other."""
+    """Light that falls off to a share of itself from one side to the other."""
 
     def change(image: Floats, random: Random) -> Floats:
         along = _along(image.shape, random.uniform(0, 2 * np.pi))
@@ -162,7 +161,7 @@ def falling(to: float) -> Change:
 
 
 def vignette(to: float) -> Change:
-    """Corners darkened to a share."""
+    """Corners darkened to a share of their light."""
 
     def change(image: Floats, _random: Random) -> Floats:
         y, x = _axes(image.shape)
@@ -173,7 +172,7 @@ def vignette(to: float) -> Change:
 
 
 def shadow(to: float, softness: float) -> Change:
-    """A straight shadow over part of the picture; the softness is a share of its length."""
+    """A shadow with a straight edge; softness is the edge's width as a share of the picture."""
 
     def change(image: Floats, random: Random) -> Floats:
         along = _along(image.shape, random.uniform(0, 2 * np.pi))
@@ -184,7 +183,7 @@ def shadow(to: float, softness: float) -> Change:
 
 
 def hand(to: float) -> Change:
-    """The shadow of a hand that holds the phone: a rounded one from below."""
+    """The shadow, from below, of a hand that holds the phone."""
 
     def change(image: Floats, random: Random) -> Floats:
         h, w = image.shape[:2]
@@ -201,13 +200,13 @@ def hand(to: float) -> Change:
 
 
 def exposure(by: float, tint: Color = (1, 1, 1)) -> Change:
-    """All of it darker or lighter, and tinted."""
+    """The whole picture darker or lighter, and tinted."""
     factors = by * np.array(tint, np.float32)
     return lambda image, _: image * factors
 
 
 def glare(image: Floats, random: Random) -> Floats:
-    """A lamp that is mirrored in the board."""
+    """The reflection of a lamp."""
     y, x = _axes(image.shape)
     across, down = random.uniform(0.1, 0.9, 2)
     spot: Floats = np.exp(-(((x - across) / 0.16) ** 2 + ((y - down) / 0.12) ** 2))
@@ -216,7 +215,7 @@ def glare(image: Floats, random: Random) -> Floats:
 
 
 def folds(image: Floats, random: Random) -> Floats:
-    """Paper that was crumpled: each facet catches the light in its own way."""
+    """Crumpled paper, with facets of different brightness."""
     for _ in range(7):
         along = _along(image.shape, random.uniform(0, 2 * np.pi)) - random.uniform(0.2, 0.8)
         facet = np.where(along > 0, 1 - np.minimum(along * 6, 1), 0)
@@ -225,7 +224,7 @@ def folds(image: Floats, random: Random) -> Floats:
 
 
 def desk(color: Color, inset: float, wood: float = 0.0) -> Change:
-    """The paper lies askew on a desk that is seen on all sides."""
+    """The paper at an angle on a desk, which is visible on all sides."""
 
     def change(image: Floats, random: Random) -> Floats:
         h, w = image.shape[:2]
@@ -243,7 +242,7 @@ def desk(color: Color, inset: float, wood: float = 0.0) -> Change:
 
 
 def desk_edge(color: Color, share: float) -> Change:
-    """The paper ends before the picture does, on one side or on two."""
+    """The edge of the paper on the desk, on one side or two."""
 
     def change(image: Floats, random: Random) -> Floats:
         h, w = image.shape[:2]
@@ -263,7 +262,7 @@ def desk_edge(color: Color, share: float) -> Change:
 
 
 def kinds() -> dict[str, Photo]:
-    """Every kind by its name."""
+    """Kinds of photographs by name."""
     plain, blue, gray = Photo(), (0.62, 0.72, 0.88), (0.6, 0.62, 0.66)
     dark, brown = (0.16, 0.13, 0.12), (0.45, 0.3, 0.18)
     lined = replace(plain, print=(ruled(0.13, blue),))
@@ -343,7 +342,7 @@ def kinds() -> dict[str, Photo]:
 
 
 def photograph(digit: NDArray[np.uint8], photo: Photo, random: Random) -> Image.Image:
-    """Draw one digit, uint8 [h, w] light on dark, and photograph it."""
+    """Render a digit, uint8 [h, w] light on dark, as a photograph."""
     width = min(photo.width, LARGEST_CANVAS)
     height = width * 3 // 4
     page = Image.new("RGB", (width, height), _rgb(photo.paper))
@@ -369,10 +368,10 @@ def photograph(digit: NDArray[np.uint8], photo: Photo, random: Random) -> Image.
 def _written(
     digit: NDArray[np.uint8], photo: Photo, size: tuple[int, int], random: Random
 ) -> Floats:
-    """How much ink is where, float32 [height, width] in 0…1, with the sharp edges of a pen."""
+    """Amount of ink, float32 [height, width] in 0…1, with the sharp edges of a pen."""
     rows, columns = (np.flatnonzero(digit.any(axis=axis)) for axis in (1, 0))
     shape = Image.fromarray(digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-    # 80 rows stand for the 20 that MNIST's digits are high.
+    # MNIST's digits are 20 rows high; draw them at four times that size.
     scale = 80 / max(shape.size)
     shape = shape.resize(
         (max(4, round(shape.width * scale)), max(4, round(shape.height * scale))),
@@ -397,7 +396,7 @@ def _written(
 
 
 def _thinned(shape: Image.Image, width: int) -> Image.Image:
-    """Strokes without their outermost cells; what is thinner than the width stays."""
+    """Strokes eroded at the edges; parts thinner than `width` are kept."""
     core = shape.filter(ImageFilter.MinFilter(width))
     thin = ImageChops.subtract(shape, core.filter(ImageFilter.MaxFilter(width)))
     return ImageChops.lighter(core, thin.filter(ImageFilter.MedianFilter(3)))
@@ -409,13 +408,13 @@ def _rgb(color: Color) -> tuple[int, int, int]:
 
 
 def _axes(shape: tuple[int, ...]) -> tuple[Floats, Floats]:
-    """Rows and columns in 0…1, to be broadcast."""
+    """Coordinates of rows and columns in 0…1, for broadcasting."""
     y, x = (np.linspace(0, 1, side, dtype=np.float32) for side in shape[:2])
     return y[:, np.newaxis], x[np.newaxis]
 
 
 def _along(shape: tuple[int, ...], angle: float) -> Floats:
-    """0…1 from one side of the picture to the other in a direction."""
+    """A gradient, 0…1, across the picture in a direction."""
     y, x = _axes(shape)
     along = np.cos(angle) * x + np.sin(angle) * y
     return np.asarray((along - along.min()) / (along.max() - along.min()), np.float32)
@@ -427,7 +426,7 @@ def _turned(point: NDArray[Any], angle: float) -> NDArray[Any]:
 
 
 def _smooth_noise(shape: tuple[int, int], deviation: float, random: Random) -> Floats:
-    """Grain of a few pixels, [h, w, 1]."""
+    """Noise with a grain of a few pixels, [h, w, 1]."""
     coarse = random.normal(0, deviation, (shape[0] // 3 + 1, shape[1] // 3 + 1))
     image = Image.fromarray(coarse.astype(np.float32))
     resized = image.resize(shape[::-1], Image.Resampling.BILINEAR)
@@ -435,14 +434,14 @@ def _smooth_noise(shape: tuple[int, int], deviation: float, random: Random) -> F
 
 
 def _wooden(shape: tuple[int, ...], color: Color, wood: float, random: Random) -> Floats:
-    """A table: plain, or with a pattern along the rows."""
+    """A desk: plain, or with a wood grain along the rows."""
     coarse = Image.fromarray(random.normal(0, 1, (shape[0] // 12, 5)).astype(np.float32))
     streaks = np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
     return np.array(color, np.float32) * (1 + wood * streaks)[..., np.newaxis]
 
 
 def _laid(image: Floats, corners: Sequence[Sequence[float]], below: Floats) -> Floats:
-    """The paper, within its corners, on what is below; it casts a narrow shadow."""
+    """The paper, within its corners, on a background, with a narrow shadow."""
     mask = Image.new("L", (image.shape[1], image.shape[0]))
     ImageDraw.Draw(mask).polygon([(x, y) for x, y in corners], fill=255)
     inside = np.asarray(mask.filter(ImageFilter.GaussianBlur(1)), np.float32)[..., np.newaxis] / 255
@@ -451,14 +450,14 @@ def _laid(image: Floats, corners: Sequence[Sequence[float]], below: Floats) -> F
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
-    """The photograph as a file."""
+    """The photograph as a JPEG file."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality)
     return stream.getvalue()
 
 
 class Digits:
-    """Digits of a split, in random order, as many of each label as of the others."""
+    """Digits of a split in random order, with the same number of each label."""
 
     def __init__(self, source: str, part: str, seed: int, data_dir: Path | None) -> None:
         self._dataset = load(source, data_dir)
@@ -471,7 +470,7 @@ class Digits:
     def take(self, number: int, count: int) -> list[tuple[NDArray[np.uint8], int]]:
         """The digits of kind `number`: images uint8 [h, w] and their labels.
 
-        Kinds share no digits as long as there are enough of them.
+        Kinds share no digits unless the split is too small.
         """
         per_label = -(-count // 10)
         places = np.arange(number * per_label, (number + 1) * per_label)
@@ -481,13 +480,13 @@ class Digits:
 
 
 class Reader:
-    """A model's version, asked as the service asks it."""
+    """Reads photographs with a model version, as the service does."""
 
     def __init__(self, folder: Path) -> None:
-        """Open a version's folder."""
+        """Open a version folder."""
         self.contract = Contract.from_json((folder / CONTRACT_FILE).read_bytes())
         if not isinstance(self.contract.input, ImageInput):
-            raise click.ClickException(f"{folder} is not a model of images")
+            raise click.ClickException(f"{folder} is not an image model")
         self._spec = self.contract.input
         self._engine = LiteRTEngine(folder)
 
@@ -502,13 +501,13 @@ class Reader:
 
 @click.command()
 @click.option("--version-folder", default="demo/models/cnn/1", type=click.Path(path_type=Path))
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where mnist.npz lies.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of mnist.npz.")
 @click.option("--source", default="mnist", type=click.Choice(["mnist", "digits"]))
 @click.option("--split", "part", default="test", type=click.Choice(["test", "train"]))
 @click.option("--count", default=100, help="Photographs of each kind.")
-@click.option("--kind", "only", multiple=True, help="Only kinds with this in their names.")
+@click.option("--kind", "only", multiple=True, help="Only kinds whose names contain this.")
 @click.option("--seed", default=0)
-@click.option("--save", type=click.Path(path_type=Path), help="Write the first of each kind here.")
+@click.option("--save", type=click.Path(path_type=Path), help="Folder for the first of each kind.")
 def main(
     version_folder: Path,
     data_dir: Path | None,
@@ -519,7 +518,7 @@ def main(
     seed: int,
     save: Path | None,
 ) -> None:
-    """Print the share of photographs that a model reads, by kind, and the mean over kinds."""
+    """Print the accuracy of a model on each kind of photograph, and the mean over kinds."""
     read = Reader(version_folder)
     digits = Digits(source, part, seed, data_dir)
     shares = []

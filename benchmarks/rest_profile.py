@@ -1,10 +1,10 @@
-"""`rockstar model-server`, with a file that says where the time of each request went.
+"""The model server with a profile of each REST request.
 
     python -m benchmarks.rest_profile PROFILE [flags of the model server]
 
-PROFILE gets one JSON document a line for each request: milliseconds of processor time by stage, and
-`total`, from the arrival of the request's first bytes until its response
-was handed to the kernel. It is for one client that sends one request after the other.
+Writes one line of JSON per request to PROFILE: milliseconds of CPU time by stage, and `total`, from
+the first bytes of the request until the response is passed to the kernel. It expects one client
+that sends one request after the other.
 """
 
 import json
@@ -58,9 +58,9 @@ def _by_request(stages: Stages, profile: TextIO) -> None:
             first = time.process_time()
         receive(connection, data)
 
-    async def handle_with_profile(app: Any, *arguments: Any) -> None:
-        arrived = first  # which the next request sets anew
-        await handle(app, *arguments)
+    async def handle_with_profile(app: Any, scope: Any, receive_body: Any, send: Any) -> None:
+        arrived = first  # the next request overwrites it
+        await handle(app, scope, receive_body, send)
         total = time.process_time() - arrived
         seconds = {**stages.seconds, "total": total}
         stages.seconds.clear()

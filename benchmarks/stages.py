@@ -1,4 +1,4 @@
-"""Processor time spent in the parts of a program, told apart by wrapping their functions."""
+"""CPU time by stage of a program, measured by wrapping functions."""
 
 import threading
 import time
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class Stages:
-    """Seconds by stage; what a stage spends in another one counts for that one alone."""
+    """Seconds by stage. Time in a nested stage counts only for the nested one."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self._open = threading.local()
 
     def wrap(self, owner: Any, name: str, stage: str) -> None:
-        """Count the time in a function of a module or a method of a class for a stage."""
+        """Add the time of a module's function or a class's method to a stage."""
         function = getattr(owner, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -24,7 +24,7 @@ class Stages:
         setattr(owner, name, timed)
 
     def call(self, stage: str, function: Callable[[], Any]) -> Any:
-        """Call a function and count its time for a stage."""
+        """Call a function and add its time to a stage."""
         inner: list[float] = self._open.__dict__.setdefault("inner", [0.0])
         inner.append(0.0)
         started = time.thread_time()

@@ -1,10 +1,10 @@
-"""How many files the product has, and how many of them one prediction enters.
+"""Number of the product's files and lines, and of files that one prediction enters.
 
     python -m benchmarks.structure --models demo/models --image demo/samples/7.png
 
-A switch is a call of a function in another file than that of the call before it in the same thread.
-Only the product's own files count, without generated code. Each path is taken once before it is
-traced. The processor time is that of the application alone, called in a loop without a server.
+A switch is a call into a different file than the previous call in the same thread. Only the
+product's own files count, without generated code. Each path runs once before it is traced. The CPU
+time is that of the application alone, called in a loop without a server.
 """
 
 import ast
@@ -51,12 +51,12 @@ LOOPS, ROUNDS = 500, 9
 
 
 class Trace:
-    """The product's files that calls enter, as a profile function: see sys.setprofile.
+    """A profile function (see sys.setprofile) that records which of the product's files run.
 
     Attributes:
-        files: relative paths, in the order in which they are entered.
-        switches: how often a call enters another file than the call before it in its thread.
-        active: whether calls count.
+        files: relative paths in the order of their first call.
+        switches: number of calls into a different file than the previous call in the thread.
+        active: whether it records.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Trace:
         self.active = False
 
     def start(self, thread: int | None) -> None:
-        """Begin anew, with one thread only, or with all."""
+        """Start over, with one thread, or with all for None."""
         self.files: list[str] = []
         self.switches = 0
         self._last: dict[int, str] = {}
@@ -73,7 +73,7 @@ class Trace:
         self.active = True
 
     def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
-        """Note a call."""
+        """Record a call."""
         if not self.active or event != "call":
             return
         file = self._product.get(frame.f_code.co_filename, "")
@@ -129,12 +129,12 @@ def _imported(path: Path) -> set[str]:
 
 @contextmanager
 def application(models: Path, name: str, upstream: int | None) -> Iterator[Any]:
-    """The gateway's application, which runs the model itself.
+    """The gateway's application with the model in its process.
 
     Args:
-        models: folder with the model's folder.
-        name: of the model.
-        upstream: port of a model server that serves it too.
+        models: folder of models.
+        name: model name.
+        upstream: port of a model server with the same model.
     """
     with tempfile.TemporaryDirectory() as folder:
         config_file = Path(folder) / "models.config"
@@ -154,7 +154,7 @@ def application(models: Path, name: str, upstream: int | None) -> Iterator[Any]:
 
 
 def image_prediction(app: Any, name: str, image: bytes) -> Callable[[], None]:
-    """A call that has the application predict one PNG."""
+    """A function that predicts one PNG with the application."""
 
     def predict() -> None:
         environ = {
@@ -186,7 +186,7 @@ def image_prediction(app: Any, name: str, image: bytes) -> Callable[[], None]:
 
 
 def count(trace: Trace, call: Callable[[], None], *, here: bool = False) -> str:
-    """Files and switches of a second call, as a cell of the table; `here`: in this thread only."""
+    """Files and switches of a second call, as a table cell; `here`: in this thread only."""
     call()
     trace.start(threading.get_ident() if here else None)
     sys.setprofile(trace)
@@ -200,7 +200,7 @@ def count(trace: Trace, call: Callable[[], None], *, here: bool = False) -> str:
 
 @contextmanager
 def http_server(app: Any) -> Iterator[str]:
-    """The base URL of a server of the application."""
+    """Serve the application; yields the base URL."""
     server = make_server("127.0.0.1", 0, app)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -219,14 +219,14 @@ def model_server(models: Path, name: str, rest: RestOptions | None = None) -> It
         rest=rest or RestOptions(),
         models=(ModelConfig(name, models / name),),
         engine=EngineOptions(prefer_tflite=True),
-        load=LoadOptions(poll_seconds=0),  # its thread would be traced too
+        load=LoadOptions(poll_seconds=0),  # the polling thread would be traced too
     )
     with ModelServer(options) as server:
         yield server
 
 
 def grpc_prediction(port: int | None, name: str, shape: tuple[int, ...]) -> Callable[[], None]:
-    """A call of Predict with an array of zeros."""
+    """A function that calls Predict with an array of zeros."""
     request = PREDICT.request()
     request.model_spec.name = name
     request.inputs["image"].CopyFrom(to_proto(np.zeros(shape, np.float32)))
@@ -249,7 +249,7 @@ def rest_prediction(port: int | None, name: str, shape: tuple[int, ...]) -> Call
 
 
 def cpu_milliseconds(call: Callable[[], None]) -> float:
-    """Processor time of all threads of this process for a call: the median of several loops."""
+    """CPU time of all threads of this process per call, the median of several loops."""
     found = []
     for _ in range(ROUNDS):
         started = time.process_time()
@@ -262,7 +262,7 @@ def cpu_milliseconds(call: Callable[[], None]) -> float:
 @click.command()
 @click.option("--models", default="demo/models", type=click.Path(exists=True, path_type=Path))
 @click.option("--image", default="demo/samples/7.png", type=click.Path(exists=True, path_type=Path))
-@click.option("--model", default="cnn", help="An image classifier of one input.")
+@click.option("--model", default="cnn", help="An image classifier.")
 @click.option("--files", "show_files", is_flag=True, help="List the files that each path enters.")
 def main(models: Path, image: Path, model: str, show_files: bool) -> None:
     """Measure and print a table."""
@@ -274,7 +274,7 @@ def main(models: Path, image: Path, model: str, show_files: bool) -> None:
         f"files under {SMALL} lines imported by exactly one other file": str(len(small_files())),
     }
     trace = Trace()
-    threading.setprofile(trace)  # for threads to come
+    threading.setprofile(trace)  # for threads started from now on
     entered: dict[str, list[str]] = {}
 
     def measure(row: str, call: Callable[[], None], *, here: bool = False) -> None:
@@ -299,7 +299,7 @@ def main(models: Path, image: Path, model: str, show_files: bool) -> None:
                     here=True,
                 )
         threading.setprofile(None)
-        # A thread keeps the profile function that it started with.
+        # Threads keep the profile function that they started with, so start a new application.
         with application(models, model, server.grpc_port) as app:
             milliseconds = cpu_milliseconds(image_prediction(app, model, content))
             rows["CPU of an image prediction in the application"] = f"{milliseconds:.2f} ms"

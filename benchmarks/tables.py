@@ -1,11 +1,11 @@
-"""Small tables: our logistic, mlp and linear beside scikit-learn's, on the same rows.
+"""Accuracy of logistic, mlp and linear on small tables, compared with scikit-learn's models.
 
     python -m benchmarks.tables [--seeds 5] [--only iris …]
 
-Each table is divided anew with each seed, by `rockstar train`'s own defaults; both sides learn from
-the same rows and are tested on the same held-out ones. scikit-learn's models have their defaults,
-behind the usual pipeline: medians and most frequent categories for what is missing, standardized
-numbers, one-hot categories, and a standardized target for its MLPRegressor. Takes some minutes.
+Each seed splits a table anew, with the defaults of `rockstar train`. Both sides train on the same
+rows and are tested on the same held-out ones. scikit-learn's models have their defaults and the
+usual pipeline: medians and most frequent categories for missing values, standardized numbers,
+one-hot categories, and a standardized target for MLPRegressor. Takes some minutes.
 """
 
 import csv
@@ -24,7 +24,7 @@ PENGUINS = "penguins"
 
 @dataclass(frozen=True)
 class Pair:
-    """A model of ours, and the one of scikit-learn that it is held against."""
+    """One of our models, and the scikit-learn model that it is compared with."""
 
     model: str
     name: str
@@ -75,25 +75,25 @@ TABLES = {
 
 
 @click.command()
-@click.option("--seeds", default=5, help="How often each table is divided and trained on.")
-@click.option("--only", multiple=True, type=click.Choice(list(TABLES)), help="Just these tables.")
+@click.option("--seeds", default=5, help="Number of splits of each table.")
+@click.option("--only", multiple=True, type=click.Choice(list(TABLES)), help="Only these tables.")
 @click.option(
     "--penguins",
     "penguins",
     type=click.Path(path_type=Path),
     default=Path("../shared/cases/training/penguins.csv"),
-    help="The Palmer penguins as CSV; without the file they are left out.",
+    help="The Palmer penguins as CSV; skipped without the file.",
 )
 def main(seeds: int, only: tuple[str, ...], penguins: Path) -> None:
-    """Train both sides and print a Markdown table of mean accuracies, or R², and their spread."""
-    click.echo("| table | rows | model | here | scikit-learn | |")
+    """Train both and print a Markdown table of mean accuracy or R² and its standard deviation."""
+    click.echo("| table | rows | model | RockstarTF | scikit-learn | |")
     click.echo("| --- | ---: | --- | ---: | ---: | --- |")
     with tempfile.TemporaryDirectory(prefix="rockstar-tables-") as folder:
         for name in only or TABLES:
             path, target = Path(folder) / f"{name}.csv", "target"
             if name == PENGUINS:
                 if not penguins.is_file():
-                    click.echo(f"{penguins} is not there: left out", err=True)
+                    click.echo(f"{penguins} does not exist: skipped", err=True)
                     continue
                 path, target = penguins, "species"
             else:
@@ -138,7 +138,7 @@ def _spread(values: list[float]) -> str:
 
 
 def _peer_score(path: Path, target: str, model: Any, train: Any, test: Any) -> float:
-    """Accuracy or R² of a model of scikit-learn, with its own preprocessing of the same rows."""
+    """Accuracy or R² of a scikit-learn model, with its own preprocessing of the same rows."""
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
@@ -163,14 +163,14 @@ def _peer_score(path: Path, target: str, model: Any, train: Any, test: Any) -> f
     )
     pipeline = make_pipeline(prepared, model)
     with warnings.catch_warnings():
-        # That its 200 epochs are not enough, which is its default.
+        # scikit-learn warns that its default of 200 epochs does not converge.
         warnings.simplefilter("ignore")
         pipeline.fit(inputs[train], targets[train])
     return float(pipeline.score(inputs[test], targets[test]))
 
 
 def _values(texts: list[str]) -> Any:
-    """A column as floats, NaN for "NA", or as texts."""
+    """A column as floats, NaN for "NA", or as strings."""
     try:
         return np.array([float("nan" if text == "NA" else text) for text in texts])
     except ValueError:

@@ -1,11 +1,11 @@
-"""Every model of the lecture, trained here on the lecture's data, beside the lecture's figures.
+"""Trains each of the lecture's models and compares it with the lecture's figures.
 
     python -m benchmarks.training [--data-dir DIR] [--only cnn …]
 
-MNIST comes from DIR (or $ROCKSTAR_DATA_DIR) where mnist.npz lies there, else through Keras. Each
-row is one training with the default settings of `rockstar train`: its time runs from the data on
-disk to the published, checked model with its report, on the cores that there are; TensorFlow's own
-import is not in it. The test split is looked at once. Takes about half an hour on two cores.
+MNIST is read from mnist.npz in DIR (or $ROCKSTAR_DATA_DIR), or downloaded by Keras. Each row is one
+training with the default settings of `rockstar train`. Its time is from the data on disk to the
+published and verified model with its report, on all cores, without the import of TensorFlow. The
+test split is evaluated once. Takes about half an hour on two cores.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ LECTURE_LINE = "x,y\n1,0\n2,-1\n3,-2\n4,-3\n"
 
 @dataclass(frozen=True)
 class Row:
-    """A model, what the lecture got, and how it is trained here."""
+    """A model, the lecture's result, and our settings."""
 
     name: str
     lecture: str
@@ -39,11 +39,11 @@ ROWS = (
 
 
 @click.command()
-@click.option("--data-dir", help="Where mnist.npz lies.")
-@click.option("--only", multiple=True, help="Just the rows of these names.")
+@click.option("--data-dir", help="Folder of mnist.npz.")
+@click.option("--only", multiple=True, help="Only the rows with these names.")
 def main(data_dir: str | None, only: tuple[str, ...]) -> None:
     """Train and print a Markdown table, row by row."""
-    click.echo("| `rockstar train` | the lecture | here | epochs | time | multiply-adds |")
+    click.echo("| `rockstar train` | lecture | RockstarTF | epochs | time | multiply-adds |")
     click.echo("| --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory(prefix="rockstar-benchmark-") as folder:
         line = Path(folder) / "line.csv"
