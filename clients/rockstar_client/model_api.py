@@ -22,7 +22,7 @@ from rockstar_client.examples import (
     named_examples,
     require_clear,
 )
-from rockstar_client.predictor import Batch, PredictionSteps, Steps
+from rockstar_client.predictor import ModelInputs, PredictionSteps, Steps
 from rockstar_client.results import (
     Answer,
     ModelInfo,
@@ -160,7 +160,7 @@ class ModelApi:
 
 def _batch(
     examples: Sequence[NamedExample], strict: bool, adjusted: dict[int, Adjustments], spec: Input
-) -> Batch:
+) -> ModelInputs:
     """Prepare examples for a model: float32 [n, *spec.shape], or arrays [n, …] by name.
 
     `adjusted` receives the adjustments of rows, by position.

@@ -36,7 +36,7 @@ _TRUSTED_S = 1.0
 
 Result = TypeVar("Result")
 # Inputs of a model: the preprocessed tensor, or tensors by name.
-Batch = NDArray[Any] | dict[str, NDArray[Any]]
+ModelInputs = NDArray[Any] | dict[str, NDArray[Any]]
 # The steps of a prediction: functions to call with a backend, which may block or be awaited.
 Steps = Generator[Callable[[Any], Any], Any, Result]
 
@@ -53,7 +53,7 @@ class Predicted(msgspec.Struct, frozen=True):
     """
 
     contract: Contract
-    inputs: Batch
+    inputs: ModelInputs
     outputs: NDArray[Any]
     named: Mapping[str, NDArray[Any]] = {}
 
@@ -68,7 +68,7 @@ class PredictionSteps:
         self._current: dict[tuple[str, str | None], tuple[int, float]] = {}
 
     def predict(
-        self, query: Query, prepare: Callable[[Input], Batch], left: Callable[[], float]
+        self, query: Query, prepare: Callable[[Input], ModelInputs], left: Callable[[], float]
     ) -> Steps[Predicted]:
         """Predict; `left` returns the seconds left, or raises. See `Predictor.predict`."""
         contract = yield from self.contract(query, left)
@@ -154,7 +154,7 @@ class Predictor:
         self._backend = backend
         self._steps = PredictionSteps()
 
-    def predict(self, query: Query, prepare: Callable[[Input], Batch]) -> Predicted:
+    def predict(self, query: Query, prepare: Callable[[Input], ModelInputs]) -> Predicted:
         """Predict.
 
         Args:
@@ -175,7 +175,7 @@ class Predictor:
         self._steps.forget(model)
 
 
-def _predicted(response: TensorResponse, contract: Contract, batch: Batch) -> Predicted:
+def _predicted(response: TensorResponse, contract: Contract, batch: ModelInputs) -> Predicted:
     outputs = response.outputs
     if contract.task == "tensors":
         names = [output.name for output in contract.outputs]

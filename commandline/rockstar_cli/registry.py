@@ -137,9 +137,10 @@ def rollback(model: str, label: str | None, models: Path, as_json: bool) -> None
         moved = {"model": model, "version": done.now, "before": done.before}
         echo_json({**moved, "held": done.held, "labels": done.labels})
         return
-    labels = f", and {registry.listed(done.labels)} with it" if done.labels else ""
+    labels = f", and {registry.sorted_names(done.labels)} with it" if done.labels else ""
     click.echo(
-        f"{model} serves version {done.now} again{labels}; held: {registry.listed(done.held)} "
+        f"{model} serves version {done.now} again{labels}; held: "
+        f"{registry.sorted_names(done.held)} "
         f"(rockstar promote {model} {done.before} serves it again)"
     )
 

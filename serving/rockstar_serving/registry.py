@@ -129,9 +129,9 @@ def unpublish(models: Path, model: str, version: int) -> bool:
         labels = [label for label, at in read_labels(models).labels(model).items() if at == version]
         if labels:
             raise RegistryError(
-                f"{model} version {version} has the label {listed(labels)}: give it to another "
-                f"version first (rockstar promote {model} VERSION --label {labels[0]}), or go back "
-                f"with rockstar rollback {model}"
+                f"{model} version {version} has the label {sorted_names(labels)}: give it to "
+                f"another version first (rockstar promote {model} VERSION --label {labels[0]}), "
+                f"or go back with rockstar rollback {model}"
             )
     with changing(base):
         remember_removed(base, version)
@@ -259,7 +259,7 @@ def restore(models: Path, model: str) -> Restored:
     *earlier, newest = folders
     book = read_labels(models)
     if not earlier:
-        held = listed(held_versions(models / model))
+        held = sorted_names(held_versions(models / model))
         raise RegistryError(
             f"{model} has only version {newest}, and none to go back to"
             + (f"; it holds the versions {held}: rockstar promote {model} VERSION" if held else "")
@@ -298,7 +298,7 @@ def rollback(models: Path, model: str, label: str) -> tuple[int, int]:
         existing = {number for _, number, _ in _select(models, model)}
         now = book.labels(model).get(label)
         if now is None:
-            has = listed(book.labels(model)) or "none"
+            has = sorted_names(book.labels(model)) or "none"
             raise RegistryError(f"{model} has no label {label}; its labels are: {has}")
         earlier = book.earlier(model, label)
         while earlier:
@@ -308,7 +308,8 @@ def rollback(models: Path, model: str, label: str) -> tuple[int, int]:
                 return now, before
         raise RegistryError(
             f"{model} has no version left that had the label {label} before version {now}; it has "
-            f"the versions {listed(existing)}: rockstar promote {model} VERSION --label {label}"
+            f"the versions {sorted_names(existing)}: rockstar promote {model} VERSION "
+            f"--label {label}"
         )
 
 
@@ -321,14 +322,14 @@ def dangling_labels(models: Path) -> list[str]:
     book = read_labels(models)
     return [
         f"{name} has the label {label} on version {number}, which is missing; "
-        f"it has the versions {listed(folders)}"
+        f"it has the versions {sorted_names(folders)}"
         for name, path in find_models(models).items()
         for label, number in book.labels(name).items()
         if number not in (folders := served_versions(path))
     ]
 
 
-def listed(names: Iterable[_Name]) -> str:
+def sorted_names(names: Iterable[_Name]) -> str:
     """Names or numbers, sorted and separated by commas, for messages."""
     return ", ".join(map(str, sorted(names)))
 
@@ -348,7 +349,7 @@ def _select(
     for name in found if model is None else [model]:
         folders = served_versions(found[name])
         if version is not None and version not in folders:
-            has = listed(folders)
+            has = sorted_names(folders)
             raise RegistryError(f"{name} has no version {version}; it has the versions {has}")
         for number in sorted(folders) if version is None else [version]:
             yield name, number, folders[number]

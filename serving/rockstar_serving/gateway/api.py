@@ -21,7 +21,7 @@ class Api:
         relays: its inputs go upstream unchanged, so the model server's errors are passed on.
         open: needs no API key; its paths without variables are served even when the gateway is
             full (probes, metrics, pages).
-        headers: added to all its responses, such as access.PAGE_HEADERS.
+        headers: added to all its responses, such as authentication.PAGE_HEADERS.
     """
 
     name: str

@@ -18,8 +18,8 @@ import orjson
 from flask import Blueprint, Response, jsonify, render_template, request, send_from_directory
 from werkzeug.exceptions import NotFound
 
-from rockstar_serving.gateway.access import PAGE_HEADERS
 from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.authentication import PAGE_HEADERS
 from rockstar_serving.gateway.errors import ProblemError
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.state import gateway

@@ -10,9 +10,9 @@ import numpy as np
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from rockstar_client import predictor
 from rockstar_client.backend import Query
 from rockstar_client.errors import InvalidRequestError, NoContractError, NotFoundError
+from rockstar_client.predictor import ModelInputs
 from rockstar_contract.contract import Input, TableInput, TensorInput
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import is_batch, prepare, read_tensors, stack
@@ -143,7 +143,7 @@ class Batch:
         self.sent: list[Any] = [named.example for named in examples]
         self.is_unchanged = False
 
-    def prepare(self, spec: Input) -> predictor.Batch:
+    def prepare(self, spec: Input) -> ModelInputs:
         """Preprocess the valid examples; may be called again for another contract.
 
         Returns:

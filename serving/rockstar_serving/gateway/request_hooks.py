@@ -15,9 +15,9 @@ from flask import Flask, Request, Response, request
 from werkzeug.routing import MapAdapter
 
 from rockstar_contract.errors import InvalidInputError
-from rockstar_serving.gateway.access import add_cors_headers, require_key, trusted_addresses
 from rockstar_serving.gateway.api import Api, api_of
 from rockstar_serving.gateway.api_keys import Keys
+from rockstar_serving.gateway.authentication import add_cors_headers, require_key, trusted_addresses
 from rockstar_serving.gateway.context import (
     TIMEOUT_HEADER,
     TRACE_HEADER,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rockstar_client.backend import Backend, Query, TensorResponse, VersionStatus
 from rockstar_client.calls import run
 from rockstar_client.errors import CallError
-from rockstar_client.predictor import Batch, Predicted, PredictionSteps, Predictor
+from rockstar_client.predictor import ModelInputs, Predicted, PredictionSteps, Predictor
 from rockstar_client.tfserving_messages import is_not_found
 from rockstar_contract.contract import Input
 from rockstar_contract.errors import InvalidInputError
@@ -199,12 +199,12 @@ class RoutedPredictor:
     def predict(
         self,
         current: RequestContext,
-        prepare: Callable[[Input], Batch],
+        prepare: Callable[[Input], ModelInputs],
         *,
         version: int | None = None,
         label: str | None = None,
         examples: Sequence[Any] | None = None,
-        prepare_copy: Callable[[Input], Batch] | None = None,
+        prepare_copy: Callable[[Input], ModelInputs] | None = None,
     ) -> Predicted:
         """Predict a batch; see rockstar_client.predictor.Predictor.predict.
 
@@ -223,7 +223,7 @@ class RoutedPredictor:
             InvalidInputError: raised by `prepare`.
         """
 
-        def limited(spec: Input) -> Batch:
+        def limited(spec: Input) -> ModelInputs:
             while not self._preprocessing.acquire(timeout=current.time_left()):
                 continue
             try:
@@ -254,9 +254,9 @@ class RoutedPredictor:
         self._shadow_predictor.forget(model)
 
     def _compare(
-        self, predicted: Predicted, to: Query, prepare: Callable[[Input], Batch]
+        self, predicted: Predicted, to: Query, prepare: Callable[[Input], ModelInputs]
     ) -> Comparison:
-        def prepared(spec: Input) -> Batch:
+        def prepared(spec: Input) -> ModelInputs:
             return predicted.inputs if spec == predicted.contract.input else prepare(spec)
 
         other = self._shadow_predictor.predict(to, prepared)

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rockstar_serving.gateway.access import trusted_addresses
 from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.authentication import trusted_addresses
 from tests.unit.gateway.conftest import IMAGE, post
 from tests.waiting import until
 

@@ -6,8 +6,8 @@ works under any path.
 
 from flask import Blueprint, render_template
 
-from rockstar_serving.gateway.access import PAGE_HEADERS
 from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.authentication import PAGE_HEADERS
 
 _blueprint = Blueprint(
     "pages",

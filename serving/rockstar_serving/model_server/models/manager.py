@@ -13,10 +13,10 @@ from functools import partial
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
 from rockstar_serving.model_server.engines.engine import Loader
 from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
+from rockstar_serving.model_server.models.folder_stability import NEVER
 from rockstar_serving.model_server.models.mirror import Mirrors
 from rockstar_serving.model_server.models.model import Model, Outlook
 from rockstar_serving.model_server.models.servables import Servable, Task, VersionStatus
-from rockstar_serving.model_server.models.version_folders import NEVER
 from rockstar_serving.model_server.options import LoadOptions
 from tfs_api.model_ref import ModelRef
 from tfs_api.status import Code, StatusError, invalid

@@ -42,8 +42,8 @@ from rockstar_contract.manifest import (
 )
 from rockstar_contract.version_folders import numbered
 from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
+from rockstar_serving.model_server.models.folder_stability import MODEL_FILES
 from rockstar_serving.model_server.models.servables import State, VersionStatus
-from rockstar_serving.model_server.models.version_folders import MODEL_FILES
 from rockstar_serving.model_server.object_store import ObjectStore, StorageError, StoredObject
 from rockstar_serving.model_server.options import LoadOptions
 from tfs_api.status import Code

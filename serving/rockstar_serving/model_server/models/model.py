@@ -12,13 +12,13 @@ from pathlib import Path
 from rockstar_contract.version_folders import served_versions
 from rockstar_serving.model_server.engines.engine import Loader, LoadError
 from rockstar_serving.model_server.models.config import ModelConfig, VersionPolicy
-from rockstar_serving.model_server.models.servables import Servable, ServableMap, State, Task
-from rockstar_serving.model_server.models.version_folders import (
+from rockstar_serving.model_server.models.folder_stability import (
     NEVER,
     Fingerprint,
     FolderStability,
     fingerprint,
 )
+from rockstar_serving.model_server.models.servables import Servable, ServableMap, State, Task
 from rockstar_serving.model_server.options import LoadOptions
 from tfs_api.status import Code
 

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from flask import Blueprint
 
 from rockstar_cli.__main__ import cli
-from rockstar_serving.gateway.access import PAGE_HEADERS
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.api_keys import KeysError, read_keys
 from rockstar_serving.gateway.app import APIS, create_app
+from rockstar_serving.gateway.authentication import PAGE_HEADERS
 from rockstar_serving.gateway.settings import (
     FilesError,
     SettingError,

@@ -1,4 +1,4 @@
-"""The version folders of a model: which exist, and whether they are complete.
+"""Whether the version folders of a model are completely written.
 
 A folder must not be loaded while it is being written, whether by `cp -r`, by rsync (which writes
 each file under a name such as `.model.tflite.Xy12Ab` until it is complete) or over a network:

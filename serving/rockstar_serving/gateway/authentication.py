@@ -1,4 +1,4 @@
-"""Who may send requests: API keys and their rates, other sites' scripts (CORS), trusted proxies."""
+"""Authentication of requests: API keys and their rates; CORS, page headers and trusted proxies."""
 
 import ipaddress
 import math

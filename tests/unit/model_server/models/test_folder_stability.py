@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rockstar_contract.manifest import write_manifest
-from rockstar_serving.model_server.models.version_folders import (
+from rockstar_serving.model_server.models.folder_stability import (
     FolderStability,
     changed_at,
     fingerprint,
