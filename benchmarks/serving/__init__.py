@@ -1,1 +1,1 @@
-"""Serving measured beside what people would use instead; see benchmarks/README.md."""
+"""Serving benchmarks: RockstarTF and alternatives; see benchmarks/README.md."""

@@ -1,9 +1,9 @@
-"""Measure serving: ours beside what people would use instead.
+"""Serving benchmarks: RockstarTF and alternatives.
 
     python -m benchmarks.serving [--quick] [--systems rockstar,fastapi] …
 
-Results go to <output>/<time>: results.json, table.md, speed.png, and each system's log. Linux, with
-wrk and h2load installed.
+Writes results.json, table.md, speed.png and each system's log to <output>/<time>. Needs Linux, wrk
+and h2load.
 """
 
 import os
@@ -22,14 +22,14 @@ import msgspec
 
 from benchmarks.serving import environments, load, processes
 from benchmarks.serving.material import Material, gather, train_missing
-from benchmarks.serving.plan import Choice, round_of_visits
+from benchmarks.serving.measurements import Runner
+from benchmarks.serving.plan import Choice, plan_round
 from benchmarks.serving.plot import plot
 from benchmarks.serving.report import markdown
 from benchmarks.serving.results import Results, Yardsticks
 from benchmarks.serving.summary import Summary
 from benchmarks.serving.system import Engine, peer_folder
 from benchmarks.serving.systems import SYSTEMS
-from benchmarks.serving.visits import Visitor
 from benchmarks.serving.workloads import WORKLOADS
 from rockstar_training.errors import DataError
 
@@ -38,39 +38,39 @@ Pythons = dict[tuple[str, Engine], Path]
 
 
 @click.command()
-@click.option("--systems", default=",".join(SYSTEMS), help="Names, with commas between.")
-@click.option("--workloads", default=",".join(WORKLOADS), help="Likewise.")
-@click.option("--connections", default="1,4,16,64", help="For one PNG.")
+@click.option("--systems", default=",".join(SYSTEMS), help="Names, separated by commas.")
+@click.option("--workloads", default=",".join(WORKLOADS), help="Names, separated by commas.")
+@click.option("--connections", default="1,4,16,64", help="Numbers of connections for one PNG.")
 @click.option("--rounds", default=3, type=click.IntRange(1))
-@click.option("--seconds", default=4.0, type=click.FloatRange(1), help="Of each load.")
-@click.option("--tensorflow/--no-tensorflow", default=True, help="Also with that engine.")
-@click.option("--curves/--no-curves", default=True, help="Also one worker, and overloaded.")
-@click.option("--quick", is_flag=True, help="One round of 2 s, 1, 16 and 64 connections, LiteRT.")
+@click.option("--seconds", default=4.0, type=click.FloatRange(1), help="Duration of each load.")
+@click.option("--tensorflow/--no-tensorflow", default=True, help="Measure that engine too.")
+@click.option("--curves/--no-curves", default=True, help="Measure one worker and overload too.")
+@click.option("--quick", is_flag=True, help="One round of 2 s; 1, 16, 64 connections; LiteRT only.")
 @click.option(
     "--environments",
     "folder",
     default="build/bench/environments",
     type=click.Path(path_type=Path),
-    help="Where each system is installed.",
+    help="Folder for each system's environment.",
 )
 @click.option(
     "--material",
     "workdir",
     default="build/bench/material",
     type=click.Path(path_type=Path),
-    help="Holds models/; trained where missing.",
+    help="Folder of models/; missing models are trained.",
 )
 @click.option("--output", default="build/bench/results", type=click.Path(path_type=Path))
 @click.option("--set-up-only", is_flag=True, help="Install and train, measure nothing.")
 def main(**options: Any) -> None:
-    """Measure, and write JSON, Markdown and a plot."""
+    """Measure, and write the results as JSON, Markdown and a plot."""
     if options["quick"]:
         options |= {"rounds": 1, "seconds": 2.0, "connections": "1,16,64", "tensorflow": False}
     choice = _choice(options)
     if missing := load.missing_tools():
         what = ", ".join(f"{tool} ({package})" for tool, package in missing.items())
         raise click.ClickException(f"not installed: {what}; on Debian, apt-get install them")
-    # Ended from outside, as from the keyboard: what was started is ended on the way.
+    # Stop all processes on SIGTERM, as on Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     processes.adopt_orphans()
     workdir = options["workdir"].resolve()
@@ -101,7 +101,7 @@ def _choice(options: dict[str, Any]) -> Choice:
     for given, known, option in ((names, SYSTEMS, "systems"), (workloads, WORKLOADS, "workloads")):
         if unknown := set(given) - set(known):
             raise click.BadParameter(
-                f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(known)}",
+                f"unknown: {', '.join(sorted(unknown))}; expected some of {', '.join(known)}",
                 param_hint=f"--{option}",
             )
     try:
@@ -121,25 +121,23 @@ def _choice(options: dict[str, Any]) -> Choice:
 
 
 def _install(choice: Choice, folder: Path, results: Results) -> Pythons:
-    """Environments by system and engine; one that cannot be made is a failure in the results."""
+    """Install environments, by system and engine; results record failures."""
     pythons: Pythons = {}
-    made: dict[str, Path | None] = {}
+    environment_pythons: dict[str, Path | None] = {}
     for system in choice.systems:
         for engine in choice.engines:
             if engine not in system.engines:
                 continue
             name = environments.environment_name(system, engine)
-            if name not in made:
-                made[name] = _prepared(folder, name, results, system.name, engine)
-            python = made[name]
+            if name not in environment_pythons:
+                environment_pythons[name] = _prepare(folder, name, results, system.name, engine)
+            python = environment_pythons[name]
             if python:
                 pythons[system.name, engine] = python
     return pythons
 
 
-def _prepared(
-    folder: Path, name: str, results: Results, system: str, engine: Engine
-) -> Path | None:
+def _prepare(folder: Path, name: str, results: Results, system: str, engine: Engine) -> Path | None:
     try:
         python = environments.prepare(folder, SYSTEMS[system], engine, click.echo)
     except environments.EnvironmentFailed as error:
@@ -153,27 +151,27 @@ def _prepared(
 def _measure(
     choice: Choice, pythons: Pythons, material: Material, results: Results, output: Path
 ) -> None:
-    visitor = Visitor(results, material, output, click.echo)
-    began = time.monotonic()
+    runner = Runner(results, material, output, click.echo)
+    started = time.monotonic()
     for number in range(results.rounds):
-        visits = round_of_visits(choice, pythons, number)
-        for position, visit in enumerate(visits, start=1):
-            minutes = (time.monotonic() - began) / 60
+        measurements = plan_round(choice, pythons, number)
+        for position, measurement in enumerate(measurements, start=1):
+            minutes = (time.monotonic() - started) / 60
             click.echo(
-                f"round {number + 1} of {results.rounds}, {position} of {len(visits)}, "
-                f"{minutes:.1f} min: {visit.title}"
+                f"round {number + 1} of {results.rounds}, {position} of {len(measurements)}, "
+                f"{minutes:.1f} min: {measurement.title}"
             )
-            visitor.visit(visit, number)
+            runner.run(measurement, number)
         _yardsticks(pythons, material, results)
-        # What there is by now stays, should the rest be stopped.
+        # After each round, in case the rest is interrupted.
         _write(results, output)
 
 
 def _yardsticks(pythons: Pythons, material: Material, results: Results) -> None:
-    """LiteRT and the decoder alone, in bare Flask's environment."""
+    """Measure LiteRT and the decoder alone, in bare Flask's environment."""
     python = pythons.get(("flask", "litert"))
     if python is None:
-        results.failures["the parts alone"] = "they run in bare Flask's environment"
+        results.failures["the parts alone"] = "bare Flask's environment is missing"
         return
     folder = peer_folder("shared")
     variables = {

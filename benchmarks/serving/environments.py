@@ -1,4 +1,4 @@
-"""An environment of its own for each system and engine, made once of pinned requirements."""
+"""A separate environment for each system and engine, created once from pinned requirements."""
 
 import hashlib
 import subprocess
@@ -15,34 +15,34 @@ _TENSORFLOW = HERE / "peers" / "tensorflow.txt"
 _TIMEOUT_S = 1800
 _DOCKER_TIMEOUT_S = 30
 _IMAGES = "rockstartf/"
-# What every environment has, whatever is served.
+# Packages that do not count in the size, because every environment has them.
 _TOOLS = ("pip", "setuptools")
 
 
 class EnvironmentFailed(Exception):  # noqa: N818
-    """An environment that could not be made; the message is pip's."""
+    """An environment could not be created; the message is pip's."""
 
 
 def environment_name(system: System, engine: Engine) -> str:
-    """What an environment is called; ours are one."""
+    """Name of an environment; all systems of this project share one per engine."""
     name = system.peer or "rockstar"
     return name if engine == "litert" else f"{name}-{engine}"
 
 
 def prepare(folder: Path, system: System, engine: Engine, say: Callable[[str], None]) -> Path:
-    """Make an environment, or take the one that is there.
+    """Create an environment, unless it exists and is up to date.
 
     Args:
-        folder: of environments.
-        system: to install.
-        engine: to install with it.
-        say: told what takes a while.
+        folder: folder of environments.
+        system: system to install.
+        engine: engine to install.
+        say: function that prints progress.
 
     Returns:
-        Its Python.
+        Path of its Python.
 
     Raises:
-        EnvironmentFailed: it cannot be made.
+        EnvironmentFailed: it cannot be created.
     """
     name = environment_name(system, engine)
     environment = folder.resolve() / name
@@ -56,13 +56,13 @@ def prepare(folder: Path, system: System, engine: Engine, say: Callable[[str], N
             _pip(python, step, name)
         stamp.write_text(digest)
     if system.peer is None:
-        # Our own code as it is now; what it needs is there.
+        # Always install the current code; its dependencies are already installed.
         _pip(python, ["--no-deps", "--force-reinstall", str(ROOT)], name)
     return python
 
 
 def installed(python: Path, system: System) -> Installed:
-    """The size of what serves, and the version of what is measured."""
+    """Size of the installed packages, and version of the system."""
     packages = next(python.parents[1].glob("lib/python*/site-packages"))
     size = sum(
         path.stat().st_size
@@ -80,7 +80,7 @@ def installed(python: Path, system: System) -> Installed:
 
 
 def image_sizes() -> dict[str, float]:
-    """This project's container images that are there, by name, in MB."""
+    """Sizes in MB of this project's local container images, by name."""
     try:
         listed = subprocess.run(
             ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],  # noqa: S607
@@ -103,13 +103,13 @@ def image_sizes() -> dict[str, float]:
 
 
 def _steps(system: System, engine: Engine) -> list[list[str]]:
-    """Arguments of pip install, one call after the other."""
+    """Arguments for each call of pip install."""
     if system.peer is None:
         steps = [[f"--constraint={ROOT / 'constraints.txt'}", f"{ROOT}[serve]"]]
     else:
         steps = [[f"--requirement={HERE / 'peers' / system.peer / 'requirements.txt'}"]]
     if engine == "tensorflow":
-        # Apart: TensorFlow may need another version of something than the pinned one.
+        # Separately, because TensorFlow may need other versions than the pinned ones.
         steps.append([f"--requirement={_TENSORFLOW}"])
     return steps
 
@@ -136,5 +136,5 @@ def _run(command: list[str], name: str) -> None:
         raise EnvironmentFailed(f"{name}: {error}") from error
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.splitlines() if "ERROR" in line]
-        why = lines[-1] if lines else error.stderr.strip()[-300:]
-        raise EnvironmentFailed(f"{name} cannot be installed: {why}") from error
+        reason = lines[-1] if lines else error.stderr.strip()[-300:]
+        raise EnvironmentFailed(f"{name} cannot be installed: {reason}") from error

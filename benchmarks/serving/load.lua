@@ -1,5 +1,5 @@
--- wrk: repeats prepared requests, and says what came of them as one line of JSON.
--- Arguments: folder, number of requests. REQUEST_PACE: "steady MS", "bursty MS", or nothing.
+-- Script for wrk: repeats prepared requests and prints the results as one line of JSON.
+-- Arguments: folder, number of requests. REQUEST_PACE: "steady MS", "bursty MS", or unset.
 
 local ffi = require("ffi")
 ffi.cdef [[
@@ -18,10 +18,10 @@ end
 local pace, period = string.match(os.getenv("REQUEST_PACE") or "", "(%a+) (%d+)")
 period = tonumber(period)
 if pace == "steady" then
-  -- Each connection asks about once in a period, none in step with another.
+  -- Each connection sends about one request per period, at a random time.
   function delay() return math.floor(period * (0.5 + math.random())) end
 elseif pace == "bursty" then
-  -- All connections ask when a new period begins.
+  -- All connections send a request when a period begins.
   function delay() return math.floor(period - milliseconds() % period) + 1 end
 end
 

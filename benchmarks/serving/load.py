@@ -1,8 +1,8 @@
-"""Load: wrk over HTTP, h2load (nghttp2) for gRPC; both take little of the cores that they share.
+"""Load generators: wrk for HTTP, h2load (nghttp2) for gRPC.
 
-A Python gRPC client would cost more than the server that it asks. h2load speaks HTTP/2 and knows
-nothing of gRPC, so a request is one message with its frame, repeated; a gRPC error comes with
-HTTP status 200 and no message, and is noticed by the bytes that are missing.
+Both use little CPU; a Python gRPC client would use more than the server. h2load supports HTTP/2 but
+not gRPC, so it repeats one message with its frame. A gRPC error has HTTP status 200 and no message,
+and is detected by the missing bytes.
 """
 
 import os
@@ -19,9 +19,9 @@ import msgspec
 from benchmarks.serving.system import Request
 
 SCRIPT = Path(__file__).with_name("load.lua")
-# Longer than any answer takes; wrk counts what is later.
+# wrk counts later responses as timeouts.
 TIMEOUT_S = 10
-# How long a load generator may take beyond its time before it is ended.
+# Time beyond the duration after which a load generator is stopped.
 GRACE_S = 30.0
 
 
@@ -30,16 +30,16 @@ class LoadError(Exception):
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a load.
+    """Results of a load.
 
     Attributes:
-        requests: answered, with whatever status.
-        seconds: that it lasted.
-        status_errors: answered with another status than 2xx or 3xx.
-        socket_errors: could not connect, read or write.
-        timeouts: answered too late.
-        p50_ms: median latency; likewise the others.
-        predictions: in the good answers.
+        requests: responses with any status.
+        seconds: duration.
+        status_errors: responses with a status other than 2xx or 3xx.
+        socket_errors: failures to connect, read or write.
+        timeouts: late responses.
+        p50_ms: median latency; the others are the 90th and 99th percentiles and the maximum.
+        predictions: predictions in good responses.
     """
 
     requests: int
@@ -55,12 +55,12 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def good_rate(self) -> float:
-        """Good answers per second."""
+        """Good responses per second."""
         return (self.requests - self.status_errors) / self.seconds
 
 
 def missing_tools() -> dict[str, str]:
-    """Load generators that are not installed, and what installs them."""
+    """Load generators that are not installed, with their Debian packages."""
     packages = {"wrk": "wrk", "h2load": "nghttp2-client"}
     return {tool: package for tool, package in packages.items() if not shutil.which(tool)}
 
@@ -68,17 +68,17 @@ def missing_tools() -> dict[str, str]:
 def http_load(
     port: int, requests: Sequence[Request], connections: int, seconds: float, pace: str = ""
 ) -> Load:
-    """Repeat requests in turn from so many connections, each asking when it has its answer.
+    """Send requests over HTTP; each connection sends the next one after its response.
 
     Args:
-        port: of the server on this machine.
-        requests: asked in this order, over and over.
-        connections: at a time.
-        seconds: it lasts, a whole number of them.
-        pace: "" is as fast as possible; "steady MS" and "bursty MS" see load.lua.
+        port: port of the server on this machine.
+        requests: requests, repeated in this order.
+        connections: number of connections.
+        seconds: duration, rounded to whole seconds.
+        pace: "" for as fast as possible; for "steady MS" and "bursty MS" see load.lua.
 
     Raises:
-        LoadError: wrk could not.
+        LoadError: wrk failed.
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         for number, request in enumerate(requests, start=1):
@@ -96,17 +96,17 @@ def http_load(
 def grpc_load(
     port: int, request: Request, connections: int, seconds: float, answer_bytes: int
 ) -> Load:
-    """Repeat a gRPC request from so many connections, one call at a time on each.
+    """Repeat a gRPC request, one call at a time on each connection.
 
     Args:
-        port: of the server on this machine.
-        request: its body is a frame.
-        connections: at a time.
-        seconds: it lasts.
-        answer_bytes: size of a good answer with its frame.
+        port: port of the server on this machine.
+        request: request whose body is a message with its frame.
+        connections: number of connections.
+        seconds: duration, rounded to whole seconds.
+        answer_bytes: size of a good response with its frame.
 
     Raises:
-        LoadError: h2load could not.
+        LoadError: h2load failed.
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         body, log = Path(folder, "body"), Path(folder, "log")
@@ -122,11 +122,11 @@ def grpc_load(
 
 
 def read_wrk(output: str, predictions: Sequence[int]) -> Load:
-    """What load.lua printed, the last line of wrk's output.
+    """Parse the last line of wrk's output, which load.lua prints.
 
     Args:
-        output: of wrk.
-        predictions: in a good answer to each of the requests, which take turns.
+        output: wrk's output.
+        predictions: number of predictions in a good response to each of the repeated requests.
     """
     load = msgspec.json.decode(output.strip().splitlines()[-1], type=Load)
     good = load.requests - load.status_errors
@@ -134,7 +134,7 @@ def read_wrk(output: str, predictions: Sequence[int]) -> Load:
 
 
 def read_h2load(output: str, log: str, seconds: float, answer_bytes: int, predictions: int) -> Load:
-    """What h2load printed, and its log: start in µs, HTTP status, latency in µs on each line."""
+    """Parse the output and log of h2load; a log line has start in µs, status, latency in µs."""
     lines = [line.split("\t") for line in log.splitlines()]
     latencies = sorted(int(line[2]) / 1000 for line in lines)
     if len(latencies) < 2:
@@ -142,7 +142,7 @@ def read_h2load(output: str, log: str, seconds: float, answer_bytes: int, predic
     refused = sum(not line[1].startswith("2") for line in lines)
     found = re.search(r"\((\d+)\) data", output)
     messages = int(found[1]) // answer_bytes if found else 0
-    # What is in flight at the end has its bytes counted, but no line, so a few more are right.
+    # Bytes of requests in flight at the end count, but they have no line; hence max().
     empty = max(0, len(latencies) - refused - messages)
     cuts = statistics.quantiles(latencies, n=100, method="inclusive")
     return Load(
@@ -170,7 +170,7 @@ def _run(command: list[str], seconds: float, variables: dict[str, str]) -> str:
     except FileNotFoundError as error:
         raise LoadError(f"{command[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise LoadError(f"{command[0]} did not end after {error.timeout:g} s") from error
+        raise LoadError(f"{command[0]} did not exit within {error.timeout:g} s") from error
     except subprocess.CalledProcessError as error:
         raise LoadError(f"{command[0]}: {(error.stderr or error.stdout)[-500:]}") from error
     return finished.stdout

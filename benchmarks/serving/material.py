@@ -1,4 +1,4 @@
-"""The models and images that all systems get."""
+"""The models and images for all systems."""
 
 import io
 import shutil
@@ -19,19 +19,19 @@ from rockstar_serving.model_folder import ModelFolderError, find_models
 
 MODELS: dict[Model, list[str]] = {"cnn": ["--preset=lecture"], "logistic": []}
 IMAGES = 64
-# Apart enough that a rounding does not change the label.
+# Difference of the two highest probabilities at which rounding cannot change the label.
 _MARGIN = 0.2
 _CANDIDATES = 300
 
 
 @dataclass(frozen=True)
 class Material:
-    """What requests are made of, and what answers must say.
+    """Contents of requests, and the expected labels.
 
     Attributes:
-        models: by engine, a folder of models that this engine runs.
-        images: digits that every model is sure about.
-        labels: by model, what it says of them.
+        models: folder of models by engine.
+        images: digits that every model predicts with certainty.
+        labels: labels of the images by model.
     """
 
     models: dict[Engine, Path]
@@ -40,17 +40,17 @@ class Material:
 
 
 def train_missing(folder: Path) -> None:
-    """Train the models that are not in <folder>/models, an epoch each: speed is what is measured.
+    """Train the models that are not in <folder>/models, for one epoch: only speed is measured.
 
     Raises:
-        CalledProcessError: training failed; it said why.
+        CalledProcessError: training failed; it printed the reason.
     """
     try:
-        there = set(find_models(folder / "models"))
+        existing = set(find_models(folder / "models"))
     except ModelFolderError:
-        there = set()
+        existing = set()
     for model, options in MODELS.items():
-        if model not in there:
+        if model not in existing:
             click.echo(f"training {model} on MNIST for one epoch")
             settings = ["--data=mnist", "--epochs=1", f"--workdir={folder}", *options]
             command = [sys.executable, "-m", "rockstar_cli", "train", model, *settings]
@@ -61,25 +61,25 @@ def gather(folder: Path) -> Material:
     """Models and images for a run.
 
     Args:
-        folder: holds models/, and gets what is made of it.
+        folder: folder of models/; a copy without LiteRT files is written to it.
     """
     from rockstar_training.datasets import load
 
     models = folder / "models"
     dataset = load("mnist")
     candidates = dataset.images[-dataset.test_count :][:_CANDIDATES]
-    named = {model: _named(models / model / "1", candidates) for model in MODELS}
-    sure = np.all([sure for _, sure in named.values()], axis=0)
+    labels = {model: _labels(models / model / "1", candidates) for model in MODELS}
+    sure = np.all([sure for _, sure in labels.values()], axis=0)
     chosen = np.flatnonzero(sure)[:IMAGES]
     return Material(
         models={"litert": models, "tensorflow": _without_litert(models, folder)},
         images=[_image(candidates[index]) for index in chosen],
-        labels={model: [names[index] for index in chosen] for model, (names, _) in named.items()},
+        labels={model: [names[index] for index in chosen] for model, (names, _) in labels.items()},
     )
 
 
-def _named(version_folder: Path, images: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.bool_]]:
-    """A model's labels of images, and which of them are the same for plain and prepared pixels."""
+def _labels(version_folder: Path, images: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.bool_]]:
+    """Labels of images, and whether each is certain and the same for plain, scaled pixels."""
     from rockstar_contract.preprocessing import preprocess
     from rockstar_serving.model_server.engines.litert import LiteRTEngine
 
@@ -109,11 +109,11 @@ def _image(pixels: NDArray[np.uint8]) -> Image:
 
 
 def _without_litert(models: Path, folder: Path) -> Path:
-    """A copy of the models that has no LiteRT files, so that TensorFlow is what runs them."""
+    """Copy the models without LiteRT files, so that TensorFlow runs them."""
     copy = folder / "models-tensorflow"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(models, copy, ignore=shutil.ignore_patterns("model.tflite"))
     for model in MODELS:
-        # Else the model server would say that a file is missing.
+        # Otherwise the model server reports a missing file.
         write_manifest(copy / model / "1")
     return copy

@@ -1,28 +1,28 @@
-"""Which visits a run makes, in an order that hits all systems alike."""
+"""The measurements of a run, in an order that affects all systems alike."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.serving.measurements import Measurement
 from benchmarks.serving.system import Engine, Model, System
-from benchmarks.serving.visits import Visit
 from benchmarks.serving.workloads import LOGISTIC, ONE, OTHERS, Workload
 
-# With TensorFlow as the engine: one PNG at these.
+# Connections for one PNG with TensorFlow as the engine.
 _TENSORFLOW_CONNECTIONS = (16, 64)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is measured.
+    """The chosen measurements.
 
     Attributes:
-        systems: with LiteRT.
-        workloads: names.
-        connections: for one PNG.
-        tensorflow: whether also with TensorFlow.
-        curves: whether also with one gateway worker, and overloaded.
-        together: whether a system is started once a round for all of the CNN's work.
+        systems: systems to measure.
+        workloads: names of workloads.
+        connections: numbers of connections for one PNG.
+        tensorflow: whether to measure TensorFlow as the engine too.
+        curves: whether to measure one gateway worker and overload too.
+        together: whether to start a system only once per round for all workloads of the CNN.
     """
 
     systems: tuple[System, ...]
@@ -34,19 +34,19 @@ class Choice:
 
     @property
     def engines(self) -> tuple[Engine, ...]:
-        """What runs models."""
+        """Engines to measure."""
         return ("litert", "tensorflow") if self.tensorflow else ("litert",)
 
 
-def round_of_visits(
+def plan_round(
     choice: Choice, pythons: dict[tuple[str, Engine], Path], number: int
-) -> list[Visit]:
-    """The visits of a round: work load by work load, and for each all systems in turn.
+) -> list[Measurement]:
+    """The measurements of a round: workload by workload, each with all systems in turn.
 
     Args:
-        choice: what is measured.
-        pythons: by system and engine; a system without one is left out.
-        number: of the round, from 0; each begins with another system.
+        choice: the chosen measurements.
+        pythons: Python of each system and engine; a system without one is skipped.
+        number: round, from 0; each begins with a different system.
     """
     turn = number % max(1, len(choice.systems))
     systems = (*choice.systems[turn:], *choice.systems[:turn])
@@ -55,17 +55,18 @@ def round_of_visits(
     groups = [one + others] if choice.together else [one, others]
     found = []
     for position, loads in enumerate(groups):
-        found += _visits(systems, pythons, "litert", "cnn", loads, choice.curves and not position)
-    found += _visits(systems, pythons, "litert", "logistic", _loads(choice, (LOGISTIC,)))
+        overload = choice.curves and not position
+        found += _measurements(systems, pythons, "litert", "cnn", loads, overload)
+    found += _measurements(systems, pythons, "litert", "logistic", _loads(choice, (LOGISTIC,)))
     if choice.curves and one:
         found += [
-            Visit(system, pythons[system.name, "litert"], "litert", "cnn", one, workers=1)
+            Measurement(system, pythons[system.name, "litert"], "litert", "cnn", one, workers=1)
             for system in systems
             if _has_gateway(system) and (system.name, "litert") in pythons
         ]
     if choice.tensorflow and one:
         few = tuple((ONE, each) for each in _TENSORFLOW_CONNECTIONS)
-        found += _visits(systems, pythons, "tensorflow", "cnn", few)
+        found += _measurements(systems, pythons, "tensorflow", "cnn", few)
     return found
 
 
@@ -78,21 +79,21 @@ def _loads(choice: Choice, workloads: Sequence[Workload]) -> tuple[tuple[Workloa
     )
 
 
-def _visits(
+def _measurements(
     systems: Sequence[System],
     pythons: dict[tuple[str, Engine], Path],
     engine: Engine,
     model: Model,
     loads: tuple[tuple[Workload, int], ...],
     overload: bool = False,
-) -> list[Visit]:
+) -> list[Measurement]:
     found = []
     for system in systems:
         fitting = tuple(each for each in loads if each[0].fits(system))
         if fitting and (system.name, engine) in pythons:
             python = pythons[system.name, engine]
             overloaded = overload and _has_gateway(system)
-            found.append(Visit(system, python, engine, model, fitting, overload=overloaded))
+            found.append(Measurement(system, python, engine, model, fitting, overload=overloaded))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Throughput and tail latency by concurrency, as a picture."""
+"""A plot of throughput and tail latency by number of connections."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ _THEIRS = ("#1c7ed6", "#2b8a3e", "#e8590c", "#6741d9", "#495057", "#0b7285")
 
 
 def plot(summary: Summary, path: Path) -> None:
-    """Draw the CNN with LiteRT, one PNG in a request; on white, so that it shows on any page."""
+    """Plot the CNN with LiteRT, one PNG per request; on white, to suit light and dark pages."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -54,7 +54,7 @@ def plot(summary: Summary, path: Path) -> None:
 
 
 def _draw(axis: "Axes", system: System, color: str, points: list[tuple[int, Spread]]) -> None:
-    """Its medians by connections, within what was measured lowest and highest."""
+    """Plot a system's medians, with the area between the lowest and highest values."""
     x = [each for each, _ in points]
     axis.plot(
         x,

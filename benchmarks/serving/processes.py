@@ -1,8 +1,8 @@
-"""Starting systems, what they take of the machine, and ending all of what they started. Linux.
+"""Starts systems, measures their memory and CPU, and stops all their processes. Linux.
 
-This process adopts what its descendants leave behind (PR_SET_CHILD_SUBREAPER), so that daemons of a
-system are counted, and ended, as well. One system runs at a time; whatever lives below this process
-is it, or the load generator, which is gone when anything is counted.
+This process adopts orphans of its descendants (PR_SET_CHILD_SUBREAPER), to measure and stop a
+system's daemons too. One system runs at a time: all descendants of this process belong to it,
+except the load generator, which has exited before anything is measured.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ _STOP_TIMEOUT_S = 15.0
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Memory of a system in MB, of all its processes together.
+    """Memory of all processes of a system in MB.
 
     Attributes:
-        rss: resident sets; what processes share counts for each.
-        pss: proportional sets; what n processes share counts for one.
-        answering: resident sets of the processes that have none below them: not supervisors.
+        rss: resident sets; shared pages count for each process.
+        pss: proportional sets; shared pages count once.
+        answering: resident sets of the processes without children, i.e. without supervisors.
     """
 
     rss: float
@@ -38,14 +38,14 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what descendants leave behind."""
+    """Become the parent of orphaned descendants."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on."""
+    """Free ports of this machine."""
     with contextlib.ExitStack() as stack:
         sockets = [
             stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
@@ -57,7 +57,7 @@ def free_ports(count: int) -> list[int]:
 def started(
     command: list[str], folder: Path, variables: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is ended with all of its descendants at the end."""
+    """Start a process, and stop it with all its descendants at the end."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "ROCKSTAR"))}
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -72,11 +72,11 @@ def started(
     try:
         yield process
     finally:
-        _end(process)
+        _stop(process)
 
 
 def descendants() -> dict[int, list[int]]:
-    """All processes below this one, and those directly below each."""
+    """Process ids of all descendants, and the children of each."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -91,7 +91,7 @@ def descendants() -> dict[int, list[int]]:
 
 
 def cpu_seconds() -> float:
-    """Processor time of all processes below this one, with what their ended children took."""
+    """CPU time of all descendants, including their reaped children."""
     total = 0
     for pid in descendants():
         with contextlib.suppress(OSError):
@@ -100,7 +100,7 @@ def cpu_seconds() -> float:
 
 
 def memory() -> Memory:
-    """Of all processes below this one."""
+    """Memory of all descendants."""
     rss = pss = answering = 0.0
     for pid, below in descendants().items():
         with contextlib.suppress(OSError):
@@ -114,18 +114,18 @@ def memory() -> Memory:
 
 
 def _stat(path: Path) -> list[str]:
-    """Of proc(5)'s stat, from the third value on: the name before may hold anything."""
+    """Fields of /proc/PID/stat from the third on; the name before them may contain spaces."""
     return (path / "stat").read_text().rpartition(")")[2].split()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the process, which ends its own; SIGKILL to whatever is there after a while."""
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Send SIGTERM to the process, which stops its children, and SIGKILL to remaining ones."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_TIMEOUT_S)
     deadline = time.monotonic() + _STOP_TIMEOUT_S
-    while (left := descendants()) and time.monotonic() < deadline:
-        for pid in left:
+    while (remaining := descendants()) and time.monotonic() < deadline:
+        for pid in remaining:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -135,7 +135,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _reap() -> None:
-    """Take leave of adopted processes that have ended."""
+    """Reap adopted processes."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

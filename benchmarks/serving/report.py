@@ -1,4 +1,4 @@
-"""Results as Markdown."""
+"""The report of a run in Markdown."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +14,7 @@ def markdown(summary: Summary) -> str:
     """The whole report."""
     results = summary.results
     parts = [
-        "# Serving, measured",
+        "# Serving benchmarks",
         f"{results.machine}; {results.when}; medians (smallest–largest) of {results.rounds} rounds "
         f"of {results.seconds:g} s; the load generator shares the cores.",
         *(part for engine in _ENGINES for part in _one_png(summary, engine)),
@@ -22,8 +22,8 @@ def markdown(summary: Summary) -> str:
         *_costs(summary),
         *_curves(summary),
         *_yardsticks(summary),
-        "## To reach",
-        _table(["", "to reach", "measured", ""], [_target(each) for each in targets(summary)]),
+        "## Targets",
+        _table(["", "target", "measured", ""], [_target(each) for each in targets(summary)]),
         *_systems(summary),
         *_failures(summary),
     ]
@@ -57,7 +57,7 @@ def _one_png(summary: Summary, engine: str) -> list[str]:
     return [
         f"## One PNG, the CNN, {_ENGINES[engine]}: requests per second",
         _table(heads, rates),
-        "Latency in ms, median / p99, and errors in all rounds together:",
+        "Latency in ms, median / p99, and errors in all rounds:",
         _table([*heads[:-1], "errors"], tails),
     ]
 
@@ -86,7 +86,7 @@ def _others(summary: Summary) -> list[str]:
     if not rows:
         return []
     heads = ["", "", "predictions/s", "to ours", "p50 ms", "p99 ms", "errors"]
-    return ["## Other work loads, LiteRT", _table(heads, rows)]
+    return ["## Other workloads, LiteRT", _table(heads, rows)]
 
 
 def _costs(summary: Summary) -> list[str]:
@@ -120,7 +120,7 @@ def _costs(summary: Summary) -> list[str]:
         "installed MB",
     ]
     sizes = ", ".join(f"{name} {size:,.0f} MB" for name, size in summary.results.images.items())
-    images = f"Container images: {sizes or 'none here to be measured'}."
+    images = f"Container images: {sizes or 'none on this machine'}."
     return ["## Costs", _table(heads, rows), images] if rows else []
 
 
@@ -134,8 +134,8 @@ def _curves(summary: Summary) -> list[str]:
         rows.append([str(connections), _text(one), _text(two), _ratio(two, one), batch])
     if not rows:
         return []
-    note = "`batch` is the mean number of examples in one call of the model, with two workers."
-    return ["## Gateway workers, and batch size with load", _table(heads, rows), note]
+    note = "`batch` is the mean batch size with two workers."
+    return ["## Gateway workers, and batch size under load", _table(heads, rows), note]
 
 
 def _yardsticks(summary: Summary) -> list[str]:
@@ -143,18 +143,18 @@ def _yardsticks(summary: Summary) -> list[str]:
     if not found:
         return []
     rows = [
-        ["a PNG decoded, ms", _text(spread(each.decode_ms for each in found), 3)],
-        ["the CNN, a batch of one, ms", _text(spread(each.one_ms for each in found), 2)],
+        ["decoding a PNG, ms", _text(spread(each.decode_ms for each in found), 3)],
+        ["CNN, batch of one, ms", _text(spread(each.one_ms for each in found), 2)],
         [
-            "the CNN, a batch of 32, ms an image",
+            "CNN, batch of 32, ms per image",
             _text(spread(each.batch_ms / 32 for each in found), 2),
         ],
         [
-            "the CNN in batches of 32, two processes, images/s",
+            "CNN, batches of 32, two processes, images/s",
             _text(spread(each.images_per_second for each in found)),
         ],
         [
-            "Flask with a constant, one connection, median ms",
+            "Flask with a constant response, one connection, median ms",
             _text(summary.of(p50, "flask-constant", "png", 1), 2),
         ],
     ]
@@ -174,7 +174,7 @@ def _failures(summary: Summary) -> list[str]:
     failures = summary.results.failures
     if not failures:
         return []
-    lines = [f"- {what}: {' '.join(why.split())}" for what, why in failures.items()]
+    lines = [f"- {what}: {' '.join(reason.split())}" for what, reason in failures.items()]
     return ["## Not measured", "\n".join(lines)]
 
 

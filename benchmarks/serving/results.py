@@ -1,4 +1,4 @@
-"""What a run of the benchmark found, as it is written to results.json."""
+"""Results of a run, as in results.json."""
 
 import msgspec
 
@@ -10,15 +10,15 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """One load on one system in one round.
 
     Attributes:
-        system: its name.
-        engine: that ran the model.
-        workload: its name.
-        connections: at a time.
-        workers: of the system.
-        round: number, from 0.
-        load: what came of it.
-        cpu_seconds: that all processes of the system took meanwhile.
-        batch: mean examples in one call of the model, where the system counts that.
+        system: name of the system.
+        engine: engine that ran the model.
+        workload: name of the workload.
+        connections: number of connections.
+        workers: number of the system's workers.
+        round: round, from 0.
+        load: results of the load generator.
+        cpu_seconds: CPU time of all processes of the system during the load.
+        batch: mean batch size, if the system counts it.
     """
 
     system: str
@@ -36,13 +36,13 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     """One start of a system.
 
     Attributes:
-        system: its name.
-        engine: that ran the model.
-        model: that was asked.
-        workers: of the system.
-        round: number, from 0.
-        seconds: from the start of the process to the first good answer.
-        rest: memory after it.
+        system: name of the system.
+        engine: engine that ran the model.
+        model: name of the model.
+        workers: number of the system's workers.
+        round: round, from 0.
+        seconds: time from the start of the process to the first good response.
+        rest: memory after the first good response.
         loaded: memory after the last load.
     """
 
@@ -57,13 +57,13 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Yardsticks(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parts cost alone, in one round.
+    """Cost of the parts alone, in one round.
 
     Attributes:
-        decode_ms: a PNG to pixels.
-        one_ms: the CNN in LiteRT, a batch of one on one core.
-        batch_ms: a batch of 32, likewise.
-        images_per_second: LiteRT in batches of 32, in as many processes as there are workers.
+        decode_ms: time to decode a PNG.
+        one_ms: time of the CNN in LiteRT for a batch of one, on one core.
+        batch_ms: time of the CNN in LiteRT for a batch of 32, on one core.
+        images_per_second: throughput of LiteRT with batches of 32, one process per worker.
     """
 
     decode_ms: float
@@ -73,12 +73,12 @@ class Yardsticks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refusals(msgspec.Struct, frozen=True, kw_only=True):
-    """What a few more callers saw while a system had more than it could hold.
+    """Results of the probing clients while a system was overloaded.
 
     Attributes:
-        answered_ms: latencies of its good answers.
-        refused_ms: latencies of its answers 429.
-        other: its requests that ended otherwise.
+        answered_ms: latencies of good responses.
+        refused_ms: latencies of responses with status 429.
+        other: number of requests with any other result.
     """
 
     answered_ms: tuple[float, ...]
@@ -87,27 +87,27 @@ class Refusals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
-    """A system's environment: its size in MB, and the version that matters."""
+    """Size of a system's environment in MB, and the system's version."""
 
     megabytes: float
     version: str
 
 
 class Results(msgspec.Struct, kw_only=True):
-    """All of it.
+    """All results.
 
     Attributes:
-        machine: cores, memory, system, in words.
+        machine: description of cores, memory and operating system.
         when: date and time, UTC.
-        rounds: of each load.
-        seconds: of each load.
-        cells: every load.
-        starts: every start.
-        yardsticks: of each round.
-        refusals: of each round.
-        installed: by environment.
-        images: container images of this project by name, in MB.
-        failures: what could not be measured, and why.
+        rounds: number of rounds.
+        seconds: duration of each load.
+        cells: results of every load.
+        starts: results of every start.
+        yardsticks: costs of the parts in each round.
+        refusals: results of probing under overload in each round.
+        installed: size and version by environment.
+        images: sizes in MB of this project's container images by name.
+        failures: reasons for missing measurements.
     """
 
     machine: str

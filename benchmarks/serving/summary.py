@@ -1,4 +1,4 @@
-"""Results over rounds: medians with their spread, and ratios of medians."""
+"""Results over rounds: medians and their spread."""
 
 import statistics
 from collections.abc import Callable, Iterable
@@ -9,27 +9,27 @@ from benchmarks.serving.results import Cell, Results, Start
 
 @dataclass(frozen=True)
 class Spread:
-    """Median, smallest and largest of some readings."""
+    """Median, smallest and largest value."""
 
     median: float
     low: float
     high: float
 
     def text(self, digits: int = 0) -> str:
-        """As tables show it."""
+        """Format for tables."""
         if self.low == self.high:
             return f"{self.median:,.{digits}f}"
         return f"{self.median:,.{digits}f} ({self.low:,.{digits}f}–{self.high:,.{digits}f})"
 
 
 def spread(values: Iterable[float]) -> Spread | None:
-    """Of some readings; None of none."""
+    """Spread of values; None without values."""
     found = list(values)
     return Spread(statistics.median(found), min(found), max(found)) if found else None
 
 
 def rate(cell: Cell) -> float:
-    """Good answers per second."""
+    """Good responses per second."""
     return cell.load.good_rate
 
 
@@ -44,17 +44,17 @@ def p50(cell: Cell) -> float:
 
 
 def p99(cell: Cell) -> float:
-    """Latency in ms that one in a hundred is above."""
+    """99th percentile of the latency in ms."""
     return cell.load.p99_ms
 
 
 def cost(cell: Cell) -> float:
-    """Processor seconds for 1,000 predictions; infinite where none succeeded."""
+    """CPU seconds for 1,000 predictions; infinite if none succeeded."""
     return 1e3 * cell.cpu_seconds / cell.load.predictions if cell.load.predictions else float("inf")
 
 
 class Summary:
-    """Looks results up."""
+    """Results over rounds, by system and load."""
 
     def __init__(self, results: Results) -> None:
         self.results = results
@@ -69,7 +69,7 @@ class Summary:
         engine: str = "litert",
         workers: int = 2,
     ) -> Spread | None:
-        """Something of a load over the rounds; None where it was not measured."""
+        """Spread over the rounds of a load; None if it was not measured."""
         wanted = (system, workload, connections, engine, workers)
         return spread(
             what(cell)
@@ -78,7 +78,7 @@ class Summary:
         )
 
     def errors(self, system: str, workload: str, connections: int, engine: str = "litert") -> int:
-        """Bad answers and broken connections in all rounds together."""
+        """Number of failed requests in all rounds."""
         return sum(
             cell.load.status_errors + cell.load.socket_errors + cell.load.timeouts
             for cell in self.results.cells
@@ -87,7 +87,7 @@ class Summary:
         )
 
     def batch(self, system: str, connections: int, workers: int = 2) -> Spread | None:
-        """Mean examples in a call of the model in LiteRT, with one PNG in each request."""
+        """Mean batch size of LiteRT, with one PNG per request."""
         return spread(
             cell.batch
             for cell in self.results.cells
@@ -99,7 +99,7 @@ class Summary:
     def start(
         self, what: Callable[[Start], float], system: str, engine: str = "litert"
     ) -> Spread | None:
-        """Something of the starts with the CNN."""
+        """Spread over the starts with the CNN."""
         return spread(
             what(start)
             for start in self.results.starts
@@ -108,7 +108,7 @@ class Summary:
         )
 
     def connections(self, workload: str, workers: int = 2) -> list[int]:
-        """What a workload was measured with."""
+        """Measured numbers of connections of a workload."""
         return sorted(
             {
                 cell.connections
@@ -118,5 +118,5 @@ class Summary:
         )
 
     def measured(self, engine: str = "litert") -> list[str]:
-        """Systems that were."""
+        """Names of the measured systems."""
         return list(dict.fromkeys(c.system for c in self.results.cells if c.engine == engine))

@@ -1,4 +1,4 @@
-"""What the harness has to know of a system to measure it."""
+"""The interface between the harness and a system."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 Engine = Literal["litert", "tensorflow"]
 Model = Literal["cnn", "logistic"]
-# What a request holds: images as PNG files, or their prepared pixels as JSON.
+# Contents of a request: PNG files, or preprocessed pixels as JSON.
 Kind = Literal["png", "json"]
 
 SHAPE = (28, 28, 1)
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Image:
-    """A digit as a PNG file, and as numbers in 0…1."""
+    """A digit as a PNG file, and as pixels in 0…1."""
 
     png: bytes
     pixels: list[Any]
@@ -27,7 +27,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as the load generator repeats it."""
+    """A request that the load generator repeats."""
 
     path: str
     content_type: str
@@ -40,14 +40,14 @@ class Run:
     """One start of a system.
 
     Attributes:
-        python: of its environment.
+        python: interpreter of the system's environment.
         models: folder of models, `<model>/1/`.
-        model: the one that is asked.
-        engine: what runs it.
-        port: of its HTTP API, or gRPC.
-        spare_ports: two more that are free.
-        folder: empty, for whatever it writes.
-        workers: processes that answer.
+        model: measured model.
+        engine: engine that runs the model.
+        port: port for HTTP or gRPC.
+        spare_ports: two more free ports.
+        folder: empty folder for the system's files.
+        workers: number of worker processes.
     """
 
     python: Path
@@ -61,23 +61,23 @@ class Run:
 
     @property
     def version_folder(self) -> Path:
-        """Of the model that is asked."""
+        """Version folder of the measured model."""
         return self.models / self.model / "1"
 
 
 class System(ABC):
-    """A row of the tables: how a system is set up, started and asked.
+    """A measured system: how to install, start and call it.
 
     Attributes:
-        name: how options and results call it.
-        title: how tables call it.
-        role: ours, a framework, bare (written by hand for just this), or a yardstick.
-        settings: how it is configured, in words.
-        peer: folder under peers/ with its server and requirements; None is this project.
-        engines: what can run the model in it.
-        models: that it is measured with.
-        kinds: of requests that it answers.
-        protocol: what it is asked over.
+        name: name in options and results.
+        title: name in tables.
+        role: ours, a framework, bare (a server written only for this), or a yardstick.
+        settings: description of its configuration.
+        peer: folder under peers/ with its server and requirements; None for this project.
+        engines: supported engines.
+        models: models that it is measured with.
+        kinds: supported kinds of requests.
+        protocol: protocol of requests.
     """
 
     name: str
@@ -92,29 +92,29 @@ class System(ABC):
 
     @abstractmethod
     def command(self, run: Run) -> list[str]:
-        """What starts it; its working directory is its peer's folder, or the run's."""
+        """Command that starts it, in the peer's folder or else in the run's."""
 
     def variables(self, run: Run) -> Mapping[str, str]:
-        """Environment variables that it gets besides ours."""
-        return peer_variables(run)
+        """Environment variables to add to ours."""
+        return peer_variables(run) if self.peer else {}
 
     def request(self, run: Run, kind: Kind, images: Sequence[Image]) -> Request:
-        """A request with one or several images in the system's own format."""
+        """A request with one or several images in the system's format."""
         del run
         return plain_request("/predict", kind, images)
 
     def labels(self, body: bytes) -> list[str]:
-        """The labels that an answer names."""
-        return plain_labels(body)
+        """Labels in a response."""
+        return [prediction["label"] for prediction in json.loads(body)["predictions"]]
 
 
 def peer_folder(name: str) -> Path:
-    """Where a peer's server and requirements lie."""
+    """Folder of a peer's server and requirements."""
     return HERE / "peers" / name
 
 
 def peer_variables(run: Run) -> dict[str, str]:
-    """What peers' servers read: see peers/shared/classifier.py."""
+    """Environment variables that peers read; see peers/shared/classifier.py."""
     return {
         "PYTHONPATH": str(peer_folder("shared")),
         "BENCHMARK_MODEL": str(run.version_folder),
@@ -124,18 +124,18 @@ def peer_variables(run: Run) -> dict[str, str]:
 
 
 def json_request(path: str, images: Sequence[Image]) -> Request:
-    """Arrays as TensorFlow Serving and many others take them."""
+    """Arrays in the format of TensorFlow Serving and many others."""
     body = json.dumps({"instances": [image.pixels for image in images]}).encode()
     return Request(path, "application/json", body, len(images))
 
 
 def base64_text(image: Image) -> str:
-    """A PNG as JSON holds it."""
+    """A PNG in base64, for JSON."""
     return base64.b64encode(image.png).decode()
 
 
 def form_request(path: str, images: Sequence[Image], name: str = "images") -> Request:
-    """A form with a file for each image."""
+    """A form with one file per image."""
     boundary = "benchmark-5f1c9f3a"
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; '
@@ -147,18 +147,10 @@ def form_request(path: str, images: Sequence[Image], name: str = "images") -> Re
     return Request(path, f"multipart/form-data; boundary={boundary}", body, len(images))
 
 
-def png_request(path: str, images: Sequence[Image]) -> Request:
-    """One image as the body itself, several as a form."""
+def plain_request(path: str, kind: Kind, images: Sequence[Image]) -> Request:
+    """Arrays as JSON, one image as the body, or several images as a form."""
+    if kind == "json":
+        return json_request(path, images)
     if len(images) == 1:
         return Request(path, "image/png", images[0].png)
     return form_request(path, images)
-
-
-def plain_request(path: str, kind: Kind, images: Sequence[Image]) -> Request:
-    """What bare servers take."""
-    return png_request(path, images) if kind == "png" else json_request(path, images)
-
-
-def plain_labels(body: bytes) -> list[str]:
-    """Of {"predictions": [{"label": …}, …]}."""
-    return [prediction["label"] for prediction in json.loads(body)["predictions"]]

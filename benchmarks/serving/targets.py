@@ -1,4 +1,4 @@
-"""What is to be reached, each as a number that was measured and a limit."""
+"""Targets: measured values and their limits."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from benchmarks.serving.workloads import OVERLOAD
 
 OURS = "rockstar"
 FRAMEWORKS = ("bentoml", "litserve", "mlserver", "ray")
-# "Does not fall" as far as rounds of one load differ among themselves.
+# Throughput under overload must not fall; rounds of the same load differ by up to 10 %.
 _NOT_FALLEN = 0.9
 
 
 @dataclass(frozen=True)
 class Target:
-    """One of them.
+    """A measured value and its limit.
 
     Attributes:
-        text: what is compared with what.
-        measured: None where something was missing.
-        limit: to reach.
-        at: whether the limit is the least or the most.
-        unit: of both.
-        note: what else there is to say.
+        text: description of the comparison.
+        measured: measured value; None if a measurement is missing.
+        limit: limit of the value.
+        at: whether the limit is a minimum ("least") or a maximum ("most").
+        unit: unit of both.
+        note: additional information.
     """
 
     text: str
@@ -36,7 +36,7 @@ class Target:
 
     @property
     def reached(self) -> bool | None:
-        """None: not measured."""
+        """Whether the value keeps the limit; None if it was not measured."""
         if self.measured is None:
             return None
         over = self.measured >= self.limit
@@ -44,7 +44,7 @@ class Target:
 
 
 def targets(summary: Summary) -> list[Target]:
-    """All of them."""
+    """All targets."""
     return [*_rates(summary), *_latencies(summary), *_overload(summary), *_costs(summary)]
 
 
@@ -59,7 +59,7 @@ def _rates(summary: Summary) -> list[Target]:
             measured=_ratio(ours, best),
             limit=2.0,
             at="least",
-            note=f"{name}; 3 is aimed at",
+            note=f"{name}; the aim is 3",
         ),
         Target(
             "… to bare FastAPI's",
@@ -161,7 +161,7 @@ def _costs(summary: Summary) -> list[Target]:
             note=name,
         ),
         Target(
-            "cold start of the whole stack to the first answer",
+            "cold start of the whole stack to the first response",
             measured=start.median if start else None,
             limit=1.5,
             at="most",
@@ -183,7 +183,7 @@ def _best(
     what: Callable[[Cell], float],
     better: Callable[[Iterable[tuple[float, str]]], tuple[float, str]],
 ) -> tuple[float | None, str]:
-    """The best of the frameworks at one PNG from 16 connections, and its name."""
+    """The best framework's value with one PNG and 16 connections, and its name."""
     found = [
         (value, name)
         for name in FRAMEWORKS

@@ -1,4 +1,4 @@
-"""What the systems are asked for, and how hard."""
+"""Workloads: requests and numbers of connections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from benchmarks.serving.system import Image, Kind, Model, Request, Run, System
 
 MANY = 32
-# Above what the gateway holds by default: two workers with 32 threads and 64 waiting each.
+# More than the gateway accepts by default: two workers with 32 threads and 64 queued requests each.
 OVERLOAD = 512
 
 
@@ -15,11 +15,11 @@ class Workload:
     """A kind of traffic.
 
     Attributes:
-        name: how options and results call it.
-        title: how tables call it.
-        recipe: kind of request, images in each, and how many of them in a row.
-        connections: at a time; empty: those that the options name.
-        model: that is asked.
+        name: name in options and results.
+        title: name in tables.
+        recipe: kind of request, images per request, and number of such requests in a row.
+        connections: numbers of connections; empty for those of the option.
+        model: name of the model.
         pace: see load.http_load.
     """
 
@@ -31,17 +31,17 @@ class Workload:
     pace: str = ""
 
     def fits(self, system: System) -> bool:
-        """Whether a system answers such requests."""
+        """Whether a system supports the workload."""
         kinds = {kind for kind, _, _ in self.recipe}
         over_http = system.protocol == "http" or not (self.pace or len(self.recipe) > 1)
         simple = self is ONE or system.role != "yardstick"
         return kinds <= set(system.kinds) and self.model in system.models and over_http and simple
 
     def requests(self, system: System, run: Run, images: Sequence[Image]) -> list[Request]:
-        """The requests that connections repeat; they take turns with the images."""
+        """The requests that connections repeat; they use the images in turn."""
         found = []
         at = 0
-        # A single request in the recipe goes round with all images.
+        # A recipe of a single image is repeated for all images.
         rounds = len(images) if self.recipe[0][1] == 1 and len(self.recipe) == 1 else 1
         for kind, size, count in self.recipe * rounds:
             for _ in range(count):
@@ -62,10 +62,10 @@ OTHERS = (
         (("png", 1, 4), ("json", 1, 1), ("png", MANY, 1), ("png", 1, 3), ("json", 1, 1)),
         (16,),
     ),
-    Workload("steady", "one PNG, steady: 160 a second", (("png", 1, 1),), (16,), pace="steady 100"),
+    Workload("steady", "one PNG, steady: 160 per s", (("png", 1, 1),), (16,), pace="steady 100"),
     Workload(
         "bursty",
-        "one PNG, bursty: 32 at once, 5 × a second",
+        "one PNG, bursty: 32 at once, 5 times per s",
         (("png", 1, 1),),
         (32,),
         pace="bursty 200",

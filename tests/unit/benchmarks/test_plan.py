@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving.plan import Choice, round_of_visits
+from benchmarks.serving.plan import Choice, plan_round
 from benchmarks.serving.system import Image, Run
 from benchmarks.serving.systems import SYSTEMS
 from benchmarks.serving.workloads import WORKLOADS
@@ -26,36 +26,44 @@ def run_of(tmp_path):
 
 
 def test_each_load_goes_over_all_systems_before_the_next():
-    visits = round_of_visits(CHOICE, PYTHONS, 0)
-    assert [visit.system.name for visit in visits[: len(SYSTEMS)]] == list(SYSTEMS)
-    assert all(visit.loads[0][0].name == "png" for visit in visits[: len(SYSTEMS)])
+    measurements = plan_round(CHOICE, PYTHONS, 0)
+    assert [measurement.system.name for measurement in measurements[: len(SYSTEMS)]] == list(
+        SYSTEMS
+    )
+    assert all(
+        measurement.loads[0][0].name == "png" for measurement in measurements[: len(SYSTEMS)]
+    )
 
 
 def test_rounds_begin_with_different_systems():
-    first = [round_of_visits(CHOICE, PYTHONS, number)[0].system.name for number in range(3)]
+    first = [plan_round(CHOICE, PYTHONS, number)[0].system.name for number in range(3)]
     assert len(set(first)) == 3
 
 
 def test_the_constant_answer_is_asked_one_png_only():
     loads = {
-        (workload.name, visit.engine, visit.model)
-        for visit in round_of_visits(CHOICE, PYTHONS, 0)
-        if visit.system.name == "flask-constant"
-        for workload, _ in visit.loads
+        (workload.name, measurement.engine, measurement.model)
+        for measurement in plan_round(CHOICE, PYTHONS, 0)
+        if measurement.system.name == "flask-constant"
+        for workload, _ in measurement.loads
     }
     assert loads == {("png", "litert", "cnn")}
 
 
 def test_a_system_that_is_not_installed_is_left_out():
     installed = {key: path for key, path in PYTHONS.items() if key[0] != "ray"}
-    names = {visit.system.name for visit in round_of_visits(CHOICE, installed, 0)}
+    names = {measurement.system.name for measurement in plan_round(CHOICE, installed, 0)}
     assert names == set(SYSTEMS) - {"ray"}
 
 
 def test_only_the_gateway_is_overloaded_and_tried_with_one_worker():
-    visits = round_of_visits(CHOICE, PYTHONS, 0)
-    assert {visit.system.name for visit in visits if visit.overload} == {"rockstar"}
-    assert {visit.system.name for visit in visits if visit.workers == 1} == {"rockstar"}
+    measurements = plan_round(CHOICE, PYTHONS, 0)
+    assert {measurement.system.name for measurement in measurements if measurement.overload} == {
+        "rockstar"
+    }
+    assert {
+        measurement.system.name for measurement in measurements if measurement.workers == 1
+    } == {"rockstar"}
 
 
 @pytest.mark.parametrize(

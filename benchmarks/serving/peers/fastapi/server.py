@@ -1,18 +1,18 @@
 """Bare FastAPI on uvicorn with uvloop and httptools, two workers, no access log.
 
-The handler is `async` and runs the model in the event loop: without a change of threads it answers
-faster than a plain `def`, which https://fastapi.tiangolo.com/async/ recommends for blocking code.
+The handler is `async` and runs the model in the event loop. Without a thread switch it is faster
+than a plain `def`, which https://fastapi.tiangolo.com/async/ recommends for blocking code.
 """
 
 import numpy as np
 import orjson
-from classifier import answers, decode, from_environment
+from classifier import decode, from_environment, predictions
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 
 def create_app() -> FastAPI:
-    """The application, with the model loaded in each worker."""
+    """Create the application, with a model in each worker."""
     app = FastAPI()
     model = from_environment()
 
@@ -26,7 +26,7 @@ def create_app() -> FastAPI:
         else:
             files = (await request.form()).getlist("images")
             images = np.stack([decode(await file.read()) for file in files])
-        document = orjson.dumps({"predictions": answers(model.predict(images))})
+        document = orjson.dumps({"predictions": predictions(model.predict(images))})
         return Response(document, media_type="application/json")
 
     return app

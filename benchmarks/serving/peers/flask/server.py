@@ -1,16 +1,16 @@
-"""Bare Flask with gunicorn's threads: what one writes by hand in a quarter of an hour.
+"""Bare Flask on gunicorn with threads: a minimal server.
 
-gunicorn --workers 2 --worker-class gthread --threads 4, of the two to four for each core that
-https://docs.gunicorn.org/en/stable/settings.html#threads names.
+gunicorn --workers 2 --worker-class gthread --threads 4; two to four threads per core, as
+https://docs.gunicorn.org/en/stable/settings.html#threads recommends.
 """
 
 import numpy as np
-from classifier import answers, decode, from_environment
+from classifier import decode, from_environment, predictions
 from flask import Flask, Response, jsonify, request
 
 
 def create_app() -> Flask:
-    """The application, with the model loaded in each worker."""
+    """Create the application, with a model in each worker."""
     app = Flask(__name__)
     model = from_environment()
 
@@ -23,19 +23,19 @@ def create_app() -> Flask:
         else:
             files = request.files.getlist("images")
             images = np.stack([decode(file.read()) for file in files])
-        return jsonify(predictions=answers(model.predict(images)))
+        return jsonify(predictions=predictions(model.predict(images)))
 
     return app
 
 
 def create_constant() -> Flask:
-    """The least that Flask does: read the body, answer the same JSON."""
+    """Create an application that only reads the body and returns constant JSON."""
     app = Flask(__name__)
-    predictions = [{"label": "7", "probabilities": [0.0] * 7 + [1.0] + [0.0] * 2}]
+    constant = [{"label": "7", "probabilities": [0.0] * 7 + [1.0] + [0.0] * 2}]
 
     @app.post("/predict")
     def predict() -> Response:
         request.get_data()
-        return jsonify(predictions=predictions)
+        return jsonify(predictions=constant)
 
     return app

@@ -1,8 +1,8 @@
-"""LitServe with batching, an inference worker and an API server for each core.
+"""LitServe with batching, and an inference worker and an API server for each core.
 
 Batches: https://lightning.ai/docs/litserve/features/batching
 Workers: https://lightning.ai/docs/litserve/api-reference/litserver
-`log_level="warning"` is what the documentation of its `run` names for production.
+The documentation of `run` recommends `log_level="warning"` for production.
 """
 
 import base64
@@ -11,39 +11,39 @@ from typing import Any
 
 import litserve
 import numpy as np
-from classifier import answers, decode, from_environment, joined, parted
+from classifier import decode, from_environment, joined, predictions, split
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
 
 class Digits(litserve.LitAPI):
-    """Images as base64 in JSON, the usual way there, or arrays."""
+    """Accepts images as base64 in JSON, as is usual for LitServe, or arrays."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002
-        """Load the model in a worker."""
+        """Load the model."""
         self.model = from_environment()
 
     def decode_request(self, request: dict[str, Any]) -> Floats:
-        """Examples of a request, float32 [n, 28, 28, 1]."""
+        """Decode a request to float32 [n, 28, 28, 1]."""
         if "images" in request:
             return np.stack([decode(base64.b64decode(text)) for text in request["images"]])
         return np.asarray(request["instances"], np.float32)
 
     def batch(self, inputs: list[Floats]) -> list[Floats]:
-        """The requests that are answered together."""
+        """Keep the requests of a batch separate."""
         return inputs
 
     def predict(self, x: list[Floats]) -> list[Any]:
         """Run them as one batch."""
-        return parted(answers(self.model.predict(joined(x))), x)
+        return split(predictions(self.model.predict(joined(x))), x)
 
     def unbatch(self, output: list[Any]) -> list[Any]:
-        """The answers are by request already."""
+        """Return the predictions, which are already separate."""
         return output
 
     def encode_response(self, output: list[Any]) -> dict[str, Any]:
-        """The JSON document."""
+        """Create the JSON document."""
         return {"predictions": output}
 
 

@@ -2,7 +2,7 @@
 
 Batches: https://docs.seldon.ai/mlserver/user-guide/adaptive-batching
 Workers: https://docs.seldon.ai/mlserver/user-guide/parallel-inference
-PNGs come as base64 in a BYTES tensor, arrays as FP32.
+PNGs are base64 in a BYTES tensor, arrays FP32.
 """
 
 import numpy as np
@@ -13,15 +13,15 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class Digits(MLModel):
-    """Speaks the v2 inference protocol."""
+    """Implements the V2 inference protocol."""
 
     async def load(self) -> bool:
-        """Load the model in a worker."""
+        """Load the model."""
         self.model = from_environment()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Answer a batch, of one request or of several."""
+        """Predict a batch of one or more requests."""
         tensor = payload.inputs[0]
         if tensor.datatype == "BYTES":
             images = np.stack([decode(png) for png in Base64Codec.decode_input(tensor)])

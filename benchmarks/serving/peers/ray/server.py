@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import ray
-from classifier import answers, decode, from_environment, joined, parted
+from classifier import decode, from_environment, joined, predictions, split
 from numpy.typing import NDArray
 from ray import serve
 from starlette.requests import Request
@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 
 @serve.deployment(num_replicas=2, max_ongoing_requests=256, ray_actor_options={"num_cpus": 1})
 class Digits:
-    """PNG bodies, forms of PNGs, or arrays as JSON."""
+    """Accepts a PNG as the body, PNGs as files of a form, or arrays as JSON."""
 
     def __init__(self) -> None:
         self.model = from_environment()
@@ -29,10 +29,10 @@ class Digits:
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
     async def run(self, requests: list[Floats]) -> list[Any]:
         """Run several requests as one batch."""
-        return parted(answers(self.model.predict(joined(requests))), requests)
+        return split(predictions(self.model.predict(joined(requests))), requests)
 
     async def __call__(self, request: Request) -> dict[str, Any]:
-        """Answer a request."""
+        """Handle a request."""
         mimetype = request.headers["content-type"].partition(";")[0]
         if mimetype == "image/png":
             images = decode(await request.body())[np.newaxis]

@@ -1,8 +1,8 @@
-"""The parts alone: the PNG decoder, and LiteRT without a server, as JSON.
+"""Measures the PNG decoder and LiteRT without a server, and prints JSON.
 
     python alone.py IMAGE PROCESSES SECONDS
 
-LiteRT's images per second are those of all processes together, which run at the same time.
+The images per second are the sum over concurrent processes.
 """
 
 import json
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _each(call: Callable[[], Any], seconds: float) -> float:
-    """Seconds that a call takes, the mean of many."""
+    """Mean seconds of a call."""
     call()
     calls, started = 0, time.perf_counter()
     while (passed := time.perf_counter() - started) < seconds:

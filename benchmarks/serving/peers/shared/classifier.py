@@ -1,7 +1,7 @@
-"""What every peer shares: the model's engine, the PNG decoder and the shape of the answers.
+"""Code that all peers share: the engine, the PNG decoder and the format of predictions.
 
-Written as a careful user would: plain pixels scaled to 0…1, an interpreter for each batch size, as
-resizing one's inputs costs as much as running it.
+Written as a careful user would: plain pixels scaled to 0…1, and an interpreter for each batch size,
+because resizing an interpreter's inputs costs as much as running it.
 """
 
 import io
@@ -18,39 +18,39 @@ from PIL import Image
 
 LABELS = tuple("0123456789")
 INPUT, OUTPUT, SIGNATURE = "image", "probabilities", "serving_default"
-# Interpreters that are kept, those of other batch sizes are made again.
+# Number of batch sizes whose interpreters are kept.
 MAX_SIZES = 16
 
 Floats = NDArray[np.float32]
 
 
 class Classifier:
-    """The model of a version folder; thread-safe.
+    """The model in a version folder; thread-safe.
 
     Attributes:
-        predict: float32 [n, 28, 28, 1] to probabilities, float32 [n, 10].
+        predict: function from float32 [n, 28, 28, 1] to probabilities, float32 [n, 10].
     """
 
     predict: Callable[[Floats], Floats]
 
     def __init__(self, folder: Path, engine: str) -> None:
-        """Load with an engine, "litert" or "tensorflow"."""
+        """Load the model in an engine, "litert" or "tensorflow"."""
         self.predict = {"litert": _litert, "tensorflow": _tensorflow}[engine](folder)
 
 
 def from_environment() -> Classifier:
-    """The model and engine that the benchmark chose."""
+    """Load the model and engine that the benchmark chose."""
     return Classifier(Path(os.environ["BENCHMARK_MODEL"]), os.environ["BENCHMARK_ENGINE"])
 
 
 def decode(png: bytes) -> Floats:
-    """A PNG's pixels, float32 [28, 28, 1] in 0…1."""
+    """Decode a PNG to float32 [28, 28, 1] in 0…1."""
     pixels = np.asarray(Image.open(io.BytesIO(png)).convert("L"), np.float32)
     return pixels[:, :, np.newaxis] / np.float32(255)
 
 
-def answers(probabilities: Floats) -> list[dict[str, Any]]:
-    """A label and all probabilities for each example."""
+def predictions(probabilities: Floats) -> list[dict[str, Any]]:
+    """The label and all probabilities of each example."""
     return [
         {"label": LABELS[best], "probabilities": row}
         for best, row in zip(probabilities.argmax(axis=1), probabilities.tolist(), strict=True)
@@ -58,12 +58,12 @@ def answers(probabilities: Floats) -> list[dict[str, Any]]:
 
 
 def joined(parts: Sequence[Floats]) -> Floats:
-    """Several requests' examples as one batch."""
+    """Join the examples of several requests to one batch."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def parted(rows: Sequence[Any], parts: Sequence[Floats]) -> list[Any]:
-    """What belongs to each of the requests that were joined."""
+def split(rows: Sequence[Any], parts: Sequence[Floats]) -> list[Any]:
+    """Split the results of a batch by request."""
     shares, start = [], 0
     for part in parts:
         shares.append(rows[start : start + len(part)])
@@ -96,7 +96,7 @@ def _litert(folder: Path) -> Callable[[Floats], Floats]:
 def _tensorflow(folder: Path) -> Callable[[Floats], Floats]:
     import tensorflow as tf
 
-    # As many processes as cores: more threads in each would only take turns.
+    # One thread, because there is one process per core.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     loaded = tf.saved_model.load(str(folder))
@@ -106,6 +106,6 @@ def _tensorflow(folder: Path) -> Callable[[Floats], Floats]:
         found: Floats = signature(**{INPUT: tf.constant(images)})[OUTPUT].numpy()
         return found
 
-    # A loaded model does not keep itself alive for its signatures.
+    # Signatures do not keep their model alive.
     predict.model = loaded  # type: ignore[attr-defined]
     return predict

@@ -1,4 +1,4 @@
-"""Single requests: until a system is ready, to check its answers, and while it is overloaded."""
+"""Single requests: readiness, correctness, and latency under overload."""
 
 import http.client
 import threading
@@ -16,25 +16,25 @@ from benchmarks.serving.workloads import MANY
 
 _TIMEOUT_S = 30.0
 _PAUSE_S = 0.01
-# Callers beside an overload, and the pause between the requests of each.
+# Probing clients under overload, and the pause between the requests of each.
 _PROBES, _PROBE_PAUSE_S = 4, 0.02
 _TOO_MANY = 429
-_AT_A_TIME = 16
+_CONCURRENCY = 16
 
 
-class WrongAnswerError(Exception):
-    """A system answered an error, or another label than the model's own."""
+class WrongResponseError(Exception):
+    """A system returned an error, or a different label than the model."""
 
 
 class NotReadyError(Exception):
-    """A system ended, or did not answer in time."""
+    """A system exited, or did not respond in time."""
 
 
-def ask(system: System, port: int, request: Request) -> tuple[int, bytes]:
-    """The HTTP status and body of an answer; of gRPC 200 and the message.
+def send(system: System, port: int, request: Request) -> tuple[int, bytes]:
+    """Send a request; returns the HTTP status and body, or 200 and the message for gRPC.
 
     Raises:
-        OSError: nobody answers.
+        OSError: no response.
     """
     if system.protocol == "grpc":
         return _call(port, request)
@@ -51,16 +51,16 @@ def ask(system: System, port: int, request: Request) -> tuple[int, bytes]:
 def wait_until_ready(
     system: System, port: int, request: Request, alive: Callable[[], bool], timeout: float
 ) -> None:
-    """Ask until there is a good answer.
+    """Repeat a request until its response is good.
 
     Raises:
-        NotReadyError: it ended, or the time is over; with its last answer.
+        NotReadyError: the system exited, or the timeout expired; with the last response.
     """
     deadline = time.monotonic() + timeout
-    last = "nobody listens"
+    last = "no connection"
     while alive() and time.monotonic() < deadline:
         try:
-            status, body = ask(system, port, request)
+            status, body = send(system, port, request)
         except OSError as error:
             last = str(error)
         else:
@@ -68,36 +68,37 @@ def wait_until_ready(
                 return
             last = f"{status} {body[:200]!r}"
         time.sleep(_PAUSE_S)
-    raise NotReadyError(f"{'no answer in time' if alive() else 'it ended'}; last: {last}")
+    reason = f"not ready within {timeout:g} s" if alive() else "exited"
+    raise NotReadyError(f"{reason}; last response: {last}")
 
 
 def check(system: System, run: Run, images: Sequence[Image], labels: Sequence[str]) -> None:
-    """Compare answers to every kind of request, and to many at a time, with the model's labels.
+    """Compare responses to all kinds of requests, single and concurrent, with the model's labels.
 
     Raises:
-        WrongAnswerError: an error, or another label.
+        WrongResponseError: an error, or a different label.
     """
 
     def check_one(kind: Kind, first: int, size: int) -> None:
         request = system.request(run, kind, images[first : first + size])
-        status, body = ask(system, run.port, request)
+        status, body = send(system, run.port, request)
         if status != http.HTTPStatus.OK:
-            raise WrongAnswerError(f"{size} × {kind}: {status} {body[:300]!r}")
+            raise WrongResponseError(f"{size} × {kind}: {status} {body[:300]!r}")
         expected = list(labels[first : first + size])
         if system.role != "yardstick" and system.labels(body) != expected:
-            raise WrongAnswerError(f"{size} × {kind}: expected {expected}, got {body[:300]!r}")
+            raise WrongResponseError(f"{size} × {kind}: expected {expected}, got {body[:300]!r}")
 
     for kind in system.kinds:
         check_one(kind, 0, 1)
         check_one(kind, 0, MANY)
-    # Requests that are answered as one batch must get back what is theirs.
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+    # Batched requests must each get their own results.
+    with ThreadPoolExecutor(_CONCURRENCY) as pool:
         list(pool.map(lambda first: check_one("png", first, 1), range(len(images))))
 
 
 @contextmanager
-def more_callers(port: int, request: Request) -> Iterator[Callable[[], Refusals]]:
-    """A few ask over and over meanwhile; the function says what came of it."""
+def probes(port: int, request: Request) -> Iterator[Callable[[], Refusals]]:
+    """Repeat a request from a few clients in the background; yields a function for the results."""
     stop = threading.Event()
     answered: list[float] = []
     refused: list[float] = []
@@ -139,11 +140,11 @@ def more_callers(port: int, request: Request) -> Iterator[Callable[[], Refusals]
 
 
 def _call(port: int, request: Request) -> tuple[int, bytes]:
-    # A frame is five bytes and the message.
+    # A frame is a header of five bytes and the message.
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         method: Any = channel.unary_unary(request.path)
         try:
-            answer: bytes = method(request.body[5:], timeout=_TIMEOUT_S)
+            response: bytes = method(request.body[5:], timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
             raise ConnectionError(f"{error.code().name}: {error.details()}") from error
-    return http.HTTPStatus.OK, answer
+    return http.HTTPStatus.OK, response
