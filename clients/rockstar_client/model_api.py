@@ -34,7 +34,7 @@ from rockstar_client.results import (
 )
 from rockstar_contract.contract import Contract, Input, TensorInput
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.inputs import is_batch, prepare, read_tensors, stack
+from rockstar_contract.inputs import is_batch, prepare, read_tensors, split_batch, stack
 from rockstar_contract.tables import Adjustments
 from tfs_api.status import Code
 
@@ -180,18 +180,11 @@ def _batch(
 
 def _split(named: NamedExample, spec: Input) -> Iterator[NamedExample]:
     """Split an array that is a batch of examples, as its shape shows."""
-    example = named.example
-    if not isinstance(example, np.ndarray) or not is_batch(example, spec):
+    if not is_batch(named.example, spec):
         yield named
         return
-    if not len(example):
-        raise InvalidInputError(
-            named.field,
-            expected="one or more examples",
-            got=f"an empty array of shape {list(example.shape)}",
-        )
-    for index, row in enumerate(example):
-        yield NamedExample(f"{named.field}[{index}]", row)
+    for field, row in split_batch(named.example, named.field):
+        yield NamedExample(field, row)
 
 
 def _index(field: str, examples: Sequence[NamedExample]) -> int | None:

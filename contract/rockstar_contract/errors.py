@@ -1,7 +1,10 @@
 """Errors for invalid inputs, with messages that say how to fix them."""
 
+from collections.abc import Sequence
 from typing import Any
 
+# Maximum number of names that a message lists.
+MAX_NAMES = 12
 # Maximum number of characters of an input in a message.
 _LONGEST = 300
 
@@ -35,6 +38,17 @@ class InvalidInputError(ValueError):
 
 class TooLargeError(InvalidInputError):
     """An input that exceeds a limit of the service."""
+
+
+def name_first(names: Sequence[str], most: int = MAX_NAMES) -> str:
+    """List names, and count those beyond the first ones."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def quote_names(names: Sequence[str]) -> str:
+    """List names in quotes, and count those beyond the first ones."""
+    return name_first([*map(repr, names)])
 
 
 def _printable(text: str) -> str:

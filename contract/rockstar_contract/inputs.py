@@ -2,9 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,11 @@ from rockstar_contract.contract import (
     TensorSpec,
 )
 from rockstar_contract.csv_rows import SAVE_AS_CSV, spreadsheet_name
-from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.errors import MAX_NAMES, InvalidInputError, name_first, quote_names
 from rockstar_contract.images import decode_image
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
 from rockstar_contract.preprocessing import preprocess
-from rockstar_contract.tables import Adjustments, Row, encode_row, listed, names_of
+from rockstar_contract.tables import Adjustments, Row, encode_row, names_of
 
 # An encoded image, a row of a table, or an array that the model takes as it is.
 Example = bytes | Row | NDArray[Any] | Sequence[Any]
@@ -35,8 +35,6 @@ DTYPES = (
 _LARGEST = float(np.finfo(np.float32).max)
 # How far float32 rounding may take values out of their range, as a share of it.
 _ROUNDING = 1e-5
-# Maximum number of names in an error.
-_LISTED = 12
 
 
 def prepare(
@@ -78,7 +76,7 @@ def prepare(
             spreadsheet = spreadsheet_name(example)
             raise InvalidInputError(
                 field,
-                expected=f"a row with the columns {listed(names_of(spec.columns))}",
+                expected=f"a row with the columns {quote_names(names_of(spec.columns))}",
                 got=spreadsheet or "a file or base64 text, as for an image",
                 hint=SAVE_AS_CSV
                 if spreadsheet
@@ -94,7 +92,7 @@ def prepare(
             raise InvalidInputError(
                 field,
                 expected=f"an image, or an array: {_wanted(spec)}",
-                got=f"a row with the columns {listed([*example])}"
+                got=f"a row with the columns {quote_names([*example])}"
                 if example
                 else "an empty object",
                 hint='send the file, or {"instances": [{"b64": text}]}',
@@ -103,12 +101,30 @@ def prepare(
     return _float_array(example, spec, field)
 
 
-def is_batch(array: NDArray[Any], spec: Input) -> bool:
-    """Whether an array is several examples, by its shape; images may lack the channel."""
-    if isinstance(spec, TensorInput) or array.shape == spec.shape:
+def is_batch(example: object, spec: Input) -> TypeGuard[NDArray[Any]]:
+    """Whether an example is an array of several, by its shape; images may lack the channel."""
+    if not isinstance(example, np.ndarray) or isinstance(spec, TensorInput):
         return False
-    without_channel = len(spec.shape) > 1 and array.shape[1:] == spec.shape[:-1]
-    return array.ndim > len(spec.shape) or without_channel
+    if example.shape == spec.shape:
+        return False
+    without_channel = len(spec.shape) > 1 and example.shape[1:] == spec.shape[:-1]
+    return example.ndim > len(spec.shape) or without_channel
+
+
+def split_batch(batch: NDArray[Any], field: str) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Split an array of examples into the field and the array of each.
+
+    Raises:
+        InvalidInputError: the array is empty.
+    """
+    if not len(batch):
+        raise InvalidInputError(
+            field,
+            expected="one or more examples",
+            got=f"an empty array of shape {list(batch.shape)}",
+        )
+    for index, row in enumerate(batch):
+        yield f"{field}[{index}]", row
 
 
 def read_tensors(example: Any, spec: TensorInput, field: str) -> dict[str, NDArray[Any]]:
@@ -139,7 +155,7 @@ def read_tensors(example: Any, spec: TensorInput, field: str) -> dict[str, NDArr
     unknown = [str(name) for name in example if name not in wanted]
     if unknown:
         raise InvalidInputError(
-            field, expected=f"the inputs {_listed(spec)}", got=", ".join(unknown[:_LISTED])
+            field, expected=f"the inputs {_listed(spec)}", got=name_first(unknown)
         )
     arrays = {}
     for tensor in spec.tensors:
@@ -354,11 +370,9 @@ def _texts(value: Any) -> Any:
 
 
 def _listed(spec: TensorInput) -> str:
-    names = [f"{tensor.name} ({describe(tensor)})" for tensor in spec.tensors]
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return name_first([f"{tensor.name} ({describe(tensor)})" for tensor in spec.tensors])
 
 
 def _pattern(spec: TensorInput) -> str:
-    names = ", ".join(f'"{tensor.name}": …' for tensor in spec.tensors[:_LISTED])
+    names = ", ".join(f'"{tensor.name}": …' for tensor in spec.tensors[:MAX_NAMES])
     return f"{{{names}}}"

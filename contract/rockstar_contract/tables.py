@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.errors import InvalidInputError, quote_names
 from rockstar_contract.table_cells import (
     ISO,
     MISSING,
@@ -29,8 +29,6 @@ from rockstar_contract.table_cells import (
 _LARGEST = float(np.finfo(np.float32).max)
 # Maximum length of a number as a category, in characters.
 _LONGEST_NUMBER = 40
-# Maximum number of names in an error.
-_LISTED = 12
 # Spellings of booleans in lower case, the likeliest first.
 _BOOLEANS = {
     True: ("true", "yes", "1", "t", "y", "on", "1.0", "wahr", "ja", "vrai", "oui"),
@@ -351,13 +349,13 @@ def encode_row(
         ]
         raise InvalidInputError(
             f"{field}.{unknown[0]}",
-            expected=f"{'just ' if strict else ''}the columns {listed(names_of(columns))}",
+            expected=f"{'just ' if strict else ''}the columns {quote_names(names_of(columns))}",
             got=f"an unknown column {unknown[0]!r}",
             hint="; ".join(filter(None, hints)),
         )
     if not row and not strict:
         raise InvalidInputError(
-            field, expected=f"the columns {listed(names_of(columns))}", got="an empty row"
+            field, expected=f"the columns {quote_names(names_of(columns))}", got="an empty row"
         )
     adjusted.ignored.extend(unknown)
     blocks = [
@@ -384,12 +382,6 @@ def encode_columns(values: Mapping[str, Values], columns: Sequence[Column]) -> N
 def names_of(columns: Sequence[Column]) -> tuple[str, ...]:
     """The names of columns, in order."""
     return tuple(column.name for column in columns)
-
-
-def listed(names: Sequence[str]) -> str:
-    """List names for an error, up to a maximum."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(map(repr, names[:_LISTED])) + more
 
 
 def _value(row: Row, column: Column, field: str, strict: bool, adjusted: Adjustments) -> Any:
@@ -426,7 +418,7 @@ def _value(row: Row, column: Column, field: str, strict: bool, adjusted: Adjustm
 
 def _expected(column: Column) -> str:
     if isinstance(column, CategoricalColumn):
-        return f"one of {listed(column.categories)}"
+        return f"one of {quote_names(column.categories)}"
     return "a date" if isinstance(column, DateColumn) else "a number"
 
 

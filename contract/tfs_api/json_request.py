@@ -471,7 +471,7 @@ def _example(value: Any) -> bytes:
         try:
             feature = example.features.feature[name]
         except ValueError as error:
-            raise invalid(f"Feature: {_show(name)} has a name that is no UTF-8 text") from error
+            raise invalid(f"Feature: {_show(name)} has a name that is not UTF-8 text") from error
         _fill(feature, name, content if isinstance(content, list) else [content])
     return example.SerializeToString()
 

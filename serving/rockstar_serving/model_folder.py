@@ -25,7 +25,7 @@ import msgspec
 from google.protobuf import text_format
 
 from rockstar_contract.text_files import EncodingError, read_text
-from rockstar_contract.version_folders import HELD_PREFIX
+from rockstar_contract.version_folders import HELD_PREFIX, served_versions
 from tfs_api.messages.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 CONFIG_FILE = "models.config"
@@ -96,7 +96,7 @@ def _has_version(path: Path) -> bool:
     if path.name.startswith(".") or not path.is_dir():
         return False
     try:
-        return any(child.name.isdecimal() and child.is_dir() for child in path.iterdir())
+        return bool(served_versions(path))
     except OSError:  # an unreadable folder must not hide the others
         return False
 

@@ -18,10 +18,11 @@ from rockstar_contract.contract import (
     TableInput,
     utc_now,
 )
+from rockstar_contract.errors import name_first
 from rockstar_contract.version_folders import served_versions
 from rockstar_training.errors import DataError
 from rockstar_training.evaluation import TestPredictions, confusion_matrix, wilson
-from rockstar_training.prepared_data import PreparedData, name_first
+from rockstar_training.prepared_data import PreparedData
 
 # More labels would make a matrix that nobody reads, in a contract that every server loads.
 _MAX_CONFUSION_LABELS = 50

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from rockstar_contract import table_cells, tables
 from rockstar_contract.contract import Task
 from rockstar_contract.csv_rows import CsvTable, encoding_hint, read_table
-from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.errors import InvalidInputError, quote_names
 from rockstar_contract.table_cells import ISO, MISSING, MISSING_NUMBERS, parse_date, parse_number
-from rockstar_contract.tables import listed
 from rockstar_training.config import ColumnType
 from rockstar_training.errors import DataError
 
@@ -134,7 +133,7 @@ def read_csv(
     given = {part: file for part, file in files.items() if file is not None}
     rows = _read_files(types, given, target, ignore)
     if target is None:
-        names = listed(rows.names)
+        names = quote_names(rows.names)
         raise DataError(f"{path}: name the column to predict (--target), one of {names}")
     for name in (target, *ignore, *types, *([split_column] if split_column else [])):
         _require_known(name, rows.names, path, rows.hint)
@@ -309,7 +308,7 @@ def _read_files(
     if file.renamed:
         notes.append(
             "several columns have the same name in the header: all but the first are called "
-            f"{listed(file.renamed)}"
+            f"{quote_names(file.renamed)}"
         )
     for part, other in files.items():
         if part == TRAIN:
@@ -321,7 +320,7 @@ def _read_files(
         found = _columns(file)
         if target in texts and target not in found:
             raise DataError(
-                f"{other} has no column {target!r}, it has {listed(file.names)}; {_UNLABELLED}"
+                f"{other} has no column {target!r}, it has {quote_names(file.names)}; {_UNLABELLED}"
                 f"{other_hint and '; '}{other_hint}"
             )
         for name in texts:
@@ -360,7 +359,7 @@ def _require_known(name: str, names: Sequence[str], path: Path, encoding: str) -
             hint = "; the first line must have the names of the columns"
         if encoding:
             hint += f"; {encoding}"
-        raise DataError(f"{path} has no column {name!r}; it has {listed(names)}{hint}")
+        raise DataError(f"{path} has no column {name!r}; it has {quote_names(names)}{hint}")
 
 
 def _are_codes(texts: list[str]) -> bool:
@@ -458,7 +457,7 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
     """List notes about a column that is kept."""
     notes = []
     if column.markers:
-        notes.append(f"column {name!r}: {listed(column.markers)} counts as missing")
+        notes.append(f"column {name!r}: {quote_names(column.markers)} counts as missing")
     if column.type == "category" and column.different > _MAX_CATEGORIES:
         notes.append(
             f"column {name!r} has {column.different} categories: the {_MAX_CATEGORIES} most "
@@ -486,7 +485,7 @@ def _alike(names: Sequence[str]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault("".join(name.casefold().split()), []).append(name)
-    return [listed(group) for group in groups.values() if len(group) > 1]
+    return [quote_names(group) for group in groups.values() if len(group) > 1]
 
 
 def _counts_rows(column: TableColumn) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rockstar_contract import contract
 from rockstar_contract.contract import Encoded, ImageInput, Statistics, TableInput
+from rockstar_contract.errors import name_first
 from rockstar_training.config import CLASSIFIERS, DataSpec, TrainConfig, parse_data
 from rockstar_training.csv_tables import Table, TableExamples, fit_columns, read_csv
 from rockstar_training.datasets import encode_png, known_input, load, prepare_images
@@ -272,12 +273,6 @@ def _small_classes(labels: tuple[str, ...], targets: NDArray[Any], split: Split)
         names = [repr(labels[place]) for place in np.flatnonzero(tested == 0)]
         notes.append(f"labels without held-out examples: {name_first(names, _NAMED)}")
     return tuple(notes)
-
-
-def name_first(names: Sequence[str], most: int) -> str:
-    """List names, and count those beyond the first ones."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def input_statistics(

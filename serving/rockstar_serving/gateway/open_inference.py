@@ -7,7 +7,6 @@ names are the protocol's. Optional members may be null: clients send unset ones 
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from http import HTTPStatus
-from importlib.metadata import version as installed_version
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from rockstar_client.backend import Query
 from rockstar_client.errors import CallError
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import leaf_types
+from rockstar_serving import installed_version
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import whole_body
 from rockstar_serving.gateway.context import context
@@ -315,7 +315,7 @@ def server_metadata() -> ResponseReturnValue:
     """The server and the extensions it supports."""
     return jsonify(
         name="rockstartf",
-        version=installed_version("rockstartf"),
+        version=installed_version(),
         extensions=["binary_tensor_data"],
     )
 

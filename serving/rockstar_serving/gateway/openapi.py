@@ -9,7 +9,6 @@ import copy
 import importlib.util
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version as release
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,6 +17,7 @@ import orjson
 from flask import Blueprint, Response, jsonify, render_template, request, send_from_directory
 from werkzeug.exceptions import NotFound
 
+from rockstar_serving import installed_version
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.authentication import PAGE_HEADERS
 from rockstar_serving.gateway.errors import ProblemError
@@ -51,7 +51,7 @@ def document(config: GatewayConfig, models: Sequence[str], root: str) -> Json:
         root: path at which it is mounted, such as "/ml"; empty if it is not.
     """
     described: Json = orjson.loads(_text())
-    described["info"]["version"] = release("rockstartf")
+    described["info"]["version"] = installed_version()
     described["servers"] = [{"url": root or "/"}]
     keyed = bool(config.api_keys_file or config.api_keys)
     # The document needs no key, so it must not reveal names that need one.

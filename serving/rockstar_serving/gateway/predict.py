@@ -15,7 +15,7 @@ from rockstar_client.errors import InvalidRequestError, NoContractError, NotFoun
 from rockstar_client.predictor import ModelInputs
 from rockstar_contract.contract import Input, TableInput, TensorInput
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.inputs import is_batch, prepare, read_tensors, stack
+from rockstar_contract.inputs import is_batch, prepare, read_tensors, split_batch, stack
 from rockstar_contract.tables import Adjustments
 from rockstar_serving.gateway.answers import (
     CSV,
@@ -198,19 +198,13 @@ class Batch:
     def _split(self, spec: Input) -> Iterator[NamedExample]:
         """Split arrays from files that are batches of examples; their shape shows it."""
         for named in self._examples:
-            if not isinstance(named.example, np.ndarray) or not is_batch(named.example, spec):
+            if not is_batch(named.example, spec):
                 yield named
                 continue
-            if not len(named.example):
-                raise InvalidInputError(
-                    named.field,
-                    expected="one or more examples",
-                    got=f"an empty array of shape {list(named.example.shape)}",
-                )
             # A file of a few bytes can hold any number of empty rows.
             require_few(len(named.example), self._config)
-            for index, row in enumerate(named.example):
-                yield NamedExample(f"{named.field}[{index}]", row)
+            for field, row in split_batch(named.example, named.field):
+                yield NamedExample(field, row)
 
 
 @_blueprint.get("/v1/models")

@@ -147,11 +147,7 @@ class _SignatureCache:
     """
 
     def __init__(self) -> None:
-        self._known: dict[ModelRef, _Known] = {}
-
-    def lookup(self, ref: ModelRef) -> _Known | None:
-        """The signatures last seen for a reference."""
-        return self._known.get(ref)
+        self.known: dict[ModelRef, _Known] = {}
 
     def read(self, ref: ModelRef) -> _Known:
         """Read signatures from the model server.
@@ -162,9 +158,9 @@ class _SignatureCache:
         found = gateway().backend.metadata(_query(ref))
         by_name = {name: signature_of(message) for name, message in found.signatures.items()}
         known = _Known(found.version, by_name)
-        if len(self._known) >= _MAX_REMEMBERED:
-            self._known.clear()
-        self._known[ref] = self._known[ModelRef(ref.name, known.version)] = known
+        if len(self.known) >= _MAX_REMEMBERED:
+            self.known.clear()
+        self.known[ref] = self.known[ModelRef(ref.name, known.version)] = known
         return known
 
     def of_version(self, ref: ModelRef, version: int) -> _Known:
@@ -174,7 +170,7 @@ class _SignatureCache:
             CallError: the call failed.
         """
         exact = ModelRef(ref.name, version)
-        known = self._known[ref] = self._known.get(exact) or self.read(exact)
+        known = self.known[ref] = self.known.get(exact) or self.read(exact)
         return known
 
 
@@ -191,7 +187,7 @@ def _predict(ref: ModelRef, parsed: JsonRequest) -> Outputs:
     """
     cache: _SignatureCache = current_app.extensions[_EXTENSION]
     name = parsed.signature_name or DEFAULT_SIGNATURE
-    known = cache.lookup(ref)
+    known = cache.known.get(ref)
     if known is not None:
         try:
             return _predict_as(ref, parsed, known, cache)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from rockstar_serving import installed_version
 from rockstar_serving.model_server.batching_parameters import (
     FIELDS,
     POOL_FIELDS,
@@ -208,15 +209,8 @@ def _make(kind: "type[Options]", given: argparse.Namespace, **values: Any) -> "O
 
 
 def _version_text() -> str:
-    # Imported here, because it takes ten milliseconds.
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        ours = version("rockstartf")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        ours = "of a checkout"
     return (
-        f"RockstarTF model server: {ours}\n"
+        f"RockstarTF model server: {installed_version() or 'of a checkout'}\n"
         f"API of TensorFlow Serving: {TENSORFLOW_SERVING_VERSION}\n"
     )
 

@@ -273,7 +273,7 @@ def classification_message(found: Classification) -> inference_pb2.Classificatio
             try:
                 classes.add(label=label, score=score)
             except UnicodeEncodeError as error:
-                raise invalid(f"the model's label {label!r} is no UTF-8 text") from error
+                raise invalid(f"the model's label {label!r} is not UTF-8 text") from error
     return message
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rockstar_contract.errors import InvalidInputError
+from rockstar_serving import installed_version
 from rockstar_serving.model_server.core import Core, PredictQuery
 from rockstar_serving.model_server.deadline import Deadline
 from rockstar_serving.model_server.engines.engine import Arrays, SignatureNotFoundError
@@ -88,15 +89,10 @@ class OpenInference:
         self, _: pb.ServerMetadataRequest, __: Deadline
     ) -> pb.ServerMetadataResponse:
         """The server and its extensions."""
-        # Imported on demand: it takes a hundredth of a second.
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            release = version("rockstartf")
-        except PackageNotFoundError:  # run from a checkout that is not installed
-            release = ""
         return pb.ServerMetadataResponse(
-            name="rockstartf", version=release, extensions=["model_configuration", "parameters"]
+            name="rockstartf",
+            version=installed_version(),
+            extensions=["model_configuration", "parameters"],
         )
 
     def model_metadata(

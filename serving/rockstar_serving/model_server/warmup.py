@@ -147,7 +147,7 @@ class _Warmup:
         try:
             record = PredictionLog.FromString(data)
         except DecodeError as error:
-            raise invalid(f"record {number} is no PredictionLog message") from error
+            raise invalid(f"record {number} is not a PredictionLog message") from error
         kind = record.WhichOneof("log_type")
         if kind == "session_run_log":
             reason = "this kind of record cannot be replayed"

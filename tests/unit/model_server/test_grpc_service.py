@@ -134,6 +134,6 @@ def test_requests_are_counted(error: Exception | None, code: Code) -> None:
 
 def test_labels_that_are_no_text_are_refused() -> None:
     label = b"\xff".decode("utf-8", "surrogateescape")
-    with pytest.raises(StatusError, match="is no UTF-8 text") as caught:
+    with pytest.raises(StatusError, match="is not UTF-8 text") as caught:
         classification_message(Classification([[label]], np.zeros((1, 1), np.float32), "s"))
     assert caught.value.code == Code.INVALID_ARGUMENT

@@ -122,7 +122,7 @@ def test_an_empty_file(warm: Warm, caplog: pytest.LogCaptureFixture) -> None:
             r'record 2 \(predict_log\): Serving signature key "none" not found',
         ),
         (predict_log({"x": [1.0]}, "fail"), r"record 2 \(predict_log\): the model fails on it"),
-        (b"\xff\xff", "record 2 is no PredictionLog message"),
+        (b"\xff\xff", "record 2 is not a PredictionLog message"),
         (
             PredictionLog(session_run_log={}).SerializeToString(),
             r"record 2 \(session_run_log\): this kind of record cannot be replayed",

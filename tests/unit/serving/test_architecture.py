@@ -32,6 +32,7 @@ ALLOWED = {
     "serving/rockstar_serving/model_server": {
         "tfs_api",
         "rockstar_contract",
+        "rockstar_serving.installed_version",
         "rockstar_serving.listening",
         "rockstar_serving.logs",
         "rockstar_serving.model_server",

@@ -149,7 +149,7 @@ def test_invalid_features(value: str, message: str) -> None:
 
 
 def test_names_that_are_not_text_are_rejected() -> None:
-    with pytest.raises(StatusError, match="has a name that is no UTF-8 text"):
+    with pytest.raises(StatusError, match="has a name that is not UTF-8 text"):
         parse_examples(rb'{"examples": [{"\udc00": 1}]}')
 
 

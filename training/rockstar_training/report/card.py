@@ -13,10 +13,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 
 from rockstar_contract.contract import Contract, ImageInput
+from rockstar_contract.errors import name_first
 from rockstar_contract.table_cells import date_text
 from rockstar_contract.tables import CategoricalColumn, Column, NumericColumn
 from rockstar_training.evaluation import wilson
-from rockstar_training.prepared_data import name_first
 from rockstar_training.report import classification, regression
 from rockstar_training.report.classification import Classified
 from rockstar_training.report.regression import Regressed
