@@ -41,7 +41,7 @@ def start(*arguments: object, **options) -> subprocess.Popen:
 
 @contextmanager
 def serving(*arguments: object, log: Path) -> Iterator[dict]:
-    """Start a command that serves; the document that it prints. It must print no more, and stop."""
+    """Start a serving command; yields the document that it prints. It must print no more, and stop."""
     with log.open("w") as file, start(*arguments, "--json", stderr=file) as process:
         try:
             assert process.stdout is not None

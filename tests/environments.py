@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-# Its clients of HTTP and of gRPC.
+# Its HTTP and gRPC clients.
 TRITONCLIENT = ["tritonclient[grpc,http]==2.56.0"]
 _NODE = Path(__file__).with_name("node")
 _CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
@@ -26,9 +26,9 @@ def pinned(package: str) -> str:
 
 
 def environment(config: pytest.Config, name: str, requirements: list[str]) -> Path:
-    """The interpreter of an environment with some packages; kept between test runs.
+    """The interpreter of an environment with these packages; kept between test runs.
 
-    Skips the test where they cannot be installed: without a network.
+    Skips the test if they cannot be installed, for example without a network.
     """
     folder = config.cache.mkdir(f"{name}-{sys.version_info[1]}")
     interpreter = folder / "bin" / "python"
@@ -45,7 +45,7 @@ def environment(config: pytest.Config, name: str, requirements: list[str]) -> Pa
 
 
 def answers_of(program: list[Any], request: Any, folder: Path | None = None) -> Any:
-    """The JSON that a program prints when it gets a request as JSON."""
+    """The JSON output of a program for a request as JSON."""
     done = subprocess.run(
         program,
         input=json.dumps(request),
@@ -59,7 +59,7 @@ def answers_of(program: list[Any], request: Any, folder: Path | None = None) -> 
 
 
 def install(interpreter: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Install packages for an interpreter; uv keeps what several environments need once."""
+    """Install packages for an interpreter; uv stores shared packages once."""
     uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", f"--python={interpreter}"]
     return subprocess.run([*uv, *arguments], capture_output=True, text=True)
 
@@ -67,7 +67,7 @@ def install(interpreter: Path, *arguments: str) -> "subprocess.CompletedProcess[
 def node_packages(config: pytest.Config) -> Path:
     """The node_modules folder with the packages of tests/node/package.json, in their locked versions.
 
-    Skips the test where there is no Node or where they cannot be installed: without a network.
+    Skips the test without Node, or if they cannot be installed, for example without a network.
     """
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("there is no node with npm: apt-get install npm")

@@ -30,7 +30,7 @@ def example(**features: float | Sequence[float]) -> bytes:
 
 
 class ExamplesEngine:
-    """Of the float feature `x` the scores [-x, x] for LABELS, or x itself; counts its runs."""
+    """Returns the scores [-x, x] for LABELS of the float feature `x`, or x itself; counts runs."""
 
     name = "fake"
     signatures: Mapping[str, Signature] = {
@@ -38,7 +38,7 @@ class ExamplesEngine:
         "labels": Signature(EXAMPLES, CLASSES, CLASSIFY_METHOD),
         "scores": Signature(EXAMPLES, SCORES, CLASSIFY_METHOD),
         "regress": Signature(EXAMPLES, REGRESSION, REGRESS_METHOD),
-        # As TensorFlow 2 saves it.
+        # As saved by TensorFlow 2.
         "classify_by_predict": Signature(EXAMPLES, CLASSES | SCORES, PREDICT_METHOD),
         "regress_by_predict": Signature(EXAMPLES, REGRESSION, PREDICT_METHOD),
         "double": DOUBLE,
@@ -78,7 +78,7 @@ def _x(serialized: bytes) -> float:
 
 
 class GivenEngine:
-    """Has one signature, and answers what it was given."""
+    """Has one signature that returns its input."""
 
     name = "given"
 

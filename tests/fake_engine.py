@@ -75,7 +75,7 @@ class FakeEngine:
 
 
 class FakeLoader:
-    """Loads folders that hold a file `ok`; keeps its engines by version number."""
+    """Loads folders with a file `ok`; keeps its engines by version number."""
 
     def __init__(self) -> None:
         self.engines: dict[int, FakeEngine] = {}

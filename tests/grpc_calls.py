@@ -1,4 +1,4 @@
-"""gRPC calls with our own messages, and errors of any calls."""
+"""gRPC calls with our messages, and errors of calls."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tfs_api.tensors import to_proto
 
 
 def stub(channel: grpc.Channel, method: Method[Any, Any]) -> Any:
-    """A method of a server, to be called with a request."""
+    """A function that calls a server's method with a request."""
     return channel.unary_unary(
         method.path,
         request_serializer=method.request.SerializeToString,
@@ -27,7 +27,7 @@ def predict_request(model: str, signature: str = "", **inputs: Any) -> Any:
 
 
 def failure(call: Any, *arguments: Any, timeout: float = 30) -> tuple[str, str]:
-    """Name of the code, and details, of a call that fails."""
+    """Name of the status code and details of a failed call."""
     with pytest.raises(grpc.RpcError) as caught:
         call(*arguments, timeout=timeout)
     error: Any = caught.value

@@ -1,4 +1,4 @@
-"""HTTP servers that run in a thread of the tests."""
+"""HTTP servers in a thread."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(server: HTTPServer) -> Iterator[str]:
-    """The HOST:PORT of a server, which serves until the end."""
+    """Run a server in a thread; yields its HOST:PORT."""
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:

@@ -20,14 +20,14 @@ def encoded(pixels: np.ndarray, format: str, **options) -> bytes:
 
 
 def stroke(size: int = 12) -> np.ndarray:
-    """White on black, uint8 [size, size]: a bar that is not in the middle."""
+    """White on black, uint8 [size, size]: a bar off the center."""
     pixels = np.zeros((size, size), np.uint8)
     pixels[2 : size - 3, 3:5] = 255
     return pixels
 
 
 def bomb(width: int = 100_000, height: int = 100_000) -> bytes:
-    """A small PNG that declares a huge size; its data would unpack to 10 MB before it ends."""
+    """A small PNG that declares a huge size; its data unpacks to 10 MB."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

@@ -18,25 +18,25 @@ from rockstar_serving.model_server.server import ModelServer
 from rockstar_training.config import CLASSIFIERS
 from tests.http_servers import application
 
-# A busy machine may take long; nothing here is about speed.
+# Long, because the machine may be busy; no test here is about speed.
 expect.set_options(timeout=30_000)
 
 
-# Not for longer: Playwright runs an event loop meanwhile, in which nothing else can run one.
+# Per module: Playwright runs an event loop, and no other can run in this thread meanwhile.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, without a window."""
+    """The system's Chromium, headless."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no Chromium: apt-get install chromium (.ci/run does)")
     with sync_playwright() as playwright:
-        # Its sandbox needs privileges that containers lack; it only sees our own page.
+        # The sandbox needs privileges that containers lack; the browser loads only our own pages.
         yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
 
 
 @contextmanager
 def gateway(folder: Path, **settings: Any) -> Iterator[str]:
-    """The URL of a gateway with the default models, from their folder, behind it."""
+    """The URL of a gateway in front of a model server with the default models."""
     configs = tuple(ModelConfig(name, folder / name) for name in CLASSIFIERS)
     with ModelServer(ServerOptions(configs)) as models:
         assert models.grpc_address is not None
@@ -48,14 +48,14 @@ def gateway(folder: Path, **settings: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def url(trained_models: Any) -> Iterator[str]:
-    """Where a gateway answers, with the default models behind it."""
+    """The URL of a gateway with the default models."""
     with gateway(trained_models.workdir / "models") as url:
         yield url
 
 
 @pytest.fixture
 def page(browser: Browser, url: str) -> Iterator[Page]:
-    """The page, loaded; any error in it fails the test."""
+    """The loaded page; an error in it fails the test."""
     context = browser.new_context()
     page = context.new_page()
     errors: list[str] = []

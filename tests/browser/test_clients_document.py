@@ -1,4 +1,4 @@
-"""The page of another site in docs/clients.md, in a real browser."""
+"""The web page for other sites in docs/clients.md, in a real browser."""
 
 import functools
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
-    """Another site, which serves a folder."""
+    """A site of another origin that serves a folder."""
     handler = functools.partial(Quiet, directory=tmp_path)
     with handled_by(handler) as url:
         yield url

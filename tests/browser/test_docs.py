@@ -14,9 +14,9 @@ from tests.unit.gateway.conftest import LIMITED, FakeServer
 
 @pytest.fixture(scope="module", params=["", "/ml"])
 def docs_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where a gateway answers, with a fake model server behind it.
+    """The URL of a gateway with a fake model server.
 
-    It is mounted as by a proxy that removes the prefix, and does not say so.
+    It is mounted as behind a proxy that removes the prefix without a header for it.
     """
     app = create_app(LIMITED, FakeServer())
 
@@ -30,13 +30,13 @@ def docs_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def docs(browser: Browser, docs_url: str) -> Iterator[Page]:
-    """The page, loaded; an error in it and a request to elsewhere fail the test."""
+    """The loaded page; an error in it or a request to another site fails the test."""
     context = browser.new_context()
     page = context.new_page()
     errors: list[str] = []
     asked: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    # What the Content-Security-Policy forbids is said here too.
+    # Violations of the Content-Security-Policy are also reported here.
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{docs_url}/docs")
@@ -59,7 +59,7 @@ def opened(page: Page, name: str) -> Locator:
 
 
 def execute(found: Locator) -> Locator:
-    """Sends the request; returns the place of the answer."""
+    """Send the request; return the element of the response."""
     found.get_by_role("button", name="Execute").click()
     answer = found.locator(".live-responses-table")
     expect(answer.locator(".response-col_status").last).to_have_text("200")

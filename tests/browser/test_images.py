@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, Page
 
 from rockstar_contract.images import decode_image
 
-# On white, as in a page. Of an animation a bitmap holds the first frame; but only an element takes
-# files that lack their end.
+# On white, as in a page. A bitmap has the first frame of an animation, but only an element accepts
+# truncated files.
 _DRAW = """async (text) => {
   const bytes = Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
   const blob = new Blob([bytes]);
@@ -40,7 +40,7 @@ _DRAW = """async (text) => {
 
 
 def scene(width: int = 72, height: int = 48) -> Image.Image:
-    """Colours in soft shapes, unlike itself however it is turned."""
+    """Soft colored shapes without any symmetry."""
     image = Image.new("RGB", (width, height), (235, 225, 210))
     draw = ImageDraw.Draw(image)
     draw.rectangle((4, 4, 30, 14), fill=(30, 60, 160))
@@ -176,7 +176,7 @@ def zoo() -> Iterator[tuple[str, bytes]]:
     )
     yield "WebP, lossy", saved(image, "WEBP", quality=90)
     yield "WebP, transparent", saved(see_through((0, 60, 0)), "WEBP", lossless=True)
-    # Browsers and Pillow do not agree about what is half transparent in AVIF.
+    # Browsers and Pillow differ for half-transparent AVIF.
     clear = see_through((0, 60, 0))
     clear.putalpha(clear.getchannel("A").point(lambda value: 255 * (value > 99)))
     yield "AVIF, transparent", saved(clear, "AVIF", quality=95)
@@ -185,7 +185,7 @@ def zoo() -> Iterator[tuple[str, bytes]]:
     yield "GIF, transparent", saved(palette, "GIF", transparency=0)
     for mode in ("1", "L", "P", "RGB"):
         yield f"BMP, {mode}", saved(image.convert(mode), "BMP")
-    # With zeros for alpha, browsers show nothing; clipboards leave them in, and Windows does not care.
+    # With an alpha of 0, browsers show nothing; clipboards write 0, and Windows ignores it.
     for version in (4, 5):
         yield f"BMP, version {version}", bmp(version, 255)
     yield "BMP, alpha without a name", bmp(1, 0)
@@ -204,7 +204,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def drawn(page: Page, data: bytes) -> NDArray[np.uint8]:
-    """As the browser draws it, uint8 [h, w, 3]."""
+    """The pixels that the browser draws, uint8 [h, w, 3]."""
     width, height, text = page.evaluate(_DRAW, base64.b64encode(data).decode())
     pixels = np.frombuffer(base64.b64decode(text), np.uint8)
     return pixels.reshape(height, width, 4)[:, :, :3]

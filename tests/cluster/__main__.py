@@ -1,6 +1,6 @@
 """`make cluster-test`: deploy on a cluster in Docker, predict, and roll out a new model version.
 
-Makes a kind or k3d cluster, builds the images, applies the embedded overlay, asks for predictions,
+Creates a kind or k3d cluster, builds the images, applies the embedded overlay, sends predictions,
 then replaces the model servers by ones with version 2 of cnn while callers ask all the time. Every
 request must be answered. The cluster is removed afterwards, also after a failure or Ctrl-C.
 """
@@ -23,7 +23,7 @@ _SETTLED_S = 120.0
 
 
 def main() -> int:
-    """Run the test; 0 where everything was as it should be."""
+    """Run the test; returns 0 on success."""
     signal.signal(signal.SIGTERM, _interrupt)
     started = time.monotonic()
     try:
@@ -60,7 +60,7 @@ def _test(kubectl: Kubectl) -> None:
 
 
 def _roll_out(kubectl: Kubectl, url: str) -> None:
-    """Replace all model servers under load, until the last old one has gone."""
+    """Replace all model servers under load, and wait until the last old one is gone."""
     old = kubectl.pods("model-server")
     with Load([url], "cnn", [image for image, _ in digits(20)], pause=0.05) as load:
         load.more(_SETTLED_S)

@@ -12,12 +12,12 @@ _ASK_TIMEOUT_S = 30.0
 
 
 class ClusterTestError(Exception):
-    """The test cannot run, or what it tests does not work; the message says which and why."""
+    """The test cannot run, or it failed; the message says which and why."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """How kind or k3d does what is needed; {config} is a kubeconfig file, {image} an image."""
+    """Commands of kind or k3d; {config} is a kubeconfig file, {image} an image."""
 
     program: str
     create: str
@@ -43,7 +43,7 @@ K3D = Tool(
 
 
 def find_tool() -> Tool:
-    """Kind or k3d, whichever there is.
+    """The installed one of kind and k3d.
 
     Raises:
         ClusterTestError: something is missing; the message lists all of it.
@@ -78,15 +78,15 @@ def run(command: str | Sequence[str], *, check: bool = True) -> None:
 
 @contextmanager
 def cluster(tool: Tool, images: Sequence[str], config: Path) -> Iterator[None]:
-    """A new cluster that has some of this machine's images, and is removed whatever happens.
+    """Create a cluster with some of this machine's images; it is always removed at the end.
 
     Args:
-        tool: what makes it.
+        tool: kind or k3d.
         images: names of Docker images.
-        config: the kubeconfig file to write; the user's own stays as it is.
+        config: the kubeconfig file to write; the user's own is not changed.
 
     Raises:
-        ClusterTestError: it could not be made.
+        ClusterTestError: the cluster could not be created.
     """
     try:
         run(tool.create.format(config=config))
@@ -100,7 +100,7 @@ def cluster(tool: Tool, images: Sequence[str], config: Path) -> Iterator[None]:
 
 
 def _docker_refuses() -> str:
-    """Why Docker does not work; empty where it does."""
+    """Reason why Docker does not work; empty if it does."""
     command = ["docker", "version", "--format", "{{.Server.Version}}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S)

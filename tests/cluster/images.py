@@ -11,12 +11,12 @@ GATEWAY = "rockstartf/gateway:cluster-test"
 
 
 def model_server(version: int) -> str:
-    """The image whose newest cnn is that version."""
+    """Name of the image whose newest version of cnn is this one."""
     return f"rockstartf/model-server:cluster-test-{version}"
 
 
 def train(work: Path) -> None:
-    """Trains briefly what the configuration serves: WORK/1/models, and with a second cnn WORK/2."""
+    """Train the configured models briefly: in WORK/1/models, and with a second cnn in WORK/2."""
     first, second = work / "1", work / "2"
     for model in ("logistic", "mlp", "cnn"):
         _train(model, first)
@@ -25,7 +25,7 @@ def train(work: Path) -> None:
 
 
 def build(work: Path) -> list[str]:
-    """Build all images from the models that `train` left; returns their names."""
+    """Build all images from the models of `train`; returns their names."""
     _build("gateway", GATEWAY)
     for version in (1, 2):
         models = work / str(version) / "models"

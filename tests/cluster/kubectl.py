@@ -16,7 +16,7 @@ _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
 class Kubectl:
-    """Commands in the project's namespace of one cluster."""
+    """kubectl commands in the project's namespace of one cluster."""
 
     def __init__(self, config: Path) -> None:
         self._command = ["kubectl", f"--kubeconfig={config}", f"--namespace={NAMESPACE}"]
@@ -40,15 +40,15 @@ class Kubectl:
 
     @contextmanager
     def forwarded(self, service: str) -> Iterator[str]:
-        """The URL at which this machine reaches a service, for as long as the context lasts.
+        """The URL of a service for this machine, while the context lasts.
 
         Raises:
-            ClusterTestError: it is not reached in time.
+            ClusterTestError: it is not reachable in time.
         """
         command = [*self._command, "port-forward", f"service/{service}", ":http"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         lines: Queue[str] = Queue()
-        # All of its life: it writes a line for each connection, and must not wait for a reader.
+        # Read throughout, because it writes a line for each connection and would block otherwise.
         reader = threading.Thread(target=_read, args=(process, lines))
         reader.start()
         try:
@@ -61,7 +61,7 @@ class Kubectl:
                 process.stdout.close()
 
     def tell_state(self) -> None:
-        """Show what somebody would look at after a failure."""
+        """Show the state of the cluster after a failure."""
         self.do("get", "pods,events", "--output=wide", check=False)
         for deployment in ("gateway", "model-server"):
             selector = f"--selector=app.kubernetes.io/name={deployment}"

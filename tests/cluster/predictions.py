@@ -6,12 +6,12 @@ from rockstar_training.datasets import load
 from tests.cluster.clusters import ClusterTestError
 from tests.images import png
 
-# Of digits that the model has mostly seen, after a short training.
+# Minimum, after a short training, for digits most of which were trained on.
 _LEAST_RIGHT = 0.8
 
 
 def digits(count: int) -> list[tuple[bytes, str]]:
-    """PNG files, and what is on them."""
+    """PNG files and their labels."""
     data = load("digits")
     return [
         (png(image[..., 0]), str(label))
@@ -23,7 +23,7 @@ def require_right_answers(url: str, model: str, version: int, count: int = 50) -
     """Send digits one by one.
 
     Raises:
-        ClusterTestError: one is not answered, another version answers, or too many are wrong.
+        ClusterTestError: a request fails, another version responds, or too many are wrong.
     """
     right = 0
     for image, label in digits(count):

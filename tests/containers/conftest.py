@@ -22,7 +22,7 @@ def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
     if trouble := missing():
-        # Who asked for them wants to know.
+        # Explicitly requested, so fail instead of skipping.
         (pytest.fail if request.config.getoption("--images") == "all" else pytest.skip)(trouble)
     engine = Engine(tmp_path_factory.mktemp("engine"), dict(os.environ))
     try:
@@ -65,7 +65,7 @@ class Pair:
 
 @pytest.fixture
 def start_pair(engine: Engine, gateway_image: str, model_server_image: str):
-    """Starts a pair with some options more, and returns when every model answers."""
+    """Starts a pair with additional options, and returns when every model responds."""
 
     def start(*options: str, models: tuple[str, ...] = MODELS) -> Pair:
         model_server = engine.start(model_server_image, options=options)
@@ -87,13 +87,13 @@ def start_pair(engine: Engine, gateway_image: str, model_server_image: str):
 
 @pytest.fixture(scope="session")
 def held_out(trained_models):
-    """Images that the models have not seen, and what they said of them in training."""
+    """Held-out images, and their predictions in training."""
     return read_held_out(trained_models.workdir / "runs" / "cnn-1")
 
 
 @pytest.fixture
 def ask():
-    """Asks a pair what a PNG shows."""
+    """Predict a PNG with a pair."""
 
     def ask(pair: Pair, model: str, png: bytes) -> str | None:
         with HttpClient(pair.url) as client:

@@ -12,10 +12,10 @@ from typing import Any
 
 from tests.containers.stand_in import pip_settings
 
-# .ci/run installs the same.
+# .ci/run installs the same packages.
 _PACKAGES = "buildah podman runc netavark aardvark-dns catatonit iptables mmdebstrap"
 _PROGRAMS = ("buildah", "podman", "runc", "mmdebstrap")
-# crun needs cgroups of one kind, and runc limits that it may set.
+# crun needs one kind of cgroups, and runc needs permission to set limits.
 _SETTINGS = """\
 [containers]
 default_ulimits=["nofile=4096:4096","nproc=4096:4096"]
@@ -27,7 +27,7 @@ events_logger="file"
 
 
 def missing() -> str:
-    """What keeps images from being built here, and what to do; empty if nothing does."""
+    """Reason why images cannot be built here, and how to fix it; empty if they can."""
     if not sys.platform.startswith("linux"):
         return "images are built on Linux"
     absent = [program for program in _PROGRAMS if shutil.which(program) is None]
@@ -38,19 +38,19 @@ def missing() -> str:
 
 @dataclass
 class Container:
-    """One that was started."""
+    """A started container."""
 
     engine: "Engine"
     id: str
 
     @property
     def address(self) -> str:
-        """Its address on the tests' network."""
+        """Address on the tests' network."""
         networks = self.inspect()["NetworkSettings"]["Networks"]
         return str(networks[self.engine.network]["IPAddress"])
 
     def inspect(self) -> dict[str, Any]:
-        """What the engine knows of it."""
+        """The engine's description of the container."""
         found: dict[str, Any] = json.loads(self.engine.podman("inspect", self.id))[0]
         return found
 
@@ -61,7 +61,7 @@ class Container:
         return done.stdout + done.stderr
 
     def run(self, *command: str) -> subprocess.CompletedProcess:
-        """Run a command inside."""
+        """Run a command in the container."""
         return subprocess.run(
             ["podman", "exec", self.id, *command],
             env=self.engine.environment,
@@ -71,13 +71,13 @@ class Container:
         )
 
     def healthy(self) -> bool:
-        """What its HEALTHCHECK says now."""
+        """Current status of its HEALTHCHECK."""
         command = ["podman", "healthcheck", "run", self.id]
         done = subprocess.run(command, env=self.engine.environment, capture_output=True, timeout=60)
         return done.returncode == 0
 
     def wait(self, seconds: float = 60) -> int:
-        """Its exit status, once it has ended by itself."""
+        """Exit status, once it has exited by itself."""
         command = ["podman", "wait", self.id]
         done = subprocess.run(
             command, env=self.engine.environment, capture_output=True, text=True, timeout=seconds
@@ -85,7 +85,7 @@ class Container:
         return int(done.stdout)
 
     def stop(self, grace: int = 10) -> int:
-        """Stop it as `docker stop` does: its signal, then, after the grace, SIGKILL. Its exit status."""
+        """Stop it like `docker stop`: its signal, then SIGKILL after the grace. Returns the exit status."""
         self.engine.podman("stop", "--time", str(grace), self.id)
         return int(self.inspect()["State"]["ExitCode"])
 
@@ -96,7 +96,7 @@ class Engine:
 
     folder: Path
     environment: dict[str, str]
-    # Others may test at the same time, and a run that was killed has left its own.
+    # Unique, because other tests may run at the same time, and killed runs leave networks.
     network: str = field(default_factory=lambda: f"rockstartf-test-{secrets.token_hex(4)}")
     base: str = ""
     _started: list[str] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Engine:
         self.podman("network", "create", self.network)
 
     def use_base(self, image: str, *, pull: bool) -> None:
-        """Build on this Python image; `pull`: fetch what is not here."""
+        """Build on this Python image; `pull`: pull missing images."""
         self.base = image
         self._base = (f"--build-arg=PYTHON_IMAGE={image}", *([] if pull else ["--pull-never"]))
 
@@ -122,7 +122,7 @@ class Engine:
         return self._output("podman", *arguments)
 
     def build(self, dockerfile: Path, target: str, *options: str) -> str:
-        """Build a target; the name of the image."""
+        """Build a target; returns the name of the image."""
         name = f"localhost/rockstartf/{target}:test"
         pip, mounts = pip_settings()
         secret = self.folder / "pip.conf"
@@ -137,7 +137,7 @@ class Engine:
         return name
 
     def start(self, image: str, *arguments: str, options: tuple[str, ...] = ()) -> Container:
-        """Run an image as compose.yaml does: nothing can be written but /tmp, no rights."""
+        """Run an image as compose.yaml does: only /tmp is writable, no capabilities."""
         locked = ["--read-only", "--tmpfs=/tmp", "--cap-drop=all"]
         locked += ["--security-opt=no-new-privileges", f"--network={self.network}"]
         started = self.podman("run", "--detach", *locked, *options, image, *arguments)
@@ -145,7 +145,7 @@ class Engine:
         return Container(self, self._started[-1])
 
     def image(self, name: str) -> dict[str, Any]:
-        """What an image says of itself."""
+        """Configuration of an image."""
         found: dict[str, Any] = json.loads(self.podman("image", "inspect", name))[0]
         return found
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 def make_stand_in(environment: dict[str, str]) -> str:
-    """An image like python:3.11-slim-bookworm, of Debian's own packages; made once on a machine."""
+    """An image like python:3.11-slim-bookworm from Debian's packages; built once per machine."""
     name = "localhost/rockstartf-stand-in:bookworm"
     exists = subprocess.run(["podman", "image", "exists", name], env=environment, check=False)
     if exists.returncode == 0:
@@ -32,7 +32,7 @@ def make_stand_in(environment: dict[str, str]) -> str:
 
 
 def pip_settings() -> tuple[str, list[str]]:
-    """This machine's settings of pip as a pip.conf, and the files and folders that they name."""
+    """This machine's pip settings as a pip.conf, and the files and folders that it names."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
@@ -49,7 +49,7 @@ def _named_path(setting: str, word: str) -> str:
     url = urlsplit(word)
     if url.scheme not in ("", "file") or not url.path.startswith("/"):
         return ""
-    # The pages of an index lead to files beside it.
+    # Pages of an index link to files beside it.
     path = Path(url.path).parent if "index" in setting else Path(url.path)
     return str(path) if path.exists() and len(path.parts) > 1 else ""
 

@@ -17,8 +17,8 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.images
 
-# Asks from inside of a container, where services have their names and ports. It asks again when it is
-# told to: podman's name server drops what it is asked while another container joins the network.
+# Sends requests from a container, where services have their names and ports. It retries on request,
+# because podman's name server drops queries while another container joins the network.
 ASK = """
 import sys, time, urllib.error, urllib.request
 request = urllib.request.Request(sys.argv[1], sys.stdin.buffer.read(), {"Content-Type": "image/png"})
@@ -57,12 +57,12 @@ class Cluster:
         self._engine.podman("play", "kube", network, str(file))
 
     def url(self, service: str) -> str:
-        """By the name and the first port of a service."""
+        """Address of a service: its name and first port."""
         port = of_kind(self._documents, "Service")[service]["spec"]["ports"][0]["port"]
         return f"http://{service}:{port}"
 
     def probe(self, deployment: str, name: str) -> bool:
-        """What a probe of a deployment's container says."""
+        """Result of a probe of a deployment's container."""
         spec = container(self._documents, deployment)
         asked = spec[name]["httpGet"]
         (port,) = [e["containerPort"] for e in spec["ports"] if e["name"] == asked["port"]]
@@ -71,7 +71,7 @@ class Cluster:
         return self._run(*command).returncode == 0
 
     def ask(self, image: str, url: str, body: bytes) -> dict:
-        """The answer to a caller in another container."""
+        """The response to a client in another container."""
         network = f"--network={self._engine.network}"
         caller = ("run", "--rm", "--interactive", network, "--entrypoint=python", image)
         done = self._run(*caller, "-c", ASK, url, body=body)
@@ -84,14 +84,14 @@ class Cluster:
         return found
 
     def logs(self) -> str:
-        """The last lines of all."""
+        """The last log lines of all containers."""
         done = [
             self._run("logs", self._name(name)) for name in of_kind(self._documents, "Deployment")
         ]
         return "".join((each.stdout + each.stderr).decode()[-2000:] for each in done)
 
     def stop(self, deployment: str) -> int:
-        """End it as a cluster does; its exit status."""
+        """Stop it as a cluster does; returns the exit status."""
         seconds = pod(self._documents, deployment)["spec"]["terminationGracePeriodSeconds"]
         self._engine.podman("stop", f"--time={seconds}", self._name(deployment))
         return int(self.inspect(deployment)["State"]["ExitCode"])
@@ -103,7 +103,7 @@ class Cluster:
             self._run("volume", "rm", "--force", self._own(name))
 
     def _own(self, name: str) -> str:
-        # podman knows pods and volumes by name, as it does networks.
+        # podman finds pods and volumes by name, like networks.
         return f"{name}-{self._engine.network}"
 
     def _name(self, deployment: str) -> str:

@@ -1,6 +1,6 @@
-"""The image of TensorFlow Serving, put together on a stand-in: that program itself is not here.
+"""The image of TensorFlow Serving, built on a substitute for the program.
 
-What it would be started with is given to the embedded server, which knows the same flags.
+The embedded server, which has the same flags, gets its command line.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""The image that trains, and what it exports in the image that serves."""
+"""The trainer's image, and its exports in the image that serves them."""
 
 import os
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.images
 
 @pytest.fixture
 def work(tmp_path):
-    """A folder that the image's user may write to."""
+    """A folder that is writable for the image's user."""
     folder = tmp_path / "work"
     folder.mkdir()
     os.chown(folder, 10001, 10001)

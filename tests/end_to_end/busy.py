@@ -10,7 +10,7 @@ import requests
 
 from tests.http_servers import Handler, handled_by
 
-# Headers that are of one connection or one message.
+# Headers of a single connection or message.
 OWN = {
     *("Connection", "Content-Encoding", "Content-Length", "Date", "Host", "Http2-Settings"),
     *("Server", "Upgrade"),
@@ -19,11 +19,11 @@ OWN = {
 
 @dataclass
 class Busy:
-    """A server that has no time at first, then passes on to a gateway.
+    """A server that is busy at first, then forwards to a gateway.
 
     Attributes:
-        url: its own.
-        came: when each request came, in monotonic seconds.
+        url: its URL.
+        came: times of the requests, in monotonic seconds.
     """
 
     url: str
@@ -32,7 +32,7 @@ class Busy:
 
 @contextmanager
 def busy_at_first(gateway: str) -> Iterator[Busy]:
-    """Answers the first request with 429, Retry-After: 1."""
+    """Rejects the first request with 429, Retry-After: 1."""
     came: list[float] = []
 
     class BusyAtFirst(Handler):

@@ -30,7 +30,7 @@ class Service:
         return tree(self.process.pid)
 
     def pid_of(self, module: str) -> int:
-        """The first process that runs a module: for the gateway, gunicorn's arbiter."""
+        """The first process of a module: for the gateway, gunicorn's arbiter."""
         return next(pid for pid, command in self.tree().items() if module in command)
 
 
@@ -42,7 +42,7 @@ def tree(pid: int) -> dict[int, str]:
 
 
 def rockstar(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run the command to its end."""
+    """Run the command until it exits."""
     command = [sys.executable, "-m", "rockstar_cli", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
 
@@ -63,7 +63,7 @@ def starting(folder: Path) -> Iterator:
         services.append(process)
         assert process.stdout is not None
         said = ""
-        # Ends with the last line that `rockstar serve` prints when it is ready, or with its end.
+        # Until the last line that `rockstar serve` prints when it is ready, or its exit.
         while "Ctrl-C" not in said:
             line = process.stdout.readline()
             assert line, f"the service ended: {log.read_text()}"
@@ -93,7 +93,7 @@ def start_service(tmp_path) -> Iterator:
 
 @pytest.fixture
 def start_pods(trained_models, tmp_path) -> Iterator:
-    """Makes pods of an overlay and components, with the trained models unless others are given."""
+    """Creates pods of an overlay and components, by default with the trained models."""
     made: list[Pods] = []
 
     def start(overlay: str, components: tuple[str, ...] = (), models: Path | None = None) -> Pods:

@@ -16,7 +16,7 @@ from tests.waiting import until
 
 
 def entrypoint(image: str, dockerfile: str = "Dockerfile.cpu") -> list[str]:
-    """What an image starts, by its Dockerfile."""
+    """Command of an image according to its Dockerfile."""
     text = (ROOT / dockerfile).read_text().replace("\\\n", "")
     stage = re.search(rf"^FROM \S+ AS {image}$(.*?)(?=^FROM|\Z)", text, re.MULTILINE | re.DOTALL)
     assert stage
@@ -34,7 +34,7 @@ class Pod:
     addresses: dict[str, str]
 
     def probe(self, name: str) -> int:
-        """The status that a probe gets."""
+        """The status that a probe returns."""
         asked = self.spec[name]["httpGet"]
         return self.get(asked["port"], asked["path"]).status_code
 
@@ -62,7 +62,7 @@ class Pods:
         image = container(self.documents, "model-server")["image"].split("/")[1].split(":")[0]
         address = self._folder / f"address-{len(self._started)}.json"
         own = ["--port=auto", "--rest_api_port=auto", f"--address_file={address}", *flags]
-        # There is no TensorFlow in the image.
+        # The image has no TensorFlow.
         own.append("--prefer_tflite_model")
         started = self._start("model-server", entrypoint(image), own, {})
         until(lambda: address.exists() or started.process.poll() is not None, 60, "a model server")
@@ -80,7 +80,7 @@ class Pods:
         return started
 
     def environment(self, deployment: str, own: dict[str, str]) -> dict[str, str]:
-        """Of a container; secrets are not there."""
+        """Environment of a container, without secrets."""
         variables: dict[str, str] = {}
         maps = of_kind(self.documents, "ConfigMap")
         for source in container(self.documents, deployment).get("envFrom", []):
@@ -106,7 +106,7 @@ class Pods:
         return self._started[-1]
 
     def _here(self, text: str, deployment: str) -> str:
-        """A text in which the files of mounted ConfigMaps are on this machine."""
+        """Replace paths of mounted ConfigMaps with files on this machine."""
         spec = pod(self.documents, deployment)["spec"]
         maps = of_kind(self.documents, "ConfigMap")
         names = {each["name"]: each.get("configMap", {}).get("name") for each in spec["volumes"]}
@@ -123,6 +123,6 @@ class Pods:
 
     def close(self) -> None:
         for each in self._started:
-            # At once: SIGTERM would begin to drain.
+            # Immediately; SIGTERM would start draining.
             each.process.kill()
             each.process.wait()

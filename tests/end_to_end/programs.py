@@ -14,14 +14,14 @@ DOCUMENT = "clients.md"
 
 @dataclass(frozen=True)
 class Program:
-    """A block of the document, and the others that it needs.
+    """A code block of the document, and the blocks that it needs.
 
     Attributes:
         heading: above it.
         language: of the block.
-        files: the names of the first, second, … block of this heading and language; the last one is run.
-        command: what it is run with.
-        needs: what must be installed, besides the command.
+        files: file names of the first, second, … block of this heading and language; the last one runs.
+        command: the command that runs it.
+        needs: packages to install besides the command.
     """
 
     heading: str
@@ -31,7 +31,7 @@ class Program:
     needs: str = ""
 
     def write(self, folder: Path) -> list[str]:
-        """Write it into a folder; the command that runs it there."""
+        """Write the files to a folder; returns the command that runs them there."""
         for tool in (self.command[0], self.needs or self.command[0]):
             if shutil.which(tool) is None:
                 pytest.skip(f"there is no {tool}")

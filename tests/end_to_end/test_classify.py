@@ -53,7 +53,7 @@ def contract(trained_models, model) -> Contract:
 
 @pytest.fixture
 def sample(trained_models, model, contract) -> tuple[Any, list[str]]:
-    """Some of the held-out images as tensors, and what training predicted of them."""
+    """Some of the held-out images as tensors, and their predictions in training."""
     files, predicted, _ = held_out(trained_models.workdir / "runs" / f"{model}-1")
     tensors = [prepare(file, contract.input, field="image") for file in files[::9]]
     return np.stack(tensors), predicted[::9]

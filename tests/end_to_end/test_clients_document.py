@@ -53,7 +53,7 @@ def busy(service) -> Iterator[Busy]:
 
 @pytest.fixture
 def seven(trained_models, service, tmp_path) -> tuple[str, float]:
-    """The files that the document names, and what training said of them."""
+    """The files that the document names, and their predictions in training."""
     files, labels, scores = held_out(trained_models.workdir / "runs" / "cnn-1")
     place = labels.index("7")
     (tmp_path / "7.png").write_bytes(files[place])
@@ -68,7 +68,7 @@ def seven(trained_models, service, tmp_path) -> tuple[str, float]:
 
 @pytest.fixture
 def run(tmp_path, seven):
-    """Runs a command in the folder with the files."""
+    """Run a command in the folder of the files."""
 
     def run(
         command: list[str], url: str = "", key: str | None = None
@@ -114,7 +114,7 @@ def test_key_and_error(run, guarded, seven, tmp_path, name):
 def test_a_busy_service_is_retried_after_retry_after(run, busy, seven, tmp_path, name):
     command = PROGRAMS[name].write(tmp_path)
     check(run([*command, "cnn", "7.png"], busy.url), seven)
-    first, second, *_ = busy.came  # our client asks for the contract, too
+    first, second, *_ = busy.came  # our client requests the contract, too
     assert second - first > 0.95  # Retry-After is 1
 
 
@@ -213,7 +213,7 @@ def test_a_generated_stub(run, service, tmp_path):
     generate(run, tmp_path, 0)
     folder = tmp_path / "stubs"
     (folder / "ask.py").write_text(ASK_WITH_STUBS)
-    # This repository's own package of this name is on the path, after the program's folder.
+    # After the program's folder, the path has this repository's package of the same name.
     for package in ("tfs_api", "tfs_api/messages"):
         (folder / package / "__init__.py").touch()
     done = run([sys.executable, "stubs/ask.py", service.grpc])

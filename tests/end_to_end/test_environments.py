@@ -1,4 +1,4 @@
-"""`rockstar serve` as supervisors and company networks start it."""
+"""`rockstar serve` under supervisors and in company networks."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ DIRECT.trust_env = False
 
 @pytest.fixture
 def current(tmp_path):
-    """A link to a folder of models, as it is swapped by one rename when a new one is published."""
+    """A link to a folder of models, which one rename swaps when a new one is published."""
     write_version(tmp_path / "revision-1" / "toy", 1)
     write_version(tmp_path / "revision-2" / "toy", 2)
     (tmp_path / "current").symlink_to("revision-1")
@@ -52,7 +52,7 @@ def test_without_standard_streams_behind_a_proxy_and_with_a_swapped_link(current
         try:
             gateway, server = (f"http://127.0.0.1:{port}" for port in (http, rest))
             until(lambda: versions(gateway) == ["1"], seconds=60, what="version 1")
-            # The gateway asks the model server for it.
+            # The gateway requests it from the model server.
             assert DIRECT.get(f"{gateway}/v1/models/toy/metadata", timeout=20).ok
             current.with_name("next").symlink_to("revision-2")
             current.with_name("next").replace(current)

@@ -31,7 +31,7 @@ def run(script: str, *arguments: object, cwd: Path = ROOT) -> "subprocess.Comple
 
 
 def predicted(workdir: Path, model: str) -> list[str]:
-    """The answers of version 1 to the held-out examples in training, in the order of the record."""
+    """The predictions of version 1 for the held-out examples in training, in the record's order."""
     contract = (workdir / "models" / model / "1" / CONTRACT_FILE).read_bytes()
     threshold = Contract.from_json(contract).threshold or 0
     with (workdir / "runs" / f"{model}-1" / "test_predictions.csv").open(newline="") as file:
@@ -48,7 +48,7 @@ def test_images_are_sorted(start_service, trained_models, tmp_path):
         (scans / f"{index}.png").write_bytes(files[index])
     (scans / "broken.png").write_bytes(b"no image")
     (scans / "notes.txt").write_text("not asked about")
-    # Between the scores, so that some images are on either side.
+    # Between the scores, so that there are images on both sides.
     threshold = sorted(scores[:20])[3] + 1e-6
     options = ("--model=cnn", f"--url={service.http}", f"--threshold={threshold}")
     done = run("sort_images", *options, scans, tmp_path / "sorted")
@@ -61,7 +61,7 @@ def test_images_are_sorted(start_service, trained_models, tmp_path):
 
 
 def test_versions_are_compared(trained_models, tmp_path):
-    """The cnn against a logistic regression in the place of a new version."""
+    """The cnn against a logistic regression as the new version."""
     trained = trained_models.workdir
     base = tmp_path / "digits"
     shutil.copytree(trained / "models" / "logistic" / "1", base / "1")

@@ -83,7 +83,7 @@ def test_flags_are_those_of_tensorflow_serving(overlay):
     dockerfile = "Dockerfile.gpu" if spec["image"].endswith("-gpu") else "Dockerfile.cpu"
     program, *flags = entrypoint("tfserving", dockerfile) + spec["args"]
     assert Path(program).name == "tensorflow_model_server"
-    # The embedded server refuses what neither knows, and says which flags are its own.
+    # The embedded server rejects unknown flags, and lists the flags that only it has.
     help_text = subprocess.run(
         [sys.executable, "-m", "rockstar_serving.model_server", "--help"],
         cwd=ROOT,
@@ -118,18 +118,18 @@ def test_a_canary_answers_a_share(start_pods, trained_models, tmp_path, digit):
     versions = [
         ask(gateway, digit[0], **{"X-User-ID": f"user-{n}"}).json()["version"] for n in range(100)
     ]
-    # One in ten on average; of users, each with a version that stays.
+    # One in ten on average; each user keeps the same version.
     assert 1 <= versions.count(2) <= 30
     assert set(versions) == {1, 2}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs more than one address of this machine")
 def test_a_rollout_of_the_model_server_loses_no_request(start_pods, digit):
-    """The headless service names the new pod, then not the old one, which ends when it is unused."""
+    """The headless service adds the new pod, then removes the old one, which stops once unused."""
     pods = start_pods(*EMBEDDED)
     with socket.create_server(("127.0.0.2", 0)) as free:
         port = free.getsockname()[1]
-    # As in the manifests, with seconds for minutes.
+    # As in the manifests, but with seconds instead of minutes.
     (age,) = [
         each
         for each in container(pods.documents, "model-server")["args"]
@@ -156,7 +156,7 @@ def test_a_rollout_of_the_model_server_loses_no_request(start_pods, digit):
                 names.addresses.append(host)
                 until(lambda new=new: calls(new) > 10 or load.failures)
                 names.addresses.pop(0)
-                # preStop waits for a time that is enough for this.
+                # preStop waits long enough for this.
                 until(lambda old=old: unused(old, calls) or load.failures)
                 old.process.send_signal(signal.SIGTERM)
                 assert old.process.wait(30) == 0
@@ -166,7 +166,7 @@ def test_a_rollout_of_the_model_server_loses_no_request(start_pods, digit):
 
 
 def unused(server, calls):
-    """Whether no call has come for a second."""
+    """Whether there was no call for a second."""
     before = calls(server)
     threading.Event().wait(1)
     return calls(server) == before
@@ -184,7 +184,7 @@ def test_models_come_from_a_bucket(start_pods, trained_models, python_with_aws, 
     variables = {each["name"]: each["value"] for each in init["env"]}
     variables |= config_map(documents, "model-storage") | KEYS
     bucket, target = variables["MODELS"], str(tmp_path / "models")
-    # Kubernetes puts variables into arguments.
+    # Kubernetes substitutes variables in arguments.
     arguments = [re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], a) for a in init["args"]]
     mounts = {each["name"]: each["mountPath"] for each in init["volumeMounts"]}
     assert arguments[-1] == mounts["models"]

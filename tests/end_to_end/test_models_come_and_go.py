@@ -1,4 +1,4 @@
-"""A folder of models while it is served: broken, new, moved and removed models, and labels."""
+"""Changes in a served folder of models: broken, new, moved and removed models, and labels."""
 
 import shutil
 from pathlib import Path
@@ -28,7 +28,7 @@ def exported(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def publish(exported, tmp_path):
-    """Publishes a version in one step."""
+    """Publish a version in one step."""
 
     def publish(model: str, version: int) -> None:
         aside = tmp_path / "models" / model / ".incoming-test"
@@ -189,7 +189,7 @@ def test_labels_are_served_from_a_folder_that_was_moved(start_service, tmp_path)
     for seed in (0, 1):
         export(*plain_model(seed), draft(), golden(), tmp_path / "models")
     assert rockstar("promote", "toy", "1", f"--models={tmp_path / 'models'}").returncode == 0
-    # Labels are the file's, paths are not.
+    # Labels come from the file, paths do not.
     service = start_service((tmp_path / "models").rename(tmp_path / "moved"))
 
     def ask(which: str) -> Any:

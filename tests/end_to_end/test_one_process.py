@@ -81,7 +81,7 @@ def test_ink_on_white_paper_is_the_same_digit_as_white_on_black(http, model):
 
 
 def test_a_photo_of_ink_on_paper_is_the_same_digit(http):
-    """Larger, gray ink, uneven light, grain, and JPEG on top of it."""
+    """Larger, with gray ink, uneven light and grain, as JPEG."""
     generator = np.random.default_rng(0)
     labels = load("digits").labels[:40]
     right = 0
@@ -121,7 +121,7 @@ def test_the_model_server_goes_and_comes_back(trained_models, tmp_path):
     assert down.headers["Retry-After"]
     assert http.get("/readyz").status_code == 503
     with ModelServer(ServerOptions(models, grpc=GrpcOptions(port), engine=LITERT)):
-        # gRPC waits a moment before it connects again.
+        # gRPC waits a moment before it reconnects.
         until(lambda: predict(http).status_code == 200, what="recovery")
         assert predict(http).get_json() == before.get_json()
     upstream.close()

@@ -71,7 +71,7 @@ def test_all_clients_are_equivalent(start_service, models, tmp_path):
     for answer, metadata, listed in answers:
         assert answer.labels == metadata.contract.labels == tuple("0123456789")
         np.testing.assert_allclose(answer.probabilities, first.probabilities, atol=1e-6)
-        # A path, its bytes and the picture are the same image.
+        # The same image as a path, bytes and a picture.
         for each in answer.probabilities[1:]:
             np.testing.assert_allclose(each, answer.probabilities[0], atol=1e-6)
         assert [p.label for p in answer.predictions] == [first.predictions[0].label] * 3
@@ -95,7 +95,7 @@ def test_both_servers_log_as_json(start_service, models):
     service = start_service(models, "--log-format=json")
     assert post(service, IMAGE).status_code == 200
     until(lambda: "/predict/cnn" in service.log.read_text())
-    # Every line is JSON: nothing of LiteRT's own log is among them.
+    # Every line is JSON, without LiteRT's own log.
     loggers = {json.loads(line)["logger"] for line in service.log.read_text().splitlines()}
     for server in ("rockstar_serving.gateway", "rockstar_serving.model_server"):
         assert any(logger.startswith(server) for logger in loggers), loggers
@@ -111,14 +111,14 @@ def test_a_child_that_dies_is_restarted_and_the_service_recovers(start_service, 
     def recovered() -> bool:
         try:
             response = post(service, IMAGE)
-        except requests.ConnectionError:  # was with a worker that lost its parent
+        except requests.ConnectionError:  # a worker that lost its parent handled it
             return False
         assert response.status_code in (200, 503), response.text
         return response.status_code == 200 and "starting it again" in service.log.read_text()
 
     until(recovered, what="recovery")
     until(lambda: " is back" in service.log.read_text(), what="the child")
-    # Each gateway worker connects again by itself, at most a second later.
+    # Each gateway worker reconnects by itself within a second.
     until(lambda: post(service, IMAGE).json() == before, what="the same answer as before")
     with GrpcClient(service.grpc) as grpc:
         assert grpc.predict("cnn", IMAGE).predictions[0].label == before["predictions"][0]["label"]
@@ -140,7 +140,7 @@ def test_a_model_that_was_damaged_meanwhile_does_not_take_the_others_down(
         return {name: each["model_version_status"][0]["state"] for name, each in answers.items()}
 
     assert states() == {"cnn": "AVAILABLE", "mlp": "END"}
-    # Workers of the gateway have all three in memory.
+    # The gateway's workers have all three in memory.
     assert requests.get(f"{service.http}/readyz", timeout=20).status_code == 200
     assert post(service, IMAGE).status_code == 200
 
@@ -326,7 +326,7 @@ def test_many_predictions_are_those_of_training(start_service, trained_models, t
         assert f"{len(files)} items, 0 failed" in done.stderr
         with out.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        # Few of them are not sure.
+        # Few predictions are uncertain.
         sure = [row["label"] == label for row, label in zip(rows, predicted, strict=True)]
         assert sum(sure) > 0.95 * len(rows)
         assert {row["label"] for row, same in zip(rows, sure, strict=True) if not same} <= {""}

@@ -19,7 +19,7 @@ from tests.table_models import ROW, regression, table_classifier
 
 ROWS = [ROW, {"petal width": 0.5, "colour": "blue"}, {"petal width": -1, "colour": "white"}]
 CSV = "colour,petal width\nred,2.0\nblue,0.5\nwhite,-1\n"
-# Of an encoded row: its number, and 0, 1 or 2 for the color.
+# An encoded row: the number, and 0, 1 or 2 for the color.
 WEIGHTS = np.array([[1.0], [0.0], [1.0], [2.0]], np.float32)
 ARRAYS = [np.array([2, 0, 1, 0]), np.array([-1, 1, 0, 0]), np.array([-4, 0, 0, 1])]
 VALUES = [3.0, -1.0, -2.0]
