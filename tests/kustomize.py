@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def rendered(folder: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """The documents by kind and name; skips the test where there is no kubectl."""
+    """The documents by kind and name; skips the test without kubectl."""
     if shutil.which("kubectl") is None:
         pytest.skip("needs kubectl")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""LiteRT files, alone and beside the SavedModels that they are made from; see saved_models."""
+"""LiteRT files, alone and beside their SavedModels; see saved_models."""
 
 import functools
 import shutil
@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.saved_models import named_function
 
-# Those of make_both() and of make_casts(), which LiteRT has.
+# Dtypes of make_both() and make_casts() that LiteRT supports.
 LITERT_NUMBERS = ("float32", "int32", "int64")
 LITERT_DTYPES = (
     *("float16", "bfloat16", "float32", "float64", "complex64", "bool"),
@@ -27,7 +27,7 @@ def make_both(folder: Path) -> None:
     - `convolved`: float32 [?, 4, 4, 1] in and out; LiteRT's kernel needs an example
     - `twice_<dtype>` for LITERT_NUMBERS, and `any_rank`: 2 x
     - `reversed`: strings in and out, in the opposite order; `word`: one string in, [1] out
-    - `as_rows`: reshaped to rows of 3, an error where the number of values does not allow that
+    - `as_rows`: reshaped to rows of 3, an error if the number of values does not fit
     - `constant`: nothing in, [1, 2, 3] out
     """
     _save_both(folder)
@@ -51,7 +51,7 @@ def make_casts(folder: Path) -> None:
 
 
 def make_litert(folder: Path) -> None:
-    """The LiteRT file of make_both() alone: nothing but model.tflite is in the folder."""
+    """The LiteRT file of make_both() alone: the folder has only model.tflite."""
     folder.mkdir()
     (folder / "model.tflite").write_bytes(_litert_of_both())
 

@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[1]
 K8S = ROOT / "k8s"
 OVERLAYS = ("cpu", "gpu", "embedded")
 COMPONENTS = tuple(sorted(folder.name for folder in (K8S / "components").iterdir()))
-# Models come from one place.
+# Models come from one source.
 _EXCLUSIVE = {"model-storage-pvc", "model-storage-s3"}
 
 Manifest = dict[str, Any]
 
 
 def combinations() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each overlay with each set of components that go together."""
+    """Each overlay with each valid set of components."""
     for overlay in OVERLAYS:
         for number in range(len(COMPONENTS) + 1):
             for components in itertools.combinations(COMPONENTS, number):
@@ -33,18 +33,18 @@ def combinations() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def fullest() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each overlay with all components, once with each place for models."""
+    """Each overlay with all components, once for each source of models."""
     for overlay, storage in itertools.product(OVERLAYS, sorted(_EXCLUSIVE)):
         yield overlay, tuple(each for each in COMPONENTS if each not in _EXCLUSIVE - {storage})
 
 
 @functools.cache
 def rendered(overlay: str, components: tuple[str, ...] = ()) -> str:
-    """What is applied; skips the test where there is no kubectl."""
+    """The rendered manifests; skips the test without kubectl."""
     if shutil.which("kubectl") is None:
         pytest.skip("needs kubectl, of which only `kubectl kustomize` is used")
     with tempfile.TemporaryDirectory() as name:
-        # Kustomize follows no symbolic links and takes no absolute paths.
+        # Kustomize rejects symbolic links and absolute paths.
         folder = Path(name).resolve()
         k8s = os.path.relpath(K8S, folder)
         kustomization = {
@@ -59,12 +59,12 @@ def rendered(overlay: str, components: tuple[str, ...] = ()) -> str:
 
 
 def manifests(overlay: str, components: tuple[str, ...] = ()) -> list[Manifest]:
-    """The same, read."""
+    """The rendered manifests, parsed."""
     return list(yaml.safe_load_all(rendered(overlay, components)))
 
 
 def of_kind(documents: list[Manifest], kind: str) -> dict[str, Manifest]:
-    """All of a kind, by name."""
+    """All manifests of a kind by name."""
     return {each["metadata"]["name"]: each for each in documents if each["kind"] == kind}
 
 

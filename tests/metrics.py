@@ -8,7 +8,7 @@ SAVED_MODEL = ":tensorflow:cc:saved_model:"
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
-    """All samples, by name and label values in the order of the text."""
+    """All samples by name and label values, in the order of the text."""
     return {
         (_name(sample.name, text), *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -22,5 +22,5 @@ def totals(text: str) -> dict[tuple[str, ...], float]:
 
 
 def _name(name: str, text: str) -> str:
-    # prometheus_client's parser wants counters to end so, and renames those that do not.
+    # prometheus_client's parser adds this suffix to counters without it.
     return name if f"{name}{{" in text else name.removesuffix("_total")

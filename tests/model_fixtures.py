@@ -1,4 +1,4 @@
-"""A tiny LiteRT model with two signatures, made once per test session."""
+"""A tiny LiteRT model with two signatures, created once per test session."""
 
 import functools
 import tempfile
@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 SIDE, CLASSES = 4, 3
-# The `contract` signature answers this; versions differ in the number only.
+# The `contract` signature returns this; versions differ only in the number.
 _DOCUMENT = "toy-0000"
 
 
 def toy_model(number: int = 0) -> bytes:
-    """A model.tflite whose `contract` signature answers `toy-<number>`."""
+    """A model.tflite whose `contract` signature returns `toy-<number>`."""
     return _toy_model().replace(_DOCUMENT.encode(), document(number).encode())
 
 
 def document(number: int) -> str:
-    """What the `contract` signature of toy_model(number) answers."""
+    """The output of the `contract` signature of toy_model(number)."""
     return f"toy-{number:04}"
 
 
@@ -32,7 +32,7 @@ def write_version(base_path: Path, version: int, content: bytes | None = None) -
 
 
 def probabilities(images: Any) -> Any:
-    """What the toy model should answer."""
+    """The expected output of the toy model."""
     logits = np.reshape(images, (len(images), SIDE * SIDE)) @ _weights()
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponents / exponents.sum(axis=1, keepdims=True)
@@ -63,7 +63,7 @@ def _toy_model() -> bytes:
 
 
 def converted(signatures: dict[str, Any]) -> bytes:
-    """A model.tflite of some functions of TensorFlow's, by their signatures' names."""
+    """A model.tflite of TensorFlow functions, by signature name."""
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
         import tensorflow as tf

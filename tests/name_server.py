@@ -7,7 +7,7 @@ from types import TracebackType
 
 _A, _IN = 1, 1
 _HEADER = struct.Struct("!6H")
-# A response to a recursive query, by a server that recurses.
+# A response to a recursive query by a recursive server.
 _FLAGS = 0x8180
 
 

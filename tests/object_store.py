@@ -1,11 +1,11 @@
-"""An S3-compatible object store for tests, in a process and an environment of its own."""
+"""An S3-compatible object store for tests, in its own process and environment."""
 
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# AWS's own client in its first version, which has the commands of the second; and a server for tests.
+# AWS's client in version 1, which has the commands of version 2, and a test server.
 REQUIREMENTS = ["awscli==1.42.*", "moto[server]==5.1.*"]
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 _SERVER = """
@@ -21,7 +21,7 @@ server.stop()
 
 @contextmanager
 def object_store(python: Path) -> Iterator[str]:
-    """The endpoint of a store that runs within the block; python has the requirements."""
+    """Run a store; yields its endpoint. `python` is an interpreter with the requirements."""
     server = subprocess.Popen(
         [python, "-c", _SERVER],
         stdin=subprocess.PIPE,

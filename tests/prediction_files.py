@@ -38,7 +38,7 @@ def trace_predictions(models: Path) -> dict[str, list[str]]:
     write_classifier(models)
     trace = Trace()
     files = {}
-    threading.setprofile(trace)  # for the threads that serve and batch
+    threading.setprofile(trace)  # for the serving and batching threads
     try:
         # REST is off: its threads would be traced, too.
         with model_server(models, "toy", RestOptions(port=None)) as server:

@@ -1,4 +1,4 @@
-"""Golden REST requests and answers: the files in tests/testdata/rest, one case each.
+"""Golden REST requests and responses: the files in tests/testdata/rest, one case each.
 
     {
       "request": {"method": "POST", "path": "/v1/…", "json": {…}},
@@ -6,12 +6,11 @@
       "embedded": {"why": "…", "status": 400, "error": "…"}
     }
 
-A request's body is `json` or, where it is no JSON or has NaN, `text`; with `gzip` it is compressed.
-An answer says one of: `json`, the whole document, where numbers may differ by a millionth, but 2.0
-is not 2; `text`, the same as text, for NaN; `subset`, what the document holds among other things;
-`error`, the document's only text; `error_matches`, a pattern of it; `empty`, no body; `anything`.
-`embedded` is there where the embedded server means to answer otherwise than TensorFlow Serving, and
-says why.
+A request's body is `json` or, if it is not JSON or has NaN, `text`; `gzip` compresses it. An answer
+has one of: `json`, the whole document, in which numbers may differ by a millionth, but 2.0 is not 2;
+`text`, the document as text, for NaN; `subset`, a part of the document; `error`, the error message;
+`error_matches`, a pattern for it; `empty`, no body; `anything`. `embedded` describes an intended
+difference of the embedded server from TensorFlow Serving, and its reason.
 """
 
 import gzip
@@ -30,7 +29,7 @@ _TOLERANCE = 1e-6
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
-    """What is sent."""
+    """The request of a case."""
 
     method: str
     path: str
@@ -41,14 +40,14 @@ class Request(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def body(self) -> bytes | None:
-        """The body as it is sent."""
+        """The encoded body."""
         text = self.text if self.json is msgspec.UNSET else json.dumps(self.json)
         body = None if text is None else text.encode()
         return gzip.compress(body) if body is not None and self.gzip else body
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
-    """What comes back."""
+    """The expected response of a case."""
 
     status: int
     headers: dict[str, str] = {}
@@ -63,7 +62,7 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Case(msgspec.Struct, forbid_unknown_fields=True):
-    """One file."""
+    """A golden file."""
 
     request: Request
     answer: Answer
@@ -85,12 +84,12 @@ def replay(name: str, address: str, *, embedded: bool) -> list[str]:
     """Send a case's request to a server.
 
     Args:
-        name: of the case.
+        name: name of the case.
         address: HOST:PORT.
         embedded: whether it is the embedded server, or TensorFlow Serving.
 
     Returns:
-        Where the answer differs from what is expected; empty where it does not.
+        Differences from the expected response.
     """
     case = read(name)
     expected = case.embedded if embedded and case.embedded else case.answer
@@ -143,7 +142,7 @@ def _differences(
 
 
 def compare(where: str, expected: Any, found: Any, *, subset: bool = False) -> Iterator[str]:
-    """Where a document differs from the expected one; numbers may differ by a millionth."""
+    """Differences between a document and the expected one; numbers may differ by a millionth."""
     if isinstance(expected, dict) and isinstance(found, dict):
         if not subset and expected.keys() != found.keys():
             yield f"{where}: expected the keys {sorted(expected)}, got {sorted(found)}"

@@ -1,6 +1,6 @@
 """The tiny models of the golden REST requests in tests/testdata/rest.
 
-Each version folder holds a SavedModel, which TensorFlow Serving loads, and the same as LiteRT file.
+Each version folder has a SavedModel, for TensorFlow Serving, and the same model as a LiteRT file.
 
 - `half_plus`: float32 `x` [?] in, `y` = x / 2 + 2 out; version 2 adds 3; the label `stable` is on 1
 - `numbers`: `serving_default` doubles float32 `x` [?, 2]; `sums` adds and subtracts int32 `a` and
@@ -26,7 +26,7 @@ def write_models(folder: Path) -> Path:
     """Write the models, and a configuration file that serves them.
 
     Args:
-        folder: for `<model>/<version>`; it may have been written before.
+        folder: folder for `<model>/<version>`; it may already contain the models.
 
     Returns:
         The configuration file.
@@ -43,8 +43,8 @@ def config_text(base: str, folders: Mapping[str, str]) -> str:
     """A configuration file for all versions of models.
 
     Args:
-        base: path of a folder.
-        folders: in it, by the name of the model that each holds.
+        base: path of the models' folder.
+        folders: subfolders by model name.
     """
     models = ""
     for name, folder in folders.items():

@@ -1,7 +1,7 @@
-"""Tiny SavedModels as people make them, in every way that TensorFlow offers.
+"""Tiny SavedModels, created in every way that TensorFlow offers.
 
-Nothing here is shaped to the needs of this project. Each maker writes one version folder; the
-fixture `saved_models` makes what a test asks for, once in a session:
+Nothing here is adapted to this project. Each maker writes one version folder; the
+fixture `saved_models` creates the models that tests request, once per session:
 `saved_models.version(make_tf1)` is the folder, its parent the base path.
 """
 
@@ -108,7 +108,7 @@ def make_shapes(folder: Path) -> None:
 
 
 def make_keras(folder: Path) -> None:
-    """A Keras model as `Model.export` writes it: float32 [?, 4] in, float32 [?, 2] out."""
+    """A Keras model from `Model.export`: float32 [?, 4] in, float32 [?, 2] out."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -119,7 +119,7 @@ def make_keras(folder: Path) -> None:
 
 
 def make_tf1(folder: Path) -> None:
-    """As TensorFlow 1 wrote them: a graph, a builder, signatures by signature_def_utils.
+    """A model of TensorFlow 1: a graph, a builder, signatures by signature_def_utils.
 
     Of two features `x` the model makes the scores x @ [[1, -1], [2, -2]] (a variable).
 
@@ -191,7 +191,7 @@ def make_examples(folder: Path) -> None:
 
 
 def make_vocabulary(folder: Path) -> None:
-    """Words to numbers through a table whose vocabulary is an asset; unknown words: 3."""
+    """Maps words to numbers with a table whose vocabulary is an asset; unknown words: 3."""
     import tensorflow as tf
 
     file = folder.with_name(f"{folder.name}.vocabulary.txt")
@@ -213,7 +213,7 @@ def make_vocabulary(folder: Path) -> None:
 
 
 def make_defaults(folder: Path) -> None:
-    """A signature whose input `scale` may be left out; then it is 2: y = scale x, float32 [?]."""
+    """A signature with an optional input `scale`, by default 2: y = scale x, float32 [?]."""
     import tensorflow as tf
 
     class Scaled(tf.Module):  # type: ignore[misc]
@@ -282,7 +282,7 @@ def named_function(function: Callable[..., Any], **specs: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Warnings that TensorFlow raises about itself do not fail the tests."""
+    """Ignore warnings that TensorFlow raises about itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,6 +1,6 @@
 """Smoke test of an installation: imports everything, shows the help of every command, predicts.
 
-A program for an environment of its own, without pytest and without TensorFlow; see versions.py.
+A program for a separate environment, without pytest and without TensorFlow; see versions.py.
 """
 
 import importlib
@@ -29,10 +29,10 @@ ROOT = Path(__file__).parents[1]
 
 
 def import_everything() -> int:
-    """Import each module but those that run; a warning is an error.
+    """Import all modules except programs; a warning is an error.
 
     Returns:
-        How many there are.
+        Number of modules.
     """
     count = 0
     with warnings.catch_warnings():
@@ -54,7 +54,7 @@ def import_everything() -> int:
 
 
 def show_help() -> None:
-    """Show the help of the command, and of each of its commands."""
+    """Show the help of `rockstar` and of each subcommand."""
     for arguments in ([], *([name] for name in COMMANDS)):
         result = CliRunner().invoke(cli, [*arguments, "--help"])
         assert result.exit_code == 0, f"rockstar {arguments}: {result.output} {result.exception}"
@@ -63,7 +63,7 @@ def show_help() -> None:
 
 @contextmanager
 def started(*arguments: str, address_file: Path) -> Iterator[Any]:
-    """What a command that serves writes once it answers, to its address file or standard output."""
+    """The output of a serving command when it is ready, from its address file or standard output."""
     command = [sys.executable, "-m", "rockstar_cli", *arguments]
     output = address_file.with_suffix(".out")
     with output.open("w") as file, subprocess.Popen(command, cwd=ROOT, stdout=file) as server:

@@ -12,7 +12,7 @@ COLUMNS = (
 )
 INPUT = TableInput(name="features", dtype="float32", shape=(4,), columns=COLUMNS)
 ROW = {"petal width": 2.0, "colour": "red"}
-# What becomes of it.
+# The encoded row.
 TENSOR = [2.0, 0.0, 1.0, 0.0]
 
 

@@ -3,7 +3,7 @@
     make versions            the base and what serves, without TensorFlow: a minute
     make versions TF=2.21    that TensorFlow, and the tests that use it: half an hour
 
-Each set of versions gets an environment under build/versions. Where no package index can be reached,
+Each set of versions gets an environment under build/versions. If no package index can be reached,
 this is said and nothing is tested.
 """
 
@@ -27,7 +27,7 @@ TENSORFLOW_TESTS = (
     *("tests/unit/training", "tests/integration/training"),
     *("tests/unit/model_server", "tests/integration/model_server"),
 )
-# How uv says that it reached no index; all else that it says is about our bounds.
+# uv's errors if it reaches no index; its other errors are about our bounds.
 UNREACHABLE = ("Failed to fetch", "error sending request", "Could not connect", "dns error")
 
 
@@ -36,11 +36,11 @@ class NoIndexError(Exception):
 
 
 def install(name: str, *arguments: str, python: str = sys.executable) -> Path:
-    """Make an environment anew, with the project and what it needs.
+    """Recreate an environment with the project and its dependencies.
 
     Args:
-        name: of the environment's folder.
-        arguments: for `uv pip install`.
+        name: name of the environment's folder.
+        arguments: arguments of `uv pip install`.
         python: the version of Python, or an interpreter.
 
     Returns:
@@ -55,7 +55,7 @@ def install(name: str, *arguments: str, python: str = sys.executable) -> Path:
     environment = [*uv, "venv", "--clear", f"--python={python}", str(ENVIRONMENTS / name)]
     subprocess.run(environment, check=True)
     command = [*uv, "pip", "install", f"--python={interpreter}", *arguments]
-    # Elsewhere, so that the constraints of this project do not count: users have none.
+    # In another folder, so that this project's constraints do not apply, as for users.
     elsewhere = tempfile.gettempdir()
     done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True)
     if done.returncode:
@@ -67,7 +67,7 @@ def install(name: str, *arguments: str, python: str = sys.executable) -> Path:
 
 
 def write_classifier(models: Path) -> None:
-    """A model `toy` with a contract, which takes every image for the third label."""
+    """A model `toy` with a contract, which predicts the third label for every image."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
@@ -115,7 +115,7 @@ def try_tensorflow(version: str, python: str, arguments: list[str]) -> int:
 
 
 def main() -> int:
-    """Run what the command line names."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tensorflow", metavar="2.N", help="test with this TensorFlow instead")
     parser.add_argument("--python", default=sys.executable, help="a version, or an interpreter")

@@ -1,4 +1,4 @@
-"""docs/how-a-prediction-travels.md lists the files that a prediction really enters."""
+"""docs/how-a-prediction-travels.md lists the files that a prediction enters."""
 
 import pytest
 

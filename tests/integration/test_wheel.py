@@ -1,4 +1,4 @@
-"""The wheel: its packages, and that they can be used beside PyPI's packages of similar names."""
+"""The wheel: its packages, also installed beside PyPI's packages of similar names."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Compare two servers of TensorFlow Serving's API: what they answer to the same requests.
+"""Compare the responses of two servers of TensorFlow Serving's API to the same requests.
 
     make tfserving-diff                   # TensorFlow Serving in a container, and the embedded server
     make tfserving-diff TFS=…/serving     # with the test models of its source tree, too
@@ -46,13 +46,13 @@ _SHOWN = 500
 
 
 class Report(msgspec.Struct):
-    """What came of a comparison.
+    """Results of a comparison.
 
     Attributes:
-        sent: requests, by kind.
-        found: differences that are not meant, by group.
-        meant: how often each intended difference was seen, by its reason.
-        unsent: requests for which there was no time.
+        sent: number of requests by kind.
+        found: unintended differences by group.
+        meant: count of each intended difference, by its reason.
+        unsent: requests that were not sent within the time.
     """
 
     sent: Counter[str]
@@ -67,10 +67,10 @@ def compare(
     """Send requests to both servers.
 
     Args:
-        left: TensorFlow Serving, where one of them is.
-        right: the other.
-        requests: those that a server cannot be asked are left out.
-        seconds: after which no more are sent.
+        left: the first server; TensorFlow Serving, if one of them is.
+        right: the second server.
+        requests: requests to send; those that a server cannot handle are skipped.
+        seconds: time after which no more are sent.
     """
     report = Report(Counter(), defaultdict(list), Counter())
     rules = intended()

@@ -17,12 +17,12 @@ _PARTS = re.compile(r"(.*?:) expected (.*), got (.*)", re.DOTALL)
 
 
 class Intended(msgspec.Struct, forbid_unknown_fields=True):
-    """A kind of difference that is meant.
+    """A kind of intended difference.
 
     Attributes:
         docs: the reason, a sentence of docs/model-server.md.
         aspect: one of Difference's; "" for any.
-        request: a pattern of the request's text; so are left and right of what is compared.
+        request: a pattern for the request's text; left and right are patterns for the compared values.
     """
 
     docs: str
@@ -44,13 +44,13 @@ class Intended(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Difference(msgspec.Struct):
-    """What differs.
+    """A difference between two replies.
 
     Attributes:
-        request: what both were asked.
+        request: the request to both.
         aspect: "status" (or gRPC code), "message", "values", "headers" or "golden file".
-        left: what the one server answered there.
-        right: what the other did.
+        left: the first server's value.
+        right: the second server's value.
     """
 
     request: Request
@@ -60,14 +60,14 @@ class Difference(msgspec.Struct):
 
     @property
     def group(self) -> tuple[str, ...]:
-        """What it has in common with others of its kind."""
+        """A key that is equal for differences of the same kind."""
         return self.request.kind, self.aspect, _pattern(self.left), _pattern(self.right)
 
 
 def differences(request: Request, left: Reply, right: Reply) -> list[Difference]:
-    """What differs between two replies to a request.
+    """Compare two replies to a request.
 
-    Numbers may differ by a millionth. Where the status differs, the rest is not compared.
+    Numbers may differ by a millionth. If the status differs, the rest is not compared.
     """
     if left.status != right.status:
         return [Difference(request, "status", _whole(left), _whole(right))]
@@ -86,14 +86,14 @@ def differences(request: Request, left: Reply, right: Reply) -> list[Difference]
 
 
 def from_files(server: Server) -> Iterator[Difference]:
-    """What TensorFlow Serving answers otherwise than the golden files say."""
+    """Differences of TensorFlow Serving's replies from the golden files."""
     for name, request in golden():
         for line in rest_cases.replay(name, server.rest or "", embedded=False):
             yield Difference(request, "golden file", line, f"{name}.json")
 
 
 def intended() -> list[Intended]:
-    """The differences that are meant, in the order of the docs."""
+    """The intended differences, in the order of the docs."""
     listed = tomllib.loads(INTENDED.read_text())["intended"]
     return msgspec.convert(listed, list[Intended])
 
@@ -108,6 +108,6 @@ def _whole(reply: Reply) -> str:
 
 
 def _pattern(text: str) -> str:
-    """A text without what differs from request to request."""
+    """A text without the parts that change from request to request."""
     text = re.sub(r"\"[^\"]*\"|'[^']*'|\{.*\}|\[.*\]", "…", text, flags=re.DOTALL)
     return re.sub(r"-?\d[\d.e+-]*", "#", text)[:80]

@@ -19,7 +19,7 @@ from tfs_api.tensors import WIRE_TYPES, to_proto
 # The signatures of each model, as REST describes them.
 Catalogue = Mapping[str, Mapping[str, Any]]
 
-# It counts as far as it is told, so made-up numbers would take minutes; initializers have no outputs.
+# It counts to its input, so random numbers would take minutes; initializers have no outputs.
 _LEFT_OUT = ("slow", "__saved_model_init_op")
 _FEATURES = ("x", "x", "x", "word", "ids", "y")
 _BYTES = st.binary(max_size=4)
@@ -27,7 +27,7 @@ _TEXT = st.text(max_size=4)
 _INT64 = st.integers(-(2**63), 2**63 - 1)
 _SMALL = st.integers(-3, 300)
 _FLOATS = st.one_of(st.integers(-8, 8).map(lambda n: n / 2), st.floats(width=32))
-# A feature that the classifiers of tests.saved_models take.
+# A feature of the classifiers in tests.saved_models.
 _RIGHT = st.just([1.0, 2.0])
 _B64 = _BYTES.map(lambda data: {"b64": base64.b64encode(data).decode()})
 _STRANGE = st.one_of(
@@ -237,7 +237,7 @@ def _spec(draw: Any, model: str, signature: str) -> ModelSpec:
 
 
 def _shape(draw: Any, info: Mapping[str, Any]) -> list[int]:
-    """A shape that a signature takes; sometimes another."""
+    """A shape that a signature accepts; sometimes another."""
     described = info.get("tensor_shape", {})
     if described.get("unknown_rank") or _seldom(draw):
         return draw(st.lists(st.integers(0, 3), max_size=3))  # type: ignore[no-any-return]
@@ -246,7 +246,7 @@ def _shape(draw: Any, info: Mapping[str, Any]) -> list[int]:
 
 
 def _nested(draw: Any, shape: list[int], dtype: str) -> Any:
-    """A tensor in JSON, in which something may be wrong."""
+    """A tensor in JSON, possibly with an error."""
     if _seldom(draw) and _seldom(draw):
         return draw(_STRANGE)
     if not shape:
@@ -256,7 +256,7 @@ def _nested(draw: Any, shape: list[int], dtype: str) -> Any:
 
 
 def _maybe_unnamed(draw: Any, rows: list[dict[str, Any]], inputs: Mapping[str, Any]) -> list[Any]:
-    """Objects of values; sometimes just the values, where each has one."""
+    """Objects of values; sometimes only the values, if each object has one."""
     if len(inputs) == 1 and draw(st.booleans()):
         return [next(iter(row.values())) for row in rows]
     return list(rows)
@@ -270,7 +270,7 @@ def _spoiled(draw: Any, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(draw: Any, document: Any) -> str:
-    """A document as text; sometimes something is missing there, or too much."""
+    """A document as text; sometimes with missing or additional text."""
     text = json.dumps(
         document, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1]))
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests import litert_models, rest_models, saved_models
 from tests.saved_models import SavedModels
 
-# Besides those of the golden requests.
+# In addition to those of the golden requests.
 _MAKERS: dict[str, Callable[[Path], None]] = {
     "both": litert_models.make_both,
     "composite": saved_models.make_composite,
@@ -18,7 +18,7 @@ _MAKERS: dict[str, Callable[[Path], None]] = {
     "tf1": saved_models.make_tf1,
     "vocabulary": saved_models.make_vocabulary,
 }
-# Served a second time, because clients must escape this name.
+# The same model under a name that clients must escape.
 _ESCAPED = {"team/both": "both"}
 # In TensorFlow Serving's source tree.
 _TESTDATA = Path("tensorflow_serving/servables/tensorflow/testdata")
@@ -41,8 +41,8 @@ def write_models(folder: Path, tree: Path | None = None) -> None:
     """Write all models.
 
     Args:
-        folder: for `<model>/<version>`; it may have been written before.
-        tree: TensorFlow Serving's sources, whose test models are served too.
+        folder: folder for `<model>/<version>`; it may already contain the models.
+        tree: TensorFlow Serving's source tree, whose test models are served too.
     """
     rest_models.write_models(folder)
     made = SavedModels(folder)

@@ -43,14 +43,14 @@ def golden() -> Iterator[tuple[str, Request]]:
 
 
 def known() -> Iterator[Request]:
-    """Requests that clients send, and those of public reports."""
+    """Requests of clients, and of public bug reports."""
     yield from _rest()
     for method, message in _messages():
         yield Request(method.name, method.path, body=message.SerializeToString())
 
 
 def rest(kind: str, path: str, document: Any) -> Request:
-    """A POST of a document, or of a text that may be none."""
+    """A POST of a document, or of a text that may not be JSON."""
     text = document if isinstance(document, str) else json.dumps(document)
     return Request(kind, path, "POST", text.encode("utf-8", "surrogatepass"))
 
@@ -159,7 +159,7 @@ def _messages() -> Iterator[tuple[services.Method[Any, Any], Any]]:
         filtered = predict(half_plus, {"x": np.array([2], np.float32)})
         filtered.output_filter.extend(names)
         yield services.PREDICT, filtered
-    # A message that is longer than clients take.
+    # A message that is too long for clients.
     yield (
         services.PREDICT,
         predict(half_plus, {f"{'long' * 50}{n}": np.array([2], np.float32) for n in range(99)}),

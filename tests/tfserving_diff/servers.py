@@ -38,14 +38,14 @@ _START_S = 120.0
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What both servers are asked.
+    """A request to both servers.
 
     Attributes:
-        kind: what it tests, for the summary.
-        path: of REST, or of a gRPC method.
-        method: of HTTP; "gRPC" otherwise.
-        body: of HTTP, or a serialized message.
-        headers: of HTTP.
+        kind: subject of the test, for the summary.
+        path: path of the URL, or of the gRPC method.
+        method: HTTP method, or "gRPC".
+        body: HTTP body, or serialized message.
+        headers: HTTP headers.
     """
 
     kind: str
@@ -65,13 +65,13 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct):
-    """What a server answers.
+    """A server's reply.
 
     Attributes:
-        status: of HTTP, or a gRPC code's name; "no answer" where the connection broke.
-        message: of an error.
-        document: of a success, as JSON has it; a text where it is no JSON.
-        headers: of HTTP, those that clients look at.
+        status: HTTP status, or name of the gRPC code; "no answer" if the connection broke.
+        message: message of an error.
+        document: document of a success, parsed if it is JSON, else text.
+        headers: HTTP headers that clients use.
     """
 
     status: str
@@ -84,8 +84,8 @@ class Server:
     """A server under comparison; as a context manager it closes its connections.
 
     Args:
-        rest: HOST:PORT; None: it is not asked over REST.
-        grpc_address: likewise.
+        rest: HOST:PORT for REST; None for no REST.
+        grpc_address: HOST:PORT for gRPC; None for no gRPC.
     """
 
     def __init__(self, rest: str | None, grpc_address: str | None) -> None:
@@ -116,10 +116,10 @@ class Server:
             return Reply("no answer", f"{type(error).__name__}: {error}")
 
     def check(self) -> None:
-        """Ask for something.
+        """Send an HTTP request.
 
         Raises:
-            OSError: there is no answer.
+            OSError: no reply.
         """
         by_rest = Request("", "/v1/models", "GET")
         reply = self.ask(by_rest if self._connection else Request("", GET_MODEL_STATUS.path))
@@ -127,7 +127,7 @@ class Server:
             raise OSError(f"{self.rest or 'the gRPC server'} does not answer: {reply.message}")
 
     def signatures(self, model: str) -> Any:
-        """The signatures of a model by name, as REST describes them; none where there are none."""
+        """The signatures of a model by name, in REST's format; empty without any."""
         name = model.replace("/", "%2F").replace(":", "%3A")
         reply = self.ask(Request("", f"/v1/models/{name}/metadata", "GET"))
         if reply.status != "200":
@@ -143,7 +143,7 @@ class Server:
             response = self._connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException):
-            self._connection.close()  # the next request opens it again
+            self._connection.close()  # the next request reopens it
             raise
         headers = {name: value for name in _HEADERS if (value := response.getheader(name))}
         text = body.decode("utf-8", "surrogateescape")
@@ -170,7 +170,7 @@ class Server:
 
 
 def _document(message: Any) -> Any:
-    """A message as JSON has it, with what is inside an Any."""
+    """A message in JSON, with the contents of Any."""
     if not hasattr(message, "metadata"):
         return json_format.MessageToDict(message, preserving_proto_field_name=True)
     document = {"model_spec": _document(message.model_spec)}
@@ -197,10 +197,10 @@ def embedded(config: Path, *, prefer_tflite: bool = False) -> Iterator[Server]:
 
 
 class Container(Server):
-    """A container of Docker's with TensorFlow Serving, which starts again when a request ends it.
+    """A Docker container with TensorFlow Serving, which restarts when a request crashes it.
 
     Args:
-        identity: of the container.
+        identity: the container's id.
     """
 
     def __init__(self, rest: str, grpc_address: str, identity: str) -> None:
@@ -208,7 +208,7 @@ class Container(Server):
         self._identity = identity
 
     def ask(self, request: Request) -> Reply:
-        """Send a request and read the answer; where there is none, wait until it is back."""
+        """Send a request and read the reply; without one, wait until the container has restarted."""
         reply = super().ask(request)
         if reply.status not in ("no answer", "UNAVAILABLE"):
             return reply
@@ -216,10 +216,10 @@ class Container(Server):
         return Reply("no answer", reply.message)
 
     def wait(self) -> None:
-        """Return when it answers: REST is served when all models that load are there.
+        """Wait until it responds: it serves REST once all models that load are available.
 
         Raises:
-            TimeoutError: it does not.
+            TimeoutError: it does not respond in time.
         """
         until = time.monotonic() + _START_S
         while super().ask(Request("", "/v1/models/half_plus", "GET")).status != "200":
@@ -234,17 +234,17 @@ class Container(Server):
 
 @contextmanager
 def container(config: Path, *, prefer_tflite: bool = False) -> Iterator[Container]:
-    """TensorFlow Serving in a container of Docker's, with the models beside a configuration file.
+    """TensorFlow Serving in a Docker container, with the models beside a configuration file.
 
     Args:
-        config: its paths begin with /models.
-        prefer_tflite: run LiteRT files where there are any.
+        config: configuration file with paths below /models.
+        prefer_tflite: whether to run LiteRT files if there are any.
 
     Raises:
-        OSError: there is no Docker, or TensorFlow Serving does not start.
+        OSError: Docker is missing, or TensorFlow Serving does not start.
         subprocess.CalledProcessError: the container does not start.
     """
-    ports = free_ports(2)  # which stay the same when it starts again
+    ports = free_ports(2)  # ports stay the same after a restart
     command = [
         *("docker", "run", "--detach", "--restart=on-failure"),
         *(f"--publish=127.0.0.1:{ports[0]}:8500", f"--publish=127.0.0.1:{ports[1]}:8501"),
@@ -266,7 +266,7 @@ def container(config: Path, *, prefer_tflite: bool = False) -> Iterator[Containe
 
 
 def version() -> str:
-    """The version of TensorFlow Serving that is pinned."""
+    """The pinned version of TensorFlow Serving."""
     found = re.search(r"^ARG TFSERVING_VERSION=(\S+)", (_ROOT / "Dockerfile.cpu").read_text(), re.M)
     assert found
     return found[1]
@@ -281,7 +281,7 @@ def addresses(text: str) -> Mapping[str, str]:
     """The addresses in `http://HOST:PORT,grpc://HOST:PORT`, by scheme.
 
     Raises:
-        ValueError: it is neither or both of that.
+        ValueError: the text does not have this form.
     """
     found: dict[str, str] = {}
     for each in text.split(","):

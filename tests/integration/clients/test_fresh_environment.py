@@ -11,7 +11,7 @@ from tests.environments import environment, install
 from tests.images import png, stroke
 
 ROOT = Path(__file__).parents[3]
-# Without bytecode, 25 MB of it: pip compiles at once, uv leaves it to the first import.
+# Without 25 MB of bytecode: pip compiles immediately, uv leaves it to the first import.
 MOST_MEGABYTES = 130
 
 SIZE = """
@@ -63,7 +63,7 @@ assert "tensorflow" not in sys.modules
 
 @pytest.fixture(scope="module")
 def interpreter(pytestconfig) -> Path:
-    """That of an environment in which this release is installed, without extras."""
+    """The Python of an environment with this release, without extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     found = environment(pytestconfig, "clients", project["dependencies"])
     done = install(found, "--no-deps", "--reinstall", str(ROOT))

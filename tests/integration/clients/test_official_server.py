@@ -27,7 +27,7 @@ IMAGE = png(stroke())
 
 
 class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
-    """Answers with what it was sent: the sum of each image is its first label's share."""
+    """Returns the sum of each image as the probability of the first label."""
 
     def Predict(self, request, context):  # noqa: N802
         spec = request.model_spec
@@ -61,7 +61,7 @@ class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):  # typ
 
 
 class Models(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
-    """Version 7 is there, version 3 too."""
+    """Serves versions 7 and 3."""
 
     def GetModelStatus(self, request, context):  # noqa: N802
         response = get_model_status_pb2.GetModelStatusResponse()
@@ -84,7 +84,7 @@ def address():
 
 
 def ask(address, models, call):
-    """What a client that blocks answers, which is what an awaited one does."""
+    """The result of a blocking client, which must equal an asynchronous one's."""
 
     async def awaited():
         async with AsyncGrpcClient(address, models=models) as client:

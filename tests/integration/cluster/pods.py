@@ -38,7 +38,7 @@ class Pods:
     Args:
         models: a folder with cnn/1 and cnn/2; version n is the only one that image n has.
         names: tells one gateway worker the addresses of the pods that are ready.
-        logs: gets each one's log.
+        logs: folder for the logs.
     """
 
     def __init__(self, models: Path, names: CountingNameServer, logs: Path) -> None:
@@ -48,7 +48,7 @@ class Pods:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, version: int) -> None:
-        """One more pod; returns when it is ready."""
+        """Start a pod; returns when it is ready."""
         address = f"127.0.0.{next(self._numbers)}"
         config = self._logs / f"{address}.config"
         config.write_text(
@@ -69,7 +69,7 @@ class Pods:
         self._names.addresses.append(address)
 
     def pods(self, name: str) -> list[str]:
-        """Their names."""
+        """Names of the pods."""
         assert name == "model-server"
         return [f"pod/{address}" for address in self._running]
 
@@ -91,14 +91,14 @@ class Pods:
             process.wait()
 
     def _replace_all(self, version: int) -> None:
-        """First a new one, then an old one goes: maxSurge 1, maxUnavailable 0."""
+        """Start a new pod before stopping an old one: maxSurge 1, maxUnavailable 0."""
         for address in list(self._running):
             self.start(version)
             self._take_away(address)
 
     def _take_away(self, address: str) -> None:
         self._names.addresses.remove(address)
-        # Each time for IPv4 and IPv6; one of the first may have been under way.
+        # Each lookup queries IPv4 and IPv6, and one may have been in progress.
         asked = self._names.asked + 3
         until(lambda: self._names.asked >= asked, what="a question for names")
         until(lambda: not self._connected(address), what="an idle old pod")
@@ -111,7 +111,7 @@ class Pods:
             return probe.connect_ex((address, self.port)) == 0
 
     def _connected(self, address: str) -> bool:
-        """Whether anybody is connected to it, by Linux's table of connections."""
+        """Whether it has connections, according to Linux's table."""
         (number,) = struct.unpack("=I", socket.inet_aton(address))
         own = f"{number:08X}:{self.port:04X}"
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

@@ -19,7 +19,7 @@ WORKS = "echo 28.2"
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """A PATH with just the programs that a test puts there; each writes down how it was called."""
+    """A PATH with only the test's programs; each records its arguments."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))

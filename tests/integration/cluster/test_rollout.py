@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A folder with two versions of cnn, which is a quick logistic regression here."""
+    """A folder with two versions of cnn, here a quick logistic regression."""
     workdir = tmp_path_factory.mktemp("work")
     for seed in (1, 2):
         train_and_evaluate(config_for("logistic", name="cnn", epochs=3, seed=seed), workdir)
@@ -45,7 +45,7 @@ def pods(models, names, tmp_path):
 def gateway(pods, names, tmp_path):
     pods.start(version=1)
     pods.start(version=1)
-    # Of two settings the later one counts.
+    # The later of two settings counts.
     options = ["--workers=1", "--model=cnn", f"--upstream={names.target(pods.port)}"]
     gateway = launch(0, tmp_path / "gateway.log", *options)
     try:

@@ -30,7 +30,7 @@ async def main() -> None:
         await client.infer(url, request, model_name="nobody")
     except httpx.HTTPStatusError as error:
         answers["error"] = [error.response.status_code, str(error)]
-    # The first version of KServe's protocol is TensorFlow Serving's.
+    # KServe's protocol V1 is TensorFlow Serving's.
     client = InferenceRESTClient(RESTConfig(protocol="v1", retries=1))
     answer = await client.infer(url, {"instances": images.tolist()}, model_name="toy")
     answers["v1"] = answer["predictions"]

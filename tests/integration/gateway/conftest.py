@@ -37,7 +37,7 @@ IMAGE = png(stroke())
 
 
 class ToyServer:
-    """A model server with one model, `toy`, whose versions 1 and 2 give the first label all."""
+    """A model server of `toy`, whose versions 1 and 2 always predict the first label with 1."""
 
     def __init__(self) -> None:
         self.proceed = threading.Event()
@@ -130,7 +130,7 @@ class Gateway:
         session: Any = requests,
         **headers: str,
     ) -> requests.Response:
-        """Post a body, by default an image; without a session on a connection of its own."""
+        """Post a body, by default an image; without a session, on a new connection."""
         headers = {"Content-Type": "image/png"} | headers
         response: requests.Response = session.post(
             f"{self.url}{path}", data=data, headers=headers, timeout=60
@@ -158,7 +158,7 @@ def toy_server() -> Iterator[ToyServer]:
 def launch(upstream: int, log: Path, *arguments: str, interpreter: Path | None = None) -> Gateway:
     """Starts a gateway on a free port, in front of the model server at a port.
 
-    An interpreter of another environment runs what is installed there.
+    The interpreter of another environment runs the release that is installed there.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener, log.open("w") as file:
         process = subprocess.Popen(
@@ -178,7 +178,7 @@ def launch(upstream: int, log: Path, *arguments: str, interpreter: Path | None =
 
 @contextmanager
 def running(upstream: int, log: Path, *arguments: str) -> Iterator[Gateway]:
-    """A gateway from when it answers until the end."""
+    """Run a gateway; yields it when it responds."""
     gateway = launch(upstream, log, *arguments)
     try:
         until(lambda: gateway.ready("/livez"), what="a gateway that answers")
@@ -198,7 +198,7 @@ def end(gateway: Gateway) -> None:
 
 @pytest.fixture
 def start_gateway(toy_server, tmp_path) -> Iterator:
-    """Starts gateways in front of the toy, and ends them at the end."""
+    """Starts gateways in front of the toy, and stops them at the end."""
     gateways: list[Gateway] = []
 
     def start(*arguments: str, interpreter: Path | None = None) -> Gateway:
@@ -215,7 +215,7 @@ def start_gateway(toy_server, tmp_path) -> Iterator:
 
 
 def total(gateway, name: str, **labels: str) -> float:
-    """The sum of a metric's samples with some labels, from whichever worker answers."""
+    """The sum of a metric's samples with these labels, from any worker."""
     text = requests.get(f"{gateway.url}/metrics", timeout=30).text
     return sum(
         sample.value

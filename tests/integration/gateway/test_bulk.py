@@ -27,7 +27,7 @@ COMMAND = [sys.executable, "-m", "rockstar_cli", "predict"]
 
 
 def predict(gateway, *arguments, **options) -> subprocess.CompletedProcess:
-    """Run the command to its end."""
+    """Run the command until it exits."""
     command = [*COMMAND, "--url", gateway.url, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
 
@@ -39,7 +39,7 @@ def gateway(start_gateway):
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Three hundred images, every tenth of them broken."""
+    """Three hundred images, every tenth one broken."""
     folder = tmp_path / "images"
     folder.mkdir()
     for n in range(300):
@@ -105,7 +105,7 @@ def state_items(out: Path) -> int:
 
 
 def test_runs_that_are_killed_end_as_one_that_is_not(gateway, toy_server, images, tmp_path):
-    """SIGKILL, again and again at random: nothing is missing, nothing is there twice."""
+    """After SIGKILL at random times, nothing is missing or duplicated."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     uncut, out = tmp_path / "uncut.csv", tmp_path / "out.csv"
@@ -126,7 +126,7 @@ def killed(gateway, toy_server, arguments, chance) -> None:
     enough = toy_server.predictions + chance.randrange(10, 120)
     process = start(gateway, *arguments)
     until(lambda: toy_server.predictions > enough or process.poll() is not None)
-    time.sleep(chance.random() * 0.02)  # at any moment, which no condition could pick
+    time.sleep(chance.random() * 0.02)  # at any moment, so there is no condition to wait for
     process.kill()
     process.communicate()
 
@@ -230,7 +230,7 @@ def test_people_see_a_bar_and_logs_see_none(gateway, images, tmp_path):
         while data := os.read(ours, 4096):
             said += data
     except OSError:
-        pass  # Linux says so that the other end is closed
+        pass  # Linux: the other end is closed
     process.wait(60)
     os.close(ours)
     assert b"\r0 items [" in said

@@ -35,7 +35,7 @@ def test_bench_over_http(gateway, image, toy_server):
     assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p99"]
     assert found["latency_ms"]["longest"] <= found["seconds"] * 1000
     assert sum(each["requests"] for each in found["histogram"]) == 40
-    # One more asked whether it works at all.
+    # One more request checks that it works.
     assert toy_server.predictions == 41
 
 
@@ -91,7 +91,7 @@ def test_explain_prints_label_and_regions_and_saves_the_picture(gateway, image, 
     out = tmp_path / "why.png"
     result = invoke("explain", "--url", gateway.url, "--model", "toy", image, "-o", out)
     assert result.exit_code == 0, result.output
-    # The toy says the same whatever is covered.
+    # The toy's prediction does not depend on what is covered.
     assert f"{image}  zero 1.0000  no single part led to the answer  ({out})" in result.stdout
     assert out.read_bytes().startswith(PNG)
 

@@ -77,7 +77,7 @@ def connection(gateway) -> Iterator[Connection]:
 
 @pytest.mark.parametrize("cut", [1, 20, 60, len(request()) - len(IMAGE), len(request()) - 1])
 def test_a_request_in_pieces(connection, gateway, cut):
-    """The worker handles other requests meanwhile."""
+    """Check that the worker handles other requests meanwhile."""
     whole = request()
     connection.send(whole[:cut])
     assert gateway.predict().ok
@@ -162,7 +162,7 @@ def test_a_client_that_leaves_early_affects_no_other(gateway, toy_server):
 
 @pytest.fixture
 def narrow(monkeypatch) -> None:
-    """Connections whose kernel buffers little that the client does not read."""
+    """Connections for which the kernel buffers little unread data."""
 
     def create_server(*arguments, **options) -> socket.socket:
         listener = create(*arguments, **options)
@@ -177,7 +177,7 @@ def narrow(monkeypatch) -> None:
 def test_a_client_that_reads_late_gets_all_of_a_long_response(start):
     gateway = start("--max-instances=20000")
     good = np.zeros((8, 8, 1)).tolist()
-    # The error of each invalid one is much longer than itself.
+    # Each invalid request is much shorter than its error.
     body = json.dumps({"instances": [good] + [""] * 19_900}, separators=(",", ":")).encode()
     whole = request(body, content_type="application/json")
     connection = Connection(gateway)
@@ -350,7 +350,7 @@ def test_other_bodies_keep_the_connection(client):
         response = client.getresponse()
         assert (response.status, response.headers["Connection"]) == (status, "keep-alive")
         response.read()
-    # Until it is idle for as long as the settings say.
+    # Until the idle timeout.
     assert is_closed(client)
 
 
@@ -382,7 +382,7 @@ def test_a_proxy_may_mount_it_under_a_path(gateway, start, header):
 
 
 def many_scans(more: int) -> bytes:
-    """A progressive JPEG that repeats its last scan: much decoding in few bytes."""
+    """A progressive JPEG that repeats its last scan: few bytes, slow to decode."""
     content = io.BytesIO()
     Image.new("L", (1024, 1024), 128).save(content, "JPEG", progressive=True)
     data = content.getvalue()

@@ -49,7 +49,7 @@ def peak_megabytes(pid: int) -> float:
 
 def test_workers_outlive_hostile_bodies_and_stay_small(start_gateway):
     gateway = start_gateway(f"--max-body-bytes={LIMIT}", "--workers=1")
-    # The largest image allowed shows what a worker may need anyway.
+    # The largest valid image gives the memory that a worker may need.
     assert gateway.predict(encoded(np.zeros((4096, 4096), np.uint8), "PNG")).ok
     workers = gateway.workers()
     before = [peak_megabytes(pid) for pid in workers]

@@ -19,7 +19,7 @@ from tests.model_fixtures import SIDE, document, probabilities, write_version
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """Where a gateway in front of a toy model answers."""
+    """The URL of a gateway in front of a toy model."""
     write_version(tmp_path / "toy", 1)
     with ModelServer(ServerOptions((ModelConfig("toy", tmp_path / "toy"),))) as models:
         assert models.grpc_address is not None
@@ -30,7 +30,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 def ask(python: Path, client: str, address: str, images: Any) -> Any:
-    """What a client's program prints."""
+    """The output of a client's program."""
     program = Path(__file__).with_name(f"ask_{client}.py")
     return answers_of([python, program, address], images.tolist())
 

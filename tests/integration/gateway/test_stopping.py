@@ -55,7 +55,7 @@ def test_a_silent_client_does_not_hold_it_up(start_gateway):
 
 
 def test_a_rolling_restart_loses_no_request(start_gateway):
-    """As on Kubernetes: a gateway that is not ready gets no more requests, then it stops."""
+    """As on Kubernetes, a gateway that is not ready gets no more requests, then stops."""
     options = ("--workers=1", "--drain=30")
     gateways = [start_gateway(*options), start_gateway(*options)]
     with Load([gateway.url for gateway in gateways], "toy", [IMAGE]) as load:

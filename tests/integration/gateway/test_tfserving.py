@@ -13,7 +13,7 @@ from rockstar_serving.model_server.server import ModelServer
 from tests import rest_cases
 from tests.integration.gateway.conftest import Gateway, running
 
-# What the gateway means to answer otherwise than a model server.
+# Intended differences from a model server.
 OURS = {
     "route_models": "it lists the models",
     "route_outside": "its page is there",

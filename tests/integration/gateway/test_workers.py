@@ -30,7 +30,7 @@ def answered(gateway) -> float:
 
 
 def post_until_all_workers_counted(gateway, folder: Path, workers: int) -> int:
-    """How many requests that took."""
+    """Returns the number of requests that it took."""
     sent = 0
 
     def all_counted() -> bool:
@@ -79,7 +79,7 @@ def test_counters_do_not_go_back_when_workers_end(start_gateway, toy_server, tmp
     until(lambda: len(set(gateway.workers()) - set(before)) == 2)
     until(gateway.ready)
     assert answered(gateway) == sent
-    # What they were doing is forgotten.
+    # Requests in flight of dead workers are not counted.
     assert total(gateway, "rockstar_requests_in_flight") == 0
 
     before = gateway.workers()
@@ -89,7 +89,7 @@ def test_counters_do_not_go_back_when_workers_end(start_gateway, toy_server, tmp
     assert gateway.predict().status_code == 200
     assert answered(gateway) == sent + 1
     assert total(gateway, "rockstar_request_seconds_count", model="toy") == sent + 1
-    # However often they are restarted: those that live, and one for all that have ended.
+    # However often workers restart: the live ones, and one for all dead ones.
     assert len(list(tmp_path.glob("*/counter_*.db"))) <= 3
 
 
@@ -111,7 +111,7 @@ def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server):
     bad = gateway.predict(b"nothing", **{"X-Request-ID": "bad-1"})
     assert (good.status_code, bad.status_code) == (200, 400)
     until(lambda: all(name in gateway.log.read_text() for name in ("good-1", "bad-1")))
-    # What gunicorn has to say, of a request that is none and of a worker that was killed.
+    # gunicorn's messages about an invalid request and a killed worker.
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(b"nonsense\r\n\r\n")
         assert connection.recv(100)
@@ -134,7 +134,7 @@ def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server):
     assert line["milliseconds"] >= line["upstream_milliseconds"] > 0
     (line,) = (entry for entry in entries if entry.get("request_id") == "bad-1")
     assert line["status"] == 400
-    # One line for each.
+    # One line per request.
     assert [entry["status"] for entry in entries if "path" in entry] == [200, 400, 503]
 
 

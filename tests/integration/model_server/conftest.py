@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
 
 
 def ask(address: str | None, path: str, body: Any = None) -> tuple[int, Any]:
-    """Status and JSON of one request."""
+    """Send one request; returns status and JSON."""
     data = None if body is None else json.dumps(body).encode()
     try:
         with urllib.request.urlopen(f"http://{address}{path}", data, timeout=30) as response:
@@ -97,7 +97,7 @@ class Process:
     address_file: Path
 
     def address(self, seconds: float = 30) -> dict[str, Any]:
-        """Where it listens; TensorFlow takes its time to be imported."""
+        """Its addresses; importing TensorFlow takes a while."""
         until(
             lambda: self.address_file.exists() or self.popen.poll() is not None,
             seconds,
@@ -108,7 +108,7 @@ class Process:
         return address
 
     def finish(self) -> tuple[int, str]:
-        """Exit status and what it logged."""
+        """Its exit status and log."""
         error = self.popen.communicate(timeout=30)[1]
         return self.popen.returncode, error
 

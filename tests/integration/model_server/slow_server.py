@@ -1,6 +1,6 @@
 """The model server with an engine that waits for a file `proceed` beside the address file.
 
-It writes how many rows each run has, a line for each, into a file `rows` there.
+It writes the number of rows of each run as a line to a file `rows` there.
 """
 
 import sys

@@ -20,12 +20,12 @@ from tfs_api.services import GET_MODEL_STATUS
 
 
 def new_channel(address: str) -> grpc.Channel:
-    """One with a connection of its own."""
+    """A channel with its own connection."""
     return grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
 
 
 def state_over(channel: grpc.Channel, model: str = "m") -> int:
-    """The state of the only version."""
+    """State of the only version."""
     request = GET_MODEL_STATUS.request(model_spec={"name": model})
     found = stub(channel, GET_MODEL_STATUS)(request, timeout=30)
     state: int = found.model_version_status[0].state
@@ -33,7 +33,7 @@ def state_over(channel: grpc.Channel, model: str = "m") -> int:
 
 
 def state(address: str, model: str = "m") -> int:
-    """Over a new connection."""
+    """Status and JSON of a GET over a new connection."""
     with new_channel(address) as channel:
         return state_over(channel, model)
 
@@ -52,7 +52,7 @@ def test_a_socket_beside_the_port(tmp_path: Path) -> None:
 
 
 def test_a_socket_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # relative paths are understood
+    monkeypatch.chdir(tmp_path)  # relative paths work
     with fake_server(tmp_path, grpc=GrpcOptions(port=None, socket_path=Path("m.sock"))) as server:
         assert server.grpc_address is None
         assert state(f"unix:{tmp_path}/m.sock") == 30
@@ -76,7 +76,7 @@ def test_a_socket_that_a_killed_server_left_behind(tmp_path: Path) -> None:
 def test_a_socket_is_taken_over_from_another_server(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As gRPC does; the earlier server keeps its connections and leaves the path alone."""
+    """As in gRPC; the earlier server keeps its connections and does not remove the path."""
     path = tmp_path / "m.sock"
     options = GrpcOptions(port=None, socket_path=path)
     earlier = fake_server(tmp_path, grpc=options)
@@ -113,7 +113,7 @@ def test_paths_that_cannot_be_sockets(tmp_path: Path) -> None:
     ("host", "said"), [("::1", "[::1]:"), ("::", "[::1]:"), ("0.0.0.0", "127.0.0.1:")]
 )
 def test_ipv6(tmp_path: Path, host: str, said: str) -> None:
-    """As TensorFlow Serving, the server also listens on IPv6 by default, over gRPC and REST."""
+    """As in TensorFlow Serving, gRPC and REST also listen on IPv6 by default."""
     with fake_server(tmp_path, rest=RestOptions(), host=host) as server:
         assert str(server.grpc_address).startswith(said)
         assert state(f"[::1]:{server.grpc_port}") == 30
@@ -148,7 +148,7 @@ def test_a_port_in_use_is_found_before_models_are_loaded(
 
 
 def test_channel_arguments_reach_grpc(tmp_path: Path) -> None:
-    """A limit on messages is an argument whose effect can be seen."""
+    """Channel arguments take effect, for example a limit on messages."""
     options = GrpcOptions(channel_arguments={"grpc.max_receive_message_length": 10})
     with (
         fake_server(tmp_path, grpc=options) as server,

@@ -33,7 +33,7 @@ def flags(base_path: Path, tmp_path: Path) -> list[str]:
 
 
 class Batched:
-    """A server whose only batch thread is held by a request, until proceed() is called."""
+    """A server whose only batch thread runs a request until proceed() is called."""
 
     def __init__(self, start: Start, flags: list[str]) -> None:
         process = start(*flags, module="tests.integration.model_server.slow_server")
@@ -45,12 +45,12 @@ class Batched:
         until(self.rows, what="the first request runs")
 
     def call(self, rows: int = 1, timeout: float = 60) -> Any:
-        """Start a call; as many at a time as one likes."""
+        """Start a call; any number can run at a time."""
         request = predict_request("toy", "contract", query=np.zeros(rows, np.int32))
         return self._predict.future(request, timeout=timeout)
 
     def rows(self) -> list[int]:
-        """Of each run that has begun."""
+        """Numbers of rows of each run so far."""
         file = self._folder / "rows"
         return [int(line) for line in file.read_text().split()] if file.exists() else []
 

@@ -24,7 +24,7 @@ QUEUED = 30
 
 @pytest.fixture
 def channel(tmp_path: Path, loader: FakeLoader) -> Iterator[grpc.Channel]:
-    """To a server that handles one call at a time."""
+    """A channel to a server that handles one call at a time."""
     with (
         fake_server(tmp_path, loader, GrpcOptions(threads=1)) as server,
         grpc.insecure_channel(str(server.grpc_address)) as channel,
@@ -45,7 +45,7 @@ def request() -> Any:
 
 
 def occupy(predict: Any, engine: FakeEngine) -> Any:
-    """A call that is in the engine until it may proceed."""
+    """A call that stays in the engine until it may proceed."""
     engine.proceed.clear()
     slow = predict.future(request(), timeout=60)
     until(engine.entered.is_set, what="the slow call is in the engine")
@@ -53,7 +53,7 @@ def occupy(predict: Any, engine: FakeEngine) -> Any:
 
 
 def let_go(predict: Any, engine: FakeEngine, slow: Any) -> None:
-    """Let the slow call end, and another after it, which was queued behind all the others."""
+    """Let the slow call finish, and another one queued behind all the others."""
     engine.proceed.set()
     assert slow.result().model_spec.name == "m"
     assert predict(request(), timeout=60).model_spec.name == "m"
@@ -74,7 +74,7 @@ def test_calls_that_were_cancelled_in_the_queue(channel: grpc.Channel, engine: F
     queued = [predict.future(request(), timeout=60) for _ in range(QUEUED)]
     for call in queued:
         call.cancel()
-    # Refused without a thread of the pool, after what came before it on the same connection.
+    # Rejected without a thread of the pool, after earlier data on the same connection.
     unknown: Any = channel.unary_unary("/none/None")
     with pytest.raises(grpc.RpcError, match="Method not found"):
         unknown(b"", timeout=60)

@@ -77,7 +77,7 @@ def test_a_process_with_both_engines(
     assert answer("both", "linear", x=[[1, 2]]) == {"outputs": [[5]]}
     assert answer("litert", "linear", x=[[1, 2]]) == {"outputs": [[5]]}
     assert answer("vocabulary", "serving_default", words=["cedar", "?"]) == {"outputs": [2, 3]}
-    # The graph decides which shapes it takes, whatever the signature declares.
+    # The graph decides which shapes it accepts, regardless of the signature.
     for model in ("both", "litert"):
         body = {"signature_name": "twice_float32", "instances": [1.0, 2.0, 5.0]}
         assert ask(rest, f"/v1/models/{model}:predict", body) == (200, {"predictions": [2, 4, 10]})

@@ -59,7 +59,7 @@ def test_watchers_get_not_serving_and_do_not_delay_the_stop(
 ) -> None:
     watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
     assert next(watch).status == SERVING
-    assert server.stop(grace=60)  # with a watcher that was waited for: not all had finished
+    assert server.stop(grace=60)  # false if it had waited for the watcher
     assert next(watch).status == NOT_SERVING
     assert not list(watch)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

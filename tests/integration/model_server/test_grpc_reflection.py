@@ -62,7 +62,7 @@ def pool(database: Any) -> DescriptorPool:
 
 
 def call(channel: grpc.Channel, pool: DescriptorPool, method: str, **fields: Any) -> Any:
-    """What grpcurl does: a method by name, its request as JSON."""
+    """Call a method by name with a request in JSON, like grpcurl."""
     descriptor: Any = pool.FindMethodByName(method)
     request = ParseDict(fields, GetMessageClass(descriptor.input_type)())
     path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"

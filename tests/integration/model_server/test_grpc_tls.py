@@ -33,7 +33,7 @@ def new_server(folder: Path, **fields: str | bool) -> Iterator[ModelServer]:
 def ask(
     address: str, credentials: grpc.ChannelCredentials | None, *options: Any, timeout: float = 30
 ) -> int:
-    """The state of the only version."""
+    """State of the only version."""
     request = GET_MODEL_STATUS.request(model_spec={"name": "m"})
     channel: Any = (
         grpc.secure_channel(address, credentials, options)
@@ -47,7 +47,7 @@ def ask(
 
 
 def client(certificate: trustme.LeafCert) -> grpc.ChannelCredentials:
-    """Credentials of a client that shows a certificate."""
+    """Credentials of a client with a certificate."""
     return grpc.ssl_channel_credentials(
         CA, key_of(certificate).encode(), chain_of(certificate).encode()
     )

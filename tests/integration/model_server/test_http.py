@@ -44,7 +44,7 @@ def raw(port: int) -> Iterator[socket.socket]:
 
 
 def answer(raw: socket.socket) -> tuple[int, Any, http.client.HTTPResponse]:
-    """Status and JSON of the next answer."""
+    """Status and JSON of the next response."""
     response = http.client.HTTPResponse(raw)
     response.begin()
     text = response.read()
@@ -163,7 +163,7 @@ def test_tls_on_the_plain_port_fails_at_once(raw: socket.socket) -> None:
 def test_a_body_above_the_limit_is_read_before_413(
     connection: http.client.HTTPConnection, chunked: bool
 ) -> None:
-    # More than buffers on the way hold: an answer before the end of the body would not be seen.
+    # Larger than all buffers, so a client would not see a response before the end of the body.
     body = b"x" * 20_000_000
     connection.request("POST", PATH, iter([body]) if chunked else body, encode_chunked=chunked)
     response = connection.getresponse()

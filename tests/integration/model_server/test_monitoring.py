@@ -94,7 +94,7 @@ def test_requests_over_both_protocols(
     assert found[latency, "toy", "predict", "REST"] == 1
     assert found[latency, "toy", "", "REST"] == 1
     assert found[runtime, "toy", "Predict", "TF1"] == 4
-    # Four requests and the one of the warmup.
+    # Four requests and the warmup request.
     runs = found[(f"{CORE}graph_runs",)]
     assert runs == found[(f"{CORE}graph_run_time_usecs_histogram_count",)] == 5
     assert found[(f"{CORE}graph_run_time_usecs",)] > 0
@@ -105,7 +105,7 @@ def test_requests_over_both_protocols(
 
 
 def check_histogram(text: str, name: str, *labels: str) -> None:
-    """Its buckets only grow, up to the count; its sum is one of values that fell into them."""
+    """Check that buckets grow up to the count, and that the sum fits the buckets."""
     found = samples(text)
     bounds = [
         (float(key[-1]), n) for key, n in found.items() if key[:-1] == (f"{name}_bucket", *labels)
@@ -126,7 +126,7 @@ def test_loads_and_warmups(process: Process, base_path: Path) -> None:
     assert found[attempts, str(base_path / "2"), "fail"] == 1
     assert found[f"{SAVED_MODEL}load_latency", str(base_path / "1")] > 0
     assert found[f"{SERVING}model_warmup_latency_count", str(base_path / "1"), "OK"] == 1
-    # Warmup requests are no requests.
+    # Warmup requests do not count.
     assert not any(key[0] == COUNT for key in found)
 
 

@@ -1,6 +1,6 @@
 """Node's own gRPC packages with the official messages, against the embedded server.
 
-The messages are those of the package tensorflow-serving-api, handed to Node as a FileDescriptorSet.
+Node gets the messages of the package tensorflow-serving-api as a FileDescriptorSet.
 """
 
 import base64
@@ -63,7 +63,7 @@ def official_descriptors() -> bytes:
 
     for module in OFFICIAL:
         add(module.DESCRIPTOR)
-    # The package's own prediction_service_pb2 cannot be imported with today's protobuf.
+    # Current protobuf cannot import the package's prediction_service_pb2.
     proto = FileDescriptorProto(
         name="services.proto",
         package="tensorflow.serving",
@@ -84,10 +84,10 @@ def official_descriptors() -> bytes:
 
 @pytest.fixture(scope="module")
 def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    """Makes calls of a server in Node: each a service, a method and a request."""
+    """Calls a server from Node; each call is a service, a method and a request."""
     packages = node_packages(request.config)
     folder = tmp_path_factory.mktemp("node")
-    # Node looks for packages beside the program.
+    # Node searches packages beside the program.
     (folder / "node_modules").symlink_to(packages)
     shutil.copy(PROGRAM, folder)
     (folder / "official.pb").write_bytes(official_descriptors())
@@ -127,12 +127,12 @@ def images_tensor(images: np.ndarray, *, content: bool) -> dict[str, Any]:
 
 
 def entries(**inputs: Any) -> dict[str, Any]:
-    """Inputs as Node takes them with descriptors, which know a map as the list of its entries."""
+    """Inputs for Node, whose descriptors represent a map as a list of entries."""
     return {"inputs": [{"key": name, "value": value} for name, value in inputs.items()]}
 
 
 def entry(listed: list[dict[str, Any]], name: str) -> Any:
-    """The value of a name in such a list."""
+    """The value of a key in such a list."""
     return {each["key"]: each["value"] for each in listed}[name]
 
 

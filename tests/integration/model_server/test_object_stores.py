@@ -1,4 +1,4 @@
-"""Base paths in object stores: versions come, change and go; uploads, failures and the cache."""
+"""Base paths in object stores: new, changed and removed versions, uploads, failures, the cache."""
 
 import logging
 import shutil
@@ -161,7 +161,7 @@ def test_versions_come_and_go(
         until(lambda: [name[:2] for name in copies(tmp_path)] == ["2-"], what="1 is removed")
         bucket.remove(2)
         until(lambda: available(manager) == [1], what="version 1 comes back")
-        # An empty listing is more likely a mistake than a wish.
+        # An empty listing is more likely a mistake than intended.
         bucket.remove(1)
         (place,) = (tmp_path / "cache").iterdir()
         until(lambda: "no version folder" in caplog.text, what="the listing is empty")
@@ -269,7 +269,7 @@ def test_a_name_that_leads_elsewhere_is_refused(
     bucket: Bucket, endpoint: str, tmp_path: Path, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bucket.publish(1)
-    # The library would not send such a name.
+    # The library does not send such a name.
     urllib.request.urlopen(
         urllib.request.Request(
             f"{endpoint}/{bucket.name}/{MODEL}/{key}", b"x", {"Content-Type": "x/y"}, method="PUT"
@@ -384,7 +384,7 @@ def test_a_cache_without_room_or_rights(
 
 @contextmanager
 def answering(status: int, body: str) -> Iterator[str]:
-    """The address of a server that answers every request alike."""
+    """The address of a server that returns the same response to every request."""
 
     class Alike(Handler):
         def do_GET(self) -> None:  # noqa: N802
@@ -434,7 +434,7 @@ def test_errors_name_the_setting(
 
 def test_a_store_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(200, "") as address:
-        pass  # nobody listens there any more
+        pass  # no server listens there any more
     for name, value in {**KEYS, "AWS_ENDPOINT_URL": address}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StorageError, match=f"{address}/b cannot be read .Connection refused"):

@@ -34,7 +34,7 @@ def signature(dtype: Any, *shape: int, unranked: bool = False) -> Signature:
 
 
 class Echo:
-    """An engine that answers its input; a signature for each datatype, named after it."""
+    """An engine that returns its input, with a signature for each datatype, named after it."""
 
     name = "echo"
     signatures: Mapping[str, Signature] = {
@@ -235,7 +235,7 @@ def test_every_datatype_in_its_field(channel: grpc.Channel, datatype: str) -> No
 
 
 def test_bytes_on_the_wire(channel: grpc.Channel) -> None:
-    """As the protocol's documents write them, without our own code."""
+    """Encode contents as the protocol's documents describe, without our code."""
     two = np.array([0.5, -2], ml_dtypes.bfloat16).view("<u2").tobytes()
     tensor = {"name": "x", "datatype": "BF16", "shape": [2]}
     answer = infer(channel, tensor, raw_input_contents=[two], signature="BF16")
@@ -265,10 +265,10 @@ def test_a_parameter_chooses_how_outputs_come(channel: grpc.Channel, binary: boo
 
 
 def test_unusual_requests_that_are_answered(channel: grpc.Channel) -> None:
-    # MLServer's client sends an empty message beside the bytes.
+    # MLServer's client also sends an empty message.
     empty = RAW | {"contents": {}}
     assert list(infer(channel, empty, raw_input_contents=[BYTES]).raw_output_contents) == [BYTES]
-    # An empty batch needs no contents; neither do parameters of Triton matter that schedule.
+    # An empty batch needs no contents, and Triton's scheduling parameters are ignored.
     none = {"name": "x", "datatype": "FP32", "shape": [0, 2]}
     (output,) = infer(channel, none, parameters={"priority": {"uint64_param": 1}}).outputs
     assert list(output.shape) == [0, 2]

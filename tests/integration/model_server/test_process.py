@@ -35,7 +35,7 @@ def test_start_and_stop(start: Start, base_path: Path) -> None:
     code, log = process.finish()
     assert code == 0
     assert "INFO model_server: engine of a version: " in log
-    # What scripts wait for.
+    # Scripts wait for these lines.
     assert f"Running gRPC ModelServer at {address['grpc']} ..." in log
     port = address["rest"].rpartition(":")[2]
     assert f"Exporting HTTP/REST API at:localhost:{port} ..." in log
@@ -96,7 +96,7 @@ def failure(start: Start, *flags: str) -> list[str]:
 
 
 def test_the_start_waits_for_the_first_version(start: Start, tmp_path: Path) -> None:
-    """Containers that fetch models beside the server rely on it, as on TensorFlow Serving."""
+    """Sidecar containers that fetch models rely on it, as with TensorFlow Serving."""
     process = start(f"--model_base_path={tmp_path}/m", "--port=0", "--rest_api_port=auto")
     assert process.popen.stderr is not None
     for line in process.popen.stderr:
@@ -169,7 +169,7 @@ def test_two_servers_do_not_share_a_port(start: Start, base_path: Path) -> None:
 
 
 def test_grpc_flags_together(start: Start, base_path: Path, tmp_path: Path) -> None:
-    """TLS on a UNIX socket alone, with health."""
+    """TLS on a UNIX socket only, with health checks."""
     certificate = issued("localhost")
     ssl_config = write_ssl_config(
         tmp_path / "ssl.config", server_key=key_of(certificate), server_cert=chain_of(certificate)
@@ -213,7 +213,7 @@ def test_wrong_flags(start: Start) -> None:
 
 
 def test_sigterm_lets_requests_finish(start: Start, base_path: Path, tmp_path: Path) -> None:
-    """A request is in the engine when SIGTERM comes, and is answered all the same."""
+    """A request that is in the engine at SIGTERM still gets its response."""
     process = start(
         *(f"--model_base_path={base_path}", "--port=auto", "--rest_api_port=auto"),
         module="tests.integration.model_server.slow_server",

@@ -1,7 +1,7 @@
-"""Clients that others published, each in an environment of its own.
+"""Published clients, each in its own environment.
 
-They carry message classes of their own, older than ours and generated from the official sources, and
-cannot live beside TensorFlow: so each runs as a program, in `public_clients/`, and prints JSON.
+They contain message classes that are older than ours, generated from the official sources, and
+conflict with TensorFlow. So each runs as a program in `public_clients/` and prints JSON.
 """
 
 import subprocess
@@ -19,7 +19,7 @@ from tests.model_fixtures import SIDE, document, probabilities
 from tfs_api.messages import open_inference_pb2
 
 PROGRAMS = Path(__file__).parent / "public_clients"
-# Their generated code is refused by newer protobufs.
+# Newer protobufs reject their generated code.
 REQUIREMENTS = {
     "min_tfs_client": ["min-tfs-client==1.0.2", "protobuf==3.20.3", "numpy", "setuptools<80"],
     "tensorflow_serving_client_grpc": [
@@ -33,7 +33,7 @@ REQUIREMENTS = {
 
 @pytest.fixture(scope="module")
 def python(request: pytest.FixtureRequest) -> Path:
-    """The interpreter of the environment that holds a client."""
+    """The interpreter of a client's environment."""
     return environment(request.config, f"client-{request.param}", REQUIREMENTS[request.param])
 
 
@@ -96,7 +96,7 @@ def test_tritonclient(request: pytest.FixtureRequest, server: ModelServer) -> No
     assert answers["statistics"][0] == "UNIMPLEMENTED"
 
 
-# Prints the files that Triton's client generated its messages from.
+# Prints the source files of the messages of Triton's client.
 DESCRIPTORS = """
 import sys
 from google.protobuf.descriptor_pb2 import FileDescriptorSet

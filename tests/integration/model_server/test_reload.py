@@ -59,7 +59,7 @@ def request_for(tmp_path: Path) -> Configure:
 
 
 def answer(server: ModelServer, which: str) -> str | int:
-    """What a model's contract says, or the HTTP status where there is no answer."""
+    """The contents of a model's contract, or the HTTP status of an error."""
     body = {"signature_name": "contract", "instances": [0]}
     status, answer = ask(server.rest_address, f"/v1/models/{which}:predict", body)
     return answer["predictions"][0] if status == 200 else status
@@ -75,7 +75,7 @@ def states(stub: Any, name: str) -> dict[int, str]:
 def test_reload_waits_for_a_model_that_is_not_there_yet(
     server: ModelServer, stub: Any, request_for: Configure, tmp_path: Path
 ) -> None:
-    """As TensorFlow Serving does, as long as its caller waits."""
+    """As in TensorFlow Serving, while the caller waits."""
     with pytest.raises(grpc.RpcError) as caught:
         stub.HandleReloadConfigRequest(request_for("a", "late"), timeout=0.1)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
@@ -102,7 +102,7 @@ def test_reload(server: ModelServer, stub: Any, request_for: Configure) -> None:
 
 
 def test_a_swapped_link_is_followed(server: ModelServer, tmp_path: Path) -> None:
-    """As `current`, git-sync and Kubernetes' `..data` are swapped: by one rename."""
+    """Swap a link by one rename, like `current`, git-sync and Kubernetes' `..data`."""
     (tmp_path / "a").rename(tmp_path / "revision")
     (tmp_path / "a").symlink_to("revision")
     write_version(tmp_path / "other" / "a", 5)
@@ -191,7 +191,7 @@ def refused(stub: Any, request: Any) -> tuple[str, str]:
 
 
 def test_a_file_that_changes(start: Start, tmp_path: Path) -> None:
-    """As a process: started without models, which come, change and go with the file."""
+    """A process that starts without models, and adds, changes and removes them with the file."""
     write_version(tmp_path / "a", 1)
     config = tmp_path / "models.config"
     config.write_text("model_config_list {}")

@@ -70,7 +70,7 @@ def test_errors(server: ModelServer, path: str, body: Any, status: int, error: s
 
 
 def test_names_that_a_url_must_quote(tmp_path: Path) -> None:
-    """TensorFlow Serving takes any; its patterns keep '/' and ':' for the path itself."""
+    """TensorFlow Serving accepts any except '/' and ':', which its patterns reserve for the path."""
     names = ["team/digits", "digits:v2", "my digits", "chiffres été 数字", "100%", "a%2Fb", "a?b#c"]
     add_version(tmp_path / "m", 1)
     configs = tuple(ModelConfig(name, tmp_path / "m", labels={"a/b": 1}) for name in names)
@@ -113,7 +113,7 @@ def predict(connection: http.client.HTTPConnection) -> tuple[int, str | None]:
     return response.status, response.getheader("Connection")
 
 
-# Requests that take longer than --rest_api_timeout_in_ms.
+# Requests that exceed --rest_api_timeout_in_ms.
 STILL_RUNNING = {"error": "the model was still running after 800 ms (--rest_api_timeout_in_ms)"}
 NOT_BEGUN = {"error": "the deadline passed before the model was run"}
 BODY = {"inputs": [[1, 2]]}
@@ -140,7 +140,7 @@ def predict_over(server: ModelServer) -> tuple[int, Any]:
 
 def test_a_model_that_runs_too_long(impatient: ModelServer, engine: FakeEngine) -> None:
     assert predict_over(impatient) == (504, STILL_RUNNING)
-    # It holds the only thread: the next request gets its error in time, and never runs.
+    # It occupies the only thread; the next request times out and never runs.
     engine.entered.clear()
     assert predict_over(impatient) == (504, NOT_BEGUN)
     engine.proceed.set()

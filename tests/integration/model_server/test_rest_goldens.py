@@ -1,6 +1,6 @@
-"""The golden REST requests, and the tool that compares two servers, on embedded ones.
+"""The golden REST requests, and the tool that compares two servers, with embedded servers.
 
-They share the models, which take long to make.
+They share the models, which are slow to create.
 """
 
 import json
@@ -75,7 +75,7 @@ def test_declared_differences_exist(address: str) -> None:
 
 
 def test_differences_are_documented(address: str) -> None:
-    """Each difference that a golden file expects is one that the docs give the reason of."""
+    """The docs give a reason for each difference that a golden file expects."""
     rules = intended()
     for name, request in golden():
         expected = rest_cases.read(name).answer
@@ -109,7 +109,7 @@ def requests(catalogue: dict[str, Any]) -> list[Request]:
 
 
 class Altered(Server):
-    """A server whose answers are changed on their way."""
+    """A proxy that changes the responses of a server."""
 
     def __init__(self, server: ModelServer, change: Callable[[Request, Reply], Reply]) -> None:
         super().__init__(server.rest_address, server.grpc_address)
@@ -154,7 +154,7 @@ def cross_origin(_: Request, reply: Reply) -> Reply:
 
 
 def whole_numbers(_: Request, reply: Reply) -> Reply:
-    """2 instead of 2.0, which clients may not take for a float."""
+    """2 instead of 2.0, which some clients do not read as a float."""
     text = json.dumps(reply.document).replace(".0", "")
     return msgspec.structs.replace(reply, document=json.loads(text))
 
@@ -209,7 +209,7 @@ def test_the_command_on_the_same_server(server: ModelServer) -> None:
 def test_a_container_is_started_called_and_removed(
     golden_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a program in the place of Docker, and the embedded server in that of the container."""
+    """With a program instead of Docker, and the embedded server instead of the container."""
     docker, log = tmp_path / "docker", tmp_path / "log"
     docker.write_text(f'#!/bin/sh\necho "$@" >> {log}\necho c0ffee\n')
     docker.chmod(0o755)

@@ -84,9 +84,9 @@ def test_no_accepted_request_fails_under_load(start: Start, base_path: Path) -> 
         process.popen.send_signal(signal.SIGTERM)
         outcomes = load.outcome()
     assert process.finish()[0] == 0
-    # Each caller ends with a refusal that says "not here": nothing was begun and not answered.
+    # Each caller ends with a rejection, never with an unfinished request.
     assert outcomes["gRPC UNAVAILABLE"] == CALLERS
-    # The kernel resets what connects between the last accept and the close of the listener.
+    # The kernel resets connections between the last accept and the close of the listener.
     reset = outcomes.pop("REST ConnectionResetError", 0)
     assert reset <= 1
     assert outcomes["REST ConnectionRefusedError"] == CALLERS - reset
@@ -104,7 +104,7 @@ def test_calls_in_the_queue_are_answered_and_later_ones_refused(
         engine.proceed.clear()
         queued = [stub(channel, PREDICT).future(DOUBLE, timeout=60) for _ in range(CALLERS)]
         until(engine.entered.is_set, what="one is in the engine")
-        # Answered without the thread, after what came before it on the same connection.
+        # Handled without the thread, after earlier requests on the same connection.
         unknown: Any = channel.unary_unary("/none/None")
         with pytest.raises(grpc.RpcError, match="Method not found"):
             unknown(b"", timeout=60)

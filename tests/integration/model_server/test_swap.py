@@ -30,7 +30,7 @@ LAST = 8
 
 
 class Load:
-    """Callers that request `toy` all the time; a failed request fails the test."""
+    """Callers that request `toy` continuously; a failed request fails the test."""
 
     def __init__(self, server: ModelServer) -> None:
         self.seen: set[int] = set()
@@ -40,7 +40,7 @@ class Load:
 
     @contextmanager
     def running(self, label: str = "") -> Iterator[None]:
-        """The callers run in here; in the end all of them must have been answered, always."""
+        """Run the callers; at the end, every request of each must have succeeded."""
         with ThreadPoolExecutor(4) as pool:
             over_grpc, over_rest = partial(self._grpc, label), partial(self._rest, label)
             self._callers = [pool.submit(c) for c in (over_grpc, over_grpc, over_grpc, over_rest)]
@@ -51,7 +51,7 @@ class Load:
             assert all(caller.result() > 0 for caller in self._callers)
 
     def until_answered(self, version: int) -> None:
-        """Wait until a version has answered, or a caller has failed."""
+        """Wait until a version has responded, or a caller has failed."""
         until(
             lambda: version in self.seen or any(caller.done() for caller in self._callers),
             what=f"version {version}",
@@ -68,7 +68,7 @@ class Load:
                 response = predict(request, timeout=30)
                 version = response.model_spec.version.value
                 answer = to_array(response.outputs["contract"]).tolist()
-                # The version that is named is the one that answered.
+                # The response names the version that produced it.
                 assert answer == [document(version).encode()]
                 self.seen.add(version)
                 count += 1
@@ -95,7 +95,7 @@ def coming_and_going(base_path: Path, server: ModelServer) -> None:
 
 
 class Counting:
-    """Loads with LiteRT, and knows which engines are still somewhere in memory."""
+    """Loads with LiteRT, and tracks which engines are still in memory."""
 
     def __init__(self) -> None:
         self._engines: weakref.WeakSet[LiteRTEngine] = weakref.WeakSet()
@@ -159,7 +159,7 @@ def test_labels_move(tmp_path: Path) -> None:
                 model = request.config.model_config_list.config.add(
                     name="toy", base_path=str(base_path), model_platform="tensorflow"
                 )
-                # What the label stood for before is unloaded as it moves.
+                # The label's previous version is unloaded when the label moves.
                 model.model_version_policy.specific.versions.extend(range(version, LAST + 1))
                 model.version_labels["stable"] = version
                 reload(request)

@@ -1,6 +1,6 @@
-"""The configuration files that TensorFlow Serving and the embedded server both read, in the latter.
+"""The configuration files for TensorFlow Serving and the embedded server, read by the latter.
 
-In the images' tests they are read as they lie there; here models have another folder than /models.
+The images' tests read them unchanged; here models are in another folder than /models.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Clients that block and clients that are awaited, behind one way to call them."""
+"""Blocking and asynchronous clients with the same interface."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from rockstar_client import AsyncGrpcClient, AsyncHttpClient, GrpcClient, HttpCl
 
 
 class Awaited:
-    """A client of event loops, called as if it blocked."""
+    """An asynchronous client with blocking calls."""
 
     def __init__(self, client, runner: asyncio.Runner) -> None:
         self._client = client
@@ -35,7 +35,7 @@ def awaited(client) -> Iterator[Awaited]:
 
 @pytest.fixture(params=["blocking", "awaited"])
 def connect_http(request):
-    """Makes clients of HTTP."""
+    """Creates HTTP clients."""
     if request.param == "blocking":
         return HttpClient
     return lambda *arguments, **named: awaited(AsyncHttpClient(*arguments, **named))
@@ -43,7 +43,7 @@ def connect_http(request):
 
 @pytest.fixture(params=["blocking", "awaited"])
 def connect_grpc(request):
-    """Makes clients of gRPC."""
+    """Creates gRPC clients."""
     if request.param == "blocking":
         return GrpcClient
     return lambda *arguments, **named: awaited(AsyncGrpcClient(*arguments, **named))

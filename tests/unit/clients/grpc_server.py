@@ -1,4 +1,4 @@
-"""A model server over gRPC that answers, fails or waits as a test tells it."""
+"""A fake gRPC model server that responds, fails or waits."""
 
 import threading
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tfs_api.tensors import to_array, to_proto
 
 
 class Server:
-    """A model server of `toy`; as often as it is told it fails instead."""
+    """A model server of `toy` that fails a given number of times."""
 
     def __init__(self) -> None:
         self.failures: list[tuple] = []
@@ -51,7 +51,7 @@ class Server:
 
 @contextmanager
 def running(server: Server, credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
-    """Serves, and gives the address."""
+    """Serve; yields the address."""
     method = grpc.unary_unary_rpc_method_handler(
         server.predict,
         request_deserializer=PredictRequest.FromString,

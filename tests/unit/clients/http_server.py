@@ -1,4 +1,4 @@
-"""An HTTP server that answers what a test tells it, byte by byte."""
+"""An HTTP server that sends a test's bytes."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ PROBABILITIES = np.array([[0.125, 0.5, 0.25, 0.125]], np.float32)
 
 @dataclass
 class Seen:
-    """A request that came, and over which connection."""
+    """A received request, and its connection."""
 
     connection: int
     line: str
@@ -63,9 +63,9 @@ def contract() -> bytes:
 
 @dataclass
 class Server:
-    """Answers predictions and contracts, after what `first` says of the first requests.
+    """Serves predictions and contracts, after the responses in `first`.
 
-    Each of `first` is an answer, b"" to close the connection instead, or a function that is given
+    Each of `first` is a response, b"" to close the connection, or a function that is called with
     the connection.
     """
 

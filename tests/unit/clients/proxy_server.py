@@ -1,4 +1,4 @@
-"""A proxy that speaks HTTP (requests to forward, and CONNECT) and SOCKS 5, and notes what came."""
+"""A proxy for HTTP (forwarded requests and CONNECT) and SOCKS 5 that records requests."""
 
 import base64
 import select
@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Proxy:
-    """Where it listens, and what it was asked: "GET", "CONNECT" or "SOCKS", for whom and by whom.
+    """Its address, and records: "GET", "CONNECT" or "SOCKS", the target and the user.
 
-    `names` says where host names that are not known to this machine lead.
+    `names` has addresses of host names that this machine does not know.
     """
 
     port: int

@@ -1,4 +1,4 @@
-"""Errors that are raised in another process: multiprocessing and concurrent.futures pickle them."""
+"""Errors from another process, which multiprocessing and concurrent.futures pickle."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""How the clients of HTTP get along with gateways that are busy, slow, gone or secret."""
+"""HTTP clients with busy, slow, unavailable or secured gateways."""
 
 import email.utils
 import json
@@ -171,7 +171,7 @@ def test_a_slow_server_does_not_outlast_the_deadline(server, connect_http, slowl
             DeadlineExceededError, match=r"within 0.3 s: give it more with timeout="
         ):
             client.predict("toy", IMAGE, timeout=0.3)
-        # And the gateway was told that it is not worth more.
+        # The gateway got the timeout too.
         assert 0 < float(server.seen[0].headers["x-request-timeout"]) <= 0.3
         assert client.predict("toy", IMAGE).version == 2
 
@@ -317,7 +317,7 @@ def test_threads_share_a_client():
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: client.predict("toy", IMAGE), range(160)))
         assert {each.predictions[0].label for each in answers} == {"one"}
-        # Each thread's connection is kept.
+        # Each thread keeps its connection.
         assert server.connections <= 8
 
 

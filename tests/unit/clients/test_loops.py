@@ -1,4 +1,4 @@
-"""One asynchronous client in several event loops, in turn and at the same time."""
+"""One asynchronous client in several event loops, in turn and concurrently."""
 
 import asyncio
 import gc
@@ -63,7 +63,7 @@ def test_closing_closes_the_connections_of_all_loops(client):
         other.run(client.close())
         with pytest.raises(RuntimeError, match="is closed"):
             one.run(ask(client))
-        # The loop that was not running closes its own connection now.
+        # The loop that was not running closes its connection now.
         one.run(asyncio.sleep(0.05))
 
 

@@ -17,7 +17,7 @@ from tests.unit.clients.http_server import Server, running
 
 IMAGE = png(stroke())
 
-# Each process asks for a model of its own name, so that the server sees whose connection it is.
+# Each process requests its own model name, so that the server can attribute connections.
 FORKING = """
 import os, sys
 from rockstar_client import GrpcClient, HttpClient
@@ -82,7 +82,7 @@ def test_forked_processes_share_no_connection(image, used):
             askers[seen.connection].add(path.removeprefix("/predict/"))
         names = list(askers.values())
         assert [len(each) for each in names] == [1] * 7, names
-        # The parent's own connection outlives what its children do.
+        # The parent's connection survives its children.
         assert {"parent"} in names
 
 

@@ -136,7 +136,7 @@ def test_socks(monkeypatch, server, proxy, connect_http, scheme):
     assert requests.get(f"{url}/readyz", timeout=10).ok
     with connect_http(url) as client:
         assert client.ready()
-    # With the h the proxy looks the name up.
+    # With the h, the proxy resolves the name.
     port = url.rpartition(":")[2]
     host = "localhost" if scheme == "socks5h" else "127.0.0.1"
     assert proxy.seen == [("SOCKS", f"{host}:{port}", "ann:s3 cret")] * 2

@@ -1,4 +1,4 @@
-"""Answers, and their rendering in notebooks."""
+"""Results, and their rendering in notebooks."""
 
 from html.parser import HTMLParser
 
@@ -49,7 +49,7 @@ def test_repr():
 
 
 class Page(HTMLParser):
-    """The texts and the bars of a piece of HTML, and whether every element ends."""
+    """The texts and bars of an HTML fragment, and whether every element is closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

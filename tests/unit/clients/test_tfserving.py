@@ -1,4 +1,4 @@
-"""The client of tensors: its messages, and servers that are unavailable, busy or back."""
+"""The tensor client: its messages, and unavailable, busy or recovered servers."""
 
 import socket
 import sys
@@ -145,7 +145,7 @@ QUERY = Query("toy", {"x": np.zeros(1, np.float32)})
 
 
 class BusyServer:
-    """Responds to predict calls; fails as many as `busy` says."""
+    """Responds to predict calls; fails the first `busy` ones."""
 
     def __init__(self) -> None:
         self.calls = 0

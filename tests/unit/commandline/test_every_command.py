@@ -1,4 +1,4 @@
-"""What every command has: help, examples, --json, and fast help."""
+"""Features of every command: help, examples, --json, and fast help."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""How commands fail: one or two lines on standard error with a fix, and an exit code."""
+"""Failures of commands: one or two lines on standard error with a fix, and an exit code."""
 
 import os
 import socket

@@ -10,7 +10,7 @@ from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.tables import TextRow
 from tests.spreadsheets import NAMES
 
-# Anything that has a place in a CSV file, commas, quotes and line ends too.
+# Any text that a CSV file can contain, including commas, quotes and line ends.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 
 

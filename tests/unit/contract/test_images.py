@@ -114,7 +114,7 @@ def seven(size: int = 64) -> np.ndarray:
 
 
 def exif(*entries: tuple[int, int, int, bytes | None], extra: bytes = b"") -> bytes:
-    """EXIF of (tag, type, count, value of 4 bytes); without a value, of what `extra` holds."""
+    """EXIF of (tag, type, count, value of 4 bytes); without a value, it refers to `extra`."""
     entries = tuple(sorted(entries, key=lambda entry: entry[0]))
     content = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries))
     for tag, kind, count, value in entries:
@@ -357,7 +357,7 @@ def test_heic_and_avif():
     image = Image.fromarray(seven()).convert("RGB")
     assert is_like(decode_image(heic(image)), seven())
     assert is_like(decode_image(saved(image, "AVIF", quality=90)), seven())
-    # AVIF is turned by its container.
+    # AVIF has its orientation in the container.
     avif = saved(image.transpose(Image.Transpose.ROTATE_90), "AVIF", exif=exif(turned_by(6)))
     assert is_like(decode_image(avif), seven(), 6)
 
@@ -483,7 +483,7 @@ def test_jpegs_of_many_scans_are_rejected():
         (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image; export it as PNG or JPEG"),
         (b"P6\n2 2\n255\n", "a Netpbm image (PBM, PGM or PPM); export it as PNG or JPEG"),
         (b"\x1f\x8b\x08\0", "gzip data; unpack it, or send it with Content-Encoding: gzip"),
-        # curl -d drops line ends and zero bytes.
+        # curl -d removes line ends and zero bytes.
         (b"\x89PNG\x1aIHDR", "a PNG damaged in transit; send it unchanged, as curl --data-binary"),
         (b"hello", "text that starts with “hello”"),
         ("größer\nals".encode(), "text that starts with “größer”"),

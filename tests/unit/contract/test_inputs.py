@@ -1,4 +1,4 @@
-"""Examples to the arrays that a contract describes."""
+"""Conversion of examples to the arrays that a contract describes."""
 
 import json
 

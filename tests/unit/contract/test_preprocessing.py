@@ -156,5 +156,5 @@ def test_centre_on_cell_places_the_mass_as_in_mnist():
     share=st.floats(0, 1),
 )
 def test_quantiles_equal_those_of_numpy(values, share):
-    # What models were trained on must not change by a bit.
+    # Must not change by a bit, because models were trained on it.
     assert _quantile(np.sort(values), share) == np.quantile(values, share)

@@ -87,7 +87,7 @@ PHOTOS = {
 @pytest.mark.parametrize("data", ["mnist", "digits"])
 @pytest.mark.parametrize("kind", PHOTOS)
 def test_the_symbol_is_found_in(kind, data):
-    # Thin and thick pens leave other strokes behind.
+    # Thin and thick pens leave different strokes.
     assert likeness(PHOTOS[kind], data) > (0.7 if kind in ("pencil", "marker") else 0.9)
 
 
@@ -116,7 +116,7 @@ def test_frame_around_a_small_cell_is_removed(size, frame):
 @pytest.mark.parametrize("data", ["mnist", "digits"])
 @pytest.mark.parametrize("width", [8, 26, 40])
 def test_a_straight_one_is_kept(width, data):
-    # Its strokes fill the whole of its box, and are not a frame around nothing.
+    # Its strokes fill the box, and are not an empty frame.
     image = Image.new("L", (336, 336), 255)
     ImageDraw.Draw(image).rounded_rectangle((155, 55, 155 + width, 283), width // 2, fill=16)
     pixels = tensor(image, data)[:, :, 0]

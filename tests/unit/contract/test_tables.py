@@ -120,7 +120,7 @@ def test_unseen_categories_and_additional_columns():
 def test_unseen_categories_become_a_mixture():
     shares = (0.25, 0.75)
     column = CategoricalColumn(name="c", categories=("a", "b"), fill="b", shares=shares)
-    # A linear model whose intercept went into the categories keeps it.
+    # A linear model keeps an intercept that is part of the categories.
     assert adjusted({"c": "z"}, [column]) == ([0.25, 0.75], {"other": {"c": "z"}})
     assert adjusted({"c": "a"}, [column]) == ([1, 0], {})
     for wrong in ({"shares": (1.0,)}, {"shares": shares, "other": True}):

@@ -68,7 +68,7 @@ def test_options_of_a_training_worker_are_there():
 def test_every_alert_has_its_section_and_points_there(alert):
     section = re.search(rf"^### {alert['alert']}\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)
     assert section, "no section"
-    # What to look at, and what to do.
+    # What to check, and what to do.
     assert "```\n" in section[1]
     assert re.search(r"^- ", section[1], re.MULTILINE)
     file, _, anchor = alert["annotations"]["runbook"].partition("#")
@@ -83,7 +83,7 @@ def test_the_runbook_has_no_alert_that_is_none():
 
 def test_the_overlay_that_is_shown_can_be_applied(tmp_path):
     (shown,) = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", TEXT, re.DOTALL)
-    # Kustomize takes no absolute paths.
+    # Kustomize rejects absolute paths.
     k8s = os.path.relpath(ROOT / "k8s", tmp_path.resolve())
     (tmp_path / "kustomization.yaml").write_text(shown.replace("../k8s", k8s))
     documents = rendered(str(tmp_path))

@@ -31,7 +31,7 @@ PACKAGES = {
     "rockstar_training": ROOT / "training",
     "tests": ROOT,
 }
-# Pages whose anchors come into being when the documentation is built.
+# Pages whose anchors are generated when the documentation is built.
 GENERATED = {DOCS / "commands.md", DOCS / "http-api.md", DOCS / "changelog.md"}
 each_page = pytest.mark.parametrize(
     "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
@@ -39,13 +39,13 @@ each_page = pytest.mark.parametrize(
 
 
 def anchors(text: str) -> set[str]:
-    """Where links into a page may point, as GitHub makes them of headings."""
+    """The anchors that GitHub creates from a page's headings."""
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", each).strip().lower().replace(" ", "-") for each in headings}
 
 
 URLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
-# Our own sites, and the files that they show.
+# Our sites, and the files that they show.
 SITES = {
     rf"{URLS['Documentation']}(.*)/": r"docs/\1.md",
     rf"{URLS['Source']}/blob/main/(.*)": r"\1",

@@ -29,7 +29,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 def test_schema(schema, files):
     assert files
     command = [sys.executable, "-m", "check_jsonschema", f"--builtin-schema=vendor.{schema}"]
-    # The file type of CITATION.cff is not known by its name.
+    # The checker cannot infer the type of CITATION.cff from its name.
     done = subprocess.run(
         [*command, "--default-filetype=yaml", *files], capture_output=True, text=True
     )

@@ -25,7 +25,7 @@ from tfs_api.messages.model_server_config_pb2 import ModelServerConfig
 
 NAME = "app.kubernetes.io/name"
 ALL = [*((overlay, ()) for overlay in OVERLAYS), *fullest()]
-# What Kubernetes' DNS lets clients remember an address for, where nobody has set it.
+# Default time to live of addresses in Kubernetes' DNS.
 DNS_S = 30
 # gRPC lets connections live up to a tenth longer than max_connection_age_ms.
 JITTER = 1.1
@@ -41,7 +41,7 @@ def pods(documents):
 
 
 def selected(documents, selector):
-    """The deployments whose pods a selector takes."""
+    """The deployments whose pods match a selector."""
     labels = selector["matchLabels"].items()
     return {
         n for n, each in pods(documents).items() if labels <= each["metadata"]["labels"].items()
@@ -71,7 +71,7 @@ def test_selectors_find_pods(applied):
         assert selected(applied, budget["spec"]["selector"]) == {name}
     for name, scaler in of_kind(applied, "HorizontalPodAutoscaler").items():
         assert scaler["spec"]["scaleTargetRef"]["name"] == name
-        # The autoscaler owns the number of pods: a number here would undo its work.
+        # The autoscaler sets the number of pods; a number here would override it.
         assert "replicas" not in of_kind(applied, "Deployment")[name]["spec"]
 
 
@@ -166,9 +166,9 @@ def test_a_rollout_waits_for_requests(applied):
     longest = float(settings["ROCKSTAR_MAX_REQUEST_TIMEOUT"])
     drain, grace = float(settings["ROCKSTAR_DRAIN"]), float(settings["ROCKSTAR_GRACE"])
     assert grace >= longest
-    # The gateway's workers end a second after their grace.
+    # The gateway's workers exit a second after their grace.
     assert pod(applied, "gateway")["spec"]["terminationGracePeriodSeconds"] > drain + grace + 1
-    # Meanwhile two probes fail, and load balancers hear of it.
+    # Meanwhile two probes fail, and load balancers are updated.
     probe = container(applied, "gateway")["readinessProbe"]
     assert drain >= (probe["failureThreshold"] + 1) * probe["periodSeconds"]
 
@@ -207,14 +207,14 @@ def test_configuration_is_the_very_files(overlay):
 
 
 def test_dashboard_and_alerts_are_the_very_files():
-    # The dashboard's name never changes: Grafana would go on to show the one from before.
+    # The dashboard's name must not change, or Grafana keeps showing the old one.
     applied = manifests("cpu", ("monitoring",))
     dashboard = of_kind(applied, "ConfigMap")["rockstartf-dashboard"]["data"]["dashboard.json"]
     assert dashboard == (ROOT / "monitoring" / "dashboard.json").read_text()
     alerts = yaml.safe_load((ROOT / "monitoring" / "alerts.yaml").read_text())
     (rule,) = of_kind(applied, "PrometheusRule").values()
     assert rule["spec"] == alerts
-    # Alerts ask for the job that the scrapes are named.
+    # Alerts select the job name of the scrapes.
     (endpoint,) = of_kind(applied, "ServiceMonitor")["gateway"]["spec"]["endpoints"]
     (job,) = [each["replacement"] for each in endpoint["relabelings"]]
     assert f'job="{job}"' in str(alerts)
@@ -241,7 +241,7 @@ def test_the_ingress_has_all_paths_but_those_of_operators():
         for route in routes
         if route not in exact and not any(f"{route}/".startswith(f"{each}/") for each in prefixes)
     }
-    # TensorFlow Serving's own clients never write /V1; the gateway takes it to refuse it well.
+    # TensorFlow Serving's clients never send /V1; the gateway accepts it only to reject it clearly.
     assert kept == {"/livez", "/readyz", "/metrics", "/V1/<path:path>"}
     size = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
     assert size == f"{GatewayConfig.max_body_bytes // 2**20}m"

@@ -11,22 +11,22 @@ import yaml
 from tests.environments import environment
 from tests.manifests import K8S, OVERLAYS, combinations, fullest, rendered
 
-# kubernetes-validate knows releases to that of its own version.
+# kubernetes-validate knows releases up to its own version.
 OLDEST, NEWEST = "1.30", "1.37"
 CHECKS = ["checkov==3.3.30", f"kubernetes-validate=={NEWEST}.0"]
-# Of the Prometheus operator and of cert-manager: there are no schemas of theirs here.
+# Kinds of the Prometheus operator and cert-manager, for which there are no schemas.
 CUSTOM = {"Certificate", "PrometheusRule", "ServiceMonitor"}
 
 
 @pytest.fixture(scope="module")
 def checks(request) -> Path:
-    """Where the commands of the checkers are."""
+    """Folder of the checkers' commands."""
     return environment(request.config, "kubernetes", CHECKS).parent
 
 
 @pytest.fixture(scope="module")
 def everything() -> dict[str, str]:
-    """Each manifest that any combination applies, once, by its text."""
+    """Each distinct manifest of all combinations."""
     with ThreadPoolExecutor(2) as pool:
         texts = list(pool.map(lambda combination: rendered(*combination), combinations()))
     documents = dict.fromkeys(part for text in texts for part in text.split("---\n"))
@@ -63,5 +63,5 @@ def test_policies_fail_only_where_we_say_why(checks, tmp_path):
     assert report["summary"]["passed"] > 1000
     failed = {each["check_id"]: each["resource"] for each in report["results"]["failed_checks"]}
     skipped = yaml.safe_load((K8S / "checkov.yaml").read_text())["skip-check"]
-    # Neither one more, nor one that would pass.
+    # Neither additional exceptions nor unnecessary ones.
     assert failed.keys() == set(skipped), failed

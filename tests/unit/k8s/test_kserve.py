@@ -1,4 +1,4 @@
-"""k8s/kserve: the names and ports by which KServe's transformer finds its predictor."""
+"""k8s/kserve: the names and ports with which KServe's transformer finds its predictor."""
 
 import ast
 import re
@@ -67,7 +67,7 @@ def test_the_predictor_answers_where_the_transformer_asks(manifests):
     done = CliRunner().invoke(
         transformer, ["--print-config", *gateway.get("args", []), *SAID_BY_KSERVE]
     )
-    # Of a Service that KServe makes, only the first port has another number.
+    # KServe's Services change only the number of the first port.
     assert settings_of(done.output)["ROCKSTAR_UPSTREAM"].endswith(f":{ports['grpc']}")
     assert f"--port={ports['grpc']}" in server["args"]
     assert f"--rest_api_port={ports['http']}" in server["args"]
@@ -87,7 +87,7 @@ def test_a_pod_is_given_the_time_that_its_gateway_takes_to_stop(manifests):
 
 
 def test_gateway_and_model_server_are_those_of_the_base(manifests):
-    """Sizes, and what else must hold of every rollout."""
+    """Sizes, and other requirements of every rollout."""
     base = rendered("k8s/overlays/cpu")
     service = manifests["InferenceService", "cnn"]["spec"]
     pods = {
@@ -112,7 +112,7 @@ def test_gateway_and_model_server_are_those_of_the_base(manifests):
 
 
 def test_every_field_is_one_that_kserve_knows(manifests, pytestconfig):
-    """By the classes of KServe's own Python client."""
+    """Check documents against the classes of KServe's Python client."""
     interpreter = environment(pytestconfig, "kserve", ["--no-deps", "kserve==0.21.0"])
     (models,) = interpreter.parents[1].glob("lib/python*/site-packages/kserve/models")
     fields = {}
@@ -128,7 +128,7 @@ def test_every_field_is_one_that_kserve_knows(manifests, pytestconfig):
 
 
 def fields_by_class(file: Path) -> dict[str, dict[str, str]]:
-    """Each class's fields as documents name them, with their types."""
+    """The fields of a class as named in documents, with their types."""
     found = {}
     for node in ast.parse(file.read_text()).body:
         if isinstance(node, ast.ClassDef):
@@ -146,7 +146,7 @@ def fields_by_class(file: Path) -> dict[str, dict[str, str]]:
 
 
 def unknown_fields(value, kind: str, fields: dict[str, dict[str, str]], path="") -> list[str]:
-    """Where a document has fields that its class has not; Kubernetes' own classes are let be."""
+    """Fields of a document that its class does not have; Kubernetes' classes are not checked."""
     if items := re.fullmatch(r"list\[(.*)\]", kind):
         return [
             each

@@ -21,7 +21,7 @@ def manifests():
 
 
 def options(job):
-    """Those of rockstar_training.indexed_job, read by itself, and the command that it runs."""
+    """The options of the container's command, as rockstar_training.indexed_job parses them."""
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["command"] == ["python", "-m", "rockstar_training.indexed_job"]
     context = main.make_context("indexed_job", list(container["args"]), resilient_parsing=True)

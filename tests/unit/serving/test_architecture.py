@@ -12,7 +12,7 @@ from tests.model_fixtures import write_version
 
 ROOT = Path(__file__).parents[3]
 
-# Which of our packages a folder may import.
+# Our packages that each folder may import.
 ALLOWED = {
     "training": {
         "rockstar_training",
@@ -139,5 +139,5 @@ def test_a_worker_that_runs_its_models_itself_does_not_load_grpc(tmp_path):
     )
     command = [sys.executable, "-c", code, models_config(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    # It ran: what the toy says is no contract. A model server that is not there is UNAVAILABLE.
+    # The model ran: its output is not a contract. A missing model server would be UNAVAILABLE.
     assert done.stdout == "{'ready': True, 'contract': False} False\n"

@@ -14,7 +14,7 @@ log = logging.getLogger("rockstar_serving.somewhere")
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Those of pytest come back after the test."""
+    """Remove the root logger's handlers; pytest's are restored after the test."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     root.handlers[:] = []

@@ -1,4 +1,4 @@
-"""A folder of models: what it holds, what its models.config has, and what readers see meanwhile."""
+"""A folder of models: its contents, its models.config, and concurrent readers."""
 
 import os
 import subprocess

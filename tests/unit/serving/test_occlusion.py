@@ -34,7 +34,7 @@ def test_more_budget_gives_a_finer_grid() -> None:
 
 def test_the_pixels_that_decide_are_found() -> None:
     image = np.zeros((20, 20, 1), np.float32)
-    image[4:8, 12:16] = 1  # all that the model below looks at
+    image[4:8, 12:16] = 1  # the only pixels that the model below uses
     image[15:18, 2:5] = 1
     occlusion = plan(20, 20, 256)
     scores = occlusion.images(image)[:, 4:8, 12:16].mean(axis=(1, 2, 3))

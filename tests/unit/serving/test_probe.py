@@ -1,4 +1,4 @@
-"""Health checks as a container engine makes them: exit status, and a line that says why."""
+"""Health checks by a container engine: exit status, and a line with the reason."""
 
 import http.server
 import threading

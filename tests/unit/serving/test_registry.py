@@ -1,4 +1,4 @@
-"""Versions and their labels: listed, promoted, rolled back, held and removed."""
+"""Versions and their labels: list, promote, roll back, hold and remove."""
 
 import pytest
 

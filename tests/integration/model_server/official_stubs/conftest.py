@@ -1,4 +1,4 @@
-"""A server of ours with three models, and TensorFlow Serving's official client stubs for it.
+"""The embedded server with three models, and TensorFlow Serving's official client stubs for it.
 
 The models are `toy` in LiteRT, `flowers`, a SavedModel of TensorFlow 1 (make_tf1), and `shapes`, one
 of TensorFlow 2 (make_shapes).
@@ -18,7 +18,7 @@ from tests.model_fixtures import write_version
 from tests.saved_models import SavedModels, make_shapes, make_tf1
 
 with warnings.catch_warnings():
-    # TensorFlow's own; these import all that the tests beside import of it.
+    # TensorFlow's own warnings; these imports cover those of the tests in this folder.
     warnings.simplefilter("ignore")
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 

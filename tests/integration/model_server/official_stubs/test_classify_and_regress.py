@@ -106,7 +106,7 @@ def test_requests_that_classify_and_regress_both_reject(
 
 
 def test_bytes_that_are_no_example(channel: grpc.Channel) -> None:
-    # The official messages cannot hold them, so these are ours.
+    # Our messages, because the official ones cannot hold these values.
     request = ClassificationRequest(input=Input(example_list=ExampleList(examples=[b"\xff"])))
     request.model_spec.name = "flowers"
     request.model_spec.signature_name = "classify"

@@ -44,7 +44,7 @@ def test_status_ignores_labels(models: Any, label: str) -> None:
     ("request_", "code", "details"),
     [
         (status_request("m"), "NOT_FOUND", "Could not find any versions of model m"),
-        # Clients take headers of 8 KiB.
+        # Clients accept headers of up to 8 KiB.
         (
             status_request("m" * 20_000),
             "NOT_FOUND",

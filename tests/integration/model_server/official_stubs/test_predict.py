@@ -20,7 +20,7 @@ def test_predict(prediction: Any) -> None:
     assert set(response.outputs) == {"probabilities"}
     answer = response.outputs["probabilities"]
     np.testing.assert_allclose(tf.make_ndarray(answer), probabilities(IMAGES), rtol=1e-5)
-    assert len(answer.float_val) == 2 * CLASSES  # the typed field, as TensorFlow Serving answers
+    assert len(answer.float_val) == 2 * CLASSES  # a typed field, as TensorFlow Serving returns
     spec = response.model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("toy", 2, "serving_default")
 

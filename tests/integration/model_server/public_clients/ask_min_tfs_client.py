@@ -21,7 +21,7 @@ def main() -> None:
         "probabilities": tensor_proto_to_ndarray(response.outputs["probabilities"]).tolist(),
         "version": response.model_spec.version.value,
     }
-    # It has no argument for a signature: with its message classes and its tensors.
+    # It has no argument for a signature, so use its message classes and tensors.
     ask = PredictRequest()
     ask.model_spec.name, ask.model_spec.signature_name = request["model"], "contract"
     ask.model_spec.version.value = 1

@@ -16,7 +16,7 @@ def main() -> None:
         ("grpc", make_grpc_client(sys.argv[1])),
         ("rest", make_http_client(sys.argv[2])),
     ):
-        # Without a version it asks for version 0, which TensorFlow Serving takes at its word.
+        # Without a version it requests version 0, which does not mean the newest to TensorFlow Serving.
         asked = {"model_name": request["model"], "model_version": 2}
         metadata = client.get_model_metadata(**asked)
         answers[name] = {

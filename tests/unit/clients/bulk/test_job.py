@@ -1,4 +1,4 @@
-"""Runs: results in order, in bounded memory, and complete however often they are interrupted."""
+"""Runs: results in order, in bounded memory, and complete after any number of interruptions."""
 
 import csv
 import errno
@@ -331,7 +331,7 @@ def test_items_are_read_only_as_needed():
     threading.Timer(0.2, proceed.set).start()
     found = predict_items(endless(), service, PACE)
     assert len(next(found)) == 3
-    # The batches in flight and waiting, and the one that is being cut.
+    # The batches in flight and queued, and the next one.
     assert len(read) <= 3 * (2 * PACE.concurrency + 1)
     found.close()
 

@@ -26,7 +26,7 @@ def names(found: list[Item], below: Path) -> list[str]:
 
 
 def content(item: Item):
-    """The content, or why it cannot be read."""
+    """The content, or the reason why it cannot be read."""
     try:
         return item.read()
     except InvalidInputError as error:
