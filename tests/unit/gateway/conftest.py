@@ -32,7 +32,7 @@ IMAGE = png(stroke())
 
 
 def post(http, path="/predict/toy", data=IMAGE, **headers):
-    """Post an image; "_" in names of headers is "-"."""
+    """Post an image; "_" in header names stands for "-"."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return http.post(path, data=data, content_type="image/png", headers=named)
 
@@ -60,10 +60,10 @@ class Notes(Observer):
 
 
 class FakeServer:
-    """A model server of a toy model, behind the gateway's backend seam.
+    """A fake model server of a toy model, as the gateway's backend.
 
-    It answers with a distribution that depends on the input, so that mixing up rows is seen; other
-    models may stand beside it.
+    It returns a distribution that depends on the input, so that tests detect mixed-up rows; other
+    models can be added.
     """
 
     def __init__(self, **others: Contract) -> None:
@@ -78,13 +78,13 @@ class FakeServer:
         self.lock = threading.Lock()
         self.proceed = threading.Event()
         self.proceed.set()
-        # Versions that answer only when they may proceed.
+        # Versions that respond only once they may proceed.
         self.hold = {1}
         self.entered = 0
 
     @classmethod
     def of_all_kinds(cls) -> "FakeServer":
-        """One that has an image classifier, a table classifier and a regression."""
+        """A server with an image classifier, a table classifier and a regression."""
         return cls(table=table_classifier(), number=regression())
 
     def _versions(self, model: str) -> dict[int, Contract]:
@@ -124,7 +124,7 @@ class FakeServer:
             self.entered += 1
         if version in self.hold:
             assert self.proceed.wait(30)
-        # Like a model's, its numbers may go beyond all bounds.
+        # Its outputs may be infinite, like a model's.
         with np.errstate(all="ignore"):
             regression = contract.task == "regression"
             answer = (
@@ -176,7 +176,7 @@ class FakeServer:
 
 
 def _values(examples) -> list[float]:
-    """Of each tf.Example its feature `x`."""
+    """The feature `x` of each tf.Example."""
     listed = getattr(examples, examples.WhichOneof("kind"))
     context = getattr(listed, "context", b"")
     parsed = [Example.FromString(context + each) for each in listed.examples]
@@ -214,5 +214,5 @@ def http(server, config):
 
 @pytest.fixture(scope="module")
 def http_forever():
-    """One client for all examples of a property, with the limits of `config`."""
+    """One client for all examples of a property test, with the limits of `config`."""
     return create_app(LIMITED, FakeServer.of_all_kinds()).test_client()

@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Operation:
-    """A method of a path; everything in it is resolved, but for schemas."""
+    """A method of a path; all references in it are resolved, except in schemas."""
 
     path: str
     method: str
@@ -28,7 +28,7 @@ class Document:
     """An OpenAPI document."""
 
     def __init__(self, document: Json, *, strict: bool = False) -> None:
-        """Hold a document; strict: what no schema mentions is not allowed."""
+        """Load a document; `strict` forbids what no schema mentions."""
         self.document = _closed(copy.deepcopy(document)) if strict else document
 
     def operations(self) -> Iterator[Operation]:
@@ -43,7 +43,7 @@ class Document:
                 )
 
     def resolved(self, node: Json) -> Json:
-        """What a reference leads to."""
+        """The target of a reference."""
         if "$ref" not in node:
             return node
         _, *steps = node["$ref"].split("/")
@@ -53,7 +53,7 @@ class Document:
         return found
 
     def errors(self, value: Any, schema: Json) -> list[str]:
-        """What is wrong with a value."""
+        """The errors of a value."""
         whole = {**schema, "components": self.document["components"]}
         found = Draft202012Validator(whole).iter_errors(value)
         return [f"{error.json_path}: {error.message}" for error in found]

@@ -105,7 +105,7 @@ def test_a_key_is_good_for_so_many_requests(keyed, notes):
     assert response.status_code == 429
     assert 0 < int(response.headers["Retry-After"]) <= 12 * 3600
     assert notes.refusals == ["rate"]
-    # Others are not concerned.
+    # Other keys are not affected.
     assert post(http, X_API_Key="key of alice").status_code == 200
 
 
@@ -197,7 +197,7 @@ def test_a_named_site_is_allowed(config, server):
     assert response.headers["Access-Control-Allow-Origin"] == SITE
     assert "X-Request-ID" in response.headers["Access-Control-Expose-Headers"]
     assert "Origin" in response.headers["Vary"]
-    # Errors are for its scripts too.
+    # Its scripts can read errors too.
     assert http.post("/predict/toy", headers={"Origin": SITE}).headers[
         "Access-Control-Allow-Origin"
     ]
@@ -212,7 +212,7 @@ def test_preflight_requests_need_no_key(keyed):
     assert response.status_code == 200
     assert "POST" in response.headers["Access-Control-Allow-Methods"]
     assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
-    # A key is needed all the same, and its absence may be read.
+    # A key is still required, and scripts can read the error without one.
     refused = post(http, Origin=SITE)
     assert refused.status_code == 401
     assert refused.headers["Access-Control-Allow-Origin"] == SITE

@@ -129,7 +129,7 @@ def test_a_lazy_backend_does_not_connect_to_be_closed():
 
 
 class GatedBackend:
-    """Doubles its input; fails batches that hold a negative number."""
+    """Doubles its input; fails batches with a negative number."""
 
     def __init__(self) -> None:
         self.batches: list[np.ndarray] = []
@@ -161,7 +161,7 @@ class GatedBackend:
 
 
 class Callers:
-    """Calls a backend in threads, one after the other into its queue."""
+    """Calls a backend in threads, which enter its queue one after the other."""
 
     def __init__(self, backend, gated: GatedBackend) -> None:
         self.backend = backend
@@ -169,7 +169,7 @@ class Callers:
         self.pool = ThreadPoolExecutor(32)
 
     def hold(self, inputs, **options):
-        """A call that is on its way now, and stays there until `release`."""
+        """A call that is in flight, and stays so until `release`."""
         self.gated.gate.clear()
         before = len(self.gated.batches)
         future = self.send(inputs, **options)
@@ -177,7 +177,7 @@ class Callers:
         return future
 
     def queue(self, inputs, **options):
-        """A call that waits now for the one on its way."""
+        """A call that waits for the one in flight."""
         before = self.waiting()
         future = self.send(inputs, **options)
         until(lambda: self.waiting() > before)
@@ -352,7 +352,7 @@ def test_each_waits_no_longer_than_its_own_deadline(callers, gated):
         callers.send(rows(2), timeout=0.05).result(30)
     callers.release()
     assert (answer(first), answer(patient)) == ([0], [2])
-    # Who gave up waiting was not sent.
+    # The call that timed out was not sent.
     assert gated.sizes == [1, 1]
 
 
@@ -369,7 +369,7 @@ def test_a_request_that_times_out_does_not_affect_the_others(callers, gated):
     first = callers.hold(rows(0))
     hasty = callers.queue(rows(1), timeout=1.0)
     patient = callers.queue(rows(2))
-    # The first call returns, the joint one stays on its way until the hasty one gave up.
+    # The first call returns; the batch stays in flight until the hasty call times out.
     held, gated.gate = gated.gate, type(gated.gate)()
     held.set()
     with pytest.raises(DeadlineExceededError):

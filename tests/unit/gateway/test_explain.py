@@ -33,7 +33,7 @@ def test_json_holds_a_value_for_each_pixel_of_the_input(http, server, image):
         "stride": 1,
     }
     assert heatmap.shape == (8, 8)
-    # The toy's score is the mean of the image: covering ink lowers it, covering paper does not.
+    # The toy's score is the image's mean: covering ink lowers it, covering paper does not.
     assert score == pytest.approx(server.batches[0][0].mean())
     assert heatmap.max() > 0
     assert len(server.batches) == 1

@@ -1,4 +1,4 @@
-"""Forms as clients write them: names in any encoding, odd boundaries, parts without file names."""
+"""Forms of real clients: names in any encoding, odd boundaries, parts without file names."""
 
 import base64
 import gzip
@@ -39,7 +39,7 @@ def labels(http, body: bytes, content_type: str = "multipart/form-data; boundary
 
 @pytest.fixture
 def label(http):
-    """Of the image, sent by itself."""
+    """The prediction for the image alone."""
     response = http.post("/predict/toy", data=PNG, content_type="image/png")
     return response.get_json()["predictions"][0]["label"]
 
@@ -166,10 +166,10 @@ def test_however_the_pieces_are_cut(size):
 
 @pytest.mark.parametrize("size", [300_000, 2**20, 16 * 2**20])
 def test_files_of_any_size_up_to_the_limit(server, size):
-    """Chunks of a large file are no large field."""
+    """Chunks of a large file do not count as a large field."""
     config = GatewayConfig(models=("toy",), max_body_bytes=16 * 2**20 + 1000)
     http = create_app(config, server).test_client()
-    # A PNG may be followed by anything.
+    # Any bytes may follow a PNG.
     large = PNG + bytes(size - len(PNG))
     assert len(labels(http, form((FILE, large)))) == 1
     assert answer(http, form((FILE, large), (FILE, bytes(16 * 2**20)))).status_code == 413

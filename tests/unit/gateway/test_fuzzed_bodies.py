@@ -32,7 +32,7 @@ def saved(image, kind, **options):
 
 
 def images():
-    """Small files of every format, in modes and compressions that have decoders of their own."""
+    """Small files of every format, in modes and compressions with different decoders."""
     pixels = np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8)
     colour = Image.fromarray(pixels)
     exif = Image.Exif()
@@ -171,7 +171,7 @@ def test_a_field_without_a_name(http_forever, more):
     assert "unnamed field" in response.text
 
 
-# With lone surrogates, which JSON can write and UTF-8 cannot.
+# With lone surrogates, which JSON can represent and UTF-8 cannot.
 TEXT = st.text(st.characters(), max_size=20)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
@@ -318,7 +318,7 @@ BOMBS = {
 @pytest.mark.parametrize(("path", "request_"), BOMBS.values(), ids=BOMBS.keys())
 def test_memory_stays_within_a_multiple_of_the_body(http, server, path, request_):
     server.others = {"table": table_classifier()}
-    http.get("/livez")  # what is set up once is set up
+    http.get("/livez")  # one-time initialization is done
     tracemalloc.start()
     try:
         response = http.post(path, **request_)

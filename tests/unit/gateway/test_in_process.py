@@ -16,7 +16,7 @@ IMAGES = np.random.default_rng(0).random((3, SIDE, SIDE, 1), dtype=np.float32)
 
 
 class Elsewhere(FakeServer):
-    """A model server that says what it was asked."""
+    """A model server that records its requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def test_a_new_version_is_taken_up(start, folder):
 
 
 def test_a_swapped_link_is_followed_and_its_old_target_may_be_removed(start, folder):
-    """As `current`, git-sync and Kubernetes' `..data` are swapped: by one rename."""
+    """Swap a link by one rename, like `current`, git-sync and Kubernetes' `..data`."""
     folder.rename(folder.with_name("revision-1"))
     write_version(folder.with_name("revision-2"), 2)
     folder.symlink_to("revision-1")

@@ -32,7 +32,7 @@ def sent(data, content_type) -> dict:
 
 
 def instances(*values):
-    # Not Flask's own encoder, which refuses NaN.
+    # Not Flask's encoder, which rejects NaN.
     return sent(json.dumps({"instances": values}), JSON)
 
 
@@ -77,7 +77,7 @@ HEAD = b'--x\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
 PIXELS = np.zeros((8, 8), np.float32)
 
-# What is wrong with one example, or with all of the body: request, status, field, what is mentioned.
+# Errors of one example or the whole body: request, status, field, text in the message.
 ALONE = {
     "not an image": (image(b"this is no image"), 400, "body", "PNG"),
     "empty image": (image(b""), 400, "body", "0 bytes"),
@@ -158,7 +158,7 @@ ALONE = {
     "an integer beyond 64 bits": (instances(array(_3=[10**30] * 8)), 400, "instances[0]", "object"),
 }  # fmt: skip
 
-# Where one of several is wrong; who asks for an explanation may send just one.
+# One invalid example of several; explanations take only one.
 SEVERAL = {
     "multipart, second file bad": (files((png(stroke()), "ok.png"), (b"x", "bad.png")), 400, "image (bad.png)", "PNG"),
     "an instance of the wrong type": (instances(OK_ARRAY, 5), 400, "instances[1]", "number 5"),
@@ -204,7 +204,7 @@ TENSORS = {
 }  # fmt: skip
 
 
-# In the form of TensorFlow Serving's errors, which clients know.
+# In the format of TensorFlow Serving's errors, which clients expect.
 ROWS = {
     "empty body": ({"data": b""}, 400, "JSON Parse error: The document is empty"),
     "malformed JSON": ({"data": b"{"}, 400, "JSON Parse error: "),
@@ -221,7 +221,7 @@ ROWS = {
 
 
 def cases():
-    """Path, whether errors are problem documents, request, status, field, what is mentioned."""
+    """Path, whether errors are problem documents, request, status, field, text in the message."""
     for name, case in {**ALONE, **SEVERAL}.items():
         yield pytest.param("/predict/{model}", *case, id=f"predict, {name}")
     for name, case in ALONE.items():

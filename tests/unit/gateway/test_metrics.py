@@ -92,7 +92,7 @@ def test_dashboards_and_alerts_name_metrics_that_exist(http, name):
 
 
 def test_an_outage_is_seen_by_a_gateway_that_never_got_an_answer():
-    """A series that is not there yet is not 0: `== 0` would be true of none."""
+    """A missing series is not 0: `== 0` would match none."""
     rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
     assert [rule["alert"] for rule in rules if "== 0" in rule["expr"]] == []
 

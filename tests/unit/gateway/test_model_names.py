@@ -1,4 +1,4 @@
-"""Names of models that a URL must quote, as TensorFlow Serving takes them."""
+"""Model names that URLs must quote, as in TensorFlow Serving."""
 
 import dataclasses
 from urllib.parse import quote
@@ -41,6 +41,6 @@ def test_every_api_takes_it(config, name):
         assert answer("GET", f"{model}/ready")["ready"]
         inferred = answer("POST", f"{model}/infer", json={"inputs": [tensor]})
         assert (inferred["model_name"], inferred["model_version"]) == (name, "1")
-    # Routes are named as of any other model.
+    # Route names are those of any other model.
     routes = {key for key in samples(http.get("/metrics").text) if "/predict/<model>" in str(key)}
     assert routes

@@ -46,7 +46,7 @@ def test_probes_are_not_worth_a_line_unless_they_fail(http, server, caplog):
     assert not lines(caplog)
     server.versions.clear()
     server.failure = ValueError("boom")
-    for _ in range(3):  # a failing probe is asked again and again
+    for _ in range(3):  # a failing probe is repeated
         assert http.get("/readyz").status_code >= 500
     assert [line.levelname for line in lines(caplog)] == ["WARNING"]
 

@@ -65,7 +65,7 @@ def test_a_version(http):
     assert answer.get_json()["model_version"] == "1"
 
 
-# As pydantic models of MLServer and KServe are dumped: with all that was not set.
+# Like dumped pydantic models of MLServer and KServe, with all unset fields.
 MLSERVER: dict[str, Any] = {
     "id": None,
     "parameters": None,

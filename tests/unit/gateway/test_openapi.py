@@ -222,7 +222,7 @@ def test_every_failure_is_described(http, server, document, name):
         assert_described(document, operation, response, failure)
 
 
-# Probes, metrics and pages are never refused.
+# Probes, metrics and pages are never rejected.
 ALWAYS = ("/livez", "/readyz", "/metrics", "/openapi.json", "/v2/health/live", "/v2/health/ready")
 
 
@@ -269,7 +269,7 @@ def test_all_operations_are_tested(document):
     assert sorted(OPERATIONS) == sorted(map(str, Document(document).operations()))
 
 
-# The model that an example is for, by the name of the example.
+# Models by the names of examples for them.
 MODELS = dict.fromkeys(("row", "rows", "columns", "array", "request"), "table")
 
 
@@ -375,7 +375,7 @@ def test_it_allows_nothing_inline_and_nothing_from_elsewhere(http):
 
 @pytest.mark.parametrize("page", ["/docs", "/"])
 def test_it_works_wherever_a_proxy_mounts_the_gateway(http, page):
-    """Relative links also work behind a proxy that does not say where that is."""
+    """Relative links also work behind a proxy that does not send its prefix."""
     links = r'(?:src|href|data-document)="([^"]+)"'
     named = re.findall(links, http.get(page).text)
     assert len(named) >= 4

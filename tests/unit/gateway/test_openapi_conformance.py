@@ -16,25 +16,25 @@ CONFIG = {
     "checks": {
         # 504 is right for a timeout below a microsecond.
         "not_a_server_error": {"expected-statuses": ["2xx", "4xx", "504"]},
-        # What an array must be depends on the model, which a schema cannot say.
+        # Valid arrays depend on the model, which a schema cannot express.
         "positive_data_acceptance": {"enabled": False},
     },
     "operations": [
         {
             "include-path-regex": "/ready",
-            # Here the status is the answer.
+            # Here, 503 is a regular result.
             "checks": {"not_a_server_error": {"expected-statuses": ["2xx", "4xx", "503", "504"]}},
         },
         {
             "include-path-regex": "^/v1/",
-            # TensorFlow Serving says 400 of a method that it does not take, GET and POST of all.
+            # TensorFlow Serving returns 400 for an unsupported method, and allows GET and POST everywhere.
             "checks": {
                 "unsupported_method": {"enabled": False},
                 "allow_header_conformance": {"enabled": False},
             },
         },
     ],
-    # Headers and arguments that nobody knows are nobody's mistake.
+    # Unknown headers and arguments are not errors.
     "generation": {"allow-extra-parameters": False},
 }
 
@@ -51,7 +51,7 @@ def npy():
     return stream.getvalue()
 
 
-# Without these it would have only noise to send.
+# Without these, it would send only noise.
 for kind in ("png", "jpeg", "webp", "avif", "bmp", "gif", "tiff"):
     image = st.just(encoded(stroke(), kind.upper())) | st.binary()
     schemathesis.openapi.media_type(f"image/{kind}", image)

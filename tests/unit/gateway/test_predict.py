@@ -43,7 +43,7 @@ def test_multipart_with_several_files_keeps_their_order(http, server):
 
 
 def test_large_files_of_a_form_need_no_room_on_disk(config, server, monkeypatch, tmp_path):
-    """In a container that folder is small, and many upload at a time."""
+    """In a container that folder is small, and there may be many uploads at a time."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
     roomy = dataclasses.replace(config, max_body_bytes=2**20, max_pixels=2**20)
     http = create_app(roomy, server).test_client()

@@ -35,7 +35,7 @@ CODINGS = {
     "GZIP": gzip.compress,
     "identity, gzip": gzip.compress,
     "deflate": zlib.compress,
-    " deflate ": raw_deflate,  # as Internet Explorer, old .NET and others understand the word
+    " deflate ": raw_deflate,  # as Internet Explorer, old .NET and others interpret the word
     "identity": bytes,
     "UTF-8": bytes,  # a charset, which many clients put here
     "": bytes,
@@ -62,7 +62,7 @@ def test_other_codings_are_refused_with_those_that_are_taken(http, path):
 
 
 def test_gzip_in_several_members(http):
-    """As pigz, bgzip or appending to a file make it; zeros at the end are padding."""
+    """As created by pigz, bgzip or appending to a file; zeros at the end are padding."""
     half = len(PNG) // 2
     body = gzip.compress(PNG[:half]) + gzip.compress(b"") + gzip.compress(PNG[half:]) + bytes(99)
     response = http.post(
@@ -73,7 +73,7 @@ def test_gzip_in_several_members(http):
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
 def test_the_limit_is_that_of_the_decompressed_body(http, config, pack):
-    """However little it is compressed: PNGs may be followed by anything."""
+    """However little it is compressed, because any bytes may follow a PNG."""
     coding = {"Content-Encoding": "gzip" if pack is gzip.compress else "deflate"}
     for more, status in ((0, 200), (1, 413)):
         body = pack(PNG + bytes(config.max_body_bytes - len(PNG) + more))
@@ -86,14 +86,14 @@ UNTOLD = [None, "application/x-www-form-urlencoded", "text/plain;charset=UTF-8"]
 
 @pytest.mark.parametrize("kind", [*UNTOLD, "text/json", "application/vnd.x+json"])
 def test_json_without_its_content_type(http, kind):
-    """As curl -d sends it, for TensorFlow Serving's documents show that, and fetch() a text."""
+    """As sent by curl -d, which TensorFlow Serving's documentation shows, and by fetch() with a text."""
     body = "\n" + json.dumps({"instances": PIXELS.tolist()})
     assert http.post("/predict/toy", data=body, content_type=kind).status_code == 200
 
 
 @pytest.mark.parametrize("kind", UNTOLD)
 def test_a_file_without_its_content_type(http, kind):
-    """As curl --data-binary sends it."""
+    """As sent by curl --data-binary."""
     assert http.post("/predict/toy", data=PNG, content_type=kind).status_code == 200
 
 
@@ -110,7 +110,7 @@ URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
     ],
 )
 def test_the_drawing_of_a_canvas(http, body, kind):
-    """As pages send it: a field of a form or just the text, escaped or not."""
+    """As sent by web pages: a field of a form or only the text, escaped or not."""
     plain = post(http, data=PNG)
     response = http.post("/predict/toy", data=body, content_type=kind)
     assert (response.status_code, response.data) == (200, plain.data)

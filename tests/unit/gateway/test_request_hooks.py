@@ -23,7 +23,7 @@ def app(config, server, notes):
 
 @pytest.fixture
 def full(app, server):
-    """An application with one request at work and one that waits."""
+    """An application with one running and one waiting request."""
     server.proceed.clear()
     with ThreadPoolExecutor(2) as pool:
         requests = [pool.submit(post, app.test_client()) for _ in range(2)]
@@ -101,7 +101,7 @@ def mounted_at(http, header: str, path: str = "/openapi.json", **more):
         ("/ml", "/ml"),
         ("ml/", "/ml"),
         ("/a/b", "/a/b"),
-        ("/outer, /inner/", "/outer/inner"),  # each proxy adds what it has removed
+        ("/outer, /inner/", "/outer/inner"),  # each proxy adds the prefix that it removed
         ("/", "/"),
         ("", "/"),
         ("//example.org", "/example.org"),  # no other host

@@ -68,7 +68,7 @@ def test_the_same_header_gets_the_same_version(routed, server):
     versions = {user: answered(http, **{"X-User": user}) for user in map(str, range(30))}
     assert set(versions.values()) == {1, 2}
     assert versions == {user: answered(http, **{"X-User": user}) for user in versions}
-    # Without the header it is left to chance.
+    # Without the header it is random.
     assert {answered(http) for _ in range(60)} == {1, 2}
 
 
@@ -84,7 +84,7 @@ def test_few_change_hands_when_weights_move_a_little():
 
 
 def test_all_calls_of_a_request_go_to_the_same_version(routed, server):
-    """The contract that an input is prepared by is that of the version that answers."""
+    """Inputs are preprocessed by the contract of the version that responds."""
     server.versions = {1: make_contract(), 2: make_contract(version=2, labels=("a", "b"))}
     server.labels = {"canary": 2}
     http = routed(SPLIT)
@@ -99,7 +99,7 @@ def test_a_version_that_is_not_there_is_passed_over(routed, server, caplog):
     before = server.contract_reads
     assert {answered(http) for _ in range(30)} == {1}
     assert "label canary of model toy, to which a route leads, is not there" in caplog.text
-    # It is not asked for each time.
+    # It is not requested each time.
     assert server.contract_reads - before <= 3
 
 
@@ -190,7 +190,7 @@ def test_a_shadow_with_labels_in_another_order_is_compared_by_name(routed, serve
     }
     answered(routed(SHADOW))
     until(lambda: notes.comparisons)
-    # The toy gives the first class the mean of the image: another one for each order.
+    # The toy's first probability is the image's mean, so each order gives a different one.
     (comparison,) = notes.comparisons
     assert (comparison.code, comparison.rows, comparison.agreed) == (Code.OK, 1, 0)
     assert comparison.difference > 0

@@ -1,4 +1,4 @@
-"""Rows to models of tables, and numbers from regressions."""
+"""Predictions of table models for rows, and numbers from regressions."""
 
 import base64
 import csv
@@ -27,7 +27,7 @@ def table(server):
 
 @pytest.fixture
 def number(server, monkeypatch):
-    """A regression that answers the sum of its input."""
+    """A regression that returns the sum of its input."""
     server.versions = {1: regression()}
 
     def predict(query):

@@ -24,7 +24,7 @@ IDS = TensorSpec(name="ids", dtype="int32", shape=(None,))
 
 @pytest.fixture
 def sent(server, monkeypatch):
-    """The inputs that arrive at the model, which takes a text."""
+    """The inputs that reach the model, which takes a text."""
     server.versions = {1: takes(TEXT)}
     arrived = []
 

@@ -69,7 +69,7 @@ def test_a_new_version_that_takes_something_else_is_noticed(http, server):
     contract = server.versions[1]
     renamed = msgspec.structs.replace(contract.input, name="pixels")
     server.versions[2] = make_contract(version=2, input=renamed)
-    # Of the JSON for the old version is said what does not fit the new one.
+    # JSON for the old version gets an error that names the mismatch with the new one.
     old = http.post("/v1/models/toy:predict", json=body)
     assert (old.status_code, list(old.get_json())) == (400, ["error"])
     body = {"instances": [{"pixels": image} for image in IMAGES.tolist()]}
@@ -81,7 +81,7 @@ def test_a_new_version_that_takes_something_else_is_noticed(http, server):
 
 
 class Lenient(FakeServer):
-    """Answers its input, whatever dtype it has; odd versions take float32, even ones strings."""
+    """Returns its input of any dtype; odd versions take float32, even ones strings."""
 
     def metadata(self, query):
         version = self._version(query)
@@ -102,7 +102,7 @@ def test_json_is_read_again_for_another_version(config):
 
     assert ask([1.5]) == {"outputs": [1.5]}
     server.versions[2] = make_contract(version=2)
-    # Nobody can feed 1.5 to version 2, though it would have taken it as the number it is.
+    # Version 2 does not accept the number 1.5, although the fake server would.
     assert "error" in ask([1.5])
     assert ask(["a"]) == {"outputs": ["a"]}
     server.versions[3] = make_contract(version=3)
@@ -169,7 +169,7 @@ def test_models_are_listed_by_the_gateway(http):
     ],
 )  # fmt: skip
 def test_errors_have_tensorflow_servings_format(http, method, path, body, status, error):
-    for _ in range(2):  # the second time with what was remembered
+    for _ in range(2):  # the second time with the cached signature
         response = http.open(f"/v1/models/{path}", method=method, data=body)
         assert (response.status_code, response.get_json()) == (status, {"error": error})
         assert response.headers["X-Request-ID"]
@@ -251,7 +251,7 @@ def test_preflight_requests(config, server):
 
 
 def test_a_wsgi_server_that_does_not_keep_the_url(http):
-    """As wsgiref; gunicorn has RAW_URI, others REQUEST_URI."""
+    """Like wsgiref; gunicorn has RAW_URI, others REQUEST_URI."""
     environ = EnvironBuilder(path="/v1/models/toy/versions/1").get_environ()
     del environ["REQUEST_URI"], environ["RAW_URI"]
     statuses: list[str] = []

@@ -1,4 +1,4 @@
-"""Predict on an engine alone, and requests that do not match a signature."""
+"""Predict on a bare engine, and requests that do not match a signature."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whether somebody still waits."""
+"""Deadlines of requests."""
 
 import threading
 
@@ -12,7 +12,7 @@ from rockstar_serving.model_server.deadline import (
 )
 
 
-# gRPC says some 292 years where a caller set no deadline.
+# gRPC reports about 292 years if a caller set no deadline.
 @pytest.mark.parametrize("seconds", [None, 9.2e9])
 def test_no_deadline_is_one_that_waiting_functions_take(seconds: float | None) -> None:
     deadline = Deadline.after(seconds)

@@ -1,4 +1,4 @@
-"""Classify, Regress and MultiInference on an engine alone, and the examples of requests."""
+"""Classify, Regress and MultiInference on a bare engine, and examples in requests."""
 
 import time
 import warnings
@@ -75,7 +75,7 @@ def test_what_both_refuse(ask: Any) -> None:
     for query, message in [
         (ExamplesQuery(TWO, "s"), "No signature was found with the name: s"),
         (ExamplesQuery([], own), "Input is empty."),
-        # The signature is looked at before the examples.
+        # The signature is checked before the examples.
         (ExamplesQuery([], "s"), "No signature was found with the name: s"),
         (ExamplesQuery([example(y=1.0)], own), "feature x has 0 values"),
     ]:

@@ -1,4 +1,4 @@
-"""The command line: which options flags set, and what is rejected."""
+"""The command line: options of flags, and invalid flags."""
 
 from pathlib import Path
 
@@ -293,7 +293,7 @@ def test_loading(tmp_path: Path) -> None:
 
 
 def test_negative_numbers() -> None:
-    """What TensorFlow Serving takes; it documents them as "do not wait" and "do not poll"."""
+    """TensorFlow Serving accepts these values, documented as "do not wait" and "do not poll"."""
     options = parse_flags(
         [
             MODEL,
@@ -488,6 +488,6 @@ def test_numbers(name: str) -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_texts_may_be_empty(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Scripts pass on variables that are not set. What is given twice counts as given last."""
+    """Scripts pass unset variables. The last of repeated flags counts."""
     parse_flags([f"--{name}=", *MODEL_FLAGS])
     assert not caplog.messages

@@ -69,7 +69,7 @@ def test_every_code_has_its_grpc_status(code: Code) -> None:
         ("e" * 1024, "e" * 1024),
         ("e" * 1025, "e" * 1024 + "...TRUNCATED"),
         ("é" * 600, "é" * 512 + "...TRUNCATED"),
-        ("e" + "é" * 600, "e" + "é" * 511 + "...TRUNCATED"),  # not within a character
+        ("e" + "é" * 600, "e" + "é" * 511 + "...TRUNCATED"),  # not inside a character
         ("\ud800", "\ud800"),
         ("\ud800" * 1025, "?" * 1024 + "...TRUNCATED"),
     ],

@@ -1,4 +1,4 @@
-"""The metrics: names, values and text, and the events that are reported to them."""
+"""The metrics: names, values and text, and the reported events."""
 
 import threading
 import time
@@ -149,7 +149,7 @@ def test_runs_of_graphs() -> None:
         (f"{CORE}graph_run_output_tensor_bytes_sum",): 4,
         (f"{CORE}graph_run_output_tensor_bytes_count",): 2,
     }
-    # The lines that TensorFlow Serving writes, of which dashboards take percentiles.
+    # TensorFlow Serving's lines, from which dashboards compute percentiles.
     lines = exposition(metrics.registry).decode().splitlines()
     assert f"{CORE}graph_runs{{}} 2" in lines
     name = f"{CORE}graph_run_time_usecs_histogram_bucket"
@@ -181,7 +181,7 @@ def test_names_of_models_that_there_are_not_cannot_fill_the_memory() -> None:
     count = f"{SERVING}request_count"
     assert counts[count, "none-0", "NOT_FOUND"] == 1
     assert counts[count, "", "NOT_FOUND"] == 6
-    # What is served keeps its name.
+    # Served versions keep their names.
     assert counts[count, "m", "NOT_FOUND"] == 1
     assert sum(key[0] == count for key in counts) == MAX_UNKNOWN_NAMES + 3
 
@@ -206,7 +206,7 @@ def test_batches() -> None:
         (f"{session}wrapped_run_count",): 1,
     }
     text = exposition(metrics.registry).decode()
-    # As in TensorFlow, a bucket ends before its bound.
+    # As in TensorFlow, the bound of a bucket is exclusive.
     assert f'{session}processed_batch_size_bucket{{le="8"}} 0\n' in text
     assert f'{session}processed_batch_size_bucket{{le="16"}} 1\n' in text
 
@@ -356,7 +356,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_monitoring_config(tmp_path / "none")
 
 
-# What TensorFlow Serving's exporter writes of this, by its own test.
+# The output of TensorFlow Serving's exporter in its test.
 HISTOGRAM = """\
 # TYPE :test:path:histogram histogram
 :test:path:histogram_bucket{status="good",le="1"} 0
@@ -431,7 +431,7 @@ def test_any_label_value_is_read_back_and_adds_no_line(value: str) -> None:
     counter(registry).add(value, "")
     text = exposition(registry).decode()
     assert text.count("\n") == 2
-    # The parser of prometheus_client splits at every character that Python takes for a line's end.
+    # prometheus_client's parser splits at every character that Python treats as a line end.
     if len(text.splitlines()) == 2:
         (family,) = text_string_to_metric_families(text)
         (sample,) = family.samples
@@ -467,7 +467,7 @@ def test_nothing_is_lost_between_threads() -> None:
 
 
 class Listener:
-    """Stands for Monitoring: keeps what it hears, but for the times."""
+    """Replaces Monitoring; records events without times."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
@@ -540,7 +540,7 @@ def test_what_a_request_for_each_api_tells(listener: Any, tmp_path: Path) -> Non
 
 
 def runtime(load: Loader) -> Runtime:
-    """A runtime that is installed and loads version folders with a loader."""
+    """An installed runtime that loads version folders with a loader."""
     return Runtime(
         name="fake",
         package="numpy",

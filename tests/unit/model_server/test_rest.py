@@ -321,7 +321,7 @@ def test_bodies_that_are_not_gzip(limited: RestClient, body: bytes, message: str
 
 @pytest.fixture
 def examples(tmp_path: Path) -> Iterator[RestClient]:
-    """A client of a model that classifies and regresses."""
+    """A client for a model with Classify and Regress."""
     add_version(tmp_path / "m", 1)
     config = ModelConfig("m", tmp_path / "m", labels={"stable": 1})
     manager = Manager(
@@ -382,7 +382,7 @@ def test_results_that_are_not_finite(examples: RestClient, value: str) -> None:
     [
         ("m:classify", {"examples": []}, 400, "'examples' value is an empty array"),
         ("m:regress", {"instances": [1]}, 400, "key 'examples' is expected and was not found"),
-        # The body is read before the model is looked for.
+        # The body is read before the model is looked up.
         ("x:classify", {}, 400, "key 'examples' is expected and was not found"),
         (
             "x:classify",

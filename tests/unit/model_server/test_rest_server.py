@@ -31,7 +31,7 @@ BODY = b'{"inputs":[[1, 2]]}'
 def test_connections_leave_files_for_others(
     files: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the system allows few open files (ulimit -n), connections do not take all."""
+    """If the system allows few open files (ulimit -n), connections do not use all of them."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     assert connection_limit() == limit
 

@@ -71,7 +71,7 @@ OTHER_KEY = key_of(issued("example.org"))
             "client_verify needs custom_ca, whose clients are let in",
         ),
     ],
-    # Keys and certificates are made anew by each process.
+    # Each process creates new keys and certificates.
     ids=lambda value: " ".join(value) if isinstance(value, dict) else value[:40],
 )
 def test_what_cannot_be_used(tmp_path: Path, fields: dict[str, str | bool], message: str) -> None:
@@ -88,7 +88,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_a_file_in_another_format_is_not_quoted(tmp_path: Path) -> None:
-    """A key put there as it is must not come out in a log."""
+    """A key in place of its path must not appear in the log."""
     path = tmp_path / "ssl"
     path.write_text(f"server_key: {KEY}")
     with pytest.raises(ConfigError) as caught:

@@ -1,4 +1,4 @@
-"""Warmup: what is replayed, what is skipped, what keeps a version from loading; TFRecord files."""
+"""Warmup: replayed and skipped records, errors that prevent loading, and TFRecord files."""
 
 import logging
 from collections.abc import Callable
@@ -35,7 +35,7 @@ VERSION = ServableId("m", 1)
 
 
 class CountingEngine(FakeEngine):
-    """Keeps what it was asked."""
+    """Records its requests."""
 
     def __init__(self, name: str = "fake") -> None:
         super().__init__()
@@ -52,7 +52,7 @@ Warm = Callable[..., CountingEngine]
 
 @pytest.fixture
 def warm(tmp_path: Path) -> Warm:
-    """Loads a version with these records."""
+    """Load a version with these records."""
 
     def warm(
         records: list[bytes], engine: CountingEngine | None = None, iterations: int = 1

@@ -134,7 +134,7 @@ def test_invalid_bodies(body: str, message: str) -> None:
         ("[1.5, true]", "Unexpected element type in feature: f expecting type: float"),
         ('["a", 1]', "Unexpected element type in feature: f expecting type: bytes"),
         ('[1, {"b64": "YQ=="}]', "Unexpected element type in feature: f expecting type: int64"),
-        # What is wrong first is said.
+        # The first error is reported.
         ("[1, 1.5, null]", "Unexpected element type in feature: f expecting type: int64"),
         (str(2**63), "Feature: f has uint64_t element. Only int64_t is supported."),
         ('{"b64": "?"}', "Unable to base64 decode"),

@@ -24,7 +24,7 @@ with warnings.catch_warnings():
 
 JSON_DTYPES = [dtype for dtype in DTYPES if dtype.kind != "c"]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5).map(str.encode)
-# Repeated so often, an answer is large, and written in another way.
+# Repetitions after which a response is large, and written by another function.
 TIMES = pytest.mark.parametrize("times", [1, SMALL + 1], ids=["small", "large"])
 
 
@@ -67,12 +67,12 @@ def test_text_can_be_sent_again(data: st.DataObject) -> None:
 @given(data=st.data())
 def test_values_are_converted_as_in_tensorflow(dtype: np.dtype[Any], data: st.DataObject) -> None:
     array = data.draw(arrays(dtype, strings=TEXTS))
-    # Floats as Python has them: a double for each, which is rounded to the tensor's dtype.
+    # Python's floats are doubles, which are rounded to the tensor's dtype.
     wide = dtype.kind in "fV"
     value = array.astype(np.float64).tolist() if wide else array.tolist()
     if dtype.kind == "O":
         value = np.vectorize(bytes.decode, otypes=[object])(array).tolist() if array.size else value
-    # A list of large and small integers is a list of doubles to TensorFlow.
+    # TensorFlow reads a list of large and small integers as doubles.
     theirs = array if dtype.kind in "iu" else value
     proto = tf.make_tensor_proto(theirs, int(wire_type(dtype).number), array.shape)
     same(tensor(value, dtype), as_json(tf.make_ndarray(proto)))

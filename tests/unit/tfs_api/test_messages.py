@@ -48,7 +48,7 @@ with warnings.catch_warnings():
 
 
 def messages(*modules: Any) -> dict[str, Any]:
-    """The message classes of modules by name, also those inside others."""
+    """The message classes of modules by name, including nested ones."""
     found = {}
     waiting = [getattr(m, name) for m in modules for name in m.DESCRIPTOR.message_types_by_name]
     while waiting:
@@ -78,7 +78,7 @@ ENUMS = [
 
 
 def interchangeable(field: Any) -> Any:
-    # On the wire, and in the text format of what we read, an enum is an int32 (StatusProto.code).
+    # On the wire, and in the text that we read, an enum is an int32 (StatusProto.code).
     if field.type == field.TYPE_ENUM:
         return field.TYPE_INT32
     return field.TYPE_BYTES if stays_bytes(field) else field.type
@@ -129,7 +129,7 @@ def values(ours: Any, theirs: Any) -> st.SearchStrategy[Any]:
 
 
 def fill(data: st.DataObject, message: Any, ours: Any) -> Any:
-    """Fill the fields of an official message that ours has, too."""
+    """Fill the fields of an official message that our message also has."""
     for field in ours.fields:
         theirs = message.DESCRIPTOR.fields_by_number[field.number]
         oneof = theirs.containing_oneof
@@ -145,7 +145,7 @@ def fill(data: st.DataObject, message: Any, ours: Any) -> Any:
                     fill(data, target.add(), schema)
             else:
                 fill(data, target, schema)
-                # An empty message that we keep as bytes leaves no trace, and means the same.
+                # An empty message that we keep as bytes is omitted, which means the same.
                 if target.ByteSize() or not stays_bytes(theirs):
                     target.SetInParent()
         elif theirs.is_repeated:
@@ -170,5 +170,5 @@ def fill_map(data: st.DataObject, target: Any, ours: Any, theirs: Any) -> None:
 def test_bytes_agree(ours: Any, official: Any, data: st.DataObject) -> None:
     theirs = fill(data, official(), ours.DESCRIPTOR).SerializeToString(deterministic=True)
     parsed = ours.FromString(theirs)
-    parsed.DiscardUnknownFields()  # nothing may be left to that
+    parsed.DiscardUnknownFields()  # no field may be unknown to our message
     assert parsed.SerializeToString(deterministic=True) == theirs

@@ -1,4 +1,4 @@
-"""The `.proto` files of services describe all methods that are served."""
+"""The `.proto` files of services describe all served methods."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_proto_files_have_all_methods(tmp_path: Path) -> None:
     compiled = tmp_path / "services.pb"
-    # As a process: its protobuf and TensorFlow's do not get along in one.
+    # In another process, because its protobuf conflicts with TensorFlow's.
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I", "contract"]
     command.append(f"--descriptor_set_out={compiled}")
     files = ["contract/tfs_api/services.proto", "contract/tfs_api/inference_service.proto"]

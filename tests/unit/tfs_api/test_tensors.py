@@ -67,7 +67,7 @@ def test_bytes_equal_those_of_tensorflow(dtype: np.dtype[Any]) -> None:
     values = [b"a", b"", b"\xff"] if dtype.kind == "O" else [1, 0, 1]
     array = np.array(values, dtype=dtype).reshape(1, 3, 1)
     theirs = tf.make_tensor_proto(array, dtype=int(wire_type(dtype).number))
-    # Which of the two forms TensorFlow chooses depends on the dtype.
+    # TensorFlow chooses one of the two forms by dtype.
     as_content = bool(theirs.tensor_content)
     ours = to_proto(array, as_content=as_content).SerializeToString(deterministic=True)
     assert ours == theirs.SerializeToString(deterministic=True)
@@ -170,8 +170,8 @@ def test_tensorflow_accepts_and_rejects_the_same(proto: TensorProto) -> None:
     "content",
     [
         b"\x01\x02abb",
-        b"\x81\x80\x80\x80\x10\x02abb",  # more bits than a length has
-        b"\x81\x80\x80\x80\x80\x00\x02abb",  # a length of more bytes than one may have
+        b"\x81\x80\x80\x80\x10\x02abb",  # more bits than a length can have
+        b"\x81\x80\x80\x80\x80\x00\x02abb",  # a length with too many bytes
         b"\x01\x02ab",
         b"\x01\x02abbc",
         b"\x81",

@@ -1,4 +1,4 @@
-"""Small problems that a model learns in a moment."""
+"""Small problems that models learn within a moment."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ TASK = Task((6, 6, 1), 3)
 
 
 def blobs(count: int, seed: int = 0) -> Arrays:
-    """Images of 6 x 6 whose left, middle or right is light: one label each."""
+    """Images of 6 x 6 with a light left, middle or right, which is the label."""
     random = np.random.default_rng(seed)
     labels = np.arange(count, dtype=np.int64) % 3
     images = random.uniform(0, 0.6, size=(count, 6, 6, 1)).astype(np.float32)

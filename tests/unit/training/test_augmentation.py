@@ -1,4 +1,4 @@
-"""Drawings changed at random, images of no class, and the threshold that is chosen with them."""
+"""Random changes of drawings, images of no class, and the threshold chosen with them."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def changed(by, number):
 def test_nothing_changes_where_every_choice_is_the_middle_one(finer):
     by = Augmentation(20, 0.1, 0.1, aspect=0.2, shear=0.4, bend=2, stroke=1, gaps=0.2, finer=finer)
     images = changed(by, 0)
-    # A finer grid blurs edges, but alike on all sides.
+    # A finer grid blurs edges, equally on all sides.
     np.testing.assert_allclose(images, IMAGES, atol=0 if finer == 1 else 0.3)
     np.testing.assert_allclose(images.sum((1, 2)), IMAGES.sum((1, 2)), rtol=1e-5)
 
@@ -73,13 +73,13 @@ def test_images_without_a_class_are_like_images_and_repeat_with_their_seed():
     assert images.max() <= 1
     np.testing.assert_array_equal(images, made(24))
     assert len(np.unique(images.sum(axis=(1, 2, 3)))) > 8
-    # Nothing at all is one of the six kinds, an image of the class is none.
+    # A blank image is one of the six kinds; an image of the class is not.
     assert (~images.any(axis=(1, 2, 3))).sum() == 4
     assert not any(np.array_equal(each, IMAGES[0]) for each in images)
 
 
 def of(right, unknown):
-    """A model that answers a score for images of the class and another for all else."""
+    """A model that returns one score for images of the class and another for all others."""
 
     def answer(batch):
         known = np.isclose(batch, IMAGES[0]).all(axis=(1, 2, 3))

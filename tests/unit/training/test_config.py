@@ -111,7 +111,7 @@ def test_small_tables_are_not_held_back_for_early_stopping_unless_that_is_asked_
     data = f"csv:{path}"
     small = config_for("mlp", data=data)
     assert (small.validation_fraction, small.patience) == (0, 0)
-    # So many epochs that it takes 800 steps of 32 rows.
+    # As many epochs as 800 steps of 32 rows.
     assert small.epochs == 170
     assert config_for("mlp", data=data, patience=5).validation_fraction == 0.1
     assert config_for("mlp", data=data, validation="more.csv").patience == 20

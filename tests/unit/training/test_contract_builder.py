@@ -1,4 +1,4 @@
-"""What may take the place of a version that is served."""
+"""Requirements for replacing a served version."""
 
 import pytest
 
@@ -85,7 +85,7 @@ def test_a_version_is_worse_beyond_the_confidence_interval_only(
 
 
 def test_the_interval_is_that_of_newcombe(tmp_path):
-    # His example, 56 of 70 against 48 of 80: 0.0524 to 0.3339 by method 10.
+    # Newcombe's example, 56 of 70 against 48 of 80: 0.0524 to 0.3339 with method 10.
     publish(tmp_path, contract(56 / 70, 70))
     assert "at least 5.2 percentage points" in worse_than_served(tmp_path, contract(0.6, 80), 80)
 

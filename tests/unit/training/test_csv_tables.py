@@ -124,7 +124,7 @@ def test_missing_values_are_filled_from_the_rows_to_train_on_as_scikit_learn_doe
 
     numbers = table.columns["n"].values.reshape(-1, 1)
     texts = np.array(table.columns["c"].values, dtype=object).reshape(-1, 1)
-    # Of its own indicators only the last column is taken, behind what is scaled or encoded.
+    # Of the imputer's indicators, only the last column is used, after the scaled or encoded ones.
     numeric = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     category = make_pipeline(
         SimpleImputer(strategy="most_frequent", missing_values=None),

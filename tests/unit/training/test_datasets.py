@@ -243,7 +243,7 @@ def test_a_larger_canvas_and_less_contrast_hardly_matter():
     pale = (np.pad(IMAGES, ((0, 0), (5, 2), (1, 9), (0, 0))) // 2 + 40).astype(np.uint8)
     difference = np.abs(prepare_images(pale, SPEC) - prepare_images(IMAGES, SPEC))
     moved = difference.max(axis=(1, 2, 3)) > 0.01
-    # A center of mass half-way between two cells may go to either.
+    # A center of mass halfway between two cells may move to either.
     assert moved.mean() <= 0.01
 
 

@@ -1,4 +1,4 @@
-"""Permutation importance, beside scikit-learn's own of a plain matrix."""
+"""Permutation importance, compared with scikit-learn's on a plain matrix."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_a_category_is_shuffled_as_a_whole():
     assert [column.name for column in found] == ["kind", "v"]
     assert found[0].mean > 1
     assert found[1].mean == 0
-    # No row is of two categories, or of none.
+    # Each row has exactly one category.
     assert sums == {1.0}
 
 

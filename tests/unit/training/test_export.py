@@ -97,7 +97,7 @@ def test_further_documents_know_the_version(exported):
 
 
 def test_a_model_whose_variables_are_not_restored_is_not_published(tmp_path):
-    """TensorFlow Serving finds only variables that are saved as what the functions read."""
+    """TensorFlow Serving finds only variables that are saved as the functions read them."""
     weights = keras.Variable(np.ones((400, 10), np.float32))
 
     def predict(image):
@@ -221,7 +221,7 @@ def quantized(models, score, mode="dynamic"):
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """The same model as it is, quantized, and what was judged."""
+    """The model as it is and quantized, and the predictions that were scored."""
     models = tmp_path_factory.mktemp("models")
     predict, variables = toys.plain_model()
     plain = export(predict, variables, toys.draft(), GOLDEN, models)
@@ -347,7 +347,7 @@ def requests(warmed):
 
 def test_requests_name_the_model_and_signatures_that_both_files_have(requests):
     assert {request.model_spec.name for request in requests} == {"toy"}
-    # Of whatever version they come with.
+    # They apply to any version.
     assert not any(request.model_spec.HasField("version") for request in requests)
     signatures = [request.model_spec.signature_name for request in requests]
     assert signatures == ["serving_default"] * 4 + ["contract"]

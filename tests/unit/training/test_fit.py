@@ -53,7 +53,7 @@ def test_a_network_learns_values_of_any_size(api):
 @pytest.mark.parametrize("api", ["keras", "core"])
 @pytest.mark.parametrize("model", ["logistic", "mlp", "cnn"])
 def test_every_classifier_learns_in_both_apis(model, api):
-    # MNIST's augmentation: that of the bundled digits would hide blobs of few cells.
+    # MNIST's augmentation, because that of the bundled digits would hide small blobs.
     settings = {"data": "mnist", "epochs": 12, "batch_size": 8, "learning_rate": 0.004}
     fitted = trained(config_for(model, api=api, augmentation=0.2, patience=0, **settings))
     assert [epoch.number for epoch in fitted.history] == list(range(1, 13))
@@ -78,7 +78,7 @@ def test_it_stops_when_validation_gets_no_better_and_keeps_the_best():
     epochs: list[Epoch] = []
     config = config_for("logistic", epochs=500, learning_rate=1.0, patience=3, batch_size=4)
     make_repeatable(1)
-    # Labels that mean nothing: what is learned of them does not hold elsewhere.
+    # Random labels, so that learning them does not generalize.
     random = np.random.default_rng(3)
     noise, other = (
         Arrays(random.uniform(size=(24, 6, 6, 1)).astype(np.float32), random.integers(0, 3, 24))

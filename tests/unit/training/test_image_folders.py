@@ -101,7 +101,7 @@ def arrange(root, *names):
 
 
 def parts(folder):
-    """The files of each part, below the folder of the fixture."""
+    """The files of each split, relative to the fixture's folder."""
     split = folder.split
     return [
         [f"{folder.files[i].parent.name}/{folder.files[i].name}" for i in each]

@@ -1,4 +1,4 @@
-"""Models of others: what is published answers what they answer, and errors say what to do."""
+"""Imported models: published versions return the same results, and errors name the fix."""
 
 import json
 import shutil
@@ -19,12 +19,12 @@ from tests.command_line import invoke, invoke_json
 from tests.images import png
 
 SIGNATURE = "serving_default"
-# Keras and TensorFlow 1 warn of themselves.
+# Keras and TensorFlow 1 raise warnings about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def run(folder: Path, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the SavedModel and the LiteRT file of a version answer."""
+    """The results of a version's SavedModel and LiteRT file."""
     _, saved = open_saved_model(folder)
     _, litert = open_litert((folder / "model.tflite").read_bytes())
     return saved(SIGNATURE, inputs), litert(SIGNATURE, inputs)
@@ -103,7 +103,7 @@ def test_pixels_reach_the_model_as_it_was_trained(tmp_path, pixels, expected):
 
 
 def _preprocessed(image: Any, mode: str) -> Any:
-    """As keras.applications documents it: with modules that use these modes."""
+    """As in the documentation of keras.applications, with modules that use these modes."""
     module = {
         "tf": keras.applications.mobilenet_v2,
         "torch": keras.applications.densenet,
@@ -181,7 +181,7 @@ def test_several_inputs_and_outputs_are_described_by_name(tmp_path):
 
 
 class Text(tf.Module):  # type: ignore[misc]
-    """Takes strings, which LiteRT cannot count."""
+    """Accepts strings, which LiteRT cannot count."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])  # type: ignore[untyped-decorator]
     def __call__(self, text: Any) -> Any:
@@ -189,7 +189,7 @@ class Text(tf.Module):  # type: ignore[misc]
 
 
 class Shift(keras.layers.Layer):  # type: ignore[misc]
-    """A layer that nobody else has."""
+    """A layer that is unknown elsewhere."""
 
     def call(self, inputs: Any) -> Any:
         return inputs + 1.0
@@ -222,7 +222,7 @@ def test_strings_and_operations_that_litert_has_not(tmp_path):
     imported = publish(tmp_path / "text", tmp_path)
     assert not (imported.folder / "model.tflite").exists()
     (note,) = [note for note in imported.notes if "without model.tflite" in note]
-    # What is missing, not pages of the converter's own source.
+    # The missing parts, not pages of the converter's source.
     assert "\n" not in note
     assert "loc(" not in note
     assert "File" not in note
@@ -289,7 +289,7 @@ def test_what_does_not_fit_the_model_is_said(tmp_path, options, message):
 
 
 def test_a_keras_2_file_with_groups_in_its_layers_loads(tmp_path):
-    """As Teachable Machine writes them."""
+    """As written by Teachable Machine."""
     import h5py
 
     model = keras.Sequential(

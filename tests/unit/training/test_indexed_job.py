@@ -65,7 +65,7 @@ def test_workers_that_come_one_after_the_other_meet():
     met = []
 
     def worker(index):
-        # Whoever has met the others makes way, as a training does that binds the same port.
+        # A worker that has met the others frees the port, which training binds again.
         meet(addresses, index, 60.0, lambda _: steps.acquire(timeout=0.05))
         taken_over.append(socket.create_server(("", int(addresses[index].rpartition(":")[2]))))
         met.append(index)

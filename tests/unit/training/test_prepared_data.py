@@ -20,7 +20,7 @@ SETTINGS = {"seed": 3, "test_fraction": 0.2, "validation_fraction": 0.25}
 
 @pytest.fixture
 def iris(tmp_path):
-    """Four measures as numbers, the sepals' size as text besides, and the species."""
+    """Four measures as numbers, the sepals' size as text, and the species."""
     found = load_iris()
     rows = [
         [*map(float, values), "long" if values[0] > 5.8 else "short", found.target_names[label]]
@@ -38,7 +38,7 @@ def diabetes(tmp_path):
 
 @pytest.fixture
 def shades(tmp_path):
-    """Dark and light pictures, 30 of each class, one of them damaged."""
+    """Dark and light pictures, 30 of each class; one is damaged."""
     noise = np.random.default_rng(0)
     for name, low in (("dark", 0), ("light", 150)):
         (tmp_path / name).mkdir()
@@ -50,7 +50,7 @@ def shades(tmp_path):
 
 
 def require_sound(prepared):
-    """What holds for every data set."""
+    """Properties of every data set."""
     parts = (prepared.train, prepared.validation, prepared.test)
     places = np.concatenate([part.places for part in parts])
     assert np.array_equal(np.sort(places), np.arange(prepared.examples))
@@ -241,7 +241,7 @@ def test_only_classes_that_are_rarer_than_others_get_weights():
     assert class_weights(config, [0.05] * 20) == ()
     assert class_weights(config, [0.12, 0.88]) == ()
     assert class_weights(config, [0.08, 0.92]) == pytest.approx((1 / 0.16, 1 / 1.84))
-    # A label that only the test file has is never asked for.
+    # A label that only the test file has is never used.
     assert class_weights(config, [0.5, 0.5, 0.0])[2] == 1
     balanced = config_for("logistic", data="csv:rows.csv", class_weights="balanced")
     assert class_weights(balanced, [0.25, 0.75]) == pytest.approx((2, 2 / 3))

@@ -28,7 +28,7 @@ IMAGES = np.random.default_rng(0).random((3, 16, 16, 3), dtype=np.float32)
 
 
 def saved(tmp_path, *stack, shape=(16, 16, 3), name="mine"):
-    """A backbone as a file: these layers with weights of their own."""
+    """A backbone as a file: these layers with their weights."""
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input(shape), *stack], name=name)
     model.save(tmp_path / "mine.keras")
@@ -44,7 +44,7 @@ def config_of(file, **settings):
 
 
 def features(model, images):
-    """What comes out of the backbone, before the pooling."""
+    """The backbone's output before pooling."""
     return np.asarray(model.get_layer("backbone")(tf.constant(images)))
 
 

@@ -55,9 +55,9 @@ def test_accuracy_is_visible_at_80_columns():
         show_progress("Training cnn-of-mine", 100, terminal) as told,
     ):
         told(Epoch(100, 100, loss=0.5, accuracy=0.75, val_loss=0.2, val_accuracy=0.875))
-    # A terminal hands over what was written in several pieces.
+    # A terminal may deliver output in several pieces.
     pieces = []
-    with os.fdopen(ours, "rb", buffering=0) as screen, suppress(OSError):  # EIO is its end
+    with os.fdopen(ours, "rb", buffering=0) as screen, suppress(OSError):  # EIO means its end
         while piece := screen.read(10_000):
             pieces.append(piece)
     lines = b"".join(pieces).decode().replace("\n", "\r").split("\r")

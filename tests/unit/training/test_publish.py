@@ -144,8 +144,8 @@ def test_everyone_who_may_read_the_parent_may_read_a_version(tmp_path):
 
 KILLS = 20
 FILES = 12
-# Publishes without end, and writes a byte for every file system operation that Python audits, which
-# is how the test knows how far it is without looking at a clock.
+# Publishes forever, and writes a byte for every file system operation that Python audits, so that
+# the test knows the progress without a clock.
 PUBLISH_FOREVER = """
 import os, sys
 from pathlib import Path
@@ -193,7 +193,7 @@ def test_killed_at_random_moments(tmp_path):
             [sys.executable, "-c", PUBLISH_FOREVER, folder], stdout=subprocess.PIPE, bufsize=0
         ) as publisher:
             assert publisher.stdout is not None
-            # Up to two publications further than the start, wherever it then is.
+            # Up to two publications after the start, at any point.
             for _ in range(chance.randint(30, 200)):
                 assert publisher.stdout.read(1)
             publisher.kill()
@@ -204,7 +204,7 @@ def test_killed_at_random_moments(tmp_path):
             fill(incoming.folder)
         require_whole(folder)
         assert versions(folder)[-1] == incoming.version
-    # Otherwise nothing was interrupted and this test has shown nothing.
+    # Otherwise nothing was interrupted, and the test proves nothing.
     assert left_behind > KILLS // 2
 
 
@@ -225,7 +225,7 @@ def test_a_disk_that_is_full_at_the_end(tmp_path, monkeypatch, step):
 
 @pytest.mark.parametrize("largest_file", [2_000, 17_000, 25_000])
 def test_an_export_that_runs_out_of_room(tmp_path, largest_file):
-    """Room for the smaller files only, so that TensorFlow itself fails while it writes."""
+    """Space for the smaller files only, so that TensorFlow fails while writing."""
     command = [sys.executable, "-c", TRAIN_ON_A_SMALL_DISK, tmp_path, str(largest_file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The signatures that take tf.Examples, looked at as TensorFlow Serving does."""
+"""The signatures that take tf.Examples, checked as in TensorFlow Serving."""
 
 import shutil
 
@@ -40,7 +40,7 @@ def regressor(tmp_path_factory):
 
 
 def served(folder, signature, inputs):
-    """Run a signature in a session, by the names of its tensors, as a server does."""
+    """Run a signature in a session by tensor names, as a server does."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         loaded = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(folder))
         definition = loaded.signature_def[signature]

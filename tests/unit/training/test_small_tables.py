@@ -1,4 +1,4 @@
-"""Tables of a few rows: as good as scikit-learn on the same ones."""
+"""Tables of a few rows: as accurate as scikit-learn on the same rows."""
 
 import re
 

@@ -73,7 +73,7 @@ def parts(prepared):
 
 @pytest.fixture
 def visits(tmp_path):
-    """Four visits of each of 30 patients, one a day over all."""
+    """Four visits by each of 30 patients, one visit per day in total."""
     random = np.random.default_rng(0)
     rows = [
         [f"p{n % 30:02}", f"2024-{n // 28 + 1:02}-{n % 28 + 1:02}", random.normal(), "ny"[n % 2]]
@@ -91,7 +91,7 @@ def test_groups_stay_together(visits):
     assert not patients[0] & patients[2]
     assert not patients[1] & patients[2]
     assert [len(part) for part in parts(prepared)] == pytest.approx([68, 22, 30], abs=6)
-    # Who it is says nothing about somebody else.
+    # A patient's identity does not help to predict another's.
     assert "patient" not in [column.name for column in prepared.input.columns]
     assert "column 'patient' tells the groups apart and is not learned from" in prepared.notes
 
@@ -174,7 +174,7 @@ def test_every_row_is_tested_with_in_one_fold(visits):
             {rows[place][0] for place in part.places} for part in (fold.train, fold.test)
         )
         assert not learned & held_out
-        # The columns are fitted to each fold anew.
+        # The columns are fitted again for each fold.
         assert fold.statistics.examples == len(fold.train.places) < 120
 
 

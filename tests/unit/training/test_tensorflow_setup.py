@@ -20,7 +20,7 @@ BOTH = ("keras:logistic", "core:logistic")
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Files with what one process with one device learns."""
+    """Files with the results of one process with one device."""
     folder = tmp_path_factory.mktemp("alone")
     main(folder, "1", *BOTH)
     return folder
@@ -75,7 +75,7 @@ def test_two_worker_processes_learn_what_one_does(alone, tmp_path):
 def test_two_devices_learn_what_one_does(alone, tmp_path):
     finish(start(tmp_path, 2, *BOTH, "keras:cnn"))
     require_same(tmp_path, alone)
-    # Dropout draws other numbers on other devices, so this one cannot be the same.
+    # Dropout draws different numbers on other devices, so this result differs.
     assert np.isfinite(np.load(tmp_path / "keras-cnn.npz")["losses"]).all()
 
 

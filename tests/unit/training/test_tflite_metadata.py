@@ -32,7 +32,7 @@ def exported(tmp_path_factory):
 
 
 class Table:
-    """A FlatBuffers table, read by the format's definition."""
+    """A FlatBuffers table, parsed by the format's definition."""
 
     def __init__(self, data, place):
         self.data, self.place = data, place

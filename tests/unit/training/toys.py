@@ -16,7 +16,7 @@ CLASSES = 10
 
 
 def golden(count: int = 5) -> GoldenSamples:
-    """The first digits, raw and prepared."""
+    """The first digits, raw and preprocessed."""
     images = datasets.load("digits").images[:count]
     raw = tuple(png(image[:, :, 0]) for image in images)
     return GoldenSamples(raw, prepare_images(images, SPEC))
@@ -55,7 +55,7 @@ def plain_model(seed: int = 0) -> tuple[Any, list[Any]]:
 
 
 def model_card(contract: Contract) -> dict[PurePath, str]:
-    """A document that goes with a toy model."""
+    """A model card for a toy model."""
     path = PurePath("assets.extra/model_card.md")
     return {path: f"# {contract.model} {contract.version}\n"}
 

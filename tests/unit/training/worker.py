@@ -1,4 +1,4 @@
-"""One of the processes that train together; what they learn goes into files of a folder.
+"""One process of a distributed training; the results go to files in a folder.
 
 python -m tests.unit.training.worker FOLDER REPLICAS API:MODEL …
 """
@@ -15,9 +15,9 @@ from tests.unit.training.blobs import TASK, blobs
 
 
 def train(api: str, model: str, devices: object) -> Fitted:
-    """Batches of 7, so that they cannot be shared out evenly; augmented as for fashion_mnist.
+    """Batches of 7, so that they cannot be divided evenly; augmented as for fashion_mnist.
 
-    Images of no class, which digits also get, are made by each device of its own examples.
+    Not digits, because for them each device also creates images of no class from its examples.
     """
     settings = {"epochs": 3, "batch_size": 7, "augmentation": 0.5, "patience": 3}
     config = config_for(model, api=api, data="fashion_mnist", **settings)
@@ -33,7 +33,7 @@ def save(fitted: Fitted, file: Path) -> None:
 
 
 def main(folder: str, replicas: str, *jobs: str) -> None:
-    """Train where TF_CONFIG says, or on so many devices of this process."""
+    """Train in the cluster of TF_CONFIG, or on several devices of this process."""
     if int(replicas) > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(int(replicas))]

@@ -1,4 +1,4 @@
-"""An engine that records what it runs and may be held, and a scheduler that counts."""
+"""An engine that records its runs and can be held, and a scheduler that counts tasks."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ def unknown(dtype: Any) -> TensorSpec:
 
 ROWS = spec(np.float32, -1, -1)
 SIGNATURES = {
-    # Row by row, so that it does not matter to a row what else is in its batch.
+    # Row by row, so that the result of a row does not depend on its batch.
     "double": Signature({"x": ROWS}, {"y": ROWS, "first": spec(np.float32, -1)}),
     "join": Signature(
         {"left": spec(object, -1), "right": spec(object, -1)}, {"text": spec(object, -1)}
@@ -42,7 +42,7 @@ SPLITTING = QueueParameters(
 
 
 class RecordingEngine:
-    """Refuses rows that hold NaN; while it is held, a run waits inside."""
+    """Rejects rows with NaN; while it is held, runs wait."""
 
     name = "recording"
     signatures: Mapping[str, Signature] = SIGNATURES
@@ -75,7 +75,7 @@ class RecordingEngine:
 
     @property
     def sizes(self) -> list[int]:
-        """Rows of each run."""
+        """Number of rows of each run."""
         return [len(next(iter(feeds.values()))) for _, feeds in self.runs]
 
     def _outputs(self, signature: str, feeds: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class RecordingEngine:
 
 
 class CountingScheduler(Scheduler):
-    """Tells how many tasks went into queues and did not run at once in their callers' threads."""
+    """Counts the tasks that were queued instead of running directly in their callers' threads."""
 
     def __init__(self, threads: int = 1) -> None:
         super().__init__(threads, "test_batch_threads")
@@ -131,7 +131,7 @@ class Bench:
             self.engine.close()
 
     def hold(self) -> "Future[dict[str, Any]]":
-        """Keep the only thread busy with a request of one row, until inner.open is set."""
+        """Occupy the only thread with a request of one row, until inner.open is set."""
         self.inner.open.clear()
         before = len(self.inner.runs)
         future = self.call("double", x=rows(0))
@@ -141,7 +141,7 @@ class Bench:
     def wait_in_queue(
         self, signature: str = "double", fetches: Sequence[str] | None = None, **more: Any
     ) -> "Future[dict[str, Any]]":
-        """Ask while the thread is held; returns when the request waits."""
+        """Send a request while the thread is held; returns when it is queued."""
         before = self.scheduler.submitted
         future = self.call(signature, fetches, **more)
         until(lambda: future.done() or self.scheduler.submitted > before, what="the request waits")
@@ -154,7 +154,7 @@ class Bench:
         deadline: Deadline = NO_DEADLINE,
         **feeds: Any,
     ) -> "Future[dict[str, Any]]":
-        """Ask in a thread of its own."""
+        """Send a request from a new thread."""
         names = fetches or list(SIGNATURES[signature].outputs)
         return self._start(lambda: self.engine.run(signature, feeds, names, deadline))
 
@@ -173,7 +173,7 @@ class Bench:
 
 
 def rows(*first: float, width: int = 2) -> Any:
-    """An array with a row for each number, which fills it."""
+    """An array with one row per number, filled with it."""
     return np.repeat(np.array(first, np.float32)[:, np.newaxis], width, axis=1)
 
 

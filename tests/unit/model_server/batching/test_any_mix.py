@@ -1,6 +1,6 @@
-"""Whatever comes together, each request gets what the engine answers it alone.
+"""In any batch, each request gets the same result as alone.
 
-Except where batching refuses it, alone too: without rows, or with outputs of other rows.
+Exceptions are requests that batching rejects: without rows, or with outputs of other row counts.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ def requests(draw: Any) -> tuple[str, list[str], dict[str, Any]]:
         return kind, ["text"], {"left": texts(*words), "right": texts(*reversed(words))}
     if kind == "scalar":
         return kind, ["y"], {"x": np.array(draw(NUMBERS), np.float32)}
-    # Of a request that is split, which part fails first is by chance.
+    # Which part of a split request fails first is random.
     number = NUMBERS if kind == "filter" else NUMBERS | st.just(np.nan)
     first = draw(st.lists(number, max_size=4))
     x = rows(*first, width=draw(st.integers(1, 3))).astype(draw(st.sampled_from("fd")))

@@ -1,4 +1,4 @@
-"""Batching around an engine: what runs together, rows, padding, and which versions are batched."""
+"""Batching around an engine: compatible requests, rows, padding, and batched versions."""
 
 import gc
 import threading
@@ -83,7 +83,7 @@ def test_requests_that_differ_are_not_mixed() -> None:
             [[10, 10]],
             [[12, 12]],
         ]
-        # The order of the outputs asked for makes no difference.
+        # The order of the requested outputs makes no difference.
         assert sorted(bench.inner.sizes) == [1, 1, 1, 1, 1, 2]
         shapes = [(name, feeds["x"].shape, feeds["x"].dtype) for name, feeds in bench.inner.runs]
         assert ("double", (2, 2), np.float32) in shapes
@@ -112,7 +112,7 @@ def test_a_full_queue_refuses() -> None:
             "The batch scheduling queue to which this task was submitted is full; currently 2 "
             "batches enqueued and max_enqueued_batches is 2",
         )
-        # Another signature has a queue of its own.
+        # Another signature has its own queue.
         other = bench.wait_in_queue("total", ["y"], x=rows(6))
         bench.inner.open.set()
         assert [answer(each) for each in waiting] == [[[2 * n, 2 * n]] for n in range(4)]

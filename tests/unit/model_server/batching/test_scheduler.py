@@ -1,4 +1,4 @@
-"""Requests that are split, deadlines of requests that wait, and lifetimes of threads and arrays."""
+"""Split requests, deadlines of queued requests, and lifetimes of threads and arrays."""
 
 import contextlib
 import gc
@@ -65,7 +65,7 @@ def test_who_waits_leaves_at_the_deadline_and_is_never_run() -> None:
         first = bench.hold()
         hasty = bench.wait_in_queue(x=rows(1), deadline=Deadline.after(0.05))
         patient = bench.wait_in_queue(x=rows(2), deadline=Deadline.after(30))
-        # Answered while the thread is still held.
+        # It returns while the thread is still held.
         assert refusal(hasty)[0] == Code.DEADLINE_EXCEEDED
         assert not first.done()
         bench.inner.open.set()
@@ -93,7 +93,7 @@ def test_who_runs_is_waited_for_past_the_deadline() -> None:
             asked.set()
             return 0
 
-    # So long that the caller does not run it itself, however late it gets to that.
+    # So long that the caller never runs it itself.
     with Bench(QueueParameters(batch_timeout_micros=200_000)) as bench:
         bench.inner.open.clear()
         late = bench.call("double", x=rows(1), deadline=PassesDuringTheRun())

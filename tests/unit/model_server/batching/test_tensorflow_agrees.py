@@ -1,4 +1,4 @@
-"""TensorFlow's own SharedBatchScheduler, which TensorFlow Serving uses, says the same."""
+"""TensorFlow's SharedBatchScheduler, which TensorFlow Serving uses, has the same errors."""
 
 import threading
 import warnings
@@ -48,7 +48,7 @@ class Batched:
 
 
 def last_line(error: BaseException) -> str:
-    """What the scheduler said, of all that TensorFlow says around it."""
+    """The scheduler's message, without TensorFlow's additions."""
     lines = [line for line in str(error).splitlines() if "ask size" in line or "queue" in line]
     return lines[-1].split(" [[")[0].strip()
 

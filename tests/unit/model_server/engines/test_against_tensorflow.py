@@ -36,7 +36,7 @@ from tfs_api.status import Code, StatusError
 from tfs_api.tensors import to_proto
 
 INIT = "__saved_model_init_op"
-# LiteRT has it for the main graph, whose tensors then name inputs and outputs.
+# LiteRT has it for the main graph, whose tensor names are those of inputs and outputs.
 MAIN = "serving_default"
 Make = Callable[[Path], None]
 
@@ -81,7 +81,7 @@ def compare(engine: Engine, folder: Path) -> None:
     for rows in (1, 0, 3, 1):
         for name in set(engine.signatures) & set(tensorflow_itself(folder)):
             if rows == 0 and name == "as_rows" and engine.name == "LiteRT":
-                continue  # needs three values, and one stands in for none
+                continue  # needs three values; for no rows, LiteRT runs one
             feeds = feeds_for(name, engine.signatures[name], rows)
             right = right_answers(folder, name, feeds)
             assert set(engine.signatures[name].outputs) == set(right), name
@@ -156,8 +156,8 @@ def test_all_dtypes_are_there(saved_models: SavedModels) -> None:
     assert {signature.outputs["y"].dtype.name for signature in casts} == {*LITERT_DTYPES}
 
 
-# Requests that match no declared shape or dtype. What make_both() computes, as eager operations,
-# which run the same kernels and check no signature.
+# Requests that match no declared shape or dtype. The computations of make_both() in eager operations,
+# which run the same kernels without checking a signature.
 EAGER: dict[str, Callable[[Any, Any], Any]] = {
     "twice_float32": lambda tf, x: x + x,
     "linear": lambda tf, x: tf.raw_ops.MatMul(a=x, b=[[1.0], [2.0]]),
@@ -184,7 +184,7 @@ def requests(draw: Any) -> tuple[str, Any]:
 
 
 def ask(engine: Engine, name: str, array: Any) -> Any:
-    """What the engine answers a message; None where it finds the input wrong."""
+    """The engine's response to a message; None if it rejects the input."""
     request = PredictRequest()
     request.model_spec.signature_name = name
     (input_name,) = engine.signatures[name].inputs
@@ -211,7 +211,7 @@ def test_tensorflow_takes_what_its_operations_take(
     engine = both_engines(saved_models.version(make_both))[0]
     (spec,) = engine.signatures[name].inputs.values()
     right = None
-    # On oneDNN a convolution of fewer dimensions would end the process.
+    # With oneDNN, a convolution of fewer dimensions would crash the process.
     if array.dtype == spec.dtype and (name != "convolved" or array.ndim >= 4):
         with contextlib.suppress(tf.errors.InvalidArgumentError):
             right = EAGER[name](tf, tf.constant(array, spec.dtype.name.replace("object", "string")))

@@ -1,4 +1,4 @@
-"""Which engine runs a version folder."""
+"""Selection of the engine for a version folder."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def load_nothing(name: str, folder: Path, options: EngineOptions) -> Loaded:
 
 
 def runtimes(*, installed: Sequence[str] = ("LiteRT", "TensorFlow")) -> list[Runtime]:
-    """The real ones, but for what they load with, and whether they are installed."""
+    """The real runtimes, except for their loaders and whether they are installed."""
     return [
         replace(
             runtime,

@@ -127,7 +127,7 @@ def test_inputs_are_resized_to_what_arrives(several: LiteRTEngine) -> None:
     for shape in ((), (3,), (2, 3), (1, 2, 1, 2, 1, 2)):
         x = np.ones(shape, np.float32)
         np.testing.assert_array_equal(several.run("twice_float32", {"x": x}, ["y"])["y"], x * 2)
-    # As LiteRT's fully connected layer takes them: values in rows, whatever the dimensions.
+    # LiteRT's fully connected layer splits values into rows, regardless of the dimensions.
     assert several.run("linear", {"x": np.ones(6, np.float32)}, ["y"])["y"].tolist() == [[3]] * 3
 
 
@@ -222,7 +222,7 @@ def test_a_deadline_that_has_passed_starts_nothing(engine: LiteRTEngine) -> None
 
 
 def test_what_is_closed_is_freed(saved_models: SavedModels) -> None:
-    """8 MB of weights, so that ten engines that stayed would be seen."""
+    """8 MB of weights, so that a leak of ten engines is visible."""
     folder = saved_models.version(make_heavy)
 
     def load_and_run() -> None:
@@ -243,7 +243,7 @@ def test_the_model_outlives_its_folder(tmp_path: Path) -> None:
     folder = write_version(tmp_path, 5)
     engine = LiteRTEngine(folder, interpreters=2)
     (folder / "model.tflite").write_bytes(b"")
-    for size in range(1, 4):  # each makes an interpreter
+    for size in range(1, 4):  # each creates an interpreter
         assert engine.run("contract", {"query": np.zeros(size, np.int32)}, ["contract"])
 
 
@@ -270,7 +270,7 @@ def test_truncated(tmp_path: Path, part: float) -> None:
 
 
 def test_batches_of_all_sizes_share_one_copy_of_the_weights(saved_models: SavedModels) -> None:
-    """8 MB of weights, so that a copy for each of four sizes would be seen."""
+    """8 MB of weights, so that a copy for each of four sizes is visible."""
     engine = LiteRTEngine(saved_models.version(make_heavy), interpreters=1)
     before = resident_mb()
     for size in (1, 4, 16, 2, 32, 1):
@@ -305,7 +305,7 @@ print(resident_mb() - before)
 def test_a_version_that_rests_is_light(saved_models: SavedModels) -> None:
     """8 MB of weights, in the file and packed, come with the first request.
 
-    In a process of its own, where nothing that was freed before fills up again.
+    In a new process, which has no freed memory to reuse.
     """
     folder = saved_models.version(make_heavy)
     done = subprocess.run(
@@ -442,7 +442,7 @@ LOAD = VersionLoader(ServerOptions((), engine=EngineOptions(prefer_tflite=True))
 
 @pytest.fixture
 def version(saved_models: SavedModels, tmp_path: Path) -> Any:
-    """Makes a version folder whose LiteRT file has other ops in place of its custom op."""
+    """Write a version folder whose LiteRT file has other ops instead of its custom op."""
 
     def make(*ops: bytes) -> Path:
         def change(model: Any) -> None:

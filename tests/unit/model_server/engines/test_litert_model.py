@@ -56,7 +56,7 @@ def several(saved_models: SavedModels) -> LiteRTEngine:
 def test_without_signatures_the_tensors_name_inputs_and_outputs(
     tmp_path: Path, nameless: bytes
 ) -> None:
-    """The expected message is TensorFlow Serving's, whose sizes are those before resizing."""
+    """The expected message is TensorFlow Serving's, with the sizes before resizing."""
     engine = LiteRTEngine(write_version(tmp_path, 1, nameless))
     assert set(engine.signatures) == {"serving_default"}
     shape = "tensor_shape { dim { size: 1 } dim { size: 2 } }"
@@ -69,7 +69,7 @@ def test_without_signatures_the_tensors_name_inputs_and_outputs(
 
 
 def test_signatures_in_the_metadata(tmp_path: Path, nameless: bytes) -> None:
-    """Among them names with ":0", which the first converters cut off the tensors."""
+    """Including names with ":0", which the first converters removed from tensors."""
     defs = {
         "serving_default": message(
             '''inputs { key: "in" value { name: "x:0" dtype: DT_FLOAT } }
@@ -136,7 +136,7 @@ def test_serving_default_is_the_main_graph_where_no_signature_has_the_name(
 def test_tensors_of_the_same_name(
     tmp_path: Path, saved_models: SavedModels, *, signatures: bool
 ) -> None:
-    """TensorFlow Serving does not load them; signatures can do without the names."""
+    """TensorFlow Serving does not load them; signatures do not need the names."""
 
     def change(model: Any) -> None:
         (graph,) = model.subgraphs
@@ -162,7 +162,7 @@ def test_tensors_of_the_same_name(
 
 
 def test_requests_may_name_tensors_as_tensorflow_serving_does(several: LiteRTEngine) -> None:
-    """It knows no other names of what the converter of TensorFlow 2 writes."""
+    """TensorFlow Serving knows models of TensorFlow 2's converter only by tensor names."""
     twice = (ONES * 2).tolist()
     assert ask(several, {"x": ONES}, "twice_float32") == {"y": twice}
     short = ask(several, {"twice_float32_x": ONES}, "twice_float32")
@@ -172,7 +172,7 @@ def test_requests_may_name_tensors_as_tensorflow_serving_does(several: LiteRTEng
 
 
 def test_outputs_keep_their_number_where_they_need_it(several: LiteRTEngine) -> None:
-    """TensorFlow Serving answers only the last of tensors that differ in the number alone."""
+    """TensorFlow Serving returns only the last of tensors that differ only in the number."""
     feeds = {
         "serving_default_x": np.ones((2, 3), np.float32),
         "serving_default_scale": np.float32(3),
@@ -256,7 +256,7 @@ def test_answers_are_tensorflows(
         (example(count=[1, 2]), "features", "Number of int64 values != expected."),
         (example(words=[1.0]), "features", "Data types don't match."),
     ],
-    # Serialized messages list their features in any order, and names of tests must not change.
+    # Serialized messages have no fixed order of features, and test names must not change.
     ids=["no example", "missing", "few", "integers", "two classes", "two counts", "a number"],
 )
 def test_bad_examples_are_rejected_as_by_tensorflow(
@@ -270,7 +270,7 @@ def test_bad_examples_are_rejected_as_by_tensorflow(
 
 
 def with_methods(content: bytes) -> bytes:
-    """The same file with signatures for Classify and Regress, as TensorFlow Serving reads them."""
+    """The same file with signatures for Classify and Regress, in TensorFlow Serving's format."""
     signature = '''inputs {{ key: "inputs" value {{ name: "serving_default_inputs:0" dtype: DT_STRING }} }}
     outputs {{ key: "{0}" value {{ name: "{1}" dtype: DT_FLOAT }} }} {2}
     method_name: "tensorflow/serving/{3}"'''
@@ -284,7 +284,7 @@ def with_methods(content: bytes) -> bytes:
 
 
 def main_graph_of_classify(model: Any) -> None:
-    """Only the graph of serving_default stays, with tensors named as the outputs."""
+    """Only the graph of serving_default remains, with tensors named like the outputs."""
     definition = next(d for d in model.signatureDefs if d.signatureKey == b"serving_default")
     graph = model.subgraphs[definition.subgraphIndex]
     for entry in definition.outputs:

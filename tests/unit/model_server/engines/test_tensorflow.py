@@ -99,7 +99,7 @@ def test_what_an_operation_finds_wrong(
     with pytest.raises(StatusError) as caught:
         shapes.run(signature, cast, [output])
     assert caught.value.code == Code.INVALID_ARGUMENT
-    # As TensorFlow Serving gives it: the message, and which node it was.
+    # As in TensorFlow Serving: the message and the node.
     assert caught.value.message.startswith(message)
     assert "\n\t [[{{" in caught.value.message
     assert "Graph execution error" not in caught.value.message
@@ -187,7 +187,7 @@ def test_the_model_outlives_its_folder(saved_models: SavedModels, tmp_path: Path
 
 
 def test_what_is_closed_is_freed(saved_models: SavedModels) -> None:
-    """8 MB of weights, so that ten engines that stayed would be seen."""
+    """8 MB of weights, so that a leak of ten engines is visible."""
     folder = saved_models.version(make_heavy)
 
     def load_and_run() -> None:
@@ -230,7 +230,7 @@ def test_another_dtype_is_what_the_session_finds_wrong(tf1: TensorFlowEngine) ->
 
 
 def test_fewer_dimensions_than_a_convolution_takes(saved_models: SavedModels) -> None:
-    """With oneDNN they would end the process; signatures without convolutions take them."""
+    """With oneDNN they would crash the process; signatures without convolutions accept them."""
     engine = TensorFlowEngine(saved_models.version(make_both))
     with pytest.raises(StatusError, match="a convolution takes no fewer") as caught:
         ask(engine, {"image": np.ones((4, 4, 1), np.float32)}, "convolved")
@@ -303,7 +303,7 @@ WORDS = np.array([b"birch", b"oak"], object)
 
 
 def write(folder: Path, *, text: bool = False) -> None:
-    """As TensorFlow 1 wrote: `serving_default` y = 3 x (a constant), with the tags "serve"."""
+    """A model of TensorFlow 1: `serving_default` y = 3 x (a constant), with the tag "serve"."""
     import tensorflow as tf
 
     builder = tf.compat.v1.saved_model.Builder(str(folder))
@@ -375,7 +375,7 @@ def test_text_with_variables_and_two_sets_of_tags(tmp_path: Path) -> None:
 
 
 def test_tables_without_variables(saved_models: SavedModels, tmp_path: Path) -> None:
-    """TensorFlow 2's exports have a checkpoint for them, too; behind a link, with an asset."""
+    """TensorFlow 2's exports also have a checkpoint for them; here behind a link, with an asset."""
     folder = shutil.copytree(saved_models.version(make_vocabulary), tmp_path / "export")
     before = TensorFlowEngine(folder).signatures["serving_default"]
     (name,), (output,) = before.inputs, before.outputs
@@ -394,7 +394,7 @@ def test_tables_without_variables(saved_models: SavedModels, tmp_path: Path) -> 
 
 @pytest.fixture
 def with_op(tmp_path: Path) -> Any:
-    """Makes a version folder whose graph has an op that TensorFlow does not know."""
+    """Write a version folder whose graph has an op that TensorFlow does not know."""
 
     def make(op: str) -> Path:
         from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -443,7 +443,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 def test_the_package_is_imported_for_its_op_alone(
     with_op: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stands in for it cannot register an op: it takes the op out of the model instead."""
+    """The test's package cannot register an op, so it removes the op from the model instead."""
     folder = with_op("CaseFoldUTF8")
     replace = f"import shutil\nshutil.copy({str(tmp_path / 'known.pb')!r}, {str(folder / 'saved_model.pb')!r})"
     package(tmp_path, monkeypatch, replace)
@@ -499,7 +499,7 @@ def test_a_function_that_calls_python_fails_alone(tmp_path: Path) -> None:
     )
     tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.f)
     file = tmp_path / "1" / "saved_model.pb"
-    file.write_bytes(file.read_bytes().replace(b"pyfunc_", b"unknown"))  # as in another process
+    file.write_bytes(file.read_bytes().replace(b"pyfunc_", b"unknown"))  # like a new process
     with pytest.raises(StatusError, match="the model calls a Python function, which") as caught:
         answer(tmp_path / "1", output="z")
     assert caught.value.code is Code.INVALID_ARGUMENT

@@ -75,7 +75,7 @@ def test_an_empty_list_is_a_choice(tmp_path: Path) -> None:
 def test_an_empty_file_begins_without_models(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As in TensorFlow Serving, which takes no action for it."""
+    """As in TensorFlow Serving, which ignores it."""
     file = tmp_path / "models.config"
     file.write_text("# later")
     assert read_config_file(file) == ()
@@ -168,7 +168,7 @@ def test_a_missing_config_file(tmp_path: Path) -> None:
 
 
 class Watched:
-    """A file, what serves it, and what watches it."""
+    """A file, its model manager and its watcher."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -263,7 +263,7 @@ def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(
     watched.watcher.check()
     spoil(watched)
     watched.watcher.check()
-    assert len(errors()) == 2  # it is another trouble by now
+    assert len(errors()) == 2  # the problem is a different one now
 
 
 def test_a_label_that_came_too_early_is_given_as_soon_as_it_can_be(watched: Watched) -> None:

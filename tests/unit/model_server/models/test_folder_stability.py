@@ -1,4 +1,4 @@
-"""When a version folder counts as written."""
+"""Conditions for a version folder to count as complete."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from rockstar_serving.model_server.models.folder_stability import (
 
 
 class Watch:
-    """Looks at a folder, whose age and clock it sets."""
+    """Checks a folder with a simulated age and clock."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,7 +26,7 @@ class Watch:
         )
 
     def wait(self, failures: int = 0) -> float:
-        """Seconds until the next look; 0 for a settled folder."""
+        """Seconds until the next check; 0 for a stable folder."""
         unsettled = self._stability.check(self.folder, fingerprint(self.folder), failures)
         return unsettled.wait if unsettled else 0.0
 

@@ -51,7 +51,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 def served(manager: Manager, name: str, **which: str | int) -> int | None:
-    """The version that answers, if one does."""
+    """The version that responds, or None."""
     try:
         with manager.servable(ModelRef(name, **which)) as servable:  # type: ignore[arg-type]
             return servable.id.version
@@ -141,7 +141,7 @@ def test_without_polling_there_is_one_look(tmp_path: Path) -> None:
     with running(ModelConfig("m", tmp_path / "m"), options=once) as manager:
         add_version(tmp_path / "m", 2)
         add_version(tmp_path / "n", 1)
-        # A reload looks, but only at what it changes.
+        # A reload polls, but only the models that it changes.
         manager.reload([ModelConfig("m", tmp_path / "m"), ModelConfig("n", tmp_path / "n")])
         assert (served(manager, "m"), served(manager, "n")) == (1, 1)
 
@@ -159,7 +159,7 @@ def test_start_reports_every_model_that_cannot_be_served(tmp_path: Path) -> None
 
 @contextmanager
 def starting(*configs: ModelConfig, options: LoadOptions = OFTEN) -> Iterator[Starting]:
-    """A manager that starts in another thread; its future says how that ended."""
+    """Start a manager in another thread; its future has the result."""
     manager = Manager(configs, FakeLoader(), options)
     with ThreadPoolExecutor(1) as pool:
         try:
@@ -204,7 +204,7 @@ def test_the_start_waits_for_the_first_version(
     begin: Callable[[Path], None],
     reason: str,
 ) -> None:
-    """As in TensorFlow Serving; a version that does not load is awaited while it is retried."""
+    """As in TensorFlow Serving; a version that fails to load is awaited while it is retried."""
     base_path = tmp_path / "m"
     begin(base_path)
     expected = f"waiting for model 'm' ({base_path}): {reason}"
@@ -373,14 +373,14 @@ def test_reload_of_a_new_model_that_does_not_load(tmp_path: Path) -> None:
             f"model 'none' ({tmp_path}/none): the base path cannot be read: "
             "No such file or directory}, }"
         )
-        # As in TensorFlow Serving it is served as soon as it can be.
+        # As in TensorFlow Serving, it is served as soon as possible.
         assert served(manager, "m") == 1
         add_version(tmp_path / "bad", 4)
         until(lambda: served(manager, "bad") == 4, what="the mended version is served")
 
 
 class Gate:
-    """A Loader that waits, for some models, until it may load."""
+    """A Loader that waits for permission to load some models."""
 
     def __init__(self, *held: str) -> None:
         self.loader = FakeLoader()
@@ -473,7 +473,7 @@ def test_a_stop_ends_a_reload_that_waits(tmp_path: Path) -> None:
 
 
 def test_a_label_that_moves_while_its_version_goes_is_asked_again(tmp_path: Path) -> None:
-    """Between reading what a label stands for and taking that version lies a moment."""
+    """A label may move between reading its version and acquiring that version."""
     for version in (1, 2):
         add_version(tmp_path / "m", version)
     config = ModelConfig("m", tmp_path / "m", All(), {"stable": 1})

@@ -1,4 +1,4 @@
-"""Which versions are planned and loaded, and how failures are handled."""
+"""Planning and loading versions, and handling failures."""
 
 import logging
 import shutil
@@ -37,7 +37,7 @@ def base_path(tmp_path: Path) -> Path:
 
 
 class Clock:
-    """Tells the time that it is set to."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -61,7 +61,7 @@ def make_model(
 
 
 def reconcile(model: Model) -> float:
-    """Look at the folder and do what there is to do; the seconds until there is more."""
+    """Check the folder and run all due actions; returns the seconds until the next."""
     model.look()
     while True:
         tasks, seconds = model.plan()
@@ -150,7 +150,7 @@ def test_a_broken_version_leaves_the_working_one(
     reconcile(model)
     reconcile(model)
     assert available(model) == [1]
-    assert loader.attempts == [1, 2]  # not tried again while nothing changed
+    assert loader.attempts == [1, 2]  # no retry without a change
     assert not loader.engines[1].closed
     status = model.servables.statuses()[0]
     assert (status.version, status.state, status.code) == (2, State.END, Code.FAILED_PRECONDITION)
@@ -228,7 +228,7 @@ def test_a_retry_that_works_takes_over(base_path: Path) -> None:
     assert available(model) == [1]
     loader.fails = set()
     reconcile(model)
-    assert available(model) == [1]  # its time has not come
+    assert available(model) == [1]  # not due yet
     clock.now += 60
     model.look()
     (retry,), _ = model.plan()
@@ -457,13 +457,13 @@ def test_what_is_served_stays_until_there_is_something_better(
     )
     versions = Versions(found, available & found, loading & found, available)
     plan = make_plan(policy, versions, readiness.__getitem__)
-    # Nothing is loaded twice, or without a folder, or before it is ready.
+    # No version is loaded twice, without a folder, or before it is ready.
     assert set(plan.load) <= (found & ready) - available - loading
     if plan.unload:
-        # What the policy chooses of all that there is goes only together with its folder, and
-        # the last version only where the policy chooses nothing.
+        # A version that the policy chooses is unloaded only when its folder is removed, and
+        # the last version only if the policy chooses none.
         assert not set(plan.unload) & policy.choose(found)
         assert available - set(plan.unload) or not policy.choose(found)
-    # Once everything is ready and loaded, exactly what the policy chooses is left.
+    # Once everything is ready and loaded, exactly the chosen versions remain.
     if ready >= found and not plan.load and not loading & found:
         assert available - set(plan.unload) == policy.choose(found)
