@@ -111,8 +111,12 @@ class Core:
         self, ref: ModelRef, query: MultiInferenceQuery
     ) -> tuple[int, list[Result]]:
         """Run signatures on tf.Examples; returns the version, and the result of each task."""
-        # Like TensorFlow Serving, it does not report the runs as those of a request.
-        return self._run_examples(ref, query, "", multi_inference)
+        # Like TensorFlow Serving, it does not report the runs as those of a request. And it is the
+        # only API whose examples are counted.
+        answer = self._run_examples(ref, query, "", multi_inference)
+        if self._observer is not None:
+            self._observer.examples(ref.name, len(query.examples))
+        return answer
 
     def models(self) -> list[str]:
         """The names of all configured models."""
@@ -140,10 +144,7 @@ class Core:
     ) -> tuple[int, _Answer]:
         with self._manager.servable(ref) as servable:
             engine = self._measured(servable, api)
-            answer = run(engine, query, check_method=self._check_methods)
-        if self._observer is not None:
-            self._observer.examples(ref.name, len(query.examples))
-        return servable.id.version, answer
+            return servable.id.version, run(engine, query, check_method=self._check_methods)
 
     def _measured(self, servable: Servable, api: str) -> Engine:
         """The engine of a version; with an observer, one that reports its runs for an API."""

@@ -14,7 +14,6 @@ from itertools import accumulate
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from rockstar_serving.model_server.engines.engine import Arrays
@@ -180,7 +179,7 @@ class Monitoring:
         content_type: of the page.
     """
 
-    content_type = CONTENT_TYPE_PLAIN_0_0_4
+    content_type = "text/plain"  # as TensorFlow Serving's
 
     def __init__(self, path: str = DEFAULT_PATH) -> None:
         self.registry = registry = CollectorRegistry()
@@ -251,7 +250,7 @@ class Monitoring:
         self._output_bytes.add(sum(array.nbytes for array in outputs.values()))
 
     def examples(self, model: str, count: int) -> None:
-        """Count the tf.Examples of a request that succeeded."""
+        """Count the tf.Examples of a MultiInference request that succeeded."""
         self._example_counts.add(count, model)
         self._examples.add(model, amount=count)
 

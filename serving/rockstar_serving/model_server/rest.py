@@ -103,6 +103,9 @@ class RestApi:
         monitoring = self._monitoring
         if monitoring is not None and unquote(path.partition("?")[0]) == monitoring.path:
             content_type = ("Content-Type", monitoring.content_type)
+            if "?" in path:
+                text = f"Unexpected path: {path}. Should be {monitoring.path}"
+                return RestResponse(400, (content_type,), text.encode())
             return RestResponse(200, (content_type,), monitoring.page())
         started = time.perf_counter()
         found: Route | None = None
@@ -126,7 +129,7 @@ class RestApi:
         except Exception:  # of any kind: its text is not for clients
             log.exception("%s %s failed", method, path)
             body, code, status = error_json("internal error"), Code.INTERNAL, 500
-        if monitoring is not None and path.lower().startswith("/v1/") and method != "OPTIONS":
+        if monitoring is not None and path.lower().startswith("/v1/"):
             api = found.action.value if found and found.action not in _WITHOUT_API else ""
             if time.monotonic() - request.received_at > (self._timeout_seconds or float("inf")):
                 code = Code.DEADLINE_EXCEEDED  # the client has already received this error

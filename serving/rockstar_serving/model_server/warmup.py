@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
 
-# By kind of record: how its request is run. TensorFlow Serving passes over other kinds.
+# By kind of record: how its request is run. TensorFlow Serving passes over unknown kinds.
 _REPLAYED: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {
     "predict_log": (predict, predict_query),
     "classify_log": (classify, examples_query),
@@ -149,7 +149,7 @@ class _Warmup:
         except DecodeError as error:
             raise invalid(f"record {number} is not a PredictionLog message") from error
         kind = record.WhichOneof("log_type")
-        if kind == "session_run_log":
+        if kind in ("session_run_log", "predict_streamed_log"):
             reason = "this kind of record cannot be replayed"
             raise StatusError(Code.UNIMPLEMENTED, f"record {number} ({kind}): {reason}")
         if kind not in _REPLAYED:

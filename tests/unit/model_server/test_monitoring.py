@@ -278,7 +278,14 @@ def get(path: str) -> Callable[[RestClient], Any]:
         (get("/v1/models"), {(COUNT, "", "INVALID_ARGUMENT"): 1}),
         (get("/v1/else"), {(COUNT, "", "INVALID_ARGUMENT"): 1}),
         (get("/else"), {}),
-        (lambda client: client.options("/v1/models/m"), {}),
+        (
+            lambda client: client.options("/v1/models/m"),
+            {(COUNT, "", "FAILED_PRECONDITION"): 1},
+        ),
+        (
+            lambda client: client.options("/v1/models/m", origin="https://page"),
+            {(COUNT, "", "OK"): 1, (LATENCY, "", "", "REST"): 1},
+        ),
         (get(PATH), {}),
     ],
 )
@@ -307,10 +314,13 @@ def test_a_path_that_is_not_ascii(core: Core) -> None:
 
 
 def test_the_page(client: RestClient) -> None:
-    response = client.get(f"{PATH}?x=1")
+    response = client.get(PATH)
     assert response.status_code == 200
-    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert response.headers["Content-Type"] == "text/plain"
     assert response.text.startswith("# TYPE :tensorflow:")
+    response = client.get(f"{PATH}?x=1")
+    assert response.status_code == 400
+    assert response.text == f"Unexpected path: {PATH}?x=1. Should be {PATH}"
     assert client.get(f"{PATH}/").status_code == 404
 
 
@@ -529,12 +539,10 @@ def test_what_a_request_for_each_api_tells(listener: Any, tmp_path: Path) -> Non
     with pytest.raises(StatusError):
         core.classify(ref, ExamplesQuery([]))
     manager.stop()
-    # MultiInference without the time in the engine, as in TensorFlow Serving.
+    # As in TensorFlow Serving, MultiInference counts examples only, and the others runs only.
     assert listener.heard == [
         ("run", "m", "Classify"),
-        ("examples", "m", 2),
         ("run", "m", "Regress"),
-        ("examples", "m", 2),
         ("examples", "m", 2),
     ]
 

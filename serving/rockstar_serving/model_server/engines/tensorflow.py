@@ -63,16 +63,10 @@ class TensorFlowEngine:
             for name, definition in sorted(loaded.signature_def.items())
         }
         convolving = _convolving(loaded.graph_def, definitions)
-        try:
-            self._calls = {
-                name: _Call(self._session.graph, name, signature_of(each), name in convolving)
-                for name, each in definitions.items()
-            }
-        except (ValueError, KeyError) as error:
-            self.close()
-            raise LoadError(
-                f"{version_folder} has a signature that cannot be run: {error}"
-            ) from error
+        self._calls = {
+            name: _Call(self._session.graph, name, signature_of(each), name in convolving)
+            for name, each in definitions.items()
+        }
         self.signatures: Mapping[str, Signature] = {
             name: call.signature for name, call in self._calls.items()
         }
@@ -130,8 +124,11 @@ class _Call:
 
     def __init__(self, graph: Any, name: str, signature: Signature, convolves: bool) -> None:
         self.signature = signature
-        self.inputs = _tensors(graph, signature.inputs)
-        self.outputs = _tensors(graph, signature.outputs)
+        # Names of tensors that the graph lacks, by input and output. As in TensorFlow Serving, only
+        # requests that need them fail.
+        self._absent: dict[str, str] = {}
+        self.inputs = self._find_tensors(graph, signature.inputs)
+        self.outputs = self._find_tensors(graph, signature.outputs)
         self._name = name
         self._convolves = convolves
         self._known: set[frozenset[str]] = set()
@@ -153,11 +150,16 @@ class _Call:
         Raises:
             StatusError: INVALID_ARGUMENT.
         """
-        composite = [name for name in feeds if name not in self.inputs]
-        composite += [name for name in fetches if name not in self.outputs]
-        if composite:
+        unusable = [name for name in feeds if name not in self.inputs]
+        unusable += [name for name in fetches if name not in self.outputs]
+        if unusable and (tensor := self._absent.get(unusable[0])) is not None:
             raise invalid(
-                f'{composite[0]} of the signature "{self._name}" is a sparse or ragged tensor, '
+                f"Tensor {tensor}, specified in either feed_devices or fetch_devices was not found "
+                f'in the Graph: {unusable[0]} of the signature "{self._name}"'
+            )
+        if unusable:
+            raise invalid(
+                f'{unusable[0]} of the signature "{self._name}" is a sparse or ragged tensor, '
                 "which no message holds: export a signature whose tensors are dense"
             )
         if not fetches:
@@ -170,15 +172,20 @@ class _Call:
                     f"{shape_text(feed.shape)}: a convolution takes no fewer dimensions"
                 )
 
-
-def _tensors(graph: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
-    """The tensors as the session takes them; ValueError or KeyError if the graph lacks one."""
-    return {
-        # The native session takes tensors in this form, which has no public name.
-        name: graph.get_tensor_by_name(spec.tensor)._as_tf_output()  # noqa: SLF001
-        for name, spec in specs.items()
-        if spec.tensor
-    }
+    def _find_tensors(self, graph: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
+        """The tensors as the session takes them, without those that the graph lacks."""
+        found = {}
+        for name, spec in specs.items():
+            if not spec.tensor:
+                continue  # sparse or ragged
+            # "x" is the first output of the operation x, as in the session of TensorFlow Serving.
+            tensor = spec.tensor if ":" in spec.tensor else f"{spec.tensor}:0"
+            try:
+                # The native session takes tensors in this form, which has no public name.
+                found[name] = graph.get_tensor_by_name(tensor)._as_tf_output()  # noqa: SLF001
+            except (KeyError, ValueError):
+                self._absent[name] = tensor
+        return found
 
 
 def _run_options(deadline: Deadline) -> bytes | None:

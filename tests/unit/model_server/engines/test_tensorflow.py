@@ -337,11 +337,46 @@ def add(method: Any, tags: Sequence[str], x: Any, y: Any, **session: Any) -> Non
     method(tags=tags, signature_def_map=signatures, **session)
 
 
+def rewrite_signatures(folder: Path, change: Callable[[Any], None]) -> None:
+    """Change the signatures of a SavedModel, by name."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    file = folder / "saved_model.pb"
+    model = SavedModel.FromString(file.read_bytes())
+    change(model.meta_graphs[0].signature_def)
+    file.write_bytes(model.SerializeToString())
+
+
 def answer(folder: Path, x: Any = TWO, output: str = "y", **options: Any) -> Any:
     engine = TensorFlowEngine(folder, EngineOptions(**options))
     outputs = engine.run("serving_default", {"x": x}, [output])
     engine.close()
     return outputs[output].tolist()
+
+
+def test_names_of_tensors_without_an_index(tmp_path: Path) -> None:
+    def remove_index(signatures: Any) -> None:
+        signature = signatures["serving_default"]
+        for info in (*signature.inputs.values(), *signature.outputs.values()):
+            info.name = info.name.removesuffix(":0")
+
+    write(tmp_path / "1")
+    rewrite_signatures(tmp_path / "1", remove_index)
+    assert answer(tmp_path / "1") == [6.0]
+
+
+def test_a_signature_of_missing_tensors_fails_alone(tmp_path: Path) -> None:
+    def add_broken(signatures: Any) -> None:
+        signatures["broken"].CopyFrom(signatures["serving_default"])
+        signatures["broken"].outputs["y"].name = "absent:0"
+
+    write(tmp_path / "1")
+    rewrite_signatures(tmp_path / "1", add_broken)
+    assert answer(tmp_path / "1") == [6.0]
+    engine = TensorFlowEngine(tmp_path / "1")
+    with pytest.raises(StatusError, match=r"^Tensor absent:0, specified in either") as caught:
+        engine.run("broken", {"x": TWO}, ["y"])
+    assert caught.value.code == Code.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("text", [False, True])
