@@ -8,10 +8,10 @@ from tests.contracts import make_contract
 
 COLUMNS = (
     NumericColumn(name="petal width", mean=1.0, scale=0.5, fill=1.0),
-    CategoricalColumn(name="colour", categories=("blue", "red", "white")),
+    CategoricalColumn(name="color", categories=("blue", "red", "white")),
 )
 INPUT = TableInput(name="features", dtype="float32", shape=(4,), columns=COLUMNS)
-ROW = {"petal width": 2.0, "colour": "red"}
+ROW = {"petal width": 2.0, "color": "red"}
 # The encoded row.
 TENSOR = [2.0, 0.0, 1.0, 0.0]
 

@@ -69,10 +69,10 @@ def with_chunk(png: bytes, name: bytes, data: bytes, crc: int | None = None) -> 
     return png[:33] + struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc) + png[33:]
 
 
-def see_through(colour: tuple[int, int, int] | None = None) -> Image.Image:
+def see_through(color: tuple[int, int, int] | None = None) -> Image.Image:
     image = scene()
     alpha = image.convert("L").point(lambda value: 255 - value)
-    image = Image.new("RGB", image.size, colour) if colour else image
+    image = Image.new("RGB", image.size, color) if color else image
     image.putalpha(alpha)
     return image
 
@@ -147,9 +147,9 @@ def zoo() -> Iterator[tuple[str, bytes]]:
     wide = np.asarray(grey, np.uint16) * 257
     yield "PNG, 16 bits", saved(Image.fromarray(wide), "PNG")
     yield "PNG, dark ink on nothing", saved(see_through((20, 20, 60)), "PNG")
-    yield "PNG, colours that are half transparent", saved(see_through(), "PNG")
+    yield "PNG, colors that are half transparent", saved(see_through(), "PNG")
     palette = image.quantize(8)
-    yield "PNG, a transparent colour", saved(palette, "PNG", transparency=0)
+    yield "PNG, a transparent color", saved(palette, "PNG", transparency=0)
     yield "PNG, transparent palette", saved(palette, "PNG", transparency=bytes(range(0, 240, 30)))
     yield "PNG, a transparent grey", saved(grey, "PNG", transparency=grey.getpixel((0, 0)))
     png = saved(image, "PNG")

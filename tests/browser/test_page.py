@@ -156,13 +156,13 @@ def table_page(browser: Browser) -> Iterator[Page]:
 
 def test_a_row_may_be_incomplete(table_page: Page) -> None:
     toy = card(table_page, "toy")
-    toy.get_by_label("colour").fill("green")
+    toy.get_by_label("color").fill("green")
     toy.get_by_role("button", name="Predict").click()
-    said = "Filled in: petal width 1. Not seen in training: colour “green”."
+    said = "Filled in: petal width 1. Not seen in training: color “green”."
     expect(toy.get_by_text(said)).to_be_visible()
     expect(toy.locator(".answer")).not_to_have_text("–")
     toy.get_by_label("petal width").fill("2,5")
-    toy.get_by_label("colour").fill("red")
+    toy.get_by_label("color").fill("red")
     toy.get_by_role("button", name="Predict").click()
     expect(toy.get_by_text("Filled in")).to_be_hidden()
     expect(toy.locator(".problem")).to_be_hidden()

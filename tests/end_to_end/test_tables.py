@@ -17,8 +17,8 @@ from tests.end_to_end.conftest import rockstar
 from tests.images import png, stroke
 from tests.table_models import ROW, regression, table_classifier
 
-ROWS = [ROW, {"petal width": 0.5, "colour": "blue"}, {"petal width": -1, "colour": "white"}]
-CSV = "colour,petal width\nred,2.0\nblue,0.5\nwhite,-1\n"
+ROWS = [ROW, {"petal width": 0.5, "color": "blue"}, {"petal width": -1, "color": "white"}]
+CSV = "color,petal width\nred,2.0\nblue,0.5\nwhite,-1\n"
 # An encoded row: the number, and 0, 1 or 2 for the color.
 WEIGHTS = np.array([[1.0], [0.0], [1.0], [2.0]], np.float32)
 ARRAYS = [np.array([2, 0, 1, 0]), np.array([-1, 1, 0, 0]), np.array([-4, 0, 0, 1])]
@@ -80,21 +80,21 @@ def test_rows_over_both_clients(start_service, models, tmp_path):
             assert answer.values == ()
             # Weights are 1 for the number, which is 1 on average, and 0, 1 and 2 for the colors.
             incomplete = [
-                ROW | {"colour": "green", "price": 7},
-                {"colour": "white"},
+                ROW | {"color": "green", "price": 7},
+                {"color": "white"},
                 ROW | {"petal width": np.float32("nan")},
             ]
             answer = client.predict("price", incomplete)
             np.testing.assert_allclose([v.value for v in answer.values], [2, 2, 1])
             green, narrow, unknown = (answer.adjusted[row] for row in range(3))
-            assert green.other == {"colour": "green"}
+            assert green.other == {"color": "green"}
             assert green.ignored == ["price"]
             assert narrow.imputed == unknown.imputed == {"petal width": 1}
             for row in incomplete:
-                with pytest.raises(InvalidRequestError, match=r"petal width|colour|price"):
+                with pytest.raises(InvalidRequestError, match=r"petal width|color|price"):
                     client.predict("price", [row], strict=True)
             assert client.predict("price", ROWS, strict=True).adjusted == {}
-            answer = client.predict("species", [{"colour": "white"}], top=1)
+            answer = client.predict("species", [{"color": "white"}], top=1)
             assert answer.probabilities.shape == (1, 4)
             assert len(answer.predictions[0].top) == 1
             with pytest.raises(InvalidRequestError, match=r"petal width: .*the text 'wide'"):
@@ -126,9 +126,9 @@ def test_predict_takes_csv_files(start_service, models, tmp_path):
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["zero", "one", "three"]
     wrong = rockstar("predict", "--url", service.http, "--model", "price", str(image))
     assert wrong.returncode == 1
-    assert "expected a row with the columns 'petal width', 'colour'" in wrong.stderr
+    assert "expected a row with the columns 'petal width', 'color'" in wrong.stderr
     second = tmp_path / "more.csv"
-    second.write_text("colour,petal width\nred,1\ngreen,wide\n")
+    second.write_text("color,petal width\nred,1\ngreen,wide\n")
     for place in (["--url", service.http], ["--grpc", service.grpc]):
         wrong = rockstar("predict", *place, "--model", "price", str(file), str(second))
         assert wrong.returncode == 4
@@ -139,14 +139,14 @@ def test_predict_takes_csv_files(start_service, models, tmp_path):
 def test_predict_summarizes_changes_of_rows(start_service, models, tmp_path):
     service = start_service(models)
     file, out = tmp_path / "rows.csv", tmp_path / "out.csv"
-    file.write_text("colour,width\nred,2\ngreen,3\n")
+    file.write_text("color,width\nred,2\ngreen,3\n")
     for place in (["--url", service.http], ["--grpc", service.grpc]):
         ask = ("predict", *place, "--model", "price", str(file))
         done = rockstar(*ask)
         assert done.returncode == 0
         assert len(done.stdout.splitlines()) == 2
         assert done.stderr == (
-            "Imputed: petal width in 2 of 2 rows. Unknown categories taken as other: colour in 1 of 2 "
+            "Imputed: petal width in 2 of 2 rows. Unknown categories taken as other: color in 1 of 2 "
             "rows. Ignored columns: width. With --strict such rows fail.\n"
         )
         assert "petal width in 2 of 2 rows" in rockstar(*ask, "-o", str(out), "--restart").stderr
@@ -163,14 +163,14 @@ def test_explain_takes_csv_files(start_service, models, tmp_path):
     done = rockstar(*ask, "price", str(file))
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        f"{file}:1  3  petal width 2.0 (+2), colour red (+1)",
+        f"{file}:1  3  petal width 2.0 (+2), color red (+1)",
         f"{file}:2  -1  petal width 0.5 (-1)",
-        f"{file}:3  -2  petal width -1 (-4), colour white (+2)",
+        f"{file}:3  -2  petal width -1 (-4), color white (+2)",
     ]
     document = json.loads(rockstar(*ask, "species", "--of", "one", "--json", str(file)).stdout)
     first = document["explanations"][0]
     assert (first["row"], first["label"], first["value"]) == (1, "one", None)
-    assert [column["name"] for column in first["columns"]] == ["petal width", "colour"]
+    assert [column["name"] for column in first["columns"]] == ["petal width", "color"]
     assert first["columns"][0]["effect"] < 0 < first["score"]
     wrong = rockstar(*ask, "price", str(file), "-o", "why.png")
     assert wrong.returncode == 2
@@ -182,7 +182,7 @@ def test_tables_into_files(start_service, models, tmp_path):
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "1.csv").write_text(CSV)
-    (tables / "2.csv").write_text("colour;petal width\nred;1\ngreen;wide\nred\n")
+    (tables / "2.csv").write_text("color;petal width\nred;1\ngreen;wide\nred\n")
     for place in (["--url", service.http], ["--grpc", service.grpc]):
         out = tables / f"{place[0]}.csv"
         done = rockstar("predict", *place, "--model", "price", str(tables), "-o", str(out))

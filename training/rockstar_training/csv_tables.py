@@ -23,7 +23,7 @@ from rockstar_training.errors import DataError
 
 # The part of a row, by its file; without other files, rows of the training file are split later.
 TRAIN, VALIDATION, TEST = range(3)
-_UNLABELLED = "without it nothing can be learned or tested: ask `rockstar predict` about such rows"
+_UNLABELED = "without it nothing can be learned or tested: ask `rockstar predict` about such rows"
 # The most frequent categories of a column are kept, up to this many; the rest becomes "other".
 _MAX_CATEGORIES = 100
 # A target of whole numbers with at most this many distinct values is a classification.
@@ -141,7 +141,7 @@ def read_csv(
         raise DataError(f"{path}: column {target!r} is the target, it cannot be ignored")
     wanted = rows.parse(target)
     if wanted.missing:
-        rows.drop_unlabelled(target, wanted)
+        rows.drop_unlabeled(target, wanted)
         wanted = rows.parse(target)
     if task is None and types.get(target) in ("number", "category"):
         task = "regression" if types[target] == "number" else "classification"
@@ -274,7 +274,7 @@ class _Rows:
             raise self.error(name, int(infinite[0]), "numbers must be finite")
         return TableColumn("number", texts, values, decimal, markers)
 
-    def drop_unlabelled(self, target: str, column: TableColumn) -> None:
+    def drop_unlabeled(self, target: str, column: TableColumn) -> None:
         """Leave out the rows without a target; each file must have one with a target."""
         absent = np.array([value is None or value != value for value in column.values])
         if absent.all():
@@ -289,7 +289,7 @@ class _Rows:
         self.lines = [self.lines[place] for place in kept]
         self.parts = [self.parts[place] for place in kept]
         for part in sorted(before - set(self.parts)):
-            raise DataError(f"{self.files[part]}: column {target!r} has no values; {_UNLABELLED}")
+            raise DataError(f"{self.files[part]}: column {target!r} has no values; {_UNLABELED}")
 
 
 def _read_files(
@@ -320,7 +320,7 @@ def _read_files(
         found = _columns(file)
         if target in texts and target not in found:
             raise DataError(
-                f"{other} has no column {target!r}, it has {quote_names(file.names)}; {_UNLABELLED}"
+                f"{other} has no column {target!r}, it has {quote_names(file.names)}; {_UNLABELED}"
                 f"{other_hint and '; '}{other_hint}"
             )
         for name in texts:

@@ -20,7 +20,7 @@ from PIL import Image
 from rockstar_contract import preprocessing as steps
 from rockstar_contract.contract import IMAGE_INPUT, ImageInput
 from rockstar_training.errors import DataError
-from rockstar_training.splits import Fractions, Split, split_labelled
+from rockstar_training.splits import Fractions, Split, split_labeled
 
 DATA_DIR_VARIABLE = "ROCKSTAR_DATA_DIR"
 _CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
@@ -54,12 +54,12 @@ class Dataset:
     test_count: int = 0  # size of its own test split at the end; 0 without one
 
     def split(self, fractions: Fractions) -> Split:
-        """Split the images as `split_labelled` does; its own test split is kept."""
+        """Split the images as `split_labeled` does; its own test split is kept."""
         given, count = None, len(self.labels) - self.test_count
         if self.test_count:
             every = np.arange(len(self.labels), dtype=np.int64)
             given = Split(every[:count], np.empty(0, np.int64), every[count:])
-        return split_labelled(self.labels, fractions, self.name, given)
+        return split_labeled(self.labels, fractions, self.name, given)
 
 
 def load(name: str, data_dir: Path | None = None) -> Dataset:

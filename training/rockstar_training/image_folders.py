@@ -39,7 +39,7 @@ _DEFAULT_SIZE, _SMALLEST_SIZE = 64, 8
 # Larger files, such as archives and videos, are not read.
 _LARGEST_FILE = 256 * 2**20
 # Larger differences between channels are color, not the noise of a compressed gray image.
-_COLOUR_DIFFERENCE = 12
+_COLOR_DIFFERENCE = 12
 _WORKERS = min(8, os.cpu_count() or 1)
 
 SplitName = Literal["train", "validation", "test"]
@@ -460,7 +460,7 @@ def _examine(path: Path) -> _Properties:
     if pixels.shape[2] > 1:
         red, green, blue = np.moveaxis(pixels, 2, 0)
         spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-        color = bool(spread.max() > _COLOUR_DIFFERENCE)
+        color = bool(spread.max() > _COLOR_DIFFERENCE)
     return _Properties(hashlib.sha256(data).digest(), color, max(pixels.shape[:2]))
 
 

@@ -23,7 +23,7 @@ from rockstar_training.csv_tables import Table, TableExamples, fit_columns, read
 from rockstar_training.datasets import encode_png, known_input, load, prepare_images
 from rockstar_training.errors import ConfigError
 from rockstar_training.image_folders import FolderExamples, folder_input, scan_folder
-from rockstar_training.splits import Fractions, Index, Split, folds_of, split_labelled, split_table
+from rockstar_training.splits import Fractions, Index, Split, folds_of, split_labeled, split_table
 
 # An example as clients send it: the bytes of a file, or a row.
 Raw = bytes | dict[str, Any]
@@ -222,7 +222,7 @@ def _prepare_folder(spec: DataSpec, config: TrainConfig, fractions: Fractions) -
         notes.append(f"skipped {count - _NAMED} more, {count} in all")
     size = config.image_size or pretrained_size(config.pretrained) or folder.size
     wanted = folder_input(size, folder.channels)
-    split = split_labelled(folder.labels, fractions, spec.name, folder.split)
+    split = split_labeled(folder.labels, fractions, spec.name, folder.split)
     small = _small_classes(folder.label_names, folder.labels, split)
     return PreparedData(
         name=spec.name,

@@ -34,7 +34,7 @@ class Fractions:
     seed: int
 
 
-def split_labelled(
+def split_labeled(
     labels: Index, fractions: Fractions, name: str, given: Split | None = None
 ) -> Split:
     """Split examples at random, with the same share of every label in each part.

@@ -26,7 +26,7 @@ _PARSER = "1.0.0"
 # Values of the schema's enumerations.
 _FEATURE, _IMAGE = np.uint8(1), np.uint8(2)
 _NORMALIZATION = np.uint8(1)
-_RGB, _GREY = np.int8(1), np.int8(2)
+_RGB, _GRAY = np.int8(1), np.int8(2)
 _DESCRIPTIONS, _AXIS_LABELS = np.int8(1), np.int8(2)
 
 # A table of the schema is a tuple of its fields in order, None for missing ones. Fields are
@@ -100,7 +100,7 @@ def _input(contract: Contract) -> _Value:
     # (value - mean) / std maps 0…255 to the model's range.
     std = 255 / (high - low)
     options = (_floats((0 - low) * std), _floats(std))
-    image = (_GREY if channels == 1 else _RGB, (np.uint32(width), np.uint32(height)))
+    image = (_GRAY if channels == 1 else _RGB, (np.uint32(width), np.uint32(height)))
     limits = (_floats(high), _floats(low))
     return (spec.name, about, None, (_IMAGE, image), [(_NORMALIZATION, options)], limits)
 

@@ -87,14 +87,14 @@ def postprocess(
         good = to_values(outputs)
     else:
         threshold = contract.threshold if options.threshold is None else options.threshold
-        labelled = label_probabilities(outputs, contract.labels, options.top, threshold)
+        labeled = label_probabilities(outputs, contract.labels, options.top, threshold)
         images = predicted.inputs
         if isinstance(contract.input, ImageInput) and isinstance(images, np.ndarray):
-            for index, item in enumerate(labelled):
+            for index, item in enumerate(labeled):
                 if item.label is None and not np.any(images[index]):
                     reason = "not sure: nothing is drawn on the image"
-                    labelled[index] = msgspec.structs.replace(item, reason=reason)
-        good = labelled
+                    labeled[index] = msgspec.structs.replace(item, reason=reason)
+        good = labeled
     if not problems:
         return list(good)
     rest = iter(good)

@@ -102,8 +102,8 @@ def test_predictions(address):
     assert (answer.version, answer.labels) == (7, LABELS)
     np.testing.assert_allclose(answer.probabilities[1], [0.5, 1 / 6, 1 / 6, 1 / 6], rtol=1e-6)
     assert [each.label for each in answer.predictions][1] == "zero"
-    labelled = ask(address, (), lambda client: client.predict("toy", array, label="stable"))
-    assert labelled.version == 3
+    labeled = ask(address, (), lambda client: client.predict("toy", array, label="stable"))
+    assert labeled.version == 3
 
 
 def test_models_that_are_named(address):

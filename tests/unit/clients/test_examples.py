@@ -48,7 +48,7 @@ FRAME = pd.DataFrame(
         "width": [2.5, None],
         "count": pd.array([3, None], dtype="Int64"),
         "small": np.array([1, 2], np.int8),
-        "colour": pd.Categorical(["red", None]),
+        "color": pd.Categorical(["red", None]),
         "name": ["ann", None],
         "sold": [True, False],
         "day": pd.to_datetime(["2026-11-28 12:30", None]),
@@ -57,9 +57,9 @@ FRAME = pd.DataFrame(
     index=["a", "b"],
 )
 ROWS = [
-    {"width": 2.5, "count": 3, "small": 1, "colour": "red", "name": "ann", "sold": True,
+    {"width": 2.5, "count": 3, "small": 1, "color": "red", "name": "ann", "sold": True,
      "day": "2026-11-28T12:30:00", "7": 1.5},
-    {"width": None, "count": None, "small": 2, "colour": None, "name": None, "sold": False,
+    {"width": None, "count": None, "small": 2, "color": None, "name": None, "sold": False,
      "day": None, "7": 2.0},
 ]  # fmt: skip
 

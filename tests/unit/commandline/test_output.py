@@ -46,22 +46,22 @@ def check(models):
     return "check", "--models", models
 
 
-def test_a_terminal_gets_colours(check):
+def test_a_terminal_gets_colors(check):
     assert ESCAPE in on_a_terminal(*check)
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_a_terminal_without_colours(check, environment):
+def test_a_terminal_without_colors(check, environment):
     output = on_a_terminal(*check, **environment)
     assert "failed" in output
     assert ESCAPE not in output
 
 
-def test_a_pipe_gets_no_colours(check):
+def test_a_pipe_gets_no_colors(check):
     assert ESCAPE not in piped(*check)
 
 
-def test_colours_can_be_forced_but_no_color_wins(check):
+def test_colors_can_be_forced_but_no_color_wins(check):
     assert ESCAPE in piped(*check, FORCE_COLOR="1")
     assert ESCAPE not in piped(*check, FORCE_COLOR="1", NO_COLOR="1")
 

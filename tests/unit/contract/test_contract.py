@@ -35,7 +35,7 @@ def test_steps_are_named_in_json():
     ("changes", "message"),
     [
         ({"schema_version": 2}, "schema version 2"),
-        ({"colour": "red"}, "unknown field `colour`"),
+        ({"color": "red"}, "unknown field `color`"),
         ({"task": "poetry"}, "poetry"),
         ({"model": "../etc"}, "$.model"),
         ({"model": 5}, "$.model"),
@@ -114,7 +114,7 @@ def test_columns_are_tagged_in_json():
         (table_classifier(), "input.shape", [5], "shape must be [4]"),
         (table_classifier(), "input.columns.0.scale", 0, "columns[0].scale"),
         (table_classifier(), "input.columns.0.kind", "smell", "smell"),
-        (table_classifier(), "input.columns.0.name", "colour", "different names"),
+        (table_classifier(), "input.columns.0.name", "color", "different names"),
         (table_classifier(), "input.columns.1.categories", ["a", "a", "b"], "must be different"),
         (table_classifier(), "input.columns.1.categories", [], "columns[1].categories"),
         (table_classifier(), "input.range", [0, 1], "unknown field `range`"),

@@ -23,11 +23,11 @@ def saved(image: Image.Image, format: str = "PNG", **options) -> bytes:
     return buffer.getvalue()
 
 
-def test_grey_and_colour_keep_their_pixels():
+def test_grey_and_color_keep_their_pixels():
     grey = stroke()
     np.testing.assert_array_equal(decode_image(png(grey)), grey[:, :, np.newaxis])
-    colour = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    np.testing.assert_array_equal(decode_image(png(colour)), colour)
+    color = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    np.testing.assert_array_equal(decode_image(png(color)), color)
 
 
 def test_transparency_is_laid_on_white():
@@ -279,9 +279,9 @@ def test_alpha_channel_of_zeros_is_ignored():
         assert is_like(decode_image(bmp(alpha)), seven())
 
 
-def ink_on_nothing(colour: int) -> np.ndarray:
+def ink_on_nothing(color: int) -> np.ndarray:
     """An RGBA image of a gray seven with a transparent background."""
-    pixels = np.full((64, 64, 4), colour, np.uint8)
+    pixels = np.full((64, 64, 4), color, np.uint8)
     pixels[:, :, 3] = 255 - seven()
     return pixels
 
@@ -310,7 +310,7 @@ def test_dark_ink_and_light_cards_are_laid_on_white():
         assert decoded.min() < 100
 
 
-def test_transparency_by_palette_and_by_colour():
+def test_transparency_by_palette_and_by_color():
     image = Image.fromarray(np.where(seven() < 128, 0, 1).astype(np.uint8), "P")
     image.putpalette([10, 20, 30, 90, 0, 0])
     for data in (saved(image, transparency=1), saved(image, "GIF", transparency=1)):
@@ -338,10 +338,10 @@ def test_floats_and_wide_integers_fill_the_range(values, expected):
 
 
 def test_cmyk_of_a_jpeg_is_inverted_as_adobe_writes_it():
-    colour = np.zeros((32, 32, 3), np.uint8)
-    colour[:, 16:] = (250, 120, 20)
-    data = saved(Image.fromarray(colour).convert("CMYK"), "JPEG", quality=95, subsampling=0)
-    assert np.abs(decode_image(data).astype(int) - colour).mean() < 4
+    color = np.zeros((32, 32, 3), np.uint8)
+    color[:, 16:] = (250, 120, 20)
+    data = saved(Image.fromarray(color).convert("CMYK"), "JPEG", quality=95, subsampling=0)
+    assert np.abs(decode_image(data).astype(int) - color).mean() < 4
 
 
 AVIF = saved(Image.fromarray(seven()), "AVIF")

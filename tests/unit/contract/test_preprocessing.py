@@ -59,9 +59,9 @@ def test_a_photo_of_ink_on_paper_is_like_white_on_black():
     light = np.linspace(200, 230, large.shape[1])[np.newaxis]
     grain = np.random.default_rng(0).normal(0, 4, large.shape)
     photo = np.clip(light - large * (150 / 255) + grain, 0, 255).astype(np.uint8)
-    colour = np.stack([photo] * 3, axis=2)
+    color = np.stack([photo] * 3, axis=2)
     expected = preprocess(clean[:, :, np.newaxis], steps)
-    np.testing.assert_allclose(preprocess(colour, steps), expected, atol=0.35)
+    np.testing.assert_allclose(preprocess(color, steps), expected, atol=0.35)
 
 
 def test_position_and_size_do_not_matter():
@@ -113,12 +113,12 @@ def test_content_larger_than_the_canvas_is_an_error():
         Centre(height=4, width=4)(np.ones((5, 5, 1), np.float32))
 
 
-def test_colour_of_a_grey_image_is_grey():
+def test_color_of_a_grey_image_is_grey():
     grey = stroke()[:, :, np.newaxis]
-    colour = Colour()(grey)
-    assert colour.shape == (12, 12, 3)
-    assert (colour == grey).all()
-    assert Colour()(colour) is colour
+    color = Colour()(grey)
+    assert color.shape == (12, 12, 3)
+    assert (color == grey).all()
+    assert Colour()(color) is color
 
 
 def test_suppress_border_ignores_a_dark_border():

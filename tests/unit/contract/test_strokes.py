@@ -33,13 +33,13 @@ def lit(image, light):
     return Image.fromarray((np.asarray(image, float) * light).astype(np.uint8))
 
 
-def grid(step, colour, across=True):
+def grid(step, color, across=True):
     image = Image.new("L", (SIZE, SIZE), 250)
     on = ImageDraw.Draw(image)
     for place in range(7, SIZE, step):
-        on.line([(0, place), (SIZE, place + 9)], fill=colour, width=2)
+        on.line([(0, place), (SIZE, place + 9)], fill=color, width=2)
         if across:
-            on.line([(place, 0), (place - 9, SIZE)], fill=colour, width=2)
+            on.line([(place, 0), (place - 9, SIZE)], fill=color, width=2)
     return ImageOps.invert(
         Image.fromarray(
             np.maximum(255 - np.asarray(image), 255 - np.asarray(seven())).astype(np.uint8)

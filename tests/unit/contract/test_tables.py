@@ -29,16 +29,16 @@ def test_a_row_becomes_standardised_numbers_and_one_hot_categories():
 
 
 def test_rows_of_csv_files_are_parsed():
-    text = TextRow({"petal width": " 2.0", "colour": "red "})
+    text = TextRow({"petal width": " 2.0", "color": "red "})
     assert encode_row(text, COLUMNS, "row").tolist() == TENSOR
 
 
 def test_rows_are_encoded_alike_at_once_and_one_by_one():
     numbers = np.random.default_rng(0).normal(3, 1e5, 50)
-    colours = ["blue", "white", "red", "red", "blue"] * 10
-    together = encode_columns({"petal width": numbers, "colour": colours}, COLUMNS)
-    for row, number, colour in zip(together, numbers, colours, strict=True):
-        alone = encode_row({"petal width": float(number), "colour": colour}, COLUMNS, "row")
+    colors = ["blue", "white", "red", "red", "blue"] * 10
+    together = encode_columns({"petal width": numbers, "color": colors}, COLUMNS)
+    for row, number, color in zip(together, numbers, colors, strict=True):
+        alone = encode_row({"petal width": float(number), "color": color}, COLUMNS, "row")
         np.testing.assert_array_equal(alone, row)
 
 
@@ -48,26 +48,26 @@ def test_large_numbers_with_small_differences_stay_distinct():
 
 
 STRICT = [
-    ({"colour": "red"}, "row.petal width: expected a number, got nothing"),
-    ({"petal width": 1, "colour": None}, "row.colour: expected one of 'blue', 'red', 'white', got nothing"),
-    (ROW | {"color": "red"}, "row.color: expected just the columns 'petal width', 'colour', got an unknown column 'color'"),
+    ({"color": "red"}, "row.petal width: expected a number, got nothing"),
+    ({"petal width": 1, "color": None}, "row.color: expected one of 'blue', 'red', 'white', got nothing"),
+    (ROW | {"tint": "red"}, "row.tint: expected just the columns 'petal width', 'color', got an unknown column 'tint'"),
     (ROW | {"petal width": "2.0"}, "row.petal width: expected a number, got the text '2.0'"),
     (ROW | {"petal width": True}, "got the boolean true"),
     (ROW | {"petal width": math.nan}, "got NaN"),
-    (ROW | {"colour": "green"}, "got the text 'green'"),
-    (ROW | {"colour": 5}, "got the number 5"),
-    (TextRow({"petal width": " ", "colour": "red"}), "got nothing"),
-    (TextRow({"petal width": "nan", "colour": "red"}), "got the text 'nan'"),
+    (ROW | {"color": "green"}, "got the text 'green'"),
+    (ROW | {"color": 5}, "got the number 5"),
+    (TextRow({"petal width": " ", "color": "red"}), "got nothing"),
+    (TextRow({"petal width": "nan", "color": "red"}), "got the text 'nan'"),
 ]  # fmt: skip
 WRONG = [
     (ROW | {"petal width": [2]}, "got a list"),
     (ROW | {"petal width": {}}, "got an object"),
-    (ROW | {"colour": ["red"]}, "got a list"),
+    (ROW | {"color": ["red"]}, "got a list"),
     (ROW | {"petal width": -math.inf}, "got the number -inf"),
     (ROW | {"petal width": 10**400}, "row.petal width: expected a finite number"),
     (ROW | {"petal width": 1e300}, "far too large"),
-    (TextRow({"petal width": "wide", "colour": "red"}), "row.petal width: expected a number, got the text 'wide'"),
-    ({"width": 2, "color": "red"}, "expected the columns 'petal width', 'colour', got an unknown column 'width'"),
+    (TextRow({"petal width": "wide", "color": "red"}), "row.petal width: expected a number, got the text 'wide'"),
+    ({"width": 2, "tint": "red"}, "expected the columns 'petal width', 'color', got an unknown column 'width'"),
 ]  # fmt: skip
 
 
@@ -110,11 +110,11 @@ def test_missing_values_are_imputed_and_reported(nothing):
 
 
 def test_unseen_categories_and_additional_columns():
-    grouped = [CategoricalColumn(name="colour", categories=("red",), other=True)]
-    assert adjusted({"colour": "green"}, grouped) == ([0, 1], {"other": {"colour": "green"}})
-    row, told = adjusted(ROW | {"colour": "green", "species": "one"})
+    grouped = [CategoricalColumn(name="color", categories=("red",), other=True)]
+    assert adjusted({"color": "green"}, grouped) == ([0, 1], {"other": {"color": "green"}})
+    row, told = adjusted(ROW | {"color": "green", "species": "one"})
     assert row == [2.0, 0, 0, 0]
-    assert told == {"other": {"colour": "green"}, "ignored": ["species"]}
+    assert told == {"other": {"color": "green"}, "ignored": ["species"]}
 
 
 def test_unseen_categories_become_a_mixture():

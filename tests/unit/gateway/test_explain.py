@@ -68,7 +68,7 @@ def test_the_effect_of_each_column_on_the_score(http, table):
         "method": "replacement",
         "columns": [
             {"name": "petal width", "value": 2.0, "replaced_by": 1.0, "effect": 0.5},
-            {"name": "colour", "value": "red", "replaced_by": None, "effect": 0.25},
+            {"name": "color", "value": "red", "replaced_by": None, "effect": 0.25},
         ],
     }
     (batch,) = table.batches
@@ -77,7 +77,7 @@ def test_the_effect_of_each_column_on_the_score(http, table):
 
 def test_a_label_of_a_row_that_columns_spoke_against(http, table):
     path = f"/explain/toy?of={LABELS[1]}"
-    answer = http.post(path, data="colour,petal width\nred,2.0\n", content_type="text/csv")
+    answer = http.post(path, data="color,petal width\nred,2.0\n", content_type="text/csv")
     columns = answer.get_json()["columns"]
     assert [column["effect"] < 0 for column in columns] == [True, True]
     assert columns[0] == columns[0] | {"name": "petal width", "value": "2.0"}
@@ -85,12 +85,12 @@ def test_a_label_of_a_row_that_columns_spoke_against(http, table):
 
 def test_a_regression_explains_its_value_and_lists_imputed_columns(http, server):
     server.versions = {1: regression()}
-    answer = http.post("/explain/toy", json={"instances": [{"colour": "white", "x": 1}]}).get_json()
+    answer = http.post("/explain/toy", json={"instances": [{"color": "white", "x": 1}]}).get_json()
     assert answer["value"] == 1.0
     assert "label" not in answer
     assert answer["imputed"] == {"petal width": 1.0}
     assert answer["ignored"] == ["x"]
-    assert [column["name"] for column in answer["columns"]] == ["colour", "petal width"]
+    assert [column["name"] for column in answer["columns"]] == ["color", "petal width"]
     assert answer["columns"][1] == {
         "name": "petal width",
         "value": None,

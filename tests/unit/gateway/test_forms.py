@@ -146,7 +146,7 @@ def test_images_as_text(http, label):
     ],
 )
 def test_csv_files_in_a_form(http_forever, head, pack):
-    rows = b"petal width,colour\n2,red\n1,white\n"
+    rows = b"petal width,color\n2,red\n1,white\n"
     body = form((disposition() + head, pack(rows)))
     response = http_forever.post(
         "/predict/table", data=body, content_type="multipart/form-data; boundary=x"

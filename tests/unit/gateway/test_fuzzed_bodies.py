@@ -34,16 +34,16 @@ def saved(image, kind, **options):
 def images():
     """Small files of every format, in modes and compressions with different decoders."""
     pixels = np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8)
-    colour = Image.fromarray(pixels)
+    color = Image.fromarray(pixels)
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a description"
     for kind in ("PNG", "JPEG", "WEBP", "TIFF"):
-        yield saved(colour, kind, exif=exif)
+        yield saved(color, kind, exif=exif)
     for kind in ("PNG", "BMP", "GIF", "TIFF"):
         for mode in ("L", "1", "P"):
-            yield saved(colour.convert(mode), kind)
+            yield saved(color.convert(mode), kind)
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
-        yield saved(colour, "TIFF", compression=compression)
+        yield saved(color, "TIFF", compression=compression)
     for mode, kind in (
         ("CMYK", "JPEG"),
         ("CMYK", "TIFF"),
@@ -51,7 +51,7 @@ def images():
         ("LA", "PNG"),
         ("RGBA", "WEBP"),
     ):
-        yield saved(colour.convert(mode), kind)
+        yield saved(color.convert(mode), kind)
     yield saved(Image.fromarray(pixels[..., 0].astype(np.uint16) * 200), "PNG")
     yield saved(Image.fromarray(pixels[..., 0].astype(np.float32)), "TIFF")
 
@@ -126,11 +126,11 @@ def test_npy_and_npz(http_forever, model, body):
     predict(http_forever, model, body, "application/octet-stream")
 
 
-ROWS = b"petal width,colour\n2.0,red\n1.5,white\n"
+ROWS = b"petal width,color\n2.0,red\n1.5,white\n"
 
 
 @given(
-    damaged([b"petal width,colour\n2.0,red\n1.5,white\n", b'"petal width";"colour"\r\n2;"red"\r\n'])
+    damaged([b"petal width,color\n2.0,red\n1.5,white\n", b'"petal width";"color"\r\n2;"red"\r\n'])
 )
 @fuzzed
 def test_csv(http_forever, body):
@@ -141,7 +141,7 @@ def test_csv(http_forever, body):
     damaged(
         [
             b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.csv"\r\n\r\n'
-            b"petal width,colour\r\n2,red\r\n--x--\r\n"
+            b"petal width,color\r\n2,red\r\n--x--\r\n"
         ]
     ),
     st.sampled_from(["; boundary=x", "; boundary=", "", '; boundary="x', "; boundary=\u00e9"]),

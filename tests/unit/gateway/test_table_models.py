@@ -16,7 +16,7 @@ from tests.spreadsheets import NAMES
 from tests.table_models import ROW, TENSOR, regression, table_classifier
 from tests.unit.gateway.conftest import post
 
-CSV = "colour,petal width\nred,2.0\nwhite,1.5\n"
+CSV = "color,petal width\nred,2.0\nwhite,1.5\n"
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def ask(http, *rows):
 
 
 def test_rows_by_column_name(http, table):
-    response = ask(http, ROW, ROW | {"colour": "white", "petal width": 1.5})
+    response = ask(http, ROW, ROW | {"color": "white", "petal width": 1.5})
     assert response.status_code == 200
     assert [len(p["top"]) for p in response.get_json()["predictions"]] == [3, 3]
     np.testing.assert_array_equal(table.batches[0], [TENSOR, [1, 0, 0, 1]])
 
 
 def test_csv_with_a_header_is_the_same(http, table):
-    as_json = ask(http, ROW, {"colour": "white", "petal width": 1.5}).get_json()
+    as_json = ask(http, ROW, {"color": "white", "petal width": 1.5}).get_json()
     body = http.post("/predict/toy", data=CSV, content_type="text/csv; charset=utf-8")
     assert body.get_json() == as_json
     form = http.post("/predict/toy", data={"rows": (io.BytesIO(CSV.encode()), "rows.csv")})
@@ -82,13 +82,13 @@ def test_models_list_columns_task_and_target(http, number):
     (model,) = http.get("/v1/models").get_json()["models"]
     assert (model["task"], model["target"], model["labels"]) == ("regression", "price", [])
     assert model["input"]["kind"] == "table"
-    assert [column["name"] for column in model["input"]["columns"]] == ["petal width", "colour"]
+    assert [column["name"] for column in model["input"]["columns"]] == ["petal width", "color"]
     assert model["input"]["columns"][1]["categories"] == ["blue", "red", "white"]
 
 
 def test_an_incomplete_row_lists_imputed_and_ignored_columns(http, table):
-    complete, incomplete = ROW, {"petal width": None, "colour": "green", "species": "one", "id": 7}
-    document = ask(http, complete, incomplete, {"colour": "red"}).get_json()
+    complete, incomplete = ROW, {"petal width": None, "color": "green", "species": "one", "id": 7}
+    document = ask(http, complete, incomplete, {"color": "red"}).get_json()
     np.testing.assert_array_equal(table.batches[0], [TENSOR, [0, 0, 0, 0], [0, 0, 1, 0]])
     adjusted = [
         {name: p[name] for name in ("imputed", "other") if name in p}
@@ -96,7 +96,7 @@ def test_an_incomplete_row_lists_imputed_and_ignored_columns(http, table):
     ]
     assert adjusted == [
         {},
-        {"imputed": {"petal width": 1.0}, "other": {"colour": "green"}},
+        {"imputed": {"petal width": 1.0}, "other": {"color": "green"}},
         {"imputed": {"petal width": 1.0}},
     ]
     assert document["ignored"] == ["species", "id"]
@@ -104,24 +104,24 @@ def test_an_incomplete_row_lists_imputed_and_ignored_columns(http, table):
 
 
 def test_a_csv_response_has_a_column_of_adjustments(http, table):
-    text = "colour,petal width,species\nred,2.0,one\ngreen,,two\n"
+    text = "color,petal width,species\nred,2.0,one\ngreen,,two\n"
     headers = {"Accept": "text/csv"}
     answer = http.post("/predict/toy", data=text, content_type="text/csv", headers=headers)
     head, *rows = csv.reader(io.StringIO(answer.text))
     assert head == ["example", "label", "score", "error", "adjusted"]
     assert [row[-1] for row in rows] == [
         "species ignored",
-        "petal width imputed as 1; colour 'green' taken as other; species ignored",
+        "petal width imputed as 1; color 'green' taken as other; species ignored",
     ]
 
 
 @pytest.mark.parametrize(
     ("data", "content_type"),
     [
-        ("colour;petal width\nred;2,0\nwhite;1,5\n".encode("utf-16"), "text/csv"),
-        (b"petal width\tcolour\n2.0\tred\n1.5\twhite\n", "text/tab-separated-values"),
-        ("Ärger;colour;petal width;\r\n1;red; 2,0;\r\n;white;1,5;\r\n;;;\r\n".encode("cp1252"), "text/csv"),
-        (b'"colour" "petal width"\n"1" "red" 2\n"2" "white" 1.5\n', "text/csv; charset=ascii"),
+        ("color;petal width\nred;2,0\nwhite;1,5\n".encode("utf-16"), "text/csv"),
+        (b"petal width\tcolor\n2.0\tred\n1.5\twhite\n", "text/tab-separated-values"),
+        ("Ärger;color;petal width;\r\n1;red; 2,0;\r\n;white;1,5;\r\n;;;\r\n".encode("cp1252"), "text/csv"),
+        (b'"color" "petal width"\n"1" "red" 2\n"2" "white" 1.5\n', "text/csv; charset=ascii"),
         (gzip.compress(CSV.encode()), "text/csv"),
     ],
     ids=["utf-16", "tabs", "a spreadsheet in German", "R", "gzip"],
@@ -136,12 +136,12 @@ def test_csv_as_programs_write_it_is_the_same_rows(http, table, data, content_ty
 
 
 STRICT = [
-    ({"colour": "red"}, "instances[1].petal width", "nothing"),
+    ({"color": "red"}, "instances[1].petal width", "nothing"),
     (ROW | {"hue": 1}, "instances[1].hue", "the target too"),
     (ROW | {"petal width": "2.0"}, "instances[1].petal width", "text"),
     (ROW | {"petal width": None}, "instances[1].petal width", "nothing"),
     (ROW | {"petal width": float("nan")}, "instances[1].petal width", "NaN"),
-    (ROW | {"colour": "green"}, "instances[1].colour", "green"),
+    (ROW | {"color": "green"}, "instances[1].color", "green"),
 ]
 WRONG = [
     ({}, "instances[1]", "petal width"),
@@ -178,10 +178,10 @@ def test_strictly_an_incomplete_row_is_bad(http, table, instance, field, mention
 @pytest.mark.parametrize(
     ("text", "field", "mentions"),
     [
-        ("colour,petal width\nred,2\nred,wide\n", "body row 2.petal width", "'wide'"),
-        ("color,width\nred,2\n", "body row 1.color", "petal width"),
-        ("colour,petal width\nred\n", "body", "line 2"),
-        ("colour,petal width\n", "body", "no rows"),
+        ("color,petal width\nred,2\nred,wide\n", "body row 2.petal width", "'wide'"),
+        ("tint,width\nred,2\n", "body row 1.tint", "petal width"),
+        ("color,petal width\nred\n", "body", "line 2"),
+        ("color,petal width\n", "body", "no rows"),
         ("", "body", "no rows"),
     ],
 )
@@ -194,7 +194,7 @@ def test_a_bad_csv_body_is_named_by_row_and_column(http, table, text, field, men
 
 
 def test_too_many_rows(http, table):
-    rows = "petal width,colour\n" + "1,red\n" * 9
+    rows = "petal width,color\n" + "1,red\n" * 9
     assert http.post("/predict/toy", data=rows, content_type="text/csv").status_code == 413
 
 

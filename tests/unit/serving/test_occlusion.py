@@ -76,11 +76,11 @@ def test_a_flat_heatmap_shows_the_image_alone() -> None:
 
 COLUMNS = (
     NumericColumn(name="age", mean=40.0, scale=10.0, fill=38.0, indicator=True),
-    CategoricalColumn(name="colour", categories=("blue", "red"), fill="blue", other=True),
+    CategoricalColumn(name="color", categories=("blue", "red"), fill="blue", other=True),
     DateColumn(name="day", format="iso", mean=19_723.0, scale=100.0, fill=19_723.0),
 )
-ROW = {"age": 60, "colour": "red", "day": "2024-03-01"}
-TYPICAL = {"age": 40.0, "colour": "blue", "day": "2024-01-01"}
+ROW = {"age": 60, "color": "red", "day": "2024-03-01"}
+TYPICAL = {"age": 40.0, "color": "blue", "day": "2024-01-01"}
 
 
 def test_each_copy_has_one_typical_column():
@@ -94,7 +94,7 @@ def test_typical_values_are_those_that_are_shown():
 
 
 def test_a_missing_value_is_replaced_by_one_that_is_there():
-    tensor = encode_row({"colour": "red"}, COLUMNS[:2], "row")
+    tensor = encode_row({"color": "red"}, COLUMNS[:2], "row")
     assert tensor[1] == 1
     assert replaced_rows(tensor, COLUMNS[:2])[1][1] == 0
 

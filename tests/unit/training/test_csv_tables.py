@@ -11,7 +11,7 @@ from rockstar_contract.tables import CategoricalColumn, NumericColumn, encode_ro
 from rockstar_training.csv_tables import TableExamples, fit_columns, read_csv
 from rockstar_training.errors import DataError
 
-PETS = """weight,colour,legs,kind
+PETS = """weight,color,legs,kind
 4.5,black,4,cat
 5.5,white,4,cat
 0.5,green,2,bird
@@ -35,7 +35,7 @@ def test_a_target_of_texts_is_a_classification(csv):
     assert table.targets.tolist() == [1, 1, 0, 2]
     assert table.targets.dtype == np.int64
     assert table.columns["weight"].values.tolist() == [4.5, 5.5, 0.5, 30]
-    assert table.columns["colour"].values == ["black", "white", "green", "black"]
+    assert table.columns["color"].values == ["black", "white", "green", "black"]
     assert table.sha256 == hashlib.sha256(PETS.encode()).hexdigest()
 
 
@@ -53,15 +53,15 @@ def test_or_a_classification_where_one_says_so(csv):
 
 
 def test_columns_can_be_ignored(csv):
-    assert [*read_csv(csv(), "kind", ignore=["legs", "colour"]).columns] == ["weight"]
+    assert [*read_csv(csv(), "kind", ignore=["legs", "color"]).columns] == ["weight"]
 
 
 def test_columns_are_fitted_on_the_rows_to_train_on(csv):
     table = read_csv(csv(), "kind")
-    weight, colour, legs = fit_columns(table, np.array([0, 1]))
+    weight, color, legs = fit_columns(table, np.array([0, 1]))
     assert weight == NumericColumn(name="weight", mean=5.0, scale=0.5, fill=5.0)
-    assert colour == CategoricalColumn(
-        name="colour", categories=("black", "white"), fill="black", shares=(0.5, 0.5)
+    assert color == CategoricalColumn(
+        name="color", categories=("black", "white"), fill="black", shares=(0.5, 0.5)
     )
     assert legs == NumericColumn(name="legs", mean=4.0, scale=1.0, fill=4.0)
 
@@ -69,7 +69,7 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
 @pytest.mark.parametrize(
     ("text", "target", "message"),
     [
-        (PETS, None, r"--target\), one of 'weight', 'colour', 'legs', 'kind'"),
+        (PETS, None, r"--target\), one of 'weight', 'color', 'legs', 'kind'"),
         ("5.1,3.5,setosa\n4.9,3.0,setosa\n", "species", "the first line must have the names of the columns"),
         (PETS, "king", r"no column 'king'.*did you mean 'kind'\?"),
         ("Report 2024;;\nsize;weight;kind\n1;2;x\n", "kind", "the first line must have the names of the columns"),
@@ -358,16 +358,16 @@ def test_an_id_is_known_by_its_name(csv, name, is_id):
 
 def test_labels_and_categories_that_differ_in_case_or_spaces_only_are_named(csv):
     rows = "red,spam\nRed,Spam\nblue,ham\nlight blue,ham\nlightblue,SPAM\n" * 4
-    notes = read_csv(csv("colour,kind\n" + rows), "kind").notes
+    notes = read_csv(csv("color,kind\n" + rows), "kind").notes
     assert "'SPAM', 'Spam', 'spam' are different labels" in notes
-    assert "column 'colour': 'Red', 'red' are different categories" in notes
-    assert "column 'colour': 'light blue', 'lightblue' are different categories" in notes
+    assert "column 'color': 'Red', 'red' are different categories" in notes
+    assert "column 'color': 'light blue', 'lightblue' are different categories" in notes
     assert not any("'ham'" in note for note in notes)
 
 
 @pytest.mark.parametrize("nothing", ["00.00.0000", "0000-00-00", "NaT", "#NV", "#REF!", "#VALEUR!"])
 def test_zero_dates_and_errors_of_excel_are_missing_values(csv, nothing):
     rows = f"31.12.2024,red,x\n{nothing},{nothing},y\n15.01.2025,blue,x\n" * 8
-    columns = read_csv(csv("day,colour,kind\n" + rows), "kind").columns
+    columns = read_csv(csv("day,color,kind\n" + rows), "kind").columns
     assert (columns["day"].type, columns["day"].missing) == ("date", 8)
-    assert (columns["colour"].different, columns["colour"].missing) == (2, 8)
+    assert (columns["color"].different, columns["color"].missing) == (2, 8)

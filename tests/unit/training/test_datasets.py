@@ -212,7 +212,7 @@ def test_clothes_of_28_x_28_keep_their_place():
     )
 
 
-def test_folders_take_grey_and_colour_whatever_comes():
+def test_folders_take_grey_and_color_whatever_comes():
     noise = np.random.default_rng(0)
     for channels in (1, 3):
         spec = folder_input(16, channels)

@@ -252,11 +252,11 @@ def test_what_is_not_a_file_is_not_opened(pets):
     ]
 
 
-def test_one_colour_image_makes_the_folder_colour(pets):
+def test_one_color_image_makes_the_folder_color(pets):
     # Gray in three channels is still gray.
     (pets / "dog" / "grey.png").write_bytes(png(np.repeat(picture(30, 30, 1), 3, axis=2)))
     assert scan_folder(pets).channels == 1
-    (pets / "dog" / "colour.jpg").write_bytes(encoded(picture(30, 30, 3), "JPEG"))
+    (pets / "dog" / "color.jpg").write_bytes(encoded(picture(30, 30, 3), "JPEG"))
     assert scan_folder(pets).channels == 3
 
 

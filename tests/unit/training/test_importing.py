@@ -174,10 +174,8 @@ def test_several_inputs_and_outputs_are_described_by_name(tmp_path):
             np.testing.assert_allclose(outputs[name], wanted[name], atol=1e-5)
     with pytest.raises(TrainingError, match=r"several outputs \(score, vector\): name the one"):
         publish(tmp_path / "m.keras", tmp_path, "other", labels=("no", "yes"))
-    labelled = publish(
-        tmp_path / "m.keras", tmp_path, "other", labels=("no", "yes"), output="score"
-    )
-    assert labelled.contract.labels == ("no", "yes")
+    labeled = publish(tmp_path / "m.keras", tmp_path, "other", labels=("no", "yes"), output="score")
+    assert labeled.contract.labels == ("no", "yes")
 
 
 class Text(tf.Module):  # type: ignore[misc]

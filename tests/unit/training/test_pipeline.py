@@ -81,7 +81,7 @@ def test_augmentation_changes_images_and_keeps_their_range():
     assert (changed[:, :2, :2] == 0).all()
 
 
-def test_colour_is_augmented_too():
+def test_color_is_augmented_too():
     images = np.random.default_rng(1).uniform(size=(2, 8, 8, 3)).astype(np.float32)
     part = Arrays(images, np.arange(2))
     (batch,) = batches(part, Order(2, seed=1, augmentation=STRONG), 0, 1, STRATEGY)

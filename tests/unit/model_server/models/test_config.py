@@ -273,11 +273,11 @@ def test_a_label_that_came_too_early_is_given_as_soon_as_it_can_be(watched: Watc
     add_version(watched.folder / "a", 2)
     until(lambda: watched.state("a") == State.AVAILABLE, what="version 2 is loaded")
 
-    def labelled() -> bool:
+    def labeled() -> bool:
         watched.watcher.check()
         return bool(watched.manager.configs[0].labels)
 
-    until(labelled, what="the label is given")
+    until(labeled, what="the label is given")
 
 
 def test_a_label_that_has_to_wait_holds_up_nothing_else(tmp_path: Path) -> None:
