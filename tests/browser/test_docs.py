@@ -71,7 +71,7 @@ def test_it_shows_the_operations(docs: Page) -> None:
         expect(operation(docs, name)).to_be_visible()
 
 
-def test_an_example_is_sent_and_answered(docs: Page) -> None:
+def test_sends_an_example_and_shows_the_response(docs: Page) -> None:
     predict = opened(docs, "predict")
     expect(predict.get_by_role("combobox").first.locator("option")).to_have_text(LIMITED.models)
     expect(execute(predict)).to_contain_text('"model": "toy"')
@@ -79,7 +79,7 @@ def test_an_example_is_sent_and_answered(docs: Page) -> None:
 
 @pytest.mark.parametrize("name", ["predict", "explain"])
 @pytest.mark.parametrize("media_type", ["image/png", "multipart/form-data"])
-def test_a_file_is_sent_and_answered(docs: Page, name: str, media_type: str) -> None:
+def test_sends_a_file_and_shows_the_response(docs: Page, name: str, media_type: str) -> None:
     found = opened(docs, name)
     found.get_by_label("Request content type").select_option(media_type)
     found.locator("input[type=file]").set_input_files(

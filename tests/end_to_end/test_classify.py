@@ -69,7 +69,7 @@ def classify_request(model: str, name: str, tensors: Any) -> Any:
     return request
 
 
-def test_classify_answers_the_labels_and_probabilities_of_predict(stub, model, contract, sample):
+def test_classify_returns_the_labels_and_probabilities_of_predict(stub, model, contract, sample):
     tensors, predicted = sample
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model

@@ -108,7 +108,7 @@ def test_a_model_that_does_not_load_is_alive_and_not_ready(start_pods, trained_m
     assert server.probe("startupProbe") >= 400
 
 
-def test_a_canary_answers_a_share(start_pods, trained_models, tmp_path, digit):
+def test_a_canary_gets_its_share(start_pods, trained_models, tmp_path, digit):
     models = tmp_path / "models"
     shutil.copytree(trained_models.workdir / "models", models)
     shutil.copytree(models / "cnn" / "1", models / "cnn" / "2")

@@ -95,7 +95,7 @@ def test_a_photo_of_ink_on_paper_is_the_same_digit(http):
     assert right >= 34
 
 
-def test_a_deadline_that_passes_is_a_504_and_the_next_request_is_answered(model_server):
+def test_an_expired_deadline_is_a_504_and_the_next_request_succeeds(model_server):
     with TFServingClient(model_server.grpc_address) as upstream:
         config = GatewayConfig(
             upstream=model_server.grpc_address, models=CLASSIFIERS, request_timeout=1e-6

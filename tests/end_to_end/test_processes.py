@@ -230,7 +230,7 @@ def test_a_gateway_waits_for_a_server_that_is_not_there_yet(start_service, tmp_p
     assert requests.get(f"{service.http}/readyz", timeout=20).status_code == 503
 
 
-def test_addresses_and_answers_as_json(models, tmp_path):
+def test_addresses_and_predictions_as_json(models, tmp_path):
     options = ("--model=cnn", "--workers=1", "--port=0", "--grpc-port=0", "--rest-port=0")
     with serving("serve", f"--models={models}", *options, log=tmp_path / "log") as addresses:
         assert addresses["models"] == ["cnn"]
@@ -246,7 +246,7 @@ def test_addresses_and_answers_as_json(models, tmp_path):
         assert invoke_json(*bench, "--requests", 5)["requests"] == 5
 
 
-def test_predict_prints_answers(start_service, models, tmp_path):
+def test_predict_prints_predictions(start_service, models, tmp_path):
     service = start_service(models)
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     first.write_bytes(IMAGE)
@@ -301,7 +301,7 @@ def test_predict_errors(start_service, models, tmp_path):
     assert "127.0.0.1:1" in nobody.stderr
 
 
-def test_the_demo_answers_as_training_did(trained_models, tmp_path):
+def test_the_demo_predicts_as_in_training(trained_models, tmp_path):
     for room in ("models", "runs"):
         (tmp_path / room).symlink_to(trained_models.workdir / room)
     command = [sys.executable, "examples/demo.py", "--workdir", str(tmp_path), "--once"]

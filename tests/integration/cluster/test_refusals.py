@@ -67,7 +67,7 @@ def test_the_command_fails_before_anything_is_trained(tmp_path):
 
 
 @pytest.mark.parametrize("tool", [KIND, K3D])
-def test_kind_or_k3d_whichever_there_is(programs, tool):
+def test_uses_the_installed_one_of_kind_and_k3d(programs, tool):
     programs.add("docker", WORKS)
     programs.add("kubectl")
     programs.add(tool.program)

@@ -43,7 +43,7 @@ def gateway(upstream: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.mark.parametrize("name", sorted(set(rest_cases.names()) - OURS.keys()))
-def test_it_answers_as_the_model_server(gateway: Gateway, name: str) -> None:
+def test_responses_equal_those_of_the_model_server(gateway: Gateway, name: str) -> None:
     address = gateway.url.removeprefix("http://")
     assert rest_cases.replay(name, address, embedded=True) == []
 

@@ -63,7 +63,7 @@ def test_tls(tmp_path: Path) -> None:
         assert ask(f"unix:{tmp_path}/m.sock", TRUSTING, name) == 30
 
 
-def test_others_are_not_answered(tmp_path: Path) -> None:
+def test_clients_without_a_valid_certificate_are_rejected(tmp_path: Path) -> None:
     strangers = grpc.ssl_channel_credentials(trustme.CA().cert_pem.bytes())
     with new_server(tmp_path) as server:
         address = f"localhost:{server.grpc_port}"

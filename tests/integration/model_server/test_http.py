@@ -68,7 +68,7 @@ def test_a_connection_is_kept(connection: http.client.HTTPConnection) -> None:
     assert len(sockets) == 1
 
 
-def test_requests_in_a_row_are_answered_in_a_row(raw: socket.socket) -> None:
+def test_pipelined_requests_get_responses_in_order(raw: socket.socket) -> None:
     length = f"Content-Length: {len(BODY)}"
     one = request(f"POST {PATH} HTTP/1.1", length, body=BODY)
     other = request("GET /v1/models/x HTTP/1.1")

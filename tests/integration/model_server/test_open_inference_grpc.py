@@ -170,7 +170,7 @@ def test_the_index_has_the_reason_why_a_version_is_not_ready(channel: grpc.Chann
 
 
 @pytest.mark.parametrize(("version", "answered"), [("", "2"), ("1", "1"), ("stable", "1")])
-def test_the_answer_names_request_and_version(
+def test_the_response_names_request_and_version(
     channel: grpc.Channel, version: str, answered: str
 ) -> None:
     answer = infer(channel, X, model_version=version, id="seven")
@@ -264,7 +264,7 @@ def test_a_parameter_chooses_how_outputs_come(channel: grpc.Channel, binary: boo
         assert list(answer.outputs[0].contents.fp32_contents) == ([] if binary else [1, 2])
 
 
-def test_unusual_requests_that_are_answered(channel: grpc.Channel) -> None:
+def test_unusual_valid_requests(channel: grpc.Channel) -> None:
     # MLServer's client also sends an empty message.
     empty = RAW | {"contents": {}}
     assert list(infer(channel, empty, raw_input_contents=[BYTES]).raw_output_contents) == [BYTES]

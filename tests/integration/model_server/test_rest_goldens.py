@@ -244,7 +244,7 @@ def test_a_container_is_started_called_and_removed(
 
 
 @pytest.mark.parametrize("schemes", ["http", "grpc", "http,grpc"])
-def test_a_server_that_does_not_answer(server: ModelServer, schemes: str) -> None:
+def test_a_server_that_does_not_respond(server: ModelServer, schemes: str) -> None:
     port = free_ports(1)[0]
     left = ",".join(f"{scheme}://127.0.0.1:{port}" for scheme in schemes.split(","))
     done = CliRunner().invoke(main, ["--left", left, "--right", url(server)])

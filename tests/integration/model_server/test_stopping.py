@@ -93,7 +93,7 @@ def test_no_accepted_request_fails_under_load(start: Start, base_path: Path) -> 
     assert set(outcomes) == {"answered", "gRPC UNAVAILABLE", "REST ConnectionRefusedError"}
 
 
-def test_calls_in_the_queue_are_answered_and_later_ones_refused(
+def test_queued_calls_finish_and_later_ones_are_rejected(
     tmp_path: Path, loader: FakeLoader
 ) -> None:
     with (

@@ -27,7 +27,7 @@ def wrk_output(**changed):
     return WRK + json.dumps({**found, **changed}) + "\n"
 
 
-def test_wrk_reports_good_answers_per_second():
+def test_wrk_reports_good_responses_per_second():
     load = read_wrk(wrk_output(status_errors=200), [1])
     assert load.good_rate == 200
     assert load.predictions == 800
@@ -71,6 +71,6 @@ def test_http_errors_under_grpc_are_no_predictions():
     assert (load.status_errors, load.predictions) == (100, 0)
 
 
-def test_no_answer_at_all_is_an_error_with_what_h2load_said():
+def test_no_response_at_all_is_an_error_with_h2loads_output():
     with pytest.raises(LoadError, match=r"0 answers.*refused"):
         read_h2load("connection refused", "", 1.0, answer_bytes=50, predictions=1)

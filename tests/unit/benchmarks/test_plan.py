@@ -40,7 +40,7 @@ def test_rounds_begin_with_different_systems():
     assert len(set(first)) == 3
 
 
-def test_the_constant_answer_is_asked_one_png_only():
+def test_the_constant_response_gets_only_one_png():
     loads = {
         (workload.name, measurement.engine, measurement.model)
         for measurement in plan_round(CHOICE, PYTHONS, 0)
@@ -75,7 +75,7 @@ def test_only_the_gateway_is_overloaded_and_tried_with_one_worker():
         if workload.fits(system)
     ],
 )
-def test_requests_hold_as_many_images_as_the_workload_says(workload, system, tmp_path):
+def test_requests_have_as_many_images_as_the_workload_defines(workload, system, tmp_path):
     requests = workload.requests(system, run_of(tmp_path), IMAGES)
     sizes = [size for _, size, count in workload.recipe for _ in range(count)]
     assert [request.predictions for request in requests[: len(sizes)]] == sizes

@@ -19,7 +19,7 @@ def test_tables_have_medians_spread_and_ratios():
     assert "to ours at 16" in text
 
 
-def test_what_failed_is_named():
+def test_failures_are_named():
     failures = {"environment mlserver": "mlserver cannot be installed:\nno wheel"}
     text = markdown(Summary(results([cell("rockstar", 1)], failures=failures)))
     assert "- environment mlserver: mlserver cannot be installed: no wheel" in text

@@ -14,6 +14,6 @@ OUR_PACKAGES = [place for place in INNERMOST if place.startswith("rockstar_")]
 
 
 @pytest.mark.parametrize("place", [*OUR_FILES, *OUR_PACKAGES])
-def test_a_stage_names_what_exists(place):
+def test_stages_name_existing_files(place):
     found = [*ROOT.glob(f"*/{place}"), *ROOT.glob(f"serving/rockstar_serving/{place}")]
     assert len(found) == 1

@@ -35,7 +35,7 @@ def test_rounds_of_the_same_load_make_one_median():
     assert summary.of(rate, "rockstar", "png", 4) is None
 
 
-def test_refused_requests_neither_count_as_answers_nor_make_predictions_cheaper():
+def test_rejected_requests_neither_count_as_responses_nor_make_predictions_cheaper():
     found = cell("rockstar", 1000, predictions=250, status_errors=750, cpu_seconds=1.0)
     assert rate(found) == 250
     assert cost(found) == 4.0

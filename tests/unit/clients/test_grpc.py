@@ -37,7 +37,7 @@ def address(server):
         yield address
 
 
-def test_the_client_labels_answers(address, connect_grpc):
+def test_the_client_labels_predictions(address, connect_grpc):
     with connect_grpc(address) as client:
         answer = client.predict("toy", [IMAGE, np.zeros((3, 8, 8, 1))], top=2)
     assert len(answer.predictions) == 4

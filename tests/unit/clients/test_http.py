@@ -52,7 +52,7 @@ def server():
         yield server
 
 
-def test_an_answer_has_every_labels_probability(server, connect_http):
+def test_a_result_has_every_labels_probability(server, connect_http):
     with connect_http(server.url) as client:
         answer = client.predict("toy", IMAGE, top=2)
         again = client.predict("toy", IMAGE, label="stable")

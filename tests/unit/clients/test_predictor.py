@@ -51,7 +51,7 @@ def predict(predictor, **options):
 
 @pytest.mark.parametrize("new", range(1, MANY_SERVERS))
 @pytest.mark.parametrize("turns", [None, 1, 2, 3])
-def test_every_request_is_answered_during_a_rollout(new, turns):
+def test_every_request_succeeds_during_a_rollout(new, turns):
     servers = Servers([1] * MANY_SERVERS, None if turns is None else random.Random(turns))
     predictor = Predictor(servers)
     assert predict(predictor) == 1

@@ -29,13 +29,13 @@ def started(services, *profiles: str) -> set[str]:
     }
 
 
-def test_is_what_the_compose_specification_allows():
+def test_matches_the_compose_specification():
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*command, str(ROOT / "compose.yaml")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
-def test_starts_one_model_server_of_the_asked_kind(services):
+def test_starts_one_model_server_of_the_chosen_kind(services):
     default = dict(re.findall(r"^(\w+)=(\w+)$", (ROOT / ".env").read_text(), flags=re.M))
     assert started(services, default["COMPOSE_PROFILES"]) == {"gateway", "tfserving"}
     assert started(services, "gpu") == {"gateway", "tfserving-gpu"}
@@ -80,7 +80,7 @@ def test_services_are_locked(services, name):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_what_is_built_is_a_target(services, name):
+def test_builds_existing_targets(services, name):
     build = services[name]["build"]
     assert re.search(
         rf" AS {build['target']}$", (ROOT / build["dockerfile"]).read_text(), flags=re.M

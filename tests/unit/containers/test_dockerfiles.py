@@ -71,7 +71,7 @@ def test_versions_are_those_of_the_project(dockerfile):
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
-def test_what_runs_is_nobody_and_needs_no_shell(dockerfile):
+def test_containers_run_without_root_or_a_shell(dockerfile):
     finals = {name: text for name, text in stages(dockerfile).items() if "ENTRYPOINT" in text}
     assert finals
     for name, text in finals.items():
@@ -94,7 +94,7 @@ def test_a_gpus_memory_is_not_taken_whole():
     assert "TF_FORCE_GPU_ALLOW_GROWTH=true" in trainer
 
 
-def test_the_context_holds_what_is_copied_and_no_more():
+def test_the_context_holds_exactly_the_copied_files():
     ignore = (ROOT / ".dockerignore").read_text().split("\n")
     kept = {line.removeprefix("!") for line in ignore if line.startswith("!")}
     assert "*" in ignore

@@ -540,7 +540,7 @@ def test_tiffs_of_several_sample_formats(dtype, sample_format, top):
         ("<c8", 6, "64-bit complex float"),
     ],
 )
-def test_a_tiff_of_samples_that_cannot_be_read_says_which(dtype, sample_format, name):
+def test_the_error_for_a_tiff_of_unsupported_samples_names_them(dtype, sample_format, name):
     data = tiff(np.zeros((2, 3), dtype), sample_format)
     with pytest.raises(InvalidInputError) as caught:
         decode_image(data)
@@ -550,7 +550,7 @@ def test_a_tiff_of_samples_that_cannot_be_read_says_which(dtype, sample_format, 
     assert caught.value.got == f"one of {name}"
 
 
-def test_a_tiff_of_several_channels_of_floats_says_so():
+def test_the_error_for_a_tiff_of_several_channels_of_floats_names_them():
     with pytest.raises(InvalidInputError, match="got one of 3 channels of 32-bit float; convert"):
         decode_image(tiff(np.zeros((2, 6), "<f4"), 3, channels=3))
 

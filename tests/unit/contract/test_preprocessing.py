@@ -84,7 +84,7 @@ def test_an_even_image_stays_even():
         assert np.isfinite(tensor).all()
 
 
-def test_crop_keeps_what_is_above_the_threshold():
+def test_crop_keeps_pixels_above_the_threshold():
     image = np.zeros((6, 6, 1), np.float32)
     image[1, 2] = image[3, 4] = 0.5
     image[5, 5] = 0.05

@@ -186,7 +186,7 @@ def test_booleans_in_other_spellings_than_in_training_are_understood(no, yes):
         (("True",), "FALSE", None),
     ],
 )
-def test_what_spells_a_boolean_may_be_a_category_of_its_own(categories, value, meant):
+def test_spellings_of_a_boolean_may_be_separate_categories(categories, value, meant):
     column = CategoricalColumn(name="c", categories=categories)
     expected = [float(name == meant) for name in categories]
     other = {"other": {"c": value}} if meant is None else {}

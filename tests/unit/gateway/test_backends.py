@@ -79,7 +79,9 @@ def test_other_models_are(backend, server):
     ask(backend, 1, UnavailableError)
 
 
-def test_one_call_at_a_time_tries_again_and_its_answer_ends_it(backend, server, monkeypatch):
+def test_one_call_at_a_time_probes_and_its_response_closes_the_circuit(
+    backend, server, monkeypatch
+):
     monkeypatch.setattr(backends, "PAUSE_S", 0.0)
     silence(backend, server)
     ask(backend, 1, DeadlineExceededError)
@@ -95,7 +97,7 @@ def test_one_call_at_a_time_tries_again_and_its_answer_ends_it(backend, server, 
     ask(backend, 3)
 
 
-def test_an_answer_of_any_kind_shows_that_it_is_there(backend, server):
+def test_any_response_shows_that_it_is_available(backend, server):
     for _ in range(3):
         server.failure = LATE
         ask(backend, FAILURES - 1, DeadlineExceededError)
@@ -326,7 +328,7 @@ def test_a_server_that_is_down_fails_all_with_one_call(callers, gated):
     assert gated.sizes == [1, 3]
 
 
-def test_an_answer_of_another_length_is_fetched_anew_by_each(callers, gated):
+def test_after_a_response_of_another_length_each_call_is_repeated(callers, gated):
     gated.outputs = lambda batch: {"y": batch * 2, "count": np.array(len(batch))}
     first = callers.hold(rows(0))
     others = [callers.queue(rows(n)) for n in (1, 2)]

@@ -69,7 +69,7 @@ def test_a_data_url(http):
     assert instances(http, [url, {"b64": url}]).status_code == 200
 
 
-def test_under_the_threshold_there_is_no_label(http):
+def test_below_the_threshold_there_is_no_label(http):
     grey = np.full((8, 8, 1), 0.4).tolist()
     light = np.full((8, 8, 1), 0.9).tolist()
     unsure, sure = instances(http, [grey, light], "?threshold=0.5").get_json()["predictions"]
@@ -80,7 +80,7 @@ def test_under_the_threshold_there_is_no_label(http):
     assert "reason" not in sure
 
 
-def test_a_model_brings_a_threshold_of_its_own(http, server):
+def test_a_model_has_its_own_threshold(http, server):
     server.versions[1] = make_contract(threshold=0.5)
     grey, dark = np.full((8, 8, 1), 0.4).tolist(), np.zeros((8, 8, 1)).tolist()
     unsure, blank = instances(http, [grey, dark]).get_json()["predictions"]
@@ -103,7 +103,7 @@ def test_bad_examples_beside_good_ones(http, server):
     assert len(server.batches[0]) == 2
 
 
-def test_without_partial_the_first_bad_example_is_the_answer(http, server):
+def test_without_partial_the_first_bad_example_fails_the_request(http, server):
     response = instances(http, [ARRAY.tolist(), "not base64!"])
     assert (response.status_code, response.get_json()["field"]) == (400, "instances[1]")
     assert not server.batches

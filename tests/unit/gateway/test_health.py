@@ -20,7 +20,7 @@ def test_models_while_the_server_is_down(http, server):
     assert http.get("/v1/models").status_code == 503
 
 
-def test_ready_when_every_model_answers(http, server):
+def test_ready_when_every_model_responds(http, server):
     response = http.get("/readyz")
     assert response.status_code == 200
     assert response.get_json()["models"]["toy"] == {"ready": True, "version": 1}

@@ -53,7 +53,7 @@ def test_latency_is_split(http):
     assert value(http, "rockstar_request_seconds_count", model="toy", route="/predict/<model>") == 1
 
 
-def test_batches_and_answers(http):
+def test_batches_and_responses(http):
     values = [[[0.9] * 8] * 8] * 5
     http.post("/predict/toy", json={"instances": values})
     assert value(http, "rockstar_batch_rows_sum", model="toy") == 5
@@ -91,7 +91,7 @@ def test_dashboards_and_alerts_name_metrics_that_exist(http, name):
     assert used <= known
 
 
-def test_an_outage_is_seen_by_a_gateway_that_never_got_an_answer():
+def test_a_gateway_that_never_got_a_response_reports_an_outage():
     """A missing series is not 0: `== 0` would match none."""
     rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
     assert [rule["alert"] for rule in rules if "== 0" in rule["expr"]] == []

@@ -311,7 +311,7 @@ def example_requests(document):
                     yield operation, media_type, name, each["value"]
 
 
-def test_every_example_of_a_request_is_answered_as_described(http, server, document):
+def test_every_example_of_a_request_gets_a_response_as_described(http, server, document):
     strict = Document(document, strict=True)
     sent = 0
     server.labels = {"stable": 1}
@@ -339,7 +339,7 @@ def test_every_example_of_a_request_is_answered_as_described(http, server, docum
         ("/explain/toy", "image/png"),
     ],
 )
-def test_every_form_of_an_answer_is_described(http, document, path, accept):
+def test_every_format_of_a_response_is_described(http, document, path, accept):
     (operation,) = (
         each
         for each in Document(document).operations()

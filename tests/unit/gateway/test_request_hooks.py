@@ -46,7 +46,7 @@ def test_beyond_the_queue_requests_are_refused_before_their_body_is_read(full, n
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_probes_are_answered_when_it_is_full(full, path):
+def test_probes_succeed_when_it_is_full(full, path):
     assert full.test_client().get(path).status_code == 200
 
 

@@ -94,7 +94,7 @@ def test_all_calls_of_a_request_go_to_the_same_version(routed, server):
     assert server.contract_reads == 2
 
 
-def test_a_version_that_is_not_there_is_passed_over(routed, server, caplog):
+def test_a_missing_version_is_skipped(routed, server, caplog):
     http = routed(SPLIT)
     before = server.contract_reads
     assert {answered(http) for _ in range(30)} == {1}
@@ -103,7 +103,7 @@ def test_a_version_that_is_not_there_is_passed_over(routed, server, caplog):
     assert server.contract_reads - before <= 3
 
 
-def test_without_any_of_its_versions_the_newest_answers(routed):
+def test_without_any_of_its_versions_the_newest_is_used(routed):
     http = routed(
         "[models.toy]\nsplit = [{ version = 8, weight = 3 }, { version = 9, weight = 1 }]"
     )

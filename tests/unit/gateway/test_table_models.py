@@ -63,7 +63,7 @@ def test_an_array_is_the_model_input(http, table):
     np.testing.assert_array_equal(table.batches[0], [TENSOR, TENSOR])
 
 
-def test_a_regression_answers_values(http, number):
+def test_a_regression_returns_values(http, number):
     response = ask(http, ROW, TENSOR)
     assert response.get_json() == {
         "model": "toy",
@@ -229,7 +229,7 @@ def test_a_workbook_is_to_be_saved_as_csv(http, server, name, model):
     assert response.get_json()["hint"] == "save the sheet as CSV (UTF-8)"
 
 
-def test_csv_in_another_encoding_says_how_it_was_read(http, table):
+def test_errors_of_csv_in_another_encoding_name_the_encoding(http, table):
     for encoding, text, content_type, mentions in [
         ("cp1250", "odejście,x\n1,2\n", "text/csv", "read as Windows-1252 (cp1252), not UTF-8"),
         ("cp1251", "цвет\nда\n", "text/csv; charset=utf-8", "a CSV file in UTF-8, got byte 0xf6"),

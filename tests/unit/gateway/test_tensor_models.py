@@ -80,7 +80,7 @@ def test_half_a_surrogate_pair_is_no_text(http, sent, instance):
 @pytest.mark.parametrize(
     ("specs", "got"), [([IDS], "got text or another type"), ([IDS, TEXT], "got a text; send")]
 )
-def test_a_text_to_a_model_of_other_inputs_says_what_to_send(http, server, specs, got):
+def test_a_text_to_a_model_of_other_inputs_gets_an_error_with_the_fix(http, server, specs, got):
     server.versions = {1: takes(*specs)}
     for text in ("abcd", "I loved it!"):
         response = ask(http, text)

@@ -94,7 +94,7 @@ def test_ports_have_the_names_they_are_called_by(applied):
         assert {each["port"] for each in monitor["spec"]["endpoints"]} <= named
 
 
-def test_what_is_referred_to_is_there(applied):
+def test_references_exist(applied):
     made = {kind: set(of_kind(applied, kind)) for kind in ("ConfigMap", "ServiceAccount")}
     claims = set(of_kind(applied, "PersistentVolumeClaim"))
     for template in pods(applied).values():
@@ -138,7 +138,7 @@ def test_pods_are_restricted(applied):
             assert {"cpu", "memory"} <= each["resources"]["requests"].keys()
 
 
-def test_nobody_but_the_gateway_reaches_the_models(applied):
+def test_only_the_gateway_reaches_the_models(applied):
     policies = of_kind(applied, "NetworkPolicy")
     assert policies["default-deny"]["spec"] == {
         "podSelector": {},

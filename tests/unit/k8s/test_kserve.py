@@ -58,7 +58,7 @@ def test_an_unknown_option():
     assert "--log-format" in done.output
 
 
-def test_the_predictor_answers_where_the_transformer_asks(manifests):
+def test_the_transformer_calls_the_predictors_address(manifests):
     service = manifests["InferenceService", "cnn"]["spec"]
     runtime = manifests["ServingRuntime", service["predictor"]["model"]["runtime"]]["spec"]
     (server,) = runtime["containers"]

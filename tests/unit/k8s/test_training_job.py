@@ -52,7 +52,7 @@ def test_the_number_of_workers_stands_in_one_place(manifests, tmp_path):
     assert [job["spec"]["parallelism"], options(job)["workers"]] == [5, 5]
 
 
-def test_what_the_workers_run_is_a_training_into_their_volume(manifests):
+def test_the_workers_train_into_their_volume(manifests):
     job = manifests["Job", "training"]
     program, *arguments = options(job)["command"]
     assert program == "rockstar"

@@ -66,7 +66,7 @@ def test_defaults_are_those_of_tensorflow(tmp_path: Path) -> None:
     )
 
 
-def test_batches_are_as_large_as_requests_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+def test_batches_are_as_large_as_requests_unless_the_file_sets_a_size(tmp_path: Path) -> None:
     path = write(tmp_path, "max_batch_size { value: 9 } enable_large_batch_splitting { value: 1 }")
     assert read_parameters(path).queue.execution_batch_size == 9
 

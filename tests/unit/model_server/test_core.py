@@ -24,7 +24,7 @@ def test_a_signature_of_another_method_of_tensorflow_serving_will_do() -> None:
     assert predict(engine(REGRESS_METHOD), query, check_method=True).outputs["y"].tolist()
 
 
-def test_methods_are_checked_where_that_is_asked_for() -> None:
+def test_methods_are_checked_if_configured() -> None:
     query = PredictQuery(lambda _: X)
     assert predict(engine("other"), query).signature_name == "serving_default"
     with pytest.raises(StatusError) as caught:
@@ -74,7 +74,7 @@ def test_names_that_do_not_fit(feeds: dict[str, Any], message: str) -> None:
 OPTIONAL = replace(SUM, defaults={"b": INTS})
 
 
-def test_what_has_a_default_may_be_left_out() -> None:
+def test_inputs_with_a_default_are_optional() -> None:
     check_inputs({"a": INTS}, OPTIONAL)
     check_inputs({"a": INTS, "b": INTS}, OPTIONAL)
 

@@ -44,5 +44,5 @@ def test_a_caller_that_goes_away_before_its_deadline() -> None:
         deadline.check()
 
 
-def test_nobody_is_gone_without_a_caller() -> None:
+def test_without_a_caller_no_request_is_cancelled() -> None:
     NO_DEADLINE.check()

@@ -70,7 +70,7 @@ def test_regress_with_a_number_each_and_no_axis_for_it() -> None:
 
 
 @pytest.mark.parametrize("ask", [classify, regress])
-def test_what_both_refuse(ask: Any) -> None:
+def test_requests_that_both_reject(ask: Any) -> None:
     own = {classify: "", regress: "regress"}[ask]
     for query, message in [
         (ExamplesQuery(TWO, "s"), "No signature was found with the name: s"),
@@ -85,7 +85,7 @@ def test_what_both_refuse(ask: Any) -> None:
 
 
 @pytest.mark.parametrize("ask", [classify, regress])
-def test_nothing_is_run_for_a_caller_that_is_gone(ask: Any) -> None:
+def test_nothing_runs_for_a_disconnected_caller(ask: Any) -> None:
     engine = ExamplesEngine()
     name = {classify: "", regress: "regress"}[ask]
     with pytest.raises(DeadlineExceededError):
@@ -205,7 +205,7 @@ def test_outputs_that_are_no_regression(array: Any, message: str) -> None:
         (regress, "regress_by_predict", "regression", REGRESS_METHOD, PREDICT_METHOD),
     ],
 )
-def test_methods_are_checked_where_that_is_asked_for(
+def test_methods_are_checked_if_configured(
     ask: Any, signature: str, kind: str, wanted: str, was: str
 ) -> None:
     with pytest.raises(StatusError) as caught:
@@ -224,7 +224,7 @@ def test_signatures_of_the_right_method_pass_the_check() -> None:
 CLASSIFY, REGRESS = Task("m", CLASSIFY_METHOD), Task("m", REGRESS_METHOD, "regress")
 
 
-def test_each_task_is_answered_in_its_place() -> None:
+def test_results_are_in_the_order_of_the_tasks() -> None:
     first, second = multi_inference(ExamplesEngine(), MultiInferenceQuery([REGRESS, CLASSIFY], TWO))
     assert isinstance(first, Regression)
     assert (first.values.tolist(), first.signature_name) == ([1.5, -2], "regress")

@@ -38,7 +38,7 @@ def call(behaviour: Any, context: Any, data: bytes = b"") -> Any:
     return guard(PREDICT, behaviour)(data, context)
 
 
-def test_nothing_starts_for_a_caller_that_is_gone() -> None:
+def test_nothing_starts_for_a_disconnected_caller() -> None:
     context = Context(active=False)
     started: list[object] = []
 
@@ -87,7 +87,7 @@ def test_long_messages_are_cut(message: str, sent: str) -> None:
     assert context.aborted == (grpc.StatusCode.INVALID_ARGUMENT, sent)
 
 
-def test_an_internal_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_is_logged_but_not_returned(caplog: pytest.LogCaptureFixture) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 

@@ -25,7 +25,7 @@ def load(folder: Path) -> None:
     verify(folder, ["model.tflite"])
 
 
-def test_what_is_as_published_passes(folder: Path) -> None:
+def test_unchanged_versions_pass(folder: Path) -> None:
     load(folder)
 
 
@@ -63,13 +63,13 @@ def test_a_difference_refuses_the_version(
     assert "copy it again from where it was published" in str(caught.value)
 
 
-def test_what_is_not_read_is_not_hashed(folder: Path) -> None:
+def test_unread_files_are_not_hashed(folder: Path) -> None:
     (folder / "saved_model.pb").write_bytes(b"grapf")
     (folder / ".DS_Store").touch()
     load(folder)
 
 
-def test_what_another_engine_reads_is_hashed_for_that_one(folder: Path) -> None:
+def test_files_of_another_engine_are_hashed_for_that_one(folder: Path) -> None:
     (folder / "saved_model.pb").write_bytes(b"grapf")
     with pytest.raises(LoadError, match=r"saved_model\.pb has another content"):
         verify(folder, ["saved_model.", "variables/"])

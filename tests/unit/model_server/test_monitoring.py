@@ -85,7 +85,7 @@ def test_names_and_types_before_anything_was_counted() -> None:
     ]
 
 
-def test_every_request_is_counted_and_those_answered_are_timed() -> None:
+def test_every_request_is_counted_and_successful_ones_are_timed() -> None:
     metrics = Monitoring()
     metrics.request("m", "Predict", "GRPC", Code.OK, 0.25)
     metrics.request("m", "predict", "REST", Code.OK, 0.5)
@@ -296,7 +296,7 @@ def test_what_is_counted(
     assert scrape(client) == counted
 
 
-def test_what_took_too_long_was_not_answered(client: RestClient) -> None:
+def test_requests_past_their_deadline_count_as_failed(client: RestClient) -> None:
     now = time.monotonic()
     client.get("/v1/models/m", received_at=now - 11)
     client.get("/v1/models/m", received_at=now)
@@ -423,7 +423,7 @@ def test_without_labels_and_without_values() -> None:
     )
 
 
-def test_bounds_are_those_that_dashboards_ask_for() -> None:
+def test_bounds_are_those_that_dashboards_use() -> None:
     registry = CollectorRegistry()
     Sampler(registry, ":test:time", exponential(10, 1.8, 33)).add(708_235)
     (family,) = text_string_to_metric_families(exposition(registry).decode())

@@ -112,7 +112,7 @@ def test_a_model_that_runs_longer_is_waited_for(
     assert status(client) == 200
 
 
-def test_a_queued_request_whose_client_has_gone_is_not_run(
+def test_a_queued_request_of_a_disconnected_client_does_not_run(
     connect: Callable[[], socket.socket], loader: FakeLoader
 ) -> None:
     engine, client, gone = loader.engines[1], connect(), connect()

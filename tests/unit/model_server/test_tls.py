@@ -21,7 +21,7 @@ def test_server_certificates(tmp_path: Path) -> None:
     assert tls.authority is None
 
 
-def test_clients_are_verified_only_where_it_says_so(tmp_path: Path) -> None:
+def test_clients_are_verified_only_if_configured(tmp_path: Path) -> None:
     fields = {"server_key": KEY, "server_cert": CERTIFICATE, "custom_ca": CA}
     assert read_ssl_config(write_ssl_config(tmp_path / "a", **fields)).authority is None
     verifying = write_ssl_config(tmp_path / "b", **fields, client_verify=True)

@@ -153,7 +153,7 @@ def test_a_damaged_file_keeps_the_version_from_loading(warm: Warm, tmp_path: Pat
     assert engine.closed
 
 
-def test_a_compressed_file_is_told_so(tmp_path: Path) -> None:
+def test_a_compressed_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / FILE).parent.mkdir()
     with tf.io.TFRecordWriter(str(tmp_path / FILE), options="GZIP") as writer:
         writer.write(predict_log(X))
@@ -257,7 +257,7 @@ def boundaries() -> set[int]:
     return set(ends)
 
 
-def test_what_tensorflow_writes(content: bytes, file: Path) -> None:
+def test_files_written_by_tensorflow(content: bytes, file: Path) -> None:
     file.write_bytes(content)
     assert list(read_records(file)) == RECORDS
 

@@ -86,7 +86,7 @@ def test_tensorflow_stays_out(modules):
     assert (done.stdout, done.stderr) == ("light\n", "")
 
 
-def test_clients_load_only_what_they_speak():
+def test_clients_load_only_their_protocol():
     code = (
         "import rockstar_client as clients, sys; assert not {'numpy', 'grpc', 'urllib3'} & set(sys.modules); "
         "clients.HttpClient; assert not {'grpc', 'asyncio', 'aiohttp', 'flask'} & set(sys.modules)"
@@ -115,7 +115,7 @@ def models_config(folder):
     return config
 
 
-def test_the_parent_of_the_workers_loads_only_what_settings_need(tmp_path):
+def test_the_parent_of_the_workers_loads_only_modules_for_settings(tmp_path):
     code = (
         "import sys, rockstar_serving.gateway.server\n"
         "from rockstar_serving.gateway.settings import config_of\n"

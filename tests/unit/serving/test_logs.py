@@ -58,7 +58,9 @@ def test_an_exception_is_one_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry["exception"].endswith("ValueError: reason")
 
 
-def test_what_json_cannot_hold_is_logged_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_that_json_cannot_represent_are_logged_anyway(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     logs.configure("json", "model_server")
     log.info("%s", "x", extra={"value": {1, 2}, "other": object()})
     entry = json.loads(capsys.readouterr().err)

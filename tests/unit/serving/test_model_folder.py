@@ -37,7 +37,7 @@ def test_models_are_folders_with_a_numbered_version(tmp_path):
     assert list(find_models(tmp_path)) == ["cnn", "mlp"]
 
 
-def test_what_holds_no_model_says_what_to_do(tmp_path):
+def test_the_error_for_a_folder_without_models_names_the_fix(tmp_path):
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ModelFolderError, match="rockstar train"):
             find_models(folder)
@@ -60,7 +60,7 @@ def test_the_config_names_models_and_paths(tmp_path):
     assert (config.name, config.base_path) == ("a b", str(tmp_path / "a b"))
 
 
-def test_the_config_takes_labels_but_no_paths_from_what_is_declared(tmp_path):
+def test_the_config_takes_labels_but_no_paths_from_the_declared_models(tmp_path):
     (tmp_path / "cnn" / "1").mkdir(parents=True)
     declared = ModelConfig(name="cnn", base_path="/models/cnn", version_labels={"stable": 1})
     declared.model_version_policy.all.SetInParent()
@@ -93,7 +93,7 @@ def test_models_and_versions_may_be_links_as_a_config_map_has_them(tmp_path):
     assert (config.base_path, other.base_path) == (str(tmp_path / "cnn"), str(tmp_path / "mlp"))
 
 
-def test_what_looks_like_a_model_and_is_none_is_told(tmp_path):
+def test_folders_that_only_look_like_models_are_reported(tmp_path):
     for path in ("good/1", "all_held/held-1", "coming/.incoming-ab", "empty", ".hidden"):
         (tmp_path / path).mkdir(parents=True)
     for file in ("mine.keras", "lite.tflite", "notes.txt", "raw/saved_model.pb"):
@@ -177,7 +177,7 @@ def test_where_tensorflow_serving_sees_the_folder_is_remembered(models):
     ]
 
 
-def test_what_was_added_by_hand_stays(models):
+def test_manual_additions_stay(models):
     (models / "models.config").write_text(
         """model_config_list {
           config { name: "cnn" base_path: "/x/cnn"
@@ -192,7 +192,7 @@ def test_what_was_added_by_hand_stays(models):
     assert configs["other"].base_path == "/elsewhere/other"
 
 
-def test_a_model_that_is_gone_leaves_the_file(models):
+def test_a_removed_model_leaves_the_file(models):
     label(models, "cnn", "stable", 1)
     (models / "mlp").rename(models / ".mlp")
     label(models, "cnn", "stable", 2)

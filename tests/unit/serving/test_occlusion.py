@@ -45,7 +45,7 @@ def test_the_pixels_that_decide_are_found() -> None:
     assert heatmap[15:18, 2:5].max() == 0
 
 
-def test_the_cover_is_what_surrounds_the_object() -> None:
+def test_the_cover_resembles_the_surroundings_of_the_object() -> None:
     image = np.full((10, 10, 3), [0.9, 0.8, 0.7], np.float32)
     image[4:6, 4:6] = 0
     covered = plan(10, 10, 200).images(image)
@@ -99,5 +99,5 @@ def test_a_missing_value_is_replaced_by_one_that_is_there():
     assert replaced_rows(tensor, COLUMNS[:2])[1][1] == 0
 
 
-def test_effects_are_what_a_column_adds():
+def test_effects_are_the_contributions_of_columns():
     np.testing.assert_allclose(column_effects(np.array([0.9, 0.4, 1.0])), [0.5, -0.1])

@@ -50,13 +50,13 @@ def test_grpc(tmp_path, health, capsys):
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/livez", "grpc://127.0.0.1:9"])
-def test_nobody_answers(url, capsys):
+def test_no_response(url, capsys):
     assert probe.main([url]) == 1
     assert "refused" in capsys.readouterr().err.lower()
 
 
 @pytest.mark.parametrize("arguments", [[], ["ftp://host/"], ["8080"], ["http://host:port/"]])
-def test_what_is_no_url(arguments, capsys):
+def test_invalid_urls(arguments, capsys):
     assert probe.main(arguments) == 1
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1

@@ -34,7 +34,7 @@ def stable(models):
     return read_labels(models).labels("cnn").get("stable")
 
 
-def test_versions_are_listed_with_what_they_are(models):
+def test_versions_are_listed_with_their_details(models):
     promote(models, "cnn", 2, "stable")
     promote(models, "cnn", 2, "canary")
     versions = list_versions(models)
@@ -156,7 +156,7 @@ def test_a_dry_run_removes_nothing(models):
     assert numbers(models) == [1, 2, 3, 10]
 
 
-def test_what_a_dead_prune_left_is_removed(models):
+def test_leftovers_of_a_killed_prune_are_removed(models):
     (models / "cnn" / ".removed-0" / "variables").mkdir(parents=True)
     prune(models, "cnn", 4)
     assert not (models / "cnn" / ".removed-0").exists()
@@ -192,7 +192,7 @@ def test_labels_that_point_to_nothing(models):
 @pytest.mark.parametrize(
     "use", [list_versions, lambda m: list(verify(m)), lambda m: promote(m, "cnn", 1, "stable")]
 )
-def test_an_empty_folder_says_what_to_do(tmp_path, use):
+def test_the_error_for_an_empty_folder_names_the_fix(tmp_path, use):
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ModelFolderError, match="rockstar train"):
             use(folder)
@@ -210,7 +210,7 @@ def served(three) -> list[int]:
     return sorted(served_versions(three / "cnn"))
 
 
-def test_going_back_holds_what_is_newer_whatever_the_policy(three):
+def test_rollback_holds_newer_versions_with_any_policy(three):
     assert restore(three, "cnn").now == 2
     assert (served(three), [*held_versions(three / "cnn")]) == ([1, 2], [3])
     assert not (three / "models.config").exists()
@@ -220,7 +220,7 @@ def test_going_back_holds_what_is_newer_whatever_the_policy(three):
         restore(three, "cnn")
 
 
-def test_going_back_goes_to_what_was_stable_and_takes_labels_along(three):
+def test_rollback_goes_to_the_stable_version_and_moves_labels(three):
     promote(three, "cnn", 1, "stable")
     promote(three, "cnn", 3, "stable")
     promote(three, "cnn", 2, "canary")
@@ -242,7 +242,7 @@ def test_a_choice_of_versions_by_number_goes_back_too(three):
     assert dict(config.version_labels) == {"stable": 2}
 
 
-def test_a_damaged_version_is_not_gone_back_to(three):
+def test_rollback_rejects_a_damaged_version(three):
     (three / "cnn" / "2" / "model.tflite").write_bytes(b"y")
     with pytest.raises(RegistryError, match="it cannot be restored"):
         restore(three, "cnn")
@@ -298,7 +298,7 @@ def test_held_and_last_versions_can_be_removed(three):
         unpublish(three, "cnn", 9)
 
 
-def test_prune_keeps_what_is_served_and_what_is_held_since(three):
+def test_prune_keeps_served_and_held_versions(three):
     restore(three, "cnn")
     add_version(three, "cnn", 4)
     (three / "cnn" / "1").rename(three / "cnn" / "held-1")

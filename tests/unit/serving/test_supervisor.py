@@ -73,7 +73,7 @@ def test_a_stop_while_starting_ends_the_start():
     assert child.exit_code is not None
 
 
-def test_a_hangup_is_passed_on_to_who_reads_files_again(tmp_path):
+def test_a_hangup_is_forwarded_to_processes_that_reload_files(tmp_path):
     ready, heard = tmp_path / "ready", tmp_path / "heard"
     code = (
         "import pathlib, signal, time;"

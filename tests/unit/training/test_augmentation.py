@@ -92,7 +92,7 @@ def of(right, unknown):
 @pytest.mark.parametrize(
     ("right", "unknown", "expected"), [(0.6, 0.3, 0.45), (0.45, 0.55, 0.45), (0.9, 0.6, 0.5)]
 )
-def test_the_threshold_lies_between_but_loses_few_right_answers(right, unknown, expected):
+def test_the_threshold_lies_between_but_loses_few_right_predictions(right, unknown, expected):
     examples = MemoryExamples(IMAGES, raw=lambda _: b"")
     part = Part(examples, np.arange(12), TARGETS)
     assert score_threshold(of(right, unknown), part, BY, 0) == pytest.approx(expected, abs=0.01)

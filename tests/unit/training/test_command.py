@@ -63,7 +63,7 @@ def test_flags_come_before_the_file(tmp_path):
         (["linear"], "model: expected logistic or mlp or cnn where labels are to be predicted"),
     ],
 )
-def test_mistakes_are_told_in_a_line(tmp_path, arguments, message):
+def test_mistakes_are_errors_of_one_line(tmp_path, arguments, message):
     done = run(*arguments, "--workdir", tmp_path)
     assert done.exit_code in (1, 2)
     assert message in done.output

@@ -27,7 +27,7 @@ def test_defaults_of_each_model(model):
     assert config.test_fraction == 0.2
 
 
-def test_what_is_given_replaces_the_default():
+def test_given_values_replace_defaults():
     config = config_for("cnn", name="nets-1.0", epochs=3, augmentation=0.0)
     assert (config.name, config.epochs, config.augmentation) == ("nets-1.0", 3, 0.0)
     assert config.batch_size == defaults_for("cnn", "digits").batch_size
@@ -94,7 +94,7 @@ def test_settings_that_a_model_does_not_have(model, settings, message):
         config_for(model, **settings)
 
 
-def test_a_field_that_there_is_not_is_a_mistake_of_the_caller():
+def test_an_unknown_field_is_a_mistake_of_the_caller():
     with pytest.raises(TypeError, match="epoch"):
         config_for("mlp", epoch=3)
 
@@ -105,7 +105,7 @@ def test_configurations_cannot_be_changed():
         config.epochs = 3
 
 
-def test_small_tables_are_not_held_back_for_early_stopping_unless_that_is_asked_for(tmp_path):
+def test_small_tables_have_no_validation_rows_unless_requested(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("x,y\n" + "1,a\n" * 150)
     data = f"csv:{path}"
@@ -132,12 +132,12 @@ def test_small_tables_are_not_held_back_for_early_stopping_unless_that_is_asked_
         config_for("cnn", api="core", name="lecture", seed=3),
     ],
 )
-def test_what_was_written_is_read_again(tmp_path, config):
+def test_a_written_file_can_be_read(tmp_path, config):
     (tmp_path / "config.json").write_text(to_json(config))
     assert read_config(tmp_path / "config.json") == config
 
 
-def test_the_command_line_comes_first_and_what_is_missing_has_its_default(tmp_path):
+def test_the_command_line_comes_first_and_missing_fields_have_defaults(tmp_path):
     (tmp_path / "config.json").write_text('{"model": "mlp", "epochs": 3, "learning_rate": 1}')
     config = read_config(tmp_path / "config.json", epochs=5, seed=None)
     assert (config.epochs, config.learning_rate) == (5, 1)
@@ -206,7 +206,7 @@ def test_folders_and_files_are_named_without_the_folders_above():
 
 
 @pytest.mark.parametrize("text", ["", "cifar", "folder:", "csv: ", "zip:x", "Digits", ":x"])
-def test_others_are_refused_with_what_there_is(text):
+def test_unknown_ones_are_rejected_with_the_known_ones(text):
     with pytest.raises(ConfigError, match=r"data: expected digits, .*csv:FILE, got "):
         parse_data(text)
 

@@ -43,7 +43,7 @@ def publish(models, made) -> None:
         ({"input": table_classifier().input}, "rows of a table as input instead of images"),
     ],
 )
-def test_another_promise_is_refused_with_what_differs(tmp_path, changes, message):
+def test_another_promise_is_rejected_with_the_differences(tmp_path, changes, message):
     publish(tmp_path, contract(0.9, 100))
     changes = {"labels": THREE, **changes}
     with pytest.raises(DataError, match=message) as raised:

@@ -46,7 +46,7 @@ def test_a_target_of_numbers_is_a_regression(csv):
     assert table.targets.tolist() == [4.5, 5.5, 0.5, 30]
 
 
-def test_or_a_classification_where_one_says_so(csv):
+def test_or_a_classification_on_request(csv):
     table = read_csv(csv("x,y\n1,10\n2,9\n3,10\n"), "y", "classification")
     assert table.label_names == ("9", "10")
     assert table.targets.tolist() == [1, 0, 1]
@@ -85,7 +85,7 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
         ("ä,b\n".encode() + b"\xff,2\n", "b", "UTF-8"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_trained_on_is_told_by_column_and_line(csv, text, target, message):
+def test_errors_about_invalid_data_name_column_and_line(csv, text, target, message):
     with pytest.raises(DataError, match=message):
         read_csv(csv(text), target)
 
@@ -196,7 +196,7 @@ def test_columns_that_say_nothing_are_left_out_and_named(csv):
     assert (number.width, name.width) == (1, 60)
 
 
-def test_codes_are_categories_and_so_is_what_one_says(csv):
+def test_codes_and_chosen_columns_are_categories(csv):
     every = range(60)
     text = rows_of(
         "zip,plant,y",
@@ -328,7 +328,7 @@ def test_a_column_that_is_the_target_in_other_words_is_named(csv):
     )  # fmt: skip
 
 
-def test_a_target_that_32_bits_cannot_hold_says_what_to_subtract(tmp_path):
+def test_the_error_for_a_target_beyond_32_bits_names_what_to_subtract(tmp_path):
     path = tmp_path / "times.csv"
     path.write_text("x,y\n" + "".join(f"{n},{1_700_000_000 + n % 60}.5\n" for n in range(100)))
     with pytest.raises(

@@ -27,7 +27,7 @@ def digits():
     return datasets.load("digits")
 
 
-def test_digits_are_what_scikit_learn_bundles(digits):
+def test_digits_are_those_that_scikit_learn_bundles(digits):
     assert digits.images.shape == (1797, 8, 8, 1)
     assert digits.images.dtype == np.uint8
     assert (digits.images.min(), digits.images.max()) == (0, 255)
@@ -105,7 +105,7 @@ def test_else_it_is_downloaded(tmp_path):
     np.testing.assert_array_equal(found[0], arrays()["x_train"])
 
 
-def test_missing_data_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch):
+def test_the_error_for_missing_data_names_the_searched_paths_and_the_fix(tmp_path, monkeypatch):
     monkeypatch.delenv("ROCKSTAR_DATA_DIR", raising=False)
     with pytest.raises(DataError) as caught:
         load_arrays("mnist", tmp_path, nothing)
@@ -132,7 +132,7 @@ def test_a_file_with_something_else_is_refused(tmp_path, changes, message):
         load_arrays("mnist", written(tmp_path, **changes), nothing)
 
 
-def test_an_array_that_is_not_there_is_named(tmp_path):
+def test_a_missing_array_is_named(tmp_path):
     without = {name: array for name, array in arrays().items() if name != "y_test"}
     np.savez(tmp_path / "mnist.npz", **without)
     with pytest.raises(DataError, match=r"no array .*y_test"):
@@ -212,7 +212,7 @@ def test_clothes_of_28_x_28_keep_their_place():
     )
 
 
-def test_folders_take_grey_and_color_whatever_comes():
+def test_folders_accept_gray_and_color_images():
     noise = np.random.default_rng(0)
     for channels in (1, 3):
         spec = folder_input(16, channels)
@@ -225,7 +225,7 @@ SPEC = digits_input()
 IMAGES = datasets.load("digits").images[:100]
 
 
-def test_tensors_are_as_the_contract_says():
+def test_tensors_match_the_contract():
     tensors = prepare_images(IMAGES, SPEC)
     assert tensors.shape == (100, *SPEC.shape)
     assert tensors.dtype == np.float32
@@ -247,7 +247,7 @@ def test_a_larger_canvas_and_less_contrast_hardly_matter():
     assert moved.mean() <= 0.01
 
 
-def test_statistics_are_of_what_they_are_given():
+def test_statistics_are_of_the_given_examples():
     tensors = np.array([0.0, 0.0, 0.25, 1.0], dtype=np.float32).reshape(2, 2, 1, 1)
     spec = ImageInput(
         name="image", dtype="float32", shape=(2, 1, 1), range=(0, 1), preprocessing=()

@@ -109,7 +109,7 @@ def test_a_model_whose_variables_are_not_restored_is_not_published(tmp_path):
     export(predict, [weights.value], toys.draft(), toys.golden(), tmp_path)
 
 
-def test_a_model_that_answers_nan_is_not_published(tmp_path):
+def test_a_model_that_returns_nan_is_not_published(tmp_path):
     def predict(image):
         return tf.reshape(image, [-1, 400])[:, :10] * np.float32("nan")
 
@@ -251,13 +251,13 @@ def test_the_saved_model_stays_as_it_is(exports):
     assert small.contract.metrics["test_accuracy"] == plain.contract.metrics["test_accuracy"]
 
 
-def test_the_contract_tells_what_the_quantised_file_is_worth(exports):
+def test_the_contract_has_the_score_of_the_quantized_file(exports):
     plain, small, _ = exports
     assert small.contract.metrics == {"test_accuracy": 0.5, "quantized_test_accuracy": 0.4975}
     assert "quantized_test_accuracy" not in plain.contract.metrics
 
 
-def test_what_is_published_answers_as_what_was_judged(exports):
+def test_the_published_file_predicts_as_the_scored_one(exports):
     plain, small, (judged_model, judged_edge) = exports
     published = litert_predictor(read(small, "model.tflite"), small.contract)
     np.testing.assert_allclose(published(GOLDEN.tensors), judged_model, atol=1e-6)
@@ -360,7 +360,7 @@ def test_batches_of_several_sizes_hold_preprocessed_samples(requests):
         np.testing.assert_array_equal(batch, SAMPLES.tensors[: len(batch)])
 
 
-def test_the_model_answers_every_request(warmed, requests):
+def test_the_model_handles_every_request(warmed, requests):
     _, run = open_saved_model(warmed.folder)
     for request in requests:
         feeds = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}

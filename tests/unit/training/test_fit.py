@@ -102,7 +102,7 @@ def test_the_rate_rises_and_then_falls_to_zero():
     assert rates[-1] < 1e-5
 
 
-def test_a_rate_that_is_far_too_high_is_told():
+def test_a_far_too_high_rate_is_an_error():
     with pytest.raises(TrainingError, match=r"epoch .* try a --learning-rate below 3"):
         fit(Task((1,), None), line(), None, config_for("linear", learning_rate=3.0))
 
@@ -155,7 +155,7 @@ trained(config_for("mlp", api=sys.argv[2], patience=5, **DROPOUT), Path(sys.argv
 """
 
 
-def test_a_checkpoint_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+def test_an_unreadable_checkpoint_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("rockstar_training.fit.SECONDS_BETWEEN", 0)
     config = config_for("mlp", **DROPOUT)
     trained(config, tmp_path)
@@ -173,7 +173,7 @@ def test_tensorboard_gets_the_curves(tmp_path, api):
         assert all(f"epoch_{metric}".encode() in log.read_bytes() for metric in metrics)
 
 
-def test_mixed_precision_trains_and_answers_in_float32():
+def test_mixed_precision_trains_and_predicts_in_float32():
     settings = {"data": "mnist", "epochs": 12, "batch_size": 8, "learning_rate": 0.003}
     config = config_for("cnn", augmentation=0.2, mixed_precision="on", **settings)
     fitted = trained(config)

@@ -44,7 +44,7 @@ def test_the_hash_follows_the_content(pets):
     assert scan_folder(pets).sha256 != first
 
 
-def test_what_systems_leave_behind_is_skipped_and_reported(pets):
+def test_system_files_are_skipped_and_reported(pets):
     for name in (".git", "__MACOSX", "@eaDir", "bird"):
         (pets / name).mkdir()
     (pets / "__MACOSX" / "cat").mkdir()
@@ -145,7 +145,7 @@ def test_splits_may_be_folders_of_their_own(tmp_path):
         scan_folder(tmp_path / "mine", validation=tmp_path / "absent", test=tmp_path / "theirs")
 
 
-def test_a_validation_folder_is_held_out_where_there_is_no_test_folder(tmp_path):
+def test_a_validation_folder_is_held_out_without_a_test_folder(tmp_path):
     arrange(tmp_path, "train/cat/1.png", "train/dog/2.png", "val/cat/3.png", "val/dog/4.png")
     folder = scan_folder(tmp_path)
     assert parts(folder) == [["cat/1.png", "dog/2.png"], [], ["cat/3.png", "dog/4.png"]]
@@ -172,7 +172,7 @@ def test_the_chest_x_rays_with_their_second_copy(tmp_path):
     ]
 
 
-def test_what_the_training_folder_does_not_know_is_skipped(tmp_path):
+def test_classes_missing_from_the_training_folder_are_skipped(tmp_path):
     arrange(tmp_path, "train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "test/dog/4.png")
     arrange(tmp_path, "test/fox/5.png", "test/fox/6.png", "test/7.png")
     folder = scan_folder(tmp_path)
@@ -241,7 +241,7 @@ def test_names_that_are_not_utf8_are_escaped(pets):
     assert examples.tensors(np.arange(6)).shape == (6, 8, 8, 1)
 
 
-def test_what_is_not_a_file_is_not_opened(pets):
+def test_only_files_are_opened(pets):
     os.mkfifo(pets / "dog" / "pipe.png")
     (pets / "cat" / "device.jpg").symlink_to("/dev/null")
     os.mkfifo(pets / "cat" / "pipe")

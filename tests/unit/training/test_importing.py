@@ -61,7 +61,7 @@ def dense(width: int, outputs: int, activation: str | None = None) -> Any:
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_an_image_classifier_answers_as_before(tmp_path, suffix):
+def test_an_image_classifier_predicts_as_before(tmp_path, suffix):
     model = image_model()
     imported = publish(
         save(model, tmp_path / f"pets{suffix}"), tmp_path, labels=("cat", "dog", "bird")
@@ -279,7 +279,7 @@ def test_sizes_that_vary_stay_so(tmp_path):
         ({"kind": "table"}, r"a row is float \[None, columns\], its input is float32 \[None, 8, 6"),
     ],
 )
-def test_what_does_not_fit_the_model_is_said(tmp_path, options, message):
+def test_options_that_do_not_fit_the_model_are_errors(tmp_path, options, message):
     path = save(image_model(), tmp_path / "m.keras")
     with pytest.raises(TrainingError, match=message):
         publish(path, tmp_path, **options)
@@ -308,7 +308,7 @@ def test_a_keras_2_file_with_groups_in_its_layers_loads(tmp_path):
     assert publish(path, tmp_path).contract.labels == ("0", "1", "2")
 
 
-def test_a_mask_is_answered_as_a_tensor(tmp_path):
+def test_a_mask_is_returned_as_a_tensor(tmp_path):
     model = keras.Sequential(
         [keras.Input((6, 6, 3)), keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")]
     )
@@ -380,7 +380,7 @@ def test_a_fixed_batch_and_a_missing_signature(tmp_path):
         ("bad/saved_model.pb", b"x", "is damaged"),
     ],
 )
-def test_what_is_no_model_is_said(tmp_path, name, content, message):
+def test_a_path_without_a_model_is_an_error(tmp_path, name, content, message):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
@@ -404,7 +404,7 @@ def test_another_promise_under_the_same_name_is_refused(tmp_path):
     assert imported.folder.name == "2"
 
 
-def test_the_command_says_what_was_published_and_assumed(tmp_path):
+def test_the_command_prints_the_published_version_and_assumptions(tmp_path):
     path = save(dense(2, 2), tmp_path / "m.keras")
     options = ("--name", "m", "--input", "table", "--models", tmp_path / "models")
     found = invoke_json("import", path, *options)
@@ -439,7 +439,7 @@ def test_labels_from_files(tmp_path):
     assert parse_names("cat, dog") == ("cat", "dog")
 
 
-def test_a_wrong_path_is_said_before_tensorflow_is_loaded(tmp_path):
+def test_a_wrong_path_is_an_error_before_tensorflow_is_loaded(tmp_path):
     done = invoke("import", tmp_path / "absent.keras", "--name=x")
     assert done.exit_code == 2
     assert "absent.keras: no such file or folder" in done.output

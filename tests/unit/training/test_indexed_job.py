@@ -35,7 +35,7 @@ def test_each_worker_has_its_own_name_in_the_service():
         "{",
     ],
 )
-def test_an_address_that_cannot_be_is_told(template):
+def test_an_impossible_address_is_an_error(template):
     done = CliRunner().invoke(main, ["--workers=2", f"--address={template}", "--index=0", "true"])
     assert done.exit_code == 1
     assert "address: expected HOST:PORT with {index} in it" in done.output
@@ -81,7 +81,7 @@ def test_workers_that_come_one_after_the_other_meet():
     assert sorted(met) == [0, 1, 2]
 
 
-def test_who_is_missing_is_told_while_it_waits_and_at_the_end(caplog):
+def test_missing_workers_are_named_while_waiting_and_at_the_end(caplog):
     own, closed = free_ports(2)
     addresses = [f"127.0.0.1:{own}", f"127.0.0.1:{closed}", "training-2.invalid:2222"]
     with caplog.at_level("INFO"), pytest.raises(TrainingError) as raised:
@@ -91,7 +91,7 @@ def test_who_is_missing_is_told_while_it_waits_and_at_the_end(caplog):
         assert "worker 2 at training-2.invalid:2222 (its name is not known yet)" in text
 
 
-def test_a_port_that_is_taken_is_told():
+def test_a_port_in_use_is_an_error():
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         done = CliRunner().invoke(
@@ -101,7 +101,7 @@ def test_a_port_that_is_taken_is_told():
     assert f"cannot listen on this worker's port {port}" in done.output
 
 
-def test_a_command_that_is_not_there_is_told():
+def test_a_missing_command_is_an_error():
     (port,) = free_ports(1)
     done = CliRunner().invoke(
         main, ["--workers=1", f"--address={{index}}:{port}", "--index=0", "no-such-command"]
@@ -128,7 +128,7 @@ def test_one_of_the_workers_publishes(monkeypatch, cluster, kind, index, chief):
     assert is_chief() is chief
 
 
-def test_who_trains_alone_publishes(monkeypatch):
+def test_a_single_worker_publishes(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert is_chief()
 
@@ -142,7 +142,7 @@ def test_who_trains_alone_publishes(monkeypatch):
         '{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}',
     ],
 )
-def test_a_tf_config_that_cannot_be_understood_is_told(monkeypatch, document):
+def test_an_invalid_tf_config_is_an_error(monkeypatch, document):
     monkeypatch.setenv("TF_CONFIG", document)
     with pytest.raises(ConfigError, match="TF_CONFIG: expected"):
         is_chief()

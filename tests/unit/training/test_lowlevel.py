@@ -18,7 +18,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("model", "settings", "task"), CASES)
-def test_the_same_weights_give_the_same_answers_in_both_apis(model, settings, task):
+def test_the_same_weights_give_the_same_outputs_in_both_apis(model, settings, task):
     random = np.random.default_rng(5)
     ours = create(config_for(model, api="core", **settings), task)
     keras_own = create(config_for(model, **settings), task)

@@ -28,14 +28,14 @@ def inputs(shape, count=3):
         ("cnn", {"preset": "lecture"}, Task((9, 11, 3), 4)),
     ],
 )
-def test_classifiers_answer_with_probabilities(model, settings, task):
+def test_classifiers_return_probabilities(model, settings, task):
     network = build(config_for(model, **settings), task)
     answers = np.asarray(network(inputs(task.shape)))
     assert answers.shape == (3, task.classes)
     np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_regressions_answer_with_one_value_in_the_units_of_the_targets():
+def test_regressions_return_one_value_in_the_units_of_the_targets():
     answers = np.asarray(build(config_for("mlp", augmentation=0.0), ROWS)(inputs((6,))))
     assert answers.shape == (3, 1)
     np.testing.assert_array_less(np.abs(answers - 50), 10 * 7)
@@ -86,7 +86,7 @@ def test_every_activation_is_one_that_litert_knows(activation, api):
     assert len(converter.convert()) > 0
 
 
-def test_mixed_precision_leaves_variables_and_answers_as_they_are():
+def test_mixed_precision_keeps_variables_and_outputs_in_float32():
     model = build(config_for("cnn"), Task((12, 12, 1), 3), "mixed_bfloat16")
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert model(inputs((12, 12, 1))).dtype == tf.float32

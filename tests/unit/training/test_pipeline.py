@@ -28,7 +28,7 @@ def taken(part, order, first, last):
     return [batch.targets.numpy().tolist() for batch in batches(part, order, first, last, STRATEGY)]
 
 
-def test_every_epoch_has_every_example_once_in_an_order_of_its_own():
+def test_every_epoch_has_every_example_once_in_a_different_order():
     first, second = (taken(Streamed(), Order(4, seed=1), n, n + 3) for n in (0, 3))
     assert [len(batch) for batch in first] == [4, 4, 2]
     assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(10))
@@ -39,7 +39,7 @@ def test_without_a_seed_examples_come_as_they_lie():
     assert taken(Streamed(), Order(4), 0, 3) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
-def test_a_later_start_gives_what_would_have_come_there():
+def test_a_later_start_continues_the_same_sequence():
     order = Order(4, seed=7, augmentation=STRONG)
     part = in_memory(Streamed())
     whole = list(batches(part, order, 0, 9, STRATEGY))
@@ -60,7 +60,7 @@ def test_inputs_belong_to_their_targets_streamed_or_in_memory():
             assert batch.inputs.shape[1:] == (4, 4, 1)
 
 
-def test_what_is_too_large_for_memory_is_read_batch_by_batch(monkeypatch):
+def test_data_too_large_for_memory_is_read_batch_by_batch(monkeypatch):
     monkeypatch.setattr("rockstar_training.pipeline.MEMORY_LIMIT", 100)
     part = Streamed()
     assert in_memory(part) is part

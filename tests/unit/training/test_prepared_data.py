@@ -103,7 +103,7 @@ def test_iris(iris):
     assert prepared.statistics.label_share == pytest.approx((1 / 3,) * 3)
 
 
-def test_a_line_of_the_file_as_served_is_what_was_trained_on(iris):
+def test_serving_a_line_of_the_file_gives_the_trained_input(iris):
     prepared = prepare(iris, target="species", **SETTINGS)
     with open(iris.removeprefix("csv:"), newline="") as file:
         rows = list(csv.DictReader(file))

@@ -60,7 +60,7 @@ def shades(tmp_path):
     return f"folder:{tmp_path / 'photos'}"
 
 
-def test_a_plain_backbone_gets_what_the_contract_says(tmp_path):
+def test_a_plain_backbone_gets_inputs_as_in_the_contract(tmp_path):
     backbone, file = saved(tmp_path, conv())
     model = build(config_of(file), COLOUR, unfrozen=False)
     np.testing.assert_allclose(features(model, IMAGES), backbone(IMAGES), rtol=1e-5)
@@ -98,7 +98,7 @@ def test_arithmetic_before_the_first_layer_scales_pixels_too(tmp_path):
         ("xception", keras.applications.xception),
     ],
 )
-def test_a_network_of_keras_gets_what_its_kind_takes(tmp_path, name, module):
+def test_a_network_of_keras_gets_the_inputs_of_its_kind(tmp_path, name, module):
     backbone, file = saved(tmp_path, conv(), name=name)
     model = build(config_of(file), COLOUR, unfrozen=False)
     wanted = backbone(module.preprocess_input(255 * IMAGES))
@@ -111,7 +111,7 @@ def test_the_range_can_be_given(tmp_path):
     np.testing.assert_allclose(features(model, IMAGES), backbone(2 * IMAGES - 1), rtol=1e-4)
 
 
-def test_grey_images_of_another_size_become_what_the_backbone_takes(tmp_path):
+def test_gray_images_of_another_size_are_converted_for_the_backbone(tmp_path):
     backbone, file = saved(tmp_path, conv(), shape=(32, 32, 3))
     grey = IMAGES[..., :1]
     model = build(config_of(file), GREY, unfrozen=False)
@@ -189,7 +189,7 @@ def test_a_small_folder_is_learnt_exported_and_served(tmp_path, shades, fine_tun
     )
 
 
-def test_gradients_of_its_own_do_not_hinder_the_export(tmp_path):
+def test_custom_gradients_do_not_prevent_the_export(tmp_path):
     images = keras.Input((20, 20, 1))
     pooled = layers.GlobalAveragePooling2D()(conv(activation="silu")(images))
     model = keras.Model(images, layers.Dense(10, activation="softmax")(pooled))

@@ -35,7 +35,7 @@ def test_few_plain_lines_without_a_terminal():
     assert lines[-1].startswith("cnn: epoch 40 of 40")
 
 
-def test_the_last_epoch_is_always_told():
+def test_the_last_epoch_is_always_shown():
     assert run(io.StringIO(), 7).splitlines()[-1].startswith("cnn: epoch 7 of 7")
     assert len(run(io.StringIO(), 1).splitlines()) == 1
 
@@ -65,7 +65,7 @@ def test_accuracy_is_visible_at_80_columns():
     assert all(len(line) <= 80 for line in lines)
 
 
-def test_an_early_end_is_told():
+def test_an_early_end_is_shown():
     stream = io.StringIO()
     with show_progress("cnn", 40, stream) as progress:
         progress(Epoch(3, 40, loss=0.5, accuracy=0.75, val_loss=0.25, val_accuracy=1.0, last=True))

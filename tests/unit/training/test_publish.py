@@ -63,7 +63,7 @@ def test_no_version_after_the_last_that_servers_can_read(tmp_path):
         publish(tmp_path)
 
 
-def test_what_is_being_written_has_no_number(tmp_path):
+def test_incomplete_versions_have_no_number(tmp_path):
     with publication(tmp_path) as incoming:
         assert versions(tmp_path) == []
         assert incoming.folder.name.startswith(".incoming-")
@@ -84,7 +84,7 @@ def test_an_exception_half_way_leaves_nothing(tmp_path, error):
     assert entries(tmp_path) == [".lock"]
 
 
-def test_a_full_disk_is_told_in_a_sentence(tmp_path):
+def test_a_full_disk_is_an_error_of_one_sentence(tmp_path):
     with pytest.raises(ExportError, match=r"cannot publish in .*No space left"):
         fail_half_way(tmp_path, OSError(28, "No space left on device"))
     assert entries(tmp_path) == [".lock"]
@@ -133,7 +133,7 @@ def test_publishers_take_turns(tmp_path):
     assert (tmp_path / "1" / "first").exists()
 
 
-def test_everyone_who_may_read_the_parent_may_read_a_version(tmp_path):
+def test_versions_have_the_read_permissions_of_the_parent(tmp_path):
     mask = os.umask(0o022)
     try:
         target = publish(tmp_path).target

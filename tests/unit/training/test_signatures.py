@@ -59,7 +59,7 @@ def examples(tensors):
     ]
 
 
-def test_classify_answers_the_labels_with_the_scores_of_serving_default(classifier):
+def test_classify_returns_the_labels_with_the_scores_of_serving_default(classifier):
     method, answer = served(classifier.folder, "classify", {"inputs": examples(GOLDEN.tensors)})
     assert method == "tensorflow/serving/classify"
     assert set(answer) == {"classes", "scores"}
@@ -69,7 +69,7 @@ def test_classify_answers_the_labels_with_the_scores_of_serving_default(classifi
     np.testing.assert_allclose(answer["scores"], by_tensor["probabilities"], atol=1e-6)
 
 
-def test_regress_answers_the_value_of_serving_default(regressor):
+def test_regress_returns_the_value_of_serving_default(regressor):
     method, answer = served(regressor.folder, "regress", {"inputs": examples(GOLDEN.tensors)})
     assert method == "tensorflow/serving/regress"
     assert answer["outputs"].shape == (5, 1)
@@ -90,7 +90,7 @@ def test_each_task_has_its_signature_and_no_other(classifier, regressor):
     }
 
 
-def test_no_example_is_no_answer(classifier):
+def test_no_example_gives_no_result(classifier):
     _, answer = served(classifier.folder, "classify", {"inputs": []})
     assert answer["classes"].shape == answer["scores"].shape == (0, 10)
 
@@ -122,7 +122,9 @@ def test_methods_that_were_left_as_saved_are_found(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_other_answers_by_example_than_by_tensor_are_found(classifier, monkeypatch, forge, message):
+def test_different_results_by_example_and_by_tensor_are_found(
+    classifier, monkeypatch, forge, message
+):
     def forged(folder):
         signatures, run = open_saved_model(folder)
 

@@ -59,7 +59,7 @@ def require_same(folder, alone):
             np.testing.assert_allclose(got[name], expected[name], atol=1e-6, err_msg=name)
 
 
-def test_two_worker_processes_learn_what_one_does(alone, tmp_path):
+def test_two_worker_processes_learn_the_same_as_one(alone, tmp_path):
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     folders = [tmp_path / str(index) for index in range(2)]
     processes = []
@@ -72,14 +72,14 @@ def test_two_worker_processes_learn_what_one_does(alone, tmp_path):
         require_same(folder, alone)
 
 
-def test_two_devices_learn_what_one_does(alone, tmp_path):
+def test_two_devices_learn_the_same_as_one(alone, tmp_path):
     finish(start(tmp_path, 2, *BOTH, "keras:cnn"))
     require_same(tmp_path, alone)
     # Dropout draws different numbers on other devices, so this result differs.
     assert np.isfinite(np.load(tmp_path / "keras-cnn.npz")["losses"]).all()
 
 
-def test_mixed_precision_is_for_gpus_unless_it_is_asked_for():
+def test_mixed_precision_is_for_gpus_unless_requested():
     assert dtype_policy("on") == "mixed_bfloat16"
     assert dtype_policy("off") == "float32"
     if not tf.config.list_physical_devices("GPU"):

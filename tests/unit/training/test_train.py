@@ -44,7 +44,7 @@ def test_one_epoch_end_to_end(tiny):
     assert result.seconds > 0
 
 
-def test_contract_tells_of_the_run(tiny):
+def test_contract_describes_the_run(tiny):
     contract = tiny[0].contract
     assert (contract.model, contract.version, contract.metrics) == ("tiny", 1, tiny[0].metrics)
     assert contract.labels == tuple("0123456789")
@@ -87,7 +87,7 @@ def test_summary(tiny):
     assert str(tiny[0].folder) in text
 
 
-def test_a_workdir_that_cannot_be_written_is_told_before_training(tmp_path):
+def test_an_unwritable_workdir_is_an_error_before_training(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="cannot write to"):
         train_and_evaluate(TINY, tmp_path / "file")
@@ -95,7 +95,7 @@ def test_a_workdir_that_cannot_be_written_is_told_before_training(tmp_path):
         train_and_evaluate(TINY, type(tmp_path)("w\udce9"))
 
 
-def test_tensorflow_says_nothing_on_the_terminal(tmp_path):
+def test_tensorflow_prints_nothing_on_the_terminal(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", TRAIN_TINY, tmp_path], capture_output=True, text=True, timeout=120
     )

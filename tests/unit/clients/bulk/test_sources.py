@@ -60,7 +60,7 @@ def test_folders_are_walked_in_the_same_order_each_time(folder):
     assert source.count() == 4
 
 
-def test_a_named_file_is_an_item_whatever_its_suffix(folder):
+def test_a_named_file_is_an_item_with_any_suffix(folder):
     assert [content(item) for item in items(folder / "c.txt")] == [b"c.txt"]
 
 

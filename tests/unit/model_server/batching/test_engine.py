@@ -19,7 +19,7 @@ from tests.unit.model_server.batching.engines import Bench, answer, refusal, row
 from tfs_api.status import Code
 
 
-def test_what_waits_runs_together_and_each_gets_its_own() -> None:
+def test_queued_requests_run_together_and_each_gets_its_results() -> None:
     with Bench() as bench:
         first = bench.hold()
         waiting = [bench.wait_in_queue(x=x) for x in (rows(1), rows(2, 3), rows(4))]
@@ -150,7 +150,7 @@ def test_queues_are_served_in_turn() -> None:
         ]
 
 
-def test_an_observer_that_fails_leaves_nobody_waiting() -> None:
+def test_a_failing_observer_does_not_block_requests() -> None:
     class Broken(Measurements):
         def processed_batch_size(self, rows: int, padding: int) -> None:
             raise RuntimeError("no disk")
@@ -338,19 +338,21 @@ def options(*, enabled: bool = True, per_model: bool = False) -> BatchingOptions
     return BatchingOptions(enabled, PARAMETERS, per_model)
 
 
-def test_nothing_is_batched_unless_asked_for(tmp_path: Path) -> None:
+def test_nothing_is_batched_unless_configured(tmp_path: Path) -> None:
     batcher = Batcher(options(enabled=False))
     engine = LiteRTEngine(write_version(tmp_path, 1))
     assert batcher.parameters(tmp_path / "1") is None
     assert batcher.wrap(engine, None) is engine
 
 
-def test_every_version_is_batched_as_the_server_says(tmp_path: Path) -> None:
+def test_versions_are_batched_by_the_servers_parameters(tmp_path: Path) -> None:
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 7 }")
     assert Batcher(options()).parameters(tmp_path) == PARAMETERS.queue
 
 
-def test_each_version_as_it_says_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_versions_are_batched_by_their_own_parameters(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     batcher = Batcher(options(per_model=True))
     assert batcher.parameters(tmp_path) is None
     path = tmp_path / "batching_params.pbtxt"
@@ -370,7 +372,7 @@ def test_a_version_with_a_wrong_file_does_not_load(tmp_path: Path) -> None:
         Batcher(options(per_model=True)).parameters(tmp_path)
 
 
-def test_nothing_stays_of_versions_that_are_gone(tmp_path: Path) -> None:
+def test_nothing_remains_of_unloaded_versions(tmp_path: Path) -> None:
     threads = threading.active_count()
     batcher = Batcher(options())
     gone = []

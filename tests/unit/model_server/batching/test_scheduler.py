@@ -27,7 +27,7 @@ def test_a_request_that_is_too_large_is_refused() -> None:
         assert bench.inner.runs == []
 
 
-def test_a_large_request_is_split_and_fills_what_waits() -> None:
+def test_a_large_request_is_split_and_fills_the_queued_batch() -> None:
     with Bench(SPLITTING) as bench:
         bench.hold()
         small = bench.wait_in_queue(x=rows(1, 2))
@@ -60,7 +60,7 @@ def test_one_bad_part_fails_a_large_request() -> None:
         assert refusal(large) == (Code.INVALID_ARGUMENT, "x is not a number")
 
 
-def test_who_waits_leaves_at_the_deadline_and_is_never_run() -> None:
+def test_queued_requests_leave_at_the_deadline_and_never_run() -> None:
     with Bench() as bench:
         first = bench.hold()
         hasty = bench.wait_in_queue(x=rows(1), deadline=Deadline.after(0.05))
@@ -84,7 +84,7 @@ def test_a_batch_may_take_until_the_last_of_its_deadlines() -> None:
         assert bench.inner.deadlines[1] == deadlines[1]
 
 
-def test_who_runs_is_waited_for_past_the_deadline() -> None:
+def test_running_requests_finish_after_the_deadline() -> None:
     asked = threading.Event()
 
     class PassesDuringTheRun(Deadline, frozen=True):
@@ -129,7 +129,7 @@ def test_an_expired_request_is_not_run_when_its_caller_is_slow_to_leave() -> Non
         assert bench.inner.sizes == [1]
 
 
-def test_close_runs_what_waits_then_refuses() -> None:
+def test_close_runs_queued_requests_and_rejects_new_ones() -> None:
     before = threading.active_count()
     with Bench(QueueParameters(batch_timeout_micros=3_600_000_000)) as bench:
         assert threading.active_count() > before

@@ -202,7 +202,7 @@ def ask(engine: Engine, name: str, array: Any) -> Any:
 @given(request=requests())
 @with_example(("twice_float32", np.array([1, 2, 5], np.float32)))
 @with_example(("twice_float32", np.array(3, np.float32)))
-def test_tensorflow_takes_what_its_operations_take(
+def test_tensorflow_accepts_the_inputs_of_its_operations(
     saved_models: SavedModels, request: tuple[str, Any]
 ) -> None:
     import tensorflow as tf
@@ -224,7 +224,7 @@ def test_tensorflow_takes_what_its_operations_take(
 
 @settings(max_examples=200, deadline=None)
 @given(request=requests())
-def test_litert_takes_the_usual_after_whatever_it_was_sent(
+def test_litert_accepts_valid_inputs_after_invalid_ones(
     saved_models: SavedModels, request: tuple[str, Any]
 ) -> None:
     name, array = request

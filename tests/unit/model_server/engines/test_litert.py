@@ -123,7 +123,7 @@ def test_any_rank(several: LiteRTEngine) -> None:
         assert y.shape == shape
 
 
-def test_inputs_are_resized_to_what_arrives(several: LiteRTEngine) -> None:
+def test_inputs_are_resized_to_the_request(several: LiteRTEngine) -> None:
     for shape in ((), (3,), (2, 3), (1, 2, 1, 2, 1, 2)):
         x = np.ones(shape, np.float32)
         np.testing.assert_array_equal(several.run("twice_float32", {"x": x}, ["y"])["y"], x * 2)
@@ -221,7 +221,7 @@ def test_a_deadline_that_has_passed_starts_nothing(engine: LiteRTEngine) -> None
     assert caught.value.code == Code.DEADLINE_EXCEEDED
 
 
-def test_what_is_closed_is_freed(saved_models: SavedModels) -> None:
+def test_closed_engines_are_freed(saved_models: SavedModels) -> None:
     """8 MB of weights, so that a leak of ten engines is visible."""
     folder = saved_models.version(make_heavy)
 
@@ -391,7 +391,7 @@ def test_one_that_is_lent_is_not_lent_again() -> None:
     assert len(made) == 2
 
 
-def test_who_comes_when_all_are_lent_waits() -> None:
+def test_callers_wait_when_all_are_in_use() -> None:
     lending, made = pool(at_once=1)
     first = lending.take("s", ((1, 2),), NO_DEADLINE)
     got: list[Any] = []

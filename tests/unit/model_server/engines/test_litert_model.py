@@ -194,7 +194,7 @@ def test_json_may_name_tensors_too(several: LiteRTEngine) -> None:
         assert prediction.outputs["StatefulPartitionedCall"].tolist() == [[3.0]]
 
 
-def test_an_unknown_name_is_answered_in_terms_of_the_signature(several: LiteRTEngine) -> None:
+def test_the_error_for_an_unknown_name_names_the_signature(several: LiteRTEngine) -> None:
     with pytest.raises(StatusError, match=r"alias: x\(feed name: linear_x:0\) not found"):
         ask(several, {"linear_y": ONES}, "linear")
 

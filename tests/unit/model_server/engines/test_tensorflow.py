@@ -52,7 +52,7 @@ def ask(engine: TensorFlowEngine, feeds: dict[str, Any], signature: str = "") ->
 
 
 @pytest.mark.parametrize("make", [make_tf1, make_shapes, make_composite, make_defaults])
-def test_signatures_are_told_as_the_model_tells_them(
+def test_signatures_are_those_of_the_model(
     saved_models: SavedModels, make: Callable[[Path], None]
 ) -> None:
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -91,7 +91,7 @@ def test_method_names(tf1: TensorFlowEngine) -> None:
         ("checked", {"x": -FLOATS}, "y", "assertion failed: [x must not be below 0."),
     ],
 )
-def test_what_an_operation_finds_wrong(
+def test_errors_of_operations(
     shapes: TensorFlowEngine, signature: str, feeds: dict[str, Any], output: str, message: str
 ) -> None:
     inputs = shapes.signatures[signature].inputs
@@ -113,13 +113,13 @@ def test_examples_that_cannot_be_parsed(tf1: TensorFlowEngine) -> None:
         tf1.run("classify", {"inputs": np.array([example(y=[1.0])], object)}, ["scores"])
 
 
-def test_what_is_not_fetched_is_not_run(shapes: TensorFlowEngine, tf1: TensorFlowEngine) -> None:
+def test_only_fetched_outputs_are_computed(shapes: TensorFlowEngine, tf1: TensorFlowEngine) -> None:
     feeds = {"x": np.ones((1, 3), np.float32), "scale": np.array(2, np.float32)}
     for fetches in (["total"], ["total", "scaled"], ["scaled", "total"], ["scaled"]):
         assert list(shapes.run("serving_default", feeds, fetches)) == fetches
 
 
-def test_callers_who_want_ever_other_outputs(tmp_path: Path) -> None:
+def test_requests_for_ever_different_outputs(tmp_path: Path) -> None:
     import tensorflow as tf
 
     names = [f"y{number}" for number in range(5)]
@@ -186,7 +186,7 @@ def test_the_model_outlives_its_folder(saved_models: SavedModels, tmp_path: Path
     engine.close()
 
 
-def test_what_is_closed_is_freed(saved_models: SavedModels) -> None:
+def test_closed_engines_are_freed(saved_models: SavedModels) -> None:
     """8 MB of weights, so that a leak of ten engines is visible."""
     folder = saved_models.version(make_heavy)
 
@@ -221,7 +221,7 @@ def test_sparse_and_ragged_tensors_are_refused(saved_models: SavedModels) -> Non
     assert caught.value.code == Code.INVALID_ARGUMENT
 
 
-def test_another_dtype_is_what_the_session_finds_wrong(tf1: TensorFlowEngine) -> None:
+def test_the_session_rejects_another_dtype(tf1: TensorFlowEngine) -> None:
     with pytest.raises(StatusError, match="to be float but int32 is provided") as caught:
         ask(tf1, {"x": np.ones((1, 2), np.int32)})
     assert caught.value.code == Code.INVALID_ARGUMENT

@@ -202,7 +202,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     watched.manager.stop()
 
 
-def test_the_watcher_serves_what_the_file_says(watched: Watched) -> None:
+def test_the_watcher_applies_the_file(watched: Watched) -> None:
     watched.watcher.start()
     watched.write("b")
     until(lambda: [c.name for c in watched.manager.configs] == ["b"], what="the new file is read")
@@ -241,7 +241,7 @@ def misplace_a_label(watched: Watched) -> None:
         (misplace_a_label, "Request to assign label to version 2 of model b"),
     ],
 )
-def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(
+def test_an_invalid_file_changes_nothing_and_is_logged_once(
     watched: Watched,
     caplog: pytest.LogCaptureFixture,
     spoil: Callable[[Watched], None],

@@ -86,7 +86,7 @@ def test_a_copy_that_keeps_its_times_is_new_all_the_same(watch: Watch, tmp_path:
     assert changed_at(fingerprint(copy)) >= changed_at(fingerprint(watch.folder)) > 0
 
 
-def test_renaming_a_folder_is_no_change_to_what_is_in_it(watch: Watch) -> None:
+def test_renaming_a_folder_does_not_change_its_contents(watch: Watch) -> None:
     def times(folder: Path) -> set[tuple[int, int]]:
         return {entry[2:] for entry in fingerprint(folder)}
 
@@ -94,13 +94,13 @@ def test_renaming_a_folder_is_no_change_to_what_is_in_it(watch: Watch) -> None:
     assert times(watch.folder.rename(watch.folder.with_name("5"))) == before
 
 
-def test_a_whole_manifest_says_that_it_has_settled(watch: Watch) -> None:
+def test_a_complete_manifest_shows_that_it_is_stable(watch: Watch) -> None:
     write_manifest(watch.folder)
     assert watch.wait() == 0
 
 
 @pytest.mark.parametrize("what", ["manifest", "rsync", "model"])
-def test_what_is_known_to_be_incomplete_is_waited_for_longer(watch: Watch, what: str) -> None:
+def test_known_incomplete_folders_get_more_time(watch: Watch, what: str) -> None:
     if what == "manifest":
         write_manifest(watch.folder)
         (watch.folder / "variables" / "weights").write_bytes(b"1234")

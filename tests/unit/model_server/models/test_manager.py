@@ -135,7 +135,7 @@ def test_polling_finds_new_versions(manager: Manager, tmp_path: Path) -> None:
     until(lambda: served(manager, "m") == 3, what="version 3 is served")
 
 
-def test_without_polling_there_is_one_look(tmp_path: Path) -> None:
+def test_without_polling_folders_are_read_once(tmp_path: Path) -> None:
     add_version(tmp_path / "m", 1)
     once = LoadOptions(poll_seconds=0, settle_seconds=0)
     with running(ModelConfig("m", tmp_path / "m"), options=once) as manager:
@@ -257,7 +257,7 @@ def test_the_start_fails_when_no_version_is_tried_again(
     assert loader.attempts == [1] * (options.max_load_retries + 1)
 
 
-def test_the_start_does_not_wait_where_nobody_looks_again(tmp_path: Path) -> None:
+def test_the_start_does_not_wait_without_polling(tmp_path: Path) -> None:
     options = replace(OFTEN, poll_seconds=0)
     with pytest.raises(StartError, match="No such file or directory"):
         Manager([ModelConfig("m", tmp_path / "m")], FakeLoader(), options).start()
@@ -440,7 +440,7 @@ def test_a_slow_load_holds_up_no_request_even_without_threads(tmp_path: Path) ->
         until(lambda: served(manager, "m") == 2, what="it is loaded")
 
 
-def test_a_caller_of_reload_waits_no_longer_than_it_says(tmp_path: Path) -> None:
+def test_reload_waits_no_longer_than_its_timeout(tmp_path: Path) -> None:
     gate = Gate("slow/1")
     for name in ("slow", "quick"):
         add_version(tmp_path / name, 1)
@@ -472,7 +472,7 @@ def test_a_stop_ends_a_reload_that_waits(tmp_path: Path) -> None:
         until(lambda: gate.loader.engines[1].closed, what="and closed")
 
 
-def test_a_label_that_moves_while_its_version_goes_is_asked_again(tmp_path: Path) -> None:
+def test_a_label_that_moves_while_its_version_is_unloaded_is_read_again(tmp_path: Path) -> None:
     """A label may move between reading its version and acquiring that version."""
     for version in (1, 2):
         add_version(tmp_path / "m", version)
@@ -537,7 +537,7 @@ def test_with_the_flag_a_new_label_may_stand_for_any_version() -> None:
     assert labels.version("m", "canary") == 2
 
 
-def test_even_with_the_flag_a_label_does_not_move_to_what_cannot_answer() -> None:
+def test_even_with_the_flag_a_label_does_not_move_to_an_unavailable_version() -> None:
     labels = Labels(allow_unavailable=True)
     assign(labels, stable=1)
     assert refused(labels, 1, stable=2)

@@ -108,7 +108,7 @@ def test_a_new_version_replaces_the_old_one(base_path: Path) -> None:
     ]
 
 
-def test_the_old_version_answers_until_the_new_one_is_loaded(base_path: Path) -> None:
+def test_the_old_version_is_served_until_the_new_one_is_loaded(base_path: Path) -> None:
     add_version(base_path, 1)
     model, _ = make_model(base_path)
     reconcile(model)
@@ -158,7 +158,7 @@ def test_a_broken_version_leaves_the_working_one(
     assert "model m version 2 does not load" in caplog.text
 
 
-def test_a_broken_version_that_alone_is_asked_for_leaves_the_working_one(base_path: Path) -> None:
+def test_the_working_version_stays_if_the_only_chosen_one_is_broken(base_path: Path) -> None:
     add_version(base_path, 1)
     add_version(base_path, 2, ok=False)
     model, _ = make_model(base_path, Specific(frozenset({1})))
@@ -239,7 +239,7 @@ def test_a_retry_that_works_takes_over(base_path: Path) -> None:
     assert loader.engines[1].closed
 
 
-def test_an_unexpected_error_is_logged_and_not_told(
+def test_an_unexpected_error_is_logged_but_not_reported(
     base_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_version(base_path, 1)
@@ -265,7 +265,7 @@ def test_a_folder_that_goes_is_unloaded(base_path: Path) -> None:
     assert loader.engines[2].closed
 
 
-def test_a_base_path_that_goes_keeps_what_is_served(
+def test_served_versions_stay_if_the_base_path_disappears(
     base_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_version(base_path, 1)
@@ -318,7 +318,7 @@ def test_a_model_that_is_removed_is_unloaded_and_remembered(base_path: Path) -> 
     assert available(model) == [1]
 
 
-def test_what_is_loaded_too_late_is_closed(base_path: Path) -> None:
+def test_versions_that_load_too_late_are_closed(base_path: Path) -> None:
     add_version(base_path, 1)
     model, loader = make_model(base_path)
     model.look()
@@ -352,7 +352,7 @@ def test_a_folder_that_is_being_written_is_not_touched(base_path: Path) -> None:
     assert available(model) == [2]
 
 
-def test_a_version_that_is_asked_for_and_not_there_is_told_once(
+def test_a_missing_chosen_version_is_logged_once(
     base_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_version(base_path, 1)
@@ -435,7 +435,7 @@ def test_the_highest_is_loaded_first() -> None:
     assert plan(All(), {1, 2, 3}, {2}, v1=READY, v3=READY) == Plan(load=(3, 1))
 
 
-def test_what_is_not_chosen_goes_when_all_that_is_chosen_is_served() -> None:
+def test_other_versions_are_unloaded_once_all_chosen_ones_are_served() -> None:
     assert plan(Latest(2), {1, 2, 3}, {1, 2}, v3=READY) == Plan(load=(3,))
     assert plan(Latest(2), {1, 2, 3}, {1, 2, 3}) == Plan(unload=(1,))
     assert plan(Latest(), set(), {1}) == Plan(unload=(1,))
@@ -443,7 +443,7 @@ def test_what_is_not_chosen_goes_when_all_that_is_chosen_is_served() -> None:
 
 @settings(deadline=None)
 @given(policies, numbers, numbers, numbers, numbers, numbers)
-def test_what_is_served_stays_until_there_is_something_better(
+def test_served_versions_stay_until_there_is_a_better_one(
     policy: VersionPolicy,
     found: frozenset[int],
     available: frozenset[int],
