@@ -14,18 +14,18 @@ _TIMEOUT_S = 30.0
 
 
 class Load:
-    """Callers that post images as long as the context lasts; nothing is retried.
+    """Callers that post images until the context ends, without retries.
 
     Args:
-        urls: of gateways, called in turn; the list may be changed.
-        model: the model.
+        urls: URLs of gateways, called in turn; the list may change.
+        model: name of the model.
         images: PNG files, sent in turn.
         callers: concurrent requests.
         pause: seconds that a caller waits after a response.
 
     Attributes:
         versions: number of predictions by version.
-        failures: what went wrong.
+        failures: errors of failed requests.
     """
 
     def __init__(

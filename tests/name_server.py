@@ -12,7 +12,7 @@ _FLAGS = 0x8180
 
 
 class NameServer:
-    """Answers questions for IPv4 addresses over UDP (RFC 1035), whatever the name."""
+    """Resolves any name to IPv4 addresses over UDP (RFC 1035)."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = list(addresses)

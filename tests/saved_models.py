@@ -66,9 +66,9 @@ def make_shapes(folder: Path) -> None:
     - `scalar` and `any_rank`: 2 x
     - `constant`: nothing in, [1, 2, 3] out
     - `divided`: a // b of int32, an error where b is 0
-    - `as_rows`: reshaped to rows of 3, an error where the number of values does not allow that
-    - `checked`: x, an error of tf.debugging where it is negative
-    - `slow`: adds 1 as often as told
+    - `as_rows`: reshaped to rows of 3, an error if the number of values does not fit
+    - `checked`: x, an error of tf.debugging if it is negative
+    - `slow`: adds 1 a given number of times
     """
     import tensorflow as tf
 

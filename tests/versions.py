@@ -1,10 +1,10 @@
 """Installs the lowest and the newest versions that pyproject.toml allows, and uses both.
 
-    make versions            the base and what serves, without TensorFlow: a minute
-    make versions TF=2.21    that TensorFlow, and the tests that use it: half an hour
+    make versions            base and serving packages, without TensorFlow: a minute
+    make versions TF=2.21    tests that use TensorFlow, with that version: half an hour
 
 Each set of versions gets an environment under build/versions. If no package index can be reached,
-this is said and nothing is tested.
+it says so and tests nothing.
 """
 
 import argparse
@@ -47,8 +47,8 @@ def install(name: str, *arguments: str, python: str = sys.executable) -> Path:
         Its interpreter.
 
     Raises:
-        NoIndexError: nothing can be installed here.
-        subprocess.CalledProcessError: pyproject.toml asks for versions that do not go together.
+        NoIndexError: no package index can be reached.
+        subprocess.CalledProcessError: the versions in pyproject.toml conflict.
     """
     interpreter = ENVIRONMENTS / name / "bin" / "python"
     uv = [sys.executable, "-m", "uv", "--quiet"]

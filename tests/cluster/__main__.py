@@ -1,8 +1,8 @@
 """`make cluster-test`: deploy on a cluster in Docker, predict, and roll out a new model version.
 
 Creates a kind or k3d cluster, builds the images, applies the embedded overlay, sends predictions,
-then replaces the model servers by ones with version 2 of cnn while callers ask all the time. Every
-request must be answered. The cluster is removed afterwards, also after a failure or Ctrl-C.
+then replaces the model servers with ones of version 2 of cnn under load. Every request must
+succeed. The cluster is always removed at the end, even after a failure or Ctrl-C.
 """
 
 import signal

@@ -64,10 +64,10 @@ def find_tool() -> Tool:
 
 
 def run(command: str | Sequence[str], *, check: bool = True) -> None:
-    """Run a program and show what it says.
+    """Run a program and show its output.
 
     Raises:
-        ClusterTestError: it fails, unless that does not matter.
+        ClusterTestError: it fails, and `check` is set.
     """
     words = command.split() if isinstance(command, str) else list(command)
     print("+", *words, flush=True)

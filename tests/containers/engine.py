@@ -1,4 +1,4 @@
-"""podman and buildah with a network of their own and this machine's pip settings."""
+"""podman and buildah with a separate network and this machine's pip settings."""
 
 import json
 import os

@@ -58,9 +58,9 @@ def generate(catalogue: Catalogue, count: int, number: int) -> list[Request]:
     """Requests to models.
 
     Args:
-        catalogue: what the models take.
-        count: how many requests.
-        number: the same requests are made of the same number.
+        catalogue: signatures of the models.
+        count: number of requests.
+        number: seed.
     """
     found: list[Request] = []
 

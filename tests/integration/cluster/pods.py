@@ -1,9 +1,9 @@
-"""Model servers as processes that come and go as a Deployment's pods do behind a headless service.
+"""Model servers as processes that start and stop like a Deployment's pods behind a headless service.
 
-Each has an address of its own, one after the other in 127.0.0.0/8, and the same port. A pod that is
-to go leaves the name server at once; it ends when the gateway has asked for names again and is not
-connected to it any more, for which on a cluster its preStop gives time, and it ends as TensorFlow
-Serving does: without finishing anything.
+Each has its own address in 127.0.0.0/8 and the same port. A pod that is to stop leaves the name
+server immediately. It exits once the gateway has resolved the name again and has closed its
+connections, for which preStop leaves time on a cluster. Like TensorFlow Serving, it exits without
+finishing requests.
 """
 
 import itertools
@@ -33,11 +33,11 @@ class CountingNameServer(NameServer):
 
 
 class Pods:
-    """Stands in for kubectl on the deployment of model servers.
+    """Replaces kubectl for the deployment of model servers.
 
     Args:
-        models: a folder with cnn/1 and cnn/2; version n is the only one that image n has.
-        names: tells one gateway worker the addresses of the pods that are ready.
+        models: folder with cnn/1 and cnn/2; image n has only version n.
+        names: name server with the addresses of the ready pods, for one gateway worker.
         logs: folder for the logs.
     """
 

@@ -79,7 +79,7 @@ def test_unavailable_is_retried(server, address, connect_grpc):
 
 @pytest.mark.parametrize("pushback", [[], ["60000"]])
 def test_exhausted_resources_are_not_retried(server, address, connect_grpc, pushback):
-    """It may be a message that is too large: only who refuses callers over HTTP means "later"."""
+    """The message may be too large; only over HTTP does a rejection mean "retry later"."""
     server.failures = [(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much", *pushback)] * 9
     with (
         connect_grpc(address, retry=QUICK) as client,

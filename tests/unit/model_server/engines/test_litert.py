@@ -303,9 +303,9 @@ print(resident_mb() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from /proc")
 def test_a_version_that_rests_is_light(saved_models: SavedModels) -> None:
-    """8 MB of weights, in the file and packed, come with the first request.
+    """The first request loads 8 MB of weights, in the file and packed.
 
-    In a new process, which has no freed memory to reuse.
+    Runs in a new process, which has no freed memory to reuse.
     """
     folder = saved_models.version(make_heavy)
     done = subprocess.run(
