@@ -22,10 +22,10 @@ class Kubectl:
         self._command = ["kubectl", f"--kubeconfig={config}", f"--namespace={NAMESPACE}"]
 
     def do(self, *arguments: str, check: bool = True) -> None:
-        """Run it, and show what it says.
+        """Run a command, and show its output.
 
         Raises:
-            ClusterTestError: it fails, unless that does not matter.
+            ClusterTestError: it fails, and `check` is set.
         """
         run([*self._command, *arguments], check=check)
 
