@@ -72,7 +72,7 @@ def test_broken_models_are_reported_and_the_rest_is_served(start_service, models
     unloaded = predict(service, "bad")
     assert unloaded.status_code == 404
     assert unloaded.json()["hint"] == "GET /v1/models/bad says why one does not load"
-    assert "is no LiteRT model" in requests.get(f"{service.http}/v1/models/bad", timeout=20).text
+    assert "is not a LiteRT model" in requests.get(f"{service.http}/v1/models/bad", timeout=20).text
     assert states["good"] == {"ready": True, "version": 1}
     assert states["foreign"] == {"ready": True, "contract": False}
     problem = predict(service, "foreign")
@@ -83,7 +83,7 @@ def test_broken_models_are_reported_and_the_rest_is_served(start_service, models
     tensors = {"instances": [{"image": [[[0.0]] * 4] * 4}]}
     url = f"{service.http}/v1/models/foreign:predict"
     assert len(requests.post(url, json=tensors, timeout=20).json()["predictions"][0]) == 3
-    assert "is no LiteRT model" in states["bad"]["reason"]
+    assert "is not a LiteRT model" in states["bad"]["reason"]
     assert "rockstar import" in states["keras_inside"]["reason"]
     assert requests.get(f"{service.http}/v2/health/ready", timeout=20).status_code == 200
     assert "mine.keras is not served: publish it" in service.log.read_text()
@@ -95,7 +95,7 @@ def test_all_models_can_be_required(models):
     ports = ("--port=0", "--grpc-port=0", "--rest-port=0")
     done = rockstar("serve", f"--models={models}", "--require-all-models", *ports)
     assert done.returncode == 1
-    assert "is no LiteRT model" in done.stderr
+    assert "is not a LiteRT model" in done.stderr
 
 
 def test_models_come_and_go_without_a_restart(start_service, models, publish):

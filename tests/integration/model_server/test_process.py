@@ -123,7 +123,7 @@ def test_no_version_that_loads(start: Start, tmp_path: Path) -> None:
     assert "no version loads" in lines[-1]
     assert "m/1 holds nothing that can be loaded: no saved_model.pb or" in lines[-1]
     assert "; no model.tflite for LiteRT (export the model with its LiteRT file" in lines[-1]
-    assert "m/2/model.tflite is no LiteRT model" in lines[-1]
+    assert "m/2/model.tflite is not a LiteRT model" in lines[-1]
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_a_new_model_that_does_not_load(
     assert code == "UNKNOWN"
     assert details.startswith(
         "1 model(s) did not become available: {{{name: c version: 7} due to error: "
-        f"FAILED_PRECONDITION: {tmp_path}/c/7/model.tflite is no LiteRT model"
+        f"FAILED_PRECONDITION: {tmp_path}/c/7/model.tflite is not a LiteRT model"
     )
     assert (answer(server, "a"), answer(server, "b")) == (document(2), document(2))
     assert states(stub, "c") == {7: "END"}

@@ -35,7 +35,7 @@ def test_a_folder_of_models(check, models):
     assert found["cnn/3"]["detail"].endswith("signatures load, labels stable")
     # As in its manifest, but not a model.
     assert found["cnn/2"]["status"] == "failed"
-    assert "is no LiteRT model" in found["cnn/2"]["detail"]
+    assert "is not a LiteRT model" in found["cnn/2"]["detail"]
     assert found["cnn/2"]["fix"]
 
 
