@@ -9,14 +9,16 @@ that sends one request after the other.
 
 import json
 import sys
+import threading
 import time
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TextIO
 
 import orjson
 
-from benchmarks.stages import Stages
 from rockstar_serving.model_server import command as program
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.rest_server import Connection, RestApp
@@ -24,6 +26,35 @@ from tfs_api import json_request, json_response
 
 LIBRARY = "JSON library"
 MODEL = "model"
+
+
+class Stages:
+    """Seconds of CPU time by stage of wrapped functions; a nested stage counts only for itself."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._open = threading.local()
+
+    def wrap(self, owner: Any, name: str, stage: str) -> None:
+        """Add the time of a module's function or a class's method to a stage."""
+        function = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            return self.call(stage, lambda: function(*args, **kwargs))
+
+        setattr(owner, name, timed)
+
+    def call(self, stage: str, function: Callable[[], Any]) -> Any:
+        """Call a function and add its time to a stage."""
+        inner: list[float] = self._open.__dict__.setdefault("inner", [0.0])
+        inner.append(0.0)
+        started = time.thread_time()
+        try:
+            return function()
+        finally:
+            spent = time.thread_time() - started
+            self.seconds[stage] += spent - inner.pop()
+            inner[-1] += spent
 
 
 def main() -> int:
