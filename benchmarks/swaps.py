@@ -118,7 +118,7 @@ def grpc_caller(address: dict[str, Any]) -> Callable[[], int]:
     predict = channel.unary_unary(
         services.PREDICT.path,
         request_serializer=PredictRequest.SerializeToString,
-        response_deserializer=services.PREDICT.parse_response,
+        response_deserializer=services.PREDICT.response.FromString,
     )
     return lambda: int(predict(request, timeout=30).model_spec.version.value)
 
@@ -144,7 +144,7 @@ def zeros(channel: grpc.Channel) -> dict[str, Any]:
     response = channel.unary_unary(
         services.GET_MODEL_METADATA.path,
         request_serializer=GetModelMetadataRequest.SerializeToString,
-        response_deserializer=services.GET_MODEL_METADATA.parse_response,
+        response_deserializer=services.GET_MODEL_METADATA.response.FromString,
     )(request, timeout=30)
     signatures = SignatureDefMap.FromString(response.metadata["signature_def"].value)
     return {

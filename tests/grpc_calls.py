@@ -14,7 +14,7 @@ def stub(channel: grpc.Channel, method: Method[Any, Any]) -> Any:
     return channel.unary_unary(
         method.path,
         request_serializer=method.request.SerializeToString,
-        response_deserializer=method.parse_response,
+        response_deserializer=method.response.FromString,
     )
 
 

@@ -81,7 +81,7 @@ class RockstarGrpc(System):
 
     def labels(self, body: bytes) -> list[str]:
         """See System."""
-        message = PREDICT.parse_response(body)
+        message = PREDICT.response.FromString(body)
         return [str(best) for best in to_array(message.outputs["probabilities"]).argmax(axis=1)]
 
 

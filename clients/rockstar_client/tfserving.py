@@ -136,7 +136,7 @@ class TFServingClient(Connection):
             method.path: self._channel.unary_unary(
                 method.path,
                 request_serializer=method.request.SerializeToString,
-                response_deserializer=method.parse_response,
+                response_deserializer=method.response.FromString,
             )
             for method in messages.METHODS
         }
@@ -250,7 +250,7 @@ class AsyncTFServingClient(AsyncConnection):
         method = channel.unary_unary(
             call.method.path,
             request_serializer=call.method.request.SerializeToString,
-            response_deserializer=call.method.parse_response,
+            response_deserializer=call.method.response.FromString,
         )
         timeout = DEFAULT_TIMEOUT_S if query.timeout is None else query.timeout
         try:

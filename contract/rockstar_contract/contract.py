@@ -75,8 +75,7 @@ class TableInput(Record, frozen=True, tag_field="kind", tag="table"):
     columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
-        names = [column.name for column in self.columns]
-        if len(set(names)) != len(names):
+        if len({column.name for column in self.columns}) != len(self.columns):
             raise ValueError("columns must have different names")
         width = sum(column.width for column in self.columns)
         if self.shape != (width,):
@@ -107,8 +106,7 @@ class TensorInput(Record, frozen=True, tag_field="kind", tag="tensor"):
     tensors: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=1)]
 
     def __post_init__(self) -> None:
-        names = [tensor.name for tensor in self.tensors]
-        if len(set(names)) != len(names):
+        if len({tensor.name for tensor in self.tensors}) != len(self.tensors):
             raise ValueError("tensors must have different names")
 
 

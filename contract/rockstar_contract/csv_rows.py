@@ -11,8 +11,8 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, product
 from typing import Any
 
 import msgspec
@@ -60,15 +60,15 @@ class Dialect(msgspec.Struct, frozen=True):
     delimiter: str
     escape: str | None = None
 
-    @property
-    def format(self) -> dict[str, Any]:
-        """Arguments for `csv.reader`."""
-        return {
-            "delimiter": self.delimiter,
-            "escapechar": self.escape,
-            "skipinitialspace": True,
-            "strict": True,
-        }
+    def reader(self, lines: Iterable[str]) -> Any:
+        """A reader of the `csv` module, strict."""
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            escapechar=self.escape,
+            skipinitialspace=True,
+            strict=True,
+        )
 
 
 class CsvTable(msgspec.Struct, frozen=True):
@@ -132,16 +132,21 @@ def read_table(
         rows = [fit_row(row, names, field, f" in line {line}") for line, row in numbered]
     except InvalidInputError as error:
         # In other encodings, bytes of letters look like delimiters and quotes.
-        hint = "" if encoding else encoding_hint(found)
-        if not hint or isinstance(error, TooLargeError):
+        doubt = "" if encoding else encoding_hint(found)
+        if not doubt or isinstance(error, TooLargeError):
             raise
-        hint = "; ".join(filter(None, (error.hint, hint)))
+        hint = "; ".join(filter(None, (error.hint, doubt)))
         raise InvalidInputError(field, expected=error.expected, got=error.got, hint=hint) from error
-    decimal = find_decimal(rows, dialect)
-    lines = [line for line, _ in numbered]
     in_header = {name.strip() for name in header}
-    renamed = [name for name in names if not (name in in_header or name.startswith(UNNAMED))]
-    return CsvTable(names, rows, lines, found, dialect.delimiter, decimal, renamed)
+    return CsvTable(
+        names,
+        rows,
+        lines=[line for line, _ in numbered],
+        encoding=found,
+        delimiter=dialect.delimiter,
+        decimal=find_decimal(rows, dialect),
+        renamed=[n for n in names if not (n in in_header or n.startswith(UNNAMED))],
+    )
 
 
 def read_rows(
@@ -250,16 +255,13 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
         # Drop the line that was cut.
         sample = sample[: sample.rfind("\n") + 1] or sample
     best, dialect = (0.0, False), Dialect(",")
-    for escape in (None, "\\") if '\\"' in sample else (None,):
-        for delimiter in _DELIMITERS:
-            if delimiter not in sample:
-                continue
-            tried = Dialect(delimiter, escape)
-            fit = _fit(tried, sample)
-            if fit == (1.0, True):
-                return tried, 0
-            if fit > best:
-                best, dialect = fit, tried
+    escapes = (None, "\\") if '\\"' in sample else (None,)
+    for escape, delimiter in product(escapes, filter(sample.__contains__, _DELIMITERS)):
+        fit = _fit(tried := Dialect(delimiter, escape), sample)
+        if fit > best:
+            best, dialect = fit, tried
+        if fit == (1.0, True):
+            break
     return dialect, 0
 
 
@@ -331,6 +333,18 @@ def fit_row(row: list[str], names: Sequence[str], field: str, where: str = "") -
     return row[:width]
 
 
+def read_records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
+    """Yield the records that are not empty, and the error of each that is not CSV."""
+    while True:
+        try:
+            if record := next(reader):
+                yield record
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield error
+
+
 def _has_row_names(rows: Sequence[Sequence[str]], width: int) -> bool:
     """Whether each row begins with a name: a different text, or the number of the row."""
     if any(len(row) != width + 1 for row in rows) or not any(row[-1].strip() for row in rows):
@@ -352,18 +366,8 @@ def _drop_empty_end(text: str) -> str:
 
 def _fit(dialect: Dialect, sample: str) -> tuple[float, bool]:
     """Rate a dialect: the share of records as long as the header, and whether it has no escape."""
-    counts: list[int] = []
-    reader = csv.reader(io.StringIO(sample, newline=""), **dialect.format)
-    while len(counts) <= _SAMPLE:
-        try:
-            record = next(reader)
-        except StopIteration:
-            break
-        except csv.Error:
-            counts.append(0)
-            continue
-        if record:
-            counts.append(len(record))
+    records = islice(read_records(dialect.reader(io.StringIO(sample, newline=""))), _SAMPLE + 1)
+    counts = [0 if isinstance(each, csv.Error) else len(each) for each in records]
     if not counts or counts[0] < 2:
         return 0.0, False
     # Spaces are between words and colons in times, so both must fit better.
@@ -384,7 +388,7 @@ def _records(
     lines = io.StringIO(text, newline="")
     for _ in range(above):
         lines.readline()
-    reader = csv.reader(lines, **dialect.format)
+    reader = dialect.reader(lines)
     try:
         filled = ((reader.line_num + above, row) for row in reader if row)
         records = list(islice(filled, None if most is None else most + 1))

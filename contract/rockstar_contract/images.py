@@ -213,12 +213,8 @@ def _decode(
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=(kind,))
     except Image.DecompressionBombError as error:
-        raise TooLargeError(
-            field,
-            expected=f"at most {max_pixels:,} pixels",
-            got="an image whose header declares a gigantic number of pixels",
-            hint="scale the image down",
-        ) from error
+        got = "an image whose header declares a gigantic number of pixels"
+        raise _too_large(field, max_pixels, got) from error
     width, height = image.size
     # WebP's decoder needs twice the memory of the others.
     _require_size(width, height, field, max_pixels // 2 if kind == "WEBP" else max_pixels)
@@ -236,7 +232,11 @@ def _decode(
     if kind == "JPEG" and repaired and _is_truncated(image):
         raise EOFError("no data for the last block")
     exif = image.info.get("exif", b"") if image.format in _ROTATED_BY_EXIF else b""
-    image = _flatten(image, factor)
+    image = _plain(image) if factor == 1 else _reduce(image, factor)
+    if image.mode in ("I", "F"):
+        image = _eight_bit(image)
+    elif image.mode == "RGBA":
+        image = _remove_alpha(image)
     if exif and (transposition := _TRANSPOSITIONS.get(_orientation(exif))) is not None:
         image = image.transpose(transposition)
     pixels = np.frombuffer(image.tobytes(), np.uint8)
@@ -253,12 +253,12 @@ def _factor(width: int, height: int) -> int:
 
 def _require_size(width: int, height: int, field: str, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise TooLargeError(
-            field,
-            expected=f"at most {max_pixels:,} pixels",
-            got=f"{width} x {height}",
-            hint="scale the image down",
-        )
+        raise _too_large(field, max_pixels, f"{width} x {height}")
+
+
+def _too_large(field: str, max_pixels: int, got: str) -> TooLargeError:
+    expected, hint = f"at most {max_pixels:,} pixels", "scale the image down"
+    return TooLargeError(field, expected=expected, got=got, hint=hint)
 
 
 def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
@@ -277,12 +277,8 @@ def _require_few_scans(data: bytes, field: str) -> None:
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:
         scans += data[at + 1] == 0xDA
         if scans > _MAX_JPEG_SCANS:
-            raise InvalidInputError(
-                field,
-                expected=f"a JPEG of at most {_MAX_JPEG_SCANS} scans",
-                got="more",
-                hint="save it again",
-            )
+            expected = f"a JPEG of at most {_MAX_JPEG_SCANS} scans"
+            raise InvalidInputError(field, expected=expected, got="more", hint="save it again")
         marker, at = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == 0xDA:
             found = _ENTROPY_CODED_END.search(data, at)
@@ -290,11 +286,7 @@ def _require_few_scans(data: bytes, field: str) -> None:
 
 
 def _repair(data: bytes, kind: str) -> bytes:
-    """Remove damage that viewers tolerate.
-
-    Raises:
-        ValueError: the damage cannot be repaired.
-    """
+    """Remove damage that viewers tolerate, else raise a ValueError."""
     if kind == "PNG":
         return _critical_chunks(data)
     if kind == "JPEG" and not data.endswith(b"\xff\xd9"):
@@ -311,7 +303,7 @@ def _critical_chunks(png: bytes) -> bytes:
     while at + 8 <= len(png):
         (length,) = struct.unpack_from(">I", png, at)
         name, chunk = png[at + 4 : at + 8], png[at : at + 12 + length]
-        if name == b"IDAT" or name == b"IHDR" or name == b"PLTE":
+        if name in (b"IDAT", b"IHDR", b"PLTE"):
             if len(chunk) < 12 + length:
                 raise ValueError("cut off")
             kept.append(chunk)
@@ -338,12 +330,9 @@ def _orientation(exif: bytes) -> int:
 
     Pillow's reader raises errors for damaged EXIF and accepts types that browsers do not.
     """
-    found = (
-        value
-        for tag, count, value in _shorts(exif.removeprefix(b"Exif\0\0"))
-        if (tag, count) == (ExifTags.Base.Orientation, 1)
-    )
-    return next(found, 1)
+    entries = _shorts(exif.removeprefix(b"Exif\0\0"))
+    wanted = (ExifTags.Base.Orientation, 1)
+    return next((value for tag, count, value in entries if (tag, count) == wanted), 1)
 
 
 def _shorts(tiff: bytes) -> Iterator[tuple[int, int, int]]:
@@ -377,14 +366,6 @@ def _unsupported_samples(tiff: bytes) -> str:
         return ""
     name = f"{bits}-bit {_OTHER_SAMPLES.get(kind, 'integer')}"
     return name if samples == 1 else f"{samples} channels of {name}"
-
-
-def _flatten(image: Image.Image, factor: int) -> Image.Image:
-    """Convert to mode L or RGB, `factor` times smaller in both directions."""
-    small = _plain(image) if factor == 1 else _reduce(image, factor)
-    if small.mode in ("I", "F"):
-        return _eight_bit(small)
-    return _remove_alpha(small) if small.mode == "RGBA" else small
 
 
 def _plain(image: Image.Image) -> Image.Image:

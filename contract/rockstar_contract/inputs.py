@@ -1,7 +1,6 @@
 """Examples in any form that callers send, to the arrays that a contract describes."""
 
 import base64
-import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeGuard
@@ -74,27 +73,25 @@ def prepare(
     if isinstance(example, bytes):
         if isinstance(spec, TableInput):
             spreadsheet = spreadsheet_name(example)
+            hint = 'send {"instances": [{column: value, …}]}, or text/csv with a header'
             raise InvalidInputError(
                 field,
                 expected=f"a row with the columns {quote_names(names_of(spec.columns))}",
                 got=spreadsheet or "a file or base64 text, as for an image",
-                hint=SAVE_AS_CSV
-                if spreadsheet
-                else 'send {"instances": [{column: value, …}]}, or text/csv with a header',
+                hint=SAVE_AS_CSV if spreadsheet else hint,
             )
         tensor = preprocess(decode_image(example, field, max_pixels), spec.preprocessing)
         if tensor.shape != spec.shape:
             got = f"shape {list(tensor.shape)}"
-            raise InvalidInputError(field, expected=_wanted(spec), got=got)
+            raise InvalidInputError(field, expected=describe(spec), got=got)
         return tensor
     if isinstance(example, Mapping):
         if isinstance(spec, ImageInput):
+            row = f"a row with the columns {quote_names([*example])}"
             raise InvalidInputError(
                 field,
-                expected=f"an image, or an array: {_wanted(spec)}",
-                got=f"a row with the columns {quote_names([*example])}"
-                if example
-                else "an empty object",
+                expected=f"an image, or an array: {describe(spec)}",
+                got=row if example else "an empty object",
                 hint='send the file, or {"instances": [{"b64": text}]}',
             )
         return encode_row(example, spec.columns, field, strict=strict, adjusted=adjusted)
@@ -105,10 +102,8 @@ def is_batch(example: object, spec: Input) -> TypeGuard[NDArray[Any]]:
     """Whether an example is an array of several, by its shape; images may lack the channel."""
     if not isinstance(example, np.ndarray) or isinstance(spec, TensorInput):
         return False
-    if example.shape == spec.shape:
-        return False
     without_channel = len(spec.shape) > 1 and example.shape[1:] == spec.shape[:-1]
-    return example.ndim > len(spec.shape) or without_channel
+    return example.shape != spec.shape and (example.ndim > len(spec.shape) or without_channel)
 
 
 def split_batch(batch: NDArray[Any], field: str) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -144,32 +139,22 @@ def read_tensors(example: Any, spec: TensorInput, field: str) -> dict[str, NDArr
     if not isinstance(example, Mapping):
         if len(spec.tensors) > 1:
             kinds: dict[type, str] = {bytes: "a file", str: "a text"}
-            raise InvalidInputError(
-                field,
-                expected=f"an object with the inputs {_listed(spec)}",
-                got=kinds.get(type(example), "one array"),
-                hint=f'send {{"instances": [{_pattern(spec)}]}}',
-            )
+            expected = f"an object with the inputs {_listed(spec)}"
+            got = kinds.get(type(example), "one array")
+            raise InvalidInputError(field, expected=expected, got=got, hint=_pattern(spec))
         example = {spec.tensors[0].name: example}
     wanted = {tensor.name for tensor in spec.tensors}
-    unknown = [str(name) for name in example if name not in wanted]
-    if unknown:
-        raise InvalidInputError(
-            field, expected=f"the inputs {_listed(spec)}", got=name_first(unknown)
-        )
+    if unknown := [str(name) for name in example if name not in wanted]:
+        expected = f"the inputs {_listed(spec)}"
+        raise InvalidInputError(field, expected=expected, got=name_first(unknown))
     arrays = {}
     for tensor in spec.tensors:
         place = f"{field}.{tensor.name}"
         if tensor.name not in example:
-            raise InvalidInputError(
-                place,
-                expected=describe(tensor),
-                got="nothing",
-                hint=f'send {{"instances": [{_pattern(spec)}]}}',
-            )
-        value = example[tensor.name]
+            hint = _pattern(spec)
+            raise InvalidInputError(place, expected=describe(tensor), got="nothing", hint=hint)
         read = _string_array if tensor.dtype == STRING else _number_array
-        arrays[tensor.name] = array = read(value, tensor, place)
+        arrays[tensor.name] = array = read(example[tensor.name], tensor, place)
         if len(array.shape) != len(tensor.shape) or any(
             size not in (None, got) for size, got in zip(tensor.shape, array.shape, strict=True)
         ):
@@ -181,11 +166,7 @@ def read_tensors(example: Any, spec: TensorInput, field: str) -> dict[str, NDArr
 def stack(
     examples: Sequence[Mapping[str, NDArray[Any]]], fields: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
-    """Stack examples from `read_tensors` into a batch.
-
-    Args:
-        examples: one or more.
-        fields: names of the examples in errors.
+    """Stack one or more examples from `read_tensors` into a batch; `fields` are their names.
 
     Raises:
         InvalidInputError: an input has another shape than in the first example.
@@ -204,7 +185,7 @@ def stack(
     return batch
 
 
-def describe(tensor: TensorSpec) -> str:
+def describe(tensor: TensorSpec | Encoded) -> str:
     """Describe an input or output, such as "int32 of shape [128]", with "any" for any size."""
     shape = ", ".join("any" if size is None else str(size) for size in tensor.shape)
     return f"{tensor.dtype} of shape [{shape}]"
@@ -231,10 +212,7 @@ def from_json(values: list[Any], dtype: str) -> NDArray[Any]:
     if dtype != STRING:
         return np.array(values, dtype if dtype in DTYPES else np.float32)
     array = np.array(values, object)
-    flat = [
-        base64.b64decode(each["b64"]) if isinstance(each, dict) else each.encode()
-        for each in array.flat
-    ]
+    flat = [_to_bytes(each, "", "text") for each in array.flat]
     return np.array(flat, object).reshape(array.shape)
 
 
@@ -263,23 +241,20 @@ def _as_array(value: Any, field: str, wanted: str) -> NDArray[Any]:
 def _float_array(example: Any, spec: Encoded, field: str) -> NDArray[np.float32]:
     """The float32 array of an example that is not preprocessed."""
     if str in leaf_types(example):
-        raise InvalidInputError(field, expected=_wanted(spec), got="values of type text")
-    array = _as_array(example, field, _wanted(spec))
+        raise InvalidInputError(field, expected=describe(spec), got="values of type text")
+    array = _as_array(example, field, describe(spec))
     if array.dtype.kind not in "iuf":
         names = {"b": "boolean", "U": "text", "S": "bytes", "O": "object", "c": "complex"}
         got = f"values of type {names.get(array.dtype.kind, str(array.dtype))}"
-        raise InvalidInputError(field, expected=_wanted(spec), got=got)
+        raise InvalidInputError(field, expected=describe(spec), got=got)
     shape, image = array.shape, isinstance(spec, ImageInput)
     if image and spec.shape[-1] == 1 and shape == spec.shape[:-1]:
         array = array[..., np.newaxis]
     if array.shape != spec.shape:
-        raise InvalidInputError(
-            field,
-            expected=_wanted(spec),
-            got=f"shape {list(shape)}",
-            hint=f"{'an image file' if image else 'an object of columns'} is prepared for you, an "
-            "array is taken as it is",
-        )
+        prepared = "an image file" if image else "an object of columns"
+        hint = f"{prepared} is prepared for you, an array is taken as it is"
+        got = f"shape {list(shape)}"
+        raise InvalidInputError(field, expected=describe(spec), got=got, hint=hint)
     # Tables have no range, but values must fit float32.
     low, high = spec.range if isinstance(spec, ImageInput) else (-_LARGEST, _LARGEST)
     rounding = _ROUNDING * (high - low) if image else 0.0
@@ -298,10 +273,6 @@ def _float_array(example: Any, spec: Encoded, field: str) -> NDArray[np.float32]
     return array.astype(np.float32)
 
 
-def _wanted(spec: Encoded) -> str:
-    return f"{spec.dtype} of shape {list(spec.shape)}"
-
-
 def _number_array(value: Any, tensor: TensorSpec, field: str) -> NDArray[Any]:
     """The array of an input of numbers or booleans."""
     wanted = describe(tensor)
@@ -309,18 +280,18 @@ def _number_array(value: Any, tensor: TensorSpec, field: str) -> NDArray[Any]:
         raise InvalidInputError(field, expected=wanted, got="text or another type")
     array = _as_array(value, field, wanted)
     dtype = np.dtype(tensor.dtype)
-    if array.size and array.dtype.kind not in ("b" if dtype.kind == "b" else "biuf"):
+    if not array.size:
+        return array.astype(dtype)
+    if array.dtype.kind not in ("b" if dtype.kind == "b" else "biuf"):
         raise InvalidInputError(field, expected=wanted, got="values of another type")
-    if dtype.kind in "iu" and array.size:
+    if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         whole = array.dtype.kind in "biu" or bool((array == np.floor(array)).all())
         if not (whole and array.min() >= limits.min and array.max() <= limits.max):
-            raise InvalidInputError(
-                field,
-                expected=f"{wanted}: whole numbers from {limits.min} to {limits.max}",
-                got=f"{array.min():g} to {array.max():g}",
-            )
-    if dtype.kind == "f" and array.size and not np.isfinite(array).all():
+            expected = f"{wanted}: whole numbers from {limits.min} to {limits.max}"
+            got = f"{array.min():g} to {array.max():g}"
+            raise InvalidInputError(field, expected=expected, got=got)
+    if dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidInputError(field, expected=wanted, got="NaN or infinity")
     return array.astype(dtype)
 
@@ -329,32 +300,28 @@ def _string_array(value: Any, tensor: TensorSpec, field: str) -> NDArray[Any]:
     """The array of an input of strings."""
     wanted = describe(tensor)
     shape: list[int] = []
-    inner = value
-    while isinstance(inner, list):
-        shape.append(len(inner))
-        inner = inner[0] if inner else None
     leaves = [value]
-    for size in shape:
-        if not all(isinstance(each, list) and len(each) == size for each in leaves):
+    while leaves and isinstance(leaves[0], list):
+        shape.append(len(leaves[0]))
+        if not all(isinstance(each, list) and len(each) == shape[-1] for each in leaves):
             raise InvalidInputError(field, expected=wanted, got="a ragged array")
         leaves = list(chain.from_iterable(leaves))
     return np.array([_to_bytes(leaf, field, wanted) for leaf in leaves], object).reshape(shape)
 
 
 def _to_bytes(value: Any, field: str, wanted: str) -> bytes:
-    if isinstance(value, str):
-        try:
+    try:
+        if isinstance(value, str):
             return value.encode()
-        except UnicodeEncodeError as error:
-            got = "text with an unpaired surrogate"
-            raise InvalidInputError(field, expected=wanted, got=got) from error
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, Mapping) and set(value) == {"b64"} and isinstance(value["b64"], str):
-        try:
+        if isinstance(value, bytes):
+            return value
+        if isinstance(value, Mapping) and set(value) == {"b64"} and isinstance(value["b64"], str):
             return base64.b64decode(value["b64"], validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise InvalidInputError(field, expected="base64 text", got="something else") from error
+    except UnicodeEncodeError as error:
+        got = "text with an unpaired surrogate"
+        raise InvalidInputError(field, expected=wanted, got=got) from error
+    except ValueError as error:
+        raise InvalidInputError(field, expected="base64 text", got="something else") from error
     raise InvalidInputError(field, expected=wanted, got="values that are not text")
 
 
@@ -375,4 +342,4 @@ def _listed(spec: TensorInput) -> str:
 
 def _pattern(spec: TensorInput) -> str:
     names = ", ".join(f'"{tensor.name}": …' for tensor in spec.tensors[:MAX_NAMES])
-    return f"{{{names}}}"
+    return f'send {{"instances": [{{{names}}}]}}'

@@ -32,43 +32,28 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The document.
-
-    Attributes:
-        schema_version: of this format.
-        files: all files besides the manifest, by path within the version's folder, with "/"
-            between the parts.
-    """
+    """All files besides the manifest, by path within the version's folder, with "/"."""
 
     schema_version: int = SCHEMA_VERSION
     files: dict[str, FileEntry]
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the manifest of the files in a version's folder, replacing an existing one.
-
-    Raises:
-        OSError: a file cannot be read or the manifest cannot be written.
-    """
+    """Write the manifest of the files in a version's folder, replacing an existing one."""
     entries = {name: _entry(path) for name, path in _files(folder).items()}
     document = msgspec.json.format(msgspec.json.encode(Manifest(files=entries)), indent=2)
     (folder / MANIFEST_FILE).write_bytes(document + b"\n")
 
 
-def check_manifest(folder: Path) -> Manifest:
-    """Compare all files in a version's folder with its manifest, see `check_readable`."""
-    return check_readable(folder, lambda _: True)
-
-
-def check_readable(folder: Path, reads: Callable[[str], bool]) -> Manifest:
-    """Compare the files in a version's folder that will be read with its manifest.
+def check_manifest(folder: Path, reads: Callable[[str], bool] = lambda _: True) -> Manifest:
+    """Compare the files in a version's folder with its manifest.
 
     All files of the manifest must be present with their sizes. Only files that will be read are
     hashed, and only among these is an additional file an error.
 
     Args:
         folder: of the version.
-        reads: whether a file will be read, by its path within the folder.
+        reads: whether a file will be read, by its path within the folder; all by default.
 
     Raises:
         MissingManifestError: there is no manifest.
@@ -77,17 +62,17 @@ def check_readable(folder: Path, reads: Callable[[str], bool]) -> Manifest:
     manifest = _read(folder)
     try:
         found = _files(folder)
-        differences = [
-            difference
-            for path in sorted(manifest.files.keys() | found.keys())
-            if (difference := _difference(path, manifest.files.get(path), found.get(path), reads))
-        ]
+        paths = sorted(manifest.files.keys() | found.keys())
+        compared = (
+            _difference(path, manifest.files.get(path), found.get(path), reads) for path in paths
+        )
+        differences = [difference for difference in compared if difference]
     except OSError as error:
         raise ManifestError(f"{folder} cannot be read: {error}") from error
     if differences:
-        more = len(differences) - _NAMED
-        named = "; ".join(differences[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
-        raise ManifestError(f"{folder} is not what was published: {named}")
+        if (more := len(differences) - _NAMED) > 0:
+            differences[_NAMED:] = [f"and {more} more"]
+        raise ManifestError(f"{folder} is not what was published: {'; '.join(differences)}")
     return manifest
 
 
@@ -128,11 +113,8 @@ def _difference(
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    files = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    files = {path.relative_to(folder).as_posix(): path for path in found}
     files.pop(MANIFEST_FILE, None)
     return files
 

@@ -108,6 +108,7 @@ def _pad(gray: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
 
 
 def _find_symbol(gray: NDArray[np.uint8]) -> _Symbol | None:
+    """Find the symbol in a reduced copy."""
     factor = max(1.0, max(gray.shape) / _WORK)
     image = Image.fromarray(gray)
     if factor > 1:
@@ -184,9 +185,8 @@ def _level_lines(mask: Mask) -> tuple[Mask | None, int]:
     half = np.pad(mask, ((0, height % 2), (0, width % 2)))
     half = half[::2, ::2] | half[1::2, ::2] | half[::2, 1::2] | half[1::2, 1::2]
     angle = _best_angle(half, _ANGLES, max(3, thickest // 2 + 1))
-    if angle is None:
-        return None, thickest
-    angle = _best_angle(mask, angle + np.arange(-0.75, 0.8, 0.25), thickest)
+    if angle is not None:
+        angle = _best_angle(mask, angle + np.arange(-0.75, 0.8, 0.25), thickest)
     if angle is None:
         return None, thickest
     rows = _bands(_shares(mask, np.array([angle]))[0], thickest)

@@ -197,9 +197,7 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
         if self.fill is not None and self.fill not in self.categories:
             raise ValueError(f"fill of {self.name!r} must be one of its categories")
         if self.shares and (len(self.shares) != len(self.categories) or self.other):
-            raise ValueError(
-                f"shares of {self.name!r} must be one for each category, without other"
-            )
+            raise ValueError(f"shares of {self.name!r} must be for each category, without other")
 
     def _features(self) -> tuple[str, ...]:
         names = (*self.categories, "other") if self.other else self.categories
@@ -304,11 +302,10 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
             days = parse_date(text, ISO) if days is None else days
             if days is not None and abs(days - self.mean) / self.scale <= _LARGEST:
                 return days
-        example = date_text(self.fill)
-        wanted = "" if self.format == ISO else f" or {date_text(self.fill, self.format)}"
-        raise InvalidInputError(
-            field, expected=f"a date such as {example}{wanted}", got=_what(value)
-        )
+        expected = f"a date such as {date_text(self.fill)}"
+        if self.format != ISO:
+            expected += f" or {date_text(self.fill, self.format)}"
+        raise InvalidInputError(field, expected=expected, got=_what(value))
 
 
 Column = NumericColumn | CategoricalColumn | DateColumn
@@ -341,22 +338,20 @@ def encode_row(
     names = {column.name for column in columns}
     unknown = [name for name in row if name not in names]
     if unknown and (strict or len(unknown) == len(row)):
-        hints = [
-            "leave out what the model does not take, the target too"
-            if strict
-            else "none of the columns has a name that the model knows",
-            row.hint if isinstance(row, TextRow) else "",
-        ]
+        hint = "none of the columns has a name that the model knows"
+        if strict:
+            hint = "leave out what the model does not take, the target too"
+        if isinstance(row, TextRow) and row.hint:
+            hint += f"; {row.hint}"
         raise InvalidInputError(
             f"{field}.{unknown[0]}",
             expected=f"{'just ' if strict else ''}the columns {quote_names(names_of(columns))}",
             got=f"an unknown column {unknown[0]!r}",
-            hint="; ".join(filter(None, hints)),
+            hint=hint,
         )
     if not row and not strict:
-        raise InvalidInputError(
-            field, expected=f"the columns {quote_names(names_of(columns))}", got="an empty row"
-        )
+        expected = f"the columns {quote_names(names_of(columns))}"
+        raise InvalidInputError(field, expected=expected, got="an empty row")
     adjusted.ignored.extend(unknown)
     blocks = [
         column.encode([_value(row, column, f"{field}.{column.name}", strict, adjusted)])[0]
@@ -366,15 +361,7 @@ def encode_row(
 
 
 def encode_columns(values: Mapping[str, Values], columns: Sequence[Column]) -> NDArray[np.float32]:
-    """Encode many rows of parsed values.
-
-    Args:
-        values: by column name, all of one length n.
-        columns: in the order of the tensor.
-
-    Returns:
-        float32 [n, sum of the columns' widths].
-    """
+    """Encode n rows of parsed values, by column name, to float32 [n, sum of the widths]."""
     blocks = [column.encode(values[column.name]) for column in columns]
     return np.ascontiguousarray(np.concatenate(blocks, axis=1))
 
@@ -397,16 +384,13 @@ def _value(row: Row, column: Column, field: str, strict: bool, adjusted: Adjustm
             value = column.parse(cell, field)
             if value is not None and value not in column.categories:
                 adjusted.other[column.name] = value
-        missing = value is None
+    elif isinstance(column, DateColumn):
+        value = column.parse(cell, field)
+    elif strict and (isinstance(cell, bool) or (isinstance(cell, str) and not is_text)):
+        value = None
     else:
-        if isinstance(column, DateColumn):
-            value = column.parse(cell, field)
-        elif strict and (isinstance(cell, bool) or (isinstance(cell, str) and not is_text)):
-            value = math.nan
-        else:
-            value = column.parse(cell, field, row.decimal if isinstance(row, TextRow) else None)
-        missing = math.isnan(value)
-    if not missing:
+        value = column.parse(cell, field, row.decimal if isinstance(row, TextRow) else None)
+    if value is not None and value == value:  # neither missing nor NaN
         return value
     if strict or column.fill is None:
         hint = "" if strict else "the model does not say what to put in place of a missing value"
@@ -428,9 +412,7 @@ def _as_texts(value: Any) -> tuple[str, ...]:
         return (value.strip(),)
     if isinstance(value, bool):
         return _BOOLEANS[value]
-    if isinstance(value, int) and abs(value) < 2**53:
-        return (str(value), f"{value}.0")
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+    if isinstance(value, (int, float)) and abs(value) < 2**53 and value == int(value):
         return (str(int(value)), f"{int(value)}.0")
     if isinstance(value, Real):
         return (str(value)[:_LONGEST_NUMBER],)

@@ -33,8 +33,7 @@ def served_versions(model: Path) -> dict[int, Path]:
     Raises:
         OSError: the folder cannot be read.
     """
-    names = numbered(path.name for path in model.iterdir() if path.is_dir())
-    return {version: model / name for version, name in names.items()}
+    return _versions(model, "")
 
 
 def held_versions(model: Path) -> dict[int, Path]:
@@ -45,11 +44,7 @@ def held_versions(model: Path) -> dict[int, Path]:
     Raises:
         OSError: the folder cannot be read.
     """
-    held = [path.name for path in model.iterdir() if path.is_dir()]
-    names = numbered(
-        name.removeprefix(HELD_PREFIX) for name in held if name.startswith(HELD_PREFIX)
-    )
-    return {version: model / f"{HELD_PREFIX}{name}" for version, name in names.items()}
+    return _versions(model, HELD_PREFIX)
 
 
 def last_removed(model: Path) -> int:
@@ -76,3 +71,9 @@ def remember_removed(model: Path, version: int) -> None:
         new = model / f"{_LAST_REMOVED}.new"
         new.write_text(str(version), "ascii")
         new.replace(model / _LAST_REMOVED)
+
+
+def _versions(model: Path, prefix: str) -> dict[int, Path]:
+    names = [path.name for path in model.iterdir() if path.is_dir()]
+    found = numbered(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return {version: model / f"{prefix}{name}" for version, name in found.items()}

@@ -18,7 +18,7 @@ import base64
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf, prod
 from typing import Any
@@ -47,14 +47,8 @@ _HALF_PAIR = re.compile(
 )
 _BROKEN_PAIR = "JSON Parse error: The surrogate pair in string is invalid."
 _TOO_DEEP = "JSON Parse error: Nested too deeply"
-_TYPES = {
-    dict: "Object",
-    list: "Array",
-    str: "String",
-    int: "Number",
-    float: "Number",
-    type(None): "Null",
-}
+_TYPES: dict[type, str] = {dict: "Object", list: "Array", str: "String", type(None): "Null"}
+_TYPES |= {int: "Number", float: "Number"}
 # Maximum length of a value in a message, in characters.
 _SHOWN = 256
 _INT64_MAX = 2**63 - 1
@@ -74,12 +68,11 @@ _TAKES = {
 
 @dataclass(frozen=True)
 class JsonRequest:
-    """The body of a predict request.
+    """The body of a predict request: its root object.
 
     Attributes:
         signature_name: "" if none is given.
         by_row: whether it holds `instances`, not `inputs`.
-        document: its root object.
     """
 
     signature_name: str
@@ -89,12 +82,7 @@ class JsonRequest:
 
 @dataclass(frozen=True)
 class ExamplesRequest:
-    """The body of a classify or regress request.
-
-    Attributes:
-        signature_name: "" if none is given.
-        input: as in a gRPC request.
-    """
+    """The body of a classify or regress request; `signature_name` is "" if none is given."""
 
     signature_name: str
     input: Input
@@ -128,11 +116,8 @@ def feeds(request: JsonRequest, signature: Signature) -> Arrays:
                 raise invalid("Missing 'inputs' or 'instances' key")
             return _columns(document["inputs"], specs)
         if "inputs" in document:
-            raise _malformed(
-                document,
-                "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to "
-                "exist ",
-            )
+            what = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys"
+            raise _malformed(document, f"{what} to exist ")
         instances = document["instances"]
         if not isinstance(instances, list):
             raise _malformed(document, "Expecting 'instances' to be an list/array")
@@ -165,9 +150,8 @@ def parse_examples(body: bytes | memoryview) -> ExamplesRequest:
     context = _example(document["context"]) if "context" in document else None
     if "examples" not in document:
         # TensorFlow Serving writes "classify" for regress, too.
-        raise _malformed(
-            document, "When method is classify, key 'examples' is expected and was not found"
-        )
+        what = "When method is classify, key 'examples' is expected and was not found"
+        raise _malformed(document, what)
     listed = document["examples"]
     if not isinstance(listed, list):
         raise _malformed(document, "Expecting 'examples' value to be an list/array")
@@ -220,9 +204,8 @@ def _parse_object(body: bytes | memoryview) -> tuple[dict[str, Any], str]:
         raise _malformed(document, "Is not object")
     name = document.get("signature_name", "")
     if not isinstance(name, str):
-        raise _malformed(
-            document, "not formatted correctly. 'signature_name' key must be a string value."
-        )
+        what = "not formatted correctly. 'signature_name' key must be a string value."
+        raise _malformed(document, what)
     return document, name
 
 
@@ -296,19 +279,16 @@ def _columns(value: Any, specs: Mapping[str, TensorSpec]) -> Arrays:
     for name in specs:
         if name not in value:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-    arrays = {}
-    for name, spec in specs.items():
-        array = _to_array(value[name], spec.dtype)
-        if array is None:
-            try:
-                _check(value[name], spec.dtype)
-            except StatusError as error:
-                # TensorFlow Serving does not name the input.
-                which = f" (input {name!r})" if len(specs) > 1 else ""
-                raise StatusError(error.code, error.message + which) from error
-            raise invalid(f"expected input {name!r}: {spec}")
-        arrays[name] = array
-    return arrays
+
+    def check(name: str) -> None:
+        try:
+            _check(value[name], specs[name].dtype)
+        except StatusError as error:
+            # TensorFlow Serving does not name the input.
+            which = f" (input {name!r})" if len(specs) > 1 else ""
+            raise StatusError(error.code, error.message + which) from error
+
+    return _to_arrays(value, specs, check)
 
 
 def _rows(rows: list[Any], specs: Mapping[str, TensorSpec]) -> Arrays:
@@ -324,11 +304,18 @@ def _rows(rows: list[Any], specs: Mapping[str, TensorSpec]) -> Arrays:
         if not all(_is_named(row) and row.keys() == specs.keys() for row in rows):
             _check_rows(rows, specs, named=named)
         columns = {name: [row[name] for row in rows] for name in specs}
+    return _to_arrays(columns, specs, lambda _: _check_rows(rows, specs, named=named))
+
+
+def _to_arrays(
+    values: Mapping[str, Any], specs: Mapping[str, TensorSpec], check: Callable[[str], None]
+) -> Arrays:
+    """The tensors of values by name; `check` raises the error of an input that is not a tensor."""
     arrays = {}
     for name, spec in specs.items():
-        array = _to_array(columns[name], spec.dtype)
+        array = _to_array(values[name], spec.dtype)
         if array is None:
-            _check_rows(rows, specs, named=named)
+            check(name)
             raise invalid(f"expected input {name!r}: {spec}")
         arrays[name] = array
     return arrays
@@ -444,22 +431,16 @@ def _check_level(value: Any, level: int, shape: list[int], dtype: np.dtype[Any])
             _check_level(item, level + 1, shape, dtype)
         return
     if level != rank:
-        raise _malformed(
-            value,
-            f"found at incorrect level: {level + 1} in the JSON DOM. Expected at level: {rank}",
-        )
-    kind = _kind(dtype)
+        what = f"found at incorrect level: {level + 1} in the JSON DOM. Expected at level: {rank}"
+        raise _malformed(value, what)
+    kind, name = _kind(dtype), tensorflow_name(dtype)
     if kind not in _TAKES:
-        raise StatusError(
-            Code.UNIMPLEMENTED,
-            f"Conversion of JSON Value: {_show(value)} to type: {tensorflow_name(dtype)}",
-        )
+        what = f"Conversion of JSON Value: {_show(value)} to type: {name}"
+        raise StatusError(Code.UNIMPLEMENTED, what)
     if kind == "O" and isinstance(value, (str, dict)):
         _to_bytes(value)
     elif type(value) not in _TAKES[kind] or (kind in "iu" and not _in_range(value, value, dtype)):
-        raise _malformed(
-            value, f"Type: {_type_name(value)} is not of expected type: {tensorflow_name(dtype)}"
-        )
+        raise _malformed(value, f"Type: {_type_name(value)} is not of expected type: {name}")
 
 
 def _example(value: Any) -> bytes:
@@ -491,9 +472,9 @@ def _fill(feature: Feature, name: str, values: list[Any]) -> None:
             raise invalid(
                 f"Feature: {name} has element with unexpected JSON type: {_type_name(value)}"
             )
-        if feature.WhichOneof("kind") not in (None, kind):
-            was = str(feature.WhichOneof("kind")).removesuffix("_list")
-            raise invalid(f"Unexpected element type in feature: {name} expecting type: {was}")
+        if (was := feature.WhichOneof("kind")) not in (None, kind):
+            expected = str(was).removesuffix("_list")
+            raise invalid(f"Unexpected element type in feature: {name} expecting type: {expected}")
         if kind == "bytes_list":
             feature.bytes_list.value.append(_to_bytes(value))
         elif kind == "float_list":

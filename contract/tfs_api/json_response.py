@@ -25,6 +25,8 @@ _BYTES_SUFFIX = "_bytes"
 SMALL = 256
 # Powers of ten that doubles represent exactly.
 _POWERS = 10.0 ** np.arange(23)
+# Separators of JSON without white space.
+_TIGHT = (",", ":")
 # Fewer values than this are formatted faster one by one.
 _FEW = 48
 _SHORT_FLOATS = (np.float32, np.float16, ml_dtypes.bfloat16)
@@ -64,12 +66,7 @@ def response(outputs: Mapping[str, NDArray[Any]], *, by_row: bool) -> bytes:
 
 
 def classification(labels: Sequence[Sequence[str]], scores: NDArray[np.float32]) -> bytes:
-    """The response to a classify request: pairs of label and score.
-
-    Args:
-        labels: of the classes of each example.
-        scores: float32 [examples, classes].
-    """
+    """The response to a classify request: pairs of label and score of [examples, classes]."""
     examples = [
         list(zip(*each, strict=True))
         for each in zip(labels, decimals(scores).tolist(), strict=True)
@@ -78,11 +75,7 @@ def classification(labels: Sequence[Sequence[str]], scores: NDArray[np.float32])
 
 
 def regression(values: NDArray[np.float32]) -> bytes:
-    """The response to a regress request: a number for each example.
-
-    Args:
-        values: float32 [examples].
-    """
+    """The response to a regress request: a number for each example."""
     return b'{\n    "results": ' + _encode(decimals(values).tolist()) + b"\n}"
 
 
@@ -90,11 +83,11 @@ def status_json(versions: Iterable[VersionState]) -> bytes:
     """The response to GetModelStatus."""
     documents = [
         {
-            "version": str(status.version),
-            "state": status.state,
-            "status": {"error_code": status.code.name, "error_message": status.message},
+            "version": str(version),
+            "state": state,
+            "status": {"error_code": code.name, "error_message": message},
         }
-        for status in versions
+        for version, state, code, message in versions
     ]
     return _encode_lines({"model_version_status": documents}, indent=1) + b"\n"
 
@@ -108,11 +101,10 @@ def metadata_json(name: str, version: int, signatures: SignatureDefMap) -> bytes
     )
     spec = {"name": name, "signature_name": "", "version": str(version)}
     # TensorFlow Serving concatenates this document from the texts of its parts.
-    spec_text = _encode_lines(spec, indent=1)
-    signatures_text = _encode_lines(described, indent=1)
-    return (
-        b'{\n"model_spec":' + spec_text + b'\n,\n"metadata": {"signature_def": ' + signatures_text
-    ) + b"\n}\n}\n"
+    return b'{\n"model_spec":%b\n,\n"metadata": {"signature_def": %b\n}\n}\n' % (
+        _encode_lines(spec, indent=1),
+        _encode_lines(described, indent=1),
+    )
 
 
 def error_json(message: str) -> bytes:
@@ -121,12 +113,9 @@ def error_json(message: str) -> bytes:
 
 
 def decimals(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Doubles that print as 0.2, not as 0.20000000298023224, and parse to the same float32.
+    """Doubles of float32 that print as 0.2, not 0.20000000298023224, and parse to the same float32.
 
     TensorFlow Serving writes six digits if they suffice, else nine.
-
-    Args:
-        values: of dtype float32.
     """
     if values.size < _FEW:
         few = [_written(value) for value in values.ravel().tolist()]
@@ -165,7 +154,7 @@ def _large_rows(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     if all(map(_has_json, arrays.values())):
         return orjson.dumps({"predictions": list(_rows(arrays))}, option=orjson.OPT_SERIALIZE_NUMPY)
     values = {name: _plain(name, array) for name, array in arrays.items()}
-    return _encode_tight({"predictions": list(_rows(values))})
+    return _encode({"predictions": list(_rows(values))}, separators=_TIGHT)
 
 
 def _large_columns(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -179,7 +168,7 @@ def _large_columns(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 def _compact(name: str, array: NDArray[Any]) -> bytes:
     if array.ndim and _has_json(array):
         return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
-    return _encode_tight(_plain(name, array))
+    return _encode(_plain(name, array), separators=_TIGHT)
 
 
 def _has_json(array: NDArray[Any]) -> bool:
@@ -230,10 +219,6 @@ def _encode(document: Any, **layout: Any) -> bytes:
     """Encode with NaN, Infinity and -Infinity, as TensorFlow Serving does.
 
     Surrogate escapes become the bytes that they stand for, which are not UTF-8.
-
-    Args:
-        document: in Python's types.
-        layout: arguments for `json.dumps`.
     """
     text = json.dumps(document, ensure_ascii=False, **layout)
     try:
@@ -248,10 +233,6 @@ def _encode_lines(document: Any, indent: int) -> bytes:
         return msgspec.json.format(_encode(document), indent=indent)
     except msgspec.DecodeError:  # NaN, or not UTF-8
         return _encode(document, indent=indent)
-
-
-def _encode_tight(document: Any) -> bytes:
-    return _encode(document, separators=(",", ":"))
 
 
 def _rows(values: Mapping[str, Any]) -> Iterable[dict[str, Any]]:

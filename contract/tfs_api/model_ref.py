@@ -17,7 +17,9 @@ MAX_VERSION = 2**63 - 1
 
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS = re.IGNORECASE | re.ASCII
-_INFERENCE = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>\w+)", _FLAGS)
+# Only the verb is case-sensitive, as in TensorFlow Serving.
+_VERB = r"(?P<verb>(?-i:predict|classify|regress))"
+_INFERENCE = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:{_VERB}", _FLAGS)
 _DESCRIPTION = re.compile(
     rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<metadata>metadata))?", _FLAGS
 )
@@ -40,9 +42,6 @@ class Action(Enum):
     REGRESS = "regress"
     STATUS = "status"
     METADATA = "metadata"
-
-
-_INFERENCES = {each.value: each for each in (Action.PREDICT, Action.CLASSIFY, Action.REGRESS)}
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,8 @@ def route(method: str, path: str) -> Route:
     if not path.lower().startswith("/v1/"):
         raise StatusError(Code.NOT_FOUND, f"Not found: {method} {path}")
     if method == "POST" and (match := _INFERENCE.fullmatch(path)):
-        # Only the verb is case-sensitive, as in TensorFlow Serving.
-        if action := _INFERENCES.get(match["method"]):
-            return Route(action, _ref(match))
-    elif method == "GET" and (match := _DESCRIPTION.fullmatch(path)):
+        return Route(Action(match["verb"]), _ref(match))
+    if method == "GET" and (match := _DESCRIPTION.fullmatch(path)):
         if match["name"] is None:
             raise invalid("Missing model name in request.")
         action = Action.METADATA if match["metadata"] == "metadata" else Action.STATUS

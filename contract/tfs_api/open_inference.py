@@ -45,12 +45,10 @@ _NOT_SUPPORTED = ("shared_memory_region", "classification")
 
 def datatype(dtype: np.dtype[Any]) -> str:
     """The protocol's name of a dtype, else an InvalidInputError; object stands for byte strings."""
-    try:
-        return _NAMES[dtype]
-    except KeyError:
-        raise InvalidInputError(
-            "model", expected="tensors that the Open Inference Protocol knows", got=str(dtype)
-        ) from None
+    if dtype not in _NAMES:
+        expected = "tensors that the Open Inference Protocol knows"
+        raise InvalidInputError("model", expected=expected, got=str(dtype))
+    return _NAMES[dtype]
 
 
 def declared_shape(spec: TensorSpec) -> list[int]:
@@ -63,20 +61,17 @@ def declared_shape(spec: TensorSpec) -> list[int]:
 
 def dtype_of(name: str, field: str) -> np.dtype[Any]:
     """The dtype of a datatype, else an InvalidInputError."""
-    try:
-        return DATATYPES[name]
-    except KeyError:
-        raise InvalidInputError(
-            f"{field}.datatype", expected=f"one of {', '.join(DATATYPES)}", got=repr(name[:40])
-        ) from None
+    if name not in DATATYPES:
+        expected = f"one of {', '.join(DATATYPES)}"
+        raise InvalidInputError(f"{field}.datatype", expected=expected, got=repr(name[:40]))
+    return DATATYPES[name]
 
 
 def check_shape(shape: Sequence[int], field: str) -> None:
     """Raise an InvalidInputError unless an array can have the shape."""
     if not is_possible_shape(shape):
-        raise InvalidInputError(
-            f"{field}.shape", expected=POSSIBLE_SHAPE, got=str(list(shape))[:100]
-        )
+        got = str(list(shape))[:100]
+        raise InvalidInputError(f"{field}.shape", expected=POSSIBLE_SHAPE, got=got)
 
 
 def check_parameters(parameters: Sequence[str], field: str) -> None:
@@ -95,9 +90,8 @@ def check_parameters(parameters: Sequence[str], field: str) -> None:
 def shaped(flat: NDArray[Any], shape: Sequence[int], field: str) -> NDArray[Any]:
     """Reshape values; an InvalidInputError if the shape has another number of values."""
     if flat.size != prod(shape):
-        raise InvalidInputError(
-            field, expected=f"{prod(shape)} values for shape {list(shape)}", got=str(flat.size)
-        )
+        expected = f"{prod(shape)} values for shape {list(shape)}"
+        raise InvalidInputError(field, expected=expected, got=str(flat.size))
     return flat.reshape(shape)
 
 
@@ -120,12 +114,9 @@ def from_bytes(
     check_shape(shape, field)
     if dtype.kind == "O":
         return shaped(_elements(data, data_field), shape, data_field)
-    if len(data) != prod(shape) * dtype.itemsize:
-        raise InvalidInputError(
-            data_field,
-            expected=f"{prod(shape) * dtype.itemsize} bytes for {name} of shape {list(shape)}",
-            got=str(len(data)),
-        )
+    if len(data) != (size := prod(shape) * dtype.itemsize):
+        expected = f"{size} bytes for {name} of shape {list(shape)}"
+        raise InvalidInputError(data_field, expected=expected, got=str(len(data)))
     if dtype == np.bool_:
         return np.frombuffer(data, np.uint8).astype(np.bool_).reshape(shape)
     little = np.frombuffer(data, dtype.newbyteorder("<"))
@@ -145,11 +136,9 @@ def _elements(data: bytes, field: str) -> NDArray[Any]:
         end = at + _LENGTH.size
         size = _LENGTH.unpack(data[at:end])[0] if end <= len(data) else -1
         if size < 0 or end + size > len(data):
-            raise InvalidInputError(
-                field,
-                expected="each element after its length, four bytes little-endian",
-                got=f"an element that ends after the {len(data)} bytes",
-            )
+            expected = "each element after its length, four bytes little-endian"
+            got = f"an element that ends after the {len(data)} bytes"
+            raise InvalidInputError(field, expected=expected, got=got)
         flat.append(data[end : end + size])
         at = end + size
     return np.array(flat, object)

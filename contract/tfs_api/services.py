@@ -3,7 +3,6 @@
 They have their official paths and our message classes.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -45,16 +44,6 @@ class Method(Generic[Request, Response]):
     def path(self) -> str:
         """The HTTP/2 path of a call."""
         return f"/{self.service}/{self.name}"
-
-    @property
-    def parse_request(self) -> Callable[[bytes], Request]:
-        """Deserializer of a request."""
-        return self.request.FromString
-
-    @property
-    def parse_response(self) -> Callable[[bytes], Response]:
-        """Deserializer of a response."""
-        return self.response.FromString
 
 
 PREDICT = Method(

@@ -22,7 +22,7 @@ class TensorSpec:
 
     Attributes:
         tensor: name of the tensor in the model's graph.
-        dtype: NumPy dtype; object for strings.
+        dtype: object for strings.
         shape: sizes with -1 for any size, or None if even the rank is unknown. Only declared: the
             model may accept other shapes.
     """
@@ -37,11 +37,9 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """The named inputs and outputs of one function of a model.
+    """The inputs and outputs of one function of a model, by name.
 
     Attributes:
-        inputs: by name.
-        outputs: by name.
         method_name: of the API that it is for.
         defaults: values of optional inputs, by name.
         message: the message that it was read from, if any.

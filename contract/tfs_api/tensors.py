@@ -5,7 +5,6 @@ Strings are arrays of dtype object that hold bytes.
 
 import functools
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -116,7 +115,8 @@ def write_tensor(proto: TensorProto, array: NDArray[Any], *, as_content: bool = 
     if wire.field == "string_val":
         strings = [_as_bytes(value) for value in array.ravel().tolist()]
         if as_content:
-            proto.tensor_content = _string_content(strings)
+            # All lengths as varints, then all bytes, as in `EncodeStringList`.
+            proto.tensor_content = b"".join([*map(_varint, map(len, strings)), *strings])
         else:
             proto.string_val.extend(strings)
     elif as_content:
@@ -148,8 +148,12 @@ def to_array(proto: TensorProto) -> NDArray[Any]:
     if content := proto.tensor_content:
         return _from_content(content, wire, shape)
     if wire.field in _PACKED_FIELDS:
-        packed = PackedTensorProto.FromString(proto.SerializeToString())
-        return _from_packed(getattr(packed, wire.field), wire, shape)
+        content = getattr(PackedTensorProto.FromString(proto.SerializeToString()), wire.field)
+        # A complex value is two numbers on the wire; an incomplete one is ignored.
+        count = len(content) // wire.dtype.itemsize
+        if count == prod(shape):
+            return _from_bytes(content, wire, shape)
+        return _filled(_from_bytes(content, wire, (count,)), wire, shape)
     return _filled(_from_typed(proto, wire), wire, shape)
 
 
@@ -179,14 +183,6 @@ def _from_typed(proto: TensorProto, wire: WireType) -> NDArray[Any]:
     if wire.field == "int_val":
         return np.fromiter(field, np.int32, len(field)).astype(wire.dtype, copy=False)
     return np.fromiter(field, wire.dtype, len(field))
-
-
-def _from_packed(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
-    # A complex value is two numbers on the wire; an incomplete one is ignored.
-    count = len(content) // wire.dtype.itemsize
-    if count == prod(shape):
-        return _from_bytes(content, wire, shape)
-    return _filled(_from_bytes(content, wire, (count,)), wire, shape)
 
 
 def _from_bytes(content: bytes, wire: WireType, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -229,12 +225,6 @@ def _as_bytes(value: object) -> bytes:
     raise ValueError(f"a string tensor holds bytes or str, got {type(value).__name__}")
 
 
-def _string_content(strings: Sequence[bytes]) -> bytes:
-    """Strings as tensor_content: all lengths as varints, then all bytes (`EncodeStringList`)."""
-    lengths = b"".join([_varint(len(each)) for each in strings])
-    return lengths + b"".join(strings)
-
-
 def _varint(number: int) -> bytes:
     encoded = bytearray()
     while number > 0x7F:
@@ -245,11 +235,7 @@ def _varint(number: int) -> bytes:
 
 
 def _strings_in(content: bytes, count: int) -> list[bytes]:
-    """The inverse of _string_content().
-
-    Raises:
-        ValueError: the content does not hold exactly `count` strings.
-    """
+    """Read tensor_content with exactly `count` strings, else raise a ValueError."""
     # Each length takes at least a byte. Checked first, because a shape may claim any number.
     if count > len(content):
         raise ValueError(f"tensor_content has {len(content)} bytes, too few for {count} strings")

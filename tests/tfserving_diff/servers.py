@@ -58,7 +58,7 @@ class Request(msgspec.Struct, frozen=True):
         if self.method != "gRPC":
             return f"{self.method} {self.path} {self.body.decode(errors='backslashreplace')}"
         try:
-            text = str(_METHODS[self.path].parse_request(self.body))
+            text = str(_METHODS[self.path].request.FromString(self.body))
         except ValueError:
             text = self.body.hex()
         return f"gRPC {self.path} {' '.join(text.split())}"
@@ -165,7 +165,7 @@ class Server:
         except grpc.RpcError as error:
             failed: Any = error
             return Reply(failed.code().name, failed.details())
-        response = _METHODS[request.path].parse_response(body)
+        response = _METHODS[request.path].response.FromString(body)
         return Reply("OK", document=_document(response))
 
 

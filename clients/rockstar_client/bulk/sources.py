@@ -38,6 +38,7 @@ from rockstar_contract.csv_rows import (
     find_encoding,
     fit_row,
     name_columns,
+    read_records,
     text_row,
 )
 from rockstar_contract.errors import InvalidInputError
@@ -365,8 +366,10 @@ def _table_items(name: str, file: BinaryIO | None = None, stamp: str = "") -> It
 def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
     head = file.read(SAMPLE_SIZE)
     file.seek(0)
-    whole = len(head) < SAMPLE_SIZE
-    encoding = find_encoding(head if whole else head[: _end_of_lines(head)], path)
+    if len(head) == SAMPLE_SIZE:
+        # Drop the line that was cut, perhaps within a character.
+        head = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
+    encoding = find_encoding(head, path)
     # In UTF-8 only the row with invalid bytes fails.
     errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
     with io.TextIOWrapper(file, encoding, errors, newline="") as text:
@@ -375,21 +378,23 @@ def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
         for _ in range(above):
             text.readline()
         first_line = (line.removeprefix(MARK) for line in islice(text, 1))
-        records = _records(path, csv.reader(chain(first_line, text), **dialect.format))
+        found = read_records(dialect.reader(chain(first_line, text)))
+        records = (each for each in found if isinstance(each, csv.Error) or any(each))
         header = next(records, None)
         if header is None:
             raise InvalidInputError(path, expected="a header row with column names", got="no rows")
-        if isinstance(header, InvalidInputError):
-            raise header
+        if isinstance(header, csv.Error):
+            raise InvalidInputError(path, expected="a row of CSV", got=str(header))
         first = list(islice(records, _SAMPLE_ROWS))
-        sample = [record for record in first if not isinstance(record, InvalidInputError)]
+        sample = [record for record in first if not isinstance(record, csv.Error)]
         names, hint = tuple(name_columns(header, sample)), encoding_hint(encoding)
         decimal = find_decimal(sample, dialect)
         for number, record in enumerate(chain(first, records), start=1):
             name = f"{path}:{number}"
+            if isinstance(record, csv.Error):
+                yield _wrong(name, "a row of CSV", str(record))
+                continue
             try:
-                if isinstance(record, InvalidInputError):
-                    raise record
                 cells = fit_row(record, names, name)
                 "".join(cells).encode()
             except UnicodeEncodeError:
@@ -399,22 +404,3 @@ def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
             else:
                 row = text_row(names, cells, decimal, hint)
                 yield Item(name, stamp, sum(map(len, cells)) + len(names), names, _constant(row))
-
-
-def _end_of_lines(data: bytes) -> int:
-    """The end of the last whole line."""
-    return max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-
-
-def _records(path: str, reader: Iterator[list[str]]) -> Iterator[list[str] | InvalidInputError]:
-    """Yield the records that are not empty, and an error for each that is not CSV."""
-    while True:
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield InvalidInputError(path, expected="a row of CSV", got=str(error))
-            continue
-        if any(record):
-            yield record

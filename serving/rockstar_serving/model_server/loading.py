@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rockstar_contract.manifest import ManifestError, MissingManifestError, check_readable
+from rockstar_contract.manifest import ManifestError, MissingManifestError, check_manifest
 from rockstar_serving.model_server.batching import Batcher
 from rockstar_serving.model_server.engines.engine import (
     Engine,
@@ -115,7 +115,7 @@ def verify(folder: Path, reads: Sequence[str]) -> None:
     """
     prefixes = (*reads, _EXTRA_ASSETS)
     try:
-        check_readable(folder, lambda path: path.startswith(prefixes))
+        check_manifest(folder, lambda path: path.startswith(prefixes))
     except MissingManifestError:
         pass
     except ManifestError as error:

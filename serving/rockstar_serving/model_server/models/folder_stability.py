@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from rockstar_contract.manifest import ManifestError, MissingManifestError, check_readable
+from rockstar_contract.manifest import ManifestError, MissingManifestError, check_manifest
 
 # (path, size, time of the last change of content, same of metadata) of each file and folder; times
 # in nanoseconds.
@@ -146,7 +146,7 @@ def _is_complete(folder: Path, seen: Fingerprint) -> bool | None:
     if any(map(_RSYNC.fullmatch, names)) or not any(map(MODEL_FILES.fullmatch, names)):
         return False
     try:
-        check_readable(folder, lambda _: False)
+        check_manifest(folder, lambda _: False)
     except MissingManifestError:
         return None
     except ManifestError:
