@@ -10,7 +10,7 @@ import requests
 
 from rockstar_client import GrpcClient, HttpClient, InvalidRequestError
 from rockstar_contract.contract import Contract, TensorInput, TensorSpec, utc_now
-from rockstar_training.export import export, export_tensors
+from rockstar_training.export import export
 from rockstar_training.tensorflow_setup import tf
 from tests.end_to_end.conftest import Service, rockstar
 from tests.model_fixtures import write_version
@@ -162,7 +162,7 @@ def test_tensors_by_name_in_and_out(start_service, tmp_path):
     def add(tensors: Any) -> Any:
         return {"sum": tensors["a"] + tf.constant(10.0) * tensors["b"]}
 
-    export_tensors(add, [], contract, golden, tmp_path / "models")
+    export(add, [], contract, golden, tmp_path / "models")
     service = start_service(tmp_path / "models", "--workers=1")
 
     def ask(document: Any) -> Any:

@@ -38,7 +38,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
@@ -66,10 +65,8 @@ from rockstar_training.readback import (
     Arrays,
     litert_predictor,
     open_edge,
-    open_litert,
-    open_saved_model,
     verify,
-    verify_tensors,
+    verify_litert,
 )
 from rockstar_training.signatures import LITERT_SIGNATURES, Predict
 from rockstar_training.tensorflow_setup import quiet_native_log, tf
@@ -96,10 +93,11 @@ Documents = Callable[[Contract], Mapping[PurePath, str]]
 
 @dataclass(frozen=True)
 class Exported:
-    """A published version: its folder, and its contract."""
+    """A published version."""
 
     folder: Path
     contract: Contract
+    problem: str  # why it has no LiteRT files; "" if it has them
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,27 +116,31 @@ def export(
     predict: Predict,
     trackables: Sequence[Any],
     draft: Contract,
-    golden: GoldenSamples,
+    golden: GoldenSamples | Arrays,
     models: Path,
     *,
     quantization: Quantization | None = None,
     documents: Documents | None = None,
     held: bool = False,
-    litert: bool = True,
+    litert_required: bool = True,
 ) -> Exported:
-    """Write a model of images or rows, read it back, and publish it as the next version.
+    """Write a model, read it back, and publish it as the next version.
+
+    A model of named tensors has no edge.tflite and no signatures for tf.Examples.
 
     Args:
         predict: the model, in TensorFlow operations; takes any number of examples.
         trackables: objects that own the model's variables: tf.Variables or tf.Modules. Not Keras
             models: copies of their variables would be saved, which no function reads.
         draft: the contract; its version is replaced by the published one.
-        golden: samples as clients send them, and their preprocessed tensors.
+        golden: samples as clients send them, and their preprocessed tensors; for a model of named
+            tensors, arrays [n, …] by name.
         models: the parent of the folders of models.
         quantization: quantizes the LiteRT files and adds their score to the contract's metrics.
         documents: more texts of the version, such as PurePath("assets.extra/model_card.md").
         held: whether it is published but not served.
-        litert: whether to write LiteRT files; without them only TensorFlow runs the version.
+        litert_required: whether a model that LiteRT cannot run is an error. If not, it is published
+            without LiteRT files, and only TensorFlow runs it.
 
     Raises:
         ExportError: it cannot be written or converted, does not read back the same, or loses too
@@ -146,53 +148,36 @@ def export(
     """
     with publication(models / draft.model, held=held) as incoming, _tensorflow_errors(draft.model):
         contract = msgspec.structs.replace(draft, version=incoming.version)
-        folder, quantized = incoming.folder, None
-        if litert:
+        folder, problem, edge, quantized = incoming.folder, "", b"", None
+        if quantization is not None:
             edge = _litert(folder, predict, contract, (PREDICT_SIGNATURE,), quantization, 1)
-            if quantization is not None:
-                # First for scoring: the file contains the contract, which has the score.
-                model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
-                quantized = litert_predictor(model, contract), open_edge(edge).predictor
-                contract = score_quantized(contract, quantization, quantized)
+            # Only for scoring: the final file contains the contract, which has the score.
             model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
-            (folder / LITERT_FILE).write_bytes(model)
-            (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
+            quantized = litert_predictor(model, contract), open_edge(edge).predictor
+            contract = score_quantized(contract, quantization, quantized)
         _save(folder, predict, trackables, contract, tuple(signatures.methods(contract)))
         signatures.name_methods(folder, contract)
-        _write_texts(folder, contract, documents)
-        write_warmup(folder, contract, {contract.encoded.name: golden.tensors})
-        verify(folder, predict, contract, golden, quantized, litert=litert)
-    return Exported(incoming.target, contract)
-
-
-def export_tensors(
-    predict: Predict, trackables: Sequence[Any], draft: Contract, golden: Arrays, models: Path
-) -> tuple[Exported, str]:
-    """Write a model of named tensors, read it back, and publish it as the next version.
-
-    The arguments and errors are those of `export`, with tensors [n, …] by their names in place of
-    one tensor.
-
-    Returns:
-        The version, and why it has no LiteRT file; "" if it has one.
-    """
-    with publication(models / draft.model) as incoming, _tensorflow_errors(draft.model):
-        contract = msgspec.structs.replace(draft, version=incoming.version)
-        folder, problem = incoming.folder, ""
-        _save(folder, predict, trackables, contract, LITERT_SIGNATURES)
-        opened = partial(open_saved_model, folder)
-        verify_tensors("the SavedModel", opened, predict, contract, golden)
+        texts = {CONTRACT_FILE: contract.to_json(), **(documents(contract) if documents else {})}
+        for path, text in texts.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+        samples = golden if isinstance(golden, dict) else {contract.encoded.name: golden.tensors}
+        write_warmup(folder, contract, samples)
+        verify(folder, predict, contract, golden)
         try:
-            content = _litert(folder, predict, contract, LITERT_SIGNATURES)
-            opened = partial(open_litert, content)
-            verify_tensors("the LiteRT file", opened, predict, contract, golden)
+            model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
+            (folder / LITERT_FILE).write_bytes(model)
+            if isinstance(golden, GoldenSamples):
+                edge = edge or _litert(folder, predict, contract, (PREDICT_SIGNATURE,), batch=1)
+                (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
+            verify_litert(folder, predict, contract, samples, quantized)
         except Exception as error:  # freezing, converting and running raise anything
+            if litert_required:
+                raise
             problem = " ".join(str(error).split()) or type(error).__name__
-        else:
-            (folder / LITERT_FILE).write_bytes(content)
-        _write_texts(folder, contract)
-        write_warmup(folder, contract, golden)
-    return Exported(incoming.target, contract), problem
+            for name in (LITERT_FILE, EDGE_FILE):
+                (folder / name).unlink(missing_ok=True)
+    return Exported(incoming.target, contract, problem)
 
 
 @contextmanager
@@ -203,14 +188,6 @@ def _tensorflow_errors(model: str) -> Iterator[None]:
             yield
     except (tf.errors.OpError, tensorflow_setup.ConverterError) as error:
         raise ExportError(f"TensorFlow cannot export {model}: {error}") from error
-
-
-def _write_texts(folder: Path, contract: Contract, documents: Documents | None = None) -> None:
-    texts = {CONTRACT_FILE: contract.to_json(), **(documents(contract) if documents else {})}
-    for path, text in texts.items():
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
 
 
 def _save(

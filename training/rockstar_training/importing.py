@@ -22,11 +22,12 @@ from rockstar_contract.tables import NumericColumn
 from rockstar_training.config import Kind, Pixels
 from rockstar_training.contract_builder import producer, require_compatible
 from rockstar_training.datasets import encode_png, image_input
-from rockstar_training.export import Exported, export, export_tensors
+from rockstar_training.export import Exported, export
 from rockstar_training.model_source import ImportModelError, Source, opened
 from rockstar_training.prepared_data import GoldenSamples
 from rockstar_training.pretrained import PIXEL_CONVERSIONS
 from rockstar_training.readback import Arrays
+from rockstar_training.signatures import Predict
 from rockstar_training.tensorflow_setup import Tensor, quiet_native_log, tf
 
 _SAMPLES = 8
@@ -97,7 +98,19 @@ class _Importer:
     def publish(self) -> Exported:
         self._require_usable()
         kind = self.options.kind or self._suggest_kind()
-        return self._publish_tensors() if kind == "tensor" else self._publish_encoded(kind)
+        call, draft, golden = self._tensors() if kind == "tensor" else self._encoded(kind)
+        exported = export(
+            *(call, self.source.trackables, draft, golden, self.models), litert_required=False
+        )
+        if exported.problem:
+            # The converter's long message has the names of operations as tf.Name.
+            missing = sorted(set(re.findall(r"\btf\.([A-Z]\w*)", exported.problem)))
+            why = f" ({', '.join(missing[:5])} not in LiteRT)" if missing else ""
+            self.notes.append(
+                f"LiteRT cannot run this model{why}: it is published without model.tflite, and "
+                "needs TensorFlow where it is served"
+            )
+        return exported
 
     def _require_usable(self) -> None:
         source = self.source
@@ -142,8 +155,8 @@ class _Importer:
         self.notes.append(f"input {kind}, by the model's signature; --input says otherwise")
         return kind
 
-    def _publish_encoded(self, kind: Kind) -> Exported:
-        """Import a model of images or rows: one float tensor in, labels or a number out."""
+    def _encoded(self, kind: Kind) -> tuple[Predict, Contract, GoldenSamples]:
+        """Describe a model of images or rows: one float tensor in, labels or a number out."""
         source = self.source
         if len(source.inputs) > 1:
             raise ImportModelError(
@@ -169,16 +182,10 @@ class _Importer:
         def predict(tensor: Tensor) -> Tensor:
             return meaning.convert(call(tensor)[meaning.output])
 
-        draft = self._draft(taken, meaning)
-        try:
-            return export(predict, source.trackables, draft, golden, self.models)
-        except Exception as error:  # the converter raises anything for operations that LiteRT lacks
-            exported = export(predict, source.trackables, draft, golden, self.models, litert=False)
-            self._note_missing_litert(str(error))
-            return exported
+        return predict, self._draft(taken, meaning), golden
 
-    def _publish_tensors(self) -> Exported:
-        """Import a model of named tensors, with all outputs as tensors or one with labels."""
+    def _tensors(self) -> tuple[Predict, Contract, Arrays]:
+        """Describe a model of named tensors, with all outputs as tensors or one with labels."""
         source, output = self.source, self.options.output
         taken = TensorInput(
             tensors=tuple(
@@ -217,10 +224,7 @@ class _Importer:
                 answered = source.call(**tensors)
                 return {name: answered[name] for name in names}
 
-        exported, problem = export_tensors(call, source.trackables, draft, golden, self.models)
-        if problem:
-            self._note_missing_litert(problem)
-        return exported
+        return call, draft, golden
 
     def _image(self, spec: Any) -> tuple[Encoded, Convert]:
         source, options = self.source, self.options
@@ -436,15 +440,6 @@ class _Importer:
         if wanted is not None and wanted not in outputs:
             known = ", ".join(sorted(outputs))
             raise ImportModelError(f"{self.source.name} has no output {wanted}; it has {known}")
-
-    def _note_missing_litert(self, error: str) -> None:
-        # The converter's long message has the names of operations as tf.Name.
-        missing = sorted(set(re.findall(r"\btf\.([A-Z]\w*)", error)))
-        why = f" ({', '.join(missing[:5])} not in LiteRT)" if missing else ""
-        self.notes.append(
-            f"LiteRT cannot run this model{why}: it is published without model.tflite, and needs "
-            "TensorFlow where it is served"
-        )
 
 
 def _golden(taken: Encoded) -> GoldenSamples:

@@ -5,6 +5,7 @@ the SavedModel, by tensor and by tf.Example, and the LiteRT files.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -21,6 +22,7 @@ from rockstar_contract.contract import (
     CONTRACT_SIGNATURE,
     PREDICT_SIGNATURE,
     Contract,
+    TensorInput,
 )
 from rockstar_contract.inputs import prepare
 from rockstar_training import signatures
@@ -33,8 +35,8 @@ from rockstar_training.tflite_metadata import contract_files, packed_files
 
 LITERT_FILE = "model.tflite"
 EDGE_FILE = "edge.tflite"
-# Largest difference of probabilities; of a regression's values, as a share of the target's standard
-# deviation.
+# Largest difference of probabilities; of other outputs, as a share of the largest value, or of the
+# target's standard deviation if that is known.
 TOLERANCE = 1e-4
 # Signatures that run when a SavedModel is loaded.
 _INTERNAL = "__saved_model_"
@@ -109,7 +111,8 @@ def predictor_of(predict: Predict) -> Predictor:
 
 def litert_predictor(content: bytes, contract: Contract) -> Predictor:
     """Load a LiteRT file; return its prediction function."""
-    return _predict(open_litert(content)[1], contract)
+    run, name, output = open_litert(content)[1], contract.encoded.name, contract.output
+    return lambda batch: run(PREDICT_SIGNATURE, {name: batch})[output]
 
 
 def open_edge(content: bytes) -> Edge:
@@ -140,60 +143,82 @@ def _litert_info(detail: dict[str, Any]) -> TensorInfo:
 
 
 def verify(
-    folder: Path,
-    predict: Predict,
-    contract: Contract,
-    golden: GoldenSamples,
-    quantized: tuple[Predictor, Predictor] | None = None,
-    *,
-    litert: bool = True,
+    folder: Path, predict: Predict, contract: Contract, golden: GoldenSamples | Arrays
 ) -> None:
-    """Check the files of a version of images or rows against the exported function.
-
-    If they are quantized, model.tflite and edge.tflite are checked against these predictors.
+    """Check the contract and the SavedModel of a version against the exported function.
 
     Raises:
         ExportError: the first difference, in a sentence.
     """
     same = (folder / CONTRACT_FILE).read_text("utf-8") == contract.to_json()
     _require(same, f"{CONTRACT_FILE} differs")
-    for number, (raw, tensor) in enumerate(zip(golden.raw, golden.tensors, strict=True)):
-        _require(
-            np.array_equal(prepare(raw, contract.input, field="a golden sample"), tensor),
-            f"golden sample {number}, as a user sends it, becomes another tensor than in training",
-        )
-
-    itself = predictor_of(predict)
-    what = "the SavedModel"
-    wanted = signatures.methods(contract)
+    samples = golden if isinstance(golden, dict) else {contract.encoded.name: golden.tensors}
+    if isinstance(golden, GoldenSamples):
+        for number, (raw, tensor) in enumerate(zip(golden.raw, golden.tensors, strict=True)):
+            same = np.array_equal(prepare(raw, contract.input, field="a golden sample"), tensor)
+            what = f"golden sample {number}, as a user sends it,"
+            _require(same, f"{what} becomes another tensor than in training")
+    what, wanted = "the SavedModel", signatures.methods(contract)
     run = _open(what, lambda: open_saved_model(folder), contract, tuple(wanted))
     found = _saved_methods(folder)
     _require(found == wanted, f"the methods of the SavedModel are {found}, expected {wanted}")
-    _require_same(what, _predict(run, contract), itself, contract, golden)
-    what = f"{signatures.example_signature(contract)} in {what}"
-    _require_same(what, _predict_examples(run, contract), itself, contract, golden)
-    if not litert:
-        return
+    reference = _reference(predict, contract, samples)
+    _require_same(what, partial(run, PREDICT_SIGNATURE), reference, contract, samples)
+    for name in wanted.keys() - set(LITERT_SIGNATURES):
+        by_example = partial(_run_examples, run, name, contract)
+        _require_same(f"{name} in {what}", by_example, reference, contract, samples)
+
+
+def verify_litert(
+    folder: Path,
+    predict: Predict,
+    contract: Contract,
+    samples: Arrays,
+    quantized: tuple[Predictor, Predictor] | None = None,
+) -> None:
+    """Check the LiteRT files of a version against the exported function, on samples by input name.
+
+    If they are quantized, model.tflite and edge.tflite are checked against these predictors.
+
+    Raises:
+        ExportError: the first difference, in a sentence.
+    """
     content = (folder / LITERT_FILE).read_bytes()
     what = "the LiteRT file"
     run = _open(what, lambda: open_litert(content), contract, LITERT_SIGNATURES)
-    model, edge = quantized or (itself, itself)
-    _require_same(what, _predict(run, contract), model, contract, golden)
+    reference = [_reference(predict, contract, samples)] * 2
+    if quantized is not None:
+        (tensors,) = samples.values()
+        reference = [{contract.output: predictor(tensors)} for predictor in quantized]
+    _require_same(what, partial(run, PREDICT_SIGNATURE), reference[0], contract, samples)
+    if isinstance(contract.input, TensorInput):
+        return
     content = (folder / EDGE_FILE).read_bytes()
     try:
-        main, files = open_edge(content), packed_files(content)
+        edge, files = open_edge(content), packed_files(content)
     except (ValueError, RuntimeError, BadZipFile) as error:
         raise ExportError(f"{EDGE_FILE} cannot be read back: {error}") from error
-    tensors = (
+    wanted = (
         [TensorInfo("float32", (1, *contract.encoded.shape))],
         [TensorInfo("float32", (1, contract.output_width))],
     )
-    got = (main.inputs, main.outputs)
-    _require(got == tensors, f"inputs and outputs of {EDGE_FILE} are {got}, expected {tensors}")
-    _require(
-        files == contract_files(contract), f"the files in {EDGE_FILE} are not those of the contract"
-    )
-    _require_same(EDGE_FILE, main.predictor, edge, contract, golden)
+    got = (edge.inputs, edge.outputs)
+    _require(got == wanted, f"inputs and outputs of {EDGE_FILE} are {got}, expected {wanted}")
+    same = files == contract_files(contract)
+    _require(same, f"the files in {EDGE_FILE} are not those of the contract")
+
+    def run_edge(inputs: Arrays) -> Arrays:
+        return {contract.output: edge.predictor(inputs[contract.encoded.name])}
+
+    _require_same(EDGE_FILE, run_edge, reference[1], contract, samples)
+
+
+def _reference(predict: Predict, contract: Contract, samples: Arrays) -> Arrays:
+    """Return the outputs of the exported function for all samples at once."""
+    tensors = {name: tf.constant(array) for name, array in samples.items()}
+    if isinstance(contract.input, TensorInput):
+        return {name: np.asarray(output) for name, output in predict(tensors).items()}
+    return {contract.output: np.asarray(predict(*tensors.values()))}
 
 
 def _saved_methods(folder: Path) -> dict[str, str]:
@@ -211,71 +236,32 @@ def _saved_methods(folder: Path) -> dict[str, str]:
     }
 
 
-def verify_tensors(
-    what: str,
-    opener: Callable[[], tuple[Signatures, Run]],
-    predict: Predict,
-    contract: Contract,
-    golden: Arrays,
-) -> None:
-    """Check a file of a model of named tensors, also that outputs do not depend on the batch.
-
-    Raises:
-        ExportError: the first difference, in a sentence.
-    """
-    run = _open(what, opener, contract)
-    reference = predict({name: tf.constant(array) for name, array in golden.items()})
-    total = len(next(iter(golden.values())))
-    for size in (1, 3, total):
-        outputs = run(PREDICT_SIGNATURE, {name: array[:size] for name, array in golden.items()})
-        for name, output in reference.items():
-            wanted, got = np.asarray(output)[:size], outputs[name]
-            if got.shape != wanted.shape:
-                raise ExportError(
-                    f"for {size} of {total} samples {what} answers {name} of shape "
-                    f"{[*got.shape]}, expected {[*wanted.shape]}"
-                )
-            if wanted.dtype.kind == "f":
-                limit = TOLERANCE * max(1.0, float(np.abs(wanted).max(initial=0.0)))
-                same = np.allclose(got, wanted, rtol=0, atol=limit)
-            else:
-                same = bool((got == wanted).all())
-            if not same:
-                raise ExportError(
-                    f"for {size} of {total} samples {what} answers another {name} than the model "
-                    "itself for all together"
-                )
-
-
 def _open(
     what: str,
     opener: Callable[[], tuple[Signatures, Run]],
     contract: Contract,
-    names: tuple[str, ...] = (),
+    names: tuple[str, ...],
 ) -> Run:
-    """Open a file and check its signatures and its contract.
-
-    Without names, the model is one of named tensors, whose shapes are not checked.
-    """
+    """Open a file and check its signatures and its contract; of named tensors not their shapes."""
     try:
         found, run = opener()
     except (OSError, ValueError, RuntimeError) as error:
         raise ExportError(f"{what} cannot be read back: {error}") from error
-    if names:
-        wanted = signatures.expected(contract, names)
-        difference = f"{what} has the signatures {sorted(found)}, not {[*wanted]}"
-        _require(found.keys() == wanted.keys(), difference)
-        for name, sides in wanted.items():
-            for side, got, right in zip(("inputs", "outputs"), found[name], sides, strict=True):
-                _require(got == right, f"{side} of {name} in {what} are {got}, expected {right}")
-    else:
-        inputs, outputs = map(sorted, found.get(PREDICT_SIGNATURE, ({}, {})))
+    _require(
+        found.keys() == set(names), f"{what} has the signatures {sorted(found)}, not {[*names]}"
+    )
+    if isinstance(contract.input, TensorInput):
+        inputs, outputs = map(sorted, found[PREDICT_SIGNATURE])
         taken = sorted(signatures.input_spec(contract))
         answered = sorted([output.name for output in contract.outputs] or [contract.output])
-        if (inputs, outputs) != (taken, answered):
-            raise ExportError(
-                f"{what} takes {inputs} and answers {outputs}, expected {taken} and {answered}"
-            )
+        _require(
+            (inputs, outputs) == (taken, answered),
+            f"{what} takes {inputs} and answers {outputs}, expected {taken} and {answered}",
+        )
+    else:
+        for name, sides in signatures.expected(contract, names).items():
+            for side, got, right in zip(("inputs", "outputs"), found[name], sides, strict=True):
+                _require(got == right, f"{side} of {name} in {what} are {got}, expected {right}")
     query = np.ones(2, dtype=np.int32)
     answers = run(CONTRACT_SIGNATURE, {CONTRACT_INPUT: query})[CONTRACT_OUTPUT]
     document = contract.to_json().encode()
@@ -284,60 +270,66 @@ def _open(
     return run
 
 
-def _predict(run: Run, contract: Contract) -> Predictor:
-    name, output = contract.encoded.name, contract.output
-    return lambda batch: run(PREDICT_SIGNATURE, {name: batch})[output]
-
-
-def _predict_examples(run: Run, contract: Contract) -> Predictor:
-    signature, name = signatures.example_signature(contract), contract.encoded.name
+def _run_examples(run: Run, signature: str, contract: Contract, inputs: Arrays) -> Arrays:
+    """Send the inputs as tf.Examples; return the output by the name it has in serving_default."""
 
     def serialize(tensor: NDArray[np.float32]) -> bytes:
         feature = tf.train.Feature(float_list=tf.train.FloatList(value=tensor.ravel()))
-        features = tf.train.Features(feature={name: feature})
+        features = tf.train.Features(feature={contract.encoded.name: feature})
         message: bytes = tf.train.Example(features=features).SerializeToString()
         return message
 
-    def predictor(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        # Objects, as NumPy's strings lose trailing zeros.
-        examples = np.array([serialize(tensor) for tensor in batch], dtype=object)
-        outputs = run(signature, {signatures.EXAMPLES_INPUT: examples})
-        if signature != signatures.CLASSIFY_SIGNATURE:
-            return outputs[signatures.REGRESS_OUTPUT]
-        labels = [label.encode() for label in contract.labels]
-        right = outputs[signatures.CLASSES].tolist() == [labels] * len(batch)
-        _require(right, f"the classes that {signature} answers are not the labels {[*labels]}")
-        return outputs[signatures.SCORES]
-
-    return predictor
+    (tensors,) = inputs.values()
+    # Objects, as NumPy's strings lose trailing zeros.
+    examples = np.array([serialize(tensor) for tensor in tensors], dtype=object)
+    outputs = run(signature, {signatures.EXAMPLES_INPUT: examples})
+    if signature != signatures.CLASSIFY_SIGNATURE:
+        return {contract.output: outputs[signatures.REGRESS_OUTPUT]}
+    labels = [label.encode() for label in contract.labels]
+    right = outputs[signatures.CLASSES].tolist() == [labels] * len(tensors)
+    _require(right, f"the classes that {signature} answers are not the labels {[*labels]}")
+    return {contract.output: outputs[signatures.SCORES]}
 
 
 def _require_same(
-    what: str, predictor: Predictor, reference: Predictor, contract: Contract, golden: GoldenSamples
+    what: str,
+    answer: Callable[[Arrays], Arrays],
+    reference: Arrays,
+    contract: Contract,
+    samples: Arrays,
 ) -> None:
-    tolerance = TOLERANCE
-    if contract.statistics is not None and contract.statistics.target is not None:
-        target = contract.statistics.target
-        # Far from zero, float32 values differ by at least their last bits.
-        largest = max(abs(target.minimum), abs(target.maximum))
-        rounding = 8 * float(np.finfo(np.float32).eps) * largest
-        tolerance = TOLERANCE * (target.std or 1.0) + rounding
-    for size in sorted({1, min(3, len(golden.tensors)), len(golden.tensors)}):
-        batch = golden.tensors[:size]
-        wanted, got = reference(batch), predictor(batch)
-        finite = bool(np.isfinite(wanted).all() and np.isfinite(got).all())
-        _require(finite, f"{what} or the model itself answers NaN or infinity for {size} examples")
-        shape = (size, contract.output_width)
-        _require(
-            got.shape == wanted.shape == shape,
-            f"for {size} examples {what} answers {got.shape} and the model itself "
-            f"{wanted.shape}, expected {shape}",
-        )
-        difference = float(np.abs(got - wanted).max())
-        _require(
-            difference <= tolerance,
-            f"{what} answers differ from the model's own by {difference:.2g} for {size} examples",
-        )
+    """Compare outputs with those of the model for all samples, also in smaller batches."""
+    count = len(next(iter(samples.values())))
+    statistics = contract.statistics
+    for size in sorted({1, min(3, count), count}):
+        outputs = answer({name: array[:size] for name, array in samples.items()})
+        for name, output in reference.items():
+            wanted, got, shape = output[:size], outputs[name], (size, *output.shape[1:])
+            _require(
+                got.shape == wanted.shape == shape,
+                f"for {size} examples {what} answers {got.shape} and the model itself "
+                f"{wanted.shape}, expected {shape}",
+            )
+            if wanted.dtype.kind != "f":
+                same = bool((got == wanted).all())
+                _require(same, f"{what} answers another {name} than the model for {size} examples")
+                continue
+            finite = bool(np.isfinite(wanted).all() and np.isfinite(got).all())
+            _require(
+                finite, f"{what} or the model itself answers NaN or infinity for {size} examples"
+            )
+            tolerance = TOLERANCE * max(1.0, float(np.abs(wanted).max(initial=0.0)))
+            if statistics is not None and (target := statistics.target) is not None:
+                # Far from zero, float32 values differ by at least their last bits.
+                largest = max(abs(target.minimum), abs(target.maximum))
+                rounding = 8 * float(np.finfo(np.float32).eps) * largest
+                tolerance = TOLERANCE * (target.std or 1.0) + rounding
+            difference = float(np.abs(got - wanted).max(initial=0.0))
+            _require(
+                difference <= tolerance,
+                f"{what} answers differ from the model's own by {difference:.2g} for {size} "
+                "examples",
+            )
 
 
 def _require(right: bool, difference: str) -> None:

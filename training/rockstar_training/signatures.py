@@ -58,14 +58,11 @@ class TensorInfo(NamedTuple):
 Signatures = dict[str, tuple[dict[str, TensorInfo], dict[str, TensorInfo]]]
 
 
-def example_signature(contract: Contract) -> str:
-    """Return the name of the signature that takes tf.Examples."""
-    return CLASSIFY_SIGNATURE if contract.task == "classification" else REGRESS_SIGNATURE
-
-
 def methods(contract: Contract) -> dict[str, str]:
     """Return the method of TensorFlow Serving that each signature of the SavedModel is for."""
     found = dict.fromkeys(LITERT_SIGNATURES, tf.saved_model.PREDICT_METHOD_NAME)
+    if isinstance(contract.input, TensorInput):
+        return found
     if contract.task == "classification":
         return {**found, CLASSIFY_SIGNATURE: tf.saved_model.CLASSIFY_METHOD_NAME}
     return {**found, REGRESS_SIGNATURE: tf.saved_model.REGRESS_METHOD_NAME}
@@ -97,26 +94,19 @@ def functions(
 
     With a `batch`, serving_default takes this number of examples; else any number.
     """
-    document = contract.to_json()
+    spec, document = contract.input, contract.to_json()
+
+    def serving_default(inputs: Any) -> dict[str, Tensor]:
+        outputs: Any = predict(inputs)
+        return outputs if isinstance(spec, TensorInput) else {contract.output: outputs}
 
     def return_contract(query: Tensor) -> dict[str, Tensor]:
         return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), tf.constant(document))}
 
-    query = tf.TensorSpec([None], tf.int32, name=CONTRACT_INPUT)
-    spec = input_spec(contract, batch)
-    if isinstance(contract.input, TensorInput):
-        return {
-            PREDICT_SIGNATURE: tf.function(predict, input_signature=[spec]),
-            CONTRACT_SIGNATURE: tf.function(return_contract, input_signature=[query]),
-        }
-    name = contract.encoded.name
-    feature = tf.io.FixedLenFeature(contract.encoded.shape, contract.encoded.dtype)
-
-    def serving_default(tensor: Tensor) -> dict[str, Tensor]:
-        return {contract.output: predict(tensor)}
-
     def parsed(inputs: Tensor) -> Tensor:
-        return predict(tf.io.parse_example(inputs, {name: feature})[name])
+        spec = contract.encoded
+        feature = {spec.name: tf.io.FixedLenFeature(spec.shape, spec.dtype)}
+        return predict(tf.io.parse_example(inputs, feature)[spec.name])
 
     def classify(inputs: Tensor) -> dict[str, Tensor]:
         scores = parsed(inputs)
@@ -128,16 +118,12 @@ def functions(
 
     examples = tf.TensorSpec([None], tf.string, name=EXAMPLES_INPUT)
     known = {
-        PREDICT_SIGNATURE: (serving_default, spec),
-        CONTRACT_SIGNATURE: (return_contract, query),
+        PREDICT_SIGNATURE: (serving_default, input_spec(contract, batch)),
+        CONTRACT_SIGNATURE: (return_contract, tf.TensorSpec([None], tf.int32, name=CONTRACT_INPUT)),
         CLASSIFY_SIGNATURE: (classify, examples),
         REGRESS_SIGNATURE: (regress, examples),
     }
-    return {
-        name: tf.function(function, input_signature=[spec])
-        for name, (function, spec) in known.items()
-        if name in names
-    }
+    return {name: tf.function(known[name][0], input_signature=[known[name][1]]) for name in names}
 
 
 def input_spec(contract: Contract, batch: int | None = None) -> Any:

@@ -13,7 +13,13 @@ from rockstar_training import readback
 from rockstar_training.errors import ExportError
 from rockstar_training.export import Quantization, export, score_quantized, versions, write_warmup
 from rockstar_training.prepared_data import GoldenSamples
-from rockstar_training.readback import litert_predictor, open_edge, open_saved_model, verify
+from rockstar_training.readback import (
+    litert_predictor,
+    open_edge,
+    open_saved_model,
+    verify,
+    verify_litert,
+)
 from rockstar_training.tensorflow_setup import PredictionLog, keras, tf
 from tests.unit.training import toys
 
@@ -150,9 +156,9 @@ def test_a_damaged_litert_file_is_found(tmp_path, monkeypatch):
     def damage_and_verify(folder, *args, **options):
         file = folder / "model.tflite"
         file.write_bytes(file.read_bytes()[:200])
-        verify(folder, *args, **options)
+        verify_litert(folder, *args, **options)
 
-    monkeypatch.setattr(exporting, "verify", damage_and_verify)
+    monkeypatch.setattr(exporting, "verify_litert", damage_and_verify)
     predict, variables = toys.plain_model()
     with pytest.raises(ExportError, match="the LiteRT file cannot be read back"):
         export(predict, variables, toys.draft(), toys.golden(), tmp_path)
@@ -179,8 +185,10 @@ def test_another_contract_in_either_file_is_found(exported, monkeypatch, opener,
         return signatures, answer
 
     monkeypatch.setattr(readback, opener, forged)
+    check = verify if opener == "open_saved_model" else verify_litert
+    golden = toys.golden() if check is verify else {"image": toys.golden().tensors}
     with pytest.raises(ExportError, match=message):
-        verify(exported.folder, toys.plain_model()[0], exported.contract, toys.golden())
+        check(exported.folder, toys.plain_model()[0], exported.contract, golden)
 
 
 def test_another_contract_beside_the_model_is_found(exported):
