@@ -23,14 +23,7 @@ from urllib.parse import quote
 
 import click
 
-from rockstar_cli.options import (
-    NumberRange,
-    Service,
-    json_option,
-    model_option,
-    service_options,
-    version_option,
-)
+from rockstar_cli.options import NumberRange, Service, json_option, service_options
 from rockstar_cli.output import Exit, echo_json
 
 _MOST_SECONDS, _MOST_REQUESTS = 3600, 10_000_000
@@ -55,9 +48,7 @@ _BUSY = 0.9
     "  rockstar bench --grpc 127.0.0.1:8500 --model cnn --connections 4 7.png"
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@model_option("Name of the model.", required=True)
-@service_options
-@version_option
+@service_options("Name of the model.", required=True)
 @click.option(
     "--connections", default=16, type=click.IntRange(1, 1000), help="Maximum concurrent requests."
 )
@@ -113,16 +104,11 @@ def bench(
     else:
         _echo_report(target.address, plan, measured)
     if measured.generator_was_the_limit:
-        click.echo(
-            "Note: the load generator used a whole core: the service may be faster than this.",
-            err=True,
-        )
+        note = "Note: the load generator used a whole core: the service may be faster than this."
+        click.echo(note, err=True)
     if measured.unsent:
-        click.echo(
-            f"{measured.unsent:,} requests were due while no connection was free: "
-            "lower --rate or raise --connections.",
-            err=True,
-        )
+        due = f"{measured.unsent:,} requests were due while no connection was free"
+        click.echo(f"{due}: lower --rate or raise --connections.", err=True)
     if measured.failed:
         errors = ", ".join(f"{what} {count:,}" for what, count in measured.errors.items())
         click.echo(f"{measured.failed:,} requests failed: {errors}", err=True)
@@ -131,39 +117,25 @@ def bench(
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """The load: how many requests, for how long, and how many at a time.
+    """The load: how many requests, for how long, and how many at a time."""
 
-    Attributes:
-        connections: maximum concurrent requests.
-        seconds: how long to send.
-        requests: maximum number of requests; None is no limit.
-        rate: requests per second (open loop); None sends when a response arrives (closed loop).
-    """
-
-    connections: int
-    seconds: float
-    requests: int | None = None
-    rate: float | None = None
+    connections: int  # maximum concurrent requests
+    seconds: float  # how long to send
+    requests: int | None = None  # maximum number; None is no limit
+    rate: float | None = None  # requests per second (open loop); None is a closed loop
 
 
 @dataclass
 class Record:
-    """Outcomes of the requests.
+    """Outcomes of the requests."""
 
-    Attributes:
-        latencies: of successful requests, in seconds, from when a request was sent, or with a rate
-            from when it was due, until the response is complete.
-        errors: counts by error.
-        unsent: with a rate, requests that were due while no connection was free.
-        seconds: from the first request to the last response.
-        cpu_seconds: CPU time of this process meanwhile.
-    """
-
+    # Of successful requests, in seconds, from when a request was sent, or with a rate from when it
+    # was due, until the response is complete.
     latencies: "array[float]" = field(default_factory=lambda: array("d"))
     errors: Counter[str] = field(default_factory=Counter)
-    unsent: int = 0
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
+    unsent: int = 0  # with a rate, requests that were due while no connection was free
+    seconds: float = 0.0  # from the first request to the last response
+    cpu_seconds: float = 0.0  # CPU time of this process meanwhile
 
 
 async def run(plan: LoadPlan, call: Call) -> Record:
@@ -206,19 +178,12 @@ async def run(plan: LoadPlan, call: Call) -> Record:
 
 @dataclass(frozen=True)
 class Target:
-    """The service and the model to test.
-
-    Attributes:
-        service: a gateway, or a model server.
-        model: name.
-        version: None is the newest.
-        timeout: of a request, in seconds.
-    """
+    """The service and the model to test."""
 
     service: Service
     model: str
-    version: int | None
-    timeout: float
+    version: int | None  # None is the newest
+    timeout: float  # of a request, in seconds
 
     @property
     def address(self) -> str:
@@ -230,11 +195,7 @@ class Target:
         return f"{self.service.url.rstrip('/')}/predict/{quote(self.model, safe='')}{version}"
 
     def try_once(self, files: Sequence[Path]) -> None:
-        """Predict each file; a request that always fails raises the error of other commands.
-
-        Raises:
-            CallError: a call failed.
-        """
+        """Predict each file, so that a request that always fails raises a CallError."""
         with self.service.client() as client:
             for file in files:
                 client.predict(self.model, file, version=self.version, timeout=self.timeout)
@@ -245,11 +206,9 @@ class Target:
         import aiohttp
 
         key, tls = self.service.api_key, self.service.tls
+        kinds = {".csv": "text/csv"}
         bodies = [
-            (
-                file.read_bytes(),
-                "text/csv" if file.suffix.lower() == ".csv" else "application/octet-stream",
-            )
+            (file.read_bytes(), kinds.get(file.suffix.lower(), "application/octet-stream"))
             for file in files
         ]
         async with aiohttp.ClientSession(
@@ -297,11 +256,10 @@ class Target:
         async with AsyncExitStack() as stack:
             methods: list[Any] = []
             for _ in range(connections):
-                channel = (
-                    grpc.aio.insecure_channel(server, options)
-                    if credentials is None
-                    else grpc.aio.secure_channel(server, credentials, options)
-                )
+                if credentials is None:
+                    channel = grpc.aio.insecure_channel(server, options)
+                else:
+                    channel = grpc.aio.secure_channel(server, credentials, options)
                 await stack.enter_async_context(channel)
                 methods.append(channel.unary_unary(PREDICT.path))
 
@@ -332,10 +290,8 @@ class Target:
         requests = []
         for file in files:
             rows = np.stack([prepare(x, spec, field=str(file)) for x in read_examples(file)])
-            call = tfserving_messages.predict(
-                msgspec.structs.replace(query, inputs={spec.name: rows})
-            )
-            requests.append(call.request.SerializeToString())
+            filled = msgspec.structs.replace(query, inputs={spec.name: rows})
+            requests.append(tfserving_messages.predict(filled).request.SerializeToString())
         return requests
 
 
@@ -362,29 +318,17 @@ class Bin:
 
 @dataclass(frozen=True)
 class Report:
-    """The figures of one load test.
+    """The figures of one load test."""
 
-    Attributes:
-        requests: that succeeded.
-        failed: that failed.
-        unsent: that were due while no connection was free.
-        seconds: duration.
-        requests_per_second: that succeeded.
-        latency_ms: None without a successful request.
-        errors: counts by HTTP status, gRPC code, "timeout" or "no connection".
-        histogram: of latencies, in bins that grow by a constant factor.
-        generator_cpu: cores used by the load generator; near 1 it is the bottleneck.
-    """
-
-    requests: int
+    requests: int  # that succeeded
     failed: int
-    unsent: int
+    unsent: int  # that were due while no connection was free
     seconds: float
-    requests_per_second: float
-    latency_ms: Latency | None
-    errors: dict[str, int]
-    histogram: list[Bin]
-    generator_cpu: float
+    requests_per_second: float  # that succeeded
+    latency_ms: Latency | None  # None without a successful request
+    errors: dict[str, int]  # counts by HTTP status, gRPC code, "timeout" or "no connection"
+    histogram: list[Bin]  # of latencies, in bins that grow by a constant factor
+    generator_cpu: float  # cores used by the load generator; near 1 it is the bottleneck
 
     @property
     def generator_was_the_limit(self) -> bool:

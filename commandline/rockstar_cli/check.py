@@ -31,19 +31,12 @@ Named = tuple[str, int | None, str | None]
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of one check.
+    """Result of one check."""
 
-    Attributes:
-        subject: what was checked, such as "cnn/3" or a file.
-        status: "skipped" if it could not be checked.
-        detail: what was found.
-        fix: how to fix it, or an empty string.
-    """
-
-    subject: str
-    status: Literal["ok", "failed", "skipped"]
+    subject: str  # such as "cnn/3" or a file
+    status: Literal["ok", "failed", "skipped"]  # skipped if it could not be checked
     detail: str
-    fix: str = ""
+    fix: str = ""  # how to fix it
 
 
 @click.command(

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rockstar_cli.options import (
-    Service,
-    gateway_options,
-    json_option,
-    model_option,
-    version_option,
-)
+from rockstar_cli.options import Service, json_option, service_options
 from rockstar_cli.output import Exit, echo_failure, echo_json, failure_of, printable
 
 if TYPE_CHECKING:
@@ -30,9 +24,7 @@ _MOST_COLUMNS = 3
     "  rockstar explain --model iris rows.csv"
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@model_option("Name of the model.", required=True)
-@gateway_options
-@version_option
+@service_options("Name of the model.", with_grpc=False, required=True)
 @click.option("--of", metavar="LABEL", help="Explain this label.  [default: the most likely]")
 @click.option(
     "-o",

@@ -23,28 +23,17 @@ _COMPLETION_VARIABLE = "_ROCKSTAR_COMPLETE"
 
 
 class Lazy(NamedTuple):
-    """A command that is not imported yet.
+    """A command that is not imported yet."""
 
-    Attributes:
-        path: where it is, as "module:attribute".
-        summary: its line in the list of commands.
-    """
-
-    path: str
-    summary: str
+    path: str  # as "module:attribute"
+    summary: str  # its line in the list of commands
 
 
 class LazyGroup(click.Group):
     """Imports a command only when it runs: help is fast, and serving imports no training."""
 
     def __init__(self, *args: Any, commands: Mapping[str, Lazy], **options: Any) -> None:
-        """Make a group.
-
-        Args:
-            args: of click.Group.
-            commands: by name, in the order in which help lists them.
-            options: of click.Group.
-        """
+        """Make a group of commands by name, in the order in which help lists them."""
         super().__init__(*args, **options)
         self._lazy = commands
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,19 +15,21 @@ import rockstar_client
 if TYPE_CHECKING:
     from rockstar_client.tfserving import TFServingClient
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 _DEFAULT_URL = "http://127.0.0.1:8080"
 _DEFAULT_MODELS = "models"
-_LABELS = ("stable", "canary")
 
 
-class _Completed(click.ParamType[Any]):
-    """A parameter type with shell completion from known names."""
+class Name(click.ParamType[str]):
+    """A name, completed from the known ones; the service or folder checks whether it exists."""
 
-    def candidates(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
-        """The known names."""
-        return _models(ctx)
+    def __init__(self, name: str, known: Callable[[click.Context, str], Iterable[str]]) -> None:
+        self.name, self._known = name, known
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Reject an empty text."""
+        if not value:
+            self.fail("expected a name, got an empty text.", param, ctx)
+        return str(value)
 
     def shell_complete(
         self,
@@ -35,52 +37,35 @@ class _Completed(click.ParamType[Any]):
         param: click.Parameter,  # noqa: ARG002
         incomplete: str,
     ) -> list[CompletionItem[str]]:
-        """The candidates that start with what was typed."""
-        names = self.candidates(ctx, incomplete)
+        """Complete a known name."""
+        names = self._known(ctx, incomplete)
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-class ModelName(_Completed):
-    """The name of a model."""
-
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name as given; the service or folder checks whether it exists."""
-        if not value:
-            self.fail("expected a name, got an empty text.", param, ctx)
-        return str(value)
+def _models_and_versions(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    model, slash, _ = incomplete.partition("/")
+    return [f"{model}/{each}" for each in _versions(ctx, model)] if slash else _models(ctx)
 
 
-class ModelAndVersion(ModelName):
-    """MODEL or MODEL/VERSION."""
-
-    name = "model[/version]"
-
-    def candidates(self, ctx: click.Context, incomplete: str) -> Iterable[str]:
-        """The models, or after a / the versions."""
-        model, slash, _ = incomplete.partition("/")
-        return [f"{model}/{each}" for each in _versions(ctx, model)] if slash else _models(ctx)
+MODEL = Name("name", lambda ctx, _: _models(ctx))
+MODEL_AND_VERSION = Name("model[/version]", _models_and_versions)
+LABEL = Name("label", lambda ctx, _: dict.fromkeys(["stable", "canary", *_labels(ctx)]))
 
 
-class VersionNumber(_Completed, click.IntRange):
+class VersionNumber(click.IntRange):
     """The number of a version of the model that the command line names."""
 
     name = "version"
 
-    def candidates(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
-        """The versions of that model."""
-        return map(str, _versions(ctx, ctx.params.get("model")))
-
-
-class Label(ModelName):
-    """A label."""
-
-    name = "label"
-
-    def candidates(self, ctx: click.Context, incomplete: str) -> Iterable[str]:  # noqa: ARG002
-        """The usual labels and those of the model."""
-        return dict.fromkeys([*_LABELS, *_labels(ctx)])
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem[str]]:
+        """Complete a version of that model."""
+        numbers = map(str, _versions(ctx, ctx.params.get("model")))
+        return [CompletionItem(number) for number in numbers if number.startswith(incomplete)]
 
 
 def _folder(ctx: click.Context) -> Path:
@@ -141,9 +126,6 @@ json_option = click.option(
 models_option = click.option(
     "--models", default=_DEFAULT_MODELS, type=click.Path(path_type=Path), help="Model folder."
 )
-version_option = click.option(
-    "--version", type=click.IntRange(1), help="Version.  [default: the newest]"
-)
 api_key_option = click.option(
     "--api-key", envvar="ROCKSTAR_API_KEY", help="API key, if the service requires one."
 )
@@ -155,26 +137,14 @@ ca_option = click.option(
 )
 
 
-def model_option(help_text: str, **settings: Any) -> Callable[[Command], Command]:
-    """The option --model, with completion from the model folder."""
-    return click.option("--model", type=ModelName(), help=help_text, **settings)
-
-
 @dataclass(frozen=True)
 class Service:
-    """The service that a command calls.
+    """The service that a command calls."""
 
-    Attributes:
-        url: of a gateway.
-        api_key: if the gateway requires one.
-        ca: PEM file with CA certificates; None uses the system's, and plain text for gRPC.
-        grpc: address of a model server to call instead.
-    """
-
-    url: str
-    api_key: str | None = None
-    ca: Path | None = None
-    grpc: str | None = None
+    url: str  # of a gateway
+    api_key: str | None = None  # if the gateway requires one
+    ca: Path | None = None  # CA certificates; None uses the system's, and plain text for gRPC
+    grpc: str | None = None  # address of a model server to call instead
 
     @property
     def tls(self) -> "rockstar_client.Tls | None":
@@ -183,15 +153,18 @@ class Service:
 
     def http_client(self) -> "rockstar_client.HttpClient":
         """Make a client of the gateway without retries: commands report errors at once."""
-        once = rockstar_client.RetryPolicy(attempts=1)
-        return rockstar_client.HttpClient(self.url, api_key=self.api_key, tls=self.tls, retry=once)
+        return rockstar_client.HttpClient(self.url, **self._settings)
 
     def client(self) -> "rockstar_client.GrpcClient | rockstar_client.HttpClient":
         """Make a client of the model server, if there is one, or of the gateway."""
         if self.grpc is None:
             return self.http_client()
+        return rockstar_client.GrpcClient(self.grpc, **self._settings)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
         once = rockstar_client.RetryPolicy(attempts=1)
-        return rockstar_client.GrpcClient(self.grpc, api_key=self.api_key, tls=self.tls, retry=once)
+        return {"api_key": self.api_key, "tls": self.tls, "retry": once}
 
     def tensor_client(self) -> "TFServingClient":
         """Make a client of the model server's own API."""
@@ -203,28 +176,43 @@ class Service:
         return TFServingClient(self.grpc or "", headers=lambda: headers, options=options)
 
 
-def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a command that calls a gateway; it gets them as `service`."""
+def service_options(
+    model_help: str, *, with_grpc: bool = True, **settings: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add --model, and the options of a command that calls a gateway, or a model server over gRPC.
 
-    @functools.wraps(command)
-    def collected(
-        *, url: str, api_key: str | None, ca: Path | None, grpc: str | None = None, **others: Any
-    ) -> Any:
-        if ca is not None and grpc is None and url.startswith("http://"):
-            raise click.UsageError(f"--ca goes with https://, not with {url}.")
-        return command(service=Service(url, api_key, ca, grpc), **others)
+    The command gets `model`, `version` and `service`. The settings are those of --model.
+    """
+    options = [
+        click.option("--model", type=MODEL, help=model_help, **settings),
+        click.option(
+            "--url", default=_DEFAULT_URL, envvar="ROCKSTAR_URL", help="URL of the gateway."
+        ),
+        api_key_option,
+        ca_option,
+    ]
+    if with_grpc:
+        called = "Call this TensorFlow Serving directly instead; with --ca over TLS."
+        options.append(click.option("--grpc", metavar="HOST:PORT", help=called))
+    newest = "Version.  [default: the newest]"
+    options.append(click.option("--version", type=click.IntRange(1), help=newest))
 
-    url = click.option(
-        "--url", default=_DEFAULT_URL, envvar="ROCKSTAR_URL", help="URL of the gateway."
-    )
-    return url(api_key_option(ca_option(collected)))
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def collected(
+            *,
+            url: str,
+            api_key: str | None,
+            ca: Path | None,
+            grpc: str | None = None,
+            **others: Any,
+        ) -> Any:
+            if ca is not None and grpc is None and url.startswith("http://"):
+                raise click.UsageError(f"--ca goes with https://, not with {url}.")
+            return command(service=Service(url, api_key, ca, grpc), **others)
 
+        for option in reversed(options):
+            collected = option(collected)
+        return collected
 
-def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a command that calls a gateway or a model server."""
-    grpc = click.option(
-        "--grpc",
-        metavar="HOST:PORT",
-        help="Call this TensorFlow Serving directly instead; with --ca over TLS.",
-    )
-    return gateway_options(grpc(command))
+    return decorate

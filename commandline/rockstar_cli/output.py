@@ -79,10 +79,8 @@ def failure_of(error: Exception) -> Failure:
         package = (error.name or "").partition(".")[0]
         extra = next((extra for extra, names in _EXTRAS.items() if package in names), None)
         if extra is not None:
-            install = (
-                f"pip install 'rockstartf[{extra}]', or in a checkout pip install '.[{extra}]'"
-            )
-            return Failure(f"this needs {error.name}: {install}", Exit.FAILED)
+            install = f"pip install 'rockstartf[{extra}]', or in a checkout pip install"
+            return Failure(f"this needs {error.name}: {install} '.[{extra}]'", Exit.FAILED)
     if isinstance(error, OSError) and error.filename is not None:
         return Failure(_file_error(error), Exit.FAILED)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -180,26 +178,13 @@ def printable(text: str) -> str:
     )
 
 
-def echo_step(text: str) -> None:
-    """Print the next step of a long command to standard error."""
-    click.echo(text, err=True)
-
-
-def progress_shown() -> bool:
-    """Whether standard error is a terminal that can show a progress bar."""
-    return sys.stderr.isatty()
-
-
 def table(
     rows: Sequence[Sequence[str]], *, right: Collection[int] = (), width: int | None = None
 ) -> str:
-    """Align rows in columns; the first row is the header.
+    """Align rows of cells in columns; the first row is the header.
 
-    Args:
-        rows: each with the same number of cells.
-        right: columns to align right.
-        width: of a line in characters; None is the terminal's width, or no limit without a
-            terminal. The last column is cut first, then the widest one.
+    `right` are the columns to align right. A width of None is the terminal's width, or no limit
+    without a terminal. The last column is cut first, then the widest one.
     """
     if width is None and sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
@@ -223,18 +208,14 @@ class Progress:
     """Progress of a run of items: a bar on a terminal, else a line every few seconds."""
 
     def __init__(self, count: Callable[[], int | None]) -> None:
-        """Make one; shows nothing before it is entered.
-
-        Args:
-            count: returns the number of items, or None if unknown; runs in its own thread.
-        """
+        """Make one; `count` returns the number of items, if known, and runs in its own thread."""
         self._count = count
         self._bar: tqdm[Any] | None = None
         self._began: tuple[float, int] | None = None
         self._printed = time.monotonic()
 
     def __enter__(self) -> Self:
-        if progress_shown():
+        if sys.stderr.isatty():
             from tqdm import tqdm
 
             tqdm.monitor_interval = 0  # no monitor thread

@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from rockstar_cli.options import (
-    NumberRange,
-    Service,
-    json_option,
-    model_option,
-    service_options,
-    version_option,
-)
+from rockstar_cli.options import NumberRange, Service, json_option, service_options
 from rockstar_cli.output import Exit, Progress, echo_json, printable
 from rockstar_client.bulk import STDIN, BulkError, Pace
 
@@ -58,9 +51,7 @@ class PredictOptions:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file."
 )
-@model_option("Name of the model; required if several are served.")
-@service_options
-@version_option
+@service_options("Name of the model; required if several are served.")
 @click.option(
     "--top",
     type=click.IntRange(1),
@@ -136,12 +127,7 @@ def predict(
 def _connect(
     options: PredictOptions,
 ) -> "Iterator[tuple[ServedModel, PredictBatch, AdjustmentCounts]]":
-    """Connect; yields the model, a function that predicts, and counts of adjusted rows.
-
-    Raises:
-        CallError: the call failed.
-        InvalidInputError: the model is ambiguous.
-    """
+    """Connect; yields the model, a function that predicts, and counts of adjusted rows."""
     from rockstar_client.bulk import batch_client
 
     service, version, counts = options.service, options.version, batch_client.AdjustmentCounts()
@@ -165,11 +151,7 @@ class NamedPaths:
     """Paths from arguments, then from a file with one path per line or NUL-separated."""
 
     def __init__(self, files: tuple[str, ...], files_from: str | None) -> None:
-        """Check that the arguments exist; the file is read on iteration, stdin (-) only once.
-
-        Raises:
-            OSError: a path does not exist.
-        """
+        """Require the arguments to exist; the file is read on iteration, stdin (-) only once."""
         for path in (*files, *([files_from] if files_from is not None else [])):
             if path != STDIN:
                 os.stat(path)
@@ -215,12 +197,7 @@ def _decoded(names: Iterable[bytes], end: bytes) -> Iterator[str]:
 def _predict_to_screen(
     named: NamedPaths, options: PredictOptions, pace: Pace, as_json: bool
 ) -> None:
-    """Print predictions to stdout and failures to stderr.
-
-    Raises:
-        CallError: the call failed.
-        BulkError: there is nothing to predict.
-    """
+    """Print predictions to stdout and failures to stderr."""
     from rockstar_client.bulk.items import Failed
     from rockstar_client.bulk.job import predict_items
     from rockstar_client.bulk.sources import Paths
@@ -285,13 +262,7 @@ def _predict_into_file(
     restart: bool,
     retry: bool,
 ) -> None:
-    """Predict all files into an output file, with progress and a summary on stderr.
-
-    Raises:
-        CallError: the call failed.
-        BulkError: the run cannot start or continue.
-        OSError: a file does not exist, or the output cannot be written.
-    """
+    """Predict all files into an output file, with progress and a summary on stderr."""
     from rockstar_client.bulk.output import Files, Output, RunOptions
     from rockstar_client.bulk.sources import Paths
 

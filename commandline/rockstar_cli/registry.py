@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rockstar_cli.options import (
-    Label,
-    ModelAndVersion,
-    ModelName,
+    LABEL,
+    MODEL,
+    MODEL_AND_VERSION,
     VersionNumber,
     json_option,
     models_option,
@@ -26,7 +26,7 @@ _METRICS = ("test_accuracy", "test_f1", "test_r2", "test_rmse", "test_loss")
 
 
 @click.command(epilog="Example: rockstar models cnn")
-@click.argument("model", type=ModelName(), required=False)
+@click.argument("model", type=MODEL, required=False)
 @models_option
 @json_option
 def models(model: str | None, models: Path, as_json: bool) -> None:
@@ -76,9 +76,9 @@ def _row(version: "Version") -> tuple[str, ...]:
 
 
 @click.command(epilog="Example: rockstar promote cnn 3 --label stable")
-@click.argument("model", type=ModelName())
+@click.argument("model", type=MODEL)
 @click.argument("version", type=VersionNumber(0))
-@click.option("--label", default="stable", type=Label(), help="Usually stable or canary.")
+@click.option("--label", default="stable", type=LABEL, help="Usually stable or canary.")
 @models_option
 @click.option(
     "--base-path",
@@ -105,9 +105,9 @@ def promote(
 
 
 @click.command(epilog="Example: rockstar rollback cnn")
-@click.argument("model", type=ModelName())
+@click.argument("model", type=MODEL)
 @click.option(
-    "--label", type=Label(), help="Move only this label.  [default: the version that is served]"
+    "--label", type=LABEL, help="Move only this label.  [default: the version that is served]"
 )
 @models_option
 @json_option
@@ -157,7 +157,7 @@ def _echo_moved(moved: dict[str, Any], text: str, models: Path, as_json: bool) -
 
 
 @click.command(epilog="Example: rockstar unpublish cnn 3")
-@click.argument("model", type=ModelName())
+@click.argument("model", type=MODEL)
 @click.argument("version", type=VersionNumber(0))
 @models_option
 @json_option
@@ -178,7 +178,7 @@ def unpublish(model: str, version: int, models: Path, as_json: bool) -> None:
 
 
 @click.command(epilog="Example: rockstar prune cnn --keep 3")
-@click.argument("model", type=ModelName())
+@click.argument("model", type=MODEL)
 @click.option(
     "--keep", required=True, type=click.IntRange(1), help="Number of newest versions to keep."
 )
@@ -202,7 +202,7 @@ def prune(model: str, keep: int, models: Path, dry_run: bool, as_json: bool) -> 
 
 
 @click.command(epilog="Example: rockstar verify cnn/3")
-@click.argument("which", metavar="[MODEL[/VERSION]]", type=ModelAndVersion(), required=False)
+@click.argument("which", metavar="[MODEL[/VERSION]]", type=MODEL_AND_VERSION, required=False)
 @models_option
 @json_option
 def verify(which: str | None, models: Path, as_json: bool) -> None:
@@ -226,13 +226,8 @@ def verify(which: str | None, models: Path, as_json: bool) -> None:
     bad = sum(bool(verdict.problem) for verdict in verdicts)
     if as_json:
         versions = [
-            {
-                "model": verdict.model,
-                "version": verdict.number,
-                "files": verdict.files,
-                "problem": verdict.problem or None,
-            }
-            for verdict in verdicts
+            {"model": v.model, "version": v.number, "files": v.files, "problem": v.problem or None}
+            for v in verdicts
         ]
         echo_json({"ok": not (bad or dangling), "versions": versions, "dangling_labels": dangling})
     for sentence in [] if as_json else dangling:

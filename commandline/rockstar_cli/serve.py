@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rockstar_cli.options import ModelName, json_option, models_option
+from rockstar_cli.options import MODEL, json_option, models_option
 from rockstar_cli.output import echo_json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _PROGRAM = "rockstar model-server"
     "--model",
     "only",
     multiple=True,
-    type=ModelName(),
+    type=MODEL,
     help="Serve just this model; repeat for several.",
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
@@ -65,19 +65,14 @@ def serve(log_format: "LogFormat", tfserving: str | None, as_json: bool, **setti
     from rockstar_serving.serve import ServeOptions
     from rockstar_serving.serve import serve as run
 
-    reason = missing_packages() if tfserving is None else ""
-    if reason:
+    if tfserving is None and (reason := missing_packages()):
         raise click.ClickException(f"{reason}; with --tfserving HOST:8500 it is not needed")
     logs.configure(log_format, "serve")
     given = {name: value for name, value in settings.items() if value is not None}
     options = ServeOptions(tfserving=tfserving, log_format=log_format, **given)
-    run(options, _echo_json_addresses if as_json else _echo_addresses)
+    run(options, (lambda at: echo_json(dataclasses.asdict(at))) if as_json else _echo_addresses)
     if not as_json:
         click.echo("Stopped.")
-
-
-def _echo_json_addresses(addresses: "Addresses") -> None:
-    echo_json(dataclasses.asdict(addresses))
 
 
 def _echo_addresses(addresses: "Addresses") -> None:
@@ -144,13 +139,10 @@ def model_server(flags: tuple[str, ...], as_json: bool) -> None:
     """
     from rockstar_serving.model_server import missing_packages
 
-    reason = missing_packages()
-    if reason:
+    if reason := missing_packages():
         raise click.ClickException(reason)
     from rockstar_serving.model_server.command import main
 
-    def echo_addresses(grpc: str | None, rest: str | None) -> None:
-        echo_json({"grpc": grpc, "rest": rest})
-
-    status = main(flags, program=_PROGRAM, on_ready=echo_addresses if as_json else None)
+    on_ready = (lambda grpc, rest: echo_json({"grpc": grpc, "rest": rest})) if as_json else None
+    status = main(flags, program=_PROGRAM, on_ready=on_ready)
     raise click.exceptions.Exit(status)

@@ -1,33 +1,24 @@
 """`rockstar train`, `import`, `runs` and `learning-rates`: publishing models, and training runs."""
 
+import dataclasses
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rockstar_cli.options import ModelName, json_option, models_option
-from rockstar_cli.output import Exit, echo_json, echo_step, progress_shown, table
+from rockstar_cli.options import MODEL, json_option, models_option
+from rockstar_cli.output import Exit, echo_json, table
 from rockstar_contract.text_files import read_text
 from rockstar_training.config import (
-    ACTIVATIONS,
-    APIS,
-    CLASS_WEIGHTS,
+    CHOICES,
     CLASSIFIERS,
-    COLUMN_TYPES,
     DEFAULT_DATA,
     DEFAULT_SEED,
-    KINDS,
-    MIXED_PRECISION,
-    MODELS,
-    PIXELS,
-    PRESETS,
-    PRETRAINED_INPUTS,
-    QUANTIZATIONS,
     SYNTAX,
-    TASKS,
     TrainConfig,
     config_for,
     read_config,
@@ -36,20 +27,10 @@ from rockstar_training.errors import StoppedError
 from rockstar_training.runs import SORTABLE, Run, read_runs, require_writable, sort_runs
 
 if TYPE_CHECKING:
-    from rockstar_training.train import TrainingResult
+    from rockstar_contract.contract import Contract
 
-_RUN_COLUMNS = [
-    "",
-    "run",
-    "model",
-    "data",
-    "score",
-    "",
-    "loss",
-    "epochs",
-    "seconds",
-    "created (UTC)",
-]
+_RUN_COLUMNS = ["", "run", "model", "data", "score", "", "loss", "epochs", "seconds"]
+_RUN_COLUMNS += ["created (UTC)"]
 # Columns of numbers, aligned right.
 _RIGHT = {4, 6, 7, 8}
 _UNKNOWN = "–"
@@ -68,14 +49,14 @@ def _sizes(text: str) -> tuple[int, ...]:
 def _typed_column(text: str) -> tuple[str, str]:
     """Parse a column of a table and its type, as COLUMN=TYPE."""
     column, _, kind = text.rpartition("=")
-    if not column or kind not in COLUMN_TYPES:
-        known = ", ".join(COLUMN_TYPES)
+    if not column or kind not in CHOICES["types"]:
+        known = ", ".join(CHOICES["types"])
         raise click.BadParameter(f"{text!r} is not COLUMN=TYPE with a type of {known}")
     return column, kind
 
 
 @click.command(epilog="Example: rockstar train cnn --data digits")
-@click.argument("model", type=click.Choice(MODELS), required=False)
+@click.argument("model", type=click.Choice(CHOICES["model"]), required=False)
 @click.option(
     "--config", type=click.Path(path_type=Path), help="Read settings from a run's config.json."
 )
@@ -83,7 +64,9 @@ def _typed_column(text: str) -> tuple[str, str]:
 @click.option("--data-dir", help="Folder with the files of data sets.")
 @click.option("--target", help="Column of a table to predict.")
 @click.option(
-    "--task", type=click.Choice(TASKS), help="Task for a table.  [default: from the target]"
+    "--task",
+    type=click.Choice(CHOICES["task"]),
+    help="Task for a table.  [default: from the target]",
 )
 @click.option(
     "--ignore",
@@ -97,7 +80,7 @@ def _typed_column(text: str) -> tuple[str, str]:
     type=_typed_column,
     multiple=True,
     metavar="COLUMN=TYPE",
-    help=f"Type of a column: {', '.join(COLUMN_TYPES)}.  [default: from its values]",
+    help=f"Type of a column: {', '.join(CHOICES['types'])}.  [default: from its values]",
 )
 @click.option(
     "--image-size", type=int, help="Height and width to which images of a folder are resized."
@@ -106,18 +89,20 @@ def _typed_column(text: str) -> tuple[str, str]:
 @click.option(
     "--workdir", default=".", type=click.Path(path_type=Path), help="Folder for models/ and runs/."
 )
-@click.option("--api", type=click.Choice(APIS), help="Keras, or plain TensorFlow.")
-@click.option("--preset", type=click.Choice(PRESETS), help="Architecture of the cnn.")
+@click.option("--api", type=click.Choice(CHOICES["api"]), help="Keras, or plain TensorFlow.")
+@click.option("--preset", type=click.Choice(CHOICES["preset"]), help="Architecture of the cnn.")
 @click.option("--pretrained", help="Backbone of the cnn: FILE.keras or, e.g., MobileNetV2.")
 @click.option(
     "--pretrained-input",
-    type=click.Choice(PRETRAINED_INPUTS),
+    type=click.Choice(CHOICES["pretrained_input"]),
     help="Pixel values that the backbone expects.  [default: auto]",
 )
 @click.option("--fine-tune", type=int, help="Epochs that also train the backbone.")
 @click.option("--hidden", type=_sizes, metavar="N,N,…", help="Sizes of an mlp's hidden layers.")
 @click.option(
-    "--activation", type=click.Choice(ACTIVATIONS), help="Activation of the hidden layers."
+    "--activation",
+    type=click.Choice(CHOICES["activation"]),
+    help="Activation of the hidden layers.",
 )
 @click.option("--epochs", type=int, help="Maximum number of passes over the training data.")
 @click.option("--batch-size", type=int, help="Examples per step.")
@@ -136,19 +121,19 @@ def _typed_column(text: str) -> tuple[str, str]:
 @click.option("--l2", type=float, help="Penalty on large weights, 1/C; 0 is none.")
 @click.option(
     "--class-weights",
-    type=click.Choice(CLASS_WEIGHTS),
+    type=click.Choice(CHOICES["class_weights"]),
     help="Weight classes equally; auto: if one is rare.",
 )
 @click.option(
     "--mixed-precision",
-    type=click.Choice(MIXED_PRECISION),
+    type=click.Choice(CHOICES["mixed_precision"]),
     help="Compute in bfloat16; auto: if the GPU does.",
 )
 @click.option(
     "--quantize",
     is_flag=False,
     flag_value="dynamic",
-    type=click.Choice(QUANTIZATIONS),
+    type=click.Choice(CHOICES["quantize"]),
     help="Smaller LiteRT files, if accuracy drops by at most 0.3 points.  [without value: dynamic]",
 )
 @click.option(
@@ -195,40 +180,25 @@ def train(
     elif model is not None:
         chosen = config_for(model, **settings)
     else:
-        raise click.UsageError(f"say which model: {', '.join(MODELS)}; or give --config FILE")
+        raise click.UsageError(
+            f"say which model: {', '.join(CHOICES['model'])}; or give --config FILE"
+        )
     try:
-        result = _train(chosen, workdir, as_json, replace, serve_anyway)
+        _train(chosen, workdir, replace, serve_anyway, as_json)
     except StoppedError as error:
         click.echo(f"\n{error}", err=True)
         raise click.exceptions.Exit(Exit.INTERRUPTED) from error
-    if as_json and result is not None:
-        contract = result.contract
-        echo_json(
-            {
-                "model": contract.model,
-                "version": contract.version,
-                "task": contract.task,
-                "path": str(result.folder),
-                "run": str(result.run_folder),
-                "metrics": result.metrics,
-                "epochs": len(result.history),
-                "seconds": result.seconds,
-                "notes": result.notes,
-                "held": result.held or None,
-            }
-        )
 
 
 def _train(
-    config: TrainConfig, workdir: Path, as_json: bool, replace: bool, serve_anyway: bool
-) -> "TrainingResult | None":
-    """Train and publish; return None in a worker that is not the chief."""
+    config: TrainConfig, workdir: Path, replace: bool, serve_anyway: bool, as_json: bool
+) -> None:
     from rockstar_training.contract_builder import require_compatible
     from rockstar_training.indexed_job import is_chief
     from rockstar_training.prepared_data import prepare_data
     from rockstar_training.progress import describe, show_progress, summarize
 
-    chief = is_chief()
+    chief, echo_step = is_chief(), partial(click.echo, err=True)
     # Report wrong arguments and data before importing TensorFlow, which takes seconds.
     require_writable(workdir)
     echo_step(f"Reading {config.data} …")
@@ -240,17 +210,36 @@ def _train(
     from rockstar_training.train import cross_validate, take_part, train_and_evaluate
 
     folds = cross_validate(config, echo_step) if config.folds else None
-
     with show_progress(f"Training {config.name}", config.epochs + config.fine_tune) as progress:
         if not chief:
             take_part(config, workdir, progress, data)
-            return None
+            return
         result = train_and_evaluate(
             *(config, workdir, progress, data, folds), replace=replace, serve_anyway=serve_anyway
         )
     if not as_json:
         click.echo(summarize(result, shown=data.notes))
-    return result
+        return
+    echo_json(
+        {
+            **_published(result.contract, result.folder),
+            "run": str(result.run_folder),
+            "metrics": result.metrics,
+            "epochs": len(result.history),
+            "seconds": result.seconds,
+            "notes": result.notes,
+            "held": result.held or None,
+        }
+    )
+
+
+def _published(contract: "Contract", folder: Path) -> dict[str, Any]:
+    return {
+        "model": contract.model,
+        "version": contract.version,
+        "task": contract.task,
+        "path": str(folder),
+    }
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -301,14 +290,14 @@ def _names_in_json(document: Any) -> tuple[str, ...]:
 
 @click.command("import", epilog="Example: rockstar import flowers.keras --name flowers")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", required=True, type=ModelName(), help="Publish under this name.")
+@click.option("--name", required=True, type=MODEL, help="Publish under this name.")
 @click.option(
     "--labels",
     type=parse_names,
     metavar="A,B,…|FILE",
     help="Class labels in order: names, or a file of names.",
 )
-@click.option("--input", "kind", type=click.Choice(KINDS), help="What clients send.")
+@click.option("--input", "kind", type=click.Choice(CHOICES["kind"]), help="What clients send.")
 @click.option("--signature", help="Signature of a SavedModel.  [default: serving_default]")
 @click.option("--output", help="Output that the labels belong to.  [default: the only one]")
 @click.option(
@@ -319,7 +308,7 @@ def _names_in_json(document: Any) -> tuple[str, ...]:
 )
 @click.option(
     "--pixels",
-    type=click.Choice(PIXELS),
+    type=click.Choice(CHOICES["pixels"]),
     help="Pixel values in training: 0…1, 0…255, or a mode of keras.applications.",
 )
 @click.option("--logits/--no-logits", default=None, help="Whether outputs are logits.")
@@ -338,22 +327,14 @@ def import_(path: Path, models: Path, as_json: bool, **options: Any) -> None:
         raise click.UsageError(f"--name: expected letters, digits, _ . -, got {options['name']}")
     if not path.exists():
         raise click.UsageError(f"{path}: no such file or folder")
-    echo_step("Loading TensorFlow …")
+    click.echo("Loading TensorFlow …", err=True)
     from rockstar_training.importing import ImportOptions, import_model
 
     imported = import_model(path, models, ImportOptions(**options))
     contract = imported.contract
     if as_json:
-        echo_json(
-            {
-                "model": contract.model,
-                "version": contract.version,
-                "task": contract.task,
-                "path": str(imported.folder),
-                "labels": contract.labels,
-                "notes": imported.notes,
-            }
-        )
+        published = _published(contract, imported.folder)
+        echo_json({**published, "labels": contract.labels, "notes": imported.notes})
         return
     for note in imported.notes:
         click.echo(f"Note: {note}")
@@ -443,33 +424,23 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool)
         file=sys.stderr,
         width=24,
         show_pos=True,
-        hidden=not progress_shown(),
+        hidden=not sys.stderr.isatty(),
     ) as bar:
         curves = four_curves(model, epochs, seed, lambda _done, _most: bar.update(1))
     figure = draw_curves(curves, f"{model} on digits, plain gradient descent, {epochs} epochs")
     out.write_bytes(png(figure))
-    by_name = {
-        "very high": curves.very_high,
-        "high": curves.high,
-        "good": curves.good,
-        "low": curves.low,
-    }
+    documents, rows = [], [["", "rate", "loss: before", "highest", "at the end"]]
+    for field in dataclasses.fields(curves):
+        name, curve = field.name.replace("_", " "), getattr(curves, field.name)
+        losses = curve.losses.tolist()
+        documents.append(
+            {"name": name, "rate": curve.rate, "settled": curve.settled, "losses": losses}
+        )
+        shown = (losses[0], max(losses), curve.settled)
+        rows.append([name, f"{curve.rate:g}", *(f"{loss:.3f}" for loss in shown)])
     if as_json:
-        documents = [
-            {
-                "name": name,
-                "rate": curve.rate,
-                "settled": curve.settled,
-                "losses": curve.losses.tolist(),
-            }
-            for name, curve in by_name.items()
-        ]
         echo_json({"model": model, "epochs": epochs, "path": str(out), "runs": documents})
         return
-    rows = [["", "rate", "loss: before", "highest", "at the end"]]
-    for name, curve in by_name.items():
-        losses = (curve.losses[0], curve.losses.max(), curve.settled)
-        rows.append([name, f"{curve.rate:g}", *(f"{loss:.3f}" for loss in losses)])
     click.echo(table(rows, right={1, 2, 3, 4}))
     click.echo("(at the end: mean of the last quarter of the epochs)")
     click.echo(f"The plot is in {out}")

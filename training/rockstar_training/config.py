@@ -51,7 +51,6 @@ DEFAULT_DATA = "digits"
 DEFAULT_SEED = 1
 DEFAULT_TEST_FRACTION = 0.2
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "softsign", "prelu", "arctan")
-PRESETS = ("default", "lecture")
 Api = Literal["keras", "core"]
 MixedPrecision = Literal["auto", "on", "off"]
 ClassWeights = Literal["auto", "balanced", "none"]
@@ -63,15 +62,6 @@ Kind = Literal["image", "table", "tensor"]
 Quantization = Literal["none", "dynamic", "float16", "int8"]
 TaskName = Literal["classification", "regression"]
 ColumnType = Literal["number", "category", "date"]
-APIS: tuple[str, ...] = get_args(Api)
-MIXED_PRECISION: tuple[str, ...] = get_args(MixedPrecision)
-CLASS_WEIGHTS: tuple[str, ...] = get_args(ClassWeights)
-PIXELS: tuple[str, ...] = get_args(Pixels)
-PRETRAINED_INPUTS: tuple[str, ...] = get_args(PretrainedInput)
-KINDS: tuple[str, ...] = get_args(Kind)
-QUANTIZATIONS: tuple[str, ...] = get_args(Quantization)
-TASKS: tuple[str, ...] = get_args(TaskName)
-COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 # Early stopping that is requested for a model without it in its defaults.
 _VALIDATION, _PATIENCE = 0.1, 20
 # The contract's rule for names of models, which are also names of folders.
@@ -134,16 +124,20 @@ _MLP_STEPS = 800
 MODELS = tuple(_DIGITS)
 # The models that predict a probability for each label.
 CLASSIFIERS = ("logistic", "mlp", "cnn")
-# Known values, and ranges, of settings.
-_CHOICES = {
+# Known values, and ranges, of settings of training and import.
+CHOICES: dict[str, tuple[str, ...]] = {
     "model": MODELS,
     "activation": ACTIVATIONS,
-    "preset": PRESETS,
-    "api": APIS,
-    "pretrained_input": PRETRAINED_INPUTS,
-    "mixed_precision": MIXED_PRECISION,
-    "class_weights": CLASS_WEIGHTS,
-    "quantize": QUANTIZATIONS,
+    "preset": ("default", "lecture"),
+    "api": get_args(Api),
+    "pretrained_input": get_args(PretrainedInput),
+    "mixed_precision": get_args(MixedPrecision),
+    "class_weights": get_args(ClassWeights),
+    "quantize": get_args(Quantization),
+    "task": get_args(TaskName),
+    "types": get_args(ColumnType),
+    "kind": get_args(Kind),
+    "pixels": get_args(Pixels),
 }
 _RANGES = {
     "epochs": (1, 100_000),
@@ -250,12 +244,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(bool(_NAME.fullmatch(self.name)), "name", self.name, "letters, digits, _ . -")
-        for name, known in _CHOICES.items():
-            _require_one_of(getattr(self, name), name, known)
-        if self.task is not None:
-            _require_one_of(self.task, "task", TASKS)
+        for name in CHOICES:
+            value = getattr(self, name, None)
+            if isinstance(value, str):
+                _require_choice(value, name)
         for kind in self.types.values():
-            _require_one_of(kind, "types", COLUMN_TYPES)
+            _require_choice(kind, "types")
         parse_data(self.data)
         self._check_split()
         self._check_model()
@@ -317,7 +311,7 @@ def config_for(model: str, **settings: Any) -> TrainConfig:
         ConfigError: an invalid value; the message starts with the field.
         TypeError: an unknown field.
     """
-    _require_one_of(model, "model", MODELS)
+    _require_choice(model, "model")
     given = {field: value for field, value in settings.items() if value is not None}
     data = given.setdefault("data", DEFAULT_DATA)
     if model == "mlp":
@@ -338,8 +332,8 @@ def config_for(model: str, **settings: Any) -> TrainConfig:
     return TrainConfig(model=model, **(filled | given))
 
 
-def _require_one_of(value: str, field: str, known: tuple[str, ...]) -> None:
-    _require(value in known, field, value, f"one of {', '.join(known)}")
+def _require_choice(value: str, field: str) -> None:
+    _require(value in CHOICES[field], field, value, f"one of {', '.join(CHOICES[field])}")
 
 
 def _require(right: bool, field: str, value: object, expected: str) -> None:

@@ -55,7 +55,7 @@ from rockstar_contract.contract import (
 from rockstar_contract.manifest import write_manifest
 from rockstar_contract.version_folders import HELD_PREFIX, held_versions, last_removed
 from rockstar_training import signatures, tensorflow_setup
-from rockstar_training.config import QUANTIZATIONS
+from rockstar_training.config import CHOICES
 from rockstar_training.errors import ExportError
 from rockstar_training.evaluation import Predictor, accuracy, predict_part, regression_metrics
 from rockstar_training.prepared_data import GoldenSamples, PreparedData
@@ -288,7 +288,7 @@ def score_quantized(
     after = float(np.min([quantization.score(predictor) for predictor in quantized]))
     # Written so that NaN is rejected, too.
     if not before - after <= _MAX_LOSS + _ROUNDING:
-        others = " or ".join(each for each in QUANTIZATIONS if each not in (mode, "none"))
+        others = " or ".join(each for each in CHOICES["quantize"] if each not in (mode, "none"))
         raise ExportError(
             f"{draft.model} loses too much when it is quantized to {mode}: {metric} falls from "
             f"{before:.4f} to {after:.4f}, by {100 * (before - after):.2f} points, and at most "
