@@ -4,9 +4,10 @@ import difflib
 import hashlib
 import re
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from rockstar_contract import table_cells, tables
 from rockstar_contract.contract import Task
-from rockstar_contract.csv_rows import CsvTable, encoding_hint, read_table
+from rockstar_contract.csv_rows import encoding_hint, read_table
 from rockstar_contract.errors import InvalidInputError, quote_names
 from rockstar_contract.table_cells import ISO, MISSING, MISSING_NUMBERS, parse_date, parse_number
 from rockstar_training.config import ColumnType
@@ -194,12 +195,10 @@ def _fit_categories(
 ) -> tables.CategoricalColumn:
     some = [values[place] for place in places]
     counts = Counter(value for value in some if value is not None)
-    if not counts:
-        counts = Counter(value for value in values if value is not None)
+    counts = counts or Counter(value for value in values if value is not None)
     # Ties are broken alphabetically.
-    ranked = sorted(counts, key=lambda text: (-counts[text], text))
-    kept = ranked[:_MAX_CATEGORIES]
-    categories, other = tuple(sorted(kept)), len(ranked) > len(kept)
+    kept = sorted(counts, key=lambda text: (-counts[text], text))[:_MAX_CATEGORIES]
+    categories, other = tuple(sorted(kept)), len(counts) > len(kept)
     return tables.CategoricalColumn(
         name=name,
         categories=categories,
@@ -216,14 +215,15 @@ class _Rows:
 
     types: Mapping[str, ColumnType]  # of columns with ambiguous values
     files: dict[int, Path]  # by part
-    names: list[str]
-    decimal: str | None  # the decimal sign that the training file shows
-    texts: dict[str, list[str]]  # by column
-    lines: list[int | str]  # where each row ends: a line of the training file, or "3 of test.csv"
-    parts: list[int]
-    sha256: str
-    notes: list[str]
-    hint: str  # about the encoding of the training file
+    names: list[str] = field(default_factory=list)
+    decimal: str | None = None  # the decimal sign that the training file shows
+    texts: dict[str, list[str]] = field(default_factory=dict)  # by column
+    # Where each row ends: a line of the training file, or "3 of test.csv".
+    lines: list[int | str] = field(default_factory=list)
+    parts: list[int] = field(default_factory=list)
+    sha256: str = ""
+    notes: list[str] = field(default_factory=list)
+    hint: str = ""  # about the encoding of the training file
 
     def error(self, name: str, place: int, hint: str) -> DataError:
         text = self.texts[name][place][:40]
@@ -243,15 +243,13 @@ class _Rows:
         if wanted in ("category", None):
             values = [None if text.lower() in MISSING else text for text in texts]
             return TableColumn("category", texts, values)
-        if wanted == "date":
-            wrong = [text.lower() not in MISSING for text in texts]
-            hint = "dates must be written in one way, such as 2024-12-31, 31.12.2024 or 12/31/2024"
-        else:
-            wrong = [
-                text.lower() not in MISSING_NUMBERS and parse_number(text) is None for text in texts
-            ]
+        hint = "dates must be written in one way, such as 2024-12-31, 31.12.2024 or 12/31/2024"
+        wrong = [text for text in texts if text.lower() not in MISSING]
+        if wanted == "number":
             hint = f"it has too many such texts for --type {name}=number"
-        raise self.error(name, wrong.index(True) if any(wrong) else 0, hint)
+            present = (text for text in texts if text.lower() not in MISSING_NUMBERS)
+            wrong = [text for text in present if parse_number(text) is None]
+        raise self.error(name, texts.index(wrong[0]) if wrong else 0, hint)
 
     def _numbers(self, name: str, forced: bool) -> TableColumn | None:
         """Parse a column of numbers; None if it is none."""
@@ -284,10 +282,9 @@ class _Rows:
             f"rows without a value in {target!r} are left out: {int(absent.sum())} of "
             f"{len(absent)}, the first in line {self.lines[int(absent.argmax())]}"
         )
-        kept, before = np.flatnonzero(~absent).tolist(), set(self.parts)
-        self.texts = {name: [texts[place] for place in kept] for name, texts in self.texts.items()}
-        self.lines = [self.lines[place] for place in kept]
-        self.parts = [self.parts[place] for place in kept]
+        kept, before = (~absent).tolist(), set(self.parts)
+        self.texts = {name: [*compress(texts, kept)] for name, texts in self.texts.items()}
+        self.lines, self.parts = [*compress(self.lines, kept)], [*compress(self.parts, kept)]
         for part in sorted(before - set(self.parts)):
             raise DataError(f"{self.files[part]}: column {target!r} has no values; {_UNLABELED}")
 
@@ -298,56 +295,46 @@ def _read_files(
     target: str | None,
     ignore: Sequence[str],
 ) -> _Rows:
-    """Read the training file, and files for validation and testing with the same columns."""
-    data, file = _read(files[TRAIN])
-    texts, lines = _columns(file), list[int | str](file.lines)
-    digest, parts = hashlib.sha256(data), [TRAIN] * len(lines)
-    names, decimal = file.names, file.decimal
-    hint = encoding_hint(file.encoding)
-    notes = [hint] if hint else []
-    if file.renamed:
-        notes.append(
-            "several columns have the same name in the header: all but the first are called "
-            f"{quote_names(file.renamed)}"
-        )
-    for part, other in files.items():
-        if part == TRAIN:
-            continue
-        data, file = _read(other)
-        other_hint = encoding_hint(file.encoding)
-        notes += [f"{other.name}: {other_hint}"] if other_hint else []
+    """Read the training file, then files for validation and testing with the same columns."""
+    rows, digest = _Rows(types, files), hashlib.sha256()
+    for part, path in files.items():
+        try:
+            data = path.read_bytes()
+            file = read_table(data, str(path))
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        except InvalidInputError as error:
+            raise DataError(str(error)) from error
+        if not file.rows:
+            raise DataError(f"{path}: expected rows below the header, got none")
         digest.update(data)
-        found = _columns(file)
-        if target in texts and target not in found:
+        hint = encoding_hint(file.encoding)
+        columns = zip(file.names, zip(*file.rows, strict=True), strict=True)
+        found = {name: [text.strip() for text in texts] for name, texts in columns}
+        rows.parts += [part] * len(file.lines)
+        if part == TRAIN:
+            rows.names, rows.decimal, rows.hint = file.names, file.decimal, hint
+            rows.texts, rows.lines = found, [*file.lines]
+            rows.notes += [hint] if hint else []
+            if file.renamed:
+                rows.notes.append(
+                    "several columns have the same name in the header: all but the first are "
+                    f"called {quote_names(file.renamed)}"
+                )
+            continue
+        rows.notes += [f"{path.name}: {hint}"] if hint else []
+        if target in rows.texts and target not in found:
             raise DataError(
-                f"{other} has no column {target!r}, it has {quote_names(file.names)}; {_UNLABELED}"
-                f"{other_hint and '; '}{other_hint}"
+                f"{path} has no column {target!r}, it has {quote_names(file.names)}; {_UNLABELED}"
+                f"{hint and '; '}{hint}"
             )
-        for name in texts:
+        for name, texts in rows.texts.items():
             if name not in ignore:
-                _require_known(name, file.names, other, other_hint)
-            texts[name] += found.get(name, [""] * len(file.lines))
-        lines += [f"{line} of {other.name}" for line in file.lines]
-        parts += [part] * len(file.lines)
-    return _Rows(types, files, names, decimal, texts, lines, parts, digest.hexdigest(), notes, hint)
-
-
-def _read(path: Path) -> tuple[bytes, CsvTable]:
-    try:
-        data = path.read_bytes()
-        file = read_table(data, str(path))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except InvalidInputError as error:
-        raise DataError(str(error)) from error
-    if not file.rows:
-        raise DataError(f"{path}: expected rows below the header, got none")
-    return data, file
-
-
-def _columns(file: CsvTable) -> dict[str, list[str]]:
-    columns = zip(file.names, zip(*file.rows, strict=True), strict=True)
-    return {name: [text.strip() for text in found] for name, found in columns}
+                _require_known(name, file.names, path, hint)
+            texts += found.get(name, [""] * len(file.lines))
+        rows.lines += [f"{line} of {path.name}" for line in file.lines]
+    rows.sha256 = digest.hexdigest()
+    return rows
 
 
 def _require_known(name: str, names: Sequence[str], path: Path, encoding: str) -> None:
@@ -464,8 +451,7 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
             'frequent ones are kept, the rest is "other"'
         )
     if not isinstance(column.values, np.ndarray):
-        categories = sorted({text for text in column.values if text is not None})
-        alike = _alike(categories)[:_MARKERS_AT_MOST]
+        alike = _alike(sorted(set(filter(None, column.values))))[:_MARKERS_AT_MOST]
         notes += [f"column {name!r}: {names} are different categories" for names in alike]
     if column.type == "category" and not explicit and _are_codes(column.texts):
         notes.append(
@@ -482,9 +468,9 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
 
 def _alike(names: Sequence[str]) -> list[str]:
     """List groups of names that differ only in case or spaces."""
-    groups: dict[str, list[str]] = {}
+    groups = defaultdict(list)
     for name in names:
-        groups.setdefault("".join(name.casefold().split()), []).append(name)
+        groups["".join(name.casefold().split())].append(name)
     return [quote_names(group) for group in groups.values() if len(group) > 1]
 
 
@@ -519,9 +505,8 @@ def _targets(
         task = _detect_task(rows, target, numbers, column.different)
     if task == "regression":
         if numbers is None:
-            wrong = [parse_number(text) is None for text in texts]
-            place = wrong.index(True) if any(wrong) else 0
-            raise rows.error(target, place, "a regression needs numbers")
+            wrong = (place for place, text in enumerate(texts) if parse_number(text) is None)
+            raise rows.error(target, next(wrong, 0), "a regression needs numbers")
         # Numbers that are so large, and so close to each other, that float32 rounds them.
         step, spread = float(np.spacing(np.float32(np.abs(numbers).max()))), float(numbers.std())
         if spread < 10 * step:

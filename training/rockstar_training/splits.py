@@ -98,7 +98,9 @@ def split_table(table: Table, fractions: Fractions) -> Split:
     Raises:
         DataError: a part would be empty.
     """
-    rows, validation, test = (_rows(table, part) for part in (TRAIN, VALIDATION, TEST))
+    rows, validation, test = (
+        np.flatnonzero(table.parts == part) for part in (TRAIN, VALIDATION, TEST)
+    )
     if not len(test):
         rows, test = _divide(table, rows, fractions.test, fractions.seed)
     if not len(validation) and fractions.validation:
@@ -117,7 +119,7 @@ def folds_of(table: Table, folds: int, validation_fraction: float, seed: int) ->
     """
     from sklearn.model_selection import TimeSeriesSplit
 
-    rows, given = _rows(table, TRAIN), _rows(table, VALIDATION)
+    rows, given = (np.flatnonzero(table.parts == part) for part in (TRAIN, VALIDATION))
     by_time, by_group = table.split_by == "time", table.split_by == "group"
     pieces = len(np.unique(table.split_values[rows])) if by_group else len(rows)
     if pieces < folds + by_time:
@@ -136,10 +138,6 @@ def folds_of(table: Table, folds: int, validation_fraction: float, seed: int) ->
         if not len(validation) and validation_fraction:
             train, validation = _divide(table, train, validation_fraction, seed)
         yield Split(train, validation, test)
-
-
-def _rows(table: Table, part: int) -> Index:
-    return np.flatnonzero(table.parts == part).astype(np.int64)
 
 
 def _divide(table: Table, rows: Index, fraction: float, seed: int) -> tuple[Index, Index]:
