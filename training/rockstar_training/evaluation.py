@@ -132,8 +132,8 @@ def majority_note(contract: Contract, test: TestPredictions) -> tuple[str, ...]:
 
 def confusion_matrix(test: TestPredictions, labels: int) -> tuple[tuple[int, ...], ...]:
     """Count the examples of each true label (rows) by predicted label (columns)."""
-    counts = np.zeros((labels, labels), np.int64)
-    np.add.at(counts, (test.truth, test.outputs.argmax(axis=1)), 1)
+    pairs = labels * test.truth + test.outputs.argmax(axis=1)
+    counts = np.bincount(pairs, minlength=labels**2).reshape(labels, labels)
     return tuple(map(tuple, counts.tolist()))
 
 

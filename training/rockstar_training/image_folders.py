@@ -81,14 +81,6 @@ class _Example(NamedTuple):
     split: SplitName | None  # if folders are splits
 
 
-class _Layout(NamedTuple):
-    """The contents of a folder."""
-
-    label_names: list[str]  # names of the class folders, sorted
-    examples: list[_Example]
-    skipped: list[str]  # unused files and folders, such as "photos/__MACOSX: a system folder"
-
-
 class _File(NamedTuple):
     """A file, with the parts of its path relative to the folder that is examined."""
 
@@ -119,7 +111,8 @@ def scan_folder(
     Raises:
         DataError: no such folder, fewer than two classes, or a class whose images are all damaged.
     """
-    names, examples, skipped = _read_layout(folder, validation, test)
+    skipped: list[str] = []
+    names, examples = _read_layout(folder, validation, test, skipped)
     found = _in_threads(_examine, [example.path for example in examples])
     examined = list(zip(examples, found, strict=True))
     skipped += _unusable(examined)
@@ -207,18 +200,23 @@ class FolderExamples:
         return preprocess(pixels, self._spec.preprocessing)
 
 
-def _read_layout(folder: Path, validation: Path | None, test: Path | None) -> _Layout:
-    """Find the splits and classes of a folder, without opening files."""
-    files, skipped = _walk(folder)
-    if validation or test:
-        return _separate_layout(folder, files, {"validation": validation, "test": test}, skipped)
-    splits = _splits(files)
-    if not splits:
-        inner = _unwrapped(files)
-        if splits := _splits(inner):
-            files = inner
-    if splits:
-        return _split_layout(folder, files, splits, skipped)
+def _read_layout(
+    folder: Path, validation: Path | None, test: Path | None, skipped: list[str]
+) -> tuple[list[str], list[_Example]]:
+    """Find the names of the classes and their files, without opening any; add what is not used."""
+    files = _walk(folder, skipped)
+    if validation or test:  # splits in separate folders, identified by their paths
+        splits: dict[str, SplitName] = {str(folder): "train"}
+        every = [_File(file.path, (str(folder), *file.parts)) for file in files]
+        for split, other in (("validation", validation), ("test", test)):
+            if other is not None:
+                found = _walk(other, skipped)
+                every += [_File(file.path, (str(other), *file.parts)) for file in found]
+                splits[str(other)] = _SPLITS[split]
+        return _split_layout(Path(), every, splits, skipped)
+    for inside in (files, _unwrapped(files)):
+        if splits := _splits(inside):
+            return _split_layout(folder, inside, splits, skipped)
     direct = sorted({file.parts[0] for file in files if len(file.parts) == 2})
     kinds = {_split_of(name) for name in direct}
     if "train" in kinds and len(kinds) > 1 and None not in kinds:
@@ -230,10 +228,9 @@ def _read_layout(folder: Path, validation: Path | None, test: Path | None) -> _L
     outside = [file for file in files if len(file.parts) == 1]
     _require_two_classes(folder, names, outside=len(outside))
     labels = {name: label for label, name in enumerate(names)}
-    examples = [
-        _Example(labels[file.parts[0]], file.path, None) for file in files if len(file.parts) > 1
-    ]
-    return _Layout(names, sorted(examples), [*skipped, *_outside(outside)])
+    inside = [file for file in files if len(file.parts) > 1]
+    skipped += _outside(outside)
+    return names, sorted(_Example(labels[file.parts[0]], file.path, None) for file in inside)
 
 
 def _require_two_classes(folder: Path, names: Sequence[str], outside: int = 0) -> None:
@@ -252,25 +249,10 @@ def _require_two_classes(folder: Path, names: Sequence[str], outside: int = 0) -
         )
 
 
-def _separate_layout(
-    folder: Path, files: list[_File], others: dict[SplitName, Path | None], skipped: list[str]
-) -> _Layout:
-    """Lay out splits in separate folders; each is identified by its path."""
-    splits: dict[str, SplitName] = {str(folder): "train"}
-    every = [_File(file.path, (str(folder), *file.parts)) for file in files]
-    for split, other in others.items():
-        if other is not None:
-            found, also_skipped = _walk(other)
-            every += [_File(file.path, (str(other), *file.parts)) for file in found]
-            skipped = [*skipped, *also_skipped]
-            splits[str(other)] = split
-    return _split_layout(Path(), every, splits, skipped)
-
-
 def _split_layout(
     folder: Path, files: list[_File], splits: dict[str, SplitName], skipped: list[str]
-) -> _Layout:
-    """Lay out splits; the classes are those of the training split."""
+) -> tuple[list[str], list[_Example]]:
+    """Return the classes, which are those of the training split, and the files of all splits."""
     others = {file.parts[0] for file in files if len(file.parts) > 1} - set(splits)
     skipped += [f"{folder / name}: not a split as {', '.join(splits)} are" for name in others]
     skipped += _outside([file for file in files if len(file.parts) == 1])
@@ -299,7 +281,7 @@ def _split_layout(
             f"{folder / name / other}: a class that {train[0]} does not have ({count} files)"
             for other, count in unknown.items()
         ]
-    return _Layout(names, sorted(examples), skipped)
+    return names, sorted(examples)
 
 
 def _splits(files: list[_File]) -> dict[str, SplitName]:
@@ -336,10 +318,9 @@ def _unwrapped(files: list[_File], known: Collection[str] = ()) -> list[_File]:
         files = [file.below() for file in files if len(file.parts) > 1]
 
 
-def _walk(folder: Path) -> tuple[list[_File], list[str]]:
-    """List the files except for hidden and system files, and what was left out."""
+def _walk(folder: Path, skipped: list[str]) -> list[_File]:
+    """List the files except for hidden and system files; add what is left out."""
     files: list[_File] = []
-    skipped: list[str] = []
     hidden: list[str] = []
     seen: set[str] = set()
 
@@ -372,7 +353,7 @@ def _walk(folder: Path) -> tuple[list[_File], list[str]]:
     if hidden:
         named = ", ".join(sorted(set(hidden))[:3])
         skipped.append(f"hidden or system files: {len(hidden)}, such as {named}")
-    return files, skipped
+    return files
 
 
 def _unwanted(name: str) -> str:
@@ -400,12 +381,10 @@ def _unusable(examined: list[tuple[_Example, _Properties]]) -> list[str]:
     others = [path for path in problems if not _is_image_name(path)]
     counts = Counter(path.suffix.lower() for path in others)
     samples = {path.suffix.lower(): path for path in others}
-    return [
-        *(f"{path}: {problem}" for path, problem in problems.items() if _is_image_name(path)),
-        *(
-            f"{suffix or 'other'} files, which are not images: {count}, such as {samples[suffix]}"
-            for suffix, count in counts.items()
-        ),
+    found = [f"{path}: {problem}" for path, problem in problems.items() if _is_image_name(path)]
+    return found + [
+        f"{suffix or 'other'} files, which are not images: {count}, such as {samples[suffix]}"
+        for suffix, count in counts.items()
     ]
 
 

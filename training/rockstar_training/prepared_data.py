@@ -167,10 +167,9 @@ def prepare_data(config: TrainConfig) -> PreparedData:
     if spec.kind == "csv":
         table = _read_table(spec, config)
         data = _prepare_table(spec, table, split_table(table, fractions))
-    elif spec.kind == "folder":
-        data = _prepare_folder(spec, config, fractions)
     else:
-        data = _prepare_known(spec, config, fractions)
+        prepare = _prepare_folder if spec.kind == "folder" else _prepare_known
+        data = prepare(spec, config, fractions)
     task_of(config, data)
     return data
 
@@ -216,9 +215,8 @@ def _prepare_table(spec: DataSpec, table: Table, split: Split) -> PreparedData:
 
 def _prepare_folder(spec: DataSpec, config: TrainConfig, fractions: Fractions) -> PreparedData:
     folder = scan_folder(spec.path, _path(config.validation), _path(config.test))
-    notes = [f"skipped {problem}" for problem in folder.skipped[:_NAMED]]
-    if len(folder.skipped) > _NAMED:
-        count = len(folder.skipped)
+    notes, count = [f"skipped {each}" for each in folder.skipped[:_NAMED]], len(folder.skipped)
+    if count > _NAMED:
         notes.append(f"skipped {count - _NAMED} more, {count} in all")
     size = config.image_size or pretrained_size(config.pretrained) or folder.size
     wanted = folder_input(size, folder.channels)
@@ -286,29 +284,26 @@ def input_statistics(
         classes: number of labels; 0 for a regression.
         wanted: the model's input; the histogram covers the range of an image.
     """
-    low, high = float(tensors.min()), float(tensors.max())
-    bounds = wanted.range if isinstance(wanted, ImageInput) else (low, high)
+    ends = float(tensors.min()), float(tensors.max())
+    bounds = wanted.range if isinstance(wanted, ImageInput) else ends
     counts, _ = np.histogram(tensors, bins=_HISTOGRAM_BINS, range=bounds)
     shares = np.bincount(targets, minlength=classes) / len(targets) if classes else np.empty(0)
-    target = None
-    if not classes:
-        values = targets.astype(np.float64)
-        target = contract.TargetStatistics(
-            mean=float(values.mean()),
-            std=float(values.std()),
-            minimum=float(values.min()),
-            maximum=float(values.max()),
-        )
     return Statistics(
         examples=len(tensors),
-        mean=float(tensors.mean(dtype=np.float64)),
-        std=float(tensors.std(dtype=np.float64)),
-        minimum=low,
-        maximum=high,
+        **_moments(tensors),
         histogram=tuple((counts / tensors.size).tolist()),
         label_share=tuple(shares.tolist()),
-        target=target,
+        target=None if classes else contract.TargetStatistics(**_moments(targets)),
     )
+
+
+def _moments(values: NDArray[Any]) -> dict[str, float]:
+    return {
+        "mean": float(values.mean(dtype=np.float64)),
+        "std": float(values.std(dtype=np.float64)),
+        "minimum": float(values.min()),
+        "maximum": float(values.max()),
+    }
 
 
 def pretrained_size(pretrained: str | None) -> int | None:
