@@ -34,13 +34,11 @@ print(exported.contract.version)
 """
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    predict, variables = toys.plain_model()
-    models = tmp_path_factory.mktemp("models")
-    return export(
-        predict, variables, toys.draft(), toys.golden(), models, documents=toys.model_card
-    )
+def require_refused(models, predict, variables, message, **options):
+    """Require that the toy model is not published, and why."""
+    with pytest.raises(ExportError, match=message):
+        export(predict, variables, toys.draft(), toys.golden(), models, **options)
+    assert versions(models / "toy") == []
 
 
 def test_layout(exported):
@@ -109,47 +107,29 @@ def test_a_model_whose_variables_are_not_restored_is_not_published(tmp_path):
     def predict(image):
         return tf.nn.softmax(tf.reshape(image, [-1, 400]) @ weights.value)
 
-    with pytest.raises(ExportError, match="Could not find variable"):
-        export(predict, [weights], toys.draft(), toys.golden(), tmp_path)
-    assert versions(tmp_path / "toy") == []
+    require_refused(tmp_path, predict, [weights], "Could not find variable")
     export(predict, [weights.value], toys.draft(), toys.golden(), tmp_path)
 
 
-def test_a_model_that_returns_nan_is_not_published(tmp_path):
-    def predict(image):
-        return tf.reshape(image, [-1, 400])[:, :10] * np.float32("nan")
-
-    with pytest.raises(ExportError, match="NaN or infinity"):
-        export(predict, [], toys.draft(), toys.golden(), tmp_path)
-    assert versions(tmp_path / "toy") == []
-
-
-def test_a_model_of_another_number_of_classes_is_not_published(tmp_path):
-    def predict(image):
-        return tf.nn.softmax(tf.reshape(image, [-1, 400])[:, :9])
-
-    with pytest.raises(ExportError, match="outputs of serving_default in the SavedModel are"):
-        export(predict, [], toys.draft(), toys.golden(), tmp_path)
-    assert versions(tmp_path / "toy") == []
+@pytest.mark.parametrize(
+    ("predict", "message"),
+    [
+        (lambda x: x[:, :10] * np.float32("nan"), "NaN or infinity"),
+        (lambda x: tf.nn.softmax(x[:, :9]), "outputs of serving_default in the SavedModel are"),
+        (lambda x: tf.nn.softmax(x[:1, :10]), r"for 3 examples the SavedModel answers \(1, 10\)"),
+    ],
+    ids=["nan", "another number of classes", "one batch size only"],
+)
+def test_a_model_with_other_outputs_is_not_published(tmp_path, predict, message):
+    require_refused(tmp_path, lambda image: predict(tf.reshape(image, [-1, 400])), [], message)
 
 
-def test_a_model_for_one_batch_size_only_is_not_published(tmp_path):
-    def predict(image):
-        return tf.nn.softmax(tf.reshape(image, [-1, 400])[:1, :10])
-
-    with pytest.raises(ExportError, match=r"for 3 examples the SavedModel answers \(1, 10\)"):
-        export(predict, [], toys.draft(), toys.golden(), tmp_path)
-    assert versions(tmp_path / "toy") == []
-
-
-def test_a_lost_training_step_in_the_litert_file_is_found(exported, tmp_path, monkeypatch):
+def test_a_lost_training_step_in_the_litert_file_is_found(tmp_path, monkeypatch):
     other, _ = toys.plain_model(seed=1)
     frozen = exporting._frozen
     monkeypatch.setattr(exporting, "_frozen", lambda _, *args: frozen(other, *args))
-    predict, variables = toys.plain_model()
-    with pytest.raises(ExportError, match="the LiteRT file answers differ from the model's own"):
-        export(predict, variables, toys.draft(), toys.golden(), tmp_path)
-    assert versions(tmp_path / "toy") == []
+    message = "the LiteRT file answers differ from the model's own"
+    require_refused(tmp_path, *toys.plain_model(), message)
 
 
 def test_a_damaged_litert_file_is_found(tmp_path, monkeypatch):
@@ -159,10 +139,7 @@ def test_a_damaged_litert_file_is_found(tmp_path, monkeypatch):
         verify_litert(folder, *args, **options)
 
     monkeypatch.setattr(exporting, "verify_litert", damage_and_verify)
-    predict, variables = toys.plain_model()
-    with pytest.raises(ExportError, match="the LiteRT file cannot be read back"):
-        export(predict, variables, toys.draft(), toys.golden(), tmp_path)
-    assert versions(tmp_path / "toy") == []
+    require_refused(tmp_path, *toys.plain_model(), "the LiteRT file cannot be read back")
 
 
 @pytest.mark.parametrize(
@@ -221,25 +198,20 @@ def quantization(score, mode="dynamic"):
 
 
 def quantized(models, score, mode="dynamic"):
-    predict, variables = toys.plain_model()
-    return export(
-        predict, variables, toys.draft(), GOLDEN, models, quantization=quantization(score, mode)
-    )
+    arguments = (*toys.plain_model(), toys.draft(), GOLDEN, models)
+    return export(*arguments, quantization=quantization(score, mode))
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory):
+def exports(exported, tmp_path_factory):
     """The model as it is and quantized, and the predictions that were scored."""
-    models = tmp_path_factory.mktemp("models")
-    predict, variables = toys.plain_model()
-    plain = export(predict, variables, toys.draft(), GOLDEN, models)
     judged_answers = []
 
     def score(answer):
         judged_answers.append(answer(GOLDEN.tensors))
         return 0.4975
 
-    return plain, quantized(models, score), judged_answers
+    return exported, quantized(tmp_path_factory.mktemp("models"), score), judged_answers
 
 
 def read(export, name):
@@ -300,9 +272,8 @@ def test_int8_computes_with_int8_between_float_inputs_and_outputs(exports, tmp_p
 
 
 def test_a_loss_is_refused_with_both_figures(tmp_path):
-    with pytest.raises(ExportError, match=r"falls from 0\.5000 to 0\.4960, by 0\.40 points"):
-        quantized(tmp_path, lambda answer: 0.496)
-    assert versions(tmp_path / "toy") == []
+    message, loss = r"falls from 0\.5000 to 0\.4960, by 0\.40 points", quantization(lambda _: 0.496)
+    require_refused(tmp_path, *toys.plain_model(), message, quantization=loss)
 
 
 @pytest.mark.parametrize("after", [0.497, 0.5, 0.51])
@@ -327,18 +298,8 @@ def test_another_file_than_the_judged_one_is_found(tmp_path, monkeypatch):
         return litert(folder, models.pop(0), *args)
 
     monkeypatch.setattr(exporting, "_litert", convert)
-    with pytest.raises(ExportError, match="the LiteRT file answers differ"):
-        quantized(tmp_path, lambda answer: 0.5)
-    assert versions(tmp_path / "toy") == []
-
-
-SAMPLES = toys.golden(9)
-
-
-@pytest.fixture(scope="module")
-def warmed(tmp_path_factory):
-    predict, variables = toys.plain_model()
-    return export(predict, variables, toys.draft(), SAMPLES, tmp_path_factory.mktemp("models"))
+    message, score = "the LiteRT file answers differ", quantization(lambda _: 0.5)
+    require_refused(tmp_path, *toys.plain_model(), message, quantization=score)
 
 
 def read_requests(folder):
@@ -349,8 +310,8 @@ def read_requests(folder):
 
 
 @pytest.fixture(scope="module")
-def requests(warmed):
-    return read_requests(warmed.folder)
+def requests(exported):
+    return read_requests(exported.folder)
 
 
 def test_requests_name_the_model_and_signatures_that_both_files_have(requests):
@@ -358,18 +319,18 @@ def test_requests_name_the_model_and_signatures_that_both_files_have(requests):
     # They apply to any version.
     assert not any(request.model_spec.HasField("version") for request in requests)
     signatures = [request.model_spec.signature_name for request in requests]
-    assert signatures == ["serving_default"] * 4 + ["contract"]
+    assert signatures == ["serving_default"] * 5 + ["contract"]
 
 
 def test_batches_of_several_sizes_hold_preprocessed_samples(requests):
     batches = [tf.make_ndarray(request.inputs["image"]) for request in requests[:-1]]
-    assert [len(batch) for batch in batches] == [1, 2, 4, 8]
+    assert [len(batch) for batch in batches] == [1, 2, 4, 8, 16]
     for batch in batches:
-        np.testing.assert_array_equal(batch, SAMPLES.tensors[: len(batch)])
+        np.testing.assert_array_equal(batch, GOLDEN.tensors[: len(batch)])
 
 
-def test_the_model_handles_every_request(warmed, requests):
-    _, run = open_saved_model(warmed.folder)
+def test_the_model_handles_every_request(exported, requests):
+    _, run = open_saved_model(exported.folder)
     for request in requests:
         feeds = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
         (answer,) = run(request.model_spec.signature_name, feeds).values()

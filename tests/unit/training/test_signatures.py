@@ -18,13 +18,6 @@ GOLDEN = toys.golden()
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    predict, variables = toys.plain_model()
-    models = tmp_path_factory.mktemp("classifier")
-    return export(predict, variables, toys.draft(), GOLDEN, models)
-
-
-@pytest.fixture(scope="module")
 def regressor(tmp_path_factory):
     predict, variables = toys.one_number()
     draft = toys.draft()
@@ -59,12 +52,12 @@ def examples(tensors):
     ]
 
 
-def test_classify_returns_the_labels_with_the_scores_of_serving_default(classifier):
-    method, answer = served(classifier.folder, "classify", {"inputs": examples(GOLDEN.tensors)})
+def test_classify_returns_the_labels_with_the_scores_of_serving_default(exported):
+    method, answer = served(exported.folder, "classify", {"inputs": examples(GOLDEN.tensors)})
     assert method == "tensorflow/serving/classify"
     assert set(answer) == {"classes", "scores"}
     assert answer["classes"].tolist() == [[str(digit).encode() for digit in range(10)]] * 5
-    method, by_tensor = served(classifier.folder, "serving_default", {"image": GOLDEN.tensors})
+    method, by_tensor = served(exported.folder, "serving_default", {"image": GOLDEN.tensors})
     assert method == "tensorflow/serving/predict"
     np.testing.assert_allclose(answer["scores"], by_tensor["probabilities"], atol=1e-6)
 
@@ -77,26 +70,19 @@ def test_regress_returns_the_value_of_serving_default(regressor):
     np.testing.assert_allclose(answer["outputs"], by_tensor["prediction"], atol=1e-5)
 
 
-def test_each_task_has_its_signature_and_no_other(classifier, regressor):
-    assert open_saved_model(classifier.folder)[0].keys() == {
-        "serving_default",
-        "contract",
-        "classify",
-    }
-    assert open_saved_model(regressor.folder)[0].keys() == {
-        "serving_default",
-        "contract",
-        "regress",
-    }
+def test_each_task_has_its_signature_and_no_other(exported, regressor):
+    for version, own in ((exported, "classify"), (regressor, "regress")):
+        found = open_saved_model(version.folder)[0].keys()
+        assert found == {"serving_default", "contract", own}
 
 
-def test_no_example_gives_no_result(classifier):
-    _, answer = served(classifier.folder, "classify", {"inputs": []})
+def test_no_example_gives_no_result(exported):
+    _, answer = served(exported.folder, "classify", {"inputs": []})
     assert answer["classes"].shape == answer["scores"].shape == (0, 10)
 
 
-def test_the_fingerprint_is_that_of_the_renamed_methods(classifier, tmp_path):
-    copy = str(shutil.copytree(classifier.folder, tmp_path / "copy"))
+def test_the_fingerprint_is_that_of_the_renamed_methods(exported, tmp_path):
+    copy = str(shutil.copytree(exported.folder, tmp_path / "copy"))
     written = tf.saved_model.experimental.read_fingerprint(copy)
     write_fingerprint(copy)
     fresh = tf.saved_model.experimental.read_fingerprint(copy)
@@ -123,7 +109,7 @@ def test_methods_that_were_left_as_saved_are_found(tmp_path, monkeypatch):
     ],
 )
 def test_different_results_by_example_and_by_tensor_are_found(
-    classifier, monkeypatch, forge, message
+    exported, monkeypatch, forge, message
 ):
     def forged(folder):
         signatures, run = open_saved_model(folder)
@@ -136,4 +122,4 @@ def test_different_results_by_example_and_by_tensor_are_found(
 
     monkeypatch.setattr(readback, "open_saved_model", forged)
     with pytest.raises(ExportError, match=message):
-        verify(classifier.folder, toys.plain_model()[0], classifier.contract, GOLDEN)
+        verify(exported.folder, toys.plain_model()[0], exported.contract, GOLDEN)

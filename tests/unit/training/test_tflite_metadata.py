@@ -24,13 +24,6 @@ from tests.unit.training import toys
 LABELS = [str(digit) for digit in range(10)]
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    models = tmp_path_factory.mktemp("models")
-    predict, variables = toys.plain_model()
-    return export(predict, variables, toys.draft(), toys.golden(), models)
-
-
 class Table:
     """A FlatBuffers table, parsed by the format's definition."""
 
@@ -74,8 +67,8 @@ class Table:
 def metadata(content):
     """The root table of the metadata in a .tflite file."""
     model = schema.Model.GetRootAs(content, 0)
-    entries = [model.Metadata(number) for number in range(model.MetadataLength())]
-    (entry,) = [entry for entry in entries if entry.Name() == b"TFLITE_METADATA"]
+    entry = model.Metadata(model.MetadataLength() - 1)
+    assert entry.Name() == b"TFLITE_METADATA"
     data = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
     assert data[4:8] == b"M001"
     return Table(data, struct.unpack_from("<I", data)[0])
@@ -131,18 +124,11 @@ def test_metadata_tell_the_input_and_the_output(exported):
 def test_a_table_has_metadata_too(exported):
     contract = regression()
     content = with_metadata((exported.folder / "edge.tflite").read_bytes(), contract)
-    (graph,) = metadata_of_last(content).tables(3)
+    (graph,) = metadata(content).tables(3)
     (row,), (number,) = graph.tables(2), graph.tables(3)
     assert (row.text(0), row.table(3).number(0)) == ("features", 1)  # FeatureProperties
     assert number.text(1) == f"The predicted {contract.target}."
     assert packed_files(content) == {"contract.json": contract.to_json()}
-
-
-def metadata_of_last(content):
-    model = schema.Model.GetRootAs(content, 0)
-    entry = model.Metadata(model.MetadataLength() - 1)
-    data = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
-    return Table(data, struct.unpack_from("<I", data)[0])
 
 
 def test_the_program_in_the_documentation(exported, tmp_path, monkeypatch, capsys):
