@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.deadline import NO_DEADLINE
 from rockstar_serving.model_server.engines.engine import ServableId
 from tests.fake_engine import DOUBLE, spec
 from tfs_api.messages.example_pb2 import Example
@@ -47,13 +47,7 @@ class ExamplesEngine:
     def __init__(self) -> None:
         self.runs: list[str] = []
 
-    def run(
-        self,
-        signature: str,
-        feeds: Mapping[str, Any],
-        fetches: Sequence[str],
-        deadline: Deadline = NO_DEADLINE,
-    ) -> dict[str, Any]:
+    def run(self, signature, feeds, fetches, deadline=NO_DEADLINE):
         deadline.check()
         self.runs.append(signature)
         x = np.array([_x(serialized) for serialized in feeds["inputs"]], np.float32)[:, np.newaxis]
@@ -86,13 +80,7 @@ class GivenEngine:
         self.signatures: Mapping[str, Signature] = {"serving_default": signature}
         self._outputs = outputs
 
-    def run(
-        self,
-        signature: str,
-        feeds: Mapping[str, Any],
-        fetches: Sequence[str],
-        deadline: Deadline = NO_DEADLINE,
-    ) -> dict[str, Any]:
+    def run(self, signature, feeds, fetches, deadline=NO_DEADLINE):
         return {name: self._outputs[name] for name in fetches}
 
     def close(self) -> None: ...

@@ -1,13 +1,13 @@
 """A fake engine."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.deadline import NO_DEADLINE
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
 from tfs_api.signature import Signature, TensorSpec
 
@@ -46,13 +46,7 @@ class FakeEngine:
         self.proceed = threading.Event()
         self.proceed.set()
 
-    def run(
-        self,
-        signature: str,
-        feeds: Mapping[str, Any],
-        fetches: Sequence[str],
-        deadline: Deadline = NO_DEADLINE,
-    ) -> dict[str, Any]:
+    def run(self, signature, feeds, fetches, deadline=NO_DEADLINE):
         assert not self.closed
         self.runs.append(signature)
         self.entered.set()

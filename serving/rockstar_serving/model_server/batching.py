@@ -5,11 +5,13 @@ Which requests can share a batch and which are rejected is as in TensorFlow Serv
 first dimension of arrays.
 """
 
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, InvalidStateError, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +27,13 @@ from rockstar_serving.model_server.batching_parameters import (
     read_parameters,
 )
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
-from rockstar_serving.model_server.engines.engine import Arrays, Engine, EngineWrapper, LoadError
+from rockstar_serving.model_server.engines.engine import (
+    Arrays,
+    Engine,
+    EngineWrapper,
+    LoadError,
+    Outputs,
+)
 from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.options import BatchingOptions
 from tfs_api.status import Code, StatusError, invalid
@@ -51,19 +59,16 @@ class Task:
         key: equal for tasks that may share a batch.
         deadline: a task that has not begun by then is not run.
         enqueued: time on the clock of time.monotonic(), in seconds.
-        outputs: result, once there is one.
+        outputs: the result; cancelled if the caller left before the task was run.
     """
 
     feeds: Arrays
-    fetches: Sequence[str]
+    fetches: list[str]
     rows: int
     key: Hashable
     deadline: Deadline
     enqueued: float = field(default_factory=time.monotonic)
-    outputs: dict[str, NDArray[Any]] = field(default_factory=dict)
-    _claim: threading.Lock = field(default_factory=threading.Lock)
-    _done: threading.Event = field(default_factory=threading.Event)
-    _error: Exception | None = None
+    outputs: Future[Outputs] = field(default_factory=Future)
 
     def split(self, sizes: Sequence[int]) -> "list[Task]":
         """Split it into parts with these numbers of rows, which add up to all of its rows."""
@@ -77,85 +82,59 @@ class Task:
             for rows, stop in zip(sizes, np.cumsum(sizes).tolist(), strict=True)
         ]
 
-    def claim(self) -> bool:
-        """Claim the task, to run it or to abandon it; only the first claim returns True.
-
-        The caller of a running task waits for its end, because it keeps the engine loaded.
-        """
-        return self._claim.acquire(blocking=False)
-
-    def set_outputs(self, outputs: dict[str, NDArray[Any]]) -> None:
-        """End it with outputs."""
-        self.outputs = outputs
-        self._done.set()
-
-    def set_error(self, error: Exception) -> None:
-        """End it with an error."""
-        self._error = error
-        self._done.set()
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait for its end; returns whether it has ended."""
-        return self._done.wait(seconds)
-
-    def take_error(self) -> Exception | None:
-        """Remove and return its error, if it has one.
+    def result(self) -> Outputs:
+        """The outputs, or raises the error, of a task that has ended; to be called once.
 
         An error refers to the frames it passed through, and these to this task. If the task kept
         the error too, its arrays would stay in memory until the next garbage collection.
         """
-        error, self._error = self._error, None
-        return error
+        future = self.outputs
+        try:
+            del self.outputs
+            return future.result()
+        finally:
+            del future
 
 
-def wait_for_outputs(parts: Sequence[Task], deadline: Deadline) -> dict[str, NDArray[Any]]:
+def wait_for_outputs(parts: Sequence[Task], deadline: Deadline) -> Outputs:
     """Wait for the parts of a request and concatenate their outputs.
 
     Raises:
         DeadlineExceededError: the deadline passed before all parts had begun.
         Exception: raised by a part.
     """
-    in_time = all(part.wait(deadline.remaining()) for part in parts)
-    # Without batching, a run that has begun is also awaited.
-    abandoned = [] if in_time else [part for part in parts if part.claim()]
-    for part in parts:
-        if part not in abandoned:
-            part.wait()
-    errors = list(filter(None, [part.take_error() for part in parts]))
-    if abandoned:
-        raise DeadlineExceededError
-    if errors:
-        try:
-            raise errors[0]
-        finally:
-            errors.clear()  # see take_error()
-    if len(parts) == 1:
-        return parts[0].outputs
-    return {
-        name: np.concatenate([part.outputs[name] for part in parts]) for name in parts[0].fetches
-    }
+    try:
+        for part in parts:
+            part.outputs.exception(deadline.remaining())
+    except TimeoutError:
+        begun = [part.outputs for part in parts if not part.outputs.cancel()]
+        wait(begun)  # because the caller keeps the engine loaded
+        if len(begun) < len(parts):
+            raise DeadlineExceededError from None
+    results = [part.result() for part in parts]
+    if len(results) == 1:
+        return results[0]
+    return {name: np.concatenate([each[name] for each in results]) for name in parts[0].fetches}
 
 
 @dataclass
 class Batch:
-    """Tasks that run together.
-
-    Attributes:
-        tasks: with equal keys.
-        started: when the first one was enqueued, on the clock of time.monotonic(), in seconds.
-        rows: of all tasks.
-    """
+    """Tasks with equal keys that run together, and their number of rows."""
 
     tasks: list[Task]
-    started: float
     rows: int
+
+    @property
+    def started(self) -> float:
+        """When its first task was enqueued, on the clock of time.monotonic(), in seconds."""
+        return self.tasks[0].enqueued
 
 
 class BatchQueue:
     """The waiting batches of one signature; guarded by the scheduler's lock.
 
     Attributes:
-        process: runs the tasks of a batch; raises nothing and ends each of them.
+        process: runs the tasks of a batch and sets their outputs.
         running: number of batches that have been taken and are not done.
         closed: whether no more tasks will come, so that no batch waits for more.
     """
@@ -253,7 +232,7 @@ class BatchQueue:
         else:
             if batch:
                 self._full.append(self._open.pop(task.key))
-            self._open[task.key] = Batch([task], task.enqueued, task.rows)
+            self._open[task.key] = Batch([task], task.rows)
             news = 2 if batch else 1
         if self._room(task.key) == 0:
             self._full.append(self._open.pop(task.key))
@@ -370,7 +349,8 @@ class Scheduler:
             queue.process(batch.tasks)
         except Exception as error:  # without this, the callers would wait forever
             for task in batch.tasks:
-                task.set_error(error)
+                with contextlib.suppress(InvalidStateError, AttributeError):  # it has ended
+                    task.outputs.set_exception(error)
         finally:
             with self._lock:
                 self._running -= 1
@@ -388,13 +368,10 @@ class Batcher:
         self._scheduler = Scheduler(parameters.threads, parameters.thread_pool_name)
 
     def parameters(self, version_folder: Path) -> QueueParameters | None:
-        """Read how to batch a version; None: not at all.
+        """Read how to batch a version; None: not at all. Raises LoadError if its file is invalid.
 
         With parameters per model, a version without a file is not batched, as in TensorFlow
         Serving.
-
-        Raises:
-            LoadError: the version's file is invalid.
         """
         if not self._options.enabled:
             return None
@@ -441,12 +418,8 @@ class BatchingEngine(EngineWrapper):
             scheduler.attach()
 
     def run(
-        self,
-        signature: str,
-        feeds: Arrays,
-        fetches: Sequence[str],
-        deadline: Deadline = NO_DEADLINE,
-    ) -> dict[str, NDArray[Any]]:
+        self, signature: str, feeds: Arrays, fetches: list[str], deadline: Deadline = NO_DEADLINE
+    ) -> Outputs:
         """Run a signature, together with other requests if possible; see Engine.
 
         Raises:
@@ -480,12 +453,12 @@ class BatchingEngine(EngineWrapper):
         now = time.monotonic()
         claimed = []
         for task in tasks:
-            if not task.claim():
+            if not task.outputs.set_running_or_notify_cancel():
                 continue  # its caller has left
             if self._observer is not None:
                 self._observer.queuing_latency((now - task.enqueued) * 1e6)
             if now > task.deadline.moment:
-                task.set_error(DeadlineExceededError())
+                task.outputs.set_exception(DeadlineExceededError())
             else:
                 claimed.append(task)
         if claimed:
@@ -507,7 +480,7 @@ class BatchingEngine(EngineWrapper):
             _check_rows(outputs, rows + padding)
         except Exception as error:  # of any kind: it belongs to the callers, not to this thread
             if len(tasks) == 1:
-                tasks[0].set_error(error)
+                tasks[0].outputs.set_exception(error)
                 return
             log.warning(
                 "signature %s: a batch of %d requests failed, each is run alone: %s",
@@ -520,7 +493,7 @@ class BatchingEngine(EngineWrapper):
         for task in tasks:
             start, stop = stop, stop + task.rows
             # Views keep the outputs of the batch in memory, but only until the response is sent.
-            task.set_outputs({name: outputs[name][start:stop] for name in task.fetches})
+            task.outputs.set_result({name: outputs[name][start:stop] for name in task.fetches})
 
 
 def _count_rows(feeds: Arrays, *, pad_lengths: bool) -> int:
@@ -539,13 +512,10 @@ def _count_rows(feeds: Arrays, *, pad_lengths: bool) -> int:
 
 
 def _merge(tasks: Sequence[Task], padding: int, *, pad_lengths: bool) -> Arrays:
-    """Concatenate the feeds of all tasks.
+    """Concatenate the feeds of all tasks, and `padding` times the first row of the last task.
 
-    Args:
-        tasks: with equal dtypes, and equal shapes after the first dimension unless pad_lengths.
-        padding: number of rows to add; they repeat the first row of the last task.
-        pad_lengths: whether to pad the dimensions after the first to the largest size of each, with
-            the first element of the padded array.
+    With pad_lengths, arrays are padded to the largest size of each dimension after the first, with
+    their first element.
     """
     merged = {}
     for name in tasks[0].feeds:
@@ -573,15 +543,14 @@ def _pad(array: NDArray[Any], lengths: tuple[int, ...]) -> NDArray[Any]:
 
 def _check_rows(outputs: Arrays, rows: int) -> None:
     for name, array in outputs.items():
-        if not array.ndim:
-            message = "Batched output tensor has 0 dimensions"
-        elif len(array) != rows:
+        if array.shape[:1] == (rows,):
+            continue
+        message = "Batched output tensor has 0 dimensions"
+        if array.ndim:
             message = (
                 "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
                 "sizes of the input tensors"
             )
-        else:
-            continue
         raise StatusError(
             Code.FAILED_PRECONDITION,
             f"{message}: output {name!r} of {rows} rows has the shape {list(array.shape)}; serve "

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from numpy.typing import NDArray
 
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.engines.engine import (
     Arrays,
     Engine,
     MeasuredEngine,
+    Outputs,
     SignatureNotFoundError,
 )
 from rockstar_serving.model_server.examples import (
@@ -68,7 +68,7 @@ class PredictQuery(msgspec.Struct, frozen=True):
 class Prediction(msgspec.Struct, frozen=True):
     """The outputs of a signature, by name, and the name of the signature."""
 
-    outputs: dict[str, NDArray[Any]]
+    outputs: Outputs
     signature_name: str
 
 

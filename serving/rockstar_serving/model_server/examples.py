@@ -197,7 +197,7 @@ def _run(
     engine: Engine,
     signature_name: str,
     examples: Sequence[bytes],
-    fetches: Sequence[str],
+    fetches: list[str],
     deadline: Deadline,
 ) -> Arrays:
     if not examples:

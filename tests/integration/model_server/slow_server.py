@@ -5,11 +5,9 @@ It writes the number of rows of each run as a line to a file `rows` there.
 
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rockstar_serving.model_server import __main__ as program
-from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.deadline import NO_DEADLINE
 from rockstar_serving.model_server.engines import litert
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.flags import PROGRAM, FlagParser
@@ -20,13 +18,7 @@ def main() -> int:
     folder = FlagParser(PROGRAM).parse(sys.argv[1:]).address_file.parent
 
     class SlowEngine(LiteRTEngine):
-        def run(
-            self,
-            signature: str,
-            feeds: Mapping[str, Any],
-            fetches: Sequence[str],
-            deadline: Deadline = NO_DEADLINE,
-        ) -> dict[str, Any]:
+        def run(self, signature, feeds, fetches, deadline=NO_DEADLINE):
             with folder.joinpath("rows").open("a") as file:
                 file.write(f"{len(next(iter(feeds.values())))}\n")
             folder.joinpath(f"entered.{threading.get_ident()}").touch()

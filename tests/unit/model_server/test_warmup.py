@@ -42,7 +42,7 @@ class CountingEngine(FakeEngine):
         self.name = name
         self.asked: list[tuple[str, list[str]]] = []
 
-    def run(self, signature: str, feeds: Any, fetches: Any, *rest: Any) -> dict[str, Any]:
+    def run(self, signature, feeds, fetches, *rest):
         self.asked.append((signature, list(fetches)))
         return super().run(signature, feeds, fetches, *rest)
 

@@ -19,6 +19,7 @@ from tfs_api.signature import Signature
 from tfs_api.status import Code, StatusError
 
 Arrays = Mapping[str, NDArray[Any]]
+Outputs = dict[str, NDArray[Any]]
 
 
 class LoadError(Exception):
@@ -62,15 +63,11 @@ class Engine(Protocol):
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
-        """The signatures that can be run, by name."""
+        """By name."""
 
     def run(
-        self,
-        signature: str,
-        feeds: Arrays,
-        fetches: Sequence[str],
-        deadline: Deadline = NO_DEADLINE,
-    ) -> dict[str, NDArray[Any]]:
+        self, signature: str, feeds: Arrays, fetches: list[str], deadline: Deadline = NO_DEADLINE
+    ) -> Outputs:
         """Run a signature.
 
         Args:
@@ -116,12 +113,8 @@ class MeasuredEngine(EngineWrapper):
         self._report = report
 
     def run(
-        self,
-        signature: str,
-        feeds: Arrays,
-        fetches: Sequence[str],
-        deadline: Deadline = NO_DEADLINE,
-    ) -> dict[str, NDArray[Any]]:
+        self, signature: str, feeds: Arrays, fetches: list[str], deadline: Deadline = NO_DEADLINE
+    ) -> Outputs:
         """Run a signature; see Engine."""
         started = time.perf_counter()
         outputs = self.engine.run(signature, feeds, fetches, deadline)
@@ -192,11 +185,7 @@ def find_runtimes() -> list[Runtime]:
 
 
 def choose_runtime(folder: Path, options: EngineOptions, runtimes: Sequence[Runtime]) -> Runtime:
-    """Choose the installed runtime with the lowest rank that can load a version folder.
-
-    Raises:
-        LoadError: there is none.
-    """
+    """Choose the installed runtime of the lowest rank that can load a folder; or LoadError."""
     ranked = sorted(runtimes, key=lambda runtime: runtime.rank(options))
     for runtime in ranked:
         if runtime.installed and runtime.file_in(folder):

@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, Deadli
 from rockstar_serving.model_server.engines.engine import (
     Arrays,
     LoadError,
+    Outputs,
     Runtime,
     UnsupportedModelError,
     as_array,
@@ -53,11 +54,7 @@ class ModelFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Read a file.
-
-        Raises:
-            LoadError: it is missing, not readable, or not a LiteRT model.
-        """
+        """Read a file; raises LoadError."""
         self._path = path
         self._lock = threading.Lock()
         # The content, or the open file to read it from again, which works without its folder.
@@ -134,10 +131,7 @@ class LiteRTInterpreter:
     ) -> None:
         """Make an interpreter of a model.tflite; raises any error of LiteRT.
 
-        Args:
-            content: of the file.
-            threads: that it uses.
-            main_graph: signatures that LiteRT does not find itself.
+        `main_graph` has the signatures that LiteRT does not find itself.
         """
         from ai_edge_litert.interpreter import Interpreter
 
@@ -165,17 +159,16 @@ class LiteRTInterpreter:
             self.runners[name] = cut.runner(runner, 0) if cut else runner
         self.shapes: dict[str, Shapes] = {}
 
-    def run(self, signature: str, feeds: Arrays, shapes: Shapes) -> dict[str, NDArray[Any]]:
+    def run(self, signature: str, feeds: Arrays, shapes: Shapes) -> Outputs:
         """Run a signature; returns copies of all outputs.
 
         Raises:
             StatusError: INVALID_ARGUMENT; the interpreter must not be used again.
         """
+        readable = {name: _readable(feed) for name, feed in feeds.items()}
         try:
             # LiteRT skips resizing if the shapes stay the same.
-            outputs: dict[str, NDArray[Any]] = self.runners[signature](
-                **{name: _readable(feed) for name, feed in feeds.items()}
-            )
+            outputs: Outputs = self.runners[signature](**readable)
         except (RuntimeError, ValueError) as error:
             given = ", ".join(f"{name}: {_described(feed)}" for name, feed in feeds.items())
             # LiteRT puts no space between its sentences.
@@ -205,7 +198,7 @@ class _MainGraphRunner:
         details = {detail["index"]: detail for detail in self._interpreter.get_output_details()}
         return {name: details[index] for name, index in self._outputs.items()}
 
-    def __call__(self, **feeds: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def __call__(self, **feeds: NDArray[Any]) -> Outputs:
         for name, feed in feeds.items():
             self._interpreter.resize_tensor_input(self._inputs[name], feed.shape)
         self._interpreter.allocate_tensors()
@@ -354,15 +347,10 @@ class LiteRTEngine:
     def __init__(
         self, version_folder: Path, *, threads: int = 1, interpreters: int | None = None
     ) -> None:
-        """Load a version.
+        """Load the model.tflite of a folder; raises LoadError.
 
-        Args:
-            version_folder: holds model.tflite.
-            threads: of one interpreter.
-            interpreters: how many requests run at once; None: one for each core.
-
-        Raises:
-            LoadError: no model.tflite, not readable, or damaged.
+        Each interpreter has its `threads`; as many as `interpreters` (None: one for each core) run
+        at once.
         """
         path = version_folder / MODEL_FILE
         self._file = ModelFile(path)
@@ -391,14 +379,9 @@ class LiteRTEngine:
         )
 
     def run(
-        self,
-        signature: str,
-        feeds: Arrays,
-        fetches: Sequence[str],
-        deadline: Deadline = NO_DEADLINE,
-    ) -> dict[str, NDArray[Any]]:
+        self, signature: str, feeds: Arrays, fetches: list[str], deadline: Deadline = NO_DEADLINE
+    ) -> Outputs:
         """Run a signature; see Engine."""
-        # Requests name inputs in any order.
         shapes = []
         run = self._run
         for name, spec in self.signatures[signature].inputs.items():
@@ -429,9 +412,7 @@ class LiteRTEngine:
         self._pool.clear()
         self._file.release()
 
-    def _run(
-        self, signature: str, feeds: Arrays, shapes: Shapes, deadline: Deadline
-    ) -> dict[str, NDArray[Any]]:
+    def _run(self, signature: str, feeds: Arrays, shapes: Shapes, deadline: Deadline) -> Outputs:
         interpreter = self._pool.take(signature, shapes, deadline)
         healthy = None  # after a failure an interpreter's state is unknown
         try:
@@ -443,14 +424,11 @@ class LiteRTEngine:
 
     def _run_empty(
         self, signature: str, feeds: Arrays, shapes: Shapes, deadline: Deadline
-    ) -> dict[str, NDArray[Any]]:
+    ) -> Outputs:
         """Run a signature on a feed without values, such as a batch of no example.
 
         Many kernels of LiteRT fail on it or return arbitrary shapes. So an example of zeros is run
-        instead, and removed from the outputs.
-
-        Raises:
-            StatusError: also INVALID_ARGUMENT, the example would be too large.
+        instead, if it is not too large, and removed from the outputs.
         """
         specs = self.signatures[signature]
         rows = {-1}  # the sizes of rows in the declared shapes

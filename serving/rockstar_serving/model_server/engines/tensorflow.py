@@ -17,10 +17,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
-from rockstar_serving.model_server.engines.engine import Arrays, LoadError, Runtime, as_array
+from rockstar_serving.model_server.engines.engine import (
+    Arrays,
+    LoadError,
+    Outputs,
+    Runtime,
+    as_array,
+)
 from rockstar_serving.model_server.options import EngineOptions
 from tfs_api.messages.signature_pb2 import SignatureDef
 from tfs_api.signature import Signature, TensorSpec, dtype_name, shape_text, signature_of
@@ -72,12 +76,8 @@ class TensorFlowEngine:
         }
 
     def run(
-        self,
-        signature: str,
-        feeds: Arrays,
-        fetches: Sequence[str],
-        deadline: Deadline = NO_DEADLINE,
-    ) -> dict[str, NDArray[Any]]:
+        self, signature: str, feeds: Arrays, fetches: list[str], deadline: Deadline = NO_DEADLINE
+    ) -> Outputs:
         """Run the part of the graph that the fetches need; see Engine.
 
         Session.run does the same as the native function, but takes 0.2 ms more.

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -69,47 +69,41 @@ class Plan:
     awaited: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class Versions:
-    """The versions of a model.
-
-    Attributes:
-        found: those that have a folder.
-        serving: those loaded from that folder.
-        loading: those being loaded.
-        available: those loaded from any folder.
-    """
-
-    found: Collection[int]
-    serving: Collection[int]
-    loading: Collection[int]
-    available: Collection[int]
-
-
 def make_plan(
-    policy: VersionPolicy, versions: Versions, readiness: Callable[[int], Readiness]
+    policy: VersionPolicy,
+    found: Mapping[int, Path],
+    available: Mapping[int, Path],
+    loading: Collection[int],
+    readiness: Callable[[int], Readiness],
 ) -> Plan:
     """Decide what to load and unload so that the versions chosen by a policy are served.
 
     A version is unloaded only when all chosen versions are served, and never if none of them can be
-    loaded: a version that fails to load never replaces one that works. `readiness` is called for
-    versions that are neither served nor being loaded.
+    loaded: a version that fails to load never replaces one that works.
+
+    Args:
+        policy: chooses versions.
+        found: folders of versions.
+        available: the folders from which versions were loaded.
+        loading: versions that are being loaded.
+        readiness: called for versions that are neither served nor being loaded.
     """
-    usable = set(versions.found)
+    serving = {version for version, folder in available.items() if found.get(version) == folder}
+    usable = set(found)
     known: dict[int, Readiness] = {}
     while True:
         target = policy.choose(usable)
-        missing = target - {*versions.serving, *versions.loading}
+        missing = target - serving - set(loading)
         for version in missing - known.keys():
             known[version] = readiness(version)
         not_ready = {version for version in missing if known[version] == Readiness.NOT_READY}
         if not not_ready:
             break
         usable -= not_ready
-    done = target <= set(versions.serving) and (target or not policy.choose(versions.found))
+    done = target <= serving and (target or not policy.choose(found))
     return Plan(
         load=tuple(sorted((v for v in missing if known[v] == Readiness.READY), reverse=True)),
-        unload=tuple(sorted(set(versions.available) - target)) if done else (),
+        unload=tuple(sorted(set(available) - target)) if done else (),
         awaited=tuple(sorted(v for v in missing if known[v] == Readiness.SOON)),
     )
 
@@ -259,13 +253,10 @@ class Model:
         available = self.servables.available()
         if config is None:
             return Plan(unload=tuple(available))
-        versions = Versions(
-            found=folders.keys(),
-            serving={v for v, folder in available.items() if folders.get(v) == folder},
-            loading=self.servables.loading(),
-            available=available.keys(),
+        loading = self.servables.loading()
+        return make_plan(
+            config.policy, folders, available, loading, lambda v: self._readiness(v, folders[v])
         )
-        return make_plan(config.policy, versions, lambda v: self._readiness(v, folders[v]))
 
     def _readiness(self, version: int, folder: Path) -> Readiness:
         seen = self._seen[version] = fingerprint(folder)

@@ -1,7 +1,7 @@
 """An engine that records its runs and can be held, and a scheduler that counts tasks."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,13 +54,7 @@ class RecordingEngine:
         self.open = threading.Event()
         self.open.set()
 
-    def run(
-        self,
-        signature: str,
-        feeds: Mapping[str, Any],
-        fetches: Sequence[str],
-        deadline: Deadline = NO_DEADLINE,
-    ) -> dict[str, Any]:
+    def run(self, signature, feeds, fetches, deadline=NO_DEADLINE):
         assert not self.closed
         deadline.check()
         self.runs.append((signature, dict(feeds)))
@@ -139,7 +133,7 @@ class Bench:
         return future
 
     def wait_in_queue(
-        self, signature: str = "double", fetches: Sequence[str] | None = None, **more: Any
+        self, signature: str = "double", fetches: list[str] | None = None, **more: Any
     ) -> "Future[dict[str, Any]]":
         """Send a request while the thread is held; returns when it is queued."""
         before = self.scheduler.submitted
@@ -150,7 +144,7 @@ class Bench:
     def call(
         self,
         signature: str,
-        fetches: Sequence[str] | None = None,
+        fetches: list[str] | None = None,
         deadline: Deadline = NO_DEADLINE,
         **feeds: Any,
     ) -> "Future[dict[str, Any]]":

@@ -132,7 +132,7 @@ def test_requests_for_ever_different_outputs(tmp_path: Path) -> None:
     engine = TensorFlowEngine(tmp_path / "1")
     subsets = [s for size in range(1, 6) for s in itertools.combinations(names, size)]
     for fetches in subsets:
-        outputs = engine.run("serving_default", {"x": np.array(1, np.float32)}, fetches)
+        outputs = engine.run("serving_default", {"x": np.array(1, np.float32)}, list(fetches))
         assert outputs == {name: 1 + names.index(name) for name in fetches}
     engine.close()
 

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,6 @@ from rockstar_serving.model_server.models.model import (
     Outlook,
     Plan,
     Readiness,
-    Versions,
     make_plan,
 )
 from rockstar_serving.model_server.models.servables import State
@@ -416,9 +415,14 @@ policies: st.SearchStrategy[VersionPolicy] = st.one_of(
 )
 
 
+def here(versions: Collection[int]) -> dict[int, Path]:
+    return dict.fromkeys(versions, Path("here"))
+
+
 def plan(policy: VersionPolicy, found: set[int], serving: set[int], **readiness: Readiness) -> Plan:
-    versions = Versions(found=found, serving=serving, loading=set(), available=serving)
-    return make_plan(policy, versions, lambda version: readiness[f"v{version}"])
+    return make_plan(
+        policy, here(found), here(serving), set(), lambda version: readiness[f"v{version}"]
+    )
 
 
 def test_a_version_that_will_soon_be_ready_keeps_its_place() -> None:
@@ -455,8 +459,7 @@ def test_served_versions_stay_until_there_is_a_better_one(
     readiness = (
         dict.fromkeys(range(7), NOT_READY) | dict.fromkeys(soon, SOON) | dict.fromkeys(ready, READY)
     )
-    versions = Versions(found, available & found, loading & found, available)
-    plan = make_plan(policy, versions, readiness.__getitem__)
+    plan = make_plan(policy, here(found), here(available), loading, readiness.__getitem__)
     # No version is loaded twice, without a folder, or before it is ready.
     assert set(plan.load) <= (found & ready) - available - loading
     if plan.unload:
