@@ -41,8 +41,7 @@ class Signals:
     def serving(self, clean_up: Callable[[], None]) -> None:
         """Let requests finish at the first signal from now on; until now it ends the process.
 
-        Args:
-            clean_up: called before the process ends at once.
+        `clean_up` is called before a second signal ends the process.
         """
         self._clean_up = clean_up
 

@@ -53,7 +53,7 @@ class PredictQuery(msgspec.Struct, frozen=True):
     """A predict request, independent of the protocol.
 
     Attributes:
-        read: makes the feeds, given the signature of the version that will run.
+        read: makes the feeds for the signature of the version that will run.
         signature_name: "" for serving_default.
         output_filter: names of the outputs to return; empty: all.
         deadline: until when the caller waits.
@@ -65,14 +65,14 @@ class PredictQuery(msgspec.Struct, frozen=True):
     deadline: Deadline = NO_DEADLINE
 
 
+_Result = TypeVar("_Result")
+
+
 class Prediction(msgspec.Struct, frozen=True):
     """The outputs of a signature, by name, and the name of the signature."""
 
     outputs: Outputs
     signature_name: str
-
-
-_Answer = TypeVar("_Answer")
 
 
 class Core:
@@ -88,9 +88,8 @@ class Core:
         options: InferenceOptions = InferenceOptions(),  # noqa: B008 (frozen)
         observer: "Monitoring | None" = None,
     ) -> None:
-        self._manager = manager
+        self._manager, self._observer = manager, observer
         self._check_methods = options.check_methods
-        self._observer = observer
 
     def predict(self, ref: ModelRef, query: PredictQuery) -> tuple[int, Prediction]:
         """Run a signature of a model; returns the version that ran, and its prediction."""
@@ -111,12 +110,11 @@ class Core:
         self, ref: ModelRef, query: MultiInferenceQuery
     ) -> tuple[int, list[Result]]:
         """Run signatures on tf.Examples; returns the version, and the result of each task."""
-        # Like TensorFlow Serving, it does not report the runs as those of a request. And it is the
-        # only API whose examples are counted.
-        answer = self._run_examples(ref, query, "", multi_inference)
+        # As in TensorFlow Serving, its examples are counted, and its runs are not.
+        results = self._run_examples(ref, query, "", multi_inference)
         if self._observer is not None:
             self._observer.examples(ref.name, len(query.examples))
-        return answer
+        return results
 
     def models(self) -> list[str]:
         """The names of all configured models."""
@@ -140,8 +138,8 @@ class Core:
         ref: ModelRef,
         query: ExamplesQuery | MultiInferenceQuery,
         api: str,
-        run: Callable[..., _Answer],
-    ) -> tuple[int, _Answer]:
+        run: Callable[..., _Result],
+    ) -> tuple[int, _Result]:
         with self._manager.servable(ref) as servable:
             engine = self._measured(servable, api)
             return servable.id.version, run(engine, query, check_method=self._check_methods)
@@ -159,10 +157,9 @@ def predict_query(request: PredictRequest, deadline: Deadline = NO_DEADLINE) -> 
 
     def read(_: Signature) -> Arrays:
         feeds = {}
-        inputs = request.inputs
-        for name in inputs:  # items() of a protobuf map takes three times as long
+        for name in request.inputs:  # items() of a protobuf map takes three times as long
             try:
-                feeds[name] = to_array(inputs[name])
+                feeds[name] = to_array(request.inputs[name])
             except ValueError as error:
                 raise invalid(f"tensor parsing error: {name}: {error}") from error
         return feeds
@@ -173,12 +170,7 @@ def predict_query(request: PredictRequest, deadline: Deadline = NO_DEADLINE) -> 
 
 
 def predict(engine: Engine, query: PredictQuery, *, check_method: bool = False) -> Prediction:
-    """Run a signature of a loaded version.
-
-    Args:
-        engine: of the version.
-        query: the inputs and the signature.
-        check_method: whether to accept only signatures with a method of TensorFlow Serving.
+    """Run a signature of a loaded version; check_method: only one with a method of TF Serving.
 
     Raises:
         StatusError: FAILED_PRECONDITION (no such signature), INTERNAL (its method is unknown),

@@ -56,12 +56,7 @@ class Deadline(msgspec.Struct, frozen=True):
         return max(0.0, self.moment - time.monotonic())
 
     def check(self) -> None:
-        """Check that the caller is still waiting.
-
-        Raises:
-            DeadlineExceededError: the deadline has passed.
-            CallerGoneError: the caller is gone.
-        """
+        """Raise DeadlineExceededError or CallerGoneError if the caller no longer waits."""
         if time.monotonic() >= self.moment:
             raise DeadlineExceededError
         if self.gone():

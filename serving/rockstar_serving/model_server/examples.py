@@ -65,13 +65,12 @@ class MultiInferenceQuery:
 
 @dataclass(frozen=True)
 class Classification:
-    """The result of classifying n examples into k classes.
+    """The result of classifying n examples into k classes with a signature.
 
     Attributes:
         labels: n lists of k; empty strings if the signature returns only scores. Bytes that are not
             UTF-8 are decoded with Python's "surrogateescape".
         scores: float32 [n, k]; zeros if the signature returns only labels.
-        signature_name: of the signature that ran.
     """
 
     labels: list[list[str]]
@@ -121,25 +120,18 @@ def examples_of(message: Input) -> list[bytes]:
 
 
 def classify(engine: Engine, query: ExamplesQuery, *, check_method: bool = False) -> Classification:
-    """Classify tf.Examples with a loaded version.
-
-    Args:
-        engine: of the version.
-        query: the examples and the signature.
-        check_method: whether the signature must have the classify method.
+    """Classify tf.Examples with a loaded version; check_method: only by a classify signature.
 
     Raises:
         StatusError: INVALID_ARGUMENT (no such signature, one that is no classifier, no example, or
             outputs of unexpected shapes or dtypes), or any error of the engine.
     """
-    name, outputs = _run_query(engine, query, CLASSIFY_METHOD, check_method=check_method)
-    return _classification(name, outputs, len(query.examples))
+    return _classification(*_run_query(engine, query, CLASSIFY_METHOD, check_method=check_method))
 
 
 def regress(engine: Engine, query: ExamplesQuery, *, check_method: bool = False) -> Regression:
     """Compute a number for each tf.Example with a loaded version; errors as in classify()."""
-    name, outputs = _run_query(engine, query, REGRESS_METHOD, check_method=check_method)
-    return _regression(name, outputs, len(query.examples))
+    return _regression(*_run_query(engine, query, REGRESS_METHOD, check_method=check_method))
 
 
 def multi_inference(
@@ -175,36 +167,32 @@ def multi_inference(
         fetches[name] = _fetches(signature, task.method_name, check_method=check_method)
     results: list[Result] = []
     for task, (name, names) in zip(query.tasks, fetches.items(), strict=True):
-        outputs = _run(engine, name, query.examples, names, query.deadline)
         make = _classification if task.method_name == CLASSIFY_METHOD else _regression
-        results.append(make(name, outputs, len(query.examples)))
+        results.append(make(*_run(engine, name, query, names)))
     return results
 
 
 def _run_query(
     engine: Engine, query: ExamplesQuery, method: str, *, check_method: bool
-) -> tuple[str, Arrays]:
+) -> tuple[str, Arrays, int]:
     name = query.signature_name or DEFAULT_SIGNATURE
     signature = engine.signatures.get(name)
     if signature is None:
         message = "No signature was found with the name: {}"
         raise SignatureNotFoundError(name, Code.INVALID_ARGUMENT, message)
     fetches = _fetches(signature, method, check_method=check_method)
-    return name, _run(engine, name, query.examples, fetches, query.deadline)
+    return _run(engine, name, query, fetches)
 
 
 def _run(
-    engine: Engine,
-    signature_name: str,
-    examples: Sequence[bytes],
-    fetches: list[str],
-    deadline: Deadline,
-) -> Arrays:
-    if not examples:
+    engine: Engine, name: str, query: ExamplesQuery | MultiInferenceQuery, fetches: list[str]
+) -> tuple[str, Arrays, int]:
+    if not query.examples:
         raise invalid("Input is empty.")
-    strings = np.empty(len(examples), dtype=object)
-    strings[:] = examples
-    return engine.run(signature_name, {EXAMPLES_INPUT: strings}, fetches, deadline)
+    strings = np.empty(len(query.examples), dtype=object)
+    strings[:] = query.examples
+    outputs = engine.run(name, {EXAMPLES_INPUT: strings}, fetches, query.deadline)
+    return name, outputs, len(strings)
 
 
 def _fetches(signature: Signature, method: str, *, check_method: bool) -> list[str]:

@@ -165,11 +165,7 @@ def _add(arguments: Any, option: Option) -> None:
 
 
 def server_options(given: argparse.Namespace) -> ServerOptions:
-    """Make options of flags, and read the files that they name.
-
-    Raises:
-        ConfigError: a file or a base path is invalid.
-    """
+    """Make options of flags, and read the files that they name; raises ConfigError."""
     # An empty value, which templates of manifests write, counts as not given.
     ignored = [name for name in IGNORED if getattr(given, name)]
     if ignored:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 # A grpc.RpcMethodHandler for each path, such as /tensorflow.serving.PredictionService/Predict.
 Handlers = Mapping[str, Any]
 
-# How long no call may have arrived before the server stops, and how long it waits for that.
+# A server that stops waits until no call has arrived for this time, at most this long.
 _QUIET_SECONDS = 0.1
 PATIENCE_SECONDS = 1.0
 # The size of sun_path in sockaddr_un (macOS: 104), less the byte that ends it.
@@ -38,11 +38,11 @@ def with_threads(
 
     A non-blocking one gets a function that sends responses, instead of returning them.
     """
-    apart: Any = partial(behavior)
+    handler: Any = partial(behavior)
     # gRPC reads these attributes (grpc/_server.py).
-    apart.experimental_thread_pool = pool
-    apart.experimental_non_blocking = non_blocking
-    return apart
+    handler.experimental_thread_pool = pool
+    handler.experimental_non_blocking = non_blocking
+    return handler
 
 
 class OpenStreams:
@@ -54,10 +54,15 @@ class OpenStreams:
 
     def add(self, context: grpc.ServicerContext, end: Callable[[], None]) -> None:
         """Register a stream until it ends; `end` ends it."""
+
+        def remove() -> None:
+            with self._lock:
+                self._ends.pop(context, None)
+
         with self._lock:
             self._ends[context] = end
-        if not context.add_callback(lambda: self._remove(context)):
-            self._remove(context)  # it has ended already
+        if not context.add_callback(remove):
+            remove()  # it has ended already
 
     def end(self) -> None:
         """End all of them."""
@@ -65,10 +70,6 @@ class OpenStreams:
             ends = list(self._ends.values())
         for end in ends:
             end()
-
-    def _remove(self, context: grpc.ServicerContext) -> None:
-        with self._lock:
-            self._ends.pop(context, None)
 
 
 class Admission(grpc.GenericRpcHandler):
@@ -118,12 +119,7 @@ class SocketFile:
         self._identity: tuple[int, ...] | None = None
 
     def check(self) -> None:
-        """Check that the path can be bound; gRPC does not report why it cannot.
-
-        Raises:
-            OSError: it is too long, its folder is missing or not writable, or there is a file that
-                is not a socket.
-        """
+        """Raise an OSError if the path cannot be bound; gRPC does not report why it cannot."""
         if max(len(os.fsencode(path)) for path in (self.path, self.bound_as)) > MAX_PATH_BYTES:
             raise OSError(None, f"the path is longer than {MAX_PATH_BYTES} bytes")
         if not self.path.parent.is_dir():
@@ -137,13 +133,12 @@ class SocketFile:
     def publish(self) -> None:
         """Move the bound socket onto the path, where clients find it."""
         with socket.socket(socket.AF_UNIX) as probe:
-            in_use = probe.connect_ex(os.fspath(self.path)) == 0
-        if in_use:
-            log.warning(
-                "another server listens on %s (--grpc_socket_path): new connections go to this "
-                "one from now on, and the other keeps those it has",
-                self.path,
-            )
+            if probe.connect_ex(os.fspath(self.path)) == 0:
+                log.warning(
+                    "another server listens on %s (--grpc_socket_path): new connections go to this "
+                    "one from now on, and the other keeps those it has",
+                    self.path,
+                )
         self._identity = _identity(self.bound_as)
         self.bound_as.replace(self.path)
 
@@ -184,9 +179,8 @@ class GrpcServer:
     def __init__(self, handlers: Handlers, options: GrpcOptions) -> None:
         self._admission = Admission(handlers)
         self._server = new_server(options, [self._admission])
-        tls = options.tls
         self._credentials: grpc.ServerCredentials | None = None
-        if tls is not None:
+        if (tls := options.tls) is not None:
             self._credentials = grpc.ssl_server_credentials(
                 [(tls.key, tls.certificate)],
                 root_certificates=tls.authority,
@@ -206,21 +200,13 @@ class GrpcServer:
             add_reflection(self._server, self._streams, health=options.health)
 
     def listen(self, host: str, port: int) -> int:
-        """Bind a TCP port; 0 picks a free one. Returns the port.
-
-        Raises:
-            OSError: the address is in use, not allowed, or unknown.
-        """
+        """Bind a TCP port, 0 for a free one; returns the port, or raises OSError."""
         # gRPC does not report why it cannot bind; a plain socket does.
         bind(host, port).close()
         return self._add(join(host, port))
 
     def listen_at(self, path: Path) -> None:
-        """Bind a UNIX socket; a server that already listens there gets no new connections.
-
-        Raises:
-            OSError: the path cannot be used.
-        """
+        """Bind a UNIX socket, or raise OSError; from then on it gets all new connections there."""
         file = SocketFile(path)
         file.check()
         self._add(f"unix:{quote(str(file.bound_as))}")
@@ -234,8 +220,7 @@ class GrpcServer:
     def stop(self, grace: float) -> threading.Event:
         """Report NOT_SERVING and reject further calls; returns when no more arrive.
 
-        Returns:
-            An event that is set when all calls in flight have ended, after `grace` seconds at most.
+        The event is set when all calls in flight have ended, after `grace` seconds at most.
         """
         if self._socket_file is not None:
             self._socket_file.remove()

@@ -22,7 +22,10 @@ from rockstar_serving.model_server.grpc_server import Handlers
 from rockstar_serving.model_server.models.config import ConfigError, model_configs
 from rockstar_serving.model_server.open_inference import OpenInference
 from tfs_api import services
-from tfs_api.messages import inference_pb2, model_management_pb2, model_status_pb2, prediction_pb2
+from tfs_api.messages import inference_pb2 as inference_pb
+from tfs_api.messages import model_management_pb2 as management_pb
+from tfs_api.messages import model_status_pb2 as status_pb
+from tfs_api.messages import prediction_pb2 as prediction_pb
 from tfs_api.model_ref import ModelRef
 from tfs_api.signature import signature_def_map
 from tfs_api.status import Code, StatusError, grpc_message, invalid
@@ -84,10 +87,10 @@ def handlers(
 def guard(
     method: services.Method[Any, Any], call: Call, observer: "Monitoring | None" = None
 ) -> Callable[[bytes, grpc.ServicerContext], Any]:
-    """Make the handler of a method: parse the request, and turn errors into statuses.
+    """Make the handler of a method, which parses the request and turns errors into statuses.
 
-    The message is parsed here, because gRPC would log a traceback if that fails. A call is not
-    started if its caller is gone. The observer counts requests like TensorFlow Serving.
+    gRPC itself would log a traceback for a message that cannot be parsed. A call is not started if
+    its caller is gone. The observer counts requests like TensorFlow Serving.
     """
     observer = observer if method in _COUNTED else None
     model_name = attrgetter(_COUNTED.get(method, "model_spec.name"))
@@ -125,64 +128,61 @@ class _Service:
         self._tensor_content = tensor_content
 
     def predict(
-        self, request: prediction_pb2.PredictRequest, deadline: Deadline
-    ) -> prediction_pb2.PredictResponse:
-        spec = request.model_spec
-        version, prediction = self._core.predict(
-            model_ref(request), predict_query(request, deadline)
-        )
-        response = prediction_pb2.PredictResponse()
+        self, request: prediction_pb.PredictRequest, deadline: Deadline
+    ) -> prediction_pb.PredictResponse:
+        query = predict_query(request, deadline)
+        version, prediction = self._core.predict(model_ref(request), query)
+        response = prediction_pb.PredictResponse()
         for name, array in prediction.outputs.items():
             write_tensor(response.outputs[name], array, as_content=self._tensor_content)
         found = response.model_spec
-        found.name, found.signature_name = spec.name, prediction.signature_name
+        found.name = request.model_spec.name
+        found.signature_name = prediction.signature_name
         found.version.value = version
         return response
 
     def classify(
-        self, request: inference_pb2.ClassificationRequest, deadline: Deadline
-    ) -> inference_pb2.ClassificationResponse:
+        self, request: inference_pb.ClassificationRequest, deadline: Deadline
+    ) -> inference_pb.ClassificationResponse:
         version, found = self._core.classify(model_ref(request), examples_query(request, deadline))
-        return inference_pb2.ClassificationResponse(
+        return inference_pb.ClassificationResponse(
             result=classification_message(found),
             model_spec=_model_spec(request.model_spec, version, found.signature_name),
         )
 
     def regress(
-        self, request: inference_pb2.RegressionRequest, deadline: Deadline
-    ) -> inference_pb2.RegressionResponse:
+        self, request: inference_pb.RegressionRequest, deadline: Deadline
+    ) -> inference_pb.RegressionResponse:
         version, found = self._core.regress(model_ref(request), examples_query(request, deadline))
-        return inference_pb2.RegressionResponse(
+        return inference_pb.RegressionResponse(
             result=_regression_message(found),
             model_spec=_model_spec(request.model_spec, version, found.signature_name),
         )
 
     def multi_inference(
-        self, request: inference_pb2.MultiInferenceRequest, deadline: Deadline
-    ) -> inference_pb2.MultiInferenceResponse:
+        self, request: inference_pb.MultiInferenceRequest, deadline: Deadline
+    ) -> inference_pb.MultiInferenceResponse:
         # The first task names the version for all, as in TensorFlow Serving.
-        first = request.tasks[0].model_spec if request.tasks else prediction_pb2.ModelSpec()
+        first = request.tasks[0].model_spec if request.tasks else prediction_pb.ModelSpec()
         version, results = self._core.multi_inference(
             _ref_of(first), multi_inference_query(request, deadline)
         )
-        response = inference_pb2.MultiInferenceResponse()
+        response = inference_pb.MultiInferenceResponse()
         for task, found in zip(request.tasks, results, strict=True):
-            result = response.results.add()
-            result.model_spec.CopyFrom(_model_spec(task.model_spec, version, found.signature_name))
+            spec = _model_spec(task.model_spec, version, found.signature_name)
             if isinstance(found, Classification):
-                result.classification_result.CopyFrom(classification_message(found))
+                message = classification_message(found)
+                response.results.add(model_spec=spec, classification_result=message)
             else:
-                result.regression_result.CopyFrom(_regression_message(found))
+                response.results.add(model_spec=spec, regression_result=_regression_message(found))
         return response
 
     def get_model_metadata(
-        self, request: prediction_pb2.GetModelMetadataRequest, _: Deadline
-    ) -> prediction_pb2.GetModelMetadataResponse:
+        self, request: prediction_pb.GetModelMetadataRequest, _: Deadline
+    ) -> prediction_pb.GetModelMetadataResponse:
         ref = model_ref(request)
         if not request.metadata_field:
-            raise invalid(
-                "GetModelMetadataRequest must specify at least one metadata_field",
-            )
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != SIGNATURE_FIELD:
                 raise invalid(f"Metadata field {field} is not supported")
@@ -191,39 +191,39 @@ class _Service:
             type_url=services.SIGNATURE_DEF_MAP_URL,
             value=signature_def_map(signatures).SerializeToString(),
         )
-        response = prediction_pb2.GetModelMetadataResponse(metadata={SIGNATURE_FIELD: packed})
+        response = prediction_pb.GetModelMetadataResponse(metadata={SIGNATURE_FIELD: packed})
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version
         return response
 
     def get_model_status(
-        self, request: model_status_pb2.GetModelStatusRequest, _: Deadline
-    ) -> model_status_pb2.GetModelStatusResponse:
-        response = model_status_pb2.GetModelStatusResponse()
+        self, request: status_pb.GetModelStatusRequest, _: Deadline
+    ) -> status_pb.GetModelStatusResponse:
+        response = status_pb.GetModelStatusResponse()
         for status in self._core.status(model_ref(request)):
             response.model_version_status.add(
                 version=status.version,
                 state=status.state.name,
-                status=model_status_pb2.StatusProto(
+                status=status_pb.StatusProto(
                     error_code=int(status.code), error_message=status.message
                 ),
             )
         return response
 
     def handle_reload_config_request(
-        self, request: model_management_pb2.ReloadConfigRequest, deadline: Deadline
-    ) -> model_management_pb2.ReloadConfigResponse:
+        self, request: management_pb.ReloadConfigRequest, deadline: Deadline
+    ) -> management_pb.ReloadConfigResponse:
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
-                "Only ModelConfigList is currently supported",
+                "Only ModelConfigList is currently supported"
             )
         try:
             configs = model_configs(request.config.model_config_list)
         except ConfigError as error:
             raise invalid(str(error)) from error
         self._core.reload(configs, deadline)
-        response = model_management_pb2.ReloadConfigResponse()
+        response = management_pb.ReloadConfigResponse()
         response.status.error_code = int(Code.OK)
         # TensorFlow Serving reports no increase of metrics that it does not keep.
         for name in sorted(set(request.metric_names)):
@@ -232,17 +232,13 @@ class _Service:
 
 
 def model_ref(request: Any) -> ModelRef:
-    """The model, version or label that a request names in its model_spec.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, it has no model_spec.
-    """
+    """The model, version or label in a request's model_spec; INVALID_ARGUMENT if it has none."""
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     return _ref_of(request.model_spec)
 
 
-def _ref_of(spec: prediction_pb2.ModelSpec) -> ModelRef:
+def _ref_of(spec: prediction_pb.ModelSpec) -> ModelRef:
     match spec.WhichOneof("version_choice"):
         case "version":
             return ModelRef(spec.name, version=spec.version.value)
@@ -253,20 +249,16 @@ def _ref_of(spec: prediction_pb2.ModelSpec) -> ModelRef:
 
 
 def _model_spec(
-    requested: prediction_pb2.ModelSpec, version: int, signature_name: str
-) -> prediction_pb2.ModelSpec:
-    spec = prediction_pb2.ModelSpec(name=requested.name, signature_name=signature_name)
+    requested: prediction_pb.ModelSpec, version: int, signature_name: str
+) -> prediction_pb.ModelSpec:
+    spec = prediction_pb.ModelSpec(name=requested.name, signature_name=signature_name)
     spec.version.value = version
     return spec
 
 
-def classification_message(found: Classification) -> inference_pb2.ClassificationResult:
-    """The classes of each example.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, a label is not text.
-    """
-    message = inference_pb2.ClassificationResult()
+def classification_message(found: Classification) -> inference_pb.ClassificationResult:
+    """The classes of each example; INVALID_ARGUMENT if a label is not text."""
+    message = inference_pb.ClassificationResult()
     for labels, scores in zip(found.labels, found.scores.tolist(), strict=True):
         classes = message.classifications.add().classes
         for label, score in zip(labels, scores, strict=True):
@@ -277,8 +269,6 @@ def classification_message(found: Classification) -> inference_pb2.Classificatio
     return message
 
 
-def _regression_message(found: Regression) -> inference_pb2.RegressionResult:
-    message = inference_pb2.RegressionResult()
-    for value in found.values.tolist():
-        message.regressions.add(value=value)
-    return message
+def _regression_message(found: Regression) -> inference_pb.RegressionResult:
+    regressions = [inference_pb.Regression(value=value) for value in found.values.tolist()]
+    return inference_pb.RegressionResult(regressions=regressions)

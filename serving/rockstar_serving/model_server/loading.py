@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Holds warmup requests.
-_EXTRA_ASSETS = "assets.extra/"
+_EXTRA_ASSETS = "assets.extra/"  # holds warmup requests
 
 
 class VersionLoader:
@@ -40,13 +39,7 @@ class VersionLoader:
         observer: "Monitoring | None" = None,
         runtimes: Sequence[Runtime] | None = None,
     ) -> None:
-        """Create a loader.
-
-        Args:
-            options: of the server.
-            observer: receives loads, warmups, runs and batches.
-            runtimes: to choose from; None: all.
-        """
+        """Create a loader that chooses from these runtimes; None: from all."""
         self._options = options
         self._observer = observer
         self._runtimes = find_runtimes() if runtimes is None else runtimes
@@ -54,34 +47,29 @@ class VersionLoader:
         self._batcher = Batcher(options.batching, observer.batching(name) if observer else None)
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
-        """Load a version.
-
-        Raises:
-            LoadError: it cannot be loaded or warmed up, or its batching parameters are invalid.
-        """
+        """Load a version; raises LoadError."""
         # First, because it is cheap and may fail.
         parameters = self._batcher.parameters(folder)
-        observer = self._observer
+        observer, options = self._observer, self._options
         started = time.perf_counter()
-        loaded = False
+        loaded = None
         try:
-            loaded_engine = self._load(servable_id, folder)
-            loaded = True
+            engine = loaded = self._load(servable_id, folder)
         finally:
             if observer is not None:
-                observer.load(folder, loaded=loaded, seconds=time.perf_counter() - started)
-        engine = MeasuredEngine(loaded_engine, observer.graph_run) if observer else loaded_engine
-        if self._options.warmup.enabled:
+                seconds = time.perf_counter() - started
+                observer.load(folder, loaded=loaded is not None, seconds=seconds)
+        if observer is not None:
+            engine = MeasuredEngine(loaded, observer.graph_run)
+        if options.warmup.enabled:
             warm_up(
-                engine,
-                servable_id,
-                folder,
-                iterations=self._options.warmup.iterations,
-                check_method=self._options.inference.check_methods,
+                *(engine, servable_id, folder),
+                iterations=options.warmup.iterations,
+                check_method=options.inference.check_methods,
                 observer=observer,
             )
-        if self._options.engine.litert_on_demand and isinstance(loaded_engine, LiteRTEngine):
-            loaded_engine.rest()
+        if options.engine.litert_on_demand and isinstance(loaded, LiteRTEngine):
+            loaded.rest()
         # After the warmup, whose requests would wait for others that never come.
         return self._batcher.wrap(engine, parameters)
 
@@ -100,18 +88,10 @@ class VersionLoader:
 
 
 def verify(folder: Path, reads: Sequence[str]) -> None:
-    """Check that a version matches its manifest.
+    """Check that a version matches its manifest, if it has one; raises LoadError.
 
-    All files must exist with their sizes. Only the files that will be read are hashed, because
-    hashing is slow: the LiteRT model but not the SavedModel beside it, or the other way round. A
-    version without a manifest was published by other means and is accepted.
-
-    Args:
-        folder: of the version.
-        reads: prefixes of the paths of files that the engine reads.
-
-    Raises:
-        LoadError: the version differs from its manifest.
+    All files must exist with their sizes. Only those that the engine will read, whose paths begin
+    with one of `reads`, are hashed, because hashing is slow.
     """
     prefixes = (*reads, _EXTRA_ASSETS)
     try:

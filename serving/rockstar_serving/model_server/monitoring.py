@@ -36,11 +36,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def read_monitoring_config(file: Path) -> MonitoringOptions:
-    """Read a file in the text format of MonitoringConfig.
-
-    Raises:
-        ConfigError: the file cannot be read, is in another format, or has an invalid path.
-    """
+    """Read a file in the text format of MonitoringConfig; raises ConfigError."""
     where = f"monitoring config file {file}"
     message = parse_text_proto(read_config(file, where), MonitoringConfig, where)
     prometheus = message.prometheus_config
@@ -141,18 +137,12 @@ class _RunTime(Sampler):
         """The histogram, then the counters."""
         (histogram,) = super().collect()
         yield histogram
-        totals = {
-            sample.name.removeprefix(f"{histogram.name}_"): sample.value
-            for sample in histogram.samples[-2:]
-        }
-        for name, total in (
-            ("graph_runs", "count"),
-            ("direct_session_runs", "count"),
-            ("graph_run_time_usecs", "sum"),
-        ):
+        totals = [sample.value for sample in histogram.samples[-2:]]  # sum and count; none at first
+        names = ("graph_run_time_usecs", 0), ("graph_runs", 1), ("direct_session_runs", 1)
+        for name, index in names:
             counter = Metric(f"{_CORE}{name}", "", "counter")
-            if total in totals:
-                counter.add_sample(f"{_CORE}{name}", {}, totals[total])
+            if totals:
+                counter.add_sample(counter.name, {}, totals[index])
             yield counter
 
 
@@ -220,14 +210,14 @@ class Monitoring:
         return exposition(self.registry)
 
     def request(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
-        """Count a request, after its response was made.
+        """Count a request whose response was made these seconds after it was parsed.
 
         Args:
             model: name in the request; "" if it had none.
             api: such as "Predict"; over REST "predict", and "" for status and metadata.
             entrypoint: "GRPC" or "REST".
             code: OK, or of the error.
-            seconds: from the parsed request to the response message.
+            seconds: without reading and writing messages.
         """
         if code == Code.OK:
             self._known_names.add(model)

@@ -53,11 +53,7 @@ class StoredObject:
 
 
 def check_url(url: str) -> None:
-    """Check a base path without connecting to its store.
-
-    Raises:
-        StorageError: the URL is not supported, or the library is missing.
-    """
+    """Check a base path without connecting to its store; raises StorageError."""
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
         raise StorageError(
@@ -84,52 +80,30 @@ class ObjectStore:
         self._opened: Any = None
 
     def folders(self) -> list[str]:
-        """The names directly below the URL that have objects below them.
-
-        Raises:
-            StorageError: they cannot be listed.
-        """
+        """The names directly below the URL that have objects below them; raises StorageError."""
         import obstore
 
         with self._explained():
             return list(obstore.list_with_delimiter(self._store())["common_prefixes"])
 
     def objects(self, folder: str) -> tuple[StoredObject, ...]:
-        """All objects below a folder, by name.
-
-        Raises:
-            StorageError: they cannot be listed, or one has a name that no file can have.
-        """
+        """All objects below a folder, by name; raises StorageError."""
         import obstore
 
         with self._explained():
             found = obstore.list(self._store(), prefix=folder).collect()
         parents = {parent.as_posix() for entry in found for parent in Path(entry["path"]).parents}
-
-        def marks_folder(entry: Any) -> bool:
-            path = entry["path"]
-            return entry["size"] == 0 and (path in parents or Path(path).name in _FOLDERS)
-
-        return tuple(
-            sorted(
-                StoredObject(
-                    name=entry["path"].removeprefix(f"{folder}/"),
-                    size=entry["size"],
-                    tag=entry["e_tag"] or entry["last_modified"].isoformat(),
-                    key=entry["path"],
-                    modified=entry["last_modified"],
-                )
-                for entry in found
-                if entry["path"] != folder and not marks_folder(entry)
-            )
-        )
+        objects = []
+        for entry in found:
+            path, size, modified = entry["path"], entry["size"], entry["last_modified"]
+            marks_folder = size == 0 and (path in parents or Path(path).name in _FOLDERS)
+            if path != folder and not marks_folder:
+                name, tag = path.removeprefix(f"{folder}/"), entry["e_tag"] or modified.isoformat()
+                objects.append(StoredObject(name, size, tag, path, modified))
+        return tuple(sorted(objects))
 
     def chunks(self, stored: StoredObject) -> Iterator[bytes]:
-        """The content of an object, in order; thread-safe.
-
-        Raises:
-            StorageError: it cannot be read, or has changed since it was listed.
-        """
+        """The content of an object; thread-safe. Raises StorageError, also if it has changed."""
         import obstore
 
         with self._explained():

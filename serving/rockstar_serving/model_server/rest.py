@@ -1,4 +1,4 @@
-"""The REST API: turns HTTP requests into calls of the core, independent of the HTTP server.
+"""The REST API: HTTP requests as calls of the core, independent of the HTTP server.
 
 URLs, bodies and statuses are those of TensorFlow Serving's `http_rest_api_handler.cc`.
 """
@@ -46,8 +46,6 @@ class RestRequest:
 
     Attributes:
         uri: path and query as sent, as Latin-1; it may name the host too.
-        content_encoding: the header of that name.
-        origin: the header of that name.
         received_at: when the body was complete, on the clock of time.monotonic().
         gone: returns whether the client is gone.
     """
@@ -102,21 +100,19 @@ class RestApi:
         method, path = request.method, path_of(request.uri)
         monitoring = self._monitoring
         if monitoring is not None and unquote(path.partition("?")[0]) == monitoring.path:
-            content_type = ("Content-Type", monitoring.content_type)
+            headers: Headers = (("Content-Type", monitoring.content_type),)
             if "?" in path:
                 text = f"Unexpected path: {path}. Should be {monitoring.path}"
-                return RestResponse(400, (content_type,), text.encode())
-            return RestResponse(200, (content_type,), monitoring.page())
+                return RestResponse(400, headers, text.encode())
+            return RestResponse(200, headers, monitoring.page())
         started = time.perf_counter()
         found: Route | None = None
         code, headers = Code.OK, self.headers
         try:
-            if method == "OPTIONS" and path.lower().startswith("/v1/"):
-                # A browser's CORS preflight.
+            if method == "OPTIONS" and path.lower().startswith("/v1/"):  # CORS preflight
                 if not re.search("https?://", request.origin):
-                    raise StatusError(
-                        Code.FAILED_PRECONDITION, "Origin header is missing in CORS preflight"
-                    )
+                    message = "Origin header is missing in CORS preflight"
+                    raise StatusError(Code.FAILED_PRECONDITION, message)
                 body, headers = b"", self.cors_headers
             else:
                 found = route(method, path)
@@ -166,24 +162,17 @@ class RestApi:
             except SignatureNotFoundError as error:
                 raise json_request.signature_not_found(error.signature_name) from error
             return json_response.response(prediction.outputs, by_row=parsed.by_row)
-        examples = json_request.parse_examples(body)
-        examples_query = ExamplesQuery(
-            examples_of(examples.input), examples.signature_name, deadline
-        )
+        sent = json_request.parse_examples(body)
+        examples = ExamplesQuery(examples_of(sent.input), sent.signature_name, deadline)
         if found.action is Action.CLASSIFY:
-            _, classes = self._core.classify(ref, examples_query)
+            _, classes = self._core.classify(ref, examples)
             return json_response.classification(classes.labels, classes.scores)
-        _, values = self._core.regress(ref, examples_query)
-        return json_response.regression(values.values)
+        _, regression = self._core.regress(ref, examples)
+        return json_response.regression(regression.values)
 
 
 def _decompress(body: bytes, max_bytes: int) -> bytes:
-    """Decompress a body that was sent as gzip.
-
-    Raises:
-        BodyTooLargeError: more than max_bytes; no more are decompressed.
-        StatusError: INVALID_ARGUMENT, not gzip.
-    """
+    """Decompress gzip, at most max_bytes."""
     decompressor = zlib.decompressobj(16 + zlib.MAX_WBITS)
     problem = "the body ends too early"
     try:

@@ -35,12 +35,7 @@ class ModelServer:
     """
 
     def __init__(self, options: ServerOptions, load: Loader | None = None) -> None:
-        """Create a server; start() loads the models.
-
-        Args:
-            options: of the server.
-            load: creates engines of version folders; None: according to the options.
-        """
+        """Create a server; start() loads the models, with `load` or according to the options."""
         self._options = options
         self._monitoring: Monitoring | None = None
         if options.monitoring.path is not None:
@@ -65,11 +60,7 @@ class ModelServer:
         self.rest_port: int | None = None
 
     def start(self) -> None:
-        """Load all models, then listen and serve.
-
-        Raises:
-            StartError: no version of a model loads, or an address cannot be bound.
-        """
+        """Load all models, then listen and serve; raises StartError."""
         self._check_addresses()
         self._manager.start()
         if self._watcher is not None:
@@ -80,9 +71,10 @@ class ModelServer:
         except StartError:
             self.stop(grace=0)
             raise
-        for server in (self._grpc, self._rest):
-            if server is not None:
-                server.start()
+        if self._grpc is not None:
+            self._grpc.start()
+        if self._rest is not None:
+            self._rest.start()
         log.info("ready: %s", ", ".join(self._where()))
         # Messages of TensorFlow Serving, for which scripts wait.
         if self.grpc_port is not None:
@@ -93,10 +85,7 @@ class ModelServer:
             log.info("Exporting HTTP/REST API at:localhost:%d ...", self.rest_port)
 
     def stop(self, grace: float = GRACE_SECONDS) -> bool:
-        """Accept no more requests, let those in flight finish, and unload the models.
-
-        Args:
-            grace: time for requests in flight, in seconds.
+        """Accept no more requests, let those in flight finish (seconds), and unload the models.
 
         Returns:
             Whether all requests finished and no version is still being loaded.

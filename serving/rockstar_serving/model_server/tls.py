@@ -10,23 +10,14 @@ from tfs_api.messages.ssl_config_pb2 import SSLConfig
 
 
 def read_ssl_config(file: Path) -> TlsOptions:
-    """Read the certificates of a file.
-
-    Args:
-        file: in the text format of SSLConfig.
-
-    Raises:
-        ConfigError: the file cannot be read, is in another format, or its contents do not match.
-    """
+    """Read the certificates of a file in the text format of SSLConfig; raises ConfigError."""
     where = f"SSL config file {file}"
     # The text is secret: the parser's message could quote the key.
     hint = r'expected such as server_cert: "-----BEGIN CERTIFICATE-----\n…"'
     message = parse_text_proto(read_config(file, where), SSLConfig, where, hint=hint, secret=True)
-    for name, label, value in (
-        ("server_key", "PRIVATE KEY", message.server_key),
-        ("server_cert", "CERTIFICATE", message.server_cert),
-        ("custom_ca", "CERTIFICATE", message.custom_ca),
-    ):
+    labels = {"server_key": "PRIVATE KEY", "server_cert": "CERTIFICATE", "custom_ca": "CERTIFICATE"}
+    for name, label in labels.items():
+        value = getattr(message, name)
         if not value and name != "custom_ca":
             raise ConfigError(f"{where}: {name} is missing")
         if value and ("-----BEGIN" not in value or f"{label}-----" not in value):

@@ -62,20 +62,10 @@ def warm_up(
 ) -> None:
     """Replay the warmup requests of a version, if it has any, each a number of times.
 
-    A request that fails keeps the version from loading and closes its engine, as in TensorFlow
+    A request that cannot be read or fails closes the engine and raises LoadError, as in TensorFlow
     Serving, with one exception: a LiteRT file may lack signatures of the SavedModel for which the
-    requests were written, so requests for missing signatures are skipped.
-
-    Args:
-        engine: of the version.
-        servable_id: of the version, for the log.
-        folder: of the version.
-        iterations: how often each request is replayed.
-        check_method: whether signatures must have the method of the request.
-        observer: counts the warmup.
-
-    Raises:
-        LoadError: a request cannot be read or fails.
+    requests were written, so requests for missing signatures are skipped. With check_method,
+    signatures must have the method of the request.
     """
     file = folder / WARMUP_FILE
     if not file.exists():
@@ -149,9 +139,10 @@ class _Warmup:
         except DecodeError as error:
             raise invalid(f"record {number} is not a PredictionLog message") from error
         kind = record.WhichOneof("log_type")
+        where = f"record {number} ({kind})"
         if kind in ("session_run_log", "predict_streamed_log"):
-            reason = "this kind of record cannot be replayed"
-            raise StatusError(Code.UNIMPLEMENTED, f"record {number} ({kind}): {reason}")
+            message = f"{where}: this kind of record cannot be replayed"
+            raise StatusError(Code.UNIMPLEMENTED, message)
         if kind not in _REPLAYED:
             self.passed_over += 1
             return
@@ -166,23 +157,16 @@ class _Warmup:
         run, make_query = _REPLAYED[kind]
         try:
             for _ in range(self._iterations):
-                # The model and version in the request are ignored.
                 run(self._engine, make_query(request), check_method=self._check_method)
                 self.requests += 1
         except Exception as error:  # of any runtime: the message names the record
-            code, reason = Code.INTERNAL, f"the model fails on it ({error})"
             if isinstance(error, StatusError):
-                code, reason = error.code, error.message
-            raise StatusError(code, f"record {number} ({kind}): {reason}") from error
+                raise StatusError(error.code, f"{where}: {error.message}") from error
+            raise StatusError(Code.INTERNAL, f"{where}: the model fails on it ({error})") from error
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """Read an uncompressed TFRecord file.
-
-    Raises:
-        StatusError: DATA_LOSS, the file is truncated, or a checksum does not match.
-        OSError: the file cannot be read.
-    """
+    """Read an uncompressed TFRecord file; raises OSError, or DATA_LOSS if it is damaged."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         while (start := file.tell()) < size:
@@ -214,5 +198,4 @@ def _check(data: bytes, checksum: bytes, start: int) -> None:
 
 
 def _damaged(problem: str) -> StatusError:
-    message = f"{problem}; it must be an uncompressed TFRecord file"
-    return StatusError(Code.DATA_LOSS, message)
+    return StatusError(Code.DATA_LOSS, f"{problem}; it must be an uncompressed TFRecord file")

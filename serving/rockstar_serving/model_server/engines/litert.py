@@ -74,11 +74,7 @@ class ModelFile:
             )
 
     def content(self) -> bytes:
-        """The content.
-
-        Raises:
-            StatusError: UNAVAILABLE, it was freed, and the file was overwritten afterwards.
-        """
+        """The content; raises StatusError UNAVAILABLE."""
         with self._lock:
             if not isinstance(self._held, bytes):
                 file = self._held

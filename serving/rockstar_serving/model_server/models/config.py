@@ -109,11 +109,7 @@ class ModelConfig:
 
 
 def read_config(file: Path, where: str) -> str:
-    """Read the text of a configuration file, which errors call `where`.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
+    """Read the text of a configuration file, which errors call `where`; raises ConfigError."""
     try:
         return read_text(file)
     except OSError as error:
@@ -150,11 +146,7 @@ def parse_text_proto(
 
 
 def read_config_file(path: Path) -> tuple[ModelConfig, ...]:
-    """Read the models of a file; none if its model_config_list is empty or missing.
-
-    Raises:
-        ConfigError: the file cannot be read, is in another format, or has an invalid model.
-    """
+    """Read the models of a file, none if its list is empty or missing; raises ConfigError."""
     where = _where(path)
     configs = _parse(read_config(path, where), where)
     if configs is None:
@@ -166,12 +158,9 @@ def read_config_file(path: Path) -> tuple[ModelConfig, ...]:
 
 
 def model_configs(message: messages.ModelConfigList) -> tuple[ModelConfig, ...]:
-    """Read the models of a list.
+    """Read the models of a list; raises ConfigError if one is invalid or listed twice.
 
     Errors that TensorFlow Serving reports too begin with its message (server_core.cc).
-
-    Raises:
-        ConfigError: a model is invalid or listed twice.
     """
     names = [entry.name for entry in message.config]
     for name in names:
@@ -181,11 +170,7 @@ def model_configs(message: messages.ModelConfigList) -> tuple[ModelConfig, ...]:
 
 
 def model_config(name: str, base_path: str) -> ModelConfig:
-    """Make the configuration of a model from a base path: a folder or a URL.
-
-    Raises:
-        ConfigError: the URL is not supported.
-    """
+    """Make the configuration of a model from a base path: a folder or a URL; raises ConfigError."""
     scheme, separator, rest = base_path.partition("://")
     if not separator or scheme == "file":
         folder = Path(rest if separator else base_path).expanduser().absolute()
@@ -224,7 +209,8 @@ def _model(entry: messages.ModelConfig, number: int) -> ModelConfig:
             f"Expected model {name} to have an absolute path or URI; got base_path()={base_path}"
         )
     model = model_config(name, base_path)
-    _check_platform(entry)
+    if error := _platform_error(entry):
+        raise ConfigError(error)
     if entry.HasField("logging_config"):
         raise ConfigError(
             f"model {name}: logging_config: No request-logger-creator provided: requests are not "
@@ -240,29 +226,30 @@ def _model(entry: messages.ModelConfig, number: int) -> ModelConfig:
     return replace(model, policy=policy, labels=dict(entry.version_labels))
 
 
-def _check_platform(entry: messages.ModelConfig) -> None:
-    kind = messages.ModelConfig
+def _platform_error(entry: messages.ModelConfig) -> str:
+    kind, name = messages.ModelConfig, entry.name
     if entry.model_type and entry.model_platform:
-        raise ConfigError(
+        return (
             "Illegal setting both ModelServerConfig::model_type (deprecated) and "
-            f"ModelServerConfig::model_platform, model name is {entry.name}"
+            f"ModelServerConfig::model_platform, model name is {name}"
         )
     if entry.model_type not in (kind.MODEL_TYPE_UNSPECIFIED, kind.TENSORFLOW):
-        raise ConfigError(
-            f"model {entry.name}: ModelServerConfig::model_type choice {entry.model_type} not "
-            f'supported: write model_platform: "{PLATFORM}"'
+        return (
+            f"model {name}: ModelServerConfig::model_type choice {entry.model_type} not supported: "
+            f'write model_platform: "{PLATFORM}"'
         )
     if entry.model_platform not in ("", PLATFORM):
-        raise ConfigError(
-            f"Model {entry.name} requests unsupported platform {entry.model_platform}: "
+        return (
+            f"Model {name} requests unsupported platform {entry.model_platform}: "
             f'model_platform: expected "{PLATFORM}"'
         )
     if not entry.model_type and not entry.model_platform:
-        raise ConfigError(
+        return (
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
-            f"ModelServerConfig::model_platform, model name is {entry.name}: write "
+            f"ModelServerConfig::model_platform, model name is {name}: write "
             f'model_platform: "{PLATFORM}"'
         )
+    return ""
 
 
 def _policy(policy: messages.ServableVersionPolicy, model: str) -> VersionPolicy:
@@ -291,11 +278,7 @@ class Reloadable(Protocol):
         """The models that are served."""
 
     def reload(self, configs: tuple[ModelConfig, ...]) -> None:
-        """Replace them.
-
-        Raises:
-            StatusError: not all models could be served.
-        """
+        """Replace them; raises StatusError (not all models could be served)."""
 
 
 class ConfigFileWatcher:
@@ -308,7 +291,7 @@ class ConfigFileWatcher:
     def __init__(
         self, path: Path, manager: Reloadable, seconds: float, *, labels_may_wait: bool = False
     ) -> None:
-        """Create a watcher that checks the file every so many seconds; start() starts its thread.
+        """Create a watcher that checks the file every so many seconds, once it is started.
 
         With labels_may_wait, it reloads everything but the labels while a label cannot move because
         its version is not loaded yet.

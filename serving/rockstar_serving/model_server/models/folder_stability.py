@@ -13,6 +13,7 @@ If a folder is loaded too early, for example because its copy stalled, the load 
 when the folder changes, after a quiet period that doubles each time.
 """
 
+import contextlib
 import os
 import re
 import time
@@ -45,12 +46,10 @@ def fingerprint(folder: Path) -> Fingerprint:
         # The metadata time of the folder itself does not count: it changes when the folder is
         # renamed, which publishes a version in one step.
         for path in (root, *(os.path.join(root, name) for name in names)):
-            try:
+            with contextlib.suppress(OSError):  # removed since the listing
                 stat = os.stat(path)
-            except OSError:
-                continue  # removed since the listing
-            changed = 0 if path == root else stat.st_ctime_ns
-            entries.add((path, stat.st_size, stat.st_mtime_ns, changed))
+                changed = 0 if path == root else stat.st_ctime_ns
+                entries.add((path, stat.st_size, stat.st_mtime_ns, changed))
     return frozenset(entries)
 
 
@@ -92,25 +91,16 @@ class FolderStability:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Start without any observation.
-
-        Args:
-            quiet_seconds: time without changes after which a folder is settled; 0: always.
-            clock: in seconds.
-            wall_clock: the clock of file times, in seconds.
-        """
+        """A folder is settled after this time without changes; 0: always. Clocks are in seconds."""
         self._quiet = quiet_seconds
         self._clock = clock
         self._wall_clock = wall_clock
         self._observations: dict[Path, _Observation] = {}
 
     def check(self, folder: Path, seen: Fingerprint, failures: int = 0) -> Unsettled | None:
-        """Check a folder; None if it is settled.
+        """Check a version folder with its current fingerprint; None if it is settled.
 
-        Args:
-            folder: of a version.
-            seen: its current fingerprint.
-            failures: how often it changed and failed to load; each doubles the quiet period.
+        Each of its failures to load after a change doubles the quiet period.
         """
         age = self._wall_clock() - changed_at(seen)
         # A change in the future means that the clocks differ: then only our observations count.

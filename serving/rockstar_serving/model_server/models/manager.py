@@ -38,10 +38,7 @@ class StartError(Exception):
 
 
 class _Workers:
-    """Runs tasks on its own threads; with 0 threads, whenever run_waiting() is called.
-
-    `wake` is called when there is a task for run_waiting().
-    """
+    """Runs tasks on its own threads; with 0 threads, in run_waiting(), announced by `wake`."""
 
     def __init__(self, threads: int, name: str, wake: Callable[[], None]) -> None:
         self._pool = futures.ThreadPoolExecutor(threads, name) if threads else None
@@ -54,10 +51,10 @@ class _Workers:
         if self._pool is None:
             self._waiting.append(task)
             self._wake()
-            return
-        future = self._pool.submit(task)
-        self._running.add(future)
-        future.add_done_callback(self._running.discard)
+        else:
+            future = self._pool.submit(task)
+            self._running.add(future)
+            future.add_done_callback(self._running.discard)
 
     def run_waiting(self) -> None:
         """Run the waiting tasks, one after another."""
@@ -99,16 +96,14 @@ class LifecycleManager:
         self._thread.start()
 
     def manage(self, models: Iterable[Model]) -> None:
-        """Manage these models from now on; newly configured ones are checked at once."""
+        """Manage these models from now on; checks newly configured ones at once."""
         self._models = tuple(models)
         self.wake()
 
     def wait(self, done: Callable[[], bool], deadline: Deadline = NO_DEADLINE) -> None:
         """Wait until a condition is true, checking it after each plan.
 
-        Raises:
-            StatusError: DEADLINE_EXCEEDED; CANCELLED, the caller is gone; UNAVAILABLE, the server
-                is stopping.
+        Raises StatusError DEADLINE_EXCEEDED, CANCELLED (caller gone) or UNAVAILABLE (stopping).
         """
         with self._planned:
             while not self._stopping and not done():
@@ -198,10 +193,9 @@ class LifecycleManager:
 class Labels:
     """The version labels of all models: names that stand for versions.
 
-    The rules are those of TensorFlow Serving (UpdateModelVersionLabelMap in server_core.cc): a
-    label may be assigned to a version that is available at that moment. With allow_unavailable, a
-    new label may be assigned to any version; an existing label still moves only to an available
-    one, because moving it to another would make requests fail.
+    As in TensorFlow Serving (UpdateModelVersionLabelMap in server_core.cc), a label may be assigned
+    to an available version. With allow_unavailable, a new label may be assigned to any version; an
+    existing label still moves only to an available one, because requests would fail otherwise.
     """
 
     def __init__(self, *, allow_unavailable: bool) -> None:
@@ -218,16 +212,8 @@ class Labels:
     def assign(
         self, configs: Iterable[ModelConfig], available: Callable[[str], Collection[int]]
     ) -> None:
-        """Replace all labels by those of a configuration, or none of them.
-
-        Raises:
-            StatusError: FAILED_PRECONDITION, a label may not be assigned to its version.
-        """
-        versions = {
-            (config.name, label): version
-            for config in configs
-            for label, version in config.labels.items()
-        }
+        """Replace all labels; raises StatusError FAILED_PRECONDITION if one may not be assigned."""
+        versions = {(each.name, label): v for each in configs for label, v in each.labels.items()}
         for (model, label), version in versions.items():
             new = self._versions.get((model, label), version) == version
             if not (self._allow_unavailable and new) and version not in available(model):
@@ -299,13 +285,9 @@ class Manager:
     ) -> None:
         """Replace the served models, as TensorFlow Serving's ReloadConfig does.
 
-        Labels change at once. The call waits for new models. Models that were served before change
-        in the background: their versions stay until the newly chosen ones are loaded.
-
-        Args:
-            configs: all models from now on.
-            deadline: until when to wait.
-            wait: whether to wait for versions that do not exist yet, if the start does.
+        Labels change at once. The call waits for new models; with `wait`, also for versions that do
+        not exist yet, if the start does. Models that were served before change in the background:
+        their versions stay until the newly chosen ones are loaded.
 
         Raises:
             StatusError: FAILED_PRECONDITION, a label is assigned to an unavailable version, and
@@ -343,9 +325,7 @@ class Manager:
     def servable(self, ref: ModelRef) -> Servable:
         """Acquire the servable for a request; leaving its with block releases it.
 
-        Raises:
-            StatusError: NOT_FOUND, no such model or version is available; INVALID_ARGUMENT, an
-                unknown label.
+        Raises StatusError NOT_FOUND (none is available) or INVALID_ARGUMENT (an unknown label).
         """
         name = ref.name
         if not name:
@@ -365,17 +345,14 @@ class Manager:
     def statuses(self, ref: ModelRef) -> list[VersionStatus]:
         """The states of the requested version, or of all versions of a model, the highest first.
 
-        A label is ignored, as in TensorFlow Serving (`get_model_status_impl.cc`).
-
-        Raises:
-            StatusError: NOT_FOUND, no such model or version.
+        A label is ignored, as in TensorFlow Serving (`get_model_status_impl.cc`). Raises
+        StatusError NOT_FOUND.
         """
-        version = ref.version
-        statuses = self._statuses(ref.name)
-        if version is not None:
-            statuses = [status for status in statuses if status.version == version]
+        statuses, what = self._statuses(ref.name), "any versions"
+        if ref.version is not None:
+            statuses = [status for status in statuses if status.version == ref.version]
+            what = f"version {ref.version}"
         if not statuses:
-            what = "any versions" if version is None else f"version {version}"
             raise StatusError(Code.NOT_FOUND, f"Could not find {what} of model {ref.name}")
         return statuses
 
@@ -399,26 +376,19 @@ class Manager:
         return [models[name] for name in wanted]
 
     def _wait_for(self, models: Sequence[Model]) -> None:
-        """Wait for the first versions, as TensorFlow Serving does, logging what is missing.
-
-        Returns early if a required model is known to fail.
-        """
-        reported: list[str] = []
+        """Wait for the first versions or a required model's failure, logging what is missing."""
 
         def done() -> bool:
-            outlooks = [model.outlook for model in models]
-            enough = all if self._options.require_all_models else any
-            return (
-                enough(outlook == Outlook.AVAILABLE for outlook in outlooks)
-                or (self._options.require_all_models and Outlook.FAILED in outlooks)
-                or all(outlook == Outlook.FAILED for outlook in outlooks)
-            )
+            outlooks = {model.outlook for model in models}
+            if self._options.require_all_models:
+                return outlooks <= {Outlook.AVAILABLE} or Outlook.FAILED in outlooks
+            return Outlook.AVAILABLE in outlooks or outlooks <= {Outlook.FAILED}
 
         def missing() -> list[str]:
             waited_for = (Outlook.AWAITED, Outlook.RETRIED)
             return [model.diagnose() for model in models if model.outlook in waited_for]
 
-        def news() -> bool:
+        def news(reported: list[str]) -> bool:
             return done() or missing() != reported
 
         while not done():
@@ -426,7 +396,7 @@ class Manager:
             for diagnosis in reported:
                 log.warning("waiting for %s", diagnosis)
             with contextlib.suppress(DeadlineExceededError):
-                self._lifecycle.wait(news, Deadline.after(_REMINDER_SECONDS))
+                self._lifecycle.wait(partial(news, reported), Deadline.after(_REMINDER_SECONDS))
 
     def _statuses(self, name: str) -> list[VersionStatus]:
         model = self._models.get(name)

@@ -79,8 +79,7 @@ class _Copies:
 
     def __init__(self, cache: Path, url: str, stopping: threading.Event) -> None:
         """Find the copies of an earlier process, and remove their links; raises OSError."""
-        self._url = url
-        self._stopping = stopping
+        self._url, self._stopping = url, stopping
         self.place, self._lock = _lock_place(cache, url)
         self.versions = self.place / "versions"
         self._copies = self.place / "copies"
@@ -93,9 +92,7 @@ class _Copies:
     ) -> None:
         """Copy all objects of a version that no earlier attempt has copied.
 
-        Raises:
-            StorageError, OSError: copying failed; what was copied stays.
-            _StoppedError: the server is stopping.
+        Raises StorageError, OSError or _StoppedError; what was copied stays.
         """
         target = self._copies / copy
         if target.exists():
@@ -112,20 +109,15 @@ class _Copies:
                 f"its {_in_words(size)} do not fit into the cache {self.place}, where "
                 f"{_in_words(free)} are free: free some, or choose another --model_cache_path"
             )
-        log.info(
-            "%s: copying %s in %d files from %s", what, _in_words(size), len(missing), self._url
-        )
+        words = _in_words(size)
+        log.info("%s: copying %s in %d files from %s", what, words, len(missing), self._url)
+        started = time.monotonic()
         progress = _Progress(what, size)
+        # An error cancels the copies that have not begun.
         with ThreadPoolExecutor(_PARALLEL, "copy") as pool:
-            files = [pool.submit(self._write, stored, store, part, progress) for stored in missing]
-            try:
-                for file in files:
-                    file.result()
-            except BaseException:  # of any kind: the other copies need not begin
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            list(pool.map(lambda stored: self._write(stored, store, part, progress), missing))
         part.rename(target)
-        progress.finish()
+        log.info("%s: copied %s in %.1f s", what, words, time.monotonic() - started)
 
     def _write(
         self, stored: StoredObject, store: ObjectStore, folder: Path, progress: "_Progress"
@@ -139,10 +131,10 @@ class _Copies:
                     raise _StoppedError
                 file.write(chunk)
                 progress.add(len(chunk))
-        if unfinished.stat().st_size != stored.size:
-            raise StorageError(
-                f"{stored.name} has another size than the {stored.size} bytes listed"
-            )
+            if file.tell() != stored.size:
+                raise StorageError(
+                    f"{stored.name} has another size than the {stored.size} bytes listed"
+                )
         unfinished.replace(path)
 
     def link(self, version: int, copy: str) -> None:
@@ -171,10 +163,8 @@ class _Progress:
     """Logs periodically how much of a version is copied."""
 
     def __init__(self, what: str, size: int) -> None:
-        self._what = what
-        self._size = size
-        self._copied = 0
-        self._started = self._last = time.monotonic()
+        self._what, self._size = what, size
+        self._copied, self._last = 0, time.monotonic()
         self._lock = threading.Lock()
 
     def add(self, size: int) -> None:
@@ -187,30 +177,24 @@ class _Progress:
         percent = 100 * self._copied // max(self._size, 1)
         log.info("%s: %d %% of %s copied", self._what, percent, _in_words(self._size))
 
-    def finish(self) -> None:
-        seconds = time.monotonic() - self._started
-        log.info("%s: copied %s in %.1f s", self._what, _in_words(self._copied), seconds)
-
 
 def _lock_place(cache: Path, url: str) -> tuple[Path, IO[bytes]]:
     """Choose a folder for the copies of a URL that no other process uses; returns its lock too."""
     digest = hashlib.sha256(url.encode()).hexdigest()[:8]
     readable = re.sub(r"[^A-Za-z0-9._]+", "-", url)[-60:].strip("-.")
-    number = 1
+    number = 0
     while True:
+        number += 1
         place = cache / f"{readable}-{digest}{f'.{number}' if number > 1 else ''}"
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (place / "lock").open("wb")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            return place, lock
+        except OSError as error:
             lock.close()
-            number += 1
-            continue
-        except OSError:
-            lock.close()
-            raise
-        return place, lock
+            if not isinstance(error, BlockingIOError):
+                raise
 
 
 def _intact(copy: Path, objects: Collection[StoredObject]) -> bool:
@@ -219,10 +203,8 @@ def _intact(copy: Path, objects: Collection[StoredObject]) -> bool:
         return False
     try:
         check_manifest(copy)
-    except MissingManifestError:
-        return True
-    except ManifestError:
-        return False
+    except ManifestError as error:
+        return isinstance(error, MissingManifestError)
     return True
 
 
@@ -243,6 +225,7 @@ class Mirror:
     """Copies the versions of one model, in its own thread.
 
     Attributes:
+        url: of the base path in the store.
         folder: a base path with the copies; it appears with the first listing.
         problem: why there are no copies, or no newer ones; "" if all is well.
         looked: whether the store was listed, and copying each chosen version succeeded or failed.
@@ -261,14 +244,11 @@ class Mirror:
         `poll_seconds` is the time between listings; 0: until one succeeds. `changed` is called when
         the folder or the problem has changed. Raises OSError if the cache cannot be written.
         """
-        self.problem = ""
-        self.looked = False
-        self._config = config
-        self._model, self._url = config.name, config.url
+        self.problem, self.looked = "", False
+        self._config, self._poll_seconds = config, poll_seconds
+        self._model, self.url = config.name, config.url
         self._store = ObjectStore(config.url)
-        self._poll_seconds = poll_seconds
-        self._statuses = statuses
-        self._changed = changed
+        self._statuses, self._changed = statuses, changed
         self._stopping = threading.Event()
         self._copies = _Copies(cache, config.url, self._stopping)
         self.folder = self._copies.versions
@@ -303,14 +283,12 @@ class Mirror:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        log.info(
-            "model %s: copies of %s are kept in %s", self._model, self._url, self._copies.place
-        )
+        log.info("model %s: copies of %s are kept in %s", self._model, self.url, self._copies.place)
         if 0 < self._poll_seconds < _CHEAP_SECONDS:
             log.info(
                 "model %s: %s is listed every %g s, which stores bill: "
                 "--file_system_poll_wait_seconds=60 costs less",
-                *(self._model, self._url, self._poll_seconds),
+                *(self._model, self.url, self._poll_seconds),
             )
         failures = 0
         while not self._stopping.is_set():
@@ -323,7 +301,7 @@ class Mirror:
             except (StorageError, OSError) as error:
                 problem = _reason(error)
             except Exception:  # an unexpected error must not end the thread
-                log.exception("model %s: looking for versions in %s failed", self._model, self._url)
+                log.exception("model %s: looking for versions in %s failed", self._model, self.url)
                 problem = "internal error"
             failures = failures + 1 if problem and not waits else 0
             if problem != self.problem or not self.looked:
@@ -333,11 +311,11 @@ class Mirror:
             if self._moved:
                 self._moved = False
                 self._changed()
+            pause: float | None = None  # until another policy is set
             if self._poll_seconds or problem:
                 pause = min(2.0**failures, _LONGEST_PAUSE_SECONDS) if failures else 0.0
-                self._woken.wait(max(pause, self._poll_seconds or 1.0))
-            else:
-                self._woken.wait()  # for another policy
+                pause = max(pause, self._poll_seconds or 1.0)
+            self._woken.wait(pause)
         self._copies.close()
 
     def _report(self, problem: str, *, waits: bool) -> None:
@@ -347,20 +325,16 @@ class Mirror:
         now = time.monotonic()
         if problem and (problem != before or now - when > _REMINDER_SECONDS):
             level, what = (logging.INFO, "waiting") if waits else (logging.WARNING, "tried again")
-            log.log(level, "model %s: %s: %s (%s)", self._model, self._url, problem, what)
+            log.log(level, "model %s: %s: %s (%s)", self._model, self.url, problem, what)
             self._reported = problem, now
         elif not problem:
             self._reported = "", 0.0
 
     def _look(self) -> tuple[str, bool]:
-        """List the versions once, and copy the chosen ones.
+        """List the versions once, and copy the chosen ones; raises StorageError or OSError.
 
         Returns:
             Why a chosen version is not copied, and whether waiting is enough to resolve that.
-
-        Raises:
-            StorageError: the versions cannot be listed.
-            OSError: the cache cannot be written.
         """
         config, statuses = self._config, list(self._statuses())
         found = numbered(self._store.folders())
@@ -376,9 +350,8 @@ class Mirror:
         for usable in (set(found), set(found) - failed):
             while True:
                 target = config.policy.choose(usable)
-                for version in sorted(
-                    target - wanted - errors.keys() - waiting.keys(), reverse=True
-                ):
+                new = target - wanted - errors.keys() - waiting.keys()
+                for version in sorted(new, reverse=True):
                     try:
                         if reason := self._copy(version, found[version]):
                             waiting[version] = reason
@@ -396,13 +369,10 @@ class Mirror:
         return "; ".join(filter(None, (absent, *reasons))), not errors
 
     def _copy(self, version: int, name: str) -> str:
-        """Copy a version from the folder of this name, unless that is done.
+        """Copy a version from the folder of this name; raises StorageError or OSError.
 
         Returns:
             Why it is not copied yet; "" if it is, or if there is a copy of its previous content.
-
-        Raises:
-            StorageError, OSError: it cannot be copied.
         """
         published = self._published.get(version)
         if published and time.monotonic() - self._listed[version] < RECHECK_SECONDS:
@@ -446,12 +416,9 @@ class Mirror:
         return "" if quiet >= SETTLE_SECONDS else "it may still be being uploaded"
 
     def _clean(self, found: Collection[int], wanted: set[int], unfinished: Collection[int]) -> None:
-        """Remove unneeded links, and the copies without a link.
+        """Remove unneeded links, and copies without a link except partial ones of `unfinished`.
 
-        Args:
-            found: versions in the store.
-            wanted: versions to serve, and those served in their place.
-            unfinished: versions whose partial copies stay.
+        `wanted` are the versions to serve, and those served in their place.
         """
         gone = self._published.keys() - set(found)
         statuses = list(self._statuses())
@@ -474,7 +441,7 @@ class Mirrors:
     def __init__(self, options: LoadOptions) -> None:
         self._cache = options.cache_path.expanduser().absolute()
         self._poll_seconds = max(0.0, options.poll_seconds)
-        self._mirrors: dict[str, tuple[str, Mirror]] = {}
+        self._mirrors: dict[str, Mirror] = {}
 
     def local(
         self,
@@ -484,13 +451,11 @@ class Mirrors:
     ) -> ModelConfig:
         """The configuration with a local base path, into which a mirror copies versions from a URL.
 
-        Raises:
-            ConfigError: the cache cannot be written.
+        Raises ConfigError if the cache cannot be written.
         """
-        url, mirror = self._mirrors.get(config.name, ("", None))
-        if mirror is not None and url != config.url:
-            self._mirrors.pop(config.name)
-            mirror.stop()
+        mirror = self._mirrors.get(config.name)
+        if mirror is not None and mirror.url != config.url:
+            self._mirrors.pop(config.name).stop()
             mirror = None
         if not config.url:
             return config
@@ -502,18 +467,18 @@ class Mirrors:
                     f"the cache for copies of {config.url}: {_reason(error)}: name another folder "
                     "with --model_cache_path"
                 ) from error
-            self._mirrors[config.name] = config.url, mirror
+            self._mirrors[config.name] = mirror
         mirror.serve(config)
         return replace(config, base_path=mirror.folder, mirror=mirror)
 
     def keep(self, names: Collection[str]) -> None:
         """Stop the mirrors of all other models."""
         for name in self._mirrors.keys() - set(names):
-            self._mirrors.pop(name)[1].stop()
+            self._mirrors.pop(name).stop()
 
     def stop(self) -> bool:
         """Stop all of them; returns whether they have ended."""
-        mirrors = [mirror for _, mirror in self._mirrors.values()]
+        mirrors = list(self._mirrors.values())
         self.keep(())
         until = time.monotonic() + _STOP_SECONDS
         return all(mirror.join(max(0.0, until - time.monotonic())) for mirror in mirrors)

@@ -124,7 +124,6 @@ class Model:
     look() and plan() are for the lifecycle manager's thread; the rest is thread-safe.
 
     Attributes:
-        name: of the model.
         servables: its versions.
         outlook: whether a version is available, or worth waiting for.
         config: which versions to serve; None if the model was removed.
@@ -153,8 +152,8 @@ class Model:
         self._folders: dict[int, Path] | None = None
         self._path_warned = False
         self._missing = ""
-        # Results of the last plan: fingerprints, time of the next plan, whether an unsettled folder
-        # is worth waiting for, and whether there is any.
+        # Of the last plan: fingerprints, time of the next one, whether an unsettled folder is worth
+        # waiting for, and whether there is any.
         self._seen: dict[int, Fingerprint] = {}
         self._next = NEVER
         self._waits = self._unsettled = False
@@ -222,13 +221,12 @@ class Model:
             return f"{where}: {problem or f'the base path cannot be read: {error.strerror}'}"
         errors = [status for status in self.servables.statuses() if status.code != Code.OK]
         if errors:
-            reasons = "; ".join(f"version {s.version}: {s.message}" for s in errors)
-            return f"{where}: no version loads: {reasons}"
-        if problem:
-            return f"{where}: {problem}"
-        if self._unsettled:
-            return f"{where}: the files of its version are still being written"
-        return f"{where}: {config.explain_missing(found) or 'no version is loaded yet'}"
+            problem = "no version loads: "
+            problem += "; ".join(f"version {s.version}: {s.message}" for s in errors)
+        elif not problem and self._unsettled:
+            problem = "the files of its version are still being written"
+        missing = config.explain_missing(found)
+        return f"{where}: {problem or missing or 'no version is loaded yet'}"
 
     def _scan(self, config: ModelConfig) -> dict[int, Path] | None:
         try:

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import partial
 from pathlib import Path
 
 from rockstar_serving.model_server.engines.engine import Engine, ServableId
@@ -59,8 +58,7 @@ class Servable:
         """Create a servable that is about to be loaded.
 
         All versions of a model share the lock, which is held while a state changes. `dispose` runs
-        the task that closes the engine, on another thread: closing may be slow and the caller of
-        release() has to respond to a request.
+        the task that closes the engine, which may be slow, on another thread than a request's.
         """
         self.id = servable_id
         self.folder = folder
@@ -69,11 +67,6 @@ class Servable:
         self._dispose = dispose
         self._engine: Engine | None = None
         self._references = 0
-
-    @property
-    def available(self) -> bool:
-        """Whether requests may use it."""
-        return self.status.state is State.AVAILABLE
 
     @property
     def engine(self) -> Engine:
@@ -104,7 +97,7 @@ class Servable:
             self._references -= 1
             unused = self.status.state is State.UNLOADING and not self._references
         if unused:
-            self._dispose_engine()
+            self._dispose(self._close)
 
     def __enter__(self) -> "Servable":
         return self
@@ -115,20 +108,15 @@ class Servable:
     def retire(self) -> None:
         """Unload it as soon as no request uses it."""
         with self._lock:
-            if not self.available:
+            if self.status.state is not State.AVAILABLE:
                 return
             self.set_state(State.UNLOADING)
             unused = not self._references
         if unused:
-            self._dispose_engine()
+            self._dispose(self._close)
 
-    def _dispose_engine(self) -> None:
-        with self._lock:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            self._dispose(partial(self._close, engine))
-
-    def _close(self, engine: Engine) -> None:
+    def _close(self) -> None:
+        engine, self._engine = self.engine, None
         try:
             engine.close()
         except Exception:  # of any runtime: the version counts as unloaded
@@ -171,7 +159,8 @@ class ServableMap:
 
     def available(self) -> dict[int, Path]:
         """The available versions, in ascending order, with the folders they were loaded from."""
-        return {v: s.folder for v, s in sorted(self._servables.items()) if s.available}
+        servables = sorted(self._servables.items())
+        return {v: s.folder for v, s in servables if s.status.state is State.AVAILABLE}
 
     def loading(self) -> set[int]:
         """The versions that are being loaded or about to be."""
@@ -200,10 +189,7 @@ class ServableMap:
         """Record a failed load; the same version loaded from another folder stays available."""
         with self._lock:
             servable.set_state(State.END, code, message)
-            if servable.id.version in self.available():
-                self._end_loading(servable.id.version)
-            else:
-                self._put(servable)
+            self._put(servable, replace=servable.id.version not in self.available())
 
     def retire(self, version: int) -> None:
         """Unload a version as soon as no request uses it."""
@@ -216,10 +202,8 @@ class ServableMap:
         for servable in self._servables.values():
             servable.retire()
 
-    def _put(self, servable: Servable) -> None:
-        servables = {**self._servables, servable.id.version: servable}
-        self._servables = dict(sorted(servables.items(), reverse=True))
-        self._end_loading(servable.id.version)
-
-    def _end_loading(self, version: int) -> None:
-        self._loading = {v: s for v, s in self._loading.items() if v != version}
+    def _put(self, servable: Servable, *, replace: bool = True) -> None:
+        if replace:
+            servables = {**self._servables, servable.id.version: servable}
+            self._servables = dict(sorted(servables.items(), reverse=True))
+        self._loading = {v: s for v, s in self._loading.items() if s is not servable}
