@@ -61,9 +61,8 @@ class Tls:
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.key)
         except (ssl.SSLError, UnicodeDecodeError) as error:
-            raise InvalidInputError(
-                "tls", expected="PEM files, a key that fits its certificate", got=str(error)
-            ) from error
+            expected = "PEM files, a key that fits its certificate"
+            raise InvalidInputError("tls", expected=expected, got=str(error)) from error
         return context
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
@@ -147,8 +146,7 @@ def fixed_headers(api_key: str | None, headers: Mapping[str, str] | None) -> dic
 def proxy_for(url: str) -> "Url | None":
     """The environment's proxy for a URL; None means a direct connection.
 
-    Raises:
-        InvalidInputError: the environment names an invalid proxy; the error omits its credentials.
+    The error for an invalid proxy omits its credentials.
     """
     if not getproxies():
         return None
@@ -223,13 +221,12 @@ def _reason(error: BaseException) -> str:
 
 
 def _parts(url: str) -> SplitResult:
+    expected = "http://HOST:PORT or https://HOST:PORT"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise InvalidInputError(
-            "url", expected="http://HOST:PORT or https://HOST:PORT", got=str(error)
-        ) from error
+        raise InvalidInputError("url", expected=expected, got=str(error)) from error
     if parts.username is not None or parts.password is not None:
         # Errors and logs show the URL.
         raise InvalidInputError(
@@ -239,9 +236,8 @@ def _parts(url: str) -> SplitResult:
             hint="give a key as api_key=, anything else in headers=",
         )
     if parts.scheme not in ("http", "https") or not host:
-        raise InvalidInputError(
-            "url", expected="http://… or https://…", got=repr(url), hint=f"try http://{url}"
-        )
+        hint = f"try http://{url}"
+        raise InvalidInputError("url", expected=expected, got=repr(url), hint=hint)
     return parts
 
 
@@ -262,6 +258,5 @@ def _content(path: str | Path | None, field: str) -> bytes | None:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise InvalidInputError(
-            field, expected="a readable PEM file", got=f"{path} ({error.strerror})"
-        ) from error
+        got = f"{path} ({error.strerror})"
+        raise InvalidInputError(field, expected="a readable PEM file", got=got) from error

@@ -86,14 +86,12 @@ class NoContractError(ServerError):
     """The model has no contract, so examples cannot be turned into its tensors."""
 
 
+_INVALID = (
+    *(Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION, Code.OUT_OF_RANGE, Code.ALREADY_EXISTS),
+    *(Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.UNIMPLEMENTED),
+)
 _CLASSES: dict[Code, type[CallError]] = {
-    Code.INVALID_ARGUMENT: InvalidRequestError,
-    Code.FAILED_PRECONDITION: InvalidRequestError,
-    Code.OUT_OF_RANGE: InvalidRequestError,
-    Code.ALREADY_EXISTS: InvalidRequestError,
-    Code.UNAUTHENTICATED: InvalidRequestError,
-    Code.PERMISSION_DENIED: InvalidRequestError,
-    Code.UNIMPLEMENTED: InvalidRequestError,
+    **dict.fromkeys(_INVALID, InvalidRequestError),
     Code.NOT_FOUND: NotFoundError,
     Code.RESOURCE_EXHAUSTED: OverloadedError,
     Code.UNAVAILABLE: UnavailableError,

@@ -87,9 +87,8 @@ def _read_file(path: Path, field: str) -> list[NamedExample]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InvalidInputError(
-            field, expected="a readable file", got=f"{path} ({error.strerror})"
-        ) from error
+        got = f"{path} ({error.strerror})"
+        raise InvalidInputError(field, expected="a readable file", got=got) from error
     if not path.name.lower().endswith(CSV_ENDINGS):
         return [NamedExample(field, content)]
     rows = read_rows(content, field)
@@ -115,21 +114,15 @@ def _encoded(image: Image.Image, field: str) -> bytes:
 def _rows(frame: Any) -> list[Mapping[str, Any]]:
     """Read the rows of a table with the method of its library."""
     names = [str(name) for name in getattr(frame, "column_names", frame.columns)]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise InvalidInputError(
-            "inputs", expected="a name for each column", got=f"{min(twice)} more than once"
-        )
-    rows: list[Mapping[str, Any]]
-    if hasattr(frame, "to_dicts"):  # polars
-        rows = frame.to_dicts()
-    elif hasattr(frame, "to_pylist"):  # pyarrow
-        rows = frame.to_pylist()
-    elif hasattr(frame, "to_dict"):  # pandas
-        rows = frame.to_dict("records")
-    else:
-        raise _other_type("inputs", frame)
-    return rows
+    if twice := {name for name in names if names.count(name) > 1}:
+        got = f"{min(twice)} more than once"
+        raise InvalidInputError("inputs", expected="a name for each column", got=got)
+    # Of polars, pyarrow and pandas.
+    for method, arguments in (("to_dicts", ()), ("to_pylist", ()), ("to_dict", ("records",))):
+        if hasattr(frame, method):
+            rows: list[Mapping[str, Any]] = getattr(frame, method)(*arguments)
+            return rows
+    raise _other_type("inputs", frame)
 
 
 def _plain(value: Any) -> Any:
@@ -165,11 +158,7 @@ def _other_type(field: str, got: object) -> InvalidInputError:
 
 
 def require_clear(model: str, version: int | None, label: str | None, top: int = 1) -> None:
-    """Check the arguments of a call.
-
-    Raises:
-        InvalidRequestError: no model, both a version and a label, or `top` below 1.
-    """
+    """Raise an InvalidRequestError without a model, for a version and a label, or `top` below 1."""
     error = None
     if not isinstance(model, str) or not model:
         error = InvalidInputError("model", expected="the name of a model", got=repr(model))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -42,7 +42,6 @@ from rockstar_client.results import (
     ModelMetadata,
     Prediction,
     RowExplanation,
-    has_contract,
     signatures_of,
 )
 from rockstar_contract.contract import (
@@ -51,6 +50,7 @@ from rockstar_contract.contract import (
     Contract,
     ContractError,
     Score,
+    Task,
     Value,
 )
 from rockstar_contract.csv_rows import write_rows
@@ -71,9 +71,6 @@ _CODES = {status: code for code, status in reversed(HTTP_STATUS.items())}
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 # Statuses of a proxy that does not reach the gateway.
 _FROM_PROXIES = (502, 503, 504)
-# Created once: msgspec inspects a class at its first use, which crashes in concurrent threads.
-_EXPLANATION = msgspec.json.Decoder(Explanation)
-_ROW_EXPLANATION = msgspec.json.Decoder(RowExplanation)
 # The gateway's names of an example: of the whole body, in a form, in JSON, in CSV (from 1).
 _PLACE = re.compile(r"body row (\d+)|inputs\[(\d+)\] \(\d+\)|instances\[(\d+)\](?:\.b64)?|body\b")
 
@@ -85,10 +82,8 @@ class Request:
     """A request to the gateway.
 
     Attributes:
-        method: HTTP method.
         path: with its query.
         headers: in addition to those of every request.
-        body: may be empty.
         once: never retry.
     """
 
@@ -101,81 +96,109 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """A response of the gateway.
-
-    Attributes:
-        status: HTTP status.
-        headers: by name in lower case.
-        body: decompressed.
-    """
+    """A response of the gateway: its headers by name in lower case, its body decompressed."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
-    def json(self) -> Any:
-        """Parse the body.
-
-        Raises:
-            ServerError: it is not JSON.
-        """
-        try:
-            return json.loads(self.body)
-        except ValueError as error:
-            raise ServerError(
-                Code.UNKNOWN, "that is not a gateway: it did not answer JSON"
-            ) from error
-
 
 Steps = Generator[Request, Response, Result]
+
+
+class ErrorMembers(msgspec.Struct):
+    """What is wrong with an example."""
+
+    field: str = ""
+    expected: str = ""
+    got: str = ""
+    hint: str = ""
+
+
+class _Score(msgspec.Struct):
+    label: str
+    score: float | None
+
+
+class ExampleAnswer(msgspec.Struct):
+    """The answer for one example: a label, a value or an error; NaN is null."""
+
+    label: str | None = None
+    score: float | None = None
+    top: tuple[_Score, ...] = ()
+    reason: str = ""
+    probabilities: list[float | None] = []
+    value: float | None = None
+    imputed: dict[str, float | str] = {}
+    other: dict[str, str] = {}
+    error: ErrorMembers | None = None
+
+    def scores(self) -> tuple[Score, ...]:
+        """The most likely labels with their probabilities."""
+        return tuple([Score(each.label, number(each.score)) for each in self.top])
+
+
+class PredictAnswer(msgspec.Struct):
+    """A response to `/predict`; labels, task and dtypes are those of a full one."""
+
+    version: int
+    predictions: msgspec.Raw
+    task: Task | Literal[""] = ""
+    labels: tuple[str, ...] = ()
+    dtypes: dict[str, str] = {}
+    ignored: list[str] = []
+
+
+class _Models(msgspec.Struct):
+    models: tuple[ModelInfo, ...]
+
+
+# Created once: msgspec inspects a class at its first use, which crashes in concurrent threads.
+_ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+_MODELS = msgspec.json.Decoder(_Models)
+_PREDICT_ANSWER = msgspec.json.Decoder(PredictAnswer)
+_EXAMPLE_ANSWERS = msgspec.json.Decoder(list[ExampleAnswer])
+_EXPLANATION = msgspec.json.Decoder(Explanation)
+_ROW_EXPLANATION = msgspec.json.Decoder(RowExplanation)
 
 
 def predict(
     model: str, inputs: Inputs, version: int | None, label: str | None, top: int, strict: bool
 ) -> Steps[Answer]:
-    """Predict inputs with one request.
-
-    Raises:
-        CallError: the call failed, or the inputs cannot be used.
-    """
+    """Predict inputs with one request."""
     require_clear(model, version, label, top)
     try:
         examples = named_examples(inputs)
         content_type, body = _encode(examples)
     except InvalidInputError as error:
         raise invalid_request(error) from error
-    arguments = {
-        "version": version,
-        "label": label,
-        "top": top,
-        "strict": "true" if strict else None,
-        "full": "true",
-    }
-    query = urlencode({name: value for name, value in arguments.items() if value is not None})
-    path = f"/predict/{quote(model, safe='')}?{query}"
+    options = {"version": version, "label": label, "top": top, "strict": "true" if strict else None}
+    path = path_to("predict", model, **options, full="true")
+    headers = {"Content-Type": content_type, "Accept": _JSON}
     try:
-        response = yield Request(
-            "POST", path, {"Content-Type": content_type, "Accept": _JSON}, body
-        )
+        response = yield Request("POST", path, headers, body)
     except InvalidRequestError as error:
         raise _renamed(error, examples) from error
     return _answer(model, response)
 
 
+def path_to(route: str, model: str, **arguments: str | int | None) -> str:
+    """The path of a request with its query; arguments that are None are left out."""
+    given = urlencode({name: value for name, value in arguments.items() if value is not None})
+    return f"/{route}/{quote(model, safe='')}" + (given and f"?{given}")
+
+
 def models() -> Steps[tuple[ModelInfo, ...]]:
     """List the models that are served."""
-    document = (yield Request("GET", "/v1/models")).json()
-    try:
-        return msgspec.convert(document["models"], tuple[ModelInfo, ...])
-    except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise _not_a_gateway(f"its list of models cannot be read ({error})") from error
+    response = yield Request("GET", "/v1/models")
+    return _decode(response.body, _MODELS, "its list of models cannot be read").models
 
 
 def metadata(model: str, version: int | None, label: str | None) -> Steps[ModelMetadata]:
     """Read the signatures and the contract of a version."""
     require_clear(model, version, label)
     response = yield Request("GET", f"{_path(model, version, label)}/metadata")
-    document = response.json()
+    document = _decode(response.body, _ANY, "its metadata cannot be read")
     try:
         answered = int(document["model_spec"]["version"])
         described = json_format.ParseDict(
@@ -184,16 +207,16 @@ def metadata(model: str, version: int | None, label: str | None) -> Steps[ModelM
         signatures = signatures_of(described.signature_def)
     except (KeyError, TypeError, ValueError, json_format.ParseError) as error:
         raise _not_a_gateway(f"its metadata cannot be read ({error})") from error
-    if not has_contract(signatures):
+    if CONTRACT_SIGNATURE not in signatures:
         return ModelMetadata(model, answered, signatures, None)
     path = f"{_path(model, answered, None)}:predict"
     response = yield Request("POST", path, {"Content-Type": _JSON}, _CONTRACT_QUERY)
+    document = _decode(response.body, _ANY, "its contract cannot be read")
     try:
-        contract = Contract.from_json(response.json()["predictions"][0])
+        contract = Contract.from_json(document["predictions"][0])
     except (KeyError, IndexError, TypeError, ContractError) as error:
-        raise ServerError(
-            Code.INTERNAL, f"the contract of model {model} cannot be read: {error}"
-        ) from error
+        message = f"the contract of model {model} cannot be read: {error}"
+        raise ServerError(Code.INTERNAL, message) from error
     contract = msgspec.structs.replace(contract, version=answered)
     return ModelMetadata(model, answered, signatures, contract)
 
@@ -210,61 +233,51 @@ def ready() -> Steps[bool]:
 def explanation(
     model: str, image: bytes, version: int | None, of: str | None
 ) -> Steps[Explanation]:
-    """Find the pixels that support a label.
-
-    Args:
-        model: name.
-        image: an image file.
-        version: None is the newest.
-        of: the label; None is the most likely one.
-
-    Raises:
-        CallError: the call failed.
-    """
-    response = yield _explain(model, image, version, of, _JSON)
-    return _decode(response.body, _EXPLANATION)
+    """Find the pixels of an image file that support a label, by default the most likely one."""
+    response = yield _explain(model, image, _FILE, version, of)
+    return _decode(response.body, _EXPLANATION, "no explanation")
 
 
 def row_explanation(
     model: str, row: TextRow, version: int | None, of: str | None
 ) -> Steps[RowExplanation]:
-    """Find the effect of each column on a label's score, or on the value of a regression.
-
-    See `explanation`; `row` holds texts by column name.
-    """
-    response = yield _explain(model, write_rows([row]), version, of, _JSON, "text/csv")
-    return _decode(response.body, _ROW_EXPLANATION)
+    """Find the effect of each column on a label's score, or on the value of a regression."""
+    response = yield _explain(model, write_rows([row]), "text/csv", version, of)
+    return _decode(response.body, _ROW_EXPLANATION, "no explanation")
 
 
 def explanation_picture(
     model: str, image: bytes, version: int | None, of: str | None
 ) -> Steps[bytes]:
     """Draw an explanation as a PNG: the image, with the pixels that support the label in color."""
-    return (yield _explain(model, image, version, of, "image/png")).body
+    return (yield _explain(model, image, _FILE, version, of, "image/png")).body
 
 
 def _explain(
-    model: str,
-    body: bytes,
-    version: int | None,
-    of: str | None,
-    accept: str,
-    content_type: str = _FILE,
+    model: str, body: bytes, kind: str, version: int | None, of: str | None, accept: str = _JSON
 ) -> Request:
     require_clear(model, version, None)
-    arguments = {
-        name: value for name, value in (("version", version), ("of", of)) if value is not None
-    }
-    query = f"?{urlencode(arguments)}" if arguments else ""
-    headers = {"Content-Type": content_type, "Accept": accept}
-    return Request("POST", f"/explain/{quote(model, safe='')}{query}", headers, body)
+    path = path_to("explain", model, version=version, of=of)
+    return Request("POST", path, {"Content-Type": kind, "Accept": accept}, body)
 
 
-def _decode(body: bytes, decoder: msgspec.json.Decoder[Result]) -> Result:
+def read_predictions(response: Response) -> tuple[PredictAnswer, list[ExampleAnswer]]:
+    """Read a response to `/predict`, but no tensors; a ServerError if it is something else."""
+    what = "it did not answer predictions"
+    answer = _decode(response.body, _PREDICT_ANSWER, what)
+    if answer.task == "tensors":
+        return answer, []
+    return answer, _decode(answer.predictions, _EXAMPLE_ANSWERS, what)
+
+
+def _decode(body: bytes, decoder: msgspec.json.Decoder[Result], what: str) -> Result:
     try:
         return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _not_a_gateway(f"{what} ({error})") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _not_a_gateway(f"no explanation ({error})") from error
+        message = "that is not a gateway: it did not answer JSON"
+        raise ServerError(Code.UNKNOWN, message) from error
 
 
 def _path(model: str, version: int | None, label: str | None) -> str:
@@ -275,20 +288,14 @@ def _path(model: str, version: int | None, label: str | None) -> str:
 
 
 def _encode(examples: Sequence[NamedExample]) -> tuple[str, bytes]:
-    """Encode examples as a content type and a body.
-
-    Raises:
-        InvalidInputError: rows of a CSV file together with others, or an array without numbers.
-    """
-    kinds = {_kind(named.example) for named in examples}
-    if kinds == {TextRow}:
-        rows = [named.example for named in examples if isinstance(named.example, TextRow)]
+    """Encode examples as a content type and a body."""
+    rows = [named.example for named in examples if isinstance(named.example, TextRow)]
+    if len(rows) == len(examples):
         return "text/csv", write_rows(rows)
-    if TextRow in kinds:
-        raise InvalidInputError(
-            "inputs", expected="only CSV files or none", got="both", hint="send them one by one"
-        )
-    if Mapping in kinds:
+    if rows:
+        expected, hint = "only CSV files or none", "send them one by one"
+        raise InvalidInputError("inputs", expected=expected, got="both", hint=hint)
+    if any(isinstance(named.example, Mapping) for named in examples):
         # NaN and infinity are sent although they are not JSON: the gateway reports where they are.
         document = {"instances": [_instance(named.example) for named in examples]}
         return _JSON, json.dumps(document, default=_refuse).encode()
@@ -300,10 +307,6 @@ def _encode(examples: Sequence[NamedExample]) -> tuple[str, bytes]:
     return content_type, content
 
 
-def _kind(example: Example) -> type:
-    return next((kind for kind in (TextRow, Mapping) if isinstance(example, kind)), bytes)
-
-
 def _instance(example: Example) -> Any:
     if isinstance(example, bytes):
         return {"b64": base64.b64encode(example).decode()}
@@ -311,11 +314,9 @@ def _instance(example: Example) -> Any:
 
 
 def _refuse(value: object) -> str:
-    raise InvalidInputError(
-        "inputs",
-        expected="rows of numbers, texts, dates, true, false and None",
-        got=f"a value of type {type(value).__name__}",
-    )
+    expected = "rows of numbers, texts, dates, true, false and None"
+    got = f"a value of type {type(value).__name__}"
+    raise InvalidInputError("inputs", expected=expected, got=got)
 
 
 def _file(index: int, named: NamedExample) -> bytes:
@@ -326,9 +327,8 @@ def _file(index: int, named: NamedExample) -> bytes:
     try:
         np.save(stream, array, allow_pickle=False)
     except ValueError as error:
-        wrong = InvalidInputError(
-            named.field, expected="an array of numbers", got=f"dtype {array.dtype}"
-        )
+        got = f"dtype {array.dtype}"
+        wrong = InvalidInputError(named.field, expected="an array of numbers", got=got)
         raise UnreadableExampleError(wrong, index) from error
     return stream.getvalue()
 
@@ -356,53 +356,39 @@ def _renamed(error: InvalidRequestError, examples: Sequence[NamedExample]) -> In
 
 def _answer(model: str, response: Response) -> Answer:
     """Read a response to `/predict/<model>?full=true`."""
-    document = response.json()
+    found, items = read_predictions(response)
+    version, labels = found.version, found.labels
+    changes = [Adjustments(each.imputed, each.other, found.ignored) for each in items]
+    adjusted = {index: each for index, each in enumerate(changes) if each}
     try:
-        version, items, task = int(document["version"]), document["predictions"], document["task"]
-        ignored = msgspec.convert(document.get("ignored", []), list[str])
-        if task == "tensors":
+        if not found.task:
+            raise ValueError("no task")
+        if found.task == "tensors":
+            rows = msgspec.json.decode(found.predictions, type=list[dict[str, Any]])
             outputs = {
-                name: from_json([item[name] for item in items], dtype)
-                for name, dtype in document["dtypes"].items()
+                name: from_json([row[name] for row in rows], dtype)
+                for name, dtype in found.dtypes.items()
             }
             return Answer(model, version, outputs=outputs)
-        changes = [
-            Adjustments(item.get("imputed", {}), item.get("other", {}), ignored) for item in items
-        ]
-        adjusted = {index: each for index, each in enumerate(changes) if each}
-        if task == "regression":
-            values = tuple(Value(_number(item["value"])) for item in items)
+        if found.task == "regression":
+            values = tuple(Value(number(each.value)) for each in items)
             return Answer(model, version, values=values, adjusted=adjusted)
-        labels = tuple(document["labels"])
-        probabilities = np.array([item["probabilities"] for item in items], np.float32)
+        probabilities = np.array([each.probabilities for each in items], np.float32)
         probabilities = probabilities.reshape(len(items), len(labels))
-        # Read-only: predictions and answer share the numbers.
-        probabilities.flags.writeable = False
-        predictions = tuple(
-            Prediction(
-                item["label"],
-                _number(item["score"]),
-                tuple(Score(each["label"], _number(each["score"])) for each in item["top"]),
-                labels,
-                row,
-                item.get("reason", ""),
-            )
-            for item, row in zip(items, probabilities, strict=True)
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise _not_a_gateway("it did not answer predictions") from error
-    return Answer(
-        model,
-        version,
-        predictions,
-        labels=labels,
-        probabilities=probabilities,
-        adjusted=adjusted,
+    # Read-only: predictions and answer share the numbers.
+    probabilities.flags.writeable = False
+    predictions = tuple(
+        Prediction(each.label, number(each.score), each.scores(), labels, row, each.reason)
+        for each, row in zip(items, probabilities, strict=True)
     )
+    return Answer(model, version, predictions, (), labels, probabilities, adjusted=adjusted)
 
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+def number(value: float | None) -> float:
+    """A number of a JSON document, in which NaN is null."""
+    return float("nan") if value is None else value
 
 
 def _not_a_gateway(why: str) -> ServerError:
@@ -410,15 +396,7 @@ def _not_a_gateway(why: str) -> ServerError:
 
 
 def require_ok(response: Response, place: Callable[[], str]) -> Response:
-    """Check that a response has a status of success, and return it.
-
-    Args:
-        response: of any status.
-        place: describes the URL, for errors.
-
-    Raises:
-        CallError: another status.
-    """
+    """Return a response of success, else raise a CallError; `place` describes the URL in it."""
     status = response.status
     if 200 <= status < 300:
         return response

@@ -1,6 +1,6 @@
 """TensorFlow Serving's API for people: the steps of each call, for every client of tensors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from operator import methodcaller
 
@@ -17,6 +17,7 @@ from rockstar_client.errors import (
     invalid_request,
 )
 from rockstar_client.examples import (
+    Example,
     Inputs,
     NamedExample,
     named_examples,
@@ -29,10 +30,9 @@ from rockstar_client.results import (
     ModelMetadata,
     ModelVersion,
     answer_of,
-    has_contract,
     signatures_of,
 )
-from rockstar_contract.contract import Contract, Input, TensorInput
+from rockstar_contract.contract import CONTRACT_SIGNATURE, Contract, Input, TensorInput
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import is_batch, prepare, read_tensors, split_batch, stack
 from rockstar_contract.tables import Adjustments
@@ -43,29 +43,17 @@ class ModelApi:
     """The calls, with a cache of contracts; thread-safe."""
 
     def __init__(self, models: Sequence[str]) -> None:
-        """Create the API.
-
-        Args:
-            models: names, because TensorFlow Serving cannot list its models.
-
-        Raises:
-            InvalidInputError: a text instead of a list.
-        """
+        """Store the names of the models, which TensorFlow Serving cannot list."""
         if isinstance(models, str):
-            raise InvalidInputError(
-                "models", expected=f"a list, such as [{models!r}]", got="a text"
-            )
+            expected = f"a list, such as [{models!r}]"
+            raise InvalidInputError("models", expected=expected, got="a text")
         self._models = tuple(models)
         self._predictions = PredictionSteps()
 
     def predict(
         self, query: Query, inputs: Inputs, top: int, strict: bool, deadline: Deadline
     ) -> Steps[Answer]:
-        """Predict inputs with the model and version of a query.
-
-        Raises:
-            CallError: the call failed, or the inputs cannot be used.
-        """
+        """Predict inputs with the model and version of a query."""
         require_clear(query.model, query.version, query.label, top)
         try:
             examples = named_examples(inputs)
@@ -83,17 +71,11 @@ class ModelApi:
         return answer_of(query.model, answer.contract, answer.outputs, top, adjusted)
 
     def models(self, deadline: Deadline) -> Steps[tuple[ModelInfo, ...]]:
-        """Describe the client's models.
-
-        Raises:
-            CallError: a call failed, or the client was created without models.
-        """
+        """Describe the client's models; an error if it was created without models."""
         if not self._models:
-            raise InvalidRequestError(
-                Code.UNIMPLEMENTED,
-                "TensorFlow Serving has no call that lists its models: name them, as in "
-                'GrpcClient(address, models=["cnn"])',
-            )
+            message = "TensorFlow Serving has no call that lists its models: name them, as in "
+            message += 'GrpcClient(address, models=["cnn"])'
+            raise InvalidRequestError(Code.UNIMPLEMENTED, message)
         found: tuple[ModelInfo, ...] = ()
         for model in self._models:
             found += ((yield from self._describe(model, deadline)),)
@@ -107,11 +89,10 @@ class ModelApi:
         try:
             signatures = signatures_of(found.signatures)
         except ValueError as error:
-            raise ServerError(
-                Code.INTERNAL, f"the signatures of model {model} cannot be read: {error}"
-            ) from error
+            message = f"the signatures of model {model} cannot be read: {error}"
+            raise ServerError(Code.INTERNAL, message) from error
         contract: Contract | None = None
-        if has_contract(signatures):
+        if CONTRACT_SIGNATURE in signatures:
             exact = Query(model, version=found.version)
             contract = yield from self._predictions.contract(exact, deadline.left)
         return ModelMetadata(model, found.version, signatures, contract)
@@ -144,17 +125,11 @@ class ModelApi:
         info = ModelInfo(model, versions)
         if not info.available:
             return info
-        contract = (yield from self.metadata(Query(model), deadline)).contract
-        if contract is None:
+        found = (yield from self.metadata(Query(model), deadline)).contract
+        if found is None:
             return info
         return ModelInfo(
-            model,
-            versions,
-            contract.task,
-            contract.labels,
-            contract.target,
-            contract.metrics,
-            contract.created,
+            model, versions, found.task, found.labels, found.target, found.metrics, found.created
         )
 
 
@@ -170,21 +145,16 @@ def _batch(
         arrays = [read_tensors(each.example, spec, each.field) for each in examples]
         return stack(arrays, [each.field for each in examples])
     rows = []
-    for each in (each for example in examples for each in _split(example, spec)):
-        changes = Adjustments()
-        rows.append(prepare(each.example, spec, field=each.field, strict=strict, adjusted=changes))
-        if changes:
-            adjusted[len(rows) - 1] = changes
+    for named in examples:
+        parts: Iterable[tuple[str, Example]] = [(named.field, named.example)]
+        if is_batch(named.example, spec):
+            parts = split_batch(named.example, named.field)
+        for field, example in parts:
+            changes = Adjustments()
+            rows.append(prepare(example, spec, field=field, strict=strict, adjusted=changes))
+            if changes:
+                adjusted[len(rows) - 1] = changes
     return np.stack(rows)
-
-
-def _split(named: NamedExample, spec: Input) -> Iterator[NamedExample]:
-    """Split an array that is a batch of examples, as its shape shows."""
-    if not is_batch(named.example, spec):
-        yield named
-        return
-    for field, row in split_batch(named.example, named.field):
-        yield NamedExample(field, row)
 
 
 def _index(field: str, examples: Sequence[NamedExample]) -> int | None:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rockstar_contract.contract import (
-    CONTRACT_SIGNATURE,
     Contract,
     Score,
     Task,
@@ -104,15 +103,7 @@ def answer_of(
     top: int,
     adjusted: Mapping[int, Adjustments],
 ) -> Answer:
-    """Interpret outputs.
-
-    Args:
-        model: requested name.
-        contract: of the version that answered.
-        outputs: float [n, labels], probabilities; for a regression [n, 1], the numbers.
-        top: number of labels to list for each input.
-        adjusted: adjustments of rows of a table, by position.
-    """
+    """Interpret outputs: float [n, labels], probabilities; for a regression [n, 1], the numbers."""
     if contract.task == "regression":
         values = tuple(to_values(outputs))
         return Answer(model, contract.version, values=values, adjusted=adjusted)
@@ -125,12 +116,7 @@ def answer_of(
         for each, row in zip(named, probabilities, strict=True)
     )
     return Answer(
-        model,
-        contract.version,
-        predictions,
-        labels=contract.labels,
-        probabilities=probabilities,
-        adjusted=adjusted,
+        model, contract.version, predictions, (), contract.labels, probabilities, adjusted=adjusted
     )
 
 
@@ -221,17 +207,8 @@ class ModelMetadata:
     contract: Contract | None
 
 
-def has_contract(signatures: dict[str, Signature]) -> bool:
-    """Whether a model with these signatures has a contract."""
-    return CONTRACT_SIGNATURE in signatures
-
-
 def signatures_of(messages: Mapping[str, SignatureDef]) -> dict[str, Signature]:
-    """Convert messages to signatures, by name.
-
-    Raises:
-        ValueError: a default value cannot be read.
-    """
+    """Convert messages to signatures, by name; a ValueError if a default cannot be read."""
     return {name: replace(signature_of(each), message=None) for name, each in messages.items()}
 
 

@@ -78,18 +78,20 @@ class ChannelOptions:
         url = dict(grpc_proxy(address)).get("grpc.http_proxy") if self.proxy else None
         return url and urlsplit(url).hostname
 
-    def credentials(self) -> grpc.ChannelCredentials | None:
-        """The credentials for TLS; None means plain text.
 
-        Raises:
-            InvalidInputError: a file cannot be read or is not a PEM file.
-        """
-        if self.tls is None:
-            return None
-        # gRPC would only log that a file is not PEM, and then fail to connect.
-        self.tls.context()
-        ca, certificate, key = self.tls.read()
-        return grpc.ssl_channel_credentials(ca, key, certificate)
+def open_channel(library: Any, address: str, tls: Tls | None, options: Any) -> Any:
+    """Open a channel of `grpc` or `grpc.aio`; without `tls` in plain text.
+
+    Raises:
+        InvalidInputError: a file cannot be read or is not a PEM file.
+    """
+    if tls is None:
+        return library.insecure_channel(address, options)
+    # gRPC would only log that a file is not PEM, and then fail to connect.
+    tls.context()
+    ca, certificate, key = tls.read()
+    credentials = grpc.ssl_channel_credentials(ca, key, certificate)
+    return library.secure_channel(address, credentials, options)
 
 
 DEFAULT_CHANNEL = ChannelOptions()
@@ -126,12 +128,8 @@ class TFServingClient(Connection):
         self._connect()
 
     def _connect(self) -> None:
-        arguments, credentials = self._options.arguments(self.address), self._options.credentials()
-        self._channel = (
-            grpc.insecure_channel(self.address, options=arguments)
-            if credentials is None
-            else grpc.secure_channel(self.address, credentials, options=arguments)
-        )
+        arguments = self._options.arguments(self.address)
+        self._channel = open_channel(grpc, self.address, self._options.tls, arguments)
         self._stubs = {
             method.path: self._channel.unary_unary(
                 method.path,
@@ -260,7 +258,7 @@ class AsyncTFServingClient(AsyncConnection):
             raise call.explain(messages.failure(error, self.address, proxy)) from error
         return call.read(response)
 
-    def _connect(self) -> grpc.aio.Channel:
+    def _connect(self) -> Any:
         global _process
         _process = _process or os.getpid()
         if _process != os.getpid():
@@ -269,10 +267,8 @@ class AsyncTFServingClient(AsyncConnection):
                 "which gRPC answers none: start processes by spawn or forkserver, or use "
                 "GrpcClient here"
             )
-        arguments, credentials = self._options.arguments(self.address), self._options.credentials()
-        if credentials is None:
-            return grpc.aio.insecure_channel(self.address, options=arguments)
-        return grpc.aio.secure_channel(self.address, credentials, options=arguments)
+        arguments = self._options.arguments(self.address)
+        return open_channel(grpc.aio, self.address, self._options.tls, arguments)
 
 
 def _service_config(retry: RetryPolicy) -> dict[str, Any]:

@@ -55,13 +55,7 @@ from tfs_api.tensors import to_array, to_proto
 if TYPE_CHECKING:
     import grpc
 
-METHODS: tuple[Method[Any, Any], ...] = (
-    PREDICT,
-    CLASSIFY,
-    REGRESS,
-    GET_MODEL_METADATA,
-    GET_MODEL_STATUS,
-)
+METHODS = (PREDICT, CLASSIFY, REGRESS, GET_MODEL_METADATA, GET_MODEL_STATUS)
 
 # The inputs of the contract signature.
 CONTRACT_QUERY: Mapping[str, NDArray[Any]] = {contracts.CONTRACT_INPUT: np.zeros(1, dtype=np.int32)}
@@ -131,11 +125,7 @@ def regress(query: Query) -> Call[RegressionResponse]:
 
 
 def contract_in(response: TensorResponse, model: str) -> Contract:
-    """Read the response of a model's contract signature.
-
-    Raises:
-        NoContractError: it is not a contract.
-    """
+    """Read the response of a model's contract signature, else raise a NoContractError."""
     try:
         found = Contract.from_json(response.outputs[contracts.CONTRACT_OUTPUT][0])
     except (ContractError, KeyError, IndexError) as error:
@@ -174,9 +164,8 @@ def metadata(query: Query) -> Call[Metadata]:
             # Unpack() would require the official type name, which our messages do not have.
             signatures = SignatureDefMap.FromString(response.metadata[_SIGNATURES].value)
         except DecodeError as error:
-            raise ServerError(
-                Code.INTERNAL, f"the signatures of model {query.model} cannot be read: {error}"
-            ) from error
+            message = f"the signatures of model {query.model} cannot be read: {error}"
+            raise ServerError(Code.INTERNAL, message) from error
         return Metadata(response.model_spec.version.value, dict(signatures.signature_def))
 
     return Call(GET_MODEL_METADATA, request, read)
@@ -188,13 +177,7 @@ def status(query: Query) -> Call[list[VersionStatus]]:
 
 
 def failure(error: "grpc.RpcError", address: str, proxy: str | None) -> CallError:
-    """Translate an error of gRPC.
-
-    Args:
-        error: that a call raised.
-        address: of the server.
-        proxy: host of the proxy that was used, if any.
-    """
+    """Translate an error of gRPC, from an address and through a proxy host, if any."""
     code = Code(error.code().value[0])
     detail = error.details() or code.name
     if code in _CONNECTION_ERRORS:
@@ -239,9 +222,8 @@ def _states(response: GetModelStatusResponse) -> list[VersionStatus]:
 
 
 def _no_contract(model: str, error: Exception) -> NoContractError:
-    return NoContractError(
-        Code.INTERNAL, f"model {model} carries no contract that can be read: {error}"
-    )
+    message = f"model {model} carries no contract that can be read: {error}"
+    return NoContractError(Code.INTERNAL, message)
 
 
 def _retry_after(metadata: Iterable[tuple[str, str | bytes] | Any]) -> float | None:

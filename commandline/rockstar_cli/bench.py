@@ -238,11 +238,10 @@ class Target:
         import grpc.aio
 
         from rockstar_client.endpoint import fixed_headers, grpc_proxy
-        from rockstar_client.tfserving import ChannelOptions
+        from rockstar_client.tfserving import open_channel
         from tfs_api.services import MAX_MESSAGE_BYTES, PREDICT
 
         server = self.service.grpc or ""
-        credentials = ChannelOptions(tls=self.service.tls).credentials()
         metadata = tuple(fixed_headers(self.service.api_key, None).items())
         requests = self._grpc_requests(files)
         options = [
@@ -256,10 +255,7 @@ class Target:
         async with AsyncExitStack() as stack:
             methods: list[Any] = []
             for _ in range(connections):
-                if credentials is None:
-                    channel = grpc.aio.insecure_channel(server, options)
-                else:
-                    channel = grpc.aio.secure_channel(server, credentials, options)
+                channel = open_channel(grpc.aio, server, self.service.tls, options)
                 await stack.enter_async_context(channel)
                 methods.append(channel.unary_unary(PREDICT.path))
 

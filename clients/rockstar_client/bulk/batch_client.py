@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import msgspec
 import numpy as np
@@ -31,14 +30,20 @@ from rockstar_client.errors import (
     call_error,
 )
 from rockstar_client.examples import Example
-from rockstar_client.gateway_api import Request, Steps
+from rockstar_client.gateway_api import (
+    ErrorMembers,
+    Request,
+    Steps,
+    number,
+    path_to,
+    read_predictions,
+)
 from rockstar_client.http import HttpClient
 from rockstar_client.predictor import Predictor
 from rockstar_client.tfserving import TFServingClient
 from rockstar_contract.contract import (
     Input,
     Prediction,
-    Score,
     TableInput,
     Value,
     label_probabilities,
@@ -257,39 +262,9 @@ def find_over_grpc(server: TFServingClient, model: str, version: int | None) -> 
     return ServedModel(model, newest, isinstance(contract.input, TableInput))
 
 
-class _Error(msgspec.Struct):
-    field: str = ""
-    expected: str = ""
-    got: str = ""
-    hint: str = ""
-
-
-class _PredictionOrError(msgspec.Struct):
-    """A gateway's answer for one example: a label, a value, or an error."""
-
-    label: str | None = None
-    score: float = 0.0
-    top: tuple[Score, ...] = ()
-    reason: str = ""
-    value: float | None = None
-    imputed: dict[str, float | str] = {}
-    other: dict[str, str] = {}
-    error: _Error | None = None
-
-
-class _Answer(msgspec.Struct):
-    version: int
-    predictions: list[_PredictionOrError]
-    ignored: list[str] = []
-
-
-# Created once: msgspec inspects a class at its first use, which is not safe in concurrent threads.
-_ANSWER = msgspec.json.Decoder(_Answer)
-
-
-def _reason(error: Exception | _Error, example: Example | None = None) -> str:
+def _reason(error: Exception | ErrorMembers, example: Example | None = None) -> str:
     """Describe what is wrong with an item, without its name but with the column of a row."""
-    if isinstance(error, (InvalidInputError, _Error)) or (
+    if isinstance(error, (InvalidInputError, ErrorMembers)) or (
         isinstance(error, InvalidRequestError) and error.expected
     ):
         column = _POSITION.sub("", error.field) if _POSITION.match(error.field) else ""
@@ -320,10 +295,8 @@ def over_http(
         strict: whether rows that need imputation fail.
         counts: collects what was imputed and ignored in rows.
     """
-    query: dict[str, str | int] = {"top": top, "partial": "true"}
-    query |= {} if version is None else {"version": version}
-    query |= {"strict": "true"} if strict else {}
-    path = f"/predict/{quote(model, safe='')}?{urlencode(query)}"
+    exact = "true" if strict else None
+    path = path_to("predict", model, top=top, partial="true", version=version, strict=exact)
 
     def steps(examples: Sequence[Example]) -> Steps[BatchResult]:
         rows = [example for example in examples if isinstance(example, TextRow)]
@@ -334,25 +307,22 @@ def over_http(
             instances = [{"b64": example} for example in examples]
             content_type, body = "application/json", _JSON.encode({"instances": instances})
         response = yield Request("POST", path, {"Content-Type": content_type}, body)
-        try:
-            answer = _ANSWER.decode(response.body)
-        except msgspec.DecodeError as error:
-            raise ServerError(Code.UNKNOWN, f"this is not a gateway's response: {error}") from error
-        if len(answer.predictions) != len(examples):
-            got = f"{len(answer.predictions)} answers to {len(examples)} examples"
+        answer, items = read_predictions(response)
+        if len(items) != len(examples):
+            got = f"{len(items)} answers to {len(examples)} examples"
             raise ServerError(Code.UNKNOWN, f"this is not a gateway's response: {got}")
         outcomes: list[Outcome] = []
         adjusted: list[Adjustments] = []
-        for each, example in zip(answer.predictions, examples, strict=True):
+        for each, example in zip(items, examples, strict=True):
             if each.error is not None:
                 outcomes.append(Failed(_reason(each.error, example)))
                 continue
             adjusted.append(Adjustments(each.imputed, each.other, answer.ignored))
-            outcomes.append(
-                Prediction(each.label, each.score, each.top, each.reason)
-                if each.value is None
-                else Value(each.value)
-            )
+            if each.value is None:
+                score = number(each.score)
+                outcomes.append(Prediction(each.label, score, each.scores(), each.reason))
+            else:
+                outcomes.append(Value(each.value))
         if counts is not None:
             counts.add(len(adjusted), adjusted)
         return BatchResult(answer.version, outcomes)
