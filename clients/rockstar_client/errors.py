@@ -100,11 +100,7 @@ _CLASSES: dict[Code, type[CallError]] = {
 
 
 def call_error(
-    code: Code,
-    message: str,
-    request_id: str | None = None,
-    *,
-    retry_after: float | None = None,
+    code: Code, message: str, request_id: str | None = None, *, retry_after: float | None = None
 ) -> CallError:
     """Create the exception for a canonical code."""
     kind = _CLASSES.get(code, ServerError)

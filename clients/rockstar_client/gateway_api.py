@@ -28,13 +28,7 @@ from rockstar_client.errors import (
     call_error,
     invalid_request,
 )
-from rockstar_client.examples import (
-    Example,
-    Inputs,
-    NamedExample,
-    named_examples,
-    require_clear,
-)
+from rockstar_client.examples import Example, Inputs, NamedExample, named_examples, require_clear
 from rockstar_client.results import (
     Answer,
     Explanation,

@@ -16,13 +16,7 @@ from rockstar_client.errors import (
     ServerError,
     invalid_request,
 )
-from rockstar_client.examples import (
-    Example,
-    Inputs,
-    NamedExample,
-    named_examples,
-    require_clear,
-)
+from rockstar_client.examples import Example, Inputs, NamedExample, named_examples, require_clear
 from rockstar_client.predictor import ModelInputs, PredictionSteps, Steps
 from rockstar_client.results import (
     Answer,

@@ -10,14 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rockstar_contract.contract import (
-    Contract,
-    Score,
-    Task,
-    Value,
-    label_probabilities,
-    to_values,
-)
+from rockstar_contract.contract import Contract, Score, Task, Value, label_probabilities, to_values
 from rockstar_contract.tables import Adjustments
 from tfs_api.messages.signature_pb2 import SignatureDef
 from tfs_api.signature import Signature, signature_of

@@ -95,9 +95,7 @@ def status_json(versions: Iterable[VersionState]) -> bytes:
 def metadata_json(name: str, version: int, signatures: SignatureDefMap) -> bytes:
     """The response to GetModelMetadata for a version of the model of this name."""
     described = json_format.MessageToDict(
-        signatures,
-        preserving_proto_field_name=True,
-        always_print_fields_with_no_presence=True,
+        signatures, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     spec = {"name": name, "signature_name": "", "version": str(version)}
     # TensorFlow Serving concatenates this document from the texts of its parts.

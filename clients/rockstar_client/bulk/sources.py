@@ -80,11 +80,7 @@ class Paths:
     """
 
     def __init__(
-        self,
-        paths: Iterable[str],
-        *,
-        tables: bool = False,
-        leave_out: Iterable[Path] = (),
+        self, paths: Iterable[str], *, tables: bool = False, leave_out: Iterable[Path] = ()
     ) -> None:
         """Store the paths without opening them.
 

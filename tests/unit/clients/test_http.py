@@ -127,10 +127,7 @@ def test_retry_after_is_respected(server, connect_http):
 def test_a_retry_after_the_deadline_fails_at_once(server, connect_http, status, kind, as_date):
     later = email.utils.formatdate(time.time() + 3600, usegmt=True) if as_date else "3600"
     server.first = [problem(status, "Busy.", Retry_After=later)]
-    with (
-        connect_http(server.url) as client,
-        pytest.raises(kind, match="asks to wait") as caught,
-    ):
+    with connect_http(server.url) as client, pytest.raises(kind, match="asks to wait") as caught:
         client.predict("toy", IMAGE, timeout=60)
     assert 3500 < caught.value.retry_after <= 3600
     assert len(server.seen) == 1

@@ -103,11 +103,7 @@ def test_explicit_encoding():
             "имя,x\nда\n",
             "got 1 in line 2; an empty value needs its delimiter too; read as",
         ),
-        (
-            "cp1250",
-            "ż,x\nś\n",
-            "read as Windows-1252 (cp1252), not UTF-8: if letters are wrong",
-        ),
+        ("cp1250", "ż,x\nś\n", "read as Windows-1252 (cp1252), not UTF-8: if letters are wrong"),
         (
             "shift_jis",
             "ソー,x\nア\n",

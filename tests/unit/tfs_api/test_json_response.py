@@ -19,11 +19,7 @@ ROWS = np.array([[0.2, 1], [3, 4]], np.float32)
 @pytest.mark.parametrize(
     ("outputs", "by_row", "expected"),
     [
-        (
-            {"y": ROWS},
-            True,
-            '{\n    "predictions": [[0.2, 1.0], [3.0, 4.0]\n    ]\n}',
-        ),
+        ({"y": ROWS}, True, '{\n    "predictions": [[0.2, 1.0], [3.0, 4.0]\n    ]\n}'),
         (
             {"y": ROWS[:1]},
             False,

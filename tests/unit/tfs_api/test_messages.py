@@ -95,10 +95,9 @@ def test_fields_agree(ours: Any, official: Any) -> None:
         theirs = official.DESCRIPTOR.fields_by_number[field.number]
         assert field.name == theirs.name
         assert interchangeable(field) == interchangeable(theirs), field.name
-        assert (field.is_repeated, field.is_packed) == (
-            theirs.is_repeated,
-            theirs.is_packed,
-        ), field.name
+        assert (field.is_repeated, field.is_packed) == (theirs.is_repeated, theirs.is_packed), (
+            field.name
+        )
         if field.containing_oneof:
             assert field.containing_oneof.name == theirs.containing_oneof.name
 

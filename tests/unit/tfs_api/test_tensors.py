@@ -10,13 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.tfs_api.arrays import DTYPES, arrays, quick, same
-from tfs_api.messages.tensor_pb2 import (
-    DT_BOOL,
-    DT_FLOAT,
-    DT_INT64,
-    DT_STRING,
-    TensorProto,
-)
+from tfs_api.messages.tensor_pb2 import DT_BOOL, DT_FLOAT, DT_INT64, DT_STRING, TensorProto
 from tfs_api.tensors import shape_proto, to_array, to_proto, wire_type
 
 with warnings.catch_warnings():
