@@ -90,13 +90,10 @@ class BatchClient:
         patience: float = DEFAULT_PACE.patience,
         on_too_many: Callable[[int], None] = lambda _fewer: None,
     ) -> None:
-        """Store the options.
+        """Store the function that sends a request, and the seconds to retry it.
 
-        Args:
-            predict: sends one request.
-            patience: seconds to retry a service that is unavailable or overloaded.
-            on_too_many: called with a number of examples that succeeded after a request with more
-                was rejected or timed out.
+        `on_too_many` is called with a number of examples that succeeded after a request with more
+        was rejected or timed out.
         """
         self._predict = predict
         self._patience = patience
@@ -209,13 +206,7 @@ class AdjustmentCounts:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model that a service serves.
-
-    Attributes:
-        model: name.
-        newest: newest version; None if unknown.
-        tables: whether it takes rows of tables instead of images.
-    """
+    """A model that a service serves, its newest version if known, and whether it takes rows."""
 
     model: str
     newest: int | None = None
@@ -223,12 +214,7 @@ class ServedModel:
 
 
 def find_over_http(client: HttpClient, model: str | None) -> ServedModel:
-    """Look up a model of a gateway; None means the only one.
-
-    Raises:
-        InvalidInputError: no model or several models are served.
-        CallError: the request failed.
-    """
+    """Look up a model of a gateway; None means the only one, else raise an InvalidInputError."""
     try:
         listed = {each.model: each for each in client.models()}
     except CallError as error:
@@ -252,11 +238,7 @@ def find_over_http(client: HttpClient, model: str | None) -> ServedModel:
 
 
 def find_over_grpc(server: TFServingClient, model: str, version: int | None) -> ServedModel:
-    """Look up a model of a model server.
-
-    Raises:
-        CallError: the request failed, or the model has no contract.
-    """
+    """Look up a model of a model server."""
     contract = server.contract(Query(model, version=version))
     newest = contract.version if version is None else None
     return ServedModel(model, newest, isinstance(contract.input, TableInput))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
 
 from rockstar_client.bulk import DEFAULT_PACE, BulkError, Pace, ResumeError
@@ -19,12 +20,10 @@ _SAVE_INTERVAL_S = 2.0
 
 @dataclass(frozen=True)
 class Summary:
-    """The result of a run.
+    """The numbers of items and of failed ones, including those of the runs that it continued.
 
     Attributes:
-        items: all items, including those of the runs it continued.
-        failed: number of them that failed.
-        skipped: number of them that earlier runs had done.
+        skipped: number of items that earlier runs had done.
         seconds: duration of this run.
     """
 
@@ -45,14 +44,6 @@ def predict_items(
     """Predict items batch by batch and yield the results in their order.
 
     Items are read as they are needed: at most 2 * pace.concurrency batches are in memory.
-
-    Args:
-        items: to predict.
-        predict: the service, see `over_http` and `over_grpc`.
-        pace: batch size and concurrency.
-
-    Yields:
-        The results of each batch: item, model version (0 if it failed) and outcome.
 
     Raises:
         CallError: the service cannot be used; the results yielded before are valid.
@@ -125,11 +116,9 @@ def run(
     started = time.monotonic()
     skipped = output.state.items
     if not output.state.finished:
-        rest, chain, passed = iter(items), b"", 0
-        for item in islice(rest, skipped):
-            chain = extend_chain(chain, item)
-            passed += 1
-        if passed < skipped or chain.hex() != output.state.chain:
+        rest = iter(items)
+        chain = reduce(extend_chain, islice(rest, skipped), b"")
+        if chain.hex() != output.state.chain:
             raise ResumeError(
                 f"the input has changed since the run started: items among its first {skipped:,} "
                 "were added, removed or changed; use --restart to start over"

@@ -8,13 +8,14 @@ complete.
 
 import csv
 import fcntl
+import io
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -29,12 +30,9 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of a run that must be the same when it is continued.
 
     Attributes:
-        model: name.
         version: the chosen one; None means the newest.
         newest: the newest version at the start of the run, if known.
-        top: number of labels to list.
         retry: whether only items that failed before are predicted.
-        strict: whether rows fail if a value would be imputed or ignored.
     """
 
     model: str
@@ -74,11 +72,7 @@ def extend_chain(chain: bytes, item: Item) -> bytes:
 
 
 def read_state(path: Path) -> State | None:
-    """Read the state from a file; None if the file does not exist.
-
-    Raises:
-        ResumeError: the file holds something else.
-    """
+    """Read the state from a file; None without a file, a ResumeError for something else."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=State)
     except FileNotFoundError:
@@ -99,69 +93,51 @@ def write_state(path: Path, state: State) -> None:
     aside.replace(path)
 
 
-class PartFile:
-    """A file under construction: appended to, truncated on resume, locked against other runs."""
+class PartFile(io.FileIO):
+    """A file under construction: appended to, truncated on resume, locked against other runs.
+
+    It is unbuffered: written data survives this process, and errors appear when they happen.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file and lock it.
-
-        Raises:
-            BulkError: another run holds the lock.
-            OSError: the file cannot be written.
-        """
+        """Open or create the file and lock it; a BulkError if another run holds the lock."""
+        super().__init__(path, "ab")
         self.path = path
-        # Unbuffered: written data survives this process, and errors appear when they happen.
-        self._file = path.open("ab", buffering=0)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = os.fstat(self._file.fileno()).st_ino == path.stat().st_ino
+            fcntl.flock(self, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = os.fstat(self.fileno()).st_ino == path.stat().st_ino
         except (BlockingIOError, FileNotFoundError):
             locked = False
         if not locked:
-            self._file.close()
+            self.close()
             raise BulkError(f"another run is writing {path}")
 
     @property
     def size(self) -> int:
         """In bytes."""
-        return os.fstat(self._file.fileno()).st_size
+        return os.fstat(self.fileno()).st_size
 
-    def write(self, data: bytes) -> None:
-        """Append data.
-
-        Raises:
-            OSError: the disk is full; a part of the data may have been written.
-        """
-        view = memoryview(data)
+    def write(self, data: Any) -> int:
+        """Write all data; if the disk is full, a part of it may have been written."""
+        left = memoryview(data)
         try:
-            while view:
-                view = view[self._file.write(view) :]
+            while left:
+                left = left[super().write(left) :]
         except OSError as error:
             error.filename = str(self.path)
             raise
+        return len(data)
 
-    def truncate(self, size: int) -> None:
-        """Keep the first `size` bytes.
-
-        Raises:
-            ResumeError: the file is shorter.
-        """
+    def keep(self, size: int) -> None:
+        """Keep the first `size` bytes; a ResumeError if the file is shorter."""
         if self.size < size:
             raise ResumeError(f"{self.path} is shorter than it was; use --restart to start over")
-        self._file.truncate(size)
+        self.truncate(size)
 
     def first_line(self) -> bytes:
         """Read the first line."""
         with self.path.open("rb") as file:
             return file.readline()
-
-    def sync(self) -> None:
-        """Sync the file to disk."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file and release the lock."""
-        self._file.close()
 
 
 class Files:
@@ -212,16 +188,11 @@ class Output:
         """Start a run, or continue an interrupted one.
 
         A run with options.retry appends to a complete output and replaces its file of failed items.
-
-        Args:
-            files: paths.
-            options: of the run.
-            restart: discard an interrupted run and replace a complete one.
+        With `restart`, an interrupted run is discarded and a complete one is replaced.
 
         Raises:
             BulkError: the output is complete, or another run writes it.
             ResumeError: the interrupted run had other options.
-            OSError: the files cannot be written.
         """
         self.files = files
         if options.retry:
@@ -229,24 +200,24 @@ class Output:
         elif not restart:
             _require_new(files)
         with ExitStack() as opened:
-            self._out = opened.enter_context(closing(PartFile(files.part)))
+            self._out = opened.enter_context(PartFile(files.part))
             state = None if restart else read_state(files.state)
             if state is None:
                 if options.retry:
-                    self._out.truncate(0)
+                    self._out.keep(0)
                     with files.out.open("rb") as complete:
                         shutil.copyfileobj(complete, self._out)
-                    self._out.sync()
+                    os.fsync(self._out)
                 state = State(options=options, out_bytes=self._out.size if options.retry else 0)
                 write_state(files.state, state)
             else:
                 _require_same(state.options, options, files)
             self.state = state
             self.saved = state.items
-            self._failed = opened.enter_context(closing(PartFile(files.failed_part)))
+            self._failed = opened.enter_context(PartFile(files.failed_part))
             if not state.finished:
-                self._out.truncate(state.out_bytes)
-                self._failed.truncate(state.failed_bytes)
+                self._out.keep(state.out_bytes)
+                self._failed.keep(state.failed_bytes)
             opened.pop_all()
 
     def write(self, results: Sequence[Result]) -> None:
@@ -268,20 +239,18 @@ class Output:
 
     def save(self) -> None:
         """Sync rows and state to disk."""
-        self._out.sync()
-        self._failed.sync()
+        os.fsync(self._out)
+        os.fsync(self._failed)
         write_state(self.files.state, self.state)
         self.saved = self.state.items
 
     def finish(self) -> None:
         """Move the files to their final paths once all items are done; can be repeated."""
-        files = self.files
+        files, replace = self.files, msgspec.structs.replace
         if not self.state.finished:
             if files.format.header is not None and not self.state.out_bytes:
                 self._out.write(files.format.header(None))
-            self.state = msgspec.structs.replace(
-                self.state, finished=True, out_bytes=self._out.size
-            )
+            self.state = replace(self.state, finished=True, out_bytes=self._out.size)
             self.save()
         # A file that was moved before the run was killed has left a shorter part file.
         if not self.state.failed:

@@ -82,10 +82,10 @@ class Paths:
     def __init__(
         self, paths: Iterable[str], *, tables: bool = False, leave_out: Iterable[Path] = ()
     ) -> None:
-        """Store the paths without opening them.
+        """Store the paths, of which - is standard input, without opening them.
 
         Args:
-            paths: iterated whenever this object is. - is standard input, which can be read once.
+            paths: iterated whenever this object is.
             tables: whether the model takes rows of tables instead of images.
             leave_out: files in folders to skip, such as the output of the run.
         """
@@ -117,8 +117,7 @@ class Paths:
         """Estimate the number of items; None if that would mean reading them all."""
         total = 0
         for path in self._paths:
-            inside = _walk(path, frozenset()) if os.path.isdir(path) else (path,)
-            for found in inside:
+            for found in _walk(path, frozenset()) if os.path.isdir(path) else (path,):
                 if isinstance(found, Item) or (found != path and not self._is_wanted(found)):
                     continue
                 name = found.lower()
@@ -221,11 +220,8 @@ def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str | Item
     """Yield the paths of all files in a folder and its subfolders, sorted by name in each.
 
     Skips hidden folders such as .git. Follows links, except to a folder that contains the link.
-    A folder that cannot be listed is a failing item.
-
-    Args:
-        folder: its path.
-        above: device and inode of the folders that contain it.
+    A folder that cannot be listed is a failing item. `above` has the device and inode of the
+    folders that contain this one.
     """
     try:
         status = os.stat(folder)
@@ -339,12 +335,8 @@ def _table_items(name: str, file: BinaryIO | None = None, stamp: str = "") -> It
     """Yield each row of a CSV file as FILE:ROW, counted from 1 without the header.
 
     Accepts what `read_table` accepts, also compressed with gzip. A row that cannot be read is a
-    failing item, and so is a file without a usable header.
-
-    Args:
-        name: of the file, for items and errors.
-        file: the file if it is open; seekable.
-        stamp: of every item, if the file is open.
+    failing item, and so is a file without a usable header. A file that is open must be seekable,
+    and its items get the stamp.
     """
     try:
         with file or open(name, "rb") as raw:
