@@ -1,10 +1,10 @@
 """The HTTP client for event loops."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import methodcaller
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 from tenacity import AsyncRetrying
@@ -14,30 +14,28 @@ from yarl import URL
 from rockstar_client import gateway_api
 from rockstar_client.calls import (
     DEFAULT_RETRY,
-    DEFAULT_TIMEOUT_S,
     NEVER_AGAIN,
     Deadline,
     RetryPolicy,
     retry_arguments,
     run_async,
 )
-from rockstar_client.connection import AsyncConnection, PerLoop
+from rockstar_client.client import AsyncClient, Result, Steps
+from rockstar_client.connection import PerLoop
 from rockstar_client.endpoint import SOCKS, Endpoint, Tls, fixed_headers, no_socks
-from rockstar_client.examples import Inputs
-from rockstar_client.gateway_api import TIMEOUT_HEADER, Request, Response, Steps, require_ok
-from rockstar_client.results import Answer, ModelInfo, ModelMetadata
+from rockstar_client.gateway_api import TIMEOUT_HEADER, Request, Response, require_ok
 
 # Connections at a time; further requests wait for one.
 _MAX_CONNECTIONS = 100
 
-Result = TypeVar("Result")
 
-
-class AsyncHttpClient(AsyncConnection):
+class AsyncHttpClient(AsyncClient):
     """Calls a gateway over kept-alive connections; a context manager.
 
     It works in several event loops, each with connections of its own.
     """
+
+    _api = gateway_api
 
     def __init__(
         self,
@@ -61,47 +59,12 @@ class AsyncHttpClient(AsyncConnection):
             socks = _aiohttp_socks(proxy)
             self._failures += socks.ProxyError, socks.ProxyConnectionError, socks.ProxyTimeoutError
 
-    async def predict(
-        self,
-        model: str,
-        inputs: Inputs,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        top: int = 3,
-        strict: bool = False,
-        timeout: float = DEFAULT_TIMEOUT_S,
-    ) -> Answer:
-        """Predict one or several inputs; see `HttpClient.predict`."""
-        return await self._run(
-            gateway_api.predict(model, inputs, version, label, top, strict), timeout
-        )
-
-    async def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
-        """List the models that the gateway serves."""
-        return await self._run(gateway_api.models(), timeout)
-
-    async def metadata(
-        self,
-        model: str,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT_S,
-    ) -> ModelMetadata:
-        """Read the signatures and the contract of a version."""
-        return await self._run(gateway_api.metadata(model, version, label), timeout)
-
-    async def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Check whether every model is ready; False also if the gateway cannot be reached."""
-        return await self._run(gateway_api.ready(), timeout)
-
     async def close(self) -> None:
         """Close the connections; calls now raise a RuntimeError."""
         self._closed = True
         await self._session.close()
 
-    async def _run(self, steps: Steps[Result], timeout: float) -> Result:
+    async def _run(self, start: Callable[[Deadline], Steps[Result]], timeout: float) -> Result:
         deadline = Deadline(timeout)
 
         async def send(request: Request) -> Response:
@@ -110,7 +73,7 @@ class AsyncHttpClient(AsyncConnection):
                 self._send, request, deadline
             )
 
-        return await run_async(steps, send)
+        return await run_async(start(deadline), send)
 
     async def _send(self, request: Request, deadline: Deadline) -> Response:
         self._require_open()

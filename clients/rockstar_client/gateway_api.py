@@ -20,6 +20,8 @@ import numpy as np
 from google.protobuf import json_format
 from urllib3.filepost import encode_multipart_formdata
 
+from rockstar_client.backend import Query
+from rockstar_client.calls import Deadline
 from rockstar_client.errors import (
     CallError,
     InvalidRequestError,
@@ -156,10 +158,12 @@ _EXPLANATION = msgspec.json.Decoder(Explanation)
 _ROW_EXPLANATION = msgspec.json.Decoder(RowExplanation)
 
 
+# Deadlines are for gRPC, where a call may take several requests; here they are in every request.
 def predict(
-    model: str, inputs: Inputs, version: int | None, label: str | None, top: int, strict: bool
+    query: Query, inputs: Inputs, top: int, strict: bool, _deadline: Deadline
 ) -> Steps[Answer]:
     """Predict inputs with one request."""
+    model, version, label = query.model, query.version, query.label
     require_clear(model, version, label, top)
     try:
         examples = named_examples(inputs)
@@ -182,14 +186,15 @@ def path_to(route: str, model: str, **arguments: str | int | None) -> str:
     return f"/{route}/{quote(model, safe='')}" + (given and f"?{given}")
 
 
-def models() -> Steps[tuple[ModelInfo, ...]]:
+def models(_deadline: Deadline) -> Steps[tuple[ModelInfo, ...]]:
     """List the models that are served."""
     response = yield Request("GET", "/v1/models")
     return _decode(response.body, _MODELS, "its list of models cannot be read").models
 
 
-def metadata(model: str, version: int | None, label: str | None) -> Steps[ModelMetadata]:
+def metadata(query: Query, _deadline: Deadline) -> Steps[ModelMetadata]:
     """Read the signatures and the contract of a version."""
+    model, version, label = query.model, query.version, query.label
     require_clear(model, version, label)
     response = yield Request("GET", f"{_path(model, version, label)}/metadata")
     document = _decode(response.body, _ANY, "its metadata cannot be read")
@@ -215,7 +220,7 @@ def metadata(model: str, version: int | None, label: str | None) -> Steps[ModelM
     return ModelMetadata(model, answered, signatures, contract)
 
 
-def ready() -> Steps[bool]:
+def ready(_deadline: Deadline) -> Steps[bool]:
     """Check whether every model is ready; False also if the gateway cannot be reached."""
     try:
         yield Request("GET", "/readyz", once=True)

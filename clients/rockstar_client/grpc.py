@@ -1,30 +1,16 @@
 """The gRPC clients: call any TensorFlow Serving directly, with preprocessing and labels here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
 
-from rockstar_client.backend import Query
-from rockstar_client.calls import (
-    DEFAULT_RETRY,
-    DEFAULT_TIMEOUT_S,
-    Deadline,
-    RetryPolicy,
-    run,
-    run_async,
-)
-from rockstar_client.connection import AsyncConnection, Connection
+from rockstar_client.calls import DEFAULT_RETRY, Deadline, RetryPolicy, run, run_async
+from rockstar_client.client import AsyncClient, Client, Result, Steps
 from rockstar_client.endpoint import Tls, fixed_headers
-from rockstar_client.examples import Inputs
 from rockstar_client.model_api import ModelApi
-from rockstar_client.predictor import Steps
-from rockstar_client.results import Answer, ModelInfo, ModelMetadata
 from rockstar_client.tfserving import AsyncTFServingClient, ChannelOptions, TFServingClient
 
-Result = TypeVar("Result")
 
-
-class GrpcClient(Connection):
+class GrpcClient(Client):
     """Predicts with models that have a contract; thread-safe, and a context manager.
 
     A process that is forked, or that unpickles a client, creates a connection of its own. Fork
@@ -60,69 +46,15 @@ class GrpcClient(Connection):
         self._server = TFServingClient(address, headers=partial(tuple, metadata), options=options)
         self._api = ModelApi(models)
 
-    def predict(
-        self,
-        model: str,
-        inputs: Inputs,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        top: int = 3,
-        strict: bool = False,
-        timeout: float = DEFAULT_TIMEOUT_S,
-    ) -> Answer:
-        """Predict one or several inputs.
-
-        Args:
-            model: name.
-            inputs: images (paths, bytes of files, PIL images), rows (dicts, a DataFrame, or the
-                path of a CSV file), or arrays that are the model's input, one or a batch.
-            version: None is the newest.
-            label: chooses the version instead.
-            top: how many labels to list for each input.
-            strict: reject rows with missing values, unknown categories or other columns. Otherwise
-                they are imputed or ignored, and the answer's `adjusted` lists them.
-            timeout: seconds for everything together.
-
-        Raises:
-            CallError: the call failed; an InvalidRequestError if an input cannot be used.
-        """
-        query = Query(model, version=version, label=label)
-        return self._run(self._api.predict(query, inputs, top, strict, Deadline(timeout)))
-
-    def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
-        """Describe the models that the client was created with.
-
-        Raises:
-            CallError: the call failed, or the client was created without models.
-        """
-        return self._run(self._api.models(Deadline(timeout)))
-
-    def metadata(
-        self,
-        model: str,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT_S,
-    ) -> ModelMetadata:
-        """Read the signatures and the contract of a version."""
-        query = Query(model, version=version, label=label)
-        return self._run(self._api.metadata(query, Deadline(timeout)))
-
-    def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Check whether every model of the client is ready; without models, the server itself."""
-        return self._run(self._api.ready(Deadline(timeout)))
-
     def close(self) -> None:
         """Close the connection; calls now raise a RuntimeError."""
         self._server.close()
 
-    def _run(self, steps: Steps[Result]) -> Result:
-        return run(steps, lambda call: call(self._server))
+    def _run(self, start: Callable[[Deadline], Steps[Result]], timeout: float) -> Result:
+        return run(start(Deadline(timeout)), lambda call: call(self._server))
 
 
-class AsyncGrpcClient(AsyncConnection):
+class AsyncGrpcClient(AsyncClient):
     """Predicts with models that have a contract, in event loops; a context manager.
 
     It works in several event loops, each with a connection of its own, but not in a process that
@@ -147,44 +79,9 @@ class AsyncGrpcClient(AsyncConnection):
         )
         self._api = ModelApi(models)
 
-    async def predict(
-        self,
-        model: str,
-        inputs: Inputs,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        top: int = 3,
-        strict: bool = False,
-        timeout: float = DEFAULT_TIMEOUT_S,
-    ) -> Answer:
-        """Predict one or several inputs; see `GrpcClient.predict`."""
-        query = Query(model, version=version, label=label)
-        return await self._run(self._api.predict(query, inputs, top, strict, Deadline(timeout)))
-
-    async def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
-        """Describe the models that the client was created with; see `GrpcClient.models`."""
-        return await self._run(self._api.models(Deadline(timeout)))
-
-    async def metadata(
-        self,
-        model: str,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT_S,
-    ) -> ModelMetadata:
-        """Read the signatures and the contract of a version."""
-        query = Query(model, version=version, label=label)
-        return await self._run(self._api.metadata(query, Deadline(timeout)))
-
-    async def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Check whether every model of the client is ready; see `GrpcClient.ready`."""
-        return await self._run(self._api.ready(Deadline(timeout)))
-
     async def close(self) -> None:
         """Close the connections; calls now raise a RuntimeError."""
         await self._server.close()
 
-    async def _run(self, steps: Steps[Result]) -> Result:
-        return await run_async(steps, lambda call: call(self._server))
+    async def _run(self, start: Callable[[Deadline], Steps[Result]], timeout: float) -> Result:
+        return await run_async(start(Deadline(timeout)), lambda call: call(self._server))

@@ -2,8 +2,8 @@
 
 import importlib.util
 import os
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import requests
 import urllib3
@@ -21,24 +21,22 @@ from rockstar_client.calls import (
     retry_arguments,
     run,
 )
-from rockstar_client.connection import Connection
+from rockstar_client.client import Client, Result, Steps
 from rockstar_client.endpoint import SOCKS, Endpoint, Tls, fixed_headers, no_socks
-from rockstar_client.examples import Inputs
-from rockstar_client.gateway_api import TIMEOUT_HEADER, Request, Response, Steps, require_ok
-from rockstar_client.results import Answer, ModelInfo, ModelMetadata
+from rockstar_client.gateway_api import TIMEOUT_HEADER, Request, Response, require_ok
 
 # Idle connections that are kept for later requests.
 _MAX_IDLE = 100
 _CHUNK_BYTES = 2**16
 
-Result = TypeVar("Result")
 
-
-class HttpClient(Connection):
+class HttpClient(Client):
     """Calls a gateway over kept-alive connections; thread-safe, and a context manager.
 
     A process that is forked, or that unpickles a client, creates connections of its own.
     """
+
+    _api = gateway_api
 
     def __init__(
         self,
@@ -76,66 +74,18 @@ class HttpClient(Connection):
         self._session = _session(self._endpoint) if session is None else session
         self._process = os.getpid()
 
-    def predict(
-        self,
-        model: str,
-        inputs: Inputs,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        top: int = 3,
-        strict: bool = False,
-        timeout: float = DEFAULT_TIMEOUT_S,
-    ) -> Answer:
-        """Predict one or several inputs.
-
-        Args:
-            model: name.
-            inputs: images (paths, bytes of files, PIL images), rows (dicts, a DataFrame, or the
-                path of a CSV file), or arrays that are the model's input, one or a batch; CSV files
-                not together with others.
-            version: None is the newest, or the version that the gateway's routes choose.
-            label: chooses the version instead.
-            top: how many labels to list for each input.
-            strict: reject rows with missing values, unknown categories or other columns. Otherwise
-                they are imputed or ignored, and the answer's `adjusted` lists them.
-            timeout: seconds for everything together.
-
-        Raises:
-            CallError: the call failed; an InvalidRequestError if an input cannot be used.
-        """
-        return self.call(
-            gateway_api.predict(model, inputs, version, label, top, strict), timeout=timeout
-        )
-
-    def models(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[ModelInfo, ...]:
-        """List the models that the gateway serves."""
-        return self.call(gateway_api.models(), timeout=timeout)
-
-    def metadata(
-        self,
-        model: str,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT_S,
-    ) -> ModelMetadata:
-        """Read the signatures and the contract of a version, chosen as in `predict`."""
-        return self.call(gateway_api.metadata(model, version, label), timeout=timeout)
-
-    def ready(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Check whether every model is ready; False also if the gateway cannot be reached."""
-        return self.call(gateway_api.ready(), timeout=timeout)
-
     def call(self, steps: Steps[Result], *, timeout: float = DEFAULT_TIMEOUT_S) -> Result:
         """Make a call that has no method here, such as `gateway_api.explanation`."""
+        return self._run(lambda _: steps, timeout)
+
+    def _run(self, start: Callable[[Deadline], Steps[Result]], timeout: float) -> Result:
         deadline = Deadline(timeout)
 
         def send(request: Request) -> Response:
             policy = NEVER_AGAIN if request.once else self._retry
             return Retrying(**retry_arguments(policy, deadline))(self._send, request, deadline)
 
-        return run(steps, send)
+        return run(start(deadline), send)
 
     def close(self) -> None:
         """Close the connections; calls now raise a RuntimeError."""
