@@ -26,10 +26,9 @@ import numpy as np
 
 from benchmarks.model_servers import model_server
 from rockstar_contract.version_folders import served_versions
-from rockstar_serving.model_server.batching import Batcher
+from rockstar_serving.model_server.batching import BatchingEngine, Scheduler
 from rockstar_serving.model_server.batching_parameters import read_parameters
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.options import BatchingOptions
 from tfs_api.services import PREDICT
 from tfs_api.signature import DEFAULT_SIGNATURE
 from tfs_api.tensors import to_proto
@@ -125,11 +124,11 @@ def _measure(predict: Predict, callers: int, seconds: float, figures: Figures) -
 
 @contextmanager
 def _engine(version: Path, parameters: Path | None) -> Iterator[Predict]:
-    options = BatchingOptions()
+    engine: LiteRTEngine | BatchingEngine = LiteRTEngine(version)
     if parameters is not None:
-        options = BatchingOptions(enabled=True, parameters=read_parameters(parameters))
-    batcher = Batcher(options)
-    engine = batcher.wrap(LiteRTEngine(version), batcher.parameters(version))
+        batching = read_parameters(parameters)
+        scheduler = Scheduler(batching.threads, batching.thread_pool_name)
+        engine = BatchingEngine(engine, scheduler, batching.queue)
     feeds, fetches = _example(version)
     yield lambda: engine.run(DEFAULT_SIGNATURE, feeds, fetches)
     engine.close()

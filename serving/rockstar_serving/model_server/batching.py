@@ -358,38 +358,22 @@ class Scheduler:
                 self._done.notify_all()
 
 
-class Batcher:
-    """Adds batching to engines according to the options; its threads live while it batches any."""
+def version_parameters(options: BatchingOptions, folder: Path) -> QueueParameters | None:
+    """Read how to batch a version; None: not at all. Raises LoadError if its file is invalid.
 
-    def __init__(self, options: BatchingOptions, observer: "BatchingMetrics | None" = None) -> None:
-        self._options = options
-        self._observer = observer
-        parameters = options.parameters
-        self._scheduler = Scheduler(parameters.threads, parameters.thread_pool_name)
-
-    def parameters(self, version_folder: Path) -> QueueParameters | None:
-        """Read how to batch a version; None: not at all. Raises LoadError if its file is invalid.
-
-        With parameters per model, a version without a file is not batched, as in TensorFlow
-        Serving.
-        """
-        if not self._options.enabled:
-            return None
-        if not self._options.per_model:
-            return self._options.parameters.queue
-        path = version_folder / PARAMETERS_FILE
-        if not path.exists():
-            return None
-        try:
-            return read_parameters(path, FIELDS - POOL_FIELDS).queue
-        except ConfigError as error:
-            raise LoadError(str(error)) from error
-
-    def wrap(self, engine: Engine, parameters: QueueParameters | None) -> Engine:
-        """Add batching to an engine; without parameters, return the engine itself."""
-        if parameters is None:
-            return engine
-        return BatchingEngine(engine, self._scheduler, parameters, self._observer)
+    With parameters per model, a version without a file is not batched, as in TensorFlow Serving.
+    """
+    if not options.enabled:
+        return None
+    if not options.per_model:
+        return options.parameters.queue
+    path = folder / PARAMETERS_FILE
+    if not path.exists():
+        return None
+    try:
+        return read_parameters(path, FIELDS - POOL_FIELDS).queue
+    except ConfigError as error:
+        raise LoadError(str(error)) from error
 
 
 class BatchingEngine(EngineWrapper):

@@ -90,11 +90,7 @@ def _groups() -> dict[str, list[Option]]:
 
 
 class FlagParser(argparse.ArgumentParser):
-    """An argument parser with error messages of two lines that suggest the nearest flag.
-
-    Attributes:
-        names: of all flags, without dashes.
-    """
+    """An argument parser with error messages of two lines that suggest the nearest flag."""
 
     def __init__(self, program: str) -> None:
         super().__init__(
@@ -107,7 +103,7 @@ class FlagParser(argparse.ArgumentParser):
             "--model_cache_path, --litert_on_demand, --enable_grpc_reflection, --log_format and "
             "the port 'auto'. Defaults are in parentheses.",
         )
-        self.names = ["help", *IGNORED]
+        self.names = ["help", *IGNORED]  # without dashes
         for title, options in _groups().items():
             group = self.add_argument_group(title)
             for each in options:

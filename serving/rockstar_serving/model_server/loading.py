@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rockstar_contract.manifest import ManifestError, MissingManifestError, check_manifest
-from rockstar_serving.model_server.batching import Batcher
+from rockstar_serving.model_server.batching import BatchingEngine, Scheduler, version_parameters
 from rockstar_serving.model_server.engines.engine import (
     Engine,
     LoadError,
@@ -43,13 +43,14 @@ class VersionLoader:
         self._options = options
         self._observer = observer
         self._runtimes = find_runtimes() if runtimes is None else runtimes
-        name = options.batching.parameters.thread_pool_name
-        self._batcher = Batcher(options.batching, observer.batching(name) if observer else None)
+        batching = options.batching.parameters
+        self._scheduler = Scheduler(batching.threads, batching.thread_pool_name)
+        self._batches = observer.batching(batching.thread_pool_name) if observer else None
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
         """Load a version; raises LoadError."""
         # First, because it is cheap and may fail.
-        parameters = self._batcher.parameters(folder)
+        parameters = version_parameters(self._options.batching, folder)
         observer, options = self._observer, self._options
         started = time.perf_counter()
         loaded = None
@@ -70,8 +71,10 @@ class VersionLoader:
             )
         if options.engine.litert_on_demand and isinstance(loaded, LiteRTEngine):
             loaded.rest()
+        if parameters is None:
+            return engine
         # After the warmup, whose requests would wait for others that never come.
-        return self._batcher.wrap(engine, parameters)
+        return BatchingEngine(engine, self._scheduler, parameters, self._batches)
 
     def _load(self, servable_id: ServableId, folder: Path) -> Engine:
         runtimes = list(self._runtimes)

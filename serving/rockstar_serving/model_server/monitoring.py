@@ -161,13 +161,7 @@ def exposition(registry: CollectorRegistry) -> bytes:
 
 
 class Monitoring:
-    """The metrics of a server; thread-safe.
-
-    Attributes:
-        registry: of all metrics.
-        path: of the metrics page, below the REST port.
-        content_type: of the page.
-    """
+    """The metrics of a server, and the path of their page below the REST port; thread-safe."""
 
     content_type = "text/plain"  # as TensorFlow Serving's
 

@@ -38,13 +38,9 @@ _BINARY_OUTPUT = "binary_data_output"
 # The field of InferTensorContents that holds the values of a datatype.
 _FIELDS = {
     "BOOL": "bool_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
     "INT64": "int64_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
     "UINT64": "uint64_contents",
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
@@ -81,9 +77,8 @@ class OpenInference:
         except StatusError as error:
             if error.code != Code.NOT_FOUND:
                 raise
-            statuses = []
-        ready = any(status.state == State.AVAILABLE for status in statuses)
-        return pb.ModelReadyResponse(ready=ready)
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=any(s.state == State.AVAILABLE for s in statuses))
 
     def server_metadata(
         self, _: pb.ServerMetadataRequest, __: Deadline

@@ -10,6 +10,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,16 +71,31 @@ def warm_up(
     file = folder / WARMUP_FILE
     if not file.exists():
         return
-    warmup = _Warmup(engine, iterations, check_method=check_method)
     started = time.perf_counter()
-    code = Code.INTERNAL
+    code, records, passed_over = Code.INTERNAL, 0, 0
+    skipped: list[set[str]] = []  # for each skipped record, the signatures that are missing
     try:
-        warmup.replay_file(file)
+        for data in read_records(file):
+            if records == MAX_RECORDS:
+                raise invalid(f"it has more than {MAX_RECORDS} records")
+            kind, request = _read_request(records + 1, data)
+            if kind not in _REPLAYED:
+                passed_over += 1
+            elif missing := _missing_signatures(engine, kind, request):
+                skipped.append(missing)
+            else:
+                run, make_query = _REPLAYED[kind]
+                with _naming(f"record {records + 1} ({kind})"):
+                    for _ in range(iterations):
+                        run(engine, make_query(request), check_method=check_method)
+            records += 1
         code = Code.OK
-    except StatusError as error:
-        code = error.code
+    except (StatusError, OSError) as error:
+        code, message = Code.UNKNOWN, f"it cannot be read ({getattr(error, 'strerror', '')})"
+        if isinstance(error, StatusError):
+            code, message = error.code, error.message
         raise LoadError(
-            f"warmup file {file}: {error.message}: write it again, or serve without it "
+            f"warmup file {file}: {message}: write it again, or serve without it "
             "(--enable_model_warmup=false)"
         ) from error
     finally:
@@ -87,82 +103,52 @@ def warm_up(
         if code != Code.OK:
             engine.close()
         if observer is not None:
-            observer.warmup(folder, code, seconds, warmup.records)
-    log.info(
-        "%s: warmed up with %d requests in %d ms",
-        *(servable_id, warmup.requests, round(seconds * 1000)),
-    )
-    if warmup.skipped:
+            observer.warmup(folder, code, seconds, records)
+    requests = (records - passed_over - len(skipped)) * iterations
+    log.info("%s: warmed up with %d requests in %d ms", servable_id, requests, seconds * 1000)
+    if skipped:
         log.warning(
             "%s: skipped %d warmup requests: %s has no signature %s",
-            *(servable_id, warmup.skipped, engine.name, ", ".join(sorted(warmup.missing))),
+            *(servable_id, len(skipped), engine.name, ", ".join(sorted(set().union(*skipped)))),
         )
-    if warmup.passed_over:
+    if passed_over:
         log.warning(
             "%s: passed over %d warmup records of a kind that is not replayed",
-            *(servable_id, warmup.passed_over),
+            *(servable_id, passed_over),
         )
 
 
-class _Warmup:
-    """The replay of one file, and the number of its records and requests.
+def _read_request(number: int, data: bytes) -> tuple[str, Any]:
+    """The kind of a record, "" if unknown, and its request, None if it is passed over."""
+    try:
+        record = PredictionLog.FromString(data)
+    except DecodeError as error:
+        raise invalid(f"record {number} is not a PredictionLog message") from error
+    kind = record.WhichOneof("log_type") or ""
+    if kind in ("session_run_log", "predict_streamed_log"):
+        message = f"record {number} ({kind}): this kind of record cannot be replayed"
+        raise StatusError(Code.UNIMPLEMENTED, message)
+    return kind, getattr(record, kind).request if kind in _REPLAYED else None
 
-    Attributes:
-        records: read and replayed, skipped or passed over.
-        requests: that were run.
-        passed_over: records of a kind that TensorFlow Serving passes over.
-        skipped: records whose signatures are missing.
-        missing: names of these signatures.
-    """
 
-    def __init__(self, engine: Engine, iterations: int, *, check_method: bool) -> None:
-        self._engine = engine
-        self._iterations = iterations
-        self._check_method = check_method
-        self.records = self.requests = self.passed_over = self.skipped = 0
-        self.missing: set[str] = set()
+def _missing_signatures(engine: Engine, kind: str, request: Any) -> set[str]:
+    """The signatures of a request that a LiteRT file lacks."""
+    if engine.name != LiteRTEngine.name:
+        return set()
+    tasks = request.tasks if kind == "multi_inference_log" else [request]
+    names = {task.model_spec.signature_name or DEFAULT_SIGNATURE for task in tasks}
+    return names - engine.signatures.keys()
 
-    def replay_file(self, file: Path) -> None:
-        """Replay all records; StatusError if one cannot be read or fails."""
-        try:
-            for number, data in enumerate(read_records(file), start=1):
-                if number > MAX_RECORDS:
-                    raise invalid(f"it has more than {MAX_RECORDS} records")
-                self._replay_record(number, data)
-                self.records = number
-        except OSError as error:
-            raise StatusError(Code.UNKNOWN, f"it cannot be read ({error.strerror})") from error
 
-    def _replay_record(self, number: int, data: bytes) -> None:
-        try:
-            record = PredictionLog.FromString(data)
-        except DecodeError as error:
-            raise invalid(f"record {number} is not a PredictionLog message") from error
-        kind = record.WhichOneof("log_type")
-        where = f"record {number} ({kind})"
-        if kind in ("session_run_log", "predict_streamed_log"):
-            message = f"{where}: this kind of record cannot be replayed"
-            raise StatusError(Code.UNIMPLEMENTED, message)
-        if kind not in _REPLAYED:
-            self.passed_over += 1
-            return
-        request = getattr(record, kind).request
-        tasks = request.tasks if kind == "multi_inference_log" else [request]
-        names = {task.model_spec.signature_name or DEFAULT_SIGNATURE for task in tasks}
-        missing = names - self._engine.signatures.keys()
-        if missing and self._engine.name == LiteRTEngine.name:
-            self.skipped += 1
-            self.missing |= missing
-            return
-        run, make_query = _REPLAYED[kind]
-        try:
-            for _ in range(self._iterations):
-                run(self._engine, make_query(request), check_method=self._check_method)
-                self.requests += 1
-        except Exception as error:  # of any runtime: the message names the record
-            if isinstance(error, StatusError):
-                raise StatusError(error.code, f"{where}: {error.message}") from error
-            raise StatusError(Code.INTERNAL, f"{where}: the model fails on it ({error})") from error
+@contextmanager
+def _naming(record: str) -> Iterator[None]:
+    """Name the record in errors of its request, which a runtime may raise of any kind."""
+    try:
+        yield
+    except StatusError as error:
+        raise StatusError(error.code, f"{record}: {error.message}") from error
+    except Exception as error:
+        raise StatusError(Code.INTERNAL, f"{record}: the model fails on it ({error})") from error
 
 
 def read_records(path: Path) -> Iterator[bytes]:

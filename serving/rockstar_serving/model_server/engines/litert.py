@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -187,12 +187,10 @@ class _MainGraphRunner:
         self._outputs = outputs
 
     def get_input_details(self) -> dict[str, Any]:
-        details = {detail["index"]: detail for detail in self._interpreter.get_input_details()}
-        return {name: details[index] for name, index in self._inputs.items()}
+        return _by_name(self._inputs, self._interpreter.get_input_details())
 
     def get_output_details(self) -> dict[str, Any]:
-        details = {detail["index"]: detail for detail in self._interpreter.get_output_details()}
-        return {name: details[index] for name, index in self._outputs.items()}
+        return _by_name(self._outputs, self._interpreter.get_output_details())
 
     def __call__(self, **feeds: NDArray[Any]) -> Outputs:
         for name, feed in feeds.items():
@@ -202,6 +200,11 @@ class _MainGraphRunner:
             self._interpreter.set_tensor(self._inputs[name], feed)
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+
+def _by_name(names: Mapping[str, int], details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    by_index = {detail["index"]: detail for detail in details}
+    return {name: by_index[index] for name, index in names.items()}
 
 
 def _readable(feed: NDArray[Any]) -> NDArray[Any]:
@@ -278,21 +281,14 @@ class Pool:
         At most `at_once` are in use; further requests wait. As many as `for_shapes` may exist only
         so that each has shapes of its own.
         """
-        self._make = make
-        self._at_once = at_once
-        self._for_shapes = for_shapes
+        self._make, self._at_once, self._for_shapes = make, at_once, for_shapes
         self._idle = [first]  # the one used last comes last
-        self._lent = 0
-        self._waiting = 0
+        self._lent = self._waiting = 0
         self._lock = threading.Lock()
         self._returned = threading.Condition(self._lock)
 
     def take(self, signature: str, shapes: Shapes, deadline: Deadline) -> LiteRTInterpreter:
-        """Borrow an interpreter to run a signature on inputs of these shapes.
-
-        Raises:
-            StatusError: the deadline passed, or the caller is gone.
-        """
+        """Borrow an interpreter for inputs of these shapes; raises as Deadline.check()."""
         with self._lock:
             while self._lent >= self._at_once:
                 self._waiting += 1
@@ -393,10 +389,7 @@ class LiteRTEngine:
             if 0 in feed.shape:
                 run = self._run_empty
         outputs = run(signature, feeds, tuple(shapes), deadline)
-        return {
-            name: output if isinstance(output := outputs[name], np.ndarray) else as_array(output)
-            for name in fetches
-        }
+        return {name: as_array(outputs[name]) for name in fetches}
 
     def close(self) -> None:
         """Free the interpreters and the model."""

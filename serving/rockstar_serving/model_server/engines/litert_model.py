@@ -100,8 +100,7 @@ class MainGraphSignature:
 def main_graph_signatures(content: bytes) -> dict[str, MainGraphSignature]:
     """The signatures of a model.tflite that TensorFlow Serving finds and LiteRT does not.
 
-    Raises:
-        ValueError: the metadata cannot be read, or a tensor's name is unknown or not unique.
+    Raises ValueError if the metadata cannot be read, or a tensor's name is unknown or not unique.
     """
     model = _read_model(content)
     messages = _read_metadata(model)
@@ -187,40 +186,28 @@ def describe(
     Raises:
         ValueError: a tensor's dtype has no message; LiteRT raises other errors.
     """
-    sides: dict[str, tuple[Details, Details]] = {
-        name: (runner.get_input_details(), runner.get_output_details())
-        for name, runner in runners.items()
-    }
     unranked = _unranked(content, main_graph)
-    return {
-        name: _signature(*both, unranked.get(name, frozenset()), main_graph.get(name))
-        for name, both in sides.items()
-    }
-
-
-def _signature(
-    inputs: Details,
-    outputs: Details,
-    unranked: frozenset[int],
-    main_graph: MainGraphSignature | None,
-) -> Signature:
-    signature = Signature(
-        {name: _spec(detail, unranked) for name, detail in inputs.items()},
-        {name: _spec(detail, unranked) for name, detail in outputs.items()},
-    )
-    message = main_graph.message if main_graph else None
-    if message is not None:
-        defaults = {name: to_array(value) for name, value in message.defaults.items()}
-        return replace(
-            signature, message=message, method_name=message.method_name, defaults=defaults
-        )
-    if main_graph is not None:
-        message = SignatureDef(
-            inputs={name: _tensor_info(detail) for name, detail in inputs.items()},
-            outputs={name: _tensor_info(detail) for name, detail in outputs.items()},
-            method_name=PREDICT_METHOD,
-        )
-    return replace(signature, message=message, other_names=_other_names(signature))
+    signatures = {}
+    for name, runner in runners.items():
+        sides: list[Details] = [runner.get_input_details(), runner.get_output_details()]
+        any_rank = unranked.get(name, frozenset())
+        specs = [{n: _spec(detail, any_rank) for n, detail in side.items()} for side in sides]
+        signature = Signature(specs[0], specs[1])
+        found = main_graph.get(name)
+        if found is not None and (message := found.message) is not None:
+            defaults = {n: to_array(value) for n, value in message.defaults.items()}
+            method = message.method_name
+            signature = replace(signature, message=message, method_name=method, defaults=defaults)
+        else:
+            if found is not None:
+                infos = [{n: _tensor_info(detail) for n, detail in side.items()} for side in sides]
+                message = SignatureDef(
+                    inputs=infos[0], outputs=infos[1], method_name=PREDICT_METHOD
+                )
+                signature = replace(signature, message=message)
+            signature = replace(signature, other_names=_other_names(signature))
+        signatures[name] = signature
+    return signatures
 
 
 def _other_names(signature: Signature) -> list[Signature]:
@@ -231,15 +218,9 @@ def _other_names(signature: Signature) -> list[Signature]:
     """
     inputs = {spec.tensor: spec for spec in signature.inputs.values()}
     outputs = {spec.tensor: spec for spec in signature.outputs.values()}
-    renamed = [
-        replace(
-            signature,
-            inputs=_with_short_names(inputs),
-            outputs=_with_short_names(outputs),
-        ),
-        replace(signature, inputs=inputs, outputs=outputs),
-    ]
+    short = replace(signature, inputs=_with_short_names(inputs), outputs=_with_short_names(outputs))
     own = signature.inputs.keys(), signature.outputs.keys()
+    renamed = short, replace(signature, inputs=inputs, outputs=outputs)
     return [each for each in renamed if (each.inputs.keys(), each.outputs.keys()) != own]
 
 
@@ -255,9 +236,7 @@ def _tensor_info(detail: Mapping[str, Any]) -> TensorInfo:
 def _spec(detail: Mapping[str, Any], unranked: frozenset[int]) -> TensorSpec:
     dtype = _dtype(detail)
     wire_type(dtype)  # fails now, not at the first request, on a dtype without a message
-    shape = detail["shape_signature"]
-    if not len(shape):
-        shape = detail["shape"]
+    shape = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
     if not len(shape) and detail["index"] in unranked:
         return TensorSpec(detail["name"], dtype, None)
     return TensorSpec(detail["name"], dtype, tuple(int(size) for size in shape))
@@ -319,8 +298,7 @@ class ParseExample:
     def run(self, serialized: NDArray[Any]) -> dict[int, NDArray[Any]]:
         """The tensors that the op would fill, by index, for tf.Examples as bytes [n].
 
-        Raises:
-            StatusError: INVALID_ARGUMENT, with TensorFlow's messages.
+        Raises StatusError INVALID_ARGUMENT with TensorFlow's messages.
         """
         rows = [_features(example) for example in serialized.ravel().tolist()]
         filled = {}
@@ -340,10 +318,9 @@ class ParseExample:
 
 @dataclass(frozen=True)
 class CutModel:
-    """A model without its ParseExample ops.
+    """The content of a model without its ParseExample ops.
 
     Attributes:
-        content: of a model.tflite.
         ops: that were in each of its graphs.
         graphs: number of the graph, by the signatures that LiteRT knows.
     """
@@ -389,8 +366,7 @@ class _ParsingRunner:
 def cut_parse_example(content: bytes) -> CutModel | None:
     """A model without its ParseExample ops; None if it has none.
 
-    Raises:
-        UnsupportedModelError: an op has ragged features, or an input that the graph computes.
+    Raises UnsupportedModelError if an op has ragged features, or an input that the graph computes.
     """
     from ai_edge_litert import schema_py_generated as schema
 

@@ -123,14 +123,12 @@ class _Call:
     """A signature with the tensors of the graph as the session takes them, by input and output."""
 
     def __init__(self, graph: Any, name: str, signature: Signature, convolves: bool) -> None:
-        self.signature = signature
+        self._name, self.signature, self._convolves = name, signature, convolves
         # Names of tensors that the graph lacks, by input and output. As in TensorFlow Serving, only
         # requests that need them fail.
         self._absent: dict[str, str] = {}
         self.inputs = self._find_tensors(graph, signature.inputs)
         self.outputs = self._find_tensors(graph, signature.outputs)
-        self._name = name
-        self._convolves = convolves
         self._known: set[frozenset[str]] = set()
 
     def fetched(self, wanted: frozenset[str]) -> list[str]:
@@ -142,13 +140,10 @@ class _Call:
         return [name for name in self.outputs if name in wanted]
 
     def check(self, feeds: Arrays, fetches: Sequence[str]) -> None:
-        """Reject tensors that no message holds, and feeds that would end the process.
+        """Reject (INVALID_ARGUMENT) tensors that no message holds, and feeds that end the process.
 
-        TensorFlow's convolutions on oneDNN end the process if the input has fewer than four
-        dimensions (tensorflow/tensorflow#111453).
-
-        Raises:
-            StatusError: INVALID_ARGUMENT.
+        TensorFlow's convolutions on oneDNN do so if the input has fewer than four dimensions
+        (tensorflow/tensorflow#111453).
         """
         unusable = [name for name in feeds if name not in self.inputs]
         unusable += [name for name in fetches if name not in self.outputs]
@@ -234,13 +229,8 @@ def _convolving(graph: Any, signatures: Mapping[str, SignatureDef]) -> set[str]:
 def load_saved_model(folder: Path, options: EngineOptions) -> tuple[Any, Any]:
     """Load a SavedModel: graph, variables, tables, assets and what initializes them.
 
-    Without `variables/` nothing is restored: many graphs have constants and tables only.
-
-    Returns:
-        TensorFlow's session, with variables and tables initialized, and the MetaGraphDef message.
-
-    Raises:
-        LoadError: it cannot be loaded.
+    Without `variables/` nothing is restored: many graphs have constants and tables only. Returns
+    TensorFlow's session and the MetaGraphDef message; raises LoadError.
     """
     # A TF_CPP_MIN_LOG_LEVEL that the user sets stays.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

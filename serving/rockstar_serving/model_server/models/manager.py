@@ -226,7 +226,7 @@ class Labels:
 
 
 class Manager:
-    """Keeps models loaded and finds the servable for a request; `load` creates engines."""
+    """Keeps the models of `configs` loaded and finds the servable for a request."""
 
     def __init__(
         self,
@@ -234,7 +234,7 @@ class Manager:
         load: Loader,
         options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
     ) -> None:
-        self._configs = tuple(configs)
+        self.configs = tuple(configs)
         self._load = load
         self._options = options
         self._labels = Labels(allow_unavailable=options.allow_labels_for_unavailable)
@@ -243,11 +243,6 @@ class Manager:
         self._reloading = threading.Lock()
         # Removed models stay, because clients may still request the states of their versions.
         self._models: Mapping[str, Model] = {}
-
-    @property
-    def configs(self) -> tuple[ModelConfig, ...]:
-        """The models that are served."""
-        return self._configs
 
     def start(self) -> None:
         """Load all models, then watch their folders.
@@ -258,13 +253,13 @@ class Manager:
                 loaded.
         """
         try:
-            self._labels.assign(self._configs, lambda _: ())
+            self._labels.assign(self.configs, lambda _: ())
         except StatusError as error:
             raise StartError(
                 f"{error.message}: labels can be given at the start only with "
                 "--allow_version_labels_for_unavailable_models"
             ) from error
-        models = self._configure(self._configs)
+        models = self._configure(self.configs)
         self._lifecycle.start()
         self._lifecycle.wait(lambda: all(model.outlook != Outlook.BUSY for model in models))
         if self._options.wait_for_models:
@@ -296,8 +291,8 @@ class Manager:
         """
         with self._reloading:
             self._labels.assign(configs, self._available)
-            known = {config.name for config in self._configs}
-            self._configs = tuple(configs)
+            known = {config.name for config in self.configs}
+            self.configs = tuple(configs)
             log.info("serving from now on: %s", ", ".join(c.name for c in configs) or "no model")
             try:
                 new = [model for model in self._configure(configs) if model.name not in known]
@@ -412,7 +407,7 @@ class Manager:
         return model.servables.available() if model else ()
 
     def _warn_of_labels(self) -> None:
-        for config in self._configs:
+        for config in self.configs:
             for label, version in config.labels.items():
                 if version not in self._available(config.name):
                     log.warning(

@@ -41,11 +41,6 @@ class Servable:
     Each request holds a reference while it runs and releases it at the end of its with block. After
     retire() no request can acquire a new one; releasing the last one closes the engine, so that no
     engine is closed while a request uses it.
-
-    Attributes:
-        id: model and version.
-        folder: the version is loaded from.
-        status: current state.
     """
 
     def __init__(

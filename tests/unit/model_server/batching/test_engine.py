@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rockstar_serving.model_server.batching import Batcher
+from rockstar_serving.model_server.batching import version_parameters
 from rockstar_serving.model_server.batching_parameters import BatchingParameters, QueueParameters
-from rockstar_serving.model_server.engines.engine import LoadError
+from rockstar_serving.model_server.engines.engine import LoadError, ServableId
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.options import BatchingOptions
+from rockstar_serving.model_server.loading import VersionLoader
+from rockstar_serving.model_server.options import BatchingOptions, ServerOptions
 from tests.model_fixtures import SIDE, document, write_version
 from tests.unit.model_server.batching.engines import Bench, answer, refusal, rows, texts
 from tfs_api.status import Code
@@ -339,26 +340,24 @@ def options(*, enabled: bool = True, per_model: bool = False) -> BatchingOptions
 
 
 def test_nothing_is_batched_unless_configured(tmp_path: Path) -> None:
-    batcher = Batcher(options(enabled=False))
-    engine = LiteRTEngine(write_version(tmp_path, 1))
-    assert batcher.parameters(tmp_path / "1") is None
-    assert batcher.wrap(engine, None) is engine
+    assert version_parameters(options(enabled=False), tmp_path) is None
+    folder = write_version(tmp_path, 1)
+    assert isinstance(VersionLoader(ServerOptions(()))(ServableId("m", 1), folder), LiteRTEngine)
 
 
 def test_versions_are_batched_by_the_servers_parameters(tmp_path: Path) -> None:
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 7 }")
-    assert Batcher(options()).parameters(tmp_path) == PARAMETERS.queue
+    assert version_parameters(options(), tmp_path) == PARAMETERS.queue
 
 
 def test_versions_are_batched_by_their_own_parameters(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    batcher = Batcher(options(per_model=True))
-    assert batcher.parameters(tmp_path) is None
+    assert version_parameters(options(per_model=True), tmp_path) is None
     path = tmp_path / "batching_params.pbtxt"
     path.write_text("max_batch_size { value: 7 } num_batch_threads { value: 9 }")
     with caplog.at_level("INFO"):
-        parameters = batcher.parameters(tmp_path)
+        parameters = version_parameters(options(per_model=True), tmp_path)
     assert parameters is not None
     assert parameters.max_batch_size == 7
     assert caplog.messages == [
@@ -369,19 +368,20 @@ def test_versions_are_batched_by_their_own_parameters(
 def test_a_version_with_a_wrong_file_does_not_load(tmp_path: Path) -> None:
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 0 }")
     with pytest.raises(LoadError, match=r"batching_params\.pbtxt: max_batch_size must be positive"):
-        Batcher(options(per_model=True)).parameters(tmp_path)
+        version_parameters(options(per_model=True), tmp_path)
 
 
 def test_nothing_remains_of_unloaded_versions(tmp_path: Path) -> None:
     threads = threading.active_count()
-    batcher = Batcher(options())
+    load = VersionLoader(ServerOptions((), batching=options()))
+    version = ServableId("m", 1)
     gone = []
     image = np.zeros((1, SIDE, SIDE, 1), np.float32)
     query = np.zeros(2, np.int32)
     folder = write_version(tmp_path, 1)
-    kept = batcher.wrap(LiteRTEngine(folder), PARAMETERS.queue)
+    kept = load(version, folder)
     for _ in range(20):
-        engine = batcher.wrap(LiteRTEngine(folder), batcher.parameters(folder))
+        engine = load(version, folder)
         engine.run("serving_default", {"image": image}, ["probabilities"])
         outputs = engine.run("contract", {"query": query}, ["contract"])
         assert outputs["contract"].tolist() == [document(1).encode()] * 2
