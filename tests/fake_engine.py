@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from rockstar_serving.model_server.deadline import NO_DEADLINE
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
 from tfs_api.signature import Signature, TensorSpec
+from tfs_api.status import Code, StatusError
 
 
 def spec(dtype: Any, *shape: int) -> TensorSpec:
@@ -82,6 +84,13 @@ class FakeLoader:
             raise LoadError(f"{folder}/ok is missing")
         self.engines[int(folder.name)] = FakeEngine()
         return self.engines[int(folder.name)]
+
+
+def refusal(call: Any, *arguments: Any, **named: Any) -> tuple[Code, str]:
+    """The code and the message of a call that fails with a StatusError."""
+    with pytest.raises(StatusError) as caught:
+        call(*arguments, **named)
+    return caught.value.code, caught.value.message
 
 
 def add_version(base_path: Path, version: int | str, *, ok: bool = True) -> Path:

@@ -126,9 +126,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         read_parameters(tmp_path / "none")
 
 
-def test_fields_without_effect_are_named_in_one_line(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_fields_without_effect_are_named_in_one_line(tmp_path, caplog):
     path = write(
         tmp_path,
         "max_batch_size { value: 9 } num_batch_threads { value: 2 } "

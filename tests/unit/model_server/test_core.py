@@ -1,16 +1,15 @@
 """Predict on a bare engine, and requests that do not match a signature."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from rockstar_serving.model_server.core import PredictQuery, check_fetches, check_inputs, predict
 from tests.examples_engine import GivenEngine
-from tests.fake_engine import DOUBLE, SUM, FakeEngine
+from tests.fake_engine import DOUBLE, SUM, FakeEngine, refusal
 from tfs_api.signature import REGRESS_METHOD, Signature
-from tfs_api.status import Code, StatusError
+from tfs_api.status import Code
 
 X = {"x": np.ones((1, 2), np.float32)}
 
@@ -27,9 +26,7 @@ def test_a_signature_of_another_method_of_tensorflow_serving_will_do() -> None:
 def test_methods_are_checked_if_configured() -> None:
     query = PredictQuery(lambda _: X)
     assert predict(engine("other"), query).signature_name == "serving_default"
-    with pytest.raises(StatusError) as caught:
-        predict(engine("other"), query, check_method=True)
-    assert (caught.value.code, caught.value.message) == (
+    assert refusal(predict, engine("other"), query, check_method=True) == (
         Code.INTERNAL,
         "Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
         "tensorflow/serving/classify, tensorflow/serving/regress}. Was: other",
@@ -44,33 +41,6 @@ def test_dtypes_and_shapes_are_left_to_the_model() -> None:
     check_inputs({"b": np.array(1.5), "a": np.array([b"x"], object)}, SUM)
 
 
-@pytest.mark.parametrize(
-    ("feeds", "message"),
-    [
-        (
-            {"a": INTS},
-            "input size does not match signature: 1!=2 len({a}) != len({a,b}). "
-            "Sent extra: {}. Missing but required: {b}.",
-        ),
-        (
-            {"a": INTS, "b": INTS, "c": INTS},
-            "input size does not match signature: 3!=2 len({a,b,c}) != len({a,b}). "
-            "Sent extra: {c}. Missing but required: {}.",
-        ),
-        (
-            {"a": INTS, "z": INTS},
-            "Signature input alias: b(feed name: tensor:0) not found in request and no default "
-            "value provided. Inputs expected to be in the request {a,z}, or default input alias "
-            "set: ",
-        ),
-    ],
-)
-def test_names_that_do_not_fit(feeds: dict[str, Any], message: str) -> None:
-    with pytest.raises(StatusError) as caught:
-        check_inputs(feeds, SUM)
-    assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)
-
-
 OPTIONAL = replace(SUM, defaults={"b": INTS})
 
 
@@ -80,26 +50,39 @@ def test_inputs_with_a_default_are_optional() -> None:
 
 
 @pytest.mark.parametrize(
-    ("feeds", "message"),
+    ("sent", "signature", "message"),
     [
         (
-            {"b": INTS},
+            *("a", SUM),
+            "input size does not match signature: 1!=2 len({a}) != len({a,b}). "
+            "Sent extra: {}. Missing but required: {b}.",
+        ),
+        (
+            *("abc", SUM),
+            "input size does not match signature: 3!=2 len({a,b,c}) != len({a,b}). "
+            "Sent extra: {c}. Missing but required: {}.",
+        ),
+        (
+            *("az", SUM),
+            "Signature input alias: b(feed name: tensor:0) not found in request and no default "
+            "value provided. Inputs expected to be in the request {a,z}, or default input alias "
+            "set: ",
+        ),
+        (
+            *("b", OPTIONAL),
             "Signature input alias: a(feed name: tensor:0) not found in request and no default "
             "value provided. Inputs expected to be in the request {b}, or default input alias "
             "set: b",
         ),
         (
-            {"a": INTS, "z": INTS},
+            *("az", OPTIONAL),
             "Inputs contains invalid name. Used request inputs: a, request input: a,z",
         ),
     ],
 )
-def test_names_that_do_not_fit_where_there_are_defaults(
-    feeds: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(StatusError) as caught:
-        check_inputs(feeds, OPTIONAL)
-    assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)
+def test_names_that_do_not_fit(sent: str, signature: Signature, message: str) -> None:
+    feeds = dict.fromkeys(sent, INTS)
+    assert refusal(check_inputs, feeds, signature) == (Code.INVALID_ARGUMENT, message)
 
 
 @pytest.mark.parametrize("names", [["sum", "difference"], ["difference"]])
@@ -121,6 +104,4 @@ def test_fetches(names: list[str]) -> None:
     ],
 )
 def test_fetches_that_are_not_there(names: list[str], message: str) -> None:
-    with pytest.raises(StatusError) as caught:
-        check_fetches(names, SUM)
-    assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)
+    assert refusal(check_fetches, names, SUM) == (Code.INVALID_ARGUMENT, message)

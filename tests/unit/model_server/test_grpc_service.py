@@ -98,9 +98,7 @@ def test_an_internal_error_is_logged_but_not_returned(caplog: pytest.LogCaptureF
     assert "secret" in caplog.text
 
 
-def test_a_message_that_cannot_be_parsed_is_one_line_in_the_log(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_message_that_cannot_be_parsed_is_one_line_in_the_log(caplog):
     context = Context()
     with pytest.raises(AbortedError):
         call(lambda *_: None, context, b"\xff\xff")

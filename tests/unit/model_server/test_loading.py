@@ -50,9 +50,7 @@ def test_without_a_manifest_it_passes_as_it_is(folder: Path) -> None:
         (MANIFEST_FILE, b"{", "manifest.json is damaged"),
     ],
 )
-def test_a_difference_refuses_the_version(
-    folder: Path, path: str, content: bytes | None, difference: str
-) -> None:
+def test_a_difference_refuses_the_version(folder, path, content, difference):
     if content is None:
         (folder / path).unlink()
     else:

@@ -289,9 +289,7 @@ def get(path: str) -> Callable[[RestClient], Any]:
         (get(PATH), {}),
     ],
 )
-def test_what_is_counted(
-    client: RestClient, ask: Callable[[RestClient], Any], counted: dict[tuple[str, ...], float]
-) -> None:
+def test_what_is_counted(client, ask, counted):
     ask(client)
     assert scrape(client) == counted
 

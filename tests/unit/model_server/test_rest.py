@@ -1,7 +1,6 @@
 """Requests and responses of the REST API."""
 
 import gzip
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,13 @@ from rockstar_serving.model_server.deadline import Deadline
 from rockstar_serving.model_server.models.config import All, ModelConfig
 from rockstar_serving.model_server.models.manager import Manager
 from rockstar_serving.model_server.options import LoadOptions, RestOptions
-from rockstar_serving.model_server.rest import RestApi
+from rockstar_serving.model_server.rest import CORS_HEADERS, RestApi
 from tests.examples_engine import load_examples_engine
 from tests.fake_engine import FakeLoader, add_version
 from tests.rest_client import RestClient
+
+NO_MODEL = "Servable not found for request:"
+NO_LABEL = "Unrecognized servable version label:"
 
 
 @pytest.fixture
@@ -79,10 +81,8 @@ def test_predict(client: RestClient, path: str, body: Any, answer: Any) -> None:
 
 def test_status(client: RestClient, tmp_path: Path) -> None:
     fine = {"error_code": "OK", "error_message": ""}
-    broken = {
-        "error_code": "FAILED_PRECONDITION",
-        "error_message": f"{tmp_path}/m/3/ok is missing",
-    }
+    message = f"{tmp_path}/m/3/ok is missing"
+    broken = {"error_code": "FAILED_PRECONDITION", "error_message": message}
     every = {
         "model_version_status": [
             {"version": "3", "state": "END", "status": broken},
@@ -114,90 +114,46 @@ def test_metadata(client: RestClient) -> None:
     }
 
 
+NO_SIGNATURE = 'Serving signature name: "s" not found in signature def'
+NO_ELEMENT = (
+    "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: Expecting tensor "
+    "size: 1 but got: 2"
+)
+
+
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "error"),
+    ("request_line", "body", "status", "error"),
     [
-        ("GET", "/v1/models", None, 400, "Missing model name in request."),
-        ("GET", "/v1/nonsense", None, 400, "Malformed request: GET /v1/nonsense"),
-        ("POST", "/v1/models/m", None, 400, "Malformed request: POST /v1/models/m"),
-        ("GET", "/v1/models/m:predict", None, 400, "Malformed request: GET /v1/models/m:predict"),
-        ("GET", "/", None, 404, "Not found: GET /"),
-        ("GET", "/v1/models/x", None, 404, "Could not find any versions of model x"),
-        ("GET", "/v1/models/m/versions/7", None, 404, "Could not find version 7 of model m"),
+        ("GET /v1/models", None, 400, "Missing model name in request."),
+        ("GET /v1/nonsense", None, 400, "Malformed request: GET /v1/nonsense"),
+        ("POST /v1/models/m", None, 400, "Malformed request: POST /v1/models/m"),
+        ("GET /v1/models/m:predict", None, 400, "Malformed request: GET /v1/models/m:predict"),
+        ("GET /", None, 404, "Not found: GET /"),
+        ("GET /v1/models/x", None, 404, "Could not find any versions of model x"),
+        ("GET /v1/models/m/versions/7", None, 404, "Could not find version 7 of model m"),
+        ("GET /v1/models/m/labels/beta/metadata", None, 400, f"{NO_LABEL} beta"),
         (
-            "GET",
-            "/v1/models/m/labels/beta/metadata",
-            None,
-            400,
-            "Unrecognized servable version label: beta",
+            f"GET /v1/models/m/versions/{2**63}",
+            *(None, 400, f"Failed to convert version: {2**63} to numeric."),
         ),
-        (
-            "GET",
-            f"/v1/models/m/versions/{2**63}",
-            None,
-            400,
-            f"Failed to convert version: {2**63} to numeric.",
-        ),
-        (
-            "POST",
-            "/v1/models/m/versions/7:predict",
-            {"inputs": []},
-            404,
-            "Servable not found for request: Specific(m, 7)",
-        ),
-        (
-            "POST",
-            "/v1/models/x:predict",
-            {"inputs": []},
-            404,
-            "Servable not found for request: Latest(x)",
-        ),
-        (
-            "POST",
-            "/v1/models/m:predict",
-            {"signature_name": "s", "inputs": []},
-            400,
-            'Serving signature name: "s" not found in signature def',
-        ),
-        ("POST", "/v1/models/m:predict", {}, 400, "Missing 'inputs' or 'instances' key"),
-        (
-            "POST",
-            "/v1/models/m:predict",
-            {"instances": [[1], [2, 3]]},
-            400,
-            "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: Expecting "
-            "tensor size: 1 but got: 2",
-        ),
+        ("POST /v1/models/m/versions/7:predict", {"inputs": []}, 404, f"{NO_MODEL} Specific(m, 7)"),
+        ("POST /v1/models/x:predict", {"inputs": []}, 404, f"{NO_MODEL} Latest(x)"),
+        ("POST /v1/models/m:predict", {"signature_name": "s", "inputs": []}, 400, NO_SIGNATURE),
+        ("POST /v1/models/m:predict", {}, 400, "Missing 'inputs' or 'instances' key"),
+        ("POST /v1/models/m:predict", {"instances": [[1], [2, 3]]}, 400, NO_ELEMENT),
         # In this order, as TensorFlow Serving: JSON, model, signature, values.
-        ("POST", "/v1/models/x:predict", [], 400, "JSON Value: [] Is not object"),
+        ("POST /v1/models/x:predict", [], 400, "JSON Value: [] Is not object"),
+        ("POST /v1/models/x:predict", {"signature_name": "s"}, 404, f"{NO_MODEL} Latest(x)"),
+        ("POST /v1/models/m:predict", {"signature_name": "s"}, 400, NO_SIGNATURE),
         (
-            "POST",
-            "/v1/models/x:predict",
-            {"signature_name": "s"},
-            404,
-            "Servable not found for request: Latest(x)",
-        ),
-        (
-            "POST",
-            "/v1/models/m:predict",
-            {"signature_name": "s"},
-            400,
-            'Serving signature name: "s" not found in signature def',
-        ),
-        (
-            "POST",
-            "/v1/models/m:predict",
-            {"signature_name": "fail", "inputs": [1]},
-            500,
-            "internal error",
+            "POST /v1/models/m:predict",
+            *({"signature_name": "fail", "inputs": [1]}, 500, "internal error"),
         ),
     ],
 )
-def test_errors(
-    client: RestClient, method: str, path: str, body: Any, status: int, error: str
-) -> None:
-    data = None if body is None else json.dumps(body)
-    response = client.open(path, method=method, data=data)
+def test_errors(client: RestClient, request_line: str, body: Any, status: int, error: str) -> None:
+    method, path = request_line.split()
+    response = client.open(path, method, json=body)
     assert (response.status_code, response.json) == (status, {"error": error})
 
 
@@ -230,14 +186,7 @@ def test_gzip(client: RestClient) -> None:
     assert response.json == {"predictions": [[2, 4]]}
 
 
-CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "POST, GET",
-    "Access-Control-Allow-Headers": "Content-Type",
-}
-
-
-@pytest.mark.parametrize(("cors", "expected"), [(False, {}), (True, CORS)])
+@pytest.mark.parametrize(("cors", "expected"), [(False, {}), (True, dict(CORS_HEADERS))])
 @pytest.mark.parametrize(
     ("method", "path", "origin", "status"),
     [
@@ -248,9 +197,7 @@ CORS = {
         ("GET", "/v1/models/x", "", 404),
     ],
 )
-def test_pages_of_other_origins(
-    core: Core, cors: bool, expected: Any, method: str, path: str, origin: str, status: int
-) -> None:
+def test_pages_of_other_origins(core, cors, expected, method, path, origin, status):
     client = RestClient(RestApi(core, RestOptions(cors=cors)))
     response = client.open(path, method=method, origin=origin)
     assert response.status_code == status
@@ -324,11 +271,8 @@ def examples(tmp_path: Path) -> Iterator[RestClient]:
     """A client for a model with Classify and Regress."""
     add_version(tmp_path / "m", 1)
     config = ModelConfig("m", tmp_path / "m", labels={"stable": 1})
-    manager = Manager(
-        [config],
-        load_examples_engine,
-        LoadOptions(poll_seconds=0, allow_labels_for_unavailable=True),
-    )
+    options = LoadOptions(poll_seconds=0, allow_labels_for_unavailable=True)
+    manager = Manager([config], load_examples_engine, options)
     manager.start()
     yield RestClient(RestApi(Core(manager)))
     manager.stop()
@@ -384,43 +328,26 @@ def test_results_that_are_not_finite(examples: RestClient, value: str) -> None:
         ("m:regress", {"instances": [1]}, 400, "key 'examples' is expected and was not found"),
         # The body is read before the model is looked up.
         ("x:classify", {}, 400, "key 'examples' is expected and was not found"),
-        (
-            "x:classify",
-            {"examples": [{}]},
-            404,
-            "Servable not found for request: Latest(x)",
-        ),
-        (
-            "m/versions/7:regress",
-            {"examples": [{}]},
-            404,
-            "Servable not found for request: Specific(m, 7)",
-        ),
-        (
-            "m/labels/beta:regress",
-            {"examples": [{}]},
-            400,
-            "Unrecognized servable version label: beta",
-        ),
+        ("x:classify", {"examples": [{}]}, 404, f"{NO_MODEL} Latest(x)"),
+        ("m/versions/7:regress", {"examples": [{}]}, 404, f"{NO_MODEL} Specific(m, 7)"),
+        ("m/labels/beta:regress", {"examples": [{}]}, 400, f"{NO_LABEL} beta"),
         (
             "m:classify",
-            {"signature_name": "s", "examples": [{}]},
-            400,
-            "No signature was found with the name: s",
+            *(
+                {"signature_name": "s", "examples": [{}]},
+                400,
+                "No signature was found with the name: s",
+            ),
         ),
         ("m:regress", {"examples": [{"x": 1.0}]}, 400, "Expected one output Tensor."),
         ("m:classify", {"examples": [{"x": 1}]}, 400, "feature x has 0 values"),
         (
-            "m:classify",
-            {"examples": [{"x": [1.5, 1]}]},
-            400,
+            *("m:classify", {"examples": [{"x": [1.5, 1]}]}, 400),
             "Unexpected element type in feature: x expecting type: float",
         ),
     ],
 )
-def test_errors_of_classify_and_regress(
-    examples: RestClient, path: str, body: Any, status: int, error: str
-) -> None:
+def test_errors_of_classify_and_regress(examples, path, body, status, error):
     response = examples.post(f"/v1/models/{path}", json=body)
     assert response.status_code == status
     assert response.json["error"].endswith(error)

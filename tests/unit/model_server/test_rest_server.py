@@ -28,9 +28,7 @@ BODY = b'{"inputs":[[1, 2]]}'
     ("files", "limit"),
     [(resource.RLIM_INFINITY, 1000), (2**20, 1000), (1024, 924), (64, 32)],
 )
-def test_connections_leave_files_for_others(
-    files: int, limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connections_leave_files_for_others(files, limit, monkeypatch):
     """If the system allows few open files (ulimit -n), connections do not use all of them."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     assert connection_limit() == limit
@@ -77,9 +75,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("sent", [b"", b"POST /v1", PREDICT[:-2], PREDICT, PREDICT + BODY[:-1]])
-def test_connections_that_stall_are_closed(
-    connect: Callable[[], socket.socket], sent: bytes
-) -> None:
+def test_connections_that_stall_are_closed(connect, sent):
     client = connect()
     client.sendall(sent)
     assert client.recv(1) == b""
@@ -101,9 +97,7 @@ def test_a_header_that_trickles_is_not_waited_for(connect: Callable[[], socket.s
 
 
 @pytest.mark.usefixtures("short")
-def test_a_model_that_runs_longer_is_waited_for(
-    connect: Callable[[], socket.socket], loader: FakeLoader
-) -> None:
+def test_a_model_that_runs_longer_is_waited_for(connect, loader):
     engine, client, idle = loader.engines[1], connect(), connect()
     engine.proceed.clear()
     client.sendall(PREDICT + BODY)
@@ -112,9 +106,7 @@ def test_a_model_that_runs_longer_is_waited_for(
     assert status(client) == 200
 
 
-def test_a_queued_request_of_a_disconnected_client_does_not_run(
-    connect: Callable[[], socket.socket], loader: FakeLoader
-) -> None:
+def test_a_queued_request_of_a_disconnected_client_does_not_run(connect, loader):
     engine, client, gone = loader.engines[1], connect(), connect()
     engine.proceed.clear()
     client.sendall(PREDICT + BODY)
@@ -129,9 +121,7 @@ def test_a_queued_request_of_a_disconnected_client_does_not_run(
     assert len(engine.runs) == 2
 
 
-def test_connections_beyond_the_limit_wait(
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
+def test_connections_beyond_the_limit_wait(monkeypatch, request):
     monkeypatch.setattr(rest_server, "connection_limit", lambda: 1)
     connect: Callable[[], socket.socket] = request.getfixturevalue("connect")
     first, second = connect(), connect()
@@ -146,9 +136,7 @@ def test_connections_beyond_the_limit_wait(
     assert status(second) == 200
 
 
-def test_a_response_that_is_read_slowly_is_sent_whole_at_a_stop(
-    connect: Callable[[], socket.socket], server: ModelServer
-) -> None:
+def test_a_response_that_is_read_slowly_is_sent_whole_at_a_stop(connect, server):
     client = connect()
     body = json.dumps({"signature_name": "echo", "inputs": ["x" * 8_000_000]}).encode()
     head = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -131,9 +131,7 @@ def test_an_empty_file(warm: Warm, caplog: pytest.LogCaptureFixture) -> None:
         ),
     ],
 )
-def test_a_wrong_record_keeps_the_version_from_loading(
-    warm: Warm, tmp_path: Path, record: bytes, reason: str
-) -> None:
+def test_a_wrong_record_keeps_the_version_from_loading(warm, tmp_path, record, reason):
     engine = CountingEngine()
     with pytest.raises(LoadError, match=reason) as caught:
         warm([predict_log(X), record], engine)
@@ -168,9 +166,7 @@ def test_a_thousand_records_and_no_more(warm: Warm) -> None:
     assert len(engine.asked) == 1000
 
 
-def test_litert_skips_signatures_that_its_file_lacks(
-    warm: Warm, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_litert_skips_signatures_that_its_file_lacks(warm, caplog):
     engine = warm(
         [predict_log(X, "b"), predict_log(X), predict_log(X, "a"), predict_log(X, "b")],
         CountingEngine("LiteRT"),
@@ -182,9 +178,7 @@ def test_litert_skips_signatures_that_its_file_lacks(
     ]
 
 
-def test_kinds_that_tensorflow_serving_passes_over(
-    warm: Warm, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_kinds_that_tensorflow_serving_passes_over(warm, caplog):
     assert len(warm([b"", predict_log(X)]).asked) == 1
     assert messages(caplog) == [
         "model m version 3: passed over 1 warmup records of a kind that is not replayed"
@@ -226,9 +220,7 @@ def test_method_names_are_checked_where_requests_are_checked(tmp_path: Path) -> 
         warm_up(ExamplesEngine(), VERSION, tmp_path, check_method=True)
 
 
-def test_litert_skips_a_request_of_which_it_lacks_one_signature(
-    warm: Warm, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_litert_skips_a_request_of_which_it_lacks_one_signature(warm, caplog):
     tasks = multi_inference_log(("", CLASSIFY_METHOD), ("regress", REGRESS_METHOD))
     assert not warm([tasks, examples_log("classify_log", "c")], CountingEngine("LiteRT")).asked
     assert messages(caplog) == [

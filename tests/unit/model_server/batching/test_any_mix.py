@@ -82,9 +82,7 @@ def right_outcome(engine: RecordingEngine, signature: str, feeds: Any, fetches: 
     mix=st.lists(requests(), min_size=2, max_size=10),
     threads=st.integers(1, 2),
 )
-def test_each_request_gets_the_same_result_as_alone(
-    parameters: QueueParameters, mix: Any, threads: int
-) -> None:
+def test_each_request_gets_the_same_result_as_alone(parameters, mix, threads):
     alone = RecordingEngine()
     with Bench(parameters, scheduler=CountingScheduler(threads)) as bench:
         if threads == 1:

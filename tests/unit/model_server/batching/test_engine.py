@@ -350,9 +350,7 @@ def test_versions_are_batched_by_the_servers_parameters(tmp_path: Path) -> None:
     assert version_parameters(options(), tmp_path) == PARAMETERS.queue
 
 
-def test_versions_are_batched_by_their_own_parameters(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_versions_are_batched_by_their_own_parameters(tmp_path, caplog):
     assert version_parameters(options(per_model=True), tmp_path) is None
     path = tmp_path / "batching_params.pbtxt"
     path.write_text("max_batch_size { value: 7 } num_batch_threads { value: 9 }")

@@ -202,9 +202,7 @@ def ask(engine: Engine, name: str, array: Any) -> Any:
 @given(request=requests())
 @with_example(("twice_float32", np.array([1, 2, 5], np.float32)))
 @with_example(("twice_float32", np.array(3, np.float32)))
-def test_tensorflow_accepts_the_inputs_of_its_operations(
-    saved_models: SavedModels, request: tuple[str, Any]
-) -> None:
+def test_tensorflow_accepts_the_inputs_of_its_operations(saved_models, request):
     import tensorflow as tf
 
     name, array = request
@@ -224,9 +222,7 @@ def test_tensorflow_accepts_the_inputs_of_its_operations(
 
 @settings(max_examples=200, deadline=None)
 @given(request=requests())
-def test_litert_accepts_valid_inputs_after_invalid_ones(
-    saved_models: SavedModels, request: tuple[str, Any]
-) -> None:
+def test_litert_accepts_valid_inputs_after_invalid_ones(saved_models, request):
     name, array = request
     engine = both_engines(saved_models.version(make_both))[1]
     (spec,) = engine.signatures[name].inputs.values()

@@ -75,9 +75,7 @@ def test_the_runtimes() -> None:
         (PREFER_TFLITE, ["TensorFlow"], ["saved_model.pb", "model.tflite"], "TensorFlow"),
     ],
 )
-def test_choice(
-    tmp_path: Path, options: EngineOptions, installed: list[str], files: list[str], engine: str
-) -> None:
+def test_choice(tmp_path, options, installed, files, engine):
     chosen = choose_runtime(folder(tmp_path, *files), options, runtimes(installed=installed))
     assert chosen.name == engine
 
@@ -112,9 +110,7 @@ TENSORFLOW, LITERT = "pip install 'rockstartf[train]'", "pip install 'rockstartf
         ),
     ],
 )
-def test_nothing_that_can_be_loaded(
-    tmp_path: Path, installed: list[str], files: list[str], reasons: list[str]
-) -> None:
+def test_nothing_that_can_be_loaded(tmp_path, installed, files, reasons):
     with pytest.raises(LoadError) as caught:
         choose_runtime(folder(tmp_path, *files), EngineOptions(), runtimes(installed=installed))
     assert str(caught.value) == (

@@ -462,9 +462,7 @@ def version(saved_models: SavedModels, tmp_path: Path) -> Any:
     return make
 
 
-def test_the_saved_model_beside_it_is_loaded_instead(
-    version: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_saved_model_beside_it_is_loaded_instead(version, caplog):
     with caplog.at_level(logging.WARNING):
         engine = LOAD(ServableId("text", 1), version(b"FlexParseExampleV2"))
     assert engine.name == "TensorFlow"

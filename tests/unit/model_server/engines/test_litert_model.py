@@ -53,9 +53,7 @@ def several(saved_models: SavedModels) -> LiteRTEngine:
     return LiteRTEngine(saved_models.version(make_litert))
 
 
-def test_without_signatures_the_tensors_name_inputs_and_outputs(
-    tmp_path: Path, nameless: bytes
-) -> None:
+def test_without_signatures_the_tensors_name_inputs_and_outputs(tmp_path, nameless):
     """The expected message is TensorFlow Serving's, with the sizes before resizing."""
     engine = LiteRTEngine(write_version(tmp_path, 1, nameless))
     assert set(engine.signatures) == {"serving_default"}
@@ -133,9 +131,7 @@ def test_serving_default_is_the_main_graph_where_no_signature_has_the_name(
 
 
 @pytest.mark.parametrize("signatures", [True, False])
-def test_tensors_of_the_same_name(
-    tmp_path: Path, saved_models: SavedModels, *, signatures: bool
-) -> None:
+def test_tensors_of_the_same_name(tmp_path, saved_models, signatures):
     """TensorFlow Serving does not load them; signatures do not need the names."""
 
     def change(model: Any) -> None:
@@ -237,9 +233,7 @@ def run(engine: Any, examples: Sequence[bytes], signature: str) -> Any:
     ],
     ids=["one", "several", "long lists", "many"],
 )
-def test_answers_are_tensorflows(
-    litert: LiteRTEngine, tensorflow: TensorFlowEngine, examples: list[bytes], signature: str
-) -> None:
+def test_answers_are_tensorflows(litert, tensorflow, examples, signature):
     answer = run(litert, examples, signature)
     assert isinstance(answer, dict)
     assert answer == run(tensorflow, examples, signature)
@@ -259,9 +253,7 @@ def test_answers_are_tensorflows(
     # Serialized messages have no fixed order of features, and test names must not change.
     ids=["no example", "missing", "few", "integers", "two classes", "two counts", "a number"],
 )
-def test_bad_examples_are_rejected_as_by_tensorflow(
-    litert: LiteRTEngine, tensorflow: TensorFlowEngine, bad: bytes, signature: str, reason: str
-) -> None:
+def test_bad_examples_are_rejected_as_by_tensorflow(litert, tensorflow, bad, signature, reason):
     for engine in (litert, tensorflow):
         code, message = run(engine, [FULL, bad], signature)
         assert code == Code.INVALID_ARGUMENT

@@ -52,9 +52,7 @@ def ask(engine: TensorFlowEngine, feeds: dict[str, Any], signature: str = "") ->
 
 
 @pytest.mark.parametrize("make", [make_tf1, make_shapes, make_composite, make_defaults])
-def test_signatures_are_those_of_the_model(
-    saved_models: SavedModels, make: Callable[[Path], None]
-) -> None:
+def test_signatures_are_those_of_the_model(saved_models, make):
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     folder = saved_models.version(make)
@@ -91,9 +89,7 @@ def test_method_names(tf1: TensorFlowEngine) -> None:
         ("checked", {"x": -FLOATS}, "y", "assertion failed: [x must not be below 0."),
     ],
 )
-def test_errors_of_operations(
-    shapes: TensorFlowEngine, signature: str, feeds: dict[str, Any], output: str, message: str
-) -> None:
+def test_errors_of_operations(shapes, signature, feeds, output, message):
     inputs = shapes.signatures[signature].inputs
     cast = {name: feed.astype(inputs[name].dtype) for name, feed in feeds.items()}
     with pytest.raises(StatusError) as caught:
@@ -454,9 +450,7 @@ def with_op(tmp_path: Path) -> Any:
         ("SimpleMLInferenceOpWithHandle", "ydf-tf"),
     ],
 )
-def test_an_op_of_a_package_that_is_not_installed(
-    with_op: Any, monkeypatch: pytest.MonkeyPatch, op: str, package: str
-) -> None:
+def test_an_op_of_a_package_that_is_not_installed(with_op, monkeypatch, op, package):
     monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
     reason = rf"the model needs the op {op} from {package}: pip install '{package}==2\.\d+\.\*'"
     with pytest.raises(LoadError, match=reason):
@@ -475,9 +469,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.delitem(sys.modules, "tensorflow_text", raising=False)
 
 
-def test_the_package_is_imported_for_its_op_alone(
-    with_op: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_package_is_imported_for_its_op_alone(with_op, tmp_path, monkeypatch):
     """The test's package cannot register an op, so it removes the op from the model instead."""
     folder = with_op("CaseFoldUTF8")
     replace = f"import shutil\nshutil.copy({str(tmp_path / 'known.pb')!r}, {str(folder / 'saved_model.pb')!r})"
@@ -496,9 +488,7 @@ def test_the_package_is_imported_for_its_op_alone(
     ],
     ids=["of another version", "without the op"],
 )
-def test_a_package_that_does_not_help(
-    with_op: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
-) -> None:
+def test_a_package_that_does_not_help(with_op, tmp_path, monkeypatch, code, reason):
     package(tmp_path, monkeypatch, code)
     with pytest.raises(LoadError, match=reason):
         TensorFlowEngine(with_op("CaseFoldUTF8"))

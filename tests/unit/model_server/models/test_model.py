@@ -139,9 +139,7 @@ def test_a_version_in_use_is_closed_only_afterwards(base_path: Path) -> None:
     assert model.servables.statuses()[1].state == State.END
 
 
-def test_a_broken_version_leaves_the_working_one(
-    base_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_version_leaves_the_working_one(base_path, caplog):
     add_version(base_path, 1)
     model, loader = make_model(base_path)
     reconcile(model)
@@ -170,9 +168,7 @@ def test_the_working_version_stays_if_the_only_chosen_one_is_broken(base_path: P
     assert available(model) == [2]
 
 
-def test_a_broken_newest_version_falls_back_at_start(
-    base_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_newest_version_falls_back_at_start(base_path, caplog):
     add_version(base_path, 1)
     add_version(base_path, 2)
     add_version(base_path, 3, ok=False)
@@ -192,9 +188,7 @@ def test_a_mended_version_is_tried_again_at_once(base_path: Path) -> None:
     assert available(model) == [2]
 
 
-def test_a_broken_version_is_retried_as_often_as_the_options_say(
-    base_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_version_is_retried_as_often_as_the_options_say(base_path, caplog):
     add_version(base_path, 1)
     add_version(base_path, 2, ok=False)
     clock = Clock()
@@ -238,15 +232,13 @@ def test_a_retry_that_works_takes_over(base_path: Path) -> None:
     assert loader.engines[1].closed
 
 
-def test_an_unexpected_error_is_logged_but_not_reported(
-    base_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unexpected_error_is_logged_but_not_reported(base_path, caplog):
     add_version(base_path, 1)
 
     def load(servable_id: ServableId, folder: Path) -> FakeLoader:
         raise RuntimeError("deep inside")
 
-    model = Model(ModelConfig("m", base_path), load, WRITTEN, lambda task: task())  # type: ignore[arg-type]
+    model = Model(ModelConfig("m", base_path), load, WRITTEN, lambda task: task())
     reconcile(model)
     status = model.servables.statuses()[0]
     assert (status.code, status.message) == (Code.INTERNAL, "internal error while loading")
@@ -264,9 +256,7 @@ def test_a_folder_that_goes_is_unloaded(base_path: Path) -> None:
     assert loader.engines[2].closed
 
 
-def test_served_versions_stay_if_the_base_path_disappears(
-    base_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_served_versions_stay_if_the_base_path_disappears(base_path, caplog):
     add_version(base_path, 1)
     model, _ = make_model(base_path)
     reconcile(model)
@@ -351,9 +341,7 @@ def test_a_folder_that_is_being_written_is_not_touched(base_path: Path) -> None:
     assert available(model) == [2]
 
 
-def test_a_missing_chosen_version_is_logged_once(
-    base_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_missing_chosen_version_is_logged_once(base_path, caplog):
     add_version(base_path, 1)
     model, _ = make_model(base_path, Specific(frozenset({1, 2})))
     reconcile(model)
@@ -372,9 +360,7 @@ def test_a_missing_chosen_version_is_logged_once(
         ([1], Specific(frozenset({2})), "its policy matches none of the versions [1]"),
     ],
 )
-def test_trouble_names_model_path_and_reason(
-    base_path: Path, versions: list[int] | None, policy: VersionPolicy, trouble: str
-) -> None:
+def test_trouble_names_model_path_and_reason(base_path, versions, policy, trouble):
     if versions is not None:
         base_path.mkdir()
         for version in versions:
