@@ -1,7 +1,7 @@
 """An engine that records its runs and can be held, and a scheduler that counts tasks."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from rockstar_serving.model_server.batching import BatchingEngine, BatchQueue, Scheduler, Task
 from rockstar_serving.model_server.batching_parameters import QueueParameters
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from tests import fake_engine
 from tests.fake_engine import spec
 from tests.waiting import until
 from tfs_api.signature import Signature, TensorSpec
@@ -39,6 +40,11 @@ SIGNATURES = {
 SPLITTING = QueueParameters(
     max_batch_size=8, execution_batch_size=3, max_enqueued_batches=3, split=True
 )
+
+
+def sized(rows: int, **more: Any) -> QueueParameters:
+    """Parameters with this size of batches and of requests."""
+    return QueueParameters(max_batch_size=rows, execution_batch_size=rows, **more)
 
 
 class RecordingEngine:
@@ -124,7 +130,7 @@ class Bench:
         if not self.inner.closed:
             self.engine.close()
 
-    def hold(self) -> "Future[dict[str, Any]]":
+    def hold(self) -> Any:
         """Occupy the only thread with a request of one row, until inner.open is set."""
         self.inner.open.clear()
         before = len(self.inner.runs)
@@ -132,32 +138,21 @@ class Bench:
         until(lambda: len(self.inner.runs) > before, what="the first request runs")
         return future
 
-    def wait_in_queue(
-        self, signature: str = "double", fetches: list[str] | None = None, **more: Any
-    ) -> "Future[dict[str, Any]]":
+    def wait_in_queue(self, signature="double", fetches=None, **more):
         """Send a request while the thread is held; returns when it is queued."""
         before = self.scheduler.submitted
         future = self.call(signature, fetches, **more)
         until(lambda: future.done() or self.scheduler.submitted > before, what="the request waits")
         return future
 
-    def call(
-        self,
-        signature: str,
-        fetches: list[str] | None = None,
-        deadline: Deadline = NO_DEADLINE,
-        **feeds: Any,
-    ) -> "Future[dict[str, Any]]":
+    def call(self, signature, fetches=None, deadline=NO_DEADLINE, **feeds):
         """Send a request from a new thread."""
         names = fetches or list(SIGNATURES[signature].outputs)
-        return self._start(lambda: self.engine.run(signature, feeds, names, deadline))
-
-    def _start(self, ask: Callable[[], dict[str, Any]]) -> "Future[dict[str, Any]]":
-        future: Future[dict[str, Any]] = Future()
+        future = Future()
 
         def answer() -> None:
             try:
-                future.set_result(ask())
+                future.set_result(self.engine.run(signature, feeds, names, deadline))
             except Exception as error:
                 future.set_exception(error)
 
@@ -182,6 +177,4 @@ def answer(future: Any) -> Any:
 
 
 def refusal(future: Any) -> tuple[Code, str]:
-    error = future.exception(30)
-    assert isinstance(error, StatusError)
-    return error.code, error.message
+    return fake_engine.refusal(future.result, 30)

@@ -5,6 +5,7 @@ import threading
 import weakref
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
@@ -16,8 +17,17 @@ from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.options import BatchingOptions, ServerOptions
 from tests.model_fixtures import SIDE, document, write_version
-from tests.unit.model_server.batching.engines import Bench, answer, refusal, rows, texts
+from tests.unit.model_server.batching.engines import (
+    Bench,
+    answer,
+    refusal,
+    rows,
+    sized,
+    texts,
+)
 from tfs_api.status import Code
+
+SCALAR = np.array(2, np.float32)
 
 
 def test_queued_requests_run_together_and_each_gets_its_results() -> None:
@@ -38,9 +48,7 @@ def test_a_request_without_company_is_not_kept_waiting() -> None:
 
 
 def test_a_batch_waits_for_company_until_it_is_full() -> None:
-    parameters = QueueParameters(
-        max_batch_size=3, execution_batch_size=3, batch_timeout_micros=3_600_000_000
-    )
+    parameters = sized(3, batch_timeout_micros=3_600_000_000)
     with Bench(parameters) as bench:
         early = bench.wait_in_queue(x=rows(1, 2))
         assert not early.done()
@@ -56,7 +64,7 @@ def test_a_batch_without_company_runs_after_the_timeout() -> None:
 
 
 def test_a_thread_that_takes_other_work_leaves_the_clock_to_another() -> None:
-    slow = QueueParameters(max_batch_size=2, execution_batch_size=2, batch_timeout_micros=50_000)
+    slow = sized(2, batch_timeout_micros=50_000)
     with Bench(slow) as bench:
         alone = bench.wait_in_queue(x=rows(1))
         pair = [bench.call("double", x=rows(2, width=3)) for _ in range(2)]
@@ -76,14 +84,8 @@ def test_requests_that_differ_are_not_mixed() -> None:
             bench.wait_in_queue(fetches=["first", "y"], x=rows(6)),
         ]
         bench.inner.open.set()
-        assert [answer(each) for each in waiting] == [
-            [[2, 2]],
-            [[4, 4, 4]],
-            [[6, 6]],
-            [[8, 8]],
-            [[10, 10]],
-            [[12, 12]],
-        ]
+        answers = [answer(each) for each in waiting]
+        assert answers == [[[2, 2]], [[4, 4, 4]], [[6, 6]], [[8, 8]], [[10, 10]], [[12, 12]]]
         # The order of the requested outputs makes no difference.
         assert sorted(bench.inner.sizes) == [1, 1, 1, 1, 1, 2]
         shapes = [(name, feeds["x"].shape, feeds["x"].dtype) for name, feeds in bench.inner.runs]
@@ -104,7 +106,7 @@ def test_strings_and_several_inputs() -> None:
 
 
 def test_a_full_queue_refuses() -> None:
-    parameters = QueueParameters(max_batch_size=2, execution_batch_size=2, max_enqueued_batches=2)
+    parameters = sized(2, max_enqueued_batches=2)
     with Bench(parameters) as bench:
         bench.hold()
         waiting = [bench.wait_in_queue(x=rows(n)) for n in range(4)]
@@ -138,7 +140,7 @@ def test_a_bad_request_alone_fails_once() -> None:
 
 
 def test_queues_are_served_in_turn() -> None:
-    parameters = QueueParameters(max_batch_size=1, execution_batch_size=1)
+    parameters = sized(1)
     with Bench(parameters) as bench:
         bench.hold()
         waiting = [bench.wait_in_queue(x=rows(n)) for n in range(3)]
@@ -152,11 +154,8 @@ def test_queues_are_served_in_turn() -> None:
 
 
 def test_a_failing_observer_does_not_block_requests() -> None:
-    class Broken(Measurements):
-        def processed_batch_size(self, rows: int, padding: int) -> None:
-            raise RuntimeError("no disk")
-
-    with Bench(observer=Broken()) as bench:
+    observer = Mock(**{"processed_batch_size.side_effect": RuntimeError("no disk")})
+    with Bench(observer=observer) as bench:
         error = bench.call("double", x=rows(1)).exception(30)
         assert isinstance(error, RuntimeError)
 
@@ -165,19 +164,10 @@ def test_a_failing_observer_does_not_block_requests() -> None:
     ("signature", "feeds", "message"),
     [
         ("constant", {}, "must have at least one input tensor"),
+        ("scalar", {"x": SCALAR}, "input tensors must have at least one dimension"),
+        ("half", {"x": rows(1), "any": SCALAR}, "input tensors must have at least one dimension"),
         (
-            "scalar",
-            {"x": np.array(2, np.float32)},
-            "input tensors must have at least one dimension",
-        ),
-        (
-            "half",
-            {"x": rows(1), "any": np.array(1, np.float32)},
-            "input tensors must have at least one dimension",
-        ),
-        (
-            "join",
-            {"left": texts(b"a"), "right": texts(b"1", b"2")},
+            *("join", {"left": texts(b"a"), "right": texts(b"1", b"2")}),
             "input tensors must have equal 0th-dimension size",
         ),
     ],
@@ -253,28 +243,10 @@ def test_requests_of_other_ranks_share_no_batch() -> None:
             )
 
 
-class Measurements:
-    def __init__(self) -> None:
-        self.inputs: list[int] = []
-        self.batches: list[tuple[int, int]] = []
-        self.latencies: list[float] = []
-
-    def input_batch_size(self, rows: int) -> None:
-        self.inputs.append(rows)
-
-    def processed_batch_size(self, rows: int, padding: int) -> None:
-        self.batches.append((rows, padding))
-
-    def queuing_latency(self, microseconds: float) -> None:
-        self.latencies.append(microseconds)
-
-
 def test_batches_are_padded_to_the_sizes_allowed() -> None:
-    parameters = QueueParameters(
-        max_batch_size=8, execution_batch_size=8, allowed_batch_sizes=(1, 4, 8)
-    )
-    measurements = Measurements()
-    with Bench(parameters, measurements) as bench:
+    parameters = sized(8, allowed_batch_sizes=(1, 4, 8))
+    observer = Mock()
+    with Bench(parameters, observer) as bench:
         bench.hold()
         waiting = [bench.wait_in_queue(x=x) for x in (rows(1), rows(2, 3, 4, 5))]
         bench.inner.open.set()
@@ -283,10 +255,11 @@ def test_batches_are_padded_to_the_sizes_allowed() -> None:
             [[4, 4], [6, 6], [8, 8], [10, 10]],
         ]
         assert bench.inner.runs[1][1]["x"][:, 0].tolist() == [1, 2, 3, 4, 5, 2, 2, 2]
-    assert measurements.inputs == [1, 1, 4]
-    assert measurements.batches == [(1, 0), (8, 3)]
-    assert len(measurements.latencies) == 3
-    assert min(measurements.latencies) >= 0
+    assert observer.input_batch_size.mock_calls == [call(1), call(1), call(4)]
+    assert observer.processed_batch_size.mock_calls == [call(1, 0), call(8, 3)]
+    latencies = [each.args[0] for each in observer.queuing_latency.mock_calls]
+    assert len(latencies) == 3
+    assert min(latencies) >= 0
 
 
 def test_inputs_of_different_lengths_are_padded_with_their_first_value() -> None:
@@ -326,7 +299,7 @@ def test_an_empty_length_cannot_be_padded_but_runs_alone() -> None:
 
 
 def test_a_bad_request_alone_fails_once_when_it_is_padded_too() -> None:
-    parameters = QueueParameters(max_batch_size=4, execution_batch_size=4, allowed_batch_sizes=(4,))
+    parameters = sized(4, allowed_batch_sizes=(4,))
     with Bench(parameters) as bench:
         assert refusal(bench.call("double", x=rows(np.nan)))[0] == Code.INVALID_ARGUMENT
         assert bench.inner.sizes == [4]

@@ -13,13 +13,13 @@ from msgspec.structs import force_setattr
 
 from rockstar_serving.model_server.batching_parameters import QueueParameters
 from rockstar_serving.model_server.deadline import Deadline
-from tests.unit.model_server.batching.engines import SPLITTING, Bench, answer, refusal, rows
+from tests.unit.model_server.batching.engines import SPLITTING, Bench, answer, refusal, rows, sized
 from tests.waiting import until
 from tfs_api.status import Code, StatusError
 
 
 def test_a_request_that_is_too_large_is_refused() -> None:
-    with Bench(QueueParameters(max_batch_size=2, execution_batch_size=2)) as bench:
+    with Bench(sized(2)) as bench:
         assert refusal(bench.call("double", x=rows(1, 2, 3))) == (
             Code.INVALID_ARGUMENT,
             "Task size 3 is larger than maximum input batch size 2",

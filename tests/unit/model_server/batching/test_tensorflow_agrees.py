@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from rockstar_serving.model_server.batching_parameters import QueueParameters
-from tests.unit.model_server.batching.engines import Bench, rows
+from tests.unit.model_server.batching.engines import Bench, rows, sized
 from tests.waiting import until
 from tfs_api.status import StatusError
 
@@ -17,9 +16,7 @@ with warnings.catch_warnings():
     import tensorflow as tf
 
 SIZE, ENQUEUED = 4, 2
-PARAMETERS = QueueParameters(
-    max_batch_size=SIZE, execution_batch_size=SIZE, max_enqueued_batches=ENQUEUED
-)
+PARAMETERS = sized(SIZE, max_enqueued_batches=ENQUEUED)
 
 
 class Batched:
