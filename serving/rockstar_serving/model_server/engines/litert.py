@@ -389,7 +389,10 @@ class LiteRTEngine:
             if 0 in feed.shape:
                 run = self._run_empty
         outputs = run(signature, feeds, tuple(shapes), deadline)
-        return {name: as_array(outputs[name]) for name in fetches}
+        return {
+            name: output if isinstance(output := outputs[name], np.ndarray) else as_array(output)
+            for name in fetches
+        }
 
     def close(self) -> None:
         """Free the interpreters and the model."""
