@@ -21,7 +21,7 @@ import click
 
 from benchmarks.resources import Usage
 from benchmarks.serving.load import Load, http_load
-from benchmarks.serving.system import Request
+from benchmarks.serving.systems import Request
 
 # A sample belongs to the first stage that one of its frames belongs to.
 WITHIN = {

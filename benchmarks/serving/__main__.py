@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving [--quick] [--systems rockstar,fastapi] …
 
-Writes results.json, table.md, speed.png and each system's log to <output>/<time>. Needs Linux, wrk
-and h2load.
+Writes results.json, table.md, speed.png and each system's log to <output>/<time>. Needs Linux, wrk,
+curl, and for gRPC h2load.
 """
 
 import os
@@ -13,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -23,29 +24,65 @@ import msgspec
 from benchmarks.serving import environments, load, processes
 from benchmarks.serving.material import Material, gather, train_missing
 from benchmarks.serving.measurements import Runner
-from benchmarks.serving.plan import Choice, plan_round
-from benchmarks.serving.plot import plot
-from benchmarks.serving.report import markdown
-from benchmarks.serving.results import Results, Yardsticks
-from benchmarks.serving.summary import Summary
-from benchmarks.serving.system import Engine, peer_folder
-from benchmarks.serving.systems import SYSTEMS
-from benchmarks.serving.workloads import WORKLOADS
+from benchmarks.serving.plan import WORKLOADS, Choice, plan_run
+from benchmarks.serving.report import markdown, plot
+from benchmarks.serving.results import Results, Summary, Yardsticks
+from benchmarks.serving.systems import HERE, SYSTEMS, Engine, System
 from rockstar_training.errors import DataError
 
 _YARDSTICK_TIMEOUT_S = 120.0
 Pythons = dict[tuple[str, Engine], Path]
+T = TypeVar("T")
+
+
+def _named(
+    known: Mapping[str, T],
+) -> Callable[[click.Context, click.Parameter, str], tuple[T, ...]]:
+    """Callback that looks up names separated by commas."""
+
+    def look_up(context: click.Context, parameter: click.Parameter, value: str) -> tuple[T, ...]:
+        names = value.split(",")
+        if unknown := sorted(set(names) - set(known)):
+            expected = ", ".join(known)
+            raise click.BadParameter(
+                f"unknown: {', '.join(unknown)}; expected some of {expected}", context, parameter
+            )
+        return tuple(known[name] for name in names)
+
+    return look_up
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    numbers = value.split(",")
+    if not all(each.isdecimal() and int(each) for each in numbers):
+        raise click.BadParameter("expected numbers such as 1,16,64", context, parameter)
+    return tuple(map(int, numbers))
 
 
 @click.command()
-@click.option("--systems", default=",".join(SYSTEMS), help="Names, separated by commas.")
-@click.option("--workloads", default=",".join(WORKLOADS), help="Names, separated by commas.")
-@click.option("--connections", default="1,4,16,64", help="Numbers of connections for one PNG.")
-@click.option("--rounds", default=3, type=click.IntRange(1))
+@click.option(
+    "--systems",
+    default=",".join(SYSTEMS),
+    callback=_named(SYSTEMS),
+    help="Names, separated by commas.",
+)
+@click.option(
+    "--workloads",
+    default=",".join(WORKLOADS),
+    callback=_named(WORKLOADS),
+    help="Names, separated by commas.",
+)
+@click.option(
+    "--connections",
+    default="1,4,16,64",
+    callback=_numbers,
+    help="Numbers of connections for one PNG.",
+)
+@click.option("--runs", default=3, type=click.IntRange(1))
 @click.option("--seconds", default=4.0, type=click.FloatRange(1), help="Duration of each load.")
-@click.option("--tensorflow/--no-tensorflow", default=True, help="Measure that engine too.")
-@click.option("--curves/--no-curves", default=True, help="Measure one worker and overload too.")
-@click.option("--quick", is_flag=True, help="One round of 2 s; 1, 16, 64 connections; LiteRT only.")
+@click.option("--tensorflow", is_flag=True, help="Measure that engine too.")
+@click.option("--one-worker", is_flag=True, help="Measure the gateway with one worker too.")
+@click.option("--quick", is_flag=True, help="One run of 2 s with 1, 16 and 64 connections.")
 @click.option(
     "--environments",
     "folder",
@@ -65,24 +102,29 @@ Pythons = dict[tuple[str, Engine], Path]
 def main(**options: Any) -> None:
     """Measure, and write the results as JSON, Markdown and a plot."""
     if options["quick"]:
-        options |= {"rounds": 1, "seconds": 2.0, "connections": "1,16,64", "tensorflow": False}
-    choice = _choice(options)
-    if missing := load.missing_tools():
-        what = ", ".join(f"{tool} ({package})" for tool, package in missing.items())
-        raise click.ClickException(f"not installed: {what}; on Debian, apt-get install them")
+        options |= {"runs": 1, "seconds": 2.0, "connections": (1, 16, 64)}
+    choice = Choice(
+        systems=options["systems"],
+        workloads=options["workloads"],
+        connections=options["connections"],
+        engines=("litert", "tensorflow") if options["tensorflow"] else ("litert",),
+        one_worker=options["one_worker"],
+    )
     # Stop all processes on SIGTERM, as on Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     processes.adopt_orphans()
     workdir = options["workdir"].resolve()
-    train_missing(workdir)
+    over_grpc = any(system.protocol == "grpc" for system in choice.systems)
     try:
+        load.require_tools("wrk", "curl", *(["h2load"] if over_grpc else []))
+        train_missing(workdir)
         material = gather(workdir)
-    except DataError as error:
+    except (load.LoadError, DataError) as error:
         raise click.ClickException(str(error)) from error
     results = Results(
         machine=_machine(),
         when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        rounds=options["rounds"],
+        runs=options["runs"],
         seconds=options["seconds"],
         images=environments.image_sizes(),
     )
@@ -96,30 +138,6 @@ def main(**options: Any) -> None:
     click.echo(f"{output}/results.json, table.md, speed.png")
 
 
-def _choice(options: dict[str, Any]) -> Choice:
-    names, workloads = options["systems"].split(","), options["workloads"].split(",")
-    for given, known, option in ((names, SYSTEMS, "systems"), (workloads, WORKLOADS, "workloads")):
-        if unknown := set(given) - set(known):
-            raise click.BadParameter(
-                f"unknown: {', '.join(sorted(unknown))}; expected some of {', '.join(known)}",
-                param_hint=f"--{option}",
-            )
-    try:
-        connections = tuple(int(each) for each in options["connections"].split(","))
-    except ValueError:
-        connections = ()
-    if not connections or min(connections) < 1:
-        raise click.BadParameter("expected numbers such as 1,16,64", param_hint="--connections")
-    return Choice(
-        systems=tuple(SYSTEMS[name] for name in names),
-        workloads=tuple(workloads),
-        connections=connections,
-        tensorflow=options["tensorflow"],
-        curves=options["curves"],
-        together=options["quick"],
-    )
-
-
 def _install(choice: Choice, folder: Path, results: Results) -> Pythons:
     """Install environments, by system and engine; results record failures."""
     pythons: Pythons = {}
@@ -130,21 +148,22 @@ def _install(choice: Choice, folder: Path, results: Results) -> Pythons:
                 continue
             name = environments.environment_name(system, engine)
             if name not in environment_pythons:
-                environment_pythons[name] = _prepare(folder, name, results, system.name, engine)
-            python = environment_pythons[name]
-            if python:
+                environment_pythons[name] = _prepare(folder, name, results, system, engine)
+            if python := environment_pythons[name]:
                 pythons[system.name, engine] = python
     return pythons
 
 
-def _prepare(folder: Path, name: str, results: Results, system: str, engine: Engine) -> Path | None:
+def _prepare(
+    folder: Path, name: str, results: Results, system: System, engine: Engine
+) -> Path | None:
     try:
-        python = environments.prepare(folder, SYSTEMS[system], engine, click.echo)
+        python = environments.prepare(folder, system, engine, click.echo)
     except environments.EnvironmentFailed as error:
         click.echo(f"FAILED: {error}")
         results.failures[f"environment {name}"] = str(error)
         return None
-    results.installed[name] = environments.installed(python, SYSTEMS[system])
+    results.installed[name] = environments.installed(python, system)
     return python
 
 
@@ -153,27 +172,29 @@ def _measure(
 ) -> None:
     runner = Runner(results, material, output, click.echo)
     started = time.monotonic()
-    for number in range(results.rounds):
-        measurements = plan_round(choice, pythons, number)
+    for number in range(results.runs):
+        measurements = plan_run(choice, pythons, number)
         for position, measurement in enumerate(measurements, start=1):
             minutes = (time.monotonic() - started) / 60
             click.echo(
-                f"round {number + 1} of {results.rounds}, {position} of {len(measurements)}, "
+                f"run {number + 1} of {results.runs}, {position} of {len(measurements)}, "
                 f"{minutes:.1f} min: {measurement.title}"
             )
             runner.run(measurement, number)
         _yardsticks(pythons, material, results)
-        # After each round, in case the rest is interrupted.
-        _write(results, output)
+        # After each run, in case the rest is interrupted.
+        summary = Summary(results)
+        (output / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+        (output / "table.md").write_text(markdown(summary))
+        plot(summary, output / "speed.png")
 
 
 def _yardsticks(pythons: Pythons, material: Material, results: Results) -> None:
-    """Measure LiteRT and the decoder alone, in bare Flask's environment."""
-    python = pythons.get(("flask", "litert"))
-    if python is None:
-        results.failures["the parts alone"] = "bare Flask's environment is missing"
+    """Measure LiteRT and the decoder alone, in the environment of any peer."""
+    found = [pythons[name, engine] for name, engine in pythons if SYSTEMS[name].peer]
+    if not found:
+        results.failures["the parts alone"] = "no other system was chosen or could be installed"
         return
-    folder = peer_folder("shared")
     variables = {
         "BENCHMARK_MODEL": str(material.models["litert"] / "cnn" / "1"),
         "BENCHMARK_ENGINE": "litert",
@@ -181,11 +202,11 @@ def _yardsticks(pythons: Pythons, material: Material, results: Results) -> None:
     with tempfile.NamedTemporaryFile(suffix=".png") as image:
         image.write(material.images[0].png)
         image.flush()
-        command = [str(python), "alone.py", image.name, "2", str(results.seconds)]
+        command = [str(found[0]), "alone.py", image.name, "2", str(results.seconds)]
         try:
             finished = subprocess.run(
                 command,
-                cwd=folder,
+                cwd=HERE / "peers" / "shared",
                 env={**os.environ, **variables},
                 capture_output=True,
                 check=True,
@@ -195,13 +216,6 @@ def _yardsticks(pythons: Pythons, material: Material, results: Results) -> None:
             results.failures["the parts alone"] = str(error.stderr or error)[-500:]
             return
     results.yardsticks.append(msgspec.json.decode(finished.stdout, type=Yardsticks))
-
-
-def _write(results: Results, output: Path) -> None:
-    summary = Summary(results)
-    (output / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
-    (output / "table.md").write_text(markdown(summary))
-    plot(summary, output / "speed.png")
 
 
 def _machine() -> str:

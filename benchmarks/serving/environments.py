@@ -1,22 +1,22 @@
 """A separate environment for each system and engine, created once from pinned requirements."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.serving.results import Installed
-from benchmarks.serving.system import HERE, Engine, System
+from benchmarks.serving.systems import HERE, ROOT, Engine, System
 
-ROOT = HERE.parents[1]
 _STAMP = "requirements.sha256"
 _TENSORFLOW = HERE / "peers" / "tensorflow.txt"
 _TIMEOUT_S = 1800
 _DOCKER_TIMEOUT_S = 30
 _IMAGES = "rockstartf/"
-# Packages that do not count in the size, because every environment has them.
-_TOOLS = ("pip", "setuptools")
+# Versions are of packages with these names, or those of the peers.
+_PACKAGES = {None: "rockstartf", "triton": "nvidia-pytriton"}
 
 
 class EnvironmentFailed(Exception):  # noqa: N818
@@ -51,7 +51,7 @@ def prepare(folder: Path, system: System, engine: Engine, say: Callable[[str], N
     if not stamp.exists() or stamp.read_text() != digest:
         say(f"installing {name} into {environment}")
         if not python.exists():
-            _run([sys.executable, "-m", "venv", str(environment)], name)
+            _run([_base(system), "-m", "venv", "--without-pip", str(environment)], name)
         for step in _steps(system, engine):
             _pip(python, step, name)
         stamp.write_text(digest)
@@ -67,11 +67,9 @@ def installed(python: Path, system: System) -> Installed:
     size = sum(
         path.stat().st_size
         for path in packages.rglob("*")
-        if path.is_file()
-        and "__pycache__" not in path.parts
-        and not path.relative_to(packages).parts[0].startswith(_TOOLS)
+        if path.is_file() and "__pycache__" not in path.parts
     )
-    what = {"ray": "ray", None: "rockstartf"}.get(system.peer, system.peer)
+    what = _PACKAGES.get(system.peer, system.peer)
     code = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
     version = subprocess.run(
         [str(python), "-c", code, str(what)], capture_output=True, text=True, check=False
@@ -125,8 +123,17 @@ def _pinned(system: System, engine: Engine) -> bytes:
 
 
 def _pip(python: Path, arguments: list[str], name: str) -> None:
-    quiet = ["--quiet", "--disable-pip-version-check"]
-    _run([str(python), "-m", "pip", "install", *quiet, *arguments], name)
+    pip = [sys.executable, "-m", "pip", f"--python={python}", "--disable-pip-version-check"]
+    _run([*pip, "install", "--quiet", *arguments], name)
+
+
+def _base(system: System) -> str:
+    """The Python from which to create an environment.
+
+    Triton's stub loads the system's libpython, whose standard library must be of the same version.
+    """
+    found = shutil.which("python3", path="/usr/bin") if system.peer == "triton" else None
+    return found or sys.executable
 
 
 def _run(command: list[str], name: str) -> None:

@@ -1,5 +1,6 @@
--- Script for wrk: repeats prepared requests and prints the results as one line of JSON.
+-- Script for wrk: repeats requests and prints the results as one line of JSON.
 -- Arguments: folder, number of requests. REQUEST_PACE: "steady MS", "bursty MS", or unset.
+-- REQUEST_VARIED=1: each request has its own X-Request-Id and User-Agent.
 
 local ffi = require("ffi")
 ffi.cdef [[
@@ -7,7 +8,8 @@ ffi.cdef [[
   int clock_gettime(int clock, clock_time *time);
 ]]
 
-local requests, number = {}, 0
+local requests, number, sent = {}, 0, 0
+local varied = os.getenv("REQUEST_VARIED") == "1"
 
 local function milliseconds()
   local time = ffi.new("clock_time")
@@ -25,18 +27,34 @@ elseif pace == "bursty" then
   function delay() return math.floor(period - milliseconds() % period) + 1 end
 end
 
+local function format(request)
+  return wrk.format("POST", request.path, request.headers, request.body)
+end
+
 function init(arguments)
+  math.randomseed(milliseconds() * 1000 % 2 ^ 31)
   for index = 1, tonumber(arguments[2]) do
     local file = assert(io.open(arguments[1] .. "/" .. index, "rb"))
-    local path, content_type, body = file:read("*l", "*l", "*a")
+    local request = { path = file:read("*l"), headers = {} }
+    for line in function() return file:read("*l") end do
+      if line == "" then break end
+      local name, value = string.match(line, "^(.-): (.*)$")
+      request.headers[name] = value
+    end
+    request.body = file:read("*a")
     file:close()
-    requests[index] = wrk.format("POST", path, { ["Content-Type"] = content_type }, body)
+    requests[index] = varied and request or format(request)
   end
 end
 
 function request()
   number = number % #requests + 1
-  return requests[number]
+  local request = requests[number]
+  if not varied then return request end
+  sent = sent + 1
+  request.headers["X-Request-Id"] = string.format("%08x-%08x", math.random(0, 2 ^ 31 - 1), sent)
+  request.headers["User-Agent"] = "benchmark/" .. sent
+  return format(request)
 end
 
 function done(summary, latency, _)

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from benchmarks.serving.system import Engine, Image, Model
+from benchmarks.serving.systems import Engine, Image, Model
 from rockstar_contract.contract import CONTRACT_FILE, Contract, ImageInput
 from rockstar_contract.manifest import write_manifest
 from rockstar_serving.model_folder import ModelFolderError, find_models
 
 MODELS: dict[Model, list[str]] = {"cnn": ["--preset=lecture"], "logistic": []}
-IMAGES = 64
+IMAGES = 1024
 # Difference of the two highest probabilities at which rounding cannot change the label.
 _MARGIN = 0.2
-_CANDIDATES = 300
+_CANDIDATES = 3000
 
 
 @dataclass(frozen=True)

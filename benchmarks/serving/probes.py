@@ -1,4 +1,4 @@
-"""Single requests: readiness, correctness, and latency under overload."""
+"""Single requests: readiness, correctness, and latency during a load."""
 
 import http.client
 import threading
@@ -10,15 +10,14 @@ from typing import Any
 
 import grpc
 
-from benchmarks.serving.results import Refusals
-from benchmarks.serving.system import Image, Kind, Request, Run, System
-from benchmarks.serving.workloads import MANY
+from benchmarks.serving.plan import MANY
+from benchmarks.serving.results import Probes
+from benchmarks.serving.systems import Image, Kind, Request, Run, System
 
 _TIMEOUT_S = 30.0
 _PAUSE_S = 0.01
-# Probing clients under overload, and the pause between the requests of each.
+# Probing clients during a load, and the pause between the requests of each.
 _PROBES, _PROBE_PAUSE_S = 4, 0.02
-_TOO_MANY = 429
 _CONCURRENCY = 16
 
 
@@ -39,11 +38,8 @@ def send(system: System, port: int, request: Request) -> tuple[int, bytes]:
     if system.protocol == "grpc":
         return _call(port, request)
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)) as connection:
-        headers = {"Content-Type": request.content_type}
-        connection.request("POST", request.path, request.body, headers)
         try:
-            response = connection.getresponse()
-            return response.status, response.read()
+            return _exchange(connection, request)
         except http.client.HTTPException as error:
             raise ConnectionError(str(error)) from error
 
@@ -89,19 +85,20 @@ def check(system: System, run: Run, images: Sequence[Image], labels: Sequence[st
             raise WrongResponseError(f"{size} × {kind}: expected {expected}, got {body[:300]!r}")
 
     for kind in system.kinds:
-        check_one(kind, 0, 1)
-        check_one(kind, 0, MANY)
+        if kind != "explain":
+            check_one(kind, 0, 1)
+            check_one(kind, 0, MANY)
     # Batched requests must each get their own results.
     with ThreadPoolExecutor(_CONCURRENCY) as pool:
         list(pool.map(lambda first: check_one("png", first, 1), range(len(images))))
 
 
 @contextmanager
-def probes(port: int, request: Request) -> Iterator[Callable[[], Refusals]]:
+def probes(port: int, request: Request) -> Iterator[Callable[[], Probes]]:
     """Repeat a request from a few clients in the background; yields a function for the results."""
     stop = threading.Event()
-    answered: list[float] = []
-    refused: list[float] = []
+    good: list[float] = []
+    rejected: list[float] = []
     other: list[int] = []
 
     def probe() -> None:
@@ -109,34 +106,35 @@ def probes(port: int, request: Request) -> Iterator[Callable[[], Refusals]]:
         while not stop.wait(_PROBE_PAUSE_S):
             started = time.perf_counter()
             try:
-                headers = {"Content-Type": request.content_type}
-                connection.request("POST", request.path, request.body, headers)
-                response = connection.getresponse()
-                response.read()
+                status, _ = _exchange(connection, request)
             except (OSError, http.client.HTTPException):
                 connection.close()
                 other.append(0)
                 continue
             taken = 1e3 * (time.perf_counter() - started)
-            if response.status == http.HTTPStatus.OK:
-                answered.append(taken)
-            elif response.status == _TOO_MANY:
-                refused.append(taken)
+            if status == http.HTTPStatus.OK:
+                good.append(taken)
+            elif status == http.HTTPStatus.TOO_MANY_REQUESTS:
+                rejected.append(taken)
             else:
-                other.append(response.status)
+                other.append(status)
         connection.close()
 
     threads = [threading.Thread(target=probe, daemon=True) for _ in range(_PROBES)]
     for thread in threads:
         thread.start()
     try:
-        yield lambda: Refusals(
-            answered_ms=tuple(answered), refused_ms=tuple(refused), other=len(other)
-        )
+        yield lambda: Probes(good_ms=tuple(good), rejected_ms=tuple(rejected), other=len(other))
     finally:
         stop.set()
         for thread in threads:
             thread.join(_TIMEOUT_S)
+
+
+def _exchange(connection: http.client.HTTPConnection, request: Request) -> tuple[int, bytes]:
+    connection.request(request.method, request.path, request.body, request.all_headers)
+    response = connection.getresponse()
+    return response.status, response.read()
 
 
 def _call(port: int, request: Request) -> tuple[int, bytes]:

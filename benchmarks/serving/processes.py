@@ -1,4 +1,4 @@
-"""Starts systems, measures their memory and CPU, and stops all their processes. Linux.
+"""Starts systems, measures memory and CPU of their processes, and stops them all. Linux.
 
 This process adopts orphans of its descendants (PR_SET_CHILD_SUBREAPER), to measure and stop a
 system's daemons too. One system runs at a time: all descendants of this process belong to it,
@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -29,12 +30,10 @@ class Memory(msgspec.Struct, frozen=True):
     Attributes:
         rss: resident sets; shared pages count for each process.
         pss: proportional sets; shared pages count once.
-        answering: resident sets of the processes without children, i.e. without supervisors.
     """
 
     rss: float
     pss: float
-    answering: float
 
 
 def adopt_orphans() -> None:
@@ -75,42 +74,78 @@ def started(
         _stop(process)
 
 
-def descendants() -> dict[int, list[int]]:
-    """Process ids of all descendants, and the children of each."""
+def descendants() -> set[int]:
+    """Process ids of all descendants."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             children.setdefault(int(_stat(path)[1]), []).append(int(path.name))
-    found: dict[int, list[int]] = {}
+    found: set[int] = set()
     waiting = [os.getpid()]
     while waiting:
         below = children.get(waiting.pop(), [])
-        found |= {pid: children.get(pid, []) for pid in below}
+        found.update(below)
         waiting += below
     return found
 
 
-def cpu_seconds() -> float:
-    """CPU time of all descendants, including their reaped children."""
-    total = 0
+@dataclass(frozen=True)
+class Cpu:
+    """CPU time until now, in seconds.
+
+    Attributes:
+        system: of all descendants, including their reaped children.
+        own: of this process and its reaped children, such as load generators.
+        busy: of all processes of the machine, with the time taken by other machines of the host.
+        total: of all cores, busy or idle.
+    """
+
+    system: float
+    own: float
+    busy: float
+    total: float
+
+    def __sub__(self, before: "Cpu") -> "Cpu":
+        """CPU time between two moments."""
+        return Cpu(
+            self.system - before.system,
+            self.own - before.own,
+            self.busy - before.busy,
+            self.total - before.total,
+        )
+
+    @property
+    def foreign(self) -> float:
+        """Share of the cores' time that went to processes that have nothing to do with this one."""
+        return max(0.0, self.busy - self.system - self.own) / self.total
+
+
+def cpu() -> Cpu:
+    """CPU time until now."""
+    ticks = 0
     for pid in descendants():
         with contextlib.suppress(OSError):
-            total += sum(int(ticks) for ticks in _stat(Path(f"/proc/{pid}"))[11:15])
-    return total * _TICK_S
+            ticks += sum(int(each) for each in _stat(Path(f"/proc/{pid}"))[11:15])
+    own = os.times()
+    # user, nice, system, idle, waiting for disks, interrupts (2), stolen; guests are part of user.
+    machine = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return Cpu(
+        system=ticks * _TICK_S,
+        own=own.user + own.system + own.children_user + own.children_system,
+        busy=(sum(machine) - machine[3] - machine[4]) * _TICK_S,
+        total=sum(machine) * _TICK_S,
+    )
 
 
 def memory() -> Memory:
     """Memory of all descendants."""
-    rss = pss = answering = 0.0
-    for pid, below in descendants().items():
+    total = {"Rss": 0, "Pss": 0}
+    for pid in descendants():
         with contextlib.suppress(OSError):
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            kilobytes = dict(re.findall(r"^(Rss|Pss): +(\d+) kB", text, re.MULTILINE))
-            own = int(kilobytes.get("Rss", 0)) * 1024 / 1e6
-            rss += own
-            answering += 0 if below else own
-            pss += int(kilobytes.get("Pss", 0)) * 1024 / 1e6
-    return Memory(rss=rss, pss=pss, answering=answering)
+            for name, kilobytes in re.findall(r"^(Rss|Pss): +(\d+) kB", text, re.MULTILINE):
+                total[name] += int(kilobytes)
+    return Memory(rss=total["Rss"] * 1.024e-3, pss=total["Pss"] * 1.024e-3)
 
 
 def _stat(path: Path) -> list[str]:

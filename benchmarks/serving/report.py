@@ -1,26 +1,58 @@
-"""The report of a run in Markdown."""
+"""The report of a run: tables in Markdown, and a plot."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.serving.summary import Spread, Summary, cost, images, p50, p99, rate, spread
-from benchmarks.serving.systems import SYSTEMS
+from benchmarks.serving.plan import WORKLOADS
+from benchmarks.serving.results import (
+    MAX_FOREIGN,
+    Spread,
+    Summary,
+    cost,
+    foreign,
+    images,
+    p50,
+    p99,
+    percentile,
+    rate,
+    spread,
+)
+from benchmarks.serving.systems import SYSTEMS, System
 from benchmarks.serving.targets import OURS, Target, targets
-from benchmarks.serving.workloads import OVERLOAD, WORKLOADS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _ENGINES = {"litert": "LiteRT", "tensorflow": "TensorFlow"}
+_OURS = ("#d6336c", "#f08fb0")
+_THEIRS = tuple(f"C{number}" for number in range(10))
 
 
 def markdown(summary: Summary) -> str:
     """The whole report."""
     results = summary.results
+    documented = [name for name in summary.measured() if not _only_equal(name)]
+    equal = [name for name in summary.measured() if SYSTEMS[name].equal_work]
     parts = [
         "# Serving benchmarks",
-        f"{results.machine}; {results.when}; medians (smallest–largest) of {results.rounds} rounds "
-        f"of {results.seconds:g} s; the load generator shares the cores.",
-        *(part for engine in _ENGINES for part in _one_png(summary, engine)),
-        *_others(summary),
+        f"{results.machine}; {results.when}; medians (smallest–largest) of {results.runs} runs "
+        f"of {results.seconds:g} s; the load generator shares the cores. CPU is that of all "
+        "processes of a system; foreign CPU is the share of the machine's cores that other "
+        f"processes used. \\*: more than {100 * MAX_FOREIGN:.0f} % even after repetition.",
+        "## Every system as its documentation recommends, LiteRT",
+        *_loads(summary, documented, "litert"),
+    ]
+    if any(map(_only_equal, equal)):
+        parts.append("## Equal work: the contract's preprocessing and an access log, LiteRT")
+        parts += _loads(summary, equal, "litert")
+    if with_tensorflow := summary.measured("tensorflow"):
+        parts.append("## TensorFlow as the engine")
+        parts += _loads(summary, with_tensorflow, "tensorflow")
+    parts += [
         *_costs(summary),
-        *_curves(summary),
+        *_workers(summary),
+        *_probes(summary),
         *_yardsticks(summary),
         "## Targets",
         _table(["", "target", "measured", ""], [_target(each) for each in targets(summary)]),
@@ -30,75 +62,120 @@ def markdown(summary: Summary) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _one_png(summary: Summary, engine: str) -> list[str]:
-    systems = summary.measured(engine)
-    connections = [
-        each
-        for each in summary.connections("png")
-        if any(summary.of(rate, name, "png", each, engine=engine) for name in systems)
-        and each != OVERLOAD
-    ]
-    if not connections:
-        return []
-    heads = ["", *(f"{each} conn." for each in connections), f"to ours at {_typical(connections)}"]
-    rates, tails = [], []
-    for name in systems:
-        ours = summary.of(rate, OURS, "png", _typical(connections), engine=engine)
-        own = summary.of(rate, name, "png", _typical(connections), engine=engine)
-        found = [summary.of(rate, name, "png", each, engine=engine) for each in connections]
-        rates.append([_title(name), *map(_text, found), _ratio(own, ours)])
-        middle = [summary.of(p50, name, "png", each, engine=engine) for each in connections]
-        high = [summary.of(p99, name, "png", each, engine=engine) for each in connections]
-        wrong = sum(summary.errors(name, "png", each, engine) for each in connections)
-        cells = [
-            f"{_text(a, 1, True)} / {_text(b, 1, True)}" for a, b in zip(middle, high, strict=True)
-        ]
-        tails.append([_title(name), *cells, str(wrong)])
-    return [
-        f"## One PNG, the CNN, {_ENGINES[engine]}: requests per second",
-        _table(heads, rates),
-        "Latency in ms, median / p99, and errors in all rounds:",
-        _table([*heads[:-1], "errors"], tails),
-    ]
+def plot(summary: Summary, path: Path) -> None:
+    """Plot the CNN with LiteRT, one PNG per request; on white, to suit light and dark pages."""
+    import matplotlib as mpl
 
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
-def _others(summary: Summary) -> list[str]:
-    rows = []
-    for workload in WORKLOADS.values():
-        if workload.name == "png":
+    connections = summary.connections("png")
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5), facecolor="white")
+    ours, theirs = iter(_OURS), iter(_THEIRS * 2)
+    for name in summary.measured():
+        system = SYSTEMS[name]
+        if system.role == "yardstick":
             continue
+        color = next(ours) if system.role == "ours" else next(theirs)
+        for axis, what in zip(axes, (rate, p99), strict=True):
+            measured = [(each, summary.of(what, name, "png", each)) for each in connections]
+            _draw(axis, system, color, [(each, value) for each, value in measured if value])
+    for axis, title in zip(axes, ("requests per second", "p99 latency, ms"), strict=True):
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(connections, [str(each) for each in connections])
+        axis.set_xlabel("connections")
+        axis.set_title(title)
+        axis.grid(alpha=0.25)
+    axes[0].set_ylim(bottom=0)
+    axes[1].set_yscale("log")
+    axes[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[1].yaxis.set_major_formatter("{x:g}")
+    axes[1].yaxis.set_minor_locator(NullLocator())
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0.16, 1, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, facecolor="white")
+    plt.close(figure)
+
+
+def _draw(axis: "Axes", system: System, color: str, points: list[tuple[int, Spread]]) -> None:
+    """Plot a system's medians, with the area between the lowest and highest values."""
+    x = [each for each, _ in points]
+    axis.plot(
+        x,
+        [value.median for _, value in points],
+        "-" if system.role in ("ours", "framework") else "--",
+        marker="o",
+        color=color,
+        label=system.title,
+        linewidth=2.6 if system.role == "ours" else 1.5,
+    )
+    axis.fill_between(
+        x,
+        [value.low for _, value in points],
+        [value.high for _, value in points],
+        color=color,
+        alpha=0.12,
+        linewidth=0,
+    )
+
+
+def _loads(summary: Summary, systems: Sequence[str], engine: str) -> list[str]:
+    """A heading and a table for each load."""
+    heads = [
+        "",
+        "predictions/s",
+        "to ours",
+        "p50 ms",
+        "p99 ms",
+        "CPU ms",
+        "foreign CPU %",
+        "errors",
+    ]
+    parts = []
+    for workload in WORKLOADS.values():
         for connections in summary.connections(workload.name):
-            ours = summary.of(images, OURS, workload.name, connections)
-            for name in summary.measured():
-                found = summary.of(images, name, workload.name, connections)
-                if found:
-                    rows.append(
-                        [
-                            f"{workload.title}, {connections} conn.",
-                            _title(name),
-                            _text(found),
-                            _ratio(found, ours),
-                            _text(summary.of(p50, name, workload.name, connections), 1, True),
-                            _text(summary.of(p99, name, workload.name, connections), 1, True),
-                            str(summary.errors(name, workload.name, connections)),
-                        ]
-                    )
-    if not rows:
-        return []
-    heads = ["", "", "predictions/s", "to ours", "p50 ms", "p99 ms", "errors"]
-    return ["## Other workloads, LiteRT", _table(heads, rows)]
+            rows = []
+            for name in systems:
+                cells = summary.cells(name, workload.name, connections, engine=engine)
+                if not cells:
+                    continue
+                ours = summary.of(images, OURS, workload.name, connections, engine=engine)
+                own = spread(map(images, cells))
+                failed = (
+                    cell.load.status_errors + cell.load.socket_errors + cell.load.timeouts
+                    for cell in cells
+                )
+                noisy = any(cell.foreign > MAX_FOREIGN for cell in cells)
+                rows.append(
+                    [
+                        _title(name) + (" \\*" if noisy else ""),
+                        _text(own),
+                        _ratio(own, ours),
+                        *(_text(spread(map(what, cells)), 1, True) for what in (p50, p99)),
+                        _text(spread(map(cost, cells)), 3),
+                        _text(spread(map(foreign, cells)), 0, True),
+                        str(sum(failed)),
+                    ]
+                )
+            if rows:
+                plural = "" if connections == 1 else "s"
+                parts.append(f"### {workload.title}, {connections} connection{plural}")
+                parts.append(_table(heads, rows))
+    return parts
 
 
 def _costs(summary: Summary) -> list[str]:
     rows = []
-    for engine in _ENGINES:
+    for engine, engine_title in _ENGINES.items():
         for name in summary.measured(engine):
             key = SYSTEMS[name].peer or "rockstar"
             size = summary.results.installed.get(key if engine == "litert" else f"{key}-{engine}")
             rows.append(
                 [
-                    f"{_title(name)}, {_ENGINES[engine]}",
-                    _text(summary.of(cost, name, "png", 16, engine=engine), 2),
+                    f"{_title(name)}, {engine_title}",
                     _text(summary.start(lambda start: start.seconds, name, engine), 2),
                     _memory(
                         summary.start(lambda start: start.rest.rss, name, engine),
@@ -113,29 +190,43 @@ def _costs(summary: Summary) -> list[str]:
             )
     heads = [
         "",
-        "CPU s per 1,000 predictions (one PNG, 16 conn.)",
         "cold start s",
         "memory at rest, MB RSS / PSS",
         "after load, MB RSS / PSS",
         "installed MB",
     ]
     sizes = ", ".join(f"{name} {size:,.0f} MB" for name, size in summary.results.images.items())
-    images = f"Container images: {sizes or 'none on this machine'}."
-    return ["## Costs", _table(heads, rows), images] if rows else []
+    note = f"Container images: {sizes or 'none on this machine'}."
+    return ["## Start, memory and size", _table(heads, rows), note] if rows else []
 
 
-def _curves(summary: Summary) -> list[str]:
+def _workers(summary: Summary) -> list[str]:
     heads = ["connections", "1 worker, requests/s", "2 workers, requests/s", "2 to 1", "batch"]
     rows = []
     for connections in summary.connections("png", workers=1):
         one = summary.of(rate, OURS, "png", connections, workers=1)
         two = summary.of(rate, OURS, "png", connections)
-        batch = _text(summary.batch(OURS, connections), 1)
+        batch = _text(summary.of(lambda cell: cell.batch, OURS, "png", connections), 1)
         rows.append([str(connections), _text(one), _text(two), _ratio(two, one), batch])
     if not rows:
         return []
     note = "`batch` is the mean batch size with two workers."
     return ["## Gateway workers, and batch size under load", _table(heads, rows), note]
+
+
+def _probes(summary: Summary) -> list[str]:
+    rows = []
+    for name, workload in WORKLOADS.items():
+        if found := [c.probes for c in summary.results.cells if c.workload == name and c.probes]:
+            good = [value for each in found for value in each.good_ms]
+            rejected = [value for each in found for value in each.rejected_ms]
+            other = sum(each.other for each in found)
+            for what, values in (("200", good), ("429", rejected)):
+                if values:
+                    cuts = (f"{percentile(values, each):.1f}" for each in (50, 99))
+                    rows.append([workload.title, what, f"{len(values):,}", *cuts, str(other)])
+    heads = ["", "status", "responses", "p50 ms", "p99 ms", "other results"]
+    return ["## Other clients during a load", _table(heads, rows)] if rows else []
 
 
 def _yardsticks(summary: Summary) -> list[str]:
@@ -145,17 +236,10 @@ def _yardsticks(summary: Summary) -> list[str]:
     rows = [
         ["decoding a PNG, ms", _text(spread(each.decode_ms for each in found), 3)],
         ["CNN, batch of one, ms", _text(spread(each.one_ms for each in found), 2)],
-        [
-            "CNN, batch of 32, ms per image",
-            _text(spread(each.batch_ms / 32 for each in found), 2),
-        ],
+        ["CNN, batch of 32, ms per image", _text(spread(each.batch_ms / 32 for each in found), 2)],
         [
             "CNN, batches of 32, two processes, images/s",
             _text(spread(each.images_per_second for each in found)),
-        ],
-        [
-            "Flask with a constant response, one connection, median ms",
-            _text(summary.of(p50, "flask-constant", "png", 1), 2),
         ],
     ]
     return ["## The parts alone, LiteRT", _table(["", ""], rows)]
@@ -187,11 +271,11 @@ def _target(target: Target) -> list[str]:
 
 
 def _number(value: float, unit: str) -> str:
-    return f"{value:.0f} {unit}" if unit in ("MB", "ms") else f"{value:.2f} {unit}"
+    return f"{value:.0f} {unit}" if unit == "MB" else f"{value:.2f} {unit}"
 
 
-def _typical(connections: Sequence[int]) -> int:
-    return 16 if 16 in connections else connections[0]
+def _only_equal(name: str) -> bool:
+    return SYSTEMS[name].equal_work and SYSTEMS[name].role != "ours"
 
 
 def _title(name: str) -> str:

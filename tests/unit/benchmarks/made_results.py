@@ -21,21 +21,22 @@ def cell(system, rate, *, workload="png", connections=16, p50=10.0, p99=20.0, **
     given = {
         "engine": "litert",
         "workers": 2,
-        "round": 0,
+        "run": 0,
         "cpu_seconds": predictions / 1000,
+        "foreign": 0.0,
         **changed,
     }
     return Cell(system=system, workload=workload, connections=connections, load=load, **given)
 
 
-def start(system, seconds, rss=300.0, answering=200.0):
-    memory = Memory(rss=rss, pss=rss, answering=answering)
+def start(system, seconds, rss=300.0, pss=200.0):
+    memory = Memory(rss=rss, pss=pss)
     return Start(
         system=system,
         engine="litert",
         model="cnn",
         workers=2,
-        round=0,
+        run=0,
         seconds=seconds,
         rest=memory,
         loaded=memory,
@@ -46,7 +47,7 @@ def results(cells=(), starts=(), **more):
     return Results(
         machine="2 cores",
         when="today",
-        rounds=3,
+        runs=3,
         seconds=1.0,
         cells=list(cells),
         starts=list(starts),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.serving.load import LoadError, read_h2load, read_wrk
+from benchmarks.serving.load import LoadError, read_h2load, read_transfers, read_wrk
 
 WRK = """Running 4s test @ http://127.0.0.1:8080
   2 threads and 16 connections
@@ -72,5 +72,16 @@ def test_http_errors_under_grpc_are_no_predictions():
 
 
 def test_no_response_at_all_is_an_error_with_h2loads_output():
-    with pytest.raises(LoadError, match=r"0 answers.*refused"):
+    with pytest.raises(LoadError, match=r"no answers.*refused"):
         read_h2load("connection refused", "", 1.0, answer_bytes=50, predictions=1)
+
+
+def test_transfers_of_curl_and_of_the_client_are_status_and_seconds():
+    load = read_transfers("200 0.010\n200 0.020\n429 0.001\n", 0.5)
+    assert (load.requests, load.status_errors, load.predictions) == (3, 1, 2)
+    assert (load.good_rate, load.p50_ms, load.max_ms) == (4, 10, 20)
+
+
+def test_without_transfers_there_is_no_result():
+    with pytest.raises(LoadError, match="only 0 responses"):
+        read_transfers("", 1.0)

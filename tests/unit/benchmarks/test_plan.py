@@ -4,19 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving.plan import Choice, plan_round
-from benchmarks.serving.system import Image, Run
-from benchmarks.serving.systems import SYSTEMS
-from benchmarks.serving.workloads import WORKLOADS
+from benchmarks.serving.plan import WORKLOADS, Choice, plan_run
+from benchmarks.serving.systems import SYSTEMS, Image, Run
 
 PYTHONS = {(name, engine): Path("python") for name in SYSTEMS for engine in SYSTEMS[name].engines}
 CHOICE = Choice(
     systems=tuple(SYSTEMS.values()),
-    workloads=tuple(WORKLOADS),
+    workloads=tuple(WORKLOADS.values()),
     connections=(1, 16),
-    tensorflow=True,
-    curves=True,
-    together=False,
+    engines=("litert", "tensorflow"),
+    one_worker=True,
 )
 IMAGES = [Image(bytes([number]), [[[number / 255]]]) for number in range(64)]
 
@@ -25,45 +22,58 @@ def run_of(tmp_path):
     return Run(Path("python"), tmp_path, "cnn", "litert", 1, (2, 3), tmp_path)
 
 
-def test_each_load_goes_over_all_systems_before_the_next():
-    measurements = plan_round(CHOICE, PYTHONS, 0)
-    assert [measurement.system.name for measurement in measurements[: len(SYSTEMS)]] == list(
+def test_every_system_is_measured_once_per_model_and_engine():
+    starts = [
+        (measurement.system.name, measurement.model, measurement.engine)
+        for measurement in plan_run(CHOICE, PYTHONS, 0)
+        if measurement.workers == 2
+    ]
+    assert len(set(starts)) == len(starts)
+    assert {name for name, model, engine in starts if (model, engine) == ("cnn", "litert")} == set(
         SYSTEMS
     )
-    assert all(
-        measurement.loads[0][0].name == "png" for measurement in measurements[: len(SYSTEMS)]
-    )
 
 
-def test_rounds_begin_with_different_systems():
-    first = [plan_round(CHOICE, PYTHONS, number)[0].system.name for number in range(3)]
+def test_runs_begin_with_different_systems():
+    first = [plan_run(CHOICE, PYTHONS, number)[0].system.name for number in range(3)]
     assert len(set(first)) == 3
 
 
-def test_the_constant_response_gets_only_one_png():
+@pytest.mark.parametrize("name", ["flask-constant", "rockstar-grpc"])
+def test_systems_get_only_the_loads_that_fit(name):
     loads = {
         (workload.name, measurement.engine, measurement.model)
-        for measurement in plan_round(CHOICE, PYTHONS, 0)
-        if measurement.system.name == "flask-constant"
+        for measurement in plan_run(CHOICE, PYTHONS, 0)
+        if measurement.system.name == name
         for workload, _ in measurement.loads
     }
-    assert loads == {("png", "litert", "cnn")}
+    over_grpc = {
+        ("png32", "litert", "cnn"),
+        ("logistic", "litert", "logistic"),
+        ("png", "tensorflow", "cnn"),
+    }
+    assert loads == {("png", "litert", "cnn")} | (over_grpc if name == "rockstar-grpc" else set())
 
 
 def test_a_system_that_is_not_installed_is_left_out():
     installed = {key: path for key, path in PYTHONS.items() if key[0] != "ray"}
-    names = {measurement.system.name for measurement in plan_round(CHOICE, installed, 0)}
+    names = {measurement.system.name for measurement in plan_run(CHOICE, installed, 0)}
     assert names == set(SYSTEMS) - {"ray"}
 
 
 def test_only_the_gateway_is_overloaded_and_tried_with_one_worker():
-    measurements = plan_round(CHOICE, PYTHONS, 0)
-    assert {measurement.system.name for measurement in measurements if measurement.overload} == {
-        "rockstar"
-    }
-    assert {
-        measurement.system.name for measurement in measurements if measurement.workers == 1
-    } == {"rockstar"}
+    measurements = plan_run(CHOICE, PYTHONS, 0)
+    overload = (WORKLOADS["overload"], 512)
+    assert {each.system.name for each in measurements if overload in each.loads} == {"rockstar"}
+    assert {each.system.name for each in measurements if each.workers == 1} == {"rockstar"}
+
+
+def test_peers_at_equal_work_import_the_contract_package(tmp_path):
+    plain, equal = (
+        SYSTEMS[name].environment(run_of(tmp_path)) for name in ("mosec", "mosec-equal")
+    )
+    assert (plain["BENCHMARK_EQUAL_WORK"], equal["BENCHMARK_EQUAL_WORK"]) == ("", "1")
+    assert equal["PYTHONPATH"].removeprefix(plain["PYTHONPATH"]).endswith("/contract")
 
 
 @pytest.mark.parametrize(
@@ -84,3 +94,11 @@ def test_requests_have_as_many_images_as_the_workload_defines(workload, system, 
 def test_one_png_after_the_other_comes_from_all_images(tmp_path):
     requests = WORKLOADS["png"].requests(SYSTEMS["fastapi"], run_of(tmp_path), IMAGES)
     assert {request.body for request in requests} == {image.png for image in IMAGES}
+
+
+def test_varied_requests_use_more_images_than_repeated_ones(tmp_path):
+    system, images = SYSTEMS["fastapi"], IMAGES * 3
+    varied, repeated = (
+        WORKLOADS[name].requests(system, run_of(tmp_path), images) for name in ("varied", "png")
+    )
+    assert (len(varied), len(repeated)) == (192, 64)

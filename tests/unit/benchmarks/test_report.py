@@ -1,22 +1,36 @@
 """The report names all measurements, and those that are missing."""
 
 from benchmarks.serving.report import markdown
-from benchmarks.serving.summary import Summary
+from benchmarks.serving.results import Summary
 from tests.unit.benchmarks.made_results import cell, results, start
 
 
 def test_tables_have_medians_spread_and_ratios():
     rates = {"rockstar": (900, 1000, 1100), "fastapi": (400, 500, 600)}
     cells = [
-        cell(system, rate, round=number)
+        cell(system, rate, run=number)
         for system, each in rates.items()
         for number, rate in enumerate(each)
     ]
     text = markdown(Summary(results(cells, [start("rockstar", 1.25)])))
-    assert "| bare FastAPI | 500 (400–600) | 0.50 |" in text
+    assert "| bare FastAPI | 500 (400–600) | 0.50 | 10.0 | 20.0 | 1.000 | 0 | 0 |" in text
     assert "| **RockstarTF** | 1,000 (900–1,100) | 1.00 |" in text
-    assert "| … to bare FastAPI's | ≥ 1.00 × | 2.00 × | reached |" in text
-    assert "to ours at 16" in text
+    assert "… to bare FastAPI's | ≥ 2.00 × | 2.00 × | reached |" in text
+
+
+def test_rows_with_errors_and_foreign_load_show_both():
+    cells = [cell("ray", 100, status_errors=3, foreign=0.12, run=number) for number in range(2)]
+    text = markdown(Summary(results(cells)))
+    assert "| Ray Serve \\* | 100 | – | 10.0 | 20.0 | 1.000 | 12 | 6 |" in text
+
+
+def test_systems_at_equal_work_have_their_own_tables():
+    cells = [cell(name, 10) for name in ("rockstar", "mosec", "mosec-equal")]
+    documented, equal = markdown(Summary(results(cells))).split("## Equal work")
+    assert "| mosec |" in documented
+    assert "mosec, equal work" not in documented
+    assert "| mosec, equal work |" in equal.partition("## Start")[0]
+    assert "| mosec |" not in equal.partition("## Start")[0]
 
 
 def test_failures_are_named():

@@ -49,7 +49,12 @@ class Digits(litserve.LitAPI):
 
 if __name__ == "__main__":
     api = Digits(max_batch_size=16, batch_timeout=0.002)
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=2)
+    server = litserve.LitServer(
+        api,
+        accelerator="cpu",
+        workers_per_device=2,
+        fast_queue=bool(os.environ.get("LITSERVE_FAST_QUEUE")),
+    )
     server.run(
         host="127.0.0.1",
         port=int(os.environ["BENCHMARK_PORT"]),

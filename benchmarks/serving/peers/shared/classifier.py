@@ -1,13 +1,17 @@
-"""Code that all peers share: the engine, the PNG decoder and the format of predictions.
+"""Code that all peers share: the engine, the decoder, the formats, and the access log.
 
-Written as a careful user would: plain pixels scaled to 0…1, and an interpreter for each batch size,
-because resizing an interpreter's inputs costs as much as running it.
+Written as a careful user would: plain pixels scaled to 0…1, and one interpreter, resized when the
+batch size changes. BENCHMARK_EQUAL_WORK=1 adds two things that RockstarTF does by default: the
+preprocessing of the model's contract, and an access-log line per request.
 """
 
+import base64
+import functools
 import io
 import os
+import sys
 import threading
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,7 @@ from PIL import Image
 
 LABELS = tuple("0123456789")
 INPUT, OUTPUT, SIGNATURE = "image", "probabilities", "serving_default"
-# Number of batch sizes whose interpreters are kept.
-MAX_SIZES = 16
+EQUAL_WORK = bool(os.environ.get("BENCHMARK_EQUAL_WORK"))
 
 Floats = NDArray[np.float32]
 
@@ -40,13 +43,34 @@ class Classifier:
 
 def from_environment() -> Classifier:
     """Load the model and engine that the benchmark chose."""
-    return Classifier(Path(os.environ["BENCHMARK_MODEL"]), os.environ["BENCHMARK_ENGINE"])
+    return Classifier(_folder(), os.environ["BENCHMARK_ENGINE"])
 
 
 def decode(png: bytes) -> Floats:
     """Decode a PNG to float32 [28, 28, 1] in 0…1."""
+    if EQUAL_WORK:
+        return _contract_decoder()(png)
     pixels = np.asarray(Image.open(io.BytesIO(png)).convert("L"), np.float32)
     return pixels[:, :, np.newaxis] / np.float32(255)
+
+
+def decode_body(body: bytes) -> Floats:
+    """Decode a PNG, or JSON with arrays ("instances") or PNGs in base64 ("images")."""
+    import msgspec
+
+    if body.startswith(b"\x89PNG"):
+        return decode(body)[np.newaxis]
+    document = msgspec.json.decode(body)
+    if "images" in document:
+        return np.stack([decode(base64.b64decode(text)) for text in document["images"]])
+    return np.asarray(document["instances"], np.float32)
+
+
+def encode_predictions(probabilities: Floats) -> bytes:
+    """Encode predictions as JSON."""
+    import msgspec
+
+    return msgspec.json.encode({"predictions": predictions(probabilities)})
 
 
 def predictions(probabilities: Floats) -> list[dict[str, Any]]:
@@ -62,7 +86,7 @@ def joined(parts: Sequence[Floats]) -> Floats:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def split(rows: Sequence[Any], parts: Sequence[Floats]) -> list[Any]:
+def split(rows: Any, parts: Sequence[Floats]) -> list[Any]:
     """Split the results of a batch by request."""
     shares, start = [], 0
     for part in parts:
@@ -71,24 +95,41 @@ def split(rows: Sequence[Any], parts: Sequence[Floats]) -> list[Any]:
     return shares
 
 
+def log_request(started: float) -> None:
+    """Write an access-log line, if the work is to be equal; `started` is of time.perf_counter()."""
+    if EQUAL_WORK:
+        now, taken = time.strftime("%Y-%m-%dT%H:%M:%S"), 1e3 * (time.perf_counter() - started)
+        sys.stderr.write(f'{now} "POST /predict" 200 {taken:.1f} ms\n')
+
+
+def _folder() -> Path:
+    return Path(os.environ["BENCHMARK_MODEL"])
+
+
+@functools.cache
+def _contract_decoder() -> Callable[[bytes], Floats]:
+    from rockstar_contract.contract import CONTRACT_FILE, Contract, ImageInput
+    from rockstar_contract.images import decode_image
+    from rockstar_contract.preprocessing import preprocess
+
+    expected = Contract.from_json((_folder() / CONTRACT_FILE).read_bytes()).input
+    assert isinstance(expected, ImageInput)  # noqa: S101
+    steps = expected.preprocessing
+    return lambda png: preprocess(decode_image(png), steps)
+
+
 def _litert(folder: Path) -> Callable[[Floats], Floats]:
     from ai_edge_litert.interpreter import Interpreter
 
-    content = (folder / "model.tflite").read_bytes()
+    interpreter = Interpreter(model_path=str(folder / "model.tflite"), num_threads=1)
+    runner = interpreter.get_signature_runner(SIGNATURE)
     lock = threading.Lock()
-    runners: OrderedDict[int, Any] = OrderedDict()
 
     def predict(images: Floats) -> Floats:
-        size = len(images)
+        # The runner resizes the input and allocates tensors when the shape has changed.
         with lock:
-            if size not in runners:
-                if len(runners) == MAX_SIZES:
-                    runners.popitem(last=False)
-                interpreter = Interpreter(model_content=content, num_threads=1)
-                runners[size] = interpreter.get_signature_runner(SIGNATURE)
-            runners.move_to_end(size)
-            found: Floats = runners[size](**{INPUT: images})[OUTPUT]
-            return found
+            found: Floats = runner(**{INPUT: images})[OUTPUT]
+        return found
 
     return predict
 

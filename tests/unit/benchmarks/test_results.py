@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.serving.summary import Spread, Summary, cost, images, rate, spread
+from benchmarks.serving.results import Spread, Summary, cost, images, percentile, rate, spread
 from tests.unit.benchmarks.made_results import cell, results
 
 
@@ -22,8 +22,8 @@ def test_a_spread_as_text(found, digits, text):
     assert found.text(digits) == text
 
 
-def test_rounds_of_the_same_load_make_one_median():
-    cells = [cell("rockstar", each, round=n) for n, each in enumerate((100, 300, 200))]
+def test_runs_of_the_same_load_make_one_median():
+    cells = [cell("rockstar", each, run=n) for n, each in enumerate((100, 300, 200))]
     others = [
         cell("rockstar", 9, connections=64),
         cell("rockstar", 9, workers=1),
@@ -46,16 +46,15 @@ def test_images_count_each_one_of_a_request():
     assert images(cell("rockstar", 10, predictions=320)) == 320
 
 
-def test_errors_of_all_rounds_are_summed():
-    cells = [cell("ray", 100, status_errors=3, round=n) for n in range(2)]
-    assert Summary(results(cells)).errors("ray", "png", 16) == 6
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([7.0], 7.0), ([3.0, 1.0], 1.0), (range(1, 101), 99), (range(201), 198)],
+)
+def test_a_percentile_is_a_measured_value(values, expected):
+    assert percentile(values, 99) == expected
 
 
-def test_batch_sizes_are_those_of_litert_with_one_png():
-    cells = [
-        cell("rockstar", 1, batch=4.0),
-        cell("rockstar", 1, batch=9.0, engine="tensorflow"),
-        cell("rockstar", 1, batch=9.0, workload="png32"),
-        cell("rockstar", 1),
-    ]
-    assert Summary(results(cells)).batch("rockstar", 16) == Spread(4, 4, 4)
+def test_batch_sizes_count_only_where_they_are_known():
+    cells = [cell("rockstar", 1, batch=4.0), cell("rockstar", 1)]
+    summary = Summary(results(cells))
+    assert summary.of(lambda each: each.batch, "rockstar", "png", 16) == Spread(4, 4, 4)
