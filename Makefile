@@ -46,7 +46,7 @@ images:  ## build the images with Docker; see docs/containers.md
 images-test: .venv/dev.stamp  ## build images without Docker and run them (Linux, as root)
 	@$(BIN)/python -m pytest -m images --images=all $(ARGS)
 
-bench: .venv/train.stamp  ## measure serving beside other systems, half an hour (ARGS='--quick': minutes)
+bench: .venv/train.stamp  ## measure serving beside other systems, an hour (ARGS='--quick': less)
 	@$(BIN)/python -m benchmarks.serving $(ARGS)
 
 docs: .venv/dev.stamp  ## build the documentation into build/docs/html; warnings are errors

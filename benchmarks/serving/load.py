@@ -172,9 +172,9 @@ def curl_load(
         ]
         configuration = Path(folder, "curl.conf")
         configuration.write_text("next\n".join(transfers))
-        command = ["curl", "--disable", "--silent", f"--config={configuration}", "--parallel"]
+        command = ["curl", "--disable", "--silent", "--config", str(configuration), "--parallel"]
         started = time.perf_counter()
-        output = _run([*command, f"--parallel-max={connections}"], seconds)
+        output = _run([*command, "--parallel-max", str(connections)], seconds)
         return read_transfers(output, time.perf_counter() - started)
 
 

@@ -57,8 +57,7 @@ class Runner:
             ) as folder:
                 self._run(measurement, Path(folder), number)
         except (probes.NotReadyError, probes.WrongResponseError, load.LoadError, OSError) as error:
-            self.results.failures[f"{measurement.title}, run {number + 1}"] = str(error)
-            self._say(f"  {measurement.title}: FAILED: {error}")
+            self._fail(f"{measurement.title}, run {number + 1}", error)
 
     def _run(self, measurement: Measurement, folder: Path, number: int) -> None:
         system, images = measurement.system, self._material.images
@@ -92,7 +91,11 @@ class Runner:
             probes.check(system, run, images[:FEW_IMAGES], labels)
             self._apply(ONE, system, run, _WARM_UP_CONNECTIONS, _WARM_UP_S)
             for workload, connections in measurement.loads:
-                self._load(measurement, run, workload, connections, number)
+                try:
+                    self._load(measurement, run, workload, connections, number)
+                except load.LoadError as error:
+                    what = f"{measurement.title}, {workload.name} × {connections}, run {number + 1}"
+                    self._fail(what, error)
             self.results.starts.append(
                 Start(
                     system=system.name,
@@ -106,18 +109,18 @@ class Runner:
                 )
             )
 
+    def _fail(self, what: str, error: Exception) -> None:
+        self.results.failures[what] = str(error)
+        self._say(f"  FAILED: {what}: {error}")
+
     def _load(
         self, measurement: Measurement, run: Run, workload: Workload, connections: int, number: int
     ) -> None:
         """Apply a load, again if other processes use the machine; record the least disturbed."""
-        best: Cell | None = None
-        for _ in range(_ATTEMPTS):
-            cell = self._measure(measurement, run, workload, connections, number)
-            if best is None or cell.foreign < best.foreign:
-                best = cell
-            if best.foreign <= MAX_FOREIGN:
-                break
-        assert best is not None  # noqa: S101
+        cells: list[Cell] = []
+        while len(cells) < _ATTEMPTS and not any(each.foreign <= MAX_FOREIGN for each in cells):
+            cells.append(self._measure(measurement, run, workload, connections, number))
+        best = min(cells, key=lambda each: each.foreign)
         self.results.cells.append(best)
         errors = best.load.status_errors + best.load.socket_errors + best.load.timeouts
         self._say(

@@ -64,13 +64,15 @@ def markdown(summary: Summary) -> str:
 
 def plot(summary: Summary, path: Path) -> None:
     """Plot the CNN with LiteRT, one PNG per request; on white, to suit light and dark pages."""
+    connections = summary.connections("png")
+    if not connections:
+        return
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, NullLocator
 
-    connections = summary.connections("png")
     figure, axes = plt.subplots(1, 2, figsize=(11, 5), facecolor="white")
     ours, theirs = iter(_OURS), iter(_THEIRS * 2)
     for name in summary.measured():
