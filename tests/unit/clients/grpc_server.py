@@ -50,7 +50,9 @@ class Server:
 
 
 @contextmanager
-def running(server: Server, credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
+def running(
+    server: Server, credentials: grpc.ServerCredentials | None = None, address: str = "127.0.0.1:0"
+) -> Iterator[str]:
     """Serve; yields the address."""
     method = grpc.unary_unary_rpc_method_handler(
         server.predict,
@@ -63,12 +65,12 @@ def running(server: Server, credentials: grpc.ServerCredentials | None = None) -
         (grpc.method_handlers_generic_handler(service, {"Predict": method}),)
     )
     if credentials is None:
-        port = endpoint.add_insecure_port("127.0.0.1:0")
+        port = endpoint.add_insecure_port(address)
     else:
-        port = endpoint.add_secure_port("127.0.0.1:0", credentials)
+        port = endpoint.add_secure_port(address, credentials)
     endpoint.start()
     try:
-        yield f"127.0.0.1:{port}"
+        yield f"{address.rpartition(':')[0]}:{port}"
     finally:
         server.ended.set()
         endpoint.stop(0).wait()

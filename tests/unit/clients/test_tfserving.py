@@ -2,10 +2,7 @@
 
 import socket
 import sys
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -15,13 +12,13 @@ from rockstar_client.backend import Query
 from rockstar_client.errors import InvalidRequestError, NotFoundError, ServerError, UnavailableError
 from rockstar_client.tfserving import TFServingClient
 from tests.name_server import NameServer
+from tests.unit.clients import grpc_server
+from tests.unit.clients.grpc_server import running
 from tests.waiting import until
 from tfs_api.messages.inference_pb2 import ClassificationResponse, Input, RegressionResponse
 from tfs_api.messages.model_status_pb2 import GetModelStatusResponse
 from tfs_api.messages.prediction_pb2 import (
     GetModelMetadataResponse,
-    PredictRequest,
-    PredictResponse,
     SignatureDefMap,
 )
 from tfs_api.services import (
@@ -141,78 +138,43 @@ def test_an_unknown_label_is_not_found(client, server):
         client.contract(Query("toy"))
 
 
-QUERY = Query("toy", {"x": np.zeros(1, np.float32)})
-
-
-class BusyServer:
-    """Responds to predict calls; fails the first `busy` ones."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.busy = 0
-        self.lock = threading.Lock()
-
-    def predict(self, _request, context):
-        with self.lock:
-            self.calls += 1
-            busy, self.busy = self.busy, self.busy - 1
-        if busy > 0:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "the queue is full")
-        return PredictResponse()
-
-    @contextmanager
-    def running(self, port: int = 0, host: str = "127.0.0.1") -> Iterator[int]:
-        method = grpc.unary_unary_rpc_method_handler(
-            self.predict,
-            request_deserializer=PredictRequest.FromString,
-            response_serializer=PredictResponse.SerializeToString,
-        )
-        service = "tensorflow.serving.PredictionService"
-        server = grpc.server(ThreadPoolExecutor(2))
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, {"Predict": method}),)
-        )
-        port = server.add_insecure_port(f"{host}:{port}")
-        server.start()
-        try:
-            yield port
-        finally:
-            server.stop(0).wait()
+QUERY = Query("toy", {"image": np.zeros((1, 8, 8, 1), np.float32)})
+BUSY = (grpc.StatusCode.UNAVAILABLE, "the queue is full")
 
 
 @pytest.fixture
 def busy_server():
-    return BusyServer()
+    return grpc_server.Server()
 
 
 def test_a_busy_server_is_called_again(busy_server):
-    with busy_server.running() as port, TFServingClient(f"127.0.0.1:{port}") as client:
-        busy_server.busy = 2
+    with running(busy_server) as address, TFServingClient(address) as client:
+        busy_server.failures = [BUSY] * 2
         client.predict(QUERY)
-        assert busy_server.calls == 3
+        assert len(busy_server.metadata) == 3
 
 
 def test_retries_are_throttled_while_most_calls_fail(busy_server):
-    with busy_server.running() as port, TFServingClient(f"127.0.0.1:{port}") as client:
-        busy_server.busy = 1000
+    with running(busy_server) as address, TFServingClient(address) as client:
+        busy_server.failures = [BUSY] * 1000
         for _ in range(20):
             with pytest.raises(UnavailableError, match="the queue is full"):
                 client.predict(QUERY)
-        assert busy_server.calls < 30
+        assert len(busy_server.metadata) < 30
         # Retries resume once calls succeed.
-        busy_server.busy = 0
+        busy_server.failures = []
         for _ in range(20):
             client.predict(QUERY)
-        busy_server.busy, before = 1, busy_server.calls
+        busy_server.failures, before = [BUSY], len(busy_server.metadata)
         client.predict(QUERY)
-        assert busy_server.calls == before + 2
+        assert len(busy_server.metadata) == before + 2
 
 
 def test_reconnects_to_a_restarted_server(busy_server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with TFServingClient(f"127.0.0.1:{port}") as client:
-        with pytest.raises(UnavailableError, match=f"no model server answers at 127.0.0.1:{port}"):
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    with TFServingClient(address) as client:
+        with pytest.raises(UnavailableError, match=f"no model server answers at {address}"):
             client.predict(QUERY)
 
         def answers() -> bool:
@@ -223,7 +185,7 @@ def test_reconnects_to_a_restarted_server(busy_server):
             return True
 
         for _ in range(2):
-            with busy_server.running(port):
+            with running(busy_server, address=address):
                 # gRPC's own pause between attempts would grow to two minutes.
                 until(answers, seconds=10)
             until(lambda: not answers())
@@ -231,20 +193,22 @@ def test_reconnects_to_a_restarted_server(busy_server):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs more than one address of this machine")
 def test_calls_use_all_addresses_of_a_name_in_turn(busy_server):
-    other = BusyServer()
-    with (
-        busy_server.running(host="127.0.0.2") as port,
-        other.running(port, host="127.0.0.3"),
-        NameServer("127.0.0.2", "127.0.0.3") as names,
-        TFServingClient(names.target(port)) as client,
-    ):
+    other = grpc_server.Server()
+    with running(busy_server, address="127.0.0.2:0") as address:
+        port = int(address.rpartition(":")[2])
+        with (
+            running(other, address=f"127.0.0.3:{port}"),
+            NameServer("127.0.0.2", "127.0.0.3") as names,
+            TFServingClient(names.target(port)) as client,
+        ):
 
-        def both_asked():
-            client.predict(QUERY)
-            return busy_server.calls > 0 and other.calls > 0
+            def both_asked():
+                client.predict(QUERY)
+                return busy_server.predictions > 0 and other.predictions > 0
 
-        until(both_asked)
-        before = busy_server.calls, other.calls
-        for _ in range(10):
-            client.predict(QUERY)
-        assert (busy_server.calls - before[0], other.calls - before[1]) == (5, 5)
+            until(both_asked)
+            before = busy_server.predictions, other.predictions
+            for _ in range(10):
+                client.predict(QUERY)
+            after = busy_server.predictions, other.predictions
+            assert np.subtract(after, before).tolist() == [5, 5]

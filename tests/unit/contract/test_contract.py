@@ -20,8 +20,8 @@ def document(**changes):
     return json.loads(make_contract().to_json()) | changes
 
 
-def test_contract_round_trip():
-    contract = make_contract()
+@pytest.mark.parametrize("contract", [make_contract(), table_classifier(), regression()])
+def test_contract_round_trip(contract):
     assert Contract.from_json(contract.to_json()) == contract
 
 
@@ -89,11 +89,6 @@ def test_contracts_cannot_be_changed():
         make_contract().version = 2
     with pytest.raises(AttributeError):
         Resize(height=2, width=2).height = 3
-
-
-@pytest.mark.parametrize("contract", [table_classifier(), regression()])
-def test_table_contract_round_trip(contract):
-    assert Contract.from_json(contract.to_json()) == contract
 
 
 def test_output_depends_on_task():

@@ -33,15 +33,6 @@ def test_rows_of_csv_files_are_parsed():
     assert encode_row(text, COLUMNS, "row").tolist() == TENSOR
 
 
-def test_rows_are_encoded_alike_at_once_and_one_by_one():
-    numbers = np.random.default_rng(0).normal(3, 1e5, 50)
-    colors = ["blue", "white", "red", "red", "blue"] * 10
-    together = encode_columns({"petal width": numbers, "color": colors}, COLUMNS)
-    for row, number, color in zip(together, numbers, colors, strict=True):
-        alone = encode_row({"petal width": float(number), "color": color}, COLUMNS, "row")
-        np.testing.assert_array_equal(alone, row)
-
-
 def test_large_numbers_with_small_differences_stay_distinct():
     column = NumericColumn(name="t", mean=1.7e9, scale=1.0)
     assert encode_row({"t": 1.7e9 + 1}, [column], "row").tolist() == [1.0]
