@@ -118,11 +118,7 @@ class AsyncHttpClient(AsyncClient):
 
 
 def _aiohttp_socks(proxy: Url) -> ModuleType:
-    """Import the package for SOCKS proxies.
-
-    Raises:
-        InvalidInputError: it is not installed.
-    """
+    """Import the package for SOCKS proxies."""
     try:
         return importlib.import_module("aiohttp_socks")
     except ImportError as error:

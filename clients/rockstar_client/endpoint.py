@@ -50,11 +50,7 @@ class Tls:
             raise InvalidInputError("tls.certificate", expected="the key's", got="a key alone")
 
     def context(self) -> ssl.SSLContext:
-        """Create the context for HTTP.
-
-        Raises:
-            InvalidInputError: a file cannot be read.
-        """
+        """Create the context for HTTP; an InvalidInputError if a file cannot be read."""
         ca, _, _ = self.read()
         try:
             context = ssl.create_default_context(cadata=ca.decode() if ca else None)
@@ -66,11 +62,7 @@ class Tls:
         return context
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """Read the files: authorities, certificate, key.
-
-        Raises:
-            InvalidInputError: one cannot be read.
-        """
+        """Read the files: authorities, certificate, key."""
         return (
             _content(self.ca, "tls.ca"),
             _content(self.certificate, "tls.certificate"),
@@ -94,11 +86,7 @@ class Endpoint:
 
     @classmethod
     def of(cls, url: str, tls: Tls | None) -> "Endpoint":
-        """Parse a URL.
-
-        Raises:
-            InvalidInputError: it is not an HTTP URL, or `tls` is given for one without TLS.
-        """
+        """Parse a URL; an InvalidInputError for other URLs, or for `tls` with a URL without TLS."""
         parts = _parts(url)
         if parts.scheme == "http" and tls is not None:
             raise InvalidInputError("tls", expected="a URL with https://", got=repr(url))
@@ -129,11 +117,7 @@ class Endpoint:
 
 
 def fixed_headers(api_key: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
-    """The headers of every request; names are in lower case.
-
-    Raises:
-        InvalidInputError: a key, name or value is not valid in a header; the error omits its text.
-    """
+    """The headers of every request; names are in lower case. Errors omit the text of values."""
     _require_sendable("api_key", api_key or "")
     named = {name.lower(): value for name, value in (headers or {}).items()}
     for name, value in named.items():

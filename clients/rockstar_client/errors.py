@@ -110,11 +110,7 @@ def call_error(
 
 
 class UnreadableExampleError(InvalidInputError):
-    """An input that cannot be read.
-
-    Attributes:
-        index: its position; a CSV file counts as its rows.
-    """
+    """An input that cannot be read, and its position; a CSV file counts as its rows."""
 
     def __init__(self, error: InvalidInputError, index: int) -> None:
         super().__init__(error.field, expected=error.expected, got=error.got, hint=error.hint)

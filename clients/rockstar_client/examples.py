@@ -42,11 +42,7 @@ class NamedExample:
 
 
 def read_examples(inputs: Inputs) -> list[Example]:
-    """Read one or several inputs; each row of a CSV file is an example.
-
-    Raises:
-        InvalidInputError: no inputs, a file that cannot be read, or an input of another type.
-    """
+    """Read one or several inputs; each row of a CSV file is an example."""
     return [named.example for named in named_examples(inputs)]
 
 

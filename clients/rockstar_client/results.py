@@ -58,7 +58,6 @@ class Answer:
     """The answer of a model, in the order of the inputs.
 
     Attributes:
-        model: name.
         version: that answered.
         predictions: of a classification, else empty.
         values: of a regression, else empty.
@@ -145,7 +144,6 @@ class ModelVersion:
     """The state of one version.
 
     Attributes:
-        version: number.
         state: START, LOADING, AVAILABLE, UNLOADING or END.
         error: why it is not available; empty if it is.
     """
@@ -160,12 +158,10 @@ class ModelInfo:
     """A served model; the fields after `versions` describe the newest available version.
 
     Attributes:
-        model: name.
         versions: newest first; empty if the server does not know the model.
         task: None if no version is available, or without a contract.
         labels: of a classification, in order.
         target: what a regression predicts.
-        metrics: by name.
         created: date of the training.
     """
 
@@ -188,8 +184,6 @@ class ModelMetadata:
     """A version of a model.
 
     Attributes:
-        model: name.
-        version: number.
         signatures: the functions that can be called, by name.
         contract: labels, input with its preprocessing, metrics, data; None if it has no contract.
     """
@@ -209,8 +203,6 @@ class Explanation(msgspec.Struct, frozen=True):
     """Which pixels of an image support an answer.
 
     Attributes:
-        model: name.
-        version: that answered.
         label: that is explained.
         score: its probability.
         method: of the explanation, "occlusion".
@@ -233,7 +225,6 @@ class ColumnEffect(msgspec.Struct, frozen=True):
     """The effect of a column on an answer.
 
     Attributes:
-        name: of the column.
         value: that was sent; None if it is missing.
         replaced_by: its mean in training, or its most frequent category.
         effect: by how much the score, or the predicted value, falls when it is replaced.
@@ -249,8 +240,6 @@ class RowExplanation(msgspec.Struct, frozen=True):
     """The effect of each column of a row on an answer.
 
     Attributes:
-        model: name.
-        version: that answered.
         method: of the explanation, "replacement".
         columns: strongest effect first.
         label: that is explained; None for a regression.

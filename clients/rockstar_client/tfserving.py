@@ -80,11 +80,7 @@ class ChannelOptions:
 
 
 def open_channel(library: Any, address: str, tls: Tls | None, options: Any) -> Any:
-    """Open a channel of `grpc` or `grpc.aio`; without `tls` in plain text.
-
-    Raises:
-        InvalidInputError: a file cannot be read or is not a PEM file.
-    """
+    """Open a channel of `grpc` or `grpc.aio`; without `tls` in plain text."""
     if tls is None:
         return library.insecure_channel(address, options)
     # gRPC would only log that a file is not PEM, and then fail to connect.
@@ -162,11 +158,7 @@ class TFServingClient(Connection):
         return self._call(messages.contract(query), query)
 
     def metadata(self, query: Query) -> Metadata:
-        """Read the signatures of a version.
-
-        Raises:
-            CallError: also a ServerError if the response cannot be read.
-        """
+        """Read the signatures of a version."""
         return self._call(messages.metadata(query), query)
 
     def status(self, query: Query) -> list[VersionStatus]:

@@ -45,8 +45,6 @@ class ImageInput(Record, frozen=True, tag_field="kind", tag="image"):
     """The input of a model that takes an image.
 
     Attributes:
-        name: of the input of `serving_default`.
-        dtype: of the tensor.
         shape: of one example, without the batch: [h, w, c].
         range: smallest and largest value.
         preprocessing: the steps from pixels to the tensor.
@@ -63,8 +61,6 @@ class TableInput(Record, frozen=True, tag_field="kind", tag="table"):
     """The input of a model that takes a row of a table.
 
     Attributes:
-        name: of the input of `serving_default`.
-        dtype: of the tensor.
         shape: of one example, without the batch: [width], the sum of the columns' widths.
         columns: in the order of the tensor.
     """
@@ -86,7 +82,6 @@ class TensorSpec(Record, frozen=True):
     """An input or output of `serving_default`.
 
     Attributes:
-        name: of the input or output.
         dtype: in TensorFlow's names, such as "float32", "int64" or "string".
         shape: of one example, without the batch; None for any size.
     """
@@ -97,11 +92,7 @@ class TensorSpec(Record, frozen=True):
 
 
 class TensorInput(Record, frozen=True, tag_field="kind", tag="tensor"):
-    """The inputs of a model that takes arrays by name, without preprocessing.
-
-    Attributes:
-        tensors: the inputs of `serving_default`, each with a batch dimension in front.
-    """
+    """The inputs of a model that takes arrays by name, each with a batch dimension in front."""
 
     tensors: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=1)]
 
@@ -136,15 +127,11 @@ class Statistics(Record, frozen=True):
     """Statistics of the training inputs after preprocessing, the reference for drift.
 
     Attributes:
-        examples: the number of examples.
-        mean: of all values.
-        std: of all values (population).
-        minimum: of all values.
-        maximum: of all values.
+        std: of the population.
         histogram: share of the values in equal bins over the range of images, or from minimum to
             maximum for tables; sums to 1.
         label_share: share of each label, in the order of the labels; empty for a regression.
-        target: of the target of a regression.
+        target: of a regression.
     """
 
     examples: Positive
@@ -219,22 +206,14 @@ class Contract(Record, frozen=True):
 
     @property
     def encoded(self) -> Encoded:
-        """The input of a model with preprocessing.
-
-        Raises:
-            TypeError: the model takes tensors.
-        """
+        """The input of a model with preprocessing; a TypeError if the model takes tensors."""
         if isinstance(self.input, TensorInput):
             raise TypeError(f"{self.model} takes tensors, not an image or a row")
         return self.input
 
     @property
     def training_data(self) -> tuple[DataSet, Statistics]:
-        """The data of a model and its statistics.
-
-        Raises:
-            TypeError: they are unknown, because the model was imported.
-        """
+        """The data of a model and its statistics; a TypeError if the model was imported."""
         if self.data_set is None or self.statistics is None:
             raise TypeError(f"{self.model} does not say what it was trained on")
         return self.data_set, self.statistics

@@ -79,8 +79,6 @@ class CsvTable(msgspec.Struct, frozen=True):
             place, and the second "a" is "a.1".
         rows: texts, all as long as `names`.
         lines: of the file, where each row ends.
-        encoding: as Python names it.
-        delimiter: one character.
         decimal: the decimal sign of its numbers, "." or ","; None if they do not show it.
         renamed: names of columns that were numbered because the header repeats a name.
     """
@@ -162,7 +160,6 @@ def read_rows(
 
     Raises:
         InvalidInputError: as in `read_table`, or there is no row besides the header.
-        TooLargeError: as in `read_table`.
     """
     table = read_table(
         data, field, most, encoding=encoding, max_bytes=max_bytes, max_columns=max_columns
@@ -276,14 +273,10 @@ def find_decimal(rows: Sequence[Sequence[str]], dialect: Dialect) -> str | None:
 
 
 def name_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Name the columns, all differently.
+    """Name the columns, all differently, by a header and all other records or the first ones.
 
     If each row begins with a name of its own, as R writes them, the rows have one more column than
     the header. Empty columns at the end are dropped if they have no name.
-
-    Args:
-        header: the first record.
-        rows: all other records, or the first ones.
     """
     header = [name.strip() for name in header]
     if _has_row_names(rows, len(header)):
@@ -316,9 +309,6 @@ def fit_row(row: list[str], names: Sequence[str], field: str, where: str = "") -
         names: of the columns.
         field: name of the row or the file in errors.
         where: the place of the row, for errors: " in line 3".
-
-    Raises:
-        InvalidInputError: too few values, or too many.
     """
     width = len(names)
     if len(row) < width or any(cell.strip() for cell in row[width:]):

@@ -107,11 +107,7 @@ def is_batch(example: object, spec: Input) -> TypeGuard[NDArray[Any]]:
 
 
 def split_batch(batch: NDArray[Any], field: str) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Split an array of examples into the field and the array of each.
-
-    Raises:
-        InvalidInputError: the array is empty.
-    """
+    """Split an array of one or more examples into the field and the array of each."""
     if not len(batch):
         raise InvalidInputError(
             field,
@@ -123,15 +119,12 @@ def split_batch(batch: NDArray[Any], field: str) -> Iterator[tuple[str, NDArray[
 
 
 def read_tensors(example: Any, spec: TensorInput, field: str) -> dict[str, NDArray[Any]]:
-    """Convert one example to the inputs of a model that takes tensors by name.
+    """Convert one example to arrays by input name, without a batch dimension.
 
     Args:
         example: values by input name; if there is one input, optionally its value alone.
         spec: the model's inputs.
         field: name of the example in errors.
-
-    Returns:
-        Arrays without a batch dimension.
 
     Raises:
         InvalidInputError: an input is missing or unknown, or its values do not fit.
@@ -166,11 +159,7 @@ def read_tensors(example: Any, spec: TensorInput, field: str) -> dict[str, NDArr
 def stack(
     examples: Sequence[Mapping[str, NDArray[Any]]], fields: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
-    """Stack one or more examples from `read_tensors` into a batch; `fields` are their names.
-
-    Raises:
-        InvalidInputError: an input has another shape than in the first example.
-    """
+    """Stack one or more examples from `read_tensors`, all of the same shapes, into a batch."""
     batch = {}
     for name, first in examples[0].items():
         for field, example in zip(fields, examples, strict=True):
@@ -206,8 +195,7 @@ def from_json(values: list[Any], dtype: str) -> NDArray[Any]:
         dtype: one of DTYPES; other dtypes, which JSON does not have, become float32.
 
     Raises:
-        ValueError: the values are not an array of this dtype.
-        TypeError: likewise.
+        ValueError, TypeError: the values are not an array of this dtype.
     """
     if dtype != STRING:
         return np.array(values, dtype if dtype in DTYPES else np.float32)

@@ -66,10 +66,7 @@ class _Symbol:
 
 
 def isolate_strokes(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Cut out the symbol in a photograph and draw it light on black.
-
-    Args:
-        gray: [h, w].
+    """Cut out the symbol in a photograph [h, w] and draw it light on black.
 
     Returns:
         uint8 [h', w'], strokes 255 with soft edges, background 0, with a black margin; [1, 1] and

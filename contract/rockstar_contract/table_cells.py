@@ -96,9 +96,6 @@ def parse_date(text: str, form: str) -> float | None:
     Args:
         text: without spaces around it.
         form: ISO, or a format of `strptime`.
-
-    Returns:
-        None if the text is not such a date.
     """
     try:
         if form == ISO:

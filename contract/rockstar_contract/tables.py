@@ -54,11 +54,11 @@ class TextRow(dict[str, str]):
 
 
 class Adjustments(msgspec.Struct, omit_defaults=True):
-    """Changes to a row that make it acceptable to the model.
+    """Changes to a row that make it acceptable to the model, by column.
 
     Attributes:
-        imputed: columns without a value, with the value that was used.
-        other: columns with a category that training did not see, with that category.
+        imputed: the value that replaced a missing one.
+        other: the category that training did not see.
         ignored: columns that the model does not take.
     """
 
@@ -79,12 +79,7 @@ class ColumnBase(
     kw_only=True,
     tag_field="kind",
 ):
-    """Base of all columns.
-
-    Attributes:
-        name: of the column.
-        indicator: whether the last value of the tensor indicates a missing value.
-    """
+    """Base of all columns; `indicator`: the last value of the tensor indicates a missing value."""
 
     name: Annotated[str, msgspec.Meta(min_length=1)]
     indicator: bool = False
@@ -234,10 +229,7 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
     def _spelling(self, truth: bool, text: str, *, strictly: bool) -> str | None:
         """The category that means a boolean; None if there is none.
 
-        Args:
-            truth: the boolean.
-            text: its spelling in lower case.
-            strictly: whether the categories must look like booleans: y, n and f may be codes.
+        With `strictly`, the categories must look like booleans: y, n and f may be codes.
         """
         names = {name.lower(): name for name in reversed(self.categories)}
         if strictly:
@@ -319,10 +311,10 @@ def encode_row(
     strict: bool = False,
     adjusted: Adjustments | None = None,
 ) -> NDArray[np.float32]:
-    """Encode one row.
+    """Encode one row of numbers, texts, booleans, and None if missing, by column.
 
     Args:
-        row: values by column: numbers, texts, booleans, and None if missing.
+        row: values by column.
         columns: in the order of the tensor.
         field: name of the row in errors; a column is called "field.column".
         strict: whether missing values, unknown categories and other columns are errors.

@@ -28,11 +28,7 @@ def numbered(names: Iterable[str]) -> dict[int, str]:
 
 
 def served_versions(model: Path) -> dict[int, Path]:
-    """List the versions that servers find in a model's folder, in ascending order.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
+    """List the versions that servers find in a model's folder, in ascending order."""
     return _versions(model, "")
 
 
@@ -40,9 +36,6 @@ def held_versions(model: Path) -> dict[int, Path]:
     """List the held versions in a model's folder, such as `held-3`, in ascending order.
 
     No server loads them, including TensorFlow Serving, because their names are not numbers.
-
-    Raises:
-        OSError: the folder cannot be read.
     """
     return _versions(model, HELD_PREFIX)
 
@@ -51,9 +44,6 @@ def last_removed(model: Path) -> int:
     """The highest version that was ever removed from a model's folder; 0 if none was.
 
     Its number must not be reused, because servers, clients and logs know it as another version.
-
-    Raises:
-        OSError: the record cannot be read.
     """
     try:
         return int((model / _LAST_REMOVED).read_text("ascii"))
@@ -62,11 +52,7 @@ def last_removed(model: Path) -> int:
 
 
 def remember_removed(model: Path, version: int) -> None:
-    """Record a removed version, so that its number is not reused.
-
-    Raises:
-        OSError: the record cannot be written.
-    """
+    """Record a removed version, so that its number is not reused."""
     if version > last_removed(model):
         new = model / f"{_LAST_REMOVED}.new"
         new.write_text(str(version), "ascii")

@@ -89,11 +89,7 @@ class ExamplesRequest:
 
 
 def parse_predict(body: bytes | memoryview) -> JsonRequest:
-    """Parse the body of a predict request; `feeds` reads its tensors.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, not a JSON object, or its signature name is not a string.
-    """
+    """Parse the body of a predict request; `feeds` reads its tensors."""
     document, name = _parse_object(body)
     return JsonRequest(name, "instances" in document, document)
 
@@ -134,12 +130,7 @@ def signature_not_found(name: str) -> StatusError:
 
 
 def parse_examples(body: bytes | memoryview) -> ExamplesRequest:
-    """Parse the body of a classify or regress request.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, not JSON, without a list of examples, or with a value that is
-            not a feature.
-    """
+    """Parse the body of a classify or regress request."""
     document, name = _parse_object(body)
     try:
         name.encode()
@@ -165,14 +156,9 @@ def parse_examples(body: bytes | memoryview) -> ExamplesRequest:
 
 
 def parse(body: bytes | memoryview) -> Any:
-    """Parse JSON as TensorFlow Serving does.
+    """Parse JSON as TensorFlow Serving does, else raise INVALID_ARGUMENT.
 
-    Returns:
-        The document in Python's types. Integers of more than 64 bits are floats. Bytes that are not
-        UTF-8 are surrogate escapes.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, not JSON.
+    Integers of more than 64 bits become floats. Bytes that are not UTF-8 become surrogate escapes.
     """
     if body[:3] == _BYTE_ORDER_MARK:
         body = body[3:]
@@ -402,12 +388,7 @@ def _check_rows(rows: list[Any], specs: Mapping[str, TensorSpec], *, named: bool
 
 
 def _check(value: Any, dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """Check the values of a tensor and return its shape.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, a value of another type or at another depth; UNIMPLEMENTED,
-            JSON has no values for the dtype.
-    """
+    """Check the values of a tensor and return its shape."""
     shape = []
     first = value
     while isinstance(first, list):

@@ -49,8 +49,7 @@ def response(outputs: Mapping[str, NDArray[Any]], *, by_row: bool) -> bytes:
         by_row: write `predictions`, a list of rows; else `outputs`.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, no outputs, no common batch size of rows, or a dtype that
-            JSON cannot represent.
+        StatusError: no outputs, no common batch size of rows, or a dtype that JSON does not have.
     """
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")

@@ -53,21 +53,13 @@ class Route:
 
 
 def path_of(uri: str) -> str:
-    """The path and query of a request's URI, which may contain the host too.
-
-    Args:
-        uri: as WSGI has it: its bytes as Latin-1.
-    """
+    """The path and query of a request's URI, which WSGI has as Latin-1; it may contain the host."""
     text = uri if uri.isascii() else uri.encode("latin-1").decode("utf-8", "replace")
     return _HOST.sub("", text, count=1) if _HOST.match(text) else text
 
 
 def route(method: str, path: str) -> Route:
-    """Find the route of a request.
-
-    Args:
-        method: such as "POST".
-        path: as it was sent, with the query.
+    """Find the route of a request, whose path is as it was sent, with the query.
 
     Raises:
         StatusError: NOT_FOUND, not a path of this API; INVALID_ARGUMENT, no such route.

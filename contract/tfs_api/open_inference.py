@@ -98,17 +98,9 @@ def shaped(flat: NDArray[Any], shape: Sequence[int], field: str) -> NDArray[Any]
 def from_bytes(
     data: bytes, name: str, shape: Sequence[int], field: str, data_field: str
 ) -> NDArray[Any]:
-    """Read a tensor of little-endian values; for BYTES, each after its length, uint32.
+    """Read a tensor of little-endian values, row-major; for BYTES, each after its length, uint32.
 
-    Args:
-        data: the values, row-major.
-        name: the datatype.
-        shape: of the tensor.
-        field: of the request that describes the tensor, for errors.
-        data_field: of the request that holds the bytes, for errors.
-
-    Raises:
-        InvalidInputError: unknown datatype, or bytes that do not fit it or the shape.
+    `field` describes the tensor in the request and `data_field` holds the bytes, for errors.
     """
     dtype = dtype_of(name, field)
     check_shape(shape, field)

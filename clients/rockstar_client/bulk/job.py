@@ -111,7 +111,6 @@ def run(
         CallError: the service cannot be used, or was unavailable for longer than the patience.
         BulkError: there are no items.
         ResumeError: the items differ from those of the run that this one continues.
-        OSError: the output cannot be written.
     """
     started = time.monotonic()
     skipped = output.state.items

@@ -57,7 +57,6 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         options: of the run; "asked" in the file.
         items: number of items that are done, counted from the first.
         chain: hexadecimal digest of these items, see `extend_chain`.
-        failed: number of them that failed.
         out_bytes: length of the output up to the last of them.
         failed_bytes: length of the file of failed items, likewise.
         finished: whether all items are done and only renaming the files is left.
@@ -151,11 +150,7 @@ class Files:
     """Paths of a run's files, derived from the path of its output."""
 
     def __init__(self, out: Path) -> None:
-        """Derive the paths.
-
-        Raises:
-            BulkError: the suffix is unknown, or the folder does not exist.
-        """
+        """Derive the paths; a BulkError if the suffix is unknown, or the folder does not exist."""
         self.out = out
         self.format = find_format(out)
         if out.is_dir():
@@ -188,7 +183,6 @@ class Output:
     Attributes:
         state: of the run, including rows that are not synced yet.
         saved: number of items that are safe on disk.
-        files: their paths.
     """
 
     def __init__(self, files: Files, options: RunOptions, *, restart: bool = False) -> None:
@@ -362,11 +356,7 @@ class Format:
 
 
 def find_format(path: Path) -> Format:
-    """Choose the format by the suffix of a file.
-
-    Raises:
-        BulkError: the suffix is unknown, or pyarrow is missing.
-    """
+    """The format of a file by its suffix; a BulkError if it is unknown or pyarrow is missing."""
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise BulkError(
