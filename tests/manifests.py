@@ -38,11 +38,25 @@ def fullest() -> Iterator[tuple[str, tuple[str, ...]]]:
         yield overlay, tuple(each for each in COMPONENTS if each not in _EXCLUSIVE - {storage})
 
 
-@functools.cache
-def rendered(overlay: str, components: tuple[str, ...] = ()) -> str:
-    """The rendered manifests; skips the test without kubectl."""
+def kustomized(folder: Path) -> str:
+    """The manifests of a folder as kubectl renders them; skips the test without kubectl."""
     if shutil.which("kubectl") is None:
         pytest.skip("needs kubectl, of which only `kubectl kustomize` is used")
+    command = ["kubectl", "kustomize", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def by_kind_and_name(folder: str) -> dict[tuple[str, str], Manifest]:
+    """The rendered manifests of a folder of this repository."""
+    documents = [each for each in yaml.safe_load_all(kustomized(ROOT / folder)) if each]
+    return {(each["kind"], each["metadata"]["name"]): each for each in documents}
+
+
+@functools.cache
+def rendered(overlay: str, components: tuple[str, ...] = ()) -> str:
+    """The rendered manifests of an overlay with components."""
     with tempfile.TemporaryDirectory() as name:
         # Kustomize rejects symbolic links and absolute paths.
         folder = Path(name).resolve()
@@ -52,10 +66,7 @@ def rendered(overlay: str, components: tuple[str, ...] = ()) -> str:
             "components": [f"{k8s}/components/{component}" for component in components],
         }
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        command = ["kubectl", "kustomize", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+        return kustomized(folder)
 
 
 def manifests(overlay: str, components: tuple[str, ...] = ()) -> list[Manifest]:

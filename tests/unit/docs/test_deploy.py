@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from rockstar_training.indexed_job import main as indexed_job
-from tests.kustomize import ROOT, rendered
+from tests.manifests import ROOT, by_kind_and_name
 from tests.settings_table import rows
 
 PAGE = ROOT / "docs" / "deploy.md"
@@ -33,7 +33,7 @@ def test_arguments_of_images_are_there(file):
 
 @pytest.mark.parametrize("overlay", ["cpu", "gpu", "embedded"])
 def test_flags_of_model_servers_are_there(overlay):
-    server = rendered(f"k8s/overlays/{overlay}")["Deployment", "model-server"]
+    server = by_kind_and_name(f"k8s/overlays/{overlay}")["Deployment", "model-server"]
     (container,) = server["spec"]["template"]["spec"]["containers"]
     dockerfile = (ROOT / "Dockerfile.cpu").read_text()
     flags = {each.partition("=")[0] for each in container["args"]}
@@ -86,7 +86,7 @@ def test_the_overlay_that_is_shown_can_be_applied(tmp_path):
     # Kustomize rejects absolute paths.
     k8s = os.path.relpath(ROOT / "k8s", tmp_path.resolve())
     (tmp_path / "kustomization.yaml").write_text(shown.replace("../k8s", k8s))
-    documents = rendered(str(tmp_path))
+    documents = by_kind_and_name(str(tmp_path))
     images = {
         name: document["spec"]["template"]["spec"]["containers"][0]["image"]
         for (kind, name), document in documents.items()

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from rockstar_serving.gateway.kserve import transformer
 from tests.environments import environment
-from tests.kustomize import rendered
+from tests.manifests import by_kind_and_name
 
 SAID_BY_KSERVE = (
     "--model_name",
@@ -23,7 +23,7 @@ SAID_BY_KSERVE = (
 
 @pytest.fixture(scope="module")
 def manifests():
-    return rendered("k8s/kserve")
+    return by_kind_and_name("k8s/kserve")
 
 
 def settings_of(output: str) -> dict[str, str]:
@@ -88,7 +88,7 @@ def test_a_pod_is_given_the_time_that_its_gateway_takes_to_stop(manifests):
 
 def test_gateway_and_model_server_are_those_of_the_base(manifests):
     """Sizes, and other requirements of every rollout."""
-    base = rendered("k8s/overlays/cpu")
+    base = by_kind_and_name("k8s/overlays/cpu")
     service = manifests["InferenceService", "cnn"]["spec"]
     pods = {
         "gateway": (service["transformer"], service["transformer"]["containers"][0]),

@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from rockstar_cli.__main__ import cli
 from rockstar_training.indexed_job import main, worker_addresses
 from tests.environments import environment
-from tests.kustomize import ROOT, rendered
+from tests.manifests import ROOT, by_kind_and_name
 from tests.unit.k8s.test_combinations import CHECKS, NEWEST, OLDEST
 
 
 @pytest.fixture(scope="module")
 def manifests():
-    return rendered("k8s/training")
+    return by_kind_and_name("k8s/training")
 
 
 def options(job):
@@ -47,7 +47,7 @@ def test_the_number_of_workers_stands_in_one_place(manifests, tmp_path):
     shutil.copytree(ROOT / "k8s/training", tmp_path / "training")
     file = tmp_path / "training" / "job.yaml"
     file.write_text(file.read_text().replace("completions: 2", "completions: 5"))
-    job = rendered(str(tmp_path / "training"))["Job", "training"]
+    job = by_kind_and_name(str(tmp_path / "training"))["Job", "training"]
     assert job["spec"]["completionMode"] == "Indexed"
     assert [job["spec"]["parallelism"], options(job)["workers"]] == [5, 5]
 
