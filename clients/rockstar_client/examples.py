@@ -41,13 +41,12 @@ class NamedExample:
     example: Example
 
 
-def read_examples(inputs: Inputs) -> list[Example]:
-    """Read one or several inputs; each row of a CSV file is an example."""
-    return [named.example for named in named_examples(inputs)]
-
-
 def named_examples(inputs: Inputs) -> list[NamedExample]:
-    """Read one or several inputs, each with its name; see `read_examples`."""
+    """Read one or several inputs; each row of a CSV file is an example.
+
+    Raises:
+        InvalidInputError: no inputs, a file that cannot be read, or an input of another type.
+    """
     if isinstance(inputs, (str, Path, bytes, Image.Image, np.ndarray, Mapping)):
         inputs = [inputs]
     elif hasattr(inputs, "columns"):

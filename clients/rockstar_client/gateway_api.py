@@ -4,12 +4,11 @@ Each call is a generator of requests: see `rockstar_client.calls.run`.
 """
 
 import base64
-import email.utils
 import io
 import json
 import re
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal, TypeVar
@@ -18,7 +17,9 @@ from urllib.parse import quote, urlencode
 import msgspec
 import numpy as np
 from google.protobuf import json_format
+from urllib3.exceptions import InvalidHeader
 from urllib3.filepost import encode_multipart_formdata
+from urllib3.util import Retry
 
 from rockstar_client.backend import Query
 from rockstar_client.calls import Deadline
@@ -401,9 +402,15 @@ def require_ok(response: Response, place: Callable[[], str]) -> Response:
         return response
     code = _CODES.get(status, Code.INVALID_ARGUMENT if status < 500 else Code.UNKNOWN)
     members = _members(response)
-    retry_after = _retry_after(response.headers.get("retry-after", ""))
+    retry_after = None
+    with suppress(InvalidHeader):
+        retry_after = Retry().parse_retry_after(response.headers.get("retry-after", ""))
     # A problem document (RFC 9457), or TensorFlow Serving's format.
-    detail = members.get("detail") or members.get("error") or _unexplained(status, place())
+    detail = members.get("detail") or members.get("error")
+    if not detail:
+        # A response of a proxy, or of /readyz, which has its own format.
+        detail = f"{place()} answered {status} {_PHRASES.get(status, '')}".rstrip()
+        detail += "" if status in _FROM_PROXIES else ": is that a RockstarTF gateway?"
     if status == HTTPStatus.UNAUTHORIZED:
         detail = f"{detail.rstrip('.')}: give the client its api_key="
     error = call_error(code, detail, members.get("request_id"), retry_after=retry_after)
@@ -420,20 +427,3 @@ def _members(response: Response) -> dict[str, str]:
         return {}
     members = document.items() if isinstance(document, dict) else ()
     return {name: text for name, text in members if isinstance(text, str)}
-
-
-def _unexplained(status: int, place: str) -> str:
-    """The error for a response of a proxy, or of /readyz, which has its own format."""
-    hint = "" if status in _FROM_PROXIES else ": is that a RockstarTF gateway?"
-    return f"{place} answered {status} {_PHRASES.get(status, '')}".rstrip() + hint
-
-
-def _retry_after(header: str) -> float | None:
-    """Parse Retry-After (RFC 9110, 10.2.3), seconds or a date; None if it is invalid."""
-    if header.isascii() and header.isdigit():
-        return float(header)
-    try:
-        moment = email.utils.parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max(0.0, moment.timestamp() - time.time())

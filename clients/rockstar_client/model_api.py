@@ -59,7 +59,9 @@ class ModelApi:
                 query, partial(_batch, examples, strict, adjusted), deadline.left
             )
         except InvalidInputError as error:
-            raise invalid_request(error, _index(error.field, examples)) from error
+            found = (n for n, each in enumerate(examples) if error.field.startswith(each.field))
+            index = max(found, key=lambda n: len(examples[n].field), default=None)
+            raise invalid_request(error, index) from error
         if answer.contract.task == "tensors":
             return Answer(query.model, answer.contract.version, outputs=answer.named)
         return answer_of(query.model, answer.contract, answer.outputs, top, adjusted)
@@ -149,9 +151,3 @@ def _batch(
             if changes:
                 adjusted[len(rows) - 1] = changes
     return np.stack(rows)
-
-
-def _index(field: str, examples: Sequence[NamedExample]) -> int | None:
-    """The position of the example that a field belongs to."""
-    found = [index for index, each in enumerate(examples) if field.startswith(each.field)]
-    return max(found, key=lambda index: len(examples[index].field), default=None)

@@ -1,6 +1,6 @@
 """The results of clients, the same over HTTP and gRPC: answers, explanations, and models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from html import escape
@@ -50,7 +50,19 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """For notebooks: the label, and the most likely ones as bars."""
-        return _bars("not sure" if self.label is None else self.label, self.top)
+        rows = "".join(
+            f"<tr><td style='{_CELL}'>{escape(each.label)}</td>"
+            f"<td style='{_CELL}'><div style='width:9em'>"
+            f"<div style='{_BAR};width:{min(max(each.score, 0.0), 1.0):.1%}'></div></div></td>"
+            f"<td style='{_CELL};text-align:right'>{each.score:.4f}</td></tr>"
+            for each in self.top
+        )
+        label = "not sure" if self.label is None else self.label
+        return (
+            "<div style='display:flex;align-items:center;gap:1em'>"
+            f"<strong style='{_LABEL}'>{escape(label)}</strong>"
+            f"<table style='{_TABLE};margin:0'>{rows}</table></div>"
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,14 @@ class Answer:
         rows = [prediction._repr_html_() for prediction in self.predictions]
         rows += [f"{each.value:g}" for each in self.values]
         rows += [f"{name}: {array.dtype} {[*array.shape]}" for name, array in self.outputs.items()]
-        return _listing(f"{self.model} version {self.version}", rows)
+        shown = "".join(
+            f"<tr><td style='{_CELL};opacity:.6'>{index}</td><td style='{_CELL}'>{row}</td></tr>"
+            for index, row in enumerate(rows[:_MAX_ROWS])
+        )
+        left = len(rows) - _MAX_ROWS
+        more = f"<div style='opacity:.6'>and {left} more</div>" if left > 0 else ""
+        title = f"<div>{escape(self.model)} version {self.version}</div>"
+        return f"<div>{title}<table style='{_TABLE}'>{shown}</table>{more}</div>"
 
 
 def answer_of(
@@ -110,33 +129,6 @@ def answer_of(
     return Answer(
         model, contract.version, predictions, (), contract.labels, probabilities, adjusted=adjusted
     )
-
-
-def _bars(label: str, top: Sequence[Score]) -> str:
-    """Render a label, and a bar for each of the most likely ones."""
-    rows = "".join(
-        f"<tr><td style='{_CELL}'>{escape(each.label)}</td>"
-        f"<td style='{_CELL}'><div style='width:9em'>"
-        f"<div style='{_BAR};width:{100 * min(max(each.score, 0.0), 1.0):.1f}%'></div></div></td>"
-        f"<td style='{_CELL};text-align:right'>{each.score:.4f}</td></tr>"
-        for each in top
-    )
-    return (
-        "<div style='display:flex;align-items:center;gap:1em'>"
-        f"<strong style='{_LABEL}'>{escape(label)}</strong>"
-        f"<table style='{_TABLE};margin:0'>{rows}</table></div>"
-    )
-
-
-def _listing(title: str, rows: Sequence[str]) -> str:
-    """Render a title over rows of HTML, numbered like the inputs."""
-    shown = "".join(
-        f"<tr><td style='{_CELL};opacity:.6'>{index}</td><td style='{_CELL}'>{row}</td></tr>"
-        for index, row in enumerate(rows[:_MAX_ROWS])
-    )
-    left = len(rows) - _MAX_ROWS
-    more = f"<div style='opacity:.6'>and {left} more</div>" if left > 0 else ""
-    return f"<div><div>{escape(title)}</div><table style='{_TABLE}'>{shown}</table>{more}</div>"
 
 
 @dataclass(frozen=True)

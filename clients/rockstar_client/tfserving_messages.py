@@ -1,6 +1,6 @@
 """TensorFlow Serving's calls without a connection: requests, responses and errors."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -193,7 +193,9 @@ def failure(error: "grpc.RpcError", address: str, proxy: str | None) -> CallErro
         )
     elif code is Code.UNAVAILABLE:
         detail += next((f"; {hint}" for words, hint in _HINTS.items() if words in detail), "")
-    return call_error(code, detail, retry_after=_retry_after(error.trailing_metadata() or ()))
+    trailing: Any = error.trailing_metadata() or ()
+    pause = str(dict(trailing).get(_PUSHBACK, ""))
+    return call_error(code, detail, retry_after=int(pause) / 1000 if pause.isdigit() else None)
 
 
 def is_not_found(error: CallError) -> bool:
@@ -224,11 +226,6 @@ def _states(response: GetModelStatusResponse) -> list[VersionStatus]:
 def _no_contract(model: str, error: Exception) -> NoContractError:
     message = f"model {model} carries no contract that can be read: {error}"
     return NoContractError(Code.INTERNAL, message)
-
-
-def _retry_after(metadata: Iterable[tuple[str, str | bytes] | Any]) -> float | None:
-    pause = dict(metadata).get(_PUSHBACK)
-    return int(pause) / 1000 if isinstance(pause, str) and pause.isdigit() else None
 
 
 def _spec(query: Query, signature: str = "") -> ModelSpec:

@@ -277,7 +277,7 @@ class Target:
 
         from rockstar_client import tfserving_messages
         from rockstar_client.backend import Query
-        from rockstar_client.examples import read_examples
+        from rockstar_client.examples import named_examples
         from rockstar_contract.inputs import prepare
 
         query = Query(self.model, version=self.version, timeout=self.timeout)
@@ -285,7 +285,8 @@ class Target:
             spec = server.contract(query).encoded
         requests = []
         for file in files:
-            rows = np.stack([prepare(x, spec, field=str(file)) for x in read_examples(file)])
+            examples = [each.example for each in named_examples(file)]
+            rows = np.stack([prepare(each, spec, field=str(file)) for each in examples])
             filled = msgspec.structs.replace(query, inputs={spec.name: rows})
             requests.append(tfserving_messages.predict(filled).request.SerializeToString())
         return requests

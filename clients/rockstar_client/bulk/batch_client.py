@@ -176,9 +176,7 @@ class AdjustmentCounts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rows = 0
-        self._imputed: Counter[str] = Counter()
-        self._other: Counter[str] = Counter()
-        self._ignored: Counter[str] = Counter()
+        self._imputed, self._other, self._ignored = (Counter[str]() for _ in range(3))
 
     def add(self, rows: int, adjusted: Collection[Adjustments]) -> None:
         """Count a batch of `rows` rows and the adjustments of those that were adjusted."""

@@ -28,7 +28,7 @@ from rockstar_contract.text_files import utf8_name
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
-_ENCODER = msgspec.json.Encoder()
+_encode_lines = msgspec.json.Encoder().encode_lines
 # Rows of a Parquet row group; as many are in memory at a time.
 _ROW_GROUP = 50_000
 
@@ -359,9 +359,8 @@ def find_format(path: Path) -> Format:
     """The format of a file by its suffix; a BulkError if it is unknown or pyarrow is missing."""
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise BulkError(
-            f"output: expected a name that ends in {', '.join(FORMATS)}, got {path.name!r}"
-        )
+        expected = f"a name that ends in {', '.join(FORMATS)}"
+        raise BulkError(f"output: expected {expected}, got {path.name!r}")
     if suffix == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401
@@ -394,14 +393,6 @@ def _columns(result: Result, *, nested: bool = False) -> dict[str, Any]:
             columns |= {f"label_{number}": score.label, f"score_{number}": score.score}
     columns["version"] = version
     return columns
-
-
-def _json_lines(results: Sequence[Result]) -> bytes:
-    return _ENCODER.encode_lines(_columns(each, nested=True) for each in results)
-
-
-def _flat_json_lines(results: Sequence[Result]) -> bytes:
-    return _ENCODER.encode_lines(map(_columns, results))
 
 
 def _csv_lines(results: Sequence[Result]) -> bytes:
@@ -437,7 +428,7 @@ def _write_parquet(lines: Path, file: Path) -> None:
 
 
 FORMATS = {
-    ".csv": Format(".csv", _csv_lines, header=_csv_header),
-    ".jsonl": Format(".jsonl", _json_lines),
-    ".parquet": Format(".jsonl", _flat_json_lines, convert=_write_parquet),
+    ".csv": Format(".csv", _csv_lines, _csv_header),
+    ".jsonl": Format(".jsonl", lambda rs: _encode_lines(_columns(r, nested=True) for r in rs)),
+    ".parquet": Format(".jsonl", lambda rs: _encode_lines(map(_columns, rs)), None, _write_parquet),
 }

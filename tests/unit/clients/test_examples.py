@@ -8,10 +8,14 @@ import pyarrow as pa
 import pytest
 
 from rockstar_client import InvalidRequestError
-from rockstar_client.examples import read_examples
+from rockstar_client.examples import named_examples
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.tables import TextRow
 from tests.unit.clients.http_server import Server, running
+
+
+def read_examples(inputs):
+    return [named.example for named in named_examples(inputs)]
 
 
 def test_cells_of_rows_become_plain_values():
