@@ -106,11 +106,16 @@ def test_a_missed_deadline(server, address, connect_grpc):
         client.predict("toy", IMAGE, timeout=0.5)
 
 
-def test_an_unreachable_server(connect_grpc):
-    with connect_grpc("127.0.0.1:1", retry=QUICK) as client:
-        with pytest.raises(
-            UnavailableError, match=r"no model server answers at 127.0.0.1:1 \(gRPC\); start one"
-        ):
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", r"no model server answers at 127.0.0.1:1 \(gRPC\); start one"),
+        ("http://127.0.0.1:8500", "expected HOST:PORT, dns:///NAME:PORT or unix:/PATH"),
+    ],
+)
+def test_an_unreachable_server(connect_grpc, address, message):
+    with connect_grpc(address, retry=QUICK) as client:
+        with pytest.raises(UnavailableError, match=message):
             client.predict("toy", IMAGE)
         assert client.ready() is False
 
@@ -164,23 +169,21 @@ def test_keys_and_headers_are_sent_and_never_shown(server, address, connect_grpc
 
 
 @pytest.mark.parametrize(
-    ("arguments", "field"), [({"api_key": "s3cret\n"}, "api_key"), ({"models": "toy"}, "models")]
+    ("arguments", "message"),
+    [
+        ({"api_key": "s3cret\n"}, "api_key: expected"),
+        ({"models": "toy"}, "models: expected"),
+        ({"tls": Tls(ca=__file__)}, "tls: expected PEM files"),
+        ({"tls": Tls(ca="nowhere.pem")}, r"tls\.ca: expected a readable PEM file"),
+    ],
 )
-def test_invalid_arguments(connect_grpc, arguments, field):
+def test_invalid_arguments(connect_grpc, arguments, message):
     with (
-        pytest.raises(InvalidInputError, match=f"^{field}: expected") as caught,
-        connect_grpc("127.0.0.1:1", **arguments),
+        pytest.raises(InvalidInputError, match=f"^{message}") as caught,
+        connect_grpc("127.0.0.1:1", **arguments) as client,
     ):
-        pass
+        client.ready()
     assert "s3cret" not in str(caught.value)
-
-
-def test_an_invalid_address(connect_grpc):
-    with (
-        connect_grpc("http://127.0.0.1:8500", retry=QUICK) as client,
-        pytest.raises(UnavailableError, match="expected HOST:PORT, dns:///NAME:PORT or unix:/PATH"),
-    ):
-        client.predict("toy", IMAGE)
 
 
 @pytest.mark.parametrize("asked_before", [False, True])
@@ -222,19 +225,3 @@ def test_tls(server, connect_grpc, tmp_path, both):
                 pytest.raises(UnavailableError),
             ):
                 client.predict("toy", IMAGE)
-
-
-def test_an_invalid_certificate(connect_grpc):
-    with (
-        pytest.raises(InvalidInputError, match="tls: expected PEM files"),
-        connect_grpc("127.0.0.1:1", tls=Tls(ca=__file__)) as client,
-    ):
-        client.ready()
-
-
-def test_a_missing_certificate(connect_grpc):
-    with (
-        pytest.raises(InvalidInputError, match=r"tls\.ca: expected a readable PEM file"),
-        connect_grpc("127.0.0.1:1", tls=Tls(ca="nowhere.pem")) as client,
-    ):
-        client.ready()

@@ -61,21 +61,17 @@ def image(tmp_path):
     return path
 
 
-def fork(kind, place, used, model, image):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FORKING, kind, place, used, model, str(image)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def run_python(*arguments):
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("used", ["used", "unused"])
 def test_forked_processes_share_no_connection(image, used):
     with running(Server()) as server:
-        fork("http", server.url, used, "", image)
+        run_python("-W", "error", "-c", FORKING, "http", server.url, used, "", image)
         askers = collections.defaultdict(set)
         for seen in server.seen:
             path = seen.line.split()[1].partition("?")[0]
@@ -89,7 +85,7 @@ def test_forked_processes_share_no_connection(image, used):
 @pytest.mark.parametrize("used", ["used", "unused"])
 def test_a_grpc_client_works_in_forked_processes(image, used):
     with grpc_server.running(grpc_server.Server()) as address:
-        fork("grpc", address, used, "toy", image)
+        run_python("-W", "error", "-c", FORKING, "grpc", address, used, "toy", image)
 
 
 ASYNC_FORKING = """
@@ -119,27 +115,15 @@ runner.close()
 """
 
 
-def fork_async(kind, place, image):
-    done = subprocess.run(
-        [sys.executable, "-c", ASYNC_FORKING, kind, place, str(image)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
 def test_an_asynchronous_client_works_in_a_new_loop_of_a_forked_process(image):
     with running(Server()) as server:
-        parent, child, parent_again = fork_async("http", server.url, image)
+        parent, child, parent_again = run_python("-c", ASYNC_FORKING, "http", server.url, image)
     assert (parent, child, parent_again) == ("one", "one", "one")
 
 
 def test_an_asynchronous_grpc_client_raises_after_a_fork(image):
     with grpc_server.running(grpc_server.Server()) as address:
-        parent, child, parent_again = fork_async("grpc", address, image)
+        parent, child, parent_again = run_python("-c", ASYNC_FORKING, "grpc", address, image)
     assert (parent, parent_again) == ("one", "one")
     assert "start processes by spawn or forkserver, or use GrpcClient" in child
 
