@@ -427,8 +427,8 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool)
         hidden=not sys.stderr.isatty(),
     ) as bar:
         curves = four_curves(model, epochs, seed, lambda _done, _most: bar.update(1))
-    figure = draw_curves(curves, f"{model} on digits, plain gradient descent, {epochs} epochs")
-    out.write_bytes(png(figure))
+    title = f"{model} on digits, plain gradient descent, {epochs} epochs"
+    out.write_bytes(png(partial(draw_curves, curves, title)))
     documents, rows = [], [["", "rate", "loss: before", "highest", "at the end"]]
     for field in dataclasses.fields(curves):
         name, curve = field.name.replace("_", " "), getattr(curves, field.name)

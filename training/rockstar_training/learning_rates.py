@@ -20,7 +20,7 @@ from rockstar_training.datasets import known_input, load, prepare_images
 from rockstar_training.errors import TrainingError
 from rockstar_training.networks import build
 from rockstar_training.prepared_data import Task
-from rockstar_training.report.theme import LIGHT, Theme, dress, legend, new_figure
+from rockstar_training.report.theme import Theme
 from rockstar_training.splits import Fractions
 from rockstar_training.tensorflow_setup import Tensor, keras, make_repeatable, tf
 
@@ -147,9 +147,9 @@ def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
         yield Curve(value, np.nan_to_num(np.array(losses), nan=np.inf))
 
 
-def draw_curves(curves: FourCurves, title: str, theme: Theme = LIGHT) -> Figure:
+def draw_curves(curves: FourCurves, title: str, theme: Theme) -> Figure:
     """Plot loss against epoch for the four rates."""
-    figure = new_figure(theme, 4.8, width=6.4)
+    figure = Figure(figsize=(6.4, 4.8))
     axes = figure.add_subplot()
     epochs = np.arange(len(curves.good.losses))
     styles = (
@@ -173,10 +173,7 @@ def draw_curves(curves: FourCurves, title: str, theme: Theme = LIGHT) -> Figure:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="training loss (cross-entropy, nats)", title=title)
-    dress(axes, theme)
-    legend(
-        axes,
-        theme,
+    axes.legend(
         title="learning rate (axis logarithmic above the gray line, the loss before training)",
         loc="upper center",
         bbox_to_anchor=(0.5, -0.14),

@@ -24,9 +24,6 @@ from rockstar_training.report.theme import (
     Table,
     Theme,
     Tile,
-    dress,
-    legend,
-    new_figure,
     new_plot,
     plain,
 )
@@ -153,7 +150,8 @@ def confusion_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
 
 
 def _draw_confusion(theme: Theme, found: ClassScores, labels: tuple[str, ...]) -> Figure:
-    figure, axes = new_plot(theme, WIDTH * 1.02, "predicted", "true", grid=False)
+    figure, axes = new_plot(WIDTH * 1.02, "predicted", "true")
+    axes.grid(False)
     shares = found.counts / np.maximum(found.counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap=theme.sequential, norm=PowerNorm(0.4, 0, 1), aspect="equal")
     axes.tick_params(length=0)
@@ -165,7 +163,7 @@ def _draw_confusion(theme: Theme, found: ClassScores, labels: tuple[str, ...]) -
         axes.set_yticks(range(len(names)), names, fontsize=size)
     if len(labels) > _MAX_COUNTED:
         return figure
-    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL}
+    style: dict[str, Any] = {"ha": "center", "va": "center"}
     for (row, column), count in np.ndenumerate(found.counts):
         # From about this share on, the cell is so dark that text needs the background's color.
         over = shares[row, column] > 0.25
@@ -178,12 +176,7 @@ def _draw_confusion(theme: Theme, found: ClassScores, labels: tuple[str, ...]) -
 
 def _annotate_margins(axes: Axes, theme: Theme, found: ClassScores) -> None:
     """Write recall next to the rows and precision above the columns, in percent."""
-    style: dict[str, Any] = {
-        "textcoords": "offset points",
-        "fontsize": SMALL,
-        "color": theme.ink,
-        "annotation_clip": False,
-    }
+    style: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False}
     right = {**style, "xycoords": axes.get_yaxis_transform(), "ha": "left", "va": "center"}
     above = {**style, "xycoords": axes.get_xaxis_transform(), "ha": "center", "va": "bottom"}
     for place, shares in enumerate(zip(found.recall, found.precision, strict=True)):
@@ -232,16 +225,16 @@ def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
         images.append(np.asarray(image))
         tiles.append(Tile(buffer.getvalue(), alt, caption))
 
-    def draw(theme: Theme) -> Figure:
+    def draw(_: Theme) -> Figure:
         lines = -(-len(rows) // _COLUMNS)
-        figure = new_figure(theme, 0.15 + 1.85 * lines)
+        figure = Figure(figsize=(WIDTH, 0.15 + 1.85 * lines))
         grid = figure.subplots(lines, _COLUMNS, squeeze=False).ravel()
         for axes in grid:
             axes.set_axis_off()
         for axes, row, image, true, guessed in zip(grid, rows, images, truth, guess, strict=False):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             caption = f"true  {plain(true, 12)}\npred. {plain(guessed, 12)}\nprob. {top[row]:.3f}"
-            axes.set_title(caption, loc="left", fontsize=SMALL, color=theme.ink)
+            axes.set_title(caption, loc="left", fontsize=SMALL, fontweight="normal")
         return figure
 
     return Section(
@@ -314,7 +307,7 @@ def calibration_section(outcome: Classified) -> Section:
 
 
 def _draw_calibration(theme: Theme, found: Calibration) -> Figure:
-    figure = new_figure(theme, 4.9)
+    figure = Figure(figsize=(WIDTH, 4.9))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     bars = {"width": 1 / _BINS, "align": "edge", "edgecolor": theme.paper}
     points = {"color": theme.second, "markeredgecolor": theme.paper}
@@ -327,9 +320,7 @@ def _draw_calibration(theme: Theme, found: Calibration) -> Figure:
     lower.bar(found.low, found.count, color=theme.muted, **bars)
     lower.set(xlabel="probability of the predicted class", ylabel="examples")
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    for axes in (upper, lower):
-        dress(axes, theme)
-    legend(upper, theme, loc="upper left")
+    upper.legend(loc="upper left")
     return figure
 
 
@@ -389,7 +380,8 @@ def _draw_weights(
     height, width = panels[0][1].shape
     gap = _GAP * max(height, width)
     above = gap + (_TITLE * max(height, width) if any(title for title, _ in panels) else 0)
-    figure = new_figure(theme, WIDTH * rows * (height + above) / (columns * (width + gap)) + 0.7)
+    side = WIDTH * rows * (height + above) / (columns * (width + gap))
+    figure = Figure(figsize=(WIDTH, side + 0.7))
     axes = figure.add_subplot()
     norm = CenteredNorm(0, max(float(np.abs(image).max()) for _, image in panels) or 1.0)
     for place, (title, image) in enumerate(panels):
@@ -399,8 +391,7 @@ def _draw_weights(
         axes.add_patch(
             Rectangle((left, top), width, height, fill=False, edgecolor=theme.grid, linewidth=0.8)
         )
-        middle = left + width / 2
-        axes.text(middle, top - gap / 2, title, fontsize=SMALL, color=theme.ink, ha="center")
+        axes.text(left + width / 2, top - gap / 2, title, ha="center")
     axes.set(
         xlim=(-gap / 2, columns * (width + gap) - gap / 2),
         ylim=(rows * (height + above) - above + gap / 2, gap / 2 - above),
@@ -409,7 +400,6 @@ def _draw_weights(
     axes.set_axis_off()
     options: dict[str, Any] = {"location": "bottom", "aspect": 40, "fraction": 0.05, "pad": 0.02}
     bar = figure.colorbar(ScalarMappable(norm, theme.diverging), ax=axes, **options)
-    bar.set_label("weight", color=theme.ink, fontsize=SMALL)
-    bar.ax.tick_params(colors=theme.muted, labelcolor=theme.ink, labelsize=SMALL)
+    bar.set_label("weight", fontsize=SMALL)
     bar.outline.set_edgecolor(theme.grid)
     return figure

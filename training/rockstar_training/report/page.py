@@ -28,13 +28,10 @@ from rockstar_training.report.regression import Descent, DescentPath, Regressed
 from rockstar_training.report.theme import (
     DARK,
     LIGHT,
-    TEXT,
+    WIDTH,
     Section,
     Table,
     Theme,
-    dress,
-    legend,
-    new_figure,
     new_plot,
     plain,
     png,
@@ -134,10 +131,10 @@ def write_report(data: ReportData, run_folder: Path) -> None:
         for section in _sections(data):
             light = dark = ""
             if section.draw is not None:
-                image = png(section.draw(LIGHT))
+                image = png(section.draw)
                 (run_folder / f"{section.key}.png").write_bytes(image)
                 if not section.gallery:
-                    light, dark = _data_url(image), _data_url(png(section.draw(DARK)))
+                    light, dark = _data_url(image), _data_url(png(section.draw, DARK))
             items.append((section, light, dark))
         # Names of files may not be UTF-8.
         path, text = run_folder / REPORT_FILE, _render(data, items)
@@ -194,7 +191,7 @@ def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
     ]
 
     def draw(theme: Theme) -> Figure:
-        figure = new_figure(theme, _PANEL_HEIGHT * len(panels))
+        figure = Figure(figsize=(WIDTH, _PANEL_HEIGHT * len(panels)))
         rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         # A line through few points hides where they are.
         style: dict[str, Any] = {"marker": "o" if len(history) <= 12 else None, "markersize": 4}
@@ -209,12 +206,10 @@ def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
                 axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             else:
                 axes.set_ylim(bottom=0)
-            dress(axes, theme)
-            axes.set_title(title, loc="left", color=theme.ink, fontweight="bold", fontsize=TEXT)
+            axes.set_title(title, loc="left")
             if title != "Learning rate":
-                legend(axes, theme, loc="best")
+                axes.legend()
         rows[-1].set_xlabel("epoch")
-        dress(rows[-1], theme)
         return figure
 
     return Section(
@@ -235,7 +230,7 @@ def _importance_section(columns: Sequence[ColumnImportance], metric: str) -> Sec
     drawn = columns[:_MAX_COLUMNS]
 
     def draw(theme: Theme) -> Figure:
-        figure, axes = new_plot(theme, 0.9 + 0.28 * len(drawn), f"drop in {metric}", "")
+        figure, axes = new_plot(0.9 + 0.28 * len(drawn), f"drop in {metric}", "")
         places = range(len(drawn))
         means, spreads = zip(*((column.mean, column.std) for column in drawn), strict=True)
         style: dict[str, Any] = {"color": theme.first, "ecolor": theme.muted, "height": 0.65}

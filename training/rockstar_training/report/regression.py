@@ -13,12 +13,10 @@ from rockstar_contract.tables import NumericColumn
 from rockstar_training.evaluation import regression_metrics
 from rockstar_training.report.theme import (
     SMALL,
+    WIDTH,
     Section,
     Table,
     Theme,
-    dress,
-    legend,
-    new_figure,
     new_plot,
     plain,
 )
@@ -151,18 +149,18 @@ def regression_sections(outcome: Regressed) -> list[Section]:
 
 def _draw_line(theme: Theme, outcome: Regressed) -> Figure:
     xlabel, ylabel = plain(outcome.feature_names[0], 40), plain(outcome.target, 40)
-    figure, axes = new_plot(theme, 3.6, xlabel, ylabel)
+    figure, axes = new_plot(3.6, xlabel, ylabel)
     x, y = outcome.features[:, 0], outcome.predicted
     order = np.argsort(x)
     axes.plot(x[order], y[order], color=theme.second, linewidth=1.8, label="fitted line")
     axes.plot(x, outcome.truth, "o", color=theme.first, markersize=5, label="data")
-    legend(axes, theme, loc="best")
+    axes.legend()
     return figure
 
 
 def _draw_predictions(theme: Theme, outcome: Regressed) -> Figure:
     target = plain(outcome.target, 30)
-    figure, axes = new_plot(theme, 4.4, f"true {target}", f"predicted {target}")
+    figure, axes = new_plot(4.4, f"true {target}", f"predicted {target}")
     both = np.concatenate([outcome.truth, outcome.predicted])
     ends = [both.min(), both.max()]
     axes.plot(ends, ends, color=theme.muted, linestyle="--", label="predicted = true")
@@ -176,13 +174,13 @@ def _draw_predictions(theme: Theme, outcome: Regressed) -> Figure:
         **_POINTS,
     )
     axes.set_aspect("equal", adjustable="datalim")
-    legend(axes, theme, loc="best")
+    axes.legend()
     return figure
 
 
 def _draw_residuals(theme: Theme, outcome: Regressed) -> Figure:
     target = plain(outcome.target, 30)
-    figure, axes = new_plot(theme, 2.9, f"predicted {target}", "true − predicted")
+    figure, axes = new_plot(2.9, f"predicted {target}", "true − predicted")
     axes.axhline(0, color=theme.muted, linestyle="--", linewidth=1.2)
     axes.plot(outcome.predicted, outcome.residuals, "o", color=theme.first, alpha=0.7, **_POINTS)
     return figure
@@ -235,7 +233,7 @@ def _draw_surface(theme: Theme, descent: Descent) -> Figure:
     sides = [np.linspace(at - by, at + by, _CELLS) for at, by in zip(lowest, reach, strict=True)]
     slopes, intercepts = np.meshgrid(*sides)
     surface = slopes, intercepts, _mean_squared_error(descent, slopes, intercepts)
-    figure = new_figure(theme, 7.2)
+    figure = Figure(figsize=(WIDTH, 7.2))
     places = figure.add_gridspec(2, 1, height_ratios=(0.95, 1))
     bowl = figure.add_subplot(places[0], projection="3d")
     _draw_bowl(bowl, theme, descent, surface)
@@ -252,17 +250,14 @@ def _draw_bowl(axes: Any, theme: Theme, descent: Descent, surface: Surface) -> N
     axes.plot(path[:, 0], path[:, 1], heights, color=theme.second, linewidth=2.2, zorder=5)
     ends = [0, -1]
     axes.plot(path[ends, 0], path[ends, 1], heights[ends], "o", color=theme.second, zorder=6)
-    axes.set_xlabel("W", color=theme.ink)
-    axes.set_ylabel("b", color=theme.ink)
-    axes.set_zlabel("mean squared error", color=theme.ink, fontsize=SMALL)
+    axes.set(xlabel="W", ylabel="b")
+    axes.set_zlabel("mean squared error", fontsize=SMALL)
     axes.view_init(elev=30, azim=-60)
     # A larger zoom would cut off the label of the vertical axis.
     axes.set_box_aspect(None, zoom=1.05)
-    axes.set_facecolor(theme.paper)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color(theme.paper)
         axis.line.set_color(theme.muted)
-    axes.tick_params(colors=theme.muted, labelcolor=theme.ink, labelsize=SMALL)
     axes.locator_params(nbins=5)
     axes.grid(False)
 
@@ -281,5 +276,5 @@ def _draw_contours(axes: Axes, theme: Theme, descent: Descent, surface: Surface)
     axes.plot(*path[0], "o", label="start", **style)
     axes.plot(*path[-1], "*", markersize=13, label="end", **style)
     axes.set(xlabel="W", ylabel="b")
-    dress(axes, theme, grid=False)
-    legend(axes, theme, loc="best")
+    axes.grid(False)
+    axes.legend()

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
@@ -39,6 +39,31 @@ class Theme:
     first: str  # of the main series
     second: str  # of the series it is compared with
     third: str  # of a third series
+
+    @cached_property
+    def style(self) -> dict[Any, Any]:
+        """The settings of matplotlib."""
+        ticks = {"color": self.muted, "labelcolor": self.ink, "labelsize": SMALL}
+        return {
+            "figure.facecolor": self.paper,
+            "figure.constrained_layout.use": True,
+            "text.color": self.ink,
+            "font.size": SMALL,
+            "axes.facecolor": self.paper,
+            "axes.edgecolor": self.muted,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.labelcolor": self.ink,
+            "axes.labelsize": TEXT,
+            "axes.titlesize": TEXT,
+            "axes.titleweight": "bold",
+            "axes.axisbelow": True,
+            "axes.grid": True,
+            "grid.color": self.grid,
+            "legend.edgecolor": "none",
+            "legend.fontsize": SMALL,
+            **{f"{axis}tick.{name}": value for axis in "xy" for name, value in ticks.items()},
+        }
 
     @cached_property
     def sequential(self) -> Colormap:
@@ -92,45 +117,10 @@ class Section:
     gallery: tuple[Tile, ...] = ()  # images that replace the figure in the page, and wrap better
 
 
-def new_figure(theme: Theme, height: float, width: float = WIDTH) -> Figure:
-    """Create an empty figure, size in inches, with a constrained layout."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor=theme.paper)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def new_plot(
-    theme: Theme, height: float, xlabel: str, ylabel: str, *, grid: bool = True
-) -> tuple[Figure, Axes]:
-    """Create a figure with one pair of axes."""
-    figure = new_figure(theme, height)
-    axes = figure.add_subplot()
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    dress(axes, theme, grid=grid)
-    return figure, axes
-
-
-def dress(axes: Axes, theme: Theme, *, grid: bool = True) -> None:
-    """Apply the theme's colors and sizes; call it after setting titles."""
-    axes.set_facecolor(theme.paper)
-    for side, spine in axes.spines.items():
-        spine.set_color(theme.muted)
-        spine.set_visible(side in ("left", "bottom"))
-    axes.tick_params(colors=theme.muted, labelcolor=theme.ink, labelsize=SMALL)
-    for text in (axes.xaxis.label, axes.yaxis.label):
-        text.set(color=theme.ink, fontsize=TEXT)
-    axes.title.set(color=theme.ink, fontsize=TEXT, fontweight="bold")
-    if grid:
-        axes.grid(color=theme.grid, linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def legend(axes: Axes, theme: Theme, **where: Any) -> None:
-    """Add a legend without a frame."""
-    drawn = axes.legend(
-        fontsize=SMALL, labelcolor=theme.ink, facecolor=theme.paper, edgecolor="none", **where
-    )
-    drawn.get_title().set(color=theme.ink, fontsize=SMALL)
+def new_plot(height: float, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """Create a figure, height in inches, with one pair of axes."""
+    figure = Figure(figsize=(WIDTH, height))
+    return figure, figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
 
 
 def plain(text: str, length: int = LABEL_LENGTH) -> str:
@@ -140,11 +130,12 @@ def plain(text: str, length: int = LABEL_LENGTH) -> str:
     return text.replace("\\", "＼").replace("$", r"\$")
 
 
-def png(figure: Figure) -> bytes:
-    """Encode a figure as a PNG, reproducibly."""
+def png(draw: Callable[[Theme], Figure], theme: Theme = LIGHT) -> bytes:
+    """Draw a figure and encode it as a PNG, reproducibly."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), matplotlib.rc_context(theme.style):
         # The font may lack the script of a name; the page and the tables show it anyway.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure = draw(theme)
         figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
