@@ -26,8 +26,8 @@ from rockstar_training.config import TrainConfig, to_json
 from rockstar_training.errors import StoppedError, TrainingError
 from rockstar_training.indexed_job import is_chief
 from rockstar_training.networks import Network, Schedule, copy_weights, create, detach
-from rockstar_training.pipeline import Batch, Order, Part, batches, in_memory, steps_per_epoch
-from rockstar_training.prepared_data import Task
+from rockstar_training.pipeline import Batch, Order, batches, in_memory, steps_per_epoch
+from rockstar_training.prepared_data import Part, Task
 from rockstar_training.progress import Epoch, Progress
 from rockstar_training.runs import LOGS_FOLDER
 from rockstar_training.tensorflow_setup import Tensor, dtype_policy, keras, tf

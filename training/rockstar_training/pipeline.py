@@ -10,37 +10,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rockstar_training import prepared_data
 from rockstar_training.augmentation import Augmentation, augment, without_class
+from rockstar_training.prepared_data import MemoryExamples, Part
 from rockstar_training.tensorflow_setup import Tensor, tf
 
 # Data up to this size is kept in memory.
 MEMORY_LIMIT = 2**30
 # Examples that are read at once while data is loaded into memory.
 _CHUNK = 1024
-
-
-@dataclass(frozen=True, eq=False)
-class Arrays:
-    """A part in memory."""
-
-    inputs: NDArray[np.float32]  # [n, *shape]
-    targets: NDArray[Any]  # [n], int64 or float32
-
-    @property
-    def count(self) -> int:
-        """The number of examples."""
-        return len(self.inputs)
-
-    def tensors(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return examples, float32 [len(indices), *shape]."""
-        return self.inputs[indices]
-
-
-# Examples for training or validation, possibly on disk.
-Part = prepared_data.Part | Arrays
 
 
 class Batch(NamedTuple):
@@ -65,7 +43,7 @@ class Order:
 
 def in_memory(part: Part) -> Part:
     """Load the tensors of a part into memory if they are small enough; else return it unchanged."""
-    if isinstance(part, Arrays) or not part.count:
+    if isinstance(part.examples, MemoryExamples) or not part.count:
         return part
     example = part.tensors(np.arange(1))
     if example.nbytes * part.count > MEMORY_LIMIT:
@@ -74,7 +52,7 @@ def in_memory(part: Part) -> Part:
     for start in range(0, part.count, _CHUNK):
         indices = np.arange(start, min(start + _CHUNK, part.count))
         inputs[indices] = part.tensors(indices)
-    return Arrays(inputs, part.targets)
+    return Part(MemoryExamples(inputs, part.raw), np.arange(part.count), part.targets)
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -139,8 +117,8 @@ def _batch(
 def _reader(part: Part) -> Any:
     """Return a TensorFlow function from indices to tensors and targets."""
     targets = tf.constant(part.targets)
-    if isinstance(part, Arrays):
-        inputs = tf.constant(part.inputs)
+    if isinstance(part.examples, MemoryExamples):
+        inputs = tf.constant(part.tensors(np.arange(part.count)))
         return lambda indices: (tf.gather(inputs, indices), tf.gather(targets, indices))
     shape = part.tensors(np.arange(1)).shape[1:]
 

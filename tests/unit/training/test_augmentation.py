@@ -10,8 +10,8 @@ from rockstar_training.augmentation import (
     score_threshold,
     without_class,
 )
-from rockstar_training.prepared_data import MemoryExamples, Part
 from rockstar_training.tensorflow_setup import tf
+from tests.unit.training.small_data import make_part
 
 SEED = tf.constant([7, 1], tf.int64)
 IMAGES = np.zeros((12, 20, 20, 1), np.float32)
@@ -93,13 +93,10 @@ def of(right, unknown):
     ("right", "unknown", "expected"), [(0.6, 0.3, 0.45), (0.45, 0.55, 0.45), (0.9, 0.6, 0.5)]
 )
 def test_the_threshold_lies_between_but_loses_few_right_predictions(right, unknown, expected):
-    examples = MemoryExamples(IMAGES, raw=lambda _: b"")
-    part = Part(examples, np.arange(12), TARGETS)
-    assert score_threshold(of(right, unknown), part, BY, 0) == pytest.approx(expected, abs=0.01)
+    examples = make_part(IMAGES, TARGETS)
+    assert score_threshold(of(right, unknown), examples, BY, 0) == pytest.approx(expected, abs=0.01)
 
 
 def test_without_images_of_no_class_there_is_no_threshold():
-    examples = MemoryExamples(IMAGES, raw=lambda _: b"")
-    part = Part(examples, np.arange(12), TARGETS)
-    assert score_threshold(of(0.9, 0.5), part, augmentation_for("fashion_mnist", 1.0), 0) is None
-    assert score_threshold(of(0.9, 0.5), part, None, 0) is None
+    for by in (augmentation_for("fashion_mnist", 1.0), None):
+        assert score_threshold(of(0.9, 0.5), make_part(IMAGES, TARGETS), by, 0) is None

@@ -7,12 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from rockstar_contract.tables import CategoricalColumn, NumericColumn
 from rockstar_training.evaluation import column_importance
-from rockstar_training.prepared_data import MemoryExamples, Part
-
-
-def part(tensors, targets):
-    examples = MemoryExamples(tensors.astype(np.float32), raw=lambda _: b"")
-    return Part(examples, np.arange(len(targets)), targets)
+from tests.unit.training.small_data import make_part
 
 
 def numbers(names):
@@ -24,7 +19,7 @@ def test_columns_of_numbers_are_ranked_as_scikit_learn_does():
     x = random.normal(size=(300, 3)).astype(np.float32)
     y = (x @ [0.5, 2.0, 0.0] > 0).astype(np.int64)
     model = LogisticRegression().fit(x, y)
-    found = column_importance(model.predict_proba, part(x, y), numbers("abc"), 2, seed=5)
+    found = column_importance(model.predict_proba, make_part(x, y), numbers("abc"), 2, seed=5)
     theirs = permutation_importance(
         model, x, y, scoring="balanced_accuracy", n_repeats=10, random_state=5
     )
@@ -46,7 +41,7 @@ def test_a_category_is_shuffled_as_a_whole():
 
     values = (tensors[:, 0] * 5 + tensors[:, 1]).astype(np.float32)
     columns = (CategoricalColumn(name="kind", categories=("x", "y", "z")), *numbers("v"))
-    found = column_importance(answer, part(tensors, values), columns, 0, seed=1)
+    found = column_importance(answer, make_part(tensors, values), columns, 0, seed=1)
     assert [column.name for column in found] == ["kind", "v"]
     assert found[0].mean > 1
     assert found[1].mean == 0
@@ -55,5 +50,5 @@ def test_a_category_is_shuffled_as_a_whole():
 
 
 def test_too_few_rows_tell_nothing():
-    rows = part(np.ones((5, 1)), np.arange(5) % 2)
+    rows = make_part(np.ones((5, 1)), np.arange(5) % 2)
     assert column_importance(lambda batch: batch, rows, numbers("a"), 2, seed=1) == []

@@ -10,11 +10,10 @@ import pytest
 from rockstar_training.config import config_for
 from rockstar_training.errors import StoppedError, TrainingError
 from rockstar_training.fit import fit
-from rockstar_training.pipeline import Arrays
 from rockstar_training.prepared_data import Task
 from rockstar_training.progress import Epoch
 from rockstar_training.tensorflow_setup import make_repeatable
-from tests.unit.training.blobs import TASK, blobs, line
+from tests.unit.training.small_data import TASK, blobs, line, make_part
 
 ROOT = Path(__file__).parents[3]
 DROPOUT = {"hidden": (128,), "epochs": 6, "batch_size": 16, "augmentation": 1.0}
@@ -45,7 +44,7 @@ def test_a_network_learns_values_of_any_size(api):
     y = 1e5 + 2e4 * np.tanh(x[:, 0]) * x[:, 1]
     config = config_for("mlp", data="csv:rows", api=api, hidden=(32,), learning_rate=0.02)
     task = Task((3,), None, target_mean=float(y.mean()), target_std=float(y.std()))
-    fitted = fit(task, Arrays(x, y.astype(np.float32)), None, config)
+    fitted = fit(task, make_part(x, y.astype(np.float32)), None, config)
     answers = np.asarray(fitted.network.predict(x))[:, 0]
     assert np.mean((answers - y) ** 2) / y.var() < 0.02
 
@@ -61,7 +60,7 @@ def test_every_classifier_learns_in_both_apis(model, api):
     last = fitted.history[-1]
     assert last.val_accuracy == 1
     assert last.val_loss < fitted.history[0].val_loss
-    answers = np.asarray(fitted.network.predict(blobs(30, 1).inputs))
+    answers = np.asarray(fitted.network.predict(blobs(30, 1).examples.array))
     assert (answers.argmax(axis=1) == blobs(30, 1).targets).all()
 
 
@@ -81,15 +80,14 @@ def test_it_stops_when_validation_gets_no_better_and_keeps_the_best():
     # Random labels, so that learning them does not generalize.
     random = np.random.default_rng(3)
     noise, other = (
-        Arrays(random.uniform(size=(24, 6, 6, 1)).astype(np.float32), random.integers(0, 3, 24))
-        for _ in range(2)
+        make_part(random.uniform(size=(24, 6, 6, 1)), random.integers(0, 3, 24)) for _ in range(2)
     )
     fitted = fit(TASK, noise, other, config, progress=epochs.append)
     losses = [epoch.val_loss for epoch in fitted.history]
     assert len(losses) == losses.index(min(losses)) + 1 + 3 < 500
     assert epochs == fitted.history
     assert epochs[-1].last
-    answers = np.asarray(fitted.network.predict(other.inputs))
+    answers = np.asarray(fitted.network.predict(other.examples.array))
     own = -np.log(answers[np.arange(24), other.targets]).mean()
     assert own == pytest.approx(min(losses), rel=1e-4)
 
@@ -177,6 +175,6 @@ def test_mixed_precision_trains_and_predicts_in_float32():
     settings = {"data": "mnist", "epochs": 12, "batch_size": 8, "learning_rate": 0.003}
     config = config_for("cnn", augmentation=0.2, mixed_precision="on", **settings)
     fitted = trained(config)
-    answers = np.asarray(fitted.network.predict(blobs(30, 1).inputs))
+    answers = np.asarray(fitted.network.predict(blobs(30, 1).examples.array))
     assert (answers.argmax(axis=1) == blobs(30, 1).targets).all()
     assert fitted.network.model.get_layer("conv_1").compute_dtype == "float32"

@@ -1,27 +1,35 @@
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from rockstar_training.augmentation import augmentation_for
-from rockstar_training.pipeline import Arrays, Order, batches, in_memory
+from rockstar_training.pipeline import Order, batches, in_memory
+from rockstar_training.prepared_data import Part
 from rockstar_training.tensorflow_setup import tf
+from tests.unit.training.small_data import make_part
 
 STRONG = augmentation_for("digits", 1.0)
 STRATEGY = tf.distribute.get_strategy()
 
 
-class Streamed:
+class Files:
     """Ten images, each filled with its number, as if from disk."""
-
-    count = 10
-    targets = np.arange(10, dtype=np.int64)
 
     def __init__(self):
         self.read: list[int] = []
 
-    def tensors(self, indices):
-        self.read += indices.tolist()
-        return np.tile(indices.astype(np.float32)[:, None, None, None], (1, 4, 4, 1))
+    def tensors(self, places):
+        self.read += places.tolist()
+        return np.tile(places.astype(np.float32)[:, None, None, None], (1, 4, 4, 1))
+
+    def raw(self, place):
+        return b""
+
+
+def streamed() -> Part:
+    files: Any = Files()
+    return Part(files, np.arange(10), np.arange(10))
 
 
 def taken(part, order, first, last):
@@ -29,19 +37,19 @@ def taken(part, order, first, last):
 
 
 def test_every_epoch_has_every_example_once_in_a_different_order():
-    first, second = (taken(Streamed(), Order(4, seed=1), n, n + 3) for n in (0, 3))
+    first, second = (taken(streamed(), Order(4, seed=1), n, n + 3) for n in (0, 3))
     assert [len(batch) for batch in first] == [4, 4, 2]
     assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(10))
     assert first != second
 
 
 def test_without_a_seed_examples_come_as_they_lie():
-    assert taken(Streamed(), Order(4), 0, 3) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert taken(streamed(), Order(4), 0, 3) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
 def test_a_later_start_continues_the_same_sequence():
     order = Order(4, seed=7, augmentation=STRONG)
-    part = in_memory(Streamed())
+    part = in_memory(streamed())
     whole = list(batches(part, order, 0, 9, STRATEGY))
     rest = list(batches(part, order, 5, 9, STRATEGY))
     for expected, got in zip(whole[5:], rest, strict=True):
@@ -50,11 +58,11 @@ def test_a_later_start_continues_the_same_sequence():
 
 
 def test_other_seeds_give_other_orders():
-    assert taken(Streamed(), Order(10, seed=1), 0, 1) != taken(Streamed(), Order(10, seed=2), 0, 1)
+    assert taken(streamed(), Order(10, seed=1), 0, 1) != taken(streamed(), Order(10, seed=2), 0, 1)
 
 
 def test_inputs_belong_to_their_targets_streamed_or_in_memory():
-    for part in (Streamed(), in_memory(Streamed())):
+    for part in (streamed(), in_memory(streamed())):
         for batch in batches(part, Order(3, seed=1), 0, 4, STRATEGY):
             np.testing.assert_array_equal(batch.inputs[:, 0, 0, 0], batch.targets)
             assert batch.inputs.shape[1:] == (4, 4, 1)
@@ -62,18 +70,18 @@ def test_inputs_belong_to_their_targets_streamed_or_in_memory():
 
 def test_data_too_large_for_memory_is_read_batch_by_batch(monkeypatch):
     monkeypatch.setattr("rockstar_training.pipeline.MEMORY_LIMIT", 100)
-    part = Streamed()
+    part = streamed()
     assert in_memory(part) is part
-    part.read.clear()
+    part.examples.read.clear()
     next(iter(batches(part, Order(2), 0, 1, STRATEGY)))
-    assert part.read[-2:] == [0, 1]
+    assert part.examples.read[-2:] == [0, 1]
 
 
 def test_augmentation_changes_images_and_keeps_their_range():
     images = np.zeros((6, 20, 20, 1), np.float32)
     images[:, 5:15, 8:12] = 1
-    part = Arrays(images, np.arange(6))
-    (batch,) = batches(part, Order(6, seed=1, augmentation=STRONG), 0, 1, STRATEGY)
+    six = make_part(images, np.arange(6))
+    (batch,) = batches(six, Order(6, seed=1, augmentation=STRONG), 0, 1, STRATEGY)
     changed = batch.inputs.numpy()
     assert changed.shape == images.shape
     assert 0 <= changed.min() <= changed.max() <= 1
@@ -83,7 +91,7 @@ def test_augmentation_changes_images_and_keeps_their_range():
 
 def test_color_is_augmented_too():
     images = np.random.default_rng(1).uniform(size=(2, 8, 8, 3)).astype(np.float32)
-    part = Arrays(images, np.arange(2))
-    (batch,) = batches(part, Order(2, seed=1, augmentation=STRONG), 0, 1, STRATEGY)
+    two = make_part(images, np.arange(2))
+    (batch,) = batches(two, Order(2, seed=1, augmentation=STRONG), 0, 1, STRATEGY)
     assert batch.inputs.shape == (2, 8, 8, 3)
     assert np.abs(batch.inputs - images).max() > 0

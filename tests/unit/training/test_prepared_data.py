@@ -13,7 +13,7 @@ from rockstar_training.prepared_data import class_weights
 from rockstar_training.splits import Fractions
 from tests.images import png
 from tests.shared_data import shared_data
-from tests.unit.training.tables import prepare, write_csv
+from tests.unit.training.small_data import prepare, write_csv
 
 SETTINGS = {"seed": 3, "test_fraction": 0.2, "validation_fraction": 0.25}
 

@@ -17,7 +17,7 @@ from rockstar_training.config import config_for
 from rockstar_training.evaluation import classification_metrics
 from rockstar_training.progress import summarize
 from rockstar_training.train import train_and_evaluate
-from tests.unit.training.tables import write_csv
+from tests.unit.training.small_data import write_csv
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -10,7 +10,7 @@ from rockstar_training.config import config_for
 from rockstar_training.errors import DataError
 from rockstar_training.prepared_data import prepare_folds
 from rockstar_training.splits import Fractions, hold_out
-from tests.unit.training.tables import prepare, write_csv
+from tests.unit.training.small_data import prepare, write_csv
 
 
 @pytest.fixture(scope="module")

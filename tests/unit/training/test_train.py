@@ -14,7 +14,7 @@ from rockstar_training.errors import ConfigError, TrainingError
 from rockstar_training.prepared_data import prepare_data
 from rockstar_training.progress import Epoch, summarize
 from rockstar_training.train import cross_validate, train_and_evaluate
-from tests.unit.training.tables import write_csv
+from tests.unit.training.small_data import write_csv
 
 TINY = config_for("logistic", name="tiny", epochs=1, augmentation=0.5)
 TRAIN_TINY = """

@@ -11,7 +11,7 @@ import numpy as np
 from rockstar_training.config import config_for
 from rockstar_training.fit import Fitted, fit
 from rockstar_training.tensorflow_setup import make_repeatable, strategy, tf
-from tests.unit.training.blobs import TASK, blobs
+from tests.unit.training.small_data import TASK, blobs
 
 
 def train(api: str, model: str, devices: object) -> Fitted:

@@ -5,12 +5,11 @@ contains only what the run itself can vouch for.
 """
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 
 from rockstar_contract.contract import Contract, ImageInput
 from rockstar_contract.errors import name_first
@@ -20,7 +19,7 @@ from rockstar_training.evaluation import wilson
 from rockstar_training.report import classification, regression
 from rockstar_training.report.classification import Classified
 from rockstar_training.report.regression import Regressed
-from rockstar_training.report.theme import Table
+from rockstar_training.report.theme import Table, render
 
 # Path of the card in the folder of a version.
 CARD_FILE = PurePosixPath("assets.extra/model_card.md")
@@ -101,39 +100,25 @@ def model_card(contract: Contract, outcome: Classified | Regressed, network: str
         ]
     else:
         values["columns"] = spec.columns
-    return (
-        _environment()
-        .get_template(_TEMPLATE)
-        .render(
-            contract=contract,
-            outcome=outcome,
-            regression=isinstance(outcome, Regressed),
-            network=network,
-            input=spec,
-            source=source,
-            statistics=statistics,
-            count=count,
-            **values,
-        )
-    )
-
-
-def _environment() -> Environment:
-    """Create a Jinja environment for Markdown; names are escaped by the filter `text`."""
-    environment = Environment(  # noqa: S701 - not HTML
-        loader=FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     filters: dict[str, Any] = {
         "text": _text,
         "listed": lambda names: name_first([*map(_text, names)], _NAMES),
         "column": _column,
         "table": _markdown,
     }
-    environment.filters.update(filters)
-    return environment
+    return render(
+        _TEMPLATE,
+        filters,
+        contract=contract,
+        outcome=outcome,
+        regression=isinstance(outcome, Regressed),
+        network=network,
+        input=spec,
+        source=source,
+        statistics=statistics,
+        count=count,
+        **values,
+    )
 
 
 def metrics_in_words(metrics: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
@@ -35,6 +34,7 @@ from rockstar_training.report.theme import (
     new_plot,
     plain,
     png,
+    render,
 )
 
 REPORT_FILE = "report.html"
@@ -263,14 +263,6 @@ def _data_url(image: bytes) -> str:
 
 
 def _render(data: ReportData, items: list[tuple[Section, str, str]]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["data_url"] = _data_url
     contract, outcome = data.contract, data.outcome
     seconds = sum(epoch.seconds for epoch in data.history)
     key_figures = [
@@ -279,7 +271,9 @@ def _render(data: ReportData, items: list[tuple[Section, str, str]]) -> str:
         ("Epochs", str(len(data.history))),
         ("Time in epochs", f"{seconds:.1f} s"),
     ]
-    return environment.get_template(_TEMPLATE).render(
+    return render(
+        _TEMPLATE,
+        {"data_url": _data_url},
         contract=contract,
         items=items,
         key_figures=key_figures,
