@@ -55,12 +55,3 @@ def test_dropout_is_for_training_and_repeats_with_its_seed():
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0
     np.testing.assert_array_equal(network.scores(x), network.scores(x))
-
-
-def test_the_same_seed_gives_the_same_start():
-    first, same, other = (
-        create(config_for("logistic", api="core", seed=seed), IMAGE).weights[0].numpy()
-        for seed in (1, 1, 2)
-    )
-    np.testing.assert_array_equal(first, same)
-    assert np.abs(first - other).max() > 0

@@ -233,17 +233,3 @@ def test_names_that_cannot_be_used(monkeypatch):
         ConfigError, match=r"Without a connection, save it .*--pretrained MobileNet"
     ):
         build(config_of("MobileNet"), COLOUR, unfrozen=False)
-
-
-@pytest.mark.parametrize(
-    ("model", "settings", "message"),
-    [
-        ("mlp", {"pretrained": "VGG16"}, "pretrained: expected none unless model is cnn"),
-        ("cnn", {"pretrained": "VGG16", "api": "core"}, "pretrained: expected none with api core"),
-        ("cnn", {"fine_tune": 3}, "fine_tune: expected 0 without pretrained"),
-        ("cnn", {"pretrained": "VGG16", "pretrained_input": "rgb"}, "pretrained_input: expected"),
-    ],
-)
-def test_settings_that_do_not_go_together(model, settings, message):
-    with pytest.raises(ConfigError, match=message):
-        config_for(model, **settings)

@@ -16,15 +16,8 @@ class Terminal(io.StringIO):
 def run(stream, epochs):
     with show_progress("cnn", epochs, stream) as progress:
         for number in range(1, epochs + 1):
-            progress(
-                Epoch(
-                    number,
-                    epochs,
-                    loss=1 / number,
-                    accuracy=1 - 1 / (number + 1),
-                    last=number == epochs,
-                )
-            )
+            metrics = {"loss": 1 / number, "accuracy": 1 - 1 / (number + 1)}
+            progress(Epoch(number, epochs, **metrics, last=number == epochs))
     return stream.getvalue()
 
 

@@ -31,11 +31,6 @@ def test_split_is_disjoint_complete_and_repeatable(digits):
     assert len(first.test) == 360
 
 
-def test_another_seed_gives_another_split(digits):
-    first, other = split(digits, 0.2, seed=3), split(digits, 0.2, seed=4)
-    assert not np.array_equal(first.test, other.test)
-
-
 def test_split_holds_the_same_share_of_every_label_out(digits):
     held_out = digits.labels[split(digits, 0.2, seed=3).test]
     share = np.bincount(held_out) / np.bincount(digits.labels)

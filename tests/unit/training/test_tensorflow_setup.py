@@ -1,15 +1,14 @@
 import json
 import os
-import socket
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rockstar_training.tensorflow_setup import dtype_policy, tf
+from tests.ports import free_ports
 from tests.unit.training.worker import main
 
 ROOT = Path(__file__).parents[3]
@@ -24,14 +23,6 @@ def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     main(folder, "1", *BOTH)
     return folder
-
-
-def free_ports(count):
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for own in sockets:
-            own.bind(("127.0.0.1", 0))
-        return [own.getsockname()[1] for own in sockets]
 
 
 def start(*arguments, tf_config=None):
