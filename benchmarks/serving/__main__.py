@@ -126,7 +126,6 @@ def main(**options: Any) -> None:
         when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         runs=options["runs"],
         seconds=options["seconds"],
-        images=environments.image_sizes(),
     )
     pythons = _install(choice, options["folder"], results)
     if options["set_up_only"]:

@@ -11,10 +11,9 @@ from benchmarks.serving.results import Installed
 from benchmarks.serving.systems import HERE, ROOT, Engine, System
 
 _STAMP = "requirements.sha256"
+_CONSTRAINTS = ROOT / "constraints.txt"
 _TENSORFLOW = HERE / "peers" / "tensorflow.txt"
 _TIMEOUT_S = 1800
-_DOCKER_TIMEOUT_S = 30
-_IMAGES = "rockstartf/"
 # Versions are of packages with these names, or those of the peers.
 _PACKAGES = {None: "rockstartf", "triton": "nvidia-pytriton"}
 
@@ -77,35 +76,16 @@ def installed(python: Path, system: System) -> Installed:
     return Installed(megabytes=size / 1e6, version=version.stdout.strip())
 
 
-def image_sizes() -> dict[str, float]:
-    """Sizes in MB of this project's local container images, by name."""
-    try:
-        listed = subprocess.run(
-            ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_DOCKER_TIMEOUT_S,
-        ).stdout.split()
-        sizes = {}
-        for name in listed:
-            if name.startswith(_IMAGES):
-                command = ["docker", "image", "inspect", "--format", "{{.Size}}", name]
-                size = subprocess.run(
-                    command, capture_output=True, text=True, check=True, timeout=_DOCKER_TIMEOUT_S
-                )
-                sizes[name] = int(size.stdout) / 1e6
-    except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        return {}
-    return sizes
+def _requirements(system: System) -> Path:
+    return HERE / "peers" / str(system.peer) / "requirements.txt"
 
 
 def _steps(system: System, engine: Engine) -> list[list[str]]:
     """Arguments for each call of pip install."""
     if system.peer is None:
-        steps = [[f"--constraint={ROOT / 'constraints.txt'}", f"{ROOT}[serve]"]]
+        steps = [[f"--constraint={_CONSTRAINTS}", f"{ROOT}[serve]"]]
     else:
-        steps = [[f"--requirement={HERE / 'peers' / system.peer / 'requirements.txt'}"]]
+        steps = [[f"--requirement={_requirements(system)}"]]
     if engine == "tensorflow":
         # Separately, because TensorFlow may need other versions than the pinned ones.
         steps.append([f"--requirement={_TENSORFLOW}"])
@@ -113,13 +93,10 @@ def _steps(system: System, engine: Engine) -> list[list[str]]:
 
 
 def _pinned(system: System, engine: Engine) -> bytes:
-    file = (
-        ROOT / "constraints.txt"
-        if system.peer is None
-        else HERE / "peers" / system.peer / "requirements.txt"
-    )
+    """Contents of the files that define an environment."""
+    files = [_requirements(system)] if system.peer else [_CONSTRAINTS, ROOT / "pyproject.toml"]
     more = [_TENSORFLOW] if engine == "tensorflow" else []
-    return b"".join(path.read_bytes() for path in [file, *more])
+    return b"".join(path.read_bytes() for path in files + more)
 
 
 def _pip(python: Path, arguments: list[str], name: str) -> None:

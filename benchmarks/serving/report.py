@@ -1,10 +1,12 @@
 """The report of a run: tables in Markdown, and a plot."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.serving.plan import WORKLOADS
+from benchmarks.serving.processes import Memory
 from benchmarks.serving.results import (
     MAX_FOREIGN,
     Spread,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ENGINES = {"litert": "LiteRT", "tensorflow": "TensorFlow"}
-_OURS = ("#d6336c", "#f08fb0")
+_OURS = ("#d6336c", "#f08fb0", "#862e9c")
 _THEIRS = tuple(f"C{number}" for number in range(10))
 
 
@@ -81,7 +83,9 @@ def plot(summary: Summary, path: Path) -> None:
             continue
         color = next(ours) if system.role == "ours" else next(theirs)
         for axis, what in zip(axes, (rate, p99), strict=True):
-            measured = [(each, summary.of(what, name, "png", each)) for each in connections]
+            measured = [
+                (each, spread(map(what, summary.cells(name, "png", each)))) for each in connections
+            ]
             _draw(axis, system, color, [(each, value) for each, value in measured if value])
     for axis, title in zip(axes, ("requests per second", "p99 latency, ms"), strict=True):
         axis.set_xscale("log", base=2)
@@ -141,10 +145,10 @@ def _loads(summary: Summary, systems: Sequence[str], engine: str) -> list[str]:
         for connections in summary.connections(workload.name):
             rows = []
             for name in systems:
-                cells = summary.cells(name, workload.name, connections, engine=engine)
+                cells = summary.cells(name, workload.name, connections, engine)
                 if not cells:
                     continue
-                ours = summary.of(images, OURS, workload.name, connections, engine=engine)
+                ours = spread(map(images, summary.cells(OURS, workload.name, connections, engine)))
                 own = spread(map(images, cells))
                 failed = (
                     cell.load.status_errors + cell.load.socket_errors + cell.load.timeouts
@@ -175,18 +179,13 @@ def _costs(summary: Summary) -> list[str]:
         for name in summary.measured(engine):
             key = SYSTEMS[name].peer or "rockstar"
             size = summary.results.installed.get(key if engine == "litert" else f"{key}-{engine}")
+            starts = summary.starts(name, engine)
             rows.append(
                 [
                     f"{_title(name)}, {engine_title}",
-                    _text(summary.start(lambda start: start.seconds, name, engine), 2),
-                    _memory(
-                        summary.start(lambda start: start.rest.rss, name, engine),
-                        summary.start(lambda start: start.rest.pss, name, engine),
-                    ),
-                    _memory(
-                        summary.start(lambda start: start.loaded.rss, name, engine),
-                        summary.start(lambda start: start.loaded.pss, name, engine),
-                    ),
+                    _text(spread(start.seconds for start in starts), 2),
+                    _memory([start.rest for start in starts]),
+                    _memory([start.loaded for start in starts]),
                     f"{size.megabytes:,.0f}" if size else "–",
                 ]
             )
@@ -197,19 +196,18 @@ def _costs(summary: Summary) -> list[str]:
         "after load, MB RSS / PSS",
         "installed MB",
     ]
-    sizes = ", ".join(f"{name} {size:,.0f} MB" for name, size in summary.results.images.items())
-    note = f"Container images: {sizes or 'none on this machine'}."
-    return ["## Start, memory and size", _table(heads, rows), note] if rows else []
+    return ["## Start, memory and size", _table(heads, rows)] if rows else []
 
 
 def _workers(summary: Summary) -> list[str]:
     heads = ["connections", "1 worker, requests/s", "2 workers, requests/s", "2 to 1", "batch"]
     rows = []
     for connections in summary.connections("png", workers=1):
-        one = summary.of(rate, OURS, "png", connections, workers=1)
-        two = summary.of(rate, OURS, "png", connections)
-        batch = _text(summary.of(lambda cell: cell.batch, OURS, "png", connections), 1)
-        rows.append([str(connections), _text(one), _text(two), _ratio(two, one), batch])
+        one = spread(map(rate, summary.cells(OURS, "png", connections, workers=1)))
+        cells = summary.cells(OURS, "png", connections)
+        two = spread(map(rate, cells))
+        batch = spread(cell.batch for cell in cells if cell.batch is not None)
+        rows.append([str(connections), *map(_text, (one, two)), _ratio(two, one), _text(batch, 1)])
     if not rows:
         return []
     note = "`batch` is the mean batch size with two workers."
@@ -218,16 +216,17 @@ def _workers(summary: Summary) -> list[str]:
 
 def _probes(summary: Summary) -> list[str]:
     rows = []
-    for name, workload in WORKLOADS.items():
-        if found := [c.probes for c in summary.results.cells if c.workload == name and c.probes]:
-            good = [value for each in found for value in each.good_ms]
-            rejected = [value for each in found for value in each.rejected_ms]
-            other = sum(each.other for each in found)
-            for what, values in (("200", good), ("429", rejected)):
-                if values:
-                    cuts = (f"{percentile(values, each):.1f}" for each in (50, 99))
-                    rows.append([workload.title, what, f"{len(values):,}", *cuts, str(other)])
-    heads = ["", "status", "responses", "p50 ms", "p99 ms", "other results"]
+    for (workload, definition), name in itertools.product(WORKLOADS.items(), summary.measured()):
+        found = summary.probes(name, workload)
+        good = [value for each in found for value in each.good_ms]
+        rejected = [value for each in found for value in each.rejected_ms]
+        for status, values in (("200", good), ("429", rejected)):
+            if values:
+                cuts = (f"{percentile(values, each):.1f}" for each in (50, 99))
+                other = str(sum(each.other for each in found))
+                row = [_title(name), definition.title, status, f"{len(values):,}", *cuts, other]
+                rows.append(row)
+    heads = ["", "", "status", "responses", "p50 ms", "p99 ms", "other results"]
     return ["## Other clients during a load", _table(heads, rows)] if rows else []
 
 
@@ -290,7 +289,8 @@ def _text(found: Spread | None, digits: int = 0, short: bool = False) -> str:
     return f"{found.median:,.{digits}f}" if short else found.text(digits)
 
 
-def _memory(rss: Spread | None, pss: Spread | None) -> str:
+def _memory(found: Sequence[Memory]) -> str:
+    rss, pss = spread(each.rss for each in found), spread(each.pss for each in found)
     return f"{_text(rss, 0, True)} / {_text(pss, 0, True)}"
 
 

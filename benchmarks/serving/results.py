@@ -1,7 +1,7 @@
 """Results of a run, as in results.json, and their medians."""
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -116,7 +116,6 @@ class Results(msgspec.Struct, kw_only=True):
         starts: results of every start.
         yardsticks: costs of the parts in each run.
         installed: size and version by environment.
-        images: sizes in MB of this project's container images by name.
         failures: reasons for missing measurements.
     """
 
@@ -128,7 +127,6 @@ class Results(msgspec.Struct, kw_only=True):
     starts: list[Start] = []
     yardsticks: list[Yardsticks] = []
     installed: dict[str, Installed] = {}
-    images: dict[str, float] = {}
     failures: dict[str, str] = {}
 
 
@@ -200,7 +198,6 @@ class Summary:
         system: str,
         workload: str,
         connections: int,
-        *,
         engine: str = "litert",
         workers: int = 2,
     ) -> list[Cell]:
@@ -212,30 +209,19 @@ class Summary:
             if (cell.system, cell.workload, cell.connections, cell.engine, cell.workers) == wanted
         ]
 
-    def of(
-        self,
-        what: Callable[[Cell], float | None],
-        system: str,
-        workload: str,
-        connections: int,
-        *,
-        engine: str = "litert",
-        workers: int = 2,
-    ) -> Spread | None:
-        """Spread over the runs of a load; None if it was not measured."""
-        cells = self.cells(system, workload, connections, engine=engine, workers=workers)
-        return spread(value for cell in cells if (value := what(cell)) is not None)
-
-    def start(
-        self, what: Callable[[Start], float], system: str, engine: str = "litert"
-    ) -> Spread | None:
-        """Spread over the starts with the CNN."""
+    def starts(self, system: str, engine: str = "litert") -> list[Start]:
+        """The starts with the CNN."""
         wanted = (system, engine, "cnn", 2)
-        return spread(
-            what(start)
+        return [
+            start
             for start in self.results.starts
             if (start.system, start.engine, start.model, start.workers) == wanted
-        )
+        ]
+
+    def probes(self, system: str, workload: str) -> list[Probes]:
+        """The results of other clients during a workload."""
+        cells, wanted = self.results.cells, (system, workload)
+        return [c.probes for c in cells if (c.system, c.workload) == wanted and c.probes]
 
     def connections(self, workload: str, workers: int = 2) -> list[int]:
         """Measured numbers of connections of a workload."""

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -220,6 +221,23 @@ def _granian(factory: str) -> Callable[[Run], list[str]]:
     ]
 
 
+def _model_server(run: Run, port: int) -> list[str]:
+    return [
+        *(str(run.python), "-m", "rockstar_serving.model_server", "--prefer_tflite_model=true"),
+        *("--host=127.0.0.1", f"--port={port}", f"--model_name={run.model}"),
+        f"--model_base_path={run.models / run.model}",
+    ]
+
+
+def _gateway_and_model_server(run: Run) -> str:
+    port = run.spare_ports[0]
+    gateway = [
+        *(str(run.python.with_name("rockstar")), "gateway", f"--upstream=127.0.0.1:{port}"),
+        *(f"--bind=127.0.0.1:{run.port}", f"--model={run.model}", f"--workers={run.workers}"),
+    ]
+    return f"{shlex.join(_model_server(run, port))} & exec {shlex.join(gateway)}"
+
+
 def _mlserver_variables(run: Run) -> dict[str, str]:
     return {
         "MLSERVER_HTTP_PORT": str(run.port),
@@ -367,16 +385,22 @@ SYSTEMS: dict[str, System] = {
             title="RockstarTF, gRPC to the model server",
             role="ours",
             settings="`rockstar_serving.model_server` with its defaults; tensors, not PNGs",
-            command=lambda run: [
-                *(str(run.python), "-m", "rockstar_serving.model_server"),
-                *("--prefer_tflite_model=true", "--host=127.0.0.1", f"--port={run.port}"),
-                *(f"--model_name={run.model}", f"--model_base_path={run.models / run.model}"),
-            ],
+            command=lambda run: _model_server(run, run.port),
             request=_grpc_request,
             labels=_grpc_labels,
             engines=_BOTH,
             kinds=("png",),
             protocol="grpc",
+        ),
+        System(
+            name="rockstar-gateway",
+            title="RockstarTF, gateway and model server",
+            role="ours",
+            settings="`rockstar gateway` with its defaults on gunicorn, and the model server",
+            command=lambda run: ["sh", "-c", _gateway_and_model_server(run)],
+            request=_rockstar_request,
+            kinds=("png", "form", "json", "explain"),
+            equal_work=True,
         ),
         _MOSEC,
         _TRITON,

@@ -132,7 +132,7 @@ def _other_loads(summary: Summary) -> list[Target]:
             at="least",
         ),
         Target(
-            "JSON arrays: throughput to the best framework's",
+            "JSON arrays: throughput to the best of LitServe, BentoML, MLServer and Ray Serve",
             measured=json,
             limit=2.0,
             at="least",
@@ -159,12 +159,9 @@ def _other_loads(summary: Summary) -> list[Target]:
 def _overload(summary: Summary) -> list[Target]:
     usual = [_median(summary, rate, OURS, "png", each) for each in summary.connections("png")]
     highest = max((value for value in usual if value is not None), default=None)
-    probes = {
-        name: [c.probes for c in summary.results.cells if c.workload == name and c.probes]
-        for name in ("overload", "livez", "explain")
-    }
-    rejected = [value for each in probes["overload"] for value in each.rejected_ms]
-    sent = len(rejected) + sum(len(each.good_ms) + each.other for each in probes["overload"])
+    probes = summary.probes(OURS, "overload")
+    rejected = [value for each in probes for value in each.rejected_ms]
+    sent = len(rejected) + sum(len(each.good_ms) + each.other for each in probes)
     return [
         Target(
             f"{OVERLOAD} connections: throughput to the highest before",
@@ -189,15 +186,21 @@ def _overload(summary: Summary) -> list[Target]:
                 unit="ms",
             )
             for name, title in (("livez", "a 256-image request"), ("explain", "an /explain"))
-            for found in [[value for each in probes[name] for value in each.good_ms]]
+            for found in [[value for each in summary.probes(OURS, name) for value in each.good_ms]]
         ),
     ]
 
 
 def _start_and_memory(summary: Summary) -> list[Target]:
-    start = summary.start(lambda start: start.seconds, OURS)
-    rss = summary.start(lambda start: start.rest.rss, OURS)
-    pss = summary.start(lambda start: start.rest.pss, OURS)
+    starts = summary.starts(OURS)
+    start, rss, pss = (
+        spread(values)
+        for values in (
+            [each.seconds for each in starts],
+            [each.rest.rss for each in starts],
+            [each.rest.pss for each in starts],
+        )
+    )
     return [
         Target(
             "cold start of the whole stack to the first response",
@@ -240,7 +243,7 @@ def _compared(
 def _median(
     summary: Summary, what: Callable[[Cell], float], system: str, workload: str, connections: int
 ) -> float | None:
-    found = summary.of(what, system, workload, connections)
+    found = spread(map(what, summary.cells(system, workload, connections)))
     return found.median if found else None
 
 

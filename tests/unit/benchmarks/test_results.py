@@ -31,8 +31,8 @@ def test_runs_of_the_same_load_make_one_median():
         cell("fastapi", 9),
     ]
     summary = Summary(results([*cells, *others]))
-    assert summary.of(rate, "rockstar", "png", 16) == Spread(200, 100, 300)
-    assert summary.of(rate, "rockstar", "png", 4) is None
+    assert spread(map(rate, summary.cells("rockstar", "png", 16))) == Spread(200, 100, 300)
+    assert spread(map(rate, summary.cells("rockstar", "png", 4))) is None
 
 
 def test_rejected_requests_neither_count_as_responses_nor_make_predictions_cheaper():
@@ -52,9 +52,3 @@ def test_images_count_each_one_of_a_request():
 )
 def test_a_percentile_is_a_measured_value(values, expected):
     assert percentile(values, 99) == expected
-
-
-def test_batch_sizes_count_only_where_they_are_known():
-    cells = [cell("rockstar", 1, batch=4.0), cell("rockstar", 1)]
-    summary = Summary(results(cells))
-    assert summary.of(lambda each: each.batch, "rockstar", "png", 16) == Spread(4, 4, 4)

@@ -83,6 +83,12 @@ def test_overload_is_compared_with_the_highest_throughput_before():
     assert found("512 connections: throughput", cells).measured == 0.8
 
 
+def test_other_clients_of_our_own_server_count_only():
+    probes = Probes(good_ms=(9.0,), rejected_ms=(), other=0)
+    cells = [cell("rockstar-gateway", 1, workload="livez", connections=1, probes=probes)]
+    assert found("p99 of /livez during a 256", cells).measured is None
+
+
 def probed(workload, connections, **probes):
     given = {"good_ms": (), "rejected_ms": (), "other": 0, **probes}
     return cell("rockstar", 1, workload=workload, connections=connections, probes=Probes(**given))
