@@ -13,7 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, product
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 
@@ -92,40 +92,42 @@ class CsvTable(msgspec.Struct, frozen=True):
     renamed: list[str]
 
 
-def read_table(
-    data: bytes,
-    field: str,
-    most: int | None = None,
-    *,
-    encoding: str | None = None,
-    max_bytes: int | None = None,
-    max_columns: int | None = None,
-) -> CsvTable:
-    """Read a CSV file, optionally compressed with gzip, with the column names in the first line.
+class CsvOptions(TypedDict, total=False):
+    """Options of reading a CSV file.
 
-    Args:
-        data: the whole file.
-        field: name of the file in errors.
+    Attributes:
         most: maximum number of rows to read; None reads all.
         encoding: None detects it: by a byte order mark, else UTF-8, else Windows-1252.
         max_bytes: limit after decompression, or None.
         max_columns: limit, or None.
+    """
+
+    most: int | None
+    encoding: str | None
+    max_bytes: int | None
+    max_columns: int | None
+
+
+def read_table(data: bytes, field: str, **options: Unpack[CsvOptions]) -> CsvTable:
+    """Read a CSV file, optionally compressed with gzip, with the column names in the first line.
+
+    `field` is the name of the file in errors.
 
     Raises:
         InvalidInputError: not text, no header, or a row of another length than the header; with the
             line number.
         TooLargeError: more than max_bytes or max_columns.
     """
+    encoding, max_columns = options.get("encoding"), options.get("max_columns")
     if data.startswith(GZIP):
-        data = _decompress(data, field, max_bytes)
+        data = _decompress(data, field, options.get("max_bytes"))
     text, found = _decode(data, field, encoding)
     dialect, above = find_dialect(text)
     try:
-        (_, header), *numbered = _records(text, dialect, above, field, most)
+        (_, header), *numbered = _records(text, dialect, above, field, options.get("most"))
         if max_columns is not None and len(header) > max_columns:
-            raise TooLargeError(
-                field, expected=f"at most {max_columns:,} columns", got=f"{len(header):,}"
-            )
+            expected = f"at most {max_columns:,} columns"
+            raise TooLargeError(field, expected=expected, got=f"{len(header):,}")
         names = name_columns(header, [row for _, row in numbered])
         rows = [fit_row(row, names, field, f" in line {line}") for line, row in numbered]
     except InvalidInputError as error:
@@ -147,26 +149,16 @@ def read_table(
     )
 
 
-def read_rows(
-    data: bytes,
-    field: str,
-    most: int | None = None,
-    *,
-    encoding: str | None = None,
-    max_bytes: int | None = None,
-    max_columns: int | None = None,
-) -> list[TextRow]:
+def read_rows(data: bytes, field: str, **options: Unpack[CsvOptions]) -> list[TextRow]:
     """Read the rows of a CSV file, each by column name; see `read_table`.
 
     Raises:
         InvalidInputError: as in `read_table`, or there is no row besides the header.
     """
-    table = read_table(
-        data, field, most, encoding=encoding, max_bytes=max_bytes, max_columns=max_columns
-    )
+    table = read_table(data, field, **options)
     if not table.rows:
         raise InvalidInputError(field, expected="a header and one or more rows", got="no rows")
-    hint = "" if encoding else encoding_hint(table.encoding)
+    hint = "" if options.get("encoding") else encoding_hint(table.encoding)
     return [text_row(table.names, row, table.decimal, hint) for row in table.rows]
 
 
@@ -383,9 +375,8 @@ def _records(
         filled = ((reader.line_num + above, row) for row in reader if row)
         records = list(islice(filled, None if most is None else most + 1))
     except csv.Error as error:
-        raise InvalidInputError(
-            field, expected="a CSV file", got=f"line {reader.line_num + above}: {error}"
-        ) from error
+        got = f"line {reader.line_num + above}: {error}"
+        raise InvalidInputError(field, expected="a CSV file", got=got) from error
     if not records:
         raise InvalidInputError(field, expected="a header row with column names", got="no rows")
     return records
@@ -403,9 +394,8 @@ def _decode(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
     except (LookupError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
             raise _invalid_byte(data, error.start, encoding, field) from error
-        raise InvalidInputError(
-            field, expected="an encoding such as utf-8", got=repr(encoding[:40])
-        ) from error
+        got = repr(encoding[:40])
+        raise InvalidInputError(field, expected="an encoding such as utf-8", got=got) from error
     if "\0" in text:
         line = _line(text[: text.index("\0")].encode())
         raise InvalidInputError(field, expected="a CSV file", got=f"a zero byte in line {line}")
@@ -432,11 +422,9 @@ def _decompress(data: bytes, field: str, max_bytes: int | None) -> bytes:
         with gzip.open(io.BytesIO(data)) as file:
             unpacked = file.read(-1 if max_bytes is None else max_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise InvalidInputError(
-            field, expected="a whole gzip file", got=f"a damaged one ({len(data)} bytes)"
-        ) from error
+        got = f"a damaged one ({len(data)} bytes)"
+        raise InvalidInputError(field, expected="a whole gzip file", got=got) from error
     if max_bytes is not None and len(unpacked) > max_bytes:
-        raise TooLargeError(
-            field, expected=f"at most {max_bytes} bytes unpacked", got="a larger file"
-        )
+        expected = f"at most {max_bytes} bytes unpacked"
+        raise TooLargeError(field, expected=expected, got="a larger file")
     return unpacked

@@ -217,12 +217,13 @@ def leaf_types(value: Any) -> set[type]:
     return kinds
 
 
-def _as_array(value: Any, field: str, wanted: str) -> NDArray[Any]:
+def _as_array(value: Any, field: str, spec: TensorSpec | Encoded) -> NDArray[Any]:
     try:
         return np.asarray(value)
     except (ValueError, OverflowError) as error:
+        expected, hint = describe(spec), "all rows must have the same length"
         raise InvalidInputError(
-            field, expected=wanted, got="a ragged array", hint="all rows must have the same length"
+            field, expected=expected, got="a ragged array", hint=hint
         ) from error
 
 
@@ -230,7 +231,7 @@ def _float_array(example: Any, spec: Encoded, field: str) -> NDArray[np.float32]
     """The float32 array of an example that is not preprocessed."""
     if str in leaf_types(example):
         raise InvalidInputError(field, expected=describe(spec), got="values of type text")
-    array = _as_array(example, field, describe(spec))
+    array = _as_array(example, field, spec)
     if array.dtype.kind not in "iuf":
         names = {"b": "boolean", "U": "text", "S": "bytes", "O": "object", "c": "complex"}
         got = f"values of type {names.get(array.dtype.kind, str(array.dtype))}"
@@ -263,24 +264,23 @@ def _float_array(example: Any, spec: Encoded, field: str) -> NDArray[np.float32]
 
 def _number_array(value: Any, tensor: TensorSpec, field: str) -> NDArray[Any]:
     """The array of an input of numbers or booleans."""
-    wanted = describe(tensor)
     if isinstance(value, (bytes, Mapping)) or str in leaf_types([value]):
-        raise InvalidInputError(field, expected=wanted, got="text or another type")
-    array = _as_array(value, field, wanted)
+        raise InvalidInputError(field, expected=describe(tensor), got="text or another type")
+    array = _as_array(value, field, tensor)
     dtype = np.dtype(tensor.dtype)
     if not array.size:
         return array.astype(dtype)
     if array.dtype.kind not in ("b" if dtype.kind == "b" else "biuf"):
-        raise InvalidInputError(field, expected=wanted, got="values of another type")
+        raise InvalidInputError(field, expected=describe(tensor), got="values of another type")
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         whole = array.dtype.kind in "biu" or bool((array == np.floor(array)).all())
         if not (whole and array.min() >= limits.min and array.max() <= limits.max):
-            expected = f"{wanted}: whole numbers from {limits.min} to {limits.max}"
+            expected = f"{describe(tensor)}: whole numbers from {limits.min} to {limits.max}"
             got = f"{array.min():g} to {array.max():g}"
             raise InvalidInputError(field, expected=expected, got=got)
     if dtype.kind == "f" and not np.isfinite(array).all():
-        raise InvalidInputError(field, expected=wanted, got="NaN or infinity")
+        raise InvalidInputError(field, expected=describe(tensor), got="NaN or infinity")
     return array.astype(dtype)
 
 
