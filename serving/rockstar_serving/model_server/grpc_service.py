@@ -77,8 +77,7 @@ def handlers(
     }
     return {
         method.path: grpc.unary_unary_rpc_method_handler(
-            guard(method, call, observer),
-            response_serializer=method.response.SerializeToString,
+            guard(method, call, observer), response_serializer=method.response.SerializeToString
         )
         for method, call in calls.items()
     }

@@ -142,10 +142,7 @@ def zeros(*shape: int) -> Any:
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        (
-            {"scores": zeros(2)},
-            "Expected Tensor shape: [batch_size num_classes] but got [2]",
-        ),
+        ({"scores": zeros(2)}, "Expected Tensor shape: [batch_size num_classes] but got [2]"),
         (
             {"classes": strings([[b"a"]], [[b"b"]])},
             "Expected Tensor shape: [batch_size num_classes] but got [2,1,1]",

@@ -101,10 +101,7 @@ def test_metadata(client: RestClient) -> None:
     assert answer["model_spec"] == {"name": "m", "signature_name": "", "version": "1"}
     signatures = answer["metadata"]["signature_def"]["signature_def"]
     assert set(signatures) == {"serving_default", "sum", "echo", "fail"}
-    shape = {
-        "dim": [{"size": "-1", "name": ""}, {"size": "2", "name": ""}],
-        "unknown_rank": False,
-    }
+    shape = {"dim": [{"size": "-1", "name": ""}, {"size": "2", "name": ""}], "unknown_rank": False}
     info = {"name": "tensor:0", "dtype": "DT_FLOAT", "tensor_shape": shape}
     assert signatures["serving_default"] == {
         "inputs": {"x": info},

@@ -25,8 +25,7 @@ BODY = b'{"inputs":[[1, 2]]}'
 
 
 @pytest.mark.parametrize(
-    ("files", "limit"),
-    [(resource.RLIM_INFINITY, 1000), (2**20, 1000), (1024, 924), (64, 32)],
+    ("files", "limit"), [(resource.RLIM_INFINITY, 1000), (2**20, 1000), (1024, 924), (64, 32)]
 )
 def test_connections_leave_files_for_others(files, limit, monkeypatch):
     """If the system allows few open files (ulimit -n), connections do not use all of them."""

@@ -59,11 +59,7 @@ OTHER_KEY = key_of(issued("example.org"))
             "server_key and server_cert are damaged, encrypted, or no pair (",
         ),
         (
-            {
-                "server_key": KEY,
-                "server_cert": CERTIFICATE,
-                "custom_ca": CA.replace("M", "?", 20),
-            },
+            {"server_key": KEY, "server_cert": CERTIFICATE, "custom_ca": CA.replace("M", "?", 20)},
             "custom_ca is damaged (",
         ),
         (

@@ -10,12 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
-from rockstar_serving.model_server.warmup import (
-    MAX_RECORDS,
-    masked_crc32c,
-    read_records,
-    warm_up,
-)
+from rockstar_serving.model_server.warmup import MAX_RECORDS, masked_crc32c, read_records, warm_up
 from tests.examples_engine import ExamplesEngine
 from tests.fake_engine import FakeEngine
 from tests.warmup_files import (

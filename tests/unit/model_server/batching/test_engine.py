@@ -17,14 +17,7 @@ from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.options import BatchingOptions, ServerOptions
 from tests.model_fixtures import SIDE, document, write_version
-from tests.unit.model_server.batching.engines import (
-    Bench,
-    answer,
-    refusal,
-    rows,
-    sized,
-    texts,
-)
+from tests.unit.model_server.batching.engines import Bench, answer, refusal, rows, sized, texts
 from tfs_api.status import Code
 
 SCALAR = np.array(2, np.float32)
@@ -250,10 +243,7 @@ def test_batches_are_padded_to_the_sizes_allowed() -> None:
         bench.hold()
         waiting = [bench.wait_in_queue(x=x) for x in (rows(1), rows(2, 3, 4, 5))]
         bench.inner.open.set()
-        assert [answer(each) for each in waiting] == [
-            [[2, 2]],
-            [[4, 4], [6, 6], [8, 8], [10, 10]],
-        ]
+        assert [answer(each) for each in waiting] == [[[2, 2]], [[4, 4], [6, 6], [8, 8], [10, 10]]]
         assert bench.inner.runs[1][1]["x"][:, 0].tolist() == [1, 2, 3, 4, 5, 2, 2, 2]
     assert observer.input_batch_size.mock_calls == [call(1), call(1), call(4)]
     assert observer.processed_batch_size.mock_calls == [call(1, 0), call(8, 3)]

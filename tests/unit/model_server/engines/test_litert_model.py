@@ -180,10 +180,7 @@ def test_outputs_keep_their_number_where_they_need_it(several: LiteRTEngine) -> 
 
 
 def test_json_may_name_tensors_too(several: LiteRTEngine) -> None:
-    for body in (
-        b'{"instances": [{"linear_x": [1, 1]}]}',
-        b'{"inputs": {"linear_x": [[1, 1]]}}',
-    ):
+    for body in (b'{"instances": [{"linear_x": [1, 1]}]}', b'{"inputs": {"linear_x": [[1, 1]]}}'):
         request = json_request.parse_predict(body)
         read = partial(json_request.feeds, request)
         prediction = predict(several, PredictQuery(read, "linear"))

@@ -17,13 +17,7 @@ from rockstar_serving.model_server.models.config import (
     Specific,
     VersionPolicy,
 )
-from rockstar_serving.model_server.models.model import (
-    Model,
-    Outlook,
-    Plan,
-    Readiness,
-    make_plan,
-)
+from rockstar_serving.model_server.models.model import Model, Outlook, Plan, Readiness, make_plan
 from rockstar_serving.model_server.models.servables import State
 from rockstar_serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeLoader, add_version
@@ -395,9 +389,7 @@ READY, SOON, NOT_READY = Readiness.READY, Readiness.SOON, Readiness.NOT_READY
 
 numbers = st.frozensets(st.integers(0, 6))
 policies: st.SearchStrategy[VersionPolicy] = st.one_of(
-    st.builds(Latest, st.integers(1, 3)),
-    st.just(All()),
-    st.builds(Specific, numbers.filter(bool)),
+    st.builds(Latest, st.integers(1, 3)), st.just(All()), st.builds(Specific, numbers.filter(bool))
 )
 
 
