@@ -47,7 +47,7 @@ def make_casts(folder: Path) -> None:
             lambda x, dtype=dtype: {"y": tf.cast(x, dtype)}, x=tf.TensorSpec([None])
         )
     tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
-    (folder / "model.tflite").write_bytes(_converted(folder, list(signatures)))
+    (folder / "model.tflite").write_bytes(converted(folder, list(signatures)))
 
 
 def make_litert(folder: Path) -> None:
@@ -102,7 +102,7 @@ def make_parsing(folder: Path) -> None:
         "features": named_function(features, examples=texts),
     }
     tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
-    content = _converted(folder, list(signatures), allow_custom_ops=True)
+    content = converted(folder, list(signatures), allow_custom_ops=True)
     (folder / "model.tflite").write_bytes(content)
 
 
@@ -151,7 +151,7 @@ def make_heavy(folder: Path) -> None:
     module.weights = tf.Variable(np.ones((1000, 2000), np.float32))
     signature = named_function(lambda x: {"y": x @ module.weights}, x=tf.TensorSpec([None, 1000]))
     tf.saved_model.save(module, str(folder), signatures=signature)
-    (folder / "model.tflite").write_bytes(_converted(folder, ["serving_default"]))
+    (folder / "model.tflite").write_bytes(converted(folder, ["serving_default"]))
 
 
 def make_quantized(folder: Path) -> None:
@@ -224,10 +224,11 @@ def _save_both(folder: Path) -> list[str]:
 @functools.cache
 def _litert_of_both() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        return _converted(Path(folder), _save_both(Path(folder)))
+        return converted(Path(folder), _save_both(Path(folder)))
 
 
-def _converted(saved_model: Path, signatures: list[str], **settings: bool) -> bytes:
+def converted(saved_model: Path, signatures: list[str], **settings: bool) -> bytes:
+    """The LiteRT file of a SavedModel."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(

@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.litert_models import converted
+from tests.saved_models import named_function
+
 DTYPES = (
     *("float64", "float32", "float16", "bfloat16", "complex64", "bool"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -63,7 +66,9 @@ def config_text(base: str, folders: Mapping[str, str]) -> str:
 def _half_plus(addend: float) -> Mapping[str, Any]:
     import tensorflow as tf
 
-    return {"serving_default": _signature(lambda x: {"y": x / 2 + addend}, x=tf.TensorSpec([None]))}
+    return {
+        "serving_default": named_function(lambda x: {"y": x / 2 + addend}, x=tf.TensorSpec([None]))
+    }
 
 
 def _numbers() -> Mapping[str, Any]:
@@ -71,33 +76,28 @@ def _numbers() -> Mapping[str, Any]:
 
     int32s = tf.TensorSpec([None], tf.int32)
     signatures = {
-        "serving_default": _signature(lambda x: {"y": x * 2}, x=tf.TensorSpec([None, 2])),
-        "sums": _signature(lambda a, b: {"total": a + b, "difference": a - b}, a=int32s, b=int32s),
-        "texts": _signature(
+        "serving_default": named_function(lambda x: {"y": x * 2}, x=tf.TensorSpec([None, 2])),
+        "sums": named_function(
+            lambda a, b: {"total": a + b, "difference": a - b}, a=int32s, b=int32s
+        ),
+        "texts": named_function(
             lambda text: {"text": tf.identity(text), "text_bytes": tf.reshape(text, [-1])},
             text=tf.TensorSpec([None], tf.string),
         ),
-        "scalar": _signature(lambda x: {"y": x + 1}, x=tf.TensorSpec([])),
-        "images": _signature(
+        "scalar": named_function(lambda x: {"y": x + 1}, x=tf.TensorSpec([])),
+        "images": named_function(
             lambda image: {"total": tf.reduce_sum(image, axis=[1, 2, 3])},
             image=tf.TensorSpec([None, 2, 2, 1]),
         ),
-        "mean": _signature(lambda x: {"mean": tf.reduce_mean(x)}, x=tf.TensorSpec([None])),
-        "uneven": _signature(
+        "mean": named_function(lambda x: {"mean": tf.reduce_mean(x)}, x=tf.TensorSpec([None])),
+        "uneven": named_function(
             lambda x: {"first": x[:1] * 1, "second": x * 1}, x=tf.TensorSpec([None])
         ),
     }
     for dtype in DTYPES:
         spec = tf.TensorSpec([None], dtype)
-        signatures[f"same_{dtype}"] = _signature(lambda x: {"y": tf.identity(x)}, x=spec)
+        signatures[f"same_{dtype}"] = named_function(lambda x: {"y": tf.identity(x)}, x=spec)
     return signatures
-
-
-def _signature(function: Any, **specs: Any) -> Any:
-    import tensorflow as tf
-
-    named = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()]
-    return tf.function(function, input_signature=named)
 
 
 def _write(version: Path, signatures: Mapping[str, Any]) -> None:
@@ -109,8 +109,5 @@ def _write(version: Path, signatures: Mapping[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TensorFlow's own
         tf.saved_model.save(tf.Module(), str(aside), signatures=signatures)
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            str(aside), signature_keys=[*signatures]
-        )
-        (aside / "model.tflite").write_bytes(converter.convert())
+        (aside / "model.tflite").write_bytes(converted(aside, [*signatures]))
     aside.rename(version)
