@@ -52,6 +52,10 @@ def values(metrics: Monitoring) -> dict[tuple[str, ...], float]:
     return totals(exposition(metrics.registry).decode())
 
 
+def histogram(name: str, total: float, count: int, *labels: str) -> dict[tuple[str, ...], float]:
+    return {(f"{name}_sum", *labels): total, (f"{name}_count", *labels): count}
+
+
 def test_names_and_types_before_anything_was_counted() -> None:
     metrics = Monitoring()
     metrics.batching("threads")
@@ -93,12 +97,9 @@ def test_every_request_is_counted_and_successful_ones_are_timed() -> None:
     assert values(metrics) == {
         (f"{SERVING}request_count", "m", "OK"): 2,
         (f"{SERVING}request_count", "m", "INVALID_ARGUMENT"): 1,
-        (f"{SERVING}request_latency_sum", "m", "Predict", "GRPC"): 250_000,
-        (f"{SERVING}request_latency_count", "m", "Predict", "GRPC"): 1,
-        (f"{SERVING}request_latency_sum", "m", "predict", "REST"): 500_000,
-        (f"{SERVING}request_latency_count", "m", "predict", "REST"): 1,
-        (f"{SERVING}runtime_latency_sum", "m", "Predict", "TF1"): 125_000,
-        (f"{SERVING}runtime_latency_count", "m", "Predict", "TF1"): 1,
+        **histogram(f"{SERVING}request_latency", 250_000, 1, "m", "Predict", "GRPC"),
+        **histogram(f"{SERVING}request_latency", 500_000, 1, "m", "predict", "REST"),
+        **histogram(f"{SERVING}runtime_latency", 125_000, 1, "m", "Predict", "TF1"),
     }
     text = exposition(metrics.registry).decode()
     latency = f"{SERVING}request_latency_bucket"
@@ -115,16 +116,13 @@ def test_examples_loads_and_warmups() -> None:
     metrics.warmup(folder, Code.OK, 0.125, 7)
     metrics.warmup(folder, Code.DATA_LOSS, 0.125, 2)
     assert values(metrics) == {
-        (f"{SERVING}request_example_counts_sum", "m"): 7,
-        (f"{SERVING}request_example_counts_count", "m"): 2,
+        **histogram(f"{SERVING}request_example_counts", 7, 2, "m"),
         (f"{SERVING}request_example_count_total", "m"): 7,
         (f"{SAVED_MODEL}load_attempt_count", "/models/m/1", "success"): 1,
         (f"{SAVED_MODEL}load_attempt_count", "/models/m/1", "fail"): 1,
         (f"{SAVED_MODEL}load_latency", "/models/m/1"): 500_000,
-        (f"{SERVING}model_warmup_latency_sum", "/models/m/1", "OK"): 125_000,
-        (f"{SERVING}model_warmup_latency_count", "/models/m/1", "OK"): 1,
-        (f"{SERVING}model_warmup_latency_sum", "/models/m/1", "DATA_LOSS"): 125_000,
-        (f"{SERVING}model_warmup_latency_count", "/models/m/1", "DATA_LOSS"): 1,
+        **histogram(f"{SERVING}model_warmup_latency", 125_000, 1, "/models/m/1", "OK"),
+        **histogram(f"{SERVING}model_warmup_latency", 125_000, 1, "/models/m/1", "DATA_LOSS"),
         (f"{SERVING}model_warmup_records_read", "/models/m/1", "OK"): 7,
         (f"{SERVING}model_warmup_records_read", "/models/m/1", "DATA_LOSS"): 2,
         (f"{CORE}graph_build_calls",): 1,
@@ -141,12 +139,9 @@ def test_runs_of_graphs() -> None:
         (f"{CORE}graph_runs",): 2,
         (f"{CORE}direct_session_runs",): 2,
         (f"{CORE}graph_run_time_usecs",): 501_000,
-        (f"{CORE}graph_run_time_usecs_histogram_sum",): 501_000,
-        (f"{CORE}graph_run_time_usecs_histogram_count",): 2,
-        (f"{CORE}graph_run_input_tensor_bytes_sum",): 80,
-        (f"{CORE}graph_run_input_tensor_bytes_count",): 2,
-        (f"{CORE}graph_run_output_tensor_bytes_sum",): 4,
-        (f"{CORE}graph_run_output_tensor_bytes_count",): 2,
+        **histogram(f"{CORE}graph_run_time_usecs_histogram", 501_000, 2),
+        **histogram(f"{CORE}graph_run_input_tensor_bytes", 80, 2),
+        **histogram(f"{CORE}graph_run_output_tensor_bytes", 4, 2),
     }
     # TensorFlow Serving's lines, from which dashboards compute percentiles.
     lines = exposition(metrics.registry).decode().splitlines()
@@ -194,14 +189,10 @@ def test_batches() -> None:
     batching.processed_batch_size(8, 3)
     session = f"{SERVING}batching_session:"
     assert values(metrics) == {
-        (f"{session}input_batch_size_sum",): 5,
-        (f"{session}input_batch_size_count",): 2,
-        (f"{session}queuing_latency_sum", "batch_threads"): 3000,
-        (f"{session}queuing_latency_count", "batch_threads"): 2,
-        (f"{session}processed_batch_size_sum",): 8,
-        (f"{session}processed_batch_size_count",): 1,
-        (f"{session}padding_size_sum", "8"): 3,
-        (f"{session}padding_size_count", "8"): 1,
+        **histogram(f"{session}input_batch_size", 5, 2),
+        **histogram(f"{session}queuing_latency", 3000, 2, "batch_threads"),
+        **histogram(f"{session}processed_batch_size", 8, 1),
+        **histogram(f"{session}padding_size", 3, 1, "8"),
         (f"{session}wrapped_run_count",): 1,
     }
     text = exposition(metrics.registry).decode()

@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
 from rockstar_serving.model_server.core import predict, predict_query
+from rockstar_serving.model_server.deadline import Deadline
 from rockstar_serving.model_server.engines.engine import Engine
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.engines.tensorflow import TensorFlowEngine
-from tests.litert_models import LITERT_DTYPES, make_both, make_casts
+from tests.fake_engine import refusal
+from tests.litert_models import LITERT_DTYPES, make_both, make_casts, make_heavy
+from tests.memory import resident_mb
 from tests.saved_models import (
     NUMBERS,
     SavedModels,
@@ -241,3 +246,49 @@ def test_litert_accepts_valid_inputs_after_invalid_ones(saved_models, request):
 @functools.cache
 def both_engines(folder: Path) -> tuple[TensorFlowEngine, LiteRTEngine]:
     return TensorFlowEngine(folder), LiteRTEngine(folder, interpreters=1)
+
+
+@pytest.fixture(params=[TensorFlowEngine, functools.partial(LiteRTEngine, interpreters=2)])
+def load(request: pytest.FixtureRequest) -> Callable[[Path], Engine]:
+    """Loads a version in one of the engines."""
+    made: Callable[[Path], Engine] = request.param
+    return made
+
+
+def test_threads_do_not_disturb_each_other(saved_models, load):
+    engine = load(saved_models.version(make_both))
+    together = threading.Barrier(4)
+
+    def call(seed: int) -> None:
+        x = np.random.default_rng(seed).random((seed % 3 + 1, 2), np.float32)
+        together.wait(30)
+        for _ in range(50):
+            y = engine.run("linear", {"x": x}, ["y"])["y"]
+            np.testing.assert_allclose(y, x @ [[1], [2]], rtol=1e-5)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(call, range(4)))
+
+
+def test_a_deadline_that_has_passed_starts_nothing(saved_models, load):
+    engine = load(saved_models.version(make_both))
+    code, _ = refusal(engine.run, "constant", {}, ["y"], Deadline.after(-1))
+    assert code == Code.DEADLINE_EXCEEDED
+
+
+def test_closed_engines_are_freed(saved_models, load):
+    """8 MB of weights, so that a leak of ten engines is visible."""
+    folder = saved_models.version(make_heavy)
+
+    def load_and_run() -> None:
+        engine = load(folder)
+        for size in (1, 2):
+            engine.run("serving_default", {"x": np.ones((size, 1000), np.float32)}, ["y"])
+        engine.close()
+
+    for _ in range(5):
+        load_and_run()
+    before = resident_mb()
+    for _ in range(10):
+        load_and_run()
+    assert resident_mb() - before < 40

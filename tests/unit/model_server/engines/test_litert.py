@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,20 +72,6 @@ def test_outputs_are_the_callers(engine: LiteRTEngine) -> None:
     kept = first.copy()
     engine.run("serving_default", {"image": -ones}, ["probabilities"])
     np.testing.assert_array_equal(first, kept)
-
-
-def test_threads_do_not_disturb_each_other(engine: LiteRTEngine) -> None:
-    together = threading.Barrier(4)
-
-    def call(seed: int) -> None:
-        images = np.random.default_rng(seed).random((seed % 3 + 1, SIDE, SIDE, 1), np.float32)
-        together.wait()
-        for _ in range(50):
-            outputs = engine.run("serving_default", {"image": images}, ["probabilities"])
-            np.testing.assert_allclose(outputs["probabilities"], probabilities(images), rtol=1e-5)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(call, range(4)))
 
 
 @pytest.fixture(scope="module")
@@ -206,30 +191,6 @@ def test_a_model_without_signatures(saved_models: SavedModels) -> None:
         ones = np.ones((size, 2), np.float32)
         outputs = engine.run("serving_default", {"x": ones}, [output])
         np.testing.assert_array_equal(outputs[output], ones * 2)
-
-
-def test_a_deadline_that_has_passed_starts_nothing(engine: LiteRTEngine) -> None:
-    query = {"query": np.zeros(1, np.int32)}
-    with pytest.raises(DeadlineExceededError):
-        engine.run("contract", query, ["contract"], Deadline.after(-1))
-
-
-def test_closed_engines_are_freed(saved_models: SavedModels) -> None:
-    """8 MB of weights, so that a leak of ten engines is visible."""
-    folder = saved_models.version(make_heavy)
-
-    def load_and_run() -> None:
-        engine = LiteRTEngine(folder)
-        for size in (1, 2):
-            engine.run("serving_default", {"x": np.ones((size, 1000), np.float32)}, ["y"])
-        engine.close()
-
-    for _ in range(5):
-        load_and_run()
-    before = resident_mb()
-    for _ in range(20):
-        load_and_run()
-    assert resident_mb() - before < 80
 
 
 def test_the_model_outlives_its_folder(tmp_path: Path) -> None:

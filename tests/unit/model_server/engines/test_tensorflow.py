@@ -3,9 +3,7 @@
 import itertools
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,7 @@ from rockstar_serving.model_server.engines.engine import LoadError
 from rockstar_serving.model_server.engines.tensorflow import TensorFlowEngine
 from rockstar_serving.model_server.options import EngineOptions
 from tests.fake_engine import refusal
-from tests.litert_models import make_both, make_heavy
-from tests.memory import resident_mb
+from tests.litert_models import make_both
 from tests.saved_models import (
     SavedModels,
     example,
@@ -132,27 +129,6 @@ def test_a_deadline_stops_a_run(shapes: TensorFlowEngine) -> None:
     assert shapes.run("slow", soon, ["y"], Deadline.after(600))["y"] == 3
 
 
-def test_a_deadline_that_has_passed_starts_nothing(shapes: TensorFlowEngine) -> None:
-    assert (
-        refusal(shapes.run, "constant", {}, ["y"], Deadline.after(-1))[0] == Code.DEADLINE_EXCEEDED
-    )
-
-
-def test_threads_do_not_disturb_each_other(tf1: TensorFlowEngine) -> None:
-    together = threading.Barrier(4)
-    weights = np.array([[1, -1], [2, -2]], np.float32)
-
-    def call(seed: int) -> None:
-        x = np.random.default_rng(seed).random((seed + 1, 2), np.float32)
-        together.wait(30)
-        for _ in range(50):
-            outputs = tf1.run("serving_default", {"x": x}, ["scores"])
-            np.testing.assert_allclose(outputs["scores"], x @ weights, rtol=1e-5)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(call, range(4)))
-
-
 def test_outputs_outlive_the_engine(saved_models: SavedModels) -> None:
     engine = TensorFlowEngine(saved_models.version(make_dtypes))
     feeds = {"text": np.array([[b"a\0b", b""]], object)}
@@ -170,23 +146,6 @@ def test_the_model_outlives_its_folder(saved_models: SavedModels, tmp_path: Path
     outputs = engine.run("linear", {"x": np.ones((1, 2), np.float32)}, ["y"])
     assert outputs["y"].tolist() == [[3]]
     engine.close()
-
-
-def test_closed_engines_are_freed(saved_models: SavedModels) -> None:
-    """8 MB of weights, so that a leak of ten engines is visible."""
-    folder = saved_models.version(make_heavy)
-
-    def load_and_run() -> None:
-        engine = TensorFlowEngine(folder)
-        engine.run("serving_default", {"x": np.ones((1, 1000), np.float32)}, ["y"])
-        engine.close()
-
-    for _ in range(3):
-        load_and_run()
-    before = resident_mb()
-    for _ in range(10):
-        load_and_run()
-    assert resident_mb() - before < 40
 
 
 def test_inputs_with_defaults(saved_models: SavedModels) -> None:

@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -64,6 +65,15 @@ def reconcile(model: Model) -> float:
             task()
 
 
+def started(base_path: Path, versions: list[int], *arguments: Any, **named: Any) -> Any:
+    """A model with these versions in its folder, which were loaded, and its loader."""
+    for version in versions:
+        add_version(base_path, version)
+    model, loader = make_model(base_path, *arguments, **named)
+    reconcile(model)
+    return model, loader
+
+
 def available(model: Model) -> list[int]:
     return list(model.servables.available())
 
@@ -81,16 +91,13 @@ def test_policies(base_path: Path, policy: VersionPolicy, expected: list[int]) -
     for version in (1, "003", 12, "notes", "-4", "1.5"):
         add_version(base_path, version)
     (base_path / "77").write_text("a file is no version")
-    model, _ = make_model(base_path, policy)
-    reconcile(model)
+    model, _ = started(base_path, [], policy)
     assert available(model) == expected
     assert model.outlook != Outlook.BUSY
 
 
 def test_a_new_version_replaces_the_old_one(base_path: Path) -> None:
-    add_version(base_path, 1)
-    model, loader = make_model(base_path)
-    reconcile(model)
+    model, loader = started(base_path, [1])
     add_version(base_path, 2)
     reconcile(model)
     assert available(model) == [2]
@@ -102,9 +109,7 @@ def test_a_new_version_replaces_the_old_one(base_path: Path) -> None:
 
 
 def test_the_old_version_is_served_until_the_new_one_is_loaded(base_path: Path) -> None:
-    add_version(base_path, 1)
-    model, _ = make_model(base_path)
-    reconcile(model)
+    model, _ = started(base_path, [1])
     add_version(base_path, 2)
     model.look()
     (load,), _ = model.plan()
@@ -118,9 +123,7 @@ def test_the_old_version_is_served_until_the_new_one_is_loaded(base_path: Path) 
 
 
 def test_a_version_in_use_is_closed_only_afterwards(base_path: Path) -> None:
-    add_version(base_path, 1)
-    model, loader = make_model(base_path)
-    reconcile(model)
+    model, loader = started(base_path, [1])
     servable = model.servables.acquire(None)
     assert servable is not None
     add_version(base_path, 2)
@@ -134,9 +137,7 @@ def test_a_version_in_use_is_closed_only_afterwards(base_path: Path) -> None:
 
 
 def test_a_broken_version_leaves_the_working_one(base_path, caplog):
-    add_version(base_path, 1)
-    model, loader = make_model(base_path)
-    reconcile(model)
+    model, loader = started(base_path, [1])
     add_version(base_path, 2, ok=False)
     reconcile(model)
     reconcile(model)
@@ -150,10 +151,8 @@ def test_a_broken_version_leaves_the_working_one(base_path, caplog):
 
 
 def test_the_working_version_stays_if_the_only_chosen_one_is_broken(base_path: Path) -> None:
-    add_version(base_path, 1)
     add_version(base_path, 2, ok=False)
-    model, _ = make_model(base_path, Specific(frozenset({1})))
-    reconcile(model)
+    model, _ = started(base_path, [1], Specific(frozenset({1})))
     model.configure(ModelConfig("m", base_path, Specific(frozenset({2}))))
     reconcile(model)
     assert available(model) == [1]
@@ -163,20 +162,15 @@ def test_the_working_version_stays_if_the_only_chosen_one_is_broken(base_path: P
 
 
 def test_a_broken_newest_version_falls_back_at_start(base_path, caplog):
-    add_version(base_path, 1)
-    add_version(base_path, 2)
     add_version(base_path, 3, ok=False)
-    model, _ = make_model(base_path)
-    reconcile(model)
+    model, _ = started(base_path, [1, 2])
     assert available(model) == [2]
     assert "model m serves version 2, because version 3 does not load" in caplog.text
 
 
 def test_a_mended_version_is_tried_again_at_once(base_path: Path) -> None:
-    add_version(base_path, 1)
     add_version(base_path, 2, ok=False)
-    model, _ = make_model(base_path)
-    reconcile(model)
+    model, _ = started(base_path, [1])
     add_version(base_path, 2)
     reconcile(model)
     assert available(model) == [2]
@@ -240,10 +234,7 @@ def test_an_unexpected_error_is_logged_but_not_reported(base_path, caplog):
 
 
 def test_a_folder_that_goes_is_unloaded(base_path: Path) -> None:
-    add_version(base_path, 1)
-    add_version(base_path, 2)
-    model, loader = make_model(base_path)
-    reconcile(model)
+    model, loader = started(base_path, [1, 2])
     shutil.rmtree(base_path / "2")
     reconcile(model)
     assert available(model) == [1]
@@ -251,9 +242,7 @@ def test_a_folder_that_goes_is_unloaded(base_path: Path) -> None:
 
 
 def test_served_versions_stay_if_the_base_path_disappears(base_path, caplog):
-    add_version(base_path, 1)
-    model, _ = make_model(base_path)
-    reconcile(model)
+    model, _ = started(base_path, [1])
     aside = base_path.rename(base_path.with_name("aside"))
     reconcile(model)
     reconcile(model)
@@ -272,8 +261,7 @@ def test_served_versions_stay_if_the_base_path_disappears(base_path, caplog):
 def test_another_base_path_is_served_without_a_gap(base_path: Path, tmp_path: Path) -> None:
     add_version(base_path, 1)
     add_version(tmp_path / "other", 1)
-    model, loader = make_model(base_path)
-    reconcile(model)
+    model, loader = started(base_path, [])
     old = loader.engines[1]
     model.configure(ModelConfig("m", tmp_path / "other"))
     model.look()
@@ -289,9 +277,7 @@ def test_another_base_path_is_served_without_a_gap(base_path: Path, tmp_path: Pa
 
 
 def test_a_model_that_is_removed_is_unloaded_and_remembered(base_path: Path) -> None:
-    add_version(base_path, 1)
-    model, loader = make_model(base_path)
-    reconcile(model)
+    model, loader = started(base_path, [1])
     model.configure(None)
     reconcile(model)
     assert loader.engines[1].closed
@@ -336,9 +322,7 @@ def test_a_folder_that_is_being_written_is_not_touched(base_path: Path) -> None:
 
 
 def test_a_missing_chosen_version_is_logged_once(base_path, caplog):
-    add_version(base_path, 1)
-    model, _ = make_model(base_path, Specific(frozenset({1, 2})))
-    reconcile(model)
+    model, _ = started(base_path, [1], Specific(frozenset({1, 2})))
     reconcile(model)
     assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
         f"model m ({base_path}): its policy asks for the versions [2], which are not in the base "
@@ -359,8 +343,7 @@ def test_trouble_names_model_path_and_reason(base_path, versions, policy, troubl
         base_path.mkdir()
         for version in versions:
             add_version(base_path, version)
-    model, _ = make_model(base_path, policy)
-    reconcile(model)
+    model, _ = started(base_path, [], policy)
     assert model.outlook != Outlook.BUSY
     assert model.diagnose() == f"model 'm' ({base_path}): {trouble}"
 
@@ -368,8 +351,7 @@ def test_trouble_names_model_path_and_reason(base_path, versions, policy, troubl
 def test_trouble_of_a_base_path_that_is_a_version(base_path: Path) -> None:
     base_path.mkdir()
     (base_path / "saved_model.pb").touch()
-    model, _ = make_model(base_path)
-    reconcile(model)
+    model, _ = started(base_path, [])
     assert model.diagnose().endswith(
         "no version folder, such as 1, in the base path: it holds a model itself, which belongs in "
         "a folder below it"
@@ -378,8 +360,7 @@ def test_trouble_of_a_base_path_that_is_a_version(base_path: Path) -> None:
 
 def test_trouble_of_broken_versions(base_path: Path) -> None:
     add_version(base_path, 1, ok=False)
-    model, _ = make_model(base_path)
-    reconcile(model)
+    model, _ = started(base_path, [])
     assert model.diagnose() == (
         f"model 'm' ({base_path}): no version loads: version 1: {base_path}/1/ok is missing"
     )
