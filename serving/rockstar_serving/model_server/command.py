@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rockstar_serving import logs
 from rockstar_serving.model_server.engines.engine import find_runtimes, in_words
@@ -104,8 +103,12 @@ def _serve(options: ServerOptions, signals: Signals, on_ready: OnReady | None) -
     server.start()
     signals.serving(remove_address_file)
     if file is not None:
+        # Written under another name first, so that no one reads a part of it.
+        addresses = {"grpc": server.grpc_address, "rest": server.rest_address, "pid": os.getpid()}
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
         try:
-            _write_address_file(file, server)
+            temporary.write_text(json.dumps(addresses) + "\n")
+            temporary.replace(file)
         except OSError as error:
             server.stop(grace=0)
             raise StartError(f"--address_file {file}: {error.strerror}") from error
@@ -118,14 +121,6 @@ def _serve(options: ServerOptions, signals: Signals, on_ready: OnReady | None) -
     if not finished:
         _exit_now(0)
     return 0
-
-
-def _write_address_file(path: Path, server: ModelServer) -> None:
-    """Write `{"grpc": "host:port" or null, "rest": …, "pid": …}` atomically."""
-    addresses = {"grpc": server.grpc_address, "rest": server.rest_address, "pid": os.getpid()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(addresses) + "\n")
-    temporary.replace(path)
 
 
 def _exit_now(status: int) -> None:

@@ -29,7 +29,7 @@ from rockstar_serving.model_server.examples import (
 )
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.models.manager import Manager
-from rockstar_serving.model_server.models.servables import Servable, VersionStatus
+from rockstar_serving.model_server.models.servables import VersionStatus
 from rockstar_serving.model_server.options import InferenceOptions
 from tfs_api.messages.prediction_pb2 import PredictRequest
 from tfs_api.model_ref import ModelRef
@@ -93,25 +93,22 @@ class Core:
 
     def predict(self, ref: ModelRef, query: PredictQuery) -> tuple[int, Prediction]:
         """Run a signature of a model; returns the version that ran, and its prediction."""
-        with self._manager.servable(ref) as servable:
-            engine = self._measured(servable, "Predict")
-            prediction = predict(engine, query, check_method=self._check_methods)
-        return servable.id.version, prediction
+        return self._run(ref, query, "Predict", predict)
 
     def classify(self, ref: ModelRef, query: ExamplesQuery) -> tuple[int, Classification]:
         """Classify tf.Examples; returns the version that ran, and its classification."""
-        return self._run_examples(ref, query, "Classify", classify)
+        return self._run(ref, query, "Classify", classify)
 
     def regress(self, ref: ModelRef, query: ExamplesQuery) -> tuple[int, Regression]:
         """Run regression on tf.Examples; returns the version that ran, and its regression."""
-        return self._run_examples(ref, query, "Regress", regress)
+        return self._run(ref, query, "Regress", regress)
 
     def multi_inference(
         self, ref: ModelRef, query: MultiInferenceQuery
     ) -> tuple[int, list[Result]]:
         """Run signatures on tf.Examples; returns the version, and the result of each task."""
         # As in TensorFlow Serving, its examples are counted, and its runs are not.
-        results = self._run_examples(ref, query, "", multi_inference)
+        results = self._run(ref, query, "", multi_inference)
         if self._observer is not None:
             self._observer.examples(ref.name, len(query.examples))
         return results
@@ -133,33 +130,27 @@ class Core:
         with self._manager.servable(ref) as servable:
             return servable.id.version, servable.engine.signatures
 
-    def _run_examples(
-        self,
-        ref: ModelRef,
-        query: ExamplesQuery | MultiInferenceQuery,
-        api: str,
-        run: Callable[..., _Result],
+    def _run(
+        self, ref: ModelRef, query: Any, api: str, run: Callable[..., _Result]
     ) -> tuple[int, _Result]:
+        """Run a query on a version; an observer receives the runs of its engine for an API."""
         with self._manager.servable(ref) as servable:
-            engine = self._measured(servable, api)
+            engine, model, observer = servable.engine, servable.id.model, self._observer
+            if observer is not None and api:
+                engine = MeasuredEngine(
+                    engine, lambda seconds, *_: observer.run(model, api, seconds)
+                )
             return servable.id.version, run(engine, query, check_method=self._check_methods)
-
-    def _measured(self, servable: Servable, api: str) -> Engine:
-        """The engine of a version; with an observer, one that reports its runs for an API."""
-        observer, engine, model = self._observer, servable.engine, servable.id.model
-        if observer is None or not api:
-            return engine
-        return MeasuredEngine(engine, lambda seconds, *_: observer.run(model, api, seconds))
 
 
 def predict_query(request: PredictRequest, deadline: Deadline = NO_DEADLINE) -> PredictQuery:
     """Make a query from a message; its tensors are read when the query is run."""
 
     def read(_: Signature) -> Arrays:
-        feeds = {}
-        for name in request.inputs:  # items() of a protobuf map takes three times as long
+        feeds, inputs = {}, request.inputs
+        for name in inputs:  # items() of a protobuf map takes three times as long
             try:
-                feeds[name] = to_array(request.inputs[name])
+                feeds[name] = to_array(inputs[name])
             except ValueError as error:
                 raise invalid(f"tensor parsing error: {name}: {error}") from error
         return feeds

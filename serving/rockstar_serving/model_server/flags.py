@@ -119,7 +119,10 @@ class FlagParser(argparse.ArgumentParser):
         if unknown:
             self.error("; ".join(map(self._hint, unknown)))
         if given.version:
-            sys.stdout.write(_version_text())
+            sys.stdout.write(
+                f"RockstarTF model server: {installed_version() or 'of a checkout'}\n"
+                f"API of TensorFlow Serving: {TENSORFLOW_SERVING_VERSION}\n"
+            )
             self.exit()
         _check(given, self.error)
         return given
@@ -176,8 +179,7 @@ def server_options(given: argparse.Namespace) -> ServerOptions:
         from rockstar_serving.model_server.tls import read_ssl_config  # loads OpenSSL
 
         tls = read_ssl_config(given.ssl_config_file)
-    intra = given.tensorflow_intra_op_parallelism
-    inter = given.tensorflow_inter_op_parallelism
+    intra, inter = given.tensorflow_intra_op_parallelism, given.tensorflow_inter_op_parallelism
     if not intra and not inter:
         intra = inter = given.tensorflow_session_parallelism
     return ServerOptions(
@@ -198,13 +200,6 @@ def server_options(given: argparse.Namespace) -> ServerOptions:
 def _make(kind: "type[Options]", given: argparse.Namespace, **values: Any) -> "Options":
     """Make options of the values of their flags, except those given here."""
     return kind(**{each.name: getattr(given, each.flag) for each in options_of(kind)} | values)
-
-
-def _version_text() -> str:
-    return (
-        f"RockstarTF model server: {installed_version() or 'of a checkout'}\n"
-        f"API of TensorFlow Serving: {TENSORFLOW_SERVING_VERSION}\n"
-    )
 
 
 def _check(given: argparse.Namespace, fail: Callable[[str], NoReturn]) -> None:
@@ -257,7 +252,6 @@ def _monitoring(given: argparse.Namespace) -> MonitoringOptions:
         # The file is not even read, as in TensorFlow Serving.
         log.warning("--monitoring_config_file is without effect: no --rest_api_port")
         return MonitoringOptions()
-    # Loads prometheus_client.
-    from rockstar_serving.model_server.monitoring import read_monitoring_config
+    from rockstar_serving.model_server import monitoring  # loads prometheus_client
 
-    return read_monitoring_config(given.monitoring_config_file)
+    return monitoring.read_monitoring_config(given.monitoring_config_file)

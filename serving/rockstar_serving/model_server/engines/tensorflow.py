@@ -82,6 +82,7 @@ class TensorFlowEngine:
 
         Session.run does the same as the native function, but takes 0.2 ms more.
         """
+        from tensorflow.core.protobuf.config_pb2 import RunOptions
         from tensorflow.errors import OpError
         from tensorflow.python.client import pywrap_tf_session as native
 
@@ -91,8 +92,11 @@ class TensorFlowEngine:
         wanted = call.fetched(frozenset(fetches))
         # Always in this order: TensorFlow prepares each order separately.
         fed = {tensor: feeds[name] for name, tensor in call.inputs.items() if name in feeds}
-        limit = _run_options(deadline)
-        buffer = native.TF_NewBufferFromString(limit) if limit else None
+        buffer = None
+        if (seconds := deadline.remaining()) is not None:
+            # 0 would be no limit.
+            limit = RunOptions(timeout_in_ms=max(1, math.ceil(seconds * 1000)))
+            buffer = native.TF_NewBufferFromString(limit.SerializeToString())
         session = self._session._session  # noqa: SLF001 - see above: no public way is as fast
         try:
             values = native.TF_SessionRun_wrapper(
@@ -181,18 +185,6 @@ class _Call:
             except (KeyError, ValueError):
                 self._absent[name] = tensor
         return found
-
-
-def _run_options(deadline: Deadline) -> bytes | None:
-    """A message for the session; None without a deadline."""
-    seconds = deadline.remaining()
-    if seconds is None:
-        return None
-    from tensorflow.core.protobuf.config_pb2 import RunOptions
-
-    # 0 would be no limit.
-    limit: bytes = RunOptions(timeout_in_ms=max(1, math.ceil(seconds * 1000))).SerializeToString()
-    return limit
 
 
 def _convolving(graph: Any, signatures: Mapping[str, SignatureDef]) -> set[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rockstar_contract.version_folders import served_versions
 from rockstar_serving.model_server.engines.engine import Loader, LoadError
-from rockstar_serving.model_server.models.config import ModelConfig, VersionPolicy
+from rockstar_serving.model_server.models.config import ModelConfig, Specific, VersionPolicy
 from rockstar_serving.model_server.models.folder_stability import (
     NEVER,
     Fingerprint,
@@ -183,21 +183,21 @@ class Model:
             config, folders, stale = self.config, self._folders, self.stale
         self._next, self._waits, self._unsettled, self._seen = NEVER, False, False, {}
         plan = Plan()
+        tasks: list[Task] = []
         if folders is not None:
             for version in self._failures.keys() - folders.keys():
                 self._failures.pop(version, None)
             self._stability.forget_all_but(folders.values())
-            plan = self._make_plan(config, folders)
-        for version in plan.unload:
-            self.servables.retire(version)
-        tasks: list[Task] = [
-            partial(
-                self._load_version,
-                self.servables.begin(version, (folders or {})[version]),
-                self._seen[version],
+            plan = make_plan(
+                config.policy if config else Specific(frozenset()),
+                *(folders, self.servables.available(), self.servables.loading()),
+                lambda version: self._readiness(version, folders[version]),
             )
-            for version in plan.load
-        ]
+            for version in plan.unload:
+                self.servables.retire(version)
+            for version in plan.load:
+                servable = self.servables.begin(version, folders[version])
+                tasks.append(partial(self._load_version, servable, self._seen[version]))
         copying = config is not None and config.mirror is not None and not config.mirror.looked
         busy = tasks or plan.awaited or self.servables.loading() or copying
         with self._lock:
@@ -246,15 +246,6 @@ class Model:
             log.warning("model %s (%s): %s", config.name, config.base_path, missing)
         self._missing = missing
         return folders
-
-    def _make_plan(self, config: ModelConfig | None, folders: dict[int, Path]) -> Plan:
-        available = self.servables.available()
-        if config is None:
-            return Plan(unload=tuple(available))
-        loading = self.servables.loading()
-        return make_plan(
-            config.policy, folders, available, loading, lambda v: self._readiness(v, folders[v])
-        )
 
     def _readiness(self, version: int, folder: Path) -> Readiness:
         seen = self._seen[version] = fingerprint(folder)
